@@ -1,0 +1,51 @@
+"""A card per known data set: what the compiler and the methods may know without loading a pixel.
+
+Ids, the power of an audit and "more canaries than samples" need no torch because the numbers stand here. `digest` is
+the content digest that `runtime.data` checks after loading. `mean` and `std` are fixed public constants (grey level
+0..1), never computed from anyone's private split.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Card:
+    """What is publicly known of a data set."""
+
+    name: str
+    samples: int
+    """Images from which the private set, the canaries and the z pool are drawn (and the test set, if there is no official one)."""
+    test_samples: int
+    """Images of the official test split; 0 if there is none."""
+    classes: int
+    shape: tuple[int, int, int]
+    """Channels, height, width."""
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    digest: str
+    """blake2b-64 of the arrays, as `runtime.data.content_digest` computes it; "" where it was never seen here."""
+    about: str
+    flips: bool = False
+    """Whether a mirrored image keeps its class."""
+
+
+CARDS: dict[str, Card] = {
+    card.name: card
+    for card in (
+        Card("digits", 1797, 0, 10, (1, 8, 8), (0.3053,), (0.3760,), "", "scikit-learn's bundled 8x8 handwritten digits"),
+        Card("mnist", 60_000, 10_000, 10, (1, 28, 28), (0.1307,), (0.3081,), "", "28x28 handwritten digits"),
+        Card("fashion_mnist", 60_000, 10_000, 10, (1, 28, 28), (0.2860,), (0.3530,), "", "28x28 articles of clothing", flips=True),
+        Card("cifar10", 50_000, 10_000, 10, (3, 32, 32), (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616), "",
+             "32x32 colour photographs, 10 classes", flips=True),
+        Card("cifar100", 50_000, 10_000, 100, (3, 32, 32), (0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762), "",
+             "32x32 colour photographs, 100 classes", flips=True),
+        Card("svhn", 73_257, 26_032, 10, (3, 32, 32), (0.4377, 0.4438, 0.4728), (0.1980, 0.2010, 0.1970), "",
+             "32x32 street-view house numbers"),
+        Card("cinic10", 90_000, 90_000, 10, (3, 32, 32), (0.4789, 0.4723, 0.4305), (0.2421, 0.2383, 0.2587), "",
+             "32x32 photographs from CIFAR-10 and ImageNet; a public out-of-distribution set", flips=True),
+        Card("shapes", 2_000, 0, 10, (1, 8, 8), (0.5,), (0.5,), "",
+             "drawn by a program at the size asked for: rings, bars, crosses; public by construction"),
+    )
+}

@@ -1,0 +1,58 @@
+"""What the compiler says when a study cannot become a plan.
+
+    SynthcError           anything a user can mend; printed as one line, exit code 2
+    └── SpecError         one or more diagnostics, each with its place in the text
+
+A diagnostic gives the place, the value and what would do. Passes collect diagnostics and raise once.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, order=True)
+class Place:
+    """Where a value was written: a file (or "--set"), a line and a column, both counted from 1."""
+
+    file: str
+    line: int = 1
+    column: int = 1
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}"
+
+
+@dataclass(frozen=True)
+class Diagnostic:
+    """One complaint: `code` is stable and greppable, `hint` says what would do."""
+
+    code: str
+    place: Place
+    message: str
+    hint: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.message}" + (f"; {self.hint}" if self.hint else "") + f" [{self.code}]"
+
+
+class SynthcError(Exception):
+    """Anything that a user can mend. The command line prints it without a traceback and exits with 2."""
+
+
+class SpecError(SynthcError):
+    """A study that does not say something the compiler can accept; holds every complaint found."""
+
+    def __init__(self, diagnostics: Iterable[Diagnostic]) -> None:
+        self.diagnostics = tuple(sorted(diagnostics, key=lambda found: (found.place, found.message)))
+        super().__init__("\n".join(map(str, self.diagnostics)))
+
+
+def did_you_mean(word: object, known: Iterable[str]) -> str:
+    """Hint text: the nearest known word, and all of them."""
+    choices = sorted(known)
+    near = difflib.get_close_matches(str(word), choices, n=1, cutoff=0.6)
+    listed = ", ".join(choices)
+    return f"did you mean {near[0]!r}? There are: {listed}" if near else f"there are: {listed}"

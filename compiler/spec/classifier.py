@@ -1,0 +1,47 @@
+"""`classifier:` the net that is trained, and how; the same for every arm unless an arm overrides fields of it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from compiler.spec.base import Frozen
+
+
+class Augment(Frozen):
+    """Random changes to a training image, drawn anew at each presentation."""
+
+    shift: int = Field(default=0, ge=0)
+    """Up to this many pixels in each direction, zero padding."""
+    flip: bool = False
+    """Mirror half of the images; never for digits."""
+
+
+class Recipe(Frozen):
+    """A net and its training. All of it enters the id."""
+
+    net: Literal["small", "convnet", "resnet9", "resnet18", "wrn", "mlp"] = "small"
+    """small: two convolutions for 8x8 to 28x28. convnet: the distillation field's ConvNet. resnet9: in the airbench manner."""
+    width: int = Field(default=32, gt=0)
+    """Channels of the first convolution."""
+    depth: int | None = Field(default=None, gt=0)
+    """Blocks of `convnet` (default: as many as the image can be halved, at most 3), layers of `wrn` (default 16)."""
+    norm: Literal["batch", "group", "instance", "none"] = "batch"
+    """DP-SGD refuses `batch`; data-free distillation by statistics needs it."""
+    epochs: float = Field(default=30, gt=0)
+    """Passes over a set of the private set's size. A smaller or larger set gets the same number of iterations."""
+    batch_size: int = Field(default=64, gt=0)
+    lr: float = Field(default=0.1, gt=0)
+    """Peak learning rate of SGD."""
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    """Nesterov momentum."""
+    weight_decay: float = Field(default=5e-4, ge=0)
+    schedule: Literal["one_cycle", "cosine", "constant"] = "one_cycle"
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    """0 for an audit: smoothing hides memorisation."""
+    augment: Augment = Augment()
+    ema: float | None = Field(default=None, gt=0, lt=1)
+    """Decay of an exponential moving average of the weights, which is then the model; null means the last weights."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Of the training's forward pass; logits for scoring are always float32."""

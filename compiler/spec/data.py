@@ -1,0 +1,20 @@
+"""`data:` which images a study is about, and how much of them."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from compiler.spec.base import Frozen
+
+
+class Data(Frozen):
+    """The images whose privacy is in question. Canaries, z pool and private set are drawn from them."""
+
+    name: str
+    """A known data set (see `synthc data list`), or `files` for images of your own."""
+    path: str | None = None
+    """For `files` only: a .npz, a .parquet, or a folder with one folder of images per class; relative to the spec."""
+    subset: int | None = Field(default=None, gt=0)
+    """Use a class-balanced part of this many images; null means all of them."""
+    test: int | None = Field(default=None, gt=0)
+    """Images set aside to measure accuracy; null means the official test split, which some sets do not have."""

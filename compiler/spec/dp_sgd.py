@@ -1,0 +1,36 @@
+"""Paradigms without synthetic data: `undefended` and `dp_sgd`."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from compiler.spec.base import Frozen
+
+
+class Undefended(Frozen):
+    """Train on the private data itself."""
+
+    paradigm: Literal["undefended"]
+
+
+class Privacy(Frozen):
+    """What DP-SGD adds to a recipe: clipping, noise, Poisson sampling (Abadi et al. 2016; De et al. 2022)."""
+
+    noise_multiplier: float | None = Field(default=None, ge=0)
+    """Standard deviation of the noise in units of `clip`; give this or `epsilon`."""
+    epsilon: float | None = Field(default=None, gt=0)
+    """Target epsilon at `delta`, add/remove neighbours; the noise follows from it."""
+    delta: float = Field(default=1e-5, gt=0, lt=1)
+    clip: float = Field(default=1.0, gt=0)
+    """Largest norm of one sample's gradient."""
+    multiplicity: int = Field(default=1, gt=0)
+    """Augmented copies of a sample whose gradients are averaged before clipping."""
+
+
+class DpSgd(Frozen):
+    """DP-SGD on the private data: the baseline that every claim of empirical privacy has to beat."""
+
+    paradigm: Literal["dp_sgd"]
+    privacy: Privacy

@@ -1,0 +1,59 @@
+"""A study: the whole of one YAML file once composed, and a trial: one fully decided point of it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from compiler.spec.audit import Audit
+from compiler.spec.base import Frozen
+from compiler.spec.classifier import Recipe
+from compiler.spec.coreset import Coreset
+from compiler.spec.data import Data
+from compiler.spec.distillation import Distillation
+from compiler.spec.dp_sgd import DpSgd, Undefended
+
+Arm = Annotated[Undefended | DpSgd | Coreset | Distillation, Field(discriminator="paradigm")]
+
+
+class Header(Frozen):
+    """What a study says once, for all its arms."""
+
+    study: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    """Name of the study: the key of its rows in the database."""
+    question: str = ""
+    """What the study wants to know, in a sentence."""
+    seed: int = Field(default=0, ge=0)
+    """Canaries, membership, splits and training all follow from it."""
+    replicates: int = Field(default=1, gt=0)
+    """Repetitions of every trial with other training seeds and other orientations of membership, the same canaries."""
+
+
+class Point(Frozen):
+    """One fully decided point of a study: what a trial's tree must say."""
+
+    data: Data
+    public: Data | None = None
+    """An out-of-distribution set that anyone may have: `init: public`, `ood` canaries."""
+    audit: Audit
+    classifier: Recipe = Recipe()
+    arm: Arm
+
+
+class Trial(Frozen):
+    """Arm × grid coordinates × replicate."""
+
+    study: str
+    seed: int
+    arm_name: str
+    axes: tuple[tuple[str, str | int | float | bool | None], ...]
+    """Grid coordinates in the order of the spec, by the shortest path that tells them apart, such as `fraction`."""
+    replicate: int
+    point: Point
+
+    @property
+    def address(self) -> str:
+        """`coreset[method=forgetting,fraction=0.1]#0`: unique in its study, readable, never hashed."""
+        axes = ",".join(f"{name}={value}" for name, value in self.axes)
+        return f"{self.arm_name}[{axes}]#{self.replicate}" if axes else f"{self.arm_name}#{self.replicate}"

@@ -1,0 +1,160 @@
+"""What a worker can be asked for: frozen dataclasses, one per operation.
+
+Everything here enters a task's id, together with the ids of what the task needs. `revision` is raised by hand when the
+numbers that an operation gives change; whatever does not change numbers (device, batching, logging) has no place here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from compiler.spec.audit import Attack, CanaryGroup, Design, Headline, Queries
+from compiler.spec.base import Frozen
+from compiler.spec.classifier import Recipe
+from compiler.spec.dp_sgd import Privacy
+
+Kind = Literal["train", "synthesize", "query", "attack", "compare"]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Images by content: the digest is of the arrays, so a path or a file's date never matters."""
+
+    name: str
+    digest: str
+    subset: int | None
+    test: int | None
+    """Images set aside for testing; None means the official split."""
+    shape: tuple[int, int, int]
+    """At which the images are used; `shapes` is drawn at any size, other public sets are resized to it."""
+
+
+@dataclass(frozen=True)
+class Population:
+    """Who could be in a private set: which samples are canaries, z pool, test and fixed. The same for all shadows,
+    replicates and arms; adding a group at the end of `groups` leaves the earlier ones as they are."""
+
+    dataset: Dataset
+    public: Dataset | None
+    seed: int
+    groups: tuple[tuple[str, CanaryGroup], ...]
+    z_pool: int
+
+
+@dataclass(frozen=True)
+class Private:
+    """The private set of one shadow of one replicate."""
+
+    population: Population
+    design: Design
+    replicate: int
+    shadow: int
+    shadows: int | None
+    """Only `balanced` membership depends on how many shadows there are; None elsewhere, so that a pool can grow."""
+
+
+@dataclass(frozen=True)
+class TrainClassifier:
+    """Train the recipe's net on the private set, or on the set of the need `set`, optionally with DP-SGD."""
+
+    private: Private
+    recipe: Recipe
+    iterations: int
+    """The same for every arm, shadow and size of set."""
+    privacy: Privacy | None = None
+    dynamics: bool = False
+    """Also keep correctness, margin and error norm of every sample at every presentation (file `dynamics`)."""
+    purpose: str = "classifier"
+    """Names the seeds: a proxy and a classifier of equal recipe and purpose are the same task."""
+
+    kind: ClassVar[Kind] = "train"
+    revision: ClassVar[int] = 1
+
+
+@dataclass(frozen=True)
+class TrainGenerator:
+    """Train a generator or a pool of experts on the private set, for several synthesize tasks to use."""
+
+    private: Private
+    how: Frozen
+    """The part of a method's words that the generator depends on; its class carries a `revision`."""
+
+    kind: ClassVar[Kind] = "train"
+    revision: ClassVar[int] = 1
+
+
+@dataclass(frozen=True)
+class Synthesize:
+    """Make a synthetic set (or a student) from the private set and the needs `proxy`, `teacher`, `generator`."""
+
+    private: Private
+    how: Frozen
+    """The arm's words; its class carries a `revision`."""
+    recipe: Recipe
+    """The classifier's: nets and normalisation that a method may imitate; data-free distillation trains a student of it."""
+    iterations: int
+
+    kind: ClassVar[Kind] = "synthesize"
+    revision: ClassVar[int] = 1
+
+
+@dataclass(frozen=True)
+class QueryClassifier:
+    """Logits of the need `model` on every view of every canary and z sample, in eval mode."""
+
+    private: Private
+    recipe: Recipe
+    queries: Queries
+
+    kind: ClassVar[Kind] = "query"
+    revision: ClassVar[int] = 1
+
+
+@dataclass(frozen=True)
+class QuerySet:
+    """What the set of the need `set` says about every canary: distance to the nearest image, exact membership."""
+
+    private: Private
+
+    kind: ClassVar[Kind] = "query"
+    revision: ClassVar[int] = 1
+
+
+@dataclass(frozen=True)
+class QueryGenerator:
+    """The denoising loss of the need `generator` on every canary, with noise common to all shadows."""
+
+    private: Private
+    how: Frozen
+
+    kind: ClassVar[Kind] = "query"
+    revision: ClassVar[int] = 1
+
+
+@dataclass(frozen=True)
+class AttackTrial:
+    """All attacks on one trial: leave-one-out over its pool, every canary group, every release level that was queried.
+
+    Needs `model/<shadow>` (whose metrics give accuracy and cost), `final_model/<shadow>`, and where they exist
+    `teacher/<shadow>`, `synthetic_set/<shadow>`, `generator/<shadow>`.
+    """
+
+    population: Population
+    design: Design
+    replicate: int
+    shadows: int
+    queries: Queries
+    attacks: tuple[Attack, ...]
+    fpr: tuple[float, ...]
+    headline: Headline
+    resamples: int
+    null_permutations: int
+    confidence: float
+    delta: float
+
+    kind: ClassVar[Kind] = "attack"
+    revision: ClassVar[int] = 1
+
+
+Work = TrainClassifier | TrainGenerator | Synthesize | QueryClassifier | QuerySet | QueryGenerator | AttackTrial

@@ -1,0 +1,1 @@
+"""Plan to rows: trains, synthesizes, attacks, and keeps what came out."""

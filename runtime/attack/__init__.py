@@ -1,0 +1,1 @@
+"""Membership inference attacks, one file each. HIGHER SCORE MEANS MEMBER, everywhere."""

@@ -1,0 +1,83 @@
+"""What comes back from a task: metrics, tensors on their way to disk, and where and when it was made.
+
+`Product` is what an operation returns in the worker; `Outcome` is what the driver hears of it, small and plain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One number with its uncertainty: the atom of the database.
+
+    `low` and `high` bound a 95 % interval and are None where there is only one observation; `n` counts the
+    independent units behind the value (shadows, canaries, images: see the metric's name in the README). `value` is
+    None when it is not resolvable, and then `note` says why. `canaries`, `attack`, `variant` and `release` are the
+    coordinates of attack metrics and stay empty elsewhere.
+    """
+
+    name: str
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    n: int | None = None
+    note: str = ""
+    canaries: str = ""
+    attack: str = ""
+    variant: str = ""
+    release: str = ""
+
+
+@dataclass(frozen=True)
+class Product:
+    """What an operation made: `files` maps a file stem to named tensors, `notes` is JSON that explains the numbers."""
+
+    files: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
+    metrics: tuple[Metric, ...] = ()
+    notes: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where, when and from what a task was computed; never part of an id."""
+
+    host: str
+    pid: int
+    device: str
+    threads: int
+    started: str
+    """UTC, ISO 8601."""
+    seconds: float
+    peak_memory_mb: float
+    versions: Mapping[str, str]
+    commit: str
+    source_digest: str
+
+
+Status = Literal["done", "failed", "blocked"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the driver hears of a task. `outcome.json`, written last and renamed into place, is a done task's commit."""
+
+    task: str
+    status: Status
+    metrics: tuple[Metric, ...] = ()
+    notes: Mapping[str, Any] = field(default_factory=dict)
+    provenance: Provenance | None = None
+    error: str = ""
+    """One line; the traceback is in the attempt's log."""
+    error_kind: str = ""
+    """`exception`, `diverged`, `out_of_memory`, `crash`, `timeout`; `need failed` when blocked."""
+    log: str = ""
+    """Path of the log, relative to the store."""
+    files: Mapping[str, str] = field(default_factory=dict)
+    """Path relative to the task's folder → digest of the bytes."""

@@ -1,0 +1,55 @@
+"""The contract between the runtime and a method that makes a synthetic set.
+
+A method is a function `synthesize(how, private, needs, setting) -> Release`, one file per paradigm or paper, where
+`how` is the arm's words from the spec. It never learns which rows of `private` are canaries: membership, masks and
+scoring stay with the auditor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from compiler.datasets import Card
+from compiler.spec.classifier import Recipe
+from runtime.data import LabeledImages
+from runtime.outcome import Metric
+from runtime.seeds import Seeds
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a method may know besides the private set: all of it public or data-independent."""
+
+    card: Card
+    """Classes, shape, public mean and std (grey levels 0..1) of the images as used here."""
+    recipe: Recipe
+    """The classifier's recipe."""
+    iterations: int
+    """Training steps of the classifier."""
+    seeds: Seeds
+    """Streams of this shadow: `seeds("dm/real batches")`; name them by method and use."""
+    device: torch.device
+    public: LabeledImages | None = None
+    """An out-of-distribution set anyone may have, at this shape; None if the study names none."""
+
+
+@dataclass(frozen=True)
+class Release:
+    """What a method made. `images`, `labels` and `student` could be published; everything else is audit-only."""
+
+    images: Tensor
+    """n × channels × height × width: uint8, or float32 in grey levels 0..1 (which may leave that range)."""
+    labels: Tensor
+    """n, int64; or n × classes, float32, for soft labels (probabilities)."""
+    origins: Tensor | None = None
+    """n, int64: row of the private set that each image was chosen from or started from, -1 for none. Audit-only."""
+    student: Mapping[str, Tensor] | None = None
+    """State dict of a classifier of `setting.recipe` that the method trained itself (data-free distillation)."""
+    metrics: tuple[Metric, ...] = ()
+    notes: Mapping[str, Any] = field(default_factory=dict)
+    """JSON values that explain the numbers: declared data-dependent constants, images processed, seconds per stage."""
