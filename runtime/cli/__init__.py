@@ -1,0 +1,65 @@
+"""The command line: the only place where the parts are wired together. One file per family of commands.
+
+Exit codes: 0 done · 1 some tasks failed · 2 the user can mend it · 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from compiler.errors import SynthcError
+
+FAMILIES = ("run", "study", "results", "audit", "data")
+"""Modules of this package; each registers its commands and imports what is heavy inside its handlers."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code."""
+    try:
+        args = parser().parse_args(argv)
+        return args.handler(args)
+    except SynthcError as error:
+        print(f"synthc: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:   # `synthc sql … | head`
+        sys.stderr.close()
+        return 0
+    except KeyboardInterrupt:
+        return 130
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(
+        prog="synthc",
+        description="Compile and run privacy studies: does training on synthetic data protect the private data it was made from?",
+        epilog="examples:\n"
+        "  synthc init my_study              write a commented starter spec\n"
+        "  synthc plan my_study.yaml         what would run, and why\n"
+        "  synthc run specs/full_study.yaml  run it, or what is missing of it\n"
+        '  synthc sql "FROM comparison"      ask the results\n'
+        "  synthc chart tradeoff -o tradeoff.svg",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = top.add_subparsers(metavar="COMMAND", required=True)
+    here = Path(__file__).parent
+    for family in FAMILIES:
+        if (here / f"{family}.py").exists():
+            importlib.import_module(f"runtime.cli.{family}").register(commands)
+    return top
+
+
+def results_options() -> argparse.ArgumentParser:
+    """`--db` and `--store`, for every command that reads or writes results (a parent parser)."""
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument("--db", type=Path, default=Path("results.duckdb"), metavar="FILE", help="the database (default: results.duckdb here)")
+    shared.add_argument("--store", type=Path, default=None, metavar="DIR", help="the store (default: .synthc beside the database)")
+    return shared
+
+
+def store_of(args: argparse.Namespace) -> Path:
+    """The store's absolute path: `--store`, else `.synthc` beside the database."""
+    return (args.store or args.db.absolute().parent / ".synthc").absolute()
