@@ -1,8 +1,9 @@
-"""Task and Plan: a DAG in which each thing is computed once."""
+"""Task and Plan: a DAG in which each thing is computed once; what is done, what is left, what comes first."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from compiler.spec.study import Header, Trial
@@ -26,6 +27,31 @@ class Task:
     def kind(self) -> Kind:
         return self.work.kind
 
+    @property
+    def operation(self) -> str:
+        """The work's class, and the method where there are several: `TrainClassifier`, `Synthesize forgetting`."""
+        method = getattr(getattr(self.work, "how", None), "method", None)
+        return type(self.work).__name__ + (f" {method}" if method else "")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A task as one trial sees it."""
+
+    task: str
+    shadow: int
+    name: str
+    """`model`, `synthesize`, `train proxy`, `final_model` (its query), …"""
+
+
+@dataclass(frozen=True)
+class TrialPlan:
+    """A trial, the attack task that answers it, and the tasks of its pipeline."""
+
+    trial: Trial
+    answer: str
+    stages: tuple[Stage, ...]
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -33,7 +59,41 @@ class Plan:
 
     header: Header
     profile: str | None
-    trials: tuple[Trial, ...]
+    trials: tuple[TrialPlan, ...]
     tasks: Mapping[str, Task]
-    answers: Mapping[str, str]
-    """Trial address → id of its attack task."""
+    goals: tuple[str, ...] = ()
+    """Tasks wanted for their own sake besides the trials' answers: comparisons."""
+
+    @property
+    def answers(self) -> tuple[str, ...]:
+        """Ids of all tasks that somebody asked for, without repetition."""
+        return tuple(dict.fromkeys([*(planned.answer for planned in self.trials), *self.goals]))
+
+    def to_run(self, done: Callable[[str], bool]) -> dict[str, Task]:
+        """What must run to have every answer, in topological order: nothing behind a done task is looked at."""
+        wanted: set[str] = set()
+        waiting = [answer for answer in self.answers if not done(answer)]
+        while waiting:
+            task = waiting.pop()
+            if task not in wanted:
+                wanted.add(task)
+                waiting += [need for _, need in self.tasks[task].needs if need not in wanted and not done(need)]
+        return {id: task for id, task in self.tasks.items() if id in wanted}
+
+    def counts(self) -> Counter[str]:
+        """Tasks by kind."""
+        return Counter(task.kind for task in self.tasks.values())
+
+
+def upward_rank(tasks: Mapping[str, Task], cost: Callable[[Task], float] = lambda _: 1.0) -> dict[str, float]:
+    """For each task the longest way to the end, its own cost included: what has the highest rank should start first.
+
+    `tasks` is in topological order; `cost` gives expected seconds.
+    """
+    rank = {id: 0.0 for id in tasks}
+    for id, task in reversed(tasks.items()):
+        rank[id] += cost(task)
+        for _, need in task.needs:
+            if need in rank:
+                rank[need] = max(rank[need], rank[id])
+    return rank

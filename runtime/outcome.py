@@ -81,3 +81,7 @@ class Outcome:
     """Path of the log, relative to the store."""
     files: Mapping[str, str] = field(default_factory=dict)
     """Path relative to the task's folder → digest of the bytes."""
+
+
+class Diverged(ArithmeticError):
+    """A training whose loss stopped being a number: recorded as such, never tried again."""

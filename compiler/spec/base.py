@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from pydantic import BaseModel, ConfigDict
 
 
@@ -16,3 +18,19 @@ class Frozen(BaseModel):
         use_attribute_docstrings=True,
         validate_default=True,
     )
+
+
+class Method(Frozen):
+    """Words of an arm that makes a synthetic set. The class variables tell `compiler.lower` how its pipeline runs."""
+
+    revision: ClassVar[int] = 1
+    """Raised by hand when the numbers that the method gives change."""
+    needs: ClassVar[tuple[str, ...]] = ()
+    """What has to exist before: `proxy` (a classifier with its dynamics logged), `teacher` (the undefended classifier),
+    `generator` (whatever the words in the property `generator` describe, trained once for several sets)."""
+    needs_batch_norm: ClassVar[bool] = False
+    """Whether the teacher's BatchNorm statistics are read."""
+    gives_student: ClassVar[bool] = False
+    """Whether the method itself trains the classifier that is released."""
+    outside_work: ClassVar[tuple[str, ...]] = ("released",)
+    """Fields that do not change what this task computes; they are reset to their defaults before it is hashed."""

@@ -6,13 +6,11 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from compiler.spec.base import Frozen
+from compiler.spec.base import Method
 from compiler.spec.classifier import Recipe
 
 
-class _Selection(Frozen):
-    revision: ClassVar[int] = 1
-
+class _Selection(Method):
     paradigm: Literal["coreset"]
     fraction: float | None = Field(default=None, gt=0, le=1)
     """Share of the private set to keep; give this or `per_class`."""
@@ -30,6 +28,9 @@ class RandomSubset(_Selection):
 
 class Forgetting(_Selection):
     """Keep what the proxy learned and forgot most often (Toneva et al. 2019)."""
+
+    needs: ClassVar[tuple[str, ...]] = ("proxy",)
+    outside_work: ClassVar[tuple[str, ...]] = ("released", "proxy")
 
     method: Literal["forgetting"]
     never_learned: Literal["maximal", "zero"] = "maximal"

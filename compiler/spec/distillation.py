@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Literal
 
 from pydantic import Field
 
-from compiler.spec.base import Frozen
+from compiler.spec.base import Method
 
 
-class _Distilled(Frozen):
-    revision: ClassVar[int] = 1
-
+class _Distilled(Method):
     paradigm: Literal["distillation"]
     images_per_class: int = Field(gt=0)
     """Released images of each class."""

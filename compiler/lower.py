@@ -1,0 +1,176 @@
+"""Trials → tasks: every shadow gets its own proxy, teacher, generator, set and classifier; equal work becomes one task.
+
+Sharing needs no rule of its own: two trials that ask for the same work from the same needs ask for the same id. What
+is not named in an operation (the arm's name, the study's, a grid's axes) cannot keep two tasks apart.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from functools import lru_cache
+
+from compiler.datasets import CARDS
+from compiler.fingerprint import canonical_text, digest_of
+from compiler.plan import Plan, Stage, Task, TrialPlan
+from compiler.spec.audit import Audit, Denoising, Nearest, Selected
+from compiler.spec.classifier import Recipe
+from compiler.spec.data import Data
+from compiler.spec.dp_sgd import DpSgd, Undefended
+from compiler.spec.study import Header, Point, Trial
+from compiler.work import (
+    AttackTrial,
+    Dataset,
+    Population,
+    Private,
+    QueryClassifier,
+    QueryGenerator,
+    QuerySet,
+    Synthesize,
+    TrainClassifier,
+    TrainGenerator,
+    Work,
+)
+
+
+def lower(header: Header, trials: Iterable[Trial], profile: str | None = None) -> Plan:
+    """The plan that answers every trial, each thing computed once."""
+    tasks = _Tasks()
+    planned = tuple(_lower_trial(trial, tasks) for trial in trials)
+    return Plan(header=header, profile=profile, trials=planned, tasks=tasks.by_id)
+
+
+class _Tasks:
+    """The tasks so far, by id; adding equal work twice gives the first."""
+
+    def __init__(self) -> None:
+        self.by_id: dict[str, Task] = {}
+
+    def add(self, work: Work, address: str, **needs: str) -> str:
+        return self.add_all(work, address, needs.items())
+
+    def add_all(self, work: Work, address: str, needs: Iterable[tuple[str, str]]) -> str:
+        needed = tuple(sorted(needs))
+        text = canonical_text("task", type(work).__name__, work.kind, revision_of(work), work, needed)
+        task = Task(digest_of(text), work, needed, address, text)
+        return self.by_id.setdefault(task.id, task).id
+
+
+def revision_of(work: Work) -> tuple[int, ...]:
+    """The operation's revision and, where the work carries a method's words, that method's."""
+    how = getattr(work, "how", None)
+    return (work.revision,) if how is None else (work.revision, type(how).revision)
+
+
+def _lower_trial(trial: Trial, tasks: _Tasks) -> TrialPlan:
+    audit, point = trial.point.audit, trial.point
+    population = _population(trial)
+    recipe = point.classifier
+    stages: list[Stage] = []
+    needs: list[tuple[str, str]] = []
+
+    for shadow in range(audit.shadows):
+        private = Private(population, audit.membership, trial.replicate, shadow, audit.shadows if audit.membership == "balanced" else None)
+        made = _lower_shadow(point, private, recipe, tasks, f"{trial.address}/shadow {shadow}")
+        stages += [Stage(task, shadow, name) for name, task in made]
+        needs += [(f"{name}/{shadow}", task) for name, task in made if name in ATTACKED]
+
+    attack = AttackTrial(
+        population, audit.membership, trial.replicate, audit.shadows, audit.queries, audit.attacks, audit.fpr, audit.headline,
+        audit.resamples, audit.null_permutations, audit.confidence, audit.delta,
+    )
+    answer = tasks.add_all(attack, trial.address, needs)
+    return TrialPlan(trial, answer, tuple(stages))
+
+
+ATTACKED = ("model", "synthesize", "final_model", "teacher", "synthetic_set", "generator")
+"""Stages that the attack of a trial reads: the rest is only on the way."""
+
+
+def _lower_shadow(point: Point, private: Private, recipe: Recipe, tasks: _Tasks, at: str) -> list[tuple[str, str]]:
+    """The pipeline of one shadow as (stage, task id), in order; `model` is the release that every attack can ask."""
+    iterations = iterations_of(point, recipe)
+    arm, audit = point.arm, point.audit
+    made: dict[str, str] = {}
+
+    if isinstance(arm, Undefended | DpSgd):
+        privacy = arm.privacy if isinstance(arm, DpSgd) else None
+        made["model"] = tasks.add(TrainClassifier(private, recipe, iterations, privacy), f"{at}/model")
+    else:
+        sources: dict[str, str] = {}
+        for need in arm.needs:
+            sources[need] = made[f"train {need}"] = tasks.add(_source(need, point, private, recipe), f"{at}/{need}")
+        how = arm.model_copy(update={name: type(arm).model_fields[name].default for name in arm.outside_work})
+        made["synthesize"] = tasks.add(Synthesize(private, how, recipe, iterations), f"{at}/synthesize", **sources)
+        if arm.gives_student:
+            made["model"] = made["synthesize"]
+        else:
+            made["model"] = tasks.add(TrainClassifier(private, recipe, iterations), f"{at}/model", set=made["synthesize"])
+        if any(isinstance(attack, Nearest | Selected) for attack in audit.attacks):
+            made["synthetic_set"] = tasks.add(QuerySet(private), f"{at}/query set", set=made["synthesize"])
+        if "teacher" in sources:
+            made["teacher"] = tasks.add(QueryClassifier(private, recipe, audit.queries), f"{at}/query teacher", model=sources["teacher"])
+        if "generator" in sources and _has_denoiser(arm) and any(isinstance(attack, Denoising) for attack in audit.attacks):
+            made["generator"] = tasks.add(
+                QueryGenerator(private, arm.generator), f"{at}/query generator", generator=sources["generator"]
+            )
+    made["final_model"] = tasks.add(QueryClassifier(private, recipe, audit.queries), f"{at}/query", model=made["model"])
+    return list(made.items())
+
+
+def _has_denoiser(arm: object) -> bool:
+    return getattr(arm, "paradigm", None) == "diffusion"
+
+
+def _source(need: str, point: Point, private: Private, recipe: Recipe) -> Work:
+    """The work behind a need that a method declares."""
+    match need:
+        case "proxy":
+            proxy = getattr(point.arm, "proxy", None) or recipe
+            return TrainClassifier(private, proxy, iterations_of(point, proxy), dynamics=True, purpose="proxy")
+        case "teacher":
+            return TrainClassifier(private, recipe, iterations_of(point, recipe))
+        case "generator":
+            return TrainGenerator(private, point.arm.generator)   # type: ignore[union-attr]
+    raise ValueError(f"{type(point.arm).__name__} declares the need {need!r}; there are: proxy, teacher, generator")
+
+
+def iterations_of(point: Point, recipe: Recipe) -> int:
+    """Training steps of this recipe: `epochs` passes over the nominal private set, whatever the set at hand.
+
+    Nominal means the fixed part and half of the canaries, so that no shadow trains longer for holding more of them.
+    """
+    return max(1, math.ceil(recipe.epochs * private_size(point.data, point.audit) / recipe.batch_size))
+
+
+def private_size(data: Data, audit: Audit) -> int:
+    """Expected number of images in a shadow's private set."""
+    groups = audit.canaries.values()
+    drawn = sum(group.count for group in groups if group.kind not in ("ood", "blank"))
+    held = sum(group.count * group.copies for group in groups)
+    return pool_size(data) - (data.test or 0) - audit.z_pool - drawn + held // 2
+
+
+def pool_size(data: Data) -> int:
+    """Images that the study may draw from."""
+    return data.subset or (CARDS[data.name].samples if data.name in CARDS else data.samples)
+
+
+def _population(trial: Trial) -> Population:
+    point = trial.point
+    return _shared_population(point.data, point.public, trial.seed, tuple(point.audit.canaries.items()), point.audit.z_pool)
+
+
+@lru_cache(maxsize=1024)   # one object for all tasks of a study, so that its canonical text is made once
+def _shared_population(data: Data, public: Data | None, seed: int, groups: tuple, z_pool: int) -> Population:   # type: ignore[type-arg]
+    dataset = dataset_of(data)
+    return Population(dataset, dataset_of(public, dataset.shape) if public else None, seed, groups, z_pool)
+
+
+def dataset_of(data: Data, shape: tuple[int, int, int] | None = None) -> Dataset:
+    """A data set by content; `shape` asks for another size than its own."""
+    card = CARDS.get(data.name)
+    if card is None:
+        return Dataset(data.name, data.digest, data.subset, data.test, shape or data.shape)
+    return Dataset(card.name, card.digest, data.subset, data.test, shape or card.shape)
+
