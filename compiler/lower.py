@@ -13,7 +13,8 @@ from functools import lru_cache
 from compiler.datasets import CARDS
 from compiler.fingerprint import canonical_text, digest_of
 from compiler.plan import Plan, Stage, Task, TrialPlan
-from compiler.spec.audit import Audit, Denoising, Nearest, Selected
+from compiler.spec.audit import Audit, CanaryGroup, Denoising, Nearest, Selected
+from compiler.spec.base import Method
 from compiler.spec.classifier import Recipe
 from compiler.spec.data import Data
 from compiler.spec.dp_sgd import DpSgd, Undefended
@@ -70,7 +71,8 @@ def _lower_trial(trial: Trial, tasks: _Tasks) -> TrialPlan:
     needs: list[tuple[str, str]] = []
 
     for shadow in range(audit.shadows):
-        private = Private(population, audit.membership, trial.replicate, shadow, audit.shadows if audit.membership == "balanced" else None)
+        pool = audit.shadows if audit.membership == "balanced" else None
+        private = Private(population, audit.membership, trial.replicate, shadow, pool)
         made = _lower_shadow(point, private, recipe, tasks, f"{trial.address}/shadow {shadow}")
         stages += [Stage(task, shadow, name) for name, task in made]
         needs += [(f"{name}/{shadow}", task) for name, task in made if name in ATTACKED]
@@ -109,17 +111,13 @@ def _lower_shadow(point: Point, private: Private, recipe: Recipe, tasks: _Tasks,
         if any(isinstance(attack, Nearest | Selected) for attack in audit.attacks):
             made["synthetic_set"] = tasks.add(QuerySet(private), f"{at}/query set", set=made["synthesize"])
         if "teacher" in sources:
-            made["teacher"] = tasks.add(QueryClassifier(private, recipe, audit.queries), f"{at}/query teacher", model=sources["teacher"])
-        if "generator" in sources and _has_denoiser(arm) and any(isinstance(attack, Denoising) for attack in audit.attacks):
-            made["generator"] = tasks.add(
-                QueryGenerator(private, arm.generator), f"{at}/query generator", generator=sources["generator"]
-            )
+            asked = QueryClassifier(private, recipe, audit.queries)
+            made["teacher"] = tasks.add(asked, f"{at}/query teacher", model=sources["teacher"])
+        if arm.generator is not None and arm.denoises and any(isinstance(attack, Denoising) for attack in audit.attacks):
+            denoiser = QueryGenerator(private, arm.generator)
+            made["generator"] = tasks.add(denoiser, f"{at}/query generator", generator=sources["generator"])
     made["final_model"] = tasks.add(QueryClassifier(private, recipe, audit.queries), f"{at}/query", model=made["model"])
     return list(made.items())
-
-
-def _has_denoiser(arm: object) -> bool:
-    return getattr(arm, "paradigm", None) == "diffusion"
 
 
 def _source(need: str, point: Point, private: Private, recipe: Recipe) -> Work:
@@ -130,8 +128,8 @@ def _source(need: str, point: Point, private: Private, recipe: Recipe) -> Work:
             return TrainClassifier(private, proxy, iterations_of(point, proxy), dynamics=True, purpose="proxy")
         case "teacher":
             return TrainClassifier(private, recipe, iterations_of(point, recipe))
-        case "generator":
-            return TrainGenerator(private, point.arm.generator)   # type: ignore[union-attr]
+        case "generator" if isinstance(point.arm, Method) and point.arm.generator is not None:
+            return TrainGenerator(private, point.arm.generator)
     raise ValueError(f"{type(point.arm).__name__} declares the need {need!r}; there are: proxy, teacher, generator")
 
 
@@ -153,7 +151,7 @@ def private_size(data: Data, audit: Audit) -> int:
 
 def pool_size(data: Data) -> int:
     """Images that the study may draw from."""
-    return data.subset or (CARDS[data.name].samples if data.name in CARDS else data.samples)
+    return data.subset or CARDS[data.name].samples
 
 
 def _population(trial: Trial) -> Population:
@@ -162,15 +160,14 @@ def _population(trial: Trial) -> Population:
 
 
 @lru_cache(maxsize=1024)   # one object for all tasks of a study, so that its canonical text is made once
-def _shared_population(data: Data, public: Data | None, seed: int, groups: tuple, z_pool: int) -> Population:   # type: ignore[type-arg]
+def _shared_population(
+    data: Data, public: Data | None, seed: int, groups: tuple[tuple[str, CanaryGroup], ...], z_pool: int
+) -> Population:
     dataset = dataset_of(data)
     return Population(dataset, dataset_of(public, dataset.shape) if public else None, seed, groups, z_pool)
 
 
 def dataset_of(data: Data, shape: tuple[int, int, int] | None = None) -> Dataset:
     """A data set by content; `shape` asks for another size than its own."""
-    card = CARDS.get(data.name)
-    if card is None:
-        return Dataset(data.name, data.digest, data.subset, data.test, shape or data.shape)
+    card = CARDS[data.name]
     return Dataset(card.name, card.digest, data.subset, data.test, shape or card.shape)
-

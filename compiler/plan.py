@@ -91,7 +91,7 @@ def upward_rank(tasks: Mapping[str, Task], cost: Callable[[Task], float] = lambd
     `tasks` is in topological order; `cost` gives expected seconds.
     """
     rank = {id: 0.0 for id in tasks}
-    for id, task in reversed(tasks.items()):
+    for id, task in reversed(list(tasks.items())):
         rank[id] += cost(task)
         for _, need in task.needs:
             if need in rank:

@@ -34,3 +34,10 @@ class Method(Frozen):
     """Whether the method itself trains the classifier that is released."""
     outside_work: ClassVar[tuple[str, ...]] = ("released",)
     """Fields that do not change what this task computes; they are reset to their defaults before it is hashed."""
+    denoises: ClassVar[bool] = False
+    """Whether the generator is a denoiser, which can be asked about a canary (release level `generator`)."""
+
+    @property
+    def generator(self) -> Frozen | None:
+        """Words of the generator that `needs` names; a model with a `revision` of its own."""
+        return None

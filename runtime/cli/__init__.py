@@ -55,8 +55,9 @@ def parser() -> argparse.ArgumentParser:
 def results_options() -> argparse.ArgumentParser:
     """`--db` and `--store`, for every command that reads or writes results (a parent parser)."""
     shared = argparse.ArgumentParser(add_help=False)
-    shared.add_argument("--db", type=Path, default=Path("results.duckdb"), metavar="FILE", help="the database (default: results.duckdb here)")
-    shared.add_argument("--store", type=Path, default=None, metavar="DIR", help="the store (default: .synthc beside the database)")
+    default = Path("results.duckdb")
+    shared.add_argument("--db", type=Path, default=default, metavar="FILE", help="the database (default: results.duckdb here)")
+    shared.add_argument("--store", type=Path, metavar="DIR", help="the store (default: .synthc beside the database)")
     return shared
 
 
