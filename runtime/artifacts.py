@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -26,16 +27,29 @@ from torch import Tensor
 
 
 @contextlib.contextmanager
-def written(path: Path) -> Iterator[Path]:
-    """A path beside `path` to write to; when the block ends well, the content is synced and takes the name `path`."""
+def written(path: Path, synced: bool = True) -> Iterator[Path]:
+    """A path beside `path` to write to; when the block ends well, the content takes the name `path` (after an fsync, if `synced`)."""
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         yield beside
-        with beside.open("rb") as handle:
-            os.fsync(handle.fileno())
+        if synced:
+            with beside.open("rb") as handle:
+                os.fsync(handle.fileno())
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def folder_of(store: Path, task: str) -> Path:
+    """The folder of a task; ValueError for anything but sixteen hexadecimal digits, so no id can leave the store."""
+    if not re.fullmatch(r"[0-9a-f]{16}", task):
+        raise ValueError(f"{task!r} is no task id: sixteen hexadecimal digits are")
+    return store / task[:2] / task
+
+
+def is_done(store: Path, task: str) -> bool:
+    """Whether the task was committed: its `outcome.json` is there."""
+    return (folder_of(store, task) / "outcome.json").exists()
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> str:

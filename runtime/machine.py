@@ -1,1 +1,72 @@
-"""Everything about this machine that never enters an id: device, threads, memory, versions, who we are."""
+"""This machine and this installation: everything that never enters an id, and is recorded beside every result.
+
+Imports no torch: a run that has nothing to do should not wait two seconds for it.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.metadata
+import os
+import socket
+import subprocess
+from hashlib import blake2b
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+"""The folder that holds `compiler` and `runtime`."""
+
+RECORDED = ("synthc", "torch", "numpy", "scipy", "scikit-learn", "diffusers", "dp-accounting", "ray", "duckdb")
+
+
+def cores() -> int:
+    """Cores this process may use (not those that the machine has)."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def host() -> str:
+    return socket.gethostname()
+
+
+@functools.cache
+def versions() -> dict[str, str]:
+    """Versions of what numbers may depend on."""
+    found = {}
+    for name in RECORDED:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+@functools.cache
+def source_digest() -> str:
+    """Digest of our own source: a changed one is code drift, recorded as a warning and never a reason to run again."""
+    digest = blake2b(digest_size=8)
+    for path in sorted([*ROOT.glob("compiler/**/*.py"), *ROOT.glob("runtime/**/*.py")]):
+        digest.update(path.relative_to(ROOT).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+@functools.cache
+def commit() -> str:
+    """The git commit of this source with "+" if it was changed since; "" outside a checkout."""
+    def git(*words: str) -> str:
+        done = subprocess.run(["git", "-C", str(ROOT), *words], capture_output=True, text=True, check=False, timeout=10)
+        return done.stdout.strip() if done.returncode == 0 else ""
+
+    try:
+        head = git("rev-parse", "--short=12", "HEAD")
+        return head + ("+" if head and git("status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+
+
+def peak_memory_mb() -> float:
+    """Largest resident memory of this process so far, in MB."""
+    import resource
+    import sys
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1e6 if sys.platform == "darwin" else 1e3)

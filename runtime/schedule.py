@@ -1,0 +1,307 @@
+"""Keeps the workers busy with whatever the plan says is ready. The only file that imports Ray.
+
+The driver owns the queue and the retries; Ray only carries dispatches to resident workers. Outcomes come back one by
+one and the caller records each before more is asked for: killing the driver loses at most the tasks in flight.
+`InlineEngine` does the same in this process, for tests, debuggers and machines without Ray.
+Not here: what a task does, where its tensors lie, more than one study at a time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import secrets
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from compiler.errors import SynthcError
+from compiler.plan import Task
+from runtime import machine
+from runtime.frontier import Frontier, Pace
+from runtime.outcome import Outcome
+from runtime.worker import Dispatch, Order, compute, prepare
+
+RETRIES = {"crash": 2, "out_of_memory": 1}
+"""Further attempts by class of error; what is not named here is deterministic and fails at once."""
+
+BEAT = 0.5
+"""Seconds after which a wait returns, landed or not: for Ctrl-C, publishing and the progress display."""
+
+
+@dataclass(frozen=True)
+class Landing:
+    """A dispatch that came back: with its outcomes, or lost, and then `lost` is an error kind and `reason` says more."""
+
+    dispatch: Dispatch
+    outcomes: tuple[Outcome, ...] = ()
+    lost: str = ""
+    reason: str = ""
+
+
+class Engine(Protocol):
+    """What the driver asks of whoever computes. `slots` dispatches can be computed at the same time."""
+
+    slots: int
+
+    def submit(self, dispatch: Dispatch) -> None: ...
+
+    def wait(self, seconds: float) -> list[Landing]: ...
+
+    def kill(self, dispatch: Dispatch) -> None: ...
+
+    def close(self) -> None: ...
+
+
+@dataclass
+class Interrupt:
+    """How often the user asked to stop: once means finish what is running, twice means now."""
+
+    count: int = 0
+
+
+@dataclass(frozen=True)
+class Policy:
+    """How a run treats failure and time."""
+
+    fail_fast: bool = False
+    timeouts: Mapping[str, float] = field(default_factory=dict)
+    """Seconds by kind of task."""
+    grace: float = 30.0
+    """Seconds that running tasks get after the first interrupt."""
+
+
+class Driver:
+    """Computes `todo` (in topological order; every need outside it is done) on an engine.
+
+    `record(task, outcome, attempt)` hears of every attempt as it ends, and of what is blocked; an outcome that will be
+    tried again says so in its notes. `beat(flying)` is called at least every half second. `tried` gives the attempts of
+    earlier runs, `seconds` what an operation took in them.
+    """
+
+    def __init__(
+        self,
+        todo: Mapping[str, Task],
+        engine: Engine,
+        record: Callable[[Task, Outcome, int], None],
+        *,
+        beat: Callable[[Mapping[str, Task]], None] = lambda flying: None,
+        tried: Callable[[str], int] = lambda task: 0,
+        seconds: Mapping[str, float] | None = None,
+        policy: Policy | None = None,
+        interrupt: Interrupt | None = None,
+    ) -> None:
+        self.todo, self.engine, self.record, self.beat, self.tried = todo, engine, record, beat, tried
+        self.policy, self.interrupt = policy or Policy(), interrupt or Interrupt()
+        self.frontier = Frontier(todo, Pace(seconds))
+        self.flying: dict[Dispatch, float] = {}
+        self.tries: Counter[str] = Counter()
+        self.alone: set[str] = set()
+        """Tasks that ran out of memory: they get the machine to themselves."""
+        self.blocked: set[str] = set()
+        self.stopping: float | None = None
+
+    def run(self) -> None:
+        """Until everything is done, failed or blocked, or the user had enough. SynthcError if the store cannot be written."""
+        while len(self.frontier) or self.flying:
+            self._hand_out()
+            if not self.flying or self._out_of_patience():
+                return
+            self._give_up_the_late()
+            for landing in self.engine.wait(BEAT):
+                del self.flying[landing.dispatch]
+                attempt = {order.task: order.attempt for order in landing.dispatch}
+                for outcome in landing.outcomes or _lost(landing):
+                    self._settle(self.todo[outcome.task], outcome, attempt[outcome.task])
+            self.beat({order.task: self.todo[order.task] for dispatch in self.flying for order in dispatch})
+
+    def _hand_out(self) -> None:
+        if self.interrupt.count and self.stopping is None:
+            self.stopping = time.monotonic()
+        while len(self.frontier) and self.stopping is None and len(self.flying) < self.engine.slots:
+            if any(order.task in self.alone for dispatch in self.flying for order in dispatch):
+                return
+            taken = self.frontier.take(max(1, len(self.frontier) // self.engine.slots), self.alone)
+            if taken[0].id in self.alone and self.flying:
+                self.frontier.put_back(taken[0].id)
+                return
+            dispatch = tuple(self._order(task) for task in taken)
+            self.flying[dispatch] = time.monotonic()
+            self.engine.submit(dispatch)
+
+    def _order(self, task: Task) -> Order:
+        self.tries[task.id] += 1
+        return Order(task.id, task.work, task.needs, task.address, task.text, self.tried(task.id) + self.tries[task.id])
+
+    def _settle(self, task: Task, outcome: Outcome, attempt: int) -> None:
+        if outcome.status == "done":
+            if outcome.provenance:
+                self.frontier.pace.learn(task.operation, outcome.provenance.seconds)
+            self.record(task, outcome, attempt)
+            self.frontier.done(task.id)
+        elif outcome.error_kind == "storage":
+            raise SynthcError(f"the store cannot be written: {outcome.error}; free some space or name another --store, then run again")
+        elif self.tries[task.id] <= RETRIES.get(outcome.error_kind, 0):
+            self.record(task, dataclasses.replace(outcome, notes={**outcome.notes, "tried_again": True}), attempt)
+            if outcome.error_kind == "out_of_memory":
+                self.alone.add(task.id)
+            self.frontier.put_back(task.id)
+        else:
+            self.record(task, outcome, attempt)
+            self._block_behind(task, outcome)
+
+    def _block_behind(self, task: Task, outcome: Outcome) -> None:
+        for user in self.frontier.behind(task.id):
+            if user not in self.blocked:
+                self.blocked.add(user)
+                blocked = Outcome(user, "blocked", error=f"{task.address}: {outcome.error}", error_kind="need failed", notes={"need": task.id})
+                self.record(self.todo[user], blocked, 0)
+        if self.policy.fail_fast:
+            self.interrupt.count = max(self.interrupt.count, 1)
+
+    def _out_of_patience(self) -> bool:
+        waited = 0.0 if self.stopping is None else time.monotonic() - self.stopping
+        return self.interrupt.count > 1 or waited > self.policy.grace
+
+    def _give_up_the_late(self) -> None:
+        now = time.monotonic()
+        for dispatch, since in self.flying.items():
+            limit = self.policy.timeouts.get(self.todo[dispatch[0].task].kind)
+            if limit is not None and now - since > limit * len(dispatch):
+                self.engine.kill(dispatch)
+
+
+def _lost(landing: Landing) -> list[Outcome]:
+    return [Outcome(order.task, "failed", error=landing.reason, error_kind=landing.lost) for order in landing.dispatch]
+
+
+class InlineEngine:
+    """Computes in this process, one dispatch at a time, when waited for."""
+
+    slots = 1
+
+    def __init__(self, store: Path, device: str = "cpu") -> None:
+        self.store, self.device = store, device
+        self._waiting: list[Dispatch] = []
+        prepare()
+
+    def submit(self, dispatch: Dispatch) -> None:
+        self._waiting.append(dispatch)
+
+    def wait(self, seconds: float) -> list[Landing]:
+        dispatch = self._waiting.pop(0)
+        return [Landing(dispatch, tuple(compute(dispatch, self.store, self.device)))]
+
+    def kill(self, dispatch: Dispatch) -> None:
+        """A computation in this very process cannot be given up: time limits need `--engine ray`."""
+
+    def close(self) -> None:
+        self._waiting.clear()
+
+
+class RayEngine:
+    """Resident workers on a Ray cluster: one per core, or several per GPU where there are GPUs.
+
+    `address` None starts a cluster on this machine and takes it down again; otherwise a running one is joined and the
+    store must be a folder that its nodes share. SynthcError when Ray cannot start or there is nothing to run on.
+    """
+
+    def __init__(self, store: Path, address: str | None = None, workers: int | None = None, workers_per_gpu: int = 4) -> None:
+        self.store, self._ours = store, address is None
+        self._ray = ray = _start_ray(address)
+        resources = ray.cluster_resources()
+        gpus = int(resources.get("GPU", 0))
+        self.slots = workers or (gpus * workers_per_gpu if gpus else int(resources.get("CPU", 0)))
+        if self.slots < 1:
+            raise SynthcError(f"the Ray cluster offers no CPU to run on (it has: {dict(resources)}); add a node, or use --engine inline")
+        self._share = 1 / workers_per_gpu if gpus else 0.0
+        self._idle = [self._hire() for _ in range(self.slots)]
+        self._at_work: dict[Any, tuple[Any, Dispatch]] = {}
+        self._killed: dict[Dispatch, str] = {}
+
+    def _hire(self) -> Any:
+        device = "cuda" if self._share else "cpu"
+        # A CPU worker would see every GPU of the node: CUDA_VISIBLE_DEVICES stays unset for num_gpus=0.
+        environment = {} if self._share else {"CUDA_VISIBLE_DEVICES": ""}
+        options = {"num_cpus": 1, "num_gpus": self._share, "max_restarts": 0, "runtime_env": {"env_vars": environment}}
+        return self._ray.remote(_Worker).options(**options).remote(str(self.store), device)
+
+    def submit(self, dispatch: Dispatch) -> None:
+        worker = self._idle.pop()
+        self._at_work[worker.compute.remote(dispatch)] = worker, dispatch
+
+    def wait(self, seconds: float) -> list[Landing]:
+        landed, _ = self._ray.wait(list(self._at_work), timeout=seconds)
+        return [self._land(ref) for ref in landed]
+
+    def _land(self, ref: Any) -> Landing:
+        worker, dispatch = self._at_work.pop(ref)
+        try:
+            landing = Landing(dispatch, tuple(self._ray.get(ref)))
+            self._idle.append(worker)
+            return landing
+        except self._ray.exceptions.OutOfMemoryError as error:
+            landing = Landing(dispatch, lost="out_of_memory", reason=f"stopped for lack of memory: {_first_line(error)}")
+        except self._ray.exceptions.RayError as error:
+            limit = self._killed.pop(dispatch, None)
+            landing = Landing(dispatch, lost="timeout" if limit else "crash", reason=limit or f"the worker died: {_first_line(error)}")
+        with contextlib.suppress(Exception):
+            self._ray.kill(worker)
+        self._idle.append(self._hire())
+        return landing
+
+    def kill(self, dispatch: Dispatch) -> None:
+        for worker, at_work in self._at_work.values():
+            if at_work == dispatch and dispatch not in self._killed:
+                self._killed[dispatch] = "took longer than its --timeout"
+                self._ray.kill(worker)
+
+    def close(self) -> None:
+        for worker, _ in self._at_work.values():
+            with contextlib.suppress(Exception):
+                self._ray.kill(worker)
+        self._ray.shutdown()
+
+
+class _Worker:
+    """The resident process on a node."""
+
+    def __init__(self, store: str, device: str) -> None:
+        self.store, self.device = Path(store), device
+        prepare()
+
+    def compute(self, dispatch: Dispatch) -> list[Outcome]:
+        return compute(dispatch, self.store, self.device)
+
+
+def _start_ray(address: str | None) -> Any:
+    # All of these are read when Ray starts. Usage statistics leave the machine unless the value is exactly "0".
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] = "0"
+    os.environ["RAY_task_oom_retries"] = "0"
+    os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "0"
+    if address is None:
+        # Token authentication stays on; a token of our own needs no writable home folder.
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(16))
+    import ray
+
+    # Ray puts the driver's working directory first on every worker's path: a stray `runtime/` there would replace ours.
+    with contextlib.chdir(machine.ROOT):
+        try:
+            ray.init(
+                address=address, include_dashboard=False if address is None else None, log_to_driver=False, logging_level="ERROR",
+                num_cpus=machine.cores() if address is None else None,
+            )
+        except Exception as error:
+            raise SynthcError(
+                f"Ray did not start{f' at {address}' if address else ''}: {_first_line(error)}; `--engine inline` runs without it"
+            ) from error
+    return ray
+
+
+def _first_line(error: BaseException) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
