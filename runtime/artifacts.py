@@ -11,24 +11,28 @@ Not here: what a task means (`worker`), rows (`store`).
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import re
+import socket
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from safetensors import safe_open
-from safetensors.torch import save
-from torch import Tensor
+from compiler.errors import SynthcError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @contextlib.contextmanager
 def written(path: Path, synced: bool = True) -> Iterator[Path]:
-    """A path beside `path` to write to; when the block ends well, the content takes the name `path` (after an fsync, if `synced`)."""
+    """A path beside `path` to write to; when the block ends well, the content takes the name `path`, synced to disk if asked."""
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         yield beside
@@ -38,6 +42,53 @@ def written(path: Path, synced: bool = True) -> Iterator[Path]:
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)
+
+
+STORE_VERSION = 1
+
+
+@contextlib.contextmanager
+def held(store: Path) -> Iterator[None]:
+    """Open the store for one run, making it if need be; SynthcError if another run holds it or a newer version made it.
+
+    The lock is the kernel's: it is gone with its owner, however that one ended.
+    """
+    try:
+        store.mkdir(parents=True, exist_ok=True)
+        lock = (store / "lock").open("a+")
+    except OSError as error:
+        raise SynthcError(f"{store}: the store cannot be written: {error.strerror}; name another with --store") from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            raise SynthcError(
+                f"{store}: another run is using this store ({lock.read().strip() or 'unknown'}); "
+                "wait for it, or name another store with --store"
+            ) from None
+        check_version(store)
+        lock.truncate(0)
+        lock.write(f"pid {os.getpid()} on {socket.gethostname()}, since {datetime.now(UTC).isoformat(timespec='seconds')}")
+        lock.flush()
+        yield
+        lock.truncate(0)
+
+
+def check_version(store: Path) -> None:
+    """SynthcError if a newer synthc made the store; marks a new store with our version."""
+    mark = store / "store.json"
+    try:
+        version = json.loads(mark.read_text())["version"]
+    except FileNotFoundError:
+        with written(mark) as beside:
+            beside.write_text(json.dumps({"version": STORE_VERSION}))
+        return
+    except (ValueError, KeyError, TypeError) as error:
+        raise SynthcError(f"{mark}: not a store's mark ({error}); name another folder with --store") from error
+    if version > STORE_VERSION:
+        newer = f"made by a newer synthc (its version is {version}, this one reads {STORE_VERSION})"
+        raise SynthcError(f"{mark}: {newer}; upgrade, or name another folder with --store")
 
 
 def folder_of(store: Path, task: str) -> Path:
@@ -54,6 +105,8 @@ def is_done(store: Path, task: str) -> bool:
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> str:
     """Write named tensors to `path` at once; the digest of the bytes."""
+    from safetensors.torch import save  # torch is slow to import, and a run that finds everything done needs none
+
     content = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
     with written(path) as beside:
         beside.write_bytes(content)
@@ -71,6 +124,8 @@ class Artifact:
         path = self.folder / f"{stem}.safetensors"
         if not path.exists():
             raise KeyError(f"{self.folder.name} left no {stem}.safetensors; it has: {', '.join(self.stems) or 'none'}")
+        from safetensors import safe_open
+
         with safe_open(path, framework="pt") as handle:
             return {name: handle.get_tensor(name) for name in handle.keys()}
 

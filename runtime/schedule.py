@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import logging
 import os
 import secrets
 import time
@@ -144,7 +145,8 @@ class Driver:
             self.record(task, outcome, attempt)
             self.frontier.done(task.id)
         elif outcome.error_kind == "storage":
-            raise SynthcError(f"the store cannot be written: {outcome.error}; free some space or name another --store, then run again")
+            hint = "free some space or name another --store, then run again: what is committed stays"
+            raise SynthcError(f"the store cannot be written: {outcome.error}; {hint}")
         elif self.tries[task.id] <= RETRIES.get(outcome.error_kind, 0):
             self.record(task, dataclasses.replace(outcome, notes={**outcome.notes, "tried_again": True}), attempt)
             if outcome.error_kind == "out_of_memory":
@@ -155,10 +157,11 @@ class Driver:
             self._block_behind(task, outcome)
 
     def _block_behind(self, task: Task, outcome: Outcome) -> None:
+        reason = f"{task.address}: {outcome.error}"
         for user in self.frontier.behind(task.id):
             if user not in self.blocked:
                 self.blocked.add(user)
-                blocked = Outcome(user, "blocked", error=f"{task.address}: {outcome.error}", error_kind="need failed", notes={"need": task.id})
+                blocked = Outcome(user, "blocked", error=reason, error_kind="need failed", notes={"need": task.id})
                 self.record(self.todo[user], blocked, 0)
         if self.policy.fail_fast:
             self.interrupt.count = max(self.interrupt.count, 1)
@@ -217,7 +220,7 @@ class RayEngine:
         gpus = int(resources.get("GPU", 0))
         self.slots = workers or (gpus * workers_per_gpu if gpus else int(resources.get("CPU", 0)))
         if self.slots < 1:
-            raise SynthcError(f"the Ray cluster offers no CPU to run on (it has: {dict(resources)}); add a node, or use --engine inline")
+            raise SynthcError(f"the Ray cluster offers no CPU (it has: {dict(resources)}); add a node, or use --engine inline")
         self._share = 1 / workers_per_gpu if gpus else 0.0
         self._idle = [self._hire() for _ in range(self.slots)]
         self._at_work: dict[Any, tuple[Any, Dispatch]] = {}
@@ -247,8 +250,9 @@ class RayEngine:
         except self._ray.exceptions.OutOfMemoryError as error:
             landing = Landing(dispatch, lost="out_of_memory", reason=f"stopped for lack of memory: {_first_line(error)}")
         except self._ray.exceptions.RayError as error:
-            limit = self._killed.pop(dispatch, None)
-            landing = Landing(dispatch, lost="timeout" if limit else "crash", reason=limit or f"the worker died: {_first_line(error)}")
+            late = self._killed.pop(dispatch, "")
+            reason = late or f"the worker died: {_first_line(error)}"
+            landing = Landing(dispatch, lost="timeout" if late else "crash", reason=reason)
         with contextlib.suppress(Exception):
             self._ray.kill(worker)
         self._idle.append(self._hire())
@@ -293,8 +297,8 @@ def _start_ray(address: str | None) -> Any:
     with contextlib.chdir(machine.ROOT):
         try:
             ray.init(
-                address=address, include_dashboard=False if address is None else None, log_to_driver=False, logging_level="ERROR",
-                num_cpus=machine.cores() if address is None else None,
+                address=address, include_dashboard=False if address is None else None, log_to_driver=False,
+                logging_level=logging.ERROR, num_cpus=machine.cores() if address is None else None,
             )
         except Exception as error:
             raise SynthcError(

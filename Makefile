@@ -1,0 +1,44 @@
+# The only set-up a newcomer needs: `make study`, `make test`. Both are idempotent and fast the second time.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+
+.PHONY: study smoke test test-all check clean help
+
+study: $(VENV)/.installed  ## install what is needed, then run the full study on real digits
+	$(BIN)/synthc run specs/full_study.yaml
+
+test: $(VENV)/.installed-test  ## the test suite: Python packages only, a few minutes
+	$(BIN)/python -m pytest -m "not long" -n 2
+
+test-all: $(VENV)/.installed-test  ## also what takes long or needs Debian packages or a browser; lists what it skipped and why
+	$(BIN)/python -m pytest -n 2 -rs
+
+check: $(VENV)/.installed-test  ## lint and types
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+smoke: $(VENV)/.installed  ## a tiny study end to end, in a temporary folder
+	folder=$$(mktemp -d) && $(BIN)/synthc run specs/smoke.yaml --db $$folder/results.duckdb && \
+	$(BIN)/synthc sql "SELECT arm, test_accuracy, leakage FROM comparison" --db $$folder/results.duckdb && \
+	$(BIN)/synthc chart tradeoff --db $$folder/results.duckdb -o $$folder/tradeoff.svg && rm -r $$folder
+
+$(VENV)/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "synthc needs Python 3.11 or newer; name one with make PYTHON=…")'
+	$(PYTHON) -m venv $(VENV)
+
+# torch first: its pin takes a CPU build where one is at hand, and keeps other packages from asking for another.
+$(VENV)/.installed: constraints.txt pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable .
+	touch $@
+
+$(VENV)/.installed-test: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[test]"
+	touch $@
+
+clean:  ## remove the environment (never results)
+	rm -rf $(VENV)
+
+help:  ## this text
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
