@@ -157,4 +157,16 @@ class AttackTrial:
     revision: ClassVar[int] = 1
 
 
-Work = TrainClassifier | TrainGenerator | Synthesize | QueryClassifier | QuerySet | QueryGenerator | AttackTrial
+@dataclass(frozen=True)
+class Rehearsal:
+    """Does nothing for so many seconds and ends as told: how the runtime itself is tested and measured."""
+
+    label: str
+    seconds: float = 0.0
+    ending: Literal["done", "exception", "diverged", "out_of_memory", "crash", "crash once"] = "done"
+
+    kind: ClassVar[Kind] = "train"
+    revision: ClassVar[int] = 1
+
+
+Work = TrainClassifier | TrainGenerator | Synthesize | QueryClassifier | QuerySet | QueryGenerator | AttackTrial | Rehearsal

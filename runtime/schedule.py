@@ -103,6 +103,8 @@ class Driver:
         self.tries: Counter[str] = Counter()
         self.alone: set[str] = set()
         """Tasks that ran out of memory: they get the machine to themselves."""
+        self.solo: set[str] = set()
+        """Tasks that were lost with a worker: they travel without mates, so that an innocent one is not lost twice."""
         self.blocked: set[str] = set()
         self.stopping: float | None = None
 
@@ -126,7 +128,7 @@ class Driver:
         while len(self.frontier) and self.stopping is None and len(self.flying) < self.engine.slots:
             if any(order.task in self.alone for dispatch in self.flying for order in dispatch):
                 return
-            taken = self.frontier.take(max(1, len(self.frontier) // self.engine.slots), self.alone)
+            taken = self.frontier.take(max(1, len(self.frontier) // self.engine.slots), self.alone | self.solo)
             if taken[0].id in self.alone and self.flying:
                 self.frontier.put_back(taken[0].id)
                 return
@@ -149,8 +151,7 @@ class Driver:
             raise SynthcError(f"the store cannot be written: {outcome.error}; {hint}")
         elif self.tries[task.id] <= RETRIES.get(outcome.error_kind, 0):
             self.record(task, dataclasses.replace(outcome, notes={**outcome.notes, "tried_again": True}), attempt)
-            if outcome.error_kind == "out_of_memory":
-                self.alone.add(task.id)
+            (self.alone if outcome.error_kind == "out_of_memory" else self.solo).add(task.id)
             self.frontier.put_back(task.id)
         else:
             self.record(task, outcome, attempt)

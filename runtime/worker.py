@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 from compiler.work import Work
 from runtime import machine
 from runtime.artifacts import Artifact, folder_of, write_tensors, written
-from runtime.outcome import Diverged, Outcome, Product, Provenance
+from runtime.outcome import Diverged, Metric, Outcome, Product, Provenance
 
 if TYPE_CHECKING:
     import torch
@@ -39,6 +39,7 @@ OPERATIONS = {
     "QueryGenerator": "runtime.query.generator",
     "AttackTrial": "runtime.attack.trial",
     "CompareTrials": "runtime.attack.compare",
+    "Rehearsal": "runtime.rehearsal",
 }
 """Operation → the module whose `perform(work, inputs, device) -> Product` computes it; loaded when first asked for."""
 
@@ -81,6 +82,8 @@ def _compute(order: Order, store: Path, device: str) -> Outcome:
     log = attempt / "log.txt"
     started, clock = datetime.now(UTC), time.perf_counter()
     try:
+        if (before := committed(folder)) is not None:   # its worker died after the commit and before the driver heard of it
+            return before
         attempt.mkdir(parents=True, exist_ok=True)
         _write_json(folder / "task.json", {"id": order.task, "address": order.address, "text": order.text, "needs": order.needs})
         with _output_to(log):
@@ -92,8 +95,9 @@ def _compute(order: Order, store: Path, device: str) -> Outcome:
                 outcome = _failure(order, error, _provenance(started, clock, device), log.relative_to(store))
         _write_json(attempt / "attempt.json", dataclasses.asdict(outcome))
         return outcome
-    except OSError as error:   # the disk is full, or the store cannot be written: nothing can be recorded there
-        return _failure(order, error, _provenance(started, clock, device), Path(""))
+    except OSError as error:   # outside the task's own work: the disk is full, or the store cannot be written
+        failure = _failure(order, error, _provenance(started, clock, device), Path(""))
+        return dataclasses.replace(failure, error_kind="storage")
 
 
 def _perform(order: Order, store: Path, device: str) -> Product:
@@ -103,6 +107,16 @@ def _perform(order: Order, store: Path, device: str) -> Product:
     module = importlib.import_module(OPERATIONS[type(order.work).__name__])
     with _deterministic(torch):
         return module.perform(order.work, inputs, torch.device(device))
+
+
+def committed(folder: Path) -> Outcome | None:
+    """The outcome that a task's folder holds, None if it was never committed."""
+    try:
+        content = json.loads((folder / "outcome.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    metrics = tuple(Metric(**row) for row in content["metrics"])
+    return Outcome(**{**content, "metrics": metrics, "provenance": Provenance(**content["provenance"])})
 
 
 @contextlib.contextmanager

@@ -14,7 +14,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compiler.errors import SynthcError
 from compiler.plan import Plan, Task
 from runtime import machine
 from runtime.artifacts import folder_of, held, is_done, written
@@ -23,7 +22,7 @@ from runtime.cli.spec_options import compiled, spec_options
 from runtime.outcome import Outcome
 
 if TYPE_CHECKING:
-    from runtime.schedule import Engine, Interrupt, Policy
+    from runtime.schedule import Engine, Interrupt
     from runtime.store import Index
 
 KINDS = ("train", "synthesize", "query", "attack", "compare")
@@ -44,11 +43,12 @@ def register(commands: Any) -> None:
         "Exit codes: 0 done, 1 some tasks failed, 2 something to mend, 130 interrupted.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--engine", choices=("ray", "inline"), default="ray", help="who computes (default: ray; inline is this process)")
+    parser.add_argument("--engine", choices=("ray", "inline"), default="ray", help="who computes: ray (default) or this process")
     parser.add_argument("--address", metavar="HOST:PORT", help="join a running Ray cluster: its address, or auto")
     parser.add_argument("--workers", type=_positive, metavar="N", help="workers (default: one per core, four per GPU)")
     parser.add_argument("--retry-failed", action="store_true", help="try again what failed in earlier runs")
-    parser.add_argument("--fail-fast", action="store_true", help="stop at the first failure (default: go on with what does not depend on it)")
+    parser.add_argument("--fail-fast", action="store_true", 
+                        help="stop at the first failure; the default goes on with what does not need it")
     parser.add_argument("--timeout", action="append", default=[], type=_timeout, metavar="KIND=SECONDS",
                         help=f"give up a task after so long; KIND is one of {', '.join(KINDS)}")
     parser.set_defaults(handler=run)
@@ -105,7 +105,7 @@ class StudyRun:
         """Tasks whose last attempt failed for a reason that the same code would only repeat → the error."""
         found = {}
         for id in self.todo:
-            attempts = sorted((folder_of(self.store, id) / "attempts").glob("*/attempt.json"), key=lambda path: int(path.parent.name))
+            attempts = sorted(folder_of(self.store, id).glob("attempts/*/attempt.json"), key=lambda path: int(path.parent.name))
             if attempts:
                 with contextlib.suppress(ValueError, KeyError, TypeError):
                     last = json.loads(attempts[-1].read_text())

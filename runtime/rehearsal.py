@@ -1,0 +1,43 @@
+"""A task that does nothing, or fails as told: for tests and benchmarks of the runtime with real engines and real commits."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Mapping
+
+import torch
+
+from compiler.work import Rehearsal
+from runtime.artifacts import Artifact
+from runtime.outcome import Diverged, Metric, Product
+
+
+class TwoPartError(Exception):
+    """An exception that pickle cannot rebuild: its constructor takes two arguments and passes one on."""
+
+    def __init__(self, what: str, where: str) -> None:
+        super().__init__(f"{what} at {where}")
+
+
+def perform(work: Rehearsal, inputs: Mapping[str, Artifact], device: torch.device) -> Product:
+    """Sleep, then end as told. The metric `needs` counts the needs that were really there to read."""
+    time.sleep(work.seconds)
+    match work.ending:
+        case "exception":
+            raise TwoPartError("rehearsed", "the end")
+        case "diverged":
+            raise Diverged("rehearsed divergence: loss is nan")
+        case "out_of_memory":
+            raise MemoryError("rehearsed lack of memory")
+        case "crash":
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "crash once":
+            mark = os.environ.get("SYNTHC_REHEARSAL_MARK", "/nonexistent")
+            if not os.path.exists(mark):
+                with open(mark, "x"):
+                    os.kill(os.getpid(), signal.SIGKILL)
+    print(f"rehearsed {work.label}")
+    there = sum(len(artifact.outcome["metrics"]) for artifact in inputs.values())
+    return Product(files={"out": {"seen": torch.tensor([there])}}, metrics=(Metric("needs", float(there), n=len(inputs)),))
