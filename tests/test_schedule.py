@@ -117,7 +117,7 @@ def test_fail_fast_hands_out_nothing_after_a_failure(tmp_path: Path) -> None:
 def test_a_full_store_stops_the_run_with_a_sentence(tmp_path: Path) -> None:
     in_the_way = tmp_path / "file"
     in_the_way.write_text("no folder can be made here")
-    with pytest.raises(SynthcError, match="the store cannot be written: .*file.*; free some space or name another --store"):
+    with pytest.raises(SynthcError, match=r"the store cannot be written: .*file.*; free some space or name another --store"):
         heard([task("x")], InlineEngine(in_the_way))
 
 
@@ -143,7 +143,7 @@ def test_an_artifact_reads_back_what_the_task_wrote(tmp_path: Path) -> None:
     artifact = Artifact(folder_of(tmp_path, one.id))
     assert artifact.tensors("out")["seen"].tolist() == [0]
     assert "rehearsed one" in (tmp_path / artifact.outcome["log"]).read_text()
-    with pytest.raises(KeyError, match="left no weights.safetensors; it has: out"):
+    with pytest.raises(KeyError, match=r"left no weights\.safetensors; it has: out"):
         artifact.tensors("weights")
 
 
@@ -154,12 +154,6 @@ def test_no_id_can_leave_the_store(tmp_path: Path) -> None:
 
 
 def test_a_run_finds_the_store_held_by_another(tmp_path: Path) -> None:
-    import subprocess
-    import sys
-
-    from compiler.errors import SynthcError
-    from runtime.artifacts import held
-
     script = (
         "import time; from pathlib import Path; from runtime.artifacts import held\n"
         f"with held(Path({str(tmp_path)!r})): print('in', flush=True); time.sleep(60)"

@@ -47,7 +47,7 @@ def register(commands: Any) -> None:
     parser.add_argument("--address", metavar="HOST:PORT", help="join a running Ray cluster: its address, or auto")
     parser.add_argument("--workers", type=_positive, metavar="N", help="workers (default: one per core, four per GPU)")
     parser.add_argument("--retry-failed", action="store_true", help="try again what failed in earlier runs")
-    parser.add_argument("--fail-fast", action="store_true", 
+    parser.add_argument("--fail-fast", action="store_true",
                         help="stop at the first failure; the default goes on with what does not need it")
     parser.add_argument("--timeout", action="append", default=[], type=_timeout, metavar="KIND=SECONDS",
                         help=f"give up a task after so long; KIND is one of {', '.join(KINDS)}")
