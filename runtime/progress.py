@@ -17,6 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.text import Text
 
 from compiler.plan import Task
+from runtime.outcome import Outcome
 
 PLAIN_EVERY = 10.0
 """Seconds between lines where there is no terminal."""
@@ -47,20 +48,21 @@ class Display:
     def __exit__(self, *error: object) -> None:
         self._live.stop()
 
-    def finished(self, task: Task, seconds: float) -> None:
-        self.done[task.kind] += 1
+    def heard(self, task: Task, outcome: Outcome) -> None:
+        """Count an outcome; say what failed for good."""
+        if outcome.notes.get("tried_again"):
+            return
         self._left[task.operation] -= 1
-        self._spent.setdefault(task.operation, []).append(seconds)
-        self._bars.update(self._rows[task.kind], completed=self.done[task.kind])
-
-    def fell(self, task: Task, error: str) -> None:
-        self.failed += 1
-        self._left[task.operation] -= 1
-        self.say(f"failed: {task.address} ({task.operation}): {error}")
-
-    def held_up(self, task: Task) -> None:
-        self.blocked += 1
-        self._left[task.operation] -= 1
+        match outcome.status:
+            case "done":
+                self.done[task.kind] += 1
+                self._spent.setdefault(task.operation, []).append(outcome.provenance.seconds if outcome.provenance else 0.0)
+                self._bars.update(self._rows[task.kind], completed=self.done[task.kind])
+            case "failed":
+                self.failed += 1
+                self.say(f"failed: {task.address} ({task.operation}): {outcome.error}\n        log: {outcome.log}")
+            case "blocked":
+                self.blocked += 1
 
     def say(self, line: str) -> None:
         """A line that stays, above the live display."""

@@ -60,9 +60,11 @@ class Engine(Protocol):
 
 @dataclass
 class Interrupt:
-    """How often the user asked to stop: once means finish what is running, twice means now."""
+    """How often a stop was asked for: once means finish what is running, twice means now."""
 
     count: int = 0
+    asked: bool = False
+    """Whether it was the user who asked, and not `fail_fast`."""
 
 
 @dataclass(frozen=True)

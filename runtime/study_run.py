@@ -1,0 +1,146 @@
+"""One execution of a plan: what is left to do, its record in the store and the index, and the rhythm of publishing.
+
+Not here: how tasks are scheduled (`schedule`), what a person sees (`progress`, `cli.run`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from compiler.plan import Plan, Task, TrialPlan
+from runtime import machine
+from runtime.artifacts import folder_of, is_done, written
+from runtime.outcome import Outcome
+from runtime.store import Index, TargetBusy, check_target
+
+HOPELESS = ("exception", "diverged")
+"""Kinds of error that the same code would only repeat."""
+
+
+class StudyRun:
+    """A plan, a store and an index, while a run lasts. The store must be held (`artifacts.held`)."""
+
+    def __init__(
+        self, plan: Plan, store: Path, index: Index, target: Path, origin: Mapping[str, Any], retry_failed: bool = False
+    ) -> None:
+        """`origin` says where the plan came from: spec, spec_text, argv. SynthcError if `target` is not ours to write."""
+        check_target(target)
+        self.plan, self.store, self.index, self.target, self.origin = plan, store, index, target, origin
+        self.started = datetime.now(UTC)
+        self.name = f"{self.started:%Y%m%dT%H%M%S.%f}-{plan.header.study}"
+        missing = plan.to_run(self.is_done)
+        self.given_up = {} if retry_failed else self._failed_before(missing)
+        """Tasks that failed in an earlier run of the same code → the error; they are not tried again."""
+        self.todo = self._reachable(missing)
+        self.failures: dict[str, str] = {}
+        """Address → error, of this run."""
+        self._publish_at = time.monotonic()
+        self._keep_record("running")
+        for id in index.missing([id for id in plan.tasks if self.is_done(id)]):
+            index.record_outcome(folder_of(store, id))   # committed, but its run died before the row was written
+
+    def is_done(self, id: str) -> bool:
+        return is_done(self.store, id)
+
+    def tried(self, id: str) -> int:
+        """Attempts of earlier runs."""
+        return len(list(folder_of(self.store, id).glob("attempts/*")))
+
+    def record(self, task: Task, outcome: Outcome, attempt: int) -> None:
+        """Keep an outcome as rows."""
+        if outcome.status == "done":
+            self.index.record_outcome(folder_of(self.store, task.id))
+        elif outcome.status == "failed" and not outcome.notes.get("tried_again"):
+            self.failures[task.address] = outcome.error
+        self.index.record_attempt(task.id, self.name, attempt, asdict(outcome))
+
+    def publish_if_due(self) -> str:
+        """Publish every few seconds, never for more than a tenth of the time; what the user should hear, or ""."""
+        started = time.monotonic()
+        if started < self._publish_at:
+            return ""
+        try:
+            self.index.publish(self.target)
+        except TargetBusy as busy:
+            self._publish_at = started + 30.0
+            return str(busy)
+        self._publish_at = started + max(5.0, 10 * (time.monotonic() - started))
+        return ""
+
+    def close(self, status: str) -> str:
+        """Write the record's end and publish; what the user should hear, or ""."""
+        self._keep_record(status)
+        try:
+            self.index.publish(self.target)
+        except TargetBusy as busy:
+            return f"{busy}; `synthc db rebuild` publishes later"
+        return ""
+
+    @property
+    def left(self) -> int:
+        """Tasks that the study still lacks."""
+        return len(self.plan.to_run(self.is_done))
+
+    def _reachable(self, missing: Mapping[str, Task]) -> dict[str, Task]:
+        """Without what failed before, and without what waits for that."""
+        todo: dict[str, Task] = {}
+        for id, task in missing.items():
+            if id not in self.given_up and all(need in todo or need not in missing for _, need in task.needs):
+                todo[id] = task
+        return todo
+
+    def _failed_before(self, missing: Mapping[str, Task]) -> dict[str, str]:
+        found = {}
+        for id in missing:
+            attempts = sorted(folder_of(self.store, id).glob("attempts/*/attempt.json"), key=lambda path: int(path.parent.name))
+            if attempts:
+                with contextlib.suppress(ValueError, KeyError, TypeError):
+                    last = json.loads(attempts[-1].read_text())
+                    same_code = last["provenance"]["source_digest"] == machine.source_digest()
+                    if last["status"] == "failed" and last["error_kind"] in HOPELESS and same_code:
+                        found[id] = last["error"]
+        return found
+
+    def _keep_record(self, status: str) -> None:
+        """Into the store, which is the truth, and into the index."""
+        record = run_record(self.plan) | dict(self.origin) | {
+            "run": self.name, "status": status,
+            "started": self.started.isoformat(timespec="seconds"),
+            "ended": None if status == "running" else datetime.now(UTC).isoformat(timespec="seconds"),
+            "versions": machine.versions(), "commit": machine.commit(), "source_digest": machine.source_digest(),
+        }
+        folder = self.store / "runs" / self.name
+        folder.mkdir(parents=True, exist_ok=True)
+        with written(folder / "run.json", synced=False) as beside:
+            beside.write_text(json.dumps(record, ensure_ascii=False, allow_nan=False), encoding="utf-8")
+        self.index.record_run(record)
+
+
+def run_record(plan: Plan) -> dict[str, Any]:
+    """The plan's part of `run.json`: trials and tasks, so that a result can be traced to what asked for it."""
+    headline = plan.trials[0].trial.point.audit.headline.model_dump() if plan.trials else {}
+    tasks = [
+        {"id": task.id, "kind": task.kind, "operation": task.operation, "address": task.address, "needs": task.needs}
+        for task in plan.tasks.values()
+    ]
+    return {
+        "study": plan.header.study, "question": plan.header.question, "profile": plan.profile, "headline": headline,
+        "trials": [_trial_record(planned) for planned in plan.trials], "tasks": tasks, "claims": [], "lints": [],
+    }
+
+
+def _trial_record(planned: TrialPlan) -> dict[str, Any]:
+    trial, arm = planned.trial, planned.trial.point.arm
+    return {
+        "trial": trial.address, "arm": trial.arm_name, "paradigm": arm.paradigm, "method": getattr(arm, "method", arm.paradigm),
+        "label": " ".join([trial.arm_name, *(str(value) for _, value in trial.axes)]),
+        "axes": dict(trial.axes), "replicate": trial.replicate, "answer": planned.answer, "data": trial.point.data.name,
+        "stages": [(stage.task, stage.shadow, stage.name) for stage in planned.stages],
+    }

@@ -1,0 +1,79 @@
+"""The layers of the house, read from the imports themselves."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def imports(path: Path, *, deferred: bool = True) -> set[str]:
+    """Top-level names that a file imports; without `deferred` only those that its import triggers."""
+    tree = ast.parse(path.read_text())
+    found: set[str] = set()
+    hidden = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        or (isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING")
+        for inner in ast.walk(node)
+    }
+    for node in ast.walk(tree):
+        if not deferred and id(node) in hidden:
+            continue
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found.add(node.module.split(".")[0])
+    return found
+
+
+def files(folder: str) -> list[Path]:
+    return sorted((ROOT / folder).rglob("*.py"))
+
+
+def test_the_compiler_imports_pydantic_ruamel_and_the_standard_library_and_nothing_else() -> None:
+    allowed = {"compiler", "pydantic", "pydantic_core", "annotated_types", "ruamel"} | set(sys.stdlib_module_names)
+    strangers = {path.name: found for path in files("compiler") if (found := imports(path) - allowed)}
+    assert strangers == {}
+
+
+@pytest.mark.parametrize(("library", "homes"), [
+    ("ray", {"schedule.py"}),
+    ("duckdb", {"store.py"}),
+    ("altair", {"charts", "report"}),
+    ("vl_convert", {"charts", "report"}),
+])
+def test_a_library_at_the_rim_is_imported_in_its_own_room_only(library: str, homes: set[str]) -> None:
+    users = {path.relative_to(ROOT / "runtime") for path in files("runtime") if library in imports(path)}
+    strangers = {user for user in users if not ({user.parts[0], Path(user.parts[0]).stem} & homes)}
+    assert strangers == set()
+
+
+def test_no_room_is_called_utils() -> None:
+    banned = {"utils", "util", "common", "helpers", "misc"}
+    assert [path for folder in ("compiler", "runtime", "tests") for path in files(folder) if path.stem in banned] == []
+
+
+@pytest.mark.parametrize("command", [
+    ["--help"], ["run", "--help"], ["check", "specs/full_study.yaml"], ["plan", "specs/full_study.yaml"], ["schema"],
+])
+def test_asking_needs_neither_torch_nor_ray(command: list[str]) -> None:
+    script = (
+        "import sys; from runtime.cli import main\n"
+        f"try: main({command!r})\nexcept SystemExit: pass\n"
+        "heavy = {'torch', 'ray', 'duckdb', 'altair', 'sklearn', 'scipy'} & set(sys.modules)\n"
+        "sys.exit(f'imported {heavy}' if heavy else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stderr[-500:]
+
+
+def test_every_module_says_what_it_is_for() -> None:
+    modules = [*files("compiler"), *files("runtime")]
+    assert [path.relative_to(ROOT) for path in modules if not ast.get_docstring(ast.parse(path.read_text()))] == []
