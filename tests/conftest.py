@@ -1,0 +1,79 @@
+"""What several test files share: one small study, really run."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+ROOT = Path(__file__).resolve().parents[1]
+
+TINY = """\
+study: tiny
+question: Does the whole road hold?
+data: {name: digits, test: 360}
+audit:
+  canaries:
+    mislabeled: {kind: mislabeled, count: 24}
+    clean: {kind: clean, count: 16}
+  z_pool: 40
+  shadows: 4
+  attacks:
+    - {attack: lira, signal: logit, variant: pooled, queries: 1}
+    - {attack: threshold, signal: logit, queries: 1}
+  fpr: [0.1, 0.001]
+  headline: {attack: lira, signal: logit, variant: pooled, queries: 1, canaries: mislabeled, release: final_model, fpr: 0.1}
+  resamples: 100
+  null_permutations: 20
+classifier: {net: small, width: 8, epochs: 3, batch_size: 64, lr: 0.1}
+arms:
+  undefended: {paradigm: undefended}
+  coreset:
+    paradigm: coreset
+    method: {grid: [random, forgetting]}
+    fraction: 0.3
+"""
+
+
+@dataclass(frozen=True)
+class Done:
+    """A finished run: where it is, and how to ask it."""
+
+    folder: Path
+    spec: Path
+
+    @property
+    def db(self) -> Path:
+        return self.folder / "results.duckdb"
+
+    @property
+    def store(self) -> Path:
+        return self.folder / ".synthc"
+
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        import duckdb
+
+        with duckdb.connect(str(self.db), read_only=True) as connection:
+            return connection.execute(query).fetchall()
+
+
+def run_study(folder: Path, text: str = TINY, *options: str) -> Done:
+    """Run the study `text` in `folder`, in this process."""
+    from runtime.cli import main
+
+    spec = folder / "study.yaml"
+    spec.write_text(text)
+    code = main(["run", str(spec), "--engine", "inline", "--db", str(folder / "results.duckdb"), *options])
+    assert code == 0
+    return Done(folder, spec)
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Done:
+    """The tiny study, run once. Read it; do not change it."""
+    return run_study(tmp_path_factory.mktemp("tiny"))
