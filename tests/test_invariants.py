@@ -26,8 +26,9 @@ def plan_of(folder: Path, text: str = TINY, *sets: str) -> Plan:
     return compile_study(spec, sets=sets)
 
 
-def synthc(*words: str, **options: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "runtime.cli", *words], cwd=ROOT, capture_output=True, text=True, check=False, **options)   # type: ignore[call-overload]
+def synthc(*words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "runtime.cli", *words]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
 # 1. Identity is not execution
@@ -41,9 +42,8 @@ def test_ids_do_not_depend_on_the_process_that_makes_them(tmp_path: Path) -> Non
     )
     for seed in ("0", "1"):
         environment = os.environ | {"PYTHONHASHSEED": seed, "CUDA_VISIBLE_DEVICES": seed, "PYTHONPATH": str(ROOT)}
-        done = subprocess.run(
-            [sys.executable, "-c", script, str(tmp_path / "study.yaml")], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
-        )
+        command = [sys.executable, "-c", script, str(tmp_path / "study.yaml")]
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
         assert done.stdout.split() == here
 
 
@@ -54,7 +54,9 @@ def test_the_name_of_an_arm_a_study_or_a_folder_is_in_no_id(tmp_path: Path) -> N
     assert list(plan_of(tmp_path).tasks) == list(plan_of(other, renamed).tasks)
 
 
-@pytest.mark.parametrize("change", ["seed=1", "classifier.lr=0.05", "audit.canaries.mislabeled.count=25", "classifier.precision=bfloat16", "data.test=300"])
+@pytest.mark.parametrize("change", [
+    "seed=1", "classifier.lr=0.05", "audit.canaries.mislabeled.count=25", "classifier.precision=bfloat16", "data.test=300",
+])
 def test_every_parameter_that_changes_numbers_changes_every_id(tmp_path: Path, change: str) -> None:
     assert not set(plan_of(tmp_path).tasks) & set(plan_of(tmp_path, TINY, change).tasks)
 
@@ -182,7 +184,10 @@ def test_a_killed_run_continues_and_ends_with_the_same_rows(tiny: Done, tmp_path
     assert 5 <= len(kept) < len(plan_of(tmp_path).tasks)
     run_study(tmp_path)
     assert {path: path.stat().st_mtime_ns for path in kept} == kept   # nothing was computed twice
-    numbers = "SELECT trial, metric, canaries, attack, variant, release, value, low, high, n FROM result WHERE metric NOT LIKE '%second%' AND metric NOT LIKE '%memory%' ORDER BY ALL"
+    numbers = (
+        "SELECT trial, metric, canaries, attack, variant, release, value, low, high, n FROM result "
+        "WHERE metric NOT LIKE '%second%' AND metric NOT LIKE '%memory%' ORDER BY ALL"
+    )
     assert copy.rows(numbers) == tiny.rows(numbers)
 
 
@@ -206,8 +211,8 @@ def test_a_bad_spec_gives_places_and_no_traceback(tmp_path: Path) -> None:
 
 def test_every_attack_figure_has_n_and_an_interval_or_says_why_not(tiny: Done) -> None:
     bare = tiny.rows(
-        "SELECT trial, metric, attack FROM result WHERE metric LIKE 'tpr@%' AND (n IS NULL OR (value IS NOT NULL AND (low IS NULL OR high IS NULL)) "
-        "OR (value IS NULL AND coalesce(note, '') = ''))"
+        "SELECT trial, metric, attack FROM result WHERE metric LIKE 'tpr@%' AND (n IS NULL "
+        "OR (value IS NOT NULL AND (low IS NULL OR high IS NULL)) OR (value IS NULL AND coalesce(note, '') = ''))"
     )
     assert bare == []
     unresolved = tiny.rows("SELECT DISTINCT value FROM result WHERE metric = 'tpr@fpr=0.001' AND canaries = 'mislabeled'")
