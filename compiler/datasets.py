@@ -7,7 +7,7 @@ the content digest that `runtime.data` checks after loading. `mean` and `std` ar
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,11 @@ class Card:
 CARDS: dict[str, Card] = {
     card.name: card
     for card in (
-        Card("digits", 1797, 0, 10, (1, 8, 8), (0.3053,), (0.3760,), "", "scikit-learn's bundled 8x8 handwritten digits"),
+        Card("digits", 1797, 0, 10, (1, 8, 8), (0.3053,), (0.3760,), "d62d3c34530b8c33",
+             "scikit-learn's bundled 8x8 handwritten digits"),
         Card("mnist", 60_000, 10_000, 10, (1, 28, 28), (0.1307,), (0.3081,), "", "28x28 handwritten digits"),
-        Card("fashion_mnist", 60_000, 10_000, 10, (1, 28, 28), (0.2860,), (0.3530,), "", "28x28 articles of clothing", flips=True),
+        Card("fashion_mnist", 60_000, 10_000, 10, (1, 28, 28), (0.2860,), (0.3530,), "9fad14d04aa05243",
+             "28x28 articles of clothing", flips=True),
         Card("cifar10", 50_000, 10_000, 10, (3, 32, 32), (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616), "",
              "32x32 colour photographs, 10 classes", flips=True),
         Card("cifar100", 50_000, 10_000, 100, (3, 32, 32), (0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762), "",
@@ -45,7 +47,20 @@ CARDS: dict[str, Card] = {
              "32x32 street-view house numbers"),
         Card("cinic10", 90_000, 90_000, 10, (3, 32, 32), (0.4789, 0.4723, 0.4305), (0.2421, 0.2383, 0.2587), "",
              "32x32 photographs from CIFAR-10 and ImageNet; a public out-of-distribution set", flips=True),
-        Card("shapes", 2_000, 0, 10, (1, 8, 8), (0.5,), (0.5,), "",
+        Card("shapes", 2_000, 0, 10, (1, 8, 8), (0.5,), (0.5,), "71445d84873941b2",
              "drawn by a program at the size asked for: rings, bars, crosses; public by construction"),
     )
 }
+
+
+def used_at(name: str, shape: tuple[int, int, int]) -> Card:
+    """The card of a data set used at `shape`: grey repeated to colours, or colours averaged, and the constants likewise."""
+    card = CARDS[name]
+    if card.shape == shape:
+        return card
+    channels = shape[0]
+    mean, std = (
+        constants if len(constants) == channels else (round(sum(constants) / len(constants), 4),) * channels
+        for constants in (card.mean, card.std)
+    )
+    return replace(card, shape=shape, mean=mean, std=std)

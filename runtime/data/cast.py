@@ -1,0 +1,193 @@
+"""Who plays which part: test set, canaries, z pool, fixed part; and from them the private set of a shadow.
+
+Rows are dealt from one permutation of the data set: the test set from its front, then the canaries group by group; the z pool
+from its end. What lies between is fixed: in every private set. So a group added at the end takes from the fixed part only,
+and the size of the z pool moves no canary. Depends on the study's seed alone, never on arms, shadows or replicates.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from compiler.errors import SynthcError
+from compiler.spec.audit import CanaryGroup, CanaryKind
+from compiler.work import Population, Private
+from runtime.data import LabeledImages
+from runtime.data.membership import saw
+from runtime.data.sources import load
+from runtime.seeds import Seeds, generator, numpy_generator
+
+
+@dataclass(frozen=True)
+class Group:
+    """Canaries of one kind, and the z pool treated like them."""
+
+    name: str
+    kind: CanaryKind
+    images: Tensor
+    """n × channels × height × width, uint8."""
+    labels: Tensor
+    """n, int64: the label a member is trained with, and every score is about."""
+    true_labels: Tensor
+    """n, int64: -1 where there is none (ood, blank)."""
+    samples: Tensor
+    """n, int64: row of the data set, -1 where the image is of another source."""
+    z_images: Tensor
+    z_labels: Tensor
+    copies: int
+    """How often a private set that holds the canary holds it."""
+    near_copies: Tensor
+    """n × (copies - 1) × channels × height × width, uint8: what the further copies look like."""
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class Cast:
+    """Everyone who appears in a study."""
+
+    fixed: LabeledImages
+    groups: tuple[Group, ...]
+    test: LabeledImages
+    fixed_samples: Tensor
+    """Row of the data set of each fixed image."""
+
+    @property
+    def canaries(self) -> int:
+        return sum(map(len, self.groups))
+
+
+@dataclass(frozen=True)
+class PrivateSet:
+    """What one shadow's pipeline is given (`data`), and what only the auditor knows (`canary`)."""
+
+    data: LabeledImages
+    canary: Tensor
+    """n, int64: index of the canary that a row is, -1 for none. Never shown to a method."""
+
+
+@lru_cache(maxsize=8)
+def cast(population: Population) -> Cast:
+    """Deal the parts; SynthcError if there are too few images for them."""
+    loaded = load(population.dataset)
+    pool = loaded.pool
+    test_rows = population.dataset.test or 0
+    drawn = sum(group.count for _, group in population.groups if group.kind not in FOREIGN)
+    needed = test_rows + drawn + population.z_pool
+    if needed >= len(pool):
+        raise SynthcError(
+            f"{population.dataset.name}: {test_rows} test images, {drawn} canaries and a z pool of {population.z_pool} leave "
+            f"nothing of {len(pool)} images to train on; ask for fewer"
+        )
+    if loaded.test is None and not test_rows:
+        raise SynthcError(f"{population.dataset.name} has no official test split: set some images aside with `data: {{test: N}}`")
+
+    order = torch.randperm(len(pool), generator=generator(population.seed, None, "cast"))
+    z = pool[order[len(pool) - population.z_pool :]]
+    groups, at = [], test_rows
+    for name, group in population.groups:
+        if group.kind in FOREIGN:
+            groups.append(_foreign_group(name, group, population, loaded.classes))
+            continue
+        rows = order[at : at + group.count]
+        groups.append(_own_group(name, group, population.seed, pool[rows], rows, z, loaded.classes))
+        at += group.count
+    fixed = order[at : len(pool) - population.z_pool]
+    test = pool[order[:test_rows]] if test_rows else loaded.test
+    assert test is not None
+    return Cast(pool[fixed], tuple(groups), test, fixed)
+
+
+FOREIGN = ("ood", "blank")
+"""Kinds of canaries that are no samples of the data set."""
+
+
+def _own_group(
+    name: str, group: CanaryGroup, seed: int, data: LabeledImages, rows: Tensor, z: LabeledImages, classes: int
+) -> Group:
+    """Canaries that are samples of the data set: as they are, or with one wrong label that is the same for all models."""
+    labels, z_labels = data.labels, z.labels
+    if group.kind != "clean":
+        labels, z_labels = (
+            _wrong(of.labels, classes, numpy_generator(seed, None, f"canaries/{name}/{whose}"))
+            for of, whose in ((data, "labels"), (z, "z labels"))
+        )
+    copies = _near_copies(data.images, group.copies - 1, numpy_generator(seed, None, f"canaries/{name}/copies"))
+    return Group(name, group.kind, data.images, labels, data.labels, rows, z.images, z_labels, group.copies, copies)
+
+
+def _foreign_group(name: str, group: CanaryGroup, population: Population, classes: int) -> Group:
+    """Canaries from elsewhere with random labels: images of the public set (`ood`) or of one colour (`blank`)."""
+    draws = numpy_generator(population.seed, None, f"canaries/{name}/labels")
+    n, z_pool = group.count, population.z_pool
+    if group.kind == "ood":
+        if population.public is None:
+            raise SynthcError(f"canaries {name!r}: kind `ood` takes images of a public set; name one with `public: {{name: …}}`")
+        public = load(population.public).pool.images
+        if n + z_pool > len(public):
+            raise SynthcError(f"canaries {name!r}: {n} of them and a z pool of {z_pool} need more than {len(public)} public images")
+        order = torch.randperm(len(public), generator=generator(population.seed, None, f"canaries/{name}/images"))
+        images, z_images = public[order[:n]], public[order[len(public) - z_pool :]]
+    else:
+        shape = population.dataset.shape
+        colours = numpy_generator(population.seed, None, f"canaries/{name}/images")
+        images, z_images = (
+            torch.from_numpy(colours.integers(0, 256, (many, shape[0], 1, 1), dtype=np.uint8)).expand(many, *shape).contiguous()
+            for many in (n, z_pool)
+        )
+    labels = torch.from_numpy(draws.integers(0, classes, n))
+    z_labels = torch.from_numpy(draws.integers(0, classes, z_pool))
+    nobody = torch.full((n,), -1)
+    copies = _near_copies(images, group.copies - 1, numpy_generator(population.seed, None, f"canaries/{name}/copies"))
+    return Group(name, group.kind, images, labels, nobody, nobody, z_images, z_labels, group.copies, copies)
+
+
+def _wrong(labels: Tensor, classes: int, draws: np.random.Generator) -> Tensor:
+    """One uniformly random other label for each."""
+    return (labels + torch.from_numpy(draws.integers(1, classes, len(labels)))) % classes
+
+
+def _near_copies(images: Tensor, copies: int, draws: np.random.Generator) -> Tensor:
+    """n × copies × channels × height × width: each copy moved by up to one pixel (zeros come in), and noise of ±2 grey values."""
+    n, (channels, height, width) = len(images), images.shape[1:]
+    made = torch.empty(n, copies, channels, height, width, dtype=torch.uint8)
+    moves = draws.integers(0, 3, (n, copies, 2))
+    noise = torch.from_numpy(draws.integers(-2, 3, tuple(made.shape), dtype=np.int16))
+    padded = torch.nn.functional.pad(images, (1, 1, 1, 1))
+    for row, copy in np.ndindex(n, copies):
+        down, right = moves[row, copy]
+        made[row, copy] = padded[row, :, down : down + height, right : right + width]
+    return (made.to(torch.int16) + noise).clamp(0, 255).to(torch.uint8)
+
+
+def expected_size(population: Population) -> int:
+    """Images in the private set of a shadow that holds half of the canaries: the nominal size, which no membership shows in."""
+    parts = cast(population)
+    return len(parts.fixed) + sum(len(group) * group.copies for group in parts.groups) // 2
+
+
+@lru_cache(maxsize=4)
+def private_set(private: Private) -> PrivateSet:
+    """The fixed part and the canaries that this shadow holds, in a seeded shuffled order, so that position says nothing."""
+    population = private.population
+    parts = cast(population)
+    member = saw(population, private.design, private.replicate, private.shadow, private.shadows)
+    images, labels = [parts.fixed.images], [parts.fixed.labels]
+    canary = [torch.full((len(parts.fixed),), -1)]
+    first = 0
+    for group in parts.groups:
+        held = torch.from_numpy(member[first : first + len(group)].nonzero()[0])
+        every = torch.cat([group.images[:, None], group.near_copies], dim=1)[held]   # held × copies × image
+        images.append(every.flatten(0, 1))
+        labels.append(group.labels[held].repeat_interleave(group.copies))
+        canary.append((held + first).repeat_interleave(group.copies))
+        first += len(group)
+    joined = LabeledImages(torch.cat(images), torch.cat(labels))
+    order = torch.randperm(len(joined), generator=Seeds(population.seed, private.replicate, private.shadow)("private order"))
+    return PrivateSet(joined[order], torch.cat(canary)[order])

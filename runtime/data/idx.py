@@ -1,0 +1,63 @@
+"""IDX files (mnist, fashion_mnist), gzipped or not, where torchvision or Debian leaves them.
+
+The header is checked against the file's own length before anything is allocated, and reading stops there: a forged
+header or a decompression bomb costs a message, not the memory.
+"""
+
+from __future__ import annotations
+
+import gzip
+import math
+import zlib
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from compiler.errors import SynthcError
+from runtime.data import LabeledImages
+
+LARGEST = 1 << 30
+"""Bytes of one array; MNIST's largest has 47 million."""
+
+FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+
+
+def read(folder: Path) -> tuple[LabeledImages, LabeledImages]:
+    """Training and test split of the four files in `folder`; SynthcError for anything malformed."""
+    pool_images, pool_labels, test_images, test_labels = (read_array(found(folder, name)) for name in FILES)
+    return _joined(folder, pool_images, pool_labels), _joined(folder, test_images, test_labels)
+
+
+def found(folder: Path, name: str) -> Path:
+    """The file `name`, with or without `.gz`."""
+    plain, zipped = folder / name, folder / f"{name}.gz"
+    if not plain.exists() and not zipped.exists():
+        raise SynthcError(f"{plain}: there is no such file, nor {zipped.name}")
+    return plain if plain.exists() else zipped
+
+
+def read_array(path: Path) -> np.ndarray:
+    """The uint8 array of one IDX file; SynthcError if it is truncated, too large or not uint8."""
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as handle:
+            head = handle.read(4)
+            if len(head) < 4 or head[:3] != b"\0\0\x08" or not 1 <= head[3] <= 4:
+                raise SynthcError(f"{path}: not an IDX file of unsigned bytes (it starts with {head.hex() or 'nothing'})")
+            extents = tuple(int(extent) for extent in np.frombuffer(handle.read(4 * head[3]), ">u4"))
+            size = math.prod(extents)
+            if len(extents) < head[3] or not 0 < size <= LARGEST:
+                raise SynthcError(f"{path}: its header speaks of {extents}, at most {LARGEST:,} bytes can be read")
+            content = handle.read(size + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise SynthcError(f"{path}: cannot be read: {error}") from error
+    if len(content) != size:
+        missing = "longer" if len(content) > size else f"truncated ({len(content):,} bytes)"
+        raise SynthcError(f"{path}: {missing} where the header speaks of {size:,} bytes; fetch it again")
+    return np.frombuffer(content, np.uint8).reshape(extents)
+
+
+def _joined(folder: Path, images: np.ndarray, labels: np.ndarray) -> LabeledImages:
+    if images.ndim != 3 or labels.ndim != 1 or len(images) != len(labels):
+        raise SynthcError(f"{folder}: images of shape {images.shape} and labels of shape {labels.shape} do not belong together")
+    return LabeledImages(torch.from_numpy(images.copy())[:, None], torch.from_numpy(labels.astype(np.int64)))

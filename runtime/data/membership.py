@@ -1,0 +1,51 @@
+"""Which canaries a shadow saw (audit.md section 3.2): the same for every arm, extended and never redrawn."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+
+from compiler.spec.audit import Design
+from compiler.work import Population
+from runtime.seeds import numpy_generator
+
+
+@lru_cache(maxsize=256)
+def membership(population: Population, design: Design, replicate: int, shadows: int) -> np.ndarray:
+    """canary × shadow, bool, read-only: True where the shadow's private set holds the canary.
+
+    pairs: shadows 2j and 2j+1 hold complementary halves, by an independent fair coin per (canary, pair).
+    bernoulli: an independent fair coin per (canary, shadow).
+    balanced: every canary is in exactly shadows // 2 models; the only design that depends on how many there are.
+
+    The coins of a pair or shadow are the beginning of a stream of their own, so more shadows or another group of canaries
+    at the end leave the earlier bits as they are.
+    """
+    canaries = sum(group.count for _, group in population.groups)
+
+    def uniforms(what: str) -> np.ndarray:
+        return numpy_generator(population.seed, None, f"replicate {replicate}/membership/{design}/{what}").random(canaries)
+
+    member = np.zeros((canaries, shadows), dtype=bool)
+    match design:
+        case "pairs":
+            if shadows % 2:
+                raise ValueError(f"{shadows} shadows cannot be paired")
+            for pair in range(shadows // 2):
+                member[:, 2 * pair] = uniforms(f"pair {pair}") < 0.5
+                member[:, 2 * pair + 1] = ~member[:, 2 * pair]
+        case "bernoulli":
+            for shadow in range(shadows):
+                member[:, shadow] = uniforms(f"shadow {shadow}") < 0.5
+        case "balanced":
+            draws = np.stack([uniforms(f"shadow {shadow}") for shadow in range(shadows)], axis=1)
+            member = draws.argsort(axis=1).argsort(axis=1) < shadows // 2
+    member.setflags(write=False)
+    return member
+
+
+def saw(population: Population, design: Design, replicate: int, shadow: int, shadows: int | None) -> np.ndarray:
+    """One shadow's column: canary, bool. `shadows` may be None where the design does not depend on it."""
+    enough = shadow + 2 - shadow % 2   # the pair is complete
+    return membership(population, design, replicate, shadows if shadows is not None else enough)[:, shadow]

@@ -1,0 +1,213 @@
+"""The nets that are trained and audited: small ones of the field, with initial weights from a given generator alone.
+
+Every net takes normalised float32 images and gives logits; `features(x)` gives what its last linear layer sees.
+Not here: training (`training`), data-dependent constants of any kind: normalisation uses the card's public mean and std.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from compiler.datasets import Card
+from compiler.errors import SynthcError
+from compiler.spec.classifier import Recipe
+
+Norm = Callable[[int], nn.Module]
+"""Channels → a normalisation layer."""
+
+
+class Classifier(nn.Module):
+    """A trunk that ends in flat features, and one linear layer."""
+
+    def __init__(self, trunk: nn.Module, features: int, classes: int) -> None:
+        super().__init__()
+        self.trunk = trunk
+        self.head = nn.Linear(features, classes)
+
+    def features(self, x: Tensor) -> Tensor:
+        """n × features: the input of the last layer."""
+        return self.trunk(x)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """n × classes: logits."""
+        return self.head(self.trunk(x))
+
+
+def build(recipe: Recipe, card: Card, generator: torch.Generator) -> Classifier:
+    """The recipe's net for images of this card, initial weights drawn from `generator` (on the CPU) and from nothing else."""
+    net = skeleton(recipe, card).to_empty(device="cpu")
+    reset(net, generator)
+    return net
+
+
+def skeleton(recipe: Recipe, card: Card) -> Classifier:
+    """The recipe's net without storage (device `meta`): to be filled from a state dict, or by `reset`."""
+    with torch.device("meta"):   # also keeps the layers' own constructors from drawing from the global generator
+        trunk, features = TRUNKS[recipe.net](recipe, card.shape)
+        return Classifier(trunk, features, card.classes)
+
+
+def restored(recipe: Recipe, card: Card, state: dict[str, Tensor]) -> Classifier:
+    """The recipe's net with these weights, in eval mode."""
+    net = skeleton(recipe, card)
+    net.load_state_dict(state, assign=True)
+    return net.eval()
+
+
+@torch.no_grad()
+def reset(net: nn.Module, generator: torch.Generator) -> None:
+    """Draw all weights anew, in place, so that a compiled net serves the next shadow.
+
+    Convolutions and linear layers: He et al. 2015, normal, fan in; the last layer uniform in ±1/sqrt(fan in), as torch's default;
+    biases zero; norms the identity.
+    """
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            fan_in = module.weight[0].numel()
+            drawn = torch.empty(module.weight.shape)
+            if module is getattr(net, "head", None):
+                drawn.uniform_(-1 / math.sqrt(fan_in), 1 / math.sqrt(fan_in), generator=generator)
+            else:
+                drawn.normal_(0.0, math.sqrt(2 / fan_in), generator=generator)
+            module.weight.copy_(drawn)
+            if module.bias is not None:
+                module.bias.zero_()
+        elif isinstance(module, nn.BatchNorm2d | nn.GroupNorm):
+            module.weight.fill_(1.0)
+            module.bias.zero_()
+            if isinstance(module, nn.BatchNorm2d):
+                module.reset_running_stats()
+
+
+def normalise(images: Tensor, card: Card) -> Tensor:
+    """float32, centred and scaled by the card's public constants. Takes uint8, or grey levels 0..1 in floating point."""
+    grey = images.to(torch.float32) / 255 if images.dtype == torch.uint8 else images.to(torch.float32)
+    mean, std = (grey.new_tensor(constants)[:, None, None] for constants in (card.mean, card.std))
+    return (grey - mean) / std
+
+
+def _norm(recipe: Recipe) -> Norm:
+    match recipe.norm:
+        case "batch":
+            return nn.BatchNorm2d
+        case "group":
+            # At least 4 channels a group and at most 16 groups (De et al. 2022 use 16 on widths from 64).
+            return lambda channels: nn.GroupNorm(math.gcd(channels, min(16, max(1, channels // 4))), channels)
+        case "instance":
+            return lambda channels: nn.GroupNorm(channels, channels)
+        case "none":
+            return lambda channels: nn.Identity()
+
+
+def _conv(inputs: int, outputs: int, recipe: Recipe, kernel: int = 3, stride: int = 1) -> nn.Conv2d:
+    # A norm that centres its input makes a bias before it idle.
+    return nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=recipe.norm == "none")
+
+
+def _small(recipe: Recipe, shape: tuple[int, int, int]) -> tuple[nn.Module, int]:
+    """Two convolutions, each with a norm, ReLU and a 2×2 max pool (larger images: three): 8×8 to 28×28 and a little beyond."""
+    channels, height, width = shape
+    norm, layers, inputs, outputs = _norm(recipe), [], channels, recipe.width
+    for _ in range(2 if min(height, width) < 16 else 3):
+        layers += [_conv(inputs, outputs, recipe), norm(outputs), nn.ReLU(), nn.MaxPool2d(2)]
+        inputs, outputs, height, width = outputs, 2 * outputs, height // 2, width // 2
+    return nn.Sequential(*layers, nn.Flatten()), inputs * height * width
+
+
+def _convnet(recipe: Recipe, shape: tuple[int, int, int]) -> tuple[nn.Module, int]:
+    """The distillation field's ConvNet (Gidaris and Komodakis 2018): blocks of convolution, norm, ReLU, 2×2 average pool."""
+    channels, height, width = shape
+    norm, layers, inputs = _norm(recipe), [], channels
+    halvings = int(math.log2(min(height, width)))
+    depth = recipe.depth or min(3, halvings)
+    if depth > halvings:
+        raise SynthcError(f"convnet: an image of {height}×{width} cannot be halved {depth} times; depth {halvings} is the most")
+    for _ in range(depth):
+        layers += [_conv(inputs, recipe.width, recipe), norm(recipe.width), nn.ReLU(), nn.AvgPool2d(2)]
+        inputs, height, width = recipe.width, height // 2, width // 2
+    return nn.Sequential(*layers, nn.Flatten()), inputs * height * width
+
+
+def _resnet9(recipe: Recipe, shape: tuple[int, int, int]) -> tuple[nn.Module, int]:
+    """In the airbench manner: a 2×2 convolution, then three groups of convolution, pool, norm, GELU, convolution, norm, GELU.
+
+    Widths w, 4w, 4w (64, 256, 256 in the original); its whitening of private images is left out (methods.md section 3.3).
+    """
+    norm, width = _norm(recipe), recipe.width
+    layers: list[nn.Module] = [nn.Conv2d(shape[0], 8 * shape[0], 2, bias=True), nn.GELU()]
+    inputs, side = 8 * shape[0], min(shape[1:]) - 1
+    for outputs in (width, 4 * width, 4 * width):
+        pool = nn.MaxPool2d(2) if side >= 4 else nn.Identity()
+        side = side // 2 if side >= 4 else side
+        layers += [_conv(inputs, outputs, recipe), pool, norm(outputs), nn.GELU()]
+        layers += [_conv(outputs, outputs, recipe), norm(outputs), nn.GELU()]
+        inputs = outputs
+    return nn.Sequential(*layers, nn.AdaptiveMaxPool2d(1), nn.Flatten()), inputs
+
+
+class _Residual(nn.Module):
+    """Pre-activation residual block (He et al. 2016; Zagoruyko and Komodakis 2016)."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int, recipe: Recipe, norm: Norm) -> None:
+        super().__init__()
+        self.before = nn.Sequential(norm(inputs), nn.ReLU())
+        first = _conv(inputs, outputs, recipe, stride=stride)
+        self.body = nn.Sequential(first, norm(outputs), nn.ReLU(), _conv(outputs, outputs, recipe))
+        self.same = stride == 1 and inputs == outputs
+        self.short = nn.Identity() if self.same else _conv(inputs, outputs, recipe, kernel=1, stride=stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        ready = self.before(x)
+        return self.body(ready) + self.short(x if self.same else ready)
+
+
+def _residual(
+    recipe: Recipe, shape: tuple[int, int, int], stem: int, widths: tuple[int, ...], blocks: int
+) -> tuple[nn.Module, int]:
+    norm = _norm(recipe)
+    layers: list[nn.Module] = [_conv(shape[0], stem, recipe)]
+    inputs = stem
+    for stage, outputs in enumerate(widths):
+        for block in range(blocks):
+            layers.append(_Residual(inputs, outputs, 2 if stage and not block else 1, recipe, norm))
+            inputs = outputs
+    return nn.Sequential(*layers, norm(inputs), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()), inputs
+
+
+def _resnet18(recipe: Recipe, shape: tuple[int, int, int]) -> tuple[nn.Module, int]:
+    """ResNet-18 for small images: 3×3 stem without a pool, pre-activation; width 64 is the usual one."""
+    w = recipe.width
+    return _residual(recipe, shape, w, (w, 2 * w, 4 * w, 8 * w), 2)
+
+
+def _wrn(recipe: Recipe, shape: tuple[int, int, int]) -> tuple[nn.Module, int]:
+    """WRN-depth-k with width = 16 k: `width: 64` and depth 16 are WRN-16-4."""
+    depth, w = recipe.depth or 16, recipe.width
+    if depth < 10 or (depth - 4) % 6:
+        raise SynthcError(f"wrn: the depth is 6 × blocks + 4 (10, 16, 22, 28, 40); {depth} is not")
+    return _residual(recipe, shape, 16, (w, 2 * w, 4 * w), (depth - 4) // 6)
+
+
+def _mlp(recipe: Recipe, shape: tuple[int, int, int]) -> tuple[nn.Module, int]:
+    """Hidden layers of `width` units (two, or `depth`) with ReLU; no norm."""
+    layers: list[nn.Module] = [nn.Flatten()]
+    inputs = math.prod(shape)
+    for _ in range(recipe.depth or 2):
+        layers += [nn.Linear(inputs, recipe.width), nn.ReLU()]
+        inputs = recipe.width
+    return nn.Sequential(*layers), inputs
+
+
+TRUNKS: dict[str, Callable[[Recipe, tuple[int, int, int]], tuple[nn.Module, int]]] = {
+    "small": _small,
+    "convnet": _convnet,
+    "resnet9": _resnet9,
+    "resnet18": _resnet18,
+    "wrn": _wrn,
+    "mlp": _mlp,
+}
+"""Net → a function of recipe and shape that gives the trunk and its number of features."""

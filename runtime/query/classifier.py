@@ -1,0 +1,57 @@
+"""Asking a classifier about the canaries: logits of every view of every canary and z sample (audit.md section 3.4).
+
+Eval mode, float32, no image's answer depending on its batch mates. Which shadow saw which canary is not asked here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from compiler.datasets import used_at
+from compiler.spec.audit import Queries
+from compiler.work import QueryClassifier
+from runtime.artifacts import Artifact
+from runtime.data.cast import cast
+from runtime.nets import restored
+from runtime.outcome import Metric, Product
+from runtime.training import accuracy, logits
+
+
+def perform(work: QueryClassifier, inputs: Mapping[str, Artifact], device: torch.device) -> Product:
+    """File `answers`: `canary` = canary × view × class, `z/<group>` = z sample × view × class, float32."""
+    population = work.private.population
+    card = used_at(population.dataset.name, population.dataset.shape)
+    net = restored(work.recipe, card, inputs["model"].tensors("model"))
+    parts = cast(population)
+
+    def asked(images: Tensor) -> Tensor:
+        seen = views(images, work.queries)
+        return logits(net, seen.flatten(0, 1), card, device).reshape(*seen.shape[:2], -1)
+
+    answers = {"canary": torch.cat([asked(group.images) for group in parts.groups])}
+    same: dict[int, Tensor] = {}   # groups of the data set's own images share one z pool: ask about it once
+    for group in parts.groups:
+        key = group.z_images.data_ptr()
+        same[key] = same[key] if key in same else asked(group.z_images)
+        answers[f"z/{group.name}"] = same[key]
+    found = accuracy(net, parts.test.images, parts.test.labels, card, device)
+    return Product({"answers": answers}, (Metric("test_accuracy", found, n=len(parts.test)),))
+
+
+def views(images: Tensor, queries: Queries) -> Tensor:
+    """n × view × channels × height × width: for each flip (no, yes), each shift down (0, -s, +s), each shift right (likewise).
+
+    View 0 is the plain image; what a shift uncovers is black (zero, before normalisation).
+    """
+    s, (height, width) = queries.shift, images.shape[2:]
+    padded = F.pad(images, (s, s, s, s))
+    offsets = (0, -s, s) if s else (0,)
+    plain = [
+        padded[:, :, s - down : s - down + height, s - right : s - right + width] for down in offsets for right in offsets
+    ]
+    mirrored = [view.flip(3) for view in plain] if queries.flip else []
+    return torch.stack(plain + mirrored, dim=1)
