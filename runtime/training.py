@@ -20,7 +20,7 @@ from compiler.datasets import Card, used_at
 from compiler.spec.classifier import Augment, Recipe
 from compiler.work import Private, TrainClassifier
 from runtime.artifacts import Artifact
-from runtime.data.cast import cast, private_set
+from runtime.data.cast import cast, expected_size, private_set
 from runtime.data.membership import saw
 from runtime.nets import Classifier, build, normalise
 from runtime.outcome import Diverged, Metric, Product
@@ -34,8 +34,8 @@ class Fitted:
     net: Classifier
     images_seen: int
     seconds: float
-    loss: float
-    """Mean training loss over the last pass (as presented, before each step)."""
+    loss: float | None
+    """Mean training loss over the last pass (as presented, before each step); None where nobody looked."""
     dynamics: Mapping[str, Tensor] | None = None
     """Per presentation and sample, if asked for: `correct` (uint8), `margin` and `el2n` (float32)."""
 
@@ -116,6 +116,12 @@ class Batch:
     right: Tensor
     mirror: Tensor
     """batch, bool."""
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, part: slice) -> Batch:
+        return Batch(self.rows[part], self.turn[part], self.down[part], self.right[part], self.mirror[part])
 
 
 def presentations(samples: int, recipe: Recipe, iterations: int, seeds: Seeds, purpose: str) -> Iterator[Batch]:
@@ -248,14 +254,24 @@ def perform(work: TrainClassifier, inputs: Mapping[str, Artifact], device: torch
         images, labels = data.images, data.labels
 
     net = build(recipe, card, seeds(f"{work.purpose}/init"))
-    fitted = fit(
-        net, images, labels, recipe=recipe, iterations=work.iterations, card=card, seeds=seeds, device=device,
-        purpose=work.purpose, dynamics=work.dynamics,
-    )
+    extra: tuple[Metric, ...] = ()
+    if work.privacy is None:
+        fitted = fit(
+            net, images, labels, recipe=recipe, iterations=work.iterations, card=card, seeds=seeds, device=device,
+            purpose=work.purpose, dynamics=work.dynamics,
+        )
+    else:
+        from runtime import privacy  # loads the accountants
+
+        fitted, spent = privacy.fit_privately(
+            net, images, labels, recipe=recipe, privacy=work.privacy, iterations=work.iterations,
+            expected=expected_size(private.population), card=card, seeds=seeds, device=device, purpose=work.purpose,
+        )
+        extra = tuple(privacy.metrics(spent))
     files = {"model": fitted.net.state_dict()}
     if fitted.dynamics is not None:
         files["dynamics"] = dict(fitted.dynamics)
-    return Product(files, tuple(_metrics(fitted, private, images, labels, card, device)))
+    return Product(files, (*_metrics(fitted, private, images, labels, card, device), *extra))
 
 
 def _metrics(
@@ -265,7 +281,8 @@ def _metrics(
     hard = labels if labels.dim() == 1 else labels.argmax(1)
     yield Metric("train_accuracy", accuracy(fitted.net, images, hard, card, device), n=len(hard))
     yield from reported(fitted.net, private, card, device)
-    yield Metric("train_loss", fitted.loss, n=len(hard))
+    if fitted.loss is not None:
+        yield Metric("train_loss", fitted.loss, n=len(hard))
     yield Metric("seconds", fitted.seconds, n=1)
     yield Metric("images_seen", float(fitted.images_seen), n=1)
     yield Metric("images_per_second", fitted.images_seen / fitted.seconds, n=1)
