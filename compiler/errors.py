@@ -22,7 +22,7 @@ class Place:
     column: int = 1
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.line}:{self.column}"
+        return self.file if self.file.startswith("--set ") else f"{self.file}:{self.line}:{self.column}"
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,9 @@ class SpecError(SynthcError):
     """A study that does not say something the compiler can accept; holds every complaint found."""
 
     def __init__(self, diagnostics: Iterable[Diagnostic]) -> None:
-        self.diagnostics = tuple(sorted(diagnostics, key=lambda found: (found.place, found.message)))
+        # What is wrong in a part that several trials share is found by each of them and said once.
+        once = {(found.place, found.message): found for found in diagnostics}
+        self.diagnostics = tuple(once[key] for key in sorted(once))
         super().__init__("\n".join(map(str, self.diagnostics)))
 
 

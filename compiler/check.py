@@ -1,0 +1,186 @@
+"""Trees → typed trials. All complaints of a study at once, each at its place.
+
+Each arm's tree (the study's data, audit and classifier with the arm's own words on top) is expanded, validated and then
+checked for sense. Not here: what a rigorous study needs and this one lacks (`lint`).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+from compiler.compose import merge
+from compiler.errors import Diagnostic, SpecError, did_you_mean
+from compiler.expand import MOST_TRIALS, Coordinate, Expanded, expand
+from compiler.sema import make_sense
+from compiler.source import Mapping, Node, Scalar, Sequence, Value, plain
+from compiler.spec.audit import Audit
+from compiler.spec.classifier import Recipe
+from compiler.spec.data import Data
+from compiler.spec.study import Arm, Header, Point, Trial
+from compiler.validate import Validator
+
+SHARED = ("data", "public", "audit", "classifier")
+"""What a study says for all its arms; an arm may say part of `audit` and `classifier` anew."""
+HEADER = tuple(Header.model_fields)
+OWN = ("audit", "classifier", "exclude")
+"""Words of an arm that are not its method's."""
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A study without mistakes."""
+
+    header: Header
+    trials: tuple[Trial, ...]
+
+
+def check(tree: Mapping) -> Checked:
+    """The typed trials of a composed study; SpecError with every complaint found."""
+    found: list[Diagnostic] = []
+    known = {*HEADER, *SHARED, "arms"}
+    for name in tree.items:
+        if name not in known:
+            found.append(
+                Diagnostic("unknown-field", tree.place_of(name), f"no field is called {name!r}", did_you_mean(name, known))
+            )
+    header = _header(tree, found)
+    for name in ("data", "audit", "arms"):
+        if name not in tree.items:
+            found.append(
+                Diagnostic("missing-field", tree.place, f"`{name}` is missing", "a study has study, data, audit, classifier, arms")
+            )
+    arms = _arms(tree, found)
+    validate = _Validators()
+    trials: list[Trial] = []
+    replicates = header.replicates if header else 1
+    for name, arm in arms.items():
+        points = _points(tree, name, arm, found, MOST_TRIALS // replicates - len(trials) // replicates)
+        axes_of = _axis_names(points)
+        for expanded in points:
+            point = validate.point(expanded.node, found)
+            if point is None or header is None:
+                continue
+            found += make_sense(point, expanded.node)
+            axes = tuple((axes_of[axis.path], axis.value) for axis in expanded.axes)
+            trials += [
+                Trial(study=header.study, seed=header.seed, arm_name=name, axes=axes, replicate=replicate, point=point)
+                for replicate in range(replicates)
+            ]
+    if found:
+        raise SpecError(found)
+    assert header is not None
+    return Checked(header, tuple(trials))
+
+
+class _Validators:
+    """One validator for each part of a point, so that a part that many trials share is validated once."""
+
+    def __init__(self) -> None:
+        self.data, self.audit, self.classifier, self.arm = Validator(Data), Validator(Audit), Validator(Recipe), Validator(Arm)
+
+    def point(self, tree: Node, found: list[Diagnostic]) -> Point | None:
+        assert isinstance(tree, Mapping)
+        parts = {
+            name: validator(tree.items[name], found)
+            for name, validator in (
+                ("data", self.data),
+                ("public", self.data),
+                ("audit", self.audit),
+                ("classifier", self.classifier),
+                ("arm", self.arm),
+            )
+            if name in tree.items
+        }
+        if None in parts.values():
+            return None
+        return Point.model_construct(**{"public": None, "classifier": Recipe(), **parts})
+
+
+def _header(tree: Mapping, found: list[Diagnostic]) -> Header | None:
+    items = {name: node for name, node in tree.items.items() if name in HEADER}
+    return Validator(Header)(Mapping(items, tree.keys, tree.place), found)
+
+
+def _arms(tree: Mapping, found: list[Diagnostic]) -> dict[str, Mapping]:
+    arms = tree.items.get("arms")
+    if arms is None:
+        return {}
+    if not isinstance(arms, Mapping) or not arms.items:
+        found.append(
+            Diagnostic("arms", arms.place, "`arms` must name at least one arm", "such as undefended: {paradigm: undefended}")
+        )
+        return {}
+    named: dict[str, Mapping] = {}
+    for name, arm in arms.items.items():
+        if isinstance(arm, Mapping):
+            named[name] = arm
+        else:
+            found.append(Diagnostic("arms", arm.place, f"the arm {name!r} is not a mapping", "such as {paradigm: undefended}"))
+    return named
+
+
+def _points(tree: Mapping, name: str, arm: Mapping, found: list[Diagnostic], limit: int) -> list[Expanded]:
+    """The trees of an arm's trials: data, public, audit, classifier, arm."""
+    items = {part: tree.items[part] for part in SHARED if part in tree.items}
+    keys = {part: tree.keys[part] for part in items}
+    for part in ("audit", "classifier"):
+        own = arm.items.get(part)
+        if isinstance(own, Mapping):
+            shared = items.get(part)
+            items[part] = merge(shared, own, (part,)) if isinstance(shared, Mapping) else own
+            keys.setdefault(part, arm.keys[part])
+        elif own is not None:
+            found.append(
+                Diagnostic("wrong-value", own.place, f"`{part}` of an arm is not a mapping", "write the fields that it changes")
+            )
+    items["arm"] = Mapping({word: node for word, node in arm.items.items() if word not in OWN}, arm.keys, arm.place)
+    keys["arm"] = arm.place
+    try:
+        points = expand(Mapping(items, keys, arm.place), max(limit, 0))
+    except SpecError as error:
+        found += error.diagnostics
+        return []
+    return [point for point in points if not _excluded(point, arm, found)]
+
+
+def _excluded(point: Expanded, arm: Mapping, found: list[Diagnostic]) -> bool:
+    """Whether `exclude:`, a list of mappings from axis to value, names this point."""
+    rules = arm.items.get("exclude")
+    if rules is None:
+        return False
+    if not isinstance(rules, Sequence) or not all(isinstance(rule, Mapping) for rule in rules.items):
+        found.append(
+            Diagnostic("exclude", rules.place, "`exclude` must be a list of mappings", "such as [{method: random, fraction: 0.1}]")
+        )
+        return False
+    values = {_short(axis): axis.value for axis in point.axes}
+    return any(_matches(rule, values, found) for rule in rules.items if isinstance(rule, Mapping))
+
+
+def _matches(rule: Mapping, values: dict[str, Value], found: list[Diagnostic]) -> bool:
+    for name, node in rule.items.items():
+        if name not in values:
+            found.append(
+                Diagnostic("exclude", rule.place_of(name), f"no grid of this arm is called {name!r}", did_you_mean(name, values))
+            )
+            return False
+    wanted = {name: plain(node) for name, node in rule.items.items() if isinstance(node, Scalar)}
+    return bool(wanted) and all(values[name] == value for name, value in wanted.items())
+
+
+def _short(axis: Coordinate) -> str:
+    return axis.path[-1]
+
+
+def _axis_names(points: list[Expanded]) -> dict[tuple[str, ...], str]:
+    """For each axis the shortest end of its path that tells it apart from the other axes of its arm."""
+    paths = {axis.path for point in points for axis in point.axes}
+    names: dict[tuple[str, ...], str] = {}
+    for path in paths:
+        for length in range(1, len(path) + 1):
+            name = ".".join(path[-length:])
+            if Counter(".".join(other[-length:]) for other in paths)[name] == 1:
+                break
+        names[path] = name
+    return names

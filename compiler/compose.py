@@ -1,0 +1,118 @@
+"""Several texts → one tree: `extends`, `profiles`, `--set`. Every node still knows where it was written.
+
+Mappings merge name by name, the later text on top; lists, values and grids replace. In a later text `null` takes an arm or a
+group of canaries away. Not here: what the words mean (`spec`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as Many
+from pathlib import Path
+
+from compiler.errors import Diagnostic, Place, SpecError, did_you_mean
+from compiler.source import Mapping, Node, Scalar, parse_value, read
+
+REMOVABLE = (("arms",), ("audit", "canaries"))
+"""Mappings whose members a later text can take away by `null`; elsewhere null is a value."""
+
+
+def compose(path: Path, profile: str | None = None, sets: Many[str] = ()) -> Mapping:
+    """The whole study: the file, what it extends, then the profile, then each `PATH=VALUE` of `sets`.
+
+    SpecError for a circle of `extends`, an unknown profile, an assignment without a path.
+    """
+    tree = _extended(path, ())
+    if profile is not None:
+        tree = _merge(tree, _profile(tree, profile))
+    for assignment in sets:
+        tree = _merge(tree, _assigned(assignment))
+    return _without(tree, "profiles", "extends")
+
+
+def _extended(path: Path, below: tuple[Path, ...]) -> Mapping:
+    tree = read(path)
+    base = tree.items.get("extends")
+    if base is None:
+        return tree
+    if not isinstance(base, Scalar) or not isinstance(base.value, str):
+        raise SpecError(
+            [Diagnostic("extends", base.place, "`extends` must be the name of one file", "such as `extends: base.yaml`")]
+        )
+    target = path.parent / base.value
+    chain = (*below, path.resolve())
+    if target.resolve() in chain:
+        names = " → ".join(found.name for found in (*chain, target))
+        raise SpecError(
+            [Diagnostic("extends-circle", base.place, f"files extend each other in a circle: {names}", "drop one `extends`")]
+        )
+    if not target.is_file():
+        raise SpecError(
+            [
+                Diagnostic(
+                    "missing-file",
+                    base.place,
+                    f"extends {base.value!r}, but there is no file {target}",
+                    "paths are relative to this file",
+                )
+            ]
+        )
+    return _merge(_extended(target, chain), tree)
+
+
+def _profile(tree: Mapping, name: str) -> Mapping:
+    profiles = tree.items.get("profiles")
+    known = profiles.items if isinstance(profiles, Mapping) else {}
+    place = profiles.place if profiles is not None else tree.place
+    if name not in known:
+        hint = did_you_mean(name, known) if known else "the study has no `profiles:`"
+        raise SpecError([Diagnostic("unknown-profile", place, f"no profile is called {name!r}", hint)])
+    overlay = known[name]
+    if not isinstance(overlay, Mapping):
+        raise SpecError(
+            [Diagnostic("profile", overlay.place, f"the profile {name!r} is not a mapping", "write the fields that it changes")]
+        )
+    return overlay
+
+
+def _assigned(assignment: str) -> Mapping:
+    """`audit.shadows=32` as a tree with one leaf."""
+    path, equals, text = assignment.partition("=")
+    names = path.split(".")
+    place = Place(f"--set {assignment}", 1, len(path) + 2)
+    if not equals or not all(names):
+        raise SpecError(
+            [Diagnostic("set", place, "not an assignment", "write path.to.field=value, such as --set audit.shadows=32")]
+        )
+    node = parse_value(text, f"--set {assignment}")
+    for name in reversed(names):
+        node = Mapping({name: node}, {name: place}, place)
+    assert isinstance(node, Mapping)
+    return node
+
+
+def is_grid(node: Node) -> bool:
+    """Whether a node stands for several values: a mapping whose only key is `grid`."""
+    return isinstance(node, Mapping) and list(node.items) == ["grid"]
+
+
+def merge(below: Mapping, above: Mapping, path: tuple[str, ...] = ()) -> Mapping:
+    """`above` on top of `below`."""
+    return _merge(below, above, path)
+
+
+def _merge(below: Mapping, above: Mapping, path: tuple[str, ...] = ()) -> Mapping:
+    items, keys = dict(below.items), dict(below.keys)
+    for name, node in above.items.items():
+        old = items.get(name)
+        if path in REMOVABLE and isinstance(node, Scalar) and node.value is None:
+            items.pop(name, None)
+            keys.pop(name, None)
+            continue
+        if isinstance(old, Mapping) and isinstance(node, Mapping) and not is_grid(old) and not is_grid(node):
+            node = _merge(old, node, (*path, name))
+        items[name], keys[name] = node, above.keys[name]
+    return Mapping(items, keys, above.place if not below.items else below.place)
+
+
+def _without(tree: Mapping, *names: str) -> Mapping:
+    return Mapping({name: node for name, node in tree.items.items() if name not in names}, tree.keys, tree.place)
