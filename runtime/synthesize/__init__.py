@@ -1,1 +1,100 @@
-"""Methods that make a synthetic set: one file per paradigm or paper, each a function `synthesize` (see `release`)."""
+"""Methods that make a synthetic set: one file per paradigm or paper, each a function `synthesize` (see `release`).
+
+The auditor's side of them: `perform` gives a method the private set without saying who is a canary, and only then measures
+what became of the canaries.
+"""
+
+from __future__ import annotations
+
+import importlib
+import time
+from collections.abc import Iterator, Mapping
+
+import torch
+from torch import Tensor
+
+from compiler.datasets import used_at
+from compiler.work import Private, Synthesize, TrainGenerator
+from runtime.artifacts import Artifact
+from runtime.data.cast import PrivateSet, cast, private_set
+from runtime.data.sources import load
+from runtime.nets import restored
+from runtime.outcome import Metric, Product
+from runtime.seeds import Seeds
+from runtime.synthesize.release import Release, Setting, Surroundings
+from runtime.training import reported
+
+METHODS = {
+    "RandomSubset": "runtime.synthesize.coreset",
+    "Forgetting": "runtime.synthesize.coreset",
+    "DistributionMatching": "runtime.synthesize.matching",
+}
+"""Words of an arm → the module whose `synthesize(how, private, needs, setting) -> Release` makes its set."""
+
+GENERATORS: dict[str, str] = {}
+"""Words of a generator → the module whose `train_generator(how, private, surroundings) -> Product` leaves the file `generator`."""
+
+
+def perform(work: Synthesize | TrainGenerator, inputs: Mapping[str, Artifact], device: torch.device) -> Product:
+    """Run the method that `work.how` describes.
+
+    Files of a set: `set` = `images`, `labels`; `audit` = `origins`, `origin_canary`, where images come from private ones; `model` =
+    the student, where the method trains one. Files of a generator: `generator`.
+    """
+    around = _surroundings(work.private, device)
+    private = private_set(work.private)
+    name = type(work.how).__name__
+    if isinstance(work, TrainGenerator):
+        return importlib.import_module(GENERATORS[name]).train_generator(work.how, private.data, around)
+
+    started = time.perf_counter()
+    setting = Setting(**vars(around), recipe=work.recipe, iterations=work.iterations)
+    release: Release = importlib.import_module(METHODS[name]).synthesize(work.how, private.data, inputs, setting)
+    seconds = Metric("seconds", time.perf_counter() - started, n=1)
+
+    files: dict[str, Mapping[str, Tensor]] = {"set": {"images": release.images, "labels": release.labels}}
+    metrics = [Metric("images", float(len(release.labels)), n=1), seconds, *release.metrics]
+    if release.origins is not None:
+        files["audit"] = {"origins": release.origins, "origin_canary": origin_canary(release.origins, private)}
+        metrics += selection(release.origins, private, work.private)
+    if release.student is not None:
+        files["model"] = release.student
+        student = restored(work.recipe, setting.card, dict(release.student))
+        metrics += reported(student, work.private, setting.card, device)
+    return Product(files, tuple(metrics), release.notes)
+
+
+def _surroundings(private: Private, device: torch.device) -> Surroundings:
+    population = private.population
+    return Surroundings(
+        card=used_at(population.dataset.name, population.dataset.shape),
+        seeds=Seeds(population.seed, private.replicate, private.shadow),
+        device=device,
+        public=load(population.public).pool if population.public else None,
+    )
+
+
+def origin_canary(origins: Tensor, private: PrivateSet) -> Tensor:
+    """For each image, the index of the canary that it was chosen from or started from; -1 for none."""
+    return torch.where(origins >= 0, private.canary[origins.clamp(min=0)], -1)
+
+
+def selection(origins: Tensor, private: PrivateSet, who: Private) -> Iterator[Metric]:
+    """Which share of the private set, and of each group of canaries in it, is the origin of some image.
+
+    `canary_enrichment` is the second over the first, row by row: 1 for a choice that is blind to canaries.
+    """
+    used = torch.zeros(len(private.canary), dtype=torch.bool)
+    used[origins[origins >= 0]] = True
+    share = used.to(torch.float64).mean().item()
+    yield Metric("share_selected", share, n=len(used))
+    first = 0
+    for group in cast(who.population).groups:
+        rows = (private.canary >= first) & (private.canary < first + len(group))   # copies of a canary are rows of their own
+        held, chosen = private.canary[rows].unique(), private.canary[rows & used].unique()
+        first += len(group)
+        found = len(chosen) / len(held) if len(held) else None
+        note = "" if len(held) else "this shadow holds no canary of the group"
+        yield Metric("canary_share_selected", found, n=len(held), note=note, canaries=group.name)
+        by_row = used[rows].to(torch.float64).mean().item() / share if len(held) and share else None
+        yield Metric("canary_enrichment", by_row, n=int(rows.sum()), note=note, canaries=group.name)

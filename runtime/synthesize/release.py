@@ -2,7 +2,8 @@
 
 A method is a function `synthesize(how, private, needs, setting) -> Release`, one file per paradigm or paper, where
 `how` is the arm's words from the spec. It never learns which rows of `private` are canaries: membership, masks and
-scoring stay with the auditor.
+scoring stay with the auditor. Where several sets are made from one generator or one pool of experts, the module also has
+`train_generator(how, private, surroundings) -> Product`, whose file `generator` the sets' `needs["generator"]` then gives.
 """
 
 from __future__ import annotations
@@ -21,21 +22,27 @@ from runtime.outcome import Metric
 from runtime.seeds import Seeds
 
 
-@dataclass(frozen=True)
-class Setting:
-    """What a method may know besides the private set: all of it public or data-independent."""
+@dataclass(frozen=True, kw_only=True)
+class Surroundings:
+    """What the training of a generator may know besides the private set: all of it public or data-independent."""
 
     card: Card
     """Classes, shape, public mean and std (grey levels 0..1) of the images as used here."""
-    recipe: Recipe
-    """The classifier's recipe."""
-    iterations: int
-    """Training steps of the classifier."""
     seeds: Seeds
     """Streams of this shadow: `seeds("dm/real batches")`; name them by method and use."""
     device: torch.device
     public: LabeledImages | None = None
     """An out-of-distribution set anyone may have, at this shape; None if the study names none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting(Surroundings):
+    """What a method that makes a set may know: also the classifier that will be trained on it."""
+
+    recipe: Recipe
+    """The classifier's recipe."""
+    iterations: int
+    """Training steps of the classifier."""
 
 
 @dataclass(frozen=True)

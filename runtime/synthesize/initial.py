@@ -1,0 +1,97 @@
+"""Where learned images start, and how they end: the part that all distillation methods share.
+
+Learned images live in normalised space, one block per class. Not here: what moves them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from compiler.datasets import Card
+from compiler.errors import SynthcError
+from compiler.spec.distillation import Distilled
+from runtime.data import LabeledImages
+from runtime.nets import normalise
+from runtime.outcome import Diverged
+from runtime.seeds import Seeds
+from runtime.synthesize.release import Release, Setting
+
+MEAN_NOISE = 0.1
+"""Noise on `class_mean`, in normalised units: equal images of a class would get equal gradients and stay equal for ever."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """Images to learn, before they learned anything."""
+
+    pixels: Tensor
+    """n × c × h × w, float32, normalised; the images of a class lie together."""
+    labels: Tensor
+    """n, int64."""
+    origins: Tensor | None
+    """n, int64: the private row that each began as; None where none did."""
+    classes: tuple[int, ...]
+    """Those that the private set has images of, ascending. A class without any (emptied by relabelling) has no images here."""
+    per_class: int
+
+
+def started(how: Distilled, private: LabeledImages, setting: Setting) -> Start:
+    """The images at their beginning, by `how.init`; SynthcError where there are too few images to begin with."""
+    per_class, seeds, card = how.images_per_class, setting.seeds, setting.card
+    classes = tuple(private.labels.unique().tolist())
+    labels = torch.tensor(classes).repeat_interleave(per_class)
+    origins = None
+    match how.init:
+        case "noise":
+            pixels = _noise(len(labels), card, seeds)
+        case "real":
+            origins = torch.cat([_some(private.labels, label, how, seeds) for label in classes])
+            pixels = normalise(private.images[origins], card)
+        case "class_mean":
+            means = torch.cat([normalise(private.images[private.labels == label], card).mean(0, keepdim=True) for label in classes])
+            pixels = means.repeat_interleave(per_class, dim=0) + MEAN_NOISE * _noise(len(labels), card, seeds)
+        case "public":
+            pixels = normalise(_public(len(labels), how, setting), card)
+    return Start(pixels, labels, origins, classes, per_class)
+
+
+def finished(start: Start, pixels: Tensor, card: Card, labels: Tensor | None = None, **notes: Any) -> Release:
+    """The learned images in grey levels (which may leave 0..1); Diverged if they are no numbers. `labels` where they were learned."""
+    if not pixels.isfinite().all():
+        raise Diverged("the learned images hold values that are no numbers")
+    mean, std = (torch.tensor(constants)[:, None, None] for constants in (card.mean, card.std))
+    images = pixels.detach().cpu() * std + mean
+    declared: Mapping[str, Any] = {"classes_without_images": [c for c in range(card.classes) if c not in start.classes], **notes}
+    return Release(images, start.labels if labels is None else labels, start.origins, notes=declared)
+
+
+def _noise(n: int, card: Card, seeds: Seeds) -> Tensor:
+    return torch.randn(n, *card.shape, generator=seeds("distillation/init/noise"))
+
+
+def _some(labels: Tensor, label: int, how: Distilled, seeds: Seeds) -> Tensor:
+    """Rows of different images of a class; the same for all methods and, as far as they reach, for all sizes."""
+    rows = (labels == label).nonzero()[:, 0]
+    if len(rows) < how.images_per_class:
+        raise SynthcError(
+            f"distillation with init: real: images_per_class: {how.images_per_class} asks for more images of class {label} than the "
+            f"{len(rows)} of this private set; ask for fewer, or begin with noise"
+        )
+    order = torch.randperm(len(rows), generator=seeds(f"distillation/init/real/{label}"))
+    return rows[order[: how.images_per_class]]
+
+
+def _public(n: int, how: Distilled, setting: Setting) -> Tensor:
+    if setting.public is None:
+        raise SynthcError("distillation with init: public: the study names no public set; name one with `public: {name: …}`")
+    if n > len(setting.public):
+        raise SynthcError(
+            f"distillation with init: public: {n} images to begin with, the public set has {len(setting.public)}; "
+            f"lower images_per_class ({how.images_per_class})"
+        )
+    return setting.public.images[torch.randperm(len(setting.public), generator=setting.seeds("distillation/init/public"))[:n]]
