@@ -50,7 +50,7 @@ def fit(
     Diverged if the loss stops being a number.
     """
     started = time.perf_counter()
-    net.to(device).train()
+    net.to(device, memory_format=torch.channels_last).train()   # digits, one core: 2.5 instead of 3.6 ms a step of 64
     examples = Examples(images, labels, recipe.augment, card, device)
     batches = presentations(len(labels), recipe, iterations, seeds, purpose)
     log = Dynamics(len(labels), iterations * recipe.batch_size // len(labels), device) if dynamics else None
@@ -161,7 +161,7 @@ class Examples:
             taken = self.windows[rows, :, batch.down.to(device), batch.right.to(device)]
         else:
             taken = self.windows[rows, :, 0, 0]
-        x = normalise(taken, self.card)
+        x = normalise(taken.contiguous(memory_format=torch.channels_last), self.card)
         if self.augment.flip:
             x = torch.where(batch.mirror.to(device)[:, None, None, None], x.flip(3), x)
         return x, self.labels[rows]
@@ -225,7 +225,7 @@ SCORED_TOGETHER = 256
 def logits(net: Classifier, images: Tensor, card: Card, device: torch.device) -> Tensor:
     """n × classes, float32, on the CPU, in eval mode. An image's logits do not depend on its batch mates."""
     training = net.training
-    net.to(device).eval()
+    net.to(device, memory_format=torch.channels_last).eval()
     found = [torch.empty(0, card.classes)]
     for chunk in images.split(SCORED_TOGETHER):
         fill = SCORED_TOGETHER - len(chunk)

@@ -29,7 +29,7 @@ class Recipe(Frozen):
     """Blocks of `convnet` (default: as many as the image can be halved, at most 3), layers of `wrn` (default 16)."""
     norm: Literal["batch", "group", "instance", "none"] = "batch"
     """DP-SGD refuses `batch`; data-free distillation by statistics needs it."""
-    epochs: float = Field(default=30, gt=0)
+    epochs: float = Field(default=20, gt=0)
     """Passes over a set of the private set's size. A smaller or larger set gets the same number of iterations."""
     batch_size: int = Field(default=64, gt=0)
     lr: float = Field(default=0.1, gt=0)
