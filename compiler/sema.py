@@ -17,6 +17,8 @@ from compiler.spec.base import Method
 from compiler.spec.dp_sgd import DpSgd
 from compiler.spec.study import Point
 
+FEWEST_SHADOWS = 8
+
 Rule = Callable[[Point, Mapping], Iterator[Diagnostic]]
 
 
@@ -85,8 +87,9 @@ def _membership_can_be_drawn(point: Point, tree: Mapping) -> Iterator[Diagnostic
         yield Diagnostic(
             "odd-shadows", at, f"{shadows} shadows cannot form complementary pairs", f"use {shadows + 1}, or membership: bernoulli"
         )
-    elif shadows < 4:
-        yield Diagnostic("too-few-shadows", at, f"{shadows} shadows leave a target nobody to be compared with", "use at least 4")
+    elif shadows < FEWEST_SHADOWS:
+        hint = f"use at least {FEWEST_SHADOWS}: without target and complement, 3 models with the canary and 3 without"
+        yield Diagnostic("too-few-shadows", at, f"{shadows} shadows leave a target too few to be compared with", hint)
 
 
 def _attacks_ask_what_is_queried(point: Point, tree: Mapping) -> Iterator[Diagnostic]:

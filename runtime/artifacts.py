@@ -105,9 +105,11 @@ def is_done(store: Path, task: str) -> bool:
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> str:
     """Write named tensors to `path` at once; the digest of the bytes."""
+    import torch
     from safetensors.torch import save  # torch is slow to import, and a run that finds everything done needs none
 
-    content = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
+    # Each tensor in memory of its own: safetensors refuses views that share storage.
+    content = save({name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()})
     with written(path) as beside:
         beside.write_bytes(content)
     return blake2b(content, digest_size=8).hexdigest()

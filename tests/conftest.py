@@ -22,7 +22,7 @@ audit:
     mislabeled: {kind: mislabeled, count: 24}
     clean: {kind: clean, count: 16}
   z_pool: 40
-  shadows: 4
+  shadows: 8
   attacks:
     - {attack: lira, signal: logit, variant: pooled, queries: 1}
     - {attack: threshold, signal: logit, queries: 1}

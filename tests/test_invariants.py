@@ -67,7 +67,7 @@ def test_every_parameter_that_changes_numbers_changes_every_id(tmp_path: Path, c
 def test_a_proxy_serves_every_fraction_and_is_one_task(tmp_path: Path) -> None:
     plan = plan_of(tmp_path, TINY.replace("fraction: 0.3", "fraction: {grid: [0.1, 0.3, 0.5]}"))
     proxies = [task for task in plan.tasks.values() if getattr(task.work, "purpose", "") == "proxy"]
-    assert len(proxies) == 4   # one a shadow, for three fractions
+    assert len(proxies) == 8   # one a shadow, for three fractions
 
 
 def test_a_second_run_computes_nothing_and_starts_no_ray(tiny: Done) -> None:
@@ -84,7 +84,7 @@ def test_a_second_run_computes_nothing_and_starts_no_ray(tiny: Done) -> None:
 
 
 def test_more_shadows_extend_a_pool_and_never_redraw_it(tmp_path: Path) -> None:
-    small, large = plan_of(tmp_path), plan_of(tmp_path, TINY, "audit.shadows=8")
+    small, large = plan_of(tmp_path), plan_of(tmp_path, TINY, "audit.shadows=12")
     pipeline = {id for id, task in small.tasks.items() if task.kind != "attack"}
     assert pipeline <= set(large.tasks)
 
@@ -111,7 +111,7 @@ def test_shadows_with_different_members_leave_different_artifacts_at_every_stage
             outcome = json.loads((tiny.store / task[:2] / task / "outcome.json").read_text())
             digests.setdefault(f"{record['trial']} {stage}", []).append(json.dumps(outcome["files"], sort_keys=True))
     assert digests
-    assert {stage: len(set(found)) for stage, found in digests.items()} == dict.fromkeys(digests, 4)
+    assert {stage: len(set(found)) for stage, found in digests.items()} == dict.fromkeys(digests, 8)
 
 
 def _latest_run(done: Done) -> dict:
@@ -127,7 +127,7 @@ def test_arms_of_a_study_share_their_private_sets(tmp_path: Path) -> None:
     for task in plan.tasks.values():
         if task.kind == "train":
             by_shadow.setdefault(task.work.private.shadow, set()).add(task.work.private)   # type: ignore[union-attr]
-    assert {shadow: len(found) for shadow, found in by_shadow.items()} == dict.fromkeys(range(4), 1)
+    assert {shadow: len(found) for shadow, found in by_shadow.items()} == dict.fromkeys(range(8), 1)
 
 
 def test_a_replicate_redraws_orientation_and_never_canaries(tmp_path: Path) -> None:
@@ -197,10 +197,10 @@ def test_a_killed_run_continues_and_ends_with_the_same_rows(tiny: Done, tmp_path
 
 def test_a_bad_spec_gives_places_and_no_traceback(tmp_path: Path) -> None:
     spec = tmp_path / "bad.yaml"
-    spec.write_text(TINY.replace("fraction: 0.3", "fraktion: 0.3").replace("shadows: 4", "shadows: 5"))
+    spec.write_text(TINY.replace("fraction: 0.3", "fraktion: 0.3").replace("shadows: 8", "shadows: 9"))
     done = synthc("run", str(spec), "--db", str(tmp_path / "results.duckdb"))
     assert done.returncode == 2
-    assert "bad.yaml:25:5" in done.stderr
+    assert "bad.yaml:23:5" in done.stderr
     assert "did you mean 'fraction'" in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / ".synthc").exists()
@@ -216,7 +216,7 @@ def test_every_attack_figure_has_n_and_an_interval_or_says_why_not(tiny: Done) -
     )
     assert bare == []
     unresolved = tiny.rows("SELECT DISTINCT value FROM result WHERE metric = 'tpr@fpr=0.001' AND canaries = 'mislabeled'")
-    assert unresolved == [(None,)]   # 48 non-member scores cannot show one false positive in a thousand
+    assert unresolved == [(None,)]   # 96 non-member scores cannot show one false positive in a thousand
 
 
 # 12. Null data gives null results

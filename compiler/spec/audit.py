@@ -144,6 +144,17 @@ Attack = Annotated[
 ]
 
 
+def variant_name(attack: Attack | Headline) -> str:
+    """One string for how an attack is done: signal, variant and number of queries, such as `logit/pooled/1q`.
+
+    Together with the attack's name and a release level it names a column of scores.
+    """
+    parts = [str(getattr(attack, word)) for word in ("signal", "space", "variant") if getattr(attack, word, None) is not None]
+    if getattr(attack, "queries", None) is not None:
+        parts.append(f"{attack.queries}q")   # type: ignore[union-attr]
+    return "/".join([*parts, *getattr(attack, "compat", ())])
+
+
 class Headline(Frozen):
     """The one figure that the study declares in advance as its leakage."""
 

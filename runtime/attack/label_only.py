@@ -1,0 +1,55 @@
+"""Label-only: from which views the models get right to membership, one logistic regression per canary and target.
+
+Aerni, Zhang and Tramèr 2024: the attack that sees through defenses that mask confidence. It is a learned attack: with
+`balanced` membership it would read the class count, so it wants `pairs` (equal classes after the drop) or `bernoulli`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from runtime.attack.pool import FEWEST, Pool
+
+PENALTY = 1.0
+"""1 / C of the ridge penalty; C = 1 as in the paper's code."""
+STEPS = 25
+"""Newton steps: the penalty makes the loss strongly convex, and the change is below 1e-9 after about ten."""
+
+
+def label_only(correct: np.ndarray, pool: Pool) -> np.ndarray:
+    """canary × model: fitted log-odds of the target's own vector. correct: canary × view × model, 0 or 1."""
+    canaries, _, models = correct.shape
+    score = np.full((canaries, models), np.nan)
+    for target in range(models):
+        shadows = np.ones(models, dtype=bool)
+        shadows[target] = False
+        if pool.partner is not None:
+            shadows[pool.partner[target]] = False
+        x = _with_constant(correct[:, :, shadows])
+        y = pool.member[:, shadows]
+        weights = fit(x, y.astype(np.float64))
+        odds = (_with_constant(correct[:, :, [target]])[:, 0] * weights).sum(1)
+        enough = (y.sum(1) >= FEWEST) & ((~y).sum(1) >= FEWEST)
+        score[enough, target] = odds[enough]
+    return score
+
+
+def _with_constant(correct: np.ndarray) -> np.ndarray:
+    """canary × model × (view + 1): vectors as rows, a constant last."""
+    rows = np.swapaxes(correct, 1, 2)
+    return np.concatenate([rows, np.ones((*rows.shape[:2], 1))], axis=2)
+
+
+def fit(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Ridge logistic regressions, one per first index, by damped Newton. x: n × model × feature; y: n × model; n × feature."""
+    weights = np.zeros((x.shape[0], x.shape[2]))
+    penalty = PENALTY * np.eye(x.shape[2])
+    penalty[-1, -1] = 1e-6   # the constant is not shrunk; a trace of penalty keeps one-sided data finite
+    for _ in range(STEPS):
+        odds = np.einsum("nmf,nf->nm", x, weights)
+        p = 0.5 * (1 + np.tanh(0.5 * odds))
+        gradient = np.einsum("nmf,nm->nf", x, p - y) + weights @ penalty
+        hessian = np.einsum("nmf,nm,nmg->nfg", x, p * (1 - p), x) + penalty
+        step = np.linalg.solve(hessian, gradient[..., None])[..., 0]
+        weights = weights - step * np.minimum(1.0, 5.0 / np.maximum(np.abs(step).max(1, keepdims=True), 1e-12))
+    return weights

@@ -1,0 +1,80 @@
+"""LiRA: the likelihood ratio of a signal under models with and without the canary (Carlini et al. 2022, section V).
+
+Online with IN and OUT shadows; offline with OUT shadows only and one-sided, since a two-sided density would call unusually
+low confidence a sign of membership. Views: the mean of per-view log densities, as in all public code.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from scipy.special import gammaln
+
+from runtime.attack.pool import VARIANCE_FLOOR, Pool, Side, sides, usable
+
+
+def lira(signal: np.ndarray, pool: Pool, variant: str = "pooled", compat: tuple[str, ...] = ()) -> np.ndarray:
+    """canary × model: log density as a member minus as a non-member, leave-one-out. signal: canary × view × model.
+
+    NaN where a side has too few shadows. `variant`: per_example, pooled, student_t. `compat` reproduces published code:
+    `median_location`, `global_variance` (one uncentred standard deviation of all IN signals, used for both sides).
+    """
+    inside, outside = sides(signal, pool)
+    if "median_location" in compat:
+        inside, outside = _at_median(inside, signal, pool.member, pool), _at_median(outside, signal, ~pool.member, pool)
+    if "global_variance" in compat:
+        inside_variance = outside_variance = _global_variance(signal, pool)
+    else:
+        inside_variance, outside_variance = inside.variance(variant), outside.variance(variant)
+    ratio = _log_density(signal, inside, inside_variance, variant) - _log_density(signal, outside, outside_variance, variant)
+    return np.where(usable(inside, outside), ratio.mean(1), np.nan)
+
+
+def lira_offline(signal: np.ndarray, pool: Pool, variant: str = "pooled", compat: tuple[str, ...] = ()) -> np.ndarray:
+    """canary × model: how far the signal lies above models without the canary, in standard deviations (one-sided).
+
+    The order is that of 1 - Pr[Z > signal], which as a number is exactly 1 from z = 8.3 on and so would tie the tail.
+    `student_t` widens by the uncertainty of the mean. `compat`: `two_sided` (a known mistake), `median_location`.
+    """
+    _, outside = sides(signal, pool)
+    if "median_location" in compat:
+        outside = _at_median(outside, signal, ~pool.member, pool)
+    variance = outside.variance(variant)
+    if "two_sided" in compat:
+        score = -_log_density(signal, outside, variance, variant)
+    else:
+        widened = variance * (1 + 1 / outside.count) if variant == "student_t" else variance
+        score = (signal - outside.mean) / np.sqrt(widened)
+    return np.where(usable(outside), score.mean(1), np.nan)
+
+
+def _log_density(signal: np.ndarray, side: Side, variance: np.ndarray, variant: str) -> np.ndarray:
+    if variant == "student_t":
+        freedom = np.maximum(side.count - 1, 1)
+        scale = np.sqrt(variance * (1 + 1 / np.maximum(side.count, 1)))
+        t = (signal - side.mean) / scale
+        constant = gammaln((freedom + 1) / 2) - gammaln(freedom / 2) - 0.5 * np.log(freedom * math.pi)
+        return constant - (freedom + 1) / 2 * np.log1p(t**2 / freedom) - np.log(scale)
+    return -0.5 * ((signal - side.mean) ** 2 / variance + np.log(2 * math.pi * variance))
+
+
+def _at_median(side: Side, signal: np.ndarray, chosen: np.ndarray, pool: Pool) -> Side:
+    """The side with the median of its shadows instead of their mean; a loop over targets, for replication only."""
+    location = np.empty_like(signal)
+    for target in range(signal.shape[-1]):
+        kept = chosen.copy()
+        kept[:, target] = False
+        if pool.partner is not None:
+            kept[:, pool.partner[target]] = False
+        with np.errstate(all="ignore"):
+            location[..., target] = np.nanmedian(np.where(kept[:, None, :], signal, np.nan), axis=-1)
+    return Side(side.count, location, side.squares)
+
+
+def _global_variance(signal: np.ndarray, pool: Pool) -> np.ndarray:
+    mask = pool.member[:, None, :].astype(np.float64)
+    count = pool.without_target(mask).sum(0, keepdims=True)
+    total = pool.without_target(mask * signal).sum(0, keepdims=True)
+    squares = pool.without_target(mask * signal**2).sum(0, keepdims=True)
+    return np.maximum(squares / count - (total / count) ** 2, VARIANCE_FLOOR)

@@ -1,0 +1,82 @@
+"""Leave-one-out statistics over a pool of models, for all targets at once (audit.md section 4).
+
+Every model is the target once; the others, minus its complement where membership is paired, are its shadows. Running sums
+minus the target's own terms give what a loop over targets would, in O(canary × model) instead of O(canary × model²);
+`tests/test_attacks.py` has the loop.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+VARIANCE_FLOOR = 1e-12
+"""Of a squared signal: keeps a constant signal from giving an infinite density; `Side.floored` counts how often it bites."""
+
+FEWEST = 3
+"""Shadows on a side below which a fit says nothing: the score is NaN and counts as not applicable. Judged without the target."""
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Who was trained on what."""
+
+    member: np.ndarray
+    """canary × model, bool."""
+    paired: bool
+    """Whether models 2j and 2j+1 hold complementary halves; then a target's complement is dropped with it."""
+
+    @property
+    def partner(self) -> np.ndarray | None:
+        """model: its complement."""
+        return np.arange(self.member.shape[1]) ^ 1 if self.paired else None
+
+    def without_target(self, values: np.ndarray) -> np.ndarray:
+        """Sum over models minus what target and complement put in. values: … × model."""
+        rest = values.sum(-1, keepdims=True) - values
+        return rest if self.partner is None else rest - values[..., self.partner]
+
+
+@dataclass(frozen=True)
+class Side:
+    """For each canary, view and target: what the shadows of one side (IN or OUT) say."""
+
+    count: np.ndarray
+    """canary × 1 × model."""
+    mean: np.ndarray
+    """canary × view × model; NaN where there is no shadow."""
+    squares: np.ndarray
+    """canary × view × model: sum of squared distances from the mean."""
+
+    def variance(self, how: str) -> np.ndarray:
+        """Unbiased, per canary (`per_example`, `student_t`) or pooled within canaries (`pooled`); floored."""
+        freedom = self.count - 1
+        if how == "pooled":
+            pooled = self.squares.sum(0, keepdims=True) / np.maximum(freedom, 0).sum(0, keepdims=True)
+            return np.maximum(np.broadcast_to(pooled, self.squares.shape), VARIANCE_FLOOR)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.maximum(self.squares / freedom, VARIANCE_FLOOR)
+
+
+def sides(signal: np.ndarray, pool: Pool) -> tuple[Side, Side]:
+    """IN and OUT shadows of every target. signal: canary × view × model, finite float64."""
+    centred = signal - signal.mean(-1, keepdims=True)   # running sums of squares cancel badly far from zero
+    return _side(signal, centred, pool.member, pool), _side(signal, centred, ~pool.member, pool)
+
+
+def _side(signal: np.ndarray, centred: np.ndarray, chosen: np.ndarray, pool: Pool) -> Side:
+    mask = chosen[:, None, :].astype(np.float64)
+    count = pool.without_target(mask)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = pool.without_target(mask * centred) / count
+    squares = np.maximum(pool.without_target(mask * centred**2) - count * mean**2, 0.0)
+    return Side(count, mean + signal.mean(-1, keepdims=True), squares)
+
+
+def usable(first: Side, *others: Side) -> np.ndarray:
+    """canary × model, bool: whether every side has enough shadows."""
+    enough = first.count[:, 0] >= FEWEST
+    for side in others:
+        enough = enough & (side.count[:, 0] >= FEWEST)
+    return enough

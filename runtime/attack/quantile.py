@@ -1,0 +1,46 @@
+"""Quantile regression: how confident would a non-member like this one be? (Bertran et al., NeurIPS 2023.)
+
+One attack model per target, no shadows: a Gaussian head, mean and log spread of the signal as ridge regressions on the
+pixels' leading principal components of the z pool, which nobody was trained on. The threshold is regressed, not the rank.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+COMPONENTS = 16
+PENALTY = 1.0
+
+
+def quantile(signal: np.ndarray, z_signal: np.ndarray, images: np.ndarray, z_images: np.ndarray) -> np.ndarray:
+    """canary × model: the signal's distance above its prediction, in predicted standard deviations.
+
+    signal: canary × view × model; z_signal: z × view × model; images: n × pixels.
+    """
+    features, z_features = _components(images, z_images)
+    mean, z_mean = signal.mean(1), z_signal.mean(1)
+    center = _ridge(z_features, z_mean)
+    residual = z_mean - z_features @ center
+    spread = _ridge(z_features, np.log(np.abs(residual) + 1e-6))
+    # E log |N(0, 1)| = -(log 2 + Euler's gamma) / 2: what turns a mean log residual into a log standard deviation.
+    scale = np.exp(features @ spread + 0.5 * (np.log(2) + np.euler_gamma))
+    return (mean - features @ center) / scale
+
+
+def _components(images: np.ndarray, z_images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    z = z_images.astype(np.float64) / 255
+    center = z.mean(0)
+    _, _, axes = np.linalg.svd(z - center, full_matrices=False)
+    axes = axes[:COMPONENTS].T
+
+    def projected(pixels: np.ndarray) -> np.ndarray:
+        parts = (pixels.astype(np.float64) / 255 - center) @ axes
+        return np.concatenate([parts, np.ones((len(parts), 1))], axis=1)
+
+    return projected(images), projected(z_images)
+
+
+def _ridge(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    penalty = PENALTY * np.eye(x.shape[1])
+    penalty[-1, -1] = 0.0
+    return np.linalg.solve(x.T @ x + penalty, x.T @ y)

@@ -1,0 +1,36 @@
+"""Attacks that need few or no shadows: one threshold for all, a reference rank, difficulty calibration (audit.md section 5.3)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from runtime.attack.pool import Pool, sides
+
+
+def threshold(signal: np.ndarray) -> np.ndarray:
+    """canary × model: the signal itself, mean over views. Its ROC is Attack-P's: population quantiles only relabel thresholds."""
+    return signal.mean(1)
+
+
+def calibrated(signal: np.ndarray, pool: Pool) -> np.ndarray:
+    """canary × model: the signal minus its mean over models without the canary (Watson et al. 2022)."""
+    _, outside = sides(signal, pool)
+    return (signal - outside.mean).mean(1)
+
+
+def reference(signal: np.ndarray, pool: Pool) -> np.ndarray:
+    """canary × model: share of models without the canary that are no more confident than the target (Attack-R, Ye et al. 2022).
+
+    With k such models only k + 1 values exist: no FPR below about 1 / (k + 1) can be resolved.
+    """
+    mean = signal.mean(1)
+    score = np.full(mean.shape, np.nan)
+    for target in range(mean.shape[1]):
+        out = ~pool.member
+        out[:, target] = False
+        if pool.partner is not None:
+            out[:, pool.partner[target]] = False
+        count = out.sum(1)
+        below = ((mean <= mean[:, target, None]) & out).sum(1)
+        score[:, target] = np.divide(below, count, out=np.full(len(count), np.nan), where=count > 0)
+    return score

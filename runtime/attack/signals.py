@@ -1,0 +1,54 @@
+"""Logits → signals, in float64 before any reduction. LARGER MEANS MORE MEMBER-LIKE.
+
+A float32 softmax loses the tail: log(p / (1 - p)) is infinite from a logit gap of about 16, and there the members live.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def logit(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """log p_y / (1 - p_y) = z_y - logsumexp of the others. logits: n × … × class; labels: n. Result: n × …."""
+    own, others = _split(logits, labels)
+    top = others.max(-1)
+    return own - top - np.log(np.exp(others - top[..., None]).sum(-1))
+
+
+def hinge(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """z_y minus the largest other logit."""
+    own, others = _split(logits, labels)
+    return own - others.max(-1)
+
+
+def correct(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """1 where the label is the largest logit, else 0; a tie is no hit."""
+    return (hinge(logits, labels) > 0).astype(np.float64)
+
+
+def confidence(logits: np.ndarray, labels: np.ndarray, temperature: float = 1.0) -> np.ndarray:
+    """Softmax probability of the label."""
+    scaled = np.asarray(logits, np.float64) / temperature
+    scaled = scaled - scaled.max(-1, keepdims=True)
+    powers = np.exp(scaled)
+    return _own(powers, labels) / powers.sum(-1)
+
+
+SIGNALS = {"logit": logit, "hinge": hinge}
+
+
+def _own(values: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    index = np.asarray(labels).reshape(-1, *([1] * (values.ndim - 1)))
+    return np.take_along_axis(values, np.broadcast_to(index, (*values.shape[:-1], 1)), axis=-1)[..., 0]
+
+
+def _split(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The label's logit, and a copy of all logits in which it is -inf."""
+    values = np.asarray(logits, np.float64)
+    if not np.isfinite(values).all():
+        place = tuple(int(index) for index in np.argwhere(~np.isfinite(values))[0])
+        raise ValueError(f"the logit at {place} is {values[place]}; a model that gives no number cannot be scored")
+    others = values.copy()
+    index = np.asarray(labels).reshape(-1, *([1] * (values.ndim - 1)))
+    np.put_along_axis(others, np.broadcast_to(index, (*values.shape[:-1], 1)), -np.inf, axis=-1)
+    return _own(values, labels), others
