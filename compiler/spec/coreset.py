@@ -17,6 +17,7 @@ class Selection(Method):
     """
 
     paradigm: Literal["coreset"]
+    method: str
     fraction: float | None = Field(default=None, gt=0, le=1)
     """Share of the private set to keep; give this or `per_class`."""
     per_class: int | None = Field(default=None, gt=0)
@@ -30,8 +31,6 @@ class Selection(Method):
     def _one_size(self) -> Self:
         if (self.fraction is None) == (self.per_class is None):
             raise ValueError("give one of `fraction` and `per_class`")
-        if self.per_class is not None and not self.class_balanced:
-            raise ValueError("`per_class` keeps equally many of every class: it cannot go with `class_balanced: false`")
         return self
 
 
@@ -61,4 +60,103 @@ class Forgetting(ByDynamics):
     """Samples never classified correctly count as most forgotten; `zero` repeats a bug of widely copied code."""
 
 
-Coreset = Annotated[RandomSubset | Forgetting, Field(discriminator="method")]
+class El2n(ByDynamics):
+    """Keep the largest errors early in training (Paul et al. 2021), from the one proxy; the paper averages over 10 trainings."""
+
+    method: Literal["el2n"]
+    passes: int = Field(default=10, gt=0)
+    """Passes, from the first, whose error norms are averaged."""
+
+
+class AreaUnderMargin(ByDynamics):
+    """Keep the smallest mean margins (Pleiss et al. 2020): mislabeled samples first."""
+
+    method: Literal["aum"]
+
+
+class Stratified(ByDynamics):
+    """Drop the hardest, then keep evenly many of every level of difficulty: CCS (Zheng et al. 2023)."""
+
+    method: Literal["ccs"]
+    score: Literal["aum", "el2n", "forgetting"] = "aum"
+    """What difficulty is."""
+    cut: float = Field(default=0.3, ge=0, lt=1)
+    """Share of the set that is dropped first as the hardest, taken for mislabeled (the paper: 0.3 where a tenth is kept)."""
+    strata: int = Field(default=50, gt=0)
+    """Levels of difficulty, equally wide."""
+    passes: int = Field(default=10, gt=0)
+    """For `score: el2n`, as there."""
+
+    @model_validator(mode="after")
+    def _enough_left(self) -> Self:
+        if self.fraction is not None and self.fraction + self.cut > 1:
+            raise ValueError(f"`cut` drops {self.cut:g} of the set, so `fraction` can be {1 - self.cut:g} at most")
+        return self
+
+
+class GradientNorm(Selection):
+    """Keep the largest gradients early in training: GraNd (Paul et al. 2021). Trains nets of its own for a few passes."""
+
+    method: Literal["grand"]
+    class_balanced: bool = False
+    """With `fraction`: keep this share of every class. false, as published: of the whole set."""
+    inits: int = Field(default=3, gt=0)
+    """Nets over which the norms are averaged; the paper takes 10."""
+    passes: int = Field(default=2, gt=0)
+    """Passes that each net is trained for. At 0, before any training, the norm was found to say nothing (Kirsch 2023)."""
+
+
+class ByProxy(Selection):
+    """Selections that ask the trained proxy itself. Its recipe enters the id, since the net has to be built again."""
+
+    needs: ClassVar[tuple[str, ...]] = ("proxy",)
+
+    proxy: Recipe | None = None
+    """The proxy's training; null means the classifier's recipe."""
+
+
+class Uncertainty(ByProxy):
+    """Keep what the trained proxy is least sure of: low top probability, high entropy, or near second choice."""
+
+    method: Literal["least_confidence", "entropy", "margin"]
+
+
+class KCenter(ByProxy):
+    """Keep samples so that none is far from a kept one in the proxy's features: k-center greedy (Sener and Savarese 2018)."""
+
+    method: Literal["k_center"]
+
+
+class ClassWise(ByProxy):
+    """Selections that are about the geometry of one class at a time."""
+
+    class_balanced: Literal[True] = True
+    """These methods choose class by class."""
+
+
+class Herding(ClassWise):
+    """Keep samples whose running mean stays nearest to the class's mean feature (Welling 2009)."""
+
+    method: Literal["herding"]
+
+
+class Moderate(ClassWise):
+    """Keep samples whose distance to the class's mean feature is nearest to the median distance (Xia et al. 2023)."""
+
+    method: Literal["moderate"]
+
+
+class Submodular(ClassWise):
+    """Keep what covers the class best by similarity of last-layer gradients, greedily (Iyer et al. 2021).
+
+    graph_cut: near to all, far from each other. facility_location: every sample has a near one among the kept.
+    """
+
+    method: Literal["graph_cut", "facility_location"]
+
+
+Coreset = Annotated[
+    RandomSubset | Forgetting | El2n | AreaUnderMargin | Stratified | GradientNorm | Uncertainty | KCenter | Herding | Moderate
+    | Submodular,
+    Field(discriminator="method"),
+]

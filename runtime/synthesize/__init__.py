@@ -27,6 +27,15 @@ from runtime.training import reported
 METHODS = {
     "RandomSubset": "runtime.synthesize.coreset",
     "Forgetting": "runtime.synthesize.coreset",
+    "El2n": "runtime.synthesize.coreset",
+    "AreaUnderMargin": "runtime.synthesize.coreset",
+    "Stratified": "runtime.synthesize.coreset",
+    "GradientNorm": "runtime.synthesize.coreset",
+    "Uncertainty": "runtime.synthesize.coreset",
+    "KCenter": "runtime.synthesize.coreset",
+    "Herding": "runtime.synthesize.coreset",
+    "Moderate": "runtime.synthesize.coreset",
+    "Submodular": "runtime.synthesize.coreset",
     "DistributionMatching": "runtime.synthesize.matching",
 }
 """Words of an arm → the module whose `synthesize(how, private, needs, setting) -> Release` makes its set."""

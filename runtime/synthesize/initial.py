@@ -61,7 +61,7 @@ def started(how: Distilled, private: LabeledImages, setting: Setting) -> Start:
 
 
 def finished(start: Start, pixels: Tensor, card: Card, labels: Tensor | None = None, **notes: Any) -> Release:
-    """The learned images in grey levels (which may leave 0..1); Diverged if they are no numbers. `labels` where they were learned."""
+    """The learned images in grey levels (which may leave 0..1), with `labels` if those were learned; Diverged for no numbers."""
     if not pixels.isfinite().all():
         raise Diverged("the learned images hold values that are no numbers")
     mean, std = (torch.tensor(constants)[:, None, None] for constants in (card.mean, card.std))
@@ -79,8 +79,8 @@ def _some(labels: Tensor, label: int, how: Distilled, seeds: Seeds) -> Tensor:
     rows = (labels == label).nonzero()[:, 0]
     if len(rows) < how.images_per_class:
         raise SynthcError(
-            f"distillation with init: real: images_per_class: {how.images_per_class} asks for more images of class {label} than the "
-            f"{len(rows)} of this private set; ask for fewer, or begin with noise"
+            f"distillation with init: real: images_per_class: {how.images_per_class} asks for more images of class {label} than "
+            f"the {len(rows)} of this private set; ask for fewer, or begin with noise"
         )
     order = torch.randperm(len(rows), generator=seeds(f"distillation/init/real/{label}"))
     return rows[order[: how.images_per_class]]

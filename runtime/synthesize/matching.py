@@ -80,7 +80,8 @@ class ClassBatches:
     """Private images of every class at each draw: different ones, at most `size`, all where a class has no more."""
 
     def __init__(
-        self, private: LabeledImages, classes: tuple[int, ...], size: int, card: Card, generator: torch.Generator, device: torch.device
+        self, private: LabeledImages, classes: tuple[int, ...], size: int, card: Card, generator: torch.Generator,
+        device: torch.device,
     ) -> None:
         self.images = nets.normalise(private.images.to(device), card)
         self.rows = [(private.labels == label).nonzero()[:, 0] for label in classes]

@@ -14,13 +14,47 @@ from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor
+from torch.nn.functional import one_hot
 
 from compiler.errors import SynthcError
-from compiler.spec.coreset import Forgetting, RandomSubset, Selection
+from compiler.spec.coreset import (
+    AreaUnderMargin,
+    ByDynamics,
+    ByProxy,
+    El2n,
+    Forgetting,
+    GradientNorm,
+    Herding,
+    KCenter,
+    Moderate,
+    RandomSubset,
+    Selection,
+    Stratified,
+    Submodular,
+    Uncertainty,
+)
 from runtime.artifacts import Artifact
 from runtime.data import LabeledImages
-from runtime.synthesize.coreset.difficulty import Picker, forgetting, hardest, logged
+from runtime.nets import Classifier, normalise, restored
+from runtime.outcome import Diverged
+from runtime.synthesize.coreset.coverage import facility_location, gradient_similarity, graph_cut, herding, k_center, moderate
+from runtime.synthesize.coreset.difficulty import (
+    Log,
+    Picker,
+    area_under_margin,
+    difficulty,
+    el2n,
+    forgetting,
+    gradient_norm,
+    hardest,
+    logged,
+    stratified,
+    uncertainty,
+)
 from runtime.synthesize.release import Release, Setting
+
+TOGETHER = 256
+"""Images per forward pass of the proxy."""
 
 
 def synthesize(how: Selection, private: LabeledImages, needs: Mapping[str, Artifact], setting: Setting) -> Release:
@@ -38,10 +72,65 @@ def picker(how: Selection, private: LabeledImages, needs: Mapping[str, Artifact]
     match how:
         case RandomSubset():
             return hardest(torch.rand(len(private), generator=setting.seeds("coreset/random")), ties)
-        case Forgetting():
-            log = logged(needs["proxy"], len(private))
-            return hardest(forgetting(log["correct"], how.never_learned), ties)
+        case GradientNorm():
+            return hardest(gradient_norm(how, private, setting), ties)
+        case ByDynamics():
+            return _by_dynamics(how, logged(needs["proxy"], len(private)), ties)
+        case ByProxy():
+            return _by_proxy(how, private, needs["proxy"], setting, ties)
     raise TypeError(f"{type(how).__name__} is no way of choosing that this module knows")
+
+
+def _by_dynamics(how: ByDynamics, log: Log, ties: torch.Generator) -> Picker:
+    match how:
+        case Forgetting():
+            return hardest(forgetting(log, how.never_learned), ties)
+        case El2n():
+            return hardest(el2n(log, how.passes), ties)
+        case AreaUnderMargin():
+            return hardest(area_under_margin(log), ties)
+        case Stratified():
+            return stratified(difficulty(how.score, log, how.passes), how.cut, how.strata, ties)
+    raise TypeError(f"{type(how).__name__} is no score that this module knows")
+
+
+def _by_proxy(how: ByProxy, private: LabeledImages, proxy: Artifact, setting: Setting, ties: torch.Generator) -> Picker:
+    net = restored(how.proxy or setting.recipe, setting.card, proxy.tensors("model")).to(setting.device)
+    features, logits = embedded(net, private.images, setting)
+    if isinstance(how, Uncertainty):
+        return hardest(uncertainty(logits, how.method), ties)
+    errors = logits.softmax(1) - one_hot(private.labels, logits.shape[1])
+    place = torch.randperm(len(private), generator=ties)
+
+    def pick(rows: Tensor, keep: int) -> Tensor:
+        shuffled = rows[place[rows].argsort()]
+        return shuffled[chosen(shuffled, keep)]
+
+    def chosen(rows: Tensor, keep: int) -> Tensor:
+        match how:
+            case Herding():
+                return herding(features[rows], keep)
+            case KCenter():
+                return k_center(features[rows], keep)
+            case Moderate():
+                return moderate(features[rows], keep)
+            case Submodular():
+                rule = graph_cut if how.method == "graph_cut" else facility_location
+                return rule(gradient_similarity(features[rows], errors[rows]), keep)
+        raise TypeError(f"{type(how).__name__} is no way of choosing that this module knows")
+
+    return pick
+
+
+@torch.inference_mode()
+def embedded(net: Classifier, images: Tensor, setting: Setting) -> tuple[Tensor, Tensor]:
+    """(n × features, n × classes logits) in eval mode, on the CPU; Diverged if they are no numbers."""
+    features = [net.features(normalise(chunk.to(setting.device), setting.card)).cpu() for chunk in images.split(TOGETHER)]
+    found = torch.cat(features)
+    logits = torch.cat([net.head(chunk.to(setting.device)).cpu() for chunk in features])
+    if not (found.isfinite().all() and logits.isfinite().all()):
+        raise Diverged("the proxy's features are no numbers: its training diverged")
+    return found, logits
 
 
 def parts(how: Selection, labels: Tensor, classes: int) -> Iterator[tuple[Tensor, int]]:

@@ -1,29 +1,41 @@
-"""Choosing by how hard a sample is: scores from the log of a proxy's training, and the rules that pick by a score.
+"""Choosing by how hard a sample is: scores, and the rules that pick by a score.
 
-HIGHER SCORE MEANS HARDER. A log is presentation × sample: what the training's own forward passes said of each sample.
+HIGHER SCORE MEANS HARDER. A log is presentation × sample: what the proxy training's own forward passes said of each sample.
+Not here: choosing by where samples lie among each other (`coverage`).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.func import functional_call, grad, vmap
+from torch.nn.functional import cross_entropy
 
 from compiler.errors import SynthcError
+from compiler.spec.coreset import GradientNorm
 from runtime.artifacts import Artifact
+from runtime.data import LabeledImages
+from runtime.nets import Classifier, build, normalise
 from runtime.outcome import Diverged
+from runtime.synthesize.release import Setting
+from runtime.training import fit
+
+CHUNK = 64
+"""Samples whose gradients are held at once."""
+
+Log = Mapping[str, Tensor]
+"""`correct` (uint8), `margin` and `el2n` (float), each presentation × sample."""
 
 Picker = Callable[[Tensor, int], Tensor]
 """(rows that compete, how many to keep) → the kept ones of these rows."""
 
 
-def logged(proxy: Artifact, samples: int) -> Mapping[str, Tensor]:
-    """The proxy's dynamics: `correct` (uint8), `margin` and `el2n` (float), each presentation × sample.
-
-    Diverged if they are not numbers; SynthcError if the proxy never saw every sample.
-    """
+def logged(proxy: Artifact, samples: int) -> Log:
+    """The proxy's dynamics. Diverged if they are not numbers; SynthcError if the proxy never saw every sample."""
     log = proxy.tensors("dynamics")
     passes, seen = log["correct"].shape
     if seen != samples:
@@ -35,23 +47,86 @@ def logged(proxy: Artifact, samples: int) -> Mapping[str, Tensor]:
     return log
 
 
-def forgetting(correct: Tensor, never_learned: Literal["maximal", "zero"] = "maximal") -> Tensor:
+def forgetting(log: Log, never_learned: Literal["maximal", "zero"] = "maximal") -> Tensor:
     """How often each sample went from right to wrong between two presentations (Toneva et al. 2019, section 3).
 
     A sample that never was right gets the number of presentations, more than any count can be; `zero` gives it none, as
     DeepCore and CCS do, which makes a mislabeled sample that resists look like the easiest of all.
     """
-    was_right = correct.to(torch.bool)
+    was_right = log["correct"].to(torch.bool)
     count = (was_right[:-1] & ~was_right[1:]).sum(0)
     if never_learned == "zero":
         return count
-    return torch.where(was_right.any(0), count, len(correct))
+    return torch.where(was_right.any(0), count, len(was_right))
+
+
+def el2n(log: Log, passes: int) -> Tensor:
+    """Mean length of (probabilities − one-hot label) over the first passes."""
+    return log["el2n"][:passes].to(torch.float64).mean(0)
+
+
+def area_under_margin(log: Log) -> Tensor:
+    """Minus the mean margin between the label's probability and the best other one: the mislabeled come out on top."""
+    return -log["margin"].to(torch.float64).mean(0)
+
+
+def difficulty(score: Literal["aum", "el2n", "forgetting"], log: Log, passes: int) -> Tensor:
+    """The score of this name."""
+    match score:
+        case "aum":
+            return area_under_margin(log)
+        case "el2n":
+            return el2n(log, passes)
+        case "forgetting":
+            return forgetting(log)
+
+
+def uncertainty(logits: Tensor, measure: str) -> Tensor:
+    """How unsure a trained net is of each sample, whatever its label; from n × classes logits."""
+    log_p = logits.to(torch.float64).log_softmax(1)
+    match measure:
+        case "least_confidence":
+            return -log_p.amax(1)
+        case "entropy":
+            return -(log_p.exp() * log_p).sum(1)
+        case "margin":
+            best, second = log_p.exp().topk(2, dim=1).values.unbind(1)
+            return second - best
+    raise ValueError(f"no measure of uncertainty is called {measure!r}")
+
+
+def gradient_norm(how: GradientNorm, private: LabeledImages, setting: Setting) -> Tensor:
+    """GraNd: length of each sample's loss gradient in all weights, averaged over nets trained for a few passes (eval mode)."""
+    card, device, recipe = setting.card, setting.device, setting.recipe
+    iterations = max(1, math.ceil(how.passes * len(private) / recipe.batch_size))
+    total = torch.zeros(len(private), dtype=torch.float64)
+    for init in range(how.inits):
+        purpose = f"coreset/grand/{init}"
+        net = build(recipe, card, setting.seeds(f"{purpose}/init"))
+        net = fit(
+            net, private.images, private.labels, recipe=recipe, iterations=iterations, card=card, seeds=setting.seeds,
+            device=device, purpose=purpose,
+        ).net.eval()
+        pairs = zip(private.images.split(CHUNK), private.labels.split(CHUNK), strict=True)
+        norms = [gradient_norms(net, normalise(images.to(device), card), labels.to(device)).cpu() for images, labels in pairs]
+        total += torch.cat(norms).to(torch.float64)
+    return total / how.inits
+
+
+def gradient_norms(net: Classifier, x: Tensor, y: Tensor) -> Tensor:
+    """n: the length of the gradient of each sample's cross entropy in all weights of a net in eval mode."""
+    def loss(weights: dict[str, Tensor], image: Tensor, label: Tensor) -> Tensor:
+        return cross_entropy(functional_call(net, weights, (image[None],)), label[None])
+
+    weights = {name: parameter.detach() for name, parameter in net.named_parameters()}
+    each = vmap(grad(loss), in_dims=(None, 0, 0))(weights, x, y)
+    squares = [gradient.flatten(1).square().sum(1) for gradient in each.values()]
+    return torch.stack(squares).sum(0).sqrt()
 
 
 def hardest(score: Tensor, ties: torch.Generator) -> Picker:
     """Keep the highest scores; equal ones fall by a shuffle from `ties`."""
-    if not score.isfinite().all():
-        raise Diverged("a score is no number: what it was computed from diverged")
+    _refuse_what_is_no_number(score)
     place = torch.randperm(len(score), generator=ties)
 
     def pick(rows: Tensor, keep: int) -> Tensor:
@@ -59,3 +134,40 @@ def hardest(score: Tensor, ties: torch.Generator) -> Picker:
         return shuffled[score[shuffled].argsort(descending=True, stable=True)[:keep]]
 
     return pick
+
+
+def stratified(score: Tensor, cut: float, strata: int, draws: torch.Generator) -> Picker:
+    """CCS (Zheng et al. 2023): drop the hardest share `cut`, then keep as many of each stratum as of any other, if it has them.
+
+    Strata are equally wide in the score of what is left; the smallest are served first, and what they lack goes to the rest.
+    """
+    _refuse_what_is_no_number(score)
+    place = torch.randperm(len(score), generator=draws)
+
+    def pick(rows: Tensor, keep: int) -> Tensor:
+        shuffled = rows[place[rows].argsort()]
+        easiest_first = shuffled[score[shuffled].argsort(stable=True)]
+        left = easiest_first[: len(rows) - math.floor(cut * len(rows))]
+        if keep > len(left):
+            raise SynthcError(
+                f"coreset ccs: cut: {cut:g} leaves {len(left)} of {len(rows)} images to choose from, {keep} are asked for; "
+                "lower `cut` or keep fewer"
+            )
+        left = left[place[left].argsort()]   # within a stratum, the first of the shuffle are a uniform draw
+        value = score[left].to(torch.float64)
+        width = ((value.max() - value.min()) / strata).clamp(min=1e-300)   # all equal: everyone is in the first stratum
+        stratum = ((value - value.min()) / width).long().clamp(max=strata - 1)   # the last one is closed
+        members = [left[stratum == level] for level in range(strata)]
+        kept = []
+        for served, of_level in enumerate(sorted(members, key=len)):
+            quota = min(len(of_level), keep // (strata - served))
+            kept.append(of_level[:quota])
+            keep -= quota
+        return torch.cat(kept)
+
+    return pick
+
+
+def _refuse_what_is_no_number(score: Tensor) -> None:
+    if not score.isfinite().all():
+        raise Diverged("a sample's score is no number: the training behind it diverged")

@@ -1,0 +1,99 @@
+"""Choosing by where samples lie among each other in the proxy's features: herding, k-center, moderate, submodular cover.
+
+Each rule takes a matrix of one part (samples that compete) and gives places in it, in the order of choice; of equal candidates
+the first wins, so the caller shuffles. Not here: choosing by difficulty alone (`difficulty`).
+"""
+
+from __future__ import annotations
+
+import heapq
+
+import torch
+from torch import Tensor
+
+
+def herding(features: Tensor, keep: int) -> Tensor:
+    """Greedily the sample that brings the sum of the chosen nearest to as many times the mean (Welling 2009).
+
+    argmin over x of || (|S| + 1) mean − sum(S) − phi(x) ||: copied code takes the argmax (methods.md section 5.3).
+    """
+    mean = features.mean(0)
+    lengths = features.square().sum(1)
+    open_ = torch.zeros(len(features), device=features.device)
+    wanted = mean.clone()   # (|S| + 1) mean − sum(S)
+    chosen = []
+    for _ in range(keep):
+        place = int((lengths - 2 * (features @ wanted) + open_).argmin().item())
+        chosen.append(place)
+        open_[place] = torch.inf
+        wanted += mean - features[place]
+    return torch.tensor(chosen, dtype=torch.int64)
+
+
+def k_center(features: Tensor, keep: int) -> Tensor:
+    """First the sample nearest to the mean, then always the one farthest from all chosen (Sener and Savarese 2018).
+
+    Only the running distance to the nearest chosen one is kept: n numbers, not n × keep.
+    """
+    place = int((features - features.mean(0)).square().sum(1).argmin().item())
+    chosen = [place]
+    nearest = torch.full((len(features),), torch.inf, device=features.device)
+    while len(chosen) < keep:
+        nearest = torch.minimum(nearest, (features - features[place]).square().sum(1))
+        nearest[place] = -1.0   # below any distance: a chosen one is never chosen again, not even among copies
+        place = int(nearest.argmax().item())
+        chosen.append(place)
+    return torch.tensor(chosen[:keep], dtype=torch.int64)
+
+
+def moderate(features: Tensor, keep: int) -> Tensor:
+    """The samples whose distance to the mean is nearest to the median distance (Xia et al. 2023)."""
+    distance = (features - features.mean(0)).norm(dim=1)
+    middle = distance.quantile(0.5)
+    return (distance - middle).abs().argsort(stable=True)[:keep].cpu()
+
+
+def gradient_similarity(features: Tensor, errors: Tensor) -> Tensor:
+    """n × n, in 0..1: .5 + .5 cosine between the samples' last-layer gradients.
+
+    That gradient is the outer product of the error (probabilities − one-hot, n × classes) and the feature with a 1 for the bias,
+    so the cosine is the product of two small ones and no gradient is ever formed.
+    """
+    with_bias = torch.cat([features, torch.ones_like(features[:, :1])], dim=1)
+    of_errors, of_features = (torch.nn.functional.normalize(part, dim=1, eps=1e-12) for part in (errors, with_bias))
+    return 0.5 + 0.5 * (of_errors @ of_errors.T) * (of_features @ of_features.T)
+
+
+def graph_cut(similarity: Tensor, keep: int) -> Tensor:
+    """Greedily the largest gain: similarity to all, less twice that to the chosen (Iyer et al. 2021, lambda 1).
+
+    The gains of all candidates are kept up to date, one row a choice, which makes laziness idle.
+    """
+    gain = similarity.sum(1)
+    chosen = []
+    for _ in range(keep):
+        place = int(gain.argmax().item())
+        chosen.append(place)
+        gain = gain - 2 * similarity[place]
+        gain[place] = -torch.inf
+    return torch.tensor(chosen, dtype=torch.int64)
+
+
+def facility_location(similarity: Tensor, keep: int) -> Tensor:
+    """Greedily the largest gain in sum over all samples of the similarity to their nearest chosen one; lazily (Minoux 1978).
+
+    A gain can only shrink as more is chosen, so a candidate whose gain, just computed, still beats all old bounds is the best.
+    """
+    covered = torch.zeros(len(similarity), device=similarity.device)
+    bounds = [(-bound, place) for place, bound in enumerate(similarity.sum(0).tolist())]
+    heapq.heapify(bounds)
+    chosen: list[int] = []
+    while len(chosen) < keep:
+        _, place = heapq.heappop(bounds)
+        gain = -(similarity[:, place] - covered).clamp(min=0).sum().item()
+        if bounds and (gain, place) > bounds[0]:
+            heapq.heappush(bounds, (gain, place))
+            continue
+        chosen.append(place)
+        covered = torch.maximum(covered, similarity[:, place])
+    return torch.tensor(chosen, dtype=torch.int64)
