@@ -41,10 +41,15 @@ class StudyRun:
         self.todo = self._reachable(missing)
         self.failures: dict[str, str] = {}
         """Address → error, of this run."""
+        self.blocked: dict[str, str] = {}
+        """Task → why it can never run, of this run."""
         self._publish_at = time.monotonic()
         self._keep_record("running")
         for id in index.missing([id for id in plan.tasks if self.is_done(id)]):
-            index.record_outcome(folder_of(store, id))   # committed, but its run died before the row was written
+            # Committed, but its run died before the rows were written.
+            index.record_outcome(folder_of(store, id))
+            for attempt in sorted(folder_of(store, id).glob("attempts/*/attempt.json")):
+                index.record_attempt(attempt.parent)
 
     def is_done(self, id: str) -> bool:
         return is_done(self.store, id)
@@ -54,12 +59,21 @@ class StudyRun:
         return len(list(folder_of(self.store, id).glob("attempts/*")))
 
     def record(self, task: Task, outcome: Outcome, attempt: int) -> None:
-        """Keep an outcome as rows."""
+        """Keep an outcome as rows; what the worker could not write down, because it died, is written here."""
+        if outcome.status == "blocked":
+            self.blocked[task.id] = outcome.error
+            return
+        folder = folder_of(self.store, task.id)
         if outcome.status == "done":
-            self.index.record_outcome(folder_of(self.store, task.id))
-        elif outcome.status == "failed" and not outcome.notes.get("tried_again"):
+            self.index.record_outcome(folder)
+        elif not outcome.notes.get("tried_again"):
             self.failures[task.address] = outcome.error
-        self.index.record_attempt(task.id, self.name, attempt, asdict(outcome))
+        tried = folder / "attempts" / str(attempt)
+        if not (tried / "attempt.json").exists():
+            tried.mkdir(parents=True, exist_ok=True)
+            with written(tried / "attempt.json", synced=False) as beside:
+                beside.write_text(json.dumps(asdict(outcome), ensure_ascii=False), encoding="utf-8")
+        self.index.record_attempt(tried)
 
     def publish_if_due(self) -> str:
         """Publish every few seconds, never for more than a tenth of the time; what the user should hear, or ""."""
@@ -114,7 +128,7 @@ class StudyRun:
             "run": self.name, "status": status,
             "started": self.started.isoformat(timespec="seconds"),
             "ended": None if status == "running" else datetime.now(UTC).isoformat(timespec="seconds"),
-            "versions": machine.versions(), "commit": machine.commit(), "source_digest": machine.source_digest(),
+            "blocked": self.blocked, "versions": machine.versions(), "commit": machine.commit(), "source_digest": machine.source_digest(),
         }
         folder = self.store / "runs" / self.name
         folder.mkdir(parents=True, exist_ok=True)
