@@ -1,0 +1,72 @@
+"""Charts of the results: one file each, drawn by Altair from rows that SQL gave. Nothing is fetched from a network.
+
+Not here: queries by hand (`synthc sql`), the figures themselves (`runtime.attack.trial`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import altair as alt
+
+from compiler.errors import SynthcError, did_you_mean
+from runtime.charts import ablation, cost, epsilon, look, roc, tradeoff, vulnerability
+
+Rows = list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A named chart: the query behind it, and what draws its rows."""
+
+    query: str
+    draw: Callable[[Rows, look.Theme], alt.TopLevelMixin]
+    about: str
+
+
+CHARTS: dict[str, Kind] = {
+    "tradeoff": Kind(tradeoff.QUERY, tradeoff.draw, "accuracy against leakage, both with intervals"),
+    "roc": Kind(roc.QUERY, roc.draw, "ROC curves of the headline attack, log-log"),
+    "vulnerability": Kind(vulnerability.QUERY, vulnerability.draw, "how the risk spreads over canaries"),
+    "ablation": Kind(ablation.QUERY, ablation.draw, "leakage and accuracy along the grids of an arm"),
+    "cost": Kind(cost.QUERY, cost.draw, "seconds per shadow against accuracy and leakage"),
+    "epsilon": Kind(epsilon.QUERY, epsilon.draw, "the audited lower bound beside the accountant's epsilon"),
+}
+FORMATS = ("svg", "png", "pdf", "html", "json")
+
+
+def kind_of(name: str) -> Kind:
+    """The chart of this name; SynthcError if there is none."""
+    if name not in CHARTS:
+        raise SynthcError(f"no chart is called {name!r}; {did_you_mean(name, CHARTS)}")
+    return CHARTS[name]
+
+
+def draw(name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], theme: look.Theme = "paper") -> alt.TopLevelMixin:
+    """The chart `name` of rows that its query gave; a chart that says so when there are none."""
+    found = [dict(zip(columns, row, strict=True)) for row in rows]
+    for row in found:   # NaN would be written as a bare token, which is not JSON
+        row.update({key: None for key, value in row.items() if isinstance(value, float) and value != value})
+    if not found:
+        return look.empty(f"no rows for the chart {name!r} yet: run a study first", theme)
+    return look.dressed(kind_of(name).draw(found, theme), theme)
+
+
+def save(chart: alt.TopLevelMixin, path: Path) -> None:
+    """Write the chart in the format of the file's ending; SynthcError for an ending that is none of FORMATS."""
+    ending = path.suffix.lstrip(".").lower()
+    if ending not in FORMATS:
+        raise SynthcError(f"{path}: cannot draw {path.suffix or 'a file without ending'}; endings are: {', '.join(FORMATS)}")
+    try:
+        if ending == "json":
+            path.write_text(json.dumps(chart.to_dict(), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        elif ending == "html":
+            chart.save(str(path), inline=True)   # the libraries in the file itself: it works without a network
+        else:
+            chart.save(str(path), **({"scale_factor": 3} if ending == "png" else {}))
+    except OSError as error:
+        raise SynthcError(f"{path}: cannot be written: {error.strerror}") from error

@@ -1,0 +1,111 @@
+"""`synthc sql`, `chart`, `table`, `db`: asking the results. Each takes `--db` and `--store`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from compiler.errors import SynthcError
+from runtime.cli import results_options, store_of
+
+HELP = argparse.RawDescriptionHelpFormatter
+
+
+def register(commands: Any) -> None:
+    """Add the commands of this family."""
+    sql = commands.add_parser(
+        "sql", parents=[results_options()], help="ask the results in SQL", formatter_class=HELP,
+        description="Run one query on the published database, read-only. Views: comparison, result, roc, canary_risk, cost, claim, task, run, attempt.",
+        epilog='examples:\n  synthc sql "FROM comparison"\n  synthc sql "SELECT arm, leakage FROM comparison ORDER BY leakage" --format markdown\n'
+        '  synthc sql "DESCRIBE comparison"',
+    )
+    sql.add_argument("query", metavar="QUERY")
+    sql.add_argument("--format", choices=("table", "csv", "json", "markdown"), default="table")
+    sql.set_defaults(handler=_sql)
+
+    chart = commands.add_parser(
+        "chart", parents=[results_options()], help="draw the results", formatter_class=HELP,
+        description="Draw one chart, or all of them. The file's ending says the format: svg, png, pdf, html, json.",
+        epilog="examples:\n  synthc chart tradeoff -o tradeoff.svg\n  synthc chart all -o figures --format svg,pdf\n"
+        "  synthc chart roc -o roc.png --where \"paradigm = 'coreset'\"\n"
+        "names: tradeoff, roc, vulnerability, ablation, cost, epsilon",
+    )
+    chart.add_argument("name", metavar="NAME", help="a chart's name, or all")
+    chart.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="the file; for several charts or formats a folder")
+    chart.add_argument("--format", metavar="LIST", help="formats to write into the folder, such as svg,pdf")
+    chart.add_argument("--where", metavar="SQL", help="keep only these rows, such as \"study = 'full_study'\"")
+    chart.add_argument("--theme", choices=("paper", "screen"), default="paper")
+    chart.set_defaults(handler=_chart)
+
+    table = commands.add_parser(
+        "table", parents=[results_options()], help="a table for a paper", formatter_class=HELP,
+        description="The comparison of all trials with intervals, ready to paste.",
+        epilog="example:\n  synthc table comparison --format latex > comparison.tex",
+    )
+    table.add_argument("name", choices=("comparison",), metavar="NAME", help="comparison")
+    table.add_argument("--format", choices=("markdown", "latex", "csv", "html"), default="markdown")
+    table.add_argument("--where", metavar="SQL", help="keep only these rows")
+    table.set_defaults(handler=_table)
+
+    db = commands.add_parser("db", help="look after the database", formatter_class=HELP, epilog="example:\n  synthc db rebuild")
+    actions = db.add_subparsers(metavar="ACTION", required=True)
+    rebuild = actions.add_parser("rebuild", parents=[results_options()], help="make the database anew from the store")
+    rebuild.set_defaults(handler=_rebuild)
+
+
+def _sql(args: argparse.Namespace) -> int:
+    from runtime.store import query
+    from runtime.tables import rendered
+
+    columns, rows = query(args.db, args.query)
+    print(rendered(columns, rows, args.format))
+    return 0
+
+
+def _chart(args: argparse.Namespace) -> int:
+    from runtime import charts
+    from runtime.store import query
+
+    names = list(charts.CHARTS) if args.name == "all" else [args.name]
+    for name in names:
+        kind = charts.kind_of(name)
+        text = f"SELECT * FROM ({kind.query}) WHERE {args.where}" if args.where else kind.query
+        drawn = charts.draw(name, *query(args.db, text), theme=args.theme)
+        for path in _targets(args, name):
+            charts.save(drawn, path)
+            print(path)
+    return 0
+
+
+def _targets(args: argparse.Namespace, name: str) -> list[Path]:
+    if args.name != "all" and not args.format:
+        return [args.output]
+    try:
+        args.output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SynthcError(f"{args.output}: cannot be made a folder: {error.strerror}; -o names a folder here") from error
+    return [args.output / f"{name}.{ending.strip()}" for ending in (args.format or "svg").split(",")]
+
+
+def _table(args: argparse.Namespace) -> int:
+    from runtime.store import query
+    from runtime.tables import COMPARISON, comparison, rendered
+
+    text = f"SELECT * FROM ({COMPARISON}) WHERE {args.where}" if args.where else COMPARISON
+    columns, rows = query(args.db, text)
+    print(rendered(*comparison(columns, rows), args.format))
+    return 0
+
+
+def _rebuild(args: argparse.Namespace) -> int:
+    from runtime.artifacts import held
+    from runtime.store import rebuild
+
+    store = store_of(args)
+    if not store.is_dir():
+        raise SynthcError(f"{store}: there is no store; `synthc run SPEC` makes one, --store names another")
+    with held(store):
+        rebuild(store, args.db.absolute())
+    print(f"rebuilt {args.db} from {store}")
+    return 0
