@@ -34,7 +34,8 @@ CREATE TABLE base.score (
 CREATE VIEW base.latest AS
   SELECT study, profile, max(run) AS run FROM base.run GROUP BY study, profile;
 CREATE VIEW base.current_trial AS
-  SELECT latest.study, latest.profile, trial.* FROM base.trial JOIN base.latest USING (run);
+  SELECT latest.study, latest.profile, CAST(run.headline->>'$.fpr' AS DOUBLE) AS fpr, trial.*
+  FROM base.trial JOIN base.latest USING (run) JOIN base.run USING (run);
 
 CREATE VIEW run AS
   SELECT run, study, profile, status, started, ended, spec, argv, "commit", source_digest, versions, headline, question, spec_text
@@ -72,6 +73,7 @@ CREATE VIEW comparison AS
     trial.data,
     accuracy.value AS test_accuracy, accuracy.low AS test_accuracy_low, accuracy.high AS test_accuracy_high,
     headline.value AS leakage, headline.low AS leakage_low, headline.high AS leakage_high, headline.n AS leakage_n,
+    trial.fpr,
     headline.canaries, headline.attack, headline.variant, headline.release, headline.note AS leakage_note,
     area.value AS auc, area.low AS auc_low, area.high AS auc_high,
     epsilon.value AS epsilon,
@@ -120,6 +122,7 @@ CREATE VIEW claim AS
 COMMENT ON VIEW claim IS 'One row per claim of a study: effect, interval, verdict.';
 
 COMMENT ON COLUMN comparison.leakage IS 'The headline: TPR at the declared FPR on the declared canaries; NULL where it cannot be resolved (see leakage_note).';
+COMMENT ON COLUMN comparison.fpr IS 'The false-positive rate at which the headline is read.';
 COMMENT ON COLUMN comparison.leakage_n IS 'Non-member scores behind the headline.';
 COMMENT ON COLUMN comparison.seconds IS 'Seconds of a shadow''s pipeline: synthesis and training of the released classifier. Mean over shadows.';
 COMMENT ON COLUMN comparison.null_ok IS 'False marks a trial whose attacks found something in membership that no model knows: its figures are invalid.';

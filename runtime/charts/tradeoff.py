@@ -14,7 +14,7 @@ QUERY = "SELECT * FROM comparison WHERE test_accuracy IS NOT NULL AND leakage IS
 def draw(rows: list[dict[str, Any]], theme: look.Theme) -> alt.TopLevelMixin:
     """Points with both intervals, and the line of the best accuracy that each leakage buys."""
     rows = [{**row, "name": look.short(row["label"]), "front": row["label"] in front(rows)} for row in look.named(rows)]
-    fpr = _fpr(rows)
+    fpr = rows[0]["fpr"]
     points = alt.Chart(alt.Data(values=rows))
     accuracy = [row[name] for row in rows for name in ("test_accuracy", "test_accuracy_low", "test_accuracy_high") if row[name] is not None]
     floor = max(0.0, min(accuracy) - 0.02)
@@ -47,7 +47,3 @@ def front(rows: list[dict[str, Any]]) -> set[str]:
         )
 
     return {row["label"] for row in rows if not beaten(row)}
-
-
-def _fpr(rows: list[dict[str, Any]]) -> float:
-    return float(rows[0].get("fpr") or 0.01)

@@ -1,0 +1,68 @@
+"""Intervals: the weighted staircase against really resampling, and what they cover."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from runtime.statistics.bootstrap import Resamples, interval, read_resamples
+from runtime.statistics.roc import auc, balanced_accuracy, tpr_at
+
+
+def resampled(scores: np.ndarray, member: np.ndarray, canaries: np.ndarray, shadows: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """Really drawn: each canary's row so often, each model's column so often."""
+    rows = np.repeat(np.arange(len(scores)), canaries)
+    columns = np.arange(scores.shape[1]) if shadows is None else np.repeat(np.arange(scores.shape[1]), shadows)
+    return scores[np.ix_(rows, columns)], member[np.ix_(rows, columns)]
+
+
+@pytest.mark.parametrize("two_way", [False, True])
+@pytest.mark.parametrize("ties", [False, True])
+def test_a_weighted_staircase_reads_what_a_real_resample_reads(two_way: bool, ties: bool) -> None:
+    rng = np.random.default_rng(0)
+    scores = rng.normal(size=(30, 8))
+    scores = scores.round() if ties else scores
+    member = rng.random((30, 8)) < 0.5
+    resamples = Resamples.draw(40, 30, rng, 8 if two_way else None)
+    found = read_resamples(scores, member, (0.01, 0.05, 0.2), resamples)
+    for row in range(40):
+        really = resampled(scores, member, resamples.canaries[row], None if resamples.shadows is None else resamples.shadows[row])
+        for fpr in (0.01, 0.05, 0.2):
+            expected = tpr_at(fpr, *really).value
+            assert found.tpr[fpr][row] == pytest.approx(np.nan if expected is None else expected, nan_ok=True)
+        assert found.auc[row] == pytest.approx(auc(*really))
+        assert found.balanced_accuracy[row] == pytest.approx(balanced_accuracy(*really))
+
+
+def test_pairs_of_shadows_are_drawn_together() -> None:
+    drawn = Resamples.draw(50, 10, np.random.default_rng(0), shadows=8, paired=True).shadows
+    assert drawn is not None
+    np.testing.assert_array_equal(drawn[:, 0::2], drawn[:, 1::2])
+    assert (drawn.sum(1) == 8).all()
+
+
+def test_an_interval_of_clustered_scores_covers_the_truth_where_a_binomial_one_would_not() -> None:
+    # A world in which 40 % of the canaries leak in every model: scores of one canary stand or fall together.
+    rng = np.random.default_rng(7)
+    truth, covered, binomial = 0.0, 0, 0
+    worlds = []
+    for _ in range(120):
+        leaky = rng.random(100) < 0.4
+        member = np.repeat(rng.random((100, 8)) < 0.5, 2, axis=1)
+        member[:, 1::2] = ~member[:, 0::2]
+        worlds.append((rng.normal(size=(100, 16)) + 4 * member * leaky[:, None], member))
+    truth = float(np.mean([tpr_at(0.01, *world).value for world in worlds]))
+    for scores, member in worlds:
+        bounds = interval(read_resamples(scores, member, (0.01,), Resamples.draw(200, 100, rng, 16)).tpr[0.01])
+        assert bounds is not None
+        covered += bounds[0] <= truth <= bounds[1]
+        value = tpr_at(0.01, scores, member).value
+        assert value is not None
+        binomial += abs(value - truth) <= 1.96 * np.sqrt(value * (1 - value) / member.sum())
+    assert covered >= 0.90 * len(worlds)
+    assert binomial < 0.75 * len(worlds)   # the interval that we never print
+
+
+def test_what_most_resamples_cannot_resolve_has_no_interval() -> None:
+    assert interval(np.array([np.nan, np.nan, 0.5])) is None
+    assert interval(np.array([0.25, 0.5, 0.75])) is not None
