@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from typing import Any
 
 from compiler.compose import merge
 from compiler.errors import Diagnostic, SpecError, did_you_mean
@@ -81,20 +82,16 @@ class _Validators:
 
     def point(self, tree: Node, found: list[Diagnostic]) -> Point | None:
         assert isinstance(tree, Mapping)
-        parts = {
-            name: validator(tree.items[name], found)
-            for name, validator in (
-                ("data", self.data),
-                ("public", self.data),
-                ("audit", self.audit),
-                ("classifier", self.classifier),
-                ("arm", self.arm),
-            )
-            if name in tree.items
-        }
-        if None in parts.values():
+
+        def part(name: str, validate: Validator, absent: Any = None) -> Any:
+            return validate(tree.items[name], found) if name in tree.items else absent
+
+        before = len(found)
+        data, public, audit = part("data", self.data), part("public", self.data), part("audit", self.audit)
+        classifier, arm = part("classifier", self.classifier, Recipe()), part("arm", self.arm)
+        if len(found) > before or data is None or audit is None:
             return None
-        return Point.model_construct(**{"public": None, "classifier": Recipe(), **parts})
+        return Point.model_construct(data=data, public=public, audit=audit, classifier=classifier, arm=arm)
 
 
 def _header(tree: Mapping, found: list[Diagnostic]) -> Header | None:
@@ -159,7 +156,7 @@ def _excluded(point: Expanded, arm: Mapping, found: list[Diagnostic]) -> bool:
 
 
 def _matches(rule: Mapping, values: dict[str, Value], found: list[Diagnostic]) -> bool:
-    for name, node in rule.items.items():
+    for name in rule.items:
         if name not in values:
             found.append(
                 Diagnostic("exclude", rule.place_of(name), f"no grid of this arm is called {name!r}", did_you_mean(name, values))

@@ -66,8 +66,8 @@ def _expanded(node: Node, path: tuple[str, ...]) -> Iterator[Expanded]:
                     yield Expanded(found.node, (here, *found.axes))
         case Mapping(items=named, keys=keys, place=place):
             for combination in product(*(list(_expanded(child, (*path, name))) for name, child in named.items())):
-                items = {name: found.node for name, found in zip(named, combination, strict=True)}
-                yield Expanded(Mapping(items, keys, place), tuple(axis for found in combination for axis in found.axes))
+                made = {name: found.node for name, found in zip(named, combination, strict=True)}
+                yield Expanded(Mapping(made, keys, place), tuple(axis for found in combination for axis in found.axes))
 
 
 def _count(node: Node) -> int:

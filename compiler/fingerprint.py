@@ -53,7 +53,7 @@ def plain(value: object) -> Any:
         case float() if type(value) is float:
             if not math.isfinite(value):
                 raise ValueError(f"{value!r} has no stable bytes: an id cannot depend on it; give a finite number or null")
-            return value + 0.0   # -0.0 equals 0.0 but prints differently
+            return value + 0.0  # -0.0 equals 0.0 but prints differently
         case str():
             return unicodedata.normalize("NFC", value)
         case tuple() | list():

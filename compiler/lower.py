@@ -78,8 +78,18 @@ def _lower_trial(trial: Trial, tasks: _Tasks) -> TrialPlan:
         needs += [(f"{name}/{shadow}", task) for name, task in made if name in ATTACKED]
 
     attack = AttackTrial(
-        population, audit.membership, trial.replicate, audit.shadows, audit.queries, audit.attacks, audit.fpr, audit.headline,
-        audit.resamples, audit.null_permutations, audit.confidence, audit.delta,
+        population,
+        audit.membership,
+        trial.replicate,
+        audit.shadows,
+        audit.queries,
+        audit.attacks,
+        audit.fpr,
+        audit.headline,
+        audit.resamples,
+        audit.null_permutations,
+        audit.confidence,
+        audit.delta,
     )
     answer = tasks.add_all(attack, trial.address, needs)
     return TrialPlan(trial, answer, tuple(stages))
@@ -159,7 +169,7 @@ def _population(trial: Trial) -> Population:
     return _shared_population(point.data, point.public, trial.seed, tuple(point.audit.canaries.items()), point.audit.z_pool)
 
 
-@lru_cache(maxsize=1024)   # one object for all tasks of a study, so that its canonical text is made once
+@lru_cache(maxsize=1024)  # one object for all tasks of a study, so that its canonical text is made once
 def _shared_population(
     data: Data, public: Data | None, seed: int, groups: tuple[tuple[str, CanaryGroup], ...], z_pool: int
 ) -> Population:

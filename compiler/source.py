@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 
 from ruamel.yaml import YAML
@@ -192,6 +191,7 @@ class _Reader:
                 self._refuse_tag(node, "seq", place)
                 return Sequence(tuple(self.node(item, depth + 1) for item in node.value), place)
             case _:
+                assert isinstance(node, ScalarNode)
                 return Scalar(self._scalar(node, place), place)
 
     def _mapping(self, node: MappingNode, place: Place, depth: int) -> Mapping:

@@ -54,8 +54,8 @@ class Validator:
                 tag = str(details["ctx"]["discriminator"]).strip("'")
                 known = [word.strip("' ") for word in str(details["ctx"]["expected_tags"]).split(",")]
                 inner = at.get(tag) if isinstance(at, Mapping) else None
-                word = plain(inner) if inner is not None else details["ctx"]["tag"]
-                return Diagnostic(f"unknown-{tag}", (inner or at).place, f"no {tag} is called {word!r}", did_you_mean(word, known))
+                said = plain(inner) if inner is not None else details["ctx"]["tag"]
+                return Diagnostic(f"unknown-{tag}", (inner or at).place, f"no {tag} is called {said!r}", did_you_mean(said, known))
             case "union_tag_not_found":
                 tag = str(details["ctx"]["discriminator"]).strip("'")
                 return Diagnostic("missing-field", at.place, f"`{tag}` is missing", f"there are: {_listed(self._tags(names, tag))}")

@@ -11,8 +11,8 @@ import contextlib
 import json
 import os
 import re
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -66,7 +66,7 @@ class Index:
     def _made(cls, path: Path, connection: duckdb.DuckDBPyConnection) -> Index:
         connection.execute((files("runtime") / "schema.sql").read_text(encoding="utf-8")).fetchall()
         connection.execute("INSERT INTO base.meta VALUES (?, 'synthc')", [SCHEMA_VERSION]).fetchall()
-        connection.execute("CHECKPOINT").fetchall()   # DDL in a log is what replay stumbles over
+        connection.execute("CHECKPOINT").fetchall()  # DDL in a log is what replay stumbles over
         return cls(path, connection)
 
     def close(self) -> None:
@@ -79,7 +79,10 @@ class Index:
 
     def seconds_by_operation(self) -> dict[str, float]:
         """What each operation took on average."""
-        query = "SELECT operation, avg(seconds) FROM base.outcome JOIN (SELECT DISTINCT task, operation FROM base.task) USING (task) GROUP BY ALL"
+        query = (
+            "SELECT operation, avg(seconds) FROM base.outcome "
+            "JOIN (SELECT DISTINCT task, operation FROM base.task) USING (task) GROUP BY ALL"
+        )
         return {operation: seconds for operation, seconds in self._rows(query) if seconds is not None}
 
     def record_run(self, record: Mapping[str, Any]) -> None:
@@ -89,23 +92,70 @@ class Index:
         with self._transaction() as cursor:
             for table in ("run", "trial", "stage", "task"):
                 cursor.execute(f"DELETE FROM base.{table} WHERE run = ?", [run]).fetchall()
-            self._append("run", [(
-                run, record["study"], record["question"], record["profile"], record["spec"], record["spec_text"],
-                _json(record["argv"]), _time(record["started"]), _time(record["ended"]), record["status"], _json(record["headline"]),
-                _json(record["versions"]), record["commit"], record["source_digest"], _json(record["claims"]), _json(record["lints"]),
-            )])
-            self._append("trial", [
-                (run, trial["trial"], trial["arm"], trial["paradigm"], trial["method"], trial["label"], _json(trial["axes"]),
-                 trial["replicate"], trial["data"], trial["answer"])
-                for trial in record["trials"]
-            ])
-            self._append("stage", [
-                (run, trial["trial"], task, shadow, stage) for trial in record["trials"] for task, shadow, stage in trial["stages"]
-            ])
-            self._append("task", [
-                (run, task["id"], task["kind"], task["operation"], task["address"], _json(task["needs"]), blocked.get(task["id"]))
-                for task in record["tasks"]
-            ])
+            self._append(
+                "run",
+                [
+                    (
+                        run,
+                        record["study"],
+                        record["question"],
+                        record["profile"],
+                        record["spec"],
+                        record["spec_text"],
+                        _json(record["argv"]),
+                        _time(record["started"]),
+                        _time(record["ended"]),
+                        record["status"],
+                        _json(record["headline"]),
+                        _json(record["versions"]),
+                        record["commit"],
+                        record["source_digest"],
+                        _json(record["claims"]),
+                        _json(record["lints"]),
+                    )
+                ],
+            )
+            self._append(
+                "trial",
+                [
+                    (
+                        run,
+                        trial["trial"],
+                        trial["arm"],
+                        trial["paradigm"],
+                        trial["method"],
+                        trial["label"],
+                        _json(trial["axes"]),
+                        trial["replicate"],
+                        trial["data"],
+                        trial["answer"],
+                    )
+                    for trial in record["trials"]
+                ],
+            )
+            self._append(
+                "stage",
+                [
+                    (run, trial["trial"], task, shadow, stage)
+                    for trial in record["trials"]
+                    for task, shadow, stage in trial["stages"]
+                ],
+            )
+            self._append(
+                "task",
+                [
+                    (
+                        run,
+                        task["id"],
+                        task["kind"],
+                        task["operation"],
+                        task["address"],
+                        _json(task["needs"]),
+                        blocked.get(task["id"]),
+                    )
+                    for task in record["tasks"]
+                ],
+            )
 
     def record_outcome(self, folder: Path) -> None:
         """Rows of a committed task, read from its folder; once is enough."""
@@ -116,14 +166,36 @@ class Index:
         self._known.add(task)
         where, notes = outcome["provenance"], outcome["notes"]
         with self._transaction():
-            self._append("outcome", [(
-                task, _time(where["started"]), where["seconds"], where["host"], where["device"], where["threads"], where["peak_memory_mb"],
-                where["commit"], where["source_digest"], notes.get("null_ok"), "; ".join(notes.get("flags", [])), _json(notes),
-            )])
-            self._append("metric", [
-                tuple(metric[name] for name in ("name", "value", "low", "high", "n", "note", "canaries", "attack", "variant", "release"))
-                for metric in outcome["metrics"]
-            ], first=task)
+            self._append(
+                "outcome",
+                [
+                    (
+                        task,
+                        _time(where["started"]),
+                        where["seconds"],
+                        where["host"],
+                        where["device"],
+                        where["threads"],
+                        where["peak_memory_mb"],
+                        where["commit"],
+                        where["source_digest"],
+                        notes.get("null_ok"),
+                        "; ".join(notes.get("flags", [])),
+                        _json(notes),
+                    )
+                ],
+            )
+            self._append(
+                "metric",
+                [
+                    tuple(
+                        metric[name]
+                        for name in ("name", "value", "low", "high", "n", "note", "canaries", "attack", "variant", "release")
+                    )
+                    for metric in outcome["metrics"]
+                ],
+                first=task,
+            )
             if "columns" in notes:
                 self._record_attack(task, folder, notes)
 
@@ -131,10 +203,23 @@ class Index:
         """The row of one attempt, read from its folder."""
         content = json.loads((folder / "attempt.json").read_text(encoding="utf-8"))
         where = content["provenance"] or {}
-        self._append("attempt", [(
-            content["task"], int(folder.name), content["status"], content["error_kind"], content["error"], content["log"],
-            _time(where.get("started")), where.get("seconds"), where.get("host"), where.get("device"),
-        )])
+        self._append(
+            "attempt",
+            [
+                (
+                    content["task"],
+                    int(folder.name),
+                    content["status"],
+                    content["error_kind"],
+                    content["error"],
+                    content["log"],
+                    _time(where.get("started")),
+                    where.get("seconds"),
+                    where.get("host"),
+                    where.get("device"),
+                )
+            ],
+        )
 
     def publish(self, target: Path) -> None:
         """Replace `target` by a copy of the index, whole and at once; open readers keep the old one.
@@ -146,7 +231,7 @@ class Index:
         try:
             beside.unlink(missing_ok=True)
             with self._holding(target) as kept, self._attached(beside, "published") as cursor:
-                (name,), = cursor.execute("SELECT current_database()").fetchall()
+                ((name,),) = cursor.execute("SELECT current_database()").fetchall()
                 cursor.execute(f'COPY FROM DATABASE "{name}" TO published').fetchall()
                 if kept:
                     _carry_over(cursor)
@@ -154,7 +239,9 @@ class Index:
                 cursor.execute("DETACH published").fetchall()
                 os.replace(beside, target)
         except (OSError, duckdb.IOException) as error:
-            raise SynthcError(f"{target}: cannot be published: {_first_line(error)}; make room there, or name another --db") from error
+            raise SynthcError(
+                f"{target}: cannot be published: {_first_line(error)}; make room there, or name another --db"
+            ) from error
         finally:
             beside.unlink(missing_ok=True)
 
@@ -212,9 +299,14 @@ class Index:
         risk, canaries = load_file(folder / "risk.safetensors"), load_file(folder / "canaries.safetensors")
         groups = notes["groups"]
         rows = zip(*(canaries[name].tolist() for name in ("group", "labels", "true_labels", "samples")), strict=True)
-        self._append("canary", [
-            (place, groups[group]["name"], groups[group]["kind"], label, true, sample) for place, (group, label, true, sample) in enumerate(rows)
-        ], first=task)
+        self._append(
+            "canary",
+            [
+                (place, groups[group]["name"], groups[group]["kind"], label, true, sample)
+                for place, (group, label, true, sample) in enumerate(rows)
+            ],
+            first=task,
+        )
         member = scores["member"].astype(bool).tolist()
         for key, column in enumerate(notes["columns"]):
             named = (column["release"], column["attack"], column["variant"])
@@ -222,13 +314,21 @@ class Index:
                 curve = roc.get(f"{key}/{group['name']}")
                 if curve is not None:
                     self._append("roc", [(*named, group["name"], fpr, tpr) for fpr, tpr in curve.tolist()], first=task)
-            self._append("risk", [
-                (*named, place, *figures) for place, figures in enumerate(risk[str(key)].tolist()) if figures[0] == figures[0]
-            ], first=task)
-            self._append("score", [
-                (*named, canary, shadow, member[canary][shadow], score)
-                for canary, row in enumerate(scores[f"score/{key}"].tolist()) for shadow, score in enumerate(row) if score == score
-            ], first=task)
+            self._append(
+                "risk",
+                [(*named, place, *figures) for place, figures in enumerate(risk[str(key)].tolist()) if figures[0] == figures[0]],
+                first=task,
+            )
+            self._append(
+                "score",
+                [
+                    (*named, canary, shadow, member[canary][shadow], score)
+                    for canary, row in enumerate(scores[f"score/{key}"].tolist())
+                    for shadow, score in enumerate(row)
+                    if score == score
+                ],
+                first=task,
+            )
 
     def _append(self, table: str, rows: Sequence[tuple[Any, ...]], first: str | None = None) -> None:
         if rows:
@@ -273,9 +373,9 @@ def check_target(target: Path) -> None:
             found = connection.execute("SELECT made_by FROM base.meta").fetchall()
     except duckdb.IOException as error:
         if "lock" in str(error).lower():
-            return   # somebody writes to it; publishing will say who
+            return  # somebody writes to it; publishing will say who
         if target.with_name(f"{target.name}.wal").exists():
-            return   # a log to take in first, which needs a writer: publishing does
+            return  # a log to take in first, which needs a writer: publishing does
         raise SynthcError(f"{target}: not a database ({_first_line(error)}); move it away, or name another --db") from error
     except duckdb.Error as error:
         raise SynthcError(f"{target}: a database, but not one of synthc's; move it away, or name another --db") from error
@@ -303,7 +403,8 @@ def query(database: Path, text: str) -> tuple[list[str], list[tuple[Any, ...]]]:
 def _carry_over(cursor: duckdb.DuckDBPyConnection) -> None:
     """Copy what the user keeps in the old file into the new one: schemas, tables, views."""
     schemas = cursor.execute(
-        "SELECT DISTINCT schema_name FROM duckdb_schemas() WHERE database_name = 'old' AND NOT internal AND schema_name NOT IN ('base', 'main')"
+        "SELECT DISTINCT schema_name FROM duckdb_schemas() "
+        "WHERE database_name = 'old' AND NOT internal AND schema_name NOT IN ('base', 'main')"
     ).fetchall()
     for (schema,) in schemas:
         cursor.execute(f"CREATE SCHEMA IF NOT EXISTS published.{_name(schema)}").fetchall()
@@ -314,13 +415,14 @@ def _carry_over(cursor: duckdb.DuckDBPyConnection) -> None:
         where = f"{_name(schema)}.{_name(table)}"
         cursor.execute(f"CREATE TABLE published.{where} AS FROM old.{where}").fetchall()
     views = cursor.execute(
-        "SELECT schema_name, view_name, sql FROM duckdb_views() WHERE database_name = 'old' AND schema_name <> 'base' AND NOT internal"
+        "SELECT schema_name, view_name, sql FROM duckdb_views() "
+        "WHERE database_name = 'old' AND schema_name <> 'base' AND NOT internal"
     ).fetchall()
     for schema, view, text in views:
         if schema == "main" and view in OURS:
             continue
         body = re.split(r"\bAS\b", text, maxsplit=1, flags=re.IGNORECASE)[1]
-        with contextlib.closing(cursor.cursor()) as inside:   # a cursor of its own: what it uses by default cannot be detached
+        with contextlib.closing(cursor.cursor()) as inside:  # a cursor of its own: what it uses by default cannot be detached
             inside.execute("USE published").fetchall()
             inside.execute(f"CREATE VIEW {_name(schema)}.{_name(view)} AS {body}").fetchall()
 
@@ -345,8 +447,6 @@ def _json(value: object) -> str:
 
 
 def _time(text: str | None) -> Any:
-    from datetime import UTC, datetime
-
     return None if text is None else datetime.fromisoformat(text).astimezone(UTC).replace(tzinfo=None)
 
 

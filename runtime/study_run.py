@@ -124,12 +124,20 @@ class StudyRun:
 
     def _keep_record(self, status: str) -> None:
         """Into the store, which is the truth, and into the index."""
-        record = run_record(self.plan) | dict(self.origin) | {
-            "run": self.name, "status": status,
-            "started": self.started.isoformat(timespec="seconds"),
-            "ended": None if status == "running" else datetime.now(UTC).isoformat(timespec="seconds"),
-            "blocked": self.blocked, "versions": machine.versions(), "commit": machine.commit(), "source_digest": machine.source_digest(),
-        }
+        record = (
+            run_record(self.plan)
+            | dict(self.origin)
+            | {
+                "run": self.name,
+                "status": status,
+                "started": self.started.isoformat(timespec="seconds"),
+                "ended": None if status == "running" else datetime.now(UTC).isoformat(timespec="seconds"),
+                "blocked": self.blocked,
+                "versions": machine.versions(),
+                "commit": machine.commit(),
+                "source_digest": machine.source_digest(),
+            }
+        )
         folder = self.store / "runs" / self.name
         folder.mkdir(parents=True, exist_ok=True)
         with written(folder / "run.json", synced=False) as beside:
@@ -145,16 +153,28 @@ def run_record(plan: Plan) -> dict[str, Any]:
         for task in plan.tasks.values()
     ]
     return {
-        "study": plan.header.study, "question": plan.header.question, "profile": plan.profile, "headline": headline,
-        "trials": [_trial_record(planned) for planned in plan.trials], "tasks": tasks, "claims": [], "lints": [],
+        "study": plan.header.study,
+        "question": plan.header.question,
+        "profile": plan.profile,
+        "headline": headline,
+        "trials": [_trial_record(planned) for planned in plan.trials],
+        "tasks": tasks,
+        "claims": [],
+        "lints": [],
     }
 
 
 def _trial_record(planned: TrialPlan) -> dict[str, Any]:
     trial, arm = planned.trial, planned.trial.point.arm
     return {
-        "trial": trial.address, "arm": trial.arm_name, "paradigm": arm.paradigm, "method": getattr(arm, "method", arm.paradigm),
+        "trial": trial.address,
+        "arm": trial.arm_name,
+        "paradigm": arm.paradigm,
+        "method": getattr(arm, "method", arm.paradigm),
         "label": " ".join([trial.arm_name, *(str(value) for _, value in trial.axes)]),
-        "axes": dict(trial.axes), "replicate": trial.replicate, "answer": planned.answer, "data": trial.point.data.name,
+        "axes": dict(trial.axes),
+        "replicate": trial.replicate,
+        "answer": planned.answer,
+        "data": trial.point.data.name,
         "stages": [(stage.task, stage.shadow, stage.name) for stage in planned.stages],
     }

@@ -12,8 +12,18 @@ from typing import Any
 
 COMPARISON = "SELECT * FROM comparison"
 
-_LATEX = {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
-          "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+}
 
 
 def comparison(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> tuple[list[str], list[list[str]]]:
@@ -25,10 +35,18 @@ def comparison(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> tuple[l
         leakage = _spread(cell, "leakage", 100, 1) if cell["leakage"] is not None else "not resolvable"
         valid = "" if cell["null_ok"] in (True, None) else " (null control failed)"
         epsilon = "" if cell["epsilon"] is None else f"{cell['epsilon']:.3g}" if cell["epsilon"] <= 1e6 else "> 1e6, vacuous"
-        body.append([
-            cell["label"] + valid, cell["paradigm"], _spread(cell, "test_accuracy", 100, 1), leakage, str(cell["leakage_n"] or ""),
-            _spread(cell, "auc", 1, 3), epsilon, _spread(cell, "seconds", 1, 1),
-        ])
+        body.append(
+            [
+                cell["label"] + valid,
+                cell["paradigm"],
+                _spread(cell, "test_accuracy", 100, 1),
+                leakage,
+                str(cell["leakage_n"] or ""),
+                _spread(cell, "auc", 1, 3),
+                epsilon,
+                _spread(cell, "seconds", 1, 1),
+            ]
+        )
     return heads, body
 
 
@@ -62,7 +80,7 @@ def _plain(value: Any) -> Any:
     if value is None or isinstance(value, bool | int | str):
         return value
     if isinstance(value, float):
-        return value if value - value == 0 else None   # NaN and infinity are no JSON
+        return value if value - value == 0 else None  # NaN and infinity are no JSON
     if isinstance(value, datetime):
         return value.isoformat(sep=" ", timespec="seconds")
     if isinstance(value, list | tuple):
@@ -81,12 +99,20 @@ def _text(value: Any) -> str:
 def _aligned(columns: Sequence[str], rows: Sequence[Sequence[Any]], widest: int = 48) -> str:
     cells = [[_shortened(_text(value), widest) for value in row] for row in rows]
     widths = [max(len(head), *(len(row[place]) for row in cells), 0) if cells else len(head) for place, head in enumerate(columns)]
-    right = [bool(rows) and all(value is None or (isinstance(value, int | float) and not isinstance(value, bool)) for value in column)
-             for column in zip(*rows, strict=True)] if rows else [False] * len(columns)
+    right = (
+        [
+            bool(rows)
+            and all(value is None or (isinstance(value, int | float) and not isinstance(value, bool)) for value in column)
+            for column in zip(*rows, strict=True)
+        ]
+        if rows
+        else [False] * len(columns)
+    )
 
     def line(parts: Sequence[str]) -> str:
-        return "  ".join(part.rjust(width) if to_right else part.ljust(width)
-                         for part, width, to_right in zip(parts, widths, right, strict=True)).rstrip()
+        return "  ".join(
+            part.rjust(width) if to_right else part.ljust(width) for part, width, to_right in zip(parts, widths, right, strict=True)
+        ).rstrip()
 
     count = f"({len(rows)} row{'s' if len(rows) != 1 else ''})"
     return "\n".join([line(list(columns)), "  ".join("─" * width for width in widths), *map(line, cells), count])
@@ -108,11 +134,19 @@ def _latex(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
         return " & ".join("".join(_LATEX.get(letter, letter) for letter in part) for part in parts) + r" \\"
 
     body = [line([_text(value) for value in row]) for row in rows]
-    frame = [rf"\begin{{tabular}}{{{'l' * len(columns)}}}", r"\toprule", line(list(columns)), r"\midrule", *body, r"\bottomrule", r"\end{tabular}"]
+    frame = [
+        rf"\begin{{tabular}}{{{'l' * len(columns)}}}",
+        r"\toprule",
+        line(list(columns)),
+        r"\midrule",
+        *body,
+        r"\bottomrule",
+        r"\end{tabular}",
+    ]
     return "\n".join(frame)
 
 
 def _html(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    head = "".join(f"<th scope=\"col\">{html.escape(name)}</th>" for name in columns)
+    head = "".join(f'<th scope="col">{html.escape(name)}</th>' for name in columns)
     body = "\n".join("<tr>" + "".join(f"<td>{html.escape(_text(value))}</td>" for value in row) + "</tr>" for row in rows)
     return f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>"

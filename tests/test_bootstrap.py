@@ -9,7 +9,9 @@ from runtime.statistics.bootstrap import Resamples, interval, read_resamples
 from runtime.statistics.roc import auc, balanced_accuracy, tpr_at
 
 
-def resampled(scores: np.ndarray, member: np.ndarray, canaries: np.ndarray, shadows: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+def resampled(
+    scores: np.ndarray, member: np.ndarray, canaries: np.ndarray, shadows: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
     """Really drawn: each canary's row so often, each model's column so often."""
     rows = np.repeat(np.arange(len(scores)), canaries)
     columns = np.arange(scores.shape[1]) if shadows is None else np.repeat(np.arange(scores.shape[1]), shadows)

@@ -24,7 +24,8 @@ def test_steinke_p_value_equals_the_theorem_written_out() -> None:
         q = math.exp(eps) / (1 + math.exp(eps))
         beta = sum(binom.pmf(v, guesses, q) for v in range(correct, guesses + 1))
         alpha = max(sum(binom.pmf(v, guesses, q) for v in range(correct - i, correct)) / i for i in range(1, correct + 1))
-        assert epsilon.steinke_p_value(eps, correct, guesses, canaries, delta) == pytest.approx(min(1.0, beta + 2 * canaries * delta * alpha))
+        expected = min(1.0, beta + 2 * canaries * delta * alpha)
+        assert epsilon.steinke_p_value(eps, correct, guesses, canaries, delta) == pytest.approx(expected)
 
 
 def test_guessing_gives_no_epsilon_and_more_right_guesses_never_give_less() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -39,4 +39,29 @@ class DistributionMatching(Distilled):
     """Siamese augmentation (Zhao and Bilen, ICML 2021)."""
 
 
-Distillation = DistributionMatching   # becomes a union, discriminated by `method`, with the second method
+class GradientMatching(Distilled):
+    """Match the loss gradients of nets along their training on the learned images.
+
+    dc: as they are (Zhao et al. 2021). dsa: under siamese augmentation (Zhao and Bilen 2021).
+    """
+
+    method: Literal["dc", "dsa"]
+    nets: int = Field(default=100, gt=0)
+    """Fresh nets; the papers take 1000."""
+    points: int = Field(default=10, gt=0)
+    """Points of each net's training at which gradients are matched: one step of the images each."""
+    net_steps: int = Field(default=50, ge=0)
+    """Training steps of the net on the learned images between two such points."""
+    net_lr: float = Field(default=0.01, gt=0)
+    """Learning rate of those steps (SGD, momentum 0.5)."""
+    lr: float = Field(default=0.1, gt=0)
+    """Learning rate of the images (SGD, momentum 0.5)."""
+    batch_real: int = Field(default=64, gt=0)
+    """Private images of each class per step; a smaller class gives all that it has. The papers take 256."""
+    width: int = Field(default=32, gt=0)
+    """Width of the ConvNets."""
+    depth: int | None = Field(default=None, gt=0)
+    """Their blocks; null: as many as the image can be halved down to 2×2, at most 3."""
+
+
+Distillation = Annotated[DistributionMatching | GradientMatching, Field(discriminator="method")]

@@ -44,7 +44,7 @@ def fit(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Ridge logistic regressions, one per first index, by damped Newton. x: n × model × feature; y: n × model; n × feature."""
     weights = np.zeros((x.shape[0], x.shape[2]))
     penalty = PENALTY * np.eye(x.shape[2])
-    penalty[-1, -1] = 1e-6   # the constant is not shrunk; a trace of penalty keeps one-sided data finite
+    penalty[-1, -1] = 1e-6  # the constant is not shrunk; a trace of penalty keeps one-sided data finite
     for _ in range(STEPS):
         odds = np.einsum("nmf,nf->nm", x, weights)
         p = 0.5 * (1 + np.tanh(0.5 * odds))

@@ -61,7 +61,7 @@ class Side:
 
 def sides(signal: np.ndarray, pool: Pool) -> tuple[Side, Side]:
     """IN and OUT shadows of every target. signal: canary × view × model, finite float64."""
-    centred = signal - signal.mean(-1, keepdims=True)   # running sums of squares cancel badly far from zero
+    centred = signal - signal.mean(-1, keepdims=True)  # running sums of squares cancel badly far from zero
     return _side(signal, centred, pool.member, pool), _side(signal, centred, ~pool.member, pool)
 
 

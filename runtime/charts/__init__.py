@@ -49,7 +49,7 @@ def kind_of(name: str) -> Kind:
 def draw(name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], theme: look.Theme = "paper") -> alt.TopLevelMixin:
     """The chart `name` of rows that its query gave; a chart that says so when there are none."""
     found = [dict(zip(columns, row, strict=True)) for row in rows]
-    for row in found:   # NaN would be written as a bare token, which is not JSON
+    for row in found:  # NaN would be written as a bare token, which is not JSON
         row.update({key: None for key, value in row.items() if isinstance(value, float) and value != value})
     if not found:
         return look.empty(f"no rows for the chart {name!r} yet: run a study first", theme)
@@ -65,8 +65,8 @@ def save(chart: alt.TopLevelMixin, path: Path) -> None:
         if ending == "json":
             path.write_text(json.dumps(chart.to_dict(), indent=1, allow_nan=False) + "\n", encoding="utf-8")
         elif ending == "html":
-            chart.save(str(path), inline=True)   # the libraries in the file itself: it works without a network
+            chart.save(str(path), inline=True)  # the libraries in the file itself: it works without a network
         else:
-            chart.save(str(path), **({"scale_factor": 3} if ending == "png" else {}))
+            chart.save(str(path), scale_factor=3 if ending == "png" else 1)
     except OSError as error:
         raise SynthcError(f"{path}: cannot be written: {error.strerror}") from error

@@ -15,8 +15,15 @@ Theme = Literal["paper", "screen"]
 PARADIGMS = ("undefended", "dp_sgd", "coreset", "distillation", "data_free_kd", "diffusion", "imported")
 COLORS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 SHAPES = ("cross", "square", "circle", "triangle-up", "diamond", "triangle-down", "stroke")
-NAMES = {"undefended": "Undefended", "dp_sgd": "DP-SGD", "coreset": "Coreset", "distillation": "Distillation",
-         "data_free_kd": "Data-free KD", "diffusion": "Diffusion", "imported": "Imported"}
+NAMES = {
+    "undefended": "Undefended",
+    "dp_sgd": "DP-SGD",
+    "coreset": "Coreset",
+    "distillation": "Distillation",
+    "data_free_kd": "Data-free KD",
+    "diffusion": "Diffusion",
+    "imported": "Imported",
+}
 FONT = "Inter, 'Helvetica Neue', Arial, sans-serif"
 
 WIDTH = {"paper": 330, "screen": 560}
@@ -61,8 +68,17 @@ def dressed(chart: Any, theme: Theme) -> Any:
     ink, faint = "#1b1b1b", "#e4e4e4"
     return (
         chart.configure(font=FONT, background="white", padding=8)
-        .configure_axis(gridColor=faint, domainColor="#888", tickColor="#888", labelColor=ink, titleColor=ink, titleFontWeight="normal",
-                        labelFontSize=10, titleFontSize=11, gridOpacity=0.7)
+        .configure_axis(
+            gridColor=faint,
+            domainColor="#888",
+            tickColor="#888",
+            labelColor=ink,
+            titleColor=ink,
+            titleFontWeight="normal",
+            labelFontSize=10,
+            titleFontSize=11,
+            gridOpacity=0.7,
+        )
         .configure_title(fontSize=12, anchor="start", color=ink, subtitleColor="#666", subtitleFontSize=10, offset=8)
         .configure_legend(labelFontSize=10, labelColor=ink, symbolSize=60)
         .configure_view(stroke=None)
@@ -77,6 +93,7 @@ def empty(message: str, theme: Theme) -> Any:
 
 def conditions(rows: list[dict[str, Any]]) -> str:
     """What a figure was measured on: data, shadows, canaries, n."""
+
     def one(name: str) -> str:
         values = sorted({str(row[name]) for row in rows if row.get(name) is not None})
         return values[0] if len(values) == 1 else "several"

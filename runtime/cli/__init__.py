@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SynthcError as error:
         print(f"synthc: {error}", file=sys.stderr)
         return 2
-    except BrokenPipeError:   # `synthc sql … | head`
+    except BrokenPipeError:  # `synthc sql … | head`
         sys.stderr.close()
         return 0
     except KeyboardInterrupt:

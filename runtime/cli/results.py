@@ -15,9 +15,14 @@ HELP = argparse.RawDescriptionHelpFormatter
 def register(commands: Any) -> None:
     """Add the commands of this family."""
     sql = commands.add_parser(
-        "sql", parents=[results_options()], help="ask the results in SQL", formatter_class=HELP,
-        description="Run one query on the published database, read-only. Views: comparison, result, roc, canary_risk, cost, claim, task, run, attempt.",
-        epilog='examples:\n  synthc sql "FROM comparison"\n  synthc sql "SELECT arm, leakage FROM comparison ORDER BY leakage" --format markdown\n'
+        "sql",
+        parents=[results_options()],
+        help="ask the results in SQL",
+        formatter_class=HELP,
+        description="Run one query on the published database, read-only. Views: comparison, result, roc, canary_risk, cost, claim, "
+        "task, run, attempt.",
+        epilog='examples:\n  synthc sql "FROM comparison"\n'
+        '  synthc sql "SELECT arm, leakage FROM comparison ORDER BY leakage" --format markdown\n'
         '  synthc sql "DESCRIBE comparison"',
     )
     sql.add_argument("query", metavar="QUERY")
@@ -25,21 +30,29 @@ def register(commands: Any) -> None:
     sql.set_defaults(handler=_sql)
 
     chart = commands.add_parser(
-        "chart", parents=[results_options()], help="draw the results", formatter_class=HELP,
+        "chart",
+        parents=[results_options()],
+        help="draw the results",
+        formatter_class=HELP,
         description="Draw one chart, or all of them. The file's ending says the format: svg, png, pdf, html, json.",
         epilog="examples:\n  synthc chart tradeoff -o tradeoff.svg\n  synthc chart all -o figures --format svg,pdf\n"
         "  synthc chart roc -o roc.png --where \"paradigm = 'coreset'\"\n"
         "names: tradeoff, roc, vulnerability, ablation, cost, epsilon",
     )
     chart.add_argument("name", metavar="NAME", help="a chart's name, or all")
-    chart.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="the file; for several charts or formats a folder")
+    chart.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="FILE", help="the file; for several charts or formats a folder"
+    )
     chart.add_argument("--format", metavar="LIST", help="formats to write into the folder, such as svg,pdf")
     chart.add_argument("--where", metavar="SQL", help="keep only these rows, such as \"study = 'full_study'\"")
     chart.add_argument("--theme", choices=("paper", "screen"), default="paper")
     chart.set_defaults(handler=_chart)
 
     table = commands.add_parser(
-        "table", parents=[results_options()], help="a table for a paper", formatter_class=HELP,
+        "table",
+        parents=[results_options()],
+        help="a table for a paper",
+        formatter_class=HELP,
         description="The comparison of all trials with intervals, ready to paste.",
         epilog="example:\n  synthc table comparison --format latex > comparison.tex",
     )

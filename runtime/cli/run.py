@@ -42,10 +42,17 @@ def register(commands: Any) -> None:
     parser.add_argument("--address", metavar="HOST:PORT", help="join a running Ray cluster: its address, or auto")
     parser.add_argument("--workers", type=_positive, metavar="N", help="workers (default: one per core, four per GPU)")
     parser.add_argument("--retry-failed", action="store_true", help="try again what failed in earlier runs")
-    parser.add_argument("--fail-fast", action="store_true",
-                        help="stop at the first failure; the default goes on with what does not need it")
-    parser.add_argument("--timeout", action="append", default=[], type=_timeout, metavar="KIND=SECONDS",
-                        help=f"give up a task after so long; KIND is one of {', '.join(KINDS)}")
+    parser.add_argument(
+        "--fail-fast", action="store_true", help="stop at the first failure; the default goes on with what does not need it"
+    )
+    parser.add_argument(
+        "--timeout",
+        action="append",
+        default=[],
+        type=_timeout,
+        metavar="KIND=SECONDS",
+        help=f"give up a task after so long; KIND is one of {', '.join(KINDS)}",
+    )
     parser.set_defaults(handler=run)
 
 
@@ -90,8 +97,14 @@ def _compute(study: StudyRun, args: argparse.Namespace) -> str:
         try:
             with _interruptible(interrupt, display.say):
                 Driver(
-                    study.todo, engine, record, beat=beat, tried=study.tried, seconds=study.index.seconds_by_operation(),
-                    policy=Policy(args.fail_fast, dict(args.timeout)), interrupt=interrupt,
+                    study.todo,
+                    engine,
+                    record,
+                    beat=beat,
+                    tried=study.tried,
+                    seconds=study.index.seconds_by_operation(),
+                    policy=Policy(args.fail_fast, dict(args.timeout)),
+                    interrupt=interrupt,
                 ).run()
         finally:
             engine.close()
@@ -127,6 +140,7 @@ def _say(line: str) -> None:
 @contextlib.contextmanager
 def _interruptible(interrupt: Interrupt, say: Callable[[str], None]) -> Iterator[None]:
     """Ctrl-C and SIGTERM ask to finish; the second one means now. Installed after Ray, which replaces SIGTERM's handler."""
+
     def asked(number: int, frame: object) -> None:
         interrupt.count += 1
         interrupt.asked = True

@@ -13,8 +13,14 @@ def spec_options() -> argparse.ArgumentParser:
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument("spec", type=Path, metavar="SPEC", help="the study, a YAML file")
     shared.add_argument("--profile", metavar="NAME", help="overlay this profile of the spec")
-    shared.add_argument("--set", action="append", default=[], metavar="PATH=VALUE", dest="sets",
-                        help="replace one value, such as audit.shadows=32; repeatable, YAML-typed")
+    shared.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="PATH=VALUE",
+        dest="sets",
+        help="replace one value, such as audit.shadows=32; repeatable, YAML-typed",
+    )
     return shared
 
 

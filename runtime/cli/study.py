@@ -19,7 +19,9 @@ from runtime.cli.spec_options import compiled, spec_options
 def register(commands: Any) -> None:
     """Add the commands of this family."""
     check = commands.add_parser(
-        "check", parents=[spec_options()], help="find every mistake in a study",
+        "check",
+        parents=[spec_options()],
+        help="find every mistake in a study",
         description="Compile a study and say every mistake with its place. Exit code 0 if there is none, else 2.",
         epilog="example:\n  synthc check specs/full_study.yaml --profile fashion_mnist",
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -27,7 +29,9 @@ def register(commands: Any) -> None:
     check.set_defaults(handler=_check)
 
     plan = commands.add_parser(
-        "plan", parents=[spec_options(), results_options()], help="what a study would run, and what its audit could show",
+        "plan",
+        parents=[spec_options(), results_options()],
+        help="what a study would run, and what its audit could show",
         description="Compile a study and say what is done, what would run, and what the audit can resolve. Runs nothing.",
         epilog="examples:\n  synthc plan specs/full_study.yaml\n  synthc plan specs/full_study.yaml --json",
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -36,7 +40,8 @@ def register(commands: Any) -> None:
     plan.set_defaults(handler=_plan)
 
     init = commands.add_parser(
-        "init", help="write a commented starter study",
+        "init",
+        help="write a commented starter study",
         description="Write NAME.yaml, a small study with every part explained. Never overwrites a file.",
         epilog="example:\n  synthc init my_study && synthc run my_study.yaml",
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -63,7 +63,7 @@ class Readings:
 
 def read_resamples(scores: np.ndarray, member: np.ndarray, fprs: Sequence[float], resamples: Resamples) -> Readings:
     """TPR at each FPR, AUC and balanced accuracy of every resample. `scores`, `member`: canary × shadow."""
-    canaries, shadows = np.shape(scores)
+    shadows = np.shape(scores)[1]
     flat, sides = checked(scores, member)
     order = np.argsort(-flat, kind="stable")
     falling, sides = flat[order], sides[order]

@@ -62,7 +62,7 @@ def epsilon_of_mu(mu: float, delta: float) -> float:
 
 
 def steinke(correct: int, guesses: int, canaries: int, delta: float, p: float = 0.05) -> float:
-    """One run, `guesses` of `canaries` fair coins guessed, `correct` of them rightly (Steinke, Nasr and Jagielski 2023, thm 5.2)."""
+    """One run: `guesses` of `canaries` fair coins guessed, `correct` of them rightly (Steinke, Nasr, Jagielski 2023, thm 5.2)."""
     _check_guesses(correct, guesses, canaries)
     return _largest(lambda epsilon: steinke_p_value(epsilon, correct, guesses, canaries, delta) <= p)
 
