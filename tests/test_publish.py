@@ -1,0 +1,157 @@
+"""Promise 9: readers never block a run, a run never blocks readers, and what is the user's stays."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from compiler.errors import SynthcError
+from runtime.store import Index, TargetBusy, check_target, query, rebuild
+from tests.conftest import Done
+
+
+@pytest.fixture
+def index(tiny: Done, tmp_path: Path) -> Iterator[Index]:
+    """An index of a copy of the tiny study's store."""
+    store = tmp_path / "store"
+    shutil.copytree(tiny.store, store)
+    with contextlib.closing(Index.open(store)) as opened:
+        yield opened
+
+
+@contextlib.contextmanager
+def holding(target: Path, read_only: bool, then: str = "") -> Iterator[subprocess.Popen[str]]:
+    """Another process that has the database open, after running `then`."""
+    script = (
+        f"import duckdb, sys, time; c = duckdb.connect({str(target)!r}, read_only={read_only})\n"
+        f"{then}\nprint(c.execute('SELECT count(*) FROM comparison').fetchall(), flush=True)\n"
+        "sys.stdin.readline()\nprint(c.execute('SELECT count(*) FROM comparison').fetchall(), flush=True)"
+    )
+    other = subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert other.stdout is not None
+    assert other.stdout.readline() == "[(3,)]\n"
+    try:
+        yield other
+    finally:
+        other.kill()
+        other.wait()
+
+
+def test_a_reader_that_holds_the_database_neither_blocks_publishing_nor_loses_its_view(index: Index, tmp_path: Path) -> None:
+    target = tmp_path / "results.duckdb"
+    index.publish(target)
+    with holding(target, read_only=True) as reader:
+        index.publish(target)
+        out, _ = reader.communicate("go on\n", timeout=30)
+        assert out == "[(3,)]\n"
+    assert query(target, "SELECT count(*) FROM comparison")[1] == [(3,)]
+
+
+def test_a_writer_is_named_and_loses_nothing(index: Index, tmp_path: Path) -> None:
+    target = tmp_path / "results.duckdb"
+    index.publish(target)
+    note = "c.execute(\"CREATE TABLE notes AS SELECT 'mine' AS what\").fetchall()"
+    with holding(target, read_only=False, then=note) as writer:
+        with pytest.raises(TargetBusy, match=f"open for writing in .* \\(pid {writer.pid}\\), so publishing waits"):
+            index.publish(target)
+        writer.communicate("go on\n", timeout=30)
+    index.publish(target)
+    assert query(target, "FROM notes")[1] == [("mine",)]
+    assert query(target, "SELECT count(*) FROM comparison")[1] == [(3,)]
+
+
+def test_rows_of_a_writer_that_was_killed_are_taken_in_from_its_log(index: Index, tmp_path: Path) -> None:
+    target = tmp_path / "results.duckdb"
+    index.publish(target)
+    note = "c.execute(\"CREATE TABLE notes AS SELECT 'mine' AS what\").fetchall()"
+    with holding(target, read_only=False, then=note) as writer:
+        os.kill(writer.pid, signal.SIGKILL)
+        writer.wait()
+    assert target.with_name("results.duckdb.wal").exists()
+    index.publish(target)
+    assert query(target, "FROM notes")[1] == [("mine",)]
+    assert not target.with_name("results.duckdb.wal").exists()
+
+
+def test_tables_and_views_of_the_user_survive_publishing(index: Index, tmp_path: Path) -> None:
+    target = tmp_path / "results.duckdb"
+    index.publish(target)
+    with duckdb.connect(str(target)) as user:
+        user.execute("CREATE SCHEMA paper").fetchall()
+        user.execute("CREATE TABLE paper.notes AS SELECT 42 AS answer").fetchall()
+        user.execute('CREATE VIEW "my view" AS SELECT label, leakage FROM comparison').fetchall()
+    index.publish(target)
+    index.publish(target)
+    assert query(target, "FROM paper.notes")[1] == [(42,)]
+    assert len(query(target, 'FROM "my view"')[1]) == 3
+
+
+@pytest.mark.parametrize("content", [b"", b"not a database at all", None])
+def test_a_file_that_is_not_ours_is_never_overwritten(index: Index, tmp_path: Path, content: bytes | None) -> None:
+    target = tmp_path / "theirs.duckdb"
+    if content is None:
+        with duckdb.connect(str(target)) as theirs:
+            theirs.execute("CREATE TABLE treasure AS SELECT 1 AS coin").fetchall()
+        content = target.read_bytes()
+    else:
+        target.write_bytes(content)
+    for attempt in (lambda: check_target(target), lambda: index.publish(target)):
+        with pytest.raises(SynthcError, match="move it away, or name another --db"):
+            attempt()
+    assert target.read_bytes() == content
+
+
+def test_a_damaged_index_is_set_aside_and_made_again(tiny: Done, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    shutil.copytree(tiny.store, store)
+    (store / "index.duckdb").write_bytes(b"\0" * 5000)
+    with contextlib.closing(Index.open(store)) as index:
+        index.publish(tmp_path / "results.duckdb")
+    assert (store / "index.duckdb.damaged").exists()
+    assert query(tmp_path / "results.duckdb", "SELECT count(*) FROM comparison")[1] == [(3,)]
+
+
+def test_a_store_of_a_newer_version_is_refused(tiny: Done, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    shutil.copytree(tiny.store, store)
+    (store / "store.json").write_text('{"version": 99}')
+    with pytest.raises(SynthcError, match=r"made by a newer synthc \(its version is 99"):
+        Index.open(store)
+
+
+def test_queries_are_read_only_and_reach_no_file(tiny: Done, tmp_path: Path) -> None:
+    secret = tmp_path / "secret.csv"
+    secret.write_text("a,b\n1,2\n")
+    for text in (
+        f"FROM '{secret}'", f"COPY comparison TO '{tmp_path / 'out.csv'}'", "DROP VIEW comparison", "CREATE TABLE t (a INT)",
+        "SET enable_external_access = true", "INSTALL httpfs", f"ATTACH '{tmp_path / 'x.duckdb'}'",
+    ):
+        with pytest.raises(SynthcError, match="the query failed"):
+            query(tiny.db, text)
+    assert {path.name for path in tmp_path.iterdir()} == {"secret.csv"}
+
+
+def test_rebuilding_needs_only_the_store(tiny: Done, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    shutil.copytree(tiny.store, store)
+    rebuild(store, tmp_path / "results.duckdb")
+    for view in ("comparison", "result", "roc", "canary_risk", "cost", "task", "attempt"):
+        again = query(tmp_path / "results.duckdb", f"FROM {view} ORDER BY ALL")[1]
+        assert again == query(tiny.db, f"FROM {view} ORDER BY ALL")[1], view
+        assert again, view
+
+
+def test_every_public_view_says_what_it_holds(tiny: Done) -> None:
+    silent = query(tiny.db, "SELECT view_name FROM duckdb_views() WHERE NOT internal AND schema_name = 'main' AND comment IS NULL")[1]
+    assert silent == []
+    macros = query(tiny.db, "SELECT count(*) FROM matched(0.95, margin := 1.0)")[1]
+    assert macros == [(3,)]
