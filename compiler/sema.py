@@ -108,7 +108,7 @@ def _headline_is_computed(point: Point, tree: Mapping) -> Iterator[Diagnostic]:
     audit = point.audit
     headline = audit.headline
     at = _at(tree, "audit", "headline")
-    if headline.canaries not in audit.canaries:
+    if audit.canaries and headline.canaries not in audit.canaries:
         place = _at(tree, "audit", "headline", "canaries")
         yield Diagnostic(
             "headline", place, f"no canaries are called {headline.canaries!r}", did_you_mean(headline.canaries, audit.canaries)

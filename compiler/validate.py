@@ -62,9 +62,12 @@ class Validator:
             case "literal_error":
                 known = [word.strip("' ") for word in str(details["ctx"]["expected"]).replace(" or ", ", ").split(",")]
                 return Diagnostic("unknown-value", at.place, f"{_field(reached)} is {_shown(value)}", did_you_mean(value, known))
-        message = str(details["msg"])
-        message = message.removeprefix("Value error, ").removeprefix("Input should be ").removeprefix("Input should ")
-        expected = message if details["type"] == "value_error" else f"it should be {message}"
+        if details["type"] == "value_error":  # a model's own rule: it says itself what would do
+            return Diagnostic("wrong-value", at.place, str(details["msg"]).removeprefix("Value error, "))
+        if details["type"] == "string_pattern_mismatch":
+            expected = f"it should match {details['ctx']['pattern']}"
+        else:
+            expected = "it should be " + str(details["msg"]).removeprefix("Input should be ").replace("an object", "a mapping")
         return Diagnostic("wrong-value", at.place, f"{_field(reached)} is {_shown(value)}", expected)
 
     def _fields(self, names: tuple[Any, ...]) -> set[str]:

@@ -66,7 +66,7 @@ class Display:
 
     def say(self, line: str) -> None:
         """A line that stays, above the live display."""
-        self.console.print(Text(line))
+        self.console.print(Text(line), soft_wrap=True)
 
     def beat(self, flying: Mapping[str, Task]) -> None:
         self.flying = flying
