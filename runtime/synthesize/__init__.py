@@ -37,10 +37,15 @@ METHODS = {
     "Moderate": "runtime.synthesize.coreset",
     "Submodular": "runtime.synthesize.coreset",
     "DistributionMatching": "runtime.synthesize.matching",
+    "GradientMatching": "runtime.synthesize.matching",
+    "Inversion": "runtime.synthesize.inversion",
+    "Adversarial": "runtime.synthesize.inversion",
+    "Conditional": "runtime.synthesize.diffusion",
+    "ImageToImage": "runtime.synthesize.diffusion",
 }
 """Words of an arm → the module whose `synthesize(how, private, needs, setting) -> Release` makes its set."""
 
-GENERATORS: dict[str, str] = {}
+GENERATORS: dict[str, str] = {"Denoiser": "runtime.synthesize.diffusion"}
 """Words of a generator → the module whose `train_generator(how, private, surroundings) -> Product` leaves the file `generator`."""
 
 
@@ -50,7 +55,7 @@ def perform(work: Synthesize | TrainGenerator, inputs: Mapping[str, Artifact], d
     Files of a set: `set` = `images`, `labels`; `audit` = `origins`, `origin_canary`, where images come from private ones; `model` =
     the student, where the method trains one. Files of a generator: `generator`.
     """
-    around = _surroundings(work.private, device)
+    around = surroundings(work.private, device)
     private = private_set(work.private)
     name = type(work.how).__name__
     if isinstance(work, TrainGenerator):
@@ -73,7 +78,8 @@ def perform(work: Synthesize | TrainGenerator, inputs: Mapping[str, Artifact], d
     return Product(files, tuple(metrics), release.notes)
 
 
-def _surroundings(private: Private, device: torch.device) -> Surroundings:
+def surroundings(private: Private, device: torch.device) -> Surroundings:
+    """What a method may know of a shadow's study: all of it public or data-independent."""
     population = private.population
     return Surroundings(
         card=used_at(population.dataset.name, population.dataset.shape),

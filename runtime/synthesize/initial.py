@@ -60,13 +60,16 @@ def started(how: Distilled, private: LabeledImages, setting: Setting) -> Start:
     return Start(pixels, labels, origins, classes, per_class)
 
 
-def finished(start: Start, pixels: Tensor, card: Card, labels: Tensor | None = None, **notes: Any) -> Release:
+def finished(
+    start: Start, pixels: Tensor, card: Card, labels: Tensor | None = None, notes: Mapping[str, Any] | None = None
+) -> Release:
     """The learned images in grey levels (which may leave 0..1), with `labels` if those were learned; Diverged for no numbers."""
     if not pixels.isfinite().all():
         raise Diverged("the learned images hold values that are no numbers")
     mean, std = (torch.tensor(constants)[:, None, None] for constants in (card.mean, card.std))
     images = pixels.detach().cpu() * std + mean
-    declared: Mapping[str, Any] = {"classes_without_images": [c for c in range(card.classes) if c not in start.classes], **notes}
+    without = [label for label in range(card.classes) if label not in start.classes]
+    declared = {"classes_without_images": without, **(notes or {})}
     return Release(images, start.labels if labels is None else labels, start.origins, notes=declared)
 
 

@@ -109,6 +109,12 @@ def transformed(images: Tensor, maps: Maps, black: Tensor) -> Tensor:
     return level + (x - level) * maps.contrast[:, None, None, None]
 
 
+def transformed_blocks(blocks: Tensor, maps: Maps, black: Tensor) -> Tensor:
+    """The same for map × image × c × h × w: all images of block i under map i."""
+    maps, images = maps[torch.arange(len(maps), device=blocks.device).repeat_interleave(blocks.shape[1])], blocks.flatten(0, 1)
+    return transformed(images, maps, black).unflatten(0, blocks.shape[:2])
+
+
 def black_level(card: Card) -> Tensor:
     """c × 1 × 1: the normalised value of black."""
     return torch.tensor([-mean / std for mean, std in zip(card.mean, card.std, strict=True)])[:, None, None]
