@@ -11,10 +11,12 @@ from compiler.spec.base import Frozen
 from compiler.spec.classifier import Recipe
 from compiler.spec.coreset import Coreset
 from compiler.spec.data import Data
+from compiler.spec.data_free_kd import DataFreeKd
+from compiler.spec.diffusion import Diffusion
 from compiler.spec.distillation import Distillation
 from compiler.spec.dp_sgd import DpSgd, Undefended
 
-Arm = Annotated[Undefended | DpSgd | Coreset | Distillation, Field(discriminator="paradigm")]
+Arm = Annotated[Undefended | DpSgd | Coreset | Distillation | DataFreeKd | Diffusion, Field(discriminator="paradigm")]
 
 
 class Header(Frozen):

@@ -142,11 +142,17 @@ class Lesson:
         assert isinstance(self.how, Adversarial)
         for _ in range(self.how.generator_steps):
             self._provoke(self.how)
-        for _ in range(self.how.student_steps):
-            with torch.no_grad():
-                images = self.generator(self._latents())
-            self._teach(images)
-        return [_stored(images)]
+        with torch.no_grad():
+            images = self.generator(self._latents())
+        self.pool.append(_stored(images))
+        for step in range(self.how.student_steps):
+            # Evenly spread over the round: `replay` of the steps look back.
+            looks_back = math.floor((step + 1) * self.how.replay) > math.floor(step * self.how.replay)
+            if not looks_back:
+                with torch.no_grad():
+                    images = self.generator(self._latents())
+            self._teach(self._from_pool() if looks_back else images)
+        return self.pool[-1:]
 
     @torch.no_grad()
     def agreement(self, images: Tensor) -> float:
@@ -191,6 +197,8 @@ class Lesson:
         answer, reply = self.teacher(x), self.student(x)
         loss = how.one_hot * F.cross_entropy(answer, answer.argmax(1)) + how.balance * negative_entropy(answer)
         loss = loss - how.adversarial * disagreement(answer, reply)
+        if how.statistics and self.statistics:
+            loss = loss + how.statistics * torch.stack([statistics.distance() for statistics in self.statistics]).sum()
         self.generator_optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.generator_optimizer.step()

@@ -1,0 +1,52 @@
+"""Asking a denoiser about the canaries: how well does it know the noise on each? (audit.md section 5.7)
+
+Levels and noises are common to all shadows (common random numbers), so that models differ only by what they learned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from compiler.spec.diffusion import Denoiser
+from compiler.work import QueryGenerator
+from runtime.artifacts import Artifact
+from runtime.data.cast import cast
+from runtime.outcome import Product
+from runtime.seeds import generator
+from runtime.synthesize import surroundings
+from runtime.synthesize.diffusion import kept_signal, noised, restored
+
+DRAWS = 32
+"""Noises per canary; the loss is averaged over them."""
+LEVELS = (0.05, 0.3)
+"""Between these shares of the noise levels, evenly: members are told by how little noise confuses the model."""
+
+
+def perform(work: QueryGenerator, inputs: Mapping[str, Artifact], device: torch.device) -> Product:
+    """File `answers`: `denoising` = canary, float64: minus the mean squared error of the predicted noise."""
+    assert isinstance(work.how, Denoiser)
+    population = work.private.population
+    around = surroundings(work.private, device)
+    net = restored(work.how, inputs["generator"], around)
+    groups = cast(population).groups
+    images = torch.cat([group.images for group in groups]).float() / 127.5 - 1
+    labels = torch.cat([group.labels for group in groups])
+    return Product({"answers": {"denoising": -loss(net, images.to(device), labels.to(device), work.how, population.seed)}})
+
+
+@torch.inference_mode()
+def loss(net: torch.nn.Module, images: Tensor, labels: Tensor, how: Denoiser, seed: int) -> Tensor:
+    """n, float64: mean squared error of the noise on each image, the same levels and noises whatever the net."""
+    abar = kept_signal(how.timesteps)
+    levels = torch.linspace(LEVELS[0] * how.timesteps, LEVELS[1] * how.timesteps, DRAWS).long()
+    draws = generator(seed, None, "denoising query")
+    total = torch.zeros(len(images), dtype=torch.float64)
+    for level in levels:
+        noise = torch.randn(images.shape, generator=draws).to(images.device)
+        at = level.expand(len(images)).to(images.device)
+        error = (net(noised(images, noise, at, abar), at, labels) - noise).square().flatten(1).mean(1)
+        total += error.double().cpu() / len(levels)
+    return total
