@@ -118,26 +118,31 @@ def poisson(
 
 def clipped_sum(net: Classifier, parameters: dict[str, Tensor], examples: Examples, batch: Batch, privacy: Privacy) -> Tensor:
     """Sum over samples of their gradients, each scaled down to norm `clip` over all parameters together; flat, float32."""
-    total = torch.zeros(sum(parameter.numel() for parameter in parameters.values()), device=examples.labels.device)
+    total = [torch.zeros(parameter.numel(), device=examples.labels.device) for parameter in parameters.values()]
     together = CHUNK * privacy.multiplicity
     for first in range(0, len(batch.rows), together):
         part = batch[first : first + together]
         x, y = examples.presented(part)
         x = x.unflatten(0, (-1, privacy.multiplicity))
-        gradients = per_sample_gradients(net, parameters, x, y[:: privacy.multiplicity])
-        scale = (privacy.clip / gradients.norm(dim=1).clamp_min(1e-12)).clamp_max(1.0)
-        total += scale @ gradients
-    return total
+        each = per_sample_gradients(net, parameters, x, y[:: privacy.multiplicity])
+        gradients = [gradient.flatten(1) for gradient in each.values()]
+        norm = torch.stack([gradient.norm(dim=1) for gradient in gradients]).norm(dim=0)
+        scale = (privacy.clip / norm.clamp_min(1e-12)).clamp_max(1.0)
+        for into, gradient in zip(total, gradients, strict=True):
+            into += scale @ gradient
+    return torch.cat(total)
 
 
-def per_sample_gradients(net: Classifier, parameters: dict[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
-    """samples × parameters, float32: gradient of each sample's loss, the mean over its copies. `x`: samples × copies × image."""
+def per_sample_gradients(net: nn.Module, parameters: dict[str, Tensor], x: Tensor, y: Tensor) -> dict[str, Tensor]:
+    """Gradient of each sample's loss, the mean over its copies: samples × the shape of each parameter.
+
+    `x`: samples × copies × image.
+    """
     def loss(weights: dict[str, Tensor], copies: Tensor, label: Tensor) -> Tensor:
         out = functional_call(net, weights, (copies,))
         return F.cross_entropy(out.float(), label.expand(len(copies), *label.shape))
 
-    each = vmap(grad(loss), in_dims=(None, 0, 0))(parameters, x, y)
-    return torch.cat([gradient.flatten(1) for gradient in each.values()], dim=1)
+    return vmap(grad(loss), in_dims=(None, 0, 0))(parameters, x, y)
 
 
 def _unflatten(flat: Tensor, parameters: dict[str, Tensor]) -> None:

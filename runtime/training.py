@@ -50,7 +50,7 @@ def fit(
     Diverged if the loss stops being a number.
     """
     started = time.perf_counter()
-    net.to(device, memory_format=torch.channels_last).train()   # digits, one core: 2.5 instead of 3.6 ms a step of 64
+    placed(net, device).train()
     examples = Examples(images, labels, recipe.augment, card, device)
     batches = presentations(len(labels), recipe, iterations, seeds, purpose)
     log = Dynamics(len(labels), iterations * recipe.batch_size // len(labels), device) if dynamics else None
@@ -217,6 +217,11 @@ class Average:
         torch._foreach_copy_(self.live, self.kept)
 
 
+def placed(net: Classifier, device: torch.device) -> Classifier:
+    """The net on the device, its images stored channels last. Digits, one core: 2.5 instead of 3.6 ms a step of 64."""
+    return net.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs miss this form
+
+
 SCORED_TOGETHER = 256
 """Images per forward pass when scoring: always this many, so that no image's logits depend on how many were asked about."""
 
@@ -225,7 +230,7 @@ SCORED_TOGETHER = 256
 def logits(net: Classifier, images: Tensor, card: Card, device: torch.device) -> Tensor:
     """n × classes, float32, on the CPU, in eval mode. An image's logits do not depend on its batch mates."""
     training = net.training
-    net.to(device, memory_format=torch.channels_last).eval()
+    placed(net, device).eval()
     found = [torch.empty(0, card.classes)]
     for chunk in images.split(SCORED_TOGETHER):
         fill = SCORED_TOGETHER - len(chunk)

@@ -28,14 +28,17 @@ class Method(Frozen):
     needs: ClassVar[tuple[str, ...]] = ()
     """What has to exist before: `proxy` (a classifier with its dynamics logged), `teacher` (the undefended classifier),
     `generator` (whatever the words in the property `generator` describe, trained once for several sets)."""
-    needs_batch_norm: ClassVar[bool] = False
-    """Whether the teacher's BatchNorm statistics are read."""
     gives_student: ClassVar[bool] = False
     """Whether the method itself trains the classifier that is released."""
     outside_work: ClassVar[tuple[str, ...]] = ("released",)
     """Fields that do not change what this task computes; they are reset to their defaults before it is hashed."""
     denoises: ClassVar[bool] = False
     """Whether the generator is a denoiser, which can be asked about a canary (release level `generator`)."""
+
+    @property
+    def needs_batch_norm(self) -> bool:
+        """Whether the teacher's BatchNorm statistics are read."""
+        return False
 
     @property
     def generator(self) -> Frozen | None:

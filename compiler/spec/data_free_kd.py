@@ -1,73 +1,180 @@
-"""Paradigm `data_free_kd`: a student learns from a private teacher on invented images (methods.md section 7)."""
+"""Paradigm `data_free_kd`: a student learns from a private teacher on invented images (methods.md section 7).
+
+One loop, several methods: what they differ in is how images are invented, and which losses say that an image is good.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from compiler.spec.base import Method
+from compiler.spec.base import Frozen, Method
+
+
+class Losses(Frozen):
+    """What invented images are improved by, as weights. A loss that is not named weighs nothing."""
+
+    statistics: float = Field(default=0.0, ge=0)
+    """Distance of the batch's mean and variance from those that the teacher's BatchNorm layers saw (Yin et al. 2020)."""
+    one_hot: float = Field(default=0.0, ge=0)
+    """Cross-entropy of the teacher's answer with a class drawn at random, or with its own choice (dafl, zskt, dfad, dfq)."""
+    balance: float = Field(default=0.0, ge=0)
+    """Negative entropy of the mean answer: keeps all classes in play (Chen et al. 2019)."""
+    activation: float = Field(default=0.0, ge=0)
+    """Minus the mean magnitude of the teacher's features (Chen et al. 2019)."""
+    adversarial: float = Field(default=0.0, ge=0)
+    """Minus the difference between teacher and student; in pools only where they choose the same class (Fang et al. 2021)."""
+    total_variation: float = Field(default=0.0, ge=0)
+    """Mean squared difference of neighbouring pixels."""
+
+    @model_validator(mode="after")
+    def _something_to_improve(self) -> Self:
+        if not any(self.model_dump().values()):
+            raise ValueError(f"no loss has a weight; give one to {', '.join(type(self).model_fields)}")
+        return self
 
 
 class DataFree(Method):
-    """What every data-free distillation has in common. Teacher: the undefended classifier of the same shadow."""
+    """What every data-free distillation has in common. Its teacher is the undefended classifier of the same shadow."""
 
     needs: ClassVar[tuple[str, ...]] = ("teacher",)
     gives_student: ClassVar[bool] = True
 
     paradigm: Literal["data_free_kd"]
+    method: str
+    losses: Losses
+    """What images are improved by."""
     rounds: int = Field(default=60, gt=0)
-    """Turns of inventing images and teaching the student."""
-    generator_steps: int = Field(default=2, gt=0)
-    """Steps of the generator in each round."""
+    """Turns of inventing a batch of images and teaching the student."""
+    warm_up: int = Field(default=0, ge=0)
+    """Rounds before the student begins to learn, and the adversarial loss to count."""
     student_steps: int = Field(default=20, gt=0)
     """Steps of the student in each round."""
-    batch_size: int = Field(default=128, gt=0)
-    width: int = Field(default=32, gt=0)
-    """Channels of the generator's last layer but one."""
-    latent: int = Field(default=64, gt=0)
-    """Length of the generator's input."""
-    generator_lr: float = Field(default=5e-3, gt=0)
+    batch_size: int = Field(default=128, gt=1)
+    """Images in a batch, the inventor's and the student's."""
+    lesson: Literal["kl", "l1"] = "kl"
+    """What teacher and student are compared by. kl: divergence at a temperature. l1: mean absolute difference of logits."""
     temperature: float = Field(default=4.0, gt=0)
-    """Of the distillation loss."""
+    """Of the student's divergence."""
     student_lr: float = Field(default=0.1, gt=0)
-    """Peak learning rate of the student (SGD, momentum 0.9); a cosine to zero over all rounds."""
+    """Peak learning rate of the student (SGD, momentum 0.9, weight decay 5e-4); a cosine to zero over all its steps."""
+    shift: int | None = Field(default=None, ge=0)
+    """Largest shift of an image on its way to teacher and student; null: an eighth of its side. Mirrored where classes allow."""
+    labels: Literal["hard", "soft"] = "hard"
+    """Of the released images: the teacher's choice, or its probabilities."""
     released: bool = False
     """Whether the adversary also sees the invented images (release level `synthetic_set`)."""
 
+    @property
+    def needs_batch_norm(self) -> bool:
+        return self.losses.statistics > 0
 
-class Inversion(DataFree):
-    """Invert the teacher's BatchNorm statistics into a growing pool of images.
+    @model_validator(mode="after")
+    def _the_student_learns(self) -> Self:
+        if self.warm_up >= self.rounds:
+            raise ValueError(f"a warm-up of {self.warm_up} rounds leaves none of {self.rounds} to learn in; lower `warm_up`")
+        return self
 
-    The form that was audited in Aerni et al. 2024, after Fang et al. 2022, with only the statistics in its loss.
-    """
 
-    needs_batch_norm: ClassVar[bool] = True
+class _Generated(DataFree):
+    """Images from a small convolutional generator."""
+
+    generator_steps: int = Field(default=2, gt=0)
+    """Steps of the generator in each round."""
+    generator_lr: float = Field(default=5e-3, gt=0)
+    """Learning rate of the generator (Adam)."""
+    width: int = Field(default=32, gt=0)
+    """Channels of its last layer but one; the papers take 64."""
+    latent: int = Field(default=64, gt=0)
+    """Length of its input; the papers take 256 to 1000."""
+
+
+class Inversion(_Generated):
+    """A generator that is tuned to fresh latents each round; its best batch joins a growing pool that the student learns from
+    (Fang et al. 2022 without the meta-learning, statistics alone: the form that Aerni et al. 2024 audited)."""
 
     method: Literal["inversion"]
-    one_hot: float = Field(default=0.0, ge=0)
-    """Weight of the teacher's confidence in a random class (DAFL's and DeepInversion's term); 0 in the audited form."""
+    losses: Losses = Losses(statistics=1.0)
+    """What images are improved by; the audited form has the statistics alone."""
     warm_up: int = Field(default=10, ge=0)
-    """Rounds before the student begins to learn."""
+    """Rounds before the student begins to learn: the pool's beginning."""
 
 
-class Adversarial(DataFree):
-    """A generator that looks for images on which student and teacher disagree (Micaelli and Storkey 2019; Fang et al. 2019).
+class Fast(_Generated):
+    """As `inversion`, with a generator that learns to be tuned in few steps: a copy takes them, their gradients move the generator
+    (Fang et al. 2022, first-order MAML)."""
 
-    With `statistics`, one-hot and balance terms it is DFQ (Choi et al. 2020); with none of them ZSKT's and DFAD's game.
-    """
-
-    method: Literal["adversarial"]
-    one_hot: float = Field(default=1.0, ge=0)
-    """Weight of the teacher's confidence in its own answer; 0 is the purely adversarial form."""
-    balance: float = Field(default=5.0, ge=0)
-    """Weight of the entropy of the mean answer (DAFL): keeps every class in play."""
-    adversarial: float = Field(default=1.0, ge=0)
-    """Weight of the disagreement."""
-    statistics: float = Field(default=1.0, ge=0)
-    """Weight of the distance to the teacher's BatchNorm statistics; 0 for a teacher that has none."""
-    replay: float = Field(default=0.5, ge=0, le=1)
-    """Share of the student's steps on images of earlier rounds; without any it forgets them."""
+    method: Literal["fast"]
+    losses: Losses = Losses(statistics=10.0, one_hot=0.4, adversarial=1.1)
+    """What images are improved by."""
+    warm_up: int = Field(default=10, ge=0)
+    """Rounds before the student begins to learn: the pool's beginning."""
 
 
-DataFreeKd = Annotated[Inversion | Adversarial, Field(discriminator="method")]
+class DeepInversion(DataFree):
+    """Pixels themselves are improved, batch after batch, into a pool (Yin et al. 2020; with `adversarial` its adaptive form)."""
+
+    method: Literal["deep_inversion"]
+    losses: Losses = Losses(statistics=10.0, one_hot=1.0, total_variation=0.1)
+    """What images are improved by."""
+    rounds: int = Field(default=12, gt=0)
+    """Batches of images; the student learns after each."""
+    student_steps: int = Field(default=80, gt=0)
+    """Steps of the student after each batch."""
+    pixel_steps: int = Field(default=60, gt=0)
+    """Steps of each batch's pixels; the paper takes 2,000."""
+    pixel_lr: float = Field(default=0.05, gt=0)
+    """Learning rate of the pixels (Adam), in normalised grey levels."""
+
+
+class Online(_Generated):
+    """A generator that plays with the student: it moves a step, the student learns from fresh images of it, and so on."""
+
+    rounds: int = Field(default=150, gt=0)
+    """Turns of generator and student."""
+    student_steps: int = Field(default=6, gt=0)
+    """Steps of the student in each round."""
+    generator_steps: int = Field(default=1, gt=0)
+    """Steps of the generator in each round."""
+    generator_lr: float = Field(default=1e-3, gt=0)
+    """Learning rate of the generator (Adam)."""
+    replay: float = Field(default=0.0, ge=0, le=1)
+    """Share of the student's steps on images of earlier rounds; the papers have none, and their students forget."""
+
+
+class Dafl(Online):
+    """Images that the teacher is sure of, of all classes alike; no game (Chen et al. 2019)."""
+
+    method: Literal["dafl"]
+    losses: Losses = Losses(one_hot=1.0, balance=20.0, activation=0.001)
+    """What images are improved by."""
+
+
+class Zskt(Online):
+    """Images on which student and teacher diverge (Micaelli and Storkey 2019, without attention maps)."""
+
+    method: Literal["zskt"]
+    losses: Losses = Losses(adversarial=1.0)
+    """What images are improved by."""
+
+
+class Dfad(Online):
+    """As `zskt` by the difference of logits, which does not fade where both are sure (Fang et al. 2019)."""
+
+    method: Literal["dfad"]
+    losses: Losses = Losses(adversarial=1.0)
+    """What images are improved by."""
+    lesson: Literal["kl", "l1"] = "l1"
+    """What teacher and student are compared by. kl: divergence at a temperature. l1: mean absolute difference of logits."""
+
+
+class Dfq(Online):
+    """All of it: sure answers, all classes, the teacher's statistics, and the game (Choi et al. 2020)."""
+
+    method: Literal["dfq"]
+    losses: Losses = Losses(one_hot=1.0, balance=20.0, statistics=1.0, adversarial=1.0)
+    """What images are improved by."""
+
+
+DataFreeKd = Annotated[Inversion | Fast | DeepInversion | Dafl | Zskt | Dfad | Dfq, Field(discriminator="method")]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal, Self, TypeVar
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from compiler.spec.base import Method
+from compiler.spec.base import Frozen, Method
 
 
 class Distilled(Method):
@@ -64,4 +64,104 @@ class GradientMatching(Distilled):
     """Their blocks; null: as many as the image can be halved down to 2×2, at most 3."""
 
 
-Distillation = Annotated[DistributionMatching | GradientMatching, Field(discriminator="method")]
+class Experts(Frozen):
+    """Trainings on the private set whose weights are kept after every epoch: what trajectory matching follows."""
+
+    revision: ClassVar[int] = 1
+
+    count: int = Field(default=10, gt=0)
+    """Trainings; the papers take 100."""
+    epochs: int = Field(default=20, gt=0)
+    """Of each; the papers: 50 (MTT), 100 (DATM)."""
+    batch_size: int = Field(default=64, gt=0)
+    lr: float = Field(default=0.01, gt=0)
+    """Of plain SGD, constant."""
+    augment: bool = True
+    """A siamese map for each image."""
+    width: int = Field(default=32, gt=0)
+    """Width of the ConvNets, experts and students alike."""
+    depth: int | None = Field(default=None, gt=0)
+    """Their blocks; null: as many as the image can be halved down to 2×2, at most 3."""
+
+
+class _Trajectories(Distilled):
+    needs: ClassVar[tuple[str, ...]] = ("generator",)
+
+    experts: Experts = Experts()
+    """The trainings to follow. Arms with the same words share them."""
+    steps: int = Field(default=500, gt=0)
+    """Steps of the images; the papers take 5,000 to 10,000."""
+    net_steps: int = Field(default=20, gt=0)
+    """Steps of the student on the learned images in each: N."""
+    expert_epochs: int = Field(default=2, gt=0)
+    """Epochs of an expert that they should amount to: E."""
+    batch: int | None = Field(default=None, gt=0)
+    """Learned images in each step of the student; null: all."""
+    lr: float = Field(default=100.0, gt=0)
+    """Learning rate of the images (SGD, momentum 0.5)."""
+    clip: float = Field(default=1.0, gt=0)
+    """Largest length of their gradient; without it, single steps throw the images far off."""
+    net_lr: float = Field(default=0.01, gt=0)
+    """The student's learning rate at first; it is learned, and stays positive."""
+    lr_net_lr: float = Field(default=0.01, ge=0)
+    """Learning rate of its logarithm."""
+    augment: bool = True
+    """A siamese map for each step of the student."""
+    cross_terms: Literal["kept", "dropped"] = "kept"
+    """Whether a step's images are also learned from through all later steps. `dropped` is the derivative that TESLA takes
+    (Cui et al. 2023), which is not that of the loss."""
+
+    @property
+    def generator(self) -> Experts:
+        return self.experts
+
+
+class TrajectoryMatching(_Trajectories):
+    """MTT: a student trained on the learned images should come to where an expert came (Cazenavette et al. 2022)."""
+
+    method: Literal["mtt"]
+    last_start: int = Field(default=10, ge=0)
+    """Students start where an expert was after 0 to this many epochs."""
+
+    @model_validator(mode="after")
+    def _within_the_trajectory(self) -> Self:
+        return _checked(self, self.last_start)
+
+
+class DifficultyAligned(_Trajectories):
+    """DATM: MTT with a window of starts that grows later, soft labels that are learned, and averaged images (Guo et al. 2024)."""
+
+    method: Literal["datm"]
+    first_start: int = Field(default=0, ge=0)
+    """Earliest epoch that students start from."""
+    window: int = Field(default=5, ge=0)
+    """Latest start at the beginning."""
+    last_start: int = Field(default=15, ge=0)
+    """Latest start from the middle of the steps on."""
+    lr_labels: float = Field(default=2.0, ge=0)
+    """Learning rate of the labels' logits (SGD, momentum 0.9)."""
+    ema: float = Field(default=0.99, ge=0, lt=1)
+    """Decay of the average of the images that is released; the paper: 0.9995 at 10,000 steps."""
+
+    @model_validator(mode="after")
+    def _within_the_trajectory(self) -> Self:
+        if not self.first_start <= self.window <= self.last_start:
+            raise ValueError("`first_start`, `window`, `last_start` should not fall")
+        return _checked(self, self.last_start)
+
+
+T = TypeVar("T", bound=_Trajectories)
+
+
+def _checked(how: T, last_start: int) -> T:
+    if last_start + how.expert_epochs > how.experts.epochs:
+        raise ValueError(
+            f"a start at epoch {last_start} and {how.expert_epochs} more need longer experts than {how.experts.epochs} epochs; "
+            "lower `last_start` or raise `experts.epochs`"
+        )
+    return how
+
+
+Distillation = Annotated[
+    DistributionMatching | GradientMatching | TrajectoryMatching | DifficultyAligned, Field(discriminator="method")
+]

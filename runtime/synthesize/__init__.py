@@ -38,14 +38,24 @@ METHODS = {
     "Submodular": "runtime.synthesize.coreset",
     "DistributionMatching": "runtime.synthesize.matching",
     "GradientMatching": "runtime.synthesize.matching",
-    "Inversion": "runtime.synthesize.inversion",
-    "Adversarial": "runtime.synthesize.inversion",
+    "TrajectoryMatching": "runtime.synthesize.trajectory",
+    "DifficultyAligned": "runtime.synthesize.trajectory",
+    "Inversion": "runtime.synthesize.data_free_kd",
+    "Fast": "runtime.synthesize.data_free_kd",
+    "DeepInversion": "runtime.synthesize.data_free_kd",
+    "Dafl": "runtime.synthesize.data_free_kd",
+    "Zskt": "runtime.synthesize.data_free_kd",
+    "Dfad": "runtime.synthesize.data_free_kd",
+    "Dfq": "runtime.synthesize.data_free_kd",
     "Conditional": "runtime.synthesize.diffusion",
     "ImageToImage": "runtime.synthesize.diffusion",
 }
 """Words of an arm → the module whose `synthesize(how, private, needs, setting) -> Release` makes its set."""
 
-GENERATORS: dict[str, str] = {"Denoiser": "runtime.synthesize.diffusion"}
+GENERATORS = {
+    "Experts": "runtime.synthesize.trajectory",
+    "Denoiser": "runtime.synthesize.diffusion",
+}
 """Words of a generator → the module whose `train_generator(how, private, surroundings) -> Product` leaves the file `generator`."""
 
 

@@ -32,8 +32,9 @@ class PixelMlp(nn.Module):
         self.first = nn.Linear(pixels, how.width)
         self.norms = nn.ModuleList(nn.LayerNorm(how.width, elementwise_affine=False) for _ in range(how.blocks))
         self.modulate = nn.ModuleList(nn.Linear(how.width, 2 * how.width) for _ in range(how.blocks))
+        inner = 2 * how.width
         self.blocks = nn.ModuleList(
-            nn.Sequential(nn.Linear(how.width, 2 * how.width), nn.SiLU(), nn.Linear(2 * how.width, how.width)) for _ in range(how.blocks)
+            nn.Sequential(nn.Linear(how.width, inner), nn.SiLU(), nn.Linear(inner, how.width)) for _ in range(how.blocks)
         )
         self.last = nn.Linear(how.width, pixels)
         nn.init.zeros_(self.last.weight)

@@ -1,0 +1,125 @@
+"""How images are invented: by a generator that is tuned each round, by one that learns to be tuned, or by moving pixels.
+
+An inventor gives one batch of images a round and asks a `Judge` which images are good. The generator of the online methods is
+here too; its rounds, which are the student's, are in `data_free_kd`.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from compiler.datasets import Card
+from compiler.spec.data_free_kd import DeepInversion, Fast, Inversion
+from runtime.outcome import Diverged
+
+BETAS = (0.5, 0.999)
+"""Of Adam, as the papers of this family have it."""
+LATENT_LR = 3
+"""Learning rate of latents over that of the generator (Aerni et al. 2024: 0.015 and 0.005)."""
+
+Judge = Callable[[Tensor, Tensor], Tensor]
+"""(images in grey levels 0..1, wanted class of each) → how bad they are, a scalar to descend on."""
+
+
+class Generator(nn.Module):
+    """latent → image in 0..1: two doublings from a quarter of the size (methods.md section 7.1)."""
+
+    def __init__(self, latent: int, width: int, shape: tuple[int, int, int]) -> None:
+        super().__init__()
+        channels, height, wide = shape
+        self.small = (2 * width, math.ceil(height / 4), math.ceil(wide / 4))
+        self.shape = shape
+        self.latent = latent
+        self.first = nn.Linear(latent, math.prod(self.small))
+        self.body = nn.Sequential(
+            nn.BatchNorm2d(2 * width),
+            *_doubled(2 * width, 2 * width),
+            *_doubled(2 * width, width),
+            nn.Conv2d(width, channels, 3, padding=1),
+            nn.Sigmoid(),
+        )
+
+    def forward(self, z: Tensor) -> Tensor:
+        """n × channels × height × width."""
+        drawn = self.body(self.first(z).reshape(-1, *self.small))
+        return drawn[..., : self.shape[1], : self.shape[2]]
+
+    def latents(self, count: int, draws: torch.Generator) -> Tensor:
+        """count × latent, normal, on the generator's device."""
+        return torch.randn(count, self.latent, generator=draws).to(self.first.weight.device)
+
+
+def _doubled(inputs: int, outputs: int) -> Iterable[nn.Module]:
+    yield from (nn.Upsample(scale_factor=2), nn.Conv2d(inputs, outputs, 3, padding=1), nn.BatchNorm2d(outputs), nn.LeakyReLU(0.2))
+
+
+def new_generator(latent: int, width: int, card: Card, seed: torch.Generator, device: torch.device) -> Generator:
+    """A generator whose initial weights (torch's defaults) depend on `seed` alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed.initial_seed())
+        return Generator(latent, width, card.shape).to(device)
+
+
+class Tuned:
+    """`inversion` and `fast`: fresh latents each round, a few steps of latents and generator together, the best batch is kept.
+
+    `inversion` keeps the tuned generator. `fast` tunes a copy, and the copy's last gradients move the generator itself once
+    (first-order MAML): it learns to be a good beginning.
+    """
+
+    def __init__(self, how: Inversion | Fast, generator: Generator, judge: Judge, draws: torch.Generator) -> None:
+        self.how, self.generator, self.judge, self.draws = how, generator, judge, draws
+        self.meta = torch.optim.Adam(generator.parameters(), lr=how.generator_lr * how.generator_steps, betas=BETAS)
+
+    def invent(self, wanted: Tensor) -> Tensor:
+        """The best batch of a round, one image for each wanted class."""
+        how = self.how
+        latents = self.generator.latents(len(wanted), self.draws).requires_grad_(True)
+        tuned = copy.deepcopy(self.generator) if isinstance(how, Fast) else self.generator
+        latent_lr = LATENT_LR * how.generator_lr
+        groups: list[dict[str, Any]] = [{"params": list(tuned.parameters())}, {"params": [latents], "lr": latent_lr}]
+        optimizer = torch.optim.Adam(groups, lr=how.generator_lr, betas=BETAS)
+        best = _best(((tuned(latents), optimizer) for _ in range(how.generator_steps)), self.judge, wanted)
+        if isinstance(how, Fast):
+            for into, tuned_one in zip(self.generator.parameters(), tuned.parameters(), strict=True):
+                into.grad = tuned_one.grad
+            self.meta.step()
+            self.generator.load_state_dict({name: buffer for name, buffer in tuned.named_buffers()}, strict=False)
+        return best
+
+
+class Pixels:
+    """`deep_inversion`: a batch begins as noise around the public mean, and its pixels are improved."""
+
+    def __init__(self, how: DeepInversion, card: Card, judge: Judge, draws: torch.Generator, device: torch.device) -> None:
+        self.how, self.card, self.judge, self.draws, self.device = how, card, judge, draws, device
+
+    def invent(self, wanted: Tensor) -> Tensor:
+        """The best batch of all steps, one image for each wanted class."""
+        pixels = torch.randn(len(wanted), *self.card.shape, generator=self.draws).to(self.device).requires_grad_(True)
+        optimizer = torch.optim.Adam([pixels], lr=self.how.pixel_lr, betas=BETAS)
+        mean, std = (pixels.new_tensor(constants)[:, None, None] for constants in (self.card.mean, self.card.std))
+        return _best((((pixels * std + mean).clamp(0, 1), optimizer) for _ in range(self.how.pixel_steps)), self.judge, wanted)
+
+
+def _best(tries: Iterable[tuple[Tensor, torch.optim.Optimizer]], judge: Judge, wanted: Tensor) -> Tensor:
+    """Step after step; the images (detached) that were judged least bad."""
+    least, best = math.inf, None
+    for images, optimizer in tries:
+        badness = judge(images, wanted)
+        if (found := badness.item()) < least:
+            least, best = found, images.detach()
+        optimizer.zero_grad(set_to_none=True)
+        badness.backward()
+        optimizer.step()
+    if best is None:
+        raise Diverged("the loss of the invented images is no number; lower the inventor's learning rate")
+    return best
+
+
