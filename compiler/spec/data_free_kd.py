@@ -74,6 +74,9 @@ class DataFree(Method):
     def _the_student_learns(self) -> Self:
         if self.warm_up >= self.rounds:
             raise ValueError(f"a warm-up of {self.warm_up} rounds leaves none of {self.rounds} to learn in; lower `warm_up`")
+        weights = self.losses.model_dump()
+        if self.warm_up and not any(weight for loss, weight in weights.items() if loss != "adversarial"):
+            raise ValueError(f"in a warm-up of {self.warm_up} rounds there is no student to play against; use `warm_up: 0`")
         return self
 
 
