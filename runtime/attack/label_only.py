@@ -13,7 +13,9 @@ from runtime.attack.pool import FEWEST, Pool
 PENALTY = 1.0
 """1 / C of the ridge penalty; C = 1 as in the paper's code."""
 STEPS = 25
-"""Newton steps: the penalty makes the loss strongly convex, and the change is below 1e-9 after about ten."""
+"""Newton steps at most: the penalty makes the loss strongly convex, and the change is below 1e-9 after about ten."""
+CONVERGED = 1e-10
+"""Steps smaller than this no longer move a log-odds that anybody reads."""
 
 
 def label_only(correct: np.ndarray, pool: Pool) -> np.ndarray:
@@ -49,7 +51,10 @@ def fit(x: np.ndarray, y: np.ndarray) -> np.ndarray:
         odds = np.einsum("nmf,nf->nm", x, weights)
         p = 0.5 * (1 + np.tanh(0.5 * odds))
         gradient = np.einsum("nmf,nm->nf", x, p - y) + weights @ penalty
-        hessian = np.einsum("nmf,nm,nmg->nfg", x, p * (1 - p), x) + penalty
+        # One matrix product per canary: a three-factor einsum took ten times as long.
+        hessian = np.swapaxes(x, 1, 2) @ (x * (p * (1 - p))[..., None]) + penalty
         step = np.linalg.solve(hessian, gradient[..., None])[..., 0]
         weights = weights - step * np.minimum(1.0, 5.0 / np.maximum(np.abs(step).max(1, keepdims=True), 1e-12))
+        if np.abs(step).max() < CONVERGED:
+            break
     return weights

@@ -44,7 +44,7 @@ def lira_offline(signal: np.ndarray, pool: Pool, variant: str = "pooled", compat
     if "two_sided" in compat:
         score = -_log_density(signal, outside, variance, variant)
     else:
-        widened = variance * (1 + 1 / outside.count) if variant == "student_t" else variance
+        widened = variance * (1 + 1 / np.maximum(outside.count, 1)) if variant == "student_t" else variance
         score = (signal - outside.mean) / np.sqrt(widened)
     return np.where(usable(outside), score.mean(1), np.nan)
 

@@ -53,7 +53,10 @@ class Side:
         """Unbiased, per canary (`per_example`, `student_t`) or pooled within canaries (`pooled`); floored."""
         freedom = self.count - 1
         if how == "pooled":
-            pooled = self.squares.sum(0, keepdims=True) / np.maximum(freedom, 0).sum(0, keepdims=True)
+            # A canary without shadows on this side (bernoulli membership) says nothing; its NaN must not reach the others.
+            known = np.where(self.count > 0, self.squares, 0.0)
+            with np.errstate(invalid="ignore", divide="ignore"):
+                pooled = known.sum(0, keepdims=True) / np.maximum(freedom, 0).sum(0, keepdims=True)
             return np.maximum(np.broadcast_to(pooled, self.squares.shape), VARIANCE_FLOOR)
         with np.errstate(invalid="ignore", divide="ignore"):
             return np.maximum(self.squares / freedom, VARIANCE_FLOOR)

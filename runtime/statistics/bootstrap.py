@@ -61,14 +61,20 @@ class Readings:
     balanced_accuracy: np.ndarray
 
 
-def read_resamples(scores: np.ndarray, member: np.ndarray, fprs: Sequence[float], resamples: Resamples) -> Readings:
-    """TPR at each FPR, AUC and balanced accuracy of every resample. `scores`, `member`: canary × shadow."""
+def read_resamples(
+    scores: np.ndarray, member: np.ndarray, fprs: Sequence[float], resamples: Resamples, there: np.ndarray | None = None
+) -> Readings:
+    """TPR at each FPR, AUC and balanced accuracy of every resample. `scores`, `member`: canary × shadow.
+
+    `there` (canary × shadow, bool): only these scores count; the others take no part, whatever is drawn.
+    """
     shadows = np.shape(scores)[1]
-    flat, sides = checked(scores, member)
+    places = np.arange(np.size(scores)) if there is None else np.flatnonzero(there)
+    flat, sides = checked(scores, member) if there is None else checked(scores[there], member[there])
     order = np.argsort(-flat, kind="stable")
     falling, sides = flat[order], sides[order]
     ends = np.append(np.flatnonzero(falling[1:] != falling[:-1]), len(falling) - 1)
-    canary, shadow = np.divmod(order, shadows)
+    canary, shadow = np.divmod(places[order], shadows)
 
     tpr = {fpr: np.empty(len(resamples)) for fpr in fprs}
     area, balanced = np.empty(len(resamples)), np.empty(len(resamples))

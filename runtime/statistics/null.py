@@ -33,6 +33,11 @@ class Control:
         error = self.auc.std(ddof=1) / np.sqrt(len(self.auc)) if len(self.auc) > 1 else np.inf
         return bool(abs(self.auc.mean() - 0.5) <= BAND * error + SLACK)
 
+    def central(self, confidence: float = 0.95) -> tuple[float, float]:
+        """Where the central share of the redraws' AUC lies: what an attack that knows nothing may show on this pool."""
+        low, high = np.quantile(self.auc, [(1 - confidence) / 2, (1 + confidence) / 2])
+        return float(low), float(high)
+
     def p_value(self, observed: float) -> float:
         """(1 + redraws at least as large) / (redraws + 1)."""
         return (1 + int((self.tpr >= observed).sum())) / (len(self.tpr) + 1)
@@ -48,7 +53,8 @@ def redrawn(member: np.ndarray, design: Design, rng: np.random.Generator) -> np.
             return fresh
         case "balanced":
             return rng.permuted(member, axis=1)
-    return rng.random(member.shape) < 0.5
+    # Coins tossed again, given how many came up in each shadow: exact for a coin of any bias, and no side is ever empty.
+    return rng.permuted(member, axis=0)
 
 
 def control(

@@ -1,0 +1,208 @@
+"""`synthc audit FILE`: the attacks and statistics of a study on models that were trained elsewhere."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from compiler.errors import SynthcError, did_you_mean
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from runtime.outside.audit import Report, Settings
+
+DESIGNS = ("auto", "pairs", "balanced", "bernoulli")
+
+
+def register(commands: Any) -> None:
+    """Add the command."""
+    audit = commands.add_parser(
+        "audit",
+        help="attack models trained elsewhere",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Run the attacks and statistics of a study on an .npz file from outside. It holds one of\n"
+        "  logits   shadows × samples × views × classes, with labels (samples); for rmia also z_logits and z_labels\n"
+        "  signal   shadows × samples, higher = more confident in the label\n"
+        "  scores   shadows × samples, higher = more likely a member: only the statistics run\n"
+        "and member (shadows × samples): true where the shadow was trained on the sample. Every shadow is the target once.",
+        epilog="examples:\n"
+        "  synthc audit models.npz\n"
+        "  synthc audit models.npz --attack lira --attack label_only --fpr 0.001 --fpr 0.01 --json\n"
+        "  synthc audit models.npz --design bernoulli --variant student_t --queries 1\n"
+        "  synthc audit one_run.npz --one-run --guesses 100 100 --confidence 0.95 --delta 1e-5\n"
+        "making a file:\n"
+        "  numpy.savez('models.npz', logits=logits, labels=labels, member=member)\n"
+        "attacks: threshold, reference, calibrated, lira, lira_offline, rmia, label_only, scores",
+    )
+    option = audit.add_argument
+    option("file", type=Path, metavar="FILE", help="the .npz file; nothing in it is unpickled")
+    option("--attack", action="append", metavar="NAME", help="an attack, repeatable (default: all that apply)")
+    option("--fpr", action="append", metavar="RATE", help="read the TPR here, repeatable (default: 0.001, 0.01, 0.1)")
+    option("--design", default="auto", metavar="NAME", help=f"how membership was drawn: {', '.join(DESIGNS)} (default: auto)")
+    option("--signal", default="logit", metavar="NAME", help="read from logits: logit (default) or hinge")
+    option("--variant", default="pooled", metavar="NAME", help="LiRA's spread: pooled (default), per_example, student_t")
+    option("--queries", metavar="N", help="use the first N views (default: all)")
+    option("--confidence", default="0.95", metavar="C", help="of every interval and bound (default: 0.95)")
+    option("--delta", default="1e-5", metavar="D", help="at which epsilon lower bounds are stated (default: 1e-5)")
+    option("--one-run", action="store_true", help="the one shadow's members were drawn by independent fair coins")
+    option("--guesses", nargs=2, metavar=("K+", "K-"), help="call so many members and non-members (default: a quarter each)")
+    option(
+        "--thresholds",
+        default="preset",
+        metavar="HOW",
+        help="numbers of guesses: preset (default), split (chosen on half the samples), bonferroni (a grid, corrected)",
+    )
+    option("--resamples", default="1000", metavar="N", help="of the bootstrap (default: 1000)")
+    option("--redraws", metavar="N", help="of the null control (default: 10 to 100, by the file's size)")
+    option("--limit", default="4", metavar="GIB", help="refuse arrays that declare more than this together (default: 4)")
+    option("--json", action="store_true", help="print JSON instead of a table")
+    audit.set_defaults(handler=_audit)
+
+
+def _audit(args: argparse.Namespace) -> int:
+    from runtime.outside.audit import audit
+    from runtime.outside.evidence import read_evidence
+
+    settings = _settings(args)
+    limit = _number("--limit", args.limit, 0, math.inf, "a number of GiB above 0")
+    report = audit(read_evidence(args.file, int(limit * 2**30)), settings)
+    if args.json:
+        print(json.dumps(report.as_json(), indent=2, allow_nan=False))
+    else:
+        _show(args.file, report, settings)
+    return 0
+
+
+def _settings(args: argparse.Namespace) -> Settings:
+    """What was asked for, checked before the file is opened."""
+    from runtime.outside.attacks import ATTACKS, Manner
+    from runtime.outside.audit import Settings
+    from runtime.outside.bounds import STRATEGIES, Terms
+
+    for name in args.attack or ():
+        _one_of("--attack", name, ATTACKS)
+    _one_of("--design", args.design, DESIGNS)
+    _one_of("--signal", args.signal, ("logit", "hinge"))
+    _one_of("--variant", args.variant, ("pooled", "per_example", "student_t"))
+    _one_of("--thresholds", args.thresholds, STRATEGIES)
+    rates = tuple(args.fpr or Settings.fpr)
+    for text in rates:
+        _number("--fpr", text, 0, 1, "a rate between 0 and 1, such as 0.01")
+    guesses = None
+    if args.guesses:
+        if args.thresholds != "preset":
+            both = f"--guesses {' '.join(args.guesses)} and --thresholds {args.thresholds}"
+            raise SynthcError(f"{both}: the second chooses what the first sets; give one of them")
+        plus, minus = (_count("--guesses", text, least=0) for text in args.guesses)
+        if not plus + minus:
+            raise SynthcError("--guesses 0 0: no guess rules nothing out; at least one is needed")
+        guesses = (plus, minus)
+    terms = Terms(
+        confidence=_number("--confidence", args.confidence, 0.5, 1, "a share between 0.5 and 1, such as 0.95"),
+        delta=0.0 if args.delta == "0" else _number("--delta", args.delta, 0, 1, "0 or a number below 1, such as 1e-5"),
+        guesses=guesses,
+        strategy=args.thresholds,
+        one_run=args.one_run,
+    )
+    return Settings(
+        attacks=tuple(args.attack or ()),
+        fpr=rates,
+        design=args.design,
+        manner=Manner(args.signal, args.variant, None if args.queries is None else _count("--queries", args.queries)),
+        terms=terms,
+        resamples=_count("--resamples", args.resamples, least=100),
+        redraws=None if args.redraws is None else _count("--redraws", args.redraws, least=10),
+    )
+
+
+def _one_of(option: str, word: str, known: Sequence[str]) -> None:
+    if word not in known:
+        raise SynthcError(f"{option} {word}: {did_you_mean(word, known)}")
+
+
+def _number(option: str, text: str, above: float, below: float, wanted: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not above < value < below:
+        raise SynthcError(f"{option} {text}: wanted is {wanted}")
+    return value
+
+
+def _count(option: str, text: str, least: int = 1) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 10 and int(text) >= least):
+        raise SynthcError(f"{option} {text}: wanted is a whole number from {least} on")
+    return int(text)
+
+
+def _show(file: Path, report: Report, settings: Settings) -> None:
+    """The report as a table with notes."""
+    from rich.console import Console
+    from rich.markup import escape
+
+    from runtime.outside.audit import notes
+
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=160)  # a pipe has no width; eighty columns would fold every row
+    console.print(f"{escape(str(file))}: {report.n_shadows:,} shadows × {report.n_samples:,} samples, membership: {report.design}")
+    console.print(_table(report, settings))
+    terms = settings.terms
+    console.print(
+        f"Intervals: {terms.confidence:.0%}, bootstrap over samples{' and shadows' if report.n_shadows > 1 else ''}, "
+        f"{settings.resamples:,} resamples. Null AUC: the same attack on redrawn membership, centre and spread."
+    )
+    console.print(
+        f"ε: values below this are ruled out at confidence {terms.confidence:g}, delta {terms.delta:g}"
+        f"{', for shadow 0' if report.n_shadows > 1 else ''}; it is never the ε of the models."
+    )
+    for line in (*notes(report), *_refusals(report)):
+        console.print(f"- {escape(line)}")
+
+
+def _table(report: Report, settings: Settings) -> Table:
+    from rich.table import Table
+
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("attack")
+    for head in ("AUC", *(f"TPR at {text}" for text in settings.fpr), "null AUC"):
+        table.add_column(head, justify="right")
+    stated = (found.epsilon_lower.items() for found in report.attacks.values())
+    bounds = list(dict.fromkeys(name for items in stated for name, bound in items if bound.value is not None))
+    for name in bounds:
+        table.add_column(f"ε {name}", justify="right")
+    for attack, found in report.attacks.items():
+        rates = [
+            _spread(rate.value, rate.low, rate.high, 100, 1) if rate.value is not None else f"not resolvable, n0 {rate.n0:,}"
+            for rate in found.tpr.values()
+        ]
+        ruled_out = [found.epsilon_lower[name].value for name in bounds]
+        table.add_row(
+            attack,
+            _spread(found.auc.value, found.auc.low, found.auc.high, 1, 3),
+            *rates,
+            _spread(found.null_auc.value, found.null_auc.low, found.null_auc.high, 1, 3),
+            *("" if value is None else f"{value:.2f}" for value in ruled_out),
+        )
+    return table
+
+
+def _refusals(report: Report) -> list[str]:
+    """One line per reason why bounds are not stated."""
+    why: dict[str, dict[str, None]] = {}
+    for found in report.attacks.values():
+        for name, bound in found.epsilon_lower.items():
+            if bound.value is None:
+                why.setdefault(bound.reason, {})[name] = None
+    return [f"no ε by {', '.join(names)}: {reason}" for reason, names in why.items()]
+
+
+def _spread(value: float, low: float | None, high: float | None, scale: float, digits: int) -> str:
+    unit = " %" if scale == 100 else ""
+    return f"{scale * value:.{digits}f}{unit} \\[{scale * (low or 0):.{digits}f}, {scale * (high or 0):.{digits}f}]"

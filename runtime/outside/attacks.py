@@ -1,0 +1,124 @@
+"""The attacks that a file from outside allows: each a function from membership to scores. LARGER MEANS MEMBER.
+
+The attacks themselves live in `runtime.attack`; here is only which of them apply to what the file holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from compiler.spec.audit import Design
+from runtime.attack import signals
+from runtime.attack.label_only import label_only
+from runtime.attack.lira import lira, lira_offline
+from runtime.attack.pool import FEWEST, Pool
+from runtime.attack.reference import calibrated, reference, threshold
+from runtime.attack.rmia import rmia
+from runtime.outside.evidence import Evidence, given_away
+
+Score = Callable[[np.ndarray], np.ndarray]
+"""Membership (sample × shadow) → scores (sample × shadow); NaN where too few shadows are left to judge by."""
+
+ON_SIGNALS = ("threshold", "reference", "calibrated", "lira", "lira_offline")
+"""What one number per sample and shadow suffices for."""
+ON_MODELS = (*ON_SIGNALS, "rmia", "label_only")
+ATTACKS = (*ON_MODELS, "scores")
+FITTED = ("label_only",)
+"""Attacks that fit a model per sample and target: a tenth of the redraws must do for their null control."""
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How the attacks are done; the words of a study's `attacks`."""
+
+    signal: str = "logit"
+    """Read from logits: logit or hinge."""
+    variant: str = "pooled"
+    """LiRA's spread: pooled, per_example, student_t."""
+    queries: int | None = None
+    """How many of the file's views to use, the first ones; None for all."""
+
+
+def obstacle(name: str, evidence: Evidence, design: Design) -> str | None:
+    """Why the attack does not apply to what the file holds or to how membership was drawn; None if it does."""
+    if name == "scores":
+        return None if evidence.kind == "scores" else f"the file holds {evidence.kind}, no scores"
+    if evidence.kind == "scores":
+        return "the file holds scores of an attack done elsewhere: only their statistics can be computed (--attack scores)"
+    if name in ON_SIGNALS:
+        return None
+    if evidence.kind == "signal":
+        return f"{name} needs logits; the file holds a signal"
+    if name == "rmia" and evidence.z_logits is None:
+        return "rmia needs z_logits and z_labels: samples that no shadow was trained on"
+    if name == "label_only" and evidence.views < 2:
+        return "label_only needs at least two views of each sample"
+    if name == "label_only" and (reason := given_away(evidence.member, design)):
+        return f"a learned attack would read that off: {reason}"
+    return None
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """Makes the scores of attacks on one file; signals are computed once."""
+
+    signal: np.ndarray
+    """sample × view × shadow, float64; of a file of scores, these."""
+    evidence: Evidence
+    paired: bool
+    manner: Manner
+
+    @classmethod
+    def of(cls, evidence: Evidence, paired: bool, manner: Manner) -> Scorer:
+        if evidence.kind == "logits":
+            signal = _per_shadow(signals.SIGNALS[manner.signal], evidence.values[:, :, : manner.queries], evidence.labels)
+        else:
+            signal = np.ascontiguousarray(evidence.values.T[:, None, :], dtype=np.float64)
+        return cls(signal, evidence, paired, manner)
+
+    def attack(self, name: str) -> Score:
+        """The attack with everything but membership fixed."""
+        signal, variant = self.signal, self.manner.variant
+        match name:
+            case "scores":
+                return lambda member: signal[:, 0]
+            case "threshold":
+                return lambda member: threshold(signal)
+            case "reference":
+                return lambda member: reference(signal, self._pool(member))
+            case "calibrated":
+                return lambda member: _judged(calibrated(signal, self._pool(member)), self._pool(member), out_only=True)
+            case "lira":
+                return lambda member: lira(signal, self._pool(member), variant)
+            case "lira_offline":
+                return lambda member: lira_offline(signal, self._pool(member), variant)
+        logits, labels = self.evidence.values[:, :, : self.manner.queries], self.evidence.labels
+        if name == "label_only":
+            correct = _per_shadow(signals.correct, logits, labels)
+            return lambda member: label_only(correct, self._pool(member))
+        assert self.evidence.z_logits is not None
+        own = _per_shadow(signals.confidence, logits, labels)
+        others = _per_shadow(signals.confidence, self.evidence.z_logits[:, :, : self.manner.queries], self.evidence.z_labels)
+        return lambda member: _judged(rmia(own, others, self._pool(member)), self._pool(member))
+
+    def _pool(self, member: np.ndarray) -> Pool:
+        return Pool(member, self.paired)
+
+
+def _judged(scores: np.ndarray, pool: Pool, out_only: bool = False) -> np.ndarray:
+    """NaN where the rest of the pool leaves too few shadows on a side: a mean of none would be a mean over the target too."""
+    sides = (~pool.member,) if out_only else (~pool.member, pool.member)
+    enough = np.logical_and.reduce([pool.without_target(side.astype(np.float64)) >= FEWEST for side in sides])
+    return np.where(enough, scores, np.nan)
+
+
+def _per_shadow(read: Callable[..., np.ndarray], logits: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
+    """sample × view × shadow. One shadow at a time: the float64 copy that a signal needs is then small."""
+    shadows, samples, views, _ = logits.shape
+    found = np.empty((samples, views, shadows))
+    for shadow in range(shadows):
+        found[:, :, shadow] = read(logits[shadow], labels)
+    return found

@@ -1,0 +1,203 @@
+"""What a file from outside says about models, checked before anything is computed from it.
+
+    logits   shadow × sample × view × class, with labels (sample) and member (shadow × sample); optionally z_logits
+             (shadow × z sample × view × class) and z_labels: samples that no shadow was trained on, for RMIA
+    signal   shadow × sample, higher = more confident in the label, with member
+    scores   shadow × sample, higher = more likely a member, with member: the attack was done elsewhere
+
+Every complaint names the array, the place in it as the file counts, and what would do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from compiler.errors import SynthcError
+from compiler.spec.audit import Design
+from runtime.outside.archive import LIMIT, read_arrays
+
+KINDS: dict[str, tuple[str, ...]] = {
+    "logits": ("shadows", "samples", "views", "classes"),
+    "signal": ("shadows", "samples"),
+    "scores": ("shadows", "samples"),
+}
+"""What a file may hold, and what its dimensions mean."""
+LARGEST = 1e100
+"""Of a logit or a signal: attacks square it."""
+NAMES = (*KINDS, "labels", "member", "z_logits", "z_labels")
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Checked arrays. HIGHER MEANS MEMBER in `signal` and `scores`."""
+
+    kind: Literal["logits", "signal", "scores"]
+    values: np.ndarray
+    """As in the file: shadow first."""
+    member: np.ndarray
+    """sample × shadow, bool: samples first, as everywhere in the attacks."""
+    labels: np.ndarray | None = None
+    """sample, int64; with logits."""
+    z_logits: np.ndarray | None = None
+    z_labels: np.ndarray | None = None
+
+    @property
+    def shadows(self) -> int:
+        return self.member.shape[1]
+
+    @property
+    def samples(self) -> int:
+        return self.member.shape[0]
+
+    @property
+    def views(self) -> int:
+        return self.values.shape[2] if self.kind == "logits" else 1
+
+
+def read_evidence(path: Path, limit: int = LIMIT) -> Evidence:
+    """The evidence in an `.npz` file; SynthcError, one line, for whatever is wrong with it."""
+    return check(read_arrays(path, NAMES, limit), str(path))
+
+
+def check(arrays: dict[str, np.ndarray], source: str) -> Evidence:
+    """Evidence from named arrays; `source` begins every complaint."""
+    kinds = [kind for kind in KINDS if kind in arrays]
+    if len(kinds) != 1:
+        held = ", ".join(arrays)
+        raise SynthcError(f"{source}: holds {held}; exactly one of {', '.join(KINDS)} is wanted, beside member")
+    kind = kinds[0]
+    values = _shaped(source, kind, arrays[kind], KINDS[kind])
+    member = _member(source, arrays, kind, values.shape)
+    _no_nan(source, kind, values, infinite_too=kind != "scores")
+    if kind != "logits":
+        return Evidence(kind, values, member)  # type: ignore[arg-type]
+    labels = _labels(source, "labels", arrays, values, kind)
+    if "z_logits" not in arrays:
+        return Evidence("logits", values, member, labels)
+    z_logits = _shaped(source, "z_logits", arrays["z_logits"], ("shadows", "z samples", "views", "classes"))
+    expected = (values.shape[0], z_logits.shape[1], *values.shape[2:])
+    if z_logits.shape != expected:
+        raise SynthcError(f"{source}: z_logits has shape {z_logits.shape}, but logits {values.shape}; wanted is {expected}")
+    _no_nan(source, "z_logits", z_logits, infinite_too=True)
+    return Evidence("logits", values, member, labels, z_logits, _labels(source, "z_labels", arrays, z_logits, "z_logits"))
+
+
+def _shaped(source: str, name: str, values: np.ndarray, dimensions: Sequence[str]) -> np.ndarray:
+    wanted = " × ".join(dimensions)
+    if values.ndim != len(dimensions):
+        raise SynthcError(f"{source}: {name} has shape {values.shape}; wanted is {wanted}")
+    if not values.size:
+        raise SynthcError(f"{source}: {name} has shape {values.shape} and so is empty; wanted is {wanted}")
+    if values.dtype.kind == "b":
+        raise SynthcError(f"{source}: {name} is boolean; wanted are numbers")
+    if dimensions[-1] == "classes" and values.shape[-1] < 2:
+        raise SynthcError(f"{source}: {name} has shape {values.shape}, one class; a classifier tells at least two apart")
+    return values
+
+
+def _no_nan(source: str, name: str, values: np.ndarray, *, infinite_too: bool) -> None:
+    if values.dtype.kind != "f":
+        return
+    for shadow, one in enumerate(values):  # shadow by shadow, so that a large array is never doubled
+        bad = ~np.isfinite(one) if infinite_too else np.isnan(one)
+        if infinite_too and one.itemsize == 8:  # smaller floats cannot be that large
+            bad |= np.abs(one) > LARGEST
+        if bad.any():
+            place = (shadow, *(int(index) for index in np.argwhere(bad)[0]))
+            wanted = f"a number from -{LARGEST:g} to {LARGEST:g}" if infinite_too else "a number or an infinity"
+            raise SynthcError(f"{source}: {name}{list(place)} is {values[place]}; wanted is {wanted}")
+
+
+def _member(source: str, arrays: dict[str, np.ndarray], kind: str, shape: tuple[int, ...]) -> np.ndarray:
+    """sample × shadow."""
+    if "member" not in arrays:
+        raise SynthcError(f"{source}: has no member; wanted is member (shadows × samples, true where the shadow was trained on it)")
+    member = arrays["member"]
+    if member.shape != shape[:2]:
+        wanted = f"shadows × samples, {shape[:2]}"
+        raise SynthcError(f"{source}: member has shape {member.shape}, but {kind} {shape}; wanted is {wanted}")
+    if member.dtype.kind != "b":
+        bad = (member != 0) & (member != 1)
+        if bad.any():
+            place = [int(index) for index in np.argwhere(bad)[0]]
+            raise SynthcError(f"{source}: member{place} is {member[tuple(place)]}; wanted are true and false, or 1 and 0")
+    sides = member.astype(bool).T
+    if not sides.any():
+        raise SynthcError(f"{source}: member is false everywhere; without members nothing can be told from non-members")
+    if sides.all():
+        raise SynthcError(f"{source}: member is true everywhere; without non-members there is no false-positive rate")
+    return sides
+
+
+def _labels(source: str, name: str, arrays: dict[str, np.ndarray], logits: np.ndarray, of: str) -> np.ndarray:
+    if name not in arrays:
+        raise SynthcError(f"{source}: {of} need {name} (samples): the class that each sample is scored against")
+    labels, classes = arrays[name], logits.shape[-1]
+    if labels.shape != logits.shape[1:2]:
+        wanted = f"samples, {logits.shape[1:2]}"
+        raise SynthcError(f"{source}: {name} has shape {labels.shape}, but {of} {logits.shape}; wanted is {wanted}")
+    if labels.dtype.kind not in "iu":
+        raise SynthcError(f"{source}: {name} is of type {labels.dtype.name}; wanted are whole numbers from 0 to {classes - 1}")
+    bad = (labels < 0) | (labels >= classes)
+    if bad.any():
+        place = int(np.argmax(bad))
+        raise SynthcError(f"{source}: {name}[{place}] is {labels[place]}; with {classes} classes, 0 to {classes - 1} is wanted")
+    return labels.astype(np.int64)
+
+
+def design_of(evidence: Evidence, declared: str = "auto") -> Design:
+    """How membership was drawn: as declared where the file agrees, else as it looks (audit.md section 3.2).
+
+    `auto`: pairs if shadows 2j and 2j+1 are complements everywhere; balanced if all samples are in equally many shadows;
+    else bernoulli. SynthcError where the file contradicts what was declared.
+    """
+    member = evidence.member
+    if declared == "bernoulli":
+        return "bernoulli"
+    if declared == "pairs":
+        if evidence.shadows % 2:
+            raise SynthcError(f"--design pairs: {evidence.shadows} shadows are an odd number; pairs need an even one")
+        same = member[:, 0::2] == member[:, 1::2]
+        if same.any():
+            sample, pair = (int(index) for index in np.argwhere(same)[0])
+            both = "both" if member[sample, 2 * pair] else "neither of them"
+            raise SynthcError(
+                f"--design pairs: shadows {2 * pair} and {2 * pair + 1} {both} hold sample {sample}; pairs are complements"
+            )
+        return "pairs"
+    if declared == "balanced":
+        counts = member.sum(1)
+        odd = np.flatnonzero(counts != counts[0])
+        if len(odd):
+            raise SynthcError(
+                f"--design balanced: sample {odd[0]} is in {counts[odd[0]]} shadows, sample 0 in {counts[0]}; "
+                "balanced means equally many"
+            )
+        return "balanced"
+    return looks_like(member)
+
+
+def looks_like(member: np.ndarray) -> Design:
+    """The design whose structure the membership has. sample × shadow."""
+    shadows = member.shape[1]
+    if shadows % 2 == 0 and (member[:, 0::2] != member[:, 1::2]).all():
+        return "pairs"
+    # One sample, or one shadow, has no structure to see.
+    if len(member) > 1 and shadows > 1 and len(set(member.sum(1).tolist())) == 1:
+        return "balanced"
+    return "bernoulli"
+
+
+def given_away(member: np.ndarray, design: Design) -> str | None:
+    """Why a target's membership could be told from that of the others, without any model; None if it could not."""
+    seen = looks_like(member)
+    if design == "balanced" or seen == "balanced":
+        return "every sample is in equally many shadows: given the others, the target's membership is no coin"
+    if design == "bernoulli" and seen == "pairs":
+        return "shadows 2j and 2j+1 are complements, but were declared bernoulli: each gives the other away (--design pairs)"
+    return None
