@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
@@ -15,7 +15,7 @@ from runtime.outcome import Metric
 from runtime.seeds import numpy_generator
 from runtime.statistics import epsilon
 from runtime.statistics.bootstrap import Resamples, interval, read_resamples
-from runtime.statistics.null import control
+from runtime.statistics.null import central, control
 from runtime.statistics.roc import auc, balanced_accuracy, roc_points, tpr_at
 
 FITTED = (LabelOnly, Quantile)
@@ -34,18 +34,14 @@ class Figures:
     resamples: Resamples
 
     def metrics(self) -> Iterator[Metric]:
-        scored = np.isfinite(self.scores) | np.isinf(self.scores)
-        if not scored.all():
-            # A target with too few shadows (bernoulli membership): whole canaries are left out, so that clusters stay whole.
-            kept = scored.all(1)
-            if not kept.any():
-                return
-            smaller = Resamples(self.resamples.canaries[:, kept], self.resamples.shadows)
-            yield from replace(self, scores=self.scores[kept], member=self.member[kept], resamples=smaller).metrics()
+        # A target with too few shadows for some canary (bernoulli membership) has no score there; the others count.
+        there = ~np.isnan(self.scores)
+        scores, member = self.scores[there], self.member[there]
+        if not scores.size:
             return
-        draws = read_resamples(self.scores, self.member, self.work.fpr, self.resamples)
+        draws = read_resamples(self.scores, self.member, self.work.fpr, self.resamples, there)
         for fpr in self.work.fpr:
-            reading = tpr_at(fpr, self.scores, self.member)
+            reading = tpr_at(fpr, scores, member)
             bounds = interval(draws.tpr[fpr], self.work.confidence) if reading.value is not None else None
             if reading.value is not None and bounds is None:
                 yield self._metric(
@@ -53,17 +49,33 @@ class Figures:
                 )
             else:
                 yield self._metric(tpr_name(fpr), reading.value, bounds, reading.non_members, reading.note)
-        trials = self.scores.size
-        yield self._metric("auc", auc(self.scores, self.member), interval(draws.auc, self.work.confidence), trials)
-        balanced = balanced_accuracy(self.scores, self.member)
-        yield self._metric("balanced_accuracy", balanced, interval(draws.balanced_accuracy, self.work.confidence), trials)
+        yield self._metric("auc", auc(scores, member), interval(draws.auc, self.work.confidence), scores.size)
+        balanced = balanced_accuracy(scores, member)
+        yield self._metric("balanced_accuracy", balanced, interval(draws.balanced_accuracy, self.work.confidence), scores.size)
         yield from self._epsilon()
+
+    def strata(self, used: np.ndarray) -> Iterator[Metric]:
+        """The headline's TPR of the members that were used in the set, and of those that were not, against all non-members."""
+        fpr, scored = self.work.headline.fpr, ~np.isnan(self.scores)
+        for name, kept in (("used", used), ("unused", ~used)):
+            there = scored & (~self.member | kept)
+            members = int((there & self.member).sum())
+            if members == 0 or not (there & ~self.member).any():
+                yield self._metric(f"{tpr_name(fpr)},{name}", None, None, 0, f"no member is {name}")
+                continue
+            reading = tpr_at(fpr, self.scores[there], self.member[there])
+            bounds = None
+            if reading.value is not None:
+                draws = read_resamples(self.scores, self.member, (fpr,), self.resamples, there)
+                bounds = interval(draws.tpr[fpr], self.work.confidence)
+            yield self._metric(f"{tpr_name(fpr)},{name}", reading.value, bounds, members, reading.note)
 
     def _epsilon(self) -> Iterator[Metric]:
         """One-run bounds on the first shadow, declared in advance; a quarter of the canaries guessed on each side."""
         if self.work.design == "balanced":
             return  # given the others, a target's membership is determined: the theorems do not hold
-        scores, member = self.scores[:, 0], self.member[:, 0]
+        there = ~np.isnan(self.scores[:, 0])
+        scores, member = self.scores[there, 0], self.member[there, 0]
         side = len(scores) // 4
         if side < 2 or self.said.group.copies > 1:
             return
@@ -92,13 +104,13 @@ class Figures:
             return (0.5 if found is None else found), (np.nan if value is None else value)
 
         made = control(score, read, self.member, self.work.design, redraws, rng)
-        spread = 1.96 / np.sqrt(redraws)
-        mean, error = float(made.auc.mean()), float(made.auc.std(ddof=1))
         verdict = "" if made.passed else "null control failed: the trial is invalid"
-        found = [self._metric("null_auc", mean, (mean - spread * error, mean + spread * error), redraws, verdict)]
+        # The bounds are where the redraws lie: what an attack that knows nothing shows on this pool.
+        around = central(made.auc, self.work.confidence)
+        found = [self._metric("null_auc", float(made.auc.mean()), around, redraws, verdict)]
         if np.isfinite(made.tpr).all():
-            mean, error = float(made.tpr.mean()), float(made.tpr.std(ddof=1))
-            found.append(self._metric(f"null_{tpr_name(fpr)}", mean, (mean - spread * error, mean + spread * error), redraws))
+            around = central(made.tpr, self.work.confidence)
+            found.append(self._metric(f"null_{tpr_name(fpr)}", float(made.tpr.mean()), around, redraws))
             observed = tpr_at(fpr, self.scores[~np.isnan(self.scores)], self.member[~np.isnan(self.scores)]).value
             if observed is not None:
                 found.append(self._metric("permutation_p", made.p_value(observed), None, redraws, f"of the TPR at {fpr:g}"))

@@ -51,7 +51,8 @@ def fit(x: np.ndarray, y: np.ndarray) -> np.ndarray:
         odds = np.einsum("nmf,nf->nm", x, weights)
         p = 0.5 * (1 + np.tanh(0.5 * odds))
         gradient = np.einsum("nmf,nm->nf", x, p - y) + weights @ penalty
-        # One matrix product per canary: a three-factor einsum took ten times as long.
+        # A matrix product per canary, not a three-factor einsum: 64 shadows × 500 canaries × 18 views went from 22.8 s
+        # to 2.0 s with this and the stop below.
         hessian = np.swapaxes(x, 1, 2) @ (x * (p * (1 - p))[..., None]) + penalty
         step = np.linalg.solve(hessian, gradient[..., None])[..., 0]
         weights = weights - step * np.minimum(1.0, 5.0 / np.maximum(np.abs(step).max(1, keepdims=True), 1e-12))

@@ -23,11 +23,14 @@ def lira(signal: np.ndarray, pool: Pool, variant: str = "pooled", compat: tuple[
     inside, outside = sides(signal, pool)
     if "median_location" in compat:
         inside, outside = _at_median(inside, signal, pool.member, pool), _at_median(outside, signal, ~pool.member, pool)
-    if "global_variance" in compat:
-        inside_variance = outside_variance = _global_variance(signal, pool)
-    else:
-        inside_variance, outside_variance = inside.variance(variant), outside.variance(variant)
-    ratio = _log_density(signal, inside, inside_variance, variant) - _log_density(signal, outside, outside_variance, variant)
+    shared = _global_variance(signal, pool) if "global_variance" in compat else None
+
+    def density(side: Side) -> np.ndarray:
+        return _log_density(signal, side, side.variance(variant) if shared is None else shared, variant)
+
+    ratio = density(inside)
+    with np.errstate(invalid="ignore"):  # of sides with too few shadows, which `usable` masks
+        ratio -= density(outside)  # in place, one side's variance at a time: of 256 × 50,000 scores the peak is 100 MB lower
     return np.where(usable(inside, outside), ratio.mean(1), np.nan)
 
 

@@ -95,14 +95,7 @@ def _header(path: Path, archive: zipfile.ZipFile, name: str, entry: zipfile.ZipI
         raise SynthcError(f"{path}: {name!r} is encrypted or compressed in an unusual way; write it with numpy.savez_compressed")
     with archive.open(entry) as stream:
         text = _header_text(path, name, stream)
-        offset = stream.tell()
-    header = _parsed(path, name, text)
-    if offset + header.bytes != entry.file_size:
-        raise SynthcError(
-            f"{path}: {name!r} declares shape {header.shape} of {header.dtype.name}, {header.bytes} bytes, "
-            f"but holds {entry.file_size - offset}; the file is damaged"
-        )
-    return header
+    return _parsed(path, name, text)
 
 
 def _header_text(path: Path, name: str, stream: IO[bytes]) -> str:
@@ -135,13 +128,17 @@ def _parsed(path: Path, name: str, text: str) -> Header:
 
 
 def _content(path: Path, archive: zipfile.ZipFile, name: str, entry: zipfile.ZipInfo, header: Header) -> np.ndarray:
-    try:
-        flat = np.empty(math.prod(header.shape), header.dtype)
-    except MemoryError as error:
-        raise SynthcError(f"{path}: {name!r} needs {header.bytes / 2**30:.3g} GiB, more than this machine has free") from error
-    rest = flat.view(np.uint8).data
     with archive.open(entry) as stream:
         _header_text(path, name, stream)
+        held = entry.file_size - stream.tell()
+        if held != header.bytes:
+            declared = f"shape {header.shape} of {header.dtype.name}, {header.bytes} bytes"
+            raise SynthcError(f"{path}: {name!r} declares {declared}, but holds {held}; the file is damaged")
+        try:
+            flat = np.empty(math.prod(header.shape), header.dtype)
+        except MemoryError as error:
+            raise SynthcError(f"{path}: {name!r} needs {header.bytes / 2**30:.3g} GiB, more than is free here") from error
+        rest = flat.view(np.uint8).data
         while len(rest):
             chunk = stream.read(min(len(rest), 1 << 20))
             if not chunk:

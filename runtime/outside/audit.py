@@ -17,7 +17,7 @@ from runtime.outside.bounds import AnyBound, Terms, lower_bounds
 from runtime.outside.evidence import Evidence, design_of
 from runtime.seeds import numpy_generator
 from runtime.statistics.bootstrap import Resamples, interval, read_resamples
-from runtime.statistics.null import control
+from runtime.statistics.null import central, control
 from runtime.statistics.roc import auc, tpr_at
 
 REDRAWN = 50_000_000
@@ -166,7 +166,7 @@ def _figures(
     if name in FITTED:
         redraws = min(redraws, 10)
     made = control(score, _read, evidence.member, design, redraws, numpy_generator(0, None, f"audit/null/{name}"))
-    null = Estimate(float(made.auc.mean()), *made.central(confidence))
+    null = Estimate(float(made.auc.mean()), *central(made.auc, confidence))
     bounds = lower_bounds(name, scores, evidence, design, settings.terms)
     return Found(Estimate(value, low, high), rates, null, bounds, made.passed, int((~there).sum()))
 

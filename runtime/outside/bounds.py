@@ -133,6 +133,8 @@ def _no_multi_run(attack: str, evidence: Evidence) -> str | None:
 
 
 def _one_run(bound: Callable[..., float], scores: np.ndarray, member: np.ndarray, terms: Terms) -> Bound:
+    if scores.min() == scores.max():  # no two samples are told apart: there is nothing to guess by
+        return Bound(0.0, terms.confidence, terms.delta, TARGET, 0, 0)
     # Ties are broken by position, and outside files often list members first: shuffled, position knows nothing.
     turn = numpy_generator(0, None, "audit/guesses").permutation(len(scores))
     scores, member = scores[turn], member[turn]

@@ -33,14 +33,15 @@ class Control:
         error = self.auc.std(ddof=1) / np.sqrt(len(self.auc)) if len(self.auc) > 1 else np.inf
         return bool(abs(self.auc.mean() - 0.5) <= BAND * error + SLACK)
 
-    def central(self, confidence: float = 0.95) -> tuple[float, float]:
-        """Where the central share of the redraws' AUC lies: what an attack that knows nothing may show on this pool."""
-        low, high = np.quantile(self.auc, [(1 - confidence) / 2, (1 + confidence) / 2])
-        return float(low), float(high)
-
     def p_value(self, observed: float) -> float:
         """(1 + redraws at least as large) / (redraws + 1)."""
         return (1 + int((self.tpr >= observed).sum())) / (len(self.tpr) + 1)
+
+
+def central(redraws: np.ndarray, confidence: float = 0.95) -> tuple[float, float]:
+    """Where this central share of the redraws lies: what an attack that knows nothing shows on the same pool."""
+    low, high = np.quantile(redraws, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return float(low), float(high)
 
 
 def redrawn(member: np.ndarray, design: Design, rng: np.random.Generator) -> np.ndarray:
