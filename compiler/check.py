@@ -10,12 +10,14 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
+from compiler.claims import Resolved, resolve
 from compiler.compose import merge
 from compiler.errors import Diagnostic, SpecError, did_you_mean
 from compiler.expand import MOST_TRIALS, Coordinate, Expanded, expand
 from compiler.sema import make_sense
 from compiler.source import Mapping, Node, Scalar, Sequence, Value, plain
 from compiler.spec.audit import Audit
+from compiler.spec.claims import Claim
 from compiler.spec.classifier import Recipe
 from compiler.spec.data import Data
 from compiler.spec.study import Arm, Header, Point, Trial
@@ -34,12 +36,13 @@ class Checked:
 
     header: Header
     trials: tuple[Trial, ...]
+    claims: tuple[Resolved, ...] = ()
 
 
 def check(tree: Mapping) -> Checked:
     """The typed trials of a composed study; SpecError with every complaint found."""
     found: list[Diagnostic] = []
-    known = {*HEADER, *SHARED, "arms"}
+    known = {*HEADER, *SHARED, "arms", "claims"}
     for name in tree.items:
         if name not in known:
             found.append(
@@ -68,10 +71,35 @@ def check(tree: Mapping) -> Checked:
                 Trial(study=header.study, seed=header.seed, arm_name=name, axes=axes, replicate=replicate, point=point)
                 for replicate in range(replicates)
             ]
+    complete = not found
+    claims = _claims(tree, trials, complete, found)
     if found:
         raise SpecError(found)
     assert header is not None
-    return Checked(header, tuple(trials))
+    return Checked(header, tuple(trials), tuple(claims))
+
+
+def _claims(tree: Mapping, trials: list[Trial], complete: bool, found: list[Diagnostic]) -> list[Resolved]:
+    """The study's claims. What they say of trials is judged only where all trials are `complete`."""
+    claims = tree.items.get("claims")
+    if claims is None:
+        return []
+    if not isinstance(claims, Mapping):
+        hint = "such as init_leaks: {text: …, test: difference, left: {init: real}, right: {init: noise}}"
+        found.append(Diagnostic("claims", claims.place, "`claims` must map names to hypotheses", hint))
+        return []
+    validate, resolved = Validator(Claim), []
+    for name, node in claims.items.items():
+        claim = validate(node, found)
+        if claim is None or not complete or not trials:
+            continue
+        assert isinstance(node, Mapping)
+        made = resolve(name, claim, trials, node)
+        if isinstance(made, Resolved):
+            resolved.append(made)
+        else:
+            found += made
+    return resolved
 
 
 class _Validators:

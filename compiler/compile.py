@@ -17,4 +17,4 @@ def compile_study(path: Path, profile: str | None = None, sets: Sequence[str] = 
     SpecError with every complaint found, each with its place.
     """
     checked = check(compose(path, profile, sets))
-    return lower(checked.header, checked.trials, profile)
+    return lower(checked.header, checked.trials, checked.claims, profile)

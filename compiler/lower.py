@@ -10,9 +10,10 @@ import math
 from collections.abc import Iterable
 from functools import lru_cache
 
+from compiler.claims import Resolved
 from compiler.datasets import CARDS
 from compiler.fingerprint import canonical_text, digest_of
-from compiler.plan import Plan, Stage, Task, TrialPlan
+from compiler.plan import ClaimPlan, Plan, Stage, Task, TrialPlan
 from compiler.spec.audit import Audit, CanaryGroup, Denoising, Nearest, Selected
 from compiler.spec.base import Method
 from compiler.spec.classifier import Recipe
@@ -34,11 +35,11 @@ from compiler.work import (
 )
 
 
-def lower(header: Header, trials: Iterable[Trial], profile: str | None = None) -> Plan:
-    """The plan that answers every trial, each thing computed once."""
+def lower(header: Header, trials: Iterable[Trial], claims: Iterable[Resolved] = (), profile: str | None = None) -> Plan:
+    """The plan that answers every trial and tests every claim, each thing computed once."""
     tasks = _Tasks()
     planned = tuple(_lower_trial(trial, tasks) for trial in trials)
-    return Plan(header=header, profile=profile, trials=planned, tasks=tasks.by_id)
+    return Plan(header, profile, planned, tasks.by_id, tuple(_lower_claim(claim, planned, tasks) for claim in claims))
 
 
 class _Tasks:
@@ -93,6 +94,14 @@ def _lower_trial(trial: Trial, tasks: _Tasks) -> TrialPlan:
     )
     answer = tasks.add_all(attack, trial.address, needs)
     return TrialPlan(trial, answer, tuple(stages))
+
+
+def _lower_claim(resolved: Resolved, planned: tuple[TrialPlan, ...], tasks: _Tasks) -> ClaimPlan:
+    left, right = ([planned[place] for place in side] for side in (resolved.left, resolved.right))
+    needs = [(f"{side}/{place}", trial.answer) for side, of in (("left", left), ("right", right)) for place, trial in enumerate(of)]
+    task = tasks.add_all(resolved.work, f"claim {resolved.name}", needs)
+    addresses = (tuple(one.trial.address for one in of) for of in (left, right))
+    return ClaimPlan(resolved.name, resolved.claim, task, *addresses)
 
 
 ATTACKED = ("model", "synthesize", "final_model", "teacher", "synthetic_set", "generator")

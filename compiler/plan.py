@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from compiler.spec.claims import Claim
 from compiler.spec.study import Header, Trial
 from compiler.work import Kind, Work
 
@@ -54,6 +55,17 @@ class TrialPlan:
 
 
 @dataclass(frozen=True)
+class ClaimPlan:
+    """A claim of the study, the task that tests it, and the addresses of the trials that it is about."""
+
+    name: str
+    claim: Claim
+    task: str
+    left: tuple[str, ...]
+    right: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Plan:
     """A compiled study. `tasks` is in topological order: every need comes before its users."""
 
@@ -61,13 +73,12 @@ class Plan:
     profile: str | None
     trials: tuple[TrialPlan, ...]
     tasks: Mapping[str, Task]
-    goals: tuple[str, ...] = ()
-    """Tasks wanted for their own sake besides the trials' answers: comparisons."""
+    claims: tuple[ClaimPlan, ...] = ()
 
     @property
     def answers(self) -> tuple[str, ...]:
         """Ids of all tasks that somebody asked for, without repetition."""
-        return tuple(dict.fromkeys([*(planned.answer for planned in self.trials), *self.goals]))
+        return tuple(dict.fromkeys([*(planned.answer for planned in self.trials), *(claim.task for claim in self.claims)]))
 
     def to_run(self, done: Callable[[str], bool]) -> dict[str, Task]:
         """What must run to have every answer, in topological order: nothing behind a done task is looked at."""

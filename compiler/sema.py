@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from fractions import Fraction
 
 from compiler.datasets import CARDS
-from compiler.errors import Diagnostic, Place, did_you_mean
+from compiler.errors import Diagnostic, did_you_mean
 from compiler.lower import pool_size, private_size
 from compiler.source import Mapping, Node
 from compiler.spec.audit import Nearest
@@ -30,32 +30,23 @@ def make_sense(point: Point, tree: Node) -> list[Diagnostic]:
     return [found for rule in RULES for found in rule(point, tree)]
 
 
-def _at(tree: Mapping, *path: str) -> Place:
-    """Where the value at `path` was written, else where the nearest thing around it was."""
-    while path:
-        if (node := tree.get(*path)) is not None:
-            return node.place
-        path = path[:-1]
-    return tree.place
-
-
 def _data_set_is_known(point: Point, tree: Mapping) -> Iterator[Diagnostic]:
     for part, data in (("data", point.data), ("public", point.public)):
         if data is not None and data.name not in CARDS:
-            at = _at(tree, part, "name")
+            at = tree.nearest(part, "name")
             yield Diagnostic("unknown-data", at, f"no data set is called {data.name!r}", did_you_mean(data.name, CARDS))
 
 
 def _there_is_a_test_set(point: Point, tree: Mapping) -> Iterator[Diagnostic]:
     if point.data.test is None and not CARDS[point.data.name].test_samples:
         hint = "set some images aside with `test: 360`"
-        yield Diagnostic("no-test-set", _at(tree, "data", "name"), f"{point.data.name} has no official test split", hint)
+        yield Diagnostic("no-test-set", tree.nearest("data", "name"), f"{point.data.name} has no official test split", hint)
 
 
 def _subset_is_a_part(point: Point, tree: Mapping) -> Iterator[Diagnostic]:
     there = CARDS[point.data.name].samples
     if point.data.subset and point.data.subset > there:
-        at = _at(tree, "data", "subset")
+        at = tree.nearest("data", "subset")
         yield Diagnostic("too-large-subset", at, f"a subset of {point.data.subset:,} of {there:,} images", f"at most {there:,}")
 
 
@@ -66,23 +57,23 @@ def _enough_samples(point: Point, tree: Mapping) -> Iterator[Diagnostic]:
     if wanted >= pool_size(data):
         parts = f"{drawn:,} canaries, a z pool of {audit.z_pool:,} and {data.test or 0:,} test images"
         hint = "some must be left to train on"
-        yield Diagnostic("too-many-canaries", _at(tree, "audit", "canaries"), f"{parts} of {pool_size(data):,} images", hint)
+        yield Diagnostic("too-many-canaries", tree.nearest("audit", "canaries"), f"{parts} of {pool_size(data):,} images", hint)
 
 
 def _canaries_are_named(point: Point, tree: Mapping) -> Iterator[Diagnostic]:
-    at = _at(tree, "audit", "canaries")
+    at = tree.nearest("audit", "canaries")
     if not point.audit.canaries:
         yield Diagnostic(
             "no-canaries", at, "no canaries, so there is nobody to ask about", "such as mislabeled: {kind: mislabeled, count: 128}"
         )
     for name, group in point.audit.canaries.items():
         if group.copies > 1 and group.kind != "duplicated":
-            at = _at(tree, "audit", "canaries", name, "copies")
+            at = tree.nearest("audit", "canaries", name, "copies")
             yield Diagnostic("copies", at, f"{group.copies} copies of {group.kind} canaries", "only kind duplicated has copies")
 
 
 def _membership_can_be_drawn(point: Point, tree: Mapping) -> Iterator[Diagnostic]:
-    shadows, at = point.audit.shadows, _at(tree, "audit", "shadows")
+    shadows, at = point.audit.shadows, tree.nearest("audit", "shadows")
     if point.audit.membership == "pairs" and shadows % 2:
         yield Diagnostic(
             "odd-shadows", at, f"{shadows} shadows cannot form complementary pairs", f"use {shadows + 1}, or membership: bernoulli"
@@ -107,20 +98,19 @@ def _attacks_ask_what_is_queried(point: Point, tree: Mapping) -> Iterator[Diagno
 def _headline_is_computed(point: Point, tree: Mapping) -> Iterator[Diagnostic]:
     audit = point.audit
     headline = audit.headline
-    at = _at(tree, "audit", "headline")
+    at = tree.nearest("audit", "headline")
     if audit.canaries and headline.canaries not in audit.canaries:
-        place = _at(tree, "audit", "headline", "canaries")
+        place = tree.nearest("audit", "headline", "canaries")
         yield Diagnostic(
             "headline", place, f"no canaries are called {headline.canaries!r}", did_you_mean(headline.canaries, audit.canaries)
         )
     if headline.fpr not in audit.fpr:
         known = ", ".join(f"{fpr:g}" for fpr in audit.fpr)
-        yield Diagnostic(
-            "headline", _at(tree, "audit", "headline", "fpr"), f"the FPR {headline.fpr:g} is not read", f"`audit.fpr` has: {known}"
-        )
+        at_fpr = tree.nearest("audit", "headline", "fpr")
+        yield Diagnostic("headline", at_fpr, f"the FPR {headline.fpr:g} is not read", f"`audit.fpr` has: {known}")
     named = [attack for attack in audit.attacks if attack.attack == headline.attack]
     if not named:
-        place = _at(tree, "audit", "headline", "attack")
+        place = tree.nearest("audit", "headline", "attack")
         known_attacks = {attack.attack for attack in audit.attacks}
         yield Diagnostic(
             "headline", place, f"no attack of the audit is called {headline.attack!r}", did_you_mean(headline.attack, known_attacks)
@@ -147,7 +137,7 @@ def _headline_can_be_resolved(point: Point, tree: Mapping) -> Iterator[Diagnosti
             else "use more canaries or shadows"
         )
         what = f"{outsiders:,} non-member scores cannot show a false-positive rate of {headline.fpr:g}"
-        yield Diagnostic("unresolvable-fpr", _at(tree, "audit", "headline", "fpr"), what, needed)
+        yield Diagnostic("unresolvable-fpr", tree.nearest("audit", "headline", "fpr"), what, needed)
 
 
 def _public_set_is_named(point: Point, tree: Mapping) -> Iterator[Diagnostic]:
@@ -156,11 +146,11 @@ def _public_set_is_named(point: Point, tree: Mapping) -> Iterator[Diagnostic]:
     hint = "name one, such as `public: {name: shapes}`"
     for name, group in point.audit.canaries.items():
         if group.kind == "ood":
-            at = _at(tree, "audit", "canaries", name)
+            at = tree.nearest("audit", "canaries", name)
             yield Diagnostic("no-public-set", at, "ood canaries come from a public set, and the study has none", hint)
     if getattr(point.arm, "init", None) == "public":
         yield Diagnostic(
-            "no-public-set", _at(tree, "arm", "init"), "`init: public` needs a public set, and the study has none", hint
+            "no-public-set", tree.nearest("arm", "init"), "`init: public` needs a public set, and the study has none", hint
         )
 
 
@@ -169,15 +159,12 @@ def _exactly_one(point: Point, tree: Mapping) -> Iterator[Diagnostic]:
     if isinstance(point.arm, DpSgd):
         privacy = point.arm.privacy
         if (privacy.noise_multiplier is None) == (privacy.epsilon is None):
-            yield Diagnostic(
-                "one-of", _at(tree, "arm", "privacy"), "DP-SGD needs a noise_multiplier or an epsilon", "give exactly one of them"
-            )
-    if getattr(point.arm, "paradigm", "") == "coreset" and (point.arm.fraction is None) == (point.arm.per_class is None):  # type: ignore[union-attr]
-        yield Diagnostic("one-of", _at(tree, "arm"), "a coreset needs a fraction or per_class", "give exactly one of them")
+            what = "DP-SGD needs a noise_multiplier or an epsilon"
+            yield Diagnostic("one-of", tree.nearest("arm", "privacy"), what, "give exactly one of them")
 
 
 def _norm_fits_the_method(point: Point, tree: Mapping) -> Iterator[Diagnostic]:
-    norm, at = point.classifier.norm, _at(tree, "classifier", "norm")
+    norm, at = point.classifier.norm, tree.nearest("classifier", "norm")
     if isinstance(point.arm, DpSgd) and norm == "batch":
         hint = "use `classifier: {norm: group}` in this arm"
         yield Diagnostic("norm", at, "DP-SGD with BatchNorm: its statistics would mix samples, and no clipping bounds them", hint)
@@ -193,7 +180,7 @@ def _norm_fits_the_method(point: Point, tree: Mapping) -> Iterator[Diagnostic]:
 def _batch_fits(point: Point, tree: Mapping) -> Iterator[Diagnostic]:
     there = private_size(point.data, point.audit)
     if 0 < there < point.classifier.batch_size:
-        at = _at(tree, "classifier", "batch_size")
+        at = tree.nearest("classifier", "batch_size")
         yield Diagnostic(
             "batch-size", at, f"a batch of {point.classifier.batch_size} from {there} private images", f"at most {there}"
         )
@@ -203,7 +190,7 @@ def _set_attacks_have_a_set(point: Point, tree: Mapping) -> Iterator[Diagnostic]
     """A headline about a release that the arm does not make can never be computed."""
     release = point.audit.headline.release
     makes_set = isinstance(point.arm, Method)
-    at = _at(tree, "audit", "headline", "release")
+    at = tree.nearest("audit", "headline", "release")
     if release in ("synthetic_set", "index_list") and not makes_set:
         yield Diagnostic("release", at, f"the headline reads {release}, and this arm makes no set", "use release: final_model")
     if release == "synthetic_set" and not any(isinstance(attack, Nearest) for attack in point.audit.attacks):

@@ -59,6 +59,14 @@ class Mapping:
             node = node.items.get(name) if isinstance(node, Mapping) else None
         return node
 
+    def nearest(self, *path: str) -> Place:
+        """Where the value at a path of names was written, else where the nearest thing around it was."""
+        while path:
+            if (node := self.get(*path)) is not None:
+                return node.place
+            path = path[:-1]
+        return self.place
+
     def place_of(self, name: str) -> Place:
         """Where a name was written; the mapping's own place if it was not."""
         return self.keys.get(name, self.place)

@@ -9,8 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from compiler.spec.audit import Attack, CanaryGroup, Design, Headline, Queries
+from compiler.spec.audit import Attack, CanaryGroup, Design, Headline, Queries, ReleaseLevel
 from compiler.spec.base import Frozen
+from compiler.spec.claims import Stratum, TestName
 from compiler.spec.classifier import Recipe
 from compiler.spec.dp_sgd import Privacy
 
@@ -137,7 +138,7 @@ class AttackTrial:
     """All attacks on one trial: leave-one-out over its pool, every canary group, every release level that was queried.
 
     Needs `model/<shadow>` (whose metrics give accuracy and cost), `final_model/<shadow>`, and where they exist
-    `teacher/<shadow>`, `synthetic_set/<shadow>`, `generator/<shadow>`.
+    `synthesize/<shadow>`, `teacher/<shadow>`, `synthetic_set/<shadow>`, `generator/<shadow>`.
     """
 
     population: Population
@@ -158,6 +159,43 @@ class AttackTrial:
 
 
 @dataclass(frozen=True)
+class Reading:
+    """Which column of a trial's scores is read, and of whom."""
+
+    attack: str
+    variant: str
+    release: ReleaseLevel
+    canaries: str
+    stratum: Stratum | None
+    """Members whose image is the origin of some image of the set, members whose image is not, or all."""
+
+
+@dataclass(frozen=True)
+class CompareTrials:
+    """A claim: pairs of left and right trials, tested with the same draws for both.
+
+    Needs `left/<i>` and `right/<j>`, attacks of the trials. A correlation has no right ones.
+    """
+
+    test: TestName
+    metric: str
+    against: str | None
+    left: Reading
+    right: Reading
+    margin: float
+    match: Literal["test_accuracy", "leakage"]
+    tolerance: float
+    pairs: Literal["all", "any", "none"]
+    fpr: float
+    resamples: int
+    confidence: float
+    seed: int
+
+    kind: ClassVar[Kind] = "compare"
+    revision: ClassVar[int] = 1
+
+
+@dataclass(frozen=True)
 class Rehearsal:
     """Does nothing for so many seconds and ends as told: how the runtime itself is tested and measured."""
 
@@ -169,4 +207,5 @@ class Rehearsal:
     revision: ClassVar[int] = 1
 
 
-Work = TrainClassifier | TrainGenerator | Synthesize | QueryClassifier | QuerySet | QueryGenerator | AttackTrial | Rehearsal
+Asked = QueryClassifier | QuerySet | QueryGenerator
+Work = TrainClassifier | TrainGenerator | Synthesize | Asked | AttackTrial | CompareTrials | Rehearsal

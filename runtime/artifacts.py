@@ -131,6 +131,18 @@ class Artifact:
         with safe_open(path, framework="pt") as handle:
             return {name: handle.get_tensor(name) for name in handle.keys()}
 
+    def ancestry(self) -> list[Artifact]:
+        """This artifact and all that it was made from, each once."""
+        known: dict[str, Artifact] = {}
+        waiting = [self]
+        while waiting:
+            artifact = waiting.pop()
+            if artifact.folder.name not in known:
+                known[artifact.folder.name] = artifact
+                needs = json.loads((artifact.folder / "task.json").read_text())["needs"]
+                waiting += [Artifact(folder_of(artifact.folder.parents[1], need)) for _, need in needs]
+        return list(known.values())
+
     @property
     def stems(self) -> list[str]:
         return sorted(path.stem for path in self.folder.glob("*.safetensors"))

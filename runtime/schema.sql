@@ -3,7 +3,7 @@
 
 CREATE SCHEMA base;
 
-CREATE TABLE base.meta (schema_version INTEGER, made_by VARCHAR);
+CREATE TABLE base.meta (schema VARCHAR, made_by VARCHAR);   -- digest of this file
 CREATE TABLE base.run (
   run VARCHAR, study VARCHAR, question VARCHAR, profile VARCHAR, spec VARCHAR, spec_text VARCHAR, argv JSON, started TIMESTAMP,
   ended TIMESTAMP, status VARCHAR, headline JSON, versions JSON, "commit" VARCHAR, source_digest VARCHAR, claims JSON, lints JSON);
@@ -114,12 +114,33 @@ CREATE VIEW cost AS
   GROUP BY ALL;
 COMMENT ON VIEW cost IS 'One row per trial and stage of its pipeline: seconds per shadow (mean, least, most), device, memory, images seen.';
 
+-- The declared claims of the current runs, beside what their tests found.
+CREATE VIEW base.tested AS
+  WITH declared AS (
+    SELECT latest.study, latest.profile, unnest(CAST(run.claims AS JSON[])) AS claim FROM base.latest JOIN base.run USING (run))
+  SELECT study, profile, claim->>'$.claim' AS claim, claim->>'$.statement' AS statement, claim->>'$.test' AS test,
+    claim->>'$.metric' AS metric, CAST(claim->>'$.margin' AS DOUBLE) AS margin, claim->>'$.pairs' AS pairs, claim->>'$.task' AS task,
+    CAST(claim->'$.left' AS VARCHAR[]) AS left_trials, CAST(claim->'$.right' AS VARCHAR[]) AS right_trials,
+    claim->'$.left_selector' AS left_selector, claim->'$.right_selector' AS right_selector, outcome.notes
+  FROM declared LEFT JOIN base.outcome AS outcome ON outcome.task = claim->>'$.task';
+
+CREATE VIEW claim_pair AS
+  WITH pair AS (SELECT * EXCLUDE (notes), unnest(CAST(notes->'$.pairs' AS JSON[])) AS pair FROM base.tested)
+  SELECT study, profile, claim, test, metric, left_trials[CAST(pair->>'$.left' AS INTEGER) + 1] AS "left",
+    right_trials[CAST(pair->>'$.right' AS INTEGER) + 1] AS "right", left_selector, right_selector,
+    CAST(pair->>'$.effect' AS DOUBLE) AS effect, CAST(pair->>'$.low' AS DOUBLE) AS low, CAST(pair->>'$.high' AS DOUBLE) AS high,
+    CAST(pair->>'$.n' AS BIGINT) AS n, CAST(pair->>'$.p' AS DOUBLE) AS p, margin, pair->>'$.verdict' AS verdict, pair->>'$.note' AS note,
+    pair->'$.parts' AS parts
+  FROM pair;
+COMMENT ON VIEW claim_pair IS 'One row per pair of trials that a claim compares: left minus right (or over it), interval, Holm-adjusted p, verdict.';
+
 CREATE VIEW claim AS
-  SELECT latest.study, latest.profile, metric.canaries AS claim, metric.variant AS statement, metric.value AS effect, metric.low, metric.high,
-    metric.n, metric.note AS verdict
-  FROM base.latest JOIN base.task USING (run) JOIN base.metric AS metric ON metric.task = task.task
-  WHERE task.kind = 'compare' AND metric.metric = 'claim';
-COMMENT ON VIEW claim IS 'One row per claim of a study: effect, interval, verdict.';
+  SELECT tested.study, tested.profile, tested.claim, tested.statement, tested.test, tested.metric, metric.value AS effect, metric.low,
+    metric.high, metric.n, tested.margin, tested.pairs,
+    coalesce(json_array_length(tested.notes->'$.pairs'), 0) AS compared,
+    coalesce(tested.notes->>'$.verdict', 'not tested') AS verdict, metric.note
+  FROM base.tested AS tested LEFT JOIN base.metric AS metric ON metric.task = tested.task AND metric.metric = 'claim';
+COMMENT ON VIEW claim IS 'One row per claim of a study: its statement, the effect and interval of the pair that decides, and the verdict.';
 
 COMMENT ON COLUMN comparison.leakage IS 'The headline: TPR at the declared FPR on the declared canaries; NULL where it cannot be resolved (see leakage_note).';
 COMMENT ON COLUMN comparison.fpr IS 'The false-positive rate at which the headline is read.';

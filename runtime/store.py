@@ -8,6 +8,7 @@ Not here: tensors (`artifacts`), what the numbers mean.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import re
@@ -22,8 +23,10 @@ import duckdb
 from compiler.errors import SynthcError
 from runtime.artifacts import check_version
 
-SCHEMA_VERSION = 1
-OURS = ("run", "attempt", "task", "result", "comparison", "roc", "canary_risk", "cost", "claim")
+SCHEMA = (files("runtime") / "schema.sql").read_text(encoding="utf-8")
+SCHEMA_DIGEST = hashlib.sha256(SCHEMA.encode()).hexdigest()[:16]
+"""An index of another schema is made anew from the store."""
+OURS = frozenset(re.findall(r"^CREATE VIEW (\w+) AS", SCHEMA, flags=re.MULTILINE))
 """Views that every published database has; whatever else stands in it is the user's."""
 
 
@@ -47,10 +50,10 @@ class Index:
         try:
             connection = duckdb.connect(str(path))
             index = cls._made(path, connection) if fresh else cls(path, connection)
-            version = index._rows("SELECT schema_version FROM base.meta")
+            version = index._rows("SELECT schema FROM base.meta")
         except duckdb.Error:
             version = []
-        if version == [(SCHEMA_VERSION,)]:
+        if version == [(SCHEMA_DIGEST,)]:
             return index
         with contextlib.suppress(duckdb.Error, UnboundLocalError):
             connection.close()
@@ -64,8 +67,8 @@ class Index:
 
     @classmethod
     def _made(cls, path: Path, connection: duckdb.DuckDBPyConnection) -> Index:
-        connection.execute((files("runtime") / "schema.sql").read_text(encoding="utf-8")).fetchall()
-        connection.execute("INSERT INTO base.meta VALUES (?, 'synthc')", [SCHEMA_VERSION]).fetchall()
+        connection.execute(SCHEMA).fetchall()
+        connection.execute("INSERT INTO base.meta VALUES (?, 'synthc')", [SCHEMA_DIGEST]).fetchall()
         connection.execute("CHECKPOINT").fetchall()  # DDL in a log is what replay stumbles over
         return cls(path, connection)
 

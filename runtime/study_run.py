@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from compiler.plan import Plan, Task, TrialPlan
+from compiler.plan import ClaimPlan, Plan, Task, TrialPlan
 from runtime import machine
 from runtime.artifacts import folder_of, is_done, written
 from runtime.outcome import Outcome
@@ -159,8 +159,17 @@ def run_record(plan: Plan) -> dict[str, Any]:
         "headline": headline,
         "trials": [_trial_record(planned) for planned in plan.trials],
         "tasks": tasks,
-        "claims": [],
+        "claims": [_claim_record(planned) for planned in plan.claims],
         "lints": [],
+    }
+
+
+def _claim_record(planned: ClaimPlan) -> dict[str, Any]:
+    claim = planned.claim
+    return {
+        "claim": planned.name, "task": planned.task, "statement": claim.text, "test": claim.test, "metric": claim.metric,
+        "margin": claim.margin, "pairs": claim.pairs, "left": planned.left, "right": planned.right,
+        "left_selector": claim.left, "right_selector": claim.right,
     }
 
 

@@ -41,6 +41,11 @@ class Method(Frozen):
         return False
 
     @property
+    def from_private_images(self) -> bool:
+        """Whether each image of the set is, or began as, one private image: such a set counts as private images."""
+        return False
+
+    @property
     def generator(self) -> Frozen | None:
         """Words of the generator that `needs` names; a model with a `revision` of its own."""
         return None

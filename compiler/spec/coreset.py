@@ -27,6 +27,10 @@ class Selection(Method):
     released: bool = False
     """Whether the adversary also sees the set (release levels `synthetic_set`, `index_list`)."""
 
+    @property
+    def from_private_images(self) -> bool:
+        return True
+
     @model_validator(mode="after")
     def _one_size(self) -> Self:
         if (self.fraction is None) == (self.per_class is None):

@@ -68,5 +68,9 @@ class ImageToImage(_Diffused):
     strength: float = Field(gt=0, le=1)
     """Share of the noise levels that is gone through: near 0 copies the private image, 1 forgets it. The leakage dial."""
 
+    @property
+    def from_private_images(self) -> bool:
+        return True
+
 
 Diffusion = Annotated[Conditional | ImageToImage, Field(discriminator="method")]

@@ -21,6 +21,10 @@ class Distilled(Method):
     released: bool = False
     """Whether the adversary also sees the set (release level `synthetic_set`)."""
 
+    @property
+    def from_private_images(self) -> bool:
+        return self.init == "real"
+
 
 class DistributionMatching(Distilled):
     """Match the mean features of fresh random nets, class by class (Zhao and Bilen, WACV 2023)."""
@@ -46,12 +50,12 @@ class GradientMatching(Distilled):
     """
 
     method: Literal["dc", "dsa"]
-    nets: int = Field(default=100, gt=0)
+    nets: int = Field(default=20, gt=0)
     """Fresh nets; the papers take 1000."""
     points: int = Field(default=10, gt=0)
     """Points of each net's training at which gradients are matched: one step of the images each."""
-    net_steps: int = Field(default=50, ge=0)
-    """Training steps of the net on the learned images between two such points."""
+    net_steps: int = Field(default=10, ge=0)
+    """Training steps of the net on the learned images between two such points; the papers take 50."""
     net_lr: float = Field(default=0.01, gt=0)
     """Learning rate of those steps (SGD, momentum 0.5)."""
     lr: float = Field(default=0.1, gt=0)

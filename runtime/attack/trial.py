@@ -19,7 +19,7 @@ from compiler.work import AttackTrial
 from runtime.artifacts import Artifact
 from runtime.attack.figures import Figures, tpr_name
 from runtime.attack.scorer import Answers, scorer_of
-from runtime.attack.utility import utility
+from runtime.attack.utility import per_shadow, utility
 from runtime.data.cast import Group, cast
 from runtime.data.membership import membership
 from runtime.outcome import Metric, Product
@@ -28,7 +28,7 @@ from runtime.statistics.bootstrap import Resamples
 
 
 def perform(work: AttackTrial, inputs: Mapping[str, Artifact], device: torch.device) -> Product:
-    """See the module; the files are `scores`, `roc`, `risk` and `canaries`."""
+    """See the module; the files are `scores`, `roc`, `risk`, `canaries` and `shadows` (figures with a value for each shadow)."""
     everyone = cast(work.population)
     member = membership(work.population, work.design, work.replicate, work.shadows)
     spans = _spans(everyone.groups)
@@ -50,6 +50,9 @@ def perform(work: AttackTrial, inputs: Mapping[str, Artifact], device: torch.dev
         )
         for group in everyone.groups
     }
+    used = origins(work, inputs, len(member))
+    if used is not None:
+        scores["used"] = torch.from_numpy(used.astype(np.uint8))
     for release, answers in _releases(work, inputs, everyone.groups, spans):
         for attack in work.attacks:
             column = np.full(member.shape, np.nan)
@@ -63,6 +66,8 @@ def perform(work: AttackTrial, inputs: Mapping[str, Artifact], device: torch.dev
                 column[span] = score(member[span])
                 figures = Figures(work, attack, said, column[span], member[span], resamples[said.group.name])
                 here += figures.metrics()
+                if used is not None and release == work.headline.release and _is_headline(attack, work):
+                    here += figures.strata(used[span])
                 control_metrics, passed = figures.null_control(score)
                 here += control_metrics
                 null_passed[f"{release} {attack.attack} {variant_name(attack)} {said.group.name}"] = passed
@@ -98,7 +103,20 @@ def perform(work: AttackTrial, inputs: Mapping[str, Artifact], device: torch.dev
         "samples": torch.cat([group.samples for group in everyone.groups]),
         "group": torch.cat([torch.full((len(group),), index) for index, group in enumerate(everyone.groups)]),
     }
-    return Product({"scores": scores, "roc": roc, "risk": risk, "canaries": canaries}, tuple(metrics), notes)
+    files = {"scores": scores, "roc": roc, "risk": risk, "canaries": canaries, "shadows": per_shadow(work, inputs)}
+    return Product(files, tuple(metrics), notes)
+
+
+def origins(work: AttackTrial, inputs: Mapping[str, Artifact], canaries: int) -> np.ndarray | None:
+    """canary × shadow, bool: whether some image of the shadow's set is, or began as, the canary; None where no set is made so."""
+    used = np.zeros((canaries, work.shadows), dtype=bool)
+    for shadow in range(work.shadows):
+        made = inputs.get(f"synthesize/{shadow}")
+        if made is None or "audit" not in made.stems:
+            return None
+        found = made.tensors("audit")["origin_canary"].numpy()
+        used[found[found >= 0], shadow] = True
+    return used
 
 
 def _is_headline(attack: Attack, work: AttackTrial) -> bool:

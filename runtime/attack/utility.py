@@ -7,11 +7,20 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import torch
 from scipy import stats
+from torch import Tensor
 
 from compiler.work import AttackTrial
 from runtime.artifacts import Artifact
 from runtime.outcome import Metric
+
+READ = {
+    "final_model": {"test_accuracy"},
+    "model": {"train_accuracy", "canary_accuracy_in", "canary_accuracy_out", "images_seen"},
+    "synthesize": {"images", "canary_share_selected", "canary_enrichment", "student_agreement"},
+}
+"""Role → figures of its tasks that are figures of the trial."""
 
 PROPORTIONS = ("test_accuracy", "train_accuracy", "canary_accuracy_in", "canary_accuracy_out", "canary_share_selected")
 """Means whose interval is cut at 0 and 1."""
@@ -22,28 +31,34 @@ def utility(work: AttackTrial, inputs: Mapping[str, Artifact]) -> Iterator[Metri
     models = [inputs[f"model/{shadow}"].outcome for shadow in range(work.shadows)]
     asked = [inputs[f"final_model/{shadow}"].outcome for shadow in range(work.shadows)]
     made = [inputs[f"synthesize/{shadow}"].outcome for shadow in range(work.shadows) if f"synthesize/{shadow}" in inputs]
-    yield from _means(asked, {"test_accuracy"}, work.confidence)
-    yield from _means(models, {"train_accuracy", "canary_accuracy_in", "canary_accuracy_out", "images_seen"}, work.confidence)
-    if made and made != models:
-        yield from _means(made, {"images", "canary_share_selected", "canary_enrichment", "student_agreement"}, work.confidence)
+    yield from _means(asked, READ["final_model"], work.confidence)
+    yield from _means(models, READ["model"], work.confidence)
+    if made:
+        yield from _means(made, READ["synthesize"], work.confidence)
     for metric in models[0]["metrics"]:
         if metric["name"] in ("epsilon", "noise_multiplier"):
             yield Metric(metric["name"], metric["value"], n=1, note=metric["note"])
-    seconds = [
-        sum(
-            inputs[f"{stage}/{shadow}"].outcome["provenance"]["seconds"]
-            for stage in ("model", "synthesize")
-            if _own(inputs, stage, shadow)
-        )
-        for shadow in range(work.shadows)
-    ]
-    yield _mean("seconds", seconds, work.confidence)
+    yield _mean("seconds", _seconds(work, inputs), work.confidence)
 
 
-def _own(inputs: Mapping[str, Artifact], stage: str, shadow: int) -> bool:
-    """Whether this stage is there and was not counted before: a student's model and its synthesis are one task."""
-    role = f"{stage}/{shadow}"
-    return role in inputs and (stage == "model" or inputs[role].folder != inputs[f"model/{shadow}"].folder)
+def _seconds(work: AttackTrial, inputs: Mapping[str, Artifact]) -> list[float]:
+    """Of each shadow's whole pipeline: proxy, teacher or generator, the set, and the classifier."""
+    pipelines = [inputs[f"model/{shadow}"].ancestry() for shadow in range(work.shadows)]
+    return [sum(artifact.outcome["provenance"]["seconds"] for artifact in pipeline) for pipeline in pipelines]
+
+
+def per_shadow(work: AttackTrial, inputs: Mapping[str, Artifact]) -> dict[str, Tensor]:
+    """Figures with a value for each shadow, float64: the name of a metric, and `/<group>` where it is of a canary group."""
+    found: dict[str, list[float]] = {"seconds": _seconds(work, inputs)}
+    for shadow in range(work.shadows):
+        for role, names in READ.items():
+            artifact = inputs.get(f"{role}/{shadow}")
+            for metric in artifact.outcome["metrics"] if artifact is not None else ():
+                if metric["name"] in names and metric["value"] is not None:
+                    name = "/".join(filter(None, [metric["name"], metric["canaries"]]))
+                    found.setdefault(name, []).append(metric["value"])
+    whole = {name: values for name, values in found.items() if len(values) == work.shadows}
+    return {name: torch.tensor(values, dtype=torch.float64) for name, values in whole.items()}
 
 
 def _means(outcomes: list[Mapping[str, Any]], names: set[str], confidence: float) -> Iterator[Metric]:

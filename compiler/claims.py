@@ -1,0 +1,168 @@
+"""Which trials a claim is about, and whether it could be tested at all: typed selectors, never an expression language."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from compiler.errors import Diagnostic, did_you_mean
+from compiler.source import Mapping
+from compiler.spec.audit import variant_name
+from compiler.spec.base import Method
+from compiler.spec.claims import Claim, Side
+from compiler.spec.study import Trial
+from compiler.work import CompareTrials, Reading
+
+WHICH = ("arm", "paradigm", "method", "replicate")
+"""Words of a selector that every trial has; axes and fields of arms come in addition."""
+READ = tuple(Side.model_fields)
+"""Words of a selector that say what is read of the trials."""
+PER_SHADOW = ("test_accuracy", "train_accuracy", "canary_accuracy_in", "canary_accuracy_out", "canary_share_selected", "seconds")
+"""Figures that a trial keeps for each shadow."""
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A claim and the trials that it is about, as places in the study's list of trials."""
+
+    name: str
+    claim: Claim
+    left: tuple[int, ...]
+    right: tuple[int, ...]
+    work: CompareTrials
+
+
+def selected(selector: dict[str, Any], trials: Sequence[Trial]) -> tuple[int, ...]:
+    """Places of the trials that have every word's value (or one of its values)."""
+    wanted = {word: value if isinstance(value, tuple) else (value,) for word, value in selector.items() if word not in READ}
+    return tuple(place for place, trial in enumerate(trials) if all(_value(trial, word) in wanted[word] for word in wanted))
+
+
+def words_of(trials: Iterable[Trial]) -> set[str]:
+    """Every word by which some of these trials can be chosen."""
+    known = set(WHICH)
+    for trial in trials:
+        known |= {name for name, _ in trial.axes} | set(type(trial.point.arm).model_fields)
+    return known
+
+
+_ABSENT = object()
+
+
+def _value(trial: Trial, word: str) -> object:
+    """A trial's value for a word of a selector; something equal to nothing where it has none."""
+    arm = trial.point.arm
+    match word:
+        case "arm":
+            return trial.arm_name
+        case "method":
+            return getattr(arm, "method", arm.paradigm)
+        case "replicate":
+            return trial.replicate
+    return dict(trial.axes).get(word, getattr(arm, word, _ABSENT))
+
+
+def resolve(name: str, claim: Claim, trials: Sequence[Trial], tree: Mapping) -> Resolved | list[Diagnostic]:
+    """The claim with its trials, or what keeps it from being tested. `tree` knows the places of its words."""
+    found = [*_words(claim, trials, tree), *_readable(claim, trials, tree)]
+    if found:
+        return found
+    sides = selected(claim.left, trials), selected(claim.right, trials) if claim.right else ()
+    audit = trials[sides[0][0]].point.audit
+    left = _reading(claim.left, trials[sides[0][0]])
+    right = _reading(claim.right, trials[sides[1][0]]) if sides[1] else left
+    work = CompareTrials(
+        claim.test, claim.metric, claim.against, left, right, claim.margin, claim.match, claim.tolerance, claim.pairs,
+        audit.headline.fpr, audit.resamples, audit.confidence, trials[0].seed,
+    )
+    return Resolved(name, claim, sides[0], sides[1], work)
+
+
+def _reading(selector: dict[str, Any], trial: Trial) -> Reading:
+    headline = trial.point.audit.headline
+    return Reading(
+        attack=headline.attack, variant=variant_name(headline), release=selector.get("release") or headline.release,
+        canaries=selector.get("canaries") or headline.canaries, stratum=selector.get("stratum"),
+    )
+
+
+def _words(claim: Claim, trials: Sequence[Trial], tree: Mapping) -> Iterator[Diagnostic]:
+    """Words that no trial knows, and selectors that choose nothing."""
+    known = words_of(trials)
+    for side in ("left", "right"):
+        selector = getattr(claim, side)
+        if not selector:
+            continue
+        unknown = [word for word in selector if word not in known and word not in READ]
+        for word in unknown:
+            hint = did_you_mean(word, known | set(READ))
+            yield Diagnostic("claim", tree.nearest(side, word), f"no trial can be chosen by {word!r}", hint)
+        if not unknown and not selected(selector, trials):
+            for word in selector:
+                if word in READ or selected({word: selector[word]}, trials):
+                    continue
+                there = {str(_value(trial, word)) for trial in trials if _value(trial, word) is not _ABSENT}
+                what = f"no trial has {word} {selector[word]!r}"
+                yield Diagnostic("claim", tree.nearest(side, word), what, did_you_mean(str(selector[word]), there))
+                break
+            else:
+                yield Diagnostic("claim", tree.nearest(side), "no trial has all of these", "each is had by some; drop one")
+
+
+def _readable(claim: Claim, trials: Sequence[Trial], tree: Mapping) -> Iterator[Diagnostic]:
+    """Figures that these trials will not have."""
+    for side in ("left", "right"):
+        selector = getattr(claim, side)
+        chosen = [trials[place] for place in selected(selector, trials)] if selector else []
+        for word in READ:
+            if word in selector and not isinstance(selector[word], str):
+                yield Diagnostic("claim", tree.nearest(side, word), f"{word} is {selector[word]!r}", "give one name")
+                return
+        for trial in chosen:
+            audit = trial.point.audit
+            group, release = selector.get("canaries"), selector.get("release")
+            if group is not None and group not in audit.canaries:
+                hint = did_you_mean(str(group), audit.canaries)
+                yield Diagnostic("claim", tree.nearest(side, "canaries"), f"no canaries are called {group!r}", hint)
+                return
+            if selector.get("stratum") is not None and not _has_origins(trial):
+                what = f"{trial.address} makes no set from single private images, so none is used or unused"
+                yield Diagnostic("claim", tree.nearest(side, "stratum"), what, "strata are for coresets, `init: real` and sdedit")
+                return
+            if release == "teacher" and "teacher" not in getattr(trial.point.arm, "needs", ()):
+                at = tree.nearest(side, "release")
+                yield Diagnostic("claim", at, f"{trial.address} has no teacher", "only data_free_kd has one")
+                return
+    yield from _metric_exists(claim, trials, tree)
+
+
+def _metric_exists(claim: Claim, trials: Sequence[Trial], tree: Mapping) -> Iterator[Diagnostic]:
+    at = tree.nearest("metric")
+    rate = re.fullmatch(r"tpr@fpr=(.+)", claim.metric)
+    if claim.test == "correlation":
+        attacks = {attack.attack for trial in trials for attack in trial.point.audit.attacks}
+        for word in ("metric", "against"):
+            if (named := getattr(claim, word)) not in attacks:
+                hint = did_you_mean(str(named), attacks)
+                yield Diagnostic("claim", tree.nearest(word), f"no attack of the audit is called {named!r}", hint)
+    elif rate:
+        known = {f"{fpr:g}" for trial in trials for fpr in trial.point.audit.fpr}
+        if rate[1] not in known:
+            yield Diagnostic("claim", at, f"the FPR {rate[1]} is not read", f"`audit.fpr` has: {', '.join(sorted(known))}")
+    elif claim.metric not in ("leakage", "auc", *PER_SHADOW):
+        known = {"leakage", "auc", "tpr@fpr=0.01", *PER_SHADOW}
+        yield Diagnostic("claim", at, f"no trial has the metric {claim.metric!r}", did_you_mean(claim.metric, known))
+    elif claim.metric == "canary_share_selected":
+        chosen = [trials[place] for selector in (claim.left, claim.right) for place in selected(selector, trials)]
+        for trial in chosen:
+            if not _has_origins(trial):
+                hint = "this figure is of coresets, `init: real` and sdedit"
+                yield Diagnostic("claim", at, f"{trial.address} selects no canaries", hint)
+                return
+
+
+def _has_origins(trial: Trial) -> bool:
+    arm = trial.point.arm
+    return isinstance(arm, Method) and arm.from_private_images

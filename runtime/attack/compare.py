@@ -1,0 +1,345 @@
+"""A claim, tested: pairs of trials compared on the same canaries and the same shadows (audit.md sections 7 and 16).
+
+Figures read from scores are compared by a bootstrap that draws the same canaries and the same pairs of shadows for both
+sides; figures with a value for each shadow by Student's t on the paired differences; several pairs by Holm.
+Not here: the attacks themselves (`trial`), which trials a claim is about (`compiler.claims`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from scipy import stats
+
+from compiler.work import CompareTrials, Reading
+from runtime.artifacts import Artifact
+from runtime.outcome import Metric, Product
+from runtime.seeds import numpy_generator
+from runtime.statistics.bootstrap import Resamples, read_resamples
+from runtime.statistics.roc import auc, tpr_at
+from runtime.statistics.testing import Effect, Verdict, from_pairs, from_resamples, holm, sided, together
+
+FINITE = 1e-9
+"""A TPR below this is zero: a ratio with it is no number."""
+
+
+def perform(work: CompareTrials, inputs: Mapping[str, Artifact], device: torch.device) -> Product:
+    """Metrics: `claim`, the effect of the pair that decides; notes: the verdict, and every pair with its own."""
+    left = [Side(inputs[role], work, work.left) for role in _roles(inputs, "left")]
+    right = [Side(inputs[role], work, work.right) for role in _roles(inputs, "right")]
+    pairs = [_judged(work, pair) for pair in _pairs(work, left, right)]
+    if not pairs:
+        nothing = Metric("claim", None, note="no pair of trials can be compared")
+        return Product(metrics=(nothing,), notes={"verdict": "undecided", "pairs": []})
+    for pair, adjusted in zip(pairs, holm([pair.p for pair in pairs]), strict=True):
+        pair.settle(adjusted, work)
+    verdict = together([pair.verdict for pair in pairs], work.pairs)
+    decisive = _decisive(pairs, verdict, work)
+    shown = Metric("claim", decisive.value, decisive.low, decisive.high, decisive.n, decisive.note)
+    return Product(metrics=(shown,), notes={"verdict": verdict, "pairs": [pair.record() for pair in pairs]})
+
+
+def _roles(inputs: Mapping[str, Artifact], side: str) -> list[str]:
+    return [f"{side}/{place}" for place in range(len(inputs)) if f"{side}/{place}" in inputs]
+
+
+class Side:
+    """A trial as one side of a claim reads it."""
+
+    def __init__(self, artifact: Artifact, work: CompareTrials, reading: Reading) -> None:
+        self.artifact, self.work, self.reading = artifact, work, reading
+        self.notes: Mapping[str, Any] = artifact.outcome["notes"]
+
+    @cached_property
+    def files(self) -> dict[str, torch.Tensor]:
+        return self.artifact.tensors("scores")
+
+    @cached_property
+    def span(self) -> slice:
+        """Where the canary group lies among all canaries."""
+        first = 0
+        for group in self.notes["groups"]:
+            if group["name"] == self.reading.canaries:
+                return slice(first, first + group["count"])
+            first += group["count"]
+        raise ValueError(f"the trial has no canaries called {self.reading.canaries!r}")
+
+    @cached_property
+    def member(self) -> np.ndarray:
+        """canary × shadow, bool."""
+        return self.files["member"][self.span].numpy().astype(bool)
+
+    @cached_property
+    def scores(self) -> np.ndarray:
+        """canary × shadow: the headline attack at the release level that is read."""
+        return self.column(self.reading.attack, self.reading.variant)
+
+    def column(self, attack: str, variant: str | None = None) -> np.ndarray:
+        """Scores of an attack: at the release level that is read, else at the first that has them."""
+        fitting = [
+            (column["release"] != self.reading.release, place)
+            for place, column in enumerate(self.notes["columns"])
+            if column["attack"] == attack and variant in (None, column["variant"])
+        ]
+        if not fitting:
+            raise ValueError(f"the trial was not attacked by {attack} {variant or ''}")
+        return self.files[f"score/{min(fitting)[1]}"][self.span].numpy()
+
+    @cached_property
+    def there(self) -> np.ndarray:
+        """canary × shadow, bool: scores that count, non-members and the members of the stratum."""
+        scored = ~np.isnan(self.scores)
+        if self.reading.stratum is None:
+            return scored
+        used = self.files["used"][self.span].numpy().astype(bool)
+        return scored & (~self.member | (used if self.reading.stratum == "used" else ~used))
+
+    def figure(self, metric: str) -> float | None:
+        """Read from the scores as they are."""
+        scores, member = self.scores[self.there], self.member[self.there]
+        if not member.any() or member.all():
+            return None
+        return auc(scores, member) if metric == "auc" else tpr_at(self.rate(metric), scores, member).value
+
+    def resampled(self, metric: str, draws: Resamples) -> np.ndarray:
+        """The same, from every resample."""
+        read = read_resamples(self.scores, self.member, (self.rate(metric),), draws, self.there)
+        return read.auc if metric == "auc" else read.tpr[self.rate(metric)]
+
+    def rate(self, metric: str) -> float:
+        return float(metric.removeprefix("tpr@fpr=")) if metric.startswith("tpr@") else self.work.fpr
+
+    def per_shadow(self, metric: str) -> np.ndarray | None:
+        """A figure's value for each shadow: of the canary group where it is of one."""
+        found = self.artifact.tensors("shadows")
+        for name in (metric, f"{metric}/{self.reading.canaries}"):
+            if name in found:
+                return found[name].numpy()
+        return None
+
+    def mean(self, metric: str) -> float | None:
+        if metric == "leakage":
+            return self.figure(metric)
+        values = self.per_shadow(metric)
+        return None if values is None else float(values.mean())
+
+
+@dataclass
+class Pair:
+    """Two trials, compared. Effects in which bigger means more of what the claim says."""
+
+    left: int
+    right: int | None
+    parts: dict[str, tuple[Effect, float]]
+    """What was compared → effect, and the margin that it must be above."""
+    note: str = ""
+    verdict: Verdict = "undecided"
+    adjusted: float = 1.0
+    equivalence: bool = False
+
+    @property
+    def shown(self) -> Effect | None:
+        """The effect of the claim's own metric: the first part."""
+        return next((effect for effect, _ in self.parts.values()), None)
+
+    @property
+    def p(self) -> float:
+        """Of the pair as a whole: the least convincing part (an intersection of hypotheses)."""
+        if not self.parts:
+            return 1.0
+        if self.equivalence:
+            return max(effect.above for effect, _ in self.parts.values())
+        return max(effect.p for effect, _ in self.parts.values())
+
+    def settle(self, adjusted: float, work: CompareTrials) -> None:
+        """The verdict, at the p-value that accounts for the other pairs."""
+        self.adjusted = adjusted
+        if not self.parts:
+            return
+        effects = [effect for effect, _ in self.parts.values()]
+        alpha = 1 - work.confidence
+        if self.equivalence:
+            apart = effects[0]
+            outside = apart.low > work.margin or apart.high < -work.margin
+            self.verdict = "supported" if adjusted <= alpha else "refuted" if outside else "undecided"
+        elif len(effects) == 1:
+            self.verdict = sided(effects[0], adjusted, work.confidence)
+        elif all(effect.above < effect.below for effect in effects) and adjusted <= alpha:
+            self.verdict = "supported"
+        elif any(effect.below <= alpha / len(effects) for effect in effects):
+            self.verdict = "refuted"   # one of the parts is the other way round, at a level that allows for looking at all
+
+    value = property(lambda self: self.shown.value if self.shown else None)
+    low = property(lambda self: self.shown.low if self.shown else None)
+    high = property(lambda self: self.shown.high if self.shown else None)
+    n = property(lambda self: self.shown.n if self.shown else None)
+
+    def record(self) -> dict[str, Any]:
+        """JSON: what the database keeps of the pair."""
+        parts = {name: dataclasses.asdict(effect) | {"margin": margin} for name, (effect, margin) in self.parts.items()}
+        return {
+            "left": self.left, "right": self.right, "effect": self.value, "low": self.low, "high": self.high, "n": self.n,
+            "p": self.adjusted, "verdict": self.verdict, "note": self.note, "parts": parts,
+        }
+
+
+def _pairs(work: CompareTrials, left: list[Side], right: list[Side]) -> list[tuple[int, Side, int | None, Side | None]]:
+    """Which trials are compared: each with each, but never one with itself read in the same way."""
+    if work.test == "correlation":
+        return [(place, one, None, None) for place, one in enumerate(left)]
+    if work.test == "matched":
+        return [(place, one, *_most_alike(work, one, right)) for place, one in enumerate(left)]
+    return [
+        (i, one, j, other)
+        for i, one in enumerate(left)
+        for j, other in enumerate(right)
+        if one.artifact.folder != other.artifact.folder or one.reading != other.reading
+    ]
+
+
+def _most_alike(work: CompareTrials, one: Side, others: list[Side]) -> tuple[int | None, Side | None]:
+    """The trial that is most like `one` in accuracy or leakage, if any is within the tolerance."""
+    own = one.mean(work.match)
+    if own is None:
+        return None, None
+    found = [(abs(value - own), place) for place, other in enumerate(others) if (value := other.mean(work.match)) is not None]
+    if not found or min(found)[0] > work.tolerance:
+        return None, None
+    return min(found)[1], others[min(found)[1]]
+
+
+def _judged(work: CompareTrials, pair: tuple[int, Side, int | None, Side | None]) -> Pair:
+    i, one, j, other = pair
+    if work.test == "correlation":
+        return _correlation(work, i, one)
+    if other is None:
+        return Pair(i, None, {}, f"no right trial is within {work.tolerance:g} of its {work.match}")
+    match work.test:
+        case "dominance":
+            wanted = {
+                "leakage": (_difference(work, "leakage", other, one, 0.0), 0.0),
+                "test_accuracy": (_difference(work, "test_accuracy", one, other, -work.tolerance), -work.tolerance),
+                "seconds": (_difference(work, "seconds", other, one, 0.0), 0.0),
+            }
+        case "equivalence":
+            alike = _equivalence(work, one, other)
+            if alike is None:
+                return Pair(i, j, {}, UNREADABLE)
+            return Pair(i, j, {work.metric: (alike, work.margin)}, equivalence=True)
+        case "ratio":
+            wanted = {work.metric: (_ratio(work, one, other), work.margin)}
+        case _:
+            wanted = {work.metric: (_difference(work, work.metric, one, other, work.margin), work.margin)}
+    if any(effect is None for effect, _ in wanted.values()):
+        return Pair(i, j, {}, UNREADABLE)
+    return Pair(i, j, {name: (effect, margin) for name, (effect, margin) in wanted.items() if effect is not None})
+
+
+UNREADABLE = "not resolvable: the figure of a side cannot be read, or not in most resamples"
+
+
+def _difference(work: CompareTrials, metric: str, one: Side, other: Side, margin: float) -> Effect | None:
+    """one − other."""
+    if not _from_scores(metric):
+        values = one.per_shadow(metric), other.per_shadow(metric)
+        if values[0] is None or values[1] is None or len(values[0]) != len(values[1]):
+            return None
+        return from_pairs(values[0] - values[1], margin, work.confidence)
+    return _from_draws(work, metric, one, other, margin, lambda a, b: a - b)
+
+
+def _ratio(work: CompareTrials, one: Side, other: Side) -> Effect | None:
+    """one / other: of figures read from scores, or of means over shadows by a bootstrap over shadows."""
+    def ratio(a: Any, b: Any) -> Any:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.where(np.abs(b) > FINITE, np.divide(a, b), np.nan)
+
+    if _from_scores(work.metric):
+        return _from_draws(work, work.metric, one, other, work.margin, ratio)
+    values = one.per_shadow(work.metric), other.per_shadow(work.metric)
+    if values[0] is None or values[1] is None or len(values[0]) != len(values[1]):
+        return None
+    drawn = numpy_generator(work.seed, None, "claims/shadows").integers(len(values[0]), size=(work.resamples, len(values[0])))
+    means = [side[drawn].mean(1) for side in values if side is not None]
+    whole = float(ratio(values[0].mean(), values[1].mean()))
+    return from_resamples(whole, ratio(*means), work.margin, work.confidence, len(values[0]))
+
+
+def _equivalence(work: CompareTrials, one: Side, other: Side) -> Effect | None:
+    """one − other, with `above` the p-value of "further apart than the margin" (two one-sided tests)."""
+    low, high = (_difference(work, work.metric, one, other, margin) for margin in (-work.margin, work.margin))
+    if low is None or high is None:
+        return None
+    return dataclasses.replace(low, above=max(low.above, high.below), below=1.0)
+
+
+def _from_scores(metric: str) -> bool:
+    return metric in ("leakage", "auc") or metric.startswith("tpr@")
+
+
+def _from_draws(
+    work: CompareTrials, metric: str, one: Side, other: Side, margin: float, effect: Callable[[Any, Any], Any]
+) -> Effect | None:
+    """Both sides read from the same draws. Groups of canaries that differ are drawn apart, their shadows together."""
+    figures = one.figure(metric), other.figure(metric)
+    if figures[0] is None or figures[1] is None:
+        return None
+    draws = _draws(work, one), _draws(work, other)
+    resampled = effect(*(side.resampled(metric, drawn) for side, drawn in zip((one, other), draws, strict=True)))
+    n = int((~one.member & one.there).sum())
+    return from_resamples(float(effect(*figures)), resampled, margin, work.confidence, n)
+
+
+def _draws(work: CompareTrials, side: Side) -> Resamples:
+    """Canaries drawn by the name of their group, pairs of shadows by nothing but the seed: the same for every trial."""
+    canaries, shadows = side.member.shape
+    paired = shadows % 2 == 0 and bool((side.member[:, ::2] != side.member[:, 1::2]).all())
+    own = Resamples.draw(work.resamples, canaries, numpy_generator(work.seed, None, f"claims/{side.reading.canaries}"))
+    models = Resamples.draw(work.resamples, 1, numpy_generator(work.seed, None, "claims/shadows"), shadows, paired)
+    return Resamples(own.canaries, models.shadows)
+
+
+def _correlation(work: CompareTrials, place: int, side: Side) -> Pair:
+    """Spearman's rank correlation over canaries of how much two attacks tell members from non-members."""
+    assert work.against is not None
+    first, second = (_separation(side.column(attack), side.member) for attack in (work.metric, work.against))
+    there = np.isfinite(first) & np.isfinite(second)
+    if there.sum() < 3:
+        return Pair(place, None, {}, UNREADABLE)
+    first, second = first[there], second[there]
+    drawn = numpy_generator(work.seed, None, "claims/correlation").integers(len(first), size=(work.resamples, len(first)))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        whole = float(_spearman(first[None], second[None])[0])
+        resampled = _spearman(first[drawn], second[drawn])
+    effect = from_resamples(whole, resampled, work.margin, work.confidence, len(first)) if math.isfinite(whole) else None
+    return Pair(place, None, {work.metric: (effect, work.margin)} if effect else {}, "" if effect else UNREADABLE)
+
+
+def _separation(scores: np.ndarray, member: np.ndarray) -> np.ndarray:
+    """canary: mean score of members minus mean score of non-members."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        inside, outside = ((np.where(side, scores, 0.0)).sum(1) / side.sum(1) for side in (member, ~member))
+    return inside - outside
+
+
+def _spearman(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """resample: rank correlation along each row."""
+    ranks = [stats.rankdata(values, axis=1) for values in (first, second)]
+    centred = [rank - rank.mean(1, keepdims=True) for rank in ranks]
+    return (centred[0] * centred[1]).sum(1) / np.sqrt((centred[0] ** 2).sum(1) * (centred[1] ** 2).sum(1))
+
+
+def _decisive(pairs: list[Pair], verdict: Verdict, work: CompareTrials) -> Pair:
+    """The pair that the verdict hangs on: the weakest of those that carry it, or the strongest of those that break it."""
+    carriers: dict[Verdict, Verdict] = {"supported": "refuted", "refuted": "supported", "undecided": "undecided"}
+    wanted = carriers[verdict] if work.pairs == "none" else verdict
+    candidates = [pair for pair in pairs if pair.verdict == wanted] or pairs
+    breaking = verdict == ("supported" if work.pairs == "any" else "refuted")
+    return (min if breaking else max)(candidates, key=lambda pair: pair.adjusted)

@@ -1,0 +1,83 @@
+"""Verdicts: from a distribution of effects to an interval, a p-value and a word, several at once by Holm.
+
+The distribution is a bootstrap's, or Student's around a mean of paired differences. Not here: what is compared (`attack.compare`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from scipy import stats
+
+Verdict = Literal["supported", "refuted", "undecided"]
+
+
+@dataclass(frozen=True)
+class Effect:
+    """An estimated effect. `above`, `below`: one-sided p-values of "the effect is not above (not below) the margin"."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+    above: float
+    below: float
+
+    @property
+    def p(self) -> float:
+        """Two-sided, against the margin."""
+        return min(1.0, 2 * min(self.above, self.below))
+
+
+def from_resamples(value: float, resampled: np.ndarray, margin: float, confidence: float, n: int) -> Effect | None:
+    """Percentile interval and p-values (never below 1 / (resamples + 1)); None if half of the resamples are undefined."""
+    there = resampled[np.isfinite(resampled)]
+    if len(there) < len(resampled) / 2 or not np.isfinite(value):
+        return None
+    low, high = np.quantile(there, [0.5 - confidence / 2, 0.5 + confidence / 2])
+    above, below = ((1 + int(hits.sum())) / (1 + len(there)) for hits in (there <= margin, there >= margin))
+    return Effect(value, float(low), float(high), n, above, below)
+
+
+def from_pairs(differences: np.ndarray, margin: float, confidence: float) -> Effect:
+    """Student's t on paired differences, one for each shadow."""
+    mean, n = float(np.mean(differences)), len(differences)
+    error = float(np.std(differences, ddof=1) / np.sqrt(n))
+    if error == 0.0:
+        return Effect(mean, mean, mean, n, float(mean <= margin), float(mean >= margin))
+    half = float(stats.t.ppf(0.5 + confidence / 2, n - 1)) * error
+    above = float(stats.t.sf((mean - margin) / error, n - 1))
+    return Effect(mean, mean - half, mean + half, n, above, 1 - above)
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """Adjusted p-values (Holm 1979): each at most α with family-wise error α."""
+    order = np.argsort(p, kind="stable")
+    adjusted, highest = np.empty(len(p)), 0.0
+    for rank, place in enumerate(order):
+        highest = max(highest, min(1.0, (len(p) - rank) * p[place]))
+        adjusted[place] = highest
+    return [float(value) for value in adjusted]
+
+
+def sided(effect: Effect, adjusted: float, confidence: float) -> Verdict:
+    """Whether the effect is above the margin: supported, refuted (it is below), or undecided."""
+    if adjusted > 1 - confidence:
+        return "undecided"
+    return "supported" if effect.above < effect.below else "refuted"
+
+
+def together(verdicts: Sequence[Verdict], pairs: Literal["all", "any", "none"]) -> Verdict:
+    """What the pairs' verdicts say of the claim about them all."""
+    if pairs == "none":
+        opposite: dict[Verdict, Verdict] = {"supported": "refuted", "refuted": "supported", "undecided": "undecided"}
+        return together([opposite[verdict] for verdict in verdicts], "all")
+    strong: Verdict = "refuted" if pairs == "all" else "supported"
+    if strong in verdicts:
+        return strong
+    if all(verdict == verdicts[0] for verdict in verdicts):
+        return verdicts[0]
+    return "undecided"
