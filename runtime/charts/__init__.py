@@ -14,7 +14,7 @@ from typing import Any
 import altair as alt
 
 from compiler.errors import SynthcError, did_you_mean
-from runtime.charts import ablation, cost, epsilon, look, roc, tradeoff, vulnerability
+from runtime.charts import ablation, claims, cost, epsilon, look, roc, tradeoff, vulnerability
 
 Rows = list[dict[str, Any]]
 
@@ -26,15 +26,20 @@ class Kind:
     query: str
     draw: Callable[[Rows, look.Theme], alt.TopLevelMixin]
     about: str
+    missing: str = "run a study first"
+    """What would give it rows."""
 
 
 CHARTS: dict[str, Kind] = {
     "tradeoff": Kind(tradeoff.QUERY, tradeoff.draw, "accuracy against leakage, both with intervals"),
     "roc": Kind(roc.QUERY, roc.draw, "ROC curves of the headline attack, log-log"),
     "vulnerability": Kind(vulnerability.QUERY, vulnerability.draw, "how the risk spreads over canaries"),
-    "ablation": Kind(ablation.QUERY, ablation.draw, "leakage and accuracy along the grids of an arm"),
+    "ablation": Kind(ablation.QUERY, ablation.draw, "leakage and accuracy along the grids of an arm", "no arm has a grid"),
     "cost": Kind(cost.QUERY, cost.draw, "seconds per shadow against accuracy and leakage"),
-    "epsilon": Kind(epsilon.QUERY, epsilon.draw, "the audited lower bound beside the accountant's epsilon"),
+    "epsilon": Kind(
+        epsilon.QUERY, epsilon.draw, "the audited lower bound beside the accountant's epsilon", "no bound was computed"
+    ),
+    "claims": Kind(claims.QUERY, claims.draw, "effects of the claims with intervals and verdicts", "the study makes no claims"),
 }
 FORMATS = ("svg", "png", "pdf", "html", "json")
 
@@ -48,12 +53,12 @@ def kind_of(name: str) -> Kind:
 
 def draw(name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], theme: look.Theme = "paper") -> alt.TopLevelMixin:
     """The chart `name` of rows that its query gave; a chart that says so when there are none."""
-    found = [dict(zip(columns, row, strict=True)) for row in rows]
-    for row in found:  # NaN would be written as a bare token, which is not JSON
-        row.update({key: None for key, value in row.items() if isinstance(value, float) and value != value})
-    if not found:
-        return look.empty(f"no rows for the chart {name!r} yet: run a study first", theme)
-    return look.dressed(kind_of(name).draw(found, theme), theme)
+    kind = kind_of(name)
+    found = [look.finite(dict(zip(columns, row, strict=True))) for row in rows]
+    drawn: Any = kind.draw(found, theme) if found else look.empty(f"nothing to draw for {name!r} yet: {kind.missing}", theme)
+    if drawn.description is alt.Undefined:
+        drawn = drawn.properties(description=f"Chart: {kind.about}.")
+    return look.dressed(drawn, theme)
 
 
 def save(chart: alt.TopLevelMixin, path: Path) -> None:

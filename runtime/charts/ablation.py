@@ -9,47 +9,107 @@ import altair as alt
 
 from runtime.charts import look
 
-QUERY = "SELECT * FROM comparison WHERE axes <> '{}' AND leakage IS NOT NULL"
+QUERY = "SELECT * FROM comparison WHERE axes <> '{}'"
+FIGURES = {"leakage": "Leakage", "test_accuracy": "Test accuracy"}
 
 
-def draw(rows: list[dict[str, Any]], theme: look.Theme) -> alt.TopLevelMixin:
-    """One panel per axis of an arm: leakage (filled) and accuracy (hollow) with intervals, a line per setting of the other axes."""
-    long = [point for row in look.named(rows) for point in _points(row)]
-    facets = alt.Facet("panel:N", title=None, columns=3)
-    base = alt.Chart()
-    x = alt.X("at:N", title=None, sort=None)
-    y = alt.Y("value:Q", title=None, scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(format="%"))
-    color = alt.Color(
-        "figure:N",
-        scale=alt.Scale(domain=["Leakage", "Test accuracy"], range=["#D55E00", "#0072B2"]),
-        legend=alt.Legend(title=None, orient="top"),
+def draw(rows: list[look.Row], theme: look.Theme) -> alt.TopLevelMixin:
+    """One panel per axis of an arm: leakage (filled, solid) and accuracy (hollow, dashed) with intervals, a line per setting
+    of the other axes and replicate."""
+    rows = look.named(rows)
+    by_panel: dict[tuple[str, str], list[look.Row]] = {}
+    for row in rows:
+        for axis in json.loads(row["axes"] or "{}"):
+            by_panel.setdefault((row["arm"], axis), []).append(row)
+    turned = {panel: found for panel, found in by_panel.items() if len({_setting(row, panel[1]) for row in found}) > 1}
+    if not turned:
+        return look.empty("no arm has a grid with more than one setting", theme)
+    chosen = look.choice()
+    panels = [_panel(arm, axis, found, rows, theme, chosen) for (arm, axis), found in turned.items()]
+    title = look.titled(
+        "What turning one knob does",
+        look.conditions(rows),
+        "filled: leakage; hollow, dashed: test accuracy; bars: 95\u00a0% intervals",
+        look.unresolved(rows, "leakage"),
+        width=look.WIDTH[theme] * 1.2,
     )
-    bars = base.mark_rule(opacity=0.6).encode(x, alt.Y("low:Q"), alt.Y2("high:Q"), color=color)
-    lines = base.mark_line(strokeWidth=1.2, opacity=0.7).encode(x, y, color=color, detail="rest:N")
-    marks = base.mark_point(filled=True, size=45).encode(
-        x, y, color=color, tooltip=[alt.Tooltip("name:N", title="trial"), "figure:N", alt.Tooltip("value:Q", format=".3f")]
+    columns = 2 if theme == "paper" else 3
+    return alt.concat(
+        panels[0].add_params(chosen),
+        *panels[1:],
+        columns=columns,
+        spacing=60 if any(len(json.loads(row["axes"])) > 1 for row in rows) else 24,
+    ).properties(title=title)
+
+
+def _panel(arm: str, axis: str, rows: list[look.Row], everyone: list[look.Row], theme: look.Theme, chosen: Any) -> Any:
+    points = [point for row in rows for point in _points(row, axis)]
+    base = alt.Chart(alt.Data(values=points)).transform_filter(chosen)
+    x = alt.X("at:N", title=look.short(axis, 28), sort=_order(points), axis=alt.Axis(labelAngle=0, labelLimit=70))
+    y = alt.Y("value:Q", title=None, scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(labelExpr=look.PERCENT, tickCount=5))
+    color = look.color(everyone, theme=theme)
+    figure = list(FIGURES.values())
+    dash = alt.StrokeDash("figure:N", scale=alt.Scale(domain=figure, range=[[1, 0], [4, 3]]), legend=None)
+    filled = alt.FillOpacity("figure:N", scale=alt.Scale(domain=figure, range=[1, 0]), legend=None)
+    bars = base.mark_rule(strokeWidth=1.2, opacity=0.65).encode(x, look.end(y, "low"), alt.Y2("high:Q"), color=color)
+    lines = base.mark_line(strokeWidth=1.2, opacity=0.7).encode(x, y, color=color, detail="rest:N", strokeDash=dash)
+    tooltip = [
+        alt.Tooltip("name:N", title="trial"),
+        alt.Tooltip("figure:N"),
+        alt.Tooltip("value:Q", format=".3f"),
+        alt.Tooltip("interval:N"),
+        alt.Tooltip("n:Q", title="n", format=","),
+    ]
+    paradigm = look.paradigms(everyone)
+    marks = base.mark_point(size=45, opacity=1).encode(
+        x,
+        y,
+        stroke=alt.Stroke("Paradigm:N", scale=paradigm, legend=None),
+        fill=alt.Fill("Paradigm:N", scale=paradigm, legend=None),
+        fillOpacity=filled,
+        tooltip=tooltip,
     )
-    layered = alt.layer(bars, lines, marks).properties(width=look.WIDTH[theme] / 2, height=look.HEIGHT[theme] / 1.6)
-    title = alt.TitleParams("What turning one knob does", subtitle=[look.conditions(rows)])
-    return layered.facet(facets, data=alt.Data(values=long)).resolve_scale(x="independent").properties(title=title)
+    layers = [bars, lines, marks]
+    if 1 < len({point["rest"] for point in points}) <= 4:
+        last = max(_order(points).index(point["at"]) for point in points)
+        ends = [point for point in points if point["at"] == _order(points)[last] and point["figure"] == "Leakage"]
+        names = (
+            alt.Chart(alt.Data(values=ends)).transform_filter(chosen).mark_text(align="left", dx=8, fontSize=8.5, color=look.INK)
+        )
+        layers.append(names.encode(x, y, text="rest:N"))
+    width, height = look.theme_size(theme, 0.45, 0.7)
+    heading = alt.TitleParams(look.short(arm, 30), fontSize=11, fontWeight="normal", offset=6)
+    return alt.layer(*layers).properties(width=width, height=height, title=heading)
 
 
-def _points(row: dict[str, Any]) -> list[dict[str, Any]]:
-    axes = json.loads(row["axes"])
-    points = []
-    for name, value in axes.items():
-        rest = ", ".join(f"{other}={setting}" for other, setting in axes.items() if other != name)
-        shared = {"panel": f"{look.short(row['arm'])}: {name}", "at": str(value), "rest": rest, "name": look.short(row["label"])}
-        points.append(
-            {**shared, "figure": "Leakage", "value": row["leakage"], "low": row["leakage_low"], "high": row["leakage_high"]}
-        )
-        points.append(
-            {
-                **shared,
-                "figure": "Test accuracy",
-                "value": row["test_accuracy"],
-                "low": row["test_accuracy_low"],
-                "high": row["test_accuracy_high"],
-            }
-        )
-    return points
+def _points(row: look.Row, axis: str) -> list[look.Row]:
+    settings = json.loads(row["axes"])
+    others = [f"{name}={setting}" for name, setting in settings.items() if name != axis]
+    rest = look.short(", ".join(others), 24) + (f" #{row['replicate']}" if row.get("replicate") else "")
+    shared = {"at": look.short(str(settings[axis]), 18), "rest": rest, "name": row["name"], "Paradigm": row["Paradigm"]}
+    return [
+        {
+            **shared,
+            "figure": printed,
+            "value": row[name],
+            "low": row[f"{name}_low"],
+            "high": row[f"{name}_high"],
+            "interval": look.interval(row, name),
+            "n": row["leakage_n" if name == "leakage" else "shadows"],
+        }
+        for name, printed in FIGURES.items()
+        if row[name] is not None
+    ]
+
+
+def _setting(row: look.Row, axis: str) -> str:
+    return str(json.loads(row["axes"]).get(axis))
+
+
+def _order(points: list[look.Row]) -> list[str]:
+    """Settings by size where all are numbers, else in the order of the spec."""
+    found = list(dict.fromkeys(point["at"] for point in points))
+    try:
+        return sorted(found, key=float)
+    except ValueError:
+        return found

@@ -1,16 +1,20 @@
-"""How charts look: one fixed colour per paradigm, type, sizes, themes.
+"""How charts look: one fixed colour per paradigm, type, sizes, themes; and what every chart does with its rows.
 
 Colours are Okabe and Ito's (2008), which colour-blind readers tell apart; their lightness differs enough to survive grey
-print, and each paradigm has a shape of its own besides.
+print, and each paradigm has a shape of its own besides. Not here: where labels go (`labels`).
 """
 
 from __future__ import annotations
 
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 import altair as alt
 
 Theme = Literal["paper", "screen"]
+Row = dict[str, Any]
 
 PARADIGMS = ("undefended", "dp_sgd", "coreset", "distillation", "data_free_kd", "diffusion", "imported")
 COLORS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -24,78 +28,229 @@ NAMES = {
     "diffusion": "Diffusion",
     "imported": "Imported",
 }
+UNKNOWN = ("#767676", "stroke")
+"""Colour and shape of a paradigm that this version does not know."""
+
+INK, SOFT, LINE, GRID, PAPER = "#1b1b1b", "#5c5c5c", "#8a8a8a", "#e4e4e4", "#ffffff"
+DARK = {
+    INK: "#ececec",
+    SOFT: "#b4b4b4",
+    LINE: "#8f8f8f",
+    GRID: "#3a3d42",
+    PAPER: "#17191c",
+    "#000000": "#ffffff",
+    "#0072B2": "#4ba6e8",
+    "#D55E00": "#ff8a3d",
+    "#009E73": "#2cc79a",
+    "#CC79A7": "#e5a0c6",
+    "#E69F00": "#ffc24d",
+    "#56B4E9": "#8fd0f7",
+    "#767676": "#a3a3a3",
+}
+"""What each colour becomes on a dark page; the report switches between the two without drawing again."""
 FONT = "Inter, 'Helvetica Neue', Arial, sans-serif"
 
 WIDTH = {"paper": 330, "screen": 560}
 """Points: a column of a paper, a comfortable screen."""
-HEIGHT = {"paper": 240, "screen": 380}
+HEIGHT = {"paper": 240, "screen": 360}
 
 
-def named(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Rows with the paradigm's printed name in `Paradigm`."""
-    return [{**row, "Paradigm": NAMES.get(row["paradigm"], row["paradigm"])} for row in rows]
+def named(rows: Iterable[Row]) -> list[Row]:
+    """Rows with the paradigm's printed name in `Paradigm`, in `name` one that tells these trials apart, in `key` a unique one."""
+    rows = list(rows)
+    studies = {(row.get("study"), row.get("profile")) for row in rows}
+    repeated = any(row.get("replicate") for row in rows)
+    named = []
+    for row in rows:
+        study = ":".join(str(part) for part in (row.get("study"), row.get("profile")) if part) if len(studies) > 1 else ""
+        replicate = f"#{row['replicate']}" if repeated and row.get("replicate") is not None else ""
+        name = " ".join(part for part in (study, *str(row["label"]).split(), replicate) if part)
+        key = " ".join(str(row.get(part)) for part in ("study", "profile", "trial"))
+        named.append({**row, "Paradigm": _printed(row["paradigm"]), "name": name, "key": key})
+    return named
 
 
-def color(rows: list[dict[str, Any]], legend: bool = True) -> alt.Color:
+def finite(row: Row) -> Row:
+    """The row with None for what is no finite number: NaN would be written as a bare token, which is not JSON."""
+    return {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in row.items()}
+
+
+def paradigms(rows: Sequence[Row]) -> alt.Scale:
+    """From paradigms that occur to their colours."""
+    domain = {_printed(name): _looks(name)[0] for name in present(rows)}
+    return alt.Scale(domain=list(domain), range=list(domain.values()))
+
+
+def color(rows: Sequence[Row], theme: Theme = "paper") -> alt.Color:
     """The paradigm's colour; the legend lists those that occur."""
-    there = present(rows)
-    scale = alt.Scale(domain=[NAMES[name] for name in there], range=[COLORS[PARADIGMS.index(name)] for name in there])
-    return alt.Color("Paradigm:N", scale=scale, legend=alt.Legend(title=None, orient="top") if legend else None)
+    return alt.Color("Paradigm:N", scale=paradigms(rows), legend=_legend(theme))
 
 
-def shape(rows: list[dict[str, Any]]) -> alt.Shape:
-    there = present(rows)
-    scale = alt.Scale(domain=[NAMES[name] for name in there], range=[SHAPES[PARADIGMS.index(name)] for name in there])
-    return alt.Shape("Paradigm:N", scale=scale, legend=alt.Legend(title=None, orient="top"))
+def shape(rows: Sequence[Row], theme: Theme = "paper") -> alt.Shape:
+    """The paradigm's shape, in one legend with its colour."""
+    domain = {_printed(name): _looks(name)[1] for name in present(rows)}
+    scale = alt.Scale(domain=list(domain), range=list(domain.values()))
+    return alt.Shape("Paradigm:N", scale=scale, legend=_legend(theme))
 
 
-def present(rows: list[dict[str, Any]]) -> list[str]:
+def _legend(theme: Theme) -> alt.Legend:
+    return alt.Legend(title=None, orient="top", columns=4 if theme == "paper" else 7, symbolOpacity=1)
+
+
+def _printed(paradigm: str) -> str:
+    return NAMES.get(paradigm, paradigm)
+
+
+def _looks(paradigm: str) -> tuple[str, str]:
+    if paradigm not in PARADIGMS:
+        return UNKNOWN
+    place = PARADIGMS.index(paradigm)
+    return COLORS[place], SHAPES[place]
+
+
+def present(rows: Iterable[Row]) -> list[str]:
+    """Paradigms that occur, in their fixed order; unknown ones last."""
     found = {row["paradigm"] for row in rows}
-    return [name for name in PARADIGMS if name in found]
+    return [name for name in PARADIGMS if name in found] + sorted(found - set(PARADIGMS))
 
 
-def short(label: str) -> str:
-    """A label for a point: the arm's name and coordinates, without underscores."""
-    return label.replace("_", " ")
+def choice() -> alt.Parameter:
+    """Clicking a paradigm in the legend keeps only its marks. Every chart has it by this name, so that a page can link them."""
+    return alt.selection_point(name="chosen", fields=["Paradigm"], bind="legend")
+
+
+def short(text: str, widest: int = 34) -> str:
+    """Text for a place with little room; the tooltip has the whole."""
+    return text if len(text) <= widest else f"{text[: widest - 1].rstrip()}…"
 
 
 def percent(value: float) -> str:
-    return f"{100 * value:g} %"
+    return f"{100 * value:g}\u00a0%"
+
+
+PERCENT = "format(100 * datum.value, '~g') + ' %'"
+"""Label of an axis whose values are shares; also right on a log axis, where `%` would round 0.1 % to 0."""
+
+
+def floor_of(values: Iterable[float | None]) -> float:
+    """Where a log axis draws its zeros: half of the least value above zero (1 if there is none)."""
+    return min((value for value in values if value is not None and value > 0), default=2.0) / 2
+
+
+def interval(row: Row, name: str, digits: int = 3) -> str:
+    """The figure's interval as a tooltip shows it."""
+    low, high = row.get(f"{name}_low"), row.get(f"{name}_high")
+    return "none" if low is None or high is None else f"{low:.{digits}f} to {high:.{digits}f}"
+
+
+def beside(points: alt.Chart, theme: Theme, **halo: Any) -> alt.Chart:
+    """Names at the places that `labels.placed` found for them: fields `dx`, `dy`, `align`."""
+    size = 8.5 if theme == "paper" else 9.5
+    return points.transform_filter("isValid(datum.align)").mark_text(
+        fontSize=size,
+        color=INK,
+        dx=alt.expr("datum.dx"),
+        dy=alt.expr("datum.dy"),
+        align=alt.expr("datum.align"),
+        baseline="middle",
+        **halo,
+    )
+
+
+def beneath(points: alt.Chart, theme: Theme) -> alt.Chart:
+    """The paper under names that stand on lines."""
+    return beside(points, theme, stroke=PAPER, strokeWidth=3, strokeOpacity=0.9, strokeJoin="round")
+
+
+def end(channel: Any, field: str) -> Any:
+    """The same axis and scale for the end of an interval: a scale that only some layers name would be merged with a default."""
+    other = channel.copy()
+    other.shorthand = f"{field}:Q"
+    return other
+
+
+def theme_size(theme: Theme, wide: float = 1.0, high: float = 1.0) -> tuple[float, float]:
+    """Width and height of the plotting area."""
+    return round(WIDTH[theme] * wide), round(HEIGHT[theme] * high)
 
 
 def dressed(chart: Any, theme: Theme) -> Any:
     """The chart with type, grid and background of the theme."""
-    ink, faint = "#1b1b1b", "#e4e4e4"
+    larger = 0 if theme == "paper" else 1
     return (
-        chart.configure(font=FONT, background="white", padding=8)
+        chart.configure(font=FONT, background=PAPER, padding=8)
         .configure_axis(
-            gridColor=faint,
-            domainColor="#888",
-            tickColor="#888",
-            labelColor=ink,
-            titleColor=ink,
+            gridColor=GRID,
+            domainColor=LINE,
+            tickColor=LINE,
+            labelColor=INK,
+            titleColor=INK,
             titleFontWeight="normal",
-            labelFontSize=10,
-            titleFontSize=11,
+            labelFontSize=10 + larger,
+            titleFontSize=11 + larger,
             gridOpacity=0.7,
         )
-        .configure_title(fontSize=12, anchor="start", color=ink, subtitleColor="#666", subtitleFontSize=10, offset=8)
-        .configure_legend(labelFontSize=10, labelColor=ink, symbolSize=60)
+        .configure_title(
+            fontSize=12 + 2 * larger,
+            anchor="start",
+            color=INK,
+            subtitleColor=SOFT,
+            subtitleFontSize=10 + larger,
+            offset=10,
+            frame="group",
+        )
+        .configure_legend(
+            labelFontSize=10 + larger, labelColor=INK, titleColor=INK, symbolSize=60, titleFontWeight="normal", labelLimit=220
+        )
+        .configure_header(labelColor=INK, labelFontSize=11)
         .configure_view(stroke=None)
     )
 
 
-def empty(message: str, theme: Theme) -> Any:
+def empty(message: str, theme: Theme) -> alt.Chart:
     """A chart that says why it shows nothing."""
-    text = alt.Chart(alt.Data(values=[{"message": message}])).mark_text(fontSize=13, color="#666").encode(text="message:N")
-    return dressed(text.properties(width=WIDTH[theme], height=HEIGHT[theme] / 2), theme)
+    text = alt.Chart(alt.Data(values=[{"message": message}])).mark_text(fontSize=12, color=SOFT, limit=WIDTH[theme])
+    return text.encode(text="message:N").properties(width=WIDTH[theme], height=80, description=message)
 
 
-def conditions(rows: list[dict[str, Any]]) -> str:
+def conditions(rows: Sequence[Row]) -> str:
     """What a figure was measured on: data, shadows, canaries, n."""
 
-    def one(name: str) -> str:
-        values = sorted({str(row[name]) for row in rows if row.get(name) is not None})
-        return values[0] if len(values) == 1 else "several"
+    def one(name: str, thousands: bool = False) -> str:
+        values = [value for value in dict.fromkeys(row.get(name) for row in rows) if value is not None]
+        if len(values) > 1 and all(isinstance(value, int) for value in values):
+            return f"{min(values):,}–{max(values):,}"
+        return (
+            (f"{values[0]:,}" if isinstance(values[0], int) else str(values[0]))
+            if len(values) == 1
+            else "several"
+            if values
+            else "no"
+        )
 
     return f"{one('data')}, {one('shadows')} shadows, {one('canaries')} canaries, {one('leakage_n')} non-member scores"
+
+
+def unresolved(rows: Iterable[Row], *fields: str) -> str:
+    """A sentence on the trials that a chart cannot show since one of `fields` has no value; "" when there are none."""
+    gone = Counter(row["name"] for row in rows if any(row.get(field) is None for field in fields))
+    if not gone:
+        return ""
+    names = ", ".join(short(name, 24) for name in list(gone)[:3]) + (f" and {len(gone) - 3} more" if len(gone) > 3 else "")
+    return f"not shown, no resolvable value: {names}"
+
+
+def titled(title: str, *lines: str, width: float = 330) -> alt.TitleParams:
+    """A title over lines of conditions; empty lines are left out, long ones wrapped to the width of the chart."""
+    widest = int(width / 4.9)  # points of a letter at 10 points, on average
+    wrapped: list[str] = []
+    for line in filter(None, lines):
+        words, current = line.split(" "), ""
+        for word in words:
+            if current and len(current) + 1 + len(word) > widest:
+                wrapped.append(current)
+                current = word
+            else:
+                current = f"{current} {word}".strip()
+        wrapped.append(current)
+    return alt.TitleParams(title, subtitle=wrapped)

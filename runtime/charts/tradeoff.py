@@ -2,68 +2,132 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import altair as alt
 
 from runtime.charts import look
+from runtime.charts.labels import Label, placed
 
-QUERY = "SELECT * FROM comparison WHERE test_accuracy IS NOT NULL AND leakage IS NOT NULL"
+QUERY = "SELECT * FROM comparison"
 
 
-def draw(rows: list[dict[str, Any]], theme: look.Theme) -> alt.TopLevelMixin:
-    """Points with both intervals, and the line of the best accuracy that each leakage buys."""
-    rows = [{**row, "name": look.short(row["label"]), "front": row["label"] in front(rows)} for row in look.named(rows)]
+def draw(rows: list[look.Row], theme: look.Theme) -> alt.TopLevelMixin:
+    """Points with both intervals, the line of the best accuracy that each leakage buys, and DP-SGD's curve as the reference."""
+    everyone = look.named(rows)
+    rows = [row for row in everyone if row["leakage"] is not None and row["test_accuracy"] is not None]
+    if not rows:
+        return look.empty("no trial has both an accuracy and a resolvable leakage", theme)
+    width, height = look.theme_size(theme, 1.4, 1.3)
+    right, (bottom, top) = _extent(rows)
+    best = front(rows)
+    labels = placed(
+        [(width * row["leakage"] / right, height * (top - row["test_accuracy"]) / (top - bottom)) for row in rows],
+        [look.short(row["name"]) for row in rows],
+        width,
+        height,
+    )
+    data = [_point(row, row["key"] in best, label) for row, label in zip(rows, labels, strict=True)]
+
+    chosen = look.choice()
+    points = alt.Chart(alt.Data(values=data)).transform_filter(chosen)
     fpr = rows[0]["fpr"]
-    points = alt.Chart(alt.Data(values=rows))
-    accuracy = [
-        row[name] for row in rows for name in ("test_accuracy", "test_accuracy_low", "test_accuracy_high") if row[name] is not None
+    at = look.percent(fpr) if fpr is not None and {row["fpr"] for row in rows} == {fpr} else "the declared"
+    axis = alt.Axis(labelExpr=look.PERCENT, tickCount=6)
+    x = alt.X("leakage:Q", title=f"Leakage: TPR at {at} FPR", scale=alt.Scale(domain=[0, right], nice=False), axis=axis)
+    y = alt.Y("test_accuracy:Q", title="Test accuracy", scale=alt.Scale(domain=[bottom, top], nice=False), axis=axis)
+    color = look.color(rows, theme=theme)
+    bars = points.mark_rule(strokeWidth=1.2, opacity=0.65)
+    across = bars.encode(look.end(x, "leakage_low"), y, alt.X2("leakage_high:Q"), color=color)
+    upright = bars.encode(x, look.end(y, "test_accuracy_low"), alt.Y2("test_accuracy_high:Q"), color=color)
+    marks = [
+        points.transform_filter(which)
+        .mark_point(size=70, opacity=1, filled=filled, strokeWidth=1.5)
+        .encode(x, y, color=look.color(rows, theme=theme), shape=look.shape(rows, theme), tooltip=TOOLTIP)
+        for which, filled in (("datum.valid", True), ("!datum.valid", False))
     ]
-    floor = max(0.0, min(accuracy) - 0.02)
-    x = alt.X(
-        "leakage:Q", title=f"Leakage: TPR at {look.percent(fpr)} FPR", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(format="%")
-    )
-    y = alt.Y("test_accuracy:Q", title="Test accuracy", scale=alt.Scale(domain=[floor, 1.0]), axis=alt.Axis(format=".0%"))
-    color = look.color(rows, legend=False)
-    best = points.transform_filter("datum.front").mark_line(
-        interpolate="step-after", color="#999", strokeDash=[4, 3], strokeWidth=1
-    )
-    across = points.mark_rule(strokeWidth=1, opacity=0.6).encode(alt.X("leakage_low:Q"), y, alt.X2("leakage_high:Q"), color=color)
-    upright = points.mark_rule(strokeWidth=1, opacity=0.6).encode(
-        x, alt.Y("test_accuracy_low:Q"), y2="test_accuracy_high:Q", color=color
-    )
-    tooltip = [
-        alt.Tooltip("name:N", title="trial"),
-        alt.Tooltip("test_accuracy:Q", format=".3f"),
-        alt.Tooltip("leakage:Q", format=".3f"),
-        alt.Tooltip("leakage_low:Q", format=".3f"),
-        alt.Tooltip("leakage_high:Q", format=".3f"),
-        alt.Tooltip("seconds:Q", format=".1f"),
-    ]
-    marks = points.mark_point(filled=True, size=70, opacity=1).encode(
-        x, y, color=look.color(rows), shape=look.shape(rows), tooltip=tooltip
-    )
-    names = points.mark_text(align="left", dx=7, dy=-7, fontSize=8.5, color="#444").encode(x, y, text="name:N")
-    chance = alt.Chart(alt.Data(values=[{"x": fpr}])).mark_rule(color="#bbb", strokeDash=[1, 3]).encode(x="x:Q")
+    names = look.beside(points, theme).encode(x, y, text="shown:N")
+    everything = alt.Chart(alt.Data(values=data))
     order = alt.Order("leakage:Q")
-    layers = [chance, best.encode(x, y, order=order), across, upright, marks]
-    if len(rows) <= 24:  # beyond that labels would cover each other; the tooltip still names every point
-        layers.append(names)
-    title = alt.TitleParams(
-        "Accuracy against leakage", subtitle=[look.conditions(rows), "95 % intervals; dotted: guessing; dashed: best so far"]
+    steps = (
+        everything.transform_filter("datum.front")
+        .mark_line(interpolate="step-after", color=look.LINE, strokeDash=[4, 3], strokeWidth=1)
+        .encode(x, y, order=order)
     )
-    return alt.layer(*layers).properties(width=look.WIDTH[theme] * 1.4, height=look.HEIGHT[theme] * 1.3, title=title)
+    layers = [steps, across, upright, *marks, names]
+    if sum(row["paradigm"] == "dp_sgd" for row in rows) > 1:
+        reference = everything.transform_filter("datum.Paradigm == 'DP-SGD'").mark_line(strokeWidth=1.2, opacity=0.45)
+        layers.insert(0, reference.encode(x, y, color=color, order=order))
+    if fpr is not None:
+        chance = alt.Chart(alt.Data(values=[{"leakage": fpr}])).mark_rule(color=look.LINE, strokeDash=[1, 3])
+        layers.insert(0, chance.encode(x))
+    invalid = sum(row["null_ok"] is False for row in rows)
+    title = look.titled(
+        "Accuracy against leakage",
+        look.conditions(rows),
+        "bars: 95\u00a0% intervals; dotted: guessing; dashed: best accuracy for its leakage",
+        f"hollow: {invalid} whose null control failed, figures invalid" if invalid else "",
+        look.unresolved(everyone, "leakage", "test_accuracy"),
+        width=width,
+    )
+    return alt.layer(*layers).add_params(chosen).properties(width=width, height=height, title=title)
 
 
-def front(rows: list[dict[str, Any]]) -> set[str]:
-    """Labels of the trials that no other beats in both accuracy and leakage."""
+TOOLTIP = [
+    alt.Tooltip("name:N", title="trial"),
+    alt.Tooltip("test_accuracy:Q", title="test accuracy", format=".3f"),
+    alt.Tooltip("accuracy_interval:N", title="its interval"),
+    alt.Tooltip("leakage:Q", format=".3f"),
+    alt.Tooltip("leakage_interval:N", title="its interval "),
+    alt.Tooltip("leakage_n:Q", title="non-member scores", format=","),
+    alt.Tooltip("seconds:Q", title="seconds per shadow", format=".1f"),
+    alt.Tooltip("control:N", title="null control"),
+]
 
-    def beaten(row: dict[str, Any]) -> bool:
+
+def _point(row: look.Row, in_front: bool, label: Label | None) -> look.Row:
+    kept = (
+        "name",
+        "Paradigm",
+        "leakage",
+        "leakage_low",
+        "leakage_high",
+        "leakage_n",
+        "test_accuracy",
+        "test_accuracy_low",
+        "test_accuracy_high",
+        "seconds",
+    )
+    place = {"dx": label.dx, "dy": label.dy, "align": label.align, "shown": look.short(row["name"])} if label else {}
+    return {
+        **{name: row[name] for name in kept},
+        **place,
+        "front": in_front,
+        "valid": row["null_ok"] is not False,
+        "control": {True: "passed", False: "failed", None: "not run"}[row["null_ok"]],
+        "leakage_interval": look.interval(row, "leakage"),
+        "accuracy_interval": look.interval(row, "test_accuracy"),
+    }
+
+
+def _extent(rows: list[look.Row]) -> tuple[float, tuple[float, float]]:
+    """Right end of the leakage axis; ends of the accuracy axis."""
+
+    def all_of(name: str) -> list[float]:
+        return [value for row in rows for value in (row[name], row[f"{name}_low"], row[f"{name}_high"]) if value is not None]
+
+    accuracy = all_of("test_accuracy")
+    return min(1.0, max(0.05, 1.08 * max(all_of("leakage")))), (max(0.0, min(accuracy) - 0.02), min(1.0, max(accuracy) + 0.015))
+
+
+def front(rows: list[look.Row]) -> set[str]:
+    """Keys of the trials that no other beats in both accuracy and leakage; a failed null control puts one out of the contest."""
+    valid = [row for row in rows if row["null_ok"] is not False]
+
+    def beaten(row: look.Row) -> bool:
         return any(
             other["test_accuracy"] >= row["test_accuracy"]
             and other["leakage"] <= row["leakage"]
             and (other["test_accuracy"], other["leakage"]) != (row["test_accuracy"], row["leakage"])
-            for other in rows
+            for other in valid
         )
 
-    return {row["label"] for row in rows if not beaten(row)}
+    return {row["key"] for row in valid if not beaten(row)}
