@@ -154,8 +154,8 @@ def test_ccs_drops_the_hardest_and_serves_small_strata_first() -> None:
 
 
 @given(
-    values=st.lists(st.floats(-5, 5, allow_nan=False, width=32), min_size=1, max_size=60), cut=st.floats(0, 0.6),
-    share=st.floats(0, 1), strata=st.integers(1, 7),
+    values=st.lists(st.floats(-5, 5, allow_nan=False, width=32, allow_subnormal=False), min_size=1, max_size=60), cut=st.floats(0, 0.6, allow_subnormal=False),
+    share=st.floats(0, 1, allow_subnormal=False), strata=st.integers(1, 7),
 )
 def test_ccs_keeps_exactly_what_was_asked_each_once_and_none_of_the_dropped(
     values: list[float], cut: float, share: float, strata: int
@@ -247,7 +247,7 @@ def test_facility_location_is_near_the_best_possible_cover() -> None:
 
 # Sizes and bad input
 
-@given(sizes=st.lists(st.integers(1, 50), min_size=1, max_size=12), share=st.floats(0, 1))
+@given(sizes=st.lists(st.integers(1, 50), min_size=1, max_size=12), share=st.floats(0, 1, allow_subnormal=False))
 def test_seats_are_dealt_whole_and_in_proportion(sizes: list[int], share: float) -> None:
     seats = max(len(sizes), round(share * sum(sizes)))
     given_ = apportioned(sizes, seats)

@@ -1,0 +1,65 @@
+"""Asking: views in their order, a set's nearest image beside a loop, canaries that were chosen themselves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from compiler.compile import compile_study
+from compiler.spec.audit import Queries
+from compiler.work import QuerySet
+from runtime.data.cast import cast
+from runtime.query.classifier import views
+from runtime.query.synthetic_set import nearest, perform
+from tests.conftest import TINY
+
+
+def rng(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def test_views_are_the_plain_image_then_shifts_row_by_row_then_the_same_mirrored() -> None:
+    image = torch.zeros(1, 1, 5, 5)
+    image[0, 0, 2, 1] = 1.0
+    seen = views(image, Queries(shift=1, flip=True))[0, :, 0]
+    places = [tuple(view.nonzero()[0].tolist()) for view in seen]
+    shifts = [(2 + down, 1 + right) for down in (0, -1, 1) for right in (0, -1, 1)]
+    assert places == shifts + [(row, 4 - column) for row, column in shifts]
+
+
+def test_a_view_shows_nothing_that_came_in_from_the_other_side() -> None:
+    image = torch.ones(1, 1, 4, 4)
+    shifted_up = views(image, Queries(shift=1))[0, 3, 0]   # down = -1, right = 0
+    assert shifted_up[:3].min() == 1.0
+    assert shifted_up[3].max() == 0.0
+
+
+def test_the_nearest_distance_equals_a_loop() -> None:
+    points, among = torch.randn(7, 12, generator=rng()), torch.randn(1100, 12, generator=rng(1))
+    naive = [min(float((point.double() - other.double()).norm()) for other in among) for point in points]
+    assert torch.allclose(nearest(points, among), torch.tensor(naive, dtype=torch.float64))
+
+
+def test_a_copy_is_nearer_than_anything_else_and_what_was_chosen_is_said_to_be(tmp_path: Any) -> None:
+    spec = tmp_path / "study.yaml"
+    spec.write_text(TINY)
+    population = compile_study(spec).trials[0].trial
+    private = next(iter(compile_study(spec).tasks.values())).work.private  # type: ignore[union-attr]
+    assert population.seed == private.population.seed
+    images = torch.cat([group.images for group in cast(private.population).groups])
+
+    class Set:
+        stems = ("audit", "set")
+
+        def tensors(self, stem: str) -> dict[str, torch.Tensor]:
+            others = torch.randint(0, 255, (5, *images.shape[1:]), dtype=torch.uint8, generator=rng())
+            made = {"images": torch.cat([others, images[3:4]])}
+            return made if stem == "set" else {"origin_canary": torch.tensor([-1, -1, -1, -1, -1, 3])}
+
+    inputs: Any = {"set": Set()}
+    answers = perform(QuerySet(private), inputs, torch.device("cpu")).files["answers"]
+    for space in ("pixel", "feature"):
+        assert answers[space].argmax() == 3
+        assert answers[space].isfinite().all()
+    assert answers["selected"].nonzero()[:, 0].tolist() == [3]
