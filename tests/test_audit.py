@@ -233,6 +233,18 @@ def test_guesses_are_counted_as_declared(tmp_path: Path, capsys: pytest.CaptureF
     }
 
 
+def test_a_grid_of_guesses_pays_for_each_of_its_entries() -> None:
+    from runtime.statistics.epsilon import guess, steinke
+
+    arrays = one_run(gap=1.0)
+    settings = Settings(resamples=100, redraws=10, fpr=("0.1",), terms=Terms(one_run=True, strategy="bonferroni"))
+    found = report_of(arrays, settings).attacks["scores"].epsilon_lower["steinke"]
+    scores, member = arrays["scores"][0], arrays["member"][0]
+    each = {k: steinke(guess(scores, member, k, k), 2 * k, 400, 1e-5, 0.05 / 6) for k in (6, 12, 25, 50, 100, 200)}
+    assert found.value == pytest.approx(max(each.values()))
+    assert each[found.k_plus] == pytest.approx(found.value)   # type: ignore[union-attr]
+
+
 def test_constant_scores_of_a_file_that_lists_its_members_first_show_nothing() -> None:
     arrays = {"scores": np.zeros((1, 400)), "member": np.arange(400)[None] < 200}
     settings = Settings(resamples=100, redraws=10, fpr=("0.1",), terms=Terms(one_run=True))

@@ -57,8 +57,8 @@ def register(commands: Any) -> None:
         metavar="HOW",
         help="numbers of guesses: preset (default), split (chosen on half the samples), bonferroni (a grid, corrected)",
     )
-    option("--resamples", default="1000", metavar="N", help="of the bootstrap (default: 1000)")
-    option("--redraws", metavar="N", help="of the null control (default: 10 to 100, by the file's size)")
+    option("--resamples", metavar="N", help="of the bootstrap (default: 1000, for large files fewer)")
+    option("--redraws", metavar="N", help="of the null control (default: 100, for large files fewer)")
     option("--limit", default="4", metavar="GIB", help="refuse arrays that declare more than this together (default: 4)")
     option("--json", action="store_true", help="print JSON instead of a table")
     audit.set_defaults(handler=_audit)
@@ -70,7 +70,10 @@ def _audit(args: argparse.Namespace) -> int:
 
     settings = _settings(args)
     limit = _number("--limit", args.limit, 0, math.inf, "a number of GiB above 0")
-    report = audit(read_evidence(args.file, int(limit * 2**30)), settings)
+    try:
+        report = audit(read_evidence(args.file, int(limit * 2**30)), settings)
+    except MemoryError as error:
+        raise SynthcError(f"{args.file}: needs more memory than is free here; try --queries 1, or fewer samples") from error
     if args.json:
         print(json.dumps(report.as_json(), indent=2, allow_nan=False))
     else:
@@ -115,7 +118,7 @@ def _settings(args: argparse.Namespace) -> Settings:
         design=args.design,
         manner=Manner(args.signal, args.variant, None if args.queries is None else _count("--queries", args.queries)),
         terms=terms,
-        resamples=_count("--resamples", args.resamples, least=100),
+        resamples=None if args.resamples is None else _count("--resamples", args.resamples, least=100),
         redraws=None if args.redraws is None else _count("--redraws", args.redraws, least=10),
     )
 
@@ -156,7 +159,7 @@ def _show(file: Path, report: Report, settings: Settings) -> None:
     terms = settings.terms
     console.print(
         f"Intervals: {terms.confidence:.0%}, bootstrap over samples{' and shadows' if report.n_shadows > 1 else ''}, "
-        f"{settings.resamples:,} resamples. Null AUC: the same attack on redrawn membership, centre and spread."
+        f"{report.resamples:,} resamples. Null AUC: the same attack on redrawn membership, centre and spread."
     )
     console.print(
         f"ε: values below this are ruled out at confidence {terms.confidence:g}, delta {terms.delta:g}"

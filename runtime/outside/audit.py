@@ -20,6 +20,8 @@ from runtime.statistics.bootstrap import Resamples, interval, read_resamples
 from runtime.statistics.null import central, control
 from runtime.statistics.roc import auc, tpr_at
 
+RESAMPLED = 2_000_000_000
+"""Scores that a bootstrap may draw: 1,000 resamples up to two million scores, 100 from twenty million on."""
 REDRAWN = 50_000_000
 """Signals that a null control may touch: 100 redraws up to 500,000 signals, 10 from five million on."""
 
@@ -35,7 +37,8 @@ class Settings:
     design: str = "auto"
     manner: Manner = field(default_factory=Manner)
     terms: Terms = field(default_factory=Terms)
-    resamples: int = 1000
+    resamples: int | None = None
+    """Of the bootstrap; None for as many as `RESAMPLED` allows, from 100 to 1000."""
     redraws: int | None = None
     """Of the null control; None for as many as `REDRAWN` allows, from 10 to 100."""
 
@@ -73,8 +76,8 @@ class Found:
     null_auc: Estimate
     """Mean over redrawn memberships, and where the central share `confidence` of the redraws lies."""
     epsilon_lower: dict[str, AnyBound]
-    null_passed: bool = field(metadata={"json": False})
-    left_out: int = field(metadata={"json": False})
+    null_passed: bool
+    left_out: int
     """Scores without enough shadows to judge by."""
 
 
@@ -85,6 +88,8 @@ class Report:
     n_shadows: int
     n_samples: int
     design: Design
+    resamples: int
+    """Behind every interval."""
     attacks: dict[str, Found]
     skipped: dict[str, str]
     """Attacks that do not apply, each with the reason."""
@@ -112,7 +117,7 @@ def audit(evidence: Evidence, settings: Settings) -> Report:
     scorer = Scorer.of(evidence, design == "pairs", settings.manner)
     one_way = evidence.shadows == 1
     resamples = Resamples.draw(
-        settings.resamples,
+        settings.resamples or max(100, min(1000, RESAMPLED // evidence.member.size)),
         evidence.samples,
         numpy_generator(0, None, "audit/bootstrap"),
         None if one_way else evidence.shadows,
@@ -131,7 +136,7 @@ def audit(evidence: Evidence, settings: Settings) -> Report:
                 raise SynthcError(f"--attack {name}: {skipped[name]}")
             continue
         found[name] = _figures(name, score, scores, scorer, resamples, design, settings)
-    return Report(evidence.shadows, evidence.samples, design, found, skipped)
+    return Report(evidence.shadows, evidence.samples, design, len(resamples), found, skipped)
 
 
 def _checked(evidence: Evidence, settings: Settings) -> Design:
