@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
@@ -388,19 +388,30 @@ def check_target(target: Path) -> None:
 
 def query(database: Path, text: str) -> tuple[list[str], list[tuple[Any, ...]]]:
     """Columns and rows of a query on the published database: read-only, and without files or network."""
+    with reading(database) as ask:
+        return ask(text)
+
+
+@contextlib.contextmanager
+def reading(database: Path) -> Iterator[Callable[[str], tuple[list[str], list[tuple[Any, ...]]]]]:
+    """As `query`, for several questions to one state: what is published meanwhile is not seen."""
     if not database.exists():
         raise SynthcError(f"{database}: there is no such database; `synthc run SPEC` makes one, --db names another")
     try:
         connection = duckdb.connect(str(database), read_only=True, config={"enable_external_access": "false"})
     except duckdb.Error as error:
         raise SynthcError(f"{database}: cannot be opened: {_first_line(error)}") from error
-    with contextlib.closing(connection):
+
+    def ask(text: str) -> tuple[list[str], list[tuple[Any, ...]]]:
         try:
-            connection.execute("SET lock_configuration = true").fetchall()
             cursor = connection.execute(text)
             return [column[0] for column in cursor.description or ()], cursor.fetchall()
         except duckdb.Error as error:
             raise SynthcError(f"the query failed: {str(error).strip()}") from error
+
+    with contextlib.closing(connection):
+        connection.execute("SET lock_configuration = true").fetchall()
+        yield ask
 
 
 def _carry_over(cursor: duckdb.DuckDBPyConnection) -> None:
