@@ -414,6 +414,27 @@ def reading(database: Path) -> Iterator[Callable[[str], tuple[list[str], list[tu
         yield ask
 
 
+ENDINGS = {".parquet": "FORMAT parquet, COMPRESSION zstd", ".csv": "FORMAT csv, HEADER", ".json": "FORMAT json, ARRAY true"}
+"""How a file's ending says what to write into it."""
+
+
+def export(database: Path, text: str, target: Path) -> None:
+    """Write a query's rows to `target`, beside and then renamed; its ending says the format."""
+    if target.suffix not in ENDINGS:
+        raise SynthcError(f"{target}: the ending should be one of {', '.join(ENDINGS)}")
+    if not database.exists():
+        raise SynthcError(f"{database}: there is no such database; `synthc run SPEC` makes one, --db names another")
+    beside = target.with_name(f".{target.name}.next")
+    try:
+        with contextlib.closing(duckdb.connect(str(database), read_only=True)) as connection:
+            connection.execute(f"COPY ({text}) TO {_quoted(beside)} ({ENDINGS[target.suffix]})").fetchall()
+        os.replace(beside, target)
+    except (duckdb.Error, OSError) as error:
+        raise SynthcError(f"{target}: cannot be written: {_first_line(error)}") from error
+    finally:
+        beside.unlink(missing_ok=True)
+
+
 def _carry_over(cursor: duckdb.DuckDBPyConnection) -> None:
     """Copy what the user keeps in the old file into the new one: schemas, tables, views."""
     schemas = cursor.execute(

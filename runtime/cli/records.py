@@ -1,0 +1,170 @@
+"""`synthc status`, `runs`, `show`, `logs`, `export`: what was computed, when, from what, and taking it elsewhere."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from compiler.errors import SynthcError, did_you_mean
+from runtime.cli import results_options, store_of
+
+HELP = argparse.RawDescriptionHelpFormatter
+
+
+def register(commands: Any) -> None:
+    """Add the commands of this family."""
+    status = commands.add_parser(
+        "status", parents=[results_options()], formatter_class=HELP, help="how far the studies are",
+        description="For each study: its latest run, tasks by kind and status, and what failed.",
+        epilog="example:\n  synthc status",
+    )
+    status.set_defaults(handler=_status)
+    runs = commands.add_parser(
+        "runs", parents=[results_options()], formatter_class=HELP, help="all runs, newest first",
+        description="All runs, newest first.", epilog="example:\n  synthc runs",
+    )
+    runs.set_defaults(handler=_runs)
+    show = commands.add_parser(
+        "show", parents=[results_options()], formatter_class=HELP, help="everything about one trial or task",
+        description="Everything about a trial (by its address or label) or a task (by its id, or the beginning of it).",
+        epilog="examples:\n  synthc show undefended#0\n  synthc show 'coreset[method=random,fraction=0.3]#0'\n  synthc show 4f0c",
+    )
+    show.add_argument("what", metavar="TRIAL|TASK")
+    show.set_defaults(handler=_show)
+    logs = commands.add_parser(
+        "logs", parents=[results_options()], formatter_class=HELP, help="what a task printed",
+        description="What the attempts at a task printed; a failed one's traceback is here.",
+        epilog="examples:\n  synthc logs 4f0c\n  synthc logs 4f0c --attempt 1",
+    )
+    logs.add_argument("task", metavar="TASK", help="its id, or the beginning of it")
+    logs.add_argument("--attempt", type=int, metavar="N", help="this attempt (default: the last)")
+    logs.set_defaults(handler=_logs)
+    export = commands.add_parser(
+        "export", parents=[results_options()], formatter_class=HELP, help="take results elsewhere",
+        description="Write raw scores or views to files that other tools read.",
+        epilog="examples:\n"
+        "  synthc export --scores scores.parquet          every score of every canary, to recompute every figure\n"
+        "  synthc export --view comparison comparison.csv",
+    )
+    export.add_argument("--scores", type=Path, metavar="FILE", help="all raw attack scores with membership (.parquet or .csv)")
+    export.add_argument("--view", nargs=2, metavar=("VIEW", "FILE"), help="a view (.parquet, .csv or .json)")
+    export.set_defaults(handler=_export)
+
+
+def _print(args: argparse.Namespace, text: str, empty: str) -> int:
+    """A query's rows as a table, or a sentence; how many there were."""
+    from runtime.store import query
+    from runtime.tables import rendered
+
+    columns, rows = query(args.db, text)
+    print(rendered(columns, rows, "table") if rows else empty)
+    return len(rows)
+
+
+def _status(args: argparse.Namespace) -> int:
+    from runtime.store import query
+
+    _print(
+        args,
+        "SELECT DISTINCT ON (study, profile) study, profile, run, status, started, ended FROM run "
+        "ORDER BY study, profile, run DESC",
+        "no study was run yet; `synthc run SPEC` runs one",
+    )
+    _print(args, "SELECT kind, status, count(*) AS tasks, sum(seconds) AS seconds FROM task GROUP BY ALL ORDER BY ALL", "no tasks")
+    (failed,) = query(args.db, "SELECT count(*) FROM task WHERE status = 'failed'")[1][0]
+    if failed:
+        print("\nfailed (`synthc logs TASK` shows why, `synthc run SPEC --retry-failed` tries again):")
+        _print(args, "SELECT task, address, attempts, error FROM task WHERE status = 'failed' ORDER BY address", "")
+    return 1 if failed else 0
+
+
+def _runs(args: argparse.Namespace) -> int:
+    _print(args, "SELECT run, study, profile, status, started, ended, spec FROM run ORDER BY run DESC", "no study was run yet")
+    return 0
+
+
+def _show(args: argparse.Namespace) -> int:
+    from runtime.store import query
+
+    wanted = args.what.replace("'", "''")
+    trials = query(args.db, f"SELECT study, profile, trial FROM comparison WHERE trial = '{wanted}' OR label = '{wanted}'")[1]
+    if trials:
+        for study, profile, trial in trials:
+            print(f"{study}{f' ({profile})' if profile else ''}: {trial}\n")
+            at = f"study = '{_sql(study)}' AND coalesce(profile, '') = '{_sql(profile or '')}' AND trial = '{_sql(trial)}'"
+            order = "ORDER BY attack, canaries, release, variant, metric"
+            figures = "metric, canaries, attack, variant, release, value, low, high, n, note"
+            _print(args, f"SELECT {figures} FROM result WHERE {at} {order}", "no figures yet: its attack has not run")
+            columns = "stage, tasks, seconds, seconds_low, seconds_high, peak_memory_mb, device"
+            _print(args, f"SELECT {columns} FROM cost WHERE {at} ORDER BY stage", "no stage was computed yet")
+        return 0
+    task = _task(args, args.what)
+    names, rows = query(args.db, f"SELECT * FROM task WHERE task = '{task}'")
+    for name, value in zip(names, rows[0], strict=True):
+        if value not in (None, ""):
+            print(f"{name:15} {value}")
+    folder = store_of(args) / task[:2] / task
+    if (folder / "outcome.json").exists():
+        outcome = json.loads((folder / "outcome.json").read_text(encoding="utf-8"))
+        print(f"{'files':15} {', '.join(sorted(outcome['files'])) or 'none'}  in {folder}")
+    print()
+    attempts = "attempt, status, started, seconds, host, device, error"
+    _print(args, f"SELECT {attempts} FROM attempt WHERE task = '{task}' ORDER BY 1", "no attempt yet")
+    return 0
+
+
+def _logs(args: argparse.Namespace) -> int:
+    task = _task(args, args.task)
+    folder = store_of(args) / task[:2] / task / "attempts"
+    attempts = sorted((int(path.name) for path in folder.glob("*") if path.name.isdigit()), reverse=True)
+    if not attempts:
+        raise SynthcError(f"{task}: no attempt was made yet")
+    if args.attempt is not None and args.attempt not in attempts:
+        raise SynthcError(f"{task}: there is no attempt {args.attempt}; there are {', '.join(map(str, sorted(attempts)))}")
+    log = folder / str(args.attempt or attempts[0]) / "log.txt"
+    text = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
+    print(text.rstrip() or f"{log}: the task printed nothing")
+    return 0
+
+
+def _task(args: argparse.Namespace, beginning: str) -> str:
+    """The id of the one task that begins so; SynthcError where there is none, or several."""
+    from runtime.store import query
+
+    known = query(args.db, f"SELECT task, address FROM task WHERE starts_with(task, '{_sql(beginning)}') ORDER BY task LIMIT 6")[1]
+    if len(known) == 1:
+        return str(known[0][0])
+    if known:
+        raise SynthcError(f"{beginning!r} begins several tasks: {', '.join(f'{task} ({address})' for task, address in known)}, …")
+    trials = [row[0] for row in query(args.db, "SELECT trial FROM comparison")[1]]
+    raise SynthcError(f"no trial or task is called {beginning!r}; {did_you_mean(beginning, trials)}")
+
+
+def _export(args: argparse.Namespace) -> int:
+    from runtime.store import export
+
+    if not args.scores and not args.view:
+        raise SynthcError("say what to export: --scores FILE, or --view VIEW FILE")
+    if args.scores:
+        export(args.db, SCORES, args.scores)
+        print(args.scores)
+    if args.view:
+        view, target = args.view
+        export(args.db, f'FROM main."{view.replace(chr(34), "")}"', Path(target))
+        print(target)
+    return 0
+
+
+SCORES = """\
+SELECT trial.study, trial.profile, trial.arm, trial.paradigm, trial.method, trial.label, trial.trial, score.release, score.attack,
+  score.variant, canary.canaries, score.canary, score.shadow, score.member, score.score
+FROM base.current_trial AS trial JOIN base.score AS score ON score.task = trial.answer
+  JOIN base.canary AS canary ON canary.task = score.task AND canary.canary = score.canary
+ORDER BY ALL"""
+
+
+def _sql(text: str) -> str:
+    """Inside single quotes."""
+    return text.replace("'", "''")
