@@ -23,7 +23,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from runtime.attack.label_only import label_only
 from runtime.attack.lira import lira
 from runtime.attack.pool import Pool
-from runtime.outside.attacks import Manner
 from runtime.outside.audit import Settings, audit
 from runtime.outside.evidence import Evidence
 from runtime.statistics.bootstrap import Resamples, read_resamples
@@ -75,7 +74,14 @@ def whole(rng: np.random.Generator) -> Work:
     logits = rng.normal(size=(64, 500, 18, 10)).astype(np.float32)
     logits += 2 * (member.T[:, :, None, None] * (np.arange(10) == labels[None, :, None, None])).astype(np.float32)
     evidence = Evidence("logits", logits, member, labels)
-    return lambda: audit(evidence, Settings(manner=Manner()))
+    return lambda: audit(evidence, Settings())
+
+
+def whole_large(rng: np.random.Generator) -> Work:
+    member = membership(rng, 50_000, 256)
+    signal = rng.normal(size=(256, 50_000)).astype(np.float32) + member.T.astype(np.float32)
+    evidence = Evidence("signal", signal, member)
+    return lambda: audit(evidence, Settings(attacks=("lira",)))
 
 
 MEASUREMENTS = {
@@ -87,6 +93,7 @@ MEASUREMENTS = {
     "large": Measurement("LiRA, pooled, 256 × 50,000 × 1", "2 GB", leave_one_out(256, 50_000, 1, "pooled")),
     "large_t": Measurement("LiRA, Student t, 256 × 50,000 × 1", "2 GB", leave_one_out(256, 50_000, 1, "student_t")),
     "whole": Measurement("synthc audit of logits 64 × 500 × 18 × 10: six attacks, intervals, null controls", "", whole),
+    "whole_large": Measurement("synthc audit of a signal 256 × 50,000: LiRA, 156 resamples, 10 redraws", "2 GB", whole_large),
 }
 
 

@@ -2,7 +2,7 @@
 
 Each resample draws canaries with replacement (all their models go along) and reads the threshold anew by the count rule.
 The two-way version also draws models, in pairs where membership is paired. A pooled binomial interval would be about four
-times too narrow (audit.md section 7), so there is none.
+times too narrow, so there is none.
 
 Fast because a resample is a vector of weights: the scores are sorted once, and every reading of every resample is a
 cumulative sum of weights along that one order. `tests/test_bootstrap.py` has the slow twin that really resamples.
@@ -69,30 +69,35 @@ def read_resamples(
     `there` (canary × shadow, bool): only these scores count; the others take no part, whatever is drawn.
     """
     shadows = np.shape(scores)[1]
-    places = np.arange(np.size(scores)) if there is None else np.flatnonzero(there)
     flat, sides = checked(scores, member) if there is None else checked(scores[there], member[there])
     order = np.argsort(-flat, kind="stable")
     falling, sides = flat[order], sides[order]
     ends = np.append(np.flatnonzero(falling[1:] != falling[:-1]), len(falling) - 1)
-    canary, shadow = np.divmod(places[order], shadows)
+    if there is not None and not there.all():
+        order = np.flatnonzero(there)[order]
+    # Four bytes suffice for an index here, and large pools hold both of them all the time.
+    canary, shadow = (place.astype(np.int32) for place in np.divmod(order, shadows))
+    blocks = slice(None) if len(ends) == len(falling) else ends  # without ties nothing need be picked out, nor copied
+    del order, flat, falling
 
     tpr = {fpr: np.empty(len(resamples)) for fpr in fprs}
     area, balanced = np.empty(len(resamples)), np.empty(len(resamples))
-    step = max(1, CHUNK // max(flat.size, 1))
+    step = max(1, CHUNK // max(sides.size, 1))
     for start in range(0, len(resamples), step):
         rows = slice(start, start + step)
         weight = resamples.canaries[rows][:, canary].astype(np.float64)
         if resamples.shadows is not None:
             weight *= resamples.shadows[rows][:, shadow]
-        true = np.cumsum(weight * sides, axis=1)[:, ends]
-        false = np.cumsum(weight * ~sides, axis=1)[:, ends]
+        true = np.cumsum(weight * sides, axis=1)[:, blocks]
+        false = np.cumsum(weight * ~sides, axis=1)[:, blocks]
         members, non_members = true[:, -1], false[:, -1]
         with np.errstate(invalid="ignore", divide="ignore"):
             for fpr in fprs:
                 tpr[fpr][rows] = _read(fpr, true, false)
-            before = np.concatenate([np.zeros((len(true), 1)), true[:, :-1]], axis=1)
             new = np.diff(false, axis=1, prepend=0.0)
-            area[rows] = (new * (before + true) / 2).sum(1) / (members * non_members)
+            # The trapezoid under each block: what it adds to the false, times the mean of the true before and after it.
+            under = np.einsum("rb,rb->r", new[:, 1:], true[:, 1:] + true[:, :-1]) + new[:, 0] * true[:, 0]
+            area[rows] = under / 2 / (members * non_members)
             rates = true / members[:, None] - false / non_members[:, None]
             balanced[rows] = 0.5 * (1 + np.maximum(rates.max(axis=1), 0.0))
     return Readings(tpr, area, balanced)
