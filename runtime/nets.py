@@ -139,7 +139,7 @@ def _convnet(recipe: Recipe, shape: tuple[int, int, int]) -> tuple[nn.Module, in
 def _resnet9(recipe: Recipe, shape: tuple[int, int, int]) -> tuple[nn.Module, int]:
     """In the airbench manner: a 2×2 convolution, then three groups of convolution, pool, norm, GELU, convolution, norm, GELU.
 
-    Widths w, 4w, 4w (64, 256, 256 in the original); its whitening of private images is left out (methods.md section 3.3).
+    Widths w, 4w, 4w (64, 256, 256 in the original); its whitening of private images is left out.
     """
     norm, width = _norm(recipe), recipe.width
     layers: list[nn.Module] = [nn.Conv2d(shape[0], 8 * shape[0], 2, bias=True), nn.GELU()]

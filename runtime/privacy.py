@@ -1,6 +1,6 @@
 """DP-SGD: per-sample gradients by torch.func, Poisson sampling, clipping, Gaussian noise, and its accountant.
 
-Abadi et al. 2016; augmentation multiplicity and the average of weights from De et al. 2022 (methods.md section 4). Neighbouring
+Abadi et al. 2016; augmentation multiplicity and the average of weights from De et al. 2022. Neighbouring
 sets differ by one image added or removed. The sampling rate is batch size / expected size of the private set, a constant of the
 study and no secret; sums are divided by the expected batch size, never by the drawn one.
 Not here: private tuning (whoever picks a recipe by looking at many spends more than is reported), cryptographic noise.

@@ -170,7 +170,7 @@ class Examples:
 class Dynamics:
     """Correctness, margin and error norm of every sample at every whole pass, from the logits of the training itself.
 
-    methods.md section 5.1; EL2N: Paul et al. 2021; margin (area under the margin, by its mean): Pleiss et al. 2020.
+    Forgetting: Toneva et al. 2019; EL2N: Paul et al. 2021; margin (area under the margin, by its mean): Pleiss et al. 2020.
     """
 
     def __init__(self, samples: int, passes: int, device: torch.device) -> None:

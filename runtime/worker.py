@@ -63,7 +63,7 @@ Dispatch = tuple[Order, ...]
 def prepare(threads: int = 1) -> None:
     """Make this process a worker: one torch thread per CPU worker, since one process per core beats one wide one.
 
-    methods.md section 9: 6,860 against 6,590 images per second (fp32), 9,100 against 6,085 (bf16) on two cores.
+    Measured on two cores, several processes against one: 6,860 against 6,590 images per second (fp32), 9,100 against 6,085 (bf16).
     """
     import torch
 

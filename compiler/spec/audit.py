@@ -66,7 +66,7 @@ class Calibrated(Frozen):
 
 
 class Lira(Frozen):
-    """Leave-one-out likelihood ratio attack, online (Carlini et al. 2022; audit.md section 5.1)."""
+    """Leave-one-out likelihood ratio attack, online (Carlini et al. 2022)."""
 
     attack: Literal["lira"]
     signal: Signal = "logit"
@@ -78,7 +78,7 @@ class Lira(Frozen):
 
 
 class LiraOffline(Frozen):
-    """LiRA from the models without the canary only, one-sided (audit.md section 5.2)."""
+    """LiRA from the models without the canary only, one-sided."""
 
     attack: Literal["lira_offline"]
     signal: Signal = "logit"
@@ -89,7 +89,7 @@ class LiraOffline(Frozen):
 
 
 class Rmia(Frozen):
-    """Robust membership inference against the z pool (Zarifzadeh et al. 2024; audit.md section 5.4)."""
+    """Robust membership inference against the z pool (Zarifzadeh et al. 2024)."""
 
     attack: Literal["rmia"]
     variant: Literal["online", "offline"] = "online"
@@ -102,14 +102,14 @@ class Rmia(Frozen):
 
 
 class LabelOnly(Frozen):
-    """Logistic regression from the correctness of the views to membership, leave-one-out (audit.md section 5.6)."""
+    """Logistic regression from the correctness of the views to membership, leave-one-out."""
 
     attack: Literal["label_only"]
     queries: int = Field(gt=1)
 
 
 class Quantile(Frozen):
-    """Quantile regression on the z pool, no shadows (Bertran et al. 2023; audit.md section 5.5)."""
+    """Quantile regression on the z pool, no shadows (Bertran et al. 2023)."""
 
     attack: Literal["quantile"]
     signal: Signal = "logit"

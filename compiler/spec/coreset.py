@@ -1,4 +1,4 @@
-"""Paradigm `coreset`: train on a chosen part of the private set (methods.md section 5)."""
+"""Paradigm `coreset`: train on a chosen part of the private set."""
 
 from __future__ import annotations
 

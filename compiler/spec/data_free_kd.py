@@ -1,4 +1,4 @@
-"""Paradigm `data_free_kd`: a student learns from a private teacher on invented images (methods.md section 7).
+"""Paradigm `data_free_kd`: a student learns from a private teacher on invented images.
 
 One loop, several methods: what they differ in is how images are invented, and which losses say that an image is good.
 """

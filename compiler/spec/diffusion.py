@@ -1,4 +1,4 @@
-"""Paradigm `diffusion`: a denoiser trained on the private set draws the training set (methods.md section 8)."""
+"""Paradigm `diffusion`: a denoiser trained on the private set draws the training set."""
 
 from __future__ import annotations
 

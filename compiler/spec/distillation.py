@@ -1,4 +1,4 @@
-"""Paradigm `distillation`: learn a few images that stand for the private set (methods.md section 6)."""
+"""Paradigm `distillation`: learn a few images that stand for the private set."""
 
 from __future__ import annotations
 

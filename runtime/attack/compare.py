@@ -1,4 +1,4 @@
-"""A claim, tested: pairs of trials compared on the same canaries and the same shadows (audit.md sections 7 and 16).
+"""A claim, tested: pairs of trials compared on the same canaries and the same shadows.
 
 Figures read from scores are compared by a bootstrap that draws the same canaries and the same pairs of shadows for both
 sides; figures with a value for each shadow by Student's t on the paired differences; several pairs by Holm.

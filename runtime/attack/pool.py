@@ -1,4 +1,4 @@
-"""Leave-one-out statistics over a pool of models, for all targets at once (audit.md section 4).
+"""Leave-one-out statistics over a pool of models, for all targets at once.
 
 Every model is the target once; the others, minus its complement where membership is paired, are its shadows. Running sums
 minus the target's own terms give what a loop over targets would, in O(canary × model) instead of O(canary × model²);

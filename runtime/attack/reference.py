@@ -1,4 +1,4 @@
-"""Attacks that need few or no shadows: one threshold for all, a reference rank, difficulty calibration (audit.md section 5.3)."""
+"""Attacks that need few or no shadows: one threshold for all, a reference rank, difficulty calibration."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which canaries a shadow saw (audit.md section 3.2): the same for every arm, extended and never redrawn."""
+"""Which canaries a shadow saw: the same for every arm, extended and never redrawn."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which epsilon the scores rule out, or the reason why none may be stated (audit.md section 8.6).
+"""Which epsilon the scores rule out, or the reason why none may be stated.
 
 A one-run bound speaks about one model, the target, and holds only if that model's memberships are independent fair coins given
 all that the attack used. A multi-run bound needs independent trials: one sample in each of many models. Pooled

@@ -151,7 +151,7 @@ def _labels(source: str, name: str, arrays: dict[str, np.ndarray], logits: np.nd
 
 
 def design_of(evidence: Evidence, declared: str = "auto") -> Design:
-    """How membership was drawn: as declared where the file agrees, else as it looks (audit.md section 3.2).
+    """How membership was drawn: as declared where the file agrees, else as it looks.
 
     `auto`: pairs if shadows 2j and 2j+1 are complements everywhere; balanced if all samples are in equally many shadows;
     else bernoulli. SynthcError where the file contradicts what was declared.

@@ -1,4 +1,4 @@
-"""Asking a classifier about the canaries: logits of every view of every canary and z sample (audit.md section 3.4).
+"""Asking a classifier about the canaries: logits of every view of every canary and z sample.
 
 Eval mode, float32, no image's answer depending on its batch mates. Which shadow saw which canary is not asked here.
 """

@@ -1,4 +1,4 @@
-"""Asking a denoiser about the canaries: how well does it know the noise on each? (audit.md section 5.7)
+"""Asking a denoiser about the canaries: how well does it know the noise on each?
 
 Levels and noises are common to all shadows (common random numbers), so that models differ only by what they learned.
 """

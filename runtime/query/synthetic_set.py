@@ -1,6 +1,6 @@
 """What a released set says about each canary: how near its nearest image is, and whether the canary itself was chosen.
 
-Distances are uncalibrated here; alone they do not detect leakage (audit.md section 5.7). The attack compares them with
+Distances are uncalibrated here; alone they do not detect leakage. The attack compares them with
 the sets of the shadows that did not see the canary.
 """
 

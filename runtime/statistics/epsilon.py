@@ -1,8 +1,7 @@
 """Lower bounds on epsilon from guesses about members. A bound says "epsilon below x is ruled out", never "epsilon is x".
 
-Every bound is one-sided, at a declared delta and error probability p, for add/remove neighbours, and holds only under the
-conditions of audit.md section 8.6 (memberships independent fair coins given everything the guess used, thresholds fixed
-elsewhere). Pooled leave-one-out rates never become an epsilon.
+Every bound is one-sided, at a declared delta and error probability p, for add/remove neighbours, and holds only where
+memberships are independent fair coins given everything the guess used, and thresholds were fixed elsewhere. Pooled leave-one-out rates never become an epsilon.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ def clopper_pearson_upper(hits: int, trials: int, p: float) -> float:
 
 
 def multi_run(true: int, members: int, false: int, non_members: int, delta: float, p: float = 0.05) -> float:
-    """From independent trials (one canary per independent model) and a threshold set beforehand (audit.md 8.1)."""
+    """From independent trials (one canary per independent model) and a threshold set beforehand."""
     fnr = clopper_pearson_upper(members - true, members, p / 2)
     fpr = clopper_pearson_upper(false, non_members, p / 2)
     return max(_log_ratio(1 - delta - fnr, fpr), _log_ratio(1 - delta - fpr, fnr), 0.0)
@@ -36,7 +35,7 @@ def _log_ratio(above: float, below: float) -> float:
 
 
 def gaussian(true: int, members: int, false: int, non_members: int, delta: float, p: float = 0.05) -> float:
-    """The same counts under the assumption of a Gaussian trade-off (audit.md 8.2): beside the pure bound, not instead."""
+    """The same counts under the assumption of a Gaussian trade-off: beside the pure bound, not instead."""
     fnr = clopper_pearson_upper(members - true, members, p / 2)
     fpr = clopper_pearson_upper(false, non_members, p / 2)
     # One direction only: an absolute value would make a confident wrong attack look like leakage.
@@ -93,7 +92,7 @@ def f_dp(correct: int, guesses: int, canaries: int, delta: float, p: float = 0.0
 
 
 def f_dp_rejects(mu: float, correct: int, guesses: int, canaries: int, p: float = 0.05) -> bool:
-    """Whether so many right guesses rule mu-Gaussian DP out at error p: the recursion of audit.md 8.4 overshoots."""
+    """Whether so many right guesses rule mu-Gaussian DP out at error p: the recursion of Mahloujifar et al. 2024 overshoots."""
     right = p * correct / canaries
     wrong = p * (guesses - correct) / canaries
     for step in range(correct - 1, -1, -1):

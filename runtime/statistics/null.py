@@ -1,7 +1,7 @@
 """The null control: the same attack on membership that no model knows must find nothing.
 
 Memberships are redrawn within the design on the very same signals. The mean AUC over redraws must lie in its band around
-one half; the redraws also give an exact permutation p-value, valid in spite of all clustering (audit.md section 9).
+one half; the redraws also give an exact permutation p-value, valid in spite of all clustering.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from compiler.spec.audit import Design
 BAND = 4.0
 """Standard errors that the mean null AUC may lie from one half: about one false alarm in 16,000 controls."""
 SLACK = 0.005
-"""Further AUC that is tolerated: `balanced` membership is slightly conservative at few shadows (audit.md section 3.2)."""
+"""Further AUC that is tolerated: `balanced` membership is slightly conservative at few shadows."""
 
 
 @dataclass(frozen=True)

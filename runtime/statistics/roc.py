@@ -1,6 +1,6 @@
 """Reading scores: TPR at a declared FPR by the count rule, AUC, ROC points. HIGHER SCORE MEANS MEMBER.
 
-The count rule (audit.md section 6): distinct scores downwards, each tie block accepted whole or not at all, stopping before
+The count rule: distinct scores downwards, each tie block accepted whole or not at all, stopping before
 the block that would exceed floor(fpr · n0) false positives. Not here: how sure a reading is (`bootstrap`).
 """
 

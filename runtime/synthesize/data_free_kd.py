@@ -1,6 +1,6 @@
 """Data-free knowledge distillation: a student learns from a private teacher on images that are invented for it.
 
-One loop, several methods (methods.md section 7). With a pool (`inversion`, `fast`, `deep_inversion`), each round invents a batch,
+One loop, several methods. With a pool (`inversion`, `fast`, `deep_inversion`), each round invents a batch,
 and the student learns from all batches so far. Online (`dafl`, `zskt`, `dfad`, `dfq`), generator and student take turns.
 The last student counts, never the best on any data.
 """

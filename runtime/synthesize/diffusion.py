@@ -1,4 +1,4 @@
-"""Diffusion: a denoiser trained from scratch on the private set, and the sets that it draws (methods.md section 8).
+"""Diffusion: a denoiser trained from scratch on the private set, and the sets that it draws.
 
 `train_generator` serves class-conditional drawing and SDEdit at every strength alike. The classifier is trained on what is
 drawn; the denoiser's own loss on a canary is an attack of its own (`query.generator`).

@@ -28,7 +28,7 @@ Judge = Callable[[Tensor, Tensor], Tensor]
 
 
 class Generator(nn.Module):
-    """latent → image in 0..1: two doublings from a quarter of the size (methods.md section 7.1)."""
+    """latent → image in 0..1: two doublings from a quarter of the size."""
 
     def __init__(self, latent: int, width: int, shape: tuple[int, int, int]) -> None:
         super().__init__()

@@ -1,6 +1,6 @@
 """What makes an invented image a good one, by the word of a frozen teacher: the losses of data-free distillation.
 
-Of use to every method that inverts a classifier (methods.md section 7.1). Not here: how images are invented (`inventors`), and
+Of use to every method that inverts a classifier. Not here: how images are invented (`inventors`), and
 what is done with them (`data_free_kd`).
 """
 

@@ -1,4 +1,4 @@
-"""Dataset distillation by matching what a net sees in learned and in private images, class by class (methods.md section 6).
+"""Dataset distillation by matching what a net sees in learned and in private images, class by class.
 
     DM      mean features of fresh random nets
     DC      gradients of the loss in the weights of a net that is trained on the learned images as they are

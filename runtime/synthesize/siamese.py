@@ -2,7 +2,7 @@
 
 All families of maps run in one differentiable pass, those not drawn at their identity, so that a batch may hold many maps.
 Works on normalised images. Every draw comes from a generator that is handed in: the authors' code reseeds the global one
-from the clock at each call (methods.md section 6.4).
+from the clock at each call.
 """
 
 from __future__ import annotations

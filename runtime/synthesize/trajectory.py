@@ -1,6 +1,6 @@
 """Dataset distillation by matching trajectories: a student trained on the learned images should arrive where an expert did.
 
-MTT (Cazenavette et al. 2022) and DATM (Guo et al. 2024); methods.md section 6.1. Experts are trained on the private set of each
+MTT (Cazenavette et al. 2022) and DATM (Guo et al. 2024). Experts are trained on the private set of each
 shadow (`train_generator`) and kept as flat vectors of weights, one per epoch.
 
 The unroll through N student steps is differentiated one step at a time, so memory does not grow with N. TESLA (Cui et al. 2023)

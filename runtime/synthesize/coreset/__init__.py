@@ -1,4 +1,4 @@
-"""Coreset selection: a part of the private set, chosen by a rule (methods.md section 5).
+"""Coreset selection: a part of the private set, chosen by a rule.
 
     parts     which rows compete with each other, and how many of them stay
     picker    of one such part, the rows that stay: a function of the method (`difficulty`, `coverage`)

@@ -15,7 +15,7 @@ from torch import Tensor
 def herding(features: Tensor, keep: int) -> Tensor:
     """Greedily the sample that brings the sum of the chosen nearest to as many times the mean (Welling 2009).
 
-    argmin over x of || (|S| + 1) mean − sum(S) − phi(x) ||: copied code takes the argmax (methods.md section 5.3).
+    argmin over x of || (|S| + 1) mean − sum(S) − phi(x) ||: copied code takes the argmax.
     """
     mean = features.mean(0)
     lengths = features.square().sum(1)
