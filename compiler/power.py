@@ -1,6 +1,7 @@
 """What an audit could show, before anything runs: counts of non-members, false positives allowed, widths to expect.
 
-The planning standard error is an upper bound, found by simulation (1.2 to 2.4 times the true one in nine toy worlds): its first term counts canaries, not scores, its second is the noise of the threshold.
+The planning standard error is an upper bound, found by simulation (1.2 to 2.4 times the true one in nine toy worlds): its first
+term counts canaries, not scores, its second is the noise of the threshold.
 """
 
 from __future__ import annotations
