@@ -25,7 +25,9 @@ def draw(rows: list[look.Row], theme: look.Theme) -> alt.TopLevelMixin:
     if not turned:
         return look.empty("no arm has a grid with more than one setting", theme)
     chosen = look.choice()
-    panels = [_panel(arm, axis, found, rows, theme, chosen) for (arm, axis), found in turned.items()]
+    panels = [
+        _panel(arm, axis, found, rows, theme, chosen, place == 0) for place, ((arm, axis), found) in enumerate(turned.items())
+    ]
     title = look.titled(
         "What turning one knob does",
         look.conditions(rows),
@@ -33,16 +35,11 @@ def draw(rows: list[look.Row], theme: look.Theme) -> alt.TopLevelMixin:
         look.unresolved(rows, "leakage"),
         width=look.WIDTH[theme] * 1.2,
     )
-    columns = 2 if theme == "paper" else 3
-    return alt.concat(
-        panels[0].add_params(chosen),
-        *panels[1:],
-        columns=columns,
-        spacing=60 if any(len(json.loads(row["axes"])) > 1 for row in rows) else 24,
-    ).properties(title=title)
+    spacing = 60 if any(len(json.loads(row["axes"])) > 1 for row in rows) else 24  # room for names on the right
+    return look.grid(panels, columns=2 if theme == "paper" else 3, spacing=spacing).properties(title=title)
 
 
-def _panel(arm: str, axis: str, rows: list[look.Row], everyone: list[look.Row], theme: look.Theme, chosen: Any) -> Any:
+def _panel(arm: str, axis: str, rows: list[look.Row], everyone: list[look.Row], theme: look.Theme, chosen: Any, first: bool) -> Any:
     points = [point for row in rows for point in _points(row, axis)]
     base = alt.Chart(alt.Data(values=points)).transform_filter(chosen)
     x = alt.X("at:N", title=look.short(axis, 28), sort=_order(points), axis=alt.Axis(labelAngle=0, labelLimit=70))
@@ -50,7 +47,6 @@ def _panel(arm: str, axis: str, rows: list[look.Row], everyone: list[look.Row], 
     color = look.color(everyone, theme=theme)
     figure = list(FIGURES.values())
     dash = alt.StrokeDash("figure:N", scale=alt.Scale(domain=figure, range=[[1, 0], [4, 3]]), legend=None)
-    filled = alt.FillOpacity("figure:N", scale=alt.Scale(domain=figure, range=[1, 0]), legend=None)
     bars = base.mark_rule(strokeWidth=1.2, opacity=0.65).encode(x, look.end(y, "low"), alt.Y2("high:Q"), color=color)
     lines = base.mark_line(strokeWidth=1.2, opacity=0.7).encode(x, y, color=color, detail="rest:N", strokeDash=dash)
     tooltip = [
@@ -60,16 +56,13 @@ def _panel(arm: str, axis: str, rows: list[look.Row], everyone: list[look.Row], 
         alt.Tooltip("interval:N"),
         alt.Tooltip("n:Q", title="n", format=","),
     ]
-    paradigm = look.paradigms(everyone)
-    marks = base.mark_point(size=45, opacity=1).encode(
-        x,
-        y,
-        stroke=alt.Stroke("Paradigm:N", scale=paradigm, legend=None),
-        fill=alt.Fill("Paradigm:N", scale=paradigm, legend=None),
-        fillOpacity=filled,
-        tooltip=tooltip,
-    )
-    layers = [bars, lines, marks]
+    marks = [
+        base.transform_filter(f"datum.figure {test} 'Leakage'")
+        .mark_point(size=45, opacity=1, filled=filled)
+        .encode(x, y, color=color, tooltip=tooltip)
+        for test, filled in (("==", True), ("!=", False))
+    ]
+    layers = [bars.add_params(chosen) if first else bars, lines, *marks]
     if 1 < len({point["rest"] for point in points}) <= 4:
         last = max(_order(points).index(point["at"]) for point in points)
         ends = [point for point in points if point["at"] == _order(points)[last] and point["figure"] == "Leakage"]

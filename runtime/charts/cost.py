@@ -24,8 +24,8 @@ def draw(rows: list[look.Row], theme: look.Theme) -> alt.TopLevelMixin:
     extent = (min(ends) / 1.6, max(ends) * 1.6)
     chosen = look.choice()
     panels = [
-        _panel("test_accuracy", "Test accuracy", rows, floor, extent, theme, chosen),
-        _panel("leakage", "Leakage", rows, floor, extent, theme, chosen),
+        _panel("test_accuracy", "Test accuracy", rows, floor, extent, theme, chosen, first=True),
+        _panel("leakage", "Leakage", rows, floor, extent, theme, chosen, first=False),
     ]
     zeros = sum(row["seconds"] <= 0 for row in rows)
     title = look.titled(
@@ -36,11 +36,18 @@ def draw(rows: list[look.Row], theme: look.Theme) -> alt.TopLevelMixin:
         look.unresolved(everyone, "seconds", "test_accuracy", "leakage"),
         width=look.WIDTH[theme] * 1.6,
     )
-    return alt.hconcat(panels[0].add_params(chosen), *panels[1:], spacing=24).properties(title=title)
+    return look.grid(panels, columns=2, spacing=24).properties(title=title)
 
 
 def _panel(
-    figure: str, title: str, rows: list[look.Row], floor: float, extent: tuple[float, float], theme: look.Theme, chosen: Any
+    figure: str,
+    title: str,
+    rows: list[look.Row],
+    floor: float,
+    extent: tuple[float, float],
+    theme: look.Theme,
+    chosen: Any,
+    first: bool,
 ) -> Any:
     width, height = look.theme_size(theme, 0.8)
     shown = [row for row in rows if row[figure] is not None]
@@ -107,7 +114,7 @@ def _panel(
         for which, filled in (("!datum.zero", True), ("datum.zero", False))
     ]
     names = look.beside(base, theme).encode(x, y, text="shown:N")
-    return alt.layer(bars, *marks, names).properties(width=width, height=height)
+    return alt.layer(bars.add_params(chosen) if first else bars, *marks, names).properties(width=width, height=height)
 
 
 def ticks(low: float, high: float) -> list[float]:

@@ -119,6 +119,15 @@ def choice() -> alt.Parameter:
     return alt.selection_point(name="chosen", fields=["Paradigm"], bind="legend")
 
 
+def grid(panels: Sequence[Any], columns: int, spacing: float) -> Any:
+    """Panels in rows. One of their layers that is coloured by paradigm must bear the `choice`.
+
+    Rows of rows instead of `concat`, through which Vega-Lite 6.4 does not carry a selection down to its layer.
+    """
+    rows = [alt.hconcat(*panels[at : at + columns], spacing=spacing) for at in range(0, len(panels), columns)]
+    return rows[0] if len(rows) == 1 else alt.vconcat(*rows, spacing=spacing)
+
+
 def short(text: str, widest: int = 34) -> str:
     """Text for a place with little room; the tooltip has the whole."""
     return text if len(text) <= widest else f"{text[: widest - 1].rstrip()}…"

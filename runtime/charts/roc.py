@@ -31,7 +31,10 @@ def draw(rows: list[look.Row], theme: look.Theme) -> alt.TopLevelMixin:
     floor = min(step, 0.1) / 2
     groups = sorted({row["canaries"] for row in rows}, key=lambda group: (group != rows[0]["headline_canaries"], group))
     chosen = look.choice()
-    panels = [_panel([row for row in rows if row["canaries"] == group], rows, floor, theme, chosen) for group in groups[:4]]
+    panels = [
+        _panel([row for row in rows if row["canaries"] == group], rows, floor, theme, chosen, place == 0)
+        for place, group in enumerate(groups[:4])
+    ]
     attack = f"{rows[0]['attack']} {rows[0]['variant']}, {rows[0]['release']}"
     floored = any(row["fpr"] < floor or row["tpr"] < floor for row in rows)
     title = look.titled(
@@ -42,10 +45,10 @@ def draw(rows: list[look.Row], theme: look.Theme) -> alt.TopLevelMixin:
         f"{len(groups) - 4} more groups of canaries are in the database" if len(groups) > 4 else "",
         width=look.WIDTH[theme] * min(len(panels), 2),
     )
-    return alt.concat(panels[0].add_params(chosen), *panels[1:], columns=2, spacing=24).properties(title=title)
+    return look.grid(panels, columns=2, spacing=24).properties(title=title)
 
 
-def _panel(rows: list[look.Row], everyone: list[look.Row], floor: float, theme: look.Theme, chosen: Any) -> Any:
+def _panel(rows: list[look.Row], everyone: list[look.Row], floor: float, theme: look.Theme, chosen: Any, first: bool) -> Any:
     side = round(look.WIDTH[theme] * 0.85)
     points = [
         {
@@ -81,7 +84,7 @@ def _panel(rows: list[look.Row], everyone: list[look.Row], floor: float, theme: 
         .mark_line(color=look.LINE, strokeDash=[2, 3], strokeWidth=1, clip=True)
         .encode(x, y)
     )
-    layers = [guess, curves]
+    layers = [guess, curves.add_params(chosen) if first else curves]
     headlines = _headlines(rows, floor)
     if headlines:
         marks = alt.Chart(alt.Data(values=headlines)).transform_filter(chosen)

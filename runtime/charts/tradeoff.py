@@ -52,7 +52,7 @@ def draw(rows: list[look.Row], theme: look.Theme) -> alt.TopLevelMixin:
         .mark_line(interpolate="step-after", color=look.LINE, strokeDash=[4, 3], strokeWidth=1)
         .encode(x, y, order=order)
     )
-    layers = [steps, across, upright, *marks, names]
+    layers = [steps, across.add_params(chosen), upright, *marks, names]
     if sum(row["paradigm"] == "dp_sgd" for row in rows) > 1:
         reference = everything.transform_filter("datum.Paradigm == 'DP-SGD'").mark_line(strokeWidth=1.2, opacity=0.45)
         layers.insert(0, reference.encode(x, y, color=color, order=order))
@@ -68,7 +68,7 @@ def draw(rows: list[look.Row], theme: look.Theme) -> alt.TopLevelMixin:
         look.unresolved(everyone, "leakage", "test_accuracy"),
         width=width,
     )
-    return alt.layer(*layers).add_params(chosen).properties(width=width, height=height, title=title)
+    return alt.layer(*layers).properties(width=width, height=height, title=title)
 
 
 TOOLTIP = [

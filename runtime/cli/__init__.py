@@ -13,7 +13,7 @@ from pathlib import Path
 
 from compiler.errors import SynthcError
 
-FAMILIES = ("run", "study", "results", "records", "audit", "data")
+FAMILIES = ("run", "study", "results", "report", "records", "audit", "data")
 """Modules of this package; each registers its commands and imports what is heavy inside its handlers."""
 
 

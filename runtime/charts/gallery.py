@@ -1,0 +1,161 @@
+"""Contact sheets of synthetic images, a row per class: what a set looks like to whoever receives it.
+
+A set whose images are, or began as, private images counts as private: it is made only when asked for, and only then are the
+nearest private images put beside it. What cannot be told counts as private. Needs no Altair.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from compiler import work
+from compiler.spec.base import Frozen, Method
+from compiler.spec.study import Arm
+from runtime.artifacts import folder_of
+
+assert Arm  # its import brings every method's words, which `rebuilt` looks up by name
+
+CLASSES, PER_CLASS = 10, 10
+"""At most so many rows and columns of a sheet."""
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """What can be shown of one trial's set."""
+
+    private: bool
+    """Whether it is made of private images, as far as can be told."""
+    images: int
+    """In the set."""
+    shown: int
+    png: bytes | None
+    """The sheet; None where it is withheld."""
+    nearest: bytes | None
+    """In the same places the private image nearest to each; only when private images were asked for."""
+    classes: tuple[int, ...]
+    """Of the rows."""
+
+
+def sheet(store: Path, task: str, with_private: bool = False) -> Sheet | None:
+    """The sheet of the set that the task left in the store; None where there is none.
+
+    The store is only read: `task` is an id, and files are safetensors.
+    """
+    from safetensors.numpy import load_file
+
+    folder = folder_of(store, task)
+    if not (folder / "set.safetensors").exists():
+        return None
+    made = load_file(folder / "set.safetensors")
+    images, labels = grey_levels(made["images"]), made["labels"]
+    labels = labels.argmax(axis=1) if labels.ndim == 2 else labels
+    asked = task_words(store, task)
+    private = _is_private(folder, asked)
+    chosen, classes = arranged(labels)
+    shown = int((chosen >= 0).sum())
+    if private and not with_private:
+        return Sheet(True, len(images), 0, None, None, ())
+    beside = None
+    if with_private and isinstance(getattr(asked, "private", None), work.Private):
+        beside = png(_nearest(images, chosen, asked.private), chosen)
+    return Sheet(private, len(images), shown, png(images, chosen), beside, classes)
+
+
+def _is_private(folder: Path, asked: Any) -> bool:
+    """By the words of its method, and by what the auditor recorded; when in doubt, yes."""
+    from safetensors.numpy import load_file
+
+    words = getattr(asked, "how", None)
+    if not isinstance(words, Method) or words.from_private_images:
+        return True
+    audit = folder / "audit.safetensors"
+    return audit.exists() and bool((load_file(audit)["origins"] >= 0).any())
+
+
+def grey_levels(images: np.ndarray) -> np.ndarray:
+    """n × channels × height × width as n × height × width × channels, uint8; grey levels that leave 0..1 are cut off."""
+    if images.dtype != np.uint8:
+        images = (np.nan_to_num(images).clip(0, 1) * 255).round().astype(np.uint8)
+    return images.transpose(0, 2, 3, 1)
+
+
+def arranged(labels: np.ndarray) -> tuple[np.ndarray, tuple[int, ...]]:
+    """Places of a sheet as rows of the set, class × column, -1 for an empty place; the classes of its rows.
+
+    The first of each class: a fixed rule, so that nobody picked the pretty ones.
+    """
+    classes = tuple(int(label) for label in np.unique(labels)[:CLASSES])
+    chosen = np.full((len(classes), PER_CLASS), -1)
+    for row, label in enumerate(classes):
+        found = np.flatnonzero(labels == label)[:PER_CLASS]
+        chosen[row, : len(found)] = found
+    return chosen, classes
+
+
+def png(images: np.ndarray, chosen: np.ndarray) -> bytes:
+    """The images at their places, one transparent pixel between them, as a PNG without enlargement."""
+    from PIL import Image
+
+    _, high, wide, channels = images.shape
+    rows, columns = chosen.shape
+    canvas = np.zeros((rows * (high + 1) - 1, columns * (wide + 1) - 1, 4), dtype=np.uint8)
+    for row, column in zip(*np.nonzero(chosen >= 0), strict=True):
+        at = np.s_[row * (high + 1) : row * (high + 1) + high, column * (wide + 1) : column * (wide + 1) + wide]
+        image = images[chosen[row, column]]
+        canvas[at] = np.concatenate(
+            [image if channels == 3 else image[..., :1].repeat(3, -1), np.full((high, wide, 1), 255)], axis=-1
+        )
+    out = io.BytesIO()
+    Image.fromarray(canvas).save(out, format="PNG", optimize=True)
+    return out.getvalue()
+
+
+def _nearest(images: np.ndarray, chosen: np.ndarray, private: work.Private) -> np.ndarray:
+    """For each chosen image the private one at the least Euclidean distance; other rows are left black."""
+    from runtime.data.cast import private_set
+
+    pool = grey_levels(private_set(private).data.images.numpy())
+    flat = pool.reshape(len(pool), -1).astype(np.float32)
+    squares = (flat * flat).sum(axis=1)
+    found = np.zeros_like(images)
+    for place in chosen[chosen >= 0]:
+        wanted = images[place].reshape(-1).astype(np.float32)
+        found[place] = pool[np.argmin(squares - 2.0 * (flat @ wanted))]
+    return found
+
+
+def task_words(store: Path, task: str) -> Any:
+    """What a task was asked, rebuilt from the text that was hashed; None where this version does not know its words."""
+    try:
+        text = json.loads((folder_of(store, task) / "task.json").read_text(encoding="utf-8"))["text"]
+        return rebuilt(json.loads(text)[5])
+    except (OSError, ValueError, KeyError, IndexError, TypeError):
+        return None
+
+
+def rebuilt(value: Any) -> Any:
+    """The inverse of `compiler.fingerprint.plain`: tagged mappings become frozen dataclasses and models again.
+
+    KeyError for an unknown tag; TypeError or ValueError for fields that do not fit.
+    """
+    if isinstance(value, list):
+        return tuple(rebuilt(item) for item in value)
+    if not isinstance(value, Mapping):
+        return value
+    fields = {name: rebuilt(item) for name, item in value.items() if name}
+    if "" not in value:
+        return fields
+    known = {name: found for name, found in vars(work).items() if isinstance(found, type) and is_dataclass(found)}
+    return {**_models(Frozen), **known}[value[""]](**fields)
+
+
+def _models(parent: type[Frozen]) -> dict[str, Any]:
+    """Every model of the language by its name."""
+    return {parent.__name__: parent} | {name: found for child in parent.__subclasses__() for name, found in _models(child).items()}

@@ -1,0 +1,163 @@
+"""What a report needs to know of one study, read from the published database and the store. Not here: how it looks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from compiler.errors import SynthcError, did_you_mean
+from runtime.charts import CHARTS
+from runtime.charts.gallery import Sheet, sheet, task_words
+from runtime.charts.look import finite
+from runtime.store import reading
+
+Row = dict[str, Any]
+Ask = Callable[[str], tuple[list[str], list[tuple[Any, ...]]]]
+
+
+@dataclass(frozen=True)
+class Results:
+    """One study under one profile, by its latest run."""
+
+    run: Row
+    """As in the view `run`, with `claims` and `lints`, JSON decoded."""
+    comparison: list[Row]
+    """As in the view, with `auc_n`."""
+    figures: list[Row]
+    """TPR at the headline's rate by every attack and group of canaries, long."""
+    claims: list[Row]
+    pairs: list[Row]
+    """Pairs of trials that the claims compare."""
+    cost: list[Row]
+    failed: list[Row]
+    """Tasks that failed or wait for one that did."""
+    charts: dict[str, tuple[list[str], list[tuple[Any, ...]]]]
+    """Columns and rows of each chart's query."""
+    arms: list[Arm]
+    sets: list[tuple[Row, Sheet]]
+    """Trials (`trial`, `label`, `arm`, `paradigm`) with what can be shown of the set of shadow 0."""
+    audit: Any
+    """The words of the first trial's attack; None where the store does not have them."""
+    store_found: bool
+
+
+@dataclass(frozen=True)
+class Arm:
+    """An arm with the words of each of its trials, as the compiler resolved them."""
+
+    name: str
+    paradigm: str
+    method: str
+    trials: list[Row]
+    words: list[dict[str, Any]]
+    """For each trial: the operations of shadow 0 → what they were asked; {} where the store does not have them."""
+
+
+def read(database: Path, store: Path, study: str | None = None, profile: str | None = None, with_private: bool = False) -> Results:
+    """Everything about `study`, or about the study that ran last; SynthcError where there is no such thing."""
+    with reading(database) as ask:
+        run = _run(ask, database, study, profile)
+        this = f"WHERE study = {_quoted(run['study'])} AND profile IS NOT DISTINCT FROM {_quoted(run['profile'])}"
+        trials = _rows(ask, COMPARISON.format(this=this))
+        stages = _rows(ask, STAGES.format(this=this))
+        store_found = (store / "store.json").exists()
+        return Results(
+            run=run,
+            comparison=trials,
+            figures=_rows(ask, FIGURES.format(this=this)),
+            claims=_rows(ask, f"FROM claim {this}"),
+            pairs=_rows(ask, f"FROM claim_pair {this}") if ask(PAIRS)[1] else [],
+            cost=_rows(ask, f"FROM cost {this}"),
+            failed=_rows(ask, FAILED.format(run=_quoted(run["run"]))),
+            charts={name: ask(f"SELECT * FROM ({kind.query}) AS chart {this}") for name, kind in CHARTS.items()},
+            arms=_arms(store, trials, stages),
+            sets=_sets(store, stages, with_private) if store_found else [],
+            audit=next(filter(None, (task_words(store, row["answer"]) for row in trials)), None),
+            store_found=store_found,
+        )
+
+
+COMPARISON = """
+SELECT trial.*, current.answer, area.n AS auc_n
+FROM (FROM comparison {this}) AS trial
+JOIN (FROM base.current_trial {this}) AS current USING (trial)
+LEFT JOIN (FROM result {this} AND metric = 'auc') AS area
+  ON area.trial = trial.trial AND area.canaries = trial.canaries AND area.attack = trial.attack
+  AND area.variant = trial.variant AND area.release = trial.release
+"""
+FIGURES = """
+SELECT figure.*
+FROM (FROM result {this}) AS figure JOIN (FROM comparison {this}) AS trial USING (trial)
+WHERE figure.metric = format('tpr@fpr={{:g}}', trial.fpr)
+"""
+STAGES = """
+SELECT trial.trial, trial.label, trial.arm, trial.paradigm, stage.stage, stage.task
+FROM (FROM base.current_trial {this}) AS trial JOIN base.stage AS stage USING (run, trial) WHERE stage.shadow = 0
+"""
+PAIRS = "FROM duckdb_views() WHERE view_name = 'claim_pair'"
+FAILED = """
+SELECT task.address, task.status, task.error, task.attempts, task.log
+FROM task JOIN base.task AS planned USING (task)
+WHERE planned.run = {run} AND task.status IN ('failed', 'blocked') ORDER BY task.address
+"""
+
+
+def _run(ask: Ask, database: Path, study: str | None, profile: str | None) -> Row:
+    runs = _rows(ask, "FROM base.run ORDER BY run DESC")
+    if not runs:
+        raise SynthcError(f"{database}: holds no run yet; `synthc run SPEC` makes one")
+    if study is not None and study not in {row["study"] for row in runs}:
+        raise SynthcError(f"no study is called {study!r}; {did_you_mean(study, {row['study'] for row in runs})}")
+    of_study = [row for row in runs if study in (None, row["study"])]
+    wanted = [row for row in of_study if profile in (None, row["profile"])]
+    if not wanted:
+        raise SynthcError(f"no profile is called {profile!r}; {did_you_mean(profile, {str(row['profile']) for row in of_study})}")
+    row = wanted[0]
+    decoded = {name: json.loads(row[name]) if row[name] else None for name in ("argv", "headline", "versions", "claims", "lints")}
+    return {**row, **decoded}
+
+
+def _arms(store: Path, trials: list[Row], stages: list[Row]) -> list[Arm]:
+    by_trial: dict[str, list[str]] = {}
+    for row in stages:
+        by_trial.setdefault(row["trial"], []).append(row["task"])
+    found: dict[str, list[Row]] = {}
+    for trial in trials:
+        found.setdefault(trial["arm"], []).append(trial)
+    return [
+        Arm(name, rows[0]["paradigm"], rows[0]["method"], rows, [_words(store, by_trial.get(row["trial"], ())) for row in rows])
+        for name, rows in found.items()
+    ]
+
+
+def _words(store: Path, tasks: Iterable[str]) -> dict[str, Any]:
+    """Of a pipeline: `method`, `generator`, `recipe`, `privacy`, as models; whatever of them there is."""
+    words: dict[str, Any] = {}
+    for task in tasks:
+        asked = task_words(store, task)
+        kind = type(asked).__name__
+        if kind == "Synthesize":
+            words |= {"method": asked.how, "recipe": asked.recipe}
+        elif kind == "TrainGenerator":
+            words["generator"] = asked.how
+        elif kind == "TrainClassifier" and not asked.dynamics:
+            words |= {"recipe": asked.recipe} | ({"privacy": asked.privacy} if asked.privacy else {})
+    return words
+
+
+def _sets(store: Path, stages: list[Row], with_private: bool) -> list[tuple[Row, Sheet]]:
+    made = {row["trial"]: row for row in stages if row["stage"] == "synthesize"}
+    found = [(row, sheet(store, row["task"], with_private)) for row in made.values()]
+    return [(row, shown) for row, shown in found if shown is not None]
+
+
+def _rows(ask: Ask, text: str) -> list[Row]:
+    columns, rows = ask(text)
+    return [finite(dict(zip(columns, row, strict=True))) for row in rows]
+
+
+def _quoted(value: str | None) -> str:
+    return "NULL" if value is None else "'" + value.replace("'", "''") + "'"
