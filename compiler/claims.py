@@ -131,7 +131,7 @@ def _readable(claim: Claim, trials: Sequence[Trial], tree: Mapping) -> Iterator[
                 what = f"{trial.address} makes no set from single private images, so none is used or unused"
                 yield Diagnostic("claim", tree.nearest(side, "stratum"), what, "strata are for coresets, `init: real` and sdedit")
                 return
-            if release == "teacher" and "teacher" not in getattr(trial.point.arm, "needs", ()):
+            if release == "teacher" and not getattr(trial.point.arm, "gives_student", False):
                 at = tree.nearest(side, "release")
                 yield Diagnostic("claim", at, f"{trial.address} has no teacher", "only data_free_kd has one")
                 return

@@ -129,7 +129,7 @@ def _lower_shadow(point: Point, private: Private, recipe: Recipe, tasks: _Tasks,
             made["model"] = tasks.add(TrainClassifier(private, recipe, iterations), f"{at}/model", set=made["synthesize"])
         if any(isinstance(attack, Nearest | Selected) for attack in audit.attacks):
             made["synthetic_set"] = tasks.add(QuerySet(private), f"{at}/query set", set=made["synthesize"])
-        if "teacher" in sources:
+        if arm.gives_student and "teacher" in sources:
             asked = QueryClassifier(private, recipe, audit.queries)
             made["teacher"] = tasks.add(asked, f"{at}/query teacher", model=sources["teacher"])
         if arm.generator is not None and arm.denoises and any(isinstance(attack, Denoising) for attack in audit.attacks):

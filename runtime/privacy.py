@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, grad, vmap
+from torch.func import functional_call, grad_and_value, vmap
 from torch.nn import functional as F
 
 from compiler.datasets import Card
@@ -82,7 +82,8 @@ def fit_privately(
 
     for step, batch in enumerate(poisson(len(labels), rate, privacy.multiplicity, recipe, iterations, seeds, purpose)):
         with half:
-            total = clipped_sum(net, parameters, examples, batch, privacy)
+            chunks = _chunks(examples, batch, privacy.multiplicity)
+            total, _ = clipped_sum(classification_loss(net), parameters, chunks, privacy.clip, device)
         total += (sigma * privacy.clip) * torch.randn(len(flat), generator=noise).to(device)
         direction = total / (rate * expected) + recipe.weight_decay * flat
         velocity.mul_(recipe.momentum).add_(direction)
@@ -116,33 +117,49 @@ def poisson(
         yield Batch(rows, torch.full_like(rows, step), down, right, mirror)
 
 
-def clipped_sum(net: Classifier, parameters: dict[str, Tensor], examples: Examples, batch: Batch, privacy: Privacy) -> Tensor:
-    """Sum over samples of their gradients, each scaled down to norm `clip` over all parameters together; flat, float32."""
-    total = [torch.zeros(parameter.numel(), device=examples.labels.device) for parameter in parameters.values()]
-    together = CHUNK * privacy.multiplicity
+def _chunks(examples: Examples, batch: Batch, multiplicity: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """A batch in parts: samples × copies × image, and labels."""
+    together = CHUNK * multiplicity
     for first in range(0, len(batch.rows), together):
-        part = batch[first : first + together]
-        x, y = examples.presented(part)
-        x = x.unflatten(0, (-1, privacy.multiplicity))
-        each = per_sample_gradients(net, parameters, x, y[:: privacy.multiplicity])
-        gradients = [gradient.flatten(1) for gradient in each.values()]
-        norm = torch.stack([gradient.norm(dim=1) for gradient in gradients]).norm(dim=0)
-        scale = (privacy.clip / norm.clamp_min(1e-12)).clamp_max(1.0)
-        for into, gradient in zip(total, gradients, strict=True):
-            into += scale @ gradient
-    return torch.cat(total)
+        x, y = examples.presented(batch[first : first + together])
+        yield x.unflatten(0, (-1, multiplicity)), y[::multiplicity]
 
 
-def per_sample_gradients(net: nn.Module, parameters: dict[str, Tensor], x: Tensor, y: Tensor) -> dict[str, Tensor]:
-    """Gradient of each sample's loss, the mean over its copies: samples × the shape of each parameter.
+Loss = Callable[..., Tensor]
+"""(weights by name, one sample's tensors …) → that sample's loss, a scalar."""
 
-    `x`: samples × copies × image.
-    """
+
+def classification_loss(net: nn.Module) -> Loss:
+    """Cross-entropy of one sample, the mean over its copies."""
+
     def loss(weights: dict[str, Tensor], copies: Tensor, label: Tensor) -> Tensor:
         out = functional_call(net, weights, (copies,))
         return F.cross_entropy(out.float(), label.expand(len(copies), *label.shape))
 
-    return vmap(grad(loss), in_dims=(None, 0, 0))(parameters, x, y)
+    return loss
+
+
+def clipped_sum(
+    loss: Loss, parameters: dict[str, Tensor], chunks: Iterable[tuple[Tensor, ...]], clip: float, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Sum over samples of their gradients, each scaled down to norm `clip` over all parameters together (flat, float32), and
+    the sum of their losses, which is private: for logs that stay with the audit."""
+    total = [torch.zeros(parameter.numel(), device=device) for parameter in parameters.values()]
+    lost = torch.zeros((), device=device)
+    for chunk in chunks:
+        each, losses = per_sample_gradients(loss, parameters, *chunk)
+        gradients = [gradient.flatten(1) for gradient in each.values()]
+        norm = torch.stack([gradient.norm(dim=1) for gradient in gradients]).norm(dim=0)
+        scale = (clip / norm.clamp_min(1e-12)).clamp_max(1.0)
+        for into, gradient in zip(total, gradients, strict=True):
+            into += scale @ gradient
+        lost += losses.sum()
+    return torch.cat(total), lost
+
+
+def per_sample_gradients(loss: Loss, parameters: dict[str, Tensor], *samples: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+    """Gradient of each sample's loss (samples × the shape of each parameter), and the losses. Samples lie along the first axis."""
+    return vmap(grad_and_value(loss), in_dims=(None, *[0] * len(samples)))(parameters, *samples)
 
 
 def _unflatten(flat: Tensor, parameters: dict[str, Tensor]) -> None:

@@ -41,7 +41,9 @@ METHODS = (
     "moderate", "graph_cut", "facility_location",
 )
 RECIPE = Recipe(net="small", width=4, epochs=4, batch_size=32)
-SETTING = Setting(card=CARDS["digits"], seeds=Seeds(0, 0, 0), device=torch.device("cpu"), recipe=RECIPE, iterations=40)
+SETTING = Setting(
+    card=CARDS["digits"], expected_size=300, seeds=Seeds(0, 0, 0), device=torch.device("cpu"), recipe=RECIPE, iterations=40
+)
 
 
 def words(method: str, **fields: Any) -> Selection:
@@ -154,8 +156,8 @@ def test_ccs_drops_the_hardest_and_serves_small_strata_first() -> None:
 
 
 @given(
-    values=st.lists(st.floats(-5, 5, allow_nan=False, width=32, allow_subnormal=False), min_size=1, max_size=60), cut=st.floats(0, 0.6, allow_subnormal=False),
-    share=st.floats(0, 1, allow_subnormal=False), strata=st.integers(1, 7),
+    values=st.lists(st.floats(-5, 5, allow_nan=False, width=32, allow_subnormal=False), min_size=1, max_size=60),
+    cut=st.floats(0, 0.6, allow_subnormal=False), share=st.floats(0, 1, allow_subnormal=False), strata=st.integers(1, 7),
 )
 def test_ccs_keeps_exactly_what_was_asked_each_once_and_none_of_the_dropped(
     values: list[float], cut: float, share: float, strata: int

@@ -24,7 +24,7 @@ from runtime.training import fit
 
 CARD = CARDS["digits"]
 RECIPE = Recipe(net="small", width=8, epochs=4, batch_size=64, lr=0.1)
-SETTING = Setting(card=CARD, seeds=Seeds(0, 0, 0), device=torch.device("cpu"), recipe=RECIPE, iterations=60)
+SETTING = Setting(card=CARD, expected_size=300, seeds=Seeds(0, 0, 0), device=torch.device("cpu"), recipe=RECIPE, iterations=60)
 NAMES = ["inversion", "fast", "deep_inversion", "dafl", "zskt", "dfad", "dfq"]
 
 

@@ -15,11 +15,12 @@ from runtime.data import LabeledImages, digits
 from runtime.query.generator import loss
 from runtime.seeds import Seeds
 from runtime.synthesize import denoisers, diffusion
+from runtime.synthesize.noise import Cosine, Edm, kept_signal
 from runtime.synthesize.release import Setting
 from runtime.training import Average
 
 CARD = CARDS["digits"]
-SETTING = Setting(card=CARD, seeds=Seeds(0, 0, 0), device=torch.device("cpu"), recipe=Recipe(), iterations=10)
+SETTING = Setting(card=CARD, expected_size=300, seeds=Seeds(0, 0, 0), device=torch.device("cpu"), recipe=Recipe(), iterations=10)
 LIGHT = {"width": 16, "blocks": 1, "epochs": 5.0, "batch_size": 64}
 
 
@@ -58,22 +59,21 @@ def drawn(trained: Any, private: LabeledImages, **fields: Any) -> Any:
 
 
 def test_noise_keeps_the_variance_of_images_of_variance_one_at_every_level() -> None:
-    abar = diffusion.kept_signal(1000)
     x, noise = torch.randn(2, 20_000, 1, 1, 1, generator=rng())
     for level in (0, 100, 500, 900, 999):
-        seen = diffusion.noised(x, noise, torch.full((20_000,), level), abar)
+        seen = Cosine(1000).noised(x, noise, torch.full((20_000,), level))
         assert seen.var().item() == pytest.approx(1.0, abs=0.04)
 
 
 def test_the_signal_falls_from_nearly_all_to_nearly_nothing() -> None:
-    abar = diffusion.kept_signal(1000)
+    abar = kept_signal(1000)
     assert abar[0] > 0.9999
     assert abar[-1] < 1e-4
     assert (abar.diff() < 0).all()
 
 
 def test_half_way_the_cosine_schedule_keeps_about_half_of_the_variance() -> None:
-    assert diffusion.kept_signal(1000)[499].item() == pytest.approx(0.5, abs=0.02)   # cos²(π/4), but for the offset of 0.008
+    assert kept_signal(1000)[499].item() == pytest.approx(0.5, abs=0.02)   # cos²(π/4), but for the offset of 0.008
 
 
 def test_sdedit_of_no_strength_gives_the_private_images_back(trained: Any, private: LabeledImages) -> None:
@@ -110,7 +110,7 @@ def test_a_multiple_of_the_private_set_keeps_its_proportions(trained: Any, priva
 def test_drawing_is_the_same_under_the_same_seeds_and_differs_between_shadows(trained: Any, private: LabeledImages) -> None:
     once, again = drawn(trained, private), drawn(trained, private)
     assert torch.equal(once.images, again.images)
-    other = Setting(card=CARD, seeds=Seeds(0, 0, 1), device=torch.device("cpu"), recipe=Recipe(), iterations=10)
+    other = Setting(card=CARD, expected_size=300, seeds=Seeds(0, 0, 1), device=torch.device("cpu"), recipe=Recipe(), iterations=10)
     assert not torch.equal(once.images, diffusion.synthesize(words(), private, {"generator": trained}, other).images)
 
 
@@ -123,7 +123,7 @@ def test_no_guidance_is_the_conditional_model_itself_and_guidance_moves_away_fro
         diffusion.sample(net, words(guidance=weight, steps=1), labels, SETTING, rng(5)) for weight in (0.0, 1.0)
     )
     top, x = torch.full((10,), 999), torch.randn(10, *CARD.shape, generator=rng(5))
-    abar = diffusion.kept_signal(1000)[999].float()
+    abar = kept_signal(1000)[999].float()
     with torch.no_grad():
         own, none = net(x, top, labels), net(x, top, torch.full((10,), CARD.classes))
     for made, noise in ((plain, own), (guided, 2 * own - none)):
@@ -185,3 +185,98 @@ def test_a_denoiser_is_less_wrong_about_what_it_has_seen(private: LabeledImages)
     net = diffusion.restored(how, kept, SETTING)
     inside, outside = (loss(net, part.images.float() / 127.5 - 1, part.labels, how, 0) for part in (seen, unseen))
     assert inside.mean() < 0.7 * outside.mean()
+
+
+# EDM
+
+def test_edms_loss_weight_makes_an_untrained_net_equally_wrong_at_every_level() -> None:
+    x, noise = 0.5 * torch.randn(4000, 1, 4, 4, generator=rng()), torch.randn(4000, 1, 4, 4, generator=rng(1))
+
+    def silent(x: torch.Tensor, level: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+        return torch.zeros_like(x)
+
+    for sigma in (0.01, 0.5, 20.0):
+        level = torch.full((4000,), sigma)
+        found = Edm().errors(silent, x, noise, level, torch.zeros(4000, dtype=torch.int64))   # type: ignore[arg-type]
+        assert found.mean().item() == pytest.approx(1.0, abs=0.05)
+
+
+def test_heun_follows_a_flow_that_is_known_to_its_end() -> None:
+    """Data that are all the same point: the ideal denoiser names it, and every path ends there."""
+    point = 0.3 * torch.ones(1, 2, 2)
+
+    class Ideal(Edm):
+        def denoised(self, net: Any, x: torch.Tensor, *rest: Any) -> torch.Tensor:
+            return point.expand_as(x)
+
+    noise = torch.randn(5, 1, 2, 2, generator=rng())
+    how = words(denoiser=LIGHT | {"process": "edm"}, steps=6)
+    made = Ideal().sample(torch.nn.Identity(), how, torch.zeros(5, dtype=torch.int64), 10, noise, rng(), None, 1.0)
+    assert torch.allclose(made, point.expand(5, 1, 2, 2), atol=1e-5)
+
+
+def test_the_drawing_schedule_falls_from_the_most_to_the_least_noise_and_ends_without_any() -> None:
+    sigmas = Edm().sigmas(18)
+    assert sigmas[0].item() == pytest.approx(80.0)
+    assert sigmas[-2].item() == pytest.approx(0.002)
+    assert sigmas[-1] == 0
+    assert (sigmas.diff() < 0).all()
+
+
+def test_edm_learns_and_draws_and_sdedit_keeps_its_limits(private: LabeledImages) -> None:
+    denoiser = LIGHT | {"process": "edm", "epochs": 40.0, "width": 32}
+    kept: Any = Kept(dict(diffusion.train_generator(Denoiser(**denoiser), private, SETTING).files["generator"]))
+    made = drawn(kept, private, denoiser=denoiser)
+    assert made.images.float().std() > 20
+    twins = drawn(kept, private, method="sdedit", strength=1e-4, denoiser=denoiser)
+    assert (twins.images.int() - private.images.int()).abs().max() <= 1
+
+
+# DDPM, filter, DP-SGD
+
+def test_ddpm_adds_noise_on_the_way_and_ddim_none(trained: Any) -> None:
+    net = diffusion.restored(words().denoiser, trained, SETTING)
+    labels, noise = torch.arange(10), torch.randn(10, *CARD.shape, generator=rng())
+
+    def made(sampler: str, seed: int) -> torch.Tensor:
+        with torch.no_grad():
+            return Cosine(1000).sample(net, words(sampler=sampler), labels, 10, noise, rng(seed), None, 1.0)
+
+    assert torch.equal(made("ddim", 1), made("ddim", 2))
+    assert not torch.equal(made("ddpm", 1), made("ddpm", 2))
+
+
+def test_the_filter_keeps_what_the_teacher_believes_and_no_class_vanishes(trained: Any, private: LabeledImages) -> None:
+    from runtime import nets
+
+    class Teacher:
+        def tensors(self, stem: str) -> dict[str, torch.Tensor]:
+            return dict(nets.build(Recipe(), CARD, rng()).state_dict())
+
+    how = words(filter=0.9)
+    made = diffusion.synthesize(how, private, {"generator": trained, "teacher": Teacher()}, SETTING)  # type: ignore[dict-item]
+    assert how.needs == ("generator", "teacher")
+    assert 10 <= len(made.labels) < 300
+    assert len(made.labels.unique()) == 10
+
+
+def test_a_denoiser_trained_by_dp_sgd_states_its_epsilon_and_learns(private: LabeledImages) -> None:
+    how = Denoiser(**LIGHT | {"epochs": 40.0, "privacy": {"noise_multiplier": 0.6}})
+    found = {metric.name: metric for metric in diffusion.train_generator(how, private, SETTING).metrics}
+    assert found["epsilon"].value is not None
+    assert "one image added or removed" in found["epsilon"].note
+    assert found["denoiser_loss"].value is not None
+    assert found["denoiser_loss"].value < 1.0
+
+
+@pytest.mark.parametrize(
+    ("fields", "complaint"),
+    [
+        ({"sampler": "heun"}, "does not draw from the process cosine"),
+        ({"sampler": "ddim", "denoiser": LIGHT | {"process": "edm"}}, "does not draw from the process edm"),
+        ({"guidance": 1.0, "denoiser": LIGHT | {"unlabeled": 0.0}}, "also learned without labels"),
+    ],
+)
+def test_words_that_do_not_go_together_are_refused(fields: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        words(**fields)

@@ -32,7 +32,9 @@ from runtime.synthesize.release import Setting
 CARD = CARDS["digits"]
 SMALL = Card("small", 0, 0, 3, (1, 4, 4), (0.5,), (0.5,), "", "")
 PUBLIC = LabeledImages(torch.arange(40, dtype=torch.uint8)[:, None, None, None].expand(-1, 1, 8, 8), torch.arange(40) % 10)
-SETTING = Setting(card=CARD, seeds=Seeds(0, 0, 0), device=torch.device("cpu"), recipe=Recipe(), iterations=10, public=PUBLIC)
+SETTING = Setting(
+    card=CARD, expected_size=300, seeds=Seeds(0, 0, 0), device=torch.device("cpu"), recipe=Recipe(), iterations=10, public=PUBLIC
+)
 
 
 def words(method: str = "dm", **fields: Any) -> Any:

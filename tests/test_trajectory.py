@@ -18,7 +18,7 @@ from runtime.synthesize import trajectory
 from runtime.synthesize.release import Setting
 
 CARD = CARDS["digits"]
-SETTING = Setting(card=CARD, seeds=Seeds(0, 0, 0), device=torch.device("cpu"), recipe=Recipe(), iterations=10)
+SETTING = Setting(card=CARD, expected_size=300, seeds=Seeds(0, 0, 0), device=torch.device("cpu"), recipe=Recipe(), iterations=10)
 
 
 EXPERTS = {"count": 2, "epochs": 4, "width": 8, "batch_size": 8, "lr": 0.1, "augment": False}

@@ -25,15 +25,18 @@ class Method(Frozen):
 
     revision: ClassVar[int] = 1
     """Raised by hand when the numbers that the method gives change."""
-    needs: ClassVar[tuple[str, ...]] = ()
-    """What has to exist before: `proxy` (a classifier with its dynamics logged), `teacher` (the undefended classifier),
-    `generator` (whatever the words in the property `generator` describe, trained once for several sets)."""
     gives_student: ClassVar[bool] = False
     """Whether the method itself trains the classifier that is released."""
     outside_work: ClassVar[tuple[str, ...]] = ("released",)
     """Fields that do not change what this task computes; they are reset to their defaults before it is hashed."""
     denoises: ClassVar[bool] = False
     """Whether the generator is a denoiser, which can be asked about a canary (release level `generator`)."""
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """What has to exist before: `proxy` (a classifier with its dynamics logged), `teacher` (the undefended classifier),
+        `generator` (whatever the words in the property `generator` describe, trained once for several sets)."""
+        return ()
 
     @property
     def needs_batch_norm(self) -> bool:

@@ -47,7 +47,10 @@ class RandomSubset(Selection):
 class ByDynamics(Selection):
     """Selections that read the log of a proxy's training; all of a shadow's share one proxy, by its id."""
 
-    needs: ClassVar[tuple[str, ...]] = ("proxy",)
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return ("proxy",)
+
     outside_work: ClassVar[tuple[str, ...]] = ("released", "proxy")   # the proxy enters through its own id
 
     class_balanced: bool = False
@@ -113,7 +116,10 @@ class GradientNorm(Selection):
 class ByProxy(Selection):
     """Selections that ask the trained proxy itself. Its recipe enters the id, since the net has to be built again."""
 
-    needs: ClassVar[tuple[str, ...]] = ("proxy",)
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return ("proxy",)
+
 
     proxy: Recipe | None = None
     """The proxy's training; null means the classifier's recipe."""

@@ -38,7 +38,10 @@ class Losses(Frozen):
 class DataFree(Method):
     """What every data-free distillation has in common. Its teacher is the undefended classifier of the same shadow."""
 
-    needs: ClassVar[tuple[str, ...]] = ("teacher",)
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return ("teacher",)
+
     gives_student: ClassVar[bool] = True
 
     paradigm: Literal["data_free_kd"]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from compiler.spec.base import Frozen, Method
+from compiler.spec.dp_sgd import Privacy
 
 
 class Denoiser(Frozen):
@@ -27,14 +28,17 @@ class Denoiser(Frozen):
     """Peak learning rate of AdamW; a cosine to zero."""
     ema: float = Field(default=0.999, gt=0, lt=1)
     """Decay of the average of the weights that is sampled from, warmed up; without one samples are poor."""
+    process: Literal["cosine", "edm"] = "cosine"
+    """cosine: discrete noise levels, the net predicts the noise. edm: continuous levels, preconditioned (Karras et al. 2022)."""
     timesteps: int = Field(default=1000, gt=1)
-    """Noise levels."""
+    """Noise levels of `cosine`."""
     unlabeled: float = Field(default=0.1, ge=0, lt=1)
     """Share of presentations without a label; guidance needs it."""
+    privacy: Privacy | None = None
+    """Train the denoiser by DP-SGD: whatever it draws then has the guarantee (Dockhorn et al. 2023)."""
 
 
 class _Diffused(Method):
-    needs: ClassVar[tuple[str, ...]] = ("generator",)
     denoises: ClassVar[bool] = True
     outside_work: ClassVar[tuple[str, ...]] = ("released",)
 
@@ -42,15 +46,32 @@ class _Diffused(Method):
     denoiser: Denoiser = Denoiser()
     """The generator; arms with the same words share it."""
     steps: int = Field(default=50, gt=0)
-    """Denoising steps of DDIM (Song et al. 2021)."""
+    """Denoising steps."""
+    sampler: Literal["ddim", "ddpm", "heun"] | None = None
+    """ddim: no noise is added on the way (Song et al. 2021). ddpm: all of it. heun: second order, for `edm` only.
+    null: ddim for cosine, heun for edm."""
     guidance: float = Field(default=0.0, ge=0)
     """Weight of classifier-free guidance (Ho and Salimans 2022); 0 is the conditional model itself."""
+    filter: float | None = Field(default=None, gt=0, lt=1)
+    """Keep only images whose label the shadow's own undefended classifier gives at least this probability."""
     released: bool = False
     """Whether the adversary also sees the set (release level `synthetic_set`) and the generator (`generator`)."""
 
     @property
+    def needs(self) -> tuple[str, ...]:
+        return ("generator",) if self.filter is None else ("generator", "teacher")
+
+    @property
     def generator(self) -> Denoiser:
         return self.denoiser
+
+    @model_validator(mode="after")
+    def _goes_together(self) -> Self:
+        if self.sampler is not None and (self.sampler == "heun") != (self.denoiser.process == "edm"):
+            raise ValueError(f"the sampler {self.sampler} does not draw from the process {self.denoiser.process}; leave it out")
+        if self.guidance and not self.denoiser.unlabeled:
+            raise ValueError("guidance needs a denoiser that also learned without labels; set `denoiser.unlabeled` to 0.1")
+        return self
 
 
 class Conditional(_Diffused):

@@ -89,7 +89,10 @@ class Experts(Frozen):
 
 
 class _Trajectories(Distilled):
-    needs: ClassVar[tuple[str, ...]] = ("generator",)
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return ("generator",)
+
 
     experts: Experts = Experts()
     """The trainings to follow. Arms with the same words share them."""

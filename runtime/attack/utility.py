@@ -35,9 +35,10 @@ def utility(work: AttackTrial, inputs: Mapping[str, Artifact]) -> Iterator[Metri
     yield from _means(models, READ["model"], work.confidence)
     if made:
         yield from _means(made, READ["synthesize"], work.confidence)
-    for metric in models[0]["metrics"]:
-        if metric["name"] in ("epsilon", "noise_multiplier"):
-            yield Metric(metric["name"], metric["value"], n=1, note=metric["note"])
+    for artifact in inputs["model/0"].ancestry():   # DP-SGD trained the classifier, or the generator behind its images
+        for metric in artifact.outcome["metrics"]:
+            if metric["name"] in ("epsilon", "noise_multiplier"):
+                yield Metric(metric["name"], metric["value"], n=1, note=metric["note"])
     yield _mean("seconds", _seconds(work, inputs), work.confidence)
 
 

@@ -17,12 +17,11 @@ from runtime.data.cast import cast
 from runtime.outcome import Product
 from runtime.seeds import generator
 from runtime.synthesize import surroundings
-from runtime.synthesize.diffusion import kept_signal, noised, restored
+from runtime.synthesize.diffusion import restored
+from runtime.synthesize.noise import process
 
 DRAWS = 32
 """Noises per canary; the loss is averaged over them."""
-LEVELS = (0.05, 0.3)
-"""Between these shares of the noise levels, evenly: members are told by how little noise confuses the model."""
 
 
 def perform(work: QueryGenerator, inputs: Mapping[str, Artifact], device: torch.device) -> Product:
@@ -39,14 +38,12 @@ def perform(work: QueryGenerator, inputs: Mapping[str, Artifact], device: torch.
 
 @torch.inference_mode()
 def loss(net: torch.nn.Module, images: Tensor, labels: Tensor, how: Denoiser, seed: int) -> Tensor:
-    """n, float64: mean squared error of the noise on each image, the same levels and noises whatever the net."""
-    abar = kept_signal(how.timesteps)
-    levels = torch.linspace(LEVELS[0] * how.timesteps, LEVELS[1] * how.timesteps, DRAWS).long()
+    """n, float64: the denoiser's mean error on each image, at the same levels and noises whatever the net."""
+    hidden = process(how)
     draws = generator(seed, None, "denoising query")
     total = torch.zeros(len(images), dtype=torch.float64)
-    for level in levels:
+    for level in hidden.asked(DRAWS):
         noise = torch.randn(images.shape, generator=draws).to(images.device)
         at = level.expand(len(images)).to(images.device)
-        error = (net(noised(images, noise, at, abar), at, labels) - noise).square().flatten(1).mean(1)
-        total += error.double().cpu() / len(levels)
+        total += hidden.errors(net, images, noise, at, labels).double().cpu() / DRAWS
     return total

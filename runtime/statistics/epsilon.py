@@ -1,8 +1,8 @@
 """Lower bounds on epsilon from guesses about members. A bound says "epsilon below x is ruled out", never "epsilon is x".
 
 Every bound is one-sided, at a declared delta and error probability p, for add/remove neighbours, and holds only where
-memberships are independent fair coins given everything the guess used, and thresholds were fixed elsewhere. Pooled leave-one-
-out rates never become an epsilon.
+memberships are independent fair coins given everything the guess used, and thresholds were fixed elsewhere. Pooled
+leave-one-out rates never become an epsilon.
 """
 
 from __future__ import annotations

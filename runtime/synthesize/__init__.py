@@ -16,7 +16,7 @@ from torch import Tensor
 from compiler.datasets import used_at
 from compiler.work import Private, Synthesize, TrainGenerator
 from runtime.artifacts import Artifact
-from runtime.data.cast import PrivateSet, cast, private_set
+from runtime.data.cast import PrivateSet, cast, expected_size, private_set
 from runtime.data.sources import load
 from runtime.nets import restored
 from runtime.outcome import Metric, Product
@@ -95,6 +95,7 @@ def surroundings(private: Private, device: torch.device) -> Surroundings:
         card=used_at(population.dataset.name, population.dataset.shape),
         seeds=Seeds(population.seed, private.replicate, private.shadow),
         device=device,
+        expected_size=expected_size(population),
         public=load(population.public).pool if population.public else None,
     )
 

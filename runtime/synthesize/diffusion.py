@@ -1,23 +1,25 @@
 """Diffusion: a denoiser trained from scratch on the private set, and the sets that it draws.
 
-`train_generator` serves class-conditional drawing and SDEdit at every strength alike. The classifier is trained on what is
-drawn; the denoiser's own loss on a canary is an attack of its own (`query.generator`).
+`train_generator` serves class-conditional drawing and SDEdit at every strength alike; with `privacy` it is trained by DP-SGD. The
+classifier is trained on what is drawn; the denoiser's own loss on a canary is an attack of its own (`query.generator`).
 """
 
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from compiler.spec.diffusion import Conditional, Denoiser, ImageToImage
+from runtime import nets, privacy
 from runtime.artifacts import Artifact
 from runtime.data import LabeledImages
 from runtime.outcome import Diverged, Metric, Product
 from runtime.synthesize import denoisers
+from runtime.synthesize.noise import Process, process
 from runtime.synthesize.release import Release, Setting, Surroundings
 from runtime.training import Average
 
@@ -25,69 +27,117 @@ DRAWN_TOGETHER = 512
 """Images per denoising pass."""
 
 
-def kept_signal(levels: int) -> Tensor:
-    """levels, float64: share abar of the image's variance that is left at each noise level (Nichol and Dhariwal 2021, eq. 17).
-
-    Through betas cut at 0.999, as published, so that the last level keeps a trace of the image.
-    """
-    at = torch.arange(levels + 1, dtype=torch.float64) / levels
-    f = torch.cos((at + 0.008) / 1.008 * math.pi / 2) ** 2
-    return torch.cumprod(1 - (1 - f[1:] / f[:-1]).clamp(max=0.999), dim=0)
-
-
-def noised(x: Tensor, noise: Tensor, level: Tensor, abar: Tensor) -> Tensor:
-    """sqrt(abar) x + sqrt(1 - abar) noise at each image's level."""
-    kept = abar.to(x.device, x.dtype)[level][:, None, None, None]
-    return kept.sqrt() * x + (1 - kept).sqrt() * noise
-
-
 def train_generator(how: Denoiser, private: LabeledImages, around: Surroundings) -> Product:
     """Train the denoiser; file `generator` holds the averaged weights. Diverged if the loss stops being a number."""
-    started = time.perf_counter()
-    device, seeds = around.device, around.seeds
-    net = denoisers.build(how, around.card, seeds("diffusion/init")).to(device)
+    net = denoisers.build(how, around.card, around.seeds("diffusion/init")).to(around.device)
     average = Average(net, how.ema)
-    steps = max(1, math.ceil(how.epochs * len(private) / how.batch_size))
+    # With DP-SGD the number of steps must not tell the size of the private set: its expected size is public.
+    steps = max(1, math.ceil(how.epochs * (around.expected_size if how.privacy else len(private)) / how.batch_size))
+    spent: tuple[Metric, ...] = ()
+    if how.privacy is None:
+        losses = _trained(net, how, private, around, steps, average)
+    else:
+        losses, spent = _trained_privately(net, how, private, around, steps, average)
+    late = losses[-max(1, steps // 20) :]
+    loss = sum(late) / len(late)
+    if not math.isfinite(loss):
+        raise Diverged(f"the denoiser's loss is {loss} after {steps} steps; lower lr ({how.lr:g})")
+    average.give()
+    metrics = (
+        Metric("denoiser_loss", loss, n=len(late), note="what training lowers, mean of the last twentieth of the steps"),
+        Metric("images_seen", float(steps * how.batch_size), n=1),
+        *spent,
+    )
+    return Product({"generator": net.state_dict()}, metrics)
+
+
+def _trained(
+    net: nn.Module, how: Denoiser, private: LabeledImages, around: Surroundings, steps: int, average: Average
+) -> list[float]:
+    """AdamW; the loss of each step."""
+    noise, draws = process(how), around.seeds("diffusion/training")
     optimizer = torch.optim.AdamW(net.parameters(), lr=how.lr, weight_decay=0.0)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 0.5 + 0.5 * math.cos(math.pi * step / steps))
-    abar, draws = kept_signal(how.timesteps), seeds("diffusion/training")
-    images = _to_signal(private.images).to(device)
-    labels = private.labels.to(device)
-    late = 0.0
-    for step in range(steps):
-        rows = torch.randint(len(private), (how.batch_size,), generator=draws).to(device)
-        level = torch.randint(how.timesteps, (how.batch_size,), generator=draws).to(device)
-        noise = torch.randn(how.batch_size, *around.card.shape, generator=draws).to(device)
-        hidden = (torch.rand(how.batch_size, generator=draws) < how.unlabeled).to(device)
-        label = torch.where(hidden, around.card.classes, labels[rows])
-        loss = (net(noised(images[rows], noise, level, abar), level, label) - noise).square().mean()
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _cosine(step, steps))
+    images, labels = _to_signal(private.images).to(around.device), private.labels.to(around.device)
+    losses = []
+    for _ in range(steps):
+        rows = torch.randint(len(private), (how.batch_size,), generator=draws).to(around.device)
+        loss = noise.errors(net, images[rows], *_lesson(how, noise, labels[rows], around, draws)).mean()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         optimizer.step()
         schedule.step()
         average.update()
-        if step >= steps - max(1, steps // 20):
-            late += loss.item() / max(1, steps // 20)
-    if not math.isfinite(late):
-        raise Diverged(f"the denoiser's loss is {late} after {steps} steps at a learning rate of {how.lr}")
-    average.give()
-    metrics = (
-        Metric("denoiser_loss", late, n=max(1, steps // 20), note="mean squared error of the noise, last twentieth of the steps"),
-        Metric("images_seen", float(steps * how.batch_size), n=1),
-        Metric("seconds", time.perf_counter() - started, n=1),
-    )
-    return Product({"generator": net.state_dict()}, metrics)
+        losses.append(loss.detach())
+    return [loss.item() for loss in losses]
+
+
+def _trained_privately(
+    net: nn.Module, how: Denoiser, private: LabeledImages, around: Surroundings, steps: int, average: Average
+) -> tuple[list[float], tuple[Metric, ...]]:
+    """DP-SGD with Adam: what is averaged are clipped, noised gradients, so all that follows is free (Dockhorn et al. 2023).
+
+    Each image is seen under `multiplicity` noises and levels, whose gradients are averaged before they are clipped.
+    """
+    assert how.privacy is not None
+    noise, draws = process(how), around.seeds("diffusion/training")
+    rate = min(1.0, how.batch_size / around.expected_size)
+    sigma = how.privacy.noise_multiplier
+    if sigma is None:
+        sigma = privacy.noise_for(how.privacy.epsilon or 0.0, how.privacy.delta, rate, steps)
+    parameters = {name: parameter.detach() for name, parameter in net.named_parameters()}
+    optimizer = torch.optim.AdamW(net.parameters(), lr=how.lr, weight_decay=0.0)
+    images, labels = _to_signal(private.images).to(around.device), private.labels.to(around.device)
+    copies, chosen, fog = how.privacy.multiplicity, around.seeds("diffusion/poisson"), around.seeds("diffusion/privacy noise")
+
+    def loss(weights: dict[str, Tensor], x: Tensor, drawn: Tensor, level: Tensor, label: Tensor) -> Tensor:
+        def denoise(*asked: Tensor) -> Tensor:
+            return functional_call(net, weights, asked)
+
+        return noise.errors(denoise, x.expand(copies, *x.shape), drawn, level, label).mean()   # type: ignore[arg-type]
+
+    def chunks(rows: Tensor) -> Iterator[tuple[Tensor, ...]]:
+        for part in rows.split(privacy.CHUNK):
+            shown = part.to(around.device)
+            drawn, level, label = _lesson(how, noise, labels[shown].repeat_interleave(copies), around, draws)
+            yield images[shown], *(told.unflatten(0, (len(part), copies)) for told in (drawn, level, label))
+
+    losses = []
+    for _ in range(steps):
+        rows = (torch.rand(len(private), generator=chosen) < rate).nonzero()[:, 0]
+        total, lost = privacy.clipped_sum(loss, parameters, chunks(rows), how.privacy.clip, around.device)
+        total += sigma * how.privacy.clip * torch.randn(len(total), generator=fog).to(around.device)
+        at = 0
+        for parameter in net.parameters():
+            parameter.grad = (total[at : at + parameter.numel()] / (rate * around.expected_size)).view_as(parameter)
+            at += parameter.numel()
+        optimizer.step()
+        average.update()
+        losses.append(lost / len(rows) if len(rows) else torch.zeros(()))
+    told = privacy.metrics(privacy.spent(sigma, how.privacy.delta, rate, steps))
+    return [found.item() for found in losses], tuple(told)
+
+
+def _lesson(
+    how: Denoiser, noise: Process, labels: Tensor, around: Surroundings, draws: torch.Generator
+) -> tuple[Tensor, Tensor, Tensor]:
+    """For each label: noise, a level, and the label or, for a share of them, none."""
+    level = noise.draw(len(labels), draws).to(around.device)
+    drawn = torch.randn(len(labels), *around.card.shape, generator=draws).to(around.device)
+    hidden = (torch.rand(len(labels), generator=draws) < how.unlabeled).to(around.device)
+    return drawn, level, torch.where(hidden, around.card.classes, labels)
 
 
 def synthesize(how: Conditional | ImageToImage, private: LabeledImages, needs: Mapping[str, Artifact], setting: Setting) -> Release:
     """Draw the set. An SDEdit twin's origin is the private image that it was made from."""
     net = restored(how.denoiser, needs["generator"], setting)
     draws = setting.seeds(f"diffusion/{how.method}")
+    origins: Tensor | None = None
     if isinstance(how, Conditional):
         count = max(1, round(how.multiple * len(private)))
         labels = private.labels[torch.randperm(len(private), generator=draws)].repeat(math.ceil(how.multiple))[:count]
-        begin, strength, origins = None, 1.0, None
+        begin, strength = None, 1.0
     else:
         labels, begin, strength, origins = private.labels, _to_signal(private.images), how.strength, torch.arange(len(private))
     drawn = [
@@ -95,8 +145,13 @@ def synthesize(how: Conditional | ImageToImage, private: LabeledImages, needs: M
         for rows, part in zip(torch.arange(len(labels)).split(DRAWN_TOGETHER), labels.split(DRAWN_TOGETHER), strict=True)
     ]
     images = ((torch.cat(drawn) + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+    kept = torch.arange(len(images))
+    metrics: tuple[Metric, ...] = ()
+    if how.filter is not None:
+        kept = believed(images, labels, how.filter, needs["teacher"], setting)
+        metrics = (Metric("share_kept", len(kept) / len(images), n=len(images), note="drawn images that passed the filter"),)
     notes = {"denoising_passes": len(labels) * how.steps, "declared": "labels in the proportions of the private set"}
-    return Release(images, labels, origins, notes=notes)
+    return Release(images[kept], labels[kept], None if origins is None else origins[kept], metrics=metrics, notes=notes)
 
 
 @torch.inference_mode()
@@ -104,28 +159,25 @@ def sample(
     net: nn.Module, how: Conditional | ImageToImage, labels: Tensor, setting: Setting, draws: torch.Generator,
     begin: Tensor | None = None, strength: float = 1.0,
 ) -> Tensor:
-    """n × channels × height × width in [-1, 1]: DDIM without added noise (Song et al. 2021, eq. 12), from noise or from `begin`."""
-    abar = kept_signal(how.denoiser.timesteps).to(setting.device, torch.float32)
-    first = round(strength * how.denoiser.timesteps) - 1
+    """n × channels × height × width in [-1, 1], from noise or from `begin`."""
     noise = torch.randn(len(labels), *setting.card.shape, generator=draws).to(setting.device)
-    if first < 0:
-        assert begin is not None
-        return begin
-    top = torch.full((len(labels),), first, device=setting.device)
-    x = noise if begin is None else noised(begin.to(setting.device), noise, top, abar)
-    levels = torch.linspace(first, 0, min(how.steps, first + 1), device=setting.device).round().long().unique().flip(0)
-    none = torch.full_like(labels, setting.card.classes).to(setting.device)
-    for place, level in enumerate(levels):
-        at = level.expand(len(labels))
-        found = net(x, at, labels.to(setting.device))
-        if how.guidance:
-            found = (1 + how.guidance) * found - how.guidance * net(x, at, none)
-        kept = abar[level]
-        clean = ((x - (1 - kept).sqrt() * found) / kept.sqrt()).clamp(-1, 1)
-        found = (x - kept.sqrt() * clean) / (1 - kept).sqrt()   # the noise that goes with the clipped image
-        after = abar[levels[place + 1]] if place + 1 < len(levels) else torch.ones((), device=setting.device)
-        x = after.sqrt() * clean + (1 - after).sqrt() * found
-    return x.cpu()
+    start = None if begin is None else begin.to(setting.device)
+    wanted = labels.to(setting.device)
+    return process(how.denoiser).sample(net, how, wanted, setting.card.classes, noise, draws, start, strength).cpu()
+
+
+@torch.inference_mode()
+def believed(images: Tensor, labels: Tensor, least: float, teacher: Artifact, setting: Setting) -> Tensor:
+    """Rows whose label the shadow's own undefended classifier gives at least this probability; of each class at least one."""
+    judge = nets.restored(setting.recipe, setting.card, teacher.tensors("model")).to(setting.device)
+    parts = images.split(DRAWN_TOGETHER)
+    answers = torch.cat([judge(nets.normalise(part.to(setting.device), setting.card)).cpu() for part in parts]).softmax(1)
+    own = answers.gather(1, labels[:, None])[:, 0]
+    kept = own >= least
+    for label in labels.unique():
+        rows = (labels == label).nonzero()[:, 0]
+        kept[rows[own[rows].argmax()]] = True   # a class must not vanish from the training set
+    return kept.nonzero()[:, 0]
 
 
 def restored(how: Denoiser, artifact: Artifact, around: Surroundings) -> nn.Module:
@@ -133,6 +185,10 @@ def restored(how: Denoiser, artifact: Artifact, around: Surroundings) -> nn.Modu
     net = denoisers.build(how, around.card, around.seeds("diffusion/init"))
     net.load_state_dict(artifact.tensors("generator"))
     return net.to(around.device).eval()
+
+
+def _cosine(step: int, steps: int) -> float:
+    return 0.5 + 0.5 * math.cos(math.pi * step / steps)
 
 
 def _to_signal(images: Tensor) -> Tensor:

@@ -31,6 +31,8 @@ class Surroundings:
     seeds: Seeds
     """Streams of this shadow: `seeds("dm/real batches")`; name them by method and use."""
     device: torch.device
+    expected_size: int
+    """Images in a private set on average over memberships: public, unlike the size of this one."""
     public: LabeledImages | None = None
     """An out-of-distribution set anyone may have, at this shape; None if the study names none."""
 

@@ -1,0 +1,165 @@
+"""DP-SGD: gradients of single samples beside Opacus's, noise beside a second accountant's, sampling, and what a shadow may show."""
+
+from __future__ import annotations
+
+import math
+import warnings
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from compiler.datasets import CARDS
+from compiler.errors import SynthcError
+from compiler.spec.classifier import Recipe
+from compiler.spec.dp_sgd import Privacy
+from runtime import nets, privacy
+from runtime.data import LabeledImages, digits
+from runtime.seeds import Seeds
+from runtime.training import accuracy
+
+CARD = CARDS["digits"]
+RECIPE = Recipe(net="small", width=8, norm="group", batch_size=64, lr=1.0, momentum=0.0, weight_decay=0.0, schedule="constant")
+CPU = torch.device("cpu")
+SEEDS = Seeds(0, 0, 0)
+
+
+def rng(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def weights(net: nn.Module) -> dict[str, torch.Tensor]:
+    return {name: parameter.detach() for name, parameter in net.named_parameters()}
+
+
+def test_gradients_of_single_samples_equal_opacus() -> None:
+    from opacus import GradSampleModule
+
+    net = nets.build(RECIPE, CARD, rng())
+    x, y = torch.randn(9, *CARD.shape, generator=rng(1)), torch.arange(9) % 10
+    ours, losses = privacy.per_sample_gradients(privacy.classification_loss(net), weights(net), x[:, None], y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")   # of its own hooks
+        theirs = GradSampleModule(nets.restored(RECIPE, CARD, net.state_dict()).train(), loss_reduction="sum")
+        F.cross_entropy(theirs(x), y, reduction="sum").backward()
+    for name, parameter in theirs._module.named_parameters():
+        assert torch.allclose(ours[name], parameter.grad_sample, atol=1e-5)
+    assert torch.allclose(losses, F.cross_entropy(net(x), y, reduction="none"), atol=1e-6)
+
+
+def test_the_sum_clips_each_sample_over_all_parameters_together_whatever_the_chunks() -> None:
+    net = nets.build(RECIPE, CARD, rng())
+    x, y = torch.randn(7, 1, *CARD.shape, generator=rng(1)), torch.arange(7)
+    loss, held = privacy.classification_loss(net), weights(net)
+    naive = torch.zeros(sum(parameter.numel() for parameter in held.values()))
+    for one in range(7):
+        net.zero_grad()
+        F.cross_entropy(net(x[one]), y[one : one + 1]).backward()
+        gradient = torch.cat([parameter.grad.flatten() for parameter in net.parameters() if parameter.grad is not None])
+        naive += gradient * min(1.0, 0.5 / gradient.norm().item())
+    for cut in (7, 3):
+        chunks = list(zip(x.split(cut), y.split(cut), strict=True))
+        assert torch.allclose(privacy.clipped_sum(loss, held, chunks, 0.5, CPU)[0], naive, atol=1e-5)
+
+
+def test_copies_of_a_sample_are_averaged_before_they_are_clipped() -> None:
+    net = nets.build(RECIPE, CARD, rng())
+    x, y = torch.randn(1, 4, *CARD.shape, generator=rng(1)), torch.tensor([3])
+    loss, held = privacy.classification_loss(net), weights(net)
+    together = privacy.clipped_sum(loss, held, [(x, y)], 1e6, CPU)[0]
+    apart = sum(privacy.clipped_sum(loss, held, [(x[:, one : one + 1], y)], 1e6, CPU)[0] for one in range(4)) / 4
+    assert torch.allclose(together, apart, atol=1e-5)
+
+
+@pytest.mark.parametrize(("epsilon", "rate", "steps"), [(8.0, 0.2, 60), (1.0, 0.05, 300), (3.0, 0.01, 1000)])
+def test_the_noise_for_an_epsilon_agrees_with_opacus_to_a_hundredth(epsilon: float, rate: float, steps: int) -> None:
+    from opacus.accountants import PRVAccountant
+
+    ours = privacy.noise_for(epsilon, 1e-5, rate, steps)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+
+        def theirs(sigma: float) -> float:
+            accountant = PRVAccountant()
+            accountant.history = [(sigma, rate, steps)]
+            return accountant.get_epsilon(1e-5)
+
+        # The two noises that give our epsilon differ by less than one in a hundred if theirs lies between these.
+        assert theirs(1.01 * ours) < epsilon < theirs(0.99 * ours)
+
+
+def test_poisson_sampling_takes_each_sample_independently_and_may_take_none() -> None:
+    batches = list(privacy.poisson(200, 0.05, 1, RECIPE, 2000, Seeds(0, 0, 0), "test"))
+    counts = torch.stack([torch.bincount(batch.rows, minlength=200) for batch in batches])
+    assert counts.max() == 1
+    assert counts.float().mean().item() == pytest.approx(0.05, abs=0.002)
+    sizes = counts.sum(1).float()
+    assert sizes.var().item() == pytest.approx(200 * 0.05 * 0.95, rel=0.15)   # a batch of fixed size would have none
+    rare = list(privacy.poisson(5, 0.05, 1, RECIPE, 100, Seeds(0, 0, 0), "test"))
+    assert any(len(batch.rows) == 0 for batch in rare)
+
+
+def train(
+    net: nets.Classifier, data: LabeledImages, recipe: Recipe = RECIPE, noise: float = 1.0, iterations: int = 1,
+    expected: int = 600, seeds: Seeds = SEEDS,
+) -> None:
+    """Train in place."""
+    privacy.fit_privately(
+        net, data.images, data.labels, recipe=recipe, privacy=Privacy(noise_multiplier=noise), iterations=iterations,
+        expected=expected, card=CARD, seeds=seeds, device=CPU, purpose="test",
+    )
+
+
+def fitted(noise: float, seed: Seeds, iterations: int = 40, images: int = 600) -> nets.Classifier:
+    data = digits.read()[0][torch.arange(images)]
+    net = nets.build(RECIPE, CARD, seed("test/init"))
+    train(net, data, noise=noise, iterations=iterations, seeds=seed)
+    return net
+
+
+def test_little_noise_learns_and_the_same_seed_gives_the_same_weights_to_the_bit() -> None:
+    one, again, other = fitted(0.1, Seeds(0, 0, 0)), fitted(0.1, Seeds(0, 0, 0)), fitted(0.1, Seeds(0, 0, 1))
+    assert torch.equal(one.head.weight, again.head.weight)
+    assert not torch.equal(one.head.weight, other.head.weight)
+    data = digits.read()[0][torch.arange(600, 1000)]
+    assert accuracy(one, data.images, data.labels, CARD, CPU) > 0.6
+
+
+def test_training_survives_steps_without_any_sample() -> None:
+    net = nets.build(RECIPE, CARD, rng())
+    data = digits.read()[0][torch.arange(3)]
+    train(net, data, iterations=30, expected=6000)
+    assert net.head.weight.isfinite().all()
+
+
+def test_sums_are_divided_by_the_expected_batch_and_not_by_the_drawn_one() -> None:
+    """A drawn size would tell how many were drawn: half the set, at the same expected size, moves the weights half as far."""
+    start = nets.build(RECIPE, CARD, Seeds(0, 0, 0)("test/init"))
+
+    def moved(images: int) -> float:
+        data = digits.read()[0][torch.zeros(images, dtype=torch.int64)]   # one image, many times
+        net = nets.build(RECIPE, CARD, Seeds(0, 0, 0)("test/init"))
+        recipe = RECIPE.model_copy(update={"batch_size": 600, "lr": 1e-3})   # every sample in every batch
+        train(net, data, recipe, noise=0.0)
+        return (net.head.weight - start.head.weight).norm().item()
+
+    assert moved(300) == pytest.approx(moved(600) / 2, rel=1e-3)
+
+
+def test_batch_norm_is_refused() -> None:
+    recipe = RECIPE.model_copy(update={"norm": "batch"})
+    data = digits.read()[0][torch.arange(10)]
+    with pytest.raises(SynthcError, match="use `norm: group`"):
+        train(nets.build(recipe, CARD, rng()), data, recipe)
+
+
+def test_a_vacuous_epsilon_is_said_to_be_one_and_no_noise_gives_none() -> None:
+    assert "vacuous" in privacy.spent(0.05, 1e-5, 0.1, 160).note
+    nothing = privacy.spent(0.0, 1e-5, 0.1, 160)
+    assert nothing.epsilon is None
+    assert "> 1e6" in nothing.note
+    real = privacy.spent(2.0, 1e-5, 0.1, 60)
+    assert real.epsilon is not None
+    assert math.isfinite(real.epsilon)
+    assert "vacuous" not in real.note
