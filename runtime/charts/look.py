@@ -101,6 +101,11 @@ def _printed(paradigm: str) -> str:
     return NAMES.get(paradigm, paradigm)
 
 
+def color_of(paradigm: str) -> str:
+    """Its one colour."""
+    return _looks(paradigm)[0]
+
+
 def _looks(paradigm: str) -> tuple[str, str]:
     if paradigm not in PARADIGMS:
         return UNKNOWN

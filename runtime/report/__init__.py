@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from functools import lru_cache
+from html import escape
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
@@ -22,7 +23,7 @@ from compiler.errors import SynthcError
 from runtime import charts
 from runtime.artifacts import written
 from runtime.charts import look
-from runtime.report import parts
+from runtime.report import cells, parts, record
 from runtime.report.read import Results, read
 
 NOTHING_ELSE = "base-uri 'none'; form-action 'none'"
@@ -55,9 +56,9 @@ def page(results: Results, database_name: str = "results.duckdb", with_private: 
         "charts": ("Charts", parts.charts(titles, results)),
         "gallery": ("Synthetic images", parts.gallery(results, with_private)),
         "warnings": ("Lints and flags", parts.warnings(results)),
-        "methods": ("Methods and parameters", parts.methods(results)),
-        "provenance": ("Provenance", parts.provenance(results)),
-        "reproduce": ("How to reproduce", parts.reproduce(results, database_name)),
+        "methods": ("Methods and parameters", record.methods(results)),
+        "provenance": ("Provenance", record.provenance(results)),
+        "reproduce": ("How to reproduce", record.reproduce(results, database_name)),
     }
     style, script = _file("page.css") + _colors(), _file("page.js")
     scripts = (_bundle(), script)
@@ -65,10 +66,10 @@ def page(results: Results, database_name: str = "results.duckdb", with_private: 
     policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src {hashes}; {NOTHING_ELSE}"
     return Template(_file("page.html")).substitute(
         policy=policy,
-        title=parts.escape(f"{run['study']}: {run['question'] or 'privacy study'}"),
+        title=escape(f"{run['study']}: {run['question'] or 'privacy study'}"),
         style=style,
-        study=parts.escape(run["study"]),
-        question=parts.escape(run["question"] or run["study"]),
+        study=escape(run["study"]),
+        question=escape(run["question"] or run["study"]),
         summary=parts.summary(results),
         contents="".join(f'<li><a href="#{name}">{title}</a></li>' for name, (title, _) in sections.items()),
         sections="\n".join(
@@ -76,7 +77,7 @@ def page(results: Results, database_name: str = "results.duckdb", with_private: 
             for name, (title, body) in sections.items()
         ),
         version=version("synthc"),
-        charts=parts.as_json({name: spec for name, (_, spec) in drawn.items()}),
+        charts=cells.as_json({name: spec for name, (_, spec) in drawn.items()}),
         scripts="\n".join(f"<script>{text}</script>" for text in scripts),
     )
 
@@ -96,7 +97,7 @@ def _recolored(value: Any, inside: str = "") -> Any:
         return {key: item if key in ("datasets", "values") else _recolored(item, key) for key, item in value.items()}
     if isinstance(value, list):
         return [_recolored(item, inside) for item in value]
-    return parts.variable(value) if isinstance(value, str) and value in look.DARK else value
+    return cells.variable(value) if isinstance(value, str) and value in look.DARK else value
 
 
 def _colors() -> str:
@@ -109,7 +110,8 @@ def _colors() -> str:
 @lru_cache(maxsize=1)
 def _bundle() -> str:
     """Vega, Vega-Lite and the embedding, as one script without references to elsewhere."""
-    text = vl_convert.javascript_bundle(None, ".".join(alt.SCHEMA_VERSION.lstrip("v").split(".")[:2]))
+    kind = ".".join(alt.SCHEMA_VERSION.lstrip("v").split(".")[:2])
+    text = vl_convert.javascript_bundle(vl_version=kind)  # type: ignore[call-arg]   # the stub wants a snippet; without one all comes
     return text.replace("</script", "<\\/script").replace("<!--", "<\\!--")
 
 
