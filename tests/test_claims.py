@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +118,13 @@ def test_the_pairs_name_their_trials_and_carry_the_difference_of_the_published_f
         assert effect == pytest.approx(leak[left] - leak[right])
 
 
+def test_the_same_trials_read_in_two_ways_are_compared_each_with_itself(tmp_path: Path) -> None:
+    one, other = trial(0.6, 1), trial(0.1, 2)
+    inside = Reading("lira", "logit/pooled/1q", "final_model", "mislabeled", None)
+    pairs = compared([one, other], [one, other], right=replace(inside, attack="other"))[1]
+    assert [(pair["left"], pair["right"]) for pair in pairs] == [(0, 0), (1, 1)]
+
+
 def test_a_strata_claim_compares_the_strata_that_the_trial_reports(claimed: Done) -> None:
     (effect,) = claimed.rows("SELECT effect FROM claim WHERE claim = 'chosen'")[0]
     reported = dict(
@@ -159,12 +166,12 @@ def trial(leak: float, seed: int, canaries: int = 60, shadows: int = 16, **per_s
     return Trial(scores, member, per_shadow, Path(f"{leak}/{seed}"))
 
 
-def compared(left: list[Trial], right: list[Trial], **words: Any) -> tuple[str, list[dict[str, Any]]]:
+def compared(lefts: list[Trial], rights: list[Trial], **words: Any) -> tuple[str, list[dict[str, Any]]]:
     reading = Reading("lira", "logit/pooled/1q", "final_model", "mislabeled", None)
     usual: dict[str, Any] = {"test": "difference", "metric": "leakage", "against": None, "margin": 0.0, "match": "test_accuracy"}
     usual |= {"tolerance": 0.02, "pairs": "all", "fpr": 0.1, "resamples": 300, "confidence": 0.95, "seed": 0}
     given = usual | {"left": reading, "right": reading} | words
-    inputs: Any = {f"{side}/{place}": one for side, of in (("left", left), ("right", right)) for place, one in enumerate(of)}
+    inputs: Any = {f"{side}/{place}": one for side, of in (("left", lefts), ("right", rights)) for place, one in enumerate(of)}
     product = perform(CompareTrials(**given), inputs, torch.device("cpu"))
     json.dumps(product.notes, allow_nan=False)   # it must go into outcome.json
     return product.notes["verdict"], product.notes["pairs"]

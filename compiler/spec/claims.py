@@ -59,7 +59,8 @@ class Claim(Frozen):
     tolerance: float = Field(default=0.02, ge=0)
     """How unlike a matched trial may be, or how much less accurate a dominating one."""
     pairs: Literal["all", "any", "none"] = "all"
-    """Of how many pairs of left and right trials the claim is made."""
+    """Of how many pairs the claim is made. Each left trial is compared with each right one; where both sides choose the same trials
+    and read them differently (other canaries, another stratum), each with itself."""
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:

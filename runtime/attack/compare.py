@@ -191,17 +191,16 @@ class Pair:
 
 
 def _pairs(work: CompareTrials, left: list[Side], right: list[Side]) -> list[tuple[int, Side, int | None, Side | None]]:
-    """Which trials are compared: each with each, but never one with itself read in the same way."""
+    """Which trials are compared: each with each, or with itself where both sides are the same trials, read in two ways."""
     if work.test == "correlation":
         return [(place, one, None, None) for place, one in enumerate(left)]
     if work.test == "matched":
         return [(place, one, *_most_alike(work, one, right)) for place, one in enumerate(left)]
-    return [
-        (i, one, j, other)
-        for i, one in enumerate(left)
-        for j, other in enumerate(right)
-        if one.artifact.folder != other.artifact.folder or one.reading != other.reading
-    ]
+    same = [one.artifact.folder for one in left] == [other.artifact.folder for other in right]
+    if same and work.left != work.right:
+        return [(place, one, place, other) for place, (one, other) in enumerate(zip(left, right, strict=True))]
+    apart = [(i, one, j, other) for i, one in enumerate(left) for j, other in enumerate(right)]
+    return [(i, one, j, other) for i, one, j, other in apart if one.artifact.folder != other.artifact.folder]
 
 
 def _most_alike(work: CompareTrials, one: Side, others: list[Side]) -> tuple[int | None, Side | None]:
