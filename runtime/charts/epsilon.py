@@ -33,7 +33,7 @@ def draw(rows: list[look.Row], theme: look.Theme) -> alt.TopLevelMixin:
     y = alt.Y(
         "name:N", title=None, sort=order, scale=alt.Scale(domain=order), axis=alt.Axis(labelLimit=180, grid=True, gridDash=[1, 3])
     )
-    x = alt.X("bound:Q", title="Epsilon", scale=alt.Scale(domain=[0, top], nice=False))
+    x = alt.X("bound:Q", title="Epsilon", axis=alt.Axis(tickCount=8, format="~g"), scale=alt.Scale(domain=[0, top], nice=False))
     chosen = look.choice()
     base = alt.Chart(alt.Data(values=data)).transform_filter(chosen)
     by = sorted({row["by"] for row in rows}, key=lambda name: [*BOUNDS.values(), name].index(name))
@@ -49,7 +49,13 @@ def draw(rows: list[look.Row], theme: look.Theme) -> alt.TopLevelMixin:
         x,
         y,
         color=look.color(rows, theme=theme),
-        shape=alt.Shape("by:N", scale=shapes, legend=alt.Legend(title="lower bound", orient="bottom", titleOrient="left")),
+        shape=alt.Shape(
+            "by:N",
+            scale=shapes,
+            legend=alt.Legend(
+                title="lower bound", symbolFillColor=look.INK, symbolStrokeColor=look.INK, orient="bottom", titleOrient="left"
+            ),
+        ),
         tooltip=tooltip,
     )
     accountant = [alt.Tooltip("name:N", title="trial"), alt.Tooltip("epsilon:Q", title="accountant's epsilon", format=",.4g")]

@@ -27,7 +27,7 @@ from runtime.report import cells, parts, record
 from runtime.report.read import Results, read
 
 NOTHING_ELSE = "base-uri 'none'; form-action 'none'"
-SHOWN = ("tradeoff", "roc", "vulnerability", "ablation", "cost", "epsilon")
+SHOWN = ("tradeoff", "roc", "cost", "ablation", "vulnerability", "epsilon")
 """Charts in the section of charts, in this order; `claims` stands with the verdicts."""
 
 

@@ -6,6 +6,7 @@ Not here: what is shown (`read`), the page around it (`runtime.report`).
 from __future__ import annotations
 
 import base64
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
@@ -87,9 +88,8 @@ def answer(results: Results) -> str:
     """The verdicts, or a sentence where there are none."""
     if not results.claims:
         return "<p>This study declares no claims, so there are no verdicts. The comparison below shows what was measured.</p>"
-    counts = {verdict: sum(row["verdict"] == verdict for row in results.claims) for verdict in VERDICTS}
-    rest = len(results.claims) - sum(counts.values())
-    total = ", ".join([*(f"{count} {verdict}" for verdict, count in counts.items()), f"{rest} undecided"])
+    counts = Counter(str(row["verdict"]) for row in results.claims)
+    total = ", ".join(f"{counts[verdict]} {verdict}" for verdict in sorted(counts, key=[*VERDICTS, *counts].index))
     items = "".join(_claim(row, [pair for pair in results.pairs if pair["claim"] == row["claim"]]) for row in results.claims)
     return f'<p>{len(results.claims)} claims, written down before the data existed: {total}.</p><ol class="claims">{items}</ol>'
 
@@ -198,7 +198,8 @@ def charts(titles: Mapping[str, Title], results: Results, narrow: Iterable[str] 
         '<p id="chosen-status" class="soft" role="status">Charts show all paradigms.</p>'
         '<noscript><p class="warning">The charts need JavaScript; their figures stand in the tables.</p></noscript>'
     )
-    return chooser + "".join(figure(name, title, name in narrow) for name, title in titles.items())
+    figures = "".join(figure(name, title, name in narrow) for name, title in titles.items())
+    return f'{chooser}<div class="figures">{figures}</div>'
 
 
 def figure(name: str, title: Title, narrow: bool = False) -> str:
@@ -226,28 +227,28 @@ def gallery(results: Results, with_private: bool) -> str:
     about = "Sets of shadow 0, the first images of each class, a row per class. "
     if with_private:
         about += "<strong>This report was made with private images: do not pass it on.</strong>"
-    elif any(sheet.private for _, sheet in results.sets):
-        about += (
-            "Sets made of private images (coresets, learned images that began as private ones, image-to-image twins) count as "
-            "private and are left out; <code>--with-private-images</code> shows them."
-        )
-    return f'<p>{about}</p><div class="gallery">' + "".join(_sheet(row, sheet) for row, sheet in results.sets) + "</div>"
+    shown = [(row, sheet) for row, sheet in results.sets if sheet.png is not None]
+    withheld = [f"{row['label']} ({sheet.images:,} images)" for row, sheet in results.sets if sheet.png is None]
+    kept = (
+        "<p>Sets made of private images (coresets, learned images that began as private ones, image-to-image twins) count as "
+        f"private and are withheld; <code>--with-private-images</code> shows them: {escape(', '.join(withheld))}.</p>"
+        if withheld
+        else ""
+    )
+    return f'<p>{about}</p>{kept}<div class="gallery">' + "".join(_sheet(row, sheet) for row, sheet in shown) + "</div>"
 
 
 def _sheet(row: Row, sheet: Sheet) -> str:
-    label = escape(str(row["label"]))
-    if sheet.png is None:
-        body = f'<p class="withheld">Withheld: these {sheet.images:,} images are, or began as, private ones.</p>'
-    else:
-        rows = f"rows are the classes {', '.join(map(str, sheet.classes))}"
-        body = _image(sheet.png, f"{sheet.shown} of {sheet.images} images of {row['label']}; {rows}")
-        if sheet.nearest is not None:
-            body += "<p>The nearest private image of each:</p>" + _image(sheet.nearest, f"Nearest private images of {row['label']}")
-    private = " (private images)" if sheet.private and sheet.png is not None else ""
-    count = f"{sheet.shown} of {sheet.images:,} images shown" if sheet.png is not None else f"{sheet.images:,} images"
+    assert sheet.png is not None
+    rows = f"rows are the classes {', '.join(map(str, sheet.classes))}"
+    body = _image(sheet.png, f"{sheet.shown} of {sheet.images} images of {row['label']}; {rows}")
+    if sheet.nearest is not None:
+        body += "<p>The nearest private image of each:</p>" + _image(sheet.nearest, f"Nearest private images of {row['label']}")
+    private = " (private images)" if sheet.private else ""
     return (
         f'<figure class="sheet" data-paradigm="{escape(printed(row["paradigm"]))}">'
-        f"<figcaption>{swatch(row['paradigm'], label)}{private}<br>{count}</figcaption>{body}</figure>"
+        f"<figcaption>{swatch(row['paradigm'], escape(str(row['label'])))}{private}<br>{sheet.shown} of {sheet.images:,} images"
+        f"</figcaption>{body}</figure>"
     )
 
 
