@@ -82,7 +82,7 @@ def check(tree: Mapping) -> Checked:
 def _claims(tree: Mapping, trials: list[Trial], complete: bool, found: list[Diagnostic]) -> list[Resolved]:
     """The study's claims. What they say of trials is judged only where all trials are `complete`."""
     claims = tree.items.get("claims")
-    if claims is None:
+    if claims is None or (isinstance(claims, Scalar) and claims.value is None):
         return []
     if not isinstance(claims, Mapping):
         hint = "such as init_leaks: {text: …, test: difference, left: {init: real}, right: {init: noise}}"

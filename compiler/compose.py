@@ -1,7 +1,7 @@
 """Several texts → one tree: `extends`, `profiles`, `--set`. Every node still knows where it was written.
 
-Mappings merge name by name, the later text on top; lists, values and grids replace. In a later text `null` takes an arm or a
-group of canaries away. Not here: what the words mean (`spec`).
+Mappings merge name by name, the later text on top; lists, values and grids replace. In a later text `null` takes an arm, a
+claim or a group of canaries away. Not here: what the words mean (`spec`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 from compiler.errors import Diagnostic, Place, SpecError, did_you_mean
 from compiler.source import Mapping, Node, Scalar, parse_value, read
 
-REMOVABLE = (("arms",), ("audit", "canaries"))
+REMOVABLE = (("arms",), ("claims",), ("audit", "canaries"))
 """Mappings whose members a later text can take away by `null`; elsewhere null is a value."""
 
 
@@ -23,9 +23,9 @@ def compose(path: Path, profile: str | None = None, sets: Many[str] = ()) -> Map
     """
     tree = _extended(path, ())
     if profile is not None:
-        tree = _merge(tree, _profile(tree, profile))
+        tree = merge(tree, _profile(tree, profile))
     for assignment in sets:
-        tree = _merge(tree, _assigned(assignment))
+        tree = merge(tree, _assigned(assignment))
     return _without(tree, "profiles", "extends")
 
 
@@ -56,7 +56,7 @@ def _extended(path: Path, below: tuple[Path, ...]) -> Mapping:
                 )
             ]
         )
-    return _merge(_extended(target, chain), tree)
+    return merge(_extended(target, chain), tree)
 
 
 def _profile(tree: Mapping, name: str) -> Mapping:
@@ -96,11 +96,7 @@ def is_grid(node: Node) -> bool:
 
 
 def merge(below: Mapping, above: Mapping, path: tuple[str, ...] = ()) -> Mapping:
-    """`above` on top of `below`."""
-    return _merge(below, above, path)
-
-
-def _merge(below: Mapping, above: Mapping, path: tuple[str, ...] = ()) -> Mapping:
+    """`above` on top of `below`, which is at `path` of the study."""
     items, keys = dict(below.items), dict(below.keys)
     for name, node in above.items.items():
         old = items.get(name)
@@ -109,7 +105,7 @@ def _merge(below: Mapping, above: Mapping, path: tuple[str, ...] = ()) -> Mappin
             keys.pop(name, None)
             continue
         if isinstance(old, Mapping) and isinstance(node, Mapping) and not is_grid(old) and not is_grid(node):
-            node = _merge(old, node, (*path, name))
+            node = merge(old, node, (*path, name))
         items[name], keys[name] = node, above.keys[name]
     return Mapping(items, keys, above.place if not below.items else below.place)
 
