@@ -1,0 +1,106 @@
+"""The command line as a person meets it: help with examples, one-line errors, exit codes, Ctrl-C, a starter that works."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from runtime.cli import main, parser
+from tests.conftest import ROOT, TINY
+
+
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+
+
+def commands() -> list[str]:
+    (actions,) = [action for action in parser()._actions if action.choices]
+    return sorted(str(name) for name in actions.choices or ())
+
+
+def synthc(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "runtime.cli", *words]
+    return subprocess.run(command, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("command", commands())
+def test_every_command_explains_itself_with_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([command, "--help"])
+    out = capsys.readouterr().out
+    assert ended.value.code == 0
+    assert f"synthc {command}" in out.split("example", 1)[1]
+
+
+def test_the_starter_is_a_study_and_is_never_written_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["init", "mine"]) == 0
+    assert main(["check", "mine.yaml"]) == 0
+    assert (tmp_path / "mine.yaml").read_text().count("#") > 5
+    (tmp_path / "mine.yaml").write_text("mine")
+    assert main(["init", "mine"]) == 2
+    assert (tmp_path / "mine.yaml").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (("run", "nothing.yaml"), "nothing.yaml:1:1: there is no such file"),
+        (("run", "study.yaml", "--db", "file/results.duckdb"), "file"),
+        (("run", "study.yaml", "--store", "file/store"), "file"),
+        (("run", "study.yaml", "--db", "/proc/synthc/results.duckdb"), "/proc/synthc"),
+        (("run", "study.yaml", "--db", "file"), "file: "),
+        (("sql", "SELECT 1"), "results.duckdb: there is no such database"),
+        (("chart", "tradeof", "-o", "x.svg"), "tradeoff"),
+        (("db", "rebuild"), "there is no store"),
+    ],
+)
+def test_what_a_user_can_mend_is_said_in_a_line_with_exit_code_two(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], complaint: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "study.yaml").write_text(TINY)
+    (tmp_path / "file").write_text("I am no database and no folder")
+    assert main([*words, *(("--engine", "inline") if words[0] == "run" else ())]) == 2
+    err = capsys.readouterr().err
+    assert complaint in err
+    assert "Traceback" not in err
+    assert (tmp_path / "file").read_text() == "I am no database and no folder"
+
+
+def test_ctrl_c_finishes_writing_says_how_to_go_on_and_the_next_run_continues(tmp_path: Path) -> None:
+    (tmp_path / "study.yaml").write_text(TINY)
+    running = subprocess.Popen(
+        [sys.executable, "-m", "runtime.cli", "run", "study.yaml", "--engine", "inline"],
+        cwd=tmp_path, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )
+    deadline = time.monotonic() + 60
+    while len(list(tmp_path.glob(".synthc/*/*/outcome.json"))) < 3:
+        assert time.monotonic() < deadline, "the run computes nothing"
+        assert running.poll() is None, running.stdout and running.stdout.read()
+        time.sleep(0.02)
+    running.send_signal(signal.SIGINT)
+    said, _ = running.communicate(timeout=60)
+    assert running.returncode == 130, said
+    assert "Traceback" not in said
+    assert "run the same" in said
+    done = len(list(tmp_path.glob(".synthc/*/*/outcome.json")))
+    assert (tmp_path / "results.duckdb").exists()
+    again = synthc(tmp_path, "run", "study.yaml", "--engine", "inline")
+    assert again.returncode == 0, again.stderr
+    assert f"{done} done" in again.stdout + again.stderr
+
+
+def test_a_failed_task_gives_exit_code_one_and_names_its_log(tmp_path: Path) -> None:
+    (tmp_path / "study.yaml").write_text(TINY.replace("lr: 0.1", "lr: 1000000.0"))
+    ended = synthc(tmp_path, "run", "study.yaml", "--engine", "inline")
+    assert ended.returncode == 1, ended.stderr
+    assert "log.txt" in ended.stdout + ended.stderr
+    assert "Traceback" not in ended.stdout + ended.stderr
