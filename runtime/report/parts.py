@@ -91,7 +91,8 @@ def answer(results: Results) -> str:
     counts = Counter(str(row["verdict"]) for row in results.claims)
     total = ", ".join(f"{counts[verdict]} {verdict}" for verdict in sorted(counts, key=[*VERDICTS, *counts].index))
     items = "".join(_claim(row, [pair for pair in results.pairs if pair["claim"] == row["claim"]]) for row in results.claims)
-    return f'<p>{len(results.claims)} claims, written down before the data existed: {total}.</p><ol class="claims">{items}</ol>'
+    count = f"{len(results.claims)} claim{'s' if len(results.claims) != 1 else ''}"
+    return f'<p>{count}, written down before the data existed: {escape(total)}.</p><ol class="claims">{items}</ol>'
 
 
 def _claim(row: Row, pairs: Sequence[Row]) -> str:

@@ -1,0 +1,410 @@
+"""Charts: what they encode, what they refuse to hide, and what odd results look like. Specs of Vega-Lite beside `charts/*.json`."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from compiler.errors import SynthcError
+from runtime import charts, tables
+from runtime.charts import labels, look, roc, tradeoff, vulnerability
+
+GOLDEN = Path(__file__).parent / "charts"
+OF_TRIALS = ("tradeoff", "roc", "vulnerability", "ablation", "cost", "epsilon")
+ODD = ['<script>alert("1")</script>', r"50%_of & all $x^2$ {\#} ~", "ü" * 90, "", "a\nb\tc"]
+
+
+def trial(place: int = 0, **other: Any) -> dict[str, Any]:
+    """A row of `comparison`, with figures that follow from `place`."""
+    paradigm = look.PARADIGMS[place % 6]
+    accuracy, leakage = 0.9 + 0.01 * (place % 7), min(1.0, 0.02 * (place + 1))
+    row = {
+        "study": "s",
+        "profile": None,
+        "arm": f"arm{place}",
+        "paradigm": paradigm,
+        "method": "m",
+        "label": f"arm{place}",
+        "trial": f"arm{place}#0",
+        "axes": json.dumps({"fraction": 0.1 * (place + 1)}),
+        "replicate": 0,
+        "data": "digits",
+        "test_accuracy": accuracy,
+        "test_accuracy_low": accuracy - 0.01,
+        "test_accuracy_high": accuracy + 0.01,
+        "leakage": leakage,
+        "leakage_low": leakage / 2,
+        "leakage_high": min(1.0, leakage * 1.5),
+        "leakage_n": 1024,
+        "fpr": 0.01,
+        "canaries": "mislabeled",
+        "attack": "lira",
+        "variant": "logit/pooled/1q",
+        "release": "final_model",
+        "leakage_note": "",
+        "auc": 0.6,
+        "auc_low": 0.5,
+        "auc_high": 0.7,
+        "epsilon": 8.0 if paradigm == "dp_sgd" else None,
+        "seconds": 2.0 + place,
+        "seconds_low": 1.5 + place,
+        "seconds_high": 2.5 + place,
+        "shadows": 16,
+        "null_ok": True,
+        "flags": "",
+    }
+    return row | other
+
+
+def rows_for(name: str, trials: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What the chart's query would give for these rows of `comparison`."""
+    match name:
+        case "roc":
+            curve = [(0.0, 0.0), (0.001, 0.1), (0.1, 0.5), (1.0, 1.0)]
+            return [
+                row | {"canaries": group, "fpr": fpr, "tpr": tpr, "at": row["fpr"], "headline_canaries": row["canaries"]}
+                for row in trials
+                for group in ("mislabeled", "clean")
+                for fpr, tpr in curve
+            ]
+        case "vulnerability":
+            return [row | {"canary": canary, "tpr": canary / 4, "low": 0.0, "high": 1.0} for row in trials for canary in range(5)]
+        case "ablation":
+            return [row | {"arm": "grid"} for row in trials]
+        case "epsilon":
+            return [
+                row | {"bound": 0.5 * place, "bound_by": by, "bound_n": 128, "bound_note": "note"}
+                for row in trials
+                for place, by in enumerate(("epsilon_lower_steinke", "epsilon_lower_f_dp"))
+            ]
+        case "claims":
+            return [claim(place, statement=row["label"]) for place, row in enumerate(trials)]
+    return trials
+
+
+def claim(place: int = 0, **other: Any) -> dict[str, Any]:
+    """A row of the view `claim`."""
+    return {
+        "study": "s",
+        "profile": None,
+        "claim": f"c{place}",
+        "statement": f"claim {place}",
+        "test": "difference",
+        "metric": "leakage",
+        "effect": 0.2,
+        "low": 0.1,
+        "high": 0.3,
+        "n": 1024,
+        "margin": 0.05,
+        "pairs": "all",
+        "compared": 1,
+        "verdict": "supported",
+        "note": "",
+    } | other
+
+
+def drawn(name: str, rows: list[dict[str, Any]], theme: look.Theme = "paper") -> dict[str, Any]:
+    columns = list(rows[0]) if rows else []
+    spec = charts.draw(name, columns, [list(row.values()) for row in rows], theme).to_dict()
+    json.dumps(spec, allow_nan=False)
+    return spec
+
+
+def nodes(value: Any) -> Iterator[dict[str, Any]]:
+    """Every mapping of a spec, data left out."""
+    if isinstance(value, dict):
+        yield value
+        for key, item in value.items():
+            if key not in ("values", "datasets"):
+                yield from nodes(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from nodes(item)
+
+
+def data_of(spec: dict[str, Any]) -> list[dict[str, Any]]:
+    found = [node["data"]["values"] for node in nodes(spec) if "values" in node.get("data", {})]
+    return [row for rows in found for row in rows] + [row for rows in spec.get("datasets", {}).values() for row in rows]
+
+
+def encodings(spec: dict[str, Any], mark: str) -> list[dict[str, Any]]:
+    """Encodings of the layers with this mark."""
+    return [node["encoding"] for node in nodes(spec) if "encoding" in node and node.get("mark", {}).get("type") == mark]
+
+
+def subtitle(spec: dict[str, Any]) -> str:
+    return " ".join(spec["title"]["subtitle"])
+
+
+# What each encodes
+
+
+def test_the_tradeoff_shows_both_figures_with_both_intervals() -> None:
+    spec = drawn("tradeoff", [trial(place) for place in range(4)])
+    points = encodings(spec, "point")[0]
+    assert (points["x"]["field"], points["y"]["field"]) == ("leakage", "test_accuracy")
+    across, upright = encodings(spec, "rule")[1:]
+    assert (across["x"]["field"], across["x2"]["field"]) == ("leakage_low", "leakage_high")
+    assert (upright["y"]["field"], upright["y2"]["field"]) == ("test_accuracy_low", "test_accuracy_high")
+    assert points["x"]["title"] == "Leakage: TPR at 1\u00a0% FPR"
+
+
+def test_a_roc_curve_is_drawn_on_two_log_axes_in_a_panel_for_each_group_the_declared_one_first() -> None:
+    spec = drawn("roc", rows_for("roc", [trial(0), trial(1)]))
+    panels = spec["hconcat"]
+    assert [panel["title"]["text"] for panel in panels] == ["mislabeled canaries", "clean canaries"]
+    for encoding in encodings(spec, "line"):
+        assert encoding["x"]["scale"]["type"] == encoding["y"]["scale"]["type"] == "log"
+        assert encoding["x"]["scale"]["domain"] == encoding["y"]["scale"]["domain"]
+
+
+def test_vulnerability_is_a_falling_staircase_over_the_share_of_canaries() -> None:
+    encoding = encodings(drawn("vulnerability", rows_for("vulnerability", [trial()])), "line")[0]
+    assert (encoding["x"]["field"], encoding["y"]["field"], encoding["order"]["field"]) == ("share", "tpr", "share")
+
+
+def test_an_ablation_has_a_panel_for_each_axis_that_turns_with_numbers_in_their_order() -> None:
+    rows = [
+        trial(place, arm="a", axes=json.dumps({"fraction": fraction, "init": "noise"}))
+        for place, fraction in enumerate((10, 9, 0.5))
+    ]
+    spec = drawn("ablation", rows)
+    assert len(spec["hconcat"]) == 1  # `init` never turns
+    encoding = encodings(spec, "line")[0]
+    assert encoding["x"]["title"] == "fraction"
+    assert encoding["x"]["sort"] == ["0.5", "9", "10"]
+
+
+def test_cost_has_seconds_on_a_log_axis_against_accuracy_and_against_leakage() -> None:
+    spec = drawn("cost", [trial(0), trial(1)])
+    points = [encodings(panel, "point")[0] for panel in spec["hconcat"]]
+    assert [encoding["y"]["title"] for encoding in points] == ["Test accuracy", "Leakage"]
+    assert all(encoding["x"]["scale"]["type"] == "log" for encoding in points)
+
+
+def test_an_accountants_epsilon_that_no_axis_could_hold_becomes_an_arrow() -> None:
+    spec = drawn("epsilon", rows_for("epsilon", [trial(1, epsilon=27390.0), trial(7, epsilon=1.5)]))
+    rows = [row for row in data_of(spec) if "beyond" in row]
+    assert {row["epsilon"]: row["beyond"] for row in rows} == {27390.0: True, 1.5: False}
+    top = encodings(spec, "point")[0]["x"]["scale"]["domain"][1]
+    assert all(row["at"] <= top for row in rows)
+
+
+def test_claims_of_different_units_do_not_share_an_axis_and_each_shows_its_margin() -> None:
+    rows = [
+        claim(0),
+        claim(1, test="ratio", effect=2.0, low=1.5, high=2.5, margin=1.0),
+        claim(2, test="equivalence"),
+        claim(3, test="difference", metric="seconds", effect=40.0, low=30.0, high=50.0),
+    ]
+    spec = drawn("claims", rows)
+    titles = [encodings(panel, "point")[0]["x"]["title"] for panel in spec["vconcat"]]
+    assert titles == ["Difference, left minus right", "Ratio, left over right", "Difference in seconds"]
+    ticks = [row for row in data_of(spec) if set(row) == {"label", "at"}]
+    assert sorted(row["at"] for row in ticks if row["label"] == "claim 2") == [-0.05, 0.05]
+
+
+def test_a_claim_without_an_effect_keeps_its_row_and_says_so() -> None:
+    spec = drawn("claims", [claim(0, effect=None, low=None, high=None, n=None, verdict="undecided")])
+    assert "undecided: no effect could be resolved" in {row.get("shown") for row in data_of(spec)}
+
+
+@pytest.mark.parametrize("name", charts.CHARTS)
+def test_the_spec_of_this_chart_is_pinned(name: str) -> None:
+    # After a change that is meant: `python -m tests.test_charts` writes them anew; look at the diff.
+    assert drawn(name, rows_for(name, [trial(place) for place in range(3)])) == json.loads((GOLDEN / f"{name}.json").read_text())
+
+
+# What holds for all
+
+
+@pytest.mark.parametrize("name", OF_TRIALS)
+def test_a_paradigm_has_one_colour_and_the_legend_chooses_by_it(name: str) -> None:
+    spec = drawn(name, rows_for(name, [trial(place) for place in range(6)]))
+    wanted = {look.NAMES[paradigm]: color for paradigm, color in zip(look.PARADIGMS, look.COLORS, strict=True)}
+    scales = [node["color"]["scale"] for node in nodes(spec) if isinstance(node.get("color"), dict) and "scale" in node["color"]]
+    assert scales
+    for scale in scales:
+        assert dict(zip(scale["domain"], scale["range"], strict=True)).items() <= wanted.items()
+    (param,) = [param for node in nodes(spec) for param in node.get("params", ())]
+    assert (param["name"], param["bind"], param["select"]["fields"]) == ("chosen", "legend", ["Paradigm"])
+    # The selection must live in a layer that has the legend, else a click finds nothing: Vega-Lite says no word about it.
+    for view in param.get("views", ()):
+        (layer,) = [node for node in nodes(spec) if node.get("name") == view]
+        assert layer["encoding"]["color"]["field"] == "Paradigm"
+    # Nor does it carry a selection through `concat` down to a layer.
+    assert not any("concat" in node for node in nodes(spec))
+
+
+@pytest.mark.parametrize("name", charts.CHARTS)
+def test_a_chart_without_rows_says_so(name: str) -> None:
+    assert "nothing to draw" in data_of(drawn(name, []))[0]["message"]
+
+
+@pytest.mark.parametrize("name", charts.CHARTS)
+def test_one_trial_or_a_hundred_with_odd_names_are_drawn(name: str) -> None:
+    drawn(name, rows_for(name, [trial()]), "screen")
+    many = [trial(place, label=f"{ODD[place % len(ODD)]} {place}", trial=str(place)) for place in range(100)]
+    spec = drawn(name, rows_for(name, many))
+    assert not any("align" in row for row in data_of(spec) if name in ("tradeoff", "cost"))  # nobody reads a hundred labels
+
+
+@pytest.mark.parametrize("name", charts.CHARTS)
+@pytest.mark.parametrize("nothing", [None, math.nan])
+def test_figures_that_are_no_numbers_are_never_drawn_as_some(name: str, nothing: float | None) -> None:
+    gone = dict.fromkeys(
+        (
+            "leakage",
+            "leakage_low",
+            "leakage_high",
+            "auc",
+            "epsilon",
+            "seconds",
+            "test_accuracy",
+            "test_accuracy_low",
+            "bound",
+            "tpr",
+            "effect",
+        ),
+        nothing,
+    )
+    rows = [row | {key: value for key, value in gone.items() if key in row} for row in rows_for(name, [trial(0), trial(1)])]
+    if name == "roc":  # its points are counts over counts
+        rows = [row | {"tpr": 0.5} for row in rows]
+    drawn(name, rows)  # `allow_nan=False` inside
+
+
+def test_what_cannot_be_shown_is_named() -> None:
+    spec = drawn("tradeoff", [trial(0), trial(1, leakage=None, label="unclear")])
+    assert "not shown, no resolvable value: unclear" in subtitle(spec)
+    assert {row.get("name") for row in data_of(spec)} >= {"arm0"}
+
+
+def test_zeros_on_log_axes_are_drawn_at_a_floor_that_the_subtitle_tells() -> None:
+    spec = drawn("roc", rows_for("roc", [trial()]))
+    points = [row for row in data_of(spec) if "fpr" in row]
+    assert min(row["fpr"] for row in points) == 0.0
+    assert min(min(row["x"], row["y"]) for row in points) == 1 / 2048
+    assert "zeros are drawn at 0.049\u00a0%" in subtitle(spec)
+
+    spec = drawn("cost", [trial(0, seconds=0.0), trial(1, seconds=4.0)])
+    assert {row["drawn"] for row in data_of(spec) if "drawn" in row} == {2.0, 4.0}
+    assert "zero seconds, drawn at 2" in subtitle(spec)
+
+
+def test_a_failed_null_control_is_hollow_said_and_never_the_best() -> None:
+    rows = [trial(0, null_ok=False, leakage=0.0, test_accuracy=1.0), trial(1)]
+    spec = drawn("tradeoff", rows)
+    marked = {row["name"]: (row["valid"], row["front"]) for row in data_of(spec) if "valid" in row}
+    assert marked == {"arm0": (False, False), "arm1": (True, True)}
+    assert "null control failed" in subtitle(spec)
+
+
+def test_titles_tell_the_conditions() -> None:
+    for name in OF_TRIALS:
+        text = subtitle(drawn(name, rows_for(name, [trial(0), trial(1)])))
+        assert "digits, 16 shadows, mislabeled" in text
+        assert "1,024 non-member scores" in text
+
+
+def test_trials_of_several_studies_and_replicates_keep_apart() -> None:
+    rows = look.named([trial(0), trial(0, study="t", replicate=1)])
+    assert [row["name"] for row in rows] == ["s arm0 #0", "t arm0 #1"]
+    assert len({row["key"] for row in rows}) == 2
+
+
+def test_a_paradigm_that_this_version_does_not_know_is_drawn_grey() -> None:
+    spec = drawn("tradeoff", [trial(0, paradigm="teleportation")])
+    assert encodings(spec, "point")[0]["color"]["scale"] == {"domain": ["teleportation"], "range": [look.UNKNOWN[0]]}
+
+
+# Parts
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10_000), st.integers(1, 24))
+def test_no_label_covers_another_or_a_point(seed: int, count: int) -> None:
+    draws = random.Random(seed)
+    points = [(draws.uniform(0, 300), draws.uniform(0, 200)) for _ in range(count)]
+    names = ["n" * draws.randint(1, 30) for _ in range(count)]
+    placed = labels.placed(points, names, 300, 200)
+    boxes = [
+        labels._box(*point, label, name) for point, label, name in zip(points, placed, names, strict=True) if label is not None
+    ]
+    for place, (left, top, right, bottom) in enumerate(boxes):
+        for other in boxes[place + 1 :]:
+            assert right <= other[0] or other[2] <= left or bottom <= other[1] or other[3] <= top
+        assert not any(left < x < right and top < y < bottom for x, y in points)
+
+
+def test_a_lone_point_gets_its_name() -> None:
+    assert labels.placed([(50.0, 50.0)], ["name"], 300, 200) == [labels.PLACES[0]]
+
+
+def test_the_front_is_what_comparing_all_pairs_says() -> None:
+    draws = random.Random(0)
+    rows = look.named(trial(place, leakage=draws.random(), test_accuracy=draws.random()) for place in range(40))
+    slow = {
+        row["key"]
+        for row in rows
+        if not [1 for other in rows if other["leakage"] < row["leakage"] and other["test_accuracy"] > row["test_accuracy"]]
+    }
+    assert tradeoff.front(rows) == slow
+
+
+def test_the_staircase_tells_for_every_risk_how_many_canaries_have_it() -> None:
+    risks = [0.5, 0.0, 1.0, 0.5, 0.25, 1.0]
+    steps = vulnerability.stairs([{"tpr": risk, "name": "n", "Paradigm": "P", "key": "k"} for risk in risks])
+    assert [(round(step["share"] * 6), step["tpr"]) for step in steps] == [(0, 1.0), (2, 0.5), (4, 0.25), (5, 0.0), (6, 0.0)]
+
+
+def test_names_on_the_left_of_a_roc_keep_a_line_apart() -> None:
+    points = [{"x": 0.001, "y": 10 ** -(place / 40), "key": str(place), "name": str(place), "Paradigm": "P"} for place in range(12)]
+    shown = roc._starts(points, 0.001, 300)
+    heights = [300 * math.log10(row["y"]) / math.log10(0.001) + row["dy"] for row in shown]
+    assert 1 < len(shown) < 12
+    assert all(lower - upper >= roc.LINE_HEIGHT for upper, lower in pairwise(heights))
+
+
+# Files and tables
+
+
+def test_every_format_is_written_and_others_are_refused(tmp_path: Path) -> None:
+    rows = [trial(0, label=ODD[0], seconds=math.inf)]
+    chart = charts.draw("tradeoff", list(rows[0]), [list(row.values()) for row in rows])
+    for ending in charts.FORMATS:
+        charts.save(chart, tmp_path / f"chart.{ending}")
+        assert (tmp_path / f"chart.{ending}").stat().st_size > 500
+    assert "<script>alert" not in (tmp_path / "chart.svg").read_text()
+    html = (tmp_path / "chart.html").read_text()
+    assert 'src="http' not in html
+    with pytest.raises(SynthcError, match="endings are"):
+        charts.save(chart, tmp_path / "chart.gif")
+    with pytest.raises(SynthcError, match="did you mean 'tradeoff'"):
+        charts.kind_of("tradeof")
+
+
+def test_a_table_escapes_what_its_format_would_read() -> None:
+    rows = [trial(0, label=ODD[0]), trial(1, label=ODD[1]), trial(2, leakage=None, null_ok=False)]
+    columns, body = tables.comparison(list(rows[0]), [list(row.values()) for row in rows])
+    assert "<script>" not in tables.rendered(columns, body, "html")
+    latex = tables.rendered(columns, body, "latex")
+    assert r"50\%\_of \& all \$x\textasciicircum{}2\$ \{\textbackslash{}\#\} \textasciitilde{}" in latex
+    assert "not resolvable" in latex
+    assert "null control failed" in latex
+
+
+if __name__ == "__main__":
+    GOLDEN.mkdir(exist_ok=True)
+    for kind in charts.CHARTS:
+        spec = drawn(kind, rows_for(kind, [trial(place) for place in range(3)]))
+        (GOLDEN / f"{kind}.json").write_text(json.dumps(spec, indent=1, ensure_ascii=False) + "\n")
