@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 from compiler.errors import SynthcError
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor
 
 
@@ -115,6 +116,24 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> str:
     return blake2b(content, digest_size=8).hexdigest()
 
 
+KEYS = {"task", "status", "metrics", "notes", "provenance", "files"}
+"""What every `outcome.json` says."""
+
+
+class Corrupt(SynthcError):
+    """A task's folder does not hold what was committed there: a damaged disk, or somebody's hand."""
+
+    def __init__(self, folder: Path, what: str) -> None:
+        super().__init__(f"{folder}: {what}")
+        self.folder = folder
+
+
+def quarantine(folder: Path) -> None:
+    """Take back a task's commit, keeping what is there for whoever wants to look: it counts as never computed."""
+    with contextlib.suppress(FileNotFoundError):
+        os.replace(folder / "outcome.json", folder / "outcome.json.corrupt")
+
+
 @dataclass(frozen=True)
 class Artifact:
     """What a done task left behind."""
@@ -122,14 +141,29 @@ class Artifact:
     folder: Path
 
     def tensors(self, stem: str) -> dict[str, Tensor]:
-        """All tensors of `<stem>.safetensors`, on the CPU; KeyError if the task left no such file."""
-        path = self.folder / f"{stem}.safetensors"
-        if not path.exists():
-            raise KeyError(f"{self.folder.name} left no {stem}.safetensors; it has: {', '.join(self.stems) or 'none'}")
-        from safetensors import safe_open
+        """All tensors of `<stem>.safetensors`, on the CPU; KeyError if the task left no such file, Corrupt if it has changed."""
+        from safetensors.torch import load
 
-        with safe_open(path, framework="pt") as handle:
-            return {name: handle.get_tensor(name) for name in handle.keys()}
+        return load(self._content(stem))
+
+    def arrays(self, stem: str) -> dict[str, np.ndarray]:
+        """The same without torch."""
+        from safetensors.numpy import load
+
+        return load(self._content(stem))
+
+    def _content(self, stem: str) -> bytes:
+        name = f"{stem}.safetensors"
+        digest = self.outcome["files"].get(name)
+        if digest is None:
+            raise KeyError(f"{self.folder.name} left no {name}; it has: {', '.join(self.stems) or 'none'}")
+        try:
+            content = (self.folder / name).read_bytes()
+        except FileNotFoundError:
+            raise Corrupt(self.folder, f"{name} is gone") from None
+        if blake2b(content, digest_size=8).hexdigest() != digest:
+            raise Corrupt(self.folder, f"{name} is not what the task wrote")
+        return content
 
     def ancestry(self) -> list[Artifact]:
         """This artifact and all that it was made from, each once."""
@@ -145,12 +179,19 @@ class Artifact:
 
     @property
     def stems(self) -> list[str]:
-        return sorted(path.stem for path in self.folder.glob("*.safetensors"))
+        """Files of tensors that the task left."""
+        return sorted(name.removesuffix(".safetensors") for name in self.outcome["files"])
 
     @cached_property
     def outcome(self) -> Mapping[str, Any]:
-        """The task's `outcome.json`."""
-        return json.loads((self.folder / "outcome.json").read_text())
+        """The task's `outcome.json`; Corrupt if it cannot be read as one."""
+        try:
+            content = json.loads((self.folder / "outcome.json").read_text(encoding="utf-8"))
+        except (ValueError, RecursionError) as error:
+            raise Corrupt(self.folder, f"outcome.json cannot be read: {error}") from None
+        if not isinstance(content, dict) or content.keys() < KEYS or content["task"] != self.folder.name:
+            raise Corrupt(self.folder, "outcome.json is not of this task")
+        return content
 
     def metric(self, name: str) -> float | None:
         """Value of the first metric of this name, None if the task gave none."""

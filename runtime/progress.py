@@ -48,6 +48,15 @@ class Display:
     def __exit__(self, *error: object) -> None:
         self._live.stop()
 
+    def more(self, todo: Mapping[str, Task]) -> None:
+        """Further tasks than those known at the beginning."""
+        self._left.update(task.operation for task in todo.values())
+        self.total.update(task.kind for task in todo.values())
+        for kind, count in self.total.items():
+            if kind not in self._rows:
+                self._rows[kind] = self._bars.add_task(kind)
+            self._bars.update(self._rows[kind], total=count)
+
     def heard(self, task: Task, outcome: Outcome) -> None:
         """Count an outcome; say what failed for good."""
         if outcome.notes.get("tried_again"):
@@ -58,6 +67,9 @@ class Display:
                 self.done[task.kind] += 1
                 self._spent.setdefault(task.operation, []).append(outcome.provenance.seconds if outcome.provenance else 0.0)
                 self._bars.update(self._rows[task.kind], completed=self.done[task.kind])
+            case "failed" if outcome.error_kind == "corrupt":
+                self.total[task.kind] -= 1   # it comes again
+                self.say(f"damaged: {outcome.error}")
             case "failed":
                 self.failed += 1
                 self.say(f"failed: {task.address} ({task.operation}): {outcome.error}\n        log: {outcome.log}")

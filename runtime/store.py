@@ -21,7 +21,7 @@ from typing import Any
 import duckdb
 
 from compiler.errors import SynthcError
-from runtime.artifacts import check_version
+from runtime.artifacts import Artifact, Corrupt, check_version, quarantine
 
 SCHEMA = (files("runtime") / "schema.sql").read_text(encoding="utf-8")
 SCHEMA_DIGEST = hashlib.sha256(SCHEMA.encode()).hexdigest()[:16]
@@ -161,12 +161,16 @@ class Index:
             )
 
     def record_outcome(self, folder: Path) -> None:
-        """Rows of a committed task, read from its folder; once is enough."""
-        outcome = json.loads((folder / "outcome.json").read_text(encoding="utf-8"))
+        """Rows of a committed task, read from its folder; once is enough. Corrupt if what is there makes no rows."""
+        try:
+            self._record_outcome(folder, Artifact(folder).outcome)
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError, duckdb.Error) as error:
+            raise Corrupt(folder, f"outcome.json does not say what it should: {_first_line(error)}") from error
+
+    def _record_outcome(self, folder: Path, outcome: Mapping[str, Any]) -> None:
         task = outcome["task"]
         if task in self._known:
             return
-        self._known.add(task)
         where, notes = outcome["provenance"], outcome["notes"]
         with self._transaction():
             self._append(
@@ -201,6 +205,15 @@ class Index:
             )
             if "columns" in notes:
                 self._record_attack(task, folder, notes)
+        self._known.add(task)
+
+    def forget(self, ids: Iterable[str]) -> None:
+        """Drop the rows of tasks whose outcome was taken back."""
+        gone = [id for id in ids if id in self._known]
+        with self._transaction() as cursor:
+            for table in ("outcome", "metric", "roc", "canary", "risk", "score") if gone else ():
+                cursor.execute(f"DELETE FROM base.{table} WHERE list_contains(?, task)", [gone]).fetchall()
+        self._known -= set(gone)
 
     def record_attempt(self, folder: Path) -> None:
         """The row of one attempt, read from its folder."""
@@ -289,17 +302,19 @@ class Index:
     def _read_store(self, store: Path) -> None:
         """Every row that the store implies."""
         for record in sorted(store.glob("runs/*/run.json")):
-            self.record_run(json.loads(record.read_text(encoding="utf-8")))
+            with contextlib.suppress(ValueError, KeyError):   # a record that was damaged says nothing; what it ran is still there
+                self.record_run(json.loads(record.read_text(encoding="utf-8")))
         for outcome in sorted(store.glob("??/*/outcome.json")):
-            self.record_outcome(outcome.parent)
+            try:
+                self.record_outcome(outcome.parent)
+            except Corrupt as found:
+                quarantine(found.folder)
         for attempt in sorted(store.glob("??/*/attempts/*/attempt.json")):
-            self.record_attempt(attempt.parent)
+            with contextlib.suppress(ValueError, KeyError):
+                self.record_attempt(attempt.parent)
 
     def _record_attack(self, task: str, folder: Path, notes: Mapping[str, Any]) -> None:
-        from safetensors.numpy import load_file
-
-        scores, roc = load_file(folder / "scores.safetensors"), load_file(folder / "roc.safetensors")
-        risk, canaries = load_file(folder / "risk.safetensors"), load_file(folder / "canaries.safetensors")
+        scores, roc, risk, canaries = (Artifact(folder).arrays(stem) for stem in ("scores", "roc", "risk", "canaries"))
         groups = notes["groups"]
         rows = zip(*(canaries[name].tolist() for name in ("group", "labels", "true_labels", "samples")), strict=True)
         self._append(

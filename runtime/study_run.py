@@ -16,7 +16,7 @@ from typing import Any
 
 from compiler.plan import ClaimPlan, Plan, Task, TrialPlan
 from runtime import machine
-from runtime.artifacts import folder_of, is_done, written
+from runtime.artifacts import Corrupt, folder_of, is_done, quarantine, written
 from runtime.outcome import Outcome
 from runtime.store import Index, TargetBusy, check_target
 
@@ -35,21 +35,45 @@ class StudyRun:
         self.plan, self.store, self.index, self.target, self.origin = plan, store, index, target, origin
         self.started = datetime.now(UTC)
         self.name = f"{self.started:%Y%m%dT%H%M%S.%f}-{plan.header.study}"
+        self._take_in()
         missing = plan.to_run(self.is_done)
         self.given_up = {} if retry_failed else self._failed_before(missing)
         """Tasks that failed in an earlier run of the same code → the error; they are not tried again."""
         self.todo = self._reachable(missing)
+        self.corrupt = False
+        """Whether a task found what it needs damaged; what was damaged counts as never computed since."""
         self.failures: dict[str, str] = {}
         """Address → error, of this run."""
         self.blocked: dict[str, str] = {}
         """Task → why it can never run, of this run."""
         self._publish_at = time.monotonic()
         self._keep_record("running")
-        for id in index.missing([id for id in plan.tasks if self.is_done(id)]):
+
+    def _take_in(self) -> None:
+        """Make the index say what the store holds of this plan."""
+        for id in self.index.missing([id for id in self.plan.tasks if self.is_done(id)]):
             # Committed, but its run died before the rows were written.
-            index.record_outcome(folder_of(store, id))
-            for attempt in sorted(folder_of(store, id).glob("attempts/*/attempt.json")):
-                index.record_attempt(attempt.parent)
+            try:
+                self.index.record_outcome(folder_of(self.store, id))
+            except Corrupt as found:
+                quarantine(found.folder)
+                continue
+            for attempt in sorted(folder_of(self.store, id).glob("attempts/*/attempt.json")):
+                self.index.record_attempt(attempt.parent)
+        self.index.forget([id for id in self.plan.tasks if not self.is_done(id)])
+
+    def repair(self) -> bool:
+        """Whether something damaged was found and can be computed again: `todo` then holds it, and what waits for it."""
+        if not self.corrupt:
+            return False
+        self.corrupt = False
+        self._take_in()
+        self.blocked.clear()
+        failed = {task.id for task in self.plan.tasks.values() if task.address in self.failures}
+        missing = self.plan.to_run(self.is_done)
+        self.given_up |= {id: self.failures[missing[id].address] for id in failed if id in missing}
+        self.todo = self._reachable(missing)
+        return bool(self.todo)
 
     def is_done(self, id: str) -> bool:
         return is_done(self.store, id)
@@ -66,6 +90,8 @@ class StudyRun:
         folder = folder_of(self.store, task.id)
         if outcome.status == "done":
             self.index.record_outcome(folder)
+        elif outcome.error_kind == "corrupt":
+            self.corrupt = True
         elif not outcome.notes.get("tried_again"):
             self.failures[task.address] = outcome.error
         tried = folder / "attempts" / str(attempt)

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from compiler.work import Work
 from runtime import machine
-from runtime.artifacts import Artifact, folder_of, write_tensors, written
+from runtime.artifacts import Artifact, Corrupt, folder_of, quarantine, write_tensors, written
 from runtime.outcome import Diverged, Metric, Outcome, Product, Provenance
 
 if TYPE_CHECKING:
@@ -92,6 +92,8 @@ def _compute(order: Order, store: Path, device: str) -> Outcome:
                 outcome = _commit(order, folder, product, _provenance(started, clock, device), store)
             except Exception as error:
                 traceback.print_exc()
+                if isinstance(error, Corrupt):
+                    quarantine(error.folder)
                 outcome = _failure(order, error, _provenance(started, clock, device), log.relative_to(store))
         _write_json(attempt / "attempt.json", dataclasses.asdict(outcome))
         return outcome
@@ -111,12 +113,15 @@ def _perform(order: Order, store: Path, device: str) -> Product:
 
 def committed(folder: Path) -> Outcome | None:
     """The outcome that a task's folder holds, None if it was never committed."""
-    try:
-        content = json.loads((folder / "outcome.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    if not (folder / "outcome.json").exists():
         return None
-    metrics = tuple(Metric(**row) for row in content["metrics"])
-    return Outcome(**{**content, "metrics": metrics, "provenance": Provenance(**content["provenance"])})
+    try:
+        content = Artifact(folder).outcome
+        metrics = tuple(Metric(**row) for row in content["metrics"])
+        return Outcome(**{**content, "metrics": metrics, "provenance": Provenance(**content["provenance"])})
+    except (Corrupt, TypeError):
+        quarantine(folder)
+        return None
 
 
 @contextlib.contextmanager
@@ -147,6 +152,8 @@ def _kind_of(error: BaseException) -> str:
     """The class of an error, by which the driver decides whether to try again."""
     if isinstance(error, Diverged):
         return "diverged"
+    if isinstance(error, Corrupt):
+        return "corrupt"
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return "out_of_memory"
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):

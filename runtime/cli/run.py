@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from runtime.schedule import Engine, Interrupt
     from runtime.study_run import StudyRun
 
+REPAIRS = 3
+"""How often damaged artifacts are computed again before a run gives up: the disk is not to be trusted."""
 KINDS = ("train", "synthesize", "query", "attack", "compare")
 
 
@@ -96,16 +98,23 @@ def _compute(study: StudyRun, args: argparse.Namespace) -> str:
         engine = _engine(args, study.store)
         try:
             with _interruptible(interrupt, display.say):
-                Driver(
-                    study.todo,
-                    engine,
-                    record,
-                    beat=beat,
-                    tried=study.tried,
-                    seconds=study.index.seconds_by_operation(),
-                    policy=Policy(args.fail_fast, dict(args.timeout)),
-                    interrupt=interrupt,
-                ).run()
+                repairs = 0
+                while True:
+                    Driver(
+                        study.todo,
+                        engine,
+                        record,
+                        beat=beat,
+                        tried=study.tried,
+                        seconds=study.index.seconds_by_operation(),
+                        policy=Policy(args.fail_fast, dict(args.timeout)),
+                        interrupt=interrupt,
+                    ).run()
+                    if interrupt.count or repairs == REPAIRS or not study.repair():
+                        break
+                    repairs += 1
+                    display.more(study.todo)
+                    display.say(f"what earlier tasks left was damaged: computing {len(study.todo)} tasks again")
         finally:
             engine.close()
     return "interrupted" if interrupt.asked else "done"
