@@ -18,7 +18,7 @@ def table(about: str, heads: Iterable[str], rows: Iterable[Sequence[str]], attri
     body = "".join(f"<tr{attributes[place] if attributes else ''}>{''.join(cells)}</tr>" for place, cells in enumerate(rows))
     return (
         f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(about[:80])}">'
-        f"<table><caption>{escape(about)}</caption>"
+        f"<table><caption><span>{escape(about)}</span></caption>"
         f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
     )
 
@@ -38,7 +38,7 @@ def measured(row: Row, name: str, n: Any, share: bool = False, digits: int = 3) 
         figure, ends = f"{value:.{digits}f}", None if low is None or high is None else f"[{low:.{digits}f}, {high:.{digits}f}]"
     return (
         f'<td class="figure"><span class="value">{figure}</span> <span class="interval">{ends or "no interval"}</span> '
-        f'<span class="n">n = {count_of(n)}</span></td>'
+        f'<span class="n">n\u00a0= {count_of(n)}</span></td>'
     )
 
 

@@ -46,6 +46,7 @@
     // An interpreter instead of eval: the page's policy allows no code but its own.
     const {view} = await vegaEmbed(place, spec, {renderer: "svg", actions: false, ast: true, mode: "vega-lite"});
     place.removeAttribute("aria-busy");
+    place.querySelector("svg").setAttribute("aria-hidden", "true");      // the place itself has the label
     if (JSON.stringify(spec).includes('"chosen"')) {
       views.set(name, view);
       listen(view);

@@ -133,7 +133,7 @@ def _pairs(claim: Row, pairs: Sequence[Row]) -> str:
 
 def _effect(row: Row) -> str:
     interval = f"[{row['low']:.3f}, {row['high']:.3f}]" if row["low"] is not None and row["high"] is not None else "no interval"
-    return f"{row['effect']:.3f} {interval}, n = {count_of(row['n'])}"
+    return f"{row['effect']:.3f} {interval}, n\u00a0=\u00a0{count_of(row['n'])}"
 
 
 def comparison(results: Results) -> str:
