@@ -13,10 +13,11 @@ from torch.nn import functional as F
 from compiler.datasets import CARDS
 from compiler.spec.classifier import Recipe
 from compiler.spec.data_free_kd import DataFreeKd
+from compiler.spec.distillation import Distillation
 from runtime import nets
 from runtime.data import LabeledImages, digits
 from runtime.seeds import Seeds
-from runtime.synthesize import METHODS
+from runtime.synthesize import METHODS, recovery
 from runtime.synthesize.data_free_kd import Lesson, synthesize
 from runtime.synthesize.inversion import BLEND, Statistics, divergence, moved, negative_entropy, total_variation
 from runtime.synthesize.release import Setting
@@ -213,3 +214,24 @@ def test_methods_without_statistics_do_without_batch_norm() -> None:
 def test_words_that_teach_nothing_are_refused(fields: dict[str, Any], complaint: str) -> None:
     with pytest.raises(ValidationError, match=complaint):
         words("inversion", **fields)
+
+
+# Decoupled distillation, by the same critic
+
+def test_recovered_images_are_what_the_teacher_takes_them_for_and_carry_its_soft_labels(teacher: Any) -> None:
+    given = {"paradigm": "distillation", "method": "sre2l", "images_per_class": 3, "steps": 60}
+    how: Any = TypeAdapter(Distillation).validate_python(given | {"losses": {"statistics": 1.0, "one_hot": 2.0}})
+    made = recovery.synthesize(how, digits.read()[0][torch.arange(100)], {"teacher": teacher}, SETTING)
+    assert made.images.shape == (30, *CARD.shape)
+    assert made.labels.shape == (30, 10)
+    wanted = torch.arange(10).repeat_interleave(3)
+    assert (made.labels.argmax(1) == wanted).float().mean() > 0.7   # the teacher is a poor one
+    assert how.needs == ("teacher",)
+    assert how.needs_batch_norm
+
+
+def test_a_decoupled_distillation_has_nobody_to_play_with() -> None:
+    with pytest.raises(ValidationError, match="no student to play against"):
+        TypeAdapter(Distillation).validate_python(
+            {"paradigm": "distillation", "method": "sre2l", "images_per_class": 3, "losses": {"adversarial": 1.0}}
+        )

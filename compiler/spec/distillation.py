@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar, Literal, Self, TypeVar
 from pydantic import Field, model_validator
 
 from compiler.spec.base import Frozen, Method
+from compiler.spec.inversion import Losses
 
 
 class Distilled(Method):
@@ -157,6 +158,36 @@ class DifficultyAligned(_Trajectories):
         return _checked(self, self.last_start)
 
 
+class Recovery(Distilled):
+    """SRe2L: images recovered from a classifier that saw the private set, and relabeled by it (Yin, Xing and Shen 2023)."""
+
+    method: Literal["sre2l"]
+    losses: Losses = Losses(statistics=1.0, one_hot=1.0)
+    """What the images are improved by."""
+    steps: int = Field(default=100, gt=0)
+    """Steps of the images; the paper takes 1,000 to 4,000."""
+    lr: float = Field(default=0.1, gt=0)
+    """Learning rate of the images (Adam), in normalised grey levels."""
+    labels: Literal["hard", "soft"] = "soft"
+    """Of the released images: the wanted class, or the classifier's probabilities."""
+    temperature: float = Field(default=1.0, gt=0)
+    """Of soft labels."""
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return ("teacher",)
+
+    @property
+    def needs_batch_norm(self) -> bool:
+        return self.losses.statistics > 0
+
+    @model_validator(mode="after")
+    def _nobody_to_play_with(self) -> Self:
+        if self.losses.adversarial:
+            raise ValueError("there is no student to play against; leave `losses.adversarial` out")
+        return self
+
+
 T = TypeVar("T", bound=_Trajectories)
 
 
@@ -170,5 +201,5 @@ def _checked(how: T, last_start: int) -> T:
 
 
 Distillation = Annotated[
-    DistributionMatching | GradientMatching | TrajectoryMatching | DifficultyAligned, Field(discriminator="method")
+    DistributionMatching | GradientMatching | TrajectoryMatching | DifficultyAligned | Recovery, Field(discriminator="method")
 ]

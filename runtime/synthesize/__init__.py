@@ -40,6 +40,7 @@ METHODS = {
     "GradientMatching": "runtime.synthesize.matching",
     "TrajectoryMatching": "runtime.synthesize.trajectory",
     "DifficultyAligned": "runtime.synthesize.trajectory",
+    "Recovery": "runtime.synthesize.recovery",
     "Inversion": "runtime.synthesize.data_free_kd",
     "Fast": "runtime.synthesize.data_free_kd",
     "DeepInversion": "runtime.synthesize.data_free_kd",

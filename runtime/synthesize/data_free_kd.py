@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Mapping
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from compiler.spec.data_free_kd import DataFree, DeepInversion, Fast, Inversion, Online
 from runtime import nets
@@ -20,15 +19,7 @@ from runtime.artifacts import Artifact
 from runtime.data import LabeledImages
 from runtime.outcome import Diverged, Metric
 from runtime.synthesize.inventors import BETAS, Pixels, Tuned, new_generator
-from runtime.synthesize.inversion import (
-    Statistics,
-    difference,
-    divergence,
-    moved,
-    negative_entropy,
-    total_variation,
-    usual_shift,
-)
+from runtime.synthesize.inversion import Critic, difference, divergence, usual_shift
 from runtime.synthesize.release import Release, Setting
 
 Round = Callable[[int], float]
@@ -88,11 +79,10 @@ class Lesson:
     """Teacher and student of one shadow, and what images are judged by."""
 
     def __init__(self, how: DataFree, teacher: nets.Classifier, setting: Setting) -> None:
-        self.how, self.card, self.teacher = how, setting.card, teacher.eval().requires_grad_(False)
+        self.how, self.card, self.teacher = how, setting.card, teacher
         name = f"data_free_kd/{how.method}"
-        self.moves = setting.seeds(f"{name}/shifts")
-        self.shift = usual_shift(setting.card) if how.shift is None else how.shift
-        self.statistics = Statistics(teacher)
+        shift = usual_shift(setting.card) if how.shift is None else how.shift
+        self.critic = Critic(teacher, how.losses, setting.card, shift, setting.seeds(f"{name}/shifts"))
         # A stream of its own: a student that began where the teacher did would inherit more than knowledge.
         self.student = nets.build(setting.recipe, setting.card, setting.seeds(f"{name}/student init")).to(setting.device)
         weights = self.student.parameters()
@@ -103,23 +93,9 @@ class Lesson:
 
     def badness(self, images: Tensor, wanted: Tensor | None, against_student: bool) -> Tensor:
         """How bad images (grey levels 0..1) are, a scalar. `wanted`: their classes; None: whatever the teacher sees in them."""
-        weight = self.how.losses
-        x = nets.normalise(moved(images, self.shift, self.card, self.moves), self.card)
-        features = self.teacher.features(x)
-        answer = self.teacher.head(features)
-        loss = answer.new_zeros(())
-        if weight.statistics:
-            loss = loss + weight.statistics * self.statistics.distance()
-        if weight.one_hot:
-            loss = loss + weight.one_hot * F.cross_entropy(answer, answer.argmax(1) if wanted is None else wanted)
-        if weight.balance:
-            loss = loss + weight.balance * negative_entropy(answer)
-        if weight.activation:
-            loss = loss - weight.activation * features.abs().mean()
-        if weight.total_variation:
-            loss = loss + weight.total_variation * total_variation(images)
-        if weight.adversarial and against_student:
-            loss = loss - weight.adversarial * self._game(x, answer)
+        loss, x, answer = self.critic(images, wanted)
+        if self.how.losses.adversarial and against_student:
+            loss = loss - self.how.losses.adversarial * self._game(x, answer)
         return loss
 
     def _game(self, x: Tensor, answer: Tensor) -> Tensor:
@@ -132,7 +108,7 @@ class Lesson:
 
     def teach(self, images: Tensor) -> float:
         """One step of the student; its loss before."""
-        x = nets.normalise(moved(images, self.shift, self.card, self.moves), self.card)
+        x = self.critic.shown(images)
         with torch.no_grad():
             answer = self.teacher(x)
         self.student.train()
@@ -185,7 +161,7 @@ def pooled(how: DataFree, lesson: Lesson, pool: Pool, setting: Setting) -> Round
         wanted = torch.randint(setting.card.classes, (how.batch_size,), generator=classes).to(setting.device)
         pool.add(inventor.invent(wanted))
         if how.losses.statistics and not isinstance(how, DeepInversion):   # its batches are large enough to be judged alone
-            lesson.statistics.keep()
+            lesson.critic.statistics.keep()
         return _mean(lesson.teach(pool.draw()) for _ in range(how.student_steps)) if turn >= how.warm_up else 0.0
 
     return one

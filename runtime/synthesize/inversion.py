@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from compiler.datasets import Card
-from runtime.nets import Classifier
+from compiler.spec.inversion import Losses
+from runtime.nets import Classifier, normalise
 
 BLEND = 0.9
 """Weight of earlier batches in the statistics that an image is judged by (Aerni et al. 2024, code)."""
@@ -62,6 +63,39 @@ class _Layer:
     def distance(self) -> Tensor:
         known = (self.norm.get_buffer("running_mean"), self.norm.get_buffer("running_var"))
         return torch.stack([(seen - private).norm() for seen, private in zip(self.seen(), known, strict=True)]).sum()
+
+
+class Critic:
+    """Judges images by what a frozen teacher makes of them."""
+
+    def __init__(self, teacher: Classifier, losses: Losses, card: Card, shift: int, moves: torch.Generator) -> None:
+        """`shift`: largest random shift of images on their way to the teacher, drawn from `moves`."""
+        self.teacher, self.losses, self.card = teacher.eval().requires_grad_(False), losses, card
+        self.shift, self.moves = shift, moves
+        self.statistics = Statistics(teacher)
+
+    def shown(self, images: Tensor) -> Tensor:
+        """The images (grey levels 0..1) as a net is shown them: moved together, and normalised."""
+        return normalise(moved(images, self.shift, self.card, self.moves), self.card)
+
+    def __call__(self, images: Tensor, wanted: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """How bad images are, a scalar; what the teacher was shown; its answer. `wanted`: the classes of the images; None:
+        whatever the teacher sees in them. The adversarial loss is not here: it takes a student."""
+        weight, x = self.losses, self.shown(images)
+        features = self.teacher.features(x)
+        answer = self.teacher.head(features)
+        loss = answer.new_zeros(())
+        if weight.statistics:
+            loss = loss + weight.statistics * self.statistics.distance()
+        if weight.one_hot:
+            loss = loss + weight.one_hot * F.cross_entropy(answer, answer.argmax(1) if wanted is None else wanted)
+        if weight.balance:
+            loss = loss + weight.balance * negative_entropy(answer)
+        if weight.activation:
+            loss = loss - weight.activation * features.abs().mean()
+        if weight.total_variation:
+            loss = loss + weight.total_variation * total_variation(images)
+        return loss, x, answer
 
 
 def divergence(answer: Tensor, reply: Tensor, temperature: float) -> Tensor:

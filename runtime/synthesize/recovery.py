@@ -1,0 +1,56 @@
+"""Decoupled distillation: squeeze the private set into a classifier, recover images from it, relabel them with it.
+
+SRe2L (Yin, Xing and Shen, NeurIPS 2023), with the shadow's undefended classifier as the squeezed one. All that is private comes
+through that teacher, unless the images begin from private ones.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+
+from compiler.spec.distillation import Recovery
+from runtime import nets
+from runtime.artifacts import Artifact
+from runtime.data import LabeledImages
+from runtime.outcome import Diverged
+from runtime.synthesize.initial import finished, started
+from runtime.synthesize.inversion import Critic, usual_shift
+from runtime.synthesize.release import Release, Setting
+
+TOGETHER = 250
+"""Images that are recovered together: their joint statistics are compared with the teacher's."""
+
+
+def synthesize(how: Recovery, private: LabeledImages, needs: Mapping[str, Artifact], setting: Setting) -> Release:
+    """Recover `images_per_class` images of each class; the last step counts, not the best one."""
+    teacher = nets.restored(setting.recipe, setting.card, needs["teacher"].tensors("model")).to(setting.device)
+    critic = Critic(teacher, how.losses, setting.card, usual_shift(setting.card), setting.seeds("sre2l/shifts"))
+    mean, std = (torch.tensor(constants)[:, None, None] for constants in (setting.card.mean, setting.card.std))
+    start = started(how, private, setting)
+    recovered, last = [], 0.0
+    # Strided, so that every batch has images of all classes, as the statistics that it is compared with have.
+    batches = math.ceil(len(start.labels) / TOGETHER)
+    order = torch.cat([torch.arange(first, len(start.labels), batches) for first in range(batches)])
+    for rows in order.split(math.ceil(len(order) / batches)):
+        pixels = start.pixels[rows].to(setting.device).requires_grad_(True)
+        wanted = start.labels[rows].to(setting.device)
+        optimizer = torch.optim.Adam([pixels], lr=how.lr, betas=(0.5, 0.9))
+        for _ in range(how.steps):
+            grey = (pixels * std.to(pixels) + mean.to(pixels)).clamp(0, 1)
+            loss, _, _ = critic(grey, wanted)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+        last = loss.item()
+        if not math.isfinite(last):
+            raise Diverged(f"sre2l: the loss is {last} after {how.steps} steps; lower lr ({how.lr:g})")
+        recovered.append(pixels.detach())
+    images = torch.cat(recovered)[order.argsort()]
+    labels = None
+    if how.labels == "soft":
+        with torch.no_grad():
+            labels = (teacher(images) / how.temperature).softmax(1).cpu()
+    return finished(start, images, setting.card, labels, {"loss_last": last})
