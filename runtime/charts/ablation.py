@@ -42,7 +42,9 @@ def draw(rows: list[look.Row], theme: look.Theme) -> alt.TopLevelMixin:
 def _panel(arm: str, axis: str, rows: list[look.Row], everyone: list[look.Row], theme: look.Theme, chosen: Any, first: bool) -> Any:
     points = [point for row in rows for point in _points(row, axis)]
     base = alt.Chart(alt.Data(values=points)).transform_filter(chosen)
-    x = alt.X("at:N", title=look.short(axis, 28), sort=_order(points), axis=alt.Axis(labelAngle=0, labelLimit=70))
+    x = alt.X(
+        "at:N", title=look.short(axis, 28), sort=_order(points), axis=alt.Axis(labelAngle=0, labelLimit=70, labelOverlap="greedy")
+    )
     y = alt.Y("value:Q", title=None, scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(labelExpr=look.PERCENT, tickCount=5))
     color = look.color(everyone, theme=theme)
     figure = list(FIGURES.values())
@@ -77,9 +79,9 @@ def _panel(arm: str, axis: str, rows: list[look.Row], everyone: list[look.Row], 
 
 def _points(row: look.Row, axis: str) -> list[look.Row]:
     settings = json.loads(row["axes"])
-    others = [f"{name}={setting}" for name, setting in settings.items() if name != axis]
+    others = [f"{name}={_said(setting)}" for name, setting in settings.items() if name != axis]
     rest = look.short(", ".join(others), 24) + (f" #{row['replicate']}" if row.get("replicate") else "")
-    shared = {"at": look.short(str(settings[axis]), 18), "rest": rest, "name": row["name"], "Paradigm": row["Paradigm"]}
+    shared = {"at": look.short(_said(settings[axis]), 18), "rest": rest, "name": row["name"], "Paradigm": row["Paradigm"]}
     return [
         {
             **shared,
@@ -93,6 +95,11 @@ def _points(row: look.Row, axis: str) -> list[look.Row]:
         for name, printed in FIGURES.items()
         if row[name] is not None
     ]
+
+
+def _said(setting: Any) -> str:
+    """A grid's value; 0.30000000000000004 is nobody's setting."""
+    return f"{setting:g}" if isinstance(setting, float) else str(setting)
 
 
 def _setting(row: look.Row, axis: str) -> str:

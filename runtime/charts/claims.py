@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections import Counter
 from typing import Any
 
 import altair as alt
@@ -20,6 +21,10 @@ def draw(rows: list[look.Row], theme: look.Theme) -> alt.TopLevelMixin:
     """One row per claim in the order of the spec, a panel per unit. A claim without an effect keeps its row and its verdict."""
     several = len({(row.get("study"), row.get("profile")) for row in rows}) > 1
     data = [_row(row, several) for row in rows]
+    repeated = {label for label, count in Counter(row["label"] for row in data).items() if count > 1}
+    for place, row in enumerate(data):
+        if row["label"] in repeated:  # a row of the chart is a label
+            row["label"] = f"{place + 1}. {row['label']}"
     panels = [
         _panel(unit, [row for row in data if row["unit"] == unit], theme) for unit in dict.fromkeys(row["unit"] for row in data)
     ]

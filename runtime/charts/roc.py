@@ -19,6 +19,8 @@ WHERE comparison.profile IS NOT DISTINCT FROM roc.profile
 """
 
 
+MOST = 16
+"""Trials whose names and headline intervals can be told apart; beyond that the tooltip names each curve."""
 LINE_HEIGHT = 10.0
 """Points between two names on the left."""
 
@@ -40,7 +42,7 @@ def draw(rows: list[look.Row], theme: look.Theme) -> alt.TopLevelMixin:
     title = look.titled(
         "Who was in the training set?",
         look.conditions([{**row, "canaries": " and ".join(groups)} for row in rows]),
-        f"{attack}; dotted: guessing; upright bars: the headline's 95\u00a0% intervals, side by side",
+        f"{attack}; dotted: guessing" + ("; upright bars: the headline's 95\u00a0% intervals, side by side" if few(rows) else ""),
         f"zeros are drawn at {look.percent(float(f'{floor:.2g}'))}, half of one non-member score" if floored else "",
         f"{len(groups) - 4} more groups of canaries are in the database" if len(groups) > 4 else "",
         width=look.WIDTH[theme] * min(len(panels), 2),
@@ -85,7 +87,7 @@ def _panel(rows: list[look.Row], everyone: list[look.Row], floor: float, theme: 
         .encode(x, y)
     )
     layers = [guess, curves.add_params(chosen) if first else curves]
-    headlines = _headlines(rows, floor)
+    headlines = _headlines(rows, floor) if few(rows) else []
     if headlines:
         marks = alt.Chart(alt.Data(values=headlines)).transform_filter(chosen)
         shown = [
@@ -106,6 +108,11 @@ def _panel(rows: list[look.Row], everyone: list[look.Row], floor: float, theme: 
     )
 
 
+def few(rows: list[look.Row]) -> bool:
+    """Whether names and intervals are drawn."""
+    return len({row["key"] for row in rows}) <= MOST
+
+
 def _starts(points: list[look.Row], floor: float, side: float) -> list[look.Row]:
     """Where each curve enters on the left, and a place above it for its name."""
     first: dict[str, look.Row] = {}
@@ -113,8 +120,6 @@ def _starts(points: list[look.Row], floor: float, side: float) -> list[look.Row]
         if point["x"] <= floor and (point["key"] not in first or point["y"] >= first[point["key"]]["y"]):
             first[point["key"]] = point
     found = sorted(first.values(), key=lambda point: -point["y"])
-    if len(found) > 16:  # nobody reads so many; the tooltip names each
-        return []
     above, names = -math.inf, []
     for point in found:
         line = side * math.log10(point["y"]) / math.log10(floor)  # points below the top

@@ -25,7 +25,11 @@ def draw(rows: list[look.Row], theme: look.Theme) -> alt.TopLevelMixin:
         width,
         height,
     )
-    data = [_point(row, row["key"] in best, label) for row, label in zip(rows, labels, strict=True)]
+    curve = front([row for row in rows if row["paradigm"] == "dp_sgd"])
+    data = [
+        _point(row, label) | {"front": row["key"] in best, "reference": row["key"] in curve}
+        for row, label in zip(rows, labels, strict=True)
+    ]
 
     chosen = look.choice()
     points = alt.Chart(alt.Data(values=data)).transform_filter(chosen)
@@ -53,8 +57,8 @@ def draw(rows: list[look.Row], theme: look.Theme) -> alt.TopLevelMixin:
         .encode(x, y, order=order)
     )
     layers = [steps, across.add_params(chosen), upright, *marks, names]
-    if sum(row["paradigm"] == "dp_sgd" for row in rows) > 1:
-        reference = everything.transform_filter("datum.Paradigm == 'DP-SGD'").mark_line(strokeWidth=1.2, opacity=0.45)
+    if sum(row["reference"] for row in data) > 1:
+        reference = everything.transform_filter("datum.reference").mark_line(strokeWidth=1.2, opacity=0.45)
         layers.insert(0, reference.encode(x, y, color=color, order=order))
     if fpr is not None:
         chance = alt.Chart(alt.Data(values=[{"leakage": fpr}])).mark_rule(color=look.LINE, strokeDash=[1, 3])
@@ -83,7 +87,7 @@ TOOLTIP = [
 ]
 
 
-def _point(row: look.Row, in_front: bool, label: Label | None) -> look.Row:
+def _point(row: look.Row, label: Label | None) -> look.Row:
     kept = (
         "name",
         "Paradigm",
@@ -100,7 +104,6 @@ def _point(row: look.Row, in_front: bool, label: Label | None) -> look.Row:
     return {
         **{name: row[name] for name in kept},
         **place,
-        "front": in_front,
         "valid": row["null_ok"] is not False,
         "control": {True: "passed", False: "failed", None: "not run"}[row["null_ok"]],
         "leakage_interval": look.interval(row, "leakage"),
