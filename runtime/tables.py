@@ -26,28 +26,55 @@ _LATEX = {
 }
 
 
+class Best(str):
+    """A cell that is better than every other of its column, by more than both intervals: printed bold."""
+
+
 def comparison(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> tuple[list[str], list[list[str]]]:
-    """The comparison as a paper shows it: one line per trial, figures with intervals."""
-    heads = ["trial", "paradigm", "test accuracy", "leakage", "non-members", "AUC", "epsilon", "seconds"]
+    """The comparison as a paper shows it: one line per trial, figures with intervals and n; the best is a `Best`."""
+    heads = ["trial", "paradigm", "test accuracy", "shadows", "leakage", "non-members", "AUC", "epsilon", "seconds"]
+    cells = [dict(zip(columns, row, strict=True)) for row in rows]
+    best = {name: _best(cells, name, sign) for name, sign in (("test_accuracy", 1), ("leakage", -1), ("auc", -1), ("seconds", -1))}
+
+    def figure(place: int, name: str, scale: float, digits: int) -> str:
+        text = _spread(cells[place], name, scale, digits)
+        return Best(text) if place == best[name] else text
+
     body = []
-    for row in rows:
-        cell = dict(zip(columns, row, strict=True))
-        leakage = _spread(cell, "leakage", 100, 1) if cell["leakage"] is not None else "not resolvable"
+    for place, cell in enumerate(cells):
         valid = "" if cell["null_ok"] in (True, None) else " (null control failed)"
+        replicate = f" #{cell['replicate']}" if cell["replicate"] else ""
         epsilon = "" if cell["epsilon"] is None else f"{cell['epsilon']:.3g}" if cell["epsilon"] <= 1e6 else "> 1e6, vacuous"
         body.append(
             [
-                cell["label"] + valid,
+                cell["label"] + replicate + valid,
                 cell["paradigm"],
-                _spread(cell, "test_accuracy", 100, 1),
-                leakage,
+                figure(place, "test_accuracy", 100, 1),
+                str(cell["shadows"] or ""),
+                figure(place, "leakage", 100, 1) if cell["leakage"] is not None else "not resolvable",
                 str(cell["leakage_n"] or ""),
-                _spread(cell, "auc", 1, 3),
+                figure(place, "auc", 1, 3),
                 epsilon,
-                _spread(cell, "seconds", 1, 1),
+                figure(place, "seconds", 1, 1),
             ]
         )
     return heads, body
+
+
+def _best(cells: Sequence[dict[str, Any]], name: str, sign: int) -> int | None:
+    """The place of the one trial whose interval lies beyond those of all others; None if there is none.
+
+    Intervals apart are a stricter demand than a significant difference; trials whose null control failed do not take part.
+    """
+    spans = {
+        place: sorted((sign * cell[f"{name}_low"], sign * cell[f"{name}_high"]))
+        for place, cell in enumerate(cells)
+        if cell["null_ok"] is not False and None not in (cell[name], cell[f"{name}_low"], cell[f"{name}_high"])
+    }
+    if len(spans) < 2:
+        return None
+    first = max(spans, key=lambda place: spans[place][0])
+    return first if all(spans[first][0] > high for other, (_, high) in spans.items() if other != first) else None
 
 
 def _spread(cell: dict[str, Any], name: str, scale: float, digits: int) -> str:
@@ -126,14 +153,21 @@ def _markdown(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     def line(parts: Sequence[str]) -> str:
         return "| " + " | ".join(part.replace("|", "\\|") for part in parts) + " |"
 
-    return "\n".join([line(list(columns)), line(["---"] * len(columns)), *(line([_text(value) for value in row]) for row in rows)])
+    def cell(value: Any) -> str:
+        return f"**{_text(value)}**" if isinstance(value, Best) else _text(value)
+
+    return "\n".join([line(list(columns)), line(["---"] * len(columns)), *(line([cell(value) for value in row]) for row in rows)])
 
 
 def _latex(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    def line(parts: Sequence[str]) -> str:
-        return " & ".join("".join(_LATEX.get(letter, letter) for letter in part) for part in parts) + r" \\"
+    def cell(value: Any) -> str:
+        escaped = "".join(_LATEX.get(letter, letter) for letter in _text(value))
+        return rf"\textbf{{{escaped}}}" if isinstance(value, Best) else escaped
 
-    body = [line([_text(value) for value in row]) for row in rows]
+    def line(values: Sequence[Any]) -> str:
+        return " & ".join(map(cell, values)) + r" \\"
+
+    body = [line(row) for row in rows]
     frame = [
         rf"\begin{{tabular}}{{{'l' * len(columns)}}}",
         r"\toprule",
@@ -147,6 +181,10 @@ def _latex(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
 
 
 def _html(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    def cell(value: Any) -> str:
+        escaped = html.escape(_text(value))
+        return f"<td><strong>{escaped}</strong></td>" if isinstance(value, Best) else f"<td>{escaped}</td>"
+
     head = "".join(f'<th scope="col">{html.escape(name)}</th>' for name in columns)
-    body = "\n".join("<tr>" + "".join(f"<td>{html.escape(_text(value))}</td>" for value in row) + "</tr>" for row in rows)
+    body = "\n".join("<tr>" + "".join(map(cell, row)) + "</tr>" for row in rows)
     return f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>"

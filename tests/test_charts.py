@@ -403,6 +403,27 @@ def test_a_table_escapes_what_its_format_would_read() -> None:
     assert "null control failed" in latex
 
 
+def test_the_best_of_a_column_is_marked_only_where_no_other_interval_reaches_it() -> None:
+    def bold(rows: list[dict[str, Any]]) -> list[str]:
+        columns, body = tables.comparison(list(rows[0]), [list(row.values()) for row in rows])
+        marked = tables.rendered(columns, body, "markdown").count("**") // 2
+        assert marked == tables.rendered(columns, body, "latex").count("textbf")
+        return [
+            f"{row[0]}: {head}" for row in body for head, cell in zip(columns, row, strict=True) if isinstance(cell, tables.Best)
+        ]
+
+    apart = {"auc_low": 0.1, "auc_high": 0.9, "seconds_low": 1.0, "seconds_high": 9.0}
+    low, high = (
+        {"leakage": 0.1, "leakage_low": 0.05, "leakage_high": 0.2},
+        {"leakage": 0.4, "leakage_low": 0.3, "leakage_high": 0.5},
+    )
+    same = {"test_accuracy_low": 0.5, "test_accuracy_high": 1.0}
+    assert bold([trial(0, **low, **apart, **same), trial(1, **high, **apart, **same)]) == ["arm0: leakage"]
+    assert bold([trial(0, **(low | {"leakage_high": 0.31}), **apart, **same), trial(1, **high, **apart, **same)]) == []
+    assert bold([trial(0, **low, **apart, **same, null_ok=False), trial(1, **high, **apart, **same)]) == []
+    assert bold([trial(0)]) == []
+
+
 if __name__ == "__main__":
     GOLDEN.mkdir(exist_ok=True)
     for kind in charts.CHARTS:
