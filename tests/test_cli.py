@@ -14,7 +14,6 @@ import pytest
 from runtime.cli import main, parser
 from tests.conftest import ROOT, TINY
 
-
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 
 

@@ -1,0 +1,71 @@
+"""gc and doctor: what is kept, what goes, and what is called wrong."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from runtime.cli import main
+from tests.conftest import TINY, Done
+
+
+@pytest.fixture
+def copy(tiny: Done, tmp_path: Path) -> Done:
+    """The tiny study's results in a folder of their own."""
+    shutil.copytree(tiny.folder, tmp_path / "copy")
+    return Done(tmp_path / "copy", tmp_path / "copy" / "study.yaml")
+
+
+def tasks(done: Done) -> set[str]:
+    return {path.parent.name for path in done.store.glob("??/*/outcome.json")}
+
+
+def test_nothing_of_a_kept_study_goes_and_its_rows_stay(copy: Done) -> None:
+    before, rows = tasks(copy), copy.rows("FROM comparison")
+    (copy.store / "ab" / ".outcome.json.123.part").parent.mkdir(exist_ok=True)
+    (copy.store / "ab" / ".outcome.json.123.part").write_text("{")
+    assert main(["gc", "--delete", "--db", str(copy.db)]) == 0
+    assert tasks(copy) == before
+    assert copy.rows("FROM comparison") == rows
+    assert not list(copy.store.rglob("*.part"))
+
+
+def test_without_delete_nothing_goes_and_the_size_is_said(copy: Done, capsys: pytest.CaptureFixture[str]) -> None:
+    before = tasks(copy)
+    assert main(["gc", "--drop", "tiny", "--db", str(copy.db)]) == 0
+    out = capsys.readouterr().out
+    assert f"{len(before)} tasks" in out
+    assert "--delete" in out
+    assert tasks(copy) == before
+
+
+def test_what_an_earlier_form_of_a_study_alone_needed_goes(copy: Done) -> None:
+    copy.spec.write_text(TINY.replace("    method: {grid: [random, forgetting]}", "    method: random"))
+    assert main(["run", str(copy.spec), "--engine", "inline", "--db", str(copy.db)]) == 0
+    before = tasks(copy)
+    assert main(["gc", "--delete", "--db", str(copy.db)]) == 0
+    gone = before - tasks(copy)
+    assert gone
+    assert copy.rows("SELECT count(*) FROM task WHERE status <> 'done'") == [(0,)]
+    assert len(copy.rows("FROM comparison")) == 2
+
+
+def test_a_dropped_study_goes_whole_and_an_unknown_one_is_refused(copy: Done, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["gc", "--drop", "tyni", "--delete", "--db", str(copy.db)]) == 2
+    assert "there are: tiny" in capsys.readouterr().err
+    assert main(["gc", "--drop", "tiny", "--delete", "--db", str(copy.db)]) == 0
+    assert tasks(copy) == set()
+    assert copy.rows("FROM comparison") == []
+
+
+def test_a_sound_place_is_called_sound_and_a_damaged_one_is_not(copy: Done, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", "--deep", "--db", str(copy.db)]) == 0
+    assert "BAD" not in capsys.readouterr().out
+    next(copy.store.glob("??/*/model.safetensors")).write_bytes(b"")
+    assert main(["doctor", "--deep", "--db", str(copy.db)]) == 1
+    out = capsys.readouterr().out
+    assert "model.safetensors: not what the task wrote" in out
+    copy.db.write_text("not a database")
+    assert main(["doctor", "--db", str(copy.db)]) == 1
