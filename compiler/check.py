@@ -14,6 +14,7 @@ from compiler.claims import Resolved, resolve
 from compiler.compose import merge
 from compiler.errors import Diagnostic, SpecError, did_you_mean
 from compiler.expand import MOST_TRIALS, Coordinate, Expanded, expand
+from compiler.own_data import anchored
 from compiler.sema import make_sense
 from compiler.source import Mapping, Node, Scalar, Sequence, Value, plain
 from compiler.spec.audit import Audit
@@ -112,7 +113,7 @@ class _Validators:
         assert isinstance(tree, Mapping)
 
         def part(name: str, validate: Validator, absent: Any = None) -> Any:
-            return validate(tree.items[name], found) if name in tree.items else absent
+            return validate(anchored(tree.items[name]), found) if name in tree.items else absent
 
         before = len(found)
         data, public, audit = part("data", self.data), part("public", self.data), part("audit", self.audit)

@@ -9,6 +9,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+OWN = "files"
+"""The name of images of the user's own; `compiler.own_data` makes their card."""
+
 
 @dataclass(frozen=True)
 class Card:
@@ -53,9 +56,8 @@ CARDS: dict[str, Card] = {
 }
 
 
-def used_at(name: str, shape: tuple[int, int, int]) -> Card:
+def used_at(card: Card, shape: tuple[int, int, int]) -> Card:
     """The card of a data set used at `shape`: grey repeated to colours, or colours averaged, and the constants likewise."""
-    card = CARDS[name]
     if card.shape == shape:
         return card
     channels = shape[0]

@@ -64,7 +64,9 @@ def plain(value: object) -> Any:
             # By the value's own class, never by the declared one: a subclass in a base-typed field would lose its fields.
             return {"": type(value).__name__} | {name: plain(getattr(value, name)) for name in type(value).model_fields}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {"": type(value).__name__} | {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        # What does not tell two values apart (`field(compare=False)`) does not tell their ids apart either.
+        compared = [field.name for field in dataclasses.fields(value) if field.compare]
+        return {"": type(value).__name__} | {name: plain(getattr(value, name)) for name in compared}
     raise TypeError(
         f"{type(value).__name__} {value!r} has no stable bytes, so no id can depend on it; "
         "use plain values, tuples, frozen dataclasses or the spec's models"

@@ -11,8 +11,9 @@ from collections.abc import Iterable
 from functools import lru_cache
 
 from compiler.claims import Resolved
-from compiler.datasets import CARDS
+from compiler.datasets import OWN
 from compiler.fingerprint import canonical_text, digest_of
+from compiler.own_data import card_of
 from compiler.plan import ClaimPlan, Plan, Stage, Task, TrialPlan
 from compiler.spec.audit import Audit, CanaryGroup, Denoising, Nearest, Selected
 from compiler.spec.base import Method
@@ -23,6 +24,7 @@ from compiler.spec.study import Header, Point, Trial
 from compiler.work import (
     AttackTrial,
     Dataset,
+    Own,
     Population,
     Private,
     QueryClassifier,
@@ -170,7 +172,7 @@ def private_size(data: Data, audit: Audit) -> int:
 
 def pool_size(data: Data) -> int:
     """Images that the study may draw from."""
-    return data.subset or CARDS[data.name].samples
+    return data.subset or card_of(data).samples
 
 
 def _population(trial: Trial) -> Population:
@@ -188,5 +190,6 @@ def _shared_population(
 
 def dataset_of(data: Data, shape: tuple[int, int, int] | None = None) -> Dataset:
     """A data set by content; `shape` asks for another size than its own."""
-    card = CARDS[data.name]
-    return Dataset(card.name, card.digest, data.subset, data.test, shape or card.shape)
+    card = card_of(data)
+    own = Own(data.path, card) if data.name == OWN and data.path else None
+    return Dataset(card.name, card.digest, data.subset, data.test, shape or card.shape, own)

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 
-from compiler.datasets import CARDS
-from compiler.errors import Diagnostic, did_you_mean
+from compiler.datasets import CARDS, OWN
+from compiler.errors import Diagnostic, SynthcError, did_you_mean
 from compiler.lower import pool_size, private_size
+from compiler.own_data import card_of
 from compiler.source import Mapping, Node
 from compiler.spec.audit import Nearest
 from compiler.spec.base import Method
@@ -25,26 +26,38 @@ Rule = Callable[[Point, Mapping], Iterator[Diagnostic]]
 def make_sense(point: Point, tree: Node) -> list[Diagnostic]:
     """Every complaint about a point that is well-formed; `tree` knows the places."""
     assert isinstance(tree, Mapping)
-    if point.data.name not in CARDS:
-        return list(_data_set_is_known(point, tree))  # nothing else can be judged
+    unknown = list(_data_set_is_known(point, tree))
+    if unknown:
+        return unknown  # nothing else can be judged
     return [found for rule in RULES for found in rule(point, tree)]
 
 
 def _data_set_is_known(point: Point, tree: Mapping) -> Iterator[Diagnostic]:
     for part, data in (("data", point.data), ("public", point.public)):
-        if data is not None and data.name not in CARDS:
+        if data is None:
+            continue
+        if data.name not in (*CARDS, OWN):
             at = tree.nearest(part, "name")
-            yield Diagnostic("unknown-data", at, f"no data set is called {data.name!r}", did_you_mean(data.name, CARDS))
+            yield Diagnostic("unknown-data", at, f"no data set is called {data.name!r}", did_you_mean(data.name, (*CARDS, OWN)))
+        elif data.path is not None and data.name != OWN:
+            at = tree.nearest(part, "path")
+            hint = f"use name: {OWN}, or drop the path"
+            yield Diagnostic("data-files", at, f"a path beside the known data set {data.name}", hint)
+        else:
+            try:
+                card_of(data)
+            except SynthcError as error:
+                yield Diagnostic("data-files", tree.nearest(part, "path" if data.path else "name"), str(error))
 
 
 def _there_is_a_test_set(point: Point, tree: Mapping) -> Iterator[Diagnostic]:
-    if point.data.test is None and not CARDS[point.data.name].test_samples:
+    if point.data.test is None and not card_of(point.data).test_samples:
         hint = "set some images aside with `test: 360`"
         yield Diagnostic("no-test-set", tree.nearest("data", "name"), f"{point.data.name} has no official test split", hint)
 
 
 def _subset_is_a_part(point: Point, tree: Mapping) -> Iterator[Diagnostic]:
-    there = CARDS[point.data.name].samples
+    there = card_of(point.data).samples
     if point.data.subset and point.data.subset > there:
         at = tree.nearest("data", "subset")
         yield Diagnostic("too-large-subset", at, f"a subset of {point.data.subset:,} of {there:,} images", f"at most {there:,}")
@@ -198,7 +211,6 @@ def _set_attacks_have_a_set(point: Point, tree: Mapping) -> Iterator[Diagnostic]
 
 
 RULES: tuple[Rule, ...] = (
-    _data_set_is_known,
     _there_is_a_test_set,
     _subset_is_a_part,
     _enough_samples,

@@ -6,9 +6,10 @@ numbers that an operation gives change; whatever does not change numbers (device
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
+from compiler.datasets import CARDS, Card, used_at
 from compiler.spec.audit import Attack, CanaryGroup, Design, Headline, Queries, ReleaseLevel
 from compiler.spec.base import Frozen
 from compiler.spec.claims import Stratum, TestName
@@ -16,6 +17,15 @@ from compiler.spec.classifier import Recipe
 from compiler.spec.dp_sgd import Privacy
 
 Kind = Literal["train", "synthesize", "query", "attack", "compare"]
+
+
+@dataclass(frozen=True)
+class Own:
+    """Where images of the user's own lie, and what they are like."""
+
+    path: str
+    """Absolute."""
+    card: Card
 
 
 @dataclass(frozen=True)
@@ -29,6 +39,13 @@ class Dataset:
     """Images set aside for testing; None means the official split."""
     shape: tuple[int, int, int]
     """At which the images are used; `shapes` is drawn at any size, other public sets are resized to it."""
+    own: Own | None = field(default=None, compare=False)
+    """For images of the user's own. It follows from the digest, and where they lie never matters: no part of the identity."""
+
+    @property
+    def card(self) -> Card:
+        """What may be known of the images without loading them, at the size at which they are used."""
+        return used_at(self.own.card if self.own else CARDS[self.name], self.shape)
 
 
 @dataclass(frozen=True)

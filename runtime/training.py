@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from compiler.datasets import Card, used_at
+from compiler.datasets import Card
 from compiler.spec.classifier import Augment, Recipe
 from compiler.work import Private, TrainClassifier
 from runtime.artifacts import Artifact
@@ -248,8 +248,7 @@ def accuracy(net: Classifier, images: Tensor, labels: Tensor, card: Card, device
 def perform(work: TrainClassifier, inputs: Mapping[str, Artifact], device: torch.device) -> Product:
     """Train on the private set, or on the set of the need `set`; the weights and what became of them."""
     private, recipe = work.private, work.recipe
-    dataset = private.population.dataset
-    card = used_at(dataset.name, dataset.shape)
+    card = private.population.dataset.card
     seeds = Seeds(private.population.seed, private.replicate, private.shadow)
     if "set" in inputs:
         given = inputs["set"].tensors("set")

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from compiler.datasets import used_at
 from compiler.spec.audit import Queries
 from compiler.work import QueryClassifier
 from runtime.artifacts import Artifact
@@ -24,7 +23,7 @@ from runtime.training import accuracy, logits
 def perform(work: QueryClassifier, inputs: Mapping[str, Artifact], device: torch.device) -> Product:
     """File `answers`: `canary` = canary × view × class, `z/<group>` = z sample × view × class, float32."""
     population = work.private.population
-    card = used_at(population.dataset.name, population.dataset.shape)
+    card = population.dataset.card
     net = restored(work.recipe, card, inputs["model"].tensors("model"))
     parts = cast(population)
 

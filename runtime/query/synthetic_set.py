@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from compiler.datasets import Card, used_at
+from compiler.datasets import Card
 from compiler.spec.classifier import Recipe
 from compiler.work import QuerySet
 from runtime.artifacts import Artifact
@@ -32,7 +32,7 @@ def perform(work: QuerySet, inputs: Mapping[str, Artifact], device: torch.device
     Where images have private origins, also `selected` = canary, uint8: whether it is one of them.
     """
     population = work.private.population
-    card = used_at(population.dataset.name, population.dataset.shape)
+    card = population.dataset.card
     canaries = normalise(torch.cat([group.images for group in cast(population).groups]), card).to(device)
     released = normalise(inputs["set"].tensors("set")["images"], card).to(device)
     net = random_features(card).to(device)

@@ -13,7 +13,6 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor
 
-from compiler.datasets import used_at
 from compiler.work import Private, Synthesize, TrainGenerator
 from runtime.artifacts import Artifact
 from runtime.data.cast import PrivateSet, cast, expected_size, private_set
@@ -93,7 +92,7 @@ def surroundings(private: Private, device: torch.device) -> Surroundings:
     """What a method may know of a shadow's study: all of it public or data-independent."""
     population = private.population
     return Surroundings(
-        card=used_at(population.dataset.name, population.dataset.shape),
+        card=population.dataset.card,
         seeds=Seeds(population.seed, private.replicate, private.shadow),
         device=device,
         expected_size=expected_size(population),
