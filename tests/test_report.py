@@ -248,6 +248,18 @@ def test_private_images_are_absent_unless_asked_for(
     assert all(image["alt"] for image in images)
 
 
+def test_the_gallery_writes_no_private_image_unless_asked_for(tiny: Done, tmp_path: Path) -> None:
+    command = ["chart", "gallery", "-o", str(tmp_path), "--db", str(tiny.db)]
+    assert main(command) == 0
+    assert list(tmp_path.iterdir()) == []
+    assert main([*command, "--with-private-images"]) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        f"gallery-tiny-coreset-method-{method}-0{ending}.png"
+        for method in ("forgetting", "random")
+        for ending in ("-nearest-private", "")
+    ]
+
+
 def test_a_set_is_shown_only_when_its_words_and_its_origins_say_that_it_is_not_private(tmp_path: Path) -> None:
     task = "0123456789abcdef"
     folder = folder_of(tmp_path, task)

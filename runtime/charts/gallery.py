@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,14 @@ import numpy as np
 from compiler import work
 from compiler.spec.base import Frozen, Method
 from compiler.spec.study import Arm
-from runtime.artifacts import folder_of
+from runtime.artifacts import folder_of, written
 
 assert Arm  # its import brings every method's words, which `rebuilt` looks up by name
 
 CLASSES, PER_CLASS = 10, 10
 """At most so many rows and columns of a sheet."""
+ENLARGED = 6
+"""Side of a pixel in the files that `write` makes."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,27 @@ def sheet(store: Path, task: str, with_private: bool = False) -> Sheet | None:
     if with_private and isinstance(getattr(asked, "private", None), work.Private):
         beside = png(_nearest(images, chosen, asked.private), chosen)
     return Sheet(private, len(images), shown, png(images, chosen), beside, classes)
+
+
+def write(folder: Path, sets: Iterable[tuple[Mapping[str, Any], Sheet]]) -> list[Path]:
+    """A file for each sheet that can be shown, and one for the private images nearest to it; pixels enlarged, never smoothed.
+
+    `sets` are trials (`study`, `profile`, `trial`) with their sheets. Gives the files.
+    """
+    from PIL import Image
+
+    made = []
+    for row, shown in sets:
+        name = "-".join(re.findall(r"[\w.]+", " ".join(str(row[part]) for part in ("study", "profile", "trial") if row[part])))
+        for ending, content in (("", shown.png), ("-nearest-private", shown.nearest)):
+            if content is None:
+                continue
+            path = folder / f"gallery-{name}{ending}.png"
+            with Image.open(io.BytesIO(content)) as image, written(path, synced=False) as beside:
+                larger = image.resize((image.width * ENLARGED, image.height * ENLARGED), Image.Resampling.NEAREST)
+                larger.save(beside, format="PNG", optimize=True)
+            made.append(path)
+    return made
 
 
 def _is_private(folder: Path, asked: Any) -> bool:

@@ -37,7 +37,8 @@ def register(commands: Any) -> None:
         description="Draw one chart, or all of them. The file's ending says the format: svg, png, pdf, html, json.",
         epilog="examples:\n  synthc chart tradeoff -o tradeoff.svg\n  synthc chart all -o figures --format svg,pdf\n"
         "  synthc chart roc -o roc.png --where \"paradigm = 'coreset'\"\n"
-        "names: tradeoff, roc, vulnerability, ablation, cost, epsilon",
+        "  synthc chart gallery -o figures\n"
+        "names: tradeoff, roc, vulnerability, ablation, cost, epsilon, claims; gallery writes sheets of synthetic images (PNG)",
     )
     chart.add_argument("name", metavar="NAME", help="a chart's name, or all")
     chart.add_argument(
@@ -46,6 +47,7 @@ def register(commands: Any) -> None:
     chart.add_argument("--format", metavar="LIST", help="formats to write into the folder, such as svg,pdf")
     chart.add_argument("--where", metavar="SQL", help="keep only these rows, such as \"study = 'full_study'\"")
     chart.add_argument("--theme", choices=("paper", "screen"), default="paper")
+    chart.add_argument("--with-private-images", action="store_true", help="gallery: also sets made of private images")
     chart.set_defaults(handler=_chart)
 
     table = commands.add_parser(
@@ -80,6 +82,8 @@ def _chart(args: argparse.Namespace) -> int:
     from runtime import charts
     from runtime.store import query
 
+    if args.name == "gallery":
+        return _gallery(args)
     names = list(charts.CHARTS) if args.name == "all" else [args.name]
     for name in names:
         kind = charts.kind_of(name)
@@ -91,14 +95,27 @@ def _chart(args: argparse.Namespace) -> int:
     return 0
 
 
+def _gallery(args: argparse.Namespace) -> int:
+    from runtime.charts.gallery import write
+    from runtime.report.read import sets
+
+    for path in write(_folder(args.output), sets(args.db, store_of(args), with_private=args.with_private_images)):
+        print(path)
+    return 0
+
+
 def _targets(args: argparse.Namespace, name: str) -> list[Path]:
     if args.name != "all" and not args.format:
         return [args.output]
+    return [_folder(args.output) / f"{name}.{ending.strip()}" for ending in (args.format or "svg").split(",")]
+
+
+def _folder(path: Path) -> Path:
     try:
-        args.output.mkdir(parents=True, exist_ok=True)
+        path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise SynthcError(f"{args.output}: cannot be made a folder: {error.strerror}; -o names a folder here") from error
-    return [args.output / f"{name}.{ending.strip()}" for ending in (args.format or "svg").split(",")]
+        raise SynthcError(f"{path}: cannot be made a folder: {error.strerror}; -o names a folder here") from error
+    return path
 
 
 def _table(args: argparse.Namespace) -> int:

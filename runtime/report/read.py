@@ -94,7 +94,7 @@ FROM (FROM result {this}) AS figure JOIN (FROM comparison {this}) AS trial USING
 WHERE figure.metric = format('tpr@fpr={{:g}}', trial.fpr)
 """
 STAGES = """
-SELECT trial.trial, trial.label, trial.arm, trial.paradigm, stage.stage, stage.task
+SELECT trial.study, trial.profile, trial.trial, trial.label, trial.arm, trial.paradigm, stage.stage, stage.task
 FROM (FROM base.current_trial {this}) AS trial JOIN base.stage AS stage USING (run, trial) WHERE stage.shadow = 0
 """
 PAIRS = "FROM duckdb_views() WHERE view_name = 'claim_pair'"
@@ -148,8 +148,14 @@ def _words(store: Path, tasks: Iterable[str]) -> dict[str, Any]:
     return words
 
 
+def sets(database: Path, store: Path, with_private: bool = False) -> list[tuple[Row, Sheet]]:
+    """Trials of all current runs with what can be shown of the set of shadow 0."""
+    with reading(database) as ask:
+        return _sets(store, _rows(ask, STAGES.format(this="")), with_private)
+
+
 def _sets(store: Path, stages: list[Row], with_private: bool) -> list[tuple[Row, Sheet]]:
-    made = {row["trial"]: row for row in stages if row["stage"] == "synthesize"}
+    made = {(row["study"], row["profile"], row["trial"]): row for row in stages if row["stage"] == "synthesize"}
     found = [(row, sheet(store, row["task"], with_private)) for row in made.values()]
     return [(row, shown) for row, shown in found if shown is not None]
 

@@ -52,7 +52,9 @@ def _arm(arm: Arm) -> str:
     how = ", ".join(dict.fromkeys(str(row["method"]) for row in arm.trials if row["method"] not in (arm.name, arm.paradigm)))
     head = swatch(arm.paradigm, ", ".join(filter(None, [escape(arm.name), escape(how), count])))
     inner = (
-        table(f"Parameters of {arm.name}; values that a grid turns are bold.", ("parameter", "value", "meaning"), rows) if rows else "<p>Not in the store.</p>"
+        table(f"Parameters of {arm.name}; values that a grid turns are bold.", ("parameter", "value", "meaning"), rows)
+        if rows
+        else "<p>Not in the store.</p>"
     )
     return f"<details><summary>{head}</summary><p>{escape(' '.join(about.split()))}</p>{inner}</details>"
 
