@@ -10,7 +10,7 @@ import altair as alt
 
 from runtime.charts import look
 
-QUERY = "SELECT * FROM claim"
+QUERY = "SELECT * FROM claim ORDER BY study, profile, claim"
 WIDEST = 46
 """Letters of a claim in one line of the axis."""
 SHAPES = {"supported": "circle", "refuted": "cross", "undecided": "diamond"}
@@ -18,7 +18,7 @@ SHAPES = {"supported": "circle", "refuted": "cross", "undecided": "diamond"}
 
 
 def draw(rows: list[look.Row], theme: look.Theme) -> alt.TopLevelMixin:
-    """One row per claim in the order of the spec, a panel per unit. A claim without an effect keeps its row and its verdict."""
+    """One row per claim, a panel per unit. A claim without an effect keeps its row and its verdict."""
     several = len({(row.get("study"), row.get("profile")) for row in rows}) > 1
     data = [_row(row, several) for row in rows]
     repeated = {label for label, count in Counter(row["label"] for row in data).items() if count > 1}

@@ -67,7 +67,7 @@ def _panel(
         [look.short(row["name"], 26) for row in shown],
         width,
         height,
-        most=14,
+        most=20,
     )
     data = [
         {

@@ -29,6 +29,7 @@ class Results:
     figures: list[Row]
     """TPR at the headline's rate by every attack and group of canaries, long."""
     claims: list[Row]
+    """In the order of the spec."""
     pairs: list[Row]
     """Pairs of trials that the claims compare."""
     cost: list[Row]
@@ -63,12 +64,13 @@ def read(database: Path, store: Path, study: str | None = None, profile: str | N
         this = f"WHERE study = {_quoted(run['study'])} AND profile IS NOT DISTINCT FROM {_quoted(run['profile'])}"
         trials = _rows(ask, COMPARISON.format(this=this))
         stages = _rows(ask, STAGES.format(this=this))
+        declared = {claim["claim"]: place for place, claim in enumerate(run["claims"] or [])}
         store_found = (store / "store.json").exists()
         return Results(
             run=run,
             comparison=trials,
             figures=_rows(ask, FIGURES.format(this=this)),
-            claims=_rows(ask, f"FROM claim {this}"),
+            claims=sorted(_rows(ask, f"FROM claim {this}"), key=lambda row: declared.get(row["claim"], len(declared))),
             pairs=_rows(ask, f"FROM claim_pair {this}") if ask(PAIRS)[1] else [],
             cost=_rows(ask, f"FROM cost {this}"),
             failed=_rows(ask, FAILED.format(run=_quoted(run["run"]))),
