@@ -117,8 +117,10 @@ COMMENT ON VIEW cost IS 'One row per trial and stage of its pipeline: seconds pe
 -- The declared claims of the current runs, beside what their tests found.
 CREATE VIEW base.tested AS
   WITH declared AS (
-    SELECT latest.study, latest.profile, unnest(CAST(run.claims AS JSON[])) AS claim FROM base.latest JOIN base.run USING (run))
-  SELECT study, profile, claim->>'$.claim' AS claim, claim->>'$.statement' AS statement, claim->>'$.test' AS test,
+    SELECT latest.study, latest.profile, unnest(CAST(run.claims AS JSON[])) AS claim,
+      generate_subscripts(CAST(run.claims AS JSON[]), 1) AS place
+    FROM base.latest JOIN base.run USING (run))
+  SELECT study, profile, place, claim->>'$.claim' AS claim, claim->>'$.statement' AS statement, claim->>'$.test' AS test,
     claim->>'$.metric' AS metric, CAST(claim->>'$.margin' AS DOUBLE) AS margin, claim->>'$.pairs' AS pairs, claim->>'$.task' AS task,
     CAST(claim->'$.left' AS VARCHAR[]) AS left_trials, CAST(claim->'$.right' AS VARCHAR[]) AS right_trials,
     claim->'$.left_selector' AS left_selector, claim->'$.right_selector' AS right_selector, outcome.notes
@@ -131,7 +133,7 @@ CREATE VIEW claim_pair AS
     CAST(pair->>'$.effect' AS DOUBLE) AS effect, CAST(pair->>'$.low' AS DOUBLE) AS low, CAST(pair->>'$.high' AS DOUBLE) AS high,
     CAST(pair->>'$.n' AS BIGINT) AS n, CAST(pair->>'$.p' AS DOUBLE) AS p, margin, pair->>'$.verdict' AS verdict, pair->>'$.note' AS note,
     pair->'$.parts' AS parts
-  FROM pair;
+  FROM pair ORDER BY study, profile, place;
 COMMENT ON VIEW claim_pair IS 'One row per pair of trials that a claim compares: left minus right (or over it), interval, Holm-adjusted p, verdict.';
 
 CREATE VIEW claim AS
@@ -139,7 +141,8 @@ CREATE VIEW claim AS
     metric.high, metric.n, tested.margin, tested.pairs,
     coalesce(json_array_length(tested.notes->'$.pairs'), 0) AS compared,
     coalesce(tested.notes->>'$.verdict', 'not tested') AS verdict, metric.note
-  FROM base.tested AS tested LEFT JOIN base.metric AS metric ON metric.task = tested.task AND metric.metric = 'claim';
+  FROM base.tested AS tested LEFT JOIN base.metric AS metric ON metric.task = tested.task AND metric.metric = 'claim'
+  ORDER BY tested.study, tested.profile, tested.place;
 COMMENT ON VIEW claim IS 'One row per claim of a study: its statement, the effect and interval of the pair that decides, and the verdict.';
 
 COMMENT ON COLUMN comparison.leakage IS 'The headline: TPR at the declared FPR on the declared canaries; NULL where it cannot be resolved (see leakage_note).';

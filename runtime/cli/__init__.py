@@ -13,7 +13,7 @@ from pathlib import Path
 
 from compiler.errors import SynthcError
 
-FAMILIES = ("run", "study", "results", "report", "records", "audit", "data")
+FAMILIES = ("run", "study", "results", "report", "records", "upkeep", "audit")
 """Modules of this package; each registers its commands and imports what is heavy inside its handlers."""
 
 
@@ -45,10 +45,8 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = top.add_subparsers(metavar="COMMAND", required=True)
-    here = Path(__file__).parent
     for family in FAMILIES:
-        if (here / f"{family}.py").exists():
-            importlib.import_module(f"runtime.cli.{family}").register(commands)
+        importlib.import_module(f"runtime.cli.{family}").register(commands)
     return top
 
 
