@@ -17,7 +17,7 @@ from compiler.datasets import CARDS
 from compiler.errors import SynthcError
 from compiler.spec.classifier import Recipe
 from compiler.spec.coreset import Coreset, GradientNorm, Selection
-from runtime.artifacts import Artifact, write_tensors
+from runtime.artifacts import Artifact
 from runtime.data import LabeledImages, digits
 from runtime.nets import build, normalise
 from runtime.outcome import Diverged
@@ -35,6 +35,7 @@ from runtime.synthesize.coreset.difficulty import (
 )
 from runtime.synthesize.release import Setting
 from runtime.training import fit
+from tests.artifacts import artifact
 
 METHODS = (
     "random", "forgetting", "el2n", "aum", "ccs", "grand", "least_confidence", "entropy", "margin", "k_center", "herding",
@@ -70,12 +71,6 @@ def proxy(private: LabeledImages, tmp_path_factory: pytest.TempPathFactory) -> A
     )
     assert fitted.dynamics is not None
     return artifact(tmp_path_factory.mktemp("proxy"), model=fitted.net.state_dict(), dynamics=dict(fitted.dynamics))
-
-
-def artifact(folder: Any, **stems: dict[str, Tensor]) -> Artifact:
-    for stem, tensors in stems.items():
-        write_tensors(folder / f"{stem}.safetensors", tensors)
-    return Artifact(folder)
 
 
 # Scores

@@ -27,10 +27,11 @@ from compiler.compile import compile_study
 from compiler.errors import SynthcError
 from compiler.fingerprint import plain
 from runtime import charts, report
-from runtime.artifacts import folder_of, write_tensors
+from runtime.artifacts import folder_of
 from runtime.charts.gallery import arranged, grey_levels, png, rebuilt, sheet
 from runtime.cli import main
 from runtime.report.read import Arm, Results, read
+from tests.artifacts import artifact
 from tests.conftest import ROOT, Done
 from tests.test_charts import claim, rows_for, trial
 
@@ -264,7 +265,8 @@ def test_a_set_is_shown_only_when_its_words_and_its_origins_say_that_it_is_not_p
     task = "0123456789abcdef"
     folder = folder_of(tmp_path, task)
     folder.mkdir(parents=True)
-    write_tensors(folder / "set.safetensors", {"images": torch.rand(6, 1, 4, 4), "labels": torch.eye(3).repeat(2, 1)})
+    made = {"images": torch.rand(6, 1, 4, 4), "labels": torch.eye(3).repeat(2, 1)}
+    artifact(folder, set=made)
 
     def asked(how: dict[str, Any]) -> None:
         text = json.dumps(
@@ -295,7 +297,7 @@ def test_a_set_is_shown_only_when_its_words_and_its_origins_say_that_it_is_not_p
         asked(how)
         assert withheld() == private, how
     asked(learned | {"init": "noise"})
-    write_tensors(folder / "audit.safetensors", {"origins": torch.tensor([-1, -1, 3, -1, -1, -1])})
+    artifact(folder, set=made, audit={"origins": torch.tensor([-1, -1, 3, -1, -1, -1])})
     assert withheld()
     (folder / "task.json").unlink()
     assert withheld()

@@ -16,11 +16,12 @@ from compiler.spec.coreset import Forgetting, RandomSubset
 from compiler.spec.distillation import DistributionMatching
 from compiler.spec.study import Arm
 from compiler.work import Dataset, Population, Private, Synthesize
-from runtime.artifacts import Artifact, write_tensors
+from runtime.artifacts import Artifact
 from runtime.data.cast import private_set
 from runtime.outcome import Metric
 from runtime.synthesize import GENERATORS, METHODS, perform
 from runtime.synthesize.release import Setting
+from tests.artifacts import artifact
 
 CPU = torch.device("cpu")
 RECIPE = Recipe(net="small", width=4, epochs=2)
@@ -148,6 +149,6 @@ def test_noise_comes_from_nobody_and_a_private_beginning_is_tracked() -> None:
 
 
 def test_a_log_of_another_set_is_refused(tmp_path: Any) -> None:
-    write_tensors(tmp_path / "dynamics.safetensors", {name: torch.zeros(3, 7) for name in ("correct", "margin", "el2n")})
+    proxy = artifact(tmp_path, dynamics={name: torch.zeros(3, 7) for name in ("correct", "margin", "el2n")})
     with pytest.raises(ValueError, match="trained on another set"):
-        made(Forgetting(paradigm="coreset", method="forgetting", fraction=0.3), proxy=Artifact(tmp_path))
+        made(Forgetting(paradigm="coreset", method="forgetting", fraction=0.3), proxy=proxy)

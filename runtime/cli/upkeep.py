@@ -118,16 +118,14 @@ def _machine() -> Iterator[Finding]:
 
 
 def _data() -> Iterator[Finding]:
-    from compiler.datasets import CARDS, used_at
     from compiler.lower import dataset_of
     from compiler.spec.data import Data
     from runtime.data.sources import load
 
     for name in ("digits", "fashion_mnist"):
         try:
-            loaded = load(dataset_of(Data(name=name)))
-            card = used_at(name, CARDS[name].shape)
-            yield Finding(f"data {name}", f"{len(loaded.pool):,} images of {'×'.join(map(str, card.shape))}, as the digest says")
+            pool = load(dataset_of(Data(name=name))).pool
+            yield Finding(f"data {name}", f"{len(pool):,} images of {'×'.join(map(str, pool.images.shape[1:]))}, as the digest says")
         except SynthcError as error:
             yield Finding(f"data {name}", str(error), name != "digits")
 

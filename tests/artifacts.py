@@ -1,0 +1,18 @@
+"""Artifacts as a task leaves them, for tests of what reads them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from torch import Tensor
+
+from runtime.artifacts import Artifact, write_tensors
+
+
+def artifact(folder: Path, **stems: dict[str, Tensor]) -> Artifact:
+    """A committed task whose id is the folder's name: its files of tensors, and the outcome that holds their digests."""
+    files = {f"{stem}.safetensors": write_tensors(folder / f"{stem}.safetensors", tensors) for stem, tensors in stems.items()}
+    said = {"task": folder.name, "status": "done", "metrics": [], "notes": {}, "provenance": None, "files": files}
+    (folder / "outcome.json").write_text(json.dumps(said))
+    return Artifact(folder)
