@@ -125,7 +125,8 @@ def _data() -> Iterator[Finding]:
     for name in ("digits", "fashion_mnist"):
         try:
             pool = load(dataset_of(Data(name=name))).pool
-            yield Finding(f"data {name}", f"{len(pool):,} images of {'×'.join(map(str, pool.images.shape[1:]))}, as the digest says")
+            shape = "×".join(map(str, pool.images.shape[1:]))
+            yield Finding(f"data {name}", f"{len(pool):,} images of {shape}, as the digest says")
         except SynthcError as error:
             yield Finding(f"data {name}", str(error), name != "digits")
 
