@@ -37,7 +37,9 @@ class Checked:
 
     header: Header
     trials: tuple[Trial, ...]
-    claims: tuple[Resolved, ...] = ()
+    claims: tuple[Resolved, ...]
+    tree: Mapping
+    """Its text as composed, for whoever has to say where something was written."""
 
 
 def check(tree: Mapping) -> Checked:
@@ -77,7 +79,7 @@ def check(tree: Mapping) -> Checked:
     if found:
         raise SpecError(found)
     assert header is not None
-    return Checked(header, tuple(trials), tuple(claims))
+    return Checked(header, tuple(trials), tuple(claims), tree)
 
 
 def _claims(tree: Mapping, trials: list[Trial], complete: bool, found: list[Diagnostic]) -> list[Resolved]:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from compiler.errors import Diagnostic, did_you_mean
+from compiler.releases import FROM, READS, has, reads
 from compiler.source import Mapping
-from compiler.spec.audit import variant_name
+from compiler.spec.audit import ReleaseLevel, variant_name
 from compiler.spec.base import Method
 from compiler.spec.claims import Claim, Side
 from compiler.spec.study import Trial
@@ -131,11 +132,20 @@ def _readable(claim: Claim, trials: Sequence[Trial], tree: Mapping) -> Iterator[
                 what = f"{trial.address} makes no set from single private images, so none is used or unused"
                 yield Diagnostic("claim", tree.nearest(side, "stratum"), what, "strata are for coresets, `init: real` and sdedit")
                 return
-            if release == "teacher" and not getattr(trial.point.arm, "gives_student", False):
-                at = tree.nearest(side, "release")
-                yield Diagnostic("claim", at, f"{trial.address} has no teacher", "only data_free_kd has one")
+            if release is not None and (problem := _no_such_release(claim, trial, release)):
+                yield Diagnostic("claim", tree.nearest(side, "release"), *problem)
                 return
     yield from _metric_exists(claim, trials, tree)
+
+
+def _no_such_release(claim: Claim, trial: Trial, release: ReleaseLevel) -> tuple[str, str] | None:
+    """Message and hint where the trial has nothing at this level that the claim's figure could be read from."""
+    if release in FROM and not has(trial.point.arm, release):
+        return f"{trial.address} has no {release}", f"only {FROM[release]}"
+    attack = trial.point.audit.headline.attack
+    if claim.test != "correlation" and not reads(attack, release):
+        return f"the headline's attack, {attack}, is not scored at {release}", f"it is at: {', '.join(READS[attack])}"
+    return None
 
 
 def _metric_exists(claim: Claim, trials: Sequence[Trial], tree: Mapping) -> Iterator[Diagnostic]:

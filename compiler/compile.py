@@ -1,4 +1,4 @@
-"""A study's text → its plan: read, compose, expand, check, lower. The whole compiler on one screen."""
+"""A study's text → its plan: read, compose, expand, check, lint, lower. The whole compiler on one screen."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 from compiler.check import check
 from compiler.compose import compose
+from compiler.lint import lint
 from compiler.lower import lower
 from compiler.plan import Plan
 
@@ -14,7 +15,7 @@ from compiler.plan import Plan
 def compile_study(path: Path, profile: str | None = None, sets: Sequence[str] = ()) -> Plan:
     """The plan of the study in the file `path`, under a profile and `--set` assignments.
 
-    SpecError with every complaint found, each with its place.
+    SpecError with every mistake found, each with its place; in a study without mistakes, with every lint that refuses it.
     """
     checked = check(compose(path, profile, sets))
-    return lower(checked.header, checked.trials, checked.claims, profile)
+    return lower(checked.header, checked.trials, checked.claims, profile, lint(checked))

@@ -1,7 +1,7 @@
 """Several texts → one tree: `extends`, `profiles`, `--set`. Every node still knows where it was written.
 
 Mappings merge name by name, the later text on top; lists, values and grids replace. In a later text `null` takes an arm, a
-claim or a group of canaries away. Not here: what the words mean (`spec`).
+claim, a silenced lint or a group of canaries away. Not here: what the words mean (`spec`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 from compiler.errors import Diagnostic, Place, SpecError, did_you_mean
 from compiler.source import Mapping, Node, Scalar, parse_value, read
 
-REMOVABLE = (("arms",), ("claims",), ("audit", "canaries"))
+REMOVABLE = (("arms",), ("claims",), ("allow",), ("audit", "canaries"))
 """Mappings whose members a later text can take away by `null`; elsewhere null is a value."""
 
 

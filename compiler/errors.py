@@ -11,6 +11,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True, order=True)
@@ -36,6 +37,25 @@ class Diagnostic:
 
     def __str__(self) -> str:
         return f"{self.place}: {self.message}" + (f"; {self.hint}" if self.hint else "") + f" [{self.code}]"
+
+
+@dataclass(frozen=True, order=True)
+class Finding:
+    """What a lint found in a study that could be run: a weakness, not a mistake."""
+
+    code: str
+    severity: Literal["error", "warning"]
+    """error: the study is refused unless it silences the lint. warning: it is told."""
+    place: Place | None
+    """None for what only the results show."""
+    message: str
+    hint: str = ""
+    silenced: str | None = None
+    """The reason that the spec gives for going on."""
+
+    def __str__(self) -> str:
+        where = f"{self.place}: " if self.place else ""
+        return f"{self.severity}: {where}{self.message}" + (f"; {self.hint}" if self.hint else "") + f" [{self.code}]"
 
 
 class SynthcError(Exception):

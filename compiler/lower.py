@@ -12,6 +12,7 @@ from functools import lru_cache
 
 from compiler.claims import Resolved
 from compiler.datasets import OWN
+from compiler.errors import Finding
 from compiler.fingerprint import canonical_text, digest_of
 from compiler.own_data import card_of
 from compiler.plan import ClaimPlan, Plan, Stage, Task, TrialPlan
@@ -37,11 +38,17 @@ from compiler.work import (
 )
 
 
-def lower(header: Header, trials: Iterable[Trial], claims: Iterable[Resolved] = (), profile: str | None = None) -> Plan:
+def lower(
+    header: Header,
+    trials: Iterable[Trial],
+    claims: Iterable[Resolved] = (),
+    profile: str | None = None,
+    lints: tuple[Finding, ...] = (),
+) -> Plan:
     """The plan that answers every trial and tests every claim, each thing computed once."""
     tasks = _Tasks()
     planned = tuple(_lower_trial(trial, tasks) for trial in trials)
-    return Plan(header, profile, planned, tasks.by_id, tuple(_lower_claim(claim, planned, tasks) for claim in claims))
+    return Plan(header, profile, planned, tasks.by_id, tuple(_lower_claim(claim, planned, tasks) for claim in claims), lints)
 
 
 class _Tasks:

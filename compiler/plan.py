@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from compiler.errors import Finding
 from compiler.spec.claims import Claim
 from compiler.spec.study import Header, Trial
 from compiler.work import Kind, Work
@@ -74,6 +75,8 @@ class Plan:
     trials: tuple[TrialPlan, ...]
     tasks: Mapping[str, Task]
     claims: tuple[ClaimPlan, ...] = ()
+    lints: tuple[Finding, ...] = ()
+    """What the lints found in the spec, silenced or not."""
 
     @property
     def answers(self) -> tuple[str, ...]:

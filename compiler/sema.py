@@ -6,14 +6,14 @@ Each rule is a generator of complaints about one point, in the order of `RULES`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from fractions import Fraction
 
 from compiler.datasets import CARDS, OWN
 from compiler.errors import Diagnostic, SynthcError, did_you_mean
 from compiler.lower import pool_size, private_size
 from compiler.own_data import card_of
+from compiler.releases import FROM, READS, has, reads
 from compiler.source import Mapping, Node
-from compiler.spec.audit import Nearest
+from compiler.spec.audit import Quantile, Rmia
 from compiler.spec.base import Method
 from compiler.spec.dp_sgd import DpSgd
 from compiler.spec.study import Point
@@ -137,22 +137,6 @@ def _headline_is_computed(point: Point, tree: Mapping) -> Iterator[Diagnostic]:
             yield Diagnostic("headline", at, f"no {headline.attack} attack has {word} {wanted!r}", f"there are: {listed}")
 
 
-def _headline_can_be_resolved(point: Point, tree: Mapping) -> Iterator[Diagnostic]:
-    headline, audit = point.audit.headline, point.audit
-    group = audit.canaries.get(headline.canaries)
-    if group is None:
-        return
-    outsiders = group.count * audit.shadows // 2
-    if Fraction(str(headline.fpr)) * outsiders < 1:
-        needed = (
-            f"use an FPR of at least {1 / outsiders:.2g}, or more canaries or shadows"
-            if outsiders
-            else "use more canaries or shadows"
-        )
-        what = f"{outsiders:,} non-member scores cannot show a false-positive rate of {headline.fpr:g}"
-        yield Diagnostic("unresolvable-fpr", tree.nearest("audit", "headline", "fpr"), what, needed)
-
-
 def _public_set_is_named(point: Point, tree: Mapping) -> Iterator[Diagnostic]:
     if point.public is not None:
         return
@@ -199,15 +183,31 @@ def _batch_fits(point: Point, tree: Mapping) -> Iterator[Diagnostic]:
         )
 
 
-def _set_attacks_have_a_set(point: Point, tree: Mapping) -> Iterator[Diagnostic]:
-    """A headline about a release that the arm does not make can never be computed."""
-    release = point.audit.headline.release
-    makes_set = isinstance(point.arm, Method)
+def _headline_reads_what_there_is(point: Point, tree: Mapping) -> Iterator[Diagnostic]:
+    """A headline about a release that the arm does not have, or that its attack does not read, can never be computed."""
+    headline = point.audit.headline
     at = tree.nearest("audit", "headline", "release")
-    if release in ("synthetic_set", "index_list") and not makes_set:
-        yield Diagnostic("release", at, f"the headline reads {release}, and this arm makes no set", "use release: final_model")
-    if release == "synthetic_set" and not any(isinstance(attack, Nearest) for attack in point.audit.attacks):
-        yield Diagnostic("release", at, "the headline reads synthetic_set, and no attack looks at it", "add {attack: nearest}")
+    if headline.release == "labels_only":
+        hint = "use release: final_model and attack: label_only, which reads its labels alone"
+        yield Diagnostic("release", at, "the headline reads labels_only, and no attack is scored there", hint)
+    elif not has(point.arm, headline.release):
+        what = f"the headline reads the {headline.release}, and this arm has none"
+        yield Diagnostic("release", at, what, f"{FROM[headline.release]}; use release: final_model")
+    elif not reads(headline.attack, headline.release):
+        what = f"the headline reads the {headline.release}, at which {headline.attack} is not scored"
+        yield Diagnostic("release", at, what, f"{headline.attack} is scored at: {', '.join(READS[headline.attack])}")
+
+
+def _z_pool_is_there(point: Point, tree: Mapping) -> Iterator[Diagnostic]:
+    """Attacks that compare with, or learn from, samples that nobody trained on."""
+    if point.audit.z_pool:
+        return
+    for place, attack in enumerate(point.audit.attacks):
+        if isinstance(attack, Rmia | Quantile):
+            node = tree.get("audit", "attacks")
+            at = getattr(node, "items", ())[place].place if node is not None else tree.place
+            what = f"{attack.attack} needs a z pool, and there is none"
+            yield Diagnostic("no-z-pool", at, what, "set `audit.z_pool`, such as 200")
 
 
 RULES: tuple[Rule, ...] = (
@@ -218,10 +218,10 @@ RULES: tuple[Rule, ...] = (
     _membership_can_be_drawn,
     _attacks_ask_what_is_queried,
     _headline_is_computed,
-    _headline_can_be_resolved,
     _public_set_is_named,
     _exactly_one,
     _norm_fits_the_method,
     _batch_fits,
-    _set_attacks_have_a_set,
+    _headline_reads_what_there_is,
+    _z_pool_is_there,
 )

@@ -59,9 +59,13 @@ class Validator:
             case "union_tag_not_found":
                 tag = str(details["ctx"]["discriminator"]).strip("'")
                 return Diagnostic("missing-field", at.place, f"`{tag}` is missing", f"there are: {_listed(self._tags(names, tag))}")
+            case "literal_error" if names[-1:] == ("[key]",):
+                word, known = str(names[-2]), _choices(details)
+                place = parent.place_of(word) if isinstance(parent, Mapping) else at.place
+                return Diagnostic("unknown-name", place, f"`{names[-3]}` names {word!r}", did_you_mean(word, known))
             case "literal_error":
-                known = [word.strip("' ") for word in str(details["ctx"]["expected"]).replace(" or ", ", ").split(",")]
-                return Diagnostic("unknown-value", at.place, f"{_field(reached)} is {_shown(value)}", did_you_mean(value, known))
+                hint = did_you_mean(value, _choices(details))
+                return Diagnostic("unknown-value", at.place, f"{_field(reached)} is {_shown(value)}", hint)
         if details["type"] == "value_error":  # a model's own rule: it says itself what would do
             return Diagnostic("wrong-value", at.place, str(details["msg"]).removeprefix("Value error, "))
         if details["type"] == "string_pattern_mismatch":
@@ -139,6 +143,11 @@ def _words(model: type[BaseModel]) -> set[object]:
         if get_origin(field.annotation) is Literal
         for word in get_args(field.annotation)
     }
+
+
+def _choices(details: Any) -> list[str]:
+    """The words that a literal allows."""
+    return [word.strip("' ") for word in str(details["ctx"]["expected"]).replace(" or ", ", ").split(",")]
 
 
 def _field(reached: list[str]) -> str:

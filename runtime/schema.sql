@@ -145,6 +145,18 @@ CREATE VIEW claim AS
   ORDER BY tested.study, tested.profile, tested.place;
 COMMENT ON VIEW claim IS 'One row per claim of a study: its statement, the effect and interval of the pair that decides, and the verdict.';
 
+CREATE VIEW lint AS
+  WITH found AS (
+    SELECT latest.study, latest.profile, unnest(CAST(run.lints AS JSON[])) AS lint,
+      generate_subscripts(CAST(run.lints AS JSON[]), 1) AS place
+    FROM base.latest JOIN base.run USING (run))
+  SELECT study, profile, lint->>'$.code' AS code, lint->>'$.severity' AS severity, lint->>'$.title' AS title,
+    lint->>'$.message' AS message, lint->>'$.hint' AS hint, lint->>'$.place' AS place, lint->>'$.seen_in' AS seen_in,
+    lint->>'$.silenced' AS silenced, lint->>'$.because' AS because, lint->>'$.source' AS source
+  FROM found ORDER BY study, profile, found.place;
+COMMENT ON VIEW lint IS 'One row per weakness that a lint found in a study or in its results (seen_in), with the reason for which the spec silences it.';
+
+COMMENT ON COLUMN lint.severity IS 'An error in a spec refuses the study unless silenced; an error in the results says what the figures cannot show.';
 COMMENT ON COLUMN comparison.leakage IS 'The headline: TPR at the declared FPR on the declared canaries; NULL where it cannot be resolved (see leakage_note).';
 COMMENT ON COLUMN comparison.fpr IS 'The false-positive rate at which the headline is read.';
 COMMENT ON COLUMN comparison.leakage_n IS 'Non-member scores behind the headline.';

@@ -88,6 +88,22 @@ class Index:
         )
         return {operation: seconds for operation, seconds in self._rows(query) if seconds is not None}
 
+    def measured(self, study: str, profile: str | None) -> list[tuple[Any, ...]]:
+        """trial, paradigm, test_accuracy, epsilon, leakage, leakage_low, leakage_note of the study's current trials."""
+        query = (
+            "SELECT trial, paradigm, test_accuracy, epsilon, leakage, leakage_low, leakage_note FROM comparison "
+            "WHERE study = ? AND profile IS NOT DISTINCT FROM ? ORDER BY trial"
+        )
+        return self._rows(query, study, profile)
+
+    def earlier_headlines(self, study: str, profile: str | None, run: str) -> list[tuple[str, dict[str, Any]]]:
+        """Runs of the study that ended before `run` with results to look at, and the headline that each declared."""
+        query = (
+            "SELECT run, headline FROM base.run WHERE study = ? AND profile IS NOT DISTINCT FROM ? AND run < ? "
+            "AND status IN ('done', 'interrupted') ORDER BY run"
+        )
+        return [(name, json.loads(headline)) for name, headline in self._rows(query, study, profile, run)]
+
     def record_run(self, record: Mapping[str, Any]) -> None:
         """Rows of a run, its trials and tasks; replaces what was recorded of the same run before."""
         run = record["run"]
@@ -363,8 +379,8 @@ class Index:
             self._connection.execute("ROLLBACK").fetchall()
             raise
 
-    def _rows(self, query: str) -> list[tuple[Any, ...]]:
-        return self._connection.cursor().execute(query).fetchall()
+    def _rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
+        return self._connection.cursor().execute(query, list(values)).fetchall()
 
 
 def rebuild(store: Path, target: Path) -> None:

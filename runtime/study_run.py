@@ -14,6 +14,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from compiler.errors import Finding
+from compiler.lint import lint_results
+from compiler.lint.catalog import LINTS
+from compiler.lint.results import Measured, Results
 from compiler.plan import ClaimPlan, Plan, Task, TrialPlan
 from runtime import machine
 from runtime.artifacts import Corrupt, folder_of, is_done, quarantine, written
@@ -46,6 +50,8 @@ class StudyRun:
         """Address → error, of this run."""
         self.blocked: dict[str, str] = {}
         """Task → why it can never run, of this run."""
+        self.findings: tuple[Finding, ...] = ()
+        """What the lints found in the results, once the run ended."""
         self._publish_at = time.monotonic()
         self._keep_record("running")
 
@@ -115,7 +121,8 @@ class StudyRun:
         return ""
 
     def close(self, status: str) -> str:
-        """Write the record's end and publish; what the user should hear, or ""."""
+        """Judge the results, write the record's end and publish; what the user should hear, or ""."""
+        self.findings = lint_results(self._results())
         self._keep_record(status)
         try:
             self.index.publish(self.target)
@@ -148,12 +155,20 @@ class StudyRun:
                         found[id] = last["error"]
         return found
 
+    def _results(self) -> Results:
+        """What the index says of this study by now, whoever computed it."""
+        study, profile = self.plan.header.study, self.plan.profile
+        measured = tuple(Measured(*row) for row in self.index.measured(study, profile))
+        earlier = tuple(self.index.earlier_headlines(study, profile, self.name))
+        return Results(self.plan.header, measured, _headline(self.plan), earlier)
+
     def _keep_record(self, status: str) -> None:
         """Into the store, which is the truth, and into the index."""
         record = (
             run_record(self.plan)
             | dict(self.origin)
             | {
+                "lints": [lint_record(finding) for finding in (*self.plan.lints, *self.findings)],
                 "run": self.name,
                 "status": status,
                 "started": self.started.isoformat(timespec="seconds"),
@@ -173,7 +188,6 @@ class StudyRun:
 
 def run_record(plan: Plan) -> dict[str, Any]:
     """The plan's part of `run.json`: trials and tasks, so that a result can be traced to what asked for it."""
-    headline = plan.trials[0].trial.point.audit.headline.model_dump() if plan.trials else {}
     tasks = [
         {"id": task.id, "kind": task.kind, "operation": task.operation, "address": task.address, "needs": task.needs}
         for task in plan.tasks.values()
@@ -182,11 +196,24 @@ def run_record(plan: Plan) -> dict[str, Any]:
         "study": plan.header.study,
         "question": plan.header.question,
         "profile": plan.profile,
-        "headline": headline,
+        "headline": _headline(plan),
         "trials": [_trial_record(planned) for planned in plan.trials],
         "tasks": tasks,
         "claims": [_claim_record(planned) for planned in plan.claims],
-        "lints": [],
+        "lints": [lint_record(finding) for finding in plan.lints],
+    }
+
+
+def _headline(plan: Plan) -> dict[str, Any]:
+    return plan.trials[0].trial.point.audit.headline.model_dump() if plan.trials else {}
+
+
+def lint_record(finding: Finding) -> dict[str, Any]:
+    """A lint as the store keeps it, with the reasons for it and against it."""
+    lint = LINTS[finding.code]
+    return asdict(finding) | {
+        "place": str(finding.place) if finding.place else None, "seen_in": "spec" if finding.place else "results",
+        "title": lint.title, "because": lint.because, "source": lint.source,
     }
 
 

@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 TINY = """\
 study: tiny
 question: Does the whole road hold?
+allow: {L01: a test of the road, L07: a test of the road}
 data: {name: digits, test: 360}
 audit:
   canaries:

@@ -126,7 +126,7 @@ class Nearest(Frozen):
 
 
 class Selected(Frozen):
-    """Whether the canary itself is in the released list (release level `index_list`): coresets only."""
+    """Whether the canary itself is in the released list (release level `index_list`), or in what its images began from."""
 
     attack: Literal["selected"]
 

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from compiler.spec.allow import LintCode, Reason
 from compiler.spec.audit import Audit
 from compiler.spec.base import Frozen
 from compiler.spec.classifier import Recipe
@@ -30,6 +31,11 @@ class Header(Frozen):
     """Canaries, membership, splits and training all follow from it."""
     replicates: int = Field(default=1, gt=0)
     """Repetitions of every trial with other training seeds and other orientations of membership, the same canaries."""
+    accuracy_margin: float = Field(default=0.02, ge=0, lt=1)
+    """DP-SGD that is less accurate by no more than this is a baseline of matched accuracy (lints L01 and L02, after the run)."""
+    allow: dict[LintCode, Reason] = Field(default_factory=dict)
+    """Lints that this study goes on without heeding, each with the reason, which is kept beside the results:
+    `allow: {L04: "…"}`. `synthc check --explain L04` says what a lint is about."""
 
 
 class Point(Frozen):

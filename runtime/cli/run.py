@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from compiler.plan import Task
 from runtime.artifacts import held
 from runtime.cli import results_options, store_of
-from runtime.cli.spec_options import compiled, spec_options
+from runtime.cli.spec_options import compiled, spec_options, tell
 from runtime.outcome import Outcome
 
 if TYPE_CHECKING:
@@ -61,6 +61,7 @@ def register(commands: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """The command."""
     plan, store = compiled(args), store_of(args)
+    tell(plan)
     origin = {"spec": str(args.spec), "spec_text": Path(args.spec).read_text(encoding="utf-8"), "argv": sys.argv[1:]}
     with held(store):
         from runtime.store import Index
@@ -127,6 +128,9 @@ def _engine(args: argparse.Namespace, store: Path) -> Engine:
 
 
 def _sum_up(study: StudyRun, status: str) -> int:
+    for finding in study.findings:
+        if finding.silenced is None:
+            _say(f"synthc: {finding}")
     for id, error in study.given_up.items():
         _say(f"failed before: {study.plan.tasks[id].address}: {error}")
     if study.given_up:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 from compiler.plan import Plan
 
 
-def spec_options() -> argparse.ArgumentParser:
-    """SPEC, `--profile`, `--set` (a parent parser)."""
+def spec_options(*, optional: bool = False) -> argparse.ArgumentParser:
+    """SPEC, which may be left out if `optional`, `--profile`, `--set` (a parent parser)."""
     shared = argparse.ArgumentParser(add_help=False)
-    shared.add_argument("spec", type=Path, metavar="SPEC", help="the study, a YAML file")
+    shared.add_argument("spec", type=Path, metavar="SPEC", nargs="?" if optional else None, help="the study, a YAML file")
     shared.add_argument("--profile", metavar="NAME", help="overlay this profile of the spec")
     shared.add_argument(
         "--set",
@@ -29,3 +30,12 @@ def compiled(args: argparse.Namespace) -> Plan:
     from compiler.compile import compile_study
 
     return compile_study(args.spec, args.profile, args.sets)
+
+
+def tell(plan: Plan) -> None:
+    """What the lints found, on standard error: what is silenced as a number."""
+    for finding in plan.lints:
+        if finding.silenced is None:
+            print(f"synthc: {finding}", file=sys.stderr)
+    if silenced := sorted({finding.code for finding in plan.lints if finding.silenced is not None}):
+        print(f"synthc: silenced by the spec: {', '.join(silenced)}", file=sys.stderr)

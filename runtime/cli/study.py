@@ -8,24 +8,29 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from compiler.errors import SynthcError
+from compiler.errors import SpecError, SynthcError
 from compiler.plan import Plan
 from compiler.power import power_table
 from runtime.artifacts import folder_of, is_done
 from runtime.cli import results_options, store_of
-from runtime.cli.spec_options import compiled, spec_options
+from runtime.cli.spec_options import compiled, spec_options, tell
 
 
 def register(commands: Any) -> None:
     """Add the commands of this family."""
     check = commands.add_parser(
         "check",
-        parents=[spec_options()],
-        help="find every mistake in a study",
-        description="Compile a study and say every mistake with its place. Exit code 0 if there is none, else 2.",
-        epilog="example:\n  synthc check specs/full_study.yaml --profile fashion_mnist",
+        parents=[spec_options(optional=True)],
+        help="find every mistake in a study, and what it lacks",
+        description="Compile a study and say every mistake, and what a rigorous study needs and this one lacks, with its place.\n"
+        "Exit code 0 if nothing refuses the study, else 2. Lints (L01, L02, …) can be silenced in the spec, with a reason.",
+        epilog="examples:\n"
+        "  synthc check specs/full_study.yaml --profile fashion_mnist\n"
+        "  synthc check --explain L05                      what a lint is about\n"
+        "  synthc check specs/full_study.yaml --explain L04    and where it speaks in this study",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    check.add_argument("--explain", metavar="CODE", help="what a lint is about, why, after whom, and how it is silenced")
     check.set_defaults(handler=_check)
 
     plan = commands.add_parser(
@@ -51,13 +56,44 @@ def register(commands: Any) -> None:
 
 
 def _check(args: argparse.Namespace) -> int:
+    if args.explain is not None:
+        return _explain_lint(args)
+    if args.spec is None:
+        raise SynthcError("name a study, as in `synthc check study.yaml`, or a lint, as in `synthc check --explain L05`")
     plan = compiled(args)
+    tell(plan)
     print(f"{args.spec}: {plan.header.study}: {len(plan.trials)} trials, {len(plan.tasks)} tasks, no mistakes")
+    return 0
+
+
+def _explain_lint(args: argparse.Namespace) -> int:
+    from compiler.lint.catalog import LINTS, explain
+
+    code = args.explain.upper()
+    if code not in LINTS:
+        listed = "\n".join(f"  {lint.code}  {lint.title}" for lint in LINTS.values())
+        what = f"no lint is called {args.explain!r}; codes in words are of mistakes, which say all there is to say"
+        raise SynthcError(f"{what}. There are:\n{listed}")
+    print("\n".join(explain(code)))
+    if args.spec is None:
+        return 0
+    try:
+        here: list[Any] = [finding for finding in compiled(args).lints if finding.code == code]
+    except SpecError as error:
+        here = [found for found in error.diagnostics if found.code == code]
+        if not here:
+            raise
+    print(f"\nin {args.spec}: " + ("" if here else "silent" if LINTS[code].before else "nothing to be seen before the run"))
+    for found in here:
+        print(f"  {found}")
+    for reason in {getattr(found, "silenced", None) for found in here} - {None}:
+        print(f"  silenced: {reason}")
     return 0
 
 
 def _plan(args: argparse.Namespace) -> int:
     plan, store = compiled(args), store_of(args)
+    tell(plan)
     state = {id: is_done(store, id) for id in plan.tasks}
     to_run = plan.to_run(lambda id: state[id])
     if args.json:

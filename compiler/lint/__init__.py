@@ -1,0 +1,48 @@
+"""What a rigorous study needs and this one lacks: each lint a small function, its reasons in `catalog`.
+
+An error refuses the study unless the spec silences it (`allow: {L04: "why"}`); warnings are told. Both, silenced or not, are
+kept beside the results. Not here: mistakes, which nothing silences (`check`).
+"""
+
+from __future__ import annotations
+
+from compiler.check import Checked
+from compiler.errors import Diagnostic, Finding, SpecError
+from compiler.lint.catalog import LINTS, Lint
+from compiler.lint.results import Results
+from compiler.lint.study import Study
+
+
+def lint(checked: Checked) -> tuple[Finding, ...]:
+    """What the lints find in a spec, in the order of its text; SpecError with every error that is not silenced."""
+    study = Study(checked.header, checked.trials, checked.claims, checked.tree)
+    found = {finding for rule in LINTS.values() for finding in _before(rule, study)}
+    ordered = sorted(found, key=lambda finding: (finding.place, finding.code, finding.message))
+    refused = [finding for finding in ordered if finding.severity == "error" and finding.silenced is None]
+    if refused:
+        raise SpecError(_refusal(finding) for finding in refused)
+    return tuple(ordered)
+
+
+def lint_results(results: Results) -> tuple[Finding, ...]:
+    """What the lints find in the results. Nothing is refused any more; errors say what the figures cannot show."""
+    return tuple(
+        Finding(rule.code, rule.severity, None, message, hint, results.header.allow.get(rule.code))  # type: ignore[call-overload]
+        for rule in LINTS.values()
+        if rule.after is not None
+        for message, hint in rule.after(results)
+    )
+
+
+def _before(rule: Lint, study: Study) -> list[Finding]:
+    silenced = {str(code): reason for code, reason in study.header.allow.items()}.get(rule.code)
+    return [
+        Finding(rule.code, found.severity or rule.severity, found.place, found.message, found.hint, silenced)
+        for found in (rule.before(study) if rule.before else ())
+    ]
+
+
+def _refusal(finding: Finding) -> Diagnostic:
+    assert finding.place is not None
+    silence = f'or silence it: allow: {{{finding.code}: "why"}}'
+    return Diagnostic(finding.code, finding.place, finding.message, f"{finding.hint}, {silence}" if finding.hint else silence)

@@ -1,0 +1,81 @@
+"""What a lint sees: a study without mistakes, whose words know their places."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+from compiler.claims import Resolved
+from compiler.errors import Place
+from compiler.source import Mapping, Sequence, plain
+from compiler.spec.audit import Audit
+from compiler.spec.study import Header, Trial
+
+BASELINES = ("undefended", "dp_sgd")
+"""Paradigms without synthetic data; whatever is not among them claims to protect by its data."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """A checked study and its text."""
+
+    header: Header
+    trials: tuple[Trial, ...]
+    claims: tuple[Resolved, ...]
+    tree: Mapping
+
+    @cached_property
+    def synthetic(self) -> tuple[Trial, ...]:
+        """Trials that train on data made from the private data."""
+        return tuple(trial for trial in self.trials if trial.point.arm.paradigm not in BASELINES)
+
+    def of(self, paradigm: str) -> tuple[Trial, ...]:
+        """Trials of a paradigm."""
+        return tuple(trial for trial in self.trials if trial.point.arm.paradigm == paradigm)
+
+    def audits(self) -> Iterator[tuple[Trial, Audit]]:
+        """Each audit once, with the first trial that has it: usually one, which `check` made one object."""
+        first: dict[int, Trial] = {}
+        for trial in self.trials:
+            first.setdefault(id(trial.point.audit), trial)
+        for trial in first.values():
+            yield trial, trial.point.audit
+
+    def at(self, trial: Trial, *path: str) -> Place:
+        """Where `path` is written: by the trial's arm if it says it, else by the study."""
+        if self.tree.get("arms", trial.arm_name, *path) is not None:
+            return self.tree.nearest("arms", trial.arm_name, *path)
+        return self.tree.nearest(*path)
+
+    def arm(self, trial: Trial, *words: str) -> Place:
+        """Where a word of the trial's arm is written, else the arm's name."""
+        if words and self.tree.get("arms", trial.arm_name, *words) is not None:
+            return self.tree.nearest("arms", trial.arm_name, *words)
+        return self.key("arms", trial.arm_name)
+
+    def key(self, *path: str) -> Place:
+        """Where the last name of a path is written."""
+        *around, name = path
+        holder = self.tree.get(*around)
+        return holder.place_of(name) if isinstance(holder, Mapping) else self.tree.place
+
+    def attack(self, trial: Trial, name: str) -> Place:
+        """Where the first attack of that name is written."""
+        listed = self.tree.get("arms", trial.arm_name, "audit", "attacks") or self.tree.get("audit", "attacks")
+        for item in listed.items if isinstance(listed, Sequence) else ():
+            if isinstance(item, Mapping) and (word := item.get("attack")) is not None and plain(word) == name:
+                return item.place
+        return self.at(trial, "audit", "attacks")
+
+
+@dataclass(frozen=True)
+class Found:
+    """Where a lint fires, and what it sees there."""
+
+    place: Place
+    message: str
+    hint: str = ""
+    severity: Literal["error", "warning"] | None = None
+    """None: the lint's own."""
