@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,7 @@ from compiler.datasets import Card
 from compiler.errors import SynthcError
 from compiler.spec.classifier import Recipe
 
+Net = TypeVar("Net", bound=nn.Module)
 Norm = Callable[[int], nn.Module]
 """Channels → a normalisation layer."""
 
@@ -56,6 +58,14 @@ def restored(recipe: Recipe, card: Card, state: dict[str, Tensor]) -> Classifier
     net = skeleton(recipe, card)
     net.load_state_dict(state, assign=True)
     return net.eval()
+
+
+def placed(net: Net, device: torch.device) -> Net:
+    """The net on the device, its images stored channels last. Digits, one core: 2.5 instead of 3.6 ms a step of 64.
+
+    Most of that is max pooling, which torch vectorises for channels last alone: 0.15 against 0.94 ms at 64 × 32 × 8 × 8.
+    """
+    return net.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs miss this form
 
 
 @torch.no_grad()

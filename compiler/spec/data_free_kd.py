@@ -22,6 +22,8 @@ class DataFree(Method):
 
     gives_student: ClassVar[bool] = True
 
+    revision: ClassVar[int] = 2
+
     paradigm: Literal["data_free_kd"]
     method: str
     losses: Losses

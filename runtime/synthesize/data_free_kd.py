@@ -28,7 +28,7 @@ Round = Callable[[int], float]
 
 def synthesize(how: DataFree, private: LabeledImages, needs: Mapping[str, Artifact], setting: Setting) -> Release:
     """Invent images, teach the student. `private` is not looked at: all that is private comes through the teacher."""
-    teacher = nets.restored(setting.recipe, setting.card, needs["teacher"].tensors("model")).to(setting.device)
+    teacher = nets.placed(nets.restored(setting.recipe, setting.card, needs["teacher"].tensors("model")), setting.device)
     lesson = Lesson(how, teacher, setting)
     pool = Pool(how, setting)
     rounds = online(how, lesson, pool, setting) if isinstance(how, Online) else pooled(how, lesson, pool, setting)
@@ -84,9 +84,10 @@ class Lesson:
         shift = usual_shift(setting.card) if how.shift is None else how.shift
         self.critic = Critic(teacher, how.losses, setting.card, shift, setting.seeds(f"{name}/shifts"))
         # A stream of its own: a student that began where the teacher did would inherit more than knowledge.
-        self.student = nets.build(setting.recipe, setting.card, setting.seeds(f"{name}/student init")).to(setting.device)
+        student = nets.build(setting.recipe, setting.card, setting.seeds(f"{name}/student init"))
+        self.student = nets.placed(student, setting.device)
         weights = self.student.parameters()
-        self.optimizer = torch.optim.SGD(weights, lr=how.student_lr, momentum=0.9, nesterov=True, weight_decay=5e-4)
+        self.optimizer = torch.optim.SGD(weights, lr=how.student_lr, momentum=0.9, nesterov=True, weight_decay=5e-4, fused=True)
         total = (how.rounds - how.warm_up) * how.student_steps
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, lambda step: 0.5 + 0.5 * math.cos(math.pi * step / total))
         self.images_seen = 0

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from compiler.datasets import Card
 from compiler.spec.data_free_kd import DeepInversion, Fast, Inversion
+from runtime.nets import placed
 from runtime.outcome import Diverged
 
 BETAS = (0.5, 0.999)
@@ -47,7 +48,8 @@ class Generator(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """n × channels × height × width."""
-        drawn = self.body(self.first(z).reshape(-1, *self.small))
+        small = self.first(z).reshape(-1, *self.small).contiguous(memory_format=torch.channels_last)
+        drawn = self.body(small)
         return drawn[..., : self.shape[1], : self.shape[2]]
 
     def latents(self, count: int, draws: torch.Generator) -> Tensor:
@@ -63,7 +65,7 @@ def new_generator(latent: int, width: int, card: Card, seed: torch.Generator, de
     """A generator whose initial weights (torch's defaults) depend on `seed` alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed.initial_seed())
-        return Generator(latent, width, card.shape).to(device)
+        return placed(Generator(latent, width, card.shape), device)
 
 
 class Tuned:
