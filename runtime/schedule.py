@@ -1,28 +1,23 @@
-"""Keeps the workers busy with whatever the plan says is ready. The only file that imports Ray.
+"""Keeps the workers busy with whatever the plan says is ready: the queue, the retries, the patience.
 
-The driver owns the queue and the retries; Ray only carries dispatches to resident workers. Outcomes come back one by
-one and the caller records each before more is asked for: killing the driver loses at most the tasks in flight.
-`InlineEngine` does the same in this process, for tests, debuggers and machines without Ray.
+An engine only carries dispatches to workers: `cluster` to resident ones on Ray; `InlineEngine` computes in this process, for
+tests, debuggers and machines without Ray. Outcomes come back one by one and the caller records each before more is asked for:
+killing the driver loses at most the tasks in flight.
 Not here: what a task does, where its tensors lie, more than one study at a time.
 """
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import logging
-import os
-import secrets
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from compiler.errors import SynthcError
 from compiler.plan import Task
-from runtime import machine
 from runtime.frontier import Frontier, Pace
 from runtime.outcome import Outcome
 from runtime.worker import Dispatch, Order, compute, prepare
@@ -45,9 +40,12 @@ class Landing:
 
 
 class Engine(Protocol):
-    """What the driver asks of whoever computes. `slots` dispatches can be computed at the same time."""
+    """What the driver asks of whoever computes."""
 
-    slots: int
+    @property
+    def slots(self) -> int:
+        """How many dispatches can be computed at the same time, now: nodes come and go."""
+        ...
 
     def submit(self, dispatch: Dispatch) -> None: ...
 
@@ -114,7 +112,7 @@ class Driver:
         """Until everything is done, failed or blocked, or the user had enough. SynthcError if the store cannot be written."""
         while len(self.frontier) or self.flying:
             self._hand_out()
-            if not self.flying or self._out_of_patience():
+            if self._out_of_patience() or (self.stopping is not None and not self.flying):
                 return
             self._give_up_the_late()
             for landing in self.engine.wait(BEAT):
@@ -207,108 +205,3 @@ class InlineEngine:
 
     def close(self) -> None:
         self._waiting.clear()
-
-
-class RayEngine:
-    """Resident workers on a Ray cluster: one per core, or several per GPU where there are GPUs.
-
-    `address` None starts a cluster on this machine and takes it down again; otherwise a running one is joined and the
-    store must be a folder that its nodes share. SynthcError when Ray cannot start or there is nothing to run on.
-    """
-
-    def __init__(self, store: Path, address: str | None = None, workers: int | None = None, workers_per_gpu: int = 4) -> None:
-        self.store, self._ours = store, address is None
-        self._ray = ray = _start_ray(address)
-        resources = ray.cluster_resources()
-        gpus = int(resources.get("GPU", 0))
-        self.slots = workers or (gpus * workers_per_gpu if gpus else int(resources.get("CPU", 0)))
-        if self.slots < 1:
-            raise SynthcError(f"the Ray cluster offers no CPU (it has: {dict(resources)}); add a node, or use --engine inline")
-        self._share = 1 / workers_per_gpu if gpus else 0.0
-        self._idle = [self._hire() for _ in range(self.slots)]
-        self._at_work: dict[Any, tuple[Any, Dispatch]] = {}
-        self._killed: dict[Dispatch, str] = {}
-
-    def _hire(self) -> Any:
-        device = "cuda" if self._share else "cpu"
-        # A CPU worker would see every GPU of the node: CUDA_VISIBLE_DEVICES stays unset for num_gpus=0.
-        environment = {} if self._share else {"CUDA_VISIBLE_DEVICES": ""}
-        options = {"num_cpus": 1, "num_gpus": self._share, "max_restarts": 0, "runtime_env": {"env_vars": environment}}
-        return self._ray.remote(_Worker).options(**options).remote(str(self.store), device)
-
-    def submit(self, dispatch: Dispatch) -> None:
-        worker = self._idle.pop()
-        self._at_work[worker.compute.remote(dispatch)] = worker, dispatch
-
-    def wait(self, seconds: float) -> list[Landing]:
-        landed, _ = self._ray.wait(list(self._at_work), timeout=seconds)
-        return [self._land(ref) for ref in landed]
-
-    def _land(self, ref: Any) -> Landing:
-        worker, dispatch = self._at_work.pop(ref)
-        try:
-            landing = Landing(dispatch, tuple(self._ray.get(ref)))
-            self._idle.append(worker)
-            return landing
-        except self._ray.exceptions.OutOfMemoryError as error:
-            landing = Landing(dispatch, lost="out_of_memory", reason=f"stopped for lack of memory: {_first_line(error)}")
-        except self._ray.exceptions.RayError as error:
-            late = self._killed.pop(dispatch, "")
-            reason = late or f"the worker died: {_first_line(error)}"
-            landing = Landing(dispatch, lost="timeout" if late else "crash", reason=reason)
-        with contextlib.suppress(Exception):
-            self._ray.kill(worker)
-        self._idle.append(self._hire())
-        return landing
-
-    def kill(self, dispatch: Dispatch) -> None:
-        for worker, at_work in self._at_work.values():
-            if at_work == dispatch and dispatch not in self._killed:
-                self._killed[dispatch] = "took longer than its --timeout"
-                self._ray.kill(worker)
-
-    def close(self) -> None:
-        for worker, _ in self._at_work.values():
-            with contextlib.suppress(Exception):
-                self._ray.kill(worker)
-        self._ray.shutdown()
-
-
-class _Worker:
-    """The resident process on a node."""
-
-    def __init__(self, store: str, device: str) -> None:
-        self.store, self.device = Path(store), device
-        prepare()
-
-    def compute(self, dispatch: Dispatch) -> list[Outcome]:
-        return compute(dispatch, self.store, self.device)
-
-
-def _start_ray(address: str | None) -> Any:
-    # All of these are read when Ray starts. Usage statistics leave the machine unless the value is exactly "0".
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    os.environ["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] = "0"
-    os.environ["RAY_task_oom_retries"] = "0"
-    os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "0"
-    if address is None:
-        # Token authentication stays on; a token of our own needs no writable home folder.
-        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(16))
-    import ray
-
-    # Ray puts the driver's working directory first on every worker's path: a stray `runtime/` there would replace ours.
-    with contextlib.chdir(machine.ROOT):
-        try:
-            ray.init(
-                address=address, include_dashboard=False if address is None else None, log_to_driver=False,
-                logging_level=logging.ERROR, num_cpus=machine.cores() if address is None else None,
-            )
-        except Exception as error:
-            raise SynthcError(
-                f"Ray did not start{f' at {address}' if address else ''}: {_first_line(error)}; `--engine inline` runs without it"
-            ) from error
-    return ray
-
-
-def _first_line(error: BaseException) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -44,7 +44,7 @@ def test_the_compiler_imports_pydantic_ruamel_and_the_standard_library_and_nothi
 
 
 @pytest.mark.parametrize(("library", "homes"), [
-    ("ray", {"schedule.py"}),
+    ("ray", {"cluster.py"}),
     ("duckdb", {"store.py"}),
     ("altair", {"charts", "report"}),
     ("vl_convert", {"charts", "report"}),

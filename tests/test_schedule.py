@@ -12,9 +12,10 @@ import pytest
 
 from compiler.errors import SynthcError
 from runtime.artifacts import Artifact, folder_of, held, is_done
+from runtime.cluster import RayEngine, workers_per_gpu
 from runtime.frontier import Frontier, Pace
 from runtime.outcome import Outcome
-from runtime.schedule import Driver, Engine, InlineEngine, Interrupt, Policy, RayEngine
+from runtime.schedule import Driver, Engine, InlineEngine, Interrupt, Policy
 from tests.rehearsals import task, todo
 
 
@@ -169,3 +170,13 @@ def test_a_run_finds_the_store_held_by_another(tmp_path: Path) -> None:
         other.wait()
     with held(tmp_path):   # a killed owner holds nothing
         pass
+
+
+@pytest.mark.parametrize(("memory", "needed", "workers"), [(80, 8, 8), (24, 8, 2), (24, 5, 4), (8, 8, 1), (80, 0.5, 8)])
+def test_as_many_workers_share_a_gpu_as_its_memory_holds(memory: float, needed: float, workers: int) -> None:
+    assert workers_per_gpu(memory, needed) == workers
+
+
+def test_a_gpu_that_is_too_small_for_one_worker_is_said_to_be_so() -> None:
+    with pytest.raises(SynthcError, match="may need 16 GiB of GPU memory and a GPU here has 8; lower --gpu-memory"):
+        workers_per_gpu(8, 16)

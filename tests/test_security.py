@@ -30,9 +30,9 @@ def test_arrays_from_outside_are_read_without_objects() -> None:
 def test_ray_reports_no_usage_and_keeps_its_token() -> None:
     import os
 
-    from runtime import schedule
+    from runtime import cluster
 
-    source = Path(schedule.__file__).read_text()
+    source = Path(cluster.__file__).read_text()
     assert 'os.environ["RAY_USAGE_STATS_ENABLED"] = "0"' in source
     assert "RAY_AUTH_MODE" not in source
     assert os.environ.get("RAY_USAGE_STATS_ENABLED", "0") == "0"

@@ -42,10 +42,14 @@ def register(commands: Any) -> None:
     )
     parser.add_argument("--engine", choices=("ray", "inline"), default="ray", help="who computes: ray (default) or this process")
     parser.add_argument("--address", metavar="HOST:PORT", help="join a running Ray cluster: its address, or auto")
-    parser.add_argument("--workers", type=_positive, metavar="N", help="workers (default: one per core, four per GPU)")
+    parser.add_argument("--workers", type=_positive, metavar="N", help="workers (default: one per core, or as many per GPU as fit)")
+    memory = "GPU memory that a worker may need, by which workers share a GPU (default: 8)"
+    parser.add_argument("--gpu-memory", type=float, default=8.0, metavar="GIB", help=memory)
     parser.add_argument("--retry-failed", action="store_true", help="try again what failed in earlier runs")
-    parser.add_argument(
-        "--fail-fast", action="store_true", help="stop at the first failure; the default goes on with what does not need it"
+    failing = parser.add_mutually_exclusive_group()
+    failing.add_argument("--fail-fast", action="store_true", help="stop at the first failure")
+    failing.add_argument(
+        "--keep-going", dest="fail_fast", action="store_false", help="go on with what does not need what failed (the default)"
     )
     parser.add_argument(
         "--timeout",
@@ -122,9 +126,13 @@ def _compute(study: StudyRun, args: argparse.Namespace) -> str:
 
 
 def _engine(args: argparse.Namespace, store: Path) -> Engine:
-    from runtime.schedule import InlineEngine, RayEngine
+    if args.engine == "inline":
+        from runtime.schedule import InlineEngine
 
-    return InlineEngine(store) if args.engine == "inline" else RayEngine(store, args.address, args.workers)
+        return InlineEngine(store)
+    from runtime.cluster import RayEngine
+
+    return RayEngine(store, args.address, args.workers, args.gpu_memory)
 
 
 def _sum_up(study: StudyRun, status: str) -> int:

@@ -1,0 +1,80 @@
+"""Two Ray nodes on this machine: both compute, one is lost, the study ends all the same."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from compiler.errors import SynthcError
+from runtime import cluster
+from runtime.cluster import RayEngine
+from runtime.outcome import Outcome
+from runtime.schedule import Driver
+from tests.rehearsals import task, todo
+
+pytestmark = pytest.mark.long
+
+
+@pytest.fixture
+def nodes() -> Iterator[Any]:
+    """A cluster whose head has no room for workers, and two nodes with a core each."""
+    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(16))
+    from ray.cluster_utils import Cluster
+
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    made.workers = [made.add_node(num_cpus=1) for _ in range(2)]
+    yield made
+    with contextlib.suppress(Exception):
+        made.shutdown()
+
+
+def nodes_of_workers(engine: RayEngine) -> set[str]:
+    """Nodes on which workers live that have answered."""
+    import ray
+    from ray.util.state import list_actors
+
+    actors = list_actors(address=ray.get_runtime_context().gcs_address, filters=[("state", "=", "ALIVE")])
+    return {actor.node_id for actor in actors if actor.class_name == "_Worker"}
+
+
+def test_a_study_runs_on_both_nodes_and_ends_when_one_of_them_is_lost(nodes: Any, tmp_path: Path) -> None:
+    engine = RayEngine(tmp_path, address=nodes.address)
+    tasks = [task(f"{place}", seconds=0.3) for place in range(24)]
+    found: list[Outcome] = []
+    pids: set[int] = set()
+
+    def record(_: Any, outcome: Outcome, attempt: int) -> None:
+        found.append(outcome)
+        if outcome.provenance:
+            pids.add(outcome.provenance.pid)
+        if len(pids) == 2 and nodes.workers:
+            nodes.remove_node(nodes.workers.pop(), allow_graceful=False)
+            nodes.workers.clear()
+
+    try:
+        Driver(todo(tasks), engine, record, seconds={"Rehearsal": 9.0}).run()
+    finally:
+        engine.close()
+    assert len(pids) >= 2
+    assert {outcome.task for outcome in found if outcome.status == "done"} == {one.id for one in tasks}
+    assert all(outcome.notes.get("tried_again") for outcome in found if outcome.status != "done")
+
+
+def test_a_cluster_without_room_is_an_error_and_no_silent_wait(nodes: Any, tmp_path: Path) -> None:
+    for node in nodes.workers:
+        nodes.remove_node(node)
+    with pytest.raises(SynthcError, match=r"has 0 CPU|has neither CPU nor GPU"):
+        RayEngine(tmp_path, address=nodes.address)
+
+
+def test_a_node_with_other_versions_is_refused(nodes: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = cluster.identity()
+    monkeypatch.setattr(cluster, "identity", lambda: here | {"torch": "0.0.0"})
+    with pytest.raises(SynthcError, match=r"has other versions \(torch .* there, 0\.0\.0 here\); install the same on all nodes"):
+        RayEngine(tmp_path, address=nodes.address)
