@@ -1,7 +1,8 @@
-"""What the runtime adds to a task: `python benchmarks/overhead.py [--tasks 10000] [--engine ray|inline]`.
+"""What the runtime adds to a task: `python benchmarks/overhead.py [--tasks 10000] [--engine ray|inline] [--rivals VENV]`.
 
 Tasks that do nothing go the whole way: queue, dispatch, worker, artifact with fsync, commit, index, publish. Beside it raw
-Ray round trips of the same number on the same cluster, so that the difference is ours. Prints one table; records nothing.
+Ray round trips of the same number on the same cluster, so that the difference is ours. With `--rivals`, a virtual environment
+that has snakemake and redun, 500 jobs of each beside 500 of ours, from nothing to the end. Prints tables; records nothing.
 """
 
 from __future__ import annotations
@@ -9,10 +10,10 @@ from __future__ import annotations
 import argparse
 import contextlib
 import resource
+import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import asdict
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -21,8 +22,9 @@ from compiler.fingerprint import canonical_text, digest_of
 from compiler.plan import Task
 from compiler.work import Rehearsal
 from runtime.artifacts import folder_of, is_done
+from runtime.cluster import RayEngine
 from runtime.outcome import Outcome
-from runtime.schedule import Driver, InlineEngine, RayEngine
+from runtime.schedule import Driver, InlineEngine
 from runtime.store import Index
 
 
@@ -50,7 +52,7 @@ def measure(count: int, kind: str, seconds: dict[str, float]) -> dict[str, float
 
             def record(task: Task, outcome: Outcome, attempt: int) -> None:
                 index.record_outcome(folder_of(store, task.id))
-                index.record_attempt(task.id, "benchmark", attempt, asdict(outcome))
+                index.record_attempt(folder_of(store, task.id) / "attempts" / str(attempt))
 
             start = time.perf_counter()
             Driver(tasks, engine, record, seconds=seconds).run()
@@ -90,11 +92,70 @@ def _raw(engine: RayEngine, count: int) -> float:
     return took / count
 
 
+SNAKEFILE = """\
+rule all:
+    input: expand("out/{i}", i=range(%d))
+rule one:
+    output: "out/{i}"
+    shell: "echo {wildcards.i} > {output}"
+"""
+REDUN = """\
+from redun import task
+redun_namespace = "overhead"
+@task()
+def one(place: int) -> int:
+    return place
+@task()
+def main(count: int = %d) -> list[int]:
+    return [one(place) for place in range(count)]
+"""
+
+
+def rivals(venv: Path, count: int = 500) -> None:
+    """Seconds of `count` jobs that do nothing, from starting the tool to its end, on two workers; and of finding them done."""
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        (folder / "Snakefile").write_text(SNAKEFILE % count)
+        (folder / "jobs.py").write_text(REDUN % count)
+        commands = {
+            "snakemake": [str(venv / "bin/snakemake"), "--cores", "2", "--quiet", "all"],
+            "redun": [str(venv / "bin/redun"), "run", "jobs.py", "main"],
+            "synthc": [sys.executable, __file__, "--alone", str(count), "--store", str(folder / "store")],
+        }
+        print(f"\n{count} jobs that do nothing, process start included")
+        print(f"{'tool':<12} {'seconds':>9} {'ms a job':>9} {'again, s':>9}")
+        for name, command in commands.items():
+            took = []
+            for _ in range(2):
+                start = time.perf_counter()
+                subprocess.run(command, cwd=folder, check=True, capture_output=True)
+                took.append(time.perf_counter() - start)
+            print(f"{name:<12} {took[0]:>9.1f} {1e3 * took[0] / count:>9.1f} {took[1]:>9.1f}", flush=True)
+
+
+def alone(count: int, store: Path) -> None:
+    """What a run does: find what is missing, start Ray if something is, compute, record, publish."""
+    tasks = {id: task for id, task in plan(count).items() if not is_done(store, id)}
+    store.mkdir(exist_ok=True)
+    with contextlib.closing(Index.open(store)) as index:
+        if tasks:
+            engine = RayEngine(store)
+            Driver(tasks, engine, lambda task, outcome, attempt: index.record_outcome(folder_of(store, task.id))).run()
+            engine.close()
+        index.publish(store.parent / "results.duckdb")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tasks", type=int, default=10_000)
     parser.add_argument("--engine", choices=("ray", "inline"), default="ray")
+    parser.add_argument("--rivals", type=Path, metavar="VENV", help="also run snakemake and redun from this environment")
+    parser.add_argument("--alone", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--store", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
+    if args.alone:
+        alone(args.alone, args.store)
+        return
     print(f"{args.tasks} tasks that do nothing, engine {args.engine}")
     heads = ("ms per task", "raw Ray", "added", "publish s", "found done s", "driver MB")
     print(f"{'dispatch':<12}", *(f"{head:>12}" for head in heads))
@@ -104,6 +165,8 @@ def main() -> None:
         run, raw = 1e3 * took["run"], 1e3 * took["raw"]
         figures = (run, raw, run - raw, took["publish"], took["found done"], peak)
         print(f"{name:<12}", *(f"{figure:>12.2f}" for figure in figures))
+    if args.rivals:
+        rivals(args.rivals)
 
 
 if __name__ == "__main__":

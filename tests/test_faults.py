@@ -159,3 +159,23 @@ def test_what_a_worker_writes_is_json_that_any_reader_takes(tiny: Done) -> None:
 
     for path in tiny.store.glob("??/*/*.json"):
         json.loads(path.read_text(), parse_constant=refuse)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("pattern", ["??/*/task.json", "??/*/attempts/*/attempt.json", "runs/*/run.json", "store.json"])
+def test_no_file_of_a_store_can_be_damaged_into_a_traceback(copy: Done, pattern: str, capsys: pytest.CaptureFixture[str]) -> None:
+    rng = random.Random(pattern)
+    paths = sorted(copy.store.glob(pattern))
+    page = str(copy.folder / "report.html")
+    commands = (["run", str(copy.spec), "--engine", "inline"], ["gc"], ["db", "rebuild"], ["report", "-o", page])
+    for turn in range(40):
+        path = rng.choice(paths)
+        content = path.read_bytes()
+        damaged = bytearray(content[: rng.randrange(len(content) + 1)] if turn % 3 == 0 else content)
+        for _ in range(rng.randint(1, 4) if damaged else 0):
+            damaged[rng.randrange(len(damaged))] = rng.randrange(256)
+        path.write_bytes(damaged)
+        words = commands[turn % len(commands)]
+        assert main([*words, "--db", str(copy.db)]) in (0, 1, 2), (words, path, bytes(damaged))
+        path.write_bytes(content)
+    capsys.readouterr()

@@ -1,0 +1,143 @@
+"""What killing costs: `python benchmarks/chaos.py [--rounds 50] [--seed 0]`.
+
+Each round runs a small study on Ray and kills something with SIGKILL at a random moment: the driver, one or both workers, or the
+raylet; then the same command again, until a run ends by itself. The database must equal that of an uninterrupted run, row for
+row but for times. Prints a line for each round and what was lost; exit code 1 if a database differed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import duckdb
+import psutil
+
+ROOT = Path(__file__).resolve().parents[1]
+STUDY = """\
+study: chaos
+question: Does killing change a figure?
+data: {name: digits, test: 360}
+audit:
+  canaries:
+    mislabeled: {kind: mislabeled, count: 24}
+  shadows: 8
+  attacks: [{attack: lira, signal: logit, variant: pooled, queries: 1}]
+  fpr: [0.1]
+  headline: {attack: lira, signal: logit, variant: pooled, queries: 1, canaries: mislabeled, release: final_model, fpr: 0.1}
+  resamples: 100
+  null_permutations: 20
+classifier: {net: small, width: 8, epochs: 4, batch_size: 64, lr: 0.1}
+arms:
+  undefended: {paradigm: undefended}
+  coreset: {paradigm: coreset, method: {grid: [random, forgetting]}, fraction: 0.3}
+"""
+ROWS = {
+    "result": "SELECT * EXCLUDE (value, low, high), CASE WHEN metric LIKE '%second%' OR metric LIKE '%memory%' THEN NULL "
+    "ELSE (value, low, high) END FROM result ORDER BY ALL",
+    "canary_risk": "FROM canary_risk ORDER BY ALL",
+    "roc": "FROM roc ORDER BY ALL",
+    "task": "SELECT task, kind, operation, address, status FROM task ORDER BY ALL",
+}
+VICTIMS = ("driver", "worker", "workers", "raylet")
+
+
+def command(folder: Path) -> list[str]:
+    return [sys.executable, "-m", "runtime.cli", "run", str(folder / "study.yaml"), "--db", str(folder / "results.duckdb")]
+
+
+def start(folder: Path) -> subprocess.Popen[bytes]:
+    log = (folder / "log").open("ab")
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(command(folder), cwd=ROOT, stdout=log, stderr=log, env=environment)
+
+
+def rows(folder: Path) -> dict[str, list[tuple[object, ...]]]:
+    with duckdb.connect(str(folder / "results.duckdb"), read_only=True) as connection:
+        return {view: connection.execute(query).fetchall() for view, query in ROWS.items()}
+
+
+def kill(driver: subprocess.Popen[bytes], victim: str, rng: random.Random) -> bool:
+    """Whether there was something to kill."""
+    if victim == "driver":
+        driver.kill()
+        return True
+    family = psutil.Process(driver.pid).children(recursive=True)
+    wanted = "raylet" if victim == "raylet" else "ray::_Worker"
+    found = [one for one in family if wanted in (one.name() + " ".join(one.cmdline()[:1]))]
+    for process in found if victim == "workers" else rng.sample(found, min(1, len(found))):
+        process.kill()
+    return bool(found)
+
+
+def tidy() -> None:
+    """End what a killed driver's cluster left; Ray's own processes notice by themselves after some seconds."""
+    for process in psutil.process_iter(["cmdline"]):
+        words = " ".join(process.info["cmdline"] or [])
+        if "/ray/" in words and ("raylet" in words or "gcs_server" in words) and process.ppid() == 1:
+            process.send_signal(signal.SIGKILL)
+
+
+def one_round(folder: Path, rng: random.Random, seconds: float) -> tuple[str, int, int]:
+    """What was killed, after how many commits, and how many runs it took to the end."""
+    (folder / "study.yaml").write_text(STUDY)
+    victim = rng.choice(VICTIMS)
+    driver, runs, done = start(folder), 1, 0
+    time.sleep(rng.uniform(2.0, seconds))
+    if driver.poll() is None:
+        done = len(list(folder.glob(".synthc/*/*/outcome.json")))
+        if not kill(driver, victim, rng):
+            victim = f"no {victim} yet"
+    code = driver.wait(timeout=300)
+    while code != 0:
+        tidy()
+        runs += 1
+        code = start(folder).wait(timeout=300)
+        if runs > 5:
+            raise SystemExit(f"{folder}: five runs did not end it; see {folder / 'log'}")
+    return victim, done, runs
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=50)
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    rng = random.Random(args.seed)
+    with tempfile.TemporaryDirectory() as place:
+        whole = Path(place) / "uninterrupted"
+        whole.mkdir()
+        (whole / "study.yaml").write_text(STUDY)
+        began = time.monotonic()
+        assert start(whole).wait(timeout=600) == 0, (whole / "log").read_text()
+        seconds = time.monotonic() - began
+        expected = rows(whole)
+        print(f"uninterrupted: {seconds:.0f} s, {len(expected['task'])} tasks, {len(expected['result'])} results")
+        print(f"{'round':>5} {'killed':<14} {'commits':>8} {'runs':>5}  database")
+        different = 0
+        for number in range(args.rounds):
+            folder = Path(place) / str(number)
+            folder.mkdir()
+            victim, done, runs = one_round(folder, rng, seconds)
+            found = rows(folder)
+            wrong = [view for view in ROWS if found[view] != expected[view]]
+            different += bool(wrong)
+            verdict = f"differs: {', '.join(wrong)}" if wrong else "equal"
+            print(f"{number:>5} {victim:<14} {done:>8} {runs:>5}  {verdict}", flush=True)
+            shutil.rmtree(folder, ignore_errors=True)
+        print(f"{args.rounds} rounds, {different} with another database")
+    sys.exit(1 if different else 0)
+
+
+if __name__ == "__main__":
+    main()
