@@ -14,7 +14,7 @@ from pathlib import Path
 
 from runtime.artifacts import Artifact, Corrupt
 
-LEFTOVERS = ("*.part", "*.corrupt", "*.damaged", ".*.next")
+LEFTOVERS = ("*.part", "*.corrupt", "*.damaged", ".*.next", "checkpoint-*")
 """Names of what killed writers and damaged files left behind."""
 
 

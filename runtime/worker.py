@@ -88,8 +88,11 @@ def _compute(order: Order, store: Path, device: str) -> Outcome:
         _write_json(folder / "task.json", {"id": order.task, "address": order.address, "text": order.text, "needs": order.needs})
         with _output_to(log):
             try:
-                product = _perform(order, store, device)
-                outcome = _commit(order, folder, product, _provenance(started, clock, device), store)
+                from runtime import checkpoint  # loads torch, which only a worker needs
+
+                with checkpoint.kept_in(folder):
+                    product = _perform(order, store, device)
+                    outcome = _commit(order, folder, product, _provenance(started, clock, device), store)
             except Exception as error:
                 traceback.print_exc()
                 if isinstance(error, Corrupt):
