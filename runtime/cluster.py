@@ -15,7 +15,9 @@ import contextlib
 import logging
 import os
 import secrets
+import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +92,15 @@ class RayEngine:
         for worker, _ in self._at_work.values():
             with contextlib.suppress(Exception):
                 self._ray.kill(worker)
+        self._do_not_wait_for_the_deaf()
         self._ray.shutdown()
+
+    def _do_not_wait_for_the_deaf(self) -> None:
+        """Ray asks each daemon by SIGTERM and waits a second. Ours do not hear it: they are killed at once (0.4 instead of 5.3 s)."""
+        with contextlib.suppress(AttributeError):   # private to Ray: where it is gone, the end takes seconds longer
+            node = self._ray._private.worker._global_node
+            end = node.kill_all_processes
+            node.kill_all_processes = lambda **words: end(**{**words, "allow_graceful": False})
 
     def _hire(self) -> None:
         device = "cuda" if self._share else "cpu"
@@ -238,7 +248,7 @@ def _start_ray(address: str | None, workers: int | None) -> Any:
     import ray
 
     # Ray puts the driver's working directory first on every worker's path: a stray `runtime/` there would replace ours.
-    with contextlib.chdir(machine.ROOT):
+    with contextlib.chdir(machine.ROOT), _deaf_children():
         try:
             ray.init(log_to_driver=False, logging_level=logging.ERROR, **where)
         except Exception as error:
@@ -246,6 +256,20 @@ def _start_ray(address: str | None, workers: int | None) -> Any:
                 f"Ray did not start{f' at {address}' if address else ''}: {_first_line(error)}; `--engine inline` runs without it"
             ) from error
     return ray
+
+
+@contextlib.contextmanager
+def _deaf_children() -> Iterator[None]:
+    """Processes started in this block do not hear SIGTERM.
+
+    A batch system sends it to a whole group: Ray's daemons would be gone before the driver has finished what is running, and the
+    driver would wait a minute for them. They still die with the driver.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _first_line(error: BaseException) -> str:

@@ -1,10 +1,14 @@
-"""Two Ray nodes on this machine: both compute, one is lost, the study ends all the same."""
+"""Ray itself: two nodes of which one is lost, a cluster without room, other versions, signals to the whole group."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import secrets
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +20,7 @@ from runtime import cluster
 from runtime.cluster import RayEngine
 from runtime.outcome import Outcome
 from runtime.schedule import Driver
+from tests.conftest import ROOT, TINY
 from tests.rehearsals import task, todo
 
 pytestmark = pytest.mark.long
@@ -78,3 +83,22 @@ def test_a_node_with_other_versions_is_refused(nodes: Any, tmp_path: Path, monke
     monkeypatch.setattr(cluster, "identity", lambda: here | {"torch": "0.0.0"})
     with pytest.raises(SynthcError, match=r"has other versions \(torch .* there, 0\.0\.0 here\); install the same on all nodes"):
         RayEngine(tmp_path, address=nodes.address)
+
+
+def test_a_signal_to_the_whole_process_group_lets_running_tasks_finish_and_publishes(tmp_path: Path) -> None:
+    (tmp_path / "study.yaml").write_text(TINY)
+    words = [sys.executable, "-m", "runtime.cli", "run", "study.yaml", "--workers", "2"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    running = subprocess.Popen(
+        words, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, process_group=0
+    )
+    deadline = time.monotonic() + 120
+    while len(list(tmp_path.glob(".synthc/*/*/outcome.json"))) < 3:
+        assert time.monotonic() < deadline, "the run computes nothing"
+        assert running.poll() is None, running.stdout and running.stdout.read()
+        time.sleep(0.02)
+    os.killpg(running.pid, signal.SIGTERM)   # as a batch system does
+    said, _ = running.communicate(timeout=60)
+    assert running.returncode == 130, said
+    assert "run the same command again to go on" in said
+    assert (tmp_path / "results.duckdb").exists()
