@@ -25,10 +25,18 @@ def ray_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def ray_engine(ray_store: Path) -> Iterator[RayEngine]:
+def shared_engine(ray_store: Path) -> Iterator[RayEngine]:
     engine = RayEngine(ray_store, workers=2)
     yield engine
     engine.close()
+
+
+@pytest.fixture
+def ray_engine(shared_engine: RayEngine) -> RayEngine:
+    """Two workers at hand, whatever an earlier test did to them."""
+    while shared_engine.slots < 2:
+        shared_engine.wait(0.1)
+    return shared_engine
 
 
 @pytest.fixture(params=["inline", "ray"])
