@@ -54,8 +54,8 @@ class Finding:
     """The reason that the spec gives for going on."""
 
     def __str__(self) -> str:
-        where = f"{self.place}: " if self.place else ""
-        return f"{self.severity}: {where}{self.message}" + (f"; {self.hint}" if self.hint else "") + f" [{self.code}]"
+        where = f"{self.severity}: {self.place}" if self.place else "results"
+        return f"{where}: {self.message}" + (f"; {self.hint}" if self.hint else "") + f" [{self.code}]"
 
 
 class SynthcError(Exception):

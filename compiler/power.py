@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from fractions import Fraction
 from statistics import NormalDist
 
-from compiler.plan import Plan
 from compiler.spec.audit import Audit, CanaryGroup
 
 NORMAL = NormalDist()
@@ -58,24 +57,3 @@ def resolutions(audit: Audit) -> Iterator[Resolution]:
 def resolution(name: str, group: CanaryGroup, shadows: int, fpr: float) -> Resolution:
     non_members = group.count * shadows // 2
     return Resolution(name, group.count, fpr, non_members, math.floor(Fraction(str(fpr)) * non_members))
-
-
-def power_table(plan: Plan) -> list[str]:
-    """Lines for people: one block per audit that the plan holds."""
-    lines: list[str] = []
-    for audit in dict.fromkeys(planned.trial.point.audit.model_dump_json() for planned in plan.trials):
-        lines += _block(Audit.model_validate_json(audit, strict=False))
-    return lines
-
-
-def _block(audit: Audit) -> list[str]:
-    heads = ("canaries", "n", "FPR", "non-members", "false positives", "", "95 % interval at TPR 5 % / 50 %")
-    lines = [f"what the audit can show ({audit.shadows} shadows, each canary in half of them):"]
-    lines.append("  {:<14}{:>5}{:>8}{:>13}{:>17}  {:<15}{}".format(*heads))
-    for found in resolutions(audit):
-        widths = " / ".join(f"±{1.96 * found.standard_error(tpr):.1%}" for tpr in (0.05, 0.5)) if found.false_positives else "-"
-        lines.append(
-            f"  {found.group:<14}{found.canaries:>5}{found.fpr:>8g}{found.non_members:>13,}{found.false_positives:>17,}"
-            f"  {found.verdict:<15}{widths}"
-        )
-    return lines

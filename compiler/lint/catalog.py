@@ -177,6 +177,11 @@ LINTS: dict[str, Lint] = {
             "L25", "warning", "an attack that reads what no arm has", "it is never scored, and a reader may take it for passed",
             "derived", attacks.idle_attack,
         ),
+        Lint(
+            "L26", "error", "a claim that no data could decide", "its verdict is known before the run: undecided",
+            "derived: a bootstrap's p-value is at least 1 in as many as there are resamples, and Holm multiplies it",
+            wording.undecidable_claim,
+        ),
     )
 }
 

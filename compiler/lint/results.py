@@ -78,8 +78,8 @@ def straw_man(results: Results) -> Iterator[tuple[str, str]]:
     gap = max(value for _, value in synthetic) - accuracy
     if gap > results.header.accuracy_margin:
         largest = max(trial.epsilon for trial, _ in private if trial.epsilon is not None)
-        what = f"no DP-SGD arm has an epsilon above {largest:.3g}, and the best of them, {best.trial}, is {gap:.1%} less accurate"
-        yield f"{what} than the best arm on synthetic data", "add one with little noise, such as {noise_multiplier: 0.05}"
+        what = f"no DP-SGD arm has an epsilon above {largest:.3g}, and the most accurate, {best.trial}, lies {100 * gap:.1f} points"
+        yield f"{what} below the best arm on synthetic data", "add one with little noise, such as {noise_multiplier: 0.05}"
 
 
 def other_headline(results: Results) -> Iterator[tuple[str, str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from compiler.decidable import prospect
 from compiler.errors import Place
 from compiler.lint.study import Found, Study
 
@@ -20,6 +21,14 @@ def untested_comparison(study: Study) -> Iterator[Found]:
     if study.synthetic and not study.claims:
         hint = "write what is to be shown under `claims`: they are tested in pairs, on the same canaries and shadows, with Holm"
         yield Found(study.key("arms"), f"{len(study.trials)} trials to compare, and no claim about them", hint)
+
+
+def undecidable_claim(study: Study) -> Iterator[Found]:
+    """L26."""
+    for claim in study.claims:
+        found = prospect(claim.work, *([study.trials[place] for place in side] for side in (claim.left, claim.right)))
+        if found.never:
+            yield Found(study.key("claims", claim.name), f"{claim.name}: {found.never}", found.needed)
 
 
 def guarantees(study: Study) -> Iterator[Found]:

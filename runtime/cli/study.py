@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from compiler.errors import SpecError, SynthcError
+from compiler.outlook import outlook
 from compiler.plan import Plan
-from compiler.power import power_table
 from runtime.artifacts import folder_of, is_done
 from runtime.cli import results_options, store_of
 from runtime.cli.spec_options import compiled, spec_options, tell
@@ -112,7 +112,7 @@ def _plan(args: argparse.Namespace) -> int:
     if tried:
         print(f"  {len(tried)} of those to run were tried before; their logs lie in {store}")
     print()
-    print("\n".join(power_table(plan)))
+    print("\n".join(outlook(plan)))
     return 0
 
 

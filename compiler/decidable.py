@@ -1,0 +1,137 @@
+"""Whether a claim could be decided at all, and how large an effect has to be: before anything runs, closed form.
+
+Planning bounds for a test at the audit's confidence, adjusted for the pairs of the claim as Holm's first step is, with a power of
+80 %. The standard errors are those of `power`, upper bounds; that both sides are read on the same canaries is not counted on.
+Not here: the tests themselves (`runtime.attack.compare`), which know the spread.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+
+from compiler.power import Resolution, resolution
+from compiler.spec.study import Trial
+from compiler.work import CompareTrials
+
+NORMAL = NormalDist()
+POWER = 0.8
+READ_FROM_SCORES = ("leakage", "auc")
+
+
+@dataclass(frozen=True)
+class Prospect:
+    """What a claim's test could show."""
+
+    pairs: int
+    """Comparisons that share the probability of error."""
+    never: str
+    """What no data could do to the claim, and why; "" if all verdicts are possible."""
+    needed: str
+    """What would, or "" where it never can."""
+    effect: str
+    """The smallest effect that would be told apart, for people."""
+
+
+def prospect(work: CompareTrials, left: Sequence[Trial], right: Sequence[Trial]) -> Prospect:
+    """Of a claim about these trials."""
+    pairs = count_pairs(work, left, right)
+    if not pairs:
+        return Prospect(0, "no data could decide it: every trial would be compared with itself", "choose others", "nothing")
+    if _resamples(work) and (least := _least_p(work, pairs)) > 1 - work.confidence:
+        enough = math.ceil(_sides(work) * pairs / (1 - work.confidence))
+        verb = ("refute" if work.pairs == "none" else "support") if work.test == "dominance" else "decide"
+        shared = f"{pairs} pairs share {work.resamples:,} resamples"
+        never = f"no data could {verb} it: {shared}, so no adjusted p-value is below {least:.2g}"
+        return Prospect(pairs, never, f"set `audit.resamples` to {enough:,} or more, or choose fewer trials", "nothing")
+    return Prospect(pairs, "", "", _effect(work, left, pairs))
+
+
+def count_pairs(work: CompareTrials, left: Sequence[Trial], right: Sequence[Trial]) -> int:
+    """As `runtime.attack.compare` pairs them: each with each, or each with itself where both sides are the same trials."""
+    if work.test in ("correlation", "matched"):
+        return len(left)
+    names, others = ([trial.address for trial in side] for side in (left, right))
+    if names == others and work.left != work.right:
+        return len(names)
+    return sum(name != other for name in names for other in others)
+
+
+def _resamples(work: CompareTrials) -> bool:
+    """Whether a bootstrap gives the p-value, which then has a smallest value."""
+    scores = work.metric in READ_FROM_SCORES or work.metric.startswith("tpr@")
+    return work.test in ("correlation", "ratio", "dominance") or scores
+
+
+def _sides(work: CompareTrials) -> int:
+    return 1 if work.test == "equivalence" else 2
+
+
+def _least_p(work: CompareTrials, pairs: int) -> float:
+    """The smallest adjusted p-value: no resample on the other side, in the pair that Holm weighs most."""
+    return _sides(work) * pairs / (work.resamples + 1)
+
+
+def _effect(work: CompareTrials, left: Sequence[Trial], pairs: int) -> str:
+    alpha = (1 - work.confidence) / pairs
+    z = NORMAL.inv_cdf(1 - alpha / _sides(work)) + NORMAL.inv_cdf(POWER)
+    shadows = min(trial.point.audit.shadows for trial in left)
+    spread = f"{_t(z, shadows - 1) / math.sqrt(shadows):.1f} sd of the paired differences of {shadows} shadows"
+    if work.test == "correlation":
+        canaries = min(trial.point.audit.canaries[work.left.canaries].count for trial in left)
+        low, high = (math.tanh(math.atanh(_inside(work.margin)) + side * z * math.sqrt(1.06 / (canaries - 3))) for side in (-1, 1))
+        return f"a rank correlation below {low:.2f} or above {high:.2f}" if canaries > 3 else "nothing"
+    if work.test == "dominance":
+        return f"{_of_rates(work, left, z)}; accuracy, seconds: {spread}"
+    if work.metric == "auc":
+        return "depends on how the scores spread: no closed form"
+    if work.metric in READ_FROM_SCORES or work.metric.startswith("tpr@"):
+        return _of_rates(work, left, z)
+    return spread
+
+
+def _of_rates(work: CompareTrials, left: Sequence[Trial], z: float) -> str:
+    """Which other TPR could be told from none at all (the FPR), and from a half."""
+    fpr = float(work.metric.removeprefix("tpr@fpr=")) if work.metric.startswith("tpr@") else work.fpr
+    reads = [resolution(work.left.canaries, audit.canaries[work.left.canaries], audit.shadows, fpr)
+             for audit in {id(trial.point.audit): trial.point.audit for trial in left}.values()]
+    worst = min(reads, key=lambda read: (read.false_positives, read.canaries))
+    if worst.verdict == "not resolvable":
+        return f"nothing: an FPR of {fpr:g} cannot be resolved"
+    if work.test == "equivalence":
+        near = [f"{base:.0%}" for base in (fpr, 0.5) if z * math.sqrt(2) * worst.standard_error(base) < work.margin]
+        what = f"a margin of {work.margin:g}"
+        return f"{what} at a TPR of {' and '.join(near)}" if near else f"nothing: {what} is small"
+    told = [f"{base:.0%} from {other:.0%}" for base in (fpr, 0.5) if (other := _told_apart(worst, base, z)) is not None]
+    few = ", more for a stratum, which has fewer members" if work.left.stratum or work.right.stratum else ""
+    return f"a TPR of {' or '.join(told)}{few}" if told else "nothing"
+
+
+def _told_apart(read: Resolution, base: float, z: float) -> float | None:
+    """The smallest TPR above `base` that is told from it; None if even 1 is not."""
+
+    def apart(other: float) -> bool:
+        return other - base >= z * math.hypot(read.standard_error(base), read.standard_error(other))
+
+    return _smallest(apart, base, 0.999)
+
+
+def _smallest(holds: Callable[[float], bool], low: float, high: float) -> float | None:
+    """The smallest number for which it holds, where it holds from there on."""
+    if not holds(high):
+        return None
+    for _ in range(40):
+        middle = (low + high) / 2
+        low, high = (low, middle) if holds(middle) else (middle, high)
+    return high
+
+
+def _inside(margin: float) -> float:
+    return max(-0.999, min(0.999, margin))
+
+
+def _t(z: float, freedom: int) -> float:
+    """Student's quantile from the normal one (Fisher and Cornish 1960, to the second order)."""
+    return z + (z**3 + z) / (4 * freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
