@@ -13,6 +13,7 @@ import torch
 from scipy import stats
 
 from compiler.compile import compile_study
+from compiler.decidable import count_pairs
 from compiler.errors import SpecError
 from compiler.work import CompareTrials, Reading
 from runtime.attack.compare import perform
@@ -116,6 +117,17 @@ def test_the_pairs_name_their_trials_and_carry_the_difference_of_the_published_f
     assert len(rows) == 2
     for left, right, effect in rows:
         assert effect == pytest.approx(leak[left] - leak[right])
+
+
+def test_the_plan_counts_the_pairs_that_the_test_compares(claimed: Done) -> None:
+    plan = compile_study(claimed.spec)
+    trials = {planned.trial.address: planned.trial for planned in plan.trials}
+    counted = {}
+    for claim in plan.claims:
+        work = plan.tasks[claim.task].work
+        assert isinstance(work, CompareTrials)
+        counted[claim.name] = count_pairs(work, *([trials[name] for name in side] for side in (claim.left, claim.right)))
+    assert counted == dict(claimed.rows("SELECT claim, compared FROM claim"))
 
 
 def test_the_same_trials_read_in_two_ways_are_compared_each_with_itself(tmp_path: Path) -> None:

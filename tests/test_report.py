@@ -185,11 +185,17 @@ def test_what_cannot_be_resolved_or_is_invalid_is_said_in_words() -> None:
 
 
 def test_lints_and_flags_are_shown_with_their_silencings() -> None:
-    lints = [{"code": "few-shadows", "message": "8 shadows are few", "place": "s.yaml:3:1", "silenced": "a smoke test"}]
+    lint = {"code": "L15", "title": "unstable", "because": "such fits are", "source": "a paper", "message": "8 shadows are few"}
+    lints = [
+        lint | {"place": "s.yaml:3:1", "seen_in": "spec", "silenced": "a smoke test"},
+        lint | {"code": "L01", "place": None, "seen_in": "results", "silenced": None},
+    ]
     whole = results([trial(0, flags="devices: cpu, cuda")])
     whole.run["lints"] = lints
     words = Parsed(report.page(whole)).words
-    assert "few-shadows : 8 shadows are few Silenced: a smoke test s.yaml:3:1" in words
+    assert "L15: unstable such fits are (a paper). s.yaml:3:1 : 8 shadows are few Silenced: a smoke test" in words
+    assert "L01: 8 shadows are few." in words.split("The answer")[0], "what the results cannot show stands at the top"
+    assert "In the results: 8 shadows are few" in words
     assert "arm0 : devices: cpu, cuda" in words
 
 

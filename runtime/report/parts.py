@@ -63,6 +63,9 @@ def summary(results: Results) -> str:
         warnings.append(f"{len(results.failed)} tasks failed or wait for one that did; what depends on them is missing.")
     if run["status"] == "running":
         warnings.append("The run has not ended: figures are of what was done when the database was published.")
+    for lint in results.run["lints"] or ():
+        if isinstance(lint, dict) and lint.get("seen_in") == "results" and not lint.get("silenced"):
+            warnings.append(f"{lint['code']}: {lint['message']}.")
     told = "".join(f'<p class="warning">{escape(text)}</p>' for text in warnings)
     return f'<dl class="facts">{shown}</dl>{told}'
 
@@ -260,9 +263,8 @@ def _image(png: bytes, alt: str) -> str:
 def warnings(results: Results) -> str:
     """What the compiler and the audit had to say, and what went wrong."""
     parts = []
-    lints = results.run["lints"] or []
-    if lints:
-        parts.append("<h3>Of the compiler</h3><ul>" + "".join(f"<li>{_lint(lint)}</li>" for lint in lints) + "</ul>")
+    if results.run["lints"]:
+        parts.append("<h3>Of the lints</h3>" + _lints(results.run["lints"]))
     flags = [(named(row), row["flags"]) for row in results.comparison if row["flags"]]
     if flags:
         items = "".join(f"<li><strong>{escape(name)}</strong>: {escape(text)}</li>" for name, text in flags)
@@ -284,13 +286,24 @@ def warnings(results: Results) -> str:
     return "".join(parts) or "<p>No lint, no flag of the audit, no failed task.</p>"
 
 
-def _lint(lint: Any) -> str:
-    """A lint as the run recorded it: a mapping with code, message, …, or a text."""
-    if not isinstance(lint, dict):
-        return escape(str(lint))
-    known = {name: lint.get(name) for name in ("code", "message", "hint", "place", "silenced")}
-    why = known["silenced"]
-    told = f" <em>Silenced: {escape(str(why))}</em>" if why else ""
-    hint = f"; {escape(str(known['hint']))}" if known["hint"] else ""
-    where = f"<br><code>{escape(str(known['place']))}</code>" if known["place"] else ""
-    return f"<strong>{escape(str(known['code'] or 'lint'))}</strong>: {escape(str(known['message'] or lint))}{hint}{told}{where}"
+def _lints(lints: Sequence[Any]) -> str:
+    """By code: why it matters, where it was seen, and for which reason the study goes on."""
+    by_code: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for lint in lints:
+        known = lint if isinstance(lint, dict) else {"message": lint}
+        told = tuple(str(known.get(name) or "") for name in ("code", "title", "because", "source", "silenced"))
+        by_code.setdefault(told, []).append(known)
+    items = []
+    for (code, title, because, source, silenced), found in by_code.items():
+        reason = f"<p><em>Silenced: {escape(silenced)}</em></p>" if silenced else ""
+        why = f"<p>{escape(because)} ({escape(source)}).</p>" if because else ""
+        heading = ": ".join(escape(word) for word in (code, title) if word)
+        seen = "".join(f"<li>{_seen(lint)}</li>" for lint in found)
+        items.append(f"<li><strong>{heading}</strong>{why}<ul>{seen}</ul>{reason}</li>")
+    return f"<ul>{''.join(items)}</ul>"
+
+
+def _seen(lint: Mapping[str, Any]) -> str:
+    hint = f"; {escape(str(lint['hint']))}" if lint.get("hint") else ""
+    where = f"<code>{escape(str(lint['place']))}</code>: " if lint.get("place") else "In the results: "
+    return f"{where}{escape(str(lint.get('message')))}{hint}"

@@ -1,0 +1,111 @@
+"""What a plan promises of its audit, beside simulations, the runtime's own bounds and pairings, and scipy."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from compiler.ceilings import f_dp_ceiling, guesses_of, steinke_ceiling
+from compiler.compile import compile_study
+from compiler.decidable import _t, _told_apart, prospect
+from compiler.outlook import outlook
+from compiler.power import Resolution, resolution
+from compiler.spec.audit import CanaryGroup
+from compiler.work import CompareTrials
+from runtime.statistics import epsilon
+from runtime.statistics.roc import tpr_at
+from runtime.statistics.testing import from_resamples, holm
+from tests.conftest import ROOT, TINY
+
+
+@pytest.mark.parametrize("canaries", [8, 33, 128, 500])
+def test_ceilings_are_what_the_bounds_give_when_every_guess_is_right(canaries: int) -> None:
+    guesses, delta, p = guesses_of(canaries), 1e-5, 0.05
+    assert f_dp_ceiling(guesses, canaries, delta, p) == pytest.approx(epsilon.f_dp(guesses, guesses, canaries, delta, p), abs=1e-6)
+    assert steinke_ceiling(guesses, p) == pytest.approx(epsilon.steinke(guesses, guesses, canaries, 0.0, p), abs=1e-6)
+    assert steinke_ceiling(guesses, p) >= epsilon.steinke(guesses, guesses, canaries, delta, p)
+
+
+@pytest.mark.parametrize("leaking", [0.02, 0.3, 1.0])
+def test_the_planning_error_is_above_the_spread_of_simulated_readings_and_not_far(leaking: float) -> None:
+    rng = np.random.default_rng(3)
+    read = resolution("it", CanaryGroup(kind="mislabeled", count=128), 16, 0.01)
+    member = np.tile([True, False], 8)[None].repeat(128, 0)
+    found = []
+    for _ in range(200):
+        strength = np.where(rng.random(128) < leaking, 2.5, 0.0)
+        scores = rng.normal(size=(128, 16)) + member * strength[:, None]
+        found.append(tpr_at(0.01, scores.ravel(), member.ravel()).value or 0.0)
+    assert np.std(found) < read.standard_error(float(np.mean(found))) < 6 * np.std(found)
+
+
+def test_a_difference_that_is_said_to_be_told_apart_is_found_four_times_in_five() -> None:
+    rng, read = np.random.default_rng(5), Resolution("it", 128, 0.01, 1024, 10)
+    z = stats.norm.ppf(0.975) + stats.norm.ppf(0.8)
+    other = _told_apart(read, 0.5, float(z))
+    assert other is not None
+    errors = read.standard_error(0.5), read.standard_error(other)
+    differences = rng.normal(other, errors[1], 4000) - rng.normal(0.5, errors[0], 4000)
+    assert (differences > stats.norm.ppf(0.975) * np.hypot(*errors)).mean() == pytest.approx(0.8, abs=0.03)
+
+
+def test_the_approximate_t_quantile_is_near_the_true_one() -> None:
+    for z in (1.96, 2.8, 3.9):
+        assert _t(z, 15) == pytest.approx(stats.t.ppf(stats.norm.cdf(z), 15), rel=0.03)
+
+
+CLAIMS = """\
+claims:
+  each: {text: x, test: difference, left: {paradigm: coreset}, right: {arm: [undefended, coreset]}}
+  itself: {text: x, test: difference, left: {arm: coreset}, right: {arm: coreset, canaries: clean}}
+  share: {text: x, test: correlation, metric: lira, against: threshold, left: {arm: [undefended, coreset]}}
+"""
+
+
+def prospects(folder: Path, text: str) -> dict[str, tuple[CompareTrials, object]]:
+    spec = folder / "study.yaml"
+    spec.write_text(text)
+    plan = compile_study(spec)
+    trials = {planned.trial.address: planned.trial for planned in plan.trials}
+    made = {}
+    for claim in plan.claims:
+        work = plan.tasks[claim.task].work
+        assert isinstance(work, CompareTrials)
+        made[claim.name] = (work, prospect(work, *([trials[name] for name in side] for side in (claim.left, claim.right))))
+    return made
+
+
+def test_pairs_are_counted_as_the_test_pairs_them(tmp_path: Path) -> None:
+    found = prospects(tmp_path, TINY.replace("resamples: 100", "resamples: 1000") + CLAIMS)
+    assert {name: made.pairs for name, (_, made) in found.items()} == {"each": 4, "itself": 2, "share": 3}  # type: ignore[attr-defined]
+
+
+def test_what_no_data_could_decide_is_what_the_most_convincing_resamples_leave_undecided(tmp_path: Path) -> None:
+    base = prospects(tmp_path, TINY.replace("resamples: 100", "resamples: 1000") + CLAIMS)["each"][0]
+    plan = compile_study(tmp_path / "study.yaml")
+    left, right = ([planned.trial for planned in plan.trials if planned.trial.arm_name == arm] for arm in ("coreset", "undefended"))
+    for resamples in (40, 79, 80, 200):
+        best = from_resamples(1.0, np.ones(resamples), 0.0, 0.95, 9)
+        assert best is not None
+        decided = holm([best.p] * 2)[0] <= 1 - 0.95
+        assert (prospect(replace(base, resamples=resamples), left, right).never == "") == decided, resamples
+
+
+def test_each_audit_has_its_block_and_a_guarantee_that_cannot_be_contradicted_is_told(tmp_path: Path) -> None:
+    text = "\n".join(outlook(compile_study(ROOT / "specs" / "full_study.yaml")))
+    assert text.count("what the audit can show") == 1
+    assert "1,024               10  resolved" in text
+    assert "dp_sgd#0 promises epsilon 8, which no bound of this audit could contradict" in text
+    spec = tmp_path / "study.yaml"
+    spec.write_text(TINY + "  more: {paradigm: undefended, audit: {shadows: 12}}\n")
+    lines = outlook(compile_study(spec))
+    assert [line.split(" can show")[0] for line in lines if line.startswith("what the audit")] == [
+        "what the audit of undefended, coreset", "what the audit of more",
+    ]
+    strict = (ROOT / "specs" / "full_study.yaml").read_text().replace("epsilon: 8.0", "epsilon: 1.0")
+    spec.write_text(strict)
+    assert "promises epsilon" not in "\n".join(outlook(compile_study(spec)))
