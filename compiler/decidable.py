@@ -8,6 +8,7 @@ Not here: the tests themselves (`runtime.attack.compare`), which know the spread
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
@@ -56,7 +57,8 @@ def count_pairs(work: CompareTrials, left: Sequence[Trial], right: Sequence[Tria
     names, others = ([trial.address for trial in side] for side in (left, right))
     if names == others and work.left != work.right:
         return len(names)
-    return sum(name != other for name in names for other in others)
+    mine, theirs = Counter(names), Counter(others)
+    return len(names) * len(others) - sum(count * theirs[name] for name, count in mine.items())
 
 
 def _resamples(work: CompareTrials) -> bool:
