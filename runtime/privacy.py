@@ -71,7 +71,7 @@ def fit_privately(
         sigma = noise_for(privacy.epsilon or 0.0, privacy.delta, rate, iterations)
     started = time.perf_counter()
     net.to(device).train()
-    examples = Examples(images, labels, recipe.augment, card, device)
+    examples = Examples(images, labels, recipe.augment, card, device, seeds(f"{purpose}/maps"))
     parameters = {name: parameter.detach() for name, parameter in net.named_parameters()}
     flat = torch.cat([parameter.flatten() for parameter in parameters.values()])
     velocity = torch.zeros_like(flat)

@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from compiler.datasets import Card
 from compiler.spec.classifier import Augment, Recipe
 from compiler.work import Private, TrainClassifier
+from runtime import siamese
 from runtime.artifacts import Artifact
 from runtime.data.cast import cast, expected_size, private_set
 from runtime.data.membership import saw
@@ -51,7 +52,7 @@ def fit(
     """
     started = time.perf_counter()
     placed(net, device).train()
-    examples = Examples(images, labels, recipe.augment, card, device)
+    examples = Examples(images, labels, recipe.augment, card, device, seeds(f"{purpose}/maps"))
     batches = presentations(len(labels), recipe, iterations, seeds, purpose)
     log = Dynamics(len(labels), iterations * recipe.batch_size // len(labels), device) if dynamics else None
     optimizer = torch.optim.SGD(
@@ -145,8 +146,12 @@ def presentations(samples: int, recipe: Recipe, iterations: int, seeds: Seeds, p
 class Examples:
     """Images and labels on the device, ready to be presented: padded once, so that a shift is a gather."""
 
-    def __init__(self, images: Tensor, labels: Tensor, augment: Augment, card: Card, device: torch.device) -> None:
-        self.card, self.augment = card, augment
+    def __init__(
+        self, images: Tensor, labels: Tensor, augment: Augment, card: Card, device: torch.device, maps: torch.Generator
+    ) -> None:
+        """`maps`: the stream of `augment.dsa`."""
+        self.card, self.augment, self.maps = card, augment, maps
+        self.black = siamese.black_level(card).to(device)
         shift = augment.shift
         padded = F.pad(images, (shift, shift, shift, shift)).to(device)   # black, before normalisation, as the queries pad
         height, width = images.shape[2:]
@@ -164,6 +169,8 @@ class Examples:
         x = normalise(taken.contiguous(memory_format=torch.channels_last), self.card)
         if self.augment.flip:
             x = torch.where(batch.mirror.to(device)[:, None, None, None], x.flip(3), x)
+        if self.augment.dsa:
+            x = siamese.transformed(x, siamese.draw(len(x), self.card, self.maps).to(device), self.black)
         return x, self.labels[rows]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 from pydantic import TypeAdapter
 
 from compiler.datasets import CARDS
+from compiler.errors import SynthcError
 from compiler.spec.classifier import Recipe
 from compiler.spec.diffusion import Denoiser, Diffusion
 from runtime.data import LabeledImages, digits
@@ -22,6 +24,9 @@ from runtime.training import Average
 CARD = CARDS["digits"]
 SETTING = Setting(card=CARD, expected_size=300, seeds=Seeds(0, 0, 0), device=torch.device("cpu"), recipe=Recipe(), iterations=10)
 LIGHT = {"width": 16, "blocks": 1, "epochs": 5.0, "batch_size": 64}
+
+
+PRIVATELY = {"privacy": {"epsilon": 8.0}}
 
 
 class Kept:
@@ -107,6 +112,13 @@ def test_a_multiple_of_the_private_set_keeps_its_proportions(trained: Any, priva
     assert len(drawn(trained, private, multiple=0.5).labels) == 150
 
 
+def test_more_twins_than_private_images_are_further_twins_of_the_same(trained: Any, private: LabeledImages) -> None:
+    twins = drawn(trained, private, method="sdedit", strength=0.5, multiple=1.5)
+    assert torch.equal(twins.origins, torch.arange(450) % 300)
+    assert torch.equal(twins.labels, private.labels[twins.origins])
+    assert not torch.equal(twins.images[:150], twins.images[300:])
+
+
 def test_drawing_is_the_same_under_the_same_seeds_and_differs_between_shadows(trained: Any, private: LabeledImages) -> None:
     once, again = drawn(trained, private), drawn(trained, private)
     assert torch.equal(once.images, again.images)
@@ -128,7 +140,7 @@ def test_no_guidance_is_the_conditional_model_itself_and_guidance_moves_away_fro
         own, none = net(x, top, labels), net(x, top, torch.full((10,), CARD.classes))
     for made, noise in ((plain, own), (guided, 2 * own - none)):
         clean = ((x - (1 - abar).sqrt() * noise) / abar.sqrt()).clamp(-1, 1)
-        assert torch.allclose(made, clean, atol=1e-5)
+        assert torch.equal(made, net.decoded(clean))
 
 
 def test_the_average_of_the_weights_equals_a_loop_written_out() -> None:
@@ -147,21 +159,22 @@ def test_the_average_of_the_weights_equals_a_loop_written_out() -> None:
         assert torch.allclose(mine, theirs, atol=1e-6)
 
 
-@pytest.mark.parametrize("net", ["mlp", "unet"])
+@pytest.mark.parametrize("net", ["mlp", "latent_mlp", "unet"])
 def test_a_denoiser_answers_with_noise_of_the_images_shape_and_looks_at_level_and_label(net: str) -> None:
-    how = Denoiser(net=net, width=8, blocks=2)
+    how = Denoiser(net=net, width=8, blocks=2)   # type: ignore[arg-type]
     built = denoisers.build(how, CARDS["fashion_mnist"], rng())
     with torch.no_grad():
         for parameter in built.parameters():   # some begin at zero, on purpose: then nothing would be looked at
             parameter.add_(0.1 * torch.randn(parameter.shape, generator=rng(1)))
-        x = torch.randn(2, 1, 28, 28, generator=rng()).repeat(2, 1, 1, 1)[:2]
+        x = torch.randn(2, *built.shape, generator=rng())
         found = built(x, torch.tensor([10, 10]), torch.tensor([1, 1]))
-        assert found.shape == (2, 1, 28, 28)
+        assert found.shape == x.shape
+        assert net == "latent_mlp" or built.shape == (1, 28, 28)
         assert not torch.allclose(found, built(x, torch.tensor([900, 900]), torch.tensor([1, 1])))
         assert not torch.allclose(found, built(x, torch.tensor([10, 10]), torch.tensor([2, 2])))
 
 
-@pytest.mark.parametrize("net", ["mlp", "unet"])
+@pytest.mark.parametrize("net", ["mlp", "latent_mlp", "unet"])
 def test_the_same_seed_builds_the_same_denoiser_whatever_was_drawn_before(net: str) -> None:
     how = Denoiser(net=net, width=8, blocks=2)
     first = denoisers.build(how, CARD, rng(3)).state_dict()
@@ -181,10 +194,59 @@ def test_training_lowers_the_loss_on_images_that_were_seen(private: LabeledImage
 def test_a_denoiser_is_less_wrong_about_what_it_has_seen(private: LabeledImages) -> None:
     how = Denoiser(width=128, blocks=2, epochs=400, batch_size=64)
     seen, unseen = private[torch.arange(40)], private[torch.arange(150, 290)]
-    kept: Any = Kept(dict(diffusion.train_generator(how, seen, SETTING).files["generator"]))
+    kept: Any = Kept(dict(diffusion.train_generator(how, seen, replace(SETTING, expected_size=40)).files["generator"]))
     net = diffusion.restored(how, kept, SETTING)
-    inside, outside = (loss(net, part.images.float() / 127.5 - 1, part.labels, how, 0) for part in (seen, unseen))
+    inside, outside = (loss(net, part.images, part.labels, how, 0) for part in (seen, unseen))
     assert inside.mean() < 0.7 * outside.mean()
+
+
+def test_the_real_unet_learns_and_draws(private: LabeledImages) -> None:
+    denoiser = {"net": "unet", "width": 8, "blocks": 2, "epochs": 8.0, "batch_size": 64, "lr": 3e-3}
+    product = diffusion.train_generator(Denoiser(**denoiser), private, SETTING)   # type: ignore[arg-type]
+    found = {metric.name: metric.value for metric in product.metrics}
+    assert found["denoiser_loss"] is not None
+    assert found["denoiser_loss"] < 0.8   # an untrained one: about 1
+    kept: Any = Kept(dict(product.files["generator"]))
+    made = drawn(kept, private, denoiser=denoiser, steps=4, multiple=0.1)
+    assert made.images.shape == (30, *CARD.shape)
+    assert made.images.float().std() > 20
+
+
+# Principal components
+
+def test_components_are_those_of_scikit_learn_brought_to_one_scale(private: LabeledImages) -> None:
+    from sklearn.decomposition import PCA
+
+    net = denoisers.build(Denoiser(net="latent_mlp", components=5, width=8), CARD, rng())
+    net.prepare(private.images)
+    signals = net.encoded(private.images)
+    theirs = torch.from_numpy(PCA(5).fit_transform(private.images.flatten(1).numpy() / 127.5 - 1))
+    assert torch.allclose(signals.abs(), (theirs / (2 * theirs.std(0))).abs().float(), atol=1e-3)
+    assert torch.allclose(signals.std(0), torch.full((5,), 0.5), atol=1e-3)
+
+
+def test_with_every_component_nothing_of_an_image_is_lost(private: LabeledImages) -> None:
+    net = denoisers.build(Denoiser(net="latent_mlp", components=64, width=8), CARD, rng())
+    net.prepare(private.images)
+    assert (net.decoded(net.encoded(private.images)).int() - private.images.int()).abs().max() <= 1
+
+
+def test_a_latent_denoiser_draws_images_and_declares_its_basis(private: LabeledImages) -> None:
+    denoiser = LIGHT | {"net": "latent_mlp", "components": 20, "epochs": 30.0, "width": 32}
+    product = diffusion.train_generator(Denoiser(**denoiser), private, SETTING)
+    assert product.notes == {"declared": "20 principal components of the private images"}
+    kept: Any = Kept(dict(product.files["generator"]))
+    made = drawn(kept, private, denoiser=denoiser)
+    assert made.images.shape == private.images.shape
+    means = torch.stack([images.float().mean(0).flatten() for images in (made.images, private.images)])
+    assert torch.corrcoef(means)[0, 1] > 0.9
+    how = Denoiser(**denoiser)
+    assert loss(diffusion.restored(how, kept, SETTING), private.images[:7], private.labels[:7], how, 0).shape == (7,)
+
+
+def test_more_components_than_pixels_is_a_clear_error() -> None:
+    with pytest.raises(SynthcError, match="65 components of 64 pixels"):
+        denoisers.build(Denoiser(net="latent_mlp", components=65), CARD, rng())
 
 
 # EDM
@@ -211,7 +273,7 @@ def test_heun_follows_a_flow_that_is_known_to_its_end() -> None:
 
     noise = torch.randn(5, 1, 2, 2, generator=rng())
     how = words(denoiser=LIGHT | {"process": "edm"}, steps=6)
-    made = Ideal().sample(torch.nn.Identity(), how, torch.zeros(5, dtype=torch.int64), 10, noise, rng(), None, 1.0)
+    made = Ideal().sample(denoisers.Net((1, 2, 2)), how, torch.zeros(5, dtype=torch.int64), 10, noise, rng(), None, 1.0)
     assert torch.allclose(made, point.expand(5, 1, 2, 2), atol=1e-5)
 
 
@@ -269,12 +331,25 @@ def test_a_denoiser_trained_by_dp_sgd_states_its_epsilon_and_learns(private: Lab
     assert found["denoiser_loss"].value < 1.0
 
 
+def test_a_set_with_a_guarantee_tells_neither_the_size_nor_the_labels_of_the_private_set(private: LabeledImages) -> None:
+    denoiser = LIGHT | {"privacy": {"noise_multiplier": 1.0}}
+    net = denoisers.build(Denoiser(**denoiser), CARD, rng())
+    kept: Any = Kept(dict(net.state_dict()))
+    fewer = private[(private.labels != 3).nonzero()[:, 0]]
+    one, other = (drawn(kept, data, denoiser=denoiser, multiple=0.5).labels for data in (private, fewer))
+    assert torch.equal(one, other)
+    assert one.bincount().tolist() == [15] * 10   # half of the expected 300
+
+
 @pytest.mark.parametrize(
     ("fields", "complaint"),
     [
         ({"sampler": "heun"}, "does not draw from the process cosine"),
         ({"sampler": "ddim", "denoiser": LIGHT | {"process": "edm"}}, "does not draw from the process edm"),
         ({"guidance": 1.0, "denoiser": LIGHT | {"unlabeled": 0.0}}, "also learned without labels"),
+        ({"filter": 0.5, "denoiser": LIGHT | PRIVATELY}, "the set would lose the denoiser's"),
+        ({"method": "sdedit", "strength": 0.5, "denoiser": LIGHT | PRIVATELY}, "begins with private images"),
+        ({"denoiser": LIGHT | PRIVATELY | {"net": "latent_mlp"}}, "does not account for the private images' principal components"),
     ],
 )
 def test_words_that_do_not_go_together_are_refused(fields: dict[str, Any], complaint: str) -> None:

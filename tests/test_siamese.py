@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 
 from compiler.datasets import CARDS
-from runtime.synthesize.siamese import (
+from compiler.spec.classifier import Augment, Recipe
+from runtime.seeds import Seeds
+from runtime.siamese import (
     FAMILIES,
     ROTATE,
     SCALE,
@@ -20,6 +22,7 @@ from runtime.synthesize.siamese import (
     transformed,
     transformed_blocks,
 )
+from runtime.training import Examples, presentations
 
 GREY, COLOUR = CARDS["digits"], CARDS["cifar10"]
 BLACK = torch.tensor(-1.5).reshape(1, 1, 1)
@@ -153,6 +156,17 @@ def test_the_images_handed_in_stay_as_they_are() -> None:
     kept: Tensor = images.clone()
     transformed(images, draw(20, GREY, rng()), black_level(GREY))
     assert torch.equal(images, kept)
+
+
+def test_a_classifier_in_training_is_shown_each_image_under_a_map_of_its_own() -> None:
+    images = torch.randint(256, (6, *GREY.shape), dtype=torch.uint8, generator=rng())
+    (batch,) = presentations(6, Recipe(batch_size=6), 1, Seeds(0, 0, 0), "classifier")
+    examples = [
+        Examples(images, torch.arange(6), Augment(dsa=dsa), GREY, torch.device("cpu"), rng(9)) for dsa in (False, True)
+    ]
+    plain, mapped = (one.presented(batch)[0] for one in examples)
+    assert torch.equal(mapped, transformed(plain, draw(6, GREY, rng(9)), black_level(GREY)))
+    assert not torch.equal(mapped, examples[1].presented(batch)[0])   # and under another one the next time
 
 
 @pytest.mark.parametrize("card", [GREY, COLOUR])

@@ -16,6 +16,9 @@ class Augment(Frozen):
     """Up to this many pixels in each direction, zero padding."""
     flip: bool = False
     """Mirror half of the images; never for digits."""
+    dsa: bool = False
+    """Then one of the distillation field's maps for each image: colour, crop, cutout, mirror, scale or rotation (Zhao and Bilen,
+    ICML 2021). Distilled sets are evaluated under it; without, learned images count for less than they could."""
 
 
 class Recipe(Frozen):

@@ -13,16 +13,19 @@ from compiler.spec.dp_sgd import Privacy
 class Denoiser(Frozen):
     """The generator: a class-conditional denoiser trained from scratch on the private set (Ho et al. 2020, cosine schedule)."""
 
-    revision: ClassVar[int] = 1
+    revision: ClassVar[int] = 2
 
-    net: Literal["mlp", "unet"] = "mlp"
-    """mlp: residual blocks on the pixels, for images of a few hundred. unet: diffusers' UNet2DModel, for a GPU."""
+    net: Literal["mlp", "latent_mlp", "unet"] = "mlp"
+    """mlp: residual blocks on the pixels, for images of a few hundred. latent_mlp: the same on principal components of the shadow's
+    own private images, for larger ones on CPUs. unet: diffusers' UNet2DModel, for a GPU."""
     width: int = Field(default=256, gt=0)
-    """Units of the mlp's blocks; channels of the unet's first level (a multiple of 8)."""
+    """Units of an mlp's blocks; channels of the unet's first level (a multiple of 8)."""
     blocks: int = Field(default=3, gt=0)
-    """Residual blocks of the mlp; levels of the unet."""
+    """Residual blocks of an mlp; levels of the unet."""
+    components: int = Field(default=64, gt=0)
+    """Principal components that a latent_mlp sees: what else is in an image is not drawn."""
     epochs: float = Field(default=300, gt=0)
-    """Passes over the private set."""
+    """Passes over a set of the private set's expected size."""
     batch_size: int = Field(default=256, gt=0)
     lr: float = Field(default=1e-3, gt=0)
     """Peak learning rate of AdamW; a cosine to zero."""
@@ -35,16 +38,26 @@ class Denoiser(Frozen):
     unlabeled: float = Field(default=0.1, ge=0, lt=1)
     """Share of presentations without a label; guidance needs it."""
     privacy: Privacy | None = None
-    """Train the denoiser by DP-SGD: whatever it draws then has the guarantee (Dockhorn et al. 2023)."""
+    """Train the denoiser by DP-SGD: whatever it draws then has the guarantee (Dockhorn et al. 2023). Labels are then drawn alike
+    for all classes, and their number tells the private set's expected size, not its own."""
+
+    @model_validator(mode="after")
+    def _private_in_every_part(self) -> Self:
+        if self.privacy is not None and self.net == "latent_mlp":
+            raise ValueError("DP-SGD does not account for the private images' principal components; use the net mlp")
+        return self
 
 
 class _Diffused(Method):
+    revision: ClassVar[int] = 2
     denoises: ClassVar[bool] = True
     outside_work: ClassVar[tuple[str, ...]] = ("released",)
 
     paradigm: Literal["diffusion"]
     denoiser: Denoiser = Denoiser()
     """The generator; arms with the same words share it."""
+    multiple: float = Field(default=1.0, gt=0)
+    """Images drawn, as a multiple of the private set; its labels in its proportions."""
     steps: int = Field(default=50, gt=0)
     """Denoising steps."""
     sampler: Literal["ddim", "ddpm", "heun"] | None = None
@@ -71,6 +84,8 @@ class _Diffused(Method):
             raise ValueError(f"the sampler {self.sampler} does not draw from the process {self.denoiser.process}; leave it out")
         if self.guidance and not self.denoiser.unlabeled:
             raise ValueError("guidance needs a denoiser that also learned without labels; set `denoiser.unlabeled` to 0.1")
+        if self.filter is not None and self.denoiser.privacy is not None:
+            raise ValueError("the filtering classifier has no guarantee, and the set would lose the denoiser's; leave `filter` out")
         return self
 
 
@@ -78,8 +93,6 @@ class Conditional(_Diffused):
     """Images drawn from noise for each label: the analogue of text-to-image."""
 
     method: Literal["conditional"]
-    multiple: float = Field(default=1.0, gt=0)
-    """Images drawn, as a multiple of the private set; its labels in its proportions."""
 
 
 class ImageToImage(_Diffused):
@@ -88,6 +101,12 @@ class ImageToImage(_Diffused):
     method: Literal["sdedit"]
     strength: float = Field(gt=0, le=1)
     """Share of the noise levels that is gone through: near 0 copies the private image, 1 forgets it. The leakage dial."""
+
+    @model_validator(mode="after")
+    def _begins_with_private_images(self) -> Self:
+        if self.denoiser.privacy is not None:
+            raise ValueError("sdedit begins with private images, so `denoiser.privacy` promises nothing; leave it out")
+        return self
 
     @property
     def from_private_images(self) -> bool:

@@ -17,6 +17,7 @@ from runtime.data.cast import cast
 from runtime.outcome import Product
 from runtime.seeds import generator
 from runtime.synthesize import surroundings
+from runtime.synthesize.denoisers import Net
 from runtime.synthesize.diffusion import restored
 from runtime.synthesize.noise import process
 
@@ -31,19 +32,19 @@ def perform(work: QueryGenerator, inputs: Mapping[str, Artifact], device: torch.
     around = surroundings(work.private, device)
     net = restored(work.how, inputs["generator"], around)
     groups = cast(population).groups
-    images = torch.cat([group.images for group in groups]).float() / 127.5 - 1
-    labels = torch.cat([group.labels for group in groups])
-    return Product({"answers": {"denoising": -loss(net, images.to(device), labels.to(device), work.how, population.seed)}})
+    images = torch.cat([group.images for group in groups]).to(device)
+    labels = torch.cat([group.labels for group in groups]).to(device)
+    return Product({"answers": {"denoising": -loss(net, images, labels, work.how, population.seed)}})
 
 
 @torch.inference_mode()
-def loss(net: torch.nn.Module, images: Tensor, labels: Tensor, how: Denoiser, seed: int) -> Tensor:
-    """n, float64: the denoiser's mean error on each image, at the same levels and noises whatever the net."""
-    hidden = process(how)
+def loss(net: Net, images: Tensor, labels: Tensor, how: Denoiser, seed: int) -> Tensor:
+    """n, float64: the denoiser's mean error on each image (uint8), at the same levels and noises whatever the net."""
+    hidden, signals = process(how), net.encoded(images)
     draws = generator(seed, None, "denoising query")
     total = torch.zeros(len(images), dtype=torch.float64)
     for level in hidden.asked(DRAWS):
-        noise = torch.randn(images.shape, generator=draws).to(images.device)
+        noise = torch.randn(signals.shape, generator=draws).to(images.device)
         at = level.expand(len(images)).to(images.device)
-        total += hidden.errors(net, images, noise, at, labels).double().cpu() / DRAWS
+        total += hidden.errors(net, signals, noise, at, labels).double().cpu() / DRAWS
     return total

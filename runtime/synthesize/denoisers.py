@@ -1,6 +1,7 @@
-"""Denoisers: nets that predict the noise in an image at a noise level, given a label. Light, or diffusers' U-Net.
+"""Denoisers: nets that predict the noise in a signal at a noise level, given a label. Light, or diffusers' U-Net.
 
-Images are in [-1, 1]; label `classes` stands for none. Not here: noise schedules and sampling (`diffusion`).
+A signal is what an image is to a denoiser: its pixels in [-1, 1], or its principal components. Label `classes` stands for none.
+Not here: noise schedules (`noise`), training and sampling (`diffusion`).
 """
 
 from __future__ import annotations
@@ -11,23 +12,53 @@ import torch
 from torch import Tensor, nn
 
 from compiler.datasets import Card
+from compiler.errors import SynthcError
 from compiler.spec.diffusion import Denoiser
 
 
-def build(how: Denoiser, card: Card, generator: torch.Generator) -> nn.Module:
-    """The denoiser with initial weights from `generator` alone: `net(x, level, label) -> noise`, level an int64 vector."""
+class Net(nn.Module):
+    """A denoiser, `net(x, level, label) -> noise`, level a vector; and the signals that it works on, here the pixels."""
+
+    limit = 1.0
+    """Signals lie within ± this; what is drawn is kept there."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.shape = shape
+        """Of one signal."""
+
+    def prepare(self, images: Tensor) -> None:
+        """Whatever has to be known of the private images before training."""
+
+    def encoded(self, images: Tensor) -> Tensor:
+        """uint8 images (n × channels × height × width) as signals, float32."""
+        return images.float() / 127.5 - 1
+
+    def decoded(self, signals: Tensor) -> Tensor:
+        """The way back, rounded and cut off at black and white."""
+        return ((signals + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+
+
+def build(how: Denoiser, card: Card, generator: torch.Generator) -> Net:
+    """The denoiser with initial weights from `generator` alone."""
     with torch.random.fork_rng(devices=[]):   # torch's layers draw from the global generator: lend it this stream, and give it back
         torch.manual_seed(generator.initial_seed())
-        return PixelMlp(how, card) if how.net == "mlp" else UNet(how, card)
+        match how.net:
+            case "mlp":
+                return Mlp(how, card.classes, card.shape)
+            case "latent_mlp":
+                return LatentMlp(how, card)
+            case "unet":
+                return UNet(how, card)
 
 
-class PixelMlp(nn.Module):
-    """Residual blocks on the pixels, each shifted and scaled by an embedding of level and label. For 8×8 to 28×28."""
+class Mlp(Net):
+    """Residual blocks on a flat signal, each shifted and scaled by an embedding of level and label."""
 
-    def __init__(self, how: Denoiser, card: Card) -> None:
-        super().__init__()
-        pixels = math.prod(card.shape)
-        self.label = nn.Embedding(card.classes + 1, how.width)
+    def __init__(self, how: Denoiser, classes: int, shape: tuple[int, ...]) -> None:
+        super().__init__(shape)
+        pixels = math.prod(shape)
+        self.label = nn.Embedding(classes + 1, how.width)
         self.level = nn.Sequential(nn.Linear(64, how.width), nn.SiLU(), nn.Linear(how.width, how.width))
         self.first = nn.Linear(pixels, how.width)
         self.norms = nn.ModuleList(nn.LayerNorm(how.width, elementwise_affine=False) for _ in range(how.blocks))
@@ -41,7 +72,7 @@ class PixelMlp(nn.Module):
         nn.init.zeros_(self.last.bias)
 
     def forward(self, x: Tensor, level: Tensor, label: Tensor) -> Tensor:
-        """Noise, of the shape of x (n × channels × height × width)."""
+        """Noise, of the shape of x."""
         context = nn.functional.silu(self.level(waves(level, 64)) + self.label(label))
         h = self.first(x.flatten(1))
         for norm, modulate, block in zip(self.norms, self.modulate, self.blocks, strict=True):
@@ -50,11 +81,45 @@ class PixelMlp(nn.Module):
         return self.last(h).reshape(x.shape)
 
 
-class UNet(nn.Module):
+class LatentMlp(Mlp):
+    """The same on principal components of the private images, brought to one scale: latent diffusion (Rombach et al. 2022) with
+    the plainest of autoencoders. The basis is private too, and is released with the denoiser."""
+
+    limit = 2.0
+    """Four standard deviations: components are scaled to 0.5, as EDM takes images to be."""
+
+    def __init__(self, how: Denoiser, card: Card) -> None:
+        pixels = math.prod(card.shape)
+        if how.components > pixels:
+            raise SynthcError(f"latent_mlp: {how.components} components of {pixels} pixels; lower `components`, or use mlp")
+        super().__init__(how, card.classes, (how.components,))
+        self.image = card.shape
+        self.centre, self.basis, self.size = (   # in the state dict: whoever has the denoiser can draw images
+            nn.Buffer(empty) for empty in (torch.zeros(pixels), torch.zeros(how.components, pixels), torch.ones(how.components))
+        )
+
+    def prepare(self, images: Tensor) -> None:
+        flat = super().encoded(images).flatten(1).double()
+        variance, vectors = torch.linalg.eigh(flat.T.cov())   # ascending
+        self.centre.copy_(flat.mean(0))
+        self.basis.copy_(vectors.flip(1)[:, : len(self.size)].T)
+        self.size.copy_(2 * variance.flip(0)[: len(self.size)].clamp(min=1e-6).sqrt())
+
+    def encoded(self, images: Tensor) -> Tensor:
+        """n × components."""
+        flat = super().encoded(images).flatten(1)
+        return (flat - self.centre) @ self.basis.T / self.size
+
+    def decoded(self, signals: Tensor) -> Tensor:
+        flat = signals * self.size @ self.basis + self.centre
+        return super().decoded(flat.unflatten(1, self.image))
+
+
+class UNet(Net):
     """diffusers' UNet2DModel without attention, images padded to a multiple of what its levels halve."""
 
     def __init__(self, how: Denoiser, card: Card) -> None:
-        super().__init__()
+        super().__init__(card.shape)
         from diffusers.models.unets.unet_2d import UNet2DModel
 
         channels, height, width = card.shape

@@ -30,9 +30,10 @@ DRAWN_TOGETHER = 512
 def train_generator(how: Denoiser, private: LabeledImages, around: Surroundings) -> Product:
     """Train the denoiser; file `generator` holds the averaged weights. Diverged if the loss stops being a number."""
     net = denoisers.build(how, around.card, around.seeds("diffusion/init")).to(around.device)
+    net.prepare(private.images.to(around.device))
     average = Average(net, how.ema)
-    # With DP-SGD the number of steps must not tell the size of the private set: its expected size is public.
-    steps = max(1, math.ceil(how.epochs * (around.expected_size if how.privacy else len(private)) / how.batch_size))
+    # The expected size is public: neither the number of steps nor, with DP-SGD, its noise may tell the size of this private set.
+    steps = max(1, math.ceil(how.epochs * around.expected_size / how.batch_size))
     spent: tuple[Metric, ...] = ()
     if how.privacy is None:
         losses = _trained(net, how, private, around, steps, average)
@@ -48,21 +49,22 @@ def train_generator(how: Denoiser, private: LabeledImages, around: Surroundings)
         Metric("images_seen", float(steps * how.batch_size), n=1),
         *spent,
     )
-    return Product({"generator": net.state_dict()}, metrics)
+    declared = {"declared": f"{how.components} principal components of the private images"} if how.net == "latent_mlp" else {}
+    return Product({"generator": net.state_dict()}, metrics, declared)
 
 
 def _trained(
-    net: nn.Module, how: Denoiser, private: LabeledImages, around: Surroundings, steps: int, average: Average
+    net: denoisers.Net, how: Denoiser, private: LabeledImages, around: Surroundings, steps: int, average: Average
 ) -> list[float]:
     """AdamW; the loss of each step."""
     noise, draws = process(how), around.seeds("diffusion/training")
     optimizer = torch.optim.AdamW(net.parameters(), lr=how.lr, weight_decay=0.0)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _cosine(step, steps))
-    images, labels = _to_signal(private.images).to(around.device), private.labels.to(around.device)
+    signals, labels = net.encoded(private.images.to(around.device)), private.labels.to(around.device)
     losses = []
     for _ in range(steps):
         rows = torch.randint(len(private), (how.batch_size,), generator=draws).to(around.device)
-        loss = noise.errors(net, images[rows], *_lesson(how, noise, labels[rows], around, draws)).mean()
+        loss = noise.errors(net, signals[rows], *_lesson(how, noise, labels[rows], net, around, draws)).mean()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(net.parameters(), 1.0)
@@ -74,7 +76,7 @@ def _trained(
 
 
 def _trained_privately(
-    net: nn.Module, how: Denoiser, private: LabeledImages, around: Surroundings, steps: int, average: Average
+    net: denoisers.Net, how: Denoiser, private: LabeledImages, around: Surroundings, steps: int, average: Average
 ) -> tuple[list[float], tuple[Metric, ...]]:
     """DP-SGD with Adam: what is averaged are clipped, noised gradients, so all that follows is free (Dockhorn et al. 2023).
 
@@ -88,7 +90,7 @@ def _trained_privately(
         sigma = privacy.noise_for(how.privacy.epsilon or 0.0, how.privacy.delta, rate, steps)
     parameters = {name: parameter.detach() for name, parameter in net.named_parameters()}
     optimizer = torch.optim.AdamW(net.parameters(), lr=how.lr, weight_decay=0.0)
-    images, labels = _to_signal(private.images).to(around.device), private.labels.to(around.device)
+    signals, labels = net.encoded(private.images.to(around.device)), private.labels.to(around.device)
     copies, chosen, fog = how.privacy.multiplicity, around.seeds("diffusion/poisson"), around.seeds("diffusion/privacy noise")
 
     def loss(weights: dict[str, Tensor], x: Tensor, drawn: Tensor, level: Tensor, label: Tensor) -> Tensor:
@@ -100,8 +102,8 @@ def _trained_privately(
     def chunks(rows: Tensor) -> Iterator[tuple[Tensor, ...]]:
         for part in rows.split(privacy.CHUNK):
             shown = part.to(around.device)
-            drawn, level, label = _lesson(how, noise, labels[shown].repeat_interleave(copies), around, draws)
-            yield images[shown], *(told.unflatten(0, (len(part), copies)) for told in (drawn, level, label))
+            drawn, level, label = _lesson(how, noise, labels[shown].repeat_interleave(copies), net, around, draws)
+            yield signals[shown], *(told.unflatten(0, (len(part), copies)) for told in (drawn, level, label))
 
     losses = []
     for _ in range(steps):
@@ -120,11 +122,11 @@ def _trained_privately(
 
 
 def _lesson(
-    how: Denoiser, noise: Process, labels: Tensor, around: Surroundings, draws: torch.Generator
+    how: Denoiser, noise: Process, labels: Tensor, net: denoisers.Net, around: Surroundings, draws: torch.Generator
 ) -> tuple[Tensor, Tensor, Tensor]:
     """For each label: noise, a level, and the label or, for a share of them, none."""
     level = noise.draw(len(labels), draws).to(around.device)
-    drawn = torch.randn(len(labels), *around.card.shape, generator=draws).to(around.device)
+    drawn = torch.randn(len(labels), *net.shape, generator=draws).to(around.device)
     hidden = (torch.rand(len(labels), generator=draws) < how.unlabeled).to(around.device)
     return drawn, level, torch.where(hidden, around.card.classes, labels)
 
@@ -133,37 +135,46 @@ def synthesize(how: Conditional | ImageToImage, private: LabeledImages, needs: M
     """Draw the set. An SDEdit twin's origin is the private image that it was made from."""
     net = restored(how.denoiser, needs["generator"], setting)
     draws = setting.seeds(f"diffusion/{how.method}")
-    origins: Tensor | None = None
-    if isinstance(how, Conditional):
-        count = max(1, round(how.multiple * len(private)))
-        labels = private.labels[torch.randperm(len(private), generator=draws)].repeat(math.ceil(how.multiple))[:count]
-        begin, strength = None, 1.0
-    else:
-        labels, begin, strength, origins = private.labels, _to_signal(private.images), how.strength, torch.arange(len(private))
-    drawn = [
-        sample(net, how, part, setting, draws, None if begin is None else begin[rows], strength)
-        for rows, part in zip(torch.arange(len(labels)).split(DRAWN_TOGETHER), labels.split(DRAWN_TOGETHER), strict=True)
-    ]
-    images = ((torch.cat(drawn) + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+    origins, labels = wanted(how, private, setting, draws)
+    drawn = []
+    for rows in torch.arange(len(labels)).split(DRAWN_TOGETHER):
+        begin = None if origins is None else private.images[origins[rows]]
+        drawn.append(sample(net, how, labels[rows], setting, draws, begin))
+    images = torch.cat(drawn)
     kept = torch.arange(len(images))
     metrics: tuple[Metric, ...] = ()
     if how.filter is not None:
         kept = believed(images, labels, how.filter, needs["teacher"], setting)
         metrics = (Metric("share_kept", len(kept) / len(images), n=len(images), note="drawn images that passed the filter"),)
-    notes = {"denoising_passes": len(labels) * how.steps, "declared": "labels in the proportions of the private set"}
+    declared = "labels in the proportions of the private set" if how.denoiser.privacy is None else "labels alike for all classes"
+    notes = {"denoising_passes": len(labels) * how.steps, "declared": declared}
     return Release(images[kept], labels[kept], None if origins is None else origins[kept], metrics=metrics, notes=notes)
+
+
+def wanted(
+    how: Conditional | ImageToImage, private: LabeledImages, setting: Setting, draws: torch.Generator
+) -> tuple[Tensor | None, Tensor]:
+    """The private row that each image begins from, if it does, and the label of each."""
+    if how.denoiser.privacy is not None:   # neither the size of this private set nor its labels may show
+        return None, torch.arange(max(1, round(how.multiple * setting.expected_size))) % setting.card.classes
+    count = max(1, round(how.multiple * len(private)))
+    if isinstance(how, ImageToImage):
+        rows = torch.arange(count) % len(private)
+        return rows, private.labels[rows]
+    return None, private.labels[torch.randperm(len(private), generator=draws)].repeat(math.ceil(how.multiple))[:count]
 
 
 @torch.inference_mode()
 def sample(
-    net: nn.Module, how: Conditional | ImageToImage, labels: Tensor, setting: Setting, draws: torch.Generator,
-    begin: Tensor | None = None, strength: float = 1.0,
+    net: denoisers.Net, how: Conditional | ImageToImage, labels: Tensor, setting: Setting, draws: torch.Generator,
+    begin: Tensor | None = None,
 ) -> Tensor:
-    """n × channels × height × width in [-1, 1], from noise or from `begin`."""
-    noise = torch.randn(len(labels), *setting.card.shape, generator=draws).to(setting.device)
-    start = None if begin is None else begin.to(setting.device)
-    wanted = labels.to(setting.device)
-    return process(how.denoiser).sample(net, how, wanted, setting.card.classes, noise, draws, start, strength).cpu()
+    """n × channels × height × width, uint8: from noise, or from the images `begin`."""
+    noise = torch.randn(len(labels), *net.shape, generator=draws).to(setting.device)
+    start = None if begin is None else net.encoded(begin.to(setting.device))
+    strength = how.strength if isinstance(how, ImageToImage) else 1.0
+    drawn = process(how.denoiser).sample(net, how, labels.to(setting.device), setting.card.classes, noise, draws, start, strength)
+    return net.decoded(drawn).cpu()
 
 
 @torch.inference_mode()
@@ -180,7 +191,7 @@ def believed(images: Tensor, labels: Tensor, least: float, teacher: Artifact, se
     return kept.nonzero()[:, 0]
 
 
-def restored(how: Denoiser, artifact: Artifact, around: Surroundings) -> nn.Module:
+def restored(how: Denoiser, artifact: Artifact, around: Surroundings) -> denoisers.Net:
     """A trained denoiser from its artifact, in eval mode."""
     net = denoisers.build(how, around.card, around.seeds("diffusion/init"))
     net.load_state_dict(artifact.tensors("generator"))
@@ -189,7 +200,3 @@ def restored(how: Denoiser, artifact: Artifact, around: Surroundings) -> nn.Modu
 
 def _cosine(step: int, steps: int) -> float:
     return 0.5 + 0.5 * math.cos(math.pi * step / steps)
-
-
-def _to_signal(images: Tensor) -> Tensor:
-    return images.float() / 127.5 - 1

@@ -20,11 +20,10 @@ from torch.nn import functional as F
 from compiler.datasets import Card
 from compiler.spec.classifier import Recipe
 from compiler.spec.distillation import DistributionMatching, GradientMatching
-from runtime import nets
+from runtime import nets, siamese
 from runtime.artifacts import Artifact
 from runtime.data import LabeledImages
 from runtime.outcome import Diverged
-from runtime.synthesize import siamese
 from runtime.synthesize.initial import finished, started
 from runtime.synthesize.release import Release, Setting
 

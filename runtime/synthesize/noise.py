@@ -1,7 +1,7 @@
 """Noise on images, and the way back: a discrete cosine schedule with DDIM or DDPM, or EDM's preconditioning with Heun's method.
 
-Images are in [-1, 1]. A process knows how to hide an image at a level, how wrong a net is there, and how to draw with it.
-Not here: the nets (`denoisers`), their training and the sets that they draw (`diffusion`).
+Signals are images as a denoiser takes them. A process knows how to hide one at a level, how wrong a net is there, and how to draw
+with it. Not here: the nets (`denoisers`), their training and the sets that they draw (`diffusion`).
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from compiler.spec.diffusion import Conditional, Denoiser, ImageToImage
+from runtime.synthesize.denoisers import Net
 
 
 class Process(ABC):
@@ -36,7 +37,7 @@ class Process(ABC):
 
     @abstractmethod
     def sample(
-        self, net: nn.Module, how: Conditional | ImageToImage, labels: Tensor, none: int, noise: Tensor, draws: torch.Generator,
+        self, net: Net, how: Conditional | ImageToImage, labels: Tensor, none: int, noise: Tensor, draws: torch.Generator,
         begin: Tensor | None, strength: float,
     ) -> Tensor:
         """Images for the labels, from `noise`, or from `begin` hidden to `strength`. `none` is the label of no class."""
@@ -79,7 +80,7 @@ class Cosine(Process):
         return torch.linspace(self.ASKED[0] * self.levels, self.ASKED[1] * self.levels, count).long()
 
     def sample(
-        self, net: nn.Module, how: Conditional | ImageToImage, labels: Tensor, none: int, noise: Tensor, draws: torch.Generator,
+        self, net: Net, how: Conditional | ImageToImage, labels: Tensor, none: int, noise: Tensor, draws: torch.Generator,
         begin: Tensor | None, strength: float,
     ) -> Tensor:
         """DDIM (Song et al. 2021, eq. 12) without added noise; DDPM with all of it."""
@@ -92,8 +93,8 @@ class Cosine(Process):
         for place, level in enumerate(levels):
             found = guided(net, x, level.expand(len(labels)), labels, none, how.guidance)
             kept = abar[level]
-            clean = ((x - (1 - kept).sqrt() * found) / kept.sqrt()).clamp(-1, 1)
-            found = (x - kept.sqrt() * clean) / (1 - kept).sqrt()   # the noise that goes with the clipped image
+            clean = ((x - (1 - kept).sqrt() * found) / kept.sqrt()).clamp(-net.limit, net.limit)
+            found = (x - kept.sqrt() * clean) / (1 - kept).sqrt()   # the noise that goes with the clipped signal
             after = abar[levels[place + 1]] if place + 1 < len(levels) else torch.ones((), device=noise.device)
             fresh = torch.zeros(())
             if how.sampler == "ddpm":
@@ -157,7 +158,7 @@ class Edm(Process):
         return torch.cat([(top + at * (bottom - top)) ** self.RHO, torch.zeros(1, dtype=torch.float64)])
 
     def sample(
-        self, net: nn.Module, how: Conditional | ImageToImage, labels: Tensor, none: int, noise: Tensor, draws: torch.Generator,
+        self, net: Net, how: Conditional | ImageToImage, labels: Tensor, none: int, noise: Tensor, draws: torch.Generator,
         begin: Tensor | None, strength: float,
     ) -> Tensor:
         """Heun's second-order method without added noise (their algorithm 1)."""
@@ -169,7 +170,8 @@ class Edm(Process):
 
         def slope(at: Tensor, sigma: Tensor) -> Tensor:
             level = sigma.float().expand(len(labels)).to(noise.device)
-            return (at - self.denoised(net, at.float(), level, labels, none, how.guidance).clamp(-1, 1).double()) / sigma
+            clean = self.denoised(net, at.float(), level, labels, none, how.guidance).clamp(-net.limit, net.limit)
+            return (at - clean.double()) / sigma
 
         for now, after in zip(sigmas[first:-1], sigmas[first + 1 :], strict=True):
             down = slope(x, now)

@@ -22,11 +22,10 @@ from torch.nn import functional as F
 from compiler.datasets import Card
 from compiler.errors import SynthcError
 from compiler.spec.distillation import DifficultyAligned, Experts, TrajectoryMatching
-from runtime import nets
+from runtime import nets, siamese
 from runtime.artifacts import Artifact
 from runtime.data import LabeledImages
 from runtime.outcome import Diverged, Metric, Product
-from runtime.synthesize import siamese
 from runtime.synthesize.initial import Start, finished, started
 from runtime.synthesize.matching import matching_net
 from runtime.synthesize.release import Release, Setting, Surroundings

@@ -1,5 +1,7 @@
 """Siamese augmentation: one random map, applied alike to private and to learned images (Zhao and Bilen, ICML 2021).
 
+A classifier in training is shown images under the same maps, one for each (`augment: {dsa: true}`).
+
 All families of maps run in one differentiable pass, those not drawn at their identity, so that a batch may hold many maps.
 Works on normalised images. Every draw comes from a generator that is handed in: the authors' code reseeds the global one
 from the clock at each call.
