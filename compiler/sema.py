@@ -5,6 +5,7 @@ Each rule is a generator of complaints about one point, in the order of `RULES`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 
 from compiler.datasets import CARDS, OWN
@@ -15,6 +16,7 @@ from compiler.releases import FROM, READS, has, reads
 from compiler.source import Mapping, Node
 from compiler.spec.audit import Quantile, Rmia
 from compiler.spec.base import Method
+from compiler.spec.diffusion import Conditional, ImageToImage
 from compiler.spec.dp_sgd import DpSgd
 from compiler.spec.study import Point
 
@@ -153,11 +155,12 @@ def _public_set_is_named(point: Point, tree: Mapping) -> Iterator[Diagnostic]:
 
 def _exactly_one(point: Point, tree: Mapping) -> Iterator[Diagnostic]:
     """Alternatives of which a point gives exactly one."""
-    if isinstance(point.arm, DpSgd):
-        privacy = point.arm.privacy
-        if (privacy.noise_multiplier is None) == (privacy.epsilon is None):
-            what = "DP-SGD needs a noise_multiplier or an epsilon"
-            yield Diagnostic("one-of", tree.nearest("arm", "privacy"), what, "give exactly one of them")
+    privacy, place = (point.arm.privacy, ()) if isinstance(point.arm, DpSgd) else (None, ("denoiser",))
+    if isinstance(point.arm, Conditional):
+        privacy = point.arm.denoiser.privacy
+    if privacy is not None and (privacy.noise_multiplier is None) == (privacy.epsilon is None):
+        what = "DP-SGD needs a noise_multiplier or an epsilon"
+        yield Diagnostic("one-of", tree.nearest("arm", *place, "privacy"), what, "give exactly one of them")
 
 
 def _norm_fits_the_method(point: Point, tree: Mapping) -> Iterator[Diagnostic]:
@@ -165,13 +168,21 @@ def _norm_fits_the_method(point: Point, tree: Mapping) -> Iterator[Diagnostic]:
     if isinstance(point.arm, DpSgd) and norm == "batch":
         hint = "use `classifier: {norm: group}` in this arm"
         yield Diagnostic("norm", at, "DP-SGD with BatchNorm: its statistics would mix samples, and no clipping bounds them", hint)
-    if isinstance(point.arm, Method) and point.arm.needs_batch_norm and norm != "batch":
-        yield Diagnostic(
-            "norm",
-            at,
-            f"this method reads BatchNorm statistics, and the teacher has norm {norm}",
-            "use `norm: batch`, or another method",
-        )
+    if isinstance(point.arm, Method) and point.arm.needs_batch_norm:
+        what = "this method reads BatchNorm statistics, and the teacher"
+        if point.classifier.net == "mlp":
+            at, hint = tree.nearest("classifier", "net"), "use another net, or another method"
+            yield Diagnostic("norm", at, f"{what}, an mlp, has none", hint)
+        elif norm != "batch":
+            yield Diagnostic("norm", at, f"{what} has norm {norm}", "use `norm: batch`, or another method")
+
+
+def _components_are_of_pixels(point: Point, tree: Mapping) -> Iterator[Diagnostic]:
+    if isinstance(point.arm, Conditional | ImageToImage) and point.arm.denoiser.net == "latent_mlp":
+        asked, pixels = point.arm.denoiser.components, math.prod(card_of(point.data).shape)
+        if asked > pixels:
+            at = tree.nearest("arm", "denoiser", "components")
+            yield Diagnostic("components", at, f"{asked} principal components of images of {pixels} pixels", f"at most {pixels}")
 
 
 def _batch_fits(point: Point, tree: Mapping) -> Iterator[Diagnostic]:
@@ -221,6 +232,7 @@ RULES: tuple[Rule, ...] = (
     _public_set_is_named,
     _exactly_one,
     _norm_fits_the_method,
+    _components_are_of_pixels,
     _batch_fits,
     _headline_reads_what_there_is,
     _z_pool_is_there,

@@ -50,6 +50,8 @@ class GradientMatching(Distilled):
     dc: as they are (Zhao et al. 2021). dsa: under siamese augmentation (Zhao and Bilen 2021).
     """
 
+    revision: ClassVar[int] = 2
+
     method: Literal["dc", "dsa"]
     nets: int = Field(default=20, gt=0)
     """Fresh nets; the papers take 1000."""
@@ -82,7 +84,7 @@ class Experts(Frozen):
     lr: float = Field(default=0.01, gt=0)
     """Of plain SGD, constant."""
     augment: bool = True
-    """A siamese map for each image."""
+    """A map of siamese augmentation for each image."""
     width: int = Field(default=32, gt=0)
     """Width of the ConvNets, experts and students alike."""
     depth: int | None = Field(default=None, gt=0)
@@ -90,6 +92,8 @@ class Experts(Frozen):
 
 
 class _Trajectories(Distilled):
+    revision: ClassVar[int] = 2
+
     @property
     def needs(self) -> tuple[str, ...]:
         return ("generator",)
@@ -114,7 +118,7 @@ class _Trajectories(Distilled):
     lr_net_lr: float = Field(default=0.01, ge=0)
     """Learning rate of its logarithm."""
     augment: bool = True
-    """A siamese map for each step of the student."""
+    """A map of siamese augmentation for each image in each step of the student."""
     cross_terms: Literal["kept", "dropped"] = "kept"
     """Whether a step's images are also learned from through all later steps. `dropped` is the derivative that TESLA takes
     (Cui et al. 2023), which is not that of the loss."""

@@ -76,7 +76,7 @@ def gradients(how: GradientMatching, private: LabeledImages, setting: Setting) -
             task.move(loss)
             losses.append(loss.detach())
             for _ in range(how.net_steps if point + 1 < how.points else 0):
-                x, y = task.training_batch(siamese_map=augment)
+                x, y = task.training_batch(mapped=augment)
                 trainer.zero_grad()
                 F.cross_entropy(net(x), y).backward()
                 trainer.step()
@@ -109,12 +109,12 @@ class _Task:
         maps = siamese.draw(len(self.labels), self.card, self.moves).to(self.device)
         return siamese.transformed_blocks(real, maps, self.black), siamese.transformed_blocks(learned, maps, self.black)
 
-    def training_batch(self, *, siamese_map: bool) -> tuple[Tensor, Tensor]:
-        """All learned images as constants, under one map, with their labels."""
-        x = self.pixels.detach()[None]
-        if siamese_map:
-            x = siamese.transformed_blocks(x, siamese.draw(1, self.card, self.moves).to(self.device), self.black)
-        return x[0], self.labels.repeat_interleave(self.start.per_class)
+    def training_batch(self, *, mapped: bool) -> tuple[Tensor, Tensor]:
+        """All learned images as constants, each under a map of its own, with their labels."""
+        x = self.pixels.detach()
+        if mapped:
+            x = siamese.transformed(x, siamese.draw(len(x), self.card, self.moves).to(self.device), self.black)
+        return x, self.labels.repeat_interleave(self.start.per_class)
 
     def move(self, loss: Tensor) -> None:
         """One step of the learned images; what the loss says of the net's weights is ignored."""

@@ -154,10 +154,10 @@ def synthesize(
         shown = list(_batches(how, len(start.labels), card, order, moves))
 
         def loss_at(weights: Tensor, at: int, shown: list[tuple[Tensor, siamese.Maps | None]] = shown) -> Tensor:
-            rows, one = shown[at]
+            rows, maps = shown[at]
             x = pixels[rows.to(device)]
-            if one is not None:
-                x = siamese.transformed_blocks(x[None], one.to(device), black)[0]
+            if maps is not None:
+                x = siamese.transformed(x, maps.to(device), black)
             return F.cross_entropy(student(weights, x), targets[rows.to(device)].softmax(1))
 
         learned = [pixels, targets] if targets.requires_grad else [pixels]
@@ -218,14 +218,14 @@ def clipped(gradient: Tensor, most: float) -> Tensor:
 def _batches(
     how: TrajectoryMatching | DifficultyAligned, images: int, card: Card, order: torch.Generator, moves: torch.Generator
 ) -> Iterator[tuple[Tensor, siamese.Maps | None]]:
-    """For each step of the student: which learned images, and under which map."""
+    """For each step of the student: which learned images, and under which maps, one for each."""
     size = min(how.batch or images, images)
     waiting = torch.empty(0, dtype=torch.int64)
     for _ in range(how.net_steps):
         while len(waiting) < size:
             waiting = torch.cat([waiting, torch.randperm(images, generator=order)])
         rows, waiting = waiting[:size], waiting[size:]
-        yield rows, siamese.draw(1, card, moves) if how.augment else None
+        yield rows, siamese.draw(size, card, moves) if how.augment else None
 
 
 HARD = 20.0
