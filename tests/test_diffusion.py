@@ -212,6 +212,38 @@ def test_the_real_unet_learns_and_draws(private: LabeledImages) -> None:
     assert made.images.float().std() > 20
 
 
+# Beside diffusers' schedulers
+
+def test_noise_levels_and_noised_images_are_those_of_diffusers() -> None:
+    from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
+
+    theirs = DDPMScheduler(num_train_timesteps=1000, beta_schedule="squaredcos_cap_v2")
+    assert torch.allclose(kept_signal(1000).float(), theirs.alphas_cumprod, atol=1e-6)
+    x, noise = torch.randn(2, 5, *CARD.shape, generator=rng())
+    level = torch.tensor([0, 10, 500, 900, 999])
+    assert torch.allclose(Cosine(1000).noised(x, noise, level), theirs.add_noise(x, noise, level), atol=1e-4)
+
+
+@pytest.mark.parametrize(("sampler", "eta"), [("ddim", 0.0), ("ddpm", 1.0)])
+def test_every_step_of_drawing_is_that_of_diffusers(sampler: str, eta: float) -> None:
+    from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+
+    class Net(denoisers.Net):
+        def forward(self, x: torch.Tensor, level: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+            return torch.tanh(1.5 * x + 0.01 * level[:, None, None, None] - label[:, None, None, None] / 9)
+
+    net, labels, begin = Net(CARD.shape), torch.arange(10), torch.randn(10, *CARD.shape, generator=rng())
+    mine = Cosine(40).sample(net, words(sampler=sampler, steps=40), labels, 10, begin, rng(1), None, 1.0)
+    theirs = DDIMScheduler(num_train_timesteps=40, beta_schedule="squaredcos_cap_v2", clip_sample=True, set_alpha_to_one=True)
+    theirs.set_timesteps(40)
+    x, draws = begin, rng(1)
+    for level in theirs.timesteps:
+        fresh = torch.randn(x.shape, generator=draws) if eta else None
+        found = net(x, level.expand(10), labels)
+        x = theirs.step(found, int(level), x, eta=eta, use_clipped_model_output=True, variance_noise=fresh).prev_sample
+    assert torch.allclose(mine, x, atol=1e-3)
+
+
 # Principal components
 
 def test_components_are_those_of_scikit_learn_brought_to_one_scale(private: LabeledImages) -> None:

@@ -10,6 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
 from compiler.datasets import CARDS
+from compiler.errors import SynthcError
 from compiler.spec.classifier import Recipe
 from compiler.spec.distillation import Distillation
 from runtime.data import LabeledImages, digits
@@ -149,6 +150,12 @@ def test_datm_gives_soft_labels_and_mtt_hard_ones(private: LabeledImages, expert
     assert soft.shape == (20, 10)
     assert torch.allclose(soft.sum(1), torch.ones(20))
     assert hard.dtype == torch.int64
+
+
+def test_experts_that_know_nothing_of_a_class_are_a_clear_error_of_datm(private: LabeledImages, experts: Any) -> None:
+    ignorant = Kept({"weights": torch.zeros_like(experts.held["weights"])})
+    with pytest.raises(SynthcError, match="classify no private image of class 1 right; train them longer"):
+        trajectory.synthesize(words("datm"), private, {"generator": ignorant}, SETTING)
 
 
 def test_datms_window_of_starts_grows_until_the_middle_of_the_steps() -> None:

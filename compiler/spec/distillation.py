@@ -141,7 +141,10 @@ class TrajectoryMatching(_Trajectories):
 
 
 class DifficultyAligned(_Trajectories):
-    """DATM: MTT with a window of starts that grows later, soft labels that are learned, and averaged images (Guo et al. 2024)."""
+    """DATM: MTT with a window of starts that grows later, soft labels that are learned, and averaged images (Guo et al. 2024).
+
+    Its experts are trained as they are for MTT: not in the flat regions that the paper's come from (Du et al. 2023).
+    """
 
     method: Literal["datm"]
     first_start: int = Field(default=0, ge=0)

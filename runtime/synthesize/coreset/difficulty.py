@@ -66,7 +66,10 @@ def el2n(log: Log, passes: int) -> Tensor:
 
 
 def area_under_margin(log: Log) -> Tensor:
-    """Minus the mean margin between the label's probability and the best other one: the mislabeled come out on top."""
+    """Minus the mean margin between the label's probability and the best other one: the mislabeled come out on top.
+
+    Of probabilities, as CCS has it (Zheng et al. 2023); Pleiss et al. 2020 take logits, whose scale grows as training goes on.
+    """
     return -log["margin"].to(torch.float64).mean(0)
 
 
