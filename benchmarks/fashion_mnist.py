@@ -6,10 +6,10 @@
     diffusion      a classifier that only saw drawn images
 
 A seed draws private images, initial weights and every order anew; arms of a seed share them, so differences are paired. Accuracies
-are on the whole official test set, in percent, with Student's t intervals over seeds; `seconds` are of one arm's pipeline on the
-threads that there are (`OMP_NUM_THREADS=1` for one). Nobody is mislabeled here. Needs the images (Debian: dataset-fashion-mnist).
-Prints tables; `--keep FILE` adds each accuracy to a file of JSON lines, and later calls read them in, so that a few seeds
-can be run at a time.
+are on the whole official test set, in percent, with Student's t intervals over seeds; CPU seconds are of one arm's whole pipeline,
+its evaluation included (`OMP_NUM_THREADS=1` for those of one core). Nobody is mislabeled here. Needs the images (Debian:
+dataset-fashion-mnist). Prints tables; `--keep FILE` adds each accuracy to a file of JSON lines, and later calls with the same
+settings report from it too, so that a few seeds can be run at a time.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -32,23 +32,22 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from compiler.datasets import CARDS
+from compiler.datasets import CARDS, Card, used_at
 from compiler.spec.base import Method
 from compiler.spec.classifier import Augment, Recipe
 from compiler.spec.study import Arm
 from compiler.work import Dataset
 from runtime.data import LabeledImages
 from runtime.data.sources import load
-from runtime.nets import build
+from runtime.nets import build, restored
 from runtime.seeds import Seeds
 from runtime.synthesize import METHODS
+from runtime.synthesize.diffusion import train_generator
 from runtime.synthesize.release import Release, Setting
 from runtime.training import Fitted, accuracy, fit
 
-CARD = CARDS["fashion_mnist"]
-MOVED = Augment(shift=2, flip=True)
 Found = Iterator[tuple[str, float, float]]
-"""Arm, test accuracy in percent, seconds."""
+"""Arm, test accuracy in percent, CPU seconds."""
 
 
 @dataclass(frozen=True)
@@ -69,20 +68,24 @@ class Bench:
     test: LabeledImages
     setting: Setting
 
+    @property
+    def card(self) -> Card:
+        return self.setting.card
+
     def made(self, how: Method, **needs: Any) -> Release:
         release: Release = import_module(METHODS[type(how).__name__]).synthesize(how, self.private, needs, self.setting)
         return release
 
     def trained(self, images: Tensor, labels: Tensor, purpose: str = "classifier", dynamics: bool = False) -> Fitted:
         setting, recipe = self.setting, self.setting.recipe
-        net = build(recipe, CARD, setting.seeds(f"{purpose}/init"))
+        net = build(recipe, self.card, setting.seeds(f"{purpose}/init"))
         return fit(
-            net, images, labels, recipe=recipe, iterations=setting.iterations, card=CARD, seeds=setting.seeds,
+            net, images, labels, recipe=recipe, iterations=setting.iterations, card=self.card, seeds=setting.seeds,
             device=setting.device, purpose=purpose, dynamics=dynamics,
         )
 
     def right(self, fitted: Fitted) -> float:
-        return 100 * accuracy(fitted.net, self.test.images, self.test.labels, CARD, self.setting.device)
+        return 100 * accuracy(fitted.net, self.test.images, self.test.labels, self.card, self.setting.device)
 
     def judged(self, images: Tensor, labels: Tensor) -> float:
         return self.right(self.trained(images, labels))
@@ -93,13 +96,13 @@ def words(**fields: Any) -> Any:
 
 
 def stopwatch() -> Callable[[], float]:
-    started = time.perf_counter()
-    return lambda: time.perf_counter() - started
+    started = time.process_time()
+    return lambda: time.process_time() - started
 
 
-# Families
+# Families: each yields its arms one by one
 
-def coreset(bench: Bench, width: int) -> Found:
+def coreset(bench: Bench, arms: Mapping[str, Any]) -> Found:
     """The proxy is the classifier's recipe on all private images, its dynamics logged: as many passes as `full` makes."""
     private, watch = bench.private, stopwatch()
     yield "full", bench.judged(private.images, private.labels), watch()
@@ -107,55 +110,39 @@ def coreset(bench: Bench, width: int) -> Found:
     proxy = bench.trained(private.images, private.labels, "proxy", dynamics=True)
     assert proxy.dynamics is not None
     kept, of_proxy = Kept({"model": proxy.net.state_dict(), "dynamics": proxy.dynamics}), watch()
-    for method, fraction, more in (
-        ("random", 0.7, {}), ("forgetting", 0.7, {}), ("random", 0.1, {}), ("forgetting", 0.1, {}), ("ccs", 0.1, {"cut": 0.3}),
-    ):
+    for arm, how in arms.items():
         watch = stopwatch()
-        chosen = bench.made(words(paradigm="coreset", method=method, fraction=fraction, **more), proxy=kept)
-        found = bench.judged(chosen.images, chosen.labels)
-        yield f"{method} {fraction:g}", found, watch() + (of_proxy if method != "random" else 0.0)
+        chosen = bench.made(how, proxy=kept)
+        yield arm, bench.judged(chosen.images, chosen.labels), watch() + (of_proxy if how.needs else 0.0)
 
 
-def distillation(bench: Bench, width: int) -> Found:
-    ten = {"paradigm": "distillation", "images_per_class": 10, "init": "real", "width": width}
-    arms = {
-        "random": words(paradigm="coreset", method="random", per_class=10),
-        "dm": words(**ten, method="dm", steps=200),
-        "dsa": words(**ten, method="dsa", nets=10, points=10, net_steps=5, lr=0.5),
-    }
+def distillation(bench: Bench, arms: Mapping[str, Any]) -> Found:
     for arm, how in arms.items():
         watch = stopwatch()
         made = bench.made(how)
         yield arm, bench.judged(made.images, made.labels), watch()
 
 
-def data_free_kd(bench: Bench, width: int) -> Found:
+def data_free_kd(bench: Bench, arms: Mapping[str, Any]) -> Found:
     watch = stopwatch()
     teacher = bench.trained(bench.private.images, bench.private.labels)
-    of_teacher = watch()
-    yield "teacher", bench.right(teacher), of_teacher
-    how = words(
-        paradigm="data_free_kd", method="inversion", batch_size=128, rounds=80, student_steps=20, temperature=10.0, width=32
-    )
-    watch = stopwatch()
-    student = bench.made(how, teacher=Kept({"model": teacher.net.state_dict()})).student
-    assert student is not None
-    net = build(bench.setting.recipe, CARD, bench.setting.seeds("unused"))
-    net.load_state_dict(dict(student))
-    yield "student", 100 * accuracy(net, bench.test.images, bench.test.labels, CARD, bench.setting.device), of_teacher + watch()
+    yield "teacher", bench.right(teacher), (of_teacher := watch())
+    for arm, how in arms.items():
+        watch = stopwatch()
+        student = bench.made(how, teacher=Kept({"model": teacher.net.state_dict()})).student
+        assert student is not None
+        net = restored(bench.setting.recipe, bench.card, dict(student))
+        yield arm, 100 * accuracy(net, bench.test.images, bench.test.labels, bench.card, bench.setting.device), of_teacher + watch()
 
 
-def diffusion(bench: Bench, width: int) -> Found:
+def diffusion(bench: Bench, arms: Mapping[str, Any]) -> Found:
     watch = stopwatch()
     yield "real", bench.judged(bench.private.images, bench.private.labels), watch()
-    how = words(paradigm="diffusion", method="conditional", steps=25, denoiser=DENOISER)
-    watch = stopwatch()
-    generator = import_module("runtime.synthesize.diffusion").train_generator(how.denoiser, bench.private, bench.setting)
-    made = bench.made(how, generator=Kept(generator.files))
-    yield "drawn", bench.judged(made.images, made.labels), watch()
-
-
-DENOISER = {"net": "mlp", "width": 512, "blocks": 3, "epochs": 60.0}
+    for arm, how in arms.items():
+        watch = stopwatch()
+        generator = train_generator(how.denoiser, bench.private, bench.setting)
+        made = bench.made(how, generator=Kept(generator.files))
+        yield arm, bench.judged(made.images, made.labels), watch()
 
 
 @dataclass(frozen=True)
@@ -170,40 +157,63 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Family:
-    arms: Callable[[Bench, int], Found]
+    run: Callable[[Bench, Mapping[str, Any]], Found]
     recipe: Recipe
     iterations: int
-    differences: tuple[Wanted, ...]
-    levels: Mapping[str, float]
+    arms: Mapping[str, Any]
+    differences: tuple[Wanted, ...] = ()
+    levels: Mapping[str, float] = field(default_factory=dict)
     """Arm → least accuracy wanted."""
-    elsewhere: str
-    """What a GPU would be asked, or what is published."""
+    published: str = ""
 
 
+SMALL = Recipe(net="small", width=8, batch_size=64, augment=Augment(shift=2, flip=True))
 EVALUATOR = Recipe(net="convnet", width=32, norm="instance", batch_size=100, lr=0.03, schedule="cosine", augment=Augment(dsa=True))
 """As the distillation papers judge, in fewer steps: SGD, momentum 0.9, weight decay 5e-4, a map of DSA for each image."""
+TEN = {"paradigm": "distillation", "images_per_class": 10, "init": "real", "batch_real": 32}
 
 FAMILIES = {
     "coreset": Family(
-        coreset, Recipe(net="small", width=8, batch_size=128, augment=MOVED), 1500,
+        coreset, SMALL, 1500,
+        {
+            f"{method} {fraction:g}": words(paradigm="coreset", method=method, fraction=fraction)
+            for method, fraction in (("random", 0.7), ("forgetting", 0.7), ("random", 0.1), ("forgetting", 0.1), ("ccs", 0.1))
+        },
         (
             Wanted("forgetting 0.7", "full", -0.5),
             Wanted("random 0.1", "forgetting 0.1", 0.0),
             Wanted("ccs 0.1", "random 0.1", 0.0),
         ),
-        {}, "",
     ),
     "distillation": Family(
         distillation, EVALUATOR, 300,
+        {
+            "random": words(paradigm="coreset", method="random", per_class=10),
+            "dm": words(**TEN, method="dm", steps=200),
+            "dsa": words(**TEN, method="dsa", nets=10, points=10, net_steps=5, lr=0.5),
+        },
         (Wanted("dm", "random", 0.0), Wanted("dsa", "random", 0.0)),
-        {"dsa": 75.0}, "published for DSA at width 128, 60,000 images and 1,000 nets: 84.6; needs a GPU",
+        {"dsa": 75.0},
+        "published for DSA at width 128 with 60,000 images and 1,000 nets: 84.6; not measured here, it needs a GPU",
     ),
     "data_free_kd": Family(
-        data_free_kd, Recipe(net="small", width=16, batch_size=128, augment=MOVED), 1200,
-        (Wanted("student", "teacher", -6.0),), {}, "",
+        data_free_kd, SMALL, 1500,
+        {
+            "student": words(
+                paradigm="data_free_kd", method="inversion", batch_size=64, rounds=160, student_steps=10, temperature=10.0, width=16
+            )
+        },
+        (Wanted("student", "teacher", -6.0),),
     ),
     "diffusion": Family(
-        diffusion, Recipe(net="small", width=16, batch_size=128, augment=MOVED), 1200, (), {"drawn": 80.0}, "",
+        diffusion, SMALL, 1500,
+        {
+            "drawn": words(
+                paradigm="diffusion", method="conditional", steps=25,
+                denoiser={"net": "latent_mlp", "width": 256, "blocks": 3, "epochs": 100.0},
+            )
+        },
+        levels={"drawn": 80.0},
     ),
 }
 
@@ -214,7 +224,7 @@ def interval(values: Sequence[float]) -> tuple[float, float, float]:
     """Mean, and Student's t interval at 95 %."""
     mean = sum(values) / len(values)
     if len(values) < 2:
-        return mean, -math.inf, math.inf
+        return mean, math.nan, math.nan
     half = float(stats.t.ppf(0.975, len(values) - 1) * stats.tstd(values) / math.sqrt(len(values)))
     return mean, mean - half, mean + half
 
@@ -223,7 +233,7 @@ def report(family: Family, rows: Sequence[Mapping[str, Any]]) -> None:
     by_arm: dict[str, dict[int, Mapping[str, Any]]] = {}
     for row in rows:
         by_arm.setdefault(row["arm"], {})[row["seed"]] = row
-    print(f"\n{'arm':<18} {'n':>3} {'accuracy':>9} {'95 % interval':>16} {'seconds':>8}  wanted")
+    print(f"\n{'arm':<18} {'n':>3} {'accuracy':>9} {'95 % interval':>16} {'CPU s':>8}  wanted")
     for arm, found in by_arm.items():
         mean, low, high = interval([row["accuracy"] for row in found.values()])
         seconds = sum(row["seconds"] for row in found.values()) / len(found)
@@ -239,24 +249,31 @@ def report(family: Family, rows: Sequence[Mapping[str, Any]]) -> None:
         verdict = "met" if low >= one.least else "met in the mean" if mean >= one.least else "missed"
         name = f"{one.left} − {one.right}"
         print(f"{name:<32} {len(shared):>3} {mean:>7.2f} {f'{low:.2f} – {high:.2f}':>16}  ≥ {one.least:g}: {verdict}")
-    if family.elsewhere:
-        print(family.elsewhere)
+    if family.published:
+        print(family.published)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("family", choices=FAMILIES)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="which seeds to run (default: 0 1 2)")
-    parser.add_argument("--images", type=int, default=10_000, help="private images of each seed (default: 10000)")
+    parser.add_argument("--images", type=int, default=5000, help="private images of each seed (default: 5000)")
+    parser.add_argument("--side", type=int, default=28, help="pixels that images are brought to (default: 28, as they are)")
     parser.add_argument("--width", type=int, help="of the nets; published: 128 for distillation")
     parser.add_argument("--keep", type=Path, help="file of JSON lines to add to and to report from")
     args = parser.parse_args()
 
     family = FAMILIES[args.family]
     recipe = family.recipe.model_copy(update={"width": args.width} if args.width else {})
-    given = f"{args.family}, {args.images:,} images, {recipe.model_dump_json(exclude_defaults=True)}, {family.iterations} steps"
-    print(f"{given}, {torch.get_num_threads()} threads", flush=True)
-    data = load(Dataset(CARD.name, CARD.digest, None, None, CARD.shape))
+    arms = {
+        arm: how.model_copy(update={"width": args.width} if args.width and how.paradigm == "distillation" else {})
+        for arm, how in family.arms.items()
+    }
+    settings = {f"{args.images:,} images of {args.side}×{args.side}, {family.iterations} steps of the classifier": recipe, **arms}
+    given = "\n".join(f"{what}: {how.model_dump_json(exclude_defaults=True)}" for what, how in settings.items())
+    print(given, flush=True)
+    card = used_at(CARDS["fashion_mnist"], (1, args.side, args.side))
+    data = load(Dataset(card.name, card.digest, None, None, card.shape))
     assert data.test is not None
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     rows = [json.loads(line) for line in args.keep.read_text().splitlines()] if args.keep and args.keep.exists() else []
@@ -265,9 +282,9 @@ def main() -> None:
         seeds = Seeds(seed, 0, 0)
         private = data.pool[torch.randperm(len(data.pool), generator=seeds("benchmark/private"))[: args.images]]
         setting = Setting(
-            card=CARD, seeds=seeds, device=device, expected_size=args.images, recipe=recipe, iterations=family.iterations
+            card=card, seeds=seeds, device=device, expected_size=args.images, recipe=recipe, iterations=family.iterations
         )
-        for arm, found, seconds in family.arms(Bench(private, data.test, setting), recipe.width):
+        for arm, found, seconds in family.run(Bench(private, data.test, setting), arms):
             row = {"given": given, "seed": seed, "arm": arm, "accuracy": found, "seconds": seconds}
             rows.append(row)
             print(f"seed {seed}, {arm}: {found:.2f} % in {seconds:.1f} s", flush=True)
