@@ -234,7 +234,7 @@ def logits(net: Classifier, images: Tensor, card: Card, device: torch.device) ->
     training = net.training
     placed(net, device).eval()
     found = [torch.empty(0, card.classes)]
-    for chunk in images.split(SCORED_TOGETHER):
+    for chunk in images.split(SCORED_TOGETHER) if len(images) else ():   # a z pool may be empty
         fill = SCORED_TOGETHER - len(chunk)
         full = torch.cat([chunk, chunk[-1:].expand(fill, -1, -1, -1)]) if fill else chunk
         found.append(net(normalise(full.to(device), card))[: len(chunk)].float().cpu())

@@ -7,11 +7,15 @@ from typing import Any
 import torch
 
 from compiler.compile import compile_study
+from compiler.datasets import CARDS
 from compiler.spec.audit import Queries
+from compiler.spec.classifier import Recipe
 from compiler.work import QuerySet
 from runtime.data.cast import cast
+from runtime.nets import build
 from runtime.query.classifier import views
 from runtime.query.synthetic_set import nearest, perform
+from runtime.training import logits
 from tests.conftest import TINY
 
 
@@ -33,6 +37,12 @@ def test_a_view_shows_nothing_that_came_in_from_the_other_side() -> None:
     shifted_up = views(image, Queries(shift=1))[0, 3, 0]   # down = -1, right = 0
     assert shifted_up[:3].min() == 1.0
     assert shifted_up[3].max() == 0.0
+
+
+def test_a_study_without_a_z_pool_has_answers_all_the_same() -> None:
+    net = build(Recipe(width=4), CARDS["digits"], rng())
+    nobody = torch.empty(0, 1, 8, 8, dtype=torch.uint8)
+    assert logits(net, nobody, CARDS["digits"], torch.device("cpu")).shape == (0, 10)
 
 
 def test_the_nearest_distance_equals_a_loop() -> None:
