@@ -12,14 +12,18 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextvars import ContextVar
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
 
 from runtime import machine
 from runtime.artifacts import written
@@ -29,7 +33,15 @@ EVERY = 300.0
 
 PATTERN = "checkpoint-*"
 
-_folder: ContextVar[Path | None] = ContextVar("folder of the task that is computed", default=None)
+@dataclass
+class _Task:
+    """The task that is computed, and how often a loop of each name began in it."""
+
+    folder: Path
+    begun: Counter[str] = field(default_factory=Counter)
+
+
+_task: ContextVar[_Task | None] = ContextVar("task that is computed", default=None)
 
 
 class Stateful(Protocol):
@@ -40,28 +52,27 @@ class Stateful(Protocol):
     def restore(self, state: dict[str, Tensor]) -> None: ...
 
 
-Part = torch.nn.Module | torch.optim.Optimizer | torch.Generator | Tensor | list[Tensor] | Stateful
+Part = nn.Module | Optimizer | LambdaLR | torch.Generator | Tensor | list[Tensor] | Stateful
 
 
 @contextlib.contextmanager
 def kept_in(folder: Path) -> Iterator[None]:
     """Loops of this block keep their checkpoints in `folder`; when the block ends well they are gone."""
-    token = _folder.set(folder)
+    token = _task.set(_Task(folder))
     try:
         yield
         for path in folder.glob(PATTERN):
             path.unlink()
     finally:
-        _folder.reset(token)
+        _task.reset(token)
 
 
 class loop:   # lower case: it is used as `range` is
-    """The steps of a loop that are left. `name` must be its own within the task."""
+    """The steps of a loop that are left; None for a part that this loop does not have."""
 
-    def __init__(self, name: str, steps: int, **parts: Part) -> None:
-        folder = _folder.get()
-        self.steps, self.parts = steps, parts
-        self._path = None if folder is None else folder / f"checkpoint-{name.replace('/', '-')}-{machine.source_digest()}"
+    def __init__(self, name: str, steps: int, **parts: Part | None) -> None:
+        self.steps, self.parts = steps, {word: part for word, part in parts.items() if part is not None}
+        self._path = _path(name)
         self.start = self._resume()
         self._kept_at = time.monotonic()
         self._long = self.start > 0
@@ -102,6 +113,14 @@ class loop:   # lower case: it is used as `range` is
         return int(tensors["step"])
 
 
+def _path(name: str) -> Path | None:
+    task = _task.get()
+    if task is None:
+        return None
+    task.begun[name] += 1
+    return task.folder / f"checkpoint-{name.replace('/', '-')}-{task.begun[name]}-{machine.source_digest()}"
+
+
 def _digest(content: bytes) -> bytes:
     return blake2b(content, digest_size=16).digest()
 
@@ -112,12 +131,14 @@ def _state(part: Part) -> dict[str, Tensor]:
             return {"": part}
         case torch.Generator():
             return {"": part.get_state()}
-        case torch.nn.Module():
+        case nn.Module():
             return dict(part.state_dict())
-        case torch.optim.Optimizer():
+        case LambdaLR():
+            return {"": torch.tensor(part.last_epoch)}
+        case Optimizer():
             states = part.state_dict()["state"]
-            return {f"{place}/{key}": torch.as_tensor(value) for place, state in states.items() for key, value in state.items()
-                    if value is not None}
+            named = ((f"{place}/{key}", value) for place, state in states.items() for key, value in state.items())
+            return {name: torch.as_tensor(value) for name, value in named if value is not None}
         case list():
             return {str(place): tensor for place, tensor in enumerate(part)}
     return part.state()
@@ -130,9 +151,13 @@ def _restore(part: Part, state: dict[str, Tensor]) -> None:
             part.copy_(state[""])
         case torch.Generator():
             part.set_state(state[""])
-        case torch.nn.Module():
+        case nn.Module():
             part.load_state_dict(state)
-        case torch.optim.Optimizer():
+        case LambdaLR():
+            part.last_epoch = int(state[""])
+            for group, base, pace in zip(part.optimizer.param_groups, part.base_lrs, part.lr_lambdas, strict=True):
+                group["lr"] = base * pace(part.last_epoch)
+        case Optimizer():
             _restore_optimizer(part, state)
         case list():
             part[:] = [state[str(place)] for place in range(len(state))]
@@ -140,9 +165,12 @@ def _restore(part: Part, state: dict[str, Tensor]) -> None:
             part.restore(state)
 
 
-def _restore_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Tensor]) -> None:
+def _restore_optimizer(optimizer: Optimizer, state: dict[str, Tensor]) -> None:
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     by_place: dict[int, dict[str, Any]] = {}
     for key, tensor in state.items():
         place, word = key.split("/", 1)
-        by_place.setdefault(int(place), {})[word] = tensor
+        like = parameters[int(place)]   # a fused step walks over memory: both must lie in it in the same order
+        kept = torch.empty_like(like, dtype=tensor.dtype).copy_(tensor) if tensor.shape == like.shape else tensor
+        by_place.setdefault(int(place), {})[word] = kept
     optimizer.load_state_dict({"state": by_place, "param_groups": optimizer.state_dict()["param_groups"]})

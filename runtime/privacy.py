@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 from typing import Any, Literal
 
 import torch
@@ -24,6 +25,7 @@ from compiler.datasets import Card
 from compiler.errors import SynthcError
 from compiler.spec.classifier import Recipe
 from compiler.spec.dp_sgd import Privacy
+from runtime import checkpoint
 from runtime.nets import Classifier
 from runtime.outcome import Diverged, Metric
 from runtime.seeds import Seeds
@@ -78,9 +80,13 @@ def fit_privately(
     noise = seeds(f"{purpose}/noise")
     average = Average(net, recipe.ema) if recipe.ema is not None else None
     half = torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16")
-    seen = 0
+    seen = torch.zeros((), dtype=torch.int64)
 
-    for step, batch in enumerate(poisson(len(labels), rate, privacy.multiplicity, recipe, iterations, seeds, purpose)):
+    batches = poisson(len(labels), rate, privacy.multiplicity, recipe, iterations, seeds, purpose)
+    steps = checkpoint.loop(
+        purpose, iterations, net=net, flat=flat, velocity=velocity, noise=noise, average=average, seen=seen, maps=examples.maps
+    )
+    for step, batch in zip(steps, islice(batches, steps.start, None)):   # noqa: B905 (the loop tells when it is over)
         with half:
             chunks = _chunks(examples, batch, privacy.multiplicity)
             total, _ = clipped_sum(classification_loss(net), parameters, chunks, privacy.clip, device)
@@ -98,7 +104,7 @@ def fit_privately(
     if average is not None:
         average.give()
     seconds = time.perf_counter() - started
-    return Fitted(net, seen, seconds, None), spent(sigma, privacy.delta, rate, iterations)
+    return Fitted(net, int(seen), seconds, None), spent(sigma, privacy.delta, rate, iterations)
 
 
 def poisson(

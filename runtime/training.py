@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +20,7 @@ from torch.nn import functional as F
 from compiler.datasets import Card
 from compiler.spec.classifier import Augment, Recipe
 from compiler.work import Private, TrainClassifier
-from runtime import siamese
+from runtime import checkpoint, siamese
 from runtime.artifacts import Artifact
 from runtime.data.cast import cast, expected_size, private_set
 from runtime.data.membership import saw
@@ -64,7 +65,10 @@ def fit(
     last_pass = max(0, iterations - max(1, len(labels) // recipe.batch_size))
     total = torch.zeros((), device=device)
 
-    for step, batch in enumerate(batches):
+    steps = checkpoint.loop(
+        purpose, iterations, net=net, optimizer=optimizer, total=total, average=average, log=log, maps=examples.maps
+    )
+    for step, batch in zip(steps, islice(batches, steps.start, None)):   # noqa: B905 (the loop tells when it is over)
         x, y = examples.presented(batch)
         with half:
             out = net(x)
@@ -186,6 +190,12 @@ class Dynamics:
         self.margin = torch.zeros(passes, samples, device=device)
         self.el2n = torch.zeros(passes, samples, device=device)
 
+    def state(self) -> dict[str, Tensor]:
+        return self.tensors()
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        self.correct, self.margin, self.el2n = (state[name].to(self.margin.device) for name in ("correct", "margin", "el2n"))
+
     @torch.no_grad()
     def record(self, batch: Batch, out: Tensor, y: Tensor) -> None:
         target = y if y.is_floating_point() else F.one_hot(y, out.shape[1]).to(out.dtype)
@@ -211,6 +221,14 @@ class Average:
         self.decay, self.steps = decay, 0
         self.live = [tensor for tensor in net.state_dict().values() if tensor.is_floating_point()]
         self.kept = [tensor.clone() for tensor in self.live]
+
+    def state(self) -> dict[str, Tensor]:
+        return {"steps": torch.tensor(self.steps), **{str(place): tensor for place, tensor in enumerate(self.kept)}}
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        self.steps = int(state["steps"])
+        for place, tensor in enumerate(self.kept):
+            tensor.copy_(state[str(place)])
 
     @torch.no_grad()
     def update(self) -> None:

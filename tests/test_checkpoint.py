@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
+import importlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from pydantic import TypeAdapter
 from torch import Tensor, nn
 
+from compiler.spec.classifier import Augment
+from compiler.spec.diffusion import Denoiser
+from compiler.spec.dp_sgd import Privacy
+from compiler.spec.study import Arm
+from compiler.work import Synthesize, TrainClassifier, TrainGenerator, Work
 from runtime import checkpoint
+from runtime.artifacts import Artifact
+from runtime.outcome import Product
+from runtime.worker import OPERATIONS
+from tests.artifacts import artifact
+from tests.test_synthesize import RECIPE, private
+
+NORMLESS = RECIPE.model_copy(update={"norm": "group"})
 
 
 class Killed(Exception):
@@ -92,3 +108,77 @@ def test_a_checkpoint_that_cannot_be_trusted_is_passed_over(tmp_path: Path, monk
         weights, made, _ = trained(9)
     assert made == list(range(9))
     assert torch.equal(weights, trained(9)[0])
+
+
+# Every long loop of the house
+
+KD = {"paradigm": "data_free_kd", "batch_size": 16, "rounds": 4, "student_steps": 2, "width": 8}
+SET = {"paradigm": "distillation", "images_per_class": 2, "init": "noise"}
+DENOISER = {"width": 8, "blocks": 1, "epochs": 2.0, "batch_size": 128}
+EXPERTS = {"count": 2, "epochs": 3, "width": 4}
+MTT = {**SET, "method": "mtt", "steps": 4, "net_steps": 2, "expert_epochs": 1, "last_start": 1, "experts": EXPERTS}
+LONG: dict[str, Callable[[], Work]] = {
+    "classifier": lambda: TrainClassifier(private(), RECIPE.model_copy(update={"ema": 0.9}), 12, dynamics=True),
+    "classifier under maps": lambda: TrainClassifier(private(), RECIPE.model_copy(update={"augment": Augment(dsa=True)}), 12),
+    "dp_sgd": lambda: TrainClassifier(private(), NORMLESS, 6, Privacy(noise_multiplier=1.0)),
+    "dm": lambda: arm(**SET, method="dm", steps=5, width=4),
+    "dsa": lambda: arm(**SET, method="dsa", nets=4, points=2, width=4),
+    "experts": lambda: TrainGenerator(private(), arm(**MTT).how.generator),
+    "mtt": lambda: arm(**MTT),
+    "sre2l": lambda: arm(**SET, method="sre2l", steps=5),
+    "inversion": lambda: arm(**KD, method="inversion", warm_up=1),
+    "fast": lambda: arm(**KD, method="fast", warm_up=1),
+    "dfq": lambda: arm(**KD, method="dfq", replay=0.5),
+    "diffusion": lambda: TrainGenerator(private(), Denoiser(**DENOISER)),
+    "private diffusion": lambda: TrainGenerator(private(), Denoiser(**DENOISER, privacy={"noise_multiplier": 1.0})),
+}
+
+
+def arm(**words: Any) -> Synthesize:
+    return Synthesize(private(), TypeAdapter(Arm).validate_python(words), RECIPE, 10)
+
+
+@pytest.fixture(scope="module")
+def needs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Artifact]:
+    teacher = operation(TrainClassifier(private(), RECIPE, 10)).files
+    experts = operation(TrainGenerator(private(), arm(**MTT).how.generator)).files
+    made = {"teacher": teacher, "generator": experts}
+    stems = {name: {stem: dict(tensors) for stem, tensors in files.items()} for name, files in made.items()}
+    return {name: artifact(tmp_path_factory.mktemp(name), **files) for name, files in stems.items()}
+
+
+def operation(work: Work, **inputs: Artifact) -> Product:
+    return importlib.import_module(OPERATIONS[type(work).__name__]).perform(work, inputs, torch.device("cpu"))
+
+
+@pytest.mark.parametrize("name", LONG)
+def test_every_long_loop_that_is_killed_goes_on_with_the_same_numbers(
+    name: str, needs: dict[str, Artifact], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work = LONG[name]()
+    whole = operation(work, **needs)
+    monkeypatch.setattr(checkpoint, "EVERY", 0.0)
+    made = 0
+
+    class Mortal(checkpoint.loop):
+        """Is killed once, in the fourth step that it makes."""
+
+        def __iter__(self) -> Iterator[int]:
+            nonlocal made
+            for step in super().__iter__():
+                made += 1
+                if made == 4:
+                    raise Killed
+                yield step
+
+    monkeypatch.setattr(checkpoint, "loop", Mortal)
+    with pytest.raises(Killed), checkpoint.kept_in(tmp_path):
+        operation(work, **needs)
+    with checkpoint.kept_in(tmp_path):
+        again = operation(work, **needs)
+    assert again.files.keys() == whole.files.keys()
+    for stem, tensors in whole.files.items():
+        for key, tensor in tensors.items():
+            assert torch.equal(again.files[stem][key], tensor), (stem, key)
+    times = ("seconds", "images_per_second")
+    assert [m for m in again.metrics if m.name not in times] == [m for m in whole.metrics if m.name not in times]

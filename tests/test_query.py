@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -9,13 +10,13 @@ import torch
 from compiler.compile import compile_study
 from compiler.datasets import CARDS
 from compiler.spec.audit import Queries
-from compiler.spec.classifier import Recipe
-from compiler.work import QuerySet
+from compiler.work import QueryClassifier, QuerySet
 from runtime.data.cast import cast
 from runtime.nets import build
+from runtime.query.classifier import perform as perform_query
 from runtime.query.classifier import views
 from runtime.query.synthetic_set import nearest, perform
-from runtime.training import logits
+from tests.artifacts import artifact
 from tests.conftest import TINY
 
 
@@ -39,10 +40,14 @@ def test_a_view_shows_nothing_that_came_in_from_the_other_side() -> None:
     assert shifted_up[3].max() == 0.0
 
 
-def test_a_study_without_a_z_pool_has_answers_all_the_same() -> None:
-    net = build(Recipe(width=4), CARDS["digits"], rng())
-    nobody = torch.empty(0, 1, 8, 8, dtype=torch.uint8)
-    assert logits(net, nobody, CARDS["digits"], torch.device("cpu")).shape == (0, 10)
+def test_a_study_without_a_z_pool_has_answers_all_the_same(tmp_path: Path) -> None:
+    spec = tmp_path / "study.yaml"
+    spec.write_text(TINY.replace("z_pool: 40", "z_pool: 0"))
+    work = next(task.work for task in compile_study(spec).tasks.values() if isinstance(task.work, QueryClassifier))
+    net = build(work.recipe, CARDS["digits"], rng())
+    answers = perform_query(work, {"model": artifact(tmp_path, model=net.state_dict())}, torch.device("cpu")).files["answers"]
+    assert answers["z/clean"].shape == (0, 1, 10)
+    assert answers["canary"].shape == (40, 1, 10)
 
 
 def test_the_nearest_distance_equals_a_loop() -> None:

@@ -29,7 +29,7 @@ def perform(work: QueryClassifier, inputs: Mapping[str, Artifact], device: torch
 
     def asked(images: Tensor) -> Tensor:
         seen = views(images, work.queries)
-        return logits(net, seen.flatten(0, 1), card, device).reshape(*seen.shape[:2], -1)
+        return logits(net, seen.flatten(0, 1), card, device).reshape(*seen.shape[:2], card.classes)
 
     answers = {"canary": torch.cat([asked(group.images) for group in parts.groups])}
     same: dict[int, Tensor] = {}   # groups of the data set's own images share one z pool: ask about it once

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from compiler.spec.data_free_kd import DataFree, DeepInversion, Fast, Inversion, Online
-from runtime import nets
+from runtime import checkpoint, nets
 from runtime.artifacts import Artifact
 from runtime.data import LabeledImages
 from runtime.outcome import Diverged, Metric
@@ -22,8 +23,15 @@ from runtime.synthesize.inventors import BETAS, Pixels, Tuned, new_generator
 from runtime.synthesize.inversion import Critic, difference, divergence, usual_shift
 from runtime.synthesize.release import Release, Setting
 
-Round = Callable[[int], float]
-"""Index of a round → the student's mean loss in it."""
+
+@dataclass(frozen=True)
+class Rounds:
+    """How a method makes its rounds."""
+
+    one: Callable[[int], float]
+    """Index of a round → the student's mean loss in it."""
+    parts: dict[str, checkpoint.Part]
+    """What changes from round to round, besides lesson and pool."""
 
 
 def synthesize(how: DataFree, private: LabeledImages, needs: Mapping[str, Artifact], setting: Setting) -> Release:
@@ -32,9 +40,10 @@ def synthesize(how: DataFree, private: LabeledImages, needs: Mapping[str, Artifa
     lesson = Lesson(how, teacher, setting)
     pool = Pool(how, setting)
     rounds = online(how, lesson, pool, setting) if isinstance(how, Online) else pooled(how, lesson, pool, setting)
-    loss = 0.0
-    for turn in range(how.rounds):
-        loss = rounds(turn)
+    last = torch.zeros((), dtype=torch.float64)
+    for turn in checkpoint.loop(f"data_free_kd/{how.method}", how.rounds, **lesson.parts, **rounds.parts, pool=pool, last=last):
+        loss = rounds.one(turn)
+        last.fill_(loss)
         if not math.isfinite(loss):
             raise Diverged(f"the student's loss is {loss} in round {turn + 1}; lower student_lr ({how.student_lr:g})")
 
@@ -44,10 +53,10 @@ def synthesize(how: DataFree, private: LabeledImages, needs: Mapping[str, Artifa
     metrics = (
         Metric("student_agreement", lesson.agreement(pool.images), n=len(classes), note=same),
         Metric("classes_invented", float(len(classes.unique())), n=len(classes)),
-        Metric("images_seen", float(lesson.images_seen), n=1),
+        Metric("images_seen", float(lesson.seen), n=1),
     )
     labels = classes if how.labels == "hard" else answers
-    return Release(pool.images, labels, student=lesson.student.state_dict(), metrics=metrics, notes={"loss_last": loss})
+    return Release(pool.images, labels, student=lesson.student.state_dict(), metrics=metrics, notes={"loss_last": last.item()})
 
 
 class Pool:
@@ -63,6 +72,14 @@ class Pool:
     def images(self) -> Tensor:
         """n × channels × height × width, uint8."""
         return self.space[: self.filled]
+
+    def state(self) -> dict[str, Tensor]:
+        return {"images": self.images, "order": self.order.get_state()}
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        self.filled = len(state["images"])
+        self.space[: self.filled] = state["images"]
+        self.order.set_state(state["order"])
 
     def add(self, batch: Tensor) -> None:
         """Keep a batch of grey levels 0..1."""
@@ -90,7 +107,15 @@ class Lesson:
         self.optimizer = torch.optim.SGD(weights, lr=how.student_lr, momentum=0.9, nesterov=True, weight_decay=5e-4, fused=True)
         total = (how.rounds - how.warm_up) * how.student_steps
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, lambda step: 0.5 + 0.5 * math.cos(math.pi * step / total))
-        self.images_seen = 0
+        self.seen = torch.zeros((), dtype=torch.int64)
+
+    @property
+    def parts(self) -> dict[str, checkpoint.Part]:
+        """What changes as the student learns."""
+        return {
+            "student": self.student, "student_optimizer": self.optimizer, "schedule": self.schedule, "seen": self.seen,
+            "shifts": self.critic.moves, "statistics": self.critic.statistics,
+        }
 
     def badness(self, images: Tensor, wanted: Tensor | None, against_student: bool) -> Tensor:
         """How bad images (grey levels 0..1) are, a scalar. `wanted`: their classes; None: whatever the teacher sees in them."""
@@ -120,7 +145,7 @@ class Lesson:
         loss.backward()
         self.optimizer.step()
         self.schedule.step()
-        self.images_seen += len(images)
+        self.seen += len(images)
         return loss.item()
 
     @torch.no_grad()
@@ -139,7 +164,7 @@ class Lesson:
         return same / len(images)
 
 
-def pooled(how: DataFree, lesson: Lesson, pool: Pool, setting: Setting) -> Round:
+def pooled(how: DataFree, lesson: Lesson, pool: Pool, setting: Setting) -> Rounds:
     """Each round: one batch more, then the student's steps on all so far."""
     name = f"data_free_kd/{how.method}"
     draws, classes = setting.seeds(f"{name}/latents"), setting.seeds(f"{name}/classes")
@@ -165,10 +190,10 @@ def pooled(how: DataFree, lesson: Lesson, pool: Pool, setting: Setting) -> Round
             lesson.critic.statistics.keep()
         return _mean(lesson.teach(pool.draw()) for _ in range(how.student_steps)) if turn >= how.warm_up else 0.0
 
-    return one
+    return Rounds(one, {"latents": draws, "classes": classes, **inventor.parts})
 
 
-def online(how: Online, lesson: Lesson, pool: Pool, setting: Setting) -> Round:
+def online(how: Online, lesson: Lesson, pool: Pool, setting: Setting) -> Rounds:
     """Each round: the generator's steps, then the student's on fresh images, some of them looking back into the pool."""
     name = f"data_free_kd/{how.method}"
     draws = setting.seeds(f"{name}/latents")
@@ -191,7 +216,7 @@ def online(how: Online, lesson: Lesson, pool: Pool, setting: Setting) -> Round:
         looks_back = [math.floor((step + 1) * how.replay) > math.floor(step * how.replay) for step in range(how.student_steps)]
         return _mean(lesson.teach(pool.draw() if back else fresh()) for back in looks_back)
 
-    return one
+    return Rounds(one, {"latents": draws, "generator": generator, "generator_optimizer": optimizer})
 
 
 def _mean(losses: Iterable[float]) -> float:

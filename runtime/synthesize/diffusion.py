@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from compiler.spec.diffusion import Conditional, Denoiser, ImageToImage
-from runtime import nets, privacy
+from runtime import checkpoint, nets, privacy
 from runtime.artifacts import Artifact
 from runtime.data import LabeledImages
 from runtime.outcome import Diverged, Metric, Product
@@ -61,8 +61,9 @@ def _trained(
     optimizer = torch.optim.AdamW(net.parameters(), lr=how.lr, weight_decay=0.0)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _cosine(step, steps))
     signals, labels = net.encoded(private.images.to(around.device)), private.labels.to(around.device)
-    losses = []
-    for _ in range(steps):
+    losses: list[Tensor] = []
+    parts: dict[str, checkpoint.Part] = {"net": net, "optimizer": optimizer, "schedule": schedule, "average": average}
+    for _ in checkpoint.loop("diffusion", steps, **parts, draws=draws, losses=losses):
         rows = torch.randint(len(private), (how.batch_size,), generator=draws).to(around.device)
         loss = noise.errors(net, signals[rows], *_lesson(how, noise, labels[rows], net, around, draws)).mean()
         optimizer.zero_grad(set_to_none=True)
@@ -105,8 +106,9 @@ def _trained_privately(
             drawn, level, label = _lesson(how, noise, labels[shown].repeat_interleave(copies), net, around, draws)
             yield signals[shown], *(told.unflatten(0, (len(part), copies)) for told in (drawn, level, label))
 
-    losses = []
-    for _ in range(steps):
+    losses: list[Tensor] = []
+    parts: dict[str, checkpoint.Part] = {"net": net, "optimizer": optimizer, "average": average}
+    for _ in checkpoint.loop("diffusion", steps, **parts, draws=draws, chosen=chosen, fog=fog, losses=losses):
         rows = (torch.rand(len(private), generator=chosen) < rate).nonzero()[:, 0]
         total, lost = privacy.clipped_sum(loss, parameters, chunks(rows), how.privacy.clip, around.device)
         total += sigma * how.privacy.clip * torch.randn(len(total), generator=fog).to(around.device)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from compiler.datasets import Card
 from compiler.spec.data_free_kd import DeepInversion, Fast, Inversion
+from runtime import checkpoint
 from runtime.nets import placed
 from runtime.outcome import Diverged
 
@@ -78,6 +79,7 @@ class Tuned:
     def __init__(self, how: Inversion | Fast, generator: Generator, judge: Judge, draws: torch.Generator) -> None:
         self.how, self.generator, self.judge, self.draws = how, generator, judge, draws
         self.meta = torch.optim.Adam(generator.parameters(), lr=how.generator_lr * how.generator_steps, betas=BETAS)
+        self.parts: dict[str, checkpoint.Part] = {"generator": generator, "meta": self.meta}
 
     def invent(self, wanted: Tensor) -> Tensor:
         """The best batch of a round, one image for each wanted class."""
@@ -98,6 +100,8 @@ class Tuned:
 
 class Pixels:
     """`deep_inversion`: a batch begins as noise around the public mean, and its pixels are improved."""
+
+    parts: Mapping[str, checkpoint.Part] = {}
 
     def __init__(self, how: DeepInversion, card: Card, judge: Judge, draws: torch.Generator, device: torch.device) -> None:
         self.how, self.card, self.judge, self.draws, self.device = how, card, judge, draws, device

@@ -29,6 +29,16 @@ class Statistics:
         for layer in self.layers:
             layer.norm.register_forward_pre_hook(layer.see)
 
+    def state(self) -> dict[str, Tensor]:
+        """What was kept of earlier batches."""
+        kept = ((place, layer.blended or ()) for place, layer in enumerate(self.layers))
+        return {f"{place}/{part}": tensor for place, parts in kept for part, tensor in enumerate(parts)}
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        for place, layer in enumerate(self.layers):
+            parts = tuple(state[f"{place}/{part}"].to(layer.norm.weight.device) for part in range(2) if f"{place}/{part}" in state)
+            layer.blended = parts or None
+
     def distance(self) -> Tensor:
         """Sum over layers of ||mean − running mean|| + ||variance − running variance||, of the batch last shown to the teacher."""
         return torch.stack([layer.distance() for layer in self.layers]).sum()

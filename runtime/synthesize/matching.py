@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from compiler.datasets import Card
 from compiler.spec.classifier import Recipe
 from compiler.spec.distillation import DistributionMatching, GradientMatching
-from runtime import nets, siamese
+from runtime import checkpoint, nets, siamese
 from runtime.artifacts import Artifact
 from runtime.data import LabeledImages
 from runtime.outcome import Diverged
@@ -42,8 +42,8 @@ def distribution(how: DistributionMatching, private: LabeledImages, setting: Set
     """
     task = _Task(how, private, setting)
     net = task.net.requires_grad_(False)
-    losses = []
-    for step in range(how.steps):
+    losses: list[Tensor] = []
+    for step in checkpoint.loop(how.method, how.steps, **task.parts, losses=losses):
         if step:
             nets.reset(net, task.fresh)
         real, learned = task.batches(siamese_maps=how.augment)
@@ -63,8 +63,8 @@ def gradients(how: GradientMatching, private: LabeledImages, setting: Setting) -
     """
     task = _Task(how, private, setting)
     net, augment = task.net, how.method == "dsa"
-    losses = []
-    for restart in range(how.nets):
+    losses: list[Tensor] = []
+    for restart in checkpoint.loop(how.method, how.nets, **task.parts, losses=losses):
         if restart:
             nets.reset(net, task.fresh)
         trainer = torch.optim.SGD(net.parameters(), lr=how.net_lr, momentum=0.5)
@@ -100,6 +100,12 @@ class _Task:
             private, self.start.classes, how.batch_real, self.card, seeds(f"{how.method}/real batches"), self.device
         )
         self.net = nets.build(matching_net(how.width, how.depth, self.card), self.card, self.fresh).to(self.device)
+
+    @property
+    def parts(self) -> dict[str, checkpoint.Part]:
+        """What a checkpoint must keep between one fresh net and the next."""
+        draws = {"fresh": self.fresh, "moves": self.moves, "real": self.real.generator}
+        return {"pixels": self.pixels, "optimizer": self.optimizer, **draws}
 
     def batches(self, *, siamese_maps: bool) -> tuple[Tensor, Tensor]:
         """Private and learned images, each class × image × c × h × w; those of a class under the same map."""

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import torch
 
 from compiler.spec.distillation import Recovery
-from runtime import nets
+from runtime import checkpoint, nets
 from runtime.artifacts import Artifact
 from runtime.data import LabeledImages
 from runtime.outcome import Diverged
@@ -30,7 +30,7 @@ def synthesize(how: Recovery, private: LabeledImages, needs: Mapping[str, Artifa
     critic = Critic(teacher, how.losses, setting.card, usual_shift(setting.card), setting.seeds("sre2l/shifts"))
     mean, std = (torch.tensor(constants)[:, None, None] for constants in (setting.card.mean, setting.card.std))
     start = started(how, private, setting)
-    recovered, last = [], 0.0
+    recovered, last = [], torch.zeros(())
     # Strided, so that every batch has images of all classes, as the statistics that it is compared with have.
     batches = math.ceil(len(start.labels) / TOGETHER)
     order = torch.cat([torch.arange(first, len(start.labels), batches) for first in range(batches)])
@@ -38,19 +38,19 @@ def synthesize(how: Recovery, private: LabeledImages, needs: Mapping[str, Artifa
         pixels = start.pixels[rows].to(setting.device).requires_grad_(True)
         wanted = start.labels[rows].to(setting.device)
         optimizer = torch.optim.Adam([pixels], lr=how.lr, betas=(0.5, 0.9))
-        for _ in range(how.steps):
+        for _ in checkpoint.loop("sre2l", how.steps, pixels=pixels, optimizer=optimizer, moves=critic.moves, last=last):
             grey = (pixels * std.to(pixels) + mean.to(pixels)).clamp(0, 1)
             loss, _, _ = critic(grey, wanted)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
-        last = loss.item()
-        if not math.isfinite(last):
-            raise Diverged(f"sre2l: the loss is {last} after {how.steps} steps; lower lr ({how.lr:g})")
+            last.copy_(loss.detach())
+        if not math.isfinite(last.item()):
+            raise Diverged(f"sre2l: the loss is {last.item()} after {how.steps} steps; lower lr ({how.lr:g})")
         recovered.append(pixels.detach())
     images = torch.cat(recovered)[order.argsort()]
     labels = None
     if how.labels == "soft":
         with torch.no_grad():
             labels = (teacher(images) / how.temperature).softmax(1).cpu()
-    return finished(start, images, setting.card, labels, {"loss_last": last})
+    return finished(start, images, setting.card, labels, {"loss_last": last.item()})

@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from compiler.datasets import Card
 from compiler.errors import SynthcError
 from compiler.spec.distillation import DifficultyAligned, Experts, TrajectoryMatching
-from runtime import nets, siamese
+from runtime import checkpoint, nets, siamese
 from runtime.artifacts import Artifact
 from runtime.data import LabeledImages
 from runtime.outcome import Diverged, Metric, Product
@@ -39,7 +39,7 @@ def train_generator(how: Experts, private: LabeledImages, around: Surroundings) 
     kept, found = [], []
     for expert in range(how.count):
         net = nets.build(recipe, around.card, fresh).to(around.device)
-        kept.append(torch.stack(list(_trained(net, how, private, around, expert))))
+        kept.append(torch.stack(_trained(net, how, private, around, expert)))
         found.append(accuracy(net, private.images, private.labels, around.card, around.device))
     weights = torch.stack(kept)
     if not weights.isfinite().all():
@@ -54,14 +54,14 @@ def train_generator(how: Experts, private: LabeledImages, around: Surroundings) 
 
 def _trained(
     net: nets.Classifier, how: Experts, private: LabeledImages, around: Surroundings, expert: int
-) -> Iterator[Tensor]:
+) -> list[Tensor]:
     """The weights before training and after each epoch of plain SGD."""
     order, moves = (around.seeds(f"experts/{expert}/{use}") for use in ("order", "augment"))
     x, y = nets.normalise(private.images.to(around.device), around.card), private.labels.to(around.device)
     black = siamese.black_level(around.card).to(around.device)
     optimizer = torch.optim.SGD(net.parameters(), lr=how.lr)
-    yield flat(net)
-    for _ in range(how.epochs):
+    path = [flat(net)]
+    for _ in checkpoint.loop(f"expert {expert}", how.epochs, net=net, optimizer=optimizer, order=order, moves=moves, path=path):
         for rows in torch.randperm(len(private), generator=order).split(how.batch_size):
             shown = x[rows.to(around.device)]
             if how.augment:
@@ -70,7 +70,8 @@ def _trained(
             optimizer.zero_grad()
             F.cross_entropy(net(shown), y[rows.to(around.device)]).backward()
             optimizer.step()
-        yield flat(net)
+        path.append(flat(net))
+    return path
 
 
 def flat(net: nets.Classifier) -> Tensor:
@@ -146,8 +147,10 @@ def synthesize(
     average = pixels.detach().clone()
     draws, moves, order = (seeds(f"{how.method}/{use}") for use in ("experts", "augment", "order"))
     black = siamese.black_level(card).to(device)
-    losses = []
-    for step in range(how.steps):
+    losses: list[Tensor] = []
+    parts: dict[str, checkpoint.Part] = {"pixels": pixels, "targets": targets, "log_lr": log_lr, "average": average}
+    parts |= {"image_optimizer": image_optimizer, "label_optimizer": label_optimizer}
+    for step in checkpoint.loop(how.method, how.steps, **parts, draws=draws, moves=moves, order=order, losses=losses):
         expert = int(torch.randint(len(experts), (), generator=draws))
         first, last = window(how, step)
         epoch = int(torch.randint(first, last + 1, (), generator=draws))
@@ -170,7 +173,7 @@ def synthesize(
         if targets.requires_grad:
             targets.grad = result.learned[1]
             label_optimizer.step()
-        log_lr = log_lr - (how.lr_net_lr * log_lr.exp() * result.net_lr).clamp(-LR_STEP, LR_STEP)
+        log_lr -= (how.lr_net_lr * log_lr.exp() * result.net_lr).clamp(-LR_STEP, LR_STEP)
         decay = min(getattr(how, "ema", 0.0), (1 + step) / (10 + step))
         average.lerp_(pixels.detach(), 1 - decay)
         losses.append(result.loss)
