@@ -83,8 +83,11 @@ def _effect(work: CompareTrials, left: Sequence[Trial], pairs: int) -> str:
     spread = f"{_t(z, shadows - 1) / math.sqrt(shadows):.1f} sd of the paired differences of {shadows} shadows"
     if work.test == "correlation":
         canaries = min(trial.point.audit.canaries[work.left.canaries].count for trial in left)
-        low, high = (math.tanh(math.atanh(_inside(work.margin)) + side * z * math.sqrt(1.06 / (canaries - 3))) for side in (-1, 1))
-        return f"a rank correlation below {low:.2f} or above {high:.2f}" if canaries > 3 else "nothing"
+        if canaries <= 3:
+            return "nothing"
+        error, middle = math.sqrt(1.06 / (canaries - 3)), math.atanh(max(-0.999, min(0.999, work.margin)))
+        low, high = (math.tanh(middle + side * z * error) for side in (-1, 1))
+        return f"a rank correlation below {low:.2f} or above {high:.2f}"
     if work.test == "dominance":
         return f"{_of_rates(work, left, z)}; accuracy, seconds: {spread}"
     if work.metric == "auc":
@@ -128,10 +131,6 @@ def _smallest(holds: Callable[[float], bool], low: float, high: float) -> float 
         middle = (low + high) / 2
         low, high = (low, middle) if holds(middle) else (middle, high)
     return high
-
-
-def _inside(margin: float) -> float:
-    return max(-0.999, min(0.999, margin))
 
 
 def _t(z: float, freedom: int) -> float:

@@ -109,8 +109,8 @@ LINTS: dict[str, Lint] = {
         Lint(
             "L13", "error", "an epsilon from pooled models or determined memberships",
             "the theorems behind the bounds do not hold", "Steinke, Nasr and Jagielski 2023; Jälkö et al. 2026 (arXiv 2605.25819)",
-            built_in="Bounds are computed on shadow 0 alone, with thresholds fixed in advance, and not at all under balanced "
-            "membership or for duplicated canaries.",
+            built_in="Bounds are computed on one shadow, declared in advance, with thresholds that are not chosen on the same "
+            "scores, and not at all under balanced membership or for duplicated canaries.",
         ),
         Lint(
             "L14", "error", "a learned attack under balanced membership",

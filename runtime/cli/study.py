@@ -62,7 +62,9 @@ def _check(args: argparse.Namespace) -> int:
         raise SynthcError("name a study, as in `synthc check study.yaml`, or a lint, as in `synthc check --explain L05`")
     plan = compiled(args)
     tell(plan)
-    print(f"{args.spec}: {plan.header.study}: {len(plan.trials)} trials, {len(plan.tasks)} tasks, no mistakes")
+    warned = sum(finding.silenced is None for finding in plan.lints)
+    found = f"no mistakes, {warned} warning{'s' if warned != 1 else ''}"
+    print(f"{args.spec}: {plan.header.study}: {len(plan.trials)} trials, {len(plan.tasks)} tasks, {found}")
     return 0
 
 
