@@ -200,7 +200,8 @@ def test_a_bad_spec_gives_places_and_no_traceback(tmp_path: Path) -> None:
     spec.write_text(TINY.replace("fraction: 0.3", "fraktion: 0.3").replace("shadows: 8", "shadows: 9"))
     done = synthc("run", str(spec), "--db", str(tmp_path / "results.duckdb"))
     assert done.returncode == 2
-    assert "bad.yaml:23:5" in done.stderr
+    line = 1 + TINY[: TINY.index("fraction: 0.3")].count("\n")
+    assert f"bad.yaml:{line}:5" in done.stderr
     assert "did you mean 'fraction'" in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / ".synthc").exists()
