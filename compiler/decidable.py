@@ -1,7 +1,7 @@
 """Whether a claim could be decided at all, and how large an effect has to be: before anything runs, closed form.
 
 Planning bounds for a test at the audit's confidence, adjusted for the pairs of the claim as Holm's first step is, with a power of
-80 %. The standard errors are those of `power`, upper bounds; that both sides are read on the same canaries is not counted on.
+80 %. The standard errors are those of `power`; that both sides are read on the same canaries and shadows is not counted on.
 Not here: the tests themselves (`runtime.attack.compare`), which know the spread.
 """
 
