@@ -193,7 +193,7 @@ def test_lints_and_flags_are_shown_with_their_silencings() -> None:
     whole = results([trial(0, flags="devices: cpu, cuda")])
     whole.run["lints"] = lints
     words = Parsed(report.page(whole)).words
-    assert "L15: unstable such fits are (a paper). s.yaml:3:1 : 8 shadows are few Silenced: a smoke test" in words
+    assert "L15: unstable such fits are. Source: a paper. s.yaml:3:1 : 8 shadows are few Silenced: a smoke test" in words
     assert "L01: 8 shadows are few." in words.split("The answer")[0], "what the results cannot show stands at the top"
     assert "In the results: 8 shadows are few" in words
     assert "arm0 : devices: cpu, cuda" in words

@@ -296,7 +296,7 @@ def _lints(lints: Sequence[Any]) -> str:
     items = []
     for (code, title, because, source, silenced), found in by_code.items():
         reason = f"<p><em>Silenced: {escape(silenced)}</em></p>" if silenced else ""
-        why = f"<p>{escape(because)} ({escape(source)}).</p>" if because else ""
+        why = f"<p>{escape(because)}. Source: {escape(source)}.</p>" if because else ""
         heading = ": ".join(escape(word) for word in (code, title) if word)
         seen = "".join(f"<li>{_seen(lint)}</li>" for lint in found)
         items.append(f"<li><strong>{heading}</strong>{why}<ul>{seen}</ul>{reason}</li>")
