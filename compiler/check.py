@@ -15,6 +15,7 @@ from compiler.compose import merge
 from compiler.errors import Diagnostic, SpecError, did_you_mean
 from compiler.expand import MOST_TRIALS, Coordinate, Expanded, expand
 from compiler.own_data import anchored
+from compiler.presets import without_presets
 from compiler.sema import make_sense
 from compiler.source import Mapping, Node, Scalar, Sequence, Value, plain
 from compiler.spec.audit import Audit
@@ -113,12 +114,14 @@ class _Validators:
 
     def point(self, tree: Node, found: list[Diagnostic]) -> Point | None:
         assert isinstance(tree, Mapping)
+        parts = tree.items
 
         def part(name: str, validate: Validator, absent: Any = None) -> Any:
-            return validate(anchored(tree.items[name]), found) if name in tree.items else absent
+            return validate(anchored(parts[name]), found) if name in parts else absent
 
         before = len(found)
         data, public, audit = part("data", self.data), part("public", self.data), part("audit", self.audit)
+        parts = without_presets(parts, data, found)   # they depend on the data
         classifier, arm = part("classifier", self.classifier, Recipe()), part("arm", self.arm)
         if len(found) > before or data is None or audit is None:
             return None

@@ -1,7 +1,8 @@
 """Several texts → one tree: `extends`, `profiles`, `--set`. Every node still knows where it was written.
 
 Mappings merge name by name, the later text on top; lists, values and grids replace. In a later text `null` takes an arm, a
-claim, a silenced lint or a group of canaries away. Not here: what the words mean (`spec`).
+claim, a silenced lint or a group of canaries away, and a classifier with a `preset` begins anew.
+Not here: what the words mean (`spec`).
 """
 
 from __future__ import annotations
@@ -97,6 +98,8 @@ def is_grid(node: Node) -> bool:
 
 def merge(below: Mapping, above: Mapping, path: tuple[str, ...] = ()) -> Mapping:
     """`above` on top of `below`, which is at `path` of the study."""
+    if path[-1:] == ("classifier",) and "preset" in above.items:
+        return above   # fields of an earlier text belong to another recipe: a preset would be left with some of them
     items, keys = dict(below.items), dict(below.keys)
     for name, node in above.items.items():
         old = items.get(name)

@@ -75,7 +75,8 @@ class Validator:
         return Diagnostic("wrong-value", at.place, f"{_field(reached)} is {_shown(value)}", expected)
 
     def _fields(self, names: tuple[Any, ...]) -> set[str]:
-        return {name for model in _models(_at(self.annotation, names)) for name in model.model_fields}
+        models = _models(_at(self.annotation, names))
+        return {name for model in models for name in (*model.model_fields, *getattr(model, "resolved_before", ()))}
 
     def _tags(self, names: tuple[Any, ...], tag: str) -> list[str]:
         models = _models(_at(self.annotation, names))

@@ -5,6 +5,7 @@ Imports no torch: a run that has nothing to do should not wait two seconds for i
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib.metadata
 import os
@@ -63,8 +64,14 @@ def commit() -> str:
         return ""
 
 
+def forget_peak_memory() -> None:
+    """Let `peak_memory_mb` speak of what comes now, not of earlier tasks of a resident worker; without effect outside Linux."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
 def peak_memory_mb() -> float:
-    """Largest resident memory of this process so far, in MB."""
+    """Largest resident memory of this process since `forget_peak_memory`, in MB."""
     import resource
     import sys
 

@@ -218,6 +218,7 @@ def _epsilon_within(noise_multiplier: float, delta: float, rate: float, steps: i
 
 def _epsilon(accountant: Accountant, noise_multiplier: float, delta: float, rate: float, steps: int) -> float:
     """dp_accounting's answer for add/remove neighbours; infinity where its arithmetic overflows."""
+    import logging
     import warnings
 
     import dp_accounting
@@ -228,6 +229,7 @@ def _epsilon(accountant: Accountant, noise_multiplier: float, delta: float, rate
         "rdp": lambda: rdp.RdpAccountant(neighboring_relation=neighbours),
         "pld": lambda: pld.PLDAccountant(neighboring_relation=neighbours, value_discretization_interval=1e-3),
     }
+    logging.getLogger("absl").setLevel(logging.ERROR)   # of orders left out of a minimum, which is then larger, never too small
     step = dp_accounting.PoissonSampledDpEvent(rate, dp_accounting.GaussianDpEvent(noise_multiplier))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")   # overflow is expected here, and answered below

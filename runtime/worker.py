@@ -81,6 +81,7 @@ def _compute(order: Order, store: Path, device: str) -> Outcome:
     attempt = folder / "attempts" / str(order.attempt)
     log = attempt / "log.txt"
     started, clock = datetime.now(UTC), time.perf_counter()
+    machine.forget_peak_memory()
     try:
         if (before := committed(folder)) is not None:   # its worker died after the commit and before the driver heard of it
             return before

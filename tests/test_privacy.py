@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from compiler.datasets import CARDS
 from compiler.errors import SynthcError
-from compiler.spec.classifier import Recipe
+from compiler.spec.classifier import Augment, Recipe
 from compiler.spec.dp_sgd import Privacy
 from runtime import nets, privacy
 from runtime.data import LabeledImages, digits
@@ -33,15 +33,23 @@ def weights(net: nn.Module) -> dict[str, torch.Tensor]:
     return {name: parameter.detach() for name, parameter in net.named_parameters()}
 
 
-def test_gradients_of_single_samples_equal_opacus() -> None:
+NETS = [
+    Recipe(net="small", width=8, norm="group"), Recipe(net="small", width=8, norm="none"),
+    Recipe(net="convnet", width=8, norm="instance"), Recipe(net="resnet9", width=8, norm="group"),
+    Recipe(net="wrn", width=8, depth=10, norm="group"), Recipe(net="mlp", width=16, norm="none"),
+]
+
+
+@pytest.mark.parametrize("recipe", NETS, ids=lambda recipe: f"{recipe.net} {recipe.norm}")
+def test_gradients_of_single_samples_equal_opacus(recipe: Recipe) -> None:
     from opacus import GradSampleModule
 
-    net = nets.build(RECIPE, CARD, rng())
+    net = nets.build(recipe, CARD, rng())
     x, y = torch.randn(9, *CARD.shape, generator=rng(1)), torch.arange(9) % 10
     ours, losses = privacy.per_sample_gradients(privacy.classification_loss(net), weights(net), x[:, None], y)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")   # of its own hooks
-        theirs = GradSampleModule(nets.restored(RECIPE, CARD, net.state_dict()).train(), loss_reduction="sum")
+        theirs = GradSampleModule(nets.restored(recipe, CARD, net.state_dict()).train(), loss_reduction="sum")
         F.cross_entropy(theirs(x), y, reduction="sum").backward()
     for name, parameter in theirs._module.named_parameters():
         assert torch.allclose(ours[name], parameter.grad_sample, atol=1e-5)
@@ -87,6 +95,45 @@ def test_the_noise_for_an_epsilon_agrees_with_opacus_to_a_hundredth(epsilon: flo
 
         # The two noises that give our epsilon differ by less than one in a hundred if theirs lies between these.
         assert theirs(1.01 * ours) < epsilon < theirs(0.99 * ours)
+
+
+@pytest.mark.parametrize(("epsilon", "rate", "steps"), [(8.0, 0.2, 60), (3.0, 0.0341, 586)])
+def test_the_noise_for_an_epsilon_is_what_the_other_accountant_calibrates_to_a_hundredth(
+    epsilon: float, rate: float, steps: int
+) -> None:
+    import dp_accounting
+    from dp_accounting import pld
+
+    def event(sigma: float) -> dp_accounting.DpEvent:
+        step = dp_accounting.PoissonSampledDpEvent(rate, dp_accounting.GaussianDpEvent(sigma))
+        return dp_accounting.SelfComposedDpEvent(step, steps)
+
+    theirs = dp_accounting.calibrate_dp_mechanism(
+        lambda: pld.PLDAccountant(value_discretization_interval=1e-3), event, epsilon, 1e-5,
+        bracket_interval=dp_accounting.ExplicitBracketInterval(0.5, 10.0), tol=1e-3,
+    )
+    assert privacy.noise_for(epsilon, 1e-5, rate, steps) == pytest.approx(theirs, rel=1e-2)
+
+
+@pytest.mark.parametrize(("sigma", "rate", "steps"), [(1.0, 0.2, 60), (2.0, 0.05, 300), (0.6, 0.01, 1000)])
+def test_the_bound_by_renyi_divergences_is_that_of_opacus_to_a_hundredth(sigma: float, rate: float, steps: int) -> None:
+    from opacus.accountants import RDPAccountant
+
+    theirs = RDPAccountant()
+    theirs.history = [(sigma, rate, steps)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")   # of the order that was best
+        assert privacy._epsilon("rdp", sigma, 1e-5, rate, steps) == pytest.approx(theirs.get_epsilon(1e-5), rel=1e-2)
+
+
+def test_copies_of_a_sample_are_drawn_together_and_changed_apart() -> None:
+    recipe = RECIPE.model_copy(update={"augment": Augment(shift=2, flip=True)})
+    batches = list(privacy.poisson(200, 0.1, 4, recipe, 50, Seeds(0, 0, 0), "test"))
+    rows, down = (torch.cat([getattr(batch, word) for batch in batches]).unflatten(0, (-1, 4)) for word in ("rows", "down"))
+    assert (rows == rows[:, :1]).all()
+    assert (down != down[:, :1]).any(dim=1).to(torch.float64).mean().item() == pytest.approx(1 - (1 / 5) ** 3, abs=0.03)
+    plain = torch.cat([batch.rows for batch in privacy.poisson(200, 0.1, 1, recipe, 50, Seeds(0, 0, 0), "test")])
+    assert torch.equal(plain, rows[:, 0])   # copies change who is drawn for nobody
 
 
 def test_poisson_sampling_takes_each_sample_independently_and_may_take_none() -> None:

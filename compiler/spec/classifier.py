@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -22,7 +22,14 @@ class Augment(Frozen):
 
 
 class Recipe(Frozen):
-    """A net and its training. All of it enters the id."""
+    """A net and its training. All of it enters the id.
+
+    `preset: fast`, `memorising`, and for DP-SGD `high_utility`, `real_epsilon`, stand for fields that fit the data
+    (`compiler.presets`): what is written beside a preset wins, and a preset in a later text begins anew.
+    """
+
+    resolved_before: ClassVar[tuple[str, ...]] = ("preset",)
+    """Words that a text may use and that are gone when it is validated."""
 
     net: Literal["small", "convnet", "resnet9", "resnet18", "wrn", "mlp"] = "small"
     """small: two convolutions for 8x8 to 28x28. convnet: the distillation field's ConvNet. resnet9: in the airbench manner."""
