@@ -67,40 +67,53 @@ def loader(data: LabeledImages, recipe: Recipe, card: Card, workers: int) -> Dat
     )
 
 
-def train(net: nn.Module, batches: DataLoader[tuple[Tensor, Tensor]], recipe: Recipe, iterations: int) -> float:
+def train(
+    net: nn.Module, batches: DataLoader[tuple[Tensor, Tensor]], recipe: Recipe, iterations: int, device: torch.device
+) -> float:
     """Train `net` in place; seconds."""
     started = time.perf_counter()
-    net.train()
+    net.to(device).train()
     optimizer = torch.optim.SGD(
         net.parameters(), lr=recipe.lr, momentum=recipe.momentum, nesterov=recipe.momentum > 0, weight_decay=recipe.weight_decay
     )
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: pace(recipe.schedule, step, iterations))
     for x, y in itertools.islice(endless(batches), iterations):
         optimizer.zero_grad()
-        F.cross_entropy(net(x), y, label_smoothing=recipe.label_smoothing).backward()
+        loss = F.cross_entropy(net(x.to(device)), y.to(device), label_smoothing=recipe.label_smoothing)
+        loss.backward()
         optimizer.step()
         schedule.step()
+    loss.item()   # waits for a GPU
     return time.perf_counter() - started
 
 
 def train_privately(
     net: nn.Module, batches: DataLoader[tuple[Tensor, Tensor]], recipe: Recipe, iterations: int, noise_multiplier: float,
-    clip: float,
+    clip: float, device: torch.device, physical: int = 256,
 ) -> float:
-    """The same by Opacus: its hooks, its Poisson sampling, its noise; seconds."""
+    """The same by Opacus: its hooks, its Poisson sampling, its noise, its way to take a large batch in parts; seconds."""
     from opacus import PrivacyEngine
+    from opacus.utils.batch_memory_manager import BatchMemoryManager
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")   # of its own hooks and generator
         started = time.perf_counter()
         optimizer = torch.optim.SGD(net.parameters(), lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
         model, optimizer, private = PrivacyEngine().make_private(
-            module=net.train(), optimizer=optimizer, data_loader=batches, noise_multiplier=noise_multiplier, max_grad_norm=clip
+            module=net.to(device).train(), optimizer=optimizer, data_loader=batches, noise_multiplier=noise_multiplier,
+            max_grad_norm=clip,
         )
-        for x, y in itertools.islice(endless(private), iterations):
-            optimizer.zero_grad()
-            F.cross_entropy(model(x), y).backward()
-            optimizer.step()
+        with BatchMemoryManager(data_loader=private, max_physical_batch_size=physical, optimizer=optimizer) as parts:
+            steps = 0
+            for x, y in endless(parts):
+                optimizer.zero_grad()
+                loss = F.cross_entropy(model(x.to(device)), y.to(device))
+                loss.backward()
+                optimizer.step()
+                steps += not optimizer._is_last_step_skipped
+                if steps == iterations:
+                    break
+        loss.item()
         return time.perf_counter() - started
 
 

@@ -101,7 +101,7 @@ def _trained_privately(
         return noise.errors(denoise, x.expand(copies, *x.shape), drawn, level, label).mean()   # type: ignore[arg-type]
 
     def chunks(rows: Tensor) -> Iterator[tuple[Tensor, ...]]:
-        for part in rows.split(privacy.CHUNK):
+        for part in rows.split(privacy.together(parameters, copies)):
             shown = part.to(around.device)
             drawn, level, label = _lesson(how, noise, labels[shown].repeat_interleave(copies), net, around, draws)
             yield signals[shown], *(told.unflatten(0, (len(part), copies)) for told in (drawn, level, label))

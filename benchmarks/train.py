@@ -1,0 +1,192 @@
+"""Each trainer beside the loop that a user would write: `python benchmarks/train.py undefended --threads 2`.
+
+Ours and `plain.py`'s take turns in one process, from the same initial weights, with the same net, batch, schedule and number of
+steps, so that equal accuracy is reached after equal steps and the ratio of seconds is that of the time to it; both accuracies are
+printed to show that it is. Also the share of the machine's own matmul rate, at the precision of the training, that ours reaches.
+Fashion-MNIST, the presets `fast` and `real_epsilon` at epsilon 3. Prints tables; records nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import numpy as np
+import plain  # beside this file
+import torch
+from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
+
+from compiler.datasets import CARDS, Card
+from compiler.presets import PRESETS
+from compiler.spec.classifier import Recipe
+from compiler.spec.dp_sgd import Privacy
+from compiler.work import Dataset
+from runtime import nets, privacy
+from runtime.data import LabeledImages
+from runtime.data.sources import load
+from runtime.seeds import Seeds
+from runtime.training import accuracy, fit
+
+EPSILON, DELTA = 3.0, 1e-5
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What both sides are given."""
+
+    train: LabeledImages
+    test: LabeledImages
+    card: Card
+    recipe: Recipe
+    device: torch.device
+
+    @property
+    def iterations(self) -> int:
+        return math.ceil(self.recipe.epochs * len(self.train) / self.recipe.batch_size)
+
+    def net(self, round: int) -> nets.Classifier:
+        return nets.build(self.recipe, self.card, Seeds(0, 0, round)("classifier/init"))
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training of one side."""
+
+    seconds: float
+    accuracy: float
+
+
+def undefended(bench: Bench, workers: int) -> dict[str, Callable[[int], Run]]:
+    def ours(round: int) -> Run:
+        net = bench.net(round)
+        fitted = fit(
+            net, bench.train.images, bench.train.labels, recipe=bench.recipe, iterations=bench.iterations, card=bench.card,
+            seeds=Seeds(0, 0, round), device=bench.device, purpose="classifier",
+        )
+        return _judged(bench, net, fitted.seconds)
+
+    def theirs(round: int) -> Run:
+        net = bench.net(round)
+        batches = plain.loader(bench.train, bench.recipe, bench.card, workers)
+        return _judged(bench, net, plain.train(net, batches, bench.recipe, bench.iterations, bench.device))
+
+    return {"ours": ours, "plain": theirs}
+
+
+def dp_sgd(bench: Bench, workers: int) -> dict[str, Callable[[int], Run]]:
+    rate = bench.recipe.batch_size / len(bench.train)
+    sigma = privacy.noise_for(EPSILON, DELTA, rate, bench.iterations)
+    print(f"epsilon {EPSILON:g} at delta {DELTA:g}: noise multiplier {sigma:.3f} for {bench.iterations} steps at rate {rate:.4f}")
+
+    def ours(round: int) -> Run:
+        net = bench.net(round)
+        fitted, _ = privacy.fit_privately(
+            net, bench.train.images, bench.train.labels, recipe=bench.recipe, privacy=Privacy(noise_multiplier=sigma, delta=DELTA),
+            iterations=bench.iterations, expected=len(bench.train), card=bench.card, seeds=Seeds(0, 0, round), device=bench.device,
+            purpose="classifier",
+        )
+        return _judged(bench, net, fitted.seconds)
+
+    def theirs(round: int) -> Run:
+        net = bench.net(round)
+        batches = plain.loader(bench.train, bench.recipe, bench.card, workers)
+        seconds = plain.train_privately(net, batches, bench.recipe, bench.iterations, sigma, 1.0, bench.device)
+        return _judged(bench, net, seconds)
+
+    return {"ours": ours, "plain": theirs}
+
+
+TRAINERS = {"undefended": ("fast", undefended), "dp_sgd": ("real_epsilon", dp_sgd)}
+
+
+def _judged(bench: Bench, net: nets.Classifier, seconds: float) -> Run:
+    return Run(seconds, accuracy(net, bench.test.images, bench.test.labels, bench.card, bench.device))
+
+
+def best_workers(bench: Bench) -> int:
+    """The number of the plain loop's loader processes with which a few steps take least; starting them is not counted."""
+    seconds = {}
+    for workers in (0, 1, 2):
+        batches = plain.loader(bench.train, bench.recipe, bench.card, workers)
+        steps = min(20, len(batches))
+        plain.train(bench.net(0), batches, bench.recipe, 2, bench.device)   # starts them
+        seconds[workers] = plain.train(bench.net(0), batches, bench.recipe, steps, bench.device)
+    print("plain loop, seconds by loader processes:", ", ".join(f"{n}: {took:.2f}" for n, took in seconds.items()))
+    return min(seconds, key=lambda n: seconds[n])
+
+
+def matmul_rate(dtype: torch.dtype, device: torch.device, side: int = 2048) -> float:
+    """Operations per second of a square matrix product, the best of several."""
+    a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
+    best = math.inf
+    for _ in range(8):
+        started = time.perf_counter()
+        (a @ b)[0, 0].item()   # waits for a GPU
+        best = min(best, time.perf_counter() - started)
+    return 2 * side**3 / best
+
+
+def operations(bench: Bench) -> float:
+    """Of a whole training without DP-SGD: what PyTorch counts in convolutions and products of one step, times the steps."""
+    net = bench.net(0).train()
+    x = torch.zeros(bench.recipe.batch_size, *bench.card.shape)
+    with FlopCounterMode(display=False) as counter:
+        F.cross_entropy(net(x), torch.zeros(len(x), dtype=torch.int64)).backward()
+    return float(counter.get_total_flops()) * bench.iterations
+
+
+def compare(bench: Bench, sides: dict[str, Callable[[int], Run]], rounds: int) -> None:
+    found: dict[str, list[Run]] = {side: [] for side in sides}
+    for round in range(rounds):
+        for side in list(sides) if round % 2 else reversed(sides):   # who goes first takes turns
+            found[side].append(sides[side](round))
+    seen = bench.iterations * bench.recipe.batch_size
+    rates = {name: matmul_rate(dtype, bench.device) for name, dtype in DTYPES.items()}
+    print("matmul rate, 10⁹ operations per second:", ", ".join(f"{name} {rate / 1e9:.0f}" for name, rate in rates.items()))
+    print(f"{'':<8}{'seconds':>16}{'images/s':>10}{'test accuracy':>18}{'of matmul':>11}")
+    for side, runs in found.items():
+        seconds, right = ([getattr(run, word) for run in runs] for word in ("seconds", "accuracy"))
+        rate = rates[bench.recipe.precision if side == "ours" else "float32"]
+        share = operations(bench) / np.mean(seconds) / rate
+        spread = (f"{np.mean(of):.{digits}f} ± {np.std(of, ddof=1) if rounds > 1 else 0:.{digits}f}" for of, digits in
+                  ((seconds, 1), (right, 4)))
+        took, accurate = spread
+        print(f"{side:<8}{took:>16}{seen / np.mean(seconds):>10,.0f}{accurate:>18}{share:>11.1%}")
+    ratios = [theirs.seconds / mine.seconds for theirs, mine in zip(found["plain"], found["ours"], strict=True)]
+    print(f"plain / ours in seconds: {np.mean(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f} in {rounds} rounds)")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("trainer", choices=TRAINERS)
+    parser.add_argument("--images", type=int, default=20_480, help="class-balanced part of the training set (default 20,480)")
+    parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="another value of the recipe")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    torch.set_flush_denormal(True)
+    card, device = CARDS["fashion_mnist"], torch.device(args.device)
+    data = load(Dataset(card.name, card.digest, args.images, None, card.shape))
+    assert data.test is not None
+    preset, trainer = TRAINERS[args.trainer]
+    fields = PRESETS[preset](card) | {name: json.loads(value) for name, _, value in (word.partition("=") for word in args.set)}
+    bench = Bench(data.pool, data.test, card, Recipe.model_validate_json(json.dumps(fields)), device)
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {args.threads} thread(s)"
+    print(f"{args.trainer} on {name}: {len(bench.train):,} images, {bench.iterations} steps of {bench.recipe.batch_size}, {fields}")
+    compare(bench, trainer(bench, best_workers(bench)), args.rounds)
+
+
+if __name__ == "__main__":
+    main()
