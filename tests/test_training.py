@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,13 @@ from compiler.compile import compile_study
 from compiler.datasets import CARDS
 from compiler.spec.classifier import Augment, Recipe
 from compiler.work import TrainClassifier
-from runtime import nets, training
+from runtime import machine, nets, training
 from runtime.data import LabeledImages, digits
 from runtime.data.cast import private_set
 from runtime.outcome import Diverged, Metric
 from runtime.seeds import Seeds
 from runtime.training import Average, Batch, Examples, Fitted, accuracy, fit, logits, pace, presentations
-from tests.conftest import TINY
+from tests.conftest import TINY, Done
 
 CARD = CARDS["digits"]
 CPU = torch.device("cpu")
@@ -210,3 +211,18 @@ def test_a_guarantee_is_stored_with_its_delta_its_neighbours_and_its_accountant(
     assert sigma is not None
     assert math.isfinite(sigma)
     assert f"noise multiplier {sigma:.4g}" in epsilon.note
+
+
+def test_the_cost_of_every_training_has_its_peak_memory(tiny: Done) -> None:
+    rows = tiny.rows("SELECT stage, peak_memory_mb, images_seen, seconds FROM cost WHERE stage IN ('model', 'train proxy')")
+    assert {stage for stage, *_ in rows} == {"model", "train proxy"}
+    assert all(value > 0 for _, *values in rows for value in values)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems keep the peak of the whole process")
+def test_the_peak_memory_of_a_task_is_not_that_of_an_earlier_one() -> None:
+    large = torch.ones(50_000_000)
+    before = machine.peak_memory_mb()
+    del large
+    machine.forget_peak_memory()
+    assert machine.peak_memory_mb() < before - 100
