@@ -68,13 +68,13 @@ def test_presets_can_be_a_grid_and_a_proxy_can_have_one(tmp_path: Path) -> None:
     grid = TINY.replace(WRITTEN, "classifier: {preset: {grid: [fast, memorising]}}")
     found = recipes(plan_of(tmp_path, grid))
     assert {"undefended[preset=fast]#0", "undefended[preset=memorising]#0"} <= set(found)
-    proxy = TINY.replace("fraction: 0.3", "fraction: 0.3\n    proxy: {preset: memorising}").replace("grid: [random, ", "grid: [")
+    proxy = TINY + "  hard: {paradigm: coreset, method: forgetting, fraction: 0.3, proxy: {preset: memorising}}\n"
     arm = plan_of(tmp_path, proxy).trials[-1].trial.point.arm
     assert arm.proxy == Recipe.model_validate(PRESETS["memorising"](CARDS["digits"]))   # type: ignore[union-attr]
 
 
 def test_a_name_that_is_no_preset_is_complained_of_where_it_stands(tmp_path: Path) -> None:
-    with pytest.raises(SpecError, match=r"study\.yaml:17:22: no preset is called 'fats'; did you mean 'fast'"):
+    with pytest.raises(SpecError, match=r"study\.yaml:18:22: no preset is called 'fats'; did you mean 'fast'"):
         plan_of(tmp_path, TINY.replace(WRITTEN, "classifier: {preset: fats}"))
 
 
