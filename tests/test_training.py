@@ -74,7 +74,7 @@ def test_shifts_and_mirrors_are_uniform_and_drawn_anew_each_time() -> None:
 def test_a_presented_image_is_the_one_that_padding_cropping_and_mirroring_give(data: LabeledImages) -> None:
     batch = Batch(torch.arange(6), torch.zeros(6, dtype=torch.int64), torch.tensor([0, 4, 2, 1, 3, 2]),
                   torch.tensor([4, 0, 2, 3, 1, 2]), torch.tensor([True, False, True, False, True, False]))
-    x, y = Examples(data.images, data.labels, Augment(shift=2, flip=True), CARD, CPU).presented(batch)
+    x, y = Examples(data.images, data.labels, Augment(shift=2, flip=True), CARD, CPU, SEEDS("test/maps")).presented(batch)
     for place in range(6):
         down, right = int(batch.down[place]), int(batch.right[place])
         image = F.pad(data.images[place], (2, 2, 2, 2))[:, down : down + 8, right : right + 8]
@@ -166,10 +166,12 @@ def test_the_logits_of_an_image_do_not_depend_on_what_is_asked_beside_it(data: L
 
 
 def reported(folder: Path, arm: str) -> tuple[TrainClassifier, dict[str, list[Metric]]]:
-    """The training of shadow 0 of the tiny study under this arm, and what it reports."""
+    """The training of shadow 0 of the tiny study's undefended arm and this one, and what the latter reports."""
     spec = folder / "study.yaml"
-    spec.write_text(TINY.split("arms:")[0] + f"arms:\n  it: {arm}\n")
-    work = next(task.work for task in compile_study(spec).tasks.values() if isinstance(task.work, TrainClassifier))
+    spec.write_text(TINY.split("  coreset:")[0] + f"  it: {arm}\n")
+    plan = compile_study(spec)
+    work = plan.tasks[plan.trials[1].stages[0].task].work
+    assert isinstance(work, TrainClassifier)
     found: dict[str, list[Metric]] = {}
     for metric in training.perform(work, {}, CPU).metrics:
         found.setdefault(metric.name, []).append(metric)
