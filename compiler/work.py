@@ -172,7 +172,7 @@ class AttackTrial:
     delta: float
 
     kind: ClassVar[Kind] = "attack"
-    revision: ClassVar[int] = 1
+    revision: ClassVar[int] = 2
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@
 CREATE SCHEMA base;
 
 CREATE TABLE base.meta (schema VARCHAR, made_by VARCHAR);   -- digest of this file
+CREATE TABLE base.meaning (view VARCHAR, name VARCHAR, meaning VARCHAR);   -- of a view's column; view '': wherever it occurs
 CREATE TABLE base.run (
   run VARCHAR, study VARCHAR, question VARCHAR, profile VARCHAR, spec VARCHAR, spec_text VARCHAR, argv JSON, started TIMESTAMP,
   ended TIMESTAMP, status VARCHAR, headline JSON, versions JSON, "commit" VARCHAR, source_digest VARCHAR, claims JSON, lints JSON);
@@ -22,7 +23,8 @@ CREATE TABLE base.attempt (
   task VARCHAR, attempt INTEGER, status VARCHAR, error_kind VARCHAR, error VARCHAR, log VARCHAR, started TIMESTAMP, seconds DOUBLE,
   host VARCHAR, device VARCHAR);
 CREATE TABLE base.roc (
-  task VARCHAR, release VARCHAR, attack VARCHAR, variant VARCHAR, canaries VARCHAR, fpr DOUBLE, tpr DOUBLE);
+  task VARCHAR, release VARCHAR, attack VARCHAR, variant VARCHAR, canaries VARCHAR, fpr DOUBLE, tpr DOUBLE,
+  low DOUBLE, high DOUBLE);
 CREATE TABLE base.canary (
   task VARCHAR, canary INTEGER, canaries VARCHAR, kind VARCHAR, label INTEGER, true_label INTEGER, sample INTEGER);
 CREATE TABLE base.risk (
@@ -33,16 +35,18 @@ CREATE TABLE base.score (
 -- The run that counts for a study under a profile is its latest; names of runs begin with their time.
 CREATE VIEW base.latest AS
   SELECT study, profile, max(run) AS run FROM base.run GROUP BY study, profile;
+CREATE VIEW base.any_trial AS
+  SELECT run.study, run.profile, CAST(run.headline->>'$.fpr' AS DOUBLE) AS fpr, trial.* FROM base.trial JOIN base.run USING (run);
 CREATE VIEW base.current_trial AS
-  SELECT latest.study, latest.profile, CAST(run.headline->>'$.fpr' AS DOUBLE) AS fpr, trial.*
-  FROM base.trial JOIN base.latest USING (run) JOIN base.run USING (run);
+  SELECT any_trial.* FROM base.any_trial SEMI JOIN base.latest USING (run);
 
 CREATE VIEW run AS
   SELECT run, study, profile, status, started, ended, spec, argv, "commit", source_digest, versions, headline, question, spec_text
   FROM base.run;
 COMMENT ON VIEW run IS 'One row per run: when, from which spec text, with which versions of code and libraries.';
 
-CREATE VIEW attempt AS SELECT * FROM base.attempt;
+CREATE VIEW attempt AS
+  SELECT task, attempt, status, error_kind, error, log, started, seconds, host, device FROM base.attempt;
 COMMENT ON VIEW attempt IS 'One row per attempt at a task, with its outcome, error and log (a path in the store).';
 
 CREATE VIEW task AS
@@ -59,11 +63,13 @@ CREATE VIEW task AS
   FROM current LEFT JOIN base.outcome AS outcome USING (task) LEFT JOIN last_attempt USING (task);
 COMMENT ON VIEW task IS 'One row per task of the latest run of each study: its status (done, failed, blocked, missing), cost and error.';
 
+CREATE VIEW base.any_result AS
+  SELECT trial.run, trial.study, trial.profile, trial.arm, trial.paradigm, trial.method, trial.label, trial.trial, trial.axes,
+    trial.replicate, metric.canaries, metric.attack, metric.variant, metric.release, metric.metric, metric.value, metric.low,
+    metric.high, metric.n, metric.note
+  FROM base.any_trial AS trial JOIN base.metric AS metric ON metric.task = trial.answer;
 CREATE VIEW result AS
-  SELECT trial.study, trial.profile, trial.arm, trial.paradigm, trial.method, trial.label, trial.trial, trial.axes, trial.replicate,
-    metric.canaries, metric.attack, metric.variant, metric.release, metric.metric, metric.value, metric.low, metric.high, metric.n,
-    metric.note
-  FROM base.current_trial AS trial JOIN base.metric AS metric ON metric.task = trial.answer;
+  SELECT * EXCLUDE (run) FROM base.any_result SEMI JOIN base.latest USING (run);
 COMMENT ON VIEW result IS 'One row per trial and metric, long. canaries, attack, variant and release are empty for figures of the whole trial.';
 
 CREATE VIEW comparison AS
@@ -92,7 +98,7 @@ COMMENT ON VIEW comparison IS 'One row per trial, wide: accuracy, the headline l
 
 CREATE VIEW roc AS
   SELECT trial.study, trial.profile, trial.arm, trial.paradigm, trial.method, trial.label, trial.trial, roc.canaries, roc.attack,
-    roc.variant, roc.release, roc.fpr, roc.tpr
+    roc.variant, roc.release, roc.fpr, roc.tpr, roc.low, roc.high
   FROM base.current_trial AS trial JOIN base.roc AS roc ON roc.task = trial.answer;
 COMMENT ON VIEW roc IS 'One row per point of a trial''s ROC curve per attack, thinned to about 300 points spread in log FPR.';
 
@@ -156,21 +162,152 @@ CREATE VIEW lint AS
   FROM found ORDER BY study, profile, found.place;
 COMMENT ON VIEW lint IS 'One row per weakness that a lint found in a study or in its results (seen_in), with the reason for which the spec silences it.';
 
-COMMENT ON COLUMN lint.severity IS 'An error in a spec refuses the study unless silenced; an error in the results says what the figures cannot show.';
-COMMENT ON COLUMN comparison.leakage IS 'The headline: TPR at the declared FPR on the declared canaries; NULL where it cannot be resolved (see leakage_note).';
-COMMENT ON COLUMN comparison.fpr IS 'The false-positive rate at which the headline is read.';
-COMMENT ON COLUMN comparison.leakage_n IS 'Non-member scores behind the headline.';
-COMMENT ON COLUMN comparison.seconds IS 'Seconds of a shadow''s pipeline: synthesis and training of the released classifier. Mean over shadows.';
-COMMENT ON COLUMN comparison.null_ok IS 'False marks a trial whose attacks found something in membership that no model knows: its figures are invalid.';
-COMMENT ON COLUMN comparison.epsilon IS 'The accountant''s epsilon for DP-SGD (add/remove neighbours); NULL elsewhere. Not a measurement.';
-COMMENT ON COLUMN result.n IS 'Independent units behind the value: shadows for means over shadows, non-member scores for TPR, redraws for null controls.';
-
--- Trials within a distance of an accuracy, least leaky first.
+-- Macros. Raise the version when a public column goes, is renamed, or changes its meaning; new ones need none.
+CREATE MACRO schema_version() AS 1;
+COMMENT ON MACRO schema_version IS 'Version of views and macros: raised when a column goes, is renamed, or changes its meaning.';
+CREATE MACRO columns_of(wanted) AS TABLE
+  SELECT column_name AS "column", data_type AS type, comment AS meaning FROM duckdb_columns()
+  WHERE database_name = current_database() AND schema_name = 'main' AND table_name = wanted ORDER BY column_index;
+COMMENT ON MACRO TABLE columns_of IS 'What the columns of a view mean: FROM columns_of(''comparison'').';
 CREATE MACRO matched(accuracy, margin := 0.02) AS TABLE
-  SELECT * FROM comparison WHERE abs(test_accuracy - accuracy) <= margin ORDER BY leakage;
--- One metric over all trials, with its coordinates.
+  SELECT * FROM comparison WHERE abs(test_accuracy - accuracy) <= margin ORDER BY leakage, study, profile, trial;
+COMMENT ON MACRO TABLE matched IS 'Trials within 2 points (or margin := …) of an accuracy, least leaky first: FROM matched(0.95).';
 CREATE MACRO compare(name) AS TABLE
-  SELECT label, canaries, attack, variant, release, value, low, high, n, note FROM result WHERE metric = name ORDER BY ALL;
--- A trial's curve.
+  SELECT study, profile, label, trial, canaries, attack, variant, release, value, low, high, n, note FROM result WHERE metric = name
+  ORDER BY ALL;
+COMMENT ON MACRO TABLE compare IS 'One metric over all trials, with its coordinates: FROM compare(''auc'').';
 CREATE MACRO roc_at(wanted_trial, wanted_attack) AS TABLE
-  SELECT canaries, variant, release, fpr, tpr FROM roc WHERE trial = wanted_trial AND attack = wanted_attack ORDER BY ALL;
+  SELECT study, profile, canaries, variant, release, fpr, tpr, low, high FROM roc
+  WHERE trial = wanted_trial AND attack = wanted_attack ORDER BY ALL;
+COMMENT ON MACRO TABLE roc_at IS 'The curves of a trial under an attack: FROM roc_at(''undefended#0'', ''lira'').';
+CREATE MACRO result_of(wanted_run) AS TABLE
+  SELECT * EXCLUDE (run) FROM base.any_result WHERE run = wanted_run;
+COMMENT ON MACRO TABLE result_of IS 'As the view result, of any run and not the latest alone: FROM result_of((SELECT min(run) FROM run)).';
+
+-- What columns mean: put on each column as its comment when an index is made.
+INSERT INTO base.meaning VALUES
+  ('', 'study', 'Name of the study.'),
+  ('', 'profile', 'Profile of the spec under which it ran; empty for none.'),
+  ('', 'arm', 'Name of the arm in the spec.'),
+  ('', 'paradigm', 'undefended, dp_sgd, coreset, distillation, data_free_kd or diffusion.'),
+  ('', 'method', 'Method of the paradigm, such as forgetting; the paradigm itself where it has only one.'),
+  ('', 'label', 'Arm and grid values in one readable name; the same for all replicates.'),
+  ('', 'trial', 'Address of the trial: arm, grid coordinates, replicate. Unique in a study under a profile.'),
+  ('', 'axes', 'Grid coordinates as JSON, such as axes->>''fraction''.'),
+  ('', 'replicate', 'Which repetition: other training seeds, other orientation of membership, the same canaries.'),
+  ('', 'data', 'Name of the private data set.'),
+  ('', 'canaries', 'Group of canaries; empty for figures of the whole trial.'),
+  ('', 'attack', 'Attack, such as lira; empty for figures that no attack gave.'),
+  ('', 'variant', 'Signal, form and number of queries of the attack, such as logit/pooled/1q.'),
+  ('', 'release', 'What the adversary saw: final_model, labels_only, synthetic_set, index_list, generator or teacher.'),
+  ('', 'metric', 'Name of the figure, such as test_accuracy or tpr@fpr=0.01.'),
+  ('', 'value', 'The figure; NULL where it cannot be resolved, and then note says why.'),
+  ('', 'low', 'Lower end of the 95 % interval; NULL where there is none.'),
+  ('', 'high', 'Upper end of the 95 % interval; NULL where there is none.'),
+  ('', 'n', 'Independent units behind the value: shadows for means, non-member scores for TPR, redraws for null controls.'),
+  ('', 'note', 'What limits the figure, such as too few false positives; empty if nothing does.'),
+  ('', 'fpr', 'The false-positive rate at which the headline is read.'),
+  ('', 'tpr', 'True-positive rate.'),
+  ('', 'seconds', 'Wall-clock seconds of the task.'),
+  ('', 'seconds_low', 'Lower end of the 95 % interval of seconds.'),
+  ('', 'seconds_high', 'Upper end of the 95 % interval of seconds.'),
+  ('', 'device', 'Where it was computed: cpu, cuda.'),
+  ('', 'host', 'Name of the machine.'),
+  ('', 'peak_memory_mb', 'Peak memory of the worker in MB.'),
+  ('', 'started', 'When it began, UTC.'),
+  ('', 'ended', 'When it ended, UTC; NULL while it runs.'),
+  ('', 'status', 'done, failed, blocked (waits for what failed) or missing.'),
+  ('', 'error', 'What went wrong, or what it waits for; NULL or empty where nothing did.'),
+  ('', 'log', 'What was printed: a file in the store, relative to it.'),
+  ('', 'commit', 'Git commit of the code; + marks a tree with changes.'),
+  ('', 'source_digest', 'Digest of the source files that were run.'),
+  ('', 'task', 'Id of the task: a hash of what it computes from what.'),
+  ('', 'claim', 'Name of the claim in the spec.'),
+  ('', 'test', 'difference, ratio, equivalence, matched, dominance or correlation.'),
+  ('', 'margin', 'By how much before it counts, in units of the metric.'),
+  ('', 'verdict', 'supported, refuted, undecided or not tested.'),
+  ('comparison', 'test_accuracy', 'Accuracy of the released classifier on test data: mean over shadows, 0 to 1.'),
+  ('comparison', 'test_accuracy_low', 'Lower end of its 95 % interval.'),
+  ('comparison', 'test_accuracy_high', 'Upper end of its 95 % interval.'),
+  ('comparison', 'leakage',
+   'The headline: TPR at the declared FPR on the declared canaries; NULL where it cannot be resolved (see leakage_note).'),
+  ('comparison', 'leakage_low', 'Lower end of its 95 % interval: two-way bootstrap over canaries and shadows.'),
+  ('comparison', 'leakage_high', 'Upper end of its 95 % interval.'),
+  ('comparison', 'leakage_n', 'Non-member scores behind the headline.'),
+  ('comparison', 'canaries', 'Group of canaries of the headline.'),
+  ('comparison', 'attack', 'Attack of the headline.'),
+  ('comparison', 'leakage_note', 'What limits the headline, such as too few false positives; empty if nothing does.'),
+  ('comparison', 'auc', 'Area under the ROC curve of the headline''s attack and canaries; 0.5 is guessing.'),
+  ('comparison', 'auc_low', 'Lower end of its 95 % interval.'),
+  ('comparison', 'auc_high', 'Upper end of its 95 % interval.'),
+  ('comparison', 'epsilon', 'The accountant''s epsilon for DP-SGD (add/remove neighbours); NULL elsewhere. Not a measurement.'),
+  ('comparison', 'seconds',
+   'Seconds of a shadow''s pipeline: synthesis and training of the released classifier. Mean over shadows.'),
+  ('comparison', 'shadows', 'Models in the trial''s pool.'),
+  ('comparison', 'null_ok',
+   'False marks a trial whose attacks found something in membership that no model knows: its figures are invalid.'),
+  ('comparison', 'flags', 'What the audit noticed, such as a failed null control or mixed devices; empty if nothing.'),
+  ('roc', 'fpr', 'False-positive rate of the point.'),
+  ('roc', 'tpr', 'True-positive rate of the point.'),
+  ('roc', 'low', 'Lower end of the pointwise 95 % band of the TPR; for the headline''s attack, else NULL.'),
+  ('roc', 'high', 'Upper end of the pointwise 95 % band.'),
+  ('canary_risk', 'kind', 'Kind of the group: mislabeled, clean, ood, duplicated, blank, …'),
+  ('canary_risk', 'canary', 'Index of the canary among all canaries of the study; the same in every trial.'),
+  ('canary_risk', 'sample', 'Index of its image in the data set; -1 where it has none.'),
+  ('canary_risk', 'canary_label', 'Label with which it was trained.'),
+  ('canary_risk', 'true_label', 'Label that it has in the data; differs for mislabeled canaries.'),
+  ('canary_risk', 'tpr', 'Share of the models with it in which the attack catches it, at the headline''s FPR over its group.'),
+  ('canary_risk', 'low', 'Lower end of the 95 % interval (Jeffreys).'),
+  ('canary_risk', 'high', 'Upper end of the 95 % interval (Jeffreys).'),
+  ('cost', 'stage', 'Stage of the pipeline: train proxy, synthesize, model, final_model (its query), …'),
+  ('cost', 'tasks', 'Tasks of the stage that are done: one per shadow.'),
+  ('cost', 'seconds', 'Mean wall-clock seconds of a task of the stage. A task that several trials share counts in each.'),
+  ('cost', 'seconds_low', 'Least seconds of a task.'),
+  ('cost', 'seconds_high', 'Most seconds of a task.'),
+  ('cost', 'images_seen', 'Images that went through a network in training, over all shadows; NULL where it was not counted.'),
+  ('claim', 'statement', 'The hypothesis, in a sentence.'),
+  ('claim', 'metric', 'What is compared: leakage, auc, tpr@fpr=…, test_accuracy, … or an attack, for a correlation.'),
+  ('claim', 'effect', 'Effect of the pair of trials that decides, in units of the metric; NULL where none could be resolved.'),
+  ('claim', 'low', 'Lower end of its interval.'),
+  ('claim', 'high', 'Upper end of its interval.'),
+  ('claim', 'n', 'Units behind the effect.'),
+  ('claim', 'pairs', 'Of how many pairs it is claimed: all, any or none.'),
+  ('claim', 'compared', 'Pairs of trials that were compared.'),
+  ('claim_pair', 'metric', 'What is compared: leakage, auc, tpr@fpr=…, test_accuracy, … or an attack, for a correlation.'),
+  ('claim_pair', 'left', 'Address of the trial on the left.'),
+  ('claim_pair', 'right', 'Address of the trial on the right.'),
+  ('claim_pair', 'left_selector', 'Words that chose the left trials, as in the spec.'),
+  ('claim_pair', 'right_selector', 'Words that chose the right trials.'),
+  ('claim_pair', 'effect', 'Left minus right, or left over right, by the test.'),
+  ('claim_pair', 'low', 'Lower end of its interval.'),
+  ('claim_pair', 'high', 'Upper end of its interval.'),
+  ('claim_pair', 'n', 'Units behind the effect.'),
+  ('claim_pair', 'p', 'p-value, Holm-adjusted over the pairs of the claim.'),
+  ('claim_pair', 'parts', 'For a dominance: the verdict on each of its parts.'),
+  ('lint', 'code', 'Name of the lint; `synthc check --explain CODE` says more.'),
+  ('lint', 'severity',
+   'An error in a spec refuses the study unless silenced; an error in the results says what the figures cannot show.'),
+  ('lint', 'title', 'The rule, in a few words.'),
+  ('lint', 'message', 'What was found.'),
+  ('lint', 'hint', 'What would do.'),
+  ('lint', 'place', 'Where in the spec: file:line:column; NULL for what was found in the results.'),
+  ('lint', 'seen_in', 'spec or results.'),
+  ('lint', 'silenced', 'The reason for which the spec allows it; NULL where it does not.'),
+  ('lint', 'because', 'Why the rule exists.'),
+  ('lint', 'source', 'Where the rule comes from.'),
+  ('task', 'kind', 'train, synthesize, query, attack or compare.'),
+  ('task', 'operation', 'Class of the work, and the method where there are several.'),
+  ('task', 'address', 'Where it was first asked for: trial, shadow, stage.'),
+  ('task', 'attempts', 'How often it was tried.'),
+  ('task', 'needs', 'What it reads: pairs of role and task id.'),
+  ('run', 'run', 'Name of the run: its time and study. Later runs sort last.'),
+  ('run', 'status', 'running, done, interrupted or failed.'),
+  ('run', 'spec', 'Path of the spec.'),
+  ('run', 'argv', 'Arguments of the command.'),
+  ('run', 'versions', 'Versions of the libraries, as JSON.'),
+  ('run', 'headline', 'The headline that the spec declares, as JSON.'),
+  ('run', 'question', 'What the study wants to know.'),
+  ('run', 'spec_text', 'The spec as it was read, without what it extends.'),
+  ('attempt', 'attempt', 'Which attempt, from 1.'),
+  ('attempt', 'status', 'done or failed.'),
+  ('attempt', 'error_kind', 'Kind of error, such as exception, diverged, out_of_memory or corrupt; empty if none.');

@@ -12,11 +12,12 @@ import hashlib
 import json
 import os
 import re
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import duckdb
 
@@ -28,6 +29,13 @@ SCHEMA_DIGEST = hashlib.sha256(SCHEMA.encode()).hexdigest()[:16]
 """An index of another schema is made anew from the store."""
 OURS = frozenset(re.findall(r"^CREATE VIEW (\w+) AS", SCHEMA, flags=re.MULTILINE))
 """Views that every published database has; whatever else stands in it is the user's."""
+
+MEANINGS = """
+SELECT shown.table_name, shown.column_name, meaning FROM duckdb_columns() AS shown
+JOIN base.meaning ON name = shown.column_name AND view IN ('', shown.table_name)
+WHERE shown.schema_name = 'main' AND NOT shown.internal AND shown.comment IS NULL ORDER BY view
+"""
+"""What to say of each column of a view: what its name means everywhere, then the view's own word on it."""
 
 
 class TargetBusy(SynthcError):
@@ -68,6 +76,8 @@ class Index:
     @classmethod
     def _made(cls, path: Path, connection: duckdb.DuckDBPyConnection) -> Index:
         connection.execute(SCHEMA).fetchall()
+        for view, column, meaning in connection.execute(MEANINGS).fetchall():
+            connection.execute(f"COMMENT ON COLUMN {_name(view)}.{_name(column)} IS {_quoted(meaning)}").fetchall()
         connection.execute("INSERT INTO base.meta VALUES (?, 'synthc')", [SCHEMA_DIGEST]).fetchall()
         connection.execute("CHECKPOINT").fetchall()  # DDL in a log is what replay stumbles over
         return cls(path, connection)
@@ -92,17 +102,17 @@ class Index:
         """trial, paradigm, test_accuracy, epsilon, leakage, leakage_low, leakage_note of the study's current trials."""
         query = (
             "SELECT trial, paradigm, test_accuracy, epsilon, leakage, leakage_low, leakage_note FROM comparison "
-            "WHERE study = ? AND profile IS NOT DISTINCT FROM ? ORDER BY trial"
+            "WHERE study = ? AND profile = ? ORDER BY trial"
         )
-        return self._rows(query, study, profile)
+        return self._rows(query, study, profile or "")
 
     def earlier_headlines(self, study: str, profile: str | None, run: str) -> list[tuple[str, dict[str, Any]]]:
         """Runs of the study that ended before `run` with results to look at, and the headline that each declared."""
         query = (
-            "SELECT run, headline FROM base.run WHERE study = ? AND profile IS NOT DISTINCT FROM ? AND run < ? "
+            "SELECT run, headline FROM base.run WHERE study = ? AND profile = ? AND run < ? "
             "AND status IN ('done', 'interrupted') ORDER BY run"
         )
-        return [(name, json.loads(headline)) for name, headline in self._rows(query, study, profile, run)]
+        return [(name, json.loads(headline)) for name, headline in self._rows(query, study, profile or "", run)]
 
     def record_run(self, record: Mapping[str, Any]) -> None:
         """Rows of a run, its trials and tasks; replaces what was recorded of the same run before."""
@@ -118,7 +128,7 @@ class Index:
                         run,
                         record["study"],
                         record["question"],
-                        record["profile"],
+                        record["profile"] or "",   # never NULL: users join by it
                         record["spec"],
                         record["spec_text"],
                         _json(record["argv"]),
@@ -262,20 +272,26 @@ class Index:
         beside = target.with_name(f".{target.name}.next")
         try:
             beside.unlink(missing_ok=True)
-            with self._holding(target) as kept, self._attached(beside, "published") as cursor:
-                ((name,),) = cursor.execute("SELECT current_database()").fetchall()
-                cursor.execute(f'COPY FROM DATABASE "{name}" TO published').fetchall()
+            with self._holding(target) as kept:
+                self._copy(beside)
                 if kept:
-                    _carry_over(cursor)
-                # Detached first: only then is the copy complete on disk. The old file stays held until it is replaced.
-                cursor.execute("DETACH published").fetchall()
-                os.replace(beside, target)
+                    with self._attached(beside, "published") as cursor:
+                        _carry_over(cursor)
+                os.replace(beside, target)  # the old file stays held until it is replaced
         except (OSError, duckdb.IOException) as error:
             raise SynthcError(
                 f"{target}: cannot be published: {_first_line(error)}; make room there, or name another --db"
             ) from error
         finally:
             beside.unlink(missing_ok=True)
+
+    def _copy(self, beside: Path) -> None:
+        """The index's file as it is: a twentieth of the time that copying its rows takes, and whole after a checkpoint, since
+        nobody else writes. Closing it here lets go of DuckDB's lock on it; the store's own (`artifacts.held`) is what counts."""
+        self._connection.execute("CHECKPOINT").fetchall()
+        shutil.copyfile(self.path, beside)
+        with beside.open("rb+") as copy:
+            os.fsync(copy.fileno())
 
     @contextlib.contextmanager
     def _holding(self, target: Path) -> Iterator[bool]:
@@ -347,7 +363,7 @@ class Index:
             for group in groups:
                 curve = roc.get(f"{key}/{group['name']}")
                 if curve is not None:
-                    self._append("roc", [(*named, group["name"], fpr, tpr) for fpr, tpr in curve.tolist()], first=task)
+                    self._append("roc", [(*named, group["name"], *point) for point in _numbers(curve)], first=task)
             self._append(
                 "risk",
                 [(*named, place, *figures) for place, figures in enumerate(risk[str(key)].tolist()) if figures[0] == figures[0]],
@@ -445,6 +461,18 @@ def reading(database: Path) -> Iterator[Callable[[str], tuple[list[str], list[tu
         yield ask
 
 
+def public(kind: Literal["view", "macro"]) -> list[tuple[str, str]]:
+    """Views or macros of the public interface with their comments, in the order of the schema."""
+    listed = {
+        "view": "SELECT view_name, comment FROM duckdb_views() WHERE schema_name = 'main' AND NOT internal ORDER BY view_oid",
+        "macro": "SELECT function_name || '(' || array_to_string(parameters, ', ') || ')', comment FROM duckdb_functions() "
+        "WHERE schema_name = 'main' AND NOT internal ORDER BY function_oid",
+    }
+    with contextlib.closing(duckdb.connect()) as connection:
+        connection.execute(SCHEMA).fetchall()
+        return connection.execute(listed[kind]).fetchall()
+
+
 ENDINGS = {".parquet": "FORMAT parquet, COMPRESSION zstd", ".csv": "FORMAT csv, HEADER", ".json": "FORMAT json, ARRAY true"}
 """How a file's ending says what to write into it."""
 
@@ -459,6 +487,28 @@ def export(database: Path, text: str, target: Path) -> None:
     try:
         with contextlib.closing(duckdb.connect(str(database), read_only=True)) as connection:
             connection.execute(f"COPY ({text}) TO {_quoted(beside)} ({ENDINGS[target.suffix]})").fetchall()
+        os.replace(beside, target)
+    except (duckdb.Error, OSError) as error:
+        raise SynthcError(f"{target}: cannot be written: {_first_line(error)}") from error
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+COMPATIBLE = "v1.2.0"
+"""The storage version that `export_compatible` writes: read by DuckDB 1.2 and everything since."""
+
+
+def export_compatible(database: Path, target: Path) -> None:
+    """Write the whole published database in a format that older DuckDB reads: tables, views, macros, comments."""
+    if not database.exists():
+        raise SynthcError(f"{database}: there is no such database; `synthc run SPEC` makes one, --db names another")
+    check_target(target)
+    beside = target.with_name(f".{target.name}.next")
+    try:
+        with contextlib.closing(duckdb.connect()) as connection:
+            connection.execute(f"ATTACH {_quoted(database)} AS published (READ_ONLY)").fetchall()
+            connection.execute(f"ATTACH {_quoted(beside)} AS compatible (STORAGE_VERSION '{COMPATIBLE}')").fetchall()
+            connection.execute("COPY FROM DATABASE published TO compatible").fetchall()
         os.replace(beside, target)
     except (duckdb.Error, OSError) as error:
         raise SynthcError(f"{target}: cannot be written: {_first_line(error)}") from error
@@ -504,8 +554,13 @@ def _name(identifier: str) -> str:
     return '"' + identifier.replace('"', '""') + '"'
 
 
-def _quoted(path: Path) -> str:
-    return "'" + str(path).replace("'", "''") + "'"
+def _quoted(value: Path | str) -> str:
+    return "'" + str(value).replace("'", "''") + "'"
+
+
+def _numbers(rows: Any) -> list[list[float | None]]:
+    """Rows of an array with None for NaN: in SQL an average over NaN is NaN."""
+    return [[value if value == value else None for value in row] for row in rows.tolist()]
 
 
 def _json(value: object) -> str:

@@ -6,6 +6,7 @@ import csv
 import html
 import io
 import json
+import shutil
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -124,7 +125,11 @@ def _text(value: Any) -> str:
 
 
 def _aligned(columns: Sequence[str], rows: Sequence[Sequence[Any]], widest: int = 48) -> str:
-    cells = [[_shortened(_text(value), widest) for value in row] for row in rows]
+    """Columns below each other; where they do not fit beside each other, long cells are cut."""
+    cells = [[_text(value) for value in row] for row in rows]
+    whole = sum(max([len(head), *map(len, column)]) + 2 for head, column in zip(columns, zip(*cells, strict=True), strict=False))
+    if whole > shutil.get_terminal_size((160, 0)).columns:
+        cells = [[_shortened(text, widest) for text in row] for row in cells]
     widths = [max(len(head), *(len(row[place]) for row in cells), 0) if cells else len(head) for place, head in enumerate(columns)]
     right = (
         [

@@ -29,7 +29,7 @@ def trial(place: int = 0, **other: Any) -> dict[str, Any]:
     accuracy, leakage = 0.9 + 0.01 * (place % 7), min(1.0, 0.02 * (place + 1))
     row = {
         "study": "s",
-        "profile": None,
+        "profile": "",
         "arm": f"arm{place}",
         "paradigm": paradigm,
         "method": "m",
@@ -95,7 +95,7 @@ def claim(place: int = 0, **other: Any) -> dict[str, Any]:
     """A row of the view `claim`."""
     return {
         "study": "s",
-        "profile": None,
+        "profile": "",
         "claim": f"c{place}",
         "statement": f"claim {place}",
         "test": "difference",

@@ -77,7 +77,7 @@ def results(trials: list[dict[str, Any]], **other: Any) -> Results:
     run: dict[str, Any] = {
         "run": "r",
         "study": "s",
-        "profile": None,
+        "profile": "",
         "question": "Does it protect?",
         "spec": "s.yaml",
         "spec_text": "study: s\n",

@@ -18,6 +18,8 @@ from runtime.statistics.bootstrap import Resamples, interval, read_resamples
 from runtime.statistics.null import central, control
 from runtime.statistics.roc import auc, balanced_accuracy, roc_points, tpr_at
 
+BAND = 40
+"""Points of a curve at which its band is read, spread evenly in log FPR."""
 FITTED = (LabelOnly, Quantile)
 """Attacks that fit a model per target: a tenth of the redraws must do for their null control."""
 
@@ -116,9 +118,19 @@ class Figures:
                 found.append(self._metric("permutation_p", made.p_value(observed), None, redraws, f"of the TPR at {fpr:g}"))
         return found, made.passed
 
-    def roc(self) -> np.ndarray:
+    def roc(self, banded: bool) -> np.ndarray:
+        """points × 4: FPR, TPR, and the pointwise interval of the TPR at some of the points, NaN at the others."""
         there = ~np.isnan(self.scores)
-        return roc_points(self.scores[there], self.member[there])
+        points = roc_points(self.scores[there], self.member[there])
+        band = np.full_like(points, np.nan)
+        if banded:
+            rates = np.unique(np.geomspace(2 / max((~self.member[there]).sum(), 2), 1.0, BAND).round(9))
+            draws = read_resamples(self.scores, self.member, rates.tolist(), self.resamples, there)
+            for rate in rates.tolist():
+                bounds = interval(draws.tpr[rate], self.work.confidence)
+                if bounds is not None:
+                    band[np.searchsorted(points[:, 0], rate + 1e-9, side="right") - 1] = bounds
+        return np.concatenate([points, band], axis=1)
 
     def risk(self) -> np.ndarray:
         """canary × 3: share of its IN models above the threshold of the headline's FPR, with a Jeffreys interval."""

@@ -71,7 +71,9 @@ def perform(work: AttackTrial, inputs: Mapping[str, Artifact], device: torch.dev
                 control_metrics, passed = figures.null_control(score)
                 here += control_metrics
                 null_passed[f"{release} {attack.attack} {variant_name(attack)} {said.group.name}"] = passed
-                roc[f"{len(columns)}/{said.group.name}"] = torch.from_numpy(figures.roc())
+                roc[f"{len(columns)}/{said.group.name}"] = torch.from_numpy(
+                    figures.roc(banded=release == work.headline.release and _is_headline(attack, work))
+                )
                 per_canary[span] = figures.risk()
             if not here:
                 continue

@@ -10,7 +10,7 @@ import altair as alt
 
 from runtime.charts import look
 
-QUERY = "SELECT * FROM claim ORDER BY study, profile, claim"
+QUERY = "SELECT * FROM claim"
 WIDEST = 46
 """Letters of a claim in one line of the axis."""
 SHAPES = {"supported": "circle", "refuted": "cross", "undecided": "diamond"}

@@ -8,10 +8,8 @@ from runtime.charts import look
 
 QUERY = """
 SELECT comparison.*, bound.value AS bound, bound.metric AS bound_by, bound.n AS bound_n, bound.note AS bound_note
-FROM comparison JOIN result AS bound
-  ON bound.study = comparison.study AND bound.trial = comparison.trial AND bound.canaries = comparison.canaries
-  AND bound.attack = comparison.attack AND bound.variant = comparison.variant AND bound.release = comparison.release
-WHERE bound.metric LIKE 'epsilon_lower_%' AND comparison.profile IS NOT DISTINCT FROM bound.profile
+FROM comparison JOIN result AS bound USING (study, profile, trial, canaries, attack, variant, release)
+WHERE bound.metric LIKE 'epsilon_lower_%'
 """
 BOUNDS = {"epsilon_lower_steinke": "Steinke et al.", "epsilon_lower_f_dp": "f-DP (Gaussian)"}
 

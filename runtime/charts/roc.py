@@ -12,10 +12,7 @@ from runtime.charts import look
 QUERY = """
 SELECT roc.*, comparison.replicate, comparison.data, comparison.shadows, comparison.leakage, comparison.leakage_low,
   comparison.leakage_high, comparison.leakage_n, comparison.fpr AS at, comparison.canaries AS headline_canaries
-FROM roc JOIN comparison
-  ON roc.study = comparison.study AND roc.trial = comparison.trial
-  AND roc.attack = comparison.attack AND roc.variant = comparison.variant AND roc.release = comparison.release
-WHERE comparison.profile IS NOT DISTINCT FROM roc.profile
+FROM roc JOIN comparison USING (study, profile, trial, attack, variant, release)
 """
 
 

@@ -43,13 +43,15 @@ def register(commands: Any) -> None:
     logs.set_defaults(handler=_logs)
     export = commands.add_parser(
         "export", parents=[results_options()], formatter_class=HELP, help="take results elsewhere",
-        description="Write raw scores or views to files that other tools read.",
+        description="Write raw scores, views, or the whole database to files that other tools read.",
         epilog="examples:\n"
         "  synthc export --scores scores.parquet          every score of every canary, to recompute every figure\n"
-        "  synthc export --view comparison comparison.csv",
+        "  synthc export --view comparison comparison.csv\n"
+        "  synthc export --compat results-1.2.duckdb      for DuckDB 1.2 and later",
     )
     export.add_argument("--scores", type=Path, metavar="FILE", help="all raw attack scores with membership (.parquet or .csv)")
     export.add_argument("--view", nargs=2, metavar=("VIEW", "FILE"), help="a view (.parquet, .csv or .json)")
+    export.add_argument("--compat", type=Path, metavar="FILE", help="the whole database, for DuckDB clients before 2.0")
     export.set_defaults(handler=_export)
 
 
@@ -66,18 +68,28 @@ def _print(args: argparse.Namespace, text: str, empty: str) -> int:
 def _status(args: argparse.Namespace) -> int:
     from runtime.store import query
 
-    _print(
+    if not _print(
         args,
         "SELECT DISTINCT ON (study, profile) study, profile, run, status, started, ended FROM run "
         "ORDER BY study, profile, run DESC",
         "no study was run yet; `synthc run SPEC` runs one",
-    )
-    _print(args, "SELECT kind, status, count(*) AS tasks, sum(seconds) AS seconds FROM task GROUP BY ALL ORDER BY ALL", "no tasks")
+    ):
+        return 0
+    print()
+    _print(args, TASKS, "no tasks")
     (failed,) = query(args.db, "SELECT count(*) FROM task WHERE status = 'failed'")[1][0]
     if failed:
         print("\nfailed (`synthc logs TASK` shows why, `synthc run SPEC --retry-failed` tries again):")
         _print(args, "SELECT task, address, attempts, error FROM task WHERE status = 'failed' ORDER BY address", "")
     return 1 if failed else 0
+
+
+TASKS = """\
+SELECT study, profile, asked.kind, count(*) FILTER (status = 'done') AS done, count(*) FILTER (status = 'failed') AS failed,
+  count(*) FILTER (status = 'blocked') AS blocked, count(*) FILTER (status = 'missing') AS missing, sum(seconds) AS seconds
+FROM base.latest JOIN base.task AS asked USING (run) JOIN task USING (task)
+GROUP BY ALL ORDER BY study, profile, list_position(['train', 'synthesize', 'query', 'attack', 'compare'], asked.kind)"""
+"""A task that several studies ask for is counted in each."""
 
 
 def _runs(args: argparse.Namespace) -> int:
@@ -93,7 +105,7 @@ def _show(args: argparse.Namespace) -> int:
     if trials:
         for study, profile, trial in trials:
             print(f"{study}{f' ({profile})' if profile else ''}: {trial}\n")
-            at = f"study = '{_sql(study)}' AND coalesce(profile, '') = '{_sql(profile or '')}' AND trial = '{_sql(trial)}'"
+            at = f"study = '{_sql(study)}' AND profile = '{_sql(profile)}' AND trial = '{_sql(trial)}'"
             order = "ORDER BY attack, canaries, release, variant, metric"
             figures = "metric, canaries, attack, variant, release, value, low, high, n, note"
             _print(args, f"SELECT {figures} FROM result WHERE {at} {order}", "no figures yet: its attack has not run")
@@ -143,10 +155,10 @@ def _task(args: argparse.Namespace, beginning: str) -> str:
 
 
 def _export(args: argparse.Namespace) -> int:
-    from runtime.store import export
+    from runtime.store import export, export_compatible
 
-    if not args.scores and not args.view:
-        raise SynthcError("say what to export: --scores FILE, or --view VIEW FILE")
+    if not args.scores and not args.view and not args.compat:
+        raise SynthcError("say what to export: --scores FILE, --view VIEW FILE, or --compat FILE")
     if args.scores:
         export(args.db, SCORES, args.scores)
         print(args.scores)
@@ -154,6 +166,9 @@ def _export(args: argparse.Namespace) -> int:
         view, target = args.view
         export(args.db, f'FROM main."{view.replace(chr(34), "")}"', Path(target))
         print(target)
+    if args.compat:
+        export_compatible(args.db, args.compat)
+        print(args.compat)
     return 0
 
 

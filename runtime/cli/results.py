@@ -8,6 +8,7 @@ from typing import Any
 
 from compiler.errors import SynthcError
 from runtime.cli import results_options, store_of
+from runtime.questions import question, questions
 
 HELP = argparse.RawDescriptionHelpFormatter
 
@@ -19,13 +20,17 @@ def register(commands: Any) -> None:
         parents=[results_options()],
         help="ask the results in SQL",
         formatter_class=HELP,
-        description="Run one query on the published database, read-only. Views: comparison, result, roc, canary_risk, cost, claim, "
-        "task, run, attempt.",
-        epilog='examples:\n  synthc sql "FROM comparison"\n'
+        description="Run one query on the published database, read-only; or @NAME, a question that comes with synthc.",
+        epilog='examples:\n  synthc sql --list                              views, macros, and questions by name\n'
+        '  synthc sql "FROM comparison"\n'
+        "  synthc sql \"FROM columns_of('comparison')\"      what its columns mean\n"
         '  synthc sql "SELECT arm, leakage FROM comparison ORDER BY leakage" --format markdown\n'
-        '  synthc sql "DESCRIBE comparison"',
+        "  synthc sql @pareto\n"
+        "  synthc sql @pareto --show                      the query itself, to be changed",
     )
-    sql.add_argument("query", metavar="QUERY")
+    sql.add_argument("query", metavar="QUERY|@NAME", nargs="?")
+    sql.add_argument("--list", action="store_true", help="list views, macros, and the questions that @NAME asks")
+    sql.add_argument("--show", action="store_true", help="with @NAME: print its query and do not run it")
     sql.add_argument("--format", choices=("table", "csv", "json", "markdown"), default="table")
     sql.set_defaults(handler=_sql)
 
@@ -73,9 +78,29 @@ def _sql(args: argparse.Namespace) -> int:
     from runtime.store import query
     from runtime.tables import rendered
 
-    columns, rows = query(args.db, args.query)
-    print(rendered(columns, rows, args.format))
+    if args.list:
+        print(_listed())
+        return 0
+    if not args.query:
+        raise SynthcError('say what to ask: synthc sql "FROM comparison"; `synthc sql --list` says what there is')
+    text = question(args.query[1:]).text if args.query.startswith("@") else args.query
+    if args.show:
+        print(text)
+        return 0
+    print(rendered(*query(args.db, text), args.format))
     return 0
+
+
+def _listed() -> str:
+    """Views and macros with what they hold, then the named questions."""
+    from runtime.store import public
+
+    parts = [("views", dict(public("view"))), ("macros", dict(public("macro")))]
+    parts.append(("questions", {f"@{name}": found.asks for name, found in questions().items()}))
+    widest = max(len(name) for _, named in parts for name in named)
+    return "\n\n".join(
+        "\n".join([head, *(f"  {name:<{widest}}  {about}" for name, about in named.items())]) for head, named in parts
+    )
 
 
 def _chart(args: argparse.Namespace) -> int:

@@ -61,7 +61,7 @@ def read(database: Path, store: Path, study: str | None = None, profile: str | N
     """Everything about `study`, or about the study that ran last; SynthcError where there is no such thing."""
     with reading(database) as ask:
         run = _run(ask, database, study, profile)
-        this = f"WHERE study = {_quoted(run['study'])} AND profile IS NOT DISTINCT FROM {_quoted(run['profile'])}"
+        this = f"WHERE study = {_quoted(run['study'])} AND profile = {_quoted(run['profile'])}"
         trials = _rows(ask, COMPARISON.format(this=this))
         stages = _rows(ask, STAGES.format(this=this))
         declared = {claim["claim"]: place for place, claim in enumerate(run["claims"] or [])}

@@ -1,0 +1,97 @@
+"""What a large database costs: `python benchmarks/database.py [--trials 5000] [--metrics 200] [--scores 2000]`.
+
+Fills an index with ten studies of several runs each (by default a million metric rows and ten million scores in all), then
+measures publishing and each view, macro and named question on the published file, cold (a new connection) and warm.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from runtime.questions import questions
+from runtime.store import Index, public, reading
+
+STUDIES, RUNS, SHADOWS = 10, 5, 16
+
+FILL = """
+INSERT INTO base.run SELECT format('2026{{:04d}}T000000.0-s{{}}', r, s), 's' || s, 'Is it private?', '', 's.yaml', '', '[]',
+  TIMESTAMP '2026-01-01', TIMESTAMP '2026-01-02', 'done', '{{"fpr": 0.01}}', '{{}}', 'abc', 'def', '[]', '[]'
+  FROM range({studies}) AS _(s), range({runs}) AS _(r);
+INSERT INTO base.trial SELECT run, format('arm{{}}[fraction={{}}]#0', t % 7, t), 'arm' || (t % 7),
+  ['undefended', 'dp_sgd', 'coreset', 'distillation', 'data_free_kd', 'diffusion'][1 + t % 6], 'm' || (t % 5),
+  format('arm{{}} {{}}', t % 7, t), format('{{{{"fraction": {{}}}}}}', t), 0, 'digits', format('{{}}-{{}}', study, t)
+  FROM base.run, range({trials} // {studies}) AS _(t);
+INSERT INTO base.stage SELECT run, trial, answer || '-model', shadow, 'model' FROM base.trial, range({shadows}) AS _(shadow);
+INSERT INTO base.task SELECT run, answer, 'attack', 'AttackTrial', trial, '[]', NULL FROM base.trial;
+INSERT INTO base.task SELECT run, answer || '-model', 'train', 'TrainClassifier', trial, '[]', NULL FROM base.trial;
+INSERT INTO base.outcome SELECT DISTINCT task, TIMESTAMP '2026-01-01', 1.5, 'h', 'cpu', 1, 100.0, 'abc', 'def', true, '', '{{}}'
+  FROM base.task;
+INSERT INTO base.attempt SELECT task, 1, 'done', '', '', 'log.txt', started, seconds, host, device FROM base.outcome;
+CREATE TEMP TABLE answer AS SELECT DISTINCT answer AS task FROM base.trial;
+INSERT INTO base.metric SELECT task, unnest(['test_accuracy', 'seconds', 'epsilon', 'images_seen']), random(), 0.1, 0.9, 16,
+  '', '', '', '', '' FROM answer;
+INSERT INTO base.metric SELECT task, 'headline', random(), 0.1, 0.9, 1024, '', 'mislabeled', 'lira', 'v0', 'final_model'
+  FROM answer;
+INSERT INTO base.metric SELECT task,
+  ['auc', 'tpr@fpr=0.01', 'tpr@fpr=0.1', 'null_auc', 'epsilon_lower_steinke'][1 + m % 5], random(), 0.1, 0.9, 1024, '',
+  ['mislabeled', 'clean'][1 + (m // 5) % 2], 'lira', 'v' || (m // 10), 'final_model' FROM answer, range({metrics} - 5) AS _(m);
+INSERT INTO base.canary SELECT task, c, ['mislabeled', 'clean'][1 + c % 2], 'clean', 1, 2, c
+  FROM answer, range({scores} // {shadows}) AS _(c);
+INSERT INTO base.risk SELECT task, 'final_model', 'lira', 'v0', c, random(), 0.1, 0.9
+  FROM answer, range({scores} // {shadows}) AS _(c);
+INSERT INTO base.roc SELECT task, 'final_model', 'lira', 'v0', g, p / 100, p / 100, 0.0, 1.0
+  FROM answer, (VALUES ('mislabeled'), ('clean')) AS _(g), range(100) AS _(p);
+INSERT INTO base.score SELECT task, 'final_model', 'lira', 'v0', c, s, (c + s) % 2 = 0, random()
+  FROM answer, range({scores} // {shadows}) AS _(c), range({shadows}) AS _(s);
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--trials", type=int, default=5000)
+    parser.add_argument("--metrics", type=int, default=200, help="metric rows of a trial")
+    parser.add_argument("--scores", type=int, default=2000, help="scores of a trial")
+    args = parser.parse_args()
+    filled = FILL.format(studies=STUDIES, runs=RUNS, shadows=SHADOWS, **vars(args))
+    with tempfile.TemporaryDirectory() as folder:
+        database = Path(folder) / "results.duckdb"
+        (Path(folder) / "store").mkdir()
+        with contextlib.closing(Index.open(Path(folder) / "store")) as index:
+            index._connection.execute(filled).fetchall()
+            ((metrics, scores),) = index._rows("SELECT (SELECT count(*) FROM base.metric), (SELECT count(*) FROM base.score)")
+            print(f"{STUDIES} studies, {STUDIES * RUNS} runs, {args.trials} trials, {metrics:,} metric rows, {scores:,} scores\n")
+            for name in ("publish", "publish again"):
+                start = time.perf_counter()
+                index.publish(database)
+                print(f"{name:<28} {time.perf_counter() - start:8.2f} s")
+        print(f"{'size':<28} {database.stat().st_size / 1e6:8.0f} MB\n\n{'':<28} {'rows':>9} {'cold s':>8} {'warm s':>8}")
+        asked = {name: f"FROM {name}" for name, _ in public("view")}
+        asked |= {
+            "comparison of one study": "FROM comparison WHERE study = 's3'",
+            "result of one metric": "FROM result WHERE metric = 'auc'",
+            "matched(0.5)": "FROM matched(0.5)",
+            "compare('auc')": "FROM compare('auc')",
+            "roc_at": "FROM roc_at('arm0[fraction=0]#0', 'lira')",
+            "result_of": "FROM result_of((SELECT min(run) FROM run))",
+        }
+        asked |= {f"@{name}": found.text.rstrip(";") for name, found in questions().items()}
+        for name, text in asked.items():
+            took = []
+            with reading(database) as ask:
+                for _ in range(2):
+                    start = time.perf_counter()
+                    # Counted and not fetched: Python's own rows are not the database's time.
+                    ((rows,),) = ask(f"SELECT count(*) FROM (SELECT COLUMNS(*)::VARCHAR FROM ({text}))")[1]
+                    took.append(time.perf_counter() - start)
+            print(f"{name:<28} {rows:>9,} {took[0]:>8.2f} {took[1]:>8.2f}")
+
+
+if __name__ == "__main__":
+    main()

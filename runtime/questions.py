@@ -1,0 +1,33 @@
+"""Questions that every study is asked, in SQL, each under a name; `questions.sql` has their texts. Not here: how they are run."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from importlib.resources import files
+
+from compiler.errors import SynthcError, did_you_mean
+
+
+@dataclass(frozen=True)
+class Question:
+    """A named query: what it asks, in a sentence and in SQL."""
+
+    name: str
+    asks: str
+    text: str
+
+
+def questions() -> dict[str, Question]:
+    """All of them by name, in the order of the file."""
+    content = (files("runtime") / "questions.sql").read_text(encoding="utf-8")
+    found = re.findall(r"^-- @(\w+): (.+)\n((?:(?!-- @).*\n)+)", content, flags=re.MULTILINE)
+    return {name: Question(name, asks, text.strip()) for name, asks, text in found}
+
+
+def question(name: str) -> Question:
+    """The question of this name; SynthcError if there is none."""
+    known = questions()
+    if name not in known:
+        raise SynthcError(f"no question is called {'@' + name!r}; {did_you_mean(name, known)}; `synthc sql --list` lists them")
+    return known[name]
