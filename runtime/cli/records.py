@@ -88,7 +88,7 @@ TASKS = """\
 SELECT study, profile, asked.kind, count(*) FILTER (status = 'done') AS done, count(*) FILTER (status = 'failed') AS failed,
   count(*) FILTER (status = 'blocked') AS blocked, count(*) FILTER (status = 'missing') AS missing, sum(seconds) AS seconds
 FROM base.latest JOIN base.task AS asked USING (run) JOIN task USING (task)
-GROUP BY ALL ORDER BY study, profile, list_position(['train', 'synthesize', 'query', 'attack', 'compare'], asked.kind)"""
+GROUP BY ALL ORDER BY study, profile, list_position(['train', 'synthesize', 'query', 'attack', 'compare'], any_value(asked.kind))"""
 """A task that several studies ask for is counted in each."""
 
 
