@@ -71,7 +71,9 @@ def rows_for(name: str, trials: list[dict[str, Any]]) -> list[dict[str, Any]]:
         case "roc":
             curve = [(0.0, 0.0), (0.001, 0.1), (0.1, 0.5), (1.0, 1.0)]
             return [
-                row | {"canaries": group, "fpr": fpr, "tpr": tpr, "at": row["fpr"], "headline_canaries": row["canaries"]}
+                row
+                | {"canaries": group, "fpr": fpr, "tpr": tpr, "low": tpr / 2, "high": tpr, "at": row["fpr"]}
+                | {"headline_canaries": row["canaries"]}
                 for row in trials
                 for group in ("mislabeled", "clean")
                 for fpr, tpr in curve

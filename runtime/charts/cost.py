@@ -79,6 +79,8 @@ def _panel(
             "high": row[f"{figure}_high"],
             "interval": look.interval(row, figure),
             "time": look.interval(row, "seconds", 1),
+            "from": None if row["seconds_low"] is None else min(max(row["seconds_low"], extent[0]), extent[1]),
+            "to": None if row["seconds_high"] is None else min(max(row["seconds_high"], extent[0]), extent[1]),
             **({"dx": label.dx, "dy": label.dy, "align": label.align, "shown": look.short(row["name"], 26)} if label else {}),
         }
         for row, label in zip(shown, labels, strict=True)
@@ -99,6 +101,8 @@ def _panel(
     bars = base.mark_rule(strokeWidth=1.2, opacity=0.65).encode(
         x, look.end(y, "low"), alt.Y2("high:Q"), color=look.color(rows, theme=theme)
     )
+    color = look.color(rows, theme=theme)
+    across = base.mark_rule(strokeWidth=1.2, opacity=0.65).encode(look.end(x, "from"), y, alt.X2("to:Q"), color=color)
     tooltip = [
         alt.Tooltip("name:N", title="trial"),
         alt.Tooltip("seconds:Q", title="seconds per shadow", format=".1f"),
@@ -114,7 +118,7 @@ def _panel(
         for which, filled in (("!datum.zero", True), ("datum.zero", False))
     ]
     names = look.beside(base, theme).encode(x, y, text="shown:N")
-    return alt.layer(bars.add_params(chosen) if first else bars, *marks, names).properties(width=width, height=height)
+    return alt.layer(bars.add_params(chosen) if first else bars, across, *marks, names).properties(width=width, height=height)
 
 
 def ticks(low: float, high: float) -> list[float]:

@@ -19,6 +19,10 @@ Row = dict[str, Any]
 PARADIGMS = ("undefended", "dp_sgd", "coreset", "distillation", "data_free_kd", "diffusion", "imported")
 COLORS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 SHAPES = ("cross", "square", "circle", "triangle-up", "diamond", "triangle-down", "stroke")
+DASHES = ([1, 0], [8, 3], [3, 2], [10, 2, 2, 2], [5, 5], [14, 3], [1, 3])
+"""Of lines, which have no shape to tell them apart in grey."""
+DASHED = 6
+"""Trials whose dashes can be told apart."""
 NAMES = {
     "undefended": "Undefended",
     "dp_sgd": "DP-SGD",
@@ -28,8 +32,8 @@ NAMES = {
     "diffusion": "Diffusion",
     "imported": "Imported",
 }
-UNKNOWN = ("#767676", "stroke")
-"""Colour and shape of a paradigm that this version does not know."""
+UNKNOWN = ("#767676", "stroke", [1, 1])
+"""Colour, shape and dashes of a paradigm that this version does not know."""
 
 INK, SOFT, LINE, GRID, PAPER = "#1b1b1b", "#5c5c5c", "#8a8a8a", "#e4e4e4", "#ffffff"
 DARK = {
@@ -81,9 +85,9 @@ def paradigms(rows: Sequence[Row]) -> alt.Scale:
     return alt.Scale(domain=list(domain), range=list(domain.values()))
 
 
-def color(rows: Sequence[Row], theme: Theme = "paper") -> alt.Color:
-    """The paradigm's colour; the legend lists those that occur."""
-    return alt.Color("Paradigm:N", scale=paradigms(rows), legend=_legend(theme))
+def color(rows: Sequence[Row], theme: Theme = "paper", lines: bool = False) -> alt.Color:
+    """The paradigm's colour; the legend lists those that occur, as strokes where the chart draws `lines`."""
+    return alt.Color("Paradigm:N", scale=paradigms(rows), legend=_legend(theme, lines))
 
 
 def shape(rows: Sequence[Row], theme: Theme = "paper") -> alt.Shape:
@@ -93,8 +97,25 @@ def shape(rows: Sequence[Row], theme: Theme = "paper") -> alt.Shape:
     return alt.Shape("Paradigm:N", scale=scale, legend=_legend(theme))
 
 
-def _legend(theme: Theme) -> alt.Legend:
-    return alt.Legend(title=None, orient="top", columns=4 if theme == "paper" else 7, symbolOpacity=1)
+def few(rows: Iterable[Row], most: int) -> bool:
+    """Whether there are so few trials that each can be told apart."""
+    return len({row["key"] for row in rows}) <= most
+
+
+def dash(rows: Sequence[Row], theme: Theme = "paper") -> alt.StrokeDash:
+    """The paradigm's dashes, in one legend with its colour; none where more lines than `DASHED` would make them a tangle."""
+    if not few(rows, DASHED):
+        return alt.StrokeDash()
+    domain = {_printed(name): _looks(name)[2] for name in present(rows)}
+    scale = alt.Scale(domain=list(domain), range=list(domain.values()))
+    return alt.StrokeDash("Paradigm:N", scale=scale, legend=_legend(theme, lines=True))
+
+
+def _legend(theme: Theme, lines: bool = False) -> alt.Legend:
+    legend = alt.Legend(title=None, orient="top", columns=4 if theme == "paper" else 7, symbolOpacity=1)
+    if lines:
+        legend.symbolType, legend.symbolStrokeWidth, legend.symbolSize = "stroke", 2, 200
+    return legend
 
 
 def _printed(paradigm: str) -> str:
@@ -106,11 +127,11 @@ def color_of(paradigm: str) -> str:
     return _looks(paradigm)[0]
 
 
-def _looks(paradigm: str) -> tuple[str, str]:
+def _looks(paradigm: str) -> tuple[str, str, list[int]]:
     if paradigm not in PARADIGMS:
         return UNKNOWN
     place = PARADIGMS.index(paradigm)
-    return COLORS[place], SHAPES[place]
+    return COLORS[place], SHAPES[place], DASHES[place]
 
 
 def present(rows: Iterable[Row]) -> list[str]:
@@ -124,13 +145,13 @@ def choice() -> alt.Parameter:
     return alt.selection_point(name="chosen", fields=["Paradigm"], bind="legend")
 
 
-def grid(panels: Sequence[Any], columns: int, spacing: float) -> Any:
-    """Panels in rows. One of their layers that is coloured by paradigm must bear the `choice`.
+def grid(panels: Sequence[Any], columns: int, spacing: float, between: float = 24) -> Any:
+    """Panels in rows, `spacing` beside and `between` below each other. A layer coloured by paradigm must bear the `choice`.
 
     Rows of rows instead of `concat`, through which Vega-Lite 6.4 does not carry a selection down to its layer.
     """
     rows = [alt.hconcat(*panels[at : at + columns], spacing=spacing) for at in range(0, len(panels), columns)]
-    return rows[0] if len(rows) == 1 else alt.vconcat(*rows, spacing=spacing)
+    return rows[0] if len(rows) == 1 else alt.vconcat(*rows, spacing=between)
 
 
 def short(text: str, widest: int = 34) -> str:

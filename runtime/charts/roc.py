@@ -16,6 +16,8 @@ FROM roc JOIN comparison USING (study, profile, trial, attack, variant, release)
 """
 
 
+BANDED = 6
+"""Trials whose bands can be told apart; the headline's intervals stand for the bands of more."""
 MOST = 16
 """Trials whose names and headline intervals can be told apart; beyond that the tooltip names each curve."""
 LINE_HEIGHT = 10.0
@@ -39,12 +41,21 @@ def draw(rows: list[look.Row], theme: look.Theme) -> alt.TopLevelMixin:
     title = look.titled(
         "Who was in the training set?",
         look.conditions([{**row, "canaries": " and ".join(groups)} for row in rows]),
-        f"{attack}; dotted: guessing" + ("; upright bars: the headline's 95\u00a0% intervals, side by side" if few(rows) else ""),
+        f"{attack}; dotted: guessing; {_drawn(rows)}",
         f"zeros are drawn at {look.percent(float(f'{floor:.2g}'))}, half of one non-member score" if floored else "",
         f"{len(groups) - 4} more groups of canaries are in the database" if len(groups) > 4 else "",
         width=look.WIDTH[theme] * min(len(panels), 2),
     )
     return look.grid(panels, columns=2, spacing=24).properties(title=title)
+
+
+def _drawn(rows: list[look.Row]) -> str:
+    """What shows how sure the curves are."""
+    if look.few(rows, BANDED):
+        return "dots: the headline; bands: pointwise 95\u00a0% intervals"
+    if look.few(rows, MOST):
+        return f"upright bars: the headline's 95\u00a0% intervals, side by side; {BANDED} trials or fewer have bands"
+    return f"{MOST} trials or fewer have intervals"
 
 
 def _panel(rows: list[look.Row], everyone: list[look.Row], floor: float, theme: look.Theme, chosen: Any, first: bool) -> Any:
@@ -58,6 +69,7 @@ def _panel(rows: list[look.Row], everyone: list[look.Row], floor: float, theme: 
             "name": row["name"],
             "Paradigm": row["Paradigm"],
             "key": row["key"],
+            "band": "none" if row["low"] is None else f"{row['low']:.4f} to {row['high']:.4f}",
         }
         for row in rows
     ]
@@ -66,17 +78,20 @@ def _panel(rows: list[look.Row], everyone: list[look.Row], floor: float, theme: 
     axis = alt.Axis(labelExpr=look.PERCENT, values=ticks)
     x = alt.X("x:Q", title="False-positive rate", scale=scale, axis=axis)
     y = alt.Y("y:Q", title="True-positive rate", scale=scale, axis=axis)
-    color = look.color(everyone, theme=theme)
+    color = look.color(everyone, theme, lines=True)
     tooltip = [
         alt.Tooltip("name:N", title="trial"),
         alt.Tooltip("fpr:Q", title="FPR", format=".4f"),
         alt.Tooltip("tpr:Q", title="TPR", format=".4f"),
+        alt.Tooltip("band:N", title="its 95 % interval"),
     ]
     curves = (
         alt.Chart(alt.Data(values=points))
         .transform_filter(chosen)
         .mark_line(clip=True, strokeWidth=1.6, interpolate="step-after")
-        .encode(x, y, color=color, detail="key:N", order=alt.Order("fpr:Q"), tooltip=tooltip)
+        .encode(
+            x, y, color=color, strokeDash=look.dash(everyone, theme), detail="key:N", order=alt.Order("fpr:Q"), tooltip=tooltip
+        )
     )
     guess = (
         alt.Chart(alt.Data(values=[{"x": floor, "y": floor}, {"x": 1, "y": 1}]))
@@ -84,7 +99,11 @@ def _panel(rows: list[look.Row], everyone: list[look.Row], floor: float, theme: 
         .encode(x, y)
     )
     layers = [guess, curves.add_params(chosen) if first else curves]
-    headlines = _headlines(rows, floor) if few(rows) else []
+    if bands := _bands(rows, floor) if look.few(rows, BANDED) else []:
+        area = alt.Chart(alt.Data(values=bands)).transform_filter(chosen)
+        band = area.mark_area(opacity=0.15, clip=True, interpolate="step-after")
+        layers.append(band.encode(x, look.end(y, "low"), alt.Y2("high:Q"), color=color, detail="key:N"))
+    headlines = _headlines(rows, floor) if look.few(rows, MOST) else []
     if headlines:
         marks = alt.Chart(alt.Data(values=headlines)).transform_filter(chosen)
         shown = [
@@ -93,8 +112,9 @@ def _panel(rows: list[look.Row], everyone: list[look.Row], floor: float, theme: 
             alt.Tooltip("interval:N"),
             alt.Tooltip("n:Q", title="non-member scores", format=","),
         ]
-        bars = marks.mark_rule(strokeWidth=1.4, opacity=0.8, clip=True)
-        layers.append(bars.encode(x, look.end(y, "low"), alt.Y2("high:Q"), color=color, tooltip=shown))
+        if not look.few(rows, BANDED):
+            bars = marks.mark_rule(strokeWidth=1.4, opacity=0.6, clip=True)
+            layers.append(bars.encode(x, look.end(y, "low"), alt.Y2("high:Q"), color=color, tooltip=shown))
         layers.append(marks.mark_point(filled=True, size=26, opacity=1, clip=True).encode(x, y, color=color, tooltip=shown))
         starts = alt.Chart(alt.Data(values=_starts(points, floor, side))).transform_filter(chosen)
         layers += [draw(starts, theme).encode(x, y, text="name:N") for draw in (look.beneath, look.beside)]
@@ -105,9 +125,14 @@ def _panel(rows: list[look.Row], everyone: list[look.Row], floor: float, theme: 
     )
 
 
-def few(rows: list[look.Row]) -> bool:
-    """Whether names and intervals are drawn."""
-    return len({row["key"] for row in rows}) <= MOST
+def _bands(rows: list[look.Row], floor: float) -> list[look.Row]:
+    """The pointwise intervals, where the audit gave them."""
+    return [
+        {"x": max(row["fpr"], floor), "low": max(row["low"], floor), "high": max(row["high"], floor), "key": row["key"]}
+        | {"Paradigm": row["Paradigm"]}
+        for row in sorted(rows, key=lambda row: (row["key"], row["fpr"]))
+        if row["low"] is not None and row["high"] is not None
+    ]
 
 
 def _starts(points: list[look.Row], floor: float, side: float) -> list[look.Row]:
@@ -130,7 +155,8 @@ def _starts(points: list[look.Row], floor: float, side: float) -> list[look.Row]
 def _headlines(rows: list[look.Row], floor: float) -> list[look.Row]:
     """The declared figure of each trial, in the panel of the declared canaries."""
     found = {row["key"]: row for row in rows if row["canaries"] == row["headline_canaries"]}
-    spread = min(1.08, 2.0 ** (1 / max(len(found), 1)))  # bars of different trials would hide each other
+    # Bars of different trials would hide each other.
+    spread = 1.0 if look.few(rows, BANDED) else min(1.08, 2.0 ** (1 / max(len(found), 1)))
     return [
         {
             "x": max(row["at"], floor) * spread ** (place - (len(found) - 1) / 2),
