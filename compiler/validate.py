@@ -152,6 +152,8 @@ def _choices(details: Any) -> list[str]:
 
 
 def _field(reached: list[str]) -> str:
+    if len(reached) > 1 and reached[-1].isdecimal():
+        return f"`{reached[-2]}[{reached[-1]}]`"
     return f"`{reached[-1]}`" if reached else "the value"
 
 

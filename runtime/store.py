@@ -473,6 +473,17 @@ def public(kind: Literal["view", "macro"]) -> list[tuple[str, str]]:
         return connection.execute(listed[kind]).fetchall()
 
 
+def refused(text: str) -> str:
+    """Why the published views cannot be asked this, or ""; needs no database."""
+    with contextlib.closing(duckdb.connect()) as connection:
+        connection.execute(SCHEMA).fetchall()
+        try:
+            connection.execute(f"EXPLAIN {text}").fetchall()
+        except duckdb.Error as error:
+            return _first_line(error)
+    return ""
+
+
 ENDINGS = {".parquet": "FORMAT parquet, COMPRESSION zstd", ".csv": "FORMAT csv, HEADER", ".json": "FORMAT json, ARRAY true"}
 """How a file's ending says what to write into it."""
 

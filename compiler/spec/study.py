@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from compiler.spec.allow import LintCode, Reason
 from compiler.spec.audit import Audit
 from compiler.spec.base import Frozen
+from compiler.spec.charts import Chart
 from compiler.spec.classifier import Recipe
 from compiler.spec.coreset import Coreset
 from compiler.spec.data import Data
@@ -36,6 +38,16 @@ class Header(Frozen):
     allow: dict[LintCode, Reason] = Field(default_factory=dict)
     """Lints that this study goes on without heeding, each with the reason, which is kept beside the results:
     `allow: {L04: "…"}`. `synthc check --explain L04` says what a lint is about."""
+    charts: tuple[Chart, ...] = ()
+    """What a run draws when it ends, into `figures/STUDY/` beside the database: `charts: [tradeoff, {chart: roc, where: …}]`."""
+
+    @field_validator("charts")
+    @classmethod
+    def _have_files_of_their_own(cls, charts: tuple[Chart, ...]) -> tuple[Chart, ...]:
+        twice = [stem for stem, count in Counter(chart.stem for chart in charts).items() if count > 1]
+        if twice:
+            raise ValueError(f"two charts are called {twice[0]!r}: give one of them a `name`")
+        return charts
 
 
 class Point(Frozen):

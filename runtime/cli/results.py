@@ -43,7 +43,16 @@ def register(commands: Any) -> None:
         epilog="examples:\n  synthc chart tradeoff -o tradeoff.svg\n  synthc chart all -o figures --format svg,pdf\n"
         "  synthc chart roc -o roc.png --where \"paradigm = 'coreset'\"\n"
         "  synthc chart gallery -o figures\n"
-        "names: tradeoff, roc, vulnerability, ablation, cost, epsilon, claims; gallery writes sheets of synthetic images (PNG)",
+        "names:\n"
+        "  tradeoff       accuracy against leakage, both with intervals; the Pareto front; DP-SGD's curve\n"
+        "  roc            ROC curves of the headline attack, log-log, a panel for each group of canaries\n"
+        "  vulnerability  how the risk spreads over canaries\n"
+        "  ablation       leakage and accuracy along the grids of each arm\n"
+        "  cost           seconds per shadow against accuracy and leakage\n"
+        "  epsilon        the audited lower bound beside the accountant's epsilon\n"
+        "  claims         effects of the claims, with intervals and verdicts\n"
+        "  gallery        sheets of synthetic images (PNG files into the folder -o)\n"
+        "`charts:` in a spec has `synthc run` draw them when it ends.",
     )
     chart.add_argument("name", metavar="NAME", help="a chart's name, or all")
     chart.add_argument(
@@ -112,12 +121,12 @@ def _chart(args: argparse.Namespace) -> int:
     names = list(charts.CHARTS) if args.name == "all" else [args.name]
     for name in names:
         kind = charts.kind_of(name)
-        text = f"SELECT * FROM ({kind.query}) WHERE {args.where}" if args.where else kind.query
+        text = f"SELECT * FROM ({kind.query}) AS chart WHERE {args.where}" if args.where else kind.query
         drawn = charts.draw(name, *query(args.db, text), theme=args.theme)
         for path in _targets(args, name):
             charts.save(drawn, path)
             print(path)
-    return 0
+    return _gallery(args) if args.name == "all" else 0
 
 
 def _gallery(args: argparse.Namespace) -> int:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compiler.plan import Task
+from runtime import figures
 from runtime.artifacts import held
 from runtime.cli import results_options, store_of
 from runtime.cli.spec_options import compiled, spec_options, tell
@@ -30,7 +31,7 @@ def register(commands: Any) -> None:
         "run",
         parents=[spec_options(), results_options()],
         help="run a study, or what is missing of it",
-        description="Compile a study, compute what is not in the store yet, and publish the results.",
+        description="Compile a study, compute what is not in the store yet, publish the results, and draw the spec's `charts:`.",
         epilog="examples:\n"
         "  synthc run specs/full_study.yaml\n"
         "  synthc run specs/smoke.yaml --engine inline --db /tmp/smoke/results.duckdb\n"
@@ -66,6 +67,7 @@ def run(args: argparse.Namespace) -> int:
     """The command."""
     plan, store = compiled(args), store_of(args)
     tell(plan)
+    figures.check(plan)
     origin = {"spec": str(args.spec), "spec_text": Path(args.spec).read_text(encoding="utf-8"), "argv": sys.argv[1:]}
     with held(store):
         from runtime.store import Index
@@ -79,7 +81,11 @@ def run(args: argparse.Namespace) -> int:
             finally:
                 if notice := study.close(status):
                     _say(f"synthc: {notice}")
-            return _sum_up(study, status)
+            code = _sum_up(study, status)
+            if code != 130 and (study.todo or figures.missing(plan, study.target)):
+                for path in figures.draw(plan, study.target, store):
+                    _say(f"drew {path}")
+            return code
 
 
 def _compute(study: StudyRun, args: argparse.Namespace) -> str:

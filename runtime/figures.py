@@ -1,0 +1,72 @@
+"""The charts that a spec asks for: their conditions checked before a run computes anything, their files written when it ends.
+
+Not here: what a chart looks like (`charts`), charts that somebody asks for by hand (`synthc chart`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from compiler.errors import SynthcError
+from compiler.plan import Plan
+from compiler.spec.charts import Chart
+
+
+def check(plan: Plan) -> None:
+    """SynthcError for a `where:` that is no condition on the rows of its chart."""
+    for chart in plan.header.charts:
+        if chart.where and chart.chart != "gallery":
+            from runtime.store import refused
+
+            if complaint := refused(_query(plan, chart)):
+                raise SynthcError(f"charts: {chart.stem}: `where: {chart.where}` cannot be asked: {complaint}")
+
+
+def missing(plan: Plan, database: Path) -> bool:
+    """Whether some file of these charts is not there."""
+    return any(
+        not (folder(plan, database) / f"{chart.stem}.{ending}").exists()
+        for chart in plan.header.charts
+        if chart.chart != "gallery"
+        for ending in chart.format
+    )
+
+
+def draw(plan: Plan, database: Path, store: Path) -> Iterator[Path]:
+    """Write the files, beside the database; gives each. SynthcError where one cannot be written."""
+    from runtime import charts
+    from runtime.charts.gallery import write
+    from runtime.report.read import sets
+    from runtime.store import query
+
+    into = folder(plan, database)
+    try:
+        into.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SynthcError(f"{into}: cannot be made a folder: {error.strerror}") from error
+    for chart in plan.header.charts:
+        if chart.chart == "gallery":
+            yield from write(into, (found for found in sets(database, store) if _is_of(plan, found[0])))
+            continue
+        drawn = charts.draw(chart.chart, *query(database, _query(plan, chart)), theme=chart.theme)
+        for ending in chart.format:
+            charts.save(drawn, into / f"{chart.stem}.{ending}")
+            yield into / f"{chart.stem}.{ending}"
+
+
+def folder(plan: Plan, database: Path) -> Path:
+    """Where the charts of a study under a profile lie."""
+    return database.parent / "figures" / "-".join(filter(None, (plan.header.study, plan.profile)))
+
+
+def _query(plan: Plan, chart: Chart) -> str:
+    from runtime.charts import kind_of
+
+    study, profile = ("'" + text.replace("'", "''") + "'" for text in (plan.header.study, plan.profile or ""))
+    condition = f" AND ({chart.where}\n)" if chart.where else ""
+    return f"SELECT * FROM ({kind_of(chart.chart).query}) AS chart WHERE study = {study} AND profile = {profile}{condition}"
+
+
+def _is_of(plan: Plan, row: dict[str, object]) -> bool:
+    return (row["study"], row["profile"]) == (plan.header.study, plan.profile or "")
