@@ -169,8 +169,36 @@ def test_a_roc_curve_is_drawn_on_two_log_axes_in_a_panel_for_each_group_the_decl
         assert encoding["x"]["scale"]["domain"] == encoding["y"]["scale"]["domain"]
 
 
+def test_few_roc_curves_have_bands_and_many_say_where_their_intervals_are() -> None:
+    few = drawn("roc", rows_for("roc", [trial(place) for place in range(roc.BANDED)]))
+    bands = encodings(few, "area")
+    assert [(band["y"]["field"], band["y2"]["field"]) for band in bands] == [("low", "high")] * 2
+    assert "bands: pointwise" in subtitle(few)
+    more = drawn("roc", rows_for("roc", [trial(place) for place in range(roc.BANDED + 1)]))
+    assert encodings(more, "area") == []
+    assert f"{roc.BANDED} trials or fewer have bands" in subtitle(more)
+    assert encodings(more, "rule")  # the headline's intervals
+
+
+def test_a_band_has_a_corner_only_where_the_audit_gave_an_interval() -> None:
+    rows = [row | ({"low": None, "high": None} if row["fpr"] == 0.1 else {}) for row in rows_for("roc", [trial()])]
+    corners = [row["x"] for row in data_of(drawn("roc", rows)) if set(row) == {"x", "low", "high", "key", "Paradigm"}]
+    assert 0.1 not in corners
+    assert 0.001 in corners
+
+
+def test_lines_of_few_trials_have_dashes_that_tell_paradigms_apart_in_grey() -> None:
+    for name in ("roc", "vulnerability"):
+        (dashes, *_) = [
+            layer["strokeDash"]["scale"]["range"]
+            for layer in encodings(drawn(name, rows_for(name, [trial(place) for place in range(6)])), "line")
+            if "strokeDash" in layer
+        ]
+        assert len({tuple(dash) for dash in dashes}) == 6
+
+
 def test_vulnerability_is_a_falling_staircase_over_the_share_of_canaries() -> None:
-    encoding = encodings(drawn("vulnerability", rows_for("vulnerability", [trial()])), "line")[0]
+    encoding = encodings(drawn("vulnerability", rows_for("vulnerability", [trial()])), "line")[1]
     assert (encoding["x"]["field"], encoding["y"]["field"], encoding["order"]["field"]) == ("share", "tpr", "share")
 
 
@@ -191,6 +219,10 @@ def test_cost_has_seconds_on_a_log_axis_against_accuracy_and_against_leakage() -
     points = [encodings(panel, "point")[0] for panel in spec["hconcat"]]
     assert [encoding["y"]["title"] for encoding in points] == ["Test accuracy", "Leakage"]
     assert all(encoding["x"]["scale"]["type"] == "log" for encoding in points)
+    across = [encoding for encoding in encodings(spec, "rule") if "x2" in encoding]
+    assert [(encoding["x"]["field"], encoding["x2"]["field"]) for encoding in across] == [("from", "to")] * 2
+    (low, high) = encodings(spec, "point")[0]["x"]["scale"]["domain"]
+    assert all(low <= row["from"] <= row["to"] <= high for row in data_of(spec) if "from" in row)
 
 
 def test_an_accountants_epsilon_that_no_axis_could_hold_becomes_an_arrow() -> None:
@@ -367,6 +399,15 @@ def test_the_staircase_tells_for_every_risk_how_many_canaries_have_it() -> None:
     risks = [0.5, 0.0, 1.0, 0.5, 0.25, 1.0]
     steps = vulnerability.stairs([{"tpr": risk, "name": "n", "Paradigm": "P", "key": "k"} for risk in risks])
     assert [(round(step["share"] * 6), step["tpr"]) for step in steps] == [(0, 1.0), (2, 0.5), (4, 0.25), (5, 0.0), (6, 0.0)]
+
+
+def test_guessing_gives_a_canary_away_as_often_as_chance_has_it() -> None:
+    rows = [{"fpr": 0.1, "shadows": 8}]
+    draws = random.Random(0)
+    caught = [sum(draws.random() < 0.1 for _ in range(4)) / 4 for _ in range(20_000)]
+    for step in vulnerability.guessing(rows)[:-1]:
+        assert step["share"] == pytest.approx(sum(risk > step["tpr"] for risk in caught) / len(caught), abs=0.01)
+    assert vulnerability.guessing([{"fpr": None, "shadows": 8}]) == []
 
 
 def test_names_on_the_left_of_a_roc_keep_a_line_apart() -> None:
