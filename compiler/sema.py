@@ -16,6 +16,7 @@ from compiler.releases import FROM, READS, has, reads
 from compiler.source import Mapping, Node
 from compiler.spec.audit import Quantile, Rmia
 from compiler.spec.base import Method
+from compiler.spec.coreset import El2n, Stratified
 from compiler.spec.diffusion import Conditional, ImageToImage
 from compiler.spec.dp_sgd import DpSgd
 from compiler.spec.study import Point
@@ -153,6 +154,20 @@ def _public_set_is_named(point: Point, tree: Mapping) -> Iterator[Diagnostic]:
         )
 
 
+def _public_set_is_large_enough(point: Point, tree: Mapping) -> Iterator[Diagnostic]:
+    if point.public is None:
+        return
+    there, hint = pool_size(point.public), "use fewer, or a larger public set"
+    for name, group in point.audit.canaries.items():
+        if group.kind == "ood" and group.count + point.audit.z_pool > there:
+            what = f"{group.count:,} canaries and a z pool of {point.audit.z_pool:,} from {there:,} public images"
+            yield Diagnostic("public-set", tree.nearest("audit", "canaries", name, "count"), what, hint)
+    images = getattr(point.arm, "images_per_class", 0) * card_of(point.data).classes
+    if getattr(point.arm, "init", None) == "public" and images > there:
+        what = f"{images:,} images begin from {there:,} public ones"
+        yield Diagnostic("public-set", tree.nearest("arm", "init"), what, hint)
+
+
 def _exactly_one(point: Point, tree: Mapping) -> Iterator[Diagnostic]:
     """Alternatives of which a point gives exactly one."""
     privacy, place = (point.arm.privacy, ()) if isinstance(point.arm, DpSgd) else (None, ("denoiser",))
@@ -183,6 +198,16 @@ def _components_are_of_pixels(point: Point, tree: Mapping) -> Iterator[Diagnosti
         if asked > pixels:
             at = tree.nearest("arm", "denoiser", "components")
             yield Diagnostic("components", at, f"{asked} principal components of images of {pixels} pixels", f"at most {pixels}")
+
+
+def _proxy_is_trained_as_long_as_it_is_read(point: Point, tree: Mapping) -> Iterator[Diagnostic]:
+    arm = point.arm
+    if isinstance(arm, El2n) or (isinstance(arm, Stratified) and arm.score == "el2n"):
+        epochs = (arm.proxy or point.classifier).epochs
+        if arm.passes > epochs:
+            at = tree.nearest("arm", "passes" if tree.get("arm", "passes") else "method")
+            what = f"errors of {arm.passes} passes from a proxy that is trained for {epochs:g} epochs"
+            yield Diagnostic("passes", at, what, f"use passes: {int(epochs)} or fewer, or train the proxy longer")
 
 
 def _batch_fits(point: Point, tree: Mapping) -> Iterator[Diagnostic]:
@@ -230,9 +255,11 @@ RULES: tuple[Rule, ...] = (
     _attacks_ask_what_is_queried,
     _headline_is_computed,
     _public_set_is_named,
+    _public_set_is_large_enough,
     _exactly_one,
     _norm_fits_the_method,
     _components_are_of_pixels,
+    _proxy_is_trained_as_long_as_it_is_read,
     _batch_fits,
     _headline_reads_what_there_is,
     _z_pool_is_there,
