@@ -96,7 +96,7 @@ LINTS: dict[str, Lint] = {
             "membership would not flow through the pipeline, and the audit would measure nothing",
             "Zhao and Zhang 2025 (arXiv 2502.12976)",
             built_in="The compiler makes every shadow its own proxy, teacher, generator, set and classifier; what shadows share is "
-            "public. There is no word for sharing.",
+            "public. There is no word for sharing. What was made elsewhere and is imported is taken at its word.",
         ),
         Lint(
             "L12", "error", "members and non-members from different pools, or a z pool that overlaps",
@@ -149,7 +149,8 @@ LINTS: dict[str, Lint] = {
         Lint(
             "L20", "error", "shadows that are trained unlike the target",
             "the null distribution would be another one", "aidotse/LeakPro#269, #345, #438, #441",
-            built_in="Every shadow of a trial is the target once: there is one recipe.",
+            built_in="Every shadow of a trial is the target once: there is one recipe. What was made elsewhere and is imported is "
+            "taken at its word.",
         ),
         Lint(
             "L21", "warning", "constants that are computed from the private set",
