@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
@@ -246,8 +247,9 @@ def test_lints_of_spec_and_results_are_rows_with_their_reasons_and_survive_a_reb
 
 
 def test_a_run_tells_what_it_was_warned_of_and_a_later_headline_is_seen_in_the_results(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tiny: Done, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    shutil.copytree(tiny.folder, tmp_path, dirs_exist_ok=True)
     run_study(tmp_path)
     assert re.search(r"warning: \S+study\.yaml:\d+:\d+: 20 redraws .* \[L17\]", capsys.readouterr().err)
     attack = "attack: {}, signal: logit, variant: {}, queries: 1, canaries"

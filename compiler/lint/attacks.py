@@ -73,7 +73,7 @@ def average_figures(study: Study) -> Iterator[Found]:
     """L06: the headline is always a TPR at a rate; what is left is a rate that is not low, and claims about areas."""
     for trial, audit in study.audits():
         if audit.headline.fpr > LOW:
-            what = f"the headline is read at an FPR of {audit.headline.fpr:g}: no threat is"
+            what = f"the headline is read at an FPR of {audit.headline.fpr:g}: so many non-members would be accused"
             yield Found(study.at(trial, "audit", "headline", "fpr"), what, f"use {LOW:g} or less")
     for claim in study.claims:
         if claim.claim.metric == "auc":
