@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from compiler.ceilings import f_dp_ceiling, guesses_of, steinke_ceiling
 from compiler.decidable import POWER, prospect
 from compiler.plan import Plan
-from compiler.power import NORMAL, resolutions
+from compiler.power import COARSE, NORMAL, resolutions
 from compiler.spec.audit import Audit
 from compiler.spec.dp_sgd import DpSgd
 from compiler.spec.study import Trial
@@ -45,6 +45,14 @@ def _readings(audit: Audit, whose: str, trials: int) -> Iterator[str]:
             f"  {found.group:<14}{found.canaries:>5}{found.fpr:>8g}{found.non_members:>13,}{found.false_positives:>17,}"
             f"  {found.verdict:<15}{shown}"
         )
+    by_outsiders: dict[int, list[str]] = {}
+    for found in resolutions(audit):
+        by_outsiders.setdefault(found.non_members, []).append(found.group)
+    for outsiders, groups in by_outsiders.items():
+        if outsiders:
+            names = ", ".join(dict.fromkeys(groups))
+            fine = f"from {COARSE / outsiders:.2g} on with {COARSE} false positives"
+            yield f"  {names}: FPRs can be read from {1 / outsiders:.2g} on, {fine}"
     yield "  (half widths: planning bounds, closed form; what was then measured on digits was 0.4 to 1.3 times as wide)"
 
 
@@ -55,15 +63,18 @@ def _bounds(trials: Sequence[Trial]) -> Iterator[str]:
     if audit.membership == "balanced":
         yield "epsilon: no lower bound under balanced membership"
         return
+    by_count: dict[int, list[str]] = {}
     for name, group in audit.canaries.items():
-        guesses = guesses_of(group.count)
-        if not guesses or group.copies > 1:
-            yield f"epsilon: no lower bound from {name}"
+        by_count.setdefault(0 if group.copies > 1 or not guesses_of(group.count) else group.count, []).append(name)
+    for count, names in by_count.items():
+        if not count:
+            yield f"epsilon: no lower bound from {', '.join(names)}"
             continue
-        steinke, f_dp = steinke_ceiling(guesses, p), f_dp_ceiling(guesses, group.count, audit.delta, p)
+        guesses = guesses_of(count)
+        steinke, f_dp = steinke_ceiling(guesses, p), f_dp_ceiling(guesses, count, audit.delta, p)
         highest = max(highest, steinke, f_dp)
         yield (
-            f"epsilon: lower bounds from {name} reach {steinke:.1f} (Steinke) and {f_dp:.1f} (f-DP) at most, "
+            f"epsilon: lower bounds from {', '.join(names)} reach {steinke:.1f} (Steinke) and {f_dp:.1f} (f-DP) at most, "
             f"if all {guesses} guesses about one model are right"
         )
     for trial in trials:
