@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from compiler.errors import Diagnostic, did_you_mean
-from compiler.releases import FROM, READS, has, reads
+from compiler.releases import FROM, READS, declared, has, reads
 from compiler.source import Mapping
 from compiler.spec.audit import ReleaseLevel, variant_name
 from compiler.spec.base import Method
@@ -20,7 +20,10 @@ WHICH = ("arm", "paradigm", "method", "replicate")
 """Words of a selector that every trial has; axes and fields of arms come in addition."""
 READ = tuple(Side.model_fields)
 """Words of a selector that say what is read of the trials."""
-PER_SHADOW = ("test_accuracy", "train_accuracy", "canary_accuracy_in", "canary_accuracy_out", "canary_share_selected", "seconds")
+PER_SHADOW = (
+    "test_accuracy", "train_accuracy", "canary_accuracy_in", "canary_accuracy_out", "canary_share_selected", "seconds",
+    "nearest_pixel_distance", "trace_back_rate",
+)   # fmt: skip
 """Figures that a trial keeps for each shadow."""
 
 
@@ -83,8 +86,9 @@ def resolve(name: str, claim: Claim, trials: Sequence[Trial], tree: Mapping) -> 
 
 def _reading(selector: dict[str, Any], trial: Trial) -> Reading:
     headline = trial.point.audit.headline
+    named = declared(trial.point.audit.attacks, headline)
     return Reading(
-        attack=headline.attack, variant=variant_name(headline), release=selector.get("release") or headline.release,
+        attack=headline.attack, variant=variant_name(named or headline), release=selector.get("release") or headline.release,
         canaries=selector.get("canaries") or headline.canaries, stratum=selector.get("stratum"),
     )
 

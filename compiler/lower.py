@@ -97,9 +97,12 @@ def _lower_trial(trial: Trial, tasks: _Tasks) -> TrialPlan:
         audit.fpr,
         audit.headline,
         audit.resamples,
+        audit.interval,
         audit.null_permutations,
         audit.confidence,
         audit.delta,
+        audit.thresholds,
+        audit.target,
     )
     answer = tasks.add_all(attack, trial.address, needs)
     return TrialPlan(trial, answer, tuple(stages))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from compiler.spec.audit import ReleaseLevel
+from collections.abc import Iterable
+
+from compiler.spec.audit import Attack, Headline, ReleaseLevel
 from compiler.spec.base import Frozen, Method
 
 MODELS: tuple[ReleaseLevel, ...] = ("final_model", "teacher")
 READS: dict[str, tuple[ReleaseLevel, ...]] = {
-    **dict.fromkeys(("threshold", "reference", "calibrated", "lira", "lira_offline", "rmia", "label_only", "quantile"), MODELS),
+    **dict.fromkeys(("threshold", "reference", "calibrated", "lira", "lira_offline", "rmia", "quantile"), MODELS),
+    "label_only": ("labels_only",),
     "nearest": ("synthetic_set",),
     "selected": ("index_list",),
     "denoising": ("generator",),
@@ -25,7 +28,7 @@ FROM: dict[ReleaseLevel, str] = {
 def has(arm: Frozen, release: ReleaseLevel) -> bool:
     """Whether an adversary could be given this level of the arm."""
     match release:
-        case "final_model":
+        case "final_model" | "labels_only":
             return True
         case "teacher":
             return isinstance(arm, Method) and arm.gives_student and "teacher" in arm.needs
@@ -41,3 +44,16 @@ def has(arm: Frozen, release: ReleaseLevel) -> bool:
 def reads(attack: str, release: ReleaseLevel) -> bool:
     """Whether the attack is scored at this level."""
     return attack not in READS or release in READS[attack]
+
+
+def declared(attacks: Iterable[Attack], headline: Headline) -> Attack | None:
+    """The attack that the headline names: the first, and one without `compat` before others; None if there is none."""
+    words = ("signal", "variant", "queries")
+    named = [
+        attack
+        for attack in attacks
+        if attack.attack == headline.attack
+        and reads(attack.attack, headline.release)
+        and all(getattr(headline, word) in (None, getattr(attack, word, getattr(headline, word))) for word in words)
+    ]
+    return min(named, key=lambda attack: len(attack.compat), default=None)

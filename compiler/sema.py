@@ -219,14 +219,18 @@ def _batch_fits(point: Point, tree: Mapping) -> Iterator[Diagnostic]:
         )
 
 
+def _target_is_a_shadow(point: Point, tree: Mapping) -> Iterator[Diagnostic]:
+    shadows, target = point.audit.shadows, point.audit.target
+    if target >= shadows:
+        at = tree.nearest("audit", "target")
+        yield Diagnostic("target", at, f"shadow {target} of {shadows} shadows", f"they are counted from 0 to {shadows - 1}")
+
+
 def _headline_reads_what_there_is(point: Point, tree: Mapping) -> Iterator[Diagnostic]:
     """A headline about a release that the arm does not have, or that its attack does not read, can never be computed."""
     headline = point.audit.headline
     at = tree.nearest("audit", "headline", "release")
-    if headline.release == "labels_only":
-        hint = "use release: final_model and attack: label_only, which reads its labels alone"
-        yield Diagnostic("release", at, "the headline reads labels_only, and no attack is scored there", hint)
-    elif not has(point.arm, headline.release):
+    if not has(point.arm, headline.release):
         what = f"the headline reads the {headline.release}, and this arm has none"
         yield Diagnostic("release", at, what, f"{FROM[headline.release]}; use release: final_model")
     elif not reads(headline.attack, headline.release):
@@ -263,4 +267,5 @@ RULES: tuple[Rule, ...] = (
     _batch_fits,
     _headline_reads_what_there_is,
     _z_pool_is_there,
+    _target_is_a_shadow,
 )

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 from compiler.datasets import CARDS, Card, used_at
-from compiler.spec.audit import Attack, CanaryGroup, Design, Headline, Queries, ReleaseLevel
+from compiler.spec.audit import Attack, CanaryGroup, Design, Headline, Queries, ReleaseLevel, Strategy
 from compiler.spec.base import Frozen
 from compiler.spec.claims import Stratum, TestName
 from compiler.spec.classifier import Recipe
@@ -136,7 +136,7 @@ class QuerySet:
     private: Private
 
     kind: ClassVar[Kind] = "query"
-    revision: ClassVar[int] = 1
+    revision: ClassVar[int] = 2
 
 
 @dataclass(frozen=True)
@@ -167,9 +167,12 @@ class AttackTrial:
     fpr: tuple[float, ...]
     headline: Headline
     resamples: int
+    interval: Literal["canaries", "two_way"]
     null_permutations: int
     confidence: float
     delta: float
+    thresholds: Strategy
+    target: int
 
     kind: ClassVar[Kind] = "attack"
     revision: ClassVar[int] = 2

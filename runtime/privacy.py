@@ -251,4 +251,5 @@ def _epsilon(accountant: Accountant, noise_multiplier: float, delta: float, rate
 def metrics(what: Spent) -> Iterator[Metric]:
     """The guarantee as rows; every assumption in the note."""
     yield Metric("epsilon", what.epsilon, n=what.steps, note=what.note)
+    yield Metric("delta", what.delta, n=what.steps)
     yield Metric("noise_multiplier", what.noise_multiplier, n=what.steps)

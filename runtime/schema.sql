@@ -26,9 +26,11 @@ CREATE TABLE base.roc (
   task VARCHAR, release VARCHAR, attack VARCHAR, variant VARCHAR, canaries VARCHAR, fpr DOUBLE, tpr DOUBLE,
   low DOUBLE, high DOUBLE);
 CREATE TABLE base.canary (
-  task VARCHAR, canary INTEGER, canaries VARCHAR, kind VARCHAR, label INTEGER, true_label INTEGER, sample INTEGER);
+  task VARCHAR, canary INTEGER, canaries VARCHAR, kind VARCHAR, label INTEGER, true_label INTEGER, sample INTEGER,
+  memorization DOUBLE);
 CREATE TABLE base.risk (
-  task VARCHAR, release VARCHAR, attack VARCHAR, variant VARCHAR, canary INTEGER, tpr DOUBLE, low DOUBLE, high DOUBLE);
+  task VARCHAR, release VARCHAR, attack VARCHAR, variant VARCHAR, canary INTEGER, tpr DOUBLE, low DOUBLE, high DOUBLE,
+  auc DOUBLE);
 CREATE TABLE base.score (
   task VARCHAR, release VARCHAR, attack VARCHAR, variant VARCHAR, canary INTEGER, shadow INTEGER, member BOOLEAN, score DOUBLE);
 
@@ -102,10 +104,26 @@ CREATE VIEW roc AS
   FROM base.current_trial AS trial JOIN base.roc AS roc ON roc.task = trial.answer;
 COMMENT ON VIEW roc IS 'One row per point of a trial''s ROC curve per attack, thinned to about 300 points spread in log FPR.';
 
+CREATE VIEW reading AS
+  WITH one AS (
+    SELECT trial.*, unnest(CAST(outcome.notes->'$.readings' AS JSON[])) AS reading
+    FROM base.current_trial AS trial JOIN base.outcome AS outcome ON outcome.task = trial.answer)
+  SELECT study, profile, arm, paradigm, method, label, trial, reading->>'$.canaries' AS canaries, reading->>'$.attack' AS attack,
+    reading->>'$.variant' AS variant, reading->>'$.release' AS release, CAST(reading->>'$.fpr' AS DOUBLE) AS fpr,
+    CAST(reading->>'$.tpr' AS DOUBLE) AS tpr, CAST(reading->>'$.members' AS BIGINT) AS members,
+    CAST(reading->>'$.non_members' AS BIGINT) AS non_members, CAST(reading->>'$.allowed' AS BIGINT) AS allowed,
+    CAST(reading->>'$.false_positives' AS BIGINT) AS false_positives,
+    CAST(reading->>'$.false_positives' AS DOUBLE) / nullif(CAST(reading->>'$.non_members' AS BIGINT), 0) AS realised_fpr,
+    CAST(reading->>'$.false_positive_canaries' AS BIGINT) AS false_positive_canaries,
+    CAST(reading->>'$.false_positive_shadows' AS BIGINT) AS false_positive_shadows,
+    CAST(reading->>'$.threshold' AS DOUBLE) AS threshold, reading->>'$.rule' AS rule
+  FROM one;
+COMMENT ON VIEW reading IS 'One row per TPR that was read: members, non-members, allowed and actual false positives and whose they are, threshold, rule.';
+
 CREATE VIEW canary_risk AS
   SELECT trial.study, trial.profile, trial.arm, trial.paradigm, trial.method, trial.label, trial.trial, canary.canaries, canary.kind,
     canary.canary, canary.sample, canary.label AS canary_label, canary.true_label, risk.release, risk.attack, risk.variant, risk.tpr, risk.low,
-    risk.high
+    risk.high, risk.auc, canary.memorization
   FROM base.current_trial AS trial JOIN base.risk AS risk ON risk.task = trial.answer
     JOIN base.canary AS canary ON canary.task = risk.task AND canary.canary = risk.canary;
 COMMENT ON VIEW canary_risk IS 'One row per canary, trial and attack: share of the models with it that the attack catches at the headline FPR.';

@@ -348,12 +348,13 @@ class Index:
     def _record_attack(self, task: str, folder: Path, notes: Mapping[str, Any]) -> None:
         scores, roc, risk, canaries = (Artifact(folder).arrays(stem) for stem in ("scores", "roc", "risk", "canaries"))
         groups = notes["groups"]
-        rows = zip(*(canaries[name].tolist() for name in ("group", "labels", "true_labels", "samples")), strict=True)
+        told = ("group", "labels", "true_labels", "samples", "memorization")
+        rows = zip(*(canaries[name].tolist() for name in told), strict=True)
         self._append(
             "canary",
             [
-                (place, groups[group]["name"], groups[group]["kind"], label, true, sample)
-                for place, (group, label, true, sample) in enumerate(rows)
+                (place, groups[group]["name"], groups[group]["kind"], label, true, sample, _number(memorized))
+                for place, (group, label, true, sample, memorized) in enumerate(rows)
             ],
             first=task,
         )
@@ -366,7 +367,11 @@ class Index:
                     self._append("roc", [(*named, group["name"], *point) for point in _numbers(curve)], first=task)
             self._append(
                 "risk",
-                [(*named, place, *figures) for place, figures in enumerate(risk[str(key)].tolist()) if figures[0] == figures[0]],
+                [
+                    (*named, place, *map(_number, figures))
+                    for place, figures in enumerate(risk[str(key)].tolist())
+                    if figures[0] == figures[0]
+                ],
                 first=task,
             )
             self._append(
@@ -576,6 +581,11 @@ def _numbers(rows: Any) -> list[list[float | None]]:
 
 def _json(value: object) -> str:
     return json.dumps(value, ensure_ascii=False)
+
+
+def _number(value: float) -> float | None:
+    """None for what is no number: a NaN in a column would win every maximum."""
+    return value if value == value else None
 
 
 def _time(text: str | None) -> Any:

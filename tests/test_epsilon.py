@@ -88,8 +88,8 @@ def test_a_null_control_passes_on_an_honest_attack_and_fails_on_one_that_peeks()
     noise = rng.normal(size=(100, 16))
     member = redrawn(np.zeros((100, 16), bool), "pairs", rng)
 
-    def read(scores: np.ndarray, side: np.ndarray) -> tuple[float, float]:
-        return auc(scores, side) or 0.0, tpr_at(0.05, scores, side).value or 0.0
+    def read(scores: np.ndarray, side: np.ndarray) -> tuple[float, float, float]:
+        return auc(scores, side) or 0.0, tpr_at(0.05, scores, side).value or 0.0, np.nan
 
     honest = control(lambda side: noise, read, member, "pairs", 50, rng)
     assert honest.passed

@@ -53,7 +53,9 @@ def test_a_study_without_a_z_pool_has_answers_all_the_same(tmp_path: Path) -> No
 def test_the_nearest_distance_equals_a_loop() -> None:
     points, among = torch.randn(7, 12, generator=rng()), torch.randn(1100, 12, generator=rng(1))
     naive = [min(float((point.double() - other.double()).norm()) for other in among) for point in points]
-    assert torch.allclose(nearest(points, among), torch.tensor(naive, dtype=torch.float64))
+    distance, row = nearest(points, among)
+    assert torch.allclose(distance, torch.tensor(naive, dtype=torch.float64))
+    assert torch.allclose((points - among[row]).norm(dim=1), distance.float())
 
 
 def test_a_copy_is_nearer_than_anything_else_and_what_was_chosen_is_said_to_be(tmp_path: Any) -> None:

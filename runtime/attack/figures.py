@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from compiler.spec.audit import Attack, LabelOnly, Quantile, variant_name
 from compiler.work import AttackTrial
+from runtime.attack import bounds, risk
 from runtime.attack.scorer import Answers, Score
 from runtime.outcome import Metric
 from runtime.seeds import numpy_generator
-from runtime.statistics import epsilon
-from runtime.statistics.bootstrap import Resamples, interval, read_resamples
-from runtime.statistics.null import central, control
-from runtime.statistics.roc import auc, balanced_accuracy, roc_points, tpr_at
+from runtime.statistics.bootstrap import Readings, Resamples, interval, read_resamples
+from runtime.statistics.deployed import shadow_only
+from runtime.statistics.null import Control, Expected, central, control
+from runtime.statistics.roc import Reading, Steps, balanced_accuracy, roc_points, tpr_at
 
 BAND = 40
 """Points of a curve at which its band is read, spread evenly in log FPR."""
 FITTED = (LabelOnly, Quantile)
 """Attacks that fit a model per target: a tenth of the redraws must do for their null control."""
+
+PRIORS = (0.5, 0.1, 0.01)
+"""Shares of members among those asked about at which a positive predictive value is stated."""
 
 
 @dataclass(frozen=True)
@@ -35,115 +40,160 @@ class Figures:
     member: np.ndarray
     resamples: Resamples
 
-    def metrics(self) -> Iterator[Metric]:
-        # A target with too few shadows for some canary (bernoulli membership) has no score there; the others count.
-        there = ~np.isnan(self.scores)
-        scores, member = self.scores[there], self.member[there]
-        if not scores.size:
-            return
-        draws = read_resamples(self.scores, self.member, self.work.fpr, self.resamples, there)
-        for fpr in self.work.fpr:
-            reading = tpr_at(fpr, scores, member)
-            bounds = interval(draws.tpr[fpr], self.work.confidence) if reading.value is not None else None
-            if reading.value is not None and bounds is None:
-                yield self._metric(
-                    tpr_name(fpr), None, None, reading.non_members, f"not resolvable in most resamples; {reading.note}"
-                )
-            else:
-                yield self._metric(tpr_name(fpr), reading.value, bounds, reading.non_members, reading.note)
-        yield self._metric("auc", auc(scores, member), interval(draws.auc, self.work.confidence), scores.size)
-        balanced = balanced_accuracy(scores, member)
-        yield self._metric("balanced_accuracy", balanced, interval(draws.balanced_accuracy, self.work.confidence), scores.size)
-        yield from self._epsilon()
+    @cached_property
+    def there(self) -> np.ndarray:
+        """canary × shadow, bool. A target with too few shadows for some canary (bernoulli membership) has no score there."""
+        return ~np.isnan(self.scores)
 
-    def strata(self, used: np.ndarray) -> Iterator[Metric]:
-        """The headline's TPR of the members that were used in the set, and of those that were not, against all non-members."""
-        fpr, scored = self.work.headline.fpr, ~np.isnan(self.scores)
-        for name, kept in (("used", used), ("unused", ~used)):
-            there = scored & (~self.member | kept)
+    @cached_property
+    def steps(self) -> Steps:
+        return Steps.of(self.scores[self.there], self.member[self.there])
+
+    @cached_property
+    def draws(self) -> Readings:
+        """Every figure from every resample."""
+        return read_resamples(self.scores, self.member, self.work.fpr, self.resamples, self.there, self.strict)
+
+    @property
+    def strict(self) -> bool:
+        return "strict_fpr" in self.attack.compat
+
+    def reading(self, fpr: float) -> Reading:
+        return self.steps.reading(fpr, self.strict)
+
+    def metrics(self) -> Iterator[Metric]:
+        """TPR at every FPR, AUC, balanced accuracy, epsilon lower bounds; nothing where no score is applicable."""
+        if not self.there.any():
+            return
+        confidence, n = self.work.confidence, int(self.there.sum())
+        for fpr in self.work.fpr:
+            yield self._tpr(tpr_name(fpr), self.reading(fpr), self.draws.tpr[fpr])
+        yield self.metric("auc", self.steps.area(), interval(self.draws.auc, confidence), n)
+        balanced = balanced_accuracy(self.scores[self.there], self.member[self.there])
+        yield self.metric("balanced_accuracy", balanced, interval(self.draws.balanced_accuracy, confidence), n)
+        for name, value, canaries, note in bounds.lower_bounds(self.work, self.said.group, self.scores, self.member):
+            yield self.metric(f"epsilon_lower_{name}", value, None, canaries, note)
+
+    def _tpr(self, name: str, reading: Reading, resampled: np.ndarray) -> Metric:
+        bounds = interval(resampled, self.work.confidence) if reading.value is not None else None
+        note = "; ".join(filter(None, [reading.note, self._from_one_shadow(reading)]))
+        if reading.value is not None and bounds is None:
+            return self.metric(name, None, None, reading.non_members, "; ".join(["not resolvable in most resamples", note]))
+        return self.metric(name, reading.value, bounds, reading.non_members, note)
+
+    def _false(self, reading: Reading) -> np.ndarray:
+        """canary × shadow, bool: false positives."""
+        bar = np.inf if reading.threshold is None else reading.threshold
+        return self.there & ~self.member & (self.scores >= bar)
+
+    def _from_one_shadow(self, reading: Reading) -> str:
+        """A warning where most false positives are one model's, so that the reading says more of it than of the attack."""
+        each = self._false(reading).sum(0)
+        most = int(each.argmax())
+        telling = reading.false_positives >= 4 and 2 * each[most] > reading.false_positives
+        return f"{each[most]} of {reading.false_positives} false positives are of shadow {most}" if telling else ""
+
+    def readings(self) -> Iterator[dict[str, Any]]:
+        """JSON: at each FPR all that is needed to judge how finely the TPR was read."""
+        for fpr in self.work.fpr if self.there.any() else ():
+            reading, false = self.reading(fpr), self._false(self.reading(fpr))
+            yield {
+                "release": self.said.release, "attack": self.attack.attack, "variant": variant_name(self.attack),
+                "canaries": self.said.group.name, "fpr": fpr, "tpr": reading.value, "members": reading.members,
+                "non_members": reading.non_members, "allowed": reading.allowed, "false_positives": reading.false_positives,
+                "false_positive_canaries": int(false.any(1).sum()), "false_positive_shadows": int(false.any(0).sum()),
+                "threshold": reading.threshold, "rule": reading.rule,
+            }
+
+    def strata(self, parts: Mapping[str, np.ndarray]) -> Iterator[Metric]:
+        """The TPR at the headline's FPR of the members in each part (canary × shadow, bool), against all non-members."""
+        fpr = self.work.headline.fpr
+        for name, kept in parts.items():
+            there = self.there & (~self.member | kept)
             members = int((there & self.member).sum())
             if members == 0 or not (there & ~self.member).any():
-                yield self._metric(f"{tpr_name(fpr)},{name}", None, None, 0, f"no member is {name}")
+                yield self.metric(f"{tpr_name(fpr)},{name}", None, None, 0, f"no member is {name.replace('_', ' ')}")
                 continue
-            reading = tpr_at(fpr, self.scores[there], self.member[there])
+            reading = tpr_at(fpr, self.scores[there], self.member[there], self.strict)
             bounds = None
             if reading.value is not None:
-                draws = read_resamples(self.scores, self.member, (fpr,), self.resamples, there)
+                draws = read_resamples(self.scores, self.member, (fpr,), self.resamples, there, self.strict)
                 bounds = interval(draws.tpr[fpr], self.work.confidence)
-            yield self._metric(f"{tpr_name(fpr)},{name}", reading.value, bounds, members, reading.note)
+            yield self.metric(f"{tpr_name(fpr)},{name}", reading.value, bounds, members, reading.note)
 
-    def _epsilon(self) -> Iterator[Metric]:
-        """One-run bounds on the first shadow, declared in advance; a quarter of the canaries guessed on each side."""
-        if self.work.design == "balanced":
-            return  # given the others, a target's membership is determined: the theorems do not hold
-        there = ~np.isnan(self.scores[:, 0])
-        scores, member = self.scores[there, 0], self.member[there, 0]
-        side = len(scores) // 4
-        if side < 2 or self.said.group.copies > 1:
+    def deployed(self) -> Iterator[Metric]:
+        """What comes of thresholds that are read from the shadows of each target alone: rates, and the PPV at each prior."""
+        fpr, paired = self.work.headline.fpr, self.work.design == "pairs"
+        if self.reading(fpr).value is None:
             return
-        right = epsilon.guess(scores, member, side, side)
-        p = 1 - self.work.confidence
-        note = (
-            f"ruled out at confidence {self.work.confidence:g}, delta {self.work.delta:g}; "
-            f"shadow 0, {right} of {2 * side} guesses right"
-        )
-        for name, bound in (("steinke", epsilon.steinke), ("f_dp", epsilon.f_dp)):
-            value = bound(right, 2 * side, len(scores), self.work.delta, p)
-            yield self._metric(f"epsilon_lower_{name}", value, None, len(scores), note)
+        found = shadow_only(self.scores, self.member, fpr, paired)
+        draws = shadow_only(self.scores, self.member, fpr, paired, self.resamples)
+        how, n = f"thresholds from shadows only, at a declared FPR of {fpr:g}", self.reading(fpr).non_members
+        for name in ("tpr", "fpr"):
+            around = interval(getattr(draws, name), self.work.confidence)
+            yield self.metric(f"realised_{name}", float(getattr(found, name)[0]), around, n, how)
+        for prior in PRIORS:
+            value = float(found.ppv(prior)[0])
+            around = interval(draws.ppv(prior), self.work.confidence)
+            if np.isfinite(value):
+                yield self.metric(f"ppv@prior={prior:g}", value, around, n, how)
+            else:
+                yield self.metric(f"ppv@prior={prior:g}", None, None, n, f"nobody is called a member; {how}")
 
-    def null_control(self, score: Score) -> tuple[list[Metric], bool]:
-        """Metrics of the null control, and whether it passed."""
+    def null_control(self, score: Score) -> tuple[list[Metric], list[str]]:
+        """Metrics of the null control, and what it complains of."""
         redraws = self.work.null_permutations
         if isinstance(self.attack, FITTED):
             redraws = max(10, redraws // 10)
         purpose = f"null/{self.said.group.name}/{self.attack.attack}/{variant_name(self.attack)}"
         rng = numpy_generator(self.work.population.seed, None, purpose)
         fpr = self.work.headline.fpr
+        alarmed = bounds.alarm(self.work, self.said.group)
 
-        def read(scores: np.ndarray, member: np.ndarray) -> tuple[float, float]:
+        def read(scores: np.ndarray, member: np.ndarray) -> tuple[float, float, float]:
             there = ~np.isnan(scores)
-            found, value = auc(scores[there], member[there]), tpr_at(fpr, scores[there], member[there]).value
-            return (0.5 if found is None else found), (np.nan if value is None else value)
+            steps = Steps.of(scores[there], member[there])
+            found, value = steps.area(), steps.reading(fpr, self.strict).value
+            return 0.5 if found is None else found, np.nan if value is None else value, alarmed(scores, member)
 
-        made = control(score, read, self.member, self.work.design, redraws, rng)
-        verdict = "" if made.passed else "null control failed: the trial is invalid"
+        reading = self.reading(fpr)
+        expected = None if reading.value is None else (reading.allowed + 1) / (reading.non_members + 1)
+        made = control(
+            score, read, self.member, self.work.design, redraws, rng, Expected(expected, reading.members, 1 - self.work.confidence)
+        )
+        return list(self._null(made, reading)), made.complaints()
+
+    def _null(self, made: Control, reading: Reading) -> Iterator[Metric]:
+        verdict = "" if made.passed else f"null control failed, the trial is invalid: {', '.join(made.complaints())}"
         # The bounds are where the redraws lie: what an attack that knows nothing shows on this pool.
-        around = central(made.auc, self.work.confidence)
-        found = [self._metric("null_auc", float(made.auc.mean()), around, redraws, verdict)]
+        confidence, redraws = self.work.confidence, len(made.auc)
+        yield self.metric("null_auc", float(made.auc.mean()), central(made.auc, confidence), redraws, verdict)
+        if np.isfinite(made.alarm).all():
+            yield self.metric("null_epsilon_share", float(made.alarm.mean()), None, redraws, "redraws with a bound above zero")
         if np.isfinite(made.tpr).all():
-            around = central(made.tpr, self.work.confidence)
-            found.append(self._metric(f"null_{tpr_name(fpr)}", float(made.tpr.mean()), around, redraws))
-            observed = tpr_at(fpr, self.scores[~np.isnan(self.scores)], self.member[~np.isnan(self.scores)]).value
-            if observed is not None:
-                found.append(self._metric("permutation_p", made.p_value(observed), None, redraws, f"of the TPR at {fpr:g}"))
-        return found, made.passed
+            around = central(made.tpr, confidence)
+            yield self.metric(f"null_{tpr_name(reading.fpr)}", float(made.tpr.mean()), around, redraws)
+            if reading.value is not None:
+                yield self.metric("permutation_p", made.p_value(reading.value), None, redraws, f"of the TPR at {reading.fpr:g}")
 
-    def roc(self, banded: bool) -> np.ndarray:
-        """points × 4: FPR, TPR, and the pointwise interval of the TPR at some of the points, NaN at the others."""
-        there = ~np.isnan(self.scores)
-        points = roc_points(self.scores[there], self.member[there])
-        band = np.full_like(points, np.nan)
-        if banded:
-            rates = np.unique(np.geomspace(2 / max((~self.member[there]).sum(), 2), 1.0, BAND).round(9))
-            draws = read_resamples(self.scores, self.member, rates.tolist(), self.resamples, there)
-            for rate in rates.tolist():
-                bounds = interval(draws.tpr[rate], self.work.confidence)
-                if bounds is not None:
-                    band[np.searchsorted(points[:, 0], rate + 1e-9, side="right") - 1] = bounds
-        return np.concatenate([points, band], axis=1)
+    def roc(self) -> np.ndarray:
+        return roc_points(self.scores[self.there], self.member[self.there])
 
     def risk(self) -> np.ndarray:
-        """canary × 3: share of its IN models above the threshold of the headline's FPR, with a Jeffreys interval."""
-        there = ~np.isnan(self.scores)
-        reading = tpr_at(self.work.headline.fpr, self.scores[there], self.member[there])
-        bar = np.inf if reading.threshold is None else reading.threshold
-        seen = (self.member & there).sum(1)
-        hits = (self.member & (self.scores >= bar)).sum(1)
-        low, high = stats.beta.ppf([[0.025], [0.975]], hits + 0.5, seen - hits + 0.5)
-        with np.errstate(invalid="ignore"):
-            return np.stack([hits / seen, low, high], axis=1)
+        """canary × 4, see `risk.of_canaries`, at the headline's FPR."""
+        return risk.of_canaries(self.scores, self.member, self.reading(self.work.headline.fpr).threshold)
 
-    def _metric(self, name: str, value: float | None, bounds: tuple[float, float] | None, n: int, note: str = "") -> Metric:
+    def stability(self) -> Metric:
+        """Whether other models would call the same canaries the most exposed."""
+        rng = numpy_generator(self.work.population.seed, None, f"risk/{self.said.group.name}")
+        bar = self.reading(self.work.headline.fpr).threshold
+        top, found = risk.overlap(self.scores, self.member, bar, self.work.design == "pairs", rng)
+        chance = top / (2 * len(self.scores) - top)
+        note = f"Jaccard overlap of the {top} canaries of most risk between halves of the shadows; by chance {chance:.2f}"
+        return self.metric("risk_overlap", float(found.mean()), central(found, self.work.confidence), len(found), note)
+
+    def metric(self, name: str, value: float | None, bounds: tuple[float, float] | None, n: int, note: str = "") -> Metric:
+        """A figure with the coordinates of this attack."""
         low, high = bounds if bounds is not None else (None, None)
         return Metric(
             name, value, low, high, n, note, self.said.group.name, self.attack.attack, variant_name(self.attack), self.said.release

@@ -36,6 +36,11 @@ def label_only(correct: np.ndarray, pool: Pool) -> np.ndarray:
     return score
 
 
+def vote(correct: np.ndarray) -> np.ndarray:
+    """canary × model: share of the views that the model gets right. With one view this is the gap attack."""
+    return np.asarray(correct, np.float64).mean(1)
+
+
 def _with_constant(correct: np.ndarray) -> np.ndarray:
     """canary × model × (view + 1): vectors as rows, a constant last."""
     rows = np.swapaxes(correct, 1, 2)

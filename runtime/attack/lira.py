@@ -20,6 +20,7 @@ def lira(signal: np.ndarray, pool: Pool, variant: str = "pooled", compat: tuple[
     NaN where a side has too few shadows. `variant`: per_example, pooled, student_t. `compat` reproduces published code:
     `median_location`, `global_variance` (one uncentred standard deviation of all IN signals, used for both sides).
     """
+    signal = np.asarray(signal, np.float64)
     inside, outside = sides(signal, pool)
     if "median_location" in compat:
         inside, outside = _at_median(inside, signal, pool.member, pool), _at_median(outside, signal, ~pool.member, pool)
@@ -40,6 +41,7 @@ def lira_offline(signal: np.ndarray, pool: Pool, variant: str = "pooled", compat
     The order is that of 1 - Pr[Z > signal], which as a number is exactly 1 from z = 8.3 on and so would tie the tail.
     `student_t` widens by the uncertainty of the mean. `compat`: `two_sided` (a known mistake), `median_location`.
     """
+    signal = np.asarray(signal, np.float64)
     _, outside = sides(signal, pool)
     if "median_location" in compat:
         outside = _at_median(outside, signal, ~pool.member, pool)

@@ -14,6 +14,9 @@ import numpy as np
 VARIANCE_FLOOR = 1e-12
 """Of a squared signal: keeps a constant signal from giving an infinite density; `Side.floored` counts how often it bites."""
 
+CANCELLED = 1e-7
+"""Share of a running sum of squares below which what is left after subtraction has lost half of its digits."""
+
 FEWEST = 3
 """Shadows on a side below which a fit says nothing: the score is NaN and counts as not applicable. Judged without the target."""
 
@@ -49,6 +52,11 @@ class Side:
     squares: np.ndarray
     """canary × view × model: sum of squared distances from the mean."""
 
+    def floored(self, how: str) -> int:
+        """Fits whose spread is taken to be `VARIANCE_FLOOR`, since their shadows agree; of those with enough shadows."""
+        enough = np.broadcast_to(self.count >= FEWEST, self.squares.shape)
+        return int((enough & (self.variance(how) <= VARIANCE_FLOOR)).sum())
+
     def variance(self, how: str) -> np.ndarray:
         """Unbiased, per canary (`per_example`, `student_t`) or pooled within canaries (`pooled`); floored."""
         freedom = self.count - 1
@@ -63,7 +71,8 @@ class Side:
 
 
 def sides(signal: np.ndarray, pool: Pool) -> tuple[Side, Side]:
-    """IN and OUT shadows of every target. signal: canary × view × model, finite float64."""
+    """IN and OUT shadows of every target. signal: canary × view × model, finite."""
+    signal = np.asarray(signal, np.float64)
     centred = signal - signal.mean(-1, keepdims=True)  # running sums of squares cancel badly far from zero
     return _side(signal, centred, pool.member, pool), _side(signal, centred, ~pool.member, pool)
 
@@ -73,8 +82,31 @@ def _side(signal: np.ndarray, centred: np.ndarray, chosen: np.ndarray, pool: Poo
     count = pool.without_target(mask)
     with np.errstate(invalid="ignore", divide="ignore"):
         mean = pool.without_target(mask * centred) / count
-    squares = np.maximum(pool.without_target(mask * centred**2) - count * mean**2, 0.0)
+    powers = mask * centred**2
+    squares = np.maximum(pool.without_target(powers) - count * mean**2, 0.0)
+    doubtful = squares < CANCELLED * powers.sum(-1, keepdims=True)
+    if doubtful.any():
+        _summed_again(squares, mean, doubtful, centred, chosen, pool)
     return Side(count, mean + signal.mean(-1, keepdims=True), squares)
+
+
+def _summed_again(
+    squares: np.ndarray, mean: np.ndarray, doubtful: np.ndarray, centred: np.ndarray, chosen: np.ndarray, pool: Pool
+) -> None:
+    """Without subtraction, in place, where the target alone makes most of the running sum: shadows that agree, a target apart."""
+    where = np.argwhere(doubtful)
+    for part in np.array_split(where, max(1, where.size * centred.shape[-1] // 4_000_000)):
+        canary, view, target = part.T
+        row = np.arange(len(part))
+        kept = chosen[canary].copy()
+        kept[row, target] = False
+        if pool.partner is not None:
+            kept[row, pool.partner[target]] = False
+        values = centred[canary, view]
+        with np.errstate(invalid="ignore", divide="ignore"):
+            center = np.where(kept, values, 0.0).sum(1) / kept.sum(1)
+        mean[canary, view, target] = center
+        squares[canary, view, target] = np.where(kept, (values - center[:, None]) ** 2, 0.0).sum(1)
 
 
 def usable(first: Side, *others: Side) -> np.ndarray:

@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import numpy as np
 
-from runtime.attack.pool import Pool, sides
+from runtime.attack.pool import FEWEST, Pool, sides, usable
 
 
 def threshold(signal: np.ndarray) -> np.ndarray:
     """canary × model: the signal itself, mean over views. Its ROC is Attack-P's: population quantiles only relabel thresholds."""
-    return signal.mean(1)
+    return np.asarray(signal, np.float64).mean(1)
 
 
 def calibrated(signal: np.ndarray, pool: Pool) -> np.ndarray:
-    """canary × model: the signal minus its mean over models without the canary (Watson et al. 2022)."""
+    """canary × model: the signal minus its mean over models without the canary (Watson et al. 2022); NaN where they are too few."""
     _, outside = sides(signal, pool)
-    return (signal - outside.mean).mean(1)
+    return np.where(usable(outside), (np.asarray(signal, np.float64) - outside.mean).mean(1), np.nan)
 
 
 def reference(signal: np.ndarray, pool: Pool) -> np.ndarray:
     """canary × model: share of models without the canary that are no more confident than the target (Attack-R, Ye et al. 2022).
 
-    With k such models only k + 1 values exist: no FPR below about 1 / (k + 1) can be resolved.
+    With k such models only k + 1 values exist: no FPR below about 1 / (k + 1) can be resolved. NaN where they are too few.
     """
-    mean = signal.mean(1)
+    mean = np.asarray(signal, np.float64).mean(1)
     score = np.full(mean.shape, np.nan)
     for target in range(mean.shape[1]):
         out = ~pool.member
@@ -32,5 +32,5 @@ def reference(signal: np.ndarray, pool: Pool) -> np.ndarray:
             out[:, pool.partner[target]] = False
         count = out.sum(1)
         below = ((mean <= mean[:, target, None]) & out).sum(1)
-        score[:, target] = np.divide(below, count, out=np.full(len(count), np.nan), where=count > 0)
+        score[:, target] = np.divide(below, count, out=np.full(len(count), np.nan), where=count >= FEWEST)
     return score

@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import numpy as np
 
-from runtime.attack.pool import Pool
+from runtime.attack.pool import FEWEST, Pool
 
 
 def rmia(
-    confidence: np.ndarray, z_confidence: np.ndarray, pool: Pool, *, online: bool = True, gamma: float = 1.0, a: float = 0.3
+    confidence: np.ndarray, z_confidence: np.ndarray, pool: Pool, *,
+    online: bool = True, gamma: float = 1.0, a: float = 0.3, majority: bool = False,
 ) -> np.ndarray:
     """canary × model: share of z samples that the canary beats by `gamma`.
 
-    confidence: canary × view × model, probability of the scored label; z_confidence: z × view × model. Views vote by their
-    mean. Ties within a step of 1 / |Z| are broken by the canary's own ratio, never across a step.
+    confidence: canary × view × model, probability of the scored label; z_confidence: z × view × model. Views vote by their mean,
+    or by `majority` on each z sample. Ties within a step are broken by the canary's own ratio, never across one. NaN where too
+    few models are left on a side.
     """
+    confidence, z_confidence = np.asarray(confidence, np.float64), np.asarray(z_confidence, np.float64)
     outside = ~pool.member
     mean_out = _mean(confidence, outside, pool)
     mean_in = _mean(confidence, pool.member, pool) if online else a * mean_out + (1 - a)
@@ -27,20 +30,28 @@ def rmia(
     tiny = np.finfo(np.float64).tiny
     ratio = np.log(np.maximum(confidence, tiny)) - np.log(np.maximum((mean_in + mean_out) / 2, tiny))
     z_ratio = np.log(np.maximum(z_confidence, tiny)) - np.log(np.maximum(((1 + a) * z_out + (1 - a)) / 2, tiny))
-    beaten = np.empty(ratio.shape)
-    for view in range(ratio.shape[1]):
-        for target in range(ratio.shape[2]):
-            ranked = np.sort(z_ratio[:, view, target])
-            beaten[:, view, target] = np.searchsorted(ranked, ratio[:, view, target] - np.log(gamma), side="right")
-    share = beaten.mean(1) / len(z_ratio)
-    within = 1 / (1 + np.exp(-np.clip(ratio.mean(1), -500, 500)))
-    return share + 0.5 * within / (len(z_ratio) * ratio.shape[1])
+    bar = ratio - np.log(gamma)
+    _, views, models = ratio.shape
+    if majority:
+        # z × canary of one target at a time: what is held stays small.
+        won = [sum((z_ratio[:, None, view, t] <= bar[:, view, t]).astype(np.int16) for view in range(views)) for t in range(models)]
+        share, steps = np.stack([(votes * 2 > views).mean(0) for votes in won], axis=1), len(z_ratio)
+    else:
+        beaten = np.empty(ratio.shape)
+        for view in range(views):
+            for target in range(models):
+                beaten[:, view, target] = np.searchsorted(np.sort(z_ratio[:, view, target]), bar[:, view, target], side="right")
+        share, steps = beaten.mean(1) / len(z_ratio), len(z_ratio) * views
+    own = ratio.mean(1)
+    within = 0.5 + 0.5 * own / (1 + np.abs(own))  # a logistic would be exactly 1 from 37 on and tie the tail
+    enough = pool.without_target(outside.astype(np.float64)) >= FEWEST
+    if online:
+        enough &= pool.without_target(pool.member.astype(np.float64)) >= FEWEST
+    return np.where(enough, share + 0.5 * within / steps, np.nan)
 
 
 def _mean(values: np.ndarray, chosen: np.ndarray, pool: Pool) -> np.ndarray:
-    """Mean over the chosen models without target and complement; the mean of all models where none is left."""
+    """Mean over the chosen models without target and complement; NaN where none is left."""
     mask = chosen[:, None, :].astype(np.float64)
-    count = pool.without_target(mask)
     with np.errstate(invalid="ignore", divide="ignore"):
-        mean = pool.without_target(mask * values) / count
-    return np.where(count > 0, mean, values.mean(-1, keepdims=True))
+        return np.maximum(pool.without_target(mask * values), 0.0) / pool.without_target(mask)  # rounding may leave -1e-17

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from compiler.spec.audit import (
+    LOGITS,
+    RELEASES,
     Attack,
     Calibrated,
     Denoising,
@@ -25,9 +27,9 @@ from compiler.spec.audit import (
     Threshold,
 )
 from runtime.attack import signals
-from runtime.attack.label_only import label_only
+from runtime.attack.label_only import label_only, vote
 from runtime.attack.lira import lira, lira_offline
-from runtime.attack.pool import Pool
+from runtime.attack.pool import Pool, sides
 from runtime.attack.quantile import quantile
 from runtime.attack.reference import calibrated, reference, threshold
 from runtime.attack.rmia import rmia
@@ -51,62 +53,105 @@ class Answers:
 
 
 def scorer_of(attack: Attack, said: Answers, paired: bool) -> Score | None:
-    """The attack on one group, or None where it does not apply to this release level."""
-    labels = said.group.labels.numpy()
+    """The attack on one group, or None where it does not apply to this release level or to these canaries."""
+    if said.release not in RELEASES.get(attack.attack, LOGITS):
+        return None
     match attack:
-        case Nearest() if said.release == "synthetic_set" and said.measured and attack.space in said.measured:
-            return _on_signal(
-                said.measured[attack.space][:, None, :], lambda signal, pool: lira(signal, pool, attack.variant), paired
-            )
-        case Denoising() if said.release == "generator" and said.measured and "denoising" in said.measured:
-            return _on_signal(
-                said.measured["denoising"][:, None, :], lambda signal, pool: lira(signal, pool, attack.variant), paired
-            )
-        case Selected() if said.release == "index_list" and said.measured and "selected" in said.measured:
+        case Nearest() if said.measured and attack.space in said.measured:
+            return _likelihood(said.measured[attack.space][:, None, :], attack, paired)
+        case Denoising() if said.measured and "denoising" in said.measured:
+            return _likelihood(said.measured["denoising"][:, None, :], attack, paired)
+        case Selected() if said.measured and "selected" in said.measured:
             chosen = said.measured["selected"]
             return lambda member: chosen
         case Nearest() | Denoising() | Selected():
             return None
     if said.logits is None:
         return None
-    views = attack.queries
-    asked = said.logits[:, :views]
+    return _on_logits(attack, said, said.logits[:, : attack.queries], paired)
+
+
+def _on_logits(attack: Attack, said: Answers, asked: np.ndarray, paired: bool) -> Score | None:
+    labels = said.group.labels.numpy()
     match attack:
         case Threshold():
-            return lambda member: threshold(_signal(attack.signal, asked, labels))
+            fixed = threshold(_signal(attack.signal, asked, labels))
+            return lambda member: fixed
         case Reference():
             return _on_signal(_signal(attack.signal, asked, labels), reference, paired)
         case Calibrated():
             return _on_signal(_signal(attack.signal, asked, labels), calibrated, paired)
+        case Lira(signal="true_label" | "contrast"):
+            true_labels = said.group.true_labels.numpy()
+            if (true_labels < 0).any() or (true_labels == labels).all():
+                return None  # only a wrong label has a true one beside it
+            beside = signals.contrast(asked, labels, true_labels)
+            return _likelihood(beside if attack.signal == "contrast" else signals.logit(asked, true_labels), attack, paired)
         case Lira():
-            signal = _signal(attack.signal, asked, labels)
-            return _on_signal(signal, lambda values, pool: lira(values, pool, attack.variant, attack.compat), paired)
+            return _likelihood(_signal(attack.signal, asked, labels), attack, paired)
         case LiraOffline():
             signal = _signal(attack.signal, asked, labels)
             return _on_signal(signal, lambda values, pool: lira_offline(values, pool, attack.variant, attack.compat), paired)
+        case LabelOnly(variant="vote"):
+            share = vote(signals.correct(asked, labels))
+            return lambda member: share
         case LabelOnly():
             return _on_signal(signals.correct(asked, labels), label_only, paired)
-    z_labels = said.group.z_labels.numpy()
     if said.z_logits is None:
         return None
-    z_asked = said.z_logits[:, :views]
-    if isinstance(attack, Rmia):
-        own = signals.confidence(asked, labels, attack.temperature)
-        others = signals.confidence(z_asked, z_labels, attack.temperature)
-        online = attack.variant == "online"
-        return _on_signal(
-            own, lambda values, pool: rmia(values, others, pool, online=online, gamma=attack.gamma, a=attack.a), paired
-        )
-    if isinstance(attack, Quantile):
-        z_signal = _signal(attack.signal, z_asked, z_labels)
-        images, z_images = (part.flatten(1).numpy() for part in (said.group.images, said.group.z_images))
-        fixed = quantile(_signal(attack.signal, asked, labels), z_signal, images, z_images)
-        return lambda member: fixed
+    z_labels, z_asked = said.group.z_labels.numpy(), said.z_logits[:, : asked.shape[1]]
+    match attack:
+        case Rmia():
+            own, others = (
+                signals.confidence(logits, of, attack.temperature) for logits, of in ((asked, labels), (z_asked, z_labels))
+            )
+            online, majority = attack.variant == "online", attack.vote == "majority"
+
+            def against(values: np.ndarray, pool: Pool) -> np.ndarray:
+                return rmia(values, others, pool, online=online, gamma=attack.gamma, a=attack.a, majority=majority)
+
+            return _on_signal(own, against, paired)
+        case Quantile():
+            z_signal = _signal(attack.signal, z_asked, z_labels)
+            images, z_images = (part.flatten(1).numpy() for part in (said.group.images, said.group.z_images))
+            expected = quantile(_signal(attack.signal, asked, labels), z_signal, images, z_images)
+            return lambda member: expected
     return None
 
 
+def _likelihood(signal: np.ndarray, attack: Lira | Nearest | Denoising, paired: bool) -> Likelihood:
+    _check_finite(signal)
+    return Likelihood(signal, attack, paired)
+
+
 def _on_signal(signal: np.ndarray, attack: Callable[[np.ndarray, Pool], np.ndarray], paired: bool) -> Score:
+    _check_finite(signal)
     return lambda member: attack(signal, Pool(member, paired))
+
+
+@dataclass(frozen=True)
+class Likelihood:
+    """A LiRA on a signal, which can also tell how often its fits were degenerate."""
+
+    signal: np.ndarray
+    """canary × view × shadow."""
+    attack: Lira | Nearest | Denoising
+    paired: bool
+
+    def __call__(self, member: np.ndarray) -> np.ndarray:
+        return lira(self.signal, Pool(member, self.paired), self.attack.variant, self.attack.compat)
+
+    def floored(self, member: np.ndarray) -> int:
+        """Fits whose shadows agree so well that their spread is taken to be the least one."""
+        return sum(side.floored(self.attack.variant) for side in sides(self.signal, Pool(member, self.paired)))
+
+
+def _check_finite(signal: np.ndarray) -> None:
+    """ValueError with the place of what is no number: it would spread to all scores of its canary, and these be dropped."""
+    if not np.isfinite(signal).all():
+        canary, view, shadow = (int(index) for index in np.argwhere(~np.isfinite(signal))[0])
+        said = f"{signal[canary, view, shadow]} for view {view} of canary {canary}"
+        raise ValueError(f"shadow {shadow} gives {said}; a model that gives no number cannot be scored")
 
 
 def _signal(name: str, logits: np.ndarray, labels: np.ndarray) -> np.ndarray:

@@ -21,6 +21,17 @@ def hinge(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return own - others.max(-1)
 
 
+def loss(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Minus the cross-entropy: log p_y."""
+    return -np.logaddexp(0.0, -logit(logits, labels))
+
+
+def contrast(logits: np.ndarray, labels: np.ndarray, true_labels: np.ndarray) -> np.ndarray:
+    """z_y - z_true: above that of other models both for who learned the wrong label and for who unlearned the true one."""
+    values = _finite(logits)
+    return _own(values, labels) - _own(values, true_labels)
+
+
 def correct(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """1 where the label is the largest logit, else 0; a tie is no hit."""
     return (hinge(logits, labels) > 0).astype(np.float64)
@@ -28,13 +39,22 @@ def correct(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 def confidence(logits: np.ndarray, labels: np.ndarray, temperature: float = 1.0) -> np.ndarray:
     """Softmax probability of the label."""
-    scaled = np.asarray(logits, np.float64) / temperature
+    scaled = _finite(logits) / temperature
     scaled = scaled - scaled.max(-1, keepdims=True)
     powers = np.exp(scaled)
     return _own(powers, labels) / powers.sum(-1)
 
 
-SIGNALS = {"logit": logit, "hinge": hinge}
+SIGNALS = {"logit": logit, "hinge": hinge, "loss": loss}
+
+
+def _finite(logits: np.ndarray) -> np.ndarray:
+    """In float64; ValueError with the place of the first that is no number."""
+    values = np.asarray(logits, np.float64)
+    if not np.isfinite(values).all():
+        place = tuple(int(index) for index in np.argwhere(~np.isfinite(values))[0])
+        raise ValueError(f"the logit at {place} is {values[place]}; a model that gives no number cannot be scored")
+    return values
 
 
 def _own(values: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -44,10 +64,7 @@ def _own(values: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 def _split(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The label's logit, and a copy of all logits in which it is -inf."""
-    values = np.asarray(logits, np.float64)
-    if not np.isfinite(values).all():
-        place = tuple(int(index) for index in np.argwhere(~np.isfinite(values))[0])
-        raise ValueError(f"the logit at {place} is {values[place]}; a model that gives no number cannot be scored")
+    values = _finite(logits)
     others = values.copy()
     index = np.asarray(labels).reshape(-1, *([1] * (values.ndim - 1)))
     np.put_along_axis(others, np.broadcast_to(index, (*values.shape[:-1], 1)), -np.inf, axis=-1)

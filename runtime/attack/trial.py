@@ -9,38 +9,206 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from compiler.spec.audit import Attack, variant_name
+from compiler.spec.audit import Attack, Lira, declared, variant_name
 from compiler.work import AttackTrial
 from runtime.artifacts import Artifact
+from runtime.attack import signals
+from runtime.attack.copies import Nearness
 from runtime.attack.figures import Figures, tpr_name
-from runtime.attack.scorer import Answers, scorer_of
+from runtime.attack.risk import memorization
+from runtime.attack.scorer import Answers, Likelihood, Score, scorer_of
+from runtime.attack.soundness import guarantee, soundness
 from runtime.attack.utility import per_shadow, utility
 from runtime.data.cast import Group, cast
 from runtime.data.membership import membership
 from runtime.outcome import Metric, Product
 from runtime.seeds import numpy_generator
-from runtime.statistics.bootstrap import Resamples
+from runtime.statistics.bootstrap import Resamples, interval
 
 
 def perform(work: AttackTrial, inputs: Mapping[str, Artifact], device: torch.device) -> Product:
-    """See the module; the files are `scores`, `roc`, `risk`, `canaries` and `shadows` (figures with a value for each shadow)."""
+    """See the module; the files are `scores`, `roc`, `risk`, `canaries`, `shadows` (figures with a value for each shadow), and,
+    where a set was made and measured, `pairs`: images of it beside canaries, the nearest and the most telling. Audit-only."""
     everyone = cast(work.population)
     member = membership(work.population, work.design, work.replicate, work.shadows)
-    spans = _spans(everyone.groups)
-    columns: list[dict[str, str]] = []
-    scores: dict[str, Tensor] = {"member": torch.from_numpy(member.astype(np.uint8))}
-    roc: dict[str, Tensor] = {}
-    risk: dict[str, Tensor] = {}
-    metrics: list[Metric] = []
-    null_passed: dict[str, bool] = {}
-    headline_column: int | None = None
+    trial = _Trial(work, inputs, member, _spans(everyone.groups), _resamples(work, everyone.groups))
+    releases = list(_releases(work, inputs, everyone.groups, trial.spans))
+    trial.look_at_sets(releases)
+    for release, answers in releases:
+        for attack in work.attacks:
+            trial.attack(release, attack, answers)
+    trial.conclude()
 
-    resamples = {
+    notes = {
+        "columns": trial.columns,
+        "groups": [{"name": group.name, "kind": group.kind, "count": len(group)} for group in everyone.groups],
+        "headline_column": trial.headline_column,
+        "null_ok": not any(flag.startswith(NULL_FAILED) for flag in trial.flags),
+        "flags": trial.flags + _devices(inputs),
+        "readings": trial.readings,
+        "interval": _interval(work),
+    }
+    canaries = {
+        "labels": torch.cat([group.labels for group in everyone.groups]),
+        "true_labels": torch.cat([group.true_labels for group in everyone.groups]),
+        "samples": torch.cat([group.samples for group in everyone.groups]),
+        "group": torch.cat([torch.full((len(group),), index) for index, group in enumerate(everyone.groups)]),
+        "memorization": torch.from_numpy(_memorization(releases, member, trial.spans)),
+    }
+    files = {"scores": trial.scores, "roc": trial.roc, "risk": trial.risk, "canaries": canaries}
+    files["shadows"] = per_shadow(work, inputs)
+    if trial.pairs:
+        files["pairs"] = trial.pairs
+    return Product(files, (*trial.metrics, *utility(work, inputs)), notes)
+
+
+def _interval(work: AttackTrial) -> str:
+    two_way = f"two-way over canaries and {'pairs of shadows' if work.design == 'pairs' else 'shadows'}"
+    over = two_way if work.interval == "two_way" else f"over canaries; the headline and claims {two_way}"
+    return f"bootstrap {over}, {work.resamples} resamples, {work.confidence:.0%}"
+
+
+NULL_FAILED = "null control failed"
+
+
+class _Trial:
+    """What is gathered on the way through releases, attacks and canary groups."""
+
+    def __init__(
+        self, work: AttackTrial, inputs: Mapping[str, Artifact], member: np.ndarray, spans: Mapping[str, slice],
+        resamples: Mapping[str, Resamples],
+    ) -> None:
+        self.work, self.inputs, self.member, self.spans, self.resamples = work, inputs, member, spans, resamples
+        self.declared = declared(work.attacks, work.headline)
+        self.scores: dict[str, Tensor] = {"member": torch.from_numpy(member.astype(np.uint8))}
+        self.used = origins(work, inputs, len(member))
+        if self.used is not None:
+            self.scores["used"] = torch.from_numpy(self.used.astype(np.uint8))
+        self.columns: list[dict[str, str]] = []
+        self.roc: dict[str, Tensor] = {}
+        self.risk: dict[str, Tensor] = {}
+        self.metrics: list[Metric] = []
+        self.readings: list[dict[str, Any]] = []
+        self.flags: list[str] = []
+        self.pairs: dict[str, Tensor] = {}
+        self.nearness: dict[str, Nearness] = {}
+        self.headline_column: int | None = None
+        self.of_declared: dict[tuple[str, str], Figures] = {}
+        """(release, group) → figures of the declared attack."""
+
+    def look_at_sets(self, releases: list[tuple[str, list[Answers]]]) -> None:
+        """Which members have an almost-copy in their shadow's set: known before the model is attacked, and read beside it."""
+        for said in (said for release, answers in releases if release == "synthetic_set" for said in answers):
+            if said.measured and "pixel" in said.measured:
+                name = said.group.name
+                member = self.member[self.spans[name]]
+                near = Nearness(self.work, said.group, said.measured["pixel"], member, self.resamples[name])
+                self.nearness[name] = near
+                self.metrics += near.metrics()
+
+    def attack(self, release: str, attack: Attack, answers: list[Answers]) -> None:
+        """One attack at one release level, on every group that it applies to: a column of scores, if any."""
+        column = np.full(self.member.shape, np.nan)
+        per_canary = np.full((len(self.member), 4), np.nan)
+        headline = attack == self.declared and release == self.work.headline.release
+        key, found = str(len(self.columns)), False
+        for said in answers:
+            name, span = said.group.name, self.spans[said.group.name]
+            score = scorer_of(attack, said, self.work.design == "pairs")
+            if score is None:
+                continue
+            column[span] = score(self.member[span])
+            resamples = self.resamples[name]
+            if self.work.interval == "canaries" and attack != self.declared:
+                resamples = Resamples(resamples.canaries)
+            figures = Figures(self.work, attack, said, column[span], self.member[span], resamples)
+            if not figures.there.any():
+                continue
+            found = True
+            self._figures(figures, score, headline)
+            self.roc[f"{key}/{name}"] = torch.from_numpy(figures.roc())
+            per_canary[span] = figures.risk()
+        if not found:
+            return
+        if headline:
+            self.headline_column = len(self.columns)
+        self.scores[f"score/{key}"] = torch.from_numpy(column)
+        self.risk[key] = torch.from_numpy(per_canary)
+        self.columns.append({"release": release, "attack": attack.attack, "variant": variant_name(attack)})
+
+    def _figures(self, figures: Figures, score: Score, headline: bool) -> None:
+        name, release = figures.said.group.name, figures.said.release
+        metrics = list(figures.metrics())
+        self.readings += figures.readings()
+        if headline:
+            metrics += self._of_headline(figures)
+        copied = self.nearness[name].copied if name in self.nearness else None
+        if copied is not None and release == self.work.headline.release and self._is_beside_declared(figures.attack):
+            metrics += figures.strata({"copied": copied, "not_copied": ~copied})
+        if figures.attack == self.declared:
+            self.of_declared[release, name] = figures
+        if isinstance(score, Likelihood) and (floored := score.floored(figures.member)):
+            metrics.append(figures.metric("floored_fits", float(floored), None, figures.member.size, "shadows that all but agree"))
+        control, complaints = figures.null_control(score)
+        told = f"{release} {figures.attack.attack} {variant_name(figures.attack)} {name}"
+        self.flags += [f"{NULL_FAILED}: {told}, {complaint}" for complaint in complaints]
+        self.metrics += metrics + control
+
+    def _of_headline(self, figures: Figures) -> Iterator[Metric]:
+        """Figures of the declared attack at the declared release, of every group; `headline` itself of the declared one."""
+        name, span = figures.said.group.name, self.spans[figures.said.group.name]
+        reading = tpr_name(self.work.headline.fpr)
+        if name == self.work.headline.canaries:
+            yield from (replace(metric, name="headline") for metric in figures.metrics() if metric.name == reading)
+            claimed = guarantee(self.work, self.inputs)
+            if claimed is not None:
+                metric, flag = soundness(figures, claimed)
+                self.flags += [flag] if flag else []
+                yield metric
+        if self.used is not None:
+            yield from figures.strata({"used": self.used[span], "unused": ~self.used[span]})
+        yield from figures.deployed()
+        yield figures.stability()
+
+    def _is_beside_declared(self, attack: Attack) -> bool:
+        """The declared attack, or the same one on a signal that the wrong label does not blind."""
+        if attack == self.declared:
+            return True
+        same = isinstance(attack, Lira) and isinstance(self.declared, Lira) and attack.signal in ("true_label", "contrast")
+        return same and attack == self.declared.model_copy(update={"signal": attack.signal})   # type: ignore[union-attr]
+
+    def conclude(self) -> None:
+        """What needs several releases: pairs to be looked at, and how much of the teacher's leakage its student keeps."""
+        for (release, name), figures in self.of_declared.items():
+            if release == self.work.headline.release and name in self.nearness:
+                bar = figures.reading(self.work.headline.fpr).threshold
+                kept = self.nearness[name].pairs(figures.scores, bar, self.inputs)
+                self.pairs |= {f"{name}/{what}": tensor for what, tensor in kept.items()}
+            if release == "final_model" and (teacher := self.of_declared.get(("teacher", name))) is not None:
+                self.metrics.append(_kept(figures, teacher))
+
+
+def _kept(student: Figures, teacher: Figures) -> Metric:
+    """The student's TPR over the teacher's, on the same draws."""
+    fpr = student.work.headline.fpr
+    above, below = student.reading(fpr).value, teacher.reading(fpr).value
+    name, n = "student_teacher_ratio", student.reading(fpr).non_members
+    if above is None or not below:
+        return student.metric(name, None, None, n, "not resolvable" if below is None else "the teacher does not leak")
+    with np.errstate(invalid="ignore", divide="ignore"):
+        drawn = np.where(teacher.draws.tpr[fpr] > 0, student.draws.tpr[fpr] / teacher.draws.tpr[fpr], np.nan)
+    return student.metric(name, above / below, interval(drawn, student.work.confidence), n, f"of the TPR at {fpr:g}")
+
+
+def _resamples(work: AttackTrial, groups: tuple[Group, ...]) -> dict[str, Resamples]:
+    """Two-way, by the name of the group: the same for all attacks and releases."""
+    return {
         group.name: Resamples.draw(
             work.resamples,
             len(group),
@@ -48,65 +216,18 @@ def perform(work: AttackTrial, inputs: Mapping[str, Artifact], device: torch.dev
             work.shadows,
             paired=work.design == "pairs",
         )
-        for group in everyone.groups
+        for group in groups
     }
-    used = origins(work, inputs, len(member))
-    if used is not None:
-        scores["used"] = torch.from_numpy(used.astype(np.uint8))
-    for release, answers in _releases(work, inputs, everyone.groups, spans):
-        for attack in work.attacks:
-            column = np.full(member.shape, np.nan)
-            per_canary = np.full((len(member), 3), np.nan)
-            here: list[Metric] = []
-            for said in answers:
-                span = spans[said.group.name]
-                score = scorer_of(attack, said, work.design == "pairs")
-                if score is None:
-                    continue
-                column[span] = score(member[span])
-                figures = Figures(work, attack, said, column[span], member[span], resamples[said.group.name])
-                here += figures.metrics()
-                if used is not None and release == work.headline.release and _is_headline(attack, work):
-                    here += figures.strata(used[span])
-                control_metrics, passed = figures.null_control(score)
-                here += control_metrics
-                null_passed[f"{release} {attack.attack} {variant_name(attack)} {said.group.name}"] = passed
-                roc[f"{len(columns)}/{said.group.name}"] = torch.from_numpy(
-                    figures.roc(banded=release == work.headline.release and _is_headline(attack, work))
-                )
-                per_canary[span] = figures.risk()
-            if not here:
-                continue
-            if release == work.headline.release and _is_headline(attack, work):
-                headline_column = len(columns)
-                metrics += [
-                    replace(metric, name="headline")
-                    for metric in here
-                    if metric.name == tpr_name(work.headline.fpr) and metric.canaries == work.headline.canaries
-                ]
-            scores[f"score/{len(columns)}"] = torch.from_numpy(column)
-            risk[str(len(columns))] = torch.from_numpy(per_canary)
-            columns.append({"release": release, "attack": attack.attack, "variant": variant_name(attack)})
-            metrics += here
 
-    metrics += list(utility(work, inputs))
-    notes = {
-        "columns": columns,
-        "groups": [{"name": group.name, "kind": group.kind, "count": len(group)} for group in everyone.groups],
-        "headline_column": headline_column,
-        "null_ok": all(null_passed.values()),
-        "flags": [f"null control failed: {name}" for name, passed in null_passed.items() if not passed] + _devices(inputs),
-        "interval": f"two-way bootstrap over canaries and {'pairs of shadows' if work.design == 'pairs' else 'shadows'}, "
-        f"{work.resamples} resamples, {work.confidence:.0%}",
-    }
-    canaries = {
-        "labels": torch.cat([group.labels for group in everyone.groups]),
-        "true_labels": torch.cat([group.true_labels for group in everyone.groups]),
-        "samples": torch.cat([group.samples for group in everyone.groups]),
-        "group": torch.cat([torch.full((len(group),), index) for index, group in enumerate(everyone.groups)]),
-    }
-    files = {"scores": scores, "roc": roc, "risk": risk, "canaries": canaries, "shadows": per_shadow(work, inputs)}
-    return Product(files, tuple(metrics), notes)
+
+def _memorization(releases: list[tuple[str, list[Answers]]], member: np.ndarray, spans: Mapping[str, slice]) -> np.ndarray:
+    """canary: see `risk.memorization`; of the final model on the plain image."""
+    found = np.full(len(member), np.nan)
+    for said in next(answers for release, answers in releases if release == "final_model"):
+        span = spans[said.group.name]
+        assert said.logits is not None
+        found[span] = memorization(signals.confidence(said.logits[:, 0], said.group.labels.numpy()), member[span])
+    return found
 
 
 def origins(work: AttackTrial, inputs: Mapping[str, Artifact], canaries: int) -> np.ndarray | None:
@@ -119,15 +240,6 @@ def origins(work: AttackTrial, inputs: Mapping[str, Artifact], canaries: int) ->
         found = made.tensors("audit")["origin_canary"].numpy()
         used[found[found >= 0], shadow] = True
     return used
-
-
-def _is_headline(attack: Attack, work: AttackTrial) -> bool:
-    declared = work.headline
-    words = ("signal", "variant", "queries")
-    return attack.attack == declared.attack and all(
-        getattr(declared, word) is None or not hasattr(attack, word) or getattr(attack, word) == getattr(declared, word)
-        for word in words
-    )
 
 
 def _spans(groups: tuple[Group, ...]) -> dict[str, slice]:
@@ -152,6 +264,8 @@ def _releases(
                 z_logits = np.stack([file[f"z/{group.name}"].numpy() for file in files], axis=2) if len(group.z_labels) else None
                 said.append(Answers(release, group, logits, z_logits))
             yield release, said
+            if release == "final_model":
+                yield "labels_only", [replace(one, release="labels_only") for one in said]
     for release, stage in (("synthetic_set", "synthetic_set"), ("index_list", "synthetic_set"), ("generator", "generator")):
         files = _files(work, inputs, stage)
         if files:

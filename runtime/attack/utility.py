@@ -19,10 +19,13 @@ READ = {
     "final_model": {"test_accuracy"},
     "model": {"train_accuracy", "canary_accuracy_in", "canary_accuracy_out", "images_seen"},
     "synthesize": {"images", "canary_share_selected", "canary_enrichment", "student_agreement"},
+    "synthetic_set": {"nearest_pixel_distance", "nearest_public_distance", "trace_back_rate"},
 }
 """Role → figures of its tasks that are figures of the trial."""
 
-PROPORTIONS = ("test_accuracy", "train_accuracy", "canary_accuracy_in", "canary_accuracy_out", "canary_share_selected")
+PROPORTIONS = (
+    "test_accuracy", "train_accuracy", "canary_accuracy_in", "canary_accuracy_out", "canary_share_selected", "trace_back_rate"
+)   # fmt: skip
 """Means whose interval is cut at 0 and 1."""
 
 
@@ -30,11 +33,16 @@ def utility(work: AttackTrial, inputs: Mapping[str, Artifact]) -> Iterator[Metri
     """Accuracy, canary accuracy and cost of the trial: means over shadows with a t interval."""
     models = [inputs[f"model/{shadow}"].outcome for shadow in range(work.shadows)]
     asked = [inputs[f"final_model/{shadow}"].outcome for shadow in range(work.shadows)]
-    made = [inputs[f"synthesize/{shadow}"].outcome for shadow in range(work.shadows) if f"synthesize/{shadow}" in inputs]
+    made = [
+        inputs[f"{role}/{shadow}"].outcome
+        for role in ("synthesize", "synthetic_set")
+        for shadow in range(work.shadows)
+        if f"{role}/{shadow}" in inputs
+    ]
     yield from _means(asked, READ["final_model"], work.confidence)
     yield from _means(models, READ["model"], work.confidence)
     if made:
-        yield from _means(made, READ["synthesize"], work.confidence)
+        yield from _means(made, READ["synthesize"] | READ["synthetic_set"], work.confidence)
     for artifact in inputs["model/0"].ancestry():   # DP-SGD trained the classifier, or the generator behind its images
         for metric in artifact.outcome["metrics"]:
             if metric["name"] in ("epsilon", "noise_multiplier"):

@@ -55,7 +55,8 @@ def register(commands: Any) -> None:
         "--thresholds",
         default="preset",
         metavar="HOW",
-        help="numbers of guesses: preset (default), split (chosen on half the samples), bonferroni (a grid, corrected)",
+        help="numbers of guesses: preset (default), split (chosen on half the samples), bonferroni (a grid, corrected), "
+        "multisplit (the median of many splits, corrected)",
     )
     option("--resamples", metavar="N", help="of the bootstrap (default: 1000, for large files fewer)")
     option("--redraws", metavar="N", help="of the null control (default: 100, for large files fewer)")
@@ -85,7 +86,8 @@ def _settings(args: argparse.Namespace) -> Settings:
     """What was asked for, checked before the file is opened."""
     from runtime.outside.attacks import ATTACKS, Manner
     from runtime.outside.audit import Settings
-    from runtime.outside.bounds import STRATEGIES, Terms
+    from runtime.outside.bounds import Terms
+    from runtime.statistics.one_run import STRATEGIES
 
     for name in args.attack or ():
         _one_of("--attack", name, ATTACKS)

@@ -14,7 +14,7 @@ from compiler.spec.audit import Design
 from runtime.attack import signals
 from runtime.attack.label_only import label_only
 from runtime.attack.lira import lira, lira_offline
-from runtime.attack.pool import FEWEST, Pool
+from runtime.attack.pool import Pool
 from runtime.attack.reference import calibrated, reference, threshold
 from runtime.attack.rmia import rmia
 from runtime.outside.evidence import Evidence, given_away
@@ -86,11 +86,12 @@ class Scorer:
             case "scores":
                 return lambda member: signal[:, 0]
             case "threshold":
-                return lambda member: threshold(signal)
+                fixed = threshold(signal)
+                return lambda member: fixed
             case "reference":
                 return lambda member: reference(signal, self._pool(member))
             case "calibrated":
-                return lambda member: _judged(calibrated(signal, self._pool(member)), self._pool(member), out_only=True)
+                return lambda member: calibrated(signal, self._pool(member))
             case "lira":
                 return lambda member: lira(signal, self._pool(member), variant)
             case "lira_offline":
@@ -102,17 +103,10 @@ class Scorer:
         assert self.evidence.z_logits is not None
         own = _per_shadow(signals.confidence, logits, labels)
         others = _per_shadow(signals.confidence, self.evidence.z_logits[:, :, : self.manner.queries], self.evidence.z_labels)
-        return lambda member: _judged(rmia(own, others, self._pool(member)), self._pool(member))
+        return lambda member: rmia(own, others, self._pool(member))
 
     def _pool(self, member: np.ndarray) -> Pool:
         return Pool(member, self.paired)
-
-
-def _judged(scores: np.ndarray, pool: Pool, out_only: bool = False) -> np.ndarray:
-    """NaN where the rest of the pool leaves too few shadows on a side: a mean of none would be a mean over the target too."""
-    sides = (~pool.member,) if out_only else (~pool.member, pool.member)
-    enough = np.logical_and.reduce([pool.without_target(side.astype(np.float64)) >= FEWEST for side in sides])
-    return np.where(enough, scores, np.nan)
 
 
 def _per_shadow(read: Callable[..., np.ndarray], logits: np.ndarray, labels: np.ndarray | None) -> np.ndarray:

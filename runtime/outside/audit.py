@@ -186,11 +186,11 @@ def _rate(fpr: float, scores: np.ndarray, member: np.ndarray, draws: np.ndarray,
     return Rate(reading.value, low, high, reading.non_members, reading.false_positives, bar, True)
 
 
-def _read(scores: np.ndarray, member: np.ndarray) -> tuple[float, float]:
-    """AUC of one redraw; the control's TPR is not used here."""
+def _read(scores: np.ndarray, member: np.ndarray) -> tuple[float, float, float]:
+    """AUC of one redraw; TPR and bounds are not controlled here."""
     there = ~np.isnan(scores)
     found = auc(scores[there], member[there]) if there.any() else None
-    return (0.5 if found is None else found), math.nan
+    return (0.5 if found is None else found), math.nan, math.nan
 
 
 def notes(report: Report) -> Iterator[str]:

@@ -13,16 +13,14 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy.stats import binomtest
 
-from compiler.spec.audit import Design
+from compiler.spec.audit import Design, Strategy
 from runtime.outside.evidence import Evidence, given_away, looks_like
 from runtime.seeds import numpy_generator
 from runtime.statistics import epsilon
+from runtime.statistics.one_run import BOUNDS, OneRun, one_run
 
 TARGET = 0
 """The shadow that one-run bounds speak about: the first, so that nobody chooses it after seeing scores."""
-
-SHARES = (1 / 64, 1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2)
-"""Guesses on each side, as shares of the samples, that `split` and `bonferroni` choose among."""
 
 UNFAIR = 1e-3
 """A share of members that fair coins give less often than this is not taken for fair coins."""
@@ -30,11 +28,8 @@ UNFAIR = 1e-3
 FEWEST_SAMPLES = 8
 """Four right guesses of four rule nothing out at 95 %."""
 
-ONE_RUN: dict[str, Callable[..., float]] = {"steinke": epsilon.steinke, "fdp": epsilon.f_dp}
+ONE_RUN: dict[str, OneRun] = {"steinke": BOUNDS["steinke"], "fdp": BOUNDS["f_dp"]}
 MULTI_RUN: dict[str, Callable[..., float]] = {"clopper_pearson": epsilon.multi_run, "mu_gdp": epsilon.gaussian}
-
-STRATEGIES = ("preset", "split", "bonferroni")
-"""How the number of guesses is set: beforehand; on one half of the samples for the other; or all of a grid, corrected."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +40,7 @@ class Terms:
     delta: float = 1e-5
     guesses: tuple[int, int] | None = None
     """How many samples to call members and non-members; None for a quarter each."""
-    strategy: str = "preset"
+    strategy: Strategy = "preset"
     one_run: bool = False
     """Whether the caller says that the one model's members were drawn by fair coins."""
 
@@ -132,36 +127,11 @@ def _no_multi_run(attack: str, evidence: Evidence) -> str | None:
     return None
 
 
-def _one_run(bound: Callable[..., float], scores: np.ndarray, member: np.ndarray, terms: Terms) -> Bound:
-    if scores.min() == scores.max():  # no two samples are told apart: there is nothing to guess by
-        return Bound(0.0, terms.confidence, terms.delta, TARGET, 0, 0)
-    # Ties are broken by position, and outside files often list members first: shuffled, position knows nothing.
-    turn = numpy_generator(0, None, "audit/guesses").permutation(len(scores))
-    scores, member = scores[turn], member[turn]
-
-    def at(count: tuple[int, int], rows: slice, error: float) -> float:
-        right = epsilon.guess(scores[rows], member[rows], *count)
-        return bound(right, sum(count), len(scores[rows]), terms.delta, error)
-
-    everyone = slice(None)
-    if terms.strategy == "preset":
-        count = terms.guesses or _both(len(scores), 1 / 4)
-        value = at(count, everyone, terms.error)
-    elif terms.strategy == "split":
-        half = len(scores) // 2
-        chosen = max(SHARES, key=lambda share: at(_both(half, share), slice(half), terms.error))
-        count = _both(len(scores) - half, chosen)
-        value = at(count, slice(half, None), terms.error)
-    else:
-        grid = [_both(len(scores), share) for share in SHARES]
-        value, count = max((at(one, everyone, terms.error / len(grid)), one) for one in grid)
-    return Bound(value, terms.confidence, terms.delta, TARGET, *count)
-
-
-def _both(samples: int, share: float) -> tuple[int, int]:
-    """As many guesses on each side; at least one."""
-    side = max(1, int(samples * share))
-    return side, side
+def _one_run(bound: OneRun, scores: np.ndarray, member: np.ndarray, terms: Terms) -> Bound:
+    found = one_run(
+        bound, scores, member, delta=terms.delta, error=terms.error, strategy=terms.strategy, guesses=terms.guesses
+    )
+    return Bound(found.value, terms.confidence, terms.delta, TARGET, found.k_plus, found.k_minus)
 
 
 def _multi_run(bound: Callable[..., float], scores: np.ndarray, member: np.ndarray, terms: Terms) -> PooledBound:

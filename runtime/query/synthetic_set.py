@@ -15,7 +15,8 @@ from compiler.datasets import Card
 from compiler.spec.classifier import Recipe
 from compiler.work import QuerySet
 from runtime.artifacts import Artifact
-from runtime.data.cast import cast
+from runtime.data.cast import cast, private_set
+from runtime.data.sources import load
 from runtime.nets import Classifier, build, normalise
 from runtime.outcome import Metric, Product
 from runtime.seeds import generator
@@ -29,28 +30,61 @@ TOGETHER = 512
 def perform(work: QuerySet, inputs: Mapping[str, Artifact], device: torch.device) -> Product:
     """File `answers`: `pixel`, `feature` = canary, float64: −log of the distance to the nearest released image.
 
-    Where images have private origins, also `selected` = canary, uint8: whether it is one of them.
+    File `nearest`: `images` = canary × channels × height × width, uint8: that image. Where the images of the set are private ones,
+    `answers` also holds `selected` = canary, uint8: whether it is one of them.
     """
     population = work.private.population
     card = population.dataset.card
     canaries = normalise(torch.cat([group.images for group in cast(population).groups]), card).to(device)
-    released = normalise(inputs["set"].tensors("set")["images"], card).to(device)
+    images = inputs["set"].tensors("set")["images"]
+    released = normalise(images, card).to(device)
     net = random_features(card).to(device)
     answers: dict[str, Tensor] = {}
-    for space, embed in (("pixel", lambda x: x.flatten(1)), ("feature", lambda x: _embedded(net, x))):
-        answers[space] = -(nearest(embed(canaries), embed(released)) + SMALLEST).log().cpu()
+    distance, row = nearest(canaries.flatten(1), released.flatten(1))
+    answers["pixel"] = -(distance + SMALLEST).log().cpu()
+    answers["feature"] = -(nearest(_embedded(net, canaries), _embedded(net, released))[0] + SMALLEST).log().cpu()
+    metrics = [Metric("nearest_pixel_distance", distance.median().item(), n=len(canaries), note="median over canaries")]
+    if population.public is not None:
+        public = normalise(load(population.public).pool.images[: len(images)], card).to(device)
+        median = nearest(canaries.flatten(1), public.flatten(1))[0].median().item()
+        metrics.append(Metric("nearest_public_distance", median, n=len(canaries), note=f"the same, to {len(public)} public images"))
     if "audit" in inputs["set"].stems:
-        chosen = inputs["set"].tensors("audit")["origin_canary"]
-        answers["selected"] = torch.isin(torch.arange(len(canaries)), chosen).to(torch.uint8)
-    median = (-answers["pixel"]).exp().median().item()
-    return Product({"answers": answers}, (Metric("nearest_pixel_distance", median, n=len(canaries), note="median over canaries"),))
+        origins = inputs["set"].tensors("audit")
+        pool = private_set(work.private).data.images
+        if _are(images, pool, origins["origins"]):
+            answers["selected"] = torch.isin(torch.arange(len(canaries)), origins["origin_canary"]).to(torch.uint8)
+        else:
+            metrics.append(trace_back(released, normalise(pool, card).to(device), origins["origins"].to(device)))
+    return Product({"answers": answers, "nearest": {"images": grey_levels(images)[row.cpu()]}}, tuple(metrics))
 
 
-def nearest(points: Tensor, among: Tensor) -> Tensor:
-    """n, float64: Euclidean distance of each point (n × d) to the nearest of `among` (m × d), m ≥ 1."""
+def nearest(points: Tensor, among: Tensor) -> tuple[Tensor, Tensor]:
+    """n, float64: Euclidean distance of each point (n × d) to the nearest of `among` (m × d), m ≥ 1; n, int64: which that is."""
     points = points.double()
     blocks = [torch.cdist(points, block.double(), compute_mode="donot_use_mm_for_euclid_dist") for block in among.split(TOGETHER)]
-    return torch.stack([block.min(dim=1).values for block in blocks]).min(dim=0).values
+    best = [block.min(dim=1) for block in blocks]
+    distance, block = torch.stack([one.values for one in best]).min(dim=0)
+    rows = torch.stack([one.indices + TOGETHER * place for place, one in enumerate(best)])
+    return distance, rows.gather(0, block[None])[0]
+
+
+def trace_back(released: Tensor, pool: Tensor, origins: Tensor) -> Metric:
+    """Share of the images that began as a private one whose nearest private image is still that one. n × image, m × image, n."""
+    began = origins >= 0
+    found = None
+    if began.any():
+        found = (nearest(released[began].flatten(1), pool.flatten(1))[1] == origins[began]).double().mean().item()
+    return Metric("trace_back_rate", found, n=int(began.sum()), note="" if began.any() else "no image began as a private one")
+
+
+def _are(images: Tensor, pool: Tensor, origins: Tensor) -> bool:
+    """Whether every image is its origin, bit by bit: a set that was chosen and not learned."""
+    return images.dtype == pool.dtype and bool((origins >= 0).all()) and bool((images == pool[origins]).all())
+
+
+def grey_levels(images: Tensor) -> Tensor:
+    """uint8; learned images (grey levels from 0 to 1, which they may leave) are cut off."""
+    return images if images.dtype == torch.uint8 else (images.nan_to_num().clamp(0, 1) * 255).round().to(torch.uint8)
 
 
 def random_features(card: Card) -> Classifier:

@@ -62,11 +62,12 @@ class Readings:
 
 
 def read_resamples(
-    scores: np.ndarray, member: np.ndarray, fprs: Sequence[float], resamples: Resamples, there: np.ndarray | None = None
+    scores: np.ndarray, member: np.ndarray, fprs: Sequence[float], resamples: Resamples, there: np.ndarray | None = None,
+    strict: bool = False,
 ) -> Readings:
     """TPR at each FPR, AUC and balanced accuracy of every resample. `scores`, `member`: canary × shadow.
 
-    `there` (canary × shadow, bool): only these scores count; the others take no part, whatever is drawn.
+    `there` (canary × shadow, bool): only these scores count; the others take no part, whatever is drawn. `strict`: see `tpr_at`.
     """
     shadows = np.shape(scores)[1]
     flat, sides = checked(scores, member) if there is None else checked(scores[there], member[there])
@@ -93,7 +94,7 @@ def read_resamples(
         members, non_members = true[:, -1], false[:, -1]
         with np.errstate(invalid="ignore", divide="ignore"):
             for fpr in fprs:
-                tpr[fpr][rows] = _read(fpr, true, false)
+                tpr[fpr][rows] = _read(fpr, true, false, strict)
             new = np.diff(false, axis=1, prepend=0.0)
             # The trapezoid under each block: what it adds to the false, times the mean of the true before and after it.
             under = np.einsum("rb,rb->r", new[:, 1:], true[:, 1:] + true[:, :-1]) + new[:, 0] * true[:, 0]
@@ -103,15 +104,22 @@ def read_resamples(
     return Readings(tpr, area, balanced)
 
 
-def _read(fpr: float, true: np.ndarray, false: np.ndarray) -> np.ndarray:
+def _read(fpr: float, true: np.ndarray, false: np.ndarray, strict: bool) -> np.ndarray:
     """The count rule on each row of cumulated weights."""
-    exact = Fraction(repr(fpr))
-    non_members = false[:, -1]
-    # n0 is a whole number below 2^53, so the product is exact in integers.
-    allowed = np.array([int(count) * exact.numerator // exact.denominator for count in non_members], dtype=np.float64)
+    allowed, resolvable = allowances(fpr, false[:, -1], strict)
     accepted = (false <= allowed[:, None]).sum(axis=1)
     hits = np.where(accepted > 0, np.take_along_axis(true, np.maximum(accepted - 1, 0)[:, None], axis=1)[:, 0], 0.0)
-    return np.where(allowed >= 1, hits / true[:, -1], np.nan)
+    return np.where(resolvable, hits / true[:, -1], np.nan)
+
+
+def allowances(fpr: float, non_members: np.ndarray, strict: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """False positives that each weighted number of non-members allows, and whether it allows one at all; exact in integers."""
+    exact = Fraction(repr(fpr))   # a weighted count is a whole number below 2^53
+    products = [int(count) * exact.numerator for count in non_members]
+    floors = np.array([product // exact.denominator for product in products], dtype=np.float64)
+    if not strict:
+        return floors, floors >= 1
+    return np.array([-(-product // exact.denominator) - 1 for product in products], dtype=np.float64), floors >= 1
 
 
 def interval(values: np.ndarray, confidence: float = 0.95) -> tuple[float, float] | None:

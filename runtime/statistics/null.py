@@ -1,7 +1,8 @@
 """The null control: the same attack on membership that no model knows must find nothing.
 
-Memberships are redrawn within the design on the very same signals. The mean AUC over redraws must lie in its band around
-one half; the redraws also give an exact permutation p-value, valid in spite of all clustering.
+Memberships are redrawn within the design on the very same signals. Over redraws the mean AUC must lie in its band around one
+half, the mean TPR in its band around the FPR, and an epsilon bound may be above zero in no more than its share; the redraws also
+give an exact permutation p-value, valid in spite of all clustering.
 """
 
 from __future__ import annotations
@@ -17,6 +18,23 @@ BAND = 4.0
 """Standard errors that the mean null AUC may lie from one half: about one false alarm in 16,000 controls."""
 SLACK = 0.005
 """Further AUC that is tolerated: `balanced` membership is slightly conservative at few shadows."""
+RATE_SLACK = 1.25
+"""Times the expected TPR that is tolerated: fits from few shadows differ in their tails."""
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What membership that no model knows should give."""
+
+    tpr: float | None = None
+    """At the FPR asked for: (allowed + 1) / (n0 + 1), since a reading stops just before the first false positive too many."""
+    members: int = 1
+    """Scores behind the TPR."""
+    alarm: float = 0.05
+    """Share of redraws in which a bound may be above zero: its error probability."""
+
+
+KNOWS_NOTHING = Expected()
 
 
 @dataclass(frozen=True)
@@ -27,11 +45,31 @@ class Control:
     """redraw."""
     tpr: np.ndarray
     """redraw: at the FPR asked for; NaN where not resolvable."""
+    alarm: np.ndarray
+    """redraw: 1 where an epsilon bound is above zero, else 0; NaN where there is none."""
+    expected: Expected
 
     @property
     def passed(self) -> bool:
-        error = self.auc.std(ddof=1) / np.sqrt(len(self.auc)) if len(self.auc) > 1 else np.inf
-        return bool(abs(self.auc.mean() - 0.5) <= BAND * error + SLACK)
+        return not self.complaints()
+
+    def complaints(self) -> list[str]:
+        """What the redraws found although there is nothing to find: in the middle, in the tail, or in the bound."""
+        redraws, found = len(self.auc), []
+        error = self.auc.std(ddof=1) / np.sqrt(redraws) if redraws > 1 else np.inf
+        if abs(self.auc.mean() - 0.5) > BAND * error + SLACK:
+            found.append(f"mean AUC {self.auc.mean():.3f}")
+        if self.expected.tpr is not None and np.isfinite(self.tpr).all():
+            # With few redraws their spread may be nothing by chance; a rate read from so many members has at least this.
+            least = np.sqrt(self.expected.tpr / max(self.expected.members, 1))
+            error = max(self.tpr.std(ddof=1) if redraws > 1 else np.inf, least) / np.sqrt(redraws)
+            if self.tpr.mean() > RATE_SLACK * self.expected.tpr + BAND * error:
+                found.append(f"mean TPR {self.tpr.mean():.3f} where {self.expected.tpr:.3f} is expected")
+        if np.isfinite(self.alarm).all():
+            p = self.expected.alarm
+            if self.alarm.mean() > p + BAND * np.sqrt(p * (1 - p) / redraws):
+                found.append(f"epsilon above zero in {self.alarm.mean():.0%} of the redraws")
+        return found
 
     def p_value(self, observed: float) -> float:
         """(1 + redraws at least as large) / (redraws + 1)."""
@@ -60,16 +98,17 @@ def redrawn(member: np.ndarray, design: Design, rng: np.random.Generator) -> np.
 
 def control(
     attack: Callable[[np.ndarray], np.ndarray],
-    read: Callable[[np.ndarray, np.ndarray], tuple[float, float]],
+    read: Callable[[np.ndarray, np.ndarray], tuple[float, float, float]],
     member: np.ndarray,
     design: Design,
     redraws: int,
     rng: np.random.Generator,
+    expected: Expected = KNOWS_NOTHING,
 ) -> Control:
-    """Run `attack(membership) -> scores` and `read(scores, membership) -> (AUC, TPR)` on so many redrawn memberships."""
+    """Run `attack(membership) -> scores` and `read(scores, membership) -> (AUC, TPR, alarm)` on so many redrawn memberships."""
     found = []
     for _ in range(redraws):
         fresh = redrawn(member, design, rng)
         found.append(read(attack(fresh), fresh))
-    auc, tpr = np.array(found, dtype=np.float64).T
-    return Control(auc, tpr)
+    auc, tpr, alarm = np.array(found, dtype=np.float64).T
+    return Control(auc, tpr, alarm, expected)

@@ -30,6 +30,12 @@ class Reading:
     false_positives: int
     threshold: float | None
     """Smallest accepted score; None if nothing is accepted."""
+    strict: bool = False
+    """Whether the rate had to stay below `fpr` (published code), not at or below it."""
+
+    @property
+    def rule(self) -> str:
+        return "lt" if self.strict else "count"
 
     @property
     def note(self) -> str:
@@ -38,27 +44,23 @@ class Reading:
         return f"coarse: {self.allowed} false positives allowed" if self.allowed < COARSE else ""
 
 
-def allowed_false_positives(fpr: float, non_members: int) -> int:
-    """floor(fpr · n0) in exact arithmetic: 0.29 · 100 is 28.999… in floating point."""
-    return math.floor(Fraction(repr(fpr)) * non_members)
+def allowed_false_positives(fpr: float, non_members: int, strict: bool = False) -> int:
+    """floor(fpr · n0) in exact arithmetic: 0.29 · 100 is 28.999… in floating point. `strict`: the most that stay below fpr · n0."""
+    exact = Fraction(repr(fpr)) * non_members
+    return math.ceil(exact) - 1 if strict else math.floor(exact)
 
 
-def tpr_at(fpr: float, scores: np.ndarray, member: np.ndarray) -> Reading:
-    """TPR at `fpr` by the count rule. `scores` float64 and `member` bool, of one shape; ValueError for NaN."""
-    steps = Steps.of(scores, member)
-    members, non_members = int(steps.true[-1]), int(steps.false[-1])
-    allowed = allowed_false_positives(fpr, non_members)
-    if allowed < 1 or members < 1:
-        return Reading(fpr, None, members, non_members, allowed, 0, None)
-    accepted = int((steps.false <= allowed).sum()) - 1
-    threshold = float(steps.threshold[accepted]) if accepted else None
-    return Reading(fpr, float(steps.true[accepted]) / members, members, non_members, allowed, int(steps.false[accepted]), threshold)
+def tpr_at(fpr: float, scores: np.ndarray, member: np.ndarray, strict: bool = False) -> Reading:
+    """TPR at `fpr` by the count rule. `scores` and `member` of one shape; ValueError for NaN.
+
+    `strict` reproduces published code: the last threshold whose FPR is below `fpr`, not at or below it.
+    """
+    return Steps.of(scores, member).reading(fpr, strict)
 
 
 def auc(scores: np.ndarray, member: np.ndarray) -> float | None:
     """Probability that a member scores higher than a non-member, ties counting half; None without both."""
-    steps = Steps.of(scores, member)
-    return steps.area() if steps.true[-1] and steps.false[-1] else None
+    return Steps.of(scores, member).area()
 
 
 def balanced_accuracy(scores: np.ndarray, member: np.ndarray) -> float | None:
@@ -100,8 +102,21 @@ class Steps:
         false = np.concatenate([[0], np.cumsum(~sides)[ends]])
         return cls(true, false, np.concatenate([[np.inf], falling[ends]]))
 
-    def area(self) -> float:
-        return float(np.trapezoid(self.true, self.false) / (float(self.true[-1]) * float(self.false[-1])))
+    def area(self) -> float | None:
+        """Under the curve; None without members or without non-members."""
+        both = float(self.true[-1]) * float(self.false[-1])
+        return float(np.trapezoid(self.true, self.false) / both) if both else None
+
+    def reading(self, fpr: float, strict: bool = False) -> Reading:
+        """See `tpr_at`."""
+        members, non_members = int(self.true[-1]), int(self.false[-1])
+        allowed = allowed_false_positives(fpr, non_members, strict)
+        if allowed_false_positives(fpr, non_members) < 1 or members < 1:
+            return Reading(fpr, None, members, non_members, allowed, 0, None, strict)
+        accepted = int((self.false <= allowed).sum()) - 1
+        threshold = float(self.threshold[accepted]) if accepted else None
+        value, false = float(self.true[accepted]) / members, int(self.false[accepted])
+        return Reading(fpr, value, members, non_members, allowed, false, threshold, strict)
 
 
 def checked(scores: np.ndarray, member: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,0 +1,113 @@
+"""Copies that a set holds and what a model leaks, side by side: each may be there without the other.
+
+A released image may be all but a private one although the attack on the model finds nothing: asked about a wrong label it is blind
+to a copy with the true one (see `true_label` and `contrast`). And a model may leak canaries that no image of its set resembles.
+So the members with a copy and those without are read apart, and the nearest pairs are kept to be looked at.
+Not here: distances (`query.synthetic_set`), the calibrated attack on them (`nearest`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from compiler.work import AttackTrial
+from runtime.artifacts import Artifact
+from runtime.data.cast import Group
+from runtime.outcome import Metric
+from runtime.statistics.bootstrap import Resamples, interval, read_resamples
+from runtime.statistics.roc import tpr_at
+
+KINDS = ("nearest", "copied but not caught", "caught but not copied")
+"""Of pairs that are kept: the nearest of all; of those with a copy the least suspicious; of those caught the least alike."""
+EACH = 6
+"""Pairs of a kind and canary group."""
+
+
+@dataclass(frozen=True)
+class Nearness:
+    """How near each shadow's set comes to each canary of a group."""
+
+    work: AttackTrial
+    group: Group
+    closeness: np.ndarray
+    """canary × shadow: −log of the distance to the nearest image, in pixels."""
+    member: np.ndarray
+    resamples: Resamples
+
+    @property
+    def copied(self) -> np.ndarray | None:
+        """canary × shadow, bool: members with an image nearer than all but `fpr` of the non-members have; None: not resolvable."""
+        reading = tpr_at(self.work.headline.fpr, self.closeness, self.member)
+        if reading.value is None:
+            return None
+        bar = np.inf if reading.threshold is None else reading.threshold
+        return self.member & (self.closeness >= bar)
+
+    def metrics(self) -> Iterator[Metric]:
+        """`copied_share` (uncalibrated: what an eye would notice), and `nearest_ratio` (calibrated canary by canary)."""
+        fpr = self.work.headline.fpr
+        reading = tpr_at(fpr, self.closeness, self.member)
+        draws = read_resamples(self.closeness, self.member, (fpr,), self.resamples).tpr[fpr]
+        around = interval(draws, self.work.confidence) if reading.value is not None else None
+        how = f"members nearer to an image than all but {fpr:g} of the non-members"
+        yield self._metric("copied_share", reading.value, around, reading.non_members, reading.note or how)
+        ratio = float(np.exp(_gap(self.closeness, self.member, None))[0])
+        around = interval(np.exp(_gap(self.closeness, self.member, self.resamples)), self.work.confidence)
+        if np.isfinite(ratio):
+            how = "distance of members over that of non-members, geometric mean over canaries: 1 where members are no nearer"
+            yield self._metric("nearest_ratio", ratio, around, len(self.group), how)
+
+    def pairs(self, scores: np.ndarray, bar: float | None, inputs: Mapping[str, Artifact]) -> dict[str, Tensor]:
+        """The pairs to be looked at, row by row: kind, canary, shadow, distance, score, and both images (uint8)."""
+        copied = self.copied
+        caught = self.member & (scores >= (np.inf if bar is None else bar))
+        chosen: list[tuple[int, int, int]] = []
+        for kind, (there, order) in enumerate([
+            (self.member, -self.closeness),
+            (np.zeros_like(self.member) if copied is None else copied & ~caught & np.isfinite(scores), scores),
+            (caught if copied is None else caught & ~copied, self.closeness),
+        ]):   # fmt: skip
+            rows, columns = np.nonzero(there)
+            first = np.argsort(order[rows, columns], kind="stable")[:EACH]
+            chosen += [(kind, int(rows[one]), int(columns[one])) for one in first]
+        kinds, canaries, shadows = (torch.tensor([row[part] for row in chosen], dtype=torch.int64) for part in range(3))
+        nearest = {shadow: inputs[f"synthetic_set/{shadow}"].tensors("nearest")["images"] for shadow in set(shadows.tolist())}
+        at = (canaries.numpy(), shadows.numpy())
+        first_row = int(_first_row(self.work, self.group.name))
+        released = [nearest[shadow][first_row + canary] for _, canary, shadow in chosen]
+        return {
+            "kind": kinds, "canary": canaries + first_row, "shadow": shadows,
+            "distance": torch.from_numpy(np.exp(-self.closeness[at])), "score": torch.from_numpy(scores[at]),
+            "canary_image": self.group.images[canaries],
+            "released_image": torch.stack(released) if released else self.group.images[:0],
+        }
+
+    def _metric(self, name: str, value: float | None, bounds: tuple[float, float] | None, n: int, note: str) -> Metric:
+        low, high = bounds if bounds is not None else (None, None)
+        return Metric(name, value, low, high, n, note, canaries=self.group.name, release="synthetic_set")
+
+
+def _gap(closeness: np.ndarray, member: np.ndarray, resamples: Resamples | None) -> np.ndarray:
+    """resample: mean over canaries of the mean log distance where a member minus that where not; NaN canaries take no part."""
+    one = np.ones((1, len(member))) if resamples is None else resamples.canaries.astype(np.float64)
+    two = np.ones((len(one), member.shape[1])) if resamples is None or resamples.shadows is None else resamples.shadows
+    with np.errstate(invalid="ignore", divide="ignore"):
+        inside, outside = ((two @ (-closeness * side).T) / (two @ side.T.astype(np.float64)) for side in (member, ~member))
+        gap = inside - outside   # resample × canary
+        weight = one * np.isfinite(gap)
+        return (np.nan_to_num(gap) * weight).sum(1) / weight.sum(1)
+
+
+def _first_row(work: AttackTrial, name: str) -> int:
+    """Where the group begins among all canaries."""
+    first = 0
+    for group, words in work.population.groups:
+        if group == name:
+            break
+        first += words.count
+    return first

@@ -1,0 +1,72 @@
+"""The risk of single canaries, and whether it would be found again with other models.
+
+Single decisions near a coin flip are normal (arXiv 2505.18773, 2603.07567): a canary's share of models is read with its interval,
+and a list of the most exposed is worth what its overlap between models is.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import stats
+
+HALVES = 20
+"""Random divisions of the shadows into halves."""
+TOP = 10
+"""One in so many canaries counts as most exposed."""
+
+
+def of_canaries(scores: np.ndarray, member: np.ndarray, threshold: float | None) -> np.ndarray:
+    """canary × 4: share of its IN models at or above the threshold, with a Jeffreys interval; its own AUC over models.
+
+    NaN where a canary has no scored model on a side. scores, member: canary × shadow.
+    """
+    there = ~np.isnan(scores)
+    bar = np.inf if threshold is None else threshold
+    seen = (member & there).sum(1)
+    hits = (member & (scores >= bar)).sum(1)
+    low, high = stats.beta.ppf([[0.025], [0.975]], hits + 0.5, seen - hits + 0.5)
+    with np.errstate(invalid="ignore"):
+        return np.stack([hits / seen, low, high, auc_of_canaries(scores, member)], axis=1)
+
+
+def auc_of_canaries(scores: np.ndarray, member: np.ndarray) -> np.ndarray:
+    """canary: probability that a model with it scores it higher than one without, ties counting half; NaN without both."""
+    there = ~np.isnan(scores)
+    inside, outside = (member & there)[:, :, None], (~member & there)[:, None, :]
+    higher = (scores[:, :, None] > scores[:, None, :]) + 0.5 * (scores[:, :, None] == scores[:, None, :])
+    with np.errstate(invalid="ignore"):
+        return (higher * (inside & outside)).sum((1, 2)) / (inside & outside).sum((1, 2))
+
+
+def memorization(confidence: np.ndarray, member: np.ndarray) -> np.ndarray:
+    """canary: mean confidence in its label of the models with it, minus that of the models without (Feldman and Zhang 2020).
+
+    confidence: canary × shadow; NaN where a side is empty.
+    """
+    with np.errstate(invalid="ignore", divide="ignore"):
+        inside, outside = (np.where(side, confidence, 0.0).sum(1) / side.sum(1) for side in (member, ~member))
+    return inside - outside
+
+
+def overlap(
+    scores: np.ndarray, member: np.ndarray, threshold: float | None, paired: bool, rng: np.random.Generator
+) -> tuple[int, np.ndarray]:
+    """How many count as most exposed, and for each division the Jaccard overlap of the two halves' most exposed."""
+    canaries, shadows = scores.shape
+    top = max(1, canaries // TOP)
+    unit = 2 if paired else 1
+    found = np.empty(HALVES)
+    for turn in range(HALVES):
+        order = rng.permutation(shadows // unit)
+        halves = [(part[:, None] * unit + np.arange(unit)).ravel() for part in np.array_split(order, 2)]
+        first, second = (_most_exposed(scores[:, half], member[:, half], threshold, top, rng) for half in halves)
+        found[turn] = len(first & second) / len(first | second)
+    return top, found
+
+
+def _most_exposed(
+    scores: np.ndarray, member: np.ndarray, threshold: float | None, top: int, rng: np.random.Generator
+) -> set[int]:
+    """By the share that is caught, then by the canary's own AUC; ties by lot, since by position they would overlap by design."""
+    share, _, _, area = np.nan_to_num(of_canaries(scores, member, threshold), nan=-1.0).T
+    return set(np.lexsort((rng.random(len(share)), area, share))[::-1][:top].tolist())

@@ -1,0 +1,46 @@
+"""DP soundness: what the audit rules out must not exceed what the accountant guarantees.
+
+A violation means a broken implementation (clipping per batch, missing noise, a wrong sampling rate, BatchNorm) or a broken audit;
+it is never averaged away. The comparison is at the accountant's delta and neighbour relation, by the bound that assumes nothing
+about the shape of the trade-off (Steinke et al. 2023), on the declared headline alone, so that its error need not be shared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from compiler.work import AttackTrial
+from runtime.artifacts import Artifact
+from runtime.attack import bounds
+from runtime.attack.figures import Figures
+from runtime.outcome import Metric
+from runtime.statistics import epsilon
+
+
+def guarantee(work: AttackTrial, inputs: Mapping[str, Artifact]) -> tuple[float, float] | None:
+    """(epsilon, delta) of the accountant for the target's pipeline; None where none is claimed, or none below 1e6."""
+    for artifact in inputs[f"model/{work.target}"].ancestry():
+        claimed = artifact.metric("epsilon")
+        if claimed is not None:
+            delta = artifact.metric("delta")
+            return claimed, work.delta if delta is None else delta
+    return None
+
+
+def soundness(figures: Figures, claimed: tuple[float, float]) -> tuple[Metric, str]:
+    """The metric `dp_soundness`, whose value is the audited bound; and a flag where it exceeds the guarantee, else ""."""
+    work, (limit, delta) = figures.work, claimed
+    scores, member = figures.scores[:, work.target], figures.member[:, work.target]
+    canaries = int(figures.there[:, work.target].sum())
+    if reason := bounds.refusal(work, figures.said.group, canaries):
+        return figures.metric("dp_soundness", None, None, canaries, reason), ""
+    found = bounds.guessed(work, scores, member, "steinke", delta)
+    guesses = found.k_plus + found.k_minus
+    ceiling = epsilon.steinke(guesses, guesses, found.canaries, delta, 1 - work.confidence) if guesses else 0.0
+    against = f"the accountant's {limit:.4g} at delta {delta:g}"
+    if found.value > limit:
+        verdict = f"failed: {found.value:.2f} is ruled out, above {against}; the training or the audit is broken"
+        return figures.metric("dp_soundness", found.value, None, canaries, verdict), f"DP soundness {verdict}"
+    verdict = f"holds against {against}" + (f", but could not fail: {ceiling:.2f} is the most" if ceiling <= limit else "")
+    note = f"{verdict}; {bounds.told(work, found, delta)}; Steinke et al."
+    return figures.metric("dp_soundness", found.value, None, canaries, note), ""
