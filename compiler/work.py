@@ -216,6 +216,31 @@ class CompareTrials:
 
 
 @dataclass(frozen=True)
+class AuditFile:
+    """All that applies of attacks and statistics on a file about models that were trained elsewhere."""
+
+    digest: str
+    """Of the arrays: a file's name, place and date never matter."""
+    tried: tuple[str, ...]
+    """Names of attacks; empty for all that apply."""
+    fpr: tuple[str, ...]
+    membership: str
+    signal: str
+    variant: str
+    views: int | None
+    confidence: float
+    delta: float
+    guesses: tuple[int, int] | None
+    thresholds: Strategy
+    one_run: bool
+    resamples: int | None
+    null_permutations: int | None
+
+    kind: ClassVar[Kind] = "attack"
+    revision: ClassVar[int] = 1
+
+
+@dataclass(frozen=True)
 class Rehearsal:
     """Does nothing for so many seconds and ends as told: how the runtime itself is tested and measured."""
 
@@ -228,4 +253,4 @@ class Rehearsal:
 
 
 Asked = QueryClassifier | QuerySet | QueryGenerator
-Work = TrainClassifier | TrainGenerator | Synthesize | Asked | AttackTrial | CompareTrials | Rehearsal
+Work = TrainClassifier | TrainGenerator | Synthesize | Asked | AttackTrial | AuditFile | CompareTrials | Rehearsal

@@ -374,6 +374,8 @@ class Index:
                 ],
                 first=task,
             )
+            if f"score/{key}" not in scores:   # of a file so large that only its figures are kept
+                continue
             self._append(
                 "score",
                 [

@@ -86,7 +86,7 @@ def _compute(order: Order, store: Path, device: str) -> Outcome:
         if (before := committed(folder)) is not None:   # its worker died after the commit and before the driver heard of it
             return before
         attempt.mkdir(parents=True, exist_ok=True)
-        _write_json(folder / "task.json", {"id": order.task, "address": order.address, "text": order.text, "needs": order.needs})
+        _write_task(order, folder)
         with _output_to(log):
             try:
                 from runtime import checkpoint  # loads torch, which only a worker needs
@@ -104,6 +104,23 @@ def _compute(order: Order, store: Path, device: str) -> Outcome:
     except OSError as error:   # outside the task's own work: the disk is full, or the store cannot be written
         failure = _failure(order, error, _provenance(started, clock, device), Path(""))
         return dataclasses.replace(failure, error_kind="storage")
+
+
+def keep(order: Order, product: Product, started: datetime, seconds: float, store: Path) -> Outcome:
+    """Commit what this process has computed itself, as a worker would have: `outcome.json` last."""
+    folder = folder_of(store, order.task)
+    if (before := committed(folder)) is not None:
+        return before
+    attempt = folder / "attempts" / str(order.attempt)
+    attempt.mkdir(parents=True, exist_ok=True)
+    _write_task(order, folder)
+    outcome = _commit(order, folder, product, _provenance(started, time.perf_counter() - seconds, "cpu"), store)
+    _write_json(attempt / "attempt.json", dataclasses.asdict(outcome))
+    return outcome
+
+
+def _write_task(order: Order, folder: Path) -> None:
+    _write_json(folder / "task.json", {"id": order.task, "address": order.address, "text": order.text, "needs": order.needs})
 
 
 def _perform(order: Order, store: Path, device: str) -> Product:

@@ -11,6 +11,8 @@ from scipy import stats
 
 HALVES = 20
 """Random divisions of the shadows into halves."""
+TOGETHER = 4_000_000
+"""Comparisons of two models' scores held at once."""
 TOP = 10
 """One in so many canaries counts as most exposed."""
 
@@ -31,11 +33,17 @@ def of_canaries(scores: np.ndarray, member: np.ndarray, threshold: float | None)
 
 def auc_of_canaries(scores: np.ndarray, member: np.ndarray) -> np.ndarray:
     """canary: probability that a model with it scores it higher than one without, ties counting half; NaN without both."""
+    shadows = scores.shape[1]
+    parts = np.array_split(np.arange(len(scores)), max(1, scores.size * shadows // TOGETHER))   # canary × shadow × shadow at once
+    return np.concatenate([_auc_of(scores[part], member[part]) for part in parts])
+
+
+def _auc_of(scores: np.ndarray, member: np.ndarray) -> np.ndarray:
     there = ~np.isnan(scores)
-    inside, outside = (member & there)[:, :, None], (~member & there)[:, None, :]
+    both = (member & there)[:, :, None] & (~member & there)[:, None, :]
     higher = (scores[:, :, None] > scores[:, None, :]) + 0.5 * (scores[:, :, None] == scores[:, None, :])
     with np.errstate(invalid="ignore"):
-        return (higher * (inside & outside)).sum((1, 2)) / (inside & outside).sum((1, 2))
+        return (higher * both).sum((1, 2)) / both.sum((1, 2))
 
 
 def memorization(confidence: np.ndarray, member: np.ndarray) -> np.ndarray:

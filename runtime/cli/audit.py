@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compiler.errors import SynthcError, did_you_mean
+from runtime.cli import store_of
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -35,6 +37,7 @@ def register(commands: Any) -> None:
         "  synthc audit models.npz --attack lira --attack label_only --fpr 0.001 --fpr 0.01 --json\n"
         "  synthc audit models.npz --design bernoulli --variant student_t --queries 1\n"
         "  synthc audit one_run.npz --one-run --guesses 100 100 --confidence 0.95 --delta 1e-5\n"
+        '  synthc audit models.npz --db results.duckdb && synthc sql "FROM comparison"\n'
         "making a file:\n"
         "  numpy.savez('models.npz', logits=logits, labels=labels, member=member)\n"
         "attacks: threshold, reference, calibrated, lira, lira_offline, rmia, label_only, scores",
@@ -62,6 +65,9 @@ def register(commands: Any) -> None:
     option("--redraws", metavar="N", help="of the null control (default: 100, for large files fewer)")
     option("--limit", default="4", metavar="GIB", help="refuse arrays that declare more than this together (default: 4)")
     option("--json", action="store_true", help="print JSON instead of a table")
+    option("--db", type=Path, metavar="FILE", help="also keep the result as a study of its own, in this database")
+    option("--store", type=Path, metavar="DIR", help="with --db: the store (default: .synthc beside the database)")
+    option("--study", metavar="NAME", help="with --db: what the study is called (default: the file's name)")
     audit.set_defaults(handler=_audit)
 
 
@@ -71,8 +77,18 @@ def _audit(args: argparse.Namespace) -> int:
 
     settings = _settings(args)
     limit = _number("--limit", args.limit, 0, math.inf, "a number of GiB above 0")
+    if args.db is None and (args.store or args.study):
+        raise SynthcError("--store and --study say how a result is kept; give --db FILE with them")
     try:
-        report = audit(read_evidence(args.file, int(limit * 2**30)), settings)
+        evidence = read_evidence(args.file, int(limit * 2**30))
+        if args.db is None:
+            report = audit(evidence, settings)
+        else:
+            from runtime.outside.stored import audit_and_store
+
+            argv = sys.argv[1:] if sys.argv[1:2] == ["audit"] else ["audit", str(args.file)]
+            where: dict[str, Any] = {"store": store_of(args), "target": args.db.absolute()}
+            report = audit_and_store(evidence, settings, file=args.file, study=args.study, argv=argv, **where)
     except MemoryError as error:
         raise SynthcError(f"{args.file}: needs more memory than is free here; try --queries 1, or fewer samples") from error
     if args.json:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -107,7 +107,11 @@ def _plain(value: Any) -> Any:
     return {key: asdict(one) for key, one in value.items()} if isinstance(value, dict) else asdict(value)
 
 
-def audit(evidence: Evidence, settings: Settings) -> Report:
+Heard = Callable[[str, np.ndarray, Found], None]
+"""Is told each attack's name, scores (sample × shadow) and figures, as they come."""
+
+
+def audit(evidence: Evidence, settings: Settings, heard: Heard | None = None) -> Report:
     """Audit what a file says; SynthcError where what was asked for does not fit what it holds."""
     design = _checked(evidence, settings)
     wanted = settings.attacks or (("scores",) if evidence.kind == "scores" else ON_MODELS)
@@ -136,6 +140,8 @@ def audit(evidence: Evidence, settings: Settings) -> Report:
                 raise SynthcError(f"--attack {name}: {skipped[name]}")
             continue
         found[name] = _figures(name, score, scores, scorer, resamples, design, settings)
+        if heard is not None:
+            heard(name, scores, found[name])
     return Report(evidence.shadows, evidence.samples, design, len(resamples), found, skipped)
 
 

@@ -135,7 +135,7 @@ def reproduce(results: Results, database_name: str) -> str:
     asked = f"synthc report -o report.html --db {shlex.quote(database_name)} --study {shlex.quote(run['study'])}"
     asked += f" --profile {shlex.quote(run['profile'])}" if run["profile"] else ""
     argv = list(map(str, run["argv"] or []))
-    if argv[:1] != ["run"]:  # started from Python, whose own arguments are recorded
+    if argv[:1] not in (["run"], ["audit"]):  # started from Python, whose own arguments are recorded
         argv = ["run", run["spec"], *(["--profile", run["profile"]] if run["profile"] else [])]
     lines = [shlex.join(["synthc", *argv]), asked]
     lines.append(f'synthc sql "FROM comparison WHERE study = {_sql(run["study"])}" --db {shlex.quote(database_name)}')
