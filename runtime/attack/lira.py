@@ -7,6 +7,7 @@ low confidence a sign of membership. Views: the mean of per-view log densities, 
 from __future__ import annotations
 
 import math
+import warnings
 
 import numpy as np
 from scipy.special import gammaln
@@ -72,14 +73,16 @@ def _at_median(side: Side, signal: np.ndarray, chosen: np.ndarray, pool: Pool) -
         kept[:, target] = False
         if pool.partner is not None:
             kept[:, pool.partner[target]] = False
-        with np.errstate(all="ignore"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")   # of sides without any shadow, which `usable` masks
             location[..., target] = np.nanmedian(np.where(kept[:, None, :], signal, np.nan), axis=-1)
     return Side(side.count, location, side.squares)
 
 
 def _global_variance(signal: np.ndarray, pool: Pool) -> np.ndarray:
     mask = pool.member[:, None, :].astype(np.float64)
+    away = signal - signal.mean()   # of all: what is meant is uncentred by canary, not a difference of two large numbers
     count = pool.without_target(mask).sum(0, keepdims=True)
-    total = pool.without_target(mask * signal).sum(0, keepdims=True)
-    squares = pool.without_target(mask * signal**2).sum(0, keepdims=True)
+    total = pool.without_target(mask * away).sum(0, keepdims=True)
+    squares = pool.without_target(mask * away**2).sum(0, keepdims=True)
     return np.maximum(squares / count - (total / count) ** 2, VARIANCE_FLOOR)

@@ -24,12 +24,9 @@ def rmia(
     confidence, z_confidence = np.asarray(confidence, np.float64), np.asarray(z_confidence, np.float64)
     outside = ~pool.member
     mean_out = _mean(confidence, outside, pool)
-    mean_in = _mean(confidence, pool.member, pool) if online else a * mean_out + (1 - a)
-    everyone = np.ones((len(z_confidence), confidence.shape[-1]), dtype=bool)
-    z_out = _mean(z_confidence, everyone, pool)
-    tiny = np.finfo(np.float64).tiny
-    ratio = np.log(np.maximum(confidence, tiny)) - np.log(np.maximum((mean_in + mean_out) / 2, tiny))
-    z_ratio = np.log(np.maximum(z_confidence, tiny)) - np.log(np.maximum(((1 + a) * z_out + (1 - a)) / 2, tiny))
+    expected = (_mean(confidence, pool.member, pool) + mean_out) / 2 if online else _from_outside(mean_out, a)
+    z_expected = _from_outside(_mean(z_confidence, np.ones((len(z_confidence), confidence.shape[-1]), dtype=bool), pool), a)
+    ratio, z_ratio = _log(confidence) - _log(expected), _log(z_confidence) - _log(z_expected)
     bar = ratio - np.log(gamma)
     _, views, models = ratio.shape
     if majority:
@@ -48,6 +45,15 @@ def rmia(
     if online:
         enough &= pool.without_target(pool.member.astype(np.float64)) >= FEWEST
     return np.where(enough, share + 0.5 * within / steps, np.nan)
+
+
+def _from_outside(mean_out: np.ndarray, a: float) -> np.ndarray:
+    """The mean of IN and OUT where only OUT is known: IN is taken to lie at a · OUT + (1 - a)."""
+    return ((1 + a) * mean_out + (1 - a)) / 2
+
+
+def _log(p: np.ndarray) -> np.ndarray:
+    return np.log(np.maximum(p, np.finfo(np.float64).tiny))
 
 
 def _mean(values: np.ndarray, chosen: np.ndarray, pool: Pool) -> np.ndarray:
