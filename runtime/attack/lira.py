@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Iterator
 
 import numpy as np
 from scipy.special import gammaln
@@ -66,23 +67,24 @@ def _log_density(signal: np.ndarray, side: Side, variance: np.ndarray, variant: 
 
 
 def _at_median(side: Side, signal: np.ndarray, chosen: np.ndarray, pool: Pool) -> Side:
-    """The side with the median of its shadows instead of their mean; a loop over targets, for replication only."""
-    location = np.empty_like(signal)
-    for target in range(signal.shape[-1]):
-        kept = chosen.copy()
-        kept[:, target] = False
-        if pool.partner is not None:
-            kept[:, pool.partner[target]] = False
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")   # of sides without any shadow, which `usable` masks
-            location[..., target] = np.nanmedian(np.where(kept[:, None, :], signal, np.nan), axis=-1)
+    """The side with the median of its shadows instead of their mean."""
+    location = np.stack([np.nanmedian(shadows, axis=-1) for shadows in _shadows(signal, chosen, pool)], axis=-1)
     return Side(side.count, location, side.squares)
 
 
 def _global_variance(signal: np.ndarray, pool: Pool) -> np.ndarray:
-    mask = pool.member[:, None, :].astype(np.float64)
-    away = signal - signal.mean()   # of all: what is meant is uncentred by canary, not a difference of two large numbers
-    count = pool.without_target(mask).sum(0, keepdims=True)
-    total = pool.without_target(mask * away).sum(0, keepdims=True)
-    squares = pool.without_target(mask * away**2).sum(0, keepdims=True)
-    return np.maximum(squares / count - (total / count) ** 2, VARIANCE_FLOOR)
+    """1 × view × model: of all members' signals together, each canary's own level included."""
+    variance = np.stack([np.nanvar(shadows, axis=(0, 2)) for shadows in _shadows(signal, pool.member, pool)], axis=-1)
+    return np.maximum(variance[None], VARIANCE_FLOOR)
+
+
+def _shadows(signal: np.ndarray, chosen: np.ndarray, pool: Pool) -> Iterator[np.ndarray]:
+    """For each target what the chosen shadows say, NaN elsewhere. A loop over targets, for replication only."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")   # of sides without any shadow, which `usable` masks
+        for target in range(signal.shape[-1]):
+            kept = chosen.copy()
+            kept[:, target] = False
+            if pool.partner is not None:
+                kept[:, pool.partner[target]] = False
+            yield np.where(kept[:, None, :], signal, np.nan)
