@@ -7,13 +7,14 @@ the sets of the shadows that did not see the canary.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 
 import torch
 from torch import Tensor
 
 from compiler.datasets import Card
 from compiler.spec.classifier import Recipe
-from compiler.work import QuerySet
+from compiler.work import Population, QuerySet
 from runtime.artifacts import Artifact
 from runtime.data.cast import cast, private_set
 from runtime.data.sources import load
@@ -45,9 +46,8 @@ def perform(work: QuerySet, inputs: Mapping[str, Artifact], device: torch.device
     answers["feature"] = -(nearest(_embedded(net, canaries), _embedded(net, released))[0] + SMALLEST).log().cpu()
     metrics = [Metric("nearest_pixel_distance", distance.median().item(), n=len(canaries), note="median over canaries")]
     if population.public is not None:
-        public = normalise(load(population.public).pool.images[: len(images)], card).to(device)
-        median = nearest(canaries.flatten(1), public.flatten(1))[0].median().item()
-        metrics.append(Metric("nearest_public_distance", median, n=len(canaries), note=f"the same, to {len(public)} public images"))
+        median = _public_distance(population, len(images))
+        metrics.append(Metric("nearest_public_distance", median, n=len(canaries), note="the same, to as many public images"))
     if "audit" in inputs["set"].stems:
         origins = inputs["set"].tensors("audit")
         pool = private_set(work.private).data.images
@@ -73,8 +73,21 @@ def trace_back(released: Tensor, pool: Tensor, origins: Tensor) -> Metric:
     began = origins >= 0
     found = None
     if began.any():
-        found = (nearest(released[began].flatten(1), pool.flatten(1))[1] == origins[began]).double().mean().item()
+        x, among = released[began].flatten(1), pool.flatten(1)
+        # Only which is the nearest is asked, so that a matrix product will do: a tenth of the time of `nearest`.
+        row = torch.cat([((among**2).sum(1) - 2 * block @ among.T).argmin(1) for block in x.split(TOGETHER)])
+        found = (row == origins[began]).double().mean().item()
     return Metric("trace_back_rate", found, n=int(began.sum()), note="" if began.any() else "no image began as a private one")
+
+
+@lru_cache(maxsize=32)
+def _public_distance(population: Population, count: int) -> float:
+    """Median distance of the canaries to the nearest of so many public images; the same for every shadow."""
+    assert population.public is not None
+    card = population.dataset.card
+    canaries = normalise(torch.cat([group.images for group in cast(population).groups]), card)
+    public = normalise(load(population.public).pool.images[:count], card)
+    return nearest(canaries.flatten(1), public.flatten(1))[0].median().item()
 
 
 def _are(images: Tensor, pool: Tensor, origins: Tensor) -> bool:
