@@ -10,9 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from compiler.releases import reads
 from compiler.spec.audit import (
-    LOGITS,
-    RELEASES,
     Attack,
     Calibrated,
     Denoising,
@@ -22,6 +21,7 @@ from compiler.spec.audit import (
     Nearest,
     Quantile,
     Reference,
+    ReleaseLevel,
     Rmia,
     Selected,
     Threshold,
@@ -43,7 +43,7 @@ Score = Callable[[np.ndarray], np.ndarray]
 class Answers:
     """What the shadows of one release level said about one canary group."""
 
-    release: str
+    release: ReleaseLevel
     group: Group
     logits: np.ndarray | None = None
     """canary × view × shadow × class."""
@@ -54,7 +54,7 @@ class Answers:
 
 def scorer_of(attack: Attack, said: Answers, paired: bool) -> Score | None:
     """The attack on one group, or None where it does not apply to this release level or to these canaries."""
-    if said.release not in RELEASES.get(attack.attack, LOGITS):
+    if not reads(attack.attack, said.release):
         return None
     match attack:
         case Nearest() if said.measured and attack.space in said.measured:

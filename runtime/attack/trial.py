@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from compiler.spec.audit import Attack, Lira, declared, variant_name
+from compiler.releases import declared
+from compiler.spec.audit import Attack, Lira, ReleaseLevel, variant_name
 from compiler.work import AttackTrial
 from runtime.artifacts import Artifact
 from runtime.attack import signals
@@ -102,7 +103,7 @@ class _Trial:
         self.of_declared: dict[tuple[str, str], Figures] = {}
         """(release, group) → figures of the declared attack."""
 
-    def look_at_sets(self, releases: list[tuple[str, list[Answers]]]) -> None:
+    def look_at_sets(self, releases: list[tuple[ReleaseLevel, list[Answers]]]) -> None:
         """Which members have an almost-copy in their shadow's set: known before the model is attacked, and read beside it."""
         for said in (said for release, answers in releases if release == "synthetic_set" for said in answers):
             if said.measured and "pixel" in said.measured:
@@ -220,7 +221,7 @@ def _resamples(work: AttackTrial, groups: tuple[Group, ...]) -> dict[str, Resamp
     }
 
 
-def _memorization(releases: list[tuple[str, list[Answers]]], member: np.ndarray, spans: Mapping[str, slice]) -> np.ndarray:
+def _memorization(releases: list[tuple[ReleaseLevel, list[Answers]]], member: np.ndarray, spans: Mapping[str, slice]) -> np.ndarray:
     """canary: see `risk.memorization`; of the final model on the plain image."""
     found = np.full(len(member), np.nan)
     for said in next(answers for release, answers in releases if release == "final_model"):
@@ -251,11 +252,16 @@ def _spans(groups: tuple[Group, ...]) -> dict[str, slice]:
     return spans
 
 
+MODELS: tuple[ReleaseLevel, ...] = ("final_model", "teacher")
+MEASURED: tuple[ReleaseLevel, ...] = ("synthetic_set", "index_list", "generator")
+"""Levels that are asked for logits, and levels that are asked for measures of their own."""
+
+
 def _releases(
     work: AttackTrial, inputs: Mapping[str, Artifact], groups: tuple[Group, ...], spans: Mapping[str, slice]
-) -> Iterator[tuple[str, list[Answers]]]:
+) -> Iterator[tuple[ReleaseLevel, list[Answers]]]:
     """Every release level that was queried in all shadows, with what it said about each group."""
-    for release in ("final_model", "teacher"):
+    for release in MODELS:
         files = _files(work, inputs, release)
         if files:
             said = []
@@ -266,8 +272,8 @@ def _releases(
             yield release, said
             if release == "final_model":
                 yield "labels_only", [replace(one, release="labels_only") for one in said]
-    for release, stage in (("synthetic_set", "synthetic_set"), ("index_list", "synthetic_set"), ("generator", "generator")):
-        files = _files(work, inputs, stage)
+    for release in MEASURED:
+        files = _files(work, inputs, "synthetic_set" if release == "index_list" else release)
         if files:
             names = [name for name in files[0] if (name == "selected") == (release == "index_list") and files[0][name].ndim == 1]
             stacked = {name: np.stack([file[name].double().numpy() for file in files], axis=1) for name in names}

@@ -31,8 +31,8 @@ TOGETHER = 512
 def perform(work: QuerySet, inputs: Mapping[str, Artifact], device: torch.device) -> Product:
     """File `answers`: `pixel`, `feature` = canary, float64: −log of the distance to the nearest released image.
 
-    File `nearest`: `images` = canary × channels × height × width, uint8: that image. Where the images of the set are private ones,
-    `answers` also holds `selected` = canary, uint8: whether it is one of them.
+    File `nearest`: `images` = canary × channels × height × width, uint8: that image. Where the images of the set are, or began as,
+    private ones, `answers` also holds `selected` = canary, uint8: whether it is the origin of one.
     """
     population = work.private.population
     card = population.dataset.card
@@ -51,9 +51,8 @@ def perform(work: QuerySet, inputs: Mapping[str, Artifact], device: torch.device
     if "audit" in inputs["set"].stems:
         origins = inputs["set"].tensors("audit")
         pool = private_set(work.private).data.images
-        if _are(images, pool, origins["origins"]):
-            answers["selected"] = torch.isin(torch.arange(len(canaries)), origins["origin_canary"]).to(torch.uint8)
-        else:
+        answers["selected"] = torch.isin(torch.arange(len(canaries)), origins["origin_canary"]).to(torch.uint8)
+        if not _are(images, pool, origins["origins"]):
             metrics.append(trace_back(released, normalise(pool, card).to(device), origins["origins"].to(device)))
     return Product({"answers": answers, "nearest": {"images": grey_levels(images)[row.cpu()]}}, tuple(metrics))
 
