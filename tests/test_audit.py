@@ -206,7 +206,7 @@ def test_on_null_data_epsilon_is_positive_in_at_most_its_share_of_audits() -> No
 # Epsilon, or the reason why not
 
 
-@pytest.mark.parametrize("strategy", ["preset", "split", "bonferroni"])
+@pytest.mark.parametrize("strategy", ["preset", "split", "bonferroni", "multisplit"])
 def test_a_gaussian_mechanism_is_bounded_below_its_truth(strategy: str) -> None:
     from runtime.statistics.epsilon import epsilon_of_mu
 
@@ -307,6 +307,75 @@ def test_a_learned_attack_that_would_read_the_class_count_is_not_done() -> None:
     for member, design in ((balanced(np.random.default_rng(0)), "auto"), (arrays["member"], "bernoulli")):
         found = report_of({**arrays, "member": member}, Settings(resamples=100, redraws=10, fpr=("0.1",), design=design))
         assert "a learned attack would read that off" in found.skipped["label_only"]
+
+
+# Kept as a study of its own
+
+
+def kept(folder: Path, arrays: Arrays, *options: str) -> Path:
+    """The database of an audit that was stored."""
+    path = saved(folder, arrays)
+    quick = ("--resamples", "100", "--redraws", "10", "--fpr", "0.1", "--fpr", "0.01", "--attack")
+    command = ["audit", str(path), *quick, "lira" if "logits" in arrays else "scores", "--db", str(folder / "r.duckdb"), *options]
+    assert main(command) == 0
+    return folder / "r.duckdb"
+
+
+def asked(database: Path, text: str) -> list[tuple[Any, ...]]:
+    from runtime.store import query
+
+    return query(database, text)[1]
+
+
+def test_a_stored_audit_is_a_study_whose_rows_say_what_was_printed_and_a_rebuild_gives_them_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    database = kept(tmp_path, models(), "--json")
+    printed = json.loads(capsys.readouterr().out)["attacks"]["lira"]
+    comparison = "SELECT study, paradigm, label, attack, fpr, leakage, leakage_low, leakage_n, auc, null_ok FROM comparison"
+    rows = asked(database, comparison)
+    rate = printed["tpr"]["0.01"]
+    assert rows == [
+        ("outside", "imported", "outside", "lira", 0.01, rate["value"], rate["low"], rate["n0"], printed["auc"]["value"], True)
+    ]
+    assert asked(database, "SELECT count(*), max(canary) FROM canary_risk") == [(40, 39)]
+    assert asked(database, "SELECT max(fpr) FROM roc") == [(1.0,)]
+    everything = [f"FROM {view} ORDER BY ALL" for view in ("comparison", "result", "roc", "canary_risk", "reading", "task", "run")]
+    before = [asked(database, text) for text in everything]
+    assert main(["db", "rebuild", "--db", str(database)]) == 0
+    assert [asked(database, text) for text in everything] == before
+
+
+def test_the_same_file_and_settings_are_one_task_and_other_settings_another(tmp_path: Path) -> None:
+    database = kept(tmp_path, models(), "--study", "first")
+    kept(tmp_path, models(), "--study", "again")
+    kept(tmp_path, models(), "--study", "other", "--variant", "student_t")
+    tasks = dict(asked(database, "SELECT address, task FROM task"))
+    assert set(asked(database, "SELECT study FROM comparison")) == {("first",), ("again",), ("other",)}
+    assert len(set(tasks.values())) == 2
+    assert len(list((tmp_path / ".synthc").glob("??/*/outcome.json"))) == 2
+
+
+@pytest.mark.long
+def test_charts_and_report_take_a_stored_audit_as_they_take_a_study(tmp_path: Path) -> None:
+    database = kept(tmp_path, one_run(samples=60), "--one-run")
+    assert main(["chart", "roc", "-o", str(tmp_path / "roc.json"), "--db", str(database)]) == 0
+    assert main(["report", "-o", str(tmp_path / "report.html"), "--db", str(database)]) == 0
+    page = (tmp_path / "report.html").read_text()
+    assert "synthc audit " in page
+    assert "<th scope=\"row\">" in page
+
+
+def test_a_bad_audit_leaves_nothing_in_a_store(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = str(saved(tmp_path, GOOD))
+    for options, said in (
+        (["--attack", "lira", "--db", str(tmp_path / "r.duckdb")], "too few"),
+        (["--db", str(tmp_path / "r.duckdb"), "--study", "a/b"], "--study a/b: wanted are letters"),
+        (["--db", str(tmp_path / "no" / "r.duckdb")], "there is no folder"),
+        (["--study", "name"], "give --db FILE"),
+    ):
+        assert said in complaint(capsys, path, *options)
+    assert [one.name for one in tmp_path.iterdir()] == ["outside.npz"]
 
 
 # How membership was drawn

@@ -1,8 +1,9 @@
 """Who plays which part: test set, canaries, z pool, fixed part; and from them the private set of a shadow.
 
-Rows are dealt from one permutation of the data set: the test set from its front, then the canaries group by group; the z pool
-from its end. What lies between is fixed: in every private set. So a group added at the end takes from the fixed part only,
-and the size of the z pool moves no canary. Depends on the study's seed alone, never on arms, shadows or replicates.
+Rows are dealt from one permutation of the data set: the test set from its front, then the canaries group by group, passing over
+images that have a twin; the z pool from its end. What is left is fixed: in every private set. So a group added at the end takes
+from the fixed part only, and the size of the z pool moves no canary. Depends on the study's seed alone, never on arms, shadows or
+replicates.
 """
 
 from __future__ import annotations
@@ -89,19 +90,35 @@ def cast(population: Population) -> Cast:
         raise SynthcError(f"{population.dataset.name} has no official test split: set some images aside with `data: {{test: N}}`")
 
     order = torch.randperm(len(pool), generator=generator(population.seed, None, "cast"))
+    free = order[test_rows : len(pool) - population.z_pool]
     z = pool[order[len(pool) - population.z_pool :]]
-    groups, at = [], test_rows
+    candidates = free[_alone(pool.images)[free]]
+    if len(candidates) < drawn:
+        raise SynthcError(
+            f"{population.dataset.name}: {drawn} canaries, and only {len(candidates)} images without a twin; ask for fewer"
+        )
+    groups, at = [], 0
     for name, group in population.groups:
         if group.kind in FOREIGN:
             groups.append(_foreign_group(name, group, population, loaded.classes))
             continue
-        rows = order[at : at + group.count]
+        rows = candidates[at : at + group.count]
         groups.append(_own_group(name, group, population.seed, pool[rows], rows, z, loaded.classes))
         at += group.count
-    fixed = order[at : len(pool) - population.z_pool]
+    fixed = free[~torch.isin(free, candidates[:at])]
     test = pool[order[:test_rows]] if test_rows else loaded.test
     assert test is not None
     return Cast(pool[fixed], tuple(groups), test, fixed)
+
+
+def _alone(images: Tensor) -> Tensor:
+    """Image, bool: whether no other is the same, pixel by pixel: a canary with a twin in the fixed part would never be OUT.
+
+    Near copies are not looked for; data sets that are known for them should come without.
+    """
+    whole = np.ascontiguousarray(images.flatten(1).numpy())
+    _, which, counts = np.unique(whole.view(f"V{whole.shape[1]}")[:, 0], return_inverse=True, return_counts=True)
+    return torch.from_numpy(counts[which] == 1)
 
 
 FOREIGN = ("ood", "blank")

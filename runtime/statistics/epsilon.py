@@ -12,8 +12,8 @@ from collections.abc import Callable
 
 import numpy as np
 from scipy.optimize import brentq
-from scipy.special import ndtr, ndtri
-from scipy.stats import beta, binom
+from scipy.special import betainc, gammaln, ndtr, ndtri
+from scipy.stats import beta
 
 LARGEST = 60.0
 """Bounds are searched up to here; e^60 is beyond any number of trials."""
@@ -70,12 +70,14 @@ def steinke(correct: int, guesses: int, canaries: int, delta: float, p: float = 
 def steinke_p_value(epsilon: float, correct: int, guesses: int, canaries: int, delta: float) -> float:
     """Probability, at most, of at least this many right guesses under (epsilon, delta)-DP."""
     q = 1 / (1 + math.exp(-epsilon))
-    tail = float(binom.sf(correct - 1, guesses, q))
+    tail = float(betainc(correct, guesses - correct + 1, q)) if correct else 1.0
     if delta == 0 or correct == 0:
         return min(1.0, tail)
-    back = np.arange(1, correct + 1)
-    inside = binom.cdf(correct - 1, guesses, q) - binom.cdf(correct - back - 1, guesses, q)
-    return min(1.0, tail + 2 * canaries * delta * float((inside / back).max()))
+    # Probabilities of one, two, … right guesses fewer, and their running sums; by hand, since scipy's binom is thirty times as slow.
+    fewer = np.arange(correct - 1, -1, -1)
+    ways = gammaln(guesses + 1) - gammaln(fewer + 1) - gammaln(guesses - fewer + 1)
+    inside = np.cumsum(np.exp(ways + fewer * math.log(q) - (guesses - fewer) * (epsilon + math.log1p(math.exp(-epsilon)))))
+    return min(1.0, tail + 2 * canaries * delta * float((inside / np.arange(1, correct + 1)).max()))
 
 
 def f_dp(correct: int, guesses: int, canaries: int, delta: float, p: float = 0.05) -> float:
@@ -122,7 +124,7 @@ def _largest(ruled_out: Callable[[float], bool]) -> float:
     if not ruled_out(0.0):
         return 0.0
     low, high = 0.0, LARGEST
-    for _ in range(60):
+    for _ in range(45):   # to 2e-12
         middle = (low + high) / 2
         low, high = (middle, high) if ruled_out(middle) else (low, middle)
     return low
