@@ -348,12 +348,12 @@ class Index:
     def _record_attack(self, task: str, folder: Path, notes: Mapping[str, Any]) -> None:
         scores, roc, risk, canaries = (Artifact(folder).arrays(stem) for stem in ("scores", "roc", "risk", "canaries"))
         groups = notes["groups"]
-        told = ("group", "labels", "true_labels", "samples", "memorization")
-        rows = zip(*(canaries[name].tolist() for name in told), strict=True)
+        told = [canaries[name].tolist() for name in ("group", "labels", "true_labels", "samples")]
+        rows = zip(*told, (memorized for memorized, in _numbers(canaries["memorization"][:, None])), strict=True)
         self._append(
             "canary",
             [
-                (place, groups[group]["name"], groups[group]["kind"], label, true, sample, _number(memorized))
+                (place, groups[group]["name"], groups[group]["kind"], label, true, sample, memorized)
                 for place, (group, label, true, sample, memorized) in enumerate(rows)
             ],
             first=task,
@@ -368,9 +368,9 @@ class Index:
             self._append(
                 "risk",
                 [
-                    (*named, place, *map(_number, figures))
-                    for place, figures in enumerate(risk[str(key)].tolist())
-                    if figures[0] == figures[0]
+                    (*named, place, *figures)
+                    for place, figures in enumerate(_numbers(risk[str(key)]))
+                    if figures[0] is not None
                 ],
                 first=task,
             )
@@ -583,11 +583,6 @@ def _numbers(rows: Any) -> list[list[float | None]]:
 
 def _json(value: object) -> str:
     return json.dumps(value, ensure_ascii=False)
-
-
-def _number(value: float) -> float | None:
-    """None for what is no number: a NaN in a column would win every maximum."""
-    return value if value == value else None
 
 
 def _time(text: str | None) -> Any:

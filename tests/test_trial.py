@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,15 @@ from torch import Tensor
 from compiler.compile import compile_study
 from compiler.spec.audit import Denoising, Headline, LabelOnly, Lira, Nearest
 from compiler.work import AttackTrial
+from runtime.artifacts import folder_of
+from runtime.attack import copies
 from runtime.attack.trial import perform
+from runtime.charts import gallery
+from runtime.charts.gallery import sheet
 from runtime.data.cast import cast
 from runtime.data.membership import membership
 from runtime.outcome import Metric, Product
+from tests.artifacts import artifact
 from tests.conftest import TINY, Done
 
 SHADOWS, VIEWS = 8, 9
@@ -261,5 +267,26 @@ def test_readings_and_risks_are_views_of_the_database(tiny: Done) -> None:
     assert tiny.rows("SELECT count(*) FROM result WHERE metric = 'risk_overlap' AND value BETWEEN low AND high") == [(6,)]
 
 
-def test_the_folder_of_a_trial_needs_no_set_to_be_complete(tiny: Done, tmp_path: Path) -> None:
-    assert not list(tiny.store.glob("??/*/pairs.safetensors"))   # nobody asked about the sets
+def test_kept_pairs_are_shown_with_private_images_only(copying: Product, tmp_path: Path) -> None:
+    from PIL import Image
+
+    made, answer = "0123456789abcdef", "fedcba9876543210"
+    for task in (made, answer):
+        folder_of(tmp_path, task).mkdir(parents=True)
+    artifact(folder_of(tmp_path, made), set={"images": torch.rand(4, 1, 8, 8), "labels": torch.arange(4)})
+    artifact(folder_of(tmp_path, answer), pairs=dict(copying.files["pairs"]))
+    for name in (made, answer):
+        (folder_of(tmp_path, name) / "task.json").write_text("{}")   # of unknown words: in doubt, private
+    withheld = sheet(tmp_path, made, with_private=False, answer=answer)
+    assert withheld is not None
+    assert withheld.pairs is None
+    shown = sheet(tmp_path, made, with_private=True, answer=answer)
+    assert shown is not None
+    assert shown.pairs is not None
+    assert shown.kept[:3] == ("clean, nearest", "clean, copied but not caught", "mislabeled, nearest")
+    with Image.open(io.BytesIO(shown.pairs)) as image:
+        grey = np.asarray(image)[..., 0]
+    first = copying.files["pairs"]["clean/canary_image"][0, 0].numpy()
+    np.testing.assert_array_equal(grey[:8, :8], first)
+    assert grey[9, 0] == copying.files["pairs"]["clean/shadow"][0]   # below it, the image of its shadow's set
+    assert gallery.KINDS == copies.KINDS

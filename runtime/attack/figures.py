@@ -176,8 +176,18 @@ class Figures:
             if reading.value is not None:
                 yield self.metric("permutation_p", made.p_value(reading.value), None, redraws, f"of the TPR at {reading.fpr:g}")
 
-    def roc(self) -> np.ndarray:
-        return roc_points(self.scores[self.there], self.member[self.there])
+    def roc(self, banded: bool) -> np.ndarray:
+        """points × 4: FPR, TPR, and the pointwise interval of the TPR at some of the points, NaN at the others."""
+        points = roc_points(self.scores[self.there], self.member[self.there])
+        band = np.full_like(points, np.nan)
+        if banded:
+            rates = np.unique(np.geomspace(2 / max((~self.member[self.there]).sum(), 2), 1.0, BAND).round(9))
+            draws = read_resamples(self.scores, self.member, rates.tolist(), self.resamples, self.there)
+            for rate in rates.tolist():
+                bounds = interval(draws.tpr[rate], self.work.confidence)
+                if bounds is not None:
+                    band[np.searchsorted(points[:, 0], rate + 1e-9, side="right") - 1] = bounds
+        return np.concatenate([points, band], axis=1)
 
     def risk(self) -> np.ndarray:
         """canary × 4, see `risk.of_canaries`, at the headline's FPR."""

@@ -133,7 +133,7 @@ class _Trial:
                 continue
             found = True
             self._figures(figures, score, headline)
-            self.roc[f"{key}/{name}"] = torch.from_numpy(figures.roc())
+            self.roc[f"{key}/{name}"] = torch.from_numpy(figures.roc(banded=headline))
             per_canary[span] = figures.risk()
         if not found:
             return

@@ -23,6 +23,8 @@ from runtime.artifacts import folder_of, written
 
 assert Arm  # its import brings every method's words, which `rebuilt` looks up by name
 
+KINDS = ("nearest", "copied but not caught", "caught but not copied")
+"""Of pairs that an audit keeps, as numbered in their artifact (`runtime.attack.copies`)."""
 CLASSES, PER_CLASS = 10, 10
 """At most so many rows and columns of a sheet."""
 ENLARGED = 6
@@ -44,12 +46,16 @@ class Sheet:
     """In the same places the private image nearest to each; only when private images were asked for."""
     classes: tuple[int, ...]
     """Of the rows."""
+    pairs: bytes | None = None
+    """Canaries and, below each, the image of a set that the audit kept beside it; only when private images were asked for."""
+    kept: tuple[str, ...] = ()
+    """What each double row of `pairs` shows."""
 
 
-def sheet(store: Path, task: str, with_private: bool = False) -> Sheet | None:
-    """The sheet of the set that the task left in the store; None where there is none.
+def sheet(store: Path, task: str, with_private: bool = False, answer: str | None = None) -> Sheet | None:
+    """The sheet of the set that the task left in the store; None where there is none. `answer`: the attack on its trial.
 
-    The store is only read: `task` is an id, and files are safetensors.
+    The store is only read: `task` and `answer` are ids, and files are safetensors.
     """
     from safetensors.numpy import load_file
 
@@ -68,11 +74,14 @@ def sheet(store: Path, task: str, with_private: bool = False) -> Sheet | None:
     beside = None
     if with_private and isinstance(getattr(asked, "private", None), work.Private):
         beside = png(_nearest(images, chosen, asked.private), chosen)
-    return Sheet(private, len(images), shown, png(images, chosen), beside, classes)
+    pairs, kept = _pairs(store, answer) if with_private and answer is not None else (None, ())
+    return Sheet(private, len(images), shown, png(images, chosen), beside, classes, pairs, kept)
 
 
 def write(folder: Path, sets: Iterable[tuple[Mapping[str, Any], Sheet]]) -> list[Path]:
-    """A file for each sheet that can be shown, and one for the private images nearest to it; pixels enlarged, never smoothed.
+    """A file for each sheet that can be shown, one for the private images nearest to it and one for the pairs that the audit kept.
+
+    Pixels are enlarged, never smoothed.
 
     `sets` are trials (`study`, `profile`, `trial`) with their sheets. Gives the files.
     """
@@ -81,7 +90,7 @@ def write(folder: Path, sets: Iterable[tuple[Mapping[str, Any], Sheet]]) -> list
     made = []
     for row, shown in sets:
         name = "-".join(re.findall(r"[\w.]+", " ".join(str(row[part]) for part in ("study", "profile", "trial") if row[part])))
-        for ending, content in (("", shown.png), ("-nearest-private", shown.nearest)):
+        for ending, content in (("", shown.png), ("-nearest-private", shown.nearest), ("-pairs", shown.pairs)):
             if content is None:
                 continue
             path = folder / f"gallery-{name}{ending}.png"
@@ -90,6 +99,31 @@ def write(folder: Path, sets: Iterable[tuple[Mapping[str, Any], Sheet]]) -> list
                 larger.save(beside, format="PNG", optimize=True)
             made.append(path)
     return made
+
+
+def _pairs(store: Path, answer: str) -> tuple[bytes | None, tuple[str, ...]]:
+    """The pairs of canary and released image that an attack left: two rows for each group and kind, and what they show."""
+    from safetensors.numpy import load_file
+
+    path = folder_of(store, answer) / "pairs.safetensors"
+    if not path.exists():
+        return None, ()
+    held = load_file(path)
+    images: list[np.ndarray] = []
+    places: list[np.ndarray] = []
+    kept: list[str] = []
+    for group in sorted({name.split("/")[0] for name in held}):
+        for kind, told in enumerate(KINDS):
+            rows = np.flatnonzero(held[f"{group}/kind"] == kind)[:PER_CLASS]
+            if not len(rows):
+                continue
+            for side in ("canary_image", "released_image"):
+                place = np.full(PER_CLASS, -1)
+                place[: len(rows)] = sum(map(len, images)) + np.arange(len(rows))
+                images.append(grey_levels(held[f"{group}/{side}"][rows]))
+                places.append(place)
+            kept.append(f"{group}, {told}")
+    return (png(np.concatenate(images), np.stack(places)), tuple(kept)) if kept else (None, ())
 
 
 def _is_private(folder: Path, asked: Any) -> bool:

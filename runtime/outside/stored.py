@@ -56,7 +56,8 @@ class _Columns:
         sides = self.evidence.member
         reading = tpr_at(float(self.rate), scores[there], sides[there])
         self.names.append(name)
-        self.roc[f"{key}/{GROUP}"] = torch.from_numpy(roc_points(scores[there], sides[there]))
+        points = roc_points(scores[there], sides[there])
+        self.roc[f"{key}/{GROUP}"] = torch.from_numpy(np.concatenate([points, np.full_like(points, np.nan)], axis=1))   # no band
         self.risk[key] = torch.from_numpy(of_canaries(scores, sides, reading.threshold))
         if scores.size * len(self.names) <= SCORES:
             self.scores[f"score/{key}"] = torch.from_numpy(np.ascontiguousarray(scores))

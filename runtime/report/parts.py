@@ -248,6 +248,10 @@ def _sheet(row: Row, sheet: Sheet) -> str:
     body = _image(sheet.png, f"{sheet.shown} of {sheet.images} images of {row['label']}; {rows}")
     if sheet.nearest is not None:
         body += "<p>The nearest private image of each:</p>" + _image(sheet.nearest, f"Nearest private images of {row['label']}")
+    if sheet.pairs is not None:
+        rows = "; ".join(sheet.kept)
+        body += f"<p>Canaries, and below each the image of its shadow's set that is nearest. Pairs of rows: {escape(rows)}.</p>"
+        body += _image(sheet.pairs, f"Canaries of {row['label']} above their nearest synthetic images: {rows}")
     private = " (private images)" if sheet.private else ""
     return (
         f'<figure class="sheet" data-paradigm="{escape(printed(row["paradigm"]))}">'

@@ -96,7 +96,7 @@ FROM (FROM result {this}) AS figure JOIN (FROM comparison {this}) AS trial USING
 WHERE figure.metric = format('tpr@fpr={{:g}}', trial.fpr)
 """
 STAGES = """
-SELECT trial.study, trial.profile, trial.trial, trial.label, trial.arm, trial.paradigm, stage.stage, stage.task
+SELECT trial.study, trial.profile, trial.trial, trial.label, trial.arm, trial.paradigm, trial.answer, stage.stage, stage.task
 FROM (FROM base.current_trial {this}) AS trial JOIN base.stage AS stage USING (run, trial) WHERE stage.shadow = 0
 """
 PAIRS = "FROM duckdb_views() WHERE view_name = 'claim_pair'"
@@ -158,7 +158,7 @@ def sets(database: Path, store: Path, with_private: bool = False) -> list[tuple[
 
 def _sets(store: Path, stages: list[Row], with_private: bool) -> list[tuple[Row, Sheet]]:
     made = {(row["study"], row["profile"], row["trial"]): row for row in stages if row["stage"] == "synthesize"}
-    found = [(row, sheet(store, row["task"], with_private)) for row in made.values()]
+    found = [(row, sheet(store, row["task"], with_private, row["answer"])) for row in made.values()]
     return [(row, shown) for row, shown in found if shown is not None]
 
 

@@ -73,7 +73,7 @@ def steinke_p_value(epsilon: float, correct: int, guesses: int, canaries: int, d
     tail = float(betainc(correct, guesses - correct + 1, q)) if correct else 1.0
     if delta == 0 or correct == 0:
         return min(1.0, tail)
-    # Probabilities of one, two, … right guesses fewer, and their running sums; by hand, since scipy's binom is thirty times as slow.
+    # Probabilities of one, two, … right guesses fewer, and their running sums; scipy's binom would take ten times as long.
     fewer = np.arange(correct - 1, -1, -1)
     ways = gammaln(guesses + 1) - gammaln(fewer + 1) - gammaln(guesses - fewer + 1)
     inside = np.cumsum(np.exp(ways + fewer * math.log(q) - (guesses - fewer) * (epsilon + math.log1p(math.exp(-epsilon)))))
