@@ -26,6 +26,7 @@ from runtime.attack.pool import Pool
 from runtime.outside.audit import Settings, audit
 from runtime.outside.evidence import Evidence
 from runtime.statistics.bootstrap import Resamples, read_resamples
+from runtime.statistics.deployed import shadow_only
 
 Work = Callable[[], object]
 
@@ -62,6 +63,12 @@ def bootstrap(rng: np.random.Generator) -> Work:
     return lambda: read_resamples(scores, member, (0.001, 0.01, 0.1), Resamples.draw(1000, 500, rng, 64, paired=True))
 
 
+def deployed(rng: np.random.Generator) -> Work:
+    member = membership(rng, 500, 64)
+    scores = rng.normal(size=member.shape) + member
+    return lambda: shadow_only(scores, member, 0.01, True, Resamples.draw(1000, 500, rng, 64, paired=True))
+
+
 def labels_only(rng: np.random.Generator) -> Work:
     member = membership(rng, 500, 64)
     correct = (rng.random((500, 18, 64)) < np.where(member[:, None, :], 0.8, 0.4)).astype(np.float64)
@@ -89,6 +96,7 @@ MEASUREMENTS = {
     "per_example": Measurement("LiRA, per example, the same", "0.5 s, 500 MB", leave_one_out(64, 500, 18, "per_example")),
     "student_t": Measurement("LiRA, Student t, the same", "0.5 s, 500 MB", leave_one_out(64, 500, 18, "student_t")),
     "bootstrap": Measurement("1,000 two-way resamples, 64 × 500: TPR at three FPRs, AUC, balanced accuracy", "5 s", bootstrap),
+    "deployed": Measurement("1,000 two-way resamples, 64 × 500: rates at thresholds from shadows alone", "", deployed),
     "label_only": Measurement("label-only, 64 × 500 × 18", "", labels_only),
     "large": Measurement("LiRA, pooled, 256 × 50,000 × 1", "2 GB", leave_one_out(256, 50_000, 1, "pooled")),
     "large_t": Measurement("LiRA, Student t, 256 × 50,000 × 1", "2 GB", leave_one_out(256, 50_000, 1, "student_t")),

@@ -1,0 +1,54 @@
+"""The positive control of the DP soundness check: DP-SGD as it should be passes, DP-SGD without its noise is caught."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from compiler.compile import compile_study
+from compiler.spec.classifier import Recipe
+from compiler.spec.dp_sgd import Privacy
+from runtime import privacy
+from runtime.attack import signals
+from runtime.data.cast import cast, expected_size, private_set
+from runtime.data.membership import saw
+from runtime.nets import build
+from runtime.seeds import Seeds, generator
+from runtime.statistics import epsilon
+from runtime.statistics.one_run import one_run
+from runtime.training import logits
+from tests.conftest import TINY
+
+CLAIMED = 1.0
+RECIPE = Recipe(net="small", width=16, norm="group", epochs=60, batch_size=64, lr=2.0, momentum=0.0, weight_decay=0.0)
+
+
+def ruled_out(folder: Path) -> float:
+    """The one-run bound on a model that DP-SGD trained, by the plainest attack there is: one threshold on its logits."""
+    (folder / "study.yaml").write_text(TINY.replace("count: 24", "count: 300"))
+    private: Any = next(iter(compile_study(folder / "study.yaml").tasks.values())).work.private   # type: ignore[union-attr]
+    card, data, expected = private.population.dataset.card, private_set(private).data, expected_size(private.population)
+    net = build(RECIPE, card, generator(0, None, "soundness"))
+    privacy.fit_privately(
+        net, data.images, data.labels, recipe=RECIPE, privacy=Privacy(epsilon=CLAIMED), expected=expected, card=card,
+        iterations=int(RECIPE.epochs * expected / RECIPE.batch_size), seeds=Seeds(0, 0, 0), device=torch.device("cpu"),
+        purpose="classifier",
+    )   # fmt: skip
+    group = cast(private.population).groups[0]
+    said = signals.logit(logits(net, group.images, card, torch.device("cpu")).numpy(), group.labels.numpy())
+    member = saw(private.population, private.design, private.replicate, private.shadow, private.shadows)[: len(group)]
+    return one_run(epsilon.steinke, said, member, delta=1e-5, error=0.05).value
+
+
+@pytest.mark.long
+def test_dp_sgd_whose_noise_is_switched_off_is_caught_and_with_its_noise_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert ruled_out(tmp_path) <= CLAIMED
+    real = torch.randn
+    with monkeypatch.context() as silent:
+        silent.setattr(torch, "randn", lambda *size, **options: torch.zeros_like(real(*size, **options)))
+        assert ruled_out(tmp_path) > 2 * CLAIMED   # 2.7 when written: 146 of 150 guesses were right
