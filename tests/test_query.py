@@ -11,11 +11,11 @@ from compiler.compile import compile_study
 from compiler.datasets import CARDS
 from compiler.spec.audit import Queries
 from compiler.work import QueryClassifier, QuerySet
-from runtime.data.cast import cast
+from runtime.data.cast import cast, private_set
 from runtime.nets import build
 from runtime.query.classifier import perform as perform_query
 from runtime.query.classifier import views
-from runtime.query.synthetic_set import nearest, perform
+from runtime.query.synthetic_set import nearest, perform, trace_back
 from tests.artifacts import artifact
 from tests.conftest import TINY
 
@@ -65,18 +65,38 @@ def test_a_copy_is_nearer_than_anything_else_and_what_was_chosen_is_said_to_be(t
     private = next(iter(compile_study(spec).tasks.values())).work.private  # type: ignore[union-attr]
     assert population.seed == private.population.seed
     images = torch.cat([group.images for group in cast(private.population).groups])
+    held = private_set(private)
+    row = int((held.canary >= 0).nonzero()[0])
+    canary = int(held.canary[row])
 
     class Set:
         stems = ("audit", "set")
 
         def tensors(self, stem: str) -> dict[str, torch.Tensor]:
             others = torch.randint(0, 255, (5, *images.shape[1:]), dtype=torch.uint8, generator=rng())
-            made = {"images": torch.cat([others, images[3:4]])}
-            return made if stem == "set" else {"origin_canary": torch.tensor([-1, -1, -1, -1, -1, 3])}
+            made = {"images": torch.cat([others, held.data.images[row : row + 1]])}
+            origins = {"origins": torch.tensor([-1] * 5 + [row]), "origin_canary": torch.tensor([-1] * 5 + [canary])}
+            return made if stem == "set" else origins
 
     inputs: Any = {"set": Set()}
-    answers = perform(QuerySet(private), inputs, torch.device("cpu")).files["answers"]
+    made = perform(QuerySet(private), inputs, torch.device("cpu"))
+    answers = made.files["answers"]
     for space in ("pixel", "feature"):
-        assert answers[space].argmax() == 3
+        assert answers[space].argmax() == canary
         assert answers[space].isfinite().all()
-    assert answers["selected"].nonzero()[:, 0].tolist() == [3]
+    assert answers["selected"].nonzero()[:, 0].tolist() == [canary]
+    assert torch.equal(made.files["nearest"]["images"][canary], images[canary])
+    assert {metric.name: metric.value for metric in made.metrics}["trace_back_rate"] == 1.0
+
+
+def test_an_image_is_traced_back_while_its_origin_is_the_nearest_private_one() -> None:
+    pool = torch.randn(40, 1, 4, 4, generator=rng())
+    released = pool[:10] + 0.3 * torch.randn(10, 1, 4, 4, generator=rng(1))
+    released[8:] = pool[20:22]   # two have drifted to others
+    origins = torch.arange(10)
+    origins[9] = -1   # of the second of them nobody says that it began as a private one
+    near = [min(range(40), key=lambda row: float((pool[row] - image).norm())) for image in released]   # noqa: B023
+    metric = trace_back(released, pool, origins)
+    assert (metric.value, metric.n) == (sum(near[row] == row for row in range(9)) / 9, 9)
+    assert metric.value == 8 / 9
+    assert trace_back(released, pool, torch.full((10,), -1)).value is None
