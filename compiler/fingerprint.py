@@ -11,8 +11,9 @@ import dataclasses
 import json
 import math
 import unicodedata
+from functools import cache
 from hashlib import blake2b
-from typing import Any
+from json.encoder import encode_basestring
 
 from pydantic import BaseModel
 
@@ -28,9 +29,14 @@ def fingerprint(kind: str, *parts: object) -> str:
     return digest_of(canonical_text(kind, *parts))
 
 
-def canonical_text(kind: str, *parts: object) -> str:
-    """The exact text that is hashed: JSON with sorted keys, without spaces."""
-    body = ",".join(encode(part) for part in parts)
+Known = dict[int, tuple[object, str]]
+"""Texts already made, by the identity of the frozen object that each stands for: since `1 == 1.0` and `1 == True`, equal
+objects may have different texts. The object is kept, so that its identity is not given away."""
+
+
+def canonical_text(kind: str, *parts: object, known: Known | None = None) -> str:
+    """The exact text that is hashed: JSON with sorted keys, without spaces. `known` remembers what many texts share."""
+    body = ",".join(encode(part, known) for part in parts)
     return f"[{json.dumps('synthc.' + kind)},{SCHEME},{body}]"
 
 
@@ -38,39 +44,59 @@ def digest_of(text: str) -> str:
     return blake2b(text.encode(), digest_size=8).hexdigest()
 
 
-def encode(value: object) -> str:
-    """`value` as canonical JSON text. Frozen dataclasses and pydantic models are tagged with their class name."""
-    return json.dumps(plain(value), sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+def encode(value: object, known: Known | None = None) -> str:
+    """`value` as canonical JSON text; TypeError or ValueError for what has no stable bytes.
 
-
-def plain(value: object) -> Any:
-    """`value` as JSON types, each structure tagged with its kind; TypeError or ValueError for what has no stable bytes."""
+    Frozen dataclasses and pydantic models are tagged with their class name.
+    """
     match value:
-        case None | bool():
-            return value
+        case str():
+            return _quoted(value)
+        case None:
+            return "null"
+        case bool():
+            return "true" if value else "false"
         case int() if type(value) is int:
-            return value
-        case float() if type(value) is float:
+            return int.__repr__(value)
+        case float():
             if not math.isfinite(value):
                 raise ValueError(f"{value!r} has no stable bytes: an id cannot depend on it; give a finite number or null")
-            return value + 0.0  # -0.0 equals 0.0 but prints differently
-        case str():
-            return unicodedata.normalize("NFC", value)
+            return float.__repr__(value + 0.0)  # -0.0 equals 0.0 but prints differently
         case tuple() | list():
-            return [plain(item) for item in value]
+            return f"[{','.join([encode(item, known) for item in value])}]"
         case dict():
-            return {_key(key): plain(item) for key, item in value.items()}
-        case BaseModel():
-            # By the value's own class, never by the declared one: a subclass in a base-typed field would lose its fields.
-            return {"": type(value).__name__} | {name: plain(getattr(value, name)) for name in type(value).model_fields}
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            members = {_key(key): item for key, item in value.items()}
+            return "{" + ",".join([f"{_quoted(key)}:{encode(members[key], known)}" for key in sorted(members)]) + "}"
+    if known is not None and (made := known.get(id(value))):
+        return made[1]
+    # By the value's own class, never by the declared one: a subclass in a base-typed field would lose its fields.
+    tag, fields = _shape(type(value))  # type: ignore[arg-type]  # a class is hashable, whatever mypy says
+    if not tag:
+        raise TypeError(
+            f"{type(value).__name__} {value!r} has no stable bytes, so no id can depend on it; "
+            "use plain values, tuples, frozen dataclasses or the spec's models"
+        )
+    text = "{" + ",".join([tag, *[f'"{name}":{encode(getattr(value, name), known)}' for name in fields]]) + "}"
+    if known is not None:
+        known[id(value)] = (value, text)
+    return text
+
+
+@cache
+def _shape(kind: type) -> tuple[str, list[str]]:
+    """How a structure begins, and its fields in the order of the text; "" for what is no structure."""
+    if issubclass(kind, BaseModel):
+        names = list(kind.model_fields)
+    elif dataclasses.is_dataclass(kind):
         # What does not tell two values apart (`field(compare=False)`) does not tell their ids apart either.
-        compared = [field.name for field in dataclasses.fields(value) if field.compare]
-        return {"": type(value).__name__} | {name: plain(getattr(value, name)) for name in compared}
-    raise TypeError(
-        f"{type(value).__name__} {value!r} has no stable bytes, so no id can depend on it; "
-        "use plain values, tuples, frozen dataclasses or the spec's models"
-    )
+        names = [field.name for field in dataclasses.fields(kind) if field.compare]
+    else:
+        return "", []
+    return f'"":{_quoted(kind.__name__)}', sorted(names)
+
+
+def _quoted(text: str) -> str:
+    return encode_basestring(unicodedata.normalize("NFC", text))
 
 
 def _key(key: object) -> str:

@@ -13,10 +13,10 @@ from functools import lru_cache
 from compiler.claims import Resolved
 from compiler.datasets import OWN
 from compiler.errors import Finding
-from compiler.fingerprint import canonical_text, digest_of
+from compiler.fingerprint import Known, canonical_text, digest_of
 from compiler.own_data import card_of
 from compiler.plan import ClaimPlan, Plan, Stage, Task, TrialPlan
-from compiler.spec.audit import Audit, CanaryGroup, Denoising, Nearest, Selected
+from compiler.spec.audit import Audit, CanaryGroup, Denoising, Design, Nearest, Selected
 from compiler.spec.base import Method
 from compiler.spec.classifier import Recipe
 from compiler.spec.data import Data
@@ -56,15 +56,27 @@ class _Tasks:
 
     def __init__(self) -> None:
         self.by_id: dict[str, Task] = {}
+        self._known: Known = {}
+        self._private: dict[tuple[object, ...], Private] = {}
 
     def add(self, work: Work, address: str, **needs: str) -> str:
         return self.add_all(work, address, needs.items())
 
     def add_all(self, work: Work, address: str, needs: Iterable[tuple[str, str]]) -> str:
         needed = tuple(sorted(needs))
-        text = canonical_text("task", type(work).__name__, work.kind, revision_of(work), work, needed)
-        task = Task(digest_of(text), work, needed, address, text)
-        return self.by_id.setdefault(task.id, task).id
+        text = canonical_text("task", type(work).__name__, work.kind, revision_of(work), work, needed, known=self._known)
+        del self._known[id(work)]   # what it holds is shared, it is not
+        made = digest_of(text)
+        if made not in self.by_id:
+            self.by_id[made] = Task(made, work, needed, address, text)
+        return made
+
+    def private(self, population: Population, design: Design, replicate: int, shadow: int, pool: int | None) -> Private:
+        """One object for every arm that trains on it, so that its canonical text is made once."""
+        key = id(population), design, replicate, shadow, pool
+        if key not in self._private:
+            self._private[key] = Private(population, design, replicate, shadow, pool)
+        return self._private[key]
 
 
 def revision_of(work: Work) -> tuple[int, ...]:
@@ -75,15 +87,15 @@ def revision_of(work: Work) -> tuple[int, ...]:
 
 def _lower_trial(trial: Trial, tasks: _Tasks) -> TrialPlan:
     audit, point = trial.point.audit, trial.point
-    population = _population(trial)
-    recipe = point.classifier
+    population, address = _population(trial), trial.address
+    recipe, how = point.classifier, _how(point)
     stages: list[Stage] = []
     needs: list[tuple[str, str]] = []
 
     for shadow in range(audit.shadows):
         pool = audit.shadows if audit.membership == "balanced" else None
-        private = Private(population, audit.membership, trial.replicate, shadow, pool)
-        made = _lower_shadow(point, private, recipe, tasks, f"{trial.address}/shadow {shadow}")
+        private = tasks.private(population, audit.membership, trial.replicate, shadow, pool)
+        made = _lower_shadow(point, how, private, recipe, tasks, f"{address}/shadow {shadow}")
         stages += [Stage(task, shadow, name) for name, task in made]
         needs += [(f"{name}/{shadow}", task) for name, task in made if name in ATTACKED]
 
@@ -104,7 +116,7 @@ def _lower_trial(trial: Trial, tasks: _Tasks) -> TrialPlan:
         audit.thresholds,
         audit.target,
     )
-    answer = tasks.add_all(attack, trial.address, needs)
+    answer = tasks.add_all(attack, address, needs)
     return TrialPlan(trial, answer, tuple(stages))
 
 
@@ -120,7 +132,17 @@ ATTACKED = ("model", "synthesize", "final_model", "teacher", "synthetic_set", "g
 """Stages that the attack of a trial reads: the rest is only on the way."""
 
 
-def _lower_shadow(point: Point, private: Private, recipe: Recipe, tasks: _Tasks, at: str) -> list[tuple[str, str]]:
+def _how(point: Point) -> Method | None:
+    """The words of the arm that its synthesis depends on, None where there is none: one object for all of a trial's shadows."""
+    arm = point.arm
+    if not isinstance(arm, Method):
+        return None
+    return arm.model_copy(update={name: type(arm).model_fields[name].default for name in arm.outside_work})
+
+
+def _lower_shadow(
+    point: Point, how: Method | None, private: Private, recipe: Recipe, tasks: _Tasks, at: str
+) -> list[tuple[str, str]]:
     """The pipeline of one shadow as (stage, task id), in order; `model` is the release that every attack can ask."""
     iterations = iterations_of(point, recipe)
     arm, audit = point.arm, point.audit
@@ -133,7 +155,7 @@ def _lower_shadow(point: Point, private: Private, recipe: Recipe, tasks: _Tasks,
         sources: dict[str, str] = {}
         for need in arm.needs:
             sources[need] = made[f"train {need}"] = tasks.add(_source(need, point, private, recipe), f"{at}/{need}")
-        how = arm.model_copy(update={name: type(arm).model_fields[name].default for name in arm.outside_work})
+        assert how is not None
         made["synthesize"] = tasks.add(Synthesize(private, how, recipe, iterations), f"{at}/synthesize", **sources)
         if arm.gives_student:
             made["model"] = made["synthesize"]

@@ -25,7 +25,7 @@ import torch
 
 from compiler.compile import compile_study
 from compiler.errors import SynthcError
-from compiler.fingerprint import plain
+from compiler.fingerprint import encode
 from runtime import charts, report
 from runtime.artifacts import folder_of
 from runtime.charts.gallery import arranged, grey_levels, png, rebuilt, sheet
@@ -316,7 +316,7 @@ def test_a_set_is_shown_only_when_its_words_and_its_origins_say_that_it_is_not_p
 def test_what_a_task_was_asked_can_be_rebuilt_from_the_text_that_was_hashed() -> None:
     plan = compile_study(ROOT / "specs" / "full_study.yaml", sets=["audit.shadows=8"])
     for work in {type(getattr(task.work, "how", task.work)): task.work for task in plan.tasks.values()}.values():
-        assert rebuilt(json.loads(json.dumps(plain(work)))) == work
+        assert rebuilt(json.loads(encode(work))) == work
 
 
 def test_a_sheet_has_a_row_per_class_and_keeps_its_pixels() -> None:

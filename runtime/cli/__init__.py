@@ -13,7 +13,7 @@ from pathlib import Path
 
 from compiler.errors import SynthcError
 
-FAMILIES = ("run", "study", "results", "report", "records", "upkeep", "audit")
+FAMILIES = ("run", "study", "plan", "results", "report", "records", "upkeep", "audit")
 """Modules of this package; each registers its commands and imports what is heavy inside its handlers."""
 
 
@@ -62,3 +62,15 @@ def results_options() -> argparse.ArgumentParser:
 def store_of(args: argparse.Namespace) -> Path:
     """The store's absolute path: `--store`, else `.synthc` beside the database."""
     return (args.store or args.db.absolute().parent / ".synthc").absolute()
+
+
+def write(text: str, target: Path | None) -> None:
+    """Print `text`, or write it to the file `target`; SynthcError where that cannot be."""
+    if target is None:
+        sys.stdout.write(text)
+        return
+    try:
+        target.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise SynthcError(f"{target}: cannot be written: {error.strerror}; choose another file") from error
+    print(f"wrote {target}")

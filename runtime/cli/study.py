@@ -1,18 +1,14 @@
-"""`synthc check`, `plan`, `init`: what a study says, what it would run, and how to begin one. None of them needs torch."""
+"""`synthc check`, `schema`, `init`: what a study says, in which words, and how to begin one. None of them needs torch."""
 
 from __future__ import annotations
 
 import argparse
-import json
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from compiler.errors import SpecError, SynthcError
-from compiler.outlook import outlook
-from compiler.plan import Plan
-from runtime.artifacts import folder_of, is_done
-from runtime.cli import results_options, store_of
+from runtime.cli import write
 from runtime.cli.spec_options import compiled, spec_options, tell
 
 
@@ -33,16 +29,16 @@ def register(commands: Any) -> None:
     check.add_argument("--explain", metavar="CODE", help="what a lint is about, why, after whom, and how it is silenced")
     check.set_defaults(handler=_check)
 
-    plan = commands.add_parser(
-        "plan",
-        parents=[spec_options(), results_options()],
-        help="what a study would run, and what its audit could show",
-        description="Compile a study and say what is done, what would run, and what the audit can resolve. Runs nothing.",
-        epilog="examples:\n  synthc plan specs/full_study.yaml\n  synthc plan specs/full_study.yaml --json",
+    words = commands.add_parser(
+        "schema",
+        help="the language as a JSON Schema, for editors",
+        description="Print the JSON Schema of a study. Editors that know it complete and check a study while it is written.",
+        epilog="examples:\n  synthc schema -o schema.json\n\nA study whose first line is\n"
+        "  # yaml-language-server: $schema=schema.json\nis then checked by VS Code (the YAML extension), Neovim, Emacs and others.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    plan.add_argument("--json", action="store_true", help="as JSON: study, trials, tasks {total, done, to_run, by_kind}")
-    plan.set_defaults(handler=_plan)
+    words.add_argument("-o", "--output", type=Path, metavar="FILE", help="write it there (replacing an older one)")
+    words.set_defaults(handler=_schema)
 
     init = commands.add_parser(
         "init",
@@ -93,38 +89,11 @@ def _explain_lint(args: argparse.Namespace) -> int:
     return 0
 
 
-def _plan(args: argparse.Namespace) -> int:
-    plan, store = compiled(args), store_of(args)
-    tell(plan)
-    state = {id: is_done(store, id) for id in plan.tasks}
-    to_run = plan.to_run(lambda id: state[id])
-    if args.json:
-        print(json.dumps(_summary(plan, sum(state.values()), len(to_run)), indent=1))
-        return 0
-    print(f"{plan.header.study}: {plan.header.question}\n")
-    print(f"{len(plan.trials)} trials, {len(plan.tasks)} tasks: {sum(state.values())} done, {len(to_run)} to run")
-    for kind, total in plan.counts().items():
-        waiting = [task for task in to_run.values() if task.kind == kind]
-        operations: dict[str, int] = {}
-        for task in waiting:
-            operations[task.operation] = operations.get(task.operation, 0) + 1
-        listed = ", ".join(f"{count} {operation}" for operation, count in sorted(operations.items()))
-        print(f"  {kind:<11} {total:>6}  to run {len(waiting):>6}  {listed}")
-    tried = [id for id in to_run if any(folder_of(store, id).glob("attempts/*"))]
-    if tried:
-        print(f"  {len(tried)} of those to run were tried before; their logs lie in {store}")
-    print()
-    print("\n".join(outlook(plan)))
+def _schema(args: argparse.Namespace) -> int:
+    from compiler.schema import schema_text
+
+    write(schema_text(), args.output)
     return 0
-
-
-def _summary(plan: Plan, done: int, to_run: int) -> dict[str, Any]:
-    return {
-        "study": plan.header.study,
-        "profile": plan.profile,
-        "trials": len(plan.trials),
-        "tasks": {"total": len(plan.tasks), "done": done, "to_run": to_run, "by_kind": dict(plan.counts())},
-    }
 
 
 def _init(args: argparse.Namespace) -> int:
@@ -138,5 +107,5 @@ def _init(args: argparse.Namespace) -> int:
         raise SynthcError(f"{target}: already there, and nothing is overwritten; choose another name") from None
     except OSError as error:
         raise SynthcError(f"{target}: cannot be written: {error.strerror}; choose another folder") from error
-    print(f"wrote {target}\nnext: synthc plan {target}   synthc run {target}")
+    print(f"wrote {target}\nnext: synthc plan {target}   synthc run {target}   synthc schema -o schema.json (for your editor)")
     return 0

@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from compiler.spec.audit import variant_name
+from compiler.spec.meanings import meanings
 from runtime.report.cells import count_of, measured, moment, swatch, table
 from runtime.report.read import Arm, Results
 
@@ -72,9 +73,10 @@ def _flat(model: Any, before: str = "") -> dict[str, Any]:
 def _meanings(model: type[BaseModel], before: str = "") -> dict[str, str]:
     """What the language says of each field."""
     found: dict[str, str] = {}
+    said = meanings(model)
     for name, field in model.model_fields.items():
         at = f"{before}.{name}" if before else name
-        found[at] = " ".join((field.description or "").split())
+        found[at] = said.get(name, "")
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             found |= _meanings(field.annotation, at)
     return found

@@ -1,0 +1,93 @@
+"""What compiling costs: `python benchmarks/compile.py [--tasks 1000 10000 100000]`.
+
+Two shapes of study: many shadows with a shared proxy (coresets over a grid of fractions), and many small trials that share nothing
+but their population (a grid of learning rates). Each is compiled twice in processes of its own; ids, addresses and texts of the two
+plans must be the same bytes. Prints one table; records nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+HEAD = """\
+study: big
+data: {{name: digits, test: 360}}
+audit:
+  canaries: {{mislabeled: {{kind: mislabeled, count: 128}}, clean: {{kind: clean, count: 128}}}}
+  z_pool: 100
+  shadows: {shadows}
+  attacks: [{{attack: lira}}, {{attack: threshold}}]
+  fpr: [0.1]
+  headline: {{fpr: 0.1}}
+classifier: {{net: small, width: 16, epochs: 8, lr: {lr}}}
+arms:
+"""
+
+COMPILE = """\
+import resource, sys, time
+from hashlib import blake2b
+from pathlib import Path
+start = time.perf_counter()
+from compiler.compile import compile_study
+imported = time.perf_counter()
+plan = compile_study(Path(sys.argv[1]))
+ended = time.perf_counter()
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
+digest = blake2b()
+for task in plan.tasks.values():
+    digest.update(f"{task.id} {task.address} {task.needs} {task.text}\\n".encode())
+for planned in plan.trials:
+    digest.update(f"{planned.trial.address} {planned.answer} {planned.stages}\\n".encode())
+print(len(plan.tasks), len(plan.trials), imported - start, ended - imported, peak, digest.hexdigest())
+"""
+
+
+def grid(count: int) -> str:
+    return f"{{grid: [{', '.join(f'{0.9 * (place + 1) / count:.6f}' for place in range(count))}]}}"
+
+
+def shared_proxy(tasks: int) -> str:
+    """Two selections over a grid of fractions: 32 shadows, so about 193 tasks for each fraction."""
+    arm = f"  coreset: {{paradigm: coreset, method: {{grid: [random, forgetting]}}, fraction: {grid(max(1, tasks // 193))}}}\n"
+    return HEAD.format(shadows=32, lr=0.1) + arm
+
+
+def small_trials(tasks: int) -> str:
+    """Undefended training at many learning rates: 8 shadows, so 17 tasks for each."""
+    return HEAD.format(shadows=8, lr=grid(max(1, tasks // 17))) + "  undefended: {paradigm: undefended}\n"
+
+
+def compiled(spec: Path, seed: int) -> tuple[int, int, float, float, float, str]:
+    """Tasks, trials, seconds to import, seconds to compile, peak MB, digest of the plan; in a process of its own."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONHASHSEED": str(seed)}
+    done = subprocess.run([sys.executable, "-c", COMPILE, str(spec)], env=environment, capture_output=True, text=True, check=True)
+    tasks, trials, imported, took, peak, digest = done.stdout.split()
+    return int(tasks), int(trials), float(imported), float(took), float(peak), digest
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tasks", type=int, nargs="+", default=[1_000, 10_000, 100_000])
+    args = parser.parse_args()
+    heads = ("tasks", "trials", "import s", "compile s", "us per task", "peak MB", "same bytes")
+    print(f"{'study':<14}", *(f"{head:>11}" for head in heads))
+    for name, write in (("shared proxy", shared_proxy), ("small trials", small_trials)):
+        for wanted in args.tasks:
+            with tempfile.TemporaryDirectory() as folder:
+                spec = Path(folder) / "study.yaml"
+                spec.write_text(write(wanted))
+                first, again = compiled(spec, 0), compiled(spec, 1)
+            tasks, trials, imported, took, peak, digest = first
+            figures = (tasks, trials, f"{imported:.2f}", f"{took:.2f}", f"{1e6 * took / tasks:.0f}", f"{peak:.0f}")
+            print(f"{name:<14}", *(f"{figure:>11}" for figure in (*figures, "yes" if digest == again[-1] else "NO")), flush=True)
+
+
+if __name__ == "__main__":
+    main()
