@@ -93,27 +93,34 @@ def _reading(selector: dict[str, Any], trial: Trial) -> Reading:
     )
 
 
+def misfits(
+    selector: dict[str, Any], trials: Sequence[Trial], also: Iterable[str] = READ
+) -> Iterator[tuple[str | None, str, str]]:
+    """Why a selector chooses nothing: the word at fault (None if it is their combination), what is wrong, what would do.
+
+    `also` are words that may stand in it beside those that choose.
+    """
+    known = words_of(trials) | set(also)
+    unknown = [word for word in selector if word not in known]
+    for word in unknown:
+        yield word, f"no trial can be chosen by {word!r}", did_you_mean(word, known)
+    if unknown or selected(selector, trials):
+        return
+    for word, value in selector.items():
+        if word in also or selected({word: value}, trials):
+            continue
+        there = {str(_value(trial, word)) for trial in trials if _value(trial, word) is not _ABSENT}
+        values = value if isinstance(value, tuple) else (value,)
+        yield word, f"no trial has {word} {' or '.join(map(repr, values))}", did_you_mean(values[0] if values else "", there)
+        return
+    yield None, "no trial has all of these", "each is had by some; drop one"
+
+
 def _words(claim: Claim, trials: Sequence[Trial], tree: Mapping) -> Iterator[Diagnostic]:
     """Words that no trial knows, and selectors that choose nothing."""
-    known = words_of(trials)
     for side in ("left", "right"):
-        selector = getattr(claim, side)
-        if not selector:
-            continue
-        unknown = [word for word in selector if word not in known and word not in READ]
-        for word in unknown:
-            hint = did_you_mean(word, known | set(READ))
-            yield Diagnostic("claim", tree.nearest(side, word), f"no trial can be chosen by {word!r}", hint)
-        if not unknown and not selected(selector, trials):
-            for word in selector:
-                if word in READ or selected({word: selector[word]}, trials):
-                    continue
-                there = {str(_value(trial, word)) for trial in trials if _value(trial, word) is not _ABSENT}
-                what = f"no trial has {word} {selector[word]!r}"
-                yield Diagnostic("claim", tree.nearest(side, word), what, did_you_mean(str(selector[word]), there))
-                break
-            else:
-                yield Diagnostic("claim", tree.nearest(side), "no trial has all of these", "each is had by some; drop one")
+        for word, what, hint in misfits(getattr(claim, side), trials):
+            yield Diagnostic("claim", tree.nearest(side, word) if word else tree.nearest(side), what, hint)
 
 
 def _readable(claim: Claim, trials: Sequence[Trial], tree: Mapping) -> Iterator[Diagnostic]:

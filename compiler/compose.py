@@ -30,6 +30,17 @@ def compose(path: Path, profile: str | None = None, sets: Many[str] = ()) -> Map
     return _without(tree, "profiles", "extends")
 
 
+def sources(path: Path) -> dict[str, str]:
+    """File → text, of a study that composes: the file itself and what it extends, so that a result can be traced to them."""
+    found: dict[str, str] = {}
+    while str(path) not in found:
+        found[str(path)] = path.read_text(encoding="utf-8-sig")
+        base = read(path).items.get("extends")
+        if isinstance(base, Scalar) and isinstance(base.value, str):
+            path = path.parent / base.value
+    return found
+
+
 def _extended(path: Path, below: tuple[Path, ...]) -> Mapping:
     tree = read(path)
     base = tree.items.get("extends")

@@ -16,14 +16,14 @@ from typing import Literal
 
 @dataclass(frozen=True, order=True)
 class Place:
-    """Where a value was written: a file (or "--set"), a line and a column, both counted from 1."""
+    """Where a value was written: a file (or "--set", "--only"), a line and a column, both counted from 1."""
 
     file: str
     line: int = 1
     column: int = 1
 
     def __str__(self) -> str:
-        return self.file if self.file.startswith("--set ") else f"{self.file}:{self.line}:{self.column}"
+        return self.file if self.file.startswith(("--set ", "--only ")) else f"{self.file}:{self.line}:{self.column}"
 
 
 @dataclass(frozen=True)

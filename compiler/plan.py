@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from compiler.errors import Finding
@@ -83,10 +83,10 @@ class Plan:
         """Ids of all tasks that somebody asked for, without repetition."""
         return tuple(dict.fromkeys([*(planned.answer for planned in self.trials), *(claim.task for claim in self.claims)]))
 
-    def to_run(self, done: Callable[[str], bool]) -> dict[str, Task]:
-        """What must run to have every answer, in topological order: nothing behind a done task is looked at."""
+    def to_run(self, done: Callable[[str], bool], answers: Iterable[str] | None = None) -> dict[str, Task]:
+        """What must run to have these answers (default: all), in topological order: nothing behind a done task is looked at."""
         wanted: set[str] = set()
-        waiting = [answer for answer in self.answers if not done(answer)]
+        waiting = [answer for answer in (self.answers if answers is None else answers) if not done(answer)]
         while waiting:
             task = waiting.pop()
             if task not in wanted:

@@ -25,7 +25,8 @@ Schema = dict[str, Any]
 
 DRAFT = "http://json-schema.org/draft-07/schema#"
 """The newest that editors understand whole."""
-SPEAKS = {"default", "minItems", "pattern", "const", "enum", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "type"}
+SPEAKS = {"default", "minItems", "pattern", "const", "enum", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "type",
+          "propertyNames"}
 """What is kept of a single value's schema as pydantic writes it."""
 ABOUT = {
     "extends": "A file, relative to this one, that this study changes: mappings merge name by name, anything else replaces.",

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,25 +22,28 @@ from compiler.plan import ClaimPlan, Plan, Task, TrialPlan
 from runtime import machine
 from runtime.artifacts import Corrupt, folder_of, is_done, quarantine, written
 from runtime.outcome import Outcome
+from runtime.plans import HOPELESS, keep
 from runtime.store import Index, TargetBusy, check_target
-
-HOPELESS = ("exception", "diverged")
-"""Kinds of error that the same code would only repeat."""
 
 
 class StudyRun:
     """A plan, a store and an index, while a run lasts. The store must be held (`artifacts.held`)."""
 
     def __init__(
-        self, plan: Plan, store: Path, index: Index, target: Path, origin: Mapping[str, Any], retry_failed: bool = False
+        self, plan: Plan, store: Path, index: Index, target: Path, origin: Mapping[str, Any], retry_failed: bool = False,
+        answers: Sequence[str] | None = None,
     ) -> None:
-        """`origin` says where the plan came from: spec, spec_text, argv. SynthcError if `target` is not ours to write."""
+        """`origin` says where the plan came from: spec, spec_text, texts, argv. `answers` are those to compute (default: all).
+
+        SynthcError if `target` is not ours to write.
+        """
         check_target(target)
         self.plan, self.store, self.index, self.target, self.origin = plan, store, index, target, origin
+        self.answers = answers
         self.started = datetime.now(UTC)
         self.name = f"{self.started:%Y%m%dT%H%M%S.%f}-{plan.header.study}"
         self._take_in()
-        missing = plan.to_run(self.is_done)
+        missing = plan.to_run(self.is_done, answers)
         self.given_up = {} if retry_failed else self._failed_before(missing)
         """Tasks that failed in an earlier run of the same code → the error; they are not tried again."""
         self.todo = self._reachable(missing)
@@ -76,7 +79,7 @@ class StudyRun:
         self._take_in()
         self.blocked.clear()
         failed = {task.id for task in self.plan.tasks.values() if task.address in self.failures}
-        missing = self.plan.to_run(self.is_done)
+        missing = self.plan.to_run(self.is_done, self.answers)
         self.given_up |= {id: self.failures[missing[id].address] for id in failed if id in missing}
         self.todo = self._reachable(missing)
         return bool(self.todo)
@@ -132,8 +135,8 @@ class StudyRun:
 
     @property
     def left(self) -> int:
-        """Tasks that the study still lacks."""
-        return len(self.plan.to_run(self.is_done))
+        """Tasks that what was asked for still lacks."""
+        return len(self.plan.to_run(self.is_done, self.answers))
 
     def _reachable(self, missing: Mapping[str, Task]) -> dict[str, Task]:
         """Without what failed before, and without what waits for that."""
@@ -181,6 +184,8 @@ class StudyRun:
         )
         folder = self.store / "runs" / self.name
         folder.mkdir(parents=True, exist_ok=True)
+        if status == "running":
+            keep(folder, self.plan)
         with written(folder / "run.json", synced=False) as beside:
             beside.write_text(json.dumps(record, ensure_ascii=False, allow_nan=False), encoding="utf-8")
         self.index.record_run(record)

@@ -1,60 +1,117 @@
-"""`synthc plan`: what a study would run, and what its audit could show."""
+"""`synthc plan`, `explain`, `graph`, `diff`: what a study would run, why, and how it hangs together. None of them runs anything."""
 
 from __future__ import annotations
 
 import argparse
+import functools
 import json
+from pathlib import Path
 from typing import Any
 
-from compiler.outlook import outlook
-from compiler.plan import Plan
-from runtime.artifacts import folder_of, is_done
+from compiler.emit import STAGES
+from compiler.plan import Plan, Task
+from runtime import machine
+from runtime.artifacts import is_done
 from runtime.cli import results_options, store_of
-from runtime.cli.spec_options import compiled, spec_options
+from runtime.cli.spec_options import compiled, only_option, spec_options, tell
+
+HELP = argparse.RawDescriptionHelpFormatter
 
 
 def register(commands: Any) -> None:
     """Add the commands of this family."""
+    from compiler.summary import JSON_SHAPE
+
+    stages = "\n".join(f"  {stage:<8}{about}" for stage, about in STAGES.items())
     plan = commands.add_parser(
         "plan",
-        parents=[spec_options(), results_options()],
-        help="what a study would run, and what its audit could show",
-        description="Compile a study and say what is done, what would run, and what the audit can resolve. Runs nothing.",
-        epilog="examples:\n  synthc plan specs/full_study.yaml\n  synthc plan specs/full_study.yaml --json",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        parents=[spec_options(), only_option(), results_options()],
+        help="what a study would run, how long, and what its audit could show",
+        description="Compile a study and say what is done, what would run and for which arm, how long it would take, and what the "
+        "audit can resolve. Runs nothing.",
+        epilog="examples:\n  synthc plan specs/full_study.yaml\n"
+        "  synthc plan specs/full_study.yaml --profile complete --workers 16\n"
+        "  synthc plan specs/full_study.yaml --json\n  synthc plan specs/full_study.yaml --emit trials\n\n"
+        f"stages of --emit:\n{stages}\n\n--json:\n{JSON_SHAPE}",
+        formatter_class=HELP,
     )
-    plan.add_argument("--json", action="store_true", help="as JSON: study, trials, tasks {total, done, to_run, by_kind}")
+    plan.add_argument("--json", action="store_true", help="the summary as JSON (its shape is below)")
+    plan.add_argument("--emit", choices=tuple(STAGES), metavar="STAGE", help=f"one stage as JSON: {', '.join(STAGES)}")
+    plan.add_argument("--workers", type=int, metavar="N", help="estimate for so many workers (default: one per core)")
     plan.set_defaults(handler=_plan)
+
+    explain = commands.add_parser(
+        "explain",
+        parents=[spec_options(), only_option(), results_options()],
+        help="why tasks would run: what changed since the last plan",
+        description="Say why each task would run, field by field against the last run of the study under the same profile: new, a "
+        "parameter changed from … to …, a parent changed, failed before, artifact gone or damaged. Runs nothing.",
+        epilog="examples:\n  synthc explain specs/full_study.yaml --set classifier.lr=0.1\n"
+        "  synthc explain specs/full_study.yaml 'dm[init=noise]#0/shadow 3/model'\n"
+        "  synthc explain specs/full_study.yaml '*/shadow 0/*' --json",
+        formatter_class=HELP,
+    )
+    where = "a task's address or id, a trial, or a pattern with * (default: all that would run)"
+    explain.add_argument("address", nargs="?", metavar="ADDRESS", help=where)
+    shape = "as JSON: a list of {id, address, operation, would_run, reason, lines, compared_with}"
+    explain.add_argument("--json", action="store_true", help=shape)
+    explain.set_defaults(handler=_explain)
 
 
 def _plan(args: argparse.Namespace) -> int:
-    plan, store = compiled(args), store_of(args)
-    state = {id: is_done(store, id) for id in plan.tasks}
-    to_run = plan.to_run(lambda id: state[id])
-    if args.json:
-        print(json.dumps(_summary(plan, sum(state.values()), len(to_run)), indent=1))
+    from compiler.emit import emit_plan, emit_text
+
+    if args.emit in ("nodes", "tree"):
+        print(json.dumps(emit_text(args.emit, args.spec, args.profile, args.sets), indent=1, ensure_ascii=False))
         return 0
-    print(f"{plan.header.study}: {plan.header.question}\n")
-    print(f"{len(plan.trials)} trials, {len(plan.tasks)} tasks: {sum(state.values())} done, {len(to_run)} to run")
-    for kind, total in plan.counts().items():
-        waiting = [task for task in to_run.values() if task.kind == kind]
-        operations: dict[str, int] = {}
-        for task in waiting:
-            operations[task.operation] = operations.get(task.operation, 0) + 1
-        listed = ", ".join(f"{count} {operation}" for operation, count in sorted(operations.items()))
-        print(f"  {kind:<11} {total:>6}  to run {len(waiting):>6}  {listed}")
-    tried = [id for id in to_run if any(folder_of(store, id).glob("attempts/*"))]
-    if tried:
-        print(f"  {len(tried)} of those to run were tried before; their logs lie in {store}")
-    print()
-    print("\n".join(outlook(plan)))
+    plan = compiled(args)
+    if args.emit:
+        print(json.dumps(emit_plan(args.emit, plan), indent=1, ensure_ascii=False))
+        return 0
+    from compiler.summary import summary_json, summary_text
+
+    tell(plan)
+    summary = _summary(plan, args)
+    print(json.dumps(summary_json(summary), indent=1, ensure_ascii=False) if args.json else "\n".join(summary_text(summary)))
     return 0
 
 
-def _summary(plan: Plan, done: int, to_run: int) -> dict[str, Any]:
-    return {
-        "study": plan.header.study,
-        "profile": plan.profile,
-        "trials": len(plan.trials),
-        "tasks": {"total": len(plan.tasks), "done": done, "to_run": to_run, "by_kind": dict(plan.counts())},
-    }
+def _summary(plan: Plan, args: argparse.Namespace) -> Any:
+    from compiler.estimate import estimate
+    from compiler.summary import Summary
+    from runtime.history import history
+
+    done, to_run = _state(plan, args)
+    past = history(args.db.absolute(), store_of(args)) if to_run else {}
+    return Summary(plan, done, to_run, estimate(plan, to_run, past, max(1, args.workers or machine.cores())))
+
+
+def _state(plan: Plan, args: argparse.Namespace) -> tuple[frozenset[str], dict[str, Task]]:
+    """What is done, and what would run."""
+    from compiler.only import part
+
+    store: Path = store_of(args)
+    done = frozenset(id for id in plan.tasks if is_done(store, id)) if store.is_dir() else frozenset()
+    return done, plan.to_run(done.__contains__, part(plan, args.only).answers)
+
+
+DETAILED = 12
+"""Tasks up to which each is told in full."""
+
+
+def _explain(args: argparse.Namespace) -> int:
+    from compiler.explain import Explanation, as_json, chosen, detail, overview
+    from runtime.plans import before, trace
+
+    plan, store = compiled(args), store_of(args)
+    _, to_run = _state(plan, args)
+    last = before(store, plan.header.study, plan.profile) if store.is_dir() else None
+    explanation = Explanation(plan, to_run, functools.cache(lambda task: trace(store, task)), last)
+    tasks = chosen(plan, args.address) if args.address else list(to_run.values())
+    if args.json:
+        print(json.dumps(as_json(explanation, tasks), indent=1, ensure_ascii=False))
+    elif args.address and len(tasks) <= DETAILED:
+        print("\n\n".join("\n".join(detail(explanation, task)) for task in tasks))
+    else:
+        print("\n".join(overview(explanation, tasks)))
+    return 0

@@ -10,11 +10,13 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from compiler.compose import sources
+from compiler.only import part
 from compiler.plan import Task
 from runtime import figures
 from runtime.artifacts import held
 from runtime.cli import results_options, store_of
-from runtime.cli.spec_options import compiled, spec_options, tell
+from runtime.cli.spec_options import compiled, only_option, spec_options, tell
 from runtime.outcome import Outcome
 
 if TYPE_CHECKING:
@@ -29,13 +31,14 @@ KINDS = ("train", "synthesize", "query", "attack", "compare")
 def register(commands: Any) -> None:
     parser = commands.add_parser(
         "run",
-        parents=[spec_options(), results_options()],
+        parents=[spec_options(), only_option(), results_options()],
         help="run a study, or what is missing of it",
         description="Compile a study, compute what is not in the store yet, publish the results, and draw the spec's `charts:`.",
         epilog="examples:\n"
         "  synthc run specs/full_study.yaml\n"
         "  synthc run specs/smoke.yaml --engine inline --db /tmp/smoke/results.duckdb\n"
         "  synthc run study.yaml --set audit.shadows=32\n"
+        "  synthc run study.yaml --only arm=coreset --only fraction=[0.1,0.3]    a part of it; claims about the rest wait\n"
         "  synthc run study.yaml --address auto          on a running Ray cluster\n\n"
         "Ctrl-C once finishes what is running, twice stops now; running again continues.\n"
         "Exit codes: 0 done, 1 some tasks failed, 2 something to mend, 130 interrupted.",
@@ -68,19 +71,23 @@ def run(args: argparse.Namespace) -> int:
     plan, store = compiled(args), store_of(args)
     tell(plan)
     figures.check(plan)
-    origin = {"spec": str(args.spec), "spec_text": Path(args.spec).read_text(encoding="utf-8"), "argv": sys.argv[1:]}
+    wanted = part(plan, args.only)
+    texts = sources(args.spec)
+    origin = {"spec": str(args.spec), "spec_text": texts[str(args.spec)], "texts": texts, "argv": sys.argv[1:]}
     with held(store):
         from runtime.store import Index
         from runtime.study_run import StudyRun
 
         with contextlib.closing(Index.open(store)) as index:
-            study = StudyRun(plan, store, index, args.db.absolute(), origin, args.retry_failed)
+            study = StudyRun(plan, store, index, args.db.absolute(), origin, args.retry_failed, wanted.answers)
             status = "failed"
             try:
                 status = _compute(study, args) if study.todo else "done"
             finally:
                 if notice := study.close(status):
                     _say(f"synthc: {notice}")
+            if wanted.waiting:
+                _say(f"claims that wait for trials outside of --only: {', '.join(wanted.waiting)}")
             code = _sum_up(study, status)
             if code != 130 and (study.todo or figures.missing(plan, study.target)):
                 for path in figures.draw(plan, study.target, store):

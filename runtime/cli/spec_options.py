@@ -25,6 +25,19 @@ def spec_options(*, optional: bool = False) -> argparse.ArgumentParser:
     return shared
 
 
+def only_option() -> argparse.ArgumentParser:
+    """`--only` (a parent parser), for commands that can do with a part of a study."""
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument(
+        "--only",
+        action="append",
+        default=[],
+        metavar="WORD=VALUE",
+        help="only trials with this value, such as arm=coreset,method=[random,forgetting]; repeatable, the words of claims",
+    )
+    return shared
+
+
 def compiled(args: argparse.Namespace) -> Plan:
     """The plan of the study that the arguments name; SpecError when it does not compile."""
     from compiler.compile import compile_study

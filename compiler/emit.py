@@ -1,0 +1,65 @@
+"""Any stage of the compiler as JSON, for tools and for the curious: nodes, tree, trials, tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from compiler.compose import compose
+from compiler.plan import Plan
+from compiler.source import Mapping, Node, Scalar, Sequence, plain, read
+
+STAGES = {
+    "nodes": "the text as it was read: each value with its file, line and column",
+    "tree": "the study once extends, profile and --set are merged; grids still in it",
+    "trials": "each trial with every parameter resolved, defaults included",
+    "tasks": "each task: id, operation, needs, and the text that its id is the hash of",
+}
+
+
+def emit_text(stage: str, path: Path, profile: str | None = None, sets: Iterable[str] = ()) -> Any:
+    """`nodes` or `tree` of a study, which need not be without mistakes."""
+    return nodes(read(path)) if stage == "nodes" else plain(compose(path, profile, tuple(sets)))
+
+
+def emit_plan(stage: str, plan: Plan) -> Any:
+    """`trials` or `tasks` of a plan."""
+    return trials(plan) if stage == "trials" else tasks(plan)
+
+
+def nodes(node: Node) -> Any:
+    """A node with its place; mappings and lists under `value`."""
+    match node:
+        case Scalar(value=value):
+            return {"at": str(node.place), "value": value}
+        case Sequence(items=items):
+            return {"at": str(node.place), "value": [nodes(item) for item in items]}
+        case Mapping(items=named):
+            return {"at": str(node.place), "value": {name: nodes(item) for name, item in named.items()}}
+
+
+def trials(plan: Plan) -> list[dict[str, Any]]:
+    return [
+        {
+            "trial": planned.trial.address,
+            "arm": planned.trial.arm_name,
+            "axes": dict(planned.trial.axes),
+            "replicate": planned.trial.replicate,
+            "seed": planned.trial.seed,
+            "point": planned.trial.point.model_dump(mode="json"),
+            "answer": planned.answer,
+            "stages": [{"shadow": stage.shadow, "stage": stage.name, "task": stage.task} for stage in planned.stages],
+        }
+        for planned in plan.trials
+    ]
+
+
+def tasks(plan: Plan) -> list[dict[str, Any]]:
+    return [
+        {
+            "id": task.id, "kind": task.kind, "operation": task.operation, "address": task.address, "needs": dict(task.needs),
+            "text": task.text,
+        }
+        for task in plan.tasks.values()
+    ]

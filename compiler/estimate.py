@@ -1,0 +1,156 @@
+"""How long, how dear, how large: what is left of a plan, from what earlier tasks took and from declared guesses where none did.
+
+An operation that was run before is expected to take its guess times the usual ratio of what was measured to what was guessed.
+Not here: reading the history (`runtime.history`), the guesses (`guess`).
+"""
+
+from __future__ import annotations
+
+import heapq
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from compiler import guess
+from compiler.plan import Plan, Task, upward_rank
+
+
+@dataclass(frozen=True)
+class Past:
+    """What some tasks of one operation took, as ratios to what would have been guessed of them."""
+
+    tasks: int
+    seconds: float
+    """Mean of seconds / guessed seconds."""
+    disk: float
+    """Mean of bytes / guessed bytes."""
+    memory_mb: float
+    """Largest resident memory of a worker that ran one."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one task is expected to take."""
+
+    seconds: float
+    disk_mb: float
+    known: bool
+    """Whether its operation has a history."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What is left of a plan."""
+
+    costs: Mapping[str, Cost]
+    """Of each task to run."""
+    workers: int
+    seconds: float
+    """From start to end on so many workers, each always busy with the longest way to the end."""
+    critical: tuple[Task, ...]
+    """The longest chain: no number of workers is faster."""
+    memory_mb: float
+    """Of all workers together, at their peaks."""
+
+    @property
+    def core_seconds(self) -> float:
+        return sum(cost.seconds for cost in self.costs.values())
+
+    @property
+    def critical_seconds(self) -> float:
+        return sum(self.costs[task.id].seconds for task in self.critical)
+
+    @property
+    def disk_mb(self) -> float:
+        return sum(cost.disk_mb for cost in self.costs.values())
+
+    @property
+    def known(self) -> int:
+        """Tasks whose operation has a history."""
+        return sum(cost.known for cost in self.costs.values())
+
+    @property
+    def basis(self) -> str:
+        """`history`, `guess` or `both`."""
+        if self.known == len(self.costs):
+            return "history"
+        return "both" if self.known else "guess"
+
+    def seconds_of(self, tasks: Iterable[str]) -> float:
+        """Core seconds of those of `tasks` that are to run."""
+        return sum(self.costs[task].seconds for task in tasks if task in self.costs)
+
+
+def estimate(plan: Plan, to_run: Mapping[str, Task], past: Mapping[str, Past], workers: int) -> Estimate:
+    """`past` is by operation. `to_run` is in topological order."""
+    costs = _costs(to_run, past)
+    rank = upward_rank(to_run, lambda task: costs[task.id].seconds)
+    memory = max([past[task.operation].memory_mb for task in to_run.values() if task.operation in past] or [guess.WORKER_MB])
+    busy = min(workers, len(to_run))
+    return Estimate(costs, workers, _span(to_run, costs, rank, workers), _critical(to_run, rank), memory * busy)
+
+
+def words_of(text: str) -> guess.Words:
+    """The work that a canonical text says."""
+    words: guess.Words = json.loads(text)[5]
+    return words
+
+
+def _costs(to_run: Mapping[str, Task], past: Mapping[str, Past]) -> dict[str, Cost]:
+    costs: dict[str, Cost] = {}
+    alike: dict[Any, Cost] = {}
+    for id, task in to_run.items():
+        # Shadows differ in who is a member, which is not what takes time.
+        key = task.operation, tuple(getattr(task.work, name) for name in _telling(type(task.work)))
+        if key not in alike:
+            words, before = words_of(task.text), past.get(task.operation)
+            seconds, disk = guess.seconds(task.operation, words), guess.disk_mb(task.operation, words)
+            factors = (before.seconds, before.disk) if before else (1.0, 1.0)
+            alike[key] = Cost(seconds * factors[0], disk * factors[1], before is not None)
+        costs[id] = alike[key]
+    return costs
+
+
+def _telling(kind: type) -> tuple[str, ...]:
+    """Fields of a work that its cost depends on."""
+    return tuple(name for name in kind.__dataclass_fields__ if name != "private")  # type: ignore[attr-defined]
+
+
+def _span(to_run: Mapping[str, Task], costs: Mapping[str, Cost], rank: Mapping[str, float], workers: int) -> float:
+    """Seconds until all are done when each free worker takes what is ready and has the longest way to the end."""
+    waits = {id: sum(need in to_run for _, need in task.needs) for id, task in to_run.items()}
+    users: dict[str, list[str]] = defaultdict(list)
+    for id, task in to_run.items():
+        for _, need in task.needs:
+            if need in to_run:
+                users[need].append(id)
+    ready = [(-rank[id], id) for id in to_run if not waits[id]]
+    heapq.heapify(ready)
+    running: list[tuple[float, str]] = []
+    now = 0.0
+    while ready or running:
+        while ready and len(running) < workers:
+            _, id = heapq.heappop(ready)
+            heapq.heappush(running, (now + costs[id].seconds, id))
+        now, ended = heapq.heappop(running)
+        for user in users[ended]:
+            waits[user] -= 1
+            if not waits[user]:
+                heapq.heappush(ready, (-rank[user], user))
+    return now
+
+
+def _critical(to_run: Mapping[str, Task], rank: Mapping[str, float]) -> tuple[Task, ...]:
+    """The chain from the task with the longest way to the end, always on to the user with the longest."""
+    users: dict[str, list[str]] = defaultdict(list)
+    for id, task in to_run.items():
+        for _, need in task.needs:
+            users[need].append(id)
+    chain: list[Task] = []
+    here = max(to_run, key=lambda id: rank[id], default=None)
+    while here is not None:
+        chain.append(to_run[here])
+        here = max(users[here], key=lambda id: rank[id], default=None)
+    return tuple(chain)

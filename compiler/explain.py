@@ -1,0 +1,286 @@
+"""Why a task would run: field by field against the last plan, at the same place of the same trial.
+
+Reasons, the first that holds: it is done (and would not run), what was there was damaged, it failed before, its artifact is gone,
+the last plan had it but it was never computed, it changed (which field from what to what, which parent), it is new.
+Not here: reading the store (`runtime.plans`), what is left to run (`plan`).
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from compiler.errors import SynthcError, did_you_mean
+from compiler.plan import Plan, Task
+
+Place = tuple[str, int | None, str]
+"""(trial, shadow, stage); `attack` has no shadow, and a claim is its own trial."""
+
+
+@dataclass(frozen=True)
+class Before:
+    """The last plan of a study: what was at each place, and the texts that were hashed."""
+
+    run: str
+    stages: Mapping[Place, str]
+    trials: Mapping[str, Mapping[str, Any]]
+    """Address → its record: arm, axes, replicate."""
+    texts: Mapping[str, str]
+    drift: str = ""
+    """How the code differs from that run's; never a reason to run again."""
+
+    @cached_property
+    def ids(self) -> frozenset[str]:
+        return frozenset(self.stages.values())
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What the store says of a task."""
+
+    done: bool = False
+    damaged: bool = False
+    """Whether an artifact was found damaged and set aside."""
+    attempts: int = 0
+    last: str = ""
+    """Status of the last attempt."""
+    error: str = ""
+    log: str = ""
+    given_up: bool = False
+    """Whether the same code failed in a way that it would only repeat."""
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why a task would run (or not): a code for tools, lines for people; `changes` holds the fields that differ."""
+
+    code: str
+    lines: tuple[str, ...]
+    compared: str = ""
+    """The place in the last plan that it was compared with, where that is another one."""
+
+    def __str__(self) -> str:
+        return "; ".join(self.lines)
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """A plan beside the last one of the same study, and a look at the store."""
+
+    plan: Plan
+    to_run: Mapping[str, Task]
+    trace: Callable[[str], Trace]
+    before: Before | None = None
+    _parsed: dict[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def places(self) -> dict[str, list[Place]]:
+        """Task → every place that it serves."""
+        found: dict[str, list[Place]] = defaultdict(list)
+        for planned in self.plan.trials:
+            address = planned.trial.address
+            for stage in planned.stages:
+                found[stage.task].append((address, stage.shadow, stage.name))
+            found[planned.answer].append((address, None, "attack"))
+        for claim in self.plan.claims:
+            found[claim.task].append((claim.name, None, "claim"))
+        return found
+
+    def why(self, task: Task) -> Reason:
+        """Why this task would run."""
+        seen = self.trace(task.id)
+        if seen.done:
+            return Reason("done", ("done: its result is in the store",))
+        if task.id not in self.to_run:
+            return Reason("not needed", ("not needed: what would use it is done, or was not asked for",))
+        if seen.damaged:
+            return Reason("damaged", ("damaged: what was there was set aside when it was found not to be what the task wrote",))
+        if seen.last == "failed":
+            again = "; the same code would fail again, --retry-failed tries" if seen.given_up else ""
+            return Reason("failed", (f"failed before: {seen.error}{again}",))
+        if seen.last == "done":
+            return Reason("missing", ("its artifact is gone: it was computed before",))
+        if self.before is None:
+            return Reason("new", ("new: no run of this study is known",))
+        if task.id in self.before.ids:
+            return Reason("not computed", ("not computed yet: it was in the last plan, too",))
+        return self._against(task, self.before)
+
+    def _against(self, task: Task, before: Before) -> Reason:
+        for place in self.places[task.id]:
+            for candidate, other in self._counterparts(place, before):
+                if (old := before.stages.get(candidate)) is not None:
+                    lines = tuple(self._differences(old, task, before))
+                    code = "parent" if all(line.startswith("parent") for line in lines) else "changed"
+                    return Reason(code, lines or ("changed: the last plan's text is gone",), _written(candidate) if other else "")
+        return Reason("new", ("new: nothing of the kind was in the last plan",))
+
+    def _counterparts(self, place: Place, before: Before) -> Iterator[tuple[Place, bool]]:
+        """The same place, then that of the nearest trial of the same arm that is not in this plan any more."""
+        yield place, False
+        trial, shadow, stage = place
+        if trial in self._nearest:
+            yield (self._nearest[trial], shadow, stage), True
+
+    @cached_property
+    def _nearest(self) -> dict[str, str]:
+        """New trial → the vanished trial of the same arm and replicate that has most of its axes."""
+        assert self.before is not None
+        now = {planned.trial.address: planned.trial for planned in self.plan.trials}
+        gone: dict[tuple[str, int], list[str]] = defaultdict(list)
+        for address, record in self.before.trials.items():
+            if address not in now:
+                gone[record["arm"], record["replicate"]].append(address)
+        found: dict[str, str] = {}
+        for address, trial in now.items():
+            candidates = gone[trial.arm_name, trial.replicate]
+            if address not in self.before.trials and candidates:
+                axes = dict(trial.axes).items()
+                found[address] = max(candidates, key=lambda old: len(axes & self.before.trials[old]["axes"].items()))  # type: ignore[union-attr]
+        return found
+
+    def _differences(self, old: str, task: Task, before: Before) -> Iterator[str]:
+        if old not in before.texts:
+            return
+        *_, was, had = self._words(old, before.texts[old])
+        *_, now, has = self._words(task.id, task.text)
+        if was[""] != now[""]:
+            yield f"operation: {was['']} → {now['']}"
+        revisions = self._words(old, before.texts[old])[4], self._words(task.id, task.text)[4]
+        if revisions[0] != revisions[1]:
+            yield f"revision: {_shown(revisions[0])} → {_shown(revisions[1])}"
+        if was[""] == now[""]:
+            yield from differences(was, now)
+        yield from _parents(dict(had), dict(has))
+
+    def _words(self, id: str, text: str) -> Any:
+        if id not in self._parsed:
+            self._parsed[id] = json.loads(text)
+        return self._parsed[id]
+
+
+def differences(was: Any, now: Any, path: str = "") -> Iterator[str]:
+    """`recipe.lr: 0.1 → 0.05` for each field in which two texts of the same operation differ."""
+    if isinstance(was, dict) and isinstance(now, dict):
+        for name in sorted({*was, *now}):
+            at = f"{path}.{name}" if path and name else path or name or "operation"
+            if name not in was:
+                yield f"{at}: {_shown(now[name])} is new"
+            elif name not in now:
+                yield f"{at}: {_shown(was[name])} is gone"
+            elif was[name] != now[name]:
+                yield from differences(was[name], now[name], at)
+    elif isinstance(was, list) and isinstance(now, list) and len(was) == len(now):
+        for place, (one, other) in enumerate(zip(was, now, strict=True)):
+            if one != other:
+                yield from differences(one, other, f"{path}[{place}]")
+    elif was != now:
+        yield f"{path}: {_shown(was)} → {_shown(now)}"
+
+
+def _parents(had: Mapping[str, str], has: Mapping[str, str]) -> Iterator[str]:
+    """Roles whose task is another one, folded over shadows."""
+    for what, roles in (
+        ("changed", [role for role in has if role in had and had[role] != has[role]]),
+        ("is new", [role for role in has if role not in had]),
+        ("is gone", [role for role in had if role not in has]),
+    ):
+        for name, count in Counter(role.partition("/")[0] for role in roles).items():
+            yield f"parent `{name}` {what}" + (f" (×{count})" if count > 1 else "")
+
+
+def chosen(plan: Plan, wanted: str) -> list[Task]:
+    """Tasks by id, address, beginning of an address or pattern; SynthcError if there is none."""
+    if wanted in plan.tasks:
+        return [plan.tasks[wanted]]
+    by_address = {task.address: task for task in plan.tasks.values()}
+    if wanted in by_address:
+        return [by_address[wanted]]
+    pattern = re.compile(fnmatch.translate(wanted.replace("[", "[[]")))
+    begins = f"{wanted}/", f"{wanted}#"
+    found = [task for address, task in by_address.items() if address.startswith(begins) or pattern.match(address)]
+    if not found:
+        starts = {address.partition("/")[0] for address in by_address}
+        raise SynthcError(f"no task is at {wanted!r}; {did_you_mean(wanted, list(starts)[:40])}")
+    return found
+
+
+def folded(address: str) -> str:
+    """An address without its shadow: `coreset#0/shadow */model`."""
+    return re.sub(r"/shadow \d+", "/shadow *", address)
+
+
+def overview(explanation: Explanation, tasks: Iterable[Task]) -> list[str]:
+    """What would run and why, each reason once, with whom it concerns."""
+    plan, before = explanation.plan, explanation.before
+    grouped: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
+    for task in tasks:
+        reason = explanation.why(task)
+        grouped[reason.code, str(reason)][folded(task.address)] += 1
+    counts: Counter[str] = Counter()
+    for (code, _), addresses in grouped.items():
+        counts[code] += addresses.total()
+    listed = ", ".join(f"{count:,} {code}" for code, count in counts.items())
+    lines = [f"{plan.header.study}: {len(explanation.to_run):,} of {len(plan.tasks):,} tasks would run ({listed or 'none'})"]
+    lines.append(f"compared with run {before.run}" if before else "no run of this study is in the store to compare with")
+    if before and before.drift:
+        lines.append(before.drift)
+    # Causes before their consequences.
+    order = ("damaged", "failed", "missing", "not computed", "new", "changed", "parent", "not needed", "done")
+    for (_, said), addresses in sorted(grouped.items(), key=lambda one: order.index(one[0][0])):
+        lines += ["", *(said.split("; ") if len(said) > 120 else [said])]
+        for address, count in list(addresses.items())[:6]:
+            lines.append(f"  {count:>7,}  {address}")
+        if len(addresses) > 6:
+            rest = sum(list(addresses.values())[6:])
+            lines.append(f"  {rest:>7,}  at {len(addresses) - 6} more places")
+    return lines
+
+
+def detail(explanation: Explanation, task: Task) -> list[str]:
+    """Everything about one task."""
+    plan, reason, seen = explanation.plan, explanation.why(task), explanation.trace(task.id)
+    lines = [task.address, f"  {task.id}  {task.operation} ({task.kind})"]
+    runs = "would run" if task.id in explanation.to_run else "would not run"
+    lines += [f"  {runs}: {reason.lines[0]}", *(f"             {line}" for line in reason.lines[1:])]
+    if reason.compared:
+        lines.append(f"             compared with {reason.compared}, the nearest of the same arm in the last plan")
+    if seen.attempts:
+        lines.append(f"  attempts:  {seen.attempts}, the last {seen.last}" + (f", log: {seen.log}" if seen.log else ""))
+    for role, need in task.needs[:12]:
+        state = "done" if explanation.trace(need).done else "to run" if need in explanation.to_run else "not there"
+        lines.append(f"  needs:     {role} = {need} ({state})  {plan.tasks[need].address}")
+    if len(task.needs) > 12:
+        lines.append(f"             and {len(task.needs) - 12} more")
+    served = list(dict.fromkeys(trial for trial, _, _ in explanation.places[task.id]))
+    if len(served) > 1:
+        lines.append(f"  serves:    {len(served)} trials: {', '.join(served[:6])}" + (", …" if len(served) > 6 else ""))
+    return lines
+
+
+def as_json(explanation: Explanation, tasks: Iterable[Task]) -> list[dict[str, Any]]:
+    """One object per task: id, address, operation, whether it would run, reason, lines."""
+    found = []
+    for task in tasks:
+        reason = explanation.why(task)
+        found.append({
+            "id": task.id, "address": task.address, "operation": task.operation, "would_run": task.id in explanation.to_run,
+            "reason": reason.code, "lines": list(reason.lines), "compared_with": reason.compared or None,
+        })
+    return found
+
+
+def _written(place: Place) -> str:
+    trial, shadow, stage = place
+    return f"{trial}/shadow {shadow}/{stage}" if shadow is not None else trial
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) < 90 else f"{text[:80]}…"

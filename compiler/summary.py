@@ -1,0 +1,203 @@
+"""A plan as a summary: what is done, what would run and for whom, how long it would take. As text and as JSON.
+
+The JSON is stable (`JSON_SHAPE` documents it): fields are added, never renamed or taken away.
+"""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from compiler.estimate import Estimate
+from compiler.outlook import outlook
+from compiler.plan import Plan, Task
+from compiler.power import resolution
+
+JSON_SHAPE = """\
+{
+ "study": NAME, "profile": NAME or null, "question": TEXT, "trials": N, "claims": N,
+ "tasks": {"total": N, "done": N, "to_run": N, "shared": N,
+           "by_kind": {KIND: N},                        all tasks of a kind
+           "by_arm": {ARM: {"trials": N, "total": N, "done": N, "to_run": N, "shared": N, "core_seconds": S}}},
+ "estimate": {"basis": "history" | "guess" | "both" | "nothing to run", "from_history": N tasks, "workers": N,
+              "seconds": S, "core_seconds": S, "peak_memory_mb": MB, "disk_mb": MB,
+              "critical_path": {"seconds": S, "addresses": [ADDRESS]}},
+ "headlines": [{"arms": [ARM], "canaries": GROUP, "fpr": RATE, "non_members": N, "false_positives": N, "verdict": TEXT}]
+}
+shared: tasks that several trials (of several arms) use and that are computed once."""
+
+
+@dataclass(frozen=True)
+class Share:
+    """The tasks of one arm."""
+
+    trials: int
+    tasks: frozenset[str]
+    shared: int
+    """How many of them another arm uses, too."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A plan, what of it is done, and what the rest would take."""
+
+    plan: Plan
+    done: frozenset[str]
+    to_run: Mapping[str, Task]
+    estimate: Estimate
+
+    @property
+    def arms(self) -> dict[str, Share]:
+        """Arm → its tasks, in the order of the spec."""
+        tasks: dict[str, set[str]] = defaultdict(set)
+        trials: Counter[str] = Counter()
+        for planned in self.plan.trials:
+            trials[planned.trial.arm_name] += 1
+            tasks[planned.trial.arm_name] |= {planned.answer, *(stage.task for stage in planned.stages)}
+        users = Counter(task for of in tasks.values() for task in of)
+        return {arm: Share(trials[arm], frozenset(of), sum(users[task] > 1 for task in of)) for arm, of in tasks.items()}
+
+    @property
+    def shared(self) -> int:
+        """Tasks that more than one trial uses."""
+        users: Counter[str] = Counter()
+        for planned in self.plan.trials:
+            users.update({stage.task for stage in planned.stages})
+        return sum(count > 1 for count in users.values())
+
+
+def summary_json(summary: Summary) -> dict[str, Any]:
+    """The summary in the shape of `JSON_SHAPE`."""
+    plan, estimate = summary.plan, summary.estimate
+    return {
+        "study": plan.header.study,
+        "profile": plan.profile,
+        "question": plan.header.question,
+        "trials": len(plan.trials),
+        "claims": len(plan.claims),
+        "tasks": {
+            "total": len(plan.tasks),
+            "done": len(summary.done),
+            "to_run": len(summary.to_run),
+            "shared": summary.shared,
+            "by_kind": dict(plan.counts()),
+            "by_arm": {
+                arm: {
+                    "trials": share.trials,
+                    "total": len(share.tasks),
+                    "done": len(share.tasks & summary.done),
+                    "to_run": sum(task in summary.to_run for task in share.tasks),
+                    "shared": share.shared,
+                    "core_seconds": round(estimate.seconds_of(share.tasks), 1),
+                }
+                for arm, share in summary.arms.items()
+            },
+        },
+        "estimate": {
+            "basis": estimate.basis if summary.to_run else "nothing to run",
+            "from_history": estimate.known,
+            "workers": estimate.workers,
+            "seconds": round(estimate.seconds, 1),
+            "core_seconds": round(estimate.core_seconds, 1),
+            "peak_memory_mb": round(estimate.memory_mb),
+            "disk_mb": round(estimate.disk_mb, 1),
+            "critical_path": {
+                "seconds": round(estimate.critical_seconds, 1),
+                "addresses": [task.address for task in estimate.critical],
+            },
+        },
+        "headlines": _headlines(plan),
+    }
+
+
+def _headlines(plan: Plan) -> list[dict[str, Any]]:
+    found: dict[Any, list[str]] = {}
+    for planned in plan.trials:
+        audit = planned.trial.point.audit
+        headline = audit.headline
+        shown = resolution(headline.canaries, audit.canaries[headline.canaries], audit.shadows, headline.fpr)
+        arms = found.setdefault(shown, [])
+        if planned.trial.arm_name not in arms:
+            arms.append(planned.trial.arm_name)
+    return [
+        {
+            "arms": arms, "canaries": shown.group, "fpr": shown.fpr, "non_members": shown.non_members,
+            "false_positives": shown.false_positives, "verdict": shown.verdict,
+        }
+        for shown, arms in found.items()
+    ]
+
+
+def summary_text(summary: Summary) -> list[str]:
+    """Lines for people."""
+    plan = summary.plan
+    name = plan.header.study + (f" ({plan.profile})" if plan.profile else "")
+    counts = f"{len(plan.trials)} trials, {len(plan.claims)} claims, {len(plan.tasks):,} tasks"
+    lines = [f"{name}: {plan.header.question}" if plan.header.question else name, ""]
+    lines.append(f"{counts} ({summary.shared:,} serve several trials): {len(summary.done):,} done, {len(summary.to_run):,} to run")
+    lines += ["", *_kinds(summary), "", *_arms(summary), "", *_estimate(summary), ""]
+    return lines + outlook(plan)
+
+
+def _kinds(summary: Summary) -> list[str]:
+    lines = [f"  {'kind':<12}{'tasks':>8}{'to run':>8}  of which"]
+    for kind, total in summary.plan.counts().items():
+        waiting = Counter(task.operation for task in summary.to_run.values() if task.kind == kind)
+        listed = ", ".join(f"{count:,} {operation}" for operation, count in waiting.items())
+        first, *rest = _wrapped(listed, 100) or [""]
+        lines.append(f"  {kind:<12}{total:>8,}{sum(waiting.values()):>8,}  {first}".rstrip())
+        lines += [" " * 32 + more for more in rest]
+    return lines
+
+
+def _arms(summary: Summary) -> list[str]:
+    arms = summary.arms
+    wide = max(12, *(len(arm) + 2 for arm in arms))
+    lines = [f"  {'arm':<{wide}}{'trials':>7}{'tasks':>8}{'shared':>8}{'to run':>8}{'core time':>12}"]
+    for arm, share in arms.items():
+        left = sum(task in summary.to_run for task in share.tasks)
+        spent = duration(summary.estimate.seconds_of(share.tasks)) if left else "-"
+        lines.append(f"  {arm:<{wide}}{share.trials:>7,}{len(share.tasks):>8,}{share.shared:>8,}{left:>8,}{spent:>12}")
+    return lines
+
+
+def _estimate(summary: Summary) -> list[str]:
+    found, count = summary.estimate, len(summary.to_run)
+    if not count:
+        return ["nothing to run: every answer is in the store"]
+    because = {
+        "history": "from what earlier tasks took",
+        "guess": "guessed: nothing of the kind was run before",
+        "both": f"{found.known:,} of {count:,} tasks from what earlier ones took, the rest guessed",
+    }[found.basis]
+    workers = f"{found.workers} worker{'s' if found.workers != 1 else ''}"
+    lines = [f"about {duration(found.seconds)} on {workers}, {duration(found.core_seconds)} of one core ({because})"]
+    lines.append(f"  longest chain     {duration(found.critical_seconds)}, whatever the number of workers:")
+    lines += [" " * 20 + line for line in _wrapped(" → ".join(task.address for task in found.critical), 110)]
+    peak = f"{found.memory_mb / 1e3:.1f} GB at the peak of all workers"
+    lines.append(f"  memory and disk   {peak}, {_size(found.disk_mb)} more in the store")
+    return lines
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them: `40 s`, `12 min`, `3 h 5 min`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s" if seconds >= 1 else "under 1 s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60:,} h {minutes % 60} min"
+
+
+def _wrapped(listed: str, width: int) -> list[str]:
+    """Lines of at most so many characters, broken after a comma or an arrow."""
+    parts = re.split(r"(?<=,) | (?=→ )", listed)
+    whole = " ".join(part.replace(" ", "\0") for part in parts)
+    lines = textwrap.wrap(whole, width, break_long_words=False, break_on_hyphens=False)
+    return [line.replace("\0", " ") for line in lines]
+
+
+def _size(megabytes: float) -> str:
+    return f"{megabytes:,.0f} MB" if megabytes < 1000 else f"{megabytes / 1e3:,.1f} GB"

@@ -1,0 +1,51 @@
+"""What earlier tasks took: the published database says how long, the store how large and what exactly was asked.
+
+Opened only when there is something to estimate: it needs DuckDB.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from pathlib import Path
+from statistics import fmean
+
+from compiler import guess
+from compiler.errors import SynthcError
+from compiler.estimate import Past, words_of
+from runtime.artifacts import folder_of
+
+SAMPLE = 24
+"""Tasks of each operation that are looked at, the latest."""
+
+
+def history(database: Path, store: Path) -> dict[str, Past]:
+    """What each operation took; empty without a database, or where it cannot be read now."""
+    if not database.exists():
+        return {}
+    from runtime.store import reading
+
+    question = (
+        "SELECT operation, outcome.task, seconds, peak_memory_mb FROM base.outcome AS outcome "
+        "JOIN (SELECT DISTINCT task, operation FROM base.task) USING (task) WHERE seconds IS NOT NULL "
+        f"QUALIFY row_number() OVER (PARTITION BY operation ORDER BY started DESC) <= {SAMPLE}"
+    )
+    try:
+        with reading(database) as ask:
+            _, rows = ask(question)
+    except SynthcError:   # being written, or not ours: an estimate is not worth an error
+        return {}
+    ratios: dict[str, list[tuple[float, float, float]]] = defaultdict(list)
+    for operation, task, seconds, memory in rows:
+        folder = folder_of(store, task)
+        try:
+            words = words_of(json.loads((folder / "task.json").read_text(encoding="utf-8"))["text"])
+            size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e6
+            expected = guess.seconds(operation, words), guess.disk_mb(operation, words)
+        except (OSError, ValueError, KeyError, IndexError, TypeError):   # gone, or of another version
+            continue
+        ratios[operation].append((seconds / expected[0], size / expected[1], memory or 0.0))
+    return {
+        operation: Past(len(found), fmean(one[0] for one in found), fmean(one[1] for one in found), max(one[2] for one in found))
+        for operation, found in ratios.items()
+    }

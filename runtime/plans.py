@@ -1,0 +1,108 @@
+"""Plans of earlier runs: kept beside each run's record, read to explain what changed since.
+
+    <store>/runs/<run>/run.json      trials, stages, claims, spec texts, versions, code
+                       plan.jsonl.gz   one line per task: id, address, the text that its id is the hash of
+
+With both a figure can be traced to exactly what was asked, also after its artifacts are gone.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from compiler.explain import Before, Trace
+from compiler.plan import Plan
+from runtime import machine
+from runtime.artifacts import folder_of, written
+
+HOPELESS = ("exception", "diverged")
+"""Kinds of error that the same code would only repeat."""
+PLAN = "plan.jsonl.gz"
+
+
+def keep(folder: Path, plan: Plan) -> None:
+    """Write the plan of a run into its folder."""
+    with written(folder / PLAN, synced=False) as beside, gzip.open(beside, "wt", compresslevel=4, encoding="utf-8") as lines:
+        for task in plan.tasks.values():
+            lines.write(json.dumps({"id": task.id, "address": task.address, "text": task.text}, ensure_ascii=False) + "\n")
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A run's record and plan, as they lie in the store."""
+
+    folder: Path
+    record: dict[str, Any]
+
+    @cached_property
+    def texts(self) -> dict[str, str]:
+        """Id → the text that was hashed; empty where the plan was lost or damaged."""
+        try:
+            return {row["id"]: row["text"] for row in self._rows()}
+        except (OSError, EOFError, zlib.error, ValueError, KeyError):
+            return {}
+
+    def _rows(self) -> Iterator[dict[str, str]]:
+        with gzip.open(self.folder / PLAN, "rt", encoding="utf-8") as lines:
+            yield from map(json.loads, lines)
+
+    @property
+    def stages(self) -> dict[tuple[str, int | None, str], str]:
+        """(trial, shadow, stage) → task; a trial's attack has the stage `attack` and no shadow, a claim the stage `claim`."""
+        found: dict[tuple[str, int | None, str], str] = {}
+        for trial in self.record["trials"]:
+            found |= {(trial["trial"], shadow, stage): task for task, shadow, stage in trial["stages"]}
+            found[trial["trial"], None, "attack"] = trial["answer"]
+        return found | {(claim["claim"], None, "claim"): claim["task"] for claim in self.record.get("claims", ())}
+
+
+def last_plan(store: Path, study: str, profile: str | None) -> Kept | None:
+    """The plan of the latest run of a study under a profile, None if there is none."""
+    for folder in sorted(store.glob(f"runs/*-{study}"), reverse=True):   # names begin with the time
+        try:
+            record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        if record.get("study") == study and record.get("profile") == profile:
+            return Kept(folder, record)
+    return None
+
+
+def before(store: Path, study: str, profile: str | None) -> Before | None:
+    """The last plan as `compiler.explain` compares with it."""
+    kept = last_plan(store, study, profile)
+    if kept is None:
+        return None
+    record, drift = kept.record, ""
+    if record.get("source_digest") != machine.source_digest():
+        was, now = record.get("commit") or "unknown", machine.commit() or "unknown"
+        commits = f"commit {was}, now {now}" if was != now else f"both with changes on top of commit {now.rstrip('+')}"
+        drift = f"code differs from that run's ({commits}): recorded with every result, no reason to compute again"
+    return Before(record["run"], kept.stages, {trial["trial"]: trial for trial in record["trials"]}, kept.texts, drift)
+
+
+def trace(store: Path, task: str) -> Trace:
+    """What the store says of a task."""
+    folder = folder_of(store, task)
+    if not folder.is_dir():
+        return Trace()
+    done, damaged = (folder / "outcome.json").exists(), (folder / "outcome.json.corrupt").exists()
+    attempts = sorted(folder.glob("attempts/*/attempt.json"), key=lambda path: int(path.parent.name))
+    if not attempts:
+        return Trace(done, damaged and not done)
+    try:
+        last = json.loads(attempts[-1].read_text(encoding="utf-8"))
+        hopeless = last["error_kind"] in HOPELESS and last["provenance"]["source_digest"] == machine.source_digest()
+        failed = last["status"] == "failed"
+        return Trace(
+            done, damaged and not done, len(attempts), last["status"], last["error"], last["log"], given_up=failed and hopeless
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return Trace(done, damaged and not done, len(attempts))
