@@ -12,7 +12,8 @@ import jsonschema
 import pytest
 from pydantic import BaseModel
 
-from compiler.compile import compile_study
+from compiler.check import check
+from compiler.compose import compose
 from compiler.schema import _reachable, schema, schema_text
 from compiler.source import parse, plain, read
 from compiler.spec.claims import Claim
@@ -104,7 +105,7 @@ def test_whatever_the_compiler_expands_is_valid(was: str, becomes: str, tmp_path
     text = TINY.replace(was, becomes, 1)
     assert text != TINY
     (tmp_path / "study.yaml").write_text(text)
-    compile_study(tmp_path / "study.yaml")
+    check(compose(tmp_path / "study.yaml"))
     assert complaints(text) == []
 
 
