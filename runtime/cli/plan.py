@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from compiler.emit import STAGES
+from compiler.errors import SynthcError
 from compiler.plan import Plan, Task
 from runtime import machine
 from runtime.artifacts import is_done
-from runtime.cli import results_options, store_of
+from runtime.cli import results_options, store_of, write
 from runtime.cli.spec_options import compiled, only_option, spec_options, tell
 
 HELP = argparse.RawDescriptionHelpFormatter
@@ -57,6 +58,21 @@ def register(commands: Any) -> None:
     explain.add_argument("--json", action="store_true", help=shape)
     explain.set_defaults(handler=_explain)
 
+    picture = commands.add_parser(
+        "graph",
+        parents=[spec_options(), results_options()],
+        help="a picture of the plan",
+        description="Draw the plan: a lane for each arm, a column for each step, shadows and grid points folded; what is done is "
+        "marked. The file's ending says the format: .svg, .html, .dot (Graphviz), .mermaid or .mmd.",
+        epilog="examples:\n  synthc graph specs/full_study.yaml -o plan.svg\n"
+        "  synthc graph specs/smoke.yaml -o plan.svg --unfold points      a lane for each trial\n"
+        "  synthc graph specs/smoke.yaml -o plan.html --unfold shadows    besides, a node for each task",
+        formatter_class=HELP,
+    )
+    picture.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="where to: .svg, .html, .dot, .mermaid")
+    picture.add_argument("--unfold", choices=("points", "shadows"), help="what to draw apart (default: nothing)")
+    picture.set_defaults(handler=_graph)
+
 
 def _plan(args: argparse.Namespace) -> int:
     from compiler.emit import emit_plan, emit_text
@@ -90,9 +106,13 @@ def _state(plan: Plan, args: argparse.Namespace) -> tuple[frozenset[str], dict[s
     """What is done, and what would run."""
     from compiler.only import part
 
-    store: Path = store_of(args)
-    done = frozenset(id for id in plan.tasks if is_done(store, id)) if store.is_dir() else frozenset()
+    done = _done(plan, args)
     return done, plan.to_run(done.__contains__, part(plan, args.only).answers)
+
+
+def _done(plan: Plan, args: argparse.Namespace) -> frozenset[str]:
+    store: Path = store_of(args)
+    return frozenset(id for id in plan.tasks if is_done(store, id)) if store.is_dir() else frozenset()
 
 
 DETAILED = 12
@@ -114,4 +134,22 @@ def _explain(args: argparse.Namespace) -> int:
         print("\n\n".join("\n".join(detail(explanation, task)) for task in tasks))
     else:
         print("\n".join(overview(explanation, tasks)))
+    return 0
+
+
+def _graph(args: argparse.Namespace) -> int:
+    from compiler import drawing
+    from compiler.graph import graph
+
+    formats = {".svg": drawing.svg, ".html": drawing.html, ".dot": drawing.dot}
+    formats |= dict.fromkeys((".mermaid", ".mmd"), drawing.mermaid)
+    draw = formats.get(args.output.suffix)
+    if draw is None:
+        raise SynthcError(f"{args.output}: the ending should be one of {', '.join(formats)}")
+    plan = compiled(args)
+    made = graph(plan, _done(plan, args), args.unfold)
+    if len(made.nodes) > drawing.MOST_DRAWN:
+        hint = "draw it folded, or fewer trials with --set"
+        raise SynthcError(f"{len(made.nodes):,} nodes are more than a picture can hold ({drawing.MOST_DRAWN:,}); {hint}")
+    write(draw(made), args.output)
     return 0

@@ -1,0 +1,186 @@
+"""A plan as a graph that people can read: folded over shadows and grid points, one lane for each arm, one column for each step.
+
+What several arms share lies in the lane of the first that asks for it. Columns count from the end, so that what is compared stands
+under each other. Not here: pictures (`drawing`).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Container
+from dataclasses import dataclass
+from typing import Literal
+
+from compiler.plan import Plan, Task
+from compiler.work import Kind
+
+Unfold = Literal["points", "shadows"]
+"""points: a lane for each trial. shadows: besides, a node for each task."""
+
+CLAIMS = "claims"
+"""The lane of what compares trials."""
+COLUMNS = ("compare", "attack", "query", "released model", "synthetic set", "proxy, teacher, generator")
+"""Names of columns, from the last to the first."""
+SOURCES = len(COLUMNS) - 1
+"""The column of what is trained for a synthesis."""
+TITLES = {
+    ("train", "model"): "train", ("synthesize", "model"): "synthesize", ("query", "final_model"): "query model",
+    ("query", "synthetic_set"): "query set",
+}
+"""What a stage is called, where kind and stage together do not say it."""
+
+Key = tuple[str, str, str]
+"""(lane, stage, operation), or with the task's id where nothing is folded."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """Some tasks that are drawn as one."""
+
+    key: Key
+    lane: str
+    stage: str
+    operation: str
+    kind: Kind
+    tasks: tuple[str, ...]
+    done: int
+    shadows: int
+    points: int
+    """Grid points and replicates whose tasks these are."""
+    column: int = 0
+    """Steps to the end: 0 for claims, 1 for attacks."""
+    members: tuple[str, ...] = ()
+    """Names of what is folded, where they have some: claims."""
+
+    @property
+    def title(self) -> str:
+        """What it does, in a word or two."""
+        if self.kind == "compare":
+            return self.members[0] if len(self.members) == 1 else f"{len(self.members)} claims"
+        return TITLES.get((self.kind, self.stage), f"{self.kind} {self.stage}" if self.kind != self.stage else self.stage)
+
+    @property
+    def about(self) -> str:
+        """What it is done by, and how often."""
+        times = [f"{count} {what}" for count, what in ((self.points, "points"), (self.shadows, "shadows")) if count > 1]
+        return " × ".join(times)
+
+
+@dataclass(frozen=True)
+class Lane:
+    """One arm, or one trial of it."""
+
+    name: str
+    about: str
+    """Paradigm and methods."""
+
+
+@dataclass(frozen=True)
+class Graph:
+    """Nodes, and which feeds which."""
+
+    study: str
+    question: str
+    lanes: tuple[Lane, ...]
+    nodes: dict[Key, Node]
+    edges: dict[tuple[Key, Key], int]
+    """(from, to) → dependencies that the edge stands for; what a longer way says already is left out."""
+
+
+def graph(plan: Plan, done: Container[str] = (), unfold: Unfold | None = None) -> Graph:
+    """The plan's graph, folded unless asked otherwise."""
+    seen = _first_uses(plan, unfold)
+    keys = {id: _key(plan.tasks[id], use, unfold) for id, use in seen.items()}
+    gathered: dict[Key, list[str]] = defaultdict(list)
+    for id in plan.tasks:
+        gathered[keys[id]].append(id)
+    edges: dict[tuple[Key, Key], int] = defaultdict(int)
+    for id, task in plan.tasks.items():
+        for need in {need for _, need in task.needs}:
+            edges[keys[need], keys[id]] += 1
+    columns = _columns(plan, keys)
+    nodes = {key: _node(plan, key, tasks, seen, done, columns[key]) for key, tasks in gathered.items()}
+    lanes = _lanes(plan, unfold, bool(plan.claims))
+    return Graph(plan.header.study, plan.header.question, lanes, nodes, _direct(edges, columns))
+
+
+@dataclass(frozen=True)
+class _Use:
+    """Where a task was first asked for."""
+
+    lane: str
+    trial: str
+    shadow: int | None
+    stage: str
+
+
+def _first_uses(plan: Plan, unfold: Unfold | None) -> dict[str, _Use]:
+    uses: dict[str, _Use] = {}
+    for planned in plan.trials:
+        address = planned.trial.address
+        lane = address if unfold else planned.trial.arm_name
+        for stage in planned.stages:
+            uses.setdefault(stage.task, _Use(lane, address, stage.shadow, stage.name.removeprefix("train ")))
+        uses.setdefault(planned.answer, _Use(lane, address, None, "attack"))
+    for claim in plan.claims:
+        uses.setdefault(claim.task, _Use(CLAIMS, claim.name, None, "claim"))
+    return uses
+
+
+def _key(task: Task, use: _Use, unfold: Unfold | None) -> Key:
+    if unfold == "shadows" or (unfold and task.kind == "compare"):
+        return use.lane, use.stage, task.id
+    return use.lane, use.stage, "" if task.kind in ("attack", "compare") else type(task.work).__name__
+
+
+def _columns(plan: Plan, keys: dict[str, Key]) -> dict[Key, int]:
+    """Longest way from each node to the end; what is folded stands where its longest stands."""
+    far: dict[str, int] = {id: 1 if task.kind == "attack" else 0 for id, task in plan.tasks.items()}
+    for id, task in reversed(list(plan.tasks.items())):
+        for _, need in task.needs:
+            source = task.kind == "synthesize" and plan.tasks[need].kind == "train"
+            far[need] = max(far[need], far[id] + 1, SOURCES if source else 0)
+    columns: dict[Key, int] = defaultdict(int)
+    for id, key in keys.items():
+        columns[key] = max(columns[key], far[id])
+    return columns
+
+
+def _direct(edges: dict[tuple[Key, Key], int], columns: dict[Key, int]) -> dict[tuple[Key, Key], int]:
+    """Without the edges that a longer way implies: an attack also reads the models whose answers it reads."""
+    users: dict[Key, set[Key]] = defaultdict(set)
+    for source, target in edges:
+        users[source].add(target)
+    beyond: dict[Key, set[Key]] = {}
+    for key in sorted(columns, key=lambda key: columns[key]):   # users stand in lower columns
+        beyond[key] = set().union(*(users[user] | beyond.get(user, set()) for user in users[key]))
+    return {(source, target): count for (source, target), count in edges.items() if target not in beyond[source]}
+
+
+def _node(plan: Plan, key: Key, tasks: list[str], seen: dict[str, _Use], done: Container[str], column: int) -> Node:
+    first = plan.tasks[tasks[0]]
+    operations = list(dict.fromkeys(plan.tasks[id].operation.removeprefix(f"{type(first.work).__name__} ") for id in tasks))
+    shown = operations[0] if len(operations) == 1 else f"{len(operations)} methods"
+    uses = [seen[id] for id in tasks]
+    members = tuple(use.trial for use in uses) if first.kind == "compare" else ()
+    shadows, points = len({use.shadow for use in uses}), len({use.trial for use in uses})
+    finished, points = sum(id in done for id in tasks), 1 if members else points
+    return Node(key, key[0], key[1], shown, first.kind, tuple(tasks), finished, shadows, points, column, members)
+
+
+def _lanes(plan: Plan, unfold: Unfold | None, claims: bool) -> tuple[Lane, ...]:
+    about: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    for planned in plan.trials:
+        trial, arm = planned.trial, planned.trial.point.arm
+        methods = about[trial.address if unfold else trial.arm_name][arm.paradigm]
+        method = getattr(arm, "method", None)
+        if method is not None and method not in methods:
+            methods.append(method)
+    lanes = [Lane(name, ", ".join(_listed(*item) for item in words.items())) for name, words in about.items()]
+    return (*lanes, *([Lane(CLAIMS, "")] if claims else []))
+
+
+def _listed(paradigm: str, methods: list[str]) -> str:
+    if not methods:
+        return paradigm
+    return f"{paradigm}: {', '.join(methods)}" if len(methods) <= 2 else f"{paradigm}: {len(methods)} methods"
