@@ -148,7 +148,7 @@ def _kinds(summary: Summary) -> list[str]:
     for kind, total in summary.plan.counts().items():
         waiting = Counter(task.operation for task in summary.to_run.values() if task.kind == kind)
         listed = ", ".join(f"{count:,} {operation}" for operation, count in waiting.items())
-        first, *rest = _wrapped(listed, 100) or [""]
+        first, *rest = wrapped(listed, 100) or [""]
         lines.append(f"  {kind:<12}{total:>8,}{sum(waiting.values()):>8,}  {first}".rstrip())
         lines += [" " * 32 + more for more in rest]
     return lines
@@ -177,7 +177,7 @@ def _estimate(summary: Summary) -> list[str]:
     workers = f"{found.workers} worker{'s' if found.workers != 1 else ''}"
     lines = [f"about {duration(found.seconds)} on {workers}, {duration(found.core_seconds)} of one core ({because})"]
     lines.append(f"  longest chain     {duration(found.critical_seconds)}, whatever the number of workers:")
-    lines += [" " * 20 + line for line in _wrapped(" → ".join(task.address for task in found.critical), 110)]
+    lines += [" " * 20 + line for line in wrapped(" → ".join(task.address for task in found.critical), 110)]
     peak = f"{found.memory_mb / 1e3:.1f} GB at the peak of all workers"
     lines.append(f"  memory and disk   {peak}, {_size(found.disk_mb)} more in the store")
     return lines
@@ -191,7 +191,7 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60:,} h {minutes % 60} min"
 
 
-def _wrapped(listed: str, width: int) -> list[str]:
+def wrapped(listed: str, width: int) -> list[str]:
     """Lines of at most so many characters, broken after a comma or an arrow."""
     parts = re.split(r"(?<=,) | (?=→ )", listed)
     whole = " ".join(part.replace(" ", "\0") for part in parts)

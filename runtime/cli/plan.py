@@ -73,6 +73,22 @@ def register(commands: Any) -> None:
     picture.add_argument("--unfold", choices=("points", "shadows"), help="what to draw apart (default: nothing)")
     picture.set_defaults(handler=_graph)
 
+    beside = commands.add_parser(
+        "diff",
+        help="what two studies share and where they differ",
+        description="Compare two studies, or a study with itself under another profile: trials that are the same, trials that "
+        "differ and in which words, tasks that both would use. Runs nothing.",
+        epilog="examples:\n  synthc diff specs/smoke.yaml specs/full_study.yaml\n"
+        "  synthc diff specs/full_study.yaml specs/full_study.yaml --profiles '' complete\n\n--json: {left, right, trials: {same, "
+        "changed, only_left, only_right}, tasks: {shared, only_left, only_right}}",
+        formatter_class=HELP,
+    )
+    beside.add_argument("left", type=Path, metavar="A.yaml")
+    beside.add_argument("right", type=Path, metavar="B.yaml")
+    beside.add_argument("--profiles", nargs=2, metavar=("OF_A", "OF_B"), default=("", ""), help="a profile of each ('' for none)")
+    beside.add_argument("--json", action="store_true", help="as JSON (its shape is below)")
+    beside.set_defaults(handler=_diff)
+
 
 def _plan(args: argparse.Namespace) -> int:
     from compiler.emit import emit_plan, emit_text
@@ -152,4 +168,18 @@ def _graph(args: argparse.Namespace) -> int:
         hint = "draw it folded, or fewer trials with --set"
         raise SynthcError(f"{len(made.nodes):,} nodes are more than a picture can hold ({drawing.MOST_DRAWN:,}); {hint}")
     write(draw(made), args.output)
+    return 0
+
+
+def _diff(args: argparse.Namespace) -> int:
+    from compiler.compile import compile_study
+    from compiler.diff import diff, diff_json, diff_text
+
+    specs, profiles = (args.left, args.right), [name or None for name in args.profiles]
+    found = diff(*(compile_study(spec, profile) for spec, profile in zip(specs, profiles, strict=True)))
+    if args.json:
+        print(json.dumps(diff_json(found), indent=1, ensure_ascii=False))
+        return 0
+    names = [f"{spec} ({profile})" if profile else str(spec) for spec, profile in zip(specs, profiles, strict=True)]
+    print("\n".join(diff_text(found, *names)))
     return 0

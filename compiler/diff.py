@@ -1,0 +1,132 @@
+"""Two studies beside each other: which trials and which tasks they share, and in what the rest differs.
+
+Tasks are shared when their ids are equal, whatever the studies call them. Trials are matched by address, or by their answer where
+only the name changed; what is left differs in some words of its point, which are said field by field.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from compiler.explain import differences
+from compiler.plan import Plan, TrialPlan
+from compiler.summary import wrapped
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A trial of each study that answer the same question, or would but for some words."""
+
+    left: str
+    right: str
+    differences: tuple[str, ...]
+    """`classifier.lr: 0.1 → 0.05`; empty where both are the same task."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What two plans share and where they differ."""
+
+    left: Plan
+    right: Plan
+    pairs: tuple[Pair, ...]
+    only_left: tuple[str, ...]
+    only_right: tuple[str, ...]
+
+    @property
+    def same(self) -> tuple[Pair, ...]:
+        return tuple(pair for pair in self.pairs if not pair.differences)
+
+    @property
+    def changed(self) -> tuple[Pair, ...]:
+        return tuple(pair for pair in self.pairs if pair.differences)
+
+
+def diff(left: Plan, right: Plan) -> Difference:
+    """The difference from `left` to `right`."""
+    there = {planned.trial.address: planned for planned in right.trials}
+    by_answer: dict[str, TrialPlan] = {planned.answer: planned for planned in right.trials}
+    pairs, only_left, taken = [], [], set()
+    for planned in left.trials:
+        other = there.get(planned.trial.address)
+        if other is None or other.answer != planned.answer:
+            other = by_answer.get(planned.answer, other)   # the same task by another name comes before another one by the same name
+        if other is None or other.trial.address in taken:
+            only_left.append(planned.trial.address)
+            continue
+        taken.add(other.trial.address)
+        found = () if planned.answer == other.answer else tuple(_points(planned, other)) or ("revision of an operation",)
+        pairs.append(Pair(planned.trial.address, other.trial.address, found))
+    only_right = tuple(address for address in there if address not in taken)
+    return Difference(left, right, tuple(pairs), tuple(only_left), only_right)
+
+
+def _points(left: TrialPlan, right: TrialPlan) -> Iterator[str]:
+    yield from differences({"seed": left.trial.seed}, {"seed": right.trial.seed})
+    yield from differences(left.trial.point.model_dump(mode="json"), right.trial.point.model_dump(mode="json"))
+
+
+def diff_json(found: Difference) -> dict[str, Any]:
+    """{left, right, trials: {same, changed, only_left, only_right}, tasks: {shared, only_left, only_right}}."""
+    shared = found.left.tasks.keys() & found.right.tasks.keys()
+    return {
+        "left": found.left.header.study,
+        "right": found.right.header.study,
+        "trials": {
+            "same": [[pair.left, pair.right] for pair in found.same],
+            "changed": [{"left": pair.left, "right": pair.right, "differences": list(pair.differences)} for pair in found.changed],
+            "only_left": list(found.only_left),
+            "only_right": list(found.only_right),
+        },
+        "tasks": {
+            "shared": len(shared),
+            "only_left": len(found.left.tasks) - len(shared),
+            "only_right": len(found.right.tasks) - len(shared),
+        },
+    }
+
+
+MOST = 12
+"""Trials of a kind that are listed by name."""
+
+
+def diff_text(found: Difference, left: str, right: str) -> list[str]:
+    """Lines for people; `left` and `right` are what the studies are called here."""
+    lines = [f"{left}: {_counts(found.left)}", f"{right}: {_counts(found.right)}", ""]
+    shared = found.left.tasks.keys() & found.right.tasks.keys()
+    lines.append(f"{len(shared):,} tasks in both" + (": computed once, whichever runs first" if shared else ""))
+    for name, plan in ((left, found.left), (right, found.right)):
+        rest = Counter(task.operation for id, task in plan.tasks.items() if id not in shared)
+        if rest:
+            listed = ", ".join(f"{count:,} {operation}" for operation, count in rest.items())
+            lines += [f"{rest.total():,} only in {name}:", *(f"  {line}" for line in wrapped(listed, 110))]
+    if found.same:
+        renamed = [pair for pair in found.same if pair.left != pair.right]
+        lines += ["", f"the same ({_trials(found.same)})" + (f", {len(renamed)} of them by another name" if renamed else "")]
+        lines += _some([f"  {pair.left}" + (f" = {pair.right}" if pair.left != pair.right else "") for pair in found.same])
+    by_difference: dict[tuple[str, ...], list[Pair]] = defaultdict(list)
+    for pair in found.changed:
+        by_difference[pair.differences].append(pair)
+    for said, pairs in by_difference.items():
+        lines += ["", f"different ({_trials(pairs)}) in", *_some([f"    {line}" for line in said])]
+        lines += _some([f"  {pair.left}" + (f" | {pair.right}" if pair.left != pair.right else "") for pair in pairs])
+    for name, only in ((left, found.only_left), (right, found.only_right)):
+        if only:
+            lines += ["", f"only in {name} ({_trials(only)})", *_some([f"  {address}" for address in only])]
+    return lines
+
+
+def _counts(plan: Plan) -> str:
+    return f"{plan.header.study}, {_trials(plan.trials)}, {len(plan.tasks):,} tasks"
+
+
+def _trials(of: Sequence[object]) -> str:
+    return f"{len(of)} trial{'s' if len(of) != 1 else ''}"
+
+
+def _some(lines: Iterable[str]) -> list[str]:
+    listed = list(lines)
+    return listed if len(listed) <= MOST else [*listed[:MOST], f"  and {len(listed) - MOST} more"]
