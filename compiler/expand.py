@@ -5,6 +5,7 @@ Inside a list a grid multiplies the element that holds it; anywhere else it mult
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ class Coordinate:
 
     path: tuple[str, ...]
     value: Value
-    """A mapping in a grid is written as text, such as `epsilon=8.0`."""
+    """A mapping in a grid is written as text, such as `epsilon=8.0`; what is a grid inside it has a coordinate of its own."""
 
 
 @dataclass(frozen=True)
@@ -61,9 +62,10 @@ def _expanded(node: Node, path: tuple[str, ...]) -> Iterator[Expanded]:
             yield Expanded(Sequence(tuple(found.node for item in items for found in _expanded(item, ())), place))
         case Mapping() if is_grid(node):
             for value in _values(node):
-                here = Coordinate(path, _written(value))
+                # A grid in a grid is one axis: its values are among the outer one's.
+                here = () if is_grid(value) else (Coordinate(path, _written(value)),)
                 for found in _expanded(value, path):
-                    yield Expanded(found.node, (here, *found.axes))
+                    yield Expanded(found.node, (*here, *found.axes))
         case Mapping(items=named, keys=keys, place=place):
             for combination in product(*(list(_expanded(child, (*path, name))) for name, child in named.items())):
                 made = {name: found.node for name, found in zip(named, combination, strict=True)}
@@ -86,12 +88,29 @@ def _values(grid: Mapping) -> tuple[Node, ...]:
 
 
 def _written(node: Node) -> Value:
-    if isinstance(node, Scalar):
-        return node.value
-    value = plain(node)
-    if isinstance(value, dict):
-        return ",".join(f"{name}={inner}" for name, inner in value.items())
-    return str(value)
+    match node:
+        case Scalar(value=value):
+            return value
+        case Mapping(items=named):
+            return ",".join(name if _count(inner) > 1 else f"{name}={_written(inner)}" for name, inner in named.items())
+        case Sequence():
+            return str(plain(node))
+
+
+def _leaves(grid: Mapping) -> Iterator[Node]:
+    """The values of a grid, those of grids in it included."""
+    for value in _values(grid):
+        yield from _leaves(value) if isinstance(value, Mapping) and is_grid(value) else (value,)
+
+
+def _twice(grid: Mapping) -> Iterator[Diagnostic]:
+    """Values that a grid has more than once: their trials would be one, with one name."""
+    seen: set[str] = set()
+    for leaf in _leaves(grid):
+        text = json.dumps(plain(leaf), ensure_ascii=False)
+        if text in seen:
+            yield Diagnostic("grid", leaf.place, f"the grid has {text} twice", "drop one of them")
+        seen.add(text)
 
 
 def _faults(node: Node) -> Iterator[Diagnostic]:
@@ -105,8 +124,8 @@ def _faults(node: Node) -> Iterator[Diagnostic]:
                     "empty-grid", values.place, "the grid is empty, so nothing would run", "give it at least one value"
                 )
             else:
-                for value in values.items:
-                    yield from _faults(value)
+                inner = [fault for value in values.items for fault in _faults(value)]
+                yield from inner or _twice(node)
         case Mapping(items=named, keys=keys):
             if "grid" in named:
                 hint = "a grid stands alone: {grid: [...]}"
