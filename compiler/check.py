@@ -32,6 +32,10 @@ OWN = ("audit", "classifier", "exclude")
 """Words of an arm that are not its method's."""
 
 
+MOST_MODELS = 500_000
+"""Of one study, over all trials: a slip of the finger in `shadows` should not fill the memory."""
+
+
 @dataclass(frozen=True)
 class Checked:
     """A study without mistakes."""
@@ -61,7 +65,7 @@ def check(tree: Mapping) -> Checked:
     arms = _arms(tree, found)
     validate = _Validators()
     trials: list[Trial] = []
-    replicates = header.replicates if header else 1
+    replicates = _replicates(tree, header, found)
     for name, arm in arms.items():
         points = _points(tree, name, arm, found, MOST_TRIALS // replicates - len(trials) // replicates)
         axes_of = _axis_names(points)
@@ -75,12 +79,23 @@ def check(tree: Mapping) -> Checked:
                 Trial(study=header.study, seed=header.seed, arm_name=name, axes=axes, replicate=replicate, point=point)
                 for replicate in range(replicates)
             ]
+    if (models := sum(trial.point.audit.shadows for trial in trials)) > MOST_MODELS:
+        hint = f"at most {MOST_MODELS:,}: fewer shadows, replicates or grid points"
+        found.append(Diagnostic("too-many-models", tree.nearest("audit", "shadows"), f"the study asks for {models:,} models", hint))
     complete = not found
     claims = _claims(tree, trials, complete, found)
     if found:
         raise SpecError(found)
     assert header is not None
     return Checked(header, tuple(trials), tuple(claims), tree)
+
+
+def _replicates(tree: Mapping, header: Header | None, found: list[Diagnostic]) -> int:
+    if header is None or header.replicates <= MOST_TRIALS:
+        return header.replicates if header else 1
+    what = f"{header.replicates:,} replicates of every trial"
+    found.append(Diagnostic("too-many-trials", tree.nearest("replicates"), what, f"at most {MOST_TRIALS:,} trials in all"))
+    return 1
 
 
 def _claims(tree: Mapping, trials: list[Trial], complete: bool, found: list[Diagnostic]) -> list[Resolved]:

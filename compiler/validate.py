@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import types
 from collections.abc import Iterator
+from functools import cache
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
@@ -21,7 +22,7 @@ class Validator:
 
     def __init__(self, annotation: Any) -> None:
         self.annotation = annotation
-        self._adapter: TypeAdapter[Any] = TypeAdapter(annotation)
+        self._adapter = _adapter(annotation)
         self._known: dict[str, Any] = {}
 
     def __call__(self, node: Node, found: list[Diagnostic]) -> Any | None:
@@ -83,6 +84,11 @@ class Validator:
         return sorted(
             {str(word) for model in models if tag in model.model_fields for word in get_args(model.model_fields[tag].annotation)}
         )
+
+
+@cache  # for a large union it takes longer to make than all else of a small study
+def _adapter(annotation: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(annotation)
 
 
 def _walk(node: Node, names: tuple[Any, ...]) -> tuple[Node, Node, list[str]]:
