@@ -117,8 +117,9 @@ class Explanation:
             for candidate, other in self._counterparts(place, before):
                 if (old := before.stages.get(candidate)) is not None:
                     lines = tuple(self._differences(old, task, before))
-                    code = "parent" if all(line.startswith("parent") for line in lines) else "changed"
-                    return Reason(code, lines or ("changed: the last plan's text is gone",), _written(candidate) if other else "")
+                    code = "parent" if lines and all(line.startswith("parent") for line in lines) else "changed"
+                    compared = _written(candidate) if other else ""
+                    return Reason(code, lines or ("changed: what it was is not known any more",), compared)
         return Reason("new", ("new: nothing of the kind was in the last plan",))
 
     def _counterparts(self, place: Place, before: Before) -> Iterator[tuple[Place, bool]]:
