@@ -95,7 +95,7 @@ def test_an_image_is_traced_back_while_its_origin_is_the_nearest_private_one() -
     released[8:] = pool[20:22]   # two have drifted to others
     origins = torch.arange(10)
     origins[9] = -1   # of the second of them nobody says that it began as a private one
-    near = [min(range(40), key=lambda row: float((pool[row] - image).norm())) for image in released]   # noqa: B023
+    near = [min(range(40), key=lambda row: float((pool[row] - image).norm())) for image in released]
     metric = trace_back(released, pool, origins)
     assert (metric.value, metric.n) == (sum(near[row] == row for row in range(9)) / 9, 9)
     assert metric.value == 8 / 9
