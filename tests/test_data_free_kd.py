@@ -224,6 +224,7 @@ def test_recovered_images_are_what_the_teacher_takes_them_for_and_carry_its_soft
     made = recovery.synthesize(how, digits.read()[0][torch.arange(100)], {"teacher": teacher}, SETTING)
     assert made.images.shape == (30, *CARD.shape)
     assert made.labels.shape == (30, 10)
+    assert -1e-6 <= made.images.min() <= made.images.max() <= 1 + 1e-6   # grey levels, as the teacher judged them
     wanted = torch.arange(10).repeat_interleave(3)
     assert (made.labels.argmax(1) == wanted).float().mean() > 0.7   # the teacher is a poor one
     assert how.needs == ("teacher",)

@@ -21,6 +21,7 @@ from runtime.seeds import Seeds
 from runtime.synthesize.initial import MEAN_NOISE, finished, started
 from runtime.synthesize.matching import (
     ClassBatches,
+    _Task,
     class_gradients,
     class_means,
     gradient_distance,
@@ -175,6 +176,15 @@ def test_the_derivative_of_gradient_matching_is_that_of_finite_differences(net: 
     target = {name: gradient.detach() for name, gradient in class_gradients(net, real, labels).items()}
     learned.requires_grad_()
     assert torch.autograd.gradcheck(lambda x: gradient_distance(target, class_gradients(net, x, labels)), (learned,), atol=1e-4)
+
+
+def test_the_net_of_dsa_is_trained_on_each_learned_image_under_a_map_of_its_own(private: LabeledImages) -> None:
+    task = _Task(words("dsa", images_per_class=8), private, SETTING)
+    with torch.no_grad():
+        task.pixels.copy_(task.pixels[:1].expand_as(task.pixels))
+    mapped, plain = task.training_batch(mapped=True)[0], task.training_batch(mapped=False)[0]
+    assert len(plain.unique(dim=0)) == 1
+    assert len(mapped.unique(dim=0)) > 40   # of 80; several maps may leave an image as it is
 
 
 def test_the_distance_counts_rows_by_their_angle_and_leaves_vectors_out() -> None:

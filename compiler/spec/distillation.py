@@ -168,6 +168,8 @@ class DifficultyAligned(_Trajectories):
 class Recovery(Distilled):
     """SRe2L: images recovered from a classifier that saw the private set, and relabeled by it (Yin, Xing and Shen 2023)."""
 
+    revision: ClassVar[int] = 2
+
     method: Literal["sre2l"]
     losses: Losses = Losses(statistics=1.0, one_hot=1.0)
     """What the images are improved by."""

@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping
 
 import torch
+from torch import Tensor
 
 from compiler.spec.distillation import Recovery
 from runtime import checkpoint, nets
@@ -29,6 +30,10 @@ def synthesize(how: Recovery, private: LabeledImages, needs: Mapping[str, Artifa
     teacher = nets.restored(setting.recipe, setting.card, needs["teacher"].tensors("model")).to(setting.device)
     critic = Critic(teacher, how.losses, setting.card, usual_shift(setting.card), setting.seeds("sre2l/shifts"))
     mean, std = (torch.tensor(constants)[:, None, None] for constants in (setting.card.mean, setting.card.std))
+
+    def grey_levels(pixels: Tensor) -> Tensor:
+        return (pixels * std.to(pixels) + mean.to(pixels)).clamp(0, 1)
+
     start = started(how, private, setting)
     recovered, last = [], torch.zeros(())
     # Strided, so that every batch has images of all classes, as the statistics that it is compared with have.
@@ -39,15 +44,14 @@ def synthesize(how: Recovery, private: LabeledImages, needs: Mapping[str, Artifa
         wanted = start.labels[rows].to(setting.device)
         optimizer = torch.optim.Adam([pixels], lr=how.lr, betas=(0.5, 0.9))
         for _ in checkpoint.loop("sre2l", how.steps, pixels=pixels, optimizer=optimizer, moves=critic.moves, last=last):
-            grey = (pixels * std.to(pixels) + mean.to(pixels)).clamp(0, 1)
-            loss, _, _ = critic(grey, wanted)
+            loss, _, _ = critic(grey_levels(pixels), wanted)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
             last.copy_(loss.detach())
         if not math.isfinite(last.item()):
             raise Diverged(f"sre2l: the loss is {last.item()} after {how.steps} steps; lower lr ({how.lr:g})")
-        recovered.append(pixels.detach())
+        recovered.append(nets.normalise(grey_levels(pixels.detach()), setting.card))   # as they were judged: none beyond white
     images = torch.cat(recovered)[order.argsort()]
     labels = None
     if how.labels == "soft":
