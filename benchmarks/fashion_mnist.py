@@ -200,7 +200,8 @@ FAMILIES = {
         data_free_kd, SMALL, 1500,
         {
             "student": words(
-                paradigm="data_free_kd", method="inversion", batch_size=64, rounds=160, student_steps=10, temperature=10.0, width=16
+                paradigm="data_free_kd", method="inversion", batch_size=64, rounds=240, student_steps=10, temperature=10.0,
+                width=16, shift=2,
             )
         },
         (Wanted("student", "teacher", -6.0),),
