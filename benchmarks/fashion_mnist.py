@@ -14,23 +14,25 @@ settings report from it too, so that a few seeds can be run at a time.
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
+sys.path.pop(0)   # this folder: its `statistics` would hide Python's own
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 import argparse
 import json
 import math
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 import torch
 from pydantic import TypeAdapter
 from scipy import stats
 from torch import Tensor
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from compiler.datasets import CARDS, Card, used_at
 from compiler.spec.base import Method

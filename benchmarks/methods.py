@@ -8,14 +8,16 @@ Prints one table; records nothing.
 
 from __future__ import annotations
 
-import argparse
 import sys
+from pathlib import Path
+
+sys.path.pop(0)   # this folder: its `statistics` would hide Python's own
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import argparse
 import tempfile
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from compiler.compile import compile_study
 from compiler.plan import Plan, Task, TrialPlan
