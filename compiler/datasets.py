@@ -28,7 +28,8 @@ class Card:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     digest: str
-    """blake2b-64 of the arrays, as `runtime.data.content_digest` computes it; "" where it was never seen here."""
+    """blake2b-64 of the arrays, as `runtime.data.content_digest` computes it; "" where this project never saw the set:
+    `compiler.seen_data` then takes that of the files found."""
     about: str
     flips: bool = False
     """Whether a mirrored image keeps its class."""

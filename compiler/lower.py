@@ -209,15 +209,18 @@ def pool_size(data: Data) -> int:
 
 def _population(trial: Trial) -> Population:
     point = trial.point
-    return _shared_population(point.data, point.public, trial.seed, tuple(point.audit.canaries.items()), point.audit.z_pool)
+    dataset = dataset_of(point.data)
+    public = dataset_of(point.public, dataset.shape) if point.public else None
+    groups = tuple(point.audit.canaries.items())
+    return _shared_population(dataset, public, trial.seed, groups, point.audit.z_pool, dataset.own, public and public.own)
 
 
 @lru_cache(maxsize=1024)  # one object for all tasks of a study, so that its canonical text is made once
 def _shared_population(
-    data: Data, public: Data | None, seed: int, groups: tuple[tuple[str, CanaryGroup], ...], z_pool: int
+    dataset: Dataset, public: Dataset | None, seed: int, groups: tuple[tuple[str, CanaryGroup], ...], z_pool: int,
+    *lying: Own | None,   # where the user's own images lie is no part of a data set's identity, yet another place is another object
 ) -> Population:
-    dataset = dataset_of(data)
-    return Population(dataset, dataset_of(public, dataset.shape) if public else None, seed, groups, z_pool)
+    return Population(dataset, public, seed, groups, z_pool)
 
 
 def dataset_of(data: Data, shape: tuple[int, int, int] | None = None) -> Dataset:

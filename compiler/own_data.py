@@ -20,8 +20,9 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import IO
 
-from compiler.datasets import CARDS, OWN, Card
+from compiler.datasets import OWN, Card
 from compiler.errors import SynthcError
+from compiler.seen_data import card_here
 from compiler.source import Mapping, Node, Scalar
 from compiler.spec.data import Data
 
@@ -36,7 +37,7 @@ IMAGES = {".png", ".jpg", ".jpeg"}
 def card_of(data: Data) -> Card:
     """The card of what `data:` names; SynthcError for files that are missing, broken, too large or not what they should be."""
     if data.name != OWN:
-        return CARDS[data.name]
+        return card_here(data.name)
     if data.path is None:
         raise SynthcError("`name: files` without a path; give one, such as path: images.npz")
     path = Path(data.path)
@@ -73,7 +74,8 @@ def _card(path: Path, stamped: tuple[int, int]) -> Card:
         counts, classes = (arrays.samples, arrays.test_samples), arrays.classes
         channels, height, width = arrays.shape
     else:
-        raise SynthcError(f"{path.name}: neither an .npz nor a folder; Parquet and others become an .npz by numpy.savez_compressed")
+        how = f"`synthc data import {path.name}`" if path.suffix == ".parquet" else "numpy.savez_compressed"
+        raise SynthcError(f"{path.name}: neither an .npz nor a folder; {how} makes an .npz of it")
     if sum(counts) * channels * height * width > LARGEST:
         raise SynthcError(f"{path.name}: {sum(counts):,} images of {height}×{width} are over {LARGEST:,} bytes; use fewer")
     middle = (0.5,) * channels
@@ -158,21 +160,31 @@ def image_shape(path: Path) -> tuple[int, int, int]:
     """Channels, height and width as the first bytes of a PNG or JPEG say them; SynthcError for others and for too large ones."""
     try:
         with path.open("rb") as handle:
-            head = handle.read(2)
-            found = _jpeg(handle) if head == b"\xff\xd8" else _png(head + handle.read(24))
+            return shape_said(handle, path.name)
+    except OSError as error:
+        raise SynthcError(f"{path.name}: cannot be read: {error.strerror}") from error
+
+
+def shape_said(handle: IO[bytes], name: str) -> tuple[int, int, int]:
+    """The same of an open file, or of bytes in memory; `name` is for complaints."""
+    try:
+        head = handle.read(2)
+        found = _jpeg(handle) if head == b"\xff\xd8" else _png(head + handle.read(24))
     except (OSError, struct.error) as error:
-        raise SynthcError(f"{path.name}: cannot be read as an image: {error}") from error
+        raise SynthcError(f"{name}: cannot be read as an image: {error}") from error
     if found is None:
-        raise SynthcError(f"{path.name}: not a PNG or JPEG of 8 bits, grey or in colour, without transparency; convert it")
+        raise SynthcError(f"{name}: not a PNG or JPEG of 8 bits, grey or in colour, without transparency; convert it")
     if not 0 < found[1] * found[2] <= MOST_PIXELS:
-        raise SynthcError(f"{path.name}: {found[1]}×{found[2]} pixels; at most {MOST_PIXELS:,} can be read: make it smaller")
+        raise SynthcError(f"{name}: {found[1]}×{found[2]} pixels; at most {MOST_PIXELS:,} can be read: make it smaller")
     return found
 
 
 def _png(head: bytes) -> tuple[int, int, int] | None:
+    if len(head) < 26 or not head.startswith(b"\x89PNG\r\n\x1a\n") or head[12:16] != b"IHDR":
+        return None
     width, height, depth, colour = struct.unpack(">16xIIBB", head)
     channels = {0: 1, 2: 3, 3: 3}.get(colour)   # grey, colour, palette; 4 and 6 have transparency
-    if not head.startswith(b"\x89PNG\r\n\x1a\n") or head[12:16] != b"IHDR" or channels is None or depth > 8:
+    if channels is None or depth > 8:
         return None
     return channels, height, width
 

@@ -495,6 +495,23 @@ ENDINGS = {".parquet": "FORMAT parquet, COMPRESSION zstd", ".csv": "FORMAT csv, 
 """How a file's ending says what to write into it."""
 
 
+@contextlib.contextmanager
+def parquet(path: Path) -> Iterator[tuple[list[str], Callable[[list[str]], Iterator[tuple[Any, ...]]]]]:
+    """Column names of a Parquet file, and a function from wanted columns to rows; SynthcError if it is none, or broken."""
+    with duckdb.connect(config={"autoload_known_extensions": "false", "autoinstall_known_extensions": "false"}) as connection:
+
+        def rows(columns: list[str]) -> Iterator[tuple[Any, ...]]:
+            found = connection.execute(f"SELECT {', '.join(map(_name, columns))} FROM read_parquet({_quoted(path)})")
+            while some := found.fetchmany(1000):
+                yield from some
+
+        try:
+            described = connection.execute(f"DESCRIBE SELECT * FROM read_parquet({_quoted(path)})").fetchall()
+            yield [str(column) for column, *_ in described], rows
+        except duckdb.Error as error:
+            raise SynthcError(f"{path}: cannot be read as Parquet: {_first_line(error)}") from error
+
+
 def export(database: Path, text: str, target: Path) -> None:
     """Write a query's rows to `target`, beside and then renamed; its ending says the format."""
     if target.suffix not in ENDINGS:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from compiler.errors import SynthcError
 
-FAMILIES = ("run", "study", "plan", "results", "report", "records", "upkeep", "audit")
+FAMILIES = ("run", "study", "plan", "results", "report", "records", "upkeep", "audit", "data")
 """Modules of this package; each registers its commands and imports what is heavy inside its handlers."""
 
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from compiler.compose import sources
 from compiler.only import part
-from compiler.plan import Task
+from compiler.plan import Plan, Task
+from compiler.seen_data import unseen
 from runtime import figures
 from runtime.artifacts import held
 from runtime.cli import results_options, store_of
@@ -68,7 +69,7 @@ def register(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """The command."""
-    plan, store = compiled(args), store_of(args)
+    plan, store = _with_known_data(args), store_of(args)
     tell(plan)
     figures.check(plan)
     wanted = part(plan, args.only)
@@ -93,6 +94,19 @@ def run(args: argparse.Namespace) -> int:
                 for path in figures.draw(plan, study.target, store):
                     _say(f"drew {path}")
             return code
+
+
+def _with_known_data(args: argparse.Namespace) -> Plan:
+    """The plan; what it names and nobody read here yet is read first, since ids depend on it."""
+    plan = compiled(args)
+    if absent := unseen(plan):
+        from runtime.data.sources import see
+
+        for name in absent:
+            record = see(name)
+            _say(f"{name}: {record.samples:,} + {record.test_samples:,} images, identified by their content as {record.digest}")
+        plan = compiled(args)
+    return plan
 
 
 def _compute(study: StudyRun, args: argparse.Namespace) -> str:

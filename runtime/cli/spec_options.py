@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from compiler.plan import Plan
+from compiler.seen_data import notices
 
 
 def spec_options(*, optional: bool = False) -> argparse.ArgumentParser:
@@ -46,7 +47,9 @@ def compiled(args: argparse.Namespace) -> Plan:
 
 
 def tell(plan: Plan) -> None:
-    """What the lints found, on standard error: what is silenced as a number."""
+    """What the data and the lints have to say, on standard error; what is silenced as a code."""
+    for notice in notices(plan):
+        print(f"synthc: {notice}", file=sys.stderr)
     for finding in plan.lints:
         if finding.silenced is None:
             print(f"synthc: {finding}", file=sys.stderr)

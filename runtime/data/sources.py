@@ -1,24 +1,30 @@
-"""A data set's name → its images, checked against the digest that identifies it; each loaded once per process."""
+"""A data set's name → its images, checked against the digest that identifies it; each loaded once per process.
+
+Sets that lie in files are decoded once per machine: a file of plain arrays beside them, named by the digest, is mapped into the
+memory of every worker after it was compared with that digest. Images of the user's own are never copied there.
+"""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
-from dataclasses import dataclass
+import contextlib
+import json
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
-from compiler.datasets import CARDS
+from compiler.datasets import CARDS, OWN, Card
 from compiler.errors import SynthcError, did_you_mean
+from compiler.seen_data import RECORD, Seen, data_root, records, stamps
 from compiler.work import Dataset
-from runtime.data import LabeledImages, content_digest, digits, idx, shapes
+from runtime.artifacts import written
+from runtime.data import LabeledImages, content_digest, digits, own, shapes
+from runtime.data.catalogue import CATALOGUE, Splits, find
 from runtime.seeds import generator
-
-DEBIAN = Path("/usr/share/datasets")
-"""Where Debian's packages `dataset-*` put their files."""
 
 
 @dataclass(frozen=True)
@@ -29,51 +35,114 @@ class Loaded:
     test: LabeledImages | None
     classes: int
     digest: str
-    """Content digest of the whole set, before any subset or resizing."""
+    """Content digest of the whole set, before any subset or resizing; for the user's own that of the files."""
 
 
 @lru_cache(maxsize=4)
 def load(dataset: Dataset) -> Loaded:
     """The images of `dataset`; SynthcError if they are not there, broken, or other than the study was made for."""
     pool, test = _read(dataset)
-    digest = content_digest(pool, test)
-    if dataset.digest and digest != dataset.digest and dataset.name != "shapes":
-        raise SynthcError(
-            f"{dataset.name}: these images have the digest {digest}, the study was made for {dataset.digest}; "
-            "look for a damaged or altered copy with `synthc data verify`"
-        )
     if dataset.subset is not None and dataset.subset < len(pool):
         pool = pool[balanced_part(pool.labels, dataset.subset)]
-    return Loaded(_resized(pool, dataset.shape), test and _resized(test, dataset.shape), CARDS[dataset.name].classes, digest)
+    shape = dataset.shape
+    return Loaded(_resized(pool, shape), test and _resized(test, shape), dataset.card.classes, dataset.digest)
 
 
-def _read(dataset: Dataset) -> tuple[LabeledImages, LabeledImages | None]:
+def _read(dataset: Dataset) -> Splits:
     match dataset.name:
-        case "digits":
-            return digits.read()
         case "shapes":
-            return shapes.read(dataset.shape)
-        case "mnist":
-            return _first("mnist", idx.read, "MNIST/raw", "mnist")
-        case "fashion_mnist":
-            return _first("fashion_mnist", idx.read, "FashionMNIST/raw", "fashion_mnist", "fashion-mnist")
+            return shapes.read(dataset.shape)   # its digest is that of the size on its card
+        case "digits":
+            return _as_planned(dataset, digits.read())
+        case name if name == OWN and dataset.own is not None:
+            return _fitting(dataset.own.card, own.read(dataset.own))
+        case name if name in CATALOGUE:
+            return _mapped(dataset.digest) or _as_planned(dataset, _decoded(name))
     raise SynthcError(f"no data set is called {dataset.name!r}; {did_you_mean(dataset.name, CARDS)}")
 
 
-def data_root() -> Path:
-    """`$SYNTHC_DATA`, else `~/.cache/synthc/data`."""
-    return Path(os.environ.get("SYNTHC_DATA") or Path.home() / ".cache/synthc/data")
+def _as_planned(dataset: Dataset, splits: Splits) -> Splits:
+    digest = content_digest(*splits)
+    if digest != dataset.digest:
+        wanted = dataset.digest or "none that was seen"
+        raise SynthcError(
+            f"{dataset.name}: these images have the digest {digest}, the study was made for {wanted}; "
+            f"look for a damaged or altered copy with `synthc data verify {dataset.name}`, or run the study again"
+        )
+    return splits
 
 
-def _first(
-    name: str, read: Callable[[Path], tuple[LabeledImages, LabeledImages]], *layouts: str
-) -> tuple[LabeledImages, LabeledImages]:
-    """What `read` makes of the first folder that exists, in `$SYNTHC_DATA` or Debian's place."""
-    folders = [root / layout for root in (data_root(), DEBIAN) for layout in layouts]
-    for folder in folders:
-        if folder.is_dir():
-            return read(folder)
-    raise SynthcError(f"{name}: not found; put its files into {folders[0]} (looked at {', '.join(map(str, folders))})")
+def _fitting(card: Card, splits: Splits) -> Splits:
+    """The splits, if they have the card's shape and classes."""
+    for split in splits:
+        if split is None:
+            continue
+        if tuple(split.images.shape[1:]) != card.shape:
+            shape = "×".join(map(str, split.images.shape[1:]))
+            raise SynthcError(f"{card.name}: images of {shape}, where {'×'.join(map(str, card.shape))} is known; fetch it again")
+        if not len(split) or not 0 <= int(split.labels.min()) <= int(split.labels.max()) < card.classes:
+            found = f"labels from {int(split.labels.min())} to {int(split.labels.max())}" if len(split) else "no image"
+            raise SynthcError(f"{card.name}: {found}; it has the classes 0 to {card.classes - 1}")
+    return splits
+
+
+def _decoded(name: str) -> Splits:
+    """The set's files as they are found, decoded; also kept as plain arrays, where that can be written."""
+    found = find(name)
+    pool, test = _fitting(CARDS[name], found.form.read(found.folder))
+    with contextlib.suppress(OSError):   # a folder of others, or a full disk: the next process decodes again
+        target = _plain_arrays(content_digest(pool, test))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        arrays = {"images": pool.images, "labels": pool.labels}
+        if test is not None:
+            arrays |= {"test_images": test.images, "test_labels": test.labels}
+        with written(target, synced=False) as beside:
+            save_file(arrays, beside)
+            beside.chmod(0o644)   # safetensors' files are for their owner alone, a shared folder is for all
+    return pool, test
+
+
+def _plain_arrays(digest: str) -> Path:
+    return data_root() / "arrays" / f"{digest}.safetensors"
+
+
+def _mapped(digest: str) -> Splits | None:
+    """The arrays of this digest, mapped from their file and so shared by all processes; None if there is none, or a damaged one."""
+    path = _plain_arrays(digest)
+    if not digest or not path.exists():
+        return None
+    try:
+        with safe_open(path, framework="pt") as arrays:
+            of = {name: arrays.get_tensor(name) for name in arrays.keys()}
+        pool = LabeledImages(of["images"], of["labels"])
+        test = LabeledImages(of["test_images"], of["test_labels"]) if "test_images" in of else None
+        if content_digest(pool, test) == digest:
+            return pool, test
+    except OSError:   # not ours to read
+        return None
+    except (SafetensorError, KeyError):
+        pass
+    with contextlib.suppress(OSError):
+        path.unlink()
+    return None
+
+
+def see(name: str) -> Seen:
+    """Read the files of a known set and write down what they hold, for the compiler; SynthcError if they are absent or broken."""
+    found = find(name)
+    files = stamps(found.files)   # before reading: a file that changes meanwhile is read again
+    checks = [fine for _, fine in found.checked()]
+    pool, test = _decoded(name)
+    published = False if False in checks else None if None in checks else True
+    record = Seen(content_digest(pool, test), len(pool), len(test) if test is not None else 0, published, files)
+    path = data_root() / RECORD
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with written(path) as beside:
+            beside.write_text(json.dumps(records() | {name: asdict(record)}, indent=1), encoding="utf-8")
+    except OSError as error:
+        raise SynthcError(f"{path}: cannot be written: {error.strerror}; SYNTHC_DATA names another folder") from error
+    return record
 
 
 def balanced_part(labels: Tensor, n: int) -> Tensor:
@@ -91,10 +160,16 @@ def _resized(data: LabeledImages, shape: tuple[int, int, int]) -> LabeledImages:
     """The same images at another size: antialiased bilinear, grey repeated or colours averaged (ITU-R BT.601 weights)."""
     if tuple(data.images.shape[1:]) == shape:
         return data
-    images = data.images.to(torch.float32)
+    resized = torch.empty(len(data), *shape, dtype=torch.uint8)
+    for rows in torch.arange(len(data)).split(4096):   # as float32 a large set would take many times its memory
+        resized[rows] = _at(data.images[rows].to(torch.float32), shape)
+    return LabeledImages(resized, data.labels)
+
+
+def _at(images: Tensor, shape: tuple[int, int, int]) -> Tensor:
     if images.shape[1] != shape[0]:
         weights = images.new_tensor([0.299, 0.587, 0.114])[None, :, None, None]
         images = images.expand(-1, 3, -1, -1) if shape[0] == 3 else (images * weights).sum(1, keepdim=True)
     if tuple(images.shape[2:]) != shape[1:]:
         images = torch.nn.functional.interpolate(images, size=shape[1:], mode="bilinear", antialias=True, align_corners=False)
-    return LabeledImages(images.round().clamp(0, 255).to(torch.uint8), data.labels)
+    return images.round().clamp(0, 255).to(torch.uint8)

@@ -1,0 +1,97 @@
+"""Known data sets as they were seen here: a record beside them gives counts and content digest without loading a pixel.
+
+Where this project never saw a set (`Card.digest` is ""), its identity is the content digest of the files that are found:
+`runtime.data.sources.see` reads them once and writes the record; the compiler believes it as long as each file has the size
+and date that it had. A set that was not seen yet is planned from its card, under ids that are provisional and never computed.
+Not here: where files may lie, their formats, what their publishers say of them (`runtime.data.catalogue`).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from compiler.datasets import CARDS, OWN, Card
+from compiler.plan import Plan
+
+RECORD = "seen.json"
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What was found when a set's files were read."""
+
+    digest: str
+    """Content digest of the arrays."""
+    samples: int
+    test_samples: int
+    published: bool | None
+    """Whether the files are those that the publisher gives checksums of; None where there are no checksums for their form."""
+    files: tuple[tuple[str, int, int], ...]
+    """Path, size and date (ns) of each file, or of each folder of images."""
+
+
+def data_root() -> Path:
+    """Where data sets and the record of them lie: `$SYNTHC_DATA`, else `~/.cache/synthc/data`."""
+    return Path(os.environ.get("SYNTHC_DATA") or Path.home() / ".cache/synthc/data")
+
+
+def stamps(files: Iterable[Path]) -> tuple[tuple[str, int, int], ...]:
+    """What a file shows when it changes."""
+    return tuple((str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files)
+
+
+def records() -> dict[str, Any]:
+    """Everything that was written down here; {} if nothing was, or if it cannot be read."""
+    try:
+        said = json.loads((data_root() / RECORD).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return said if isinstance(said, dict) else {}
+
+
+def seen(name: str) -> Seen | None:
+    """The record of the set `name`; None if there is none, or if a file changed since."""
+    try:
+        said = records()[name]
+        record = Seen(**(said | {"files": tuple(map(tuple, said["files"]))}))
+        return record if stamps(Path(path) for path, _, _ in record.files) == record.files else None
+    except (OSError, ValueError, KeyError, TypeError):   # none yet, or a file is gone, or somebody's hand: to be read again
+        return None
+
+
+def card_here(name: str) -> Card:
+    """The card of a known set: with the pinned digest, or with counts and digest of the files that were seen here."""
+    card = CARDS[name]
+    record = None if card.digest else seen(name)
+    if record is None:
+        return card
+    return replace(card, samples=record.samples, test_samples=record.test_samples, digest=record.digest)
+
+
+def unseen(plan: Plan) -> list[str]:
+    """Sets of a plan whose files nobody looked at: their ids are provisional, and nothing can be computed from them."""
+    return [name for name in _known_sets(plan) if not card_here(name).digest]
+
+
+def notices(plan: Plan) -> list[str]:
+    """What a reader of the plan should know about its data."""
+    absent = unseen(plan)
+    said = [
+        f"{name}: not read on this machine yet, so ids are provisional; `synthc data fetch {name}` gets it, a run reads it"
+        for name in absent
+    ]
+    for name in _known_sets(plan):
+        record = None if CARDS[name].digest or name in absent else seen(name)
+        if record is not None and record.published is False:
+            said.append(f"{name}: {record.samples:,} images of files that are not the published ones, identified by their content")
+    return said
+
+
+def _known_sets(plan: Plan) -> list[str]:
+    points = {(point.data, point.public) for point in (trial.trial.point for trial in plan.trials)}
+    return sorted({data.name for pair in points for data in pair if data is not None and data.name != OWN})

@@ -1,0 +1,190 @@
+"""`synthc data list|fetch|verify|import`: which images are known, where they lie, whether they are what they should be."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from compiler.datasets import CARDS
+from compiler.errors import SynthcError, did_you_mean
+from compiler.seen_data import card_here, data_root, seen
+
+if TYPE_CHECKING:
+    from runtime.data.fetch import Progress
+
+HELP = argparse.RawDescriptionHelpFormatter
+
+
+def register(commands: Any) -> None:
+    """Add the commands of this family."""
+    data = commands.add_parser(
+        "data", formatter_class=HELP, help="list, fetch and check data sets",
+        description="Data sets that a study can name: in $SYNTHC_DATA (or ~/.cache/synthc/data) as torchvision lays them out, or\n"
+        "in Debian's /usr/share/datasets.",
+        epilog="examples:\n  synthc data list\n  synthc data fetch cifar10 cinic10\n  synthc data verify fashion_mnist\n"
+        "  synthc data import photos.parquet -o photos.npz",
+    )
+    what = data.add_subparsers(metavar="ACTION", required=True)
+
+    listed = what.add_parser("list", help="what is known, and what of it is here")
+    listed.set_defaults(handler=_list)
+
+    fetch = what.add_parser(
+        "fetch", formatter_class=HELP, help="download from the public home, with a checksum",
+        description="Download data sets from their public homes into $SYNTHC_DATA. Goes on where an earlier download broke off.",
+        epilog="example:\n  synthc data fetch mnist cifar10",
+    )
+    fetch.add_argument("names", nargs="+", metavar="NAME")
+    fetch.set_defaults(handler=_fetch)
+
+    verify = what.add_parser(
+        "verify", formatter_class=HELP, help="compare files with the published checksums, and content with the pinned digest",
+        description="Read data sets whole and compare them. Without a name: all that are here. Exit code 1 if one is not what it\n"
+        "should be, 2 if one cannot be read.",
+        epilog="examples:\n  synthc data verify\n  synthc data verify cifar10",
+    )
+    verify.add_argument("names", nargs="*", metavar="NAME")
+    verify.set_defaults(handler=_verify)
+
+    taken = what.add_parser(
+        "import", formatter_class=HELP, help="make an .npz of a Parquet file of images",
+        description="Decode a column of PNG or JPEG bytes into an .npz, for a study with `data: {name: files, path: FILE.npz}`.",
+        epilog="examples:\n  synthc data import photos.parquet -o photos.npz\n"
+        "  synthc data import train.parquet --test test.parquet --image img --label fine_label -o photos.npz",
+    )
+    taken.add_argument("source", type=Path, metavar="FILE")
+    taken.add_argument("--test", type=Path, metavar="FILE", help="the official test split, another Parquet file")
+    taken.add_argument("--image", default="image", metavar="COLUMN", help="bytes of the images (default: image)")
+    taken.add_argument("--label", default="label", metavar="COLUMN", help="whole numbers or names (default: label)")
+    taken.add_argument("-o", "--output", type=Path, metavar="FILE", help="default: the source's name with .npz")
+    taken.set_defaults(handler=_import)
+
+
+def _list(args: argparse.Namespace) -> int:
+    print(f"data root: {data_root()}\n")
+    print(f"{'name':<14}{'images':>8}{'test':>8}{'classes':>9}  {'shape':<9}  where")
+    for name, card in CARDS.items():
+        here = card_here(name)
+        shape = "×".join(map(str, card.shape))
+        print(f"{name:<14}{here.samples:>8,}{here.test_samples:>8,}{card.classes:>9}  {shape:<9}  {_whereabouts(name)}")
+    print("\nfiles: your own, as an .npz or a folder of images by class; `synthc data import` makes an .npz of Parquet")
+    return 0
+
+
+def _whereabouts(name: str) -> str:
+    """Where a set is and what its digest rests on, in a line."""
+    from runtime.data.catalogue import CATALOGUE, find
+
+    if name not in CATALOGUE:
+        return f"comes with synthc; {CARDS[name].about}"
+    try:
+        folder = find(name).folder
+    except SynthcError as error:
+        return str(error) if "lacks" in str(error) else f"not here; synthc data fetch {name}"
+    if CARDS[name].digest:
+        return f"{folder}; its digest {CARDS[name].digest} is pinned, compared at each use"
+    if (record := seen(name)) is None:
+        return f"{folder}; unverified until it is read: synthc data verify {name}"
+    said = {True: "the published files", False: "NOT the published files", None: "no checksums published for this form"}
+    return f"{folder}; digest {record.digest} as first seen here, {said[record.published]}"
+
+
+def _fetch(args: argparse.Namespace) -> int:
+    from runtime.data.catalogue import find
+    from runtime.data.fetch import fetch
+
+    wrong = False
+    for name in _in_files(args.names):
+        try:
+            where = find(name).folder
+            print(f"{name}: already in {where}")
+        except SynthcError:
+            with _bars() as progress:
+                fetch(name, progress)
+        wrong |= not _verified(name)
+    return 1 if wrong else 0
+
+
+def _verify(args: argparse.Namespace) -> int:
+    from runtime.data.catalogue import CATALOGUE, find
+
+    names = _in_files(args.names)
+    if not names:
+        for name in CATALOGUE:
+            with contextlib.suppress(SynthcError):
+                find(name)
+                names.append(name)
+        if not names:
+            raise SynthcError(f"no data set lies in {data_root()}; `synthc data fetch NAME` gets one")
+    return 0 if all([_verified(name) for name in names]) else 1
+
+
+def _verified(name: str) -> bool:
+    """Read a set, say what was found, and write it down; whether it is what it should be."""
+    from runtime.data.catalogue import find
+    from runtime.data.sources import see
+
+    found, pinned = find(name), CARDS[name].digest
+    record = see(name)
+    counts = f"{record.samples:,} + {record.test_samples:,} images in {found.folder}"
+    if record.digest == pinned:   # whatever the files are: the content decides, and a file can be compressed in another way
+        print(f"{name}: {counts}, digest {record.digest}, as pinned")
+        return True
+    for path, fine in found.checked():
+        if fine is False:
+            print(f"{name}: {path}: not the published file: another one, or damaged")
+    if pinned:
+        print(f"{name}: {counts}, digest {record.digest}, NOT {pinned}, which is pinned: no study can use it")
+        return False
+    said = {True: "all files as published", False: "NOT as published", None: "no checksums are published for this form"}
+    print(f"{name}: {counts}, digest {record.digest}, {said[record.published]}")
+    return record.published is not False
+
+
+def _in_files(names: list[str]) -> list[str]:
+    from runtime.data.catalogue import CATALOGUE
+
+    for name in names:
+        if name not in CATALOGUE:
+            what = "needs no files" if name in CARDS else "is not known"
+            raise SynthcError(f"the data set {name!r} {what}; {did_you_mean(name, CATALOGUE)}")
+    return list(names)
+
+
+def _import(args: argparse.Namespace) -> int:
+    from runtime.data.parquet import converted
+
+    target = args.output or args.source.with_suffix(".npz")
+    if target.exists():
+        raise SynthcError(f"{target}: already there, and nothing is overwritten; choose another name with -o")
+    made = converted(args.source, args.test, target, args.image, args.label)
+    print(f"wrote {target}: {made['images']:,} images and {made['test_images']:,} test images of {len(made['classes'])} classes")
+    if made["classes"] != list(range(len(made["classes"]))):
+        print("classes: " + ", ".join(f"{place} {name}" for place, name in enumerate(made["classes"])))
+    print(f"in a study: data: {{name: files, path: {target}}}")
+    return 0
+
+
+@contextlib.contextmanager
+def _bars() -> Iterator[Progress]:
+    """A bar for each file on a terminal, a line at its beginning elsewhere."""
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+    console = Console(file=sys.stderr)
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
+        known: dict[str, Any] = {}
+
+        def progress(name: str, have: int, total: int | None) -> None:
+            if name not in known:
+                known[name] = bars.add_task(name, total=total)
+                if not console.is_terminal:
+                    print(f"fetching {name}" + (f", {total / 1e6:.1f} MB" if total else ""), file=sys.stderr)
+            bars.update(known[name], completed=have, total=total)
+
+        yield progress

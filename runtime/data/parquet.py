@@ -1,0 +1,85 @@
+"""A Parquet file of encoded images → an .npz, whose headers the compiler can read.
+
+A column of PNG or JPEG bytes (or of `{bytes, path}`, as Hugging Face writes them) and a column of whole numbers or names.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from compiler.errors import SynthcError, did_you_mean
+from compiler.own_data import LARGEST, shape_said
+from runtime.artifacts import written
+from runtime.data.own import image
+from runtime.store import parquet
+
+
+def converted(source: Path, test: Path | None, target: Path, image_column: str, label_column: str) -> dict[str, Any]:
+    """Write `target` from `source` (and from `test`, the official test split); counts and classes. SynthcError for broken files."""
+    if target.suffix != ".npz":
+        raise SynthcError(f"{target}: an .npz is written; give a name such as {target.stem}.npz")
+    arrays: dict[str, np.ndarray] = {}
+    names: list[Any] = []
+    for of, path in (("", source), ("test_", test)):
+        if path is None:
+            continue
+        images, labels = _read(path, image_column, label_column)
+        if not names:
+            names = sorted(set(labels))
+        strangers = set(labels) - set(names)
+        if strangers:
+            raise SynthcError(f"{path}: the label {min(strangers)!r} is not among those of {source.name}")
+        if arrays and images.shape[1:] != arrays["images"].shape[1:]:
+            raise SynthcError(f"{path}: images of {images.shape[1:]}, those of {source.name} have {arrays['images'].shape[1:]}")
+        arrays[f"{of}images"] = images
+        arrays[f"{of}labels"] = np.array([names.index(label) for label in labels])
+    try:
+        with written(target.absolute()) as beside, beside.open("wb") as handle:
+            np.savez_compressed(handle, allow_pickle=False, **arrays)
+    except OSError as error:
+        raise SynthcError(f"{target}: cannot be written: {error.strerror}") from error
+    return {"images": len(arrays["labels"]), "test_images": len(arrays.get("test_labels", ())), "classes": names}
+
+
+def _read(path: Path, image_column: str, label_column: str) -> tuple[np.ndarray, list[Any]]:
+    """n × height × width (× 3), uint8, in colour if one of the images is; labels as they stand there."""
+    if not path.is_file():
+        raise SynthcError(f"{path}: there is no such file")
+    decoded: list[np.ndarray] = []
+    labels: list[Any] = []
+    size = 0
+    with parquet(path) as (columns, rows):
+        for column in (image_column, label_column):
+            if column not in columns:
+                raise SynthcError(f"{path}: no column is called {column!r}; {did_you_mean(column, columns)}")
+        for row, (content, label) in enumerate(_bytes(path, rows([image_column, label_column]))):
+            name = f"{path}: row {row}"
+            if not isinstance(label, int | str):
+                raise SynthcError(f"{name}: the label {label!r} is neither a whole number nor a name")
+            shape = shape_said(io.BytesIO(content), name)
+            if decoded and shape[1:] != decoded[0].shape[1:]:
+                height, width = decoded[0].shape[1:]
+                raise SynthcError(f"{name}: {shape[1]}×{shape[2]} pixels, the first image has {height}×{width}; make them one size")
+            size += shape[0] * shape[1] * shape[2]
+            if size > LARGEST:
+                raise SynthcError(f"{path}: decoded images of over {LARGEST:,} bytes; use fewer")
+            decoded.append(image(io.BytesIO(content), shape, name).numpy())
+            labels.append(label)
+    if not decoded:
+        raise SynthcError(f"{path}: no row")
+    channels = max(len(one) for one in decoded)
+    images = np.stack([np.broadcast_to(one, (channels, *one.shape[1:])) for one in decoded])
+    return (images[:, 0] if channels == 1 else images.transpose(0, 2, 3, 1)), labels
+
+
+def _bytes(path: Path, rows: Iterator[tuple[Any, ...]]) -> Iterator[tuple[bytes, Any]]:
+    for content, label in rows:
+        found = content.get("bytes") if isinstance(content, dict) else content
+        if not isinstance(found, bytes):
+            raise SynthcError(f"{path}: the image column holds {type(found).__name__}, not the bytes of a PNG or JPEG")
+        yield found, label
