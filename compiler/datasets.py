@@ -49,8 +49,8 @@ CARDS: dict[str, Card] = {
              "32x32 colour photographs, 100 classes", flips=True),
         Card("svhn", 73_257, 26_032, 10, (3, 32, 32), (0.4377, 0.4438, 0.4728), (0.1980, 0.2010, 0.1970), "",
              "32x32 street-view house numbers"),
-        Card("cinic10", 90_000, 90_000, 10, (3, 32, 32), (0.4789, 0.4723, 0.4305), (0.2421, 0.2383, 0.2587), "",
-             "32x32 photographs from CIFAR-10 and ImageNet; a public out-of-distribution set", flips=True),
+        Card("cinic10", 70_000, 70_000, 10, (3, 32, 32), (0.4789, 0.4723, 0.4305), (0.2421, 0.2383, 0.2587), "",
+             "32x32 photographs from ImageNet, a public set beside CIFAR-10, whose images in CINIC-10 are left out", flips=True),
         Card("shapes", 2_000, 0, 10, (1, 8, 8), (0.5,), (0.5,), "71445d84873941b2",
              "drawn by a program at the size asked for: rings, bars, crosses; public by construction"),
     )

@@ -88,6 +88,15 @@ def _canaries_are_named(point: Point, tree: Mapping) -> Iterator[Diagnostic]:
             yield Diagnostic("copies", at, f"{group.copies} copies of {group.kind} canaries", "only kind duplicated has copies")
 
 
+def _colours_suffice(point: Point, tree: Mapping) -> Iterator[Diagnostic]:
+    there = 256 ** card_of(point.data).shape[0]
+    for name, group in point.audit.canaries.items():
+        if group.kind == "blank" and group.count >= there:
+            at = tree.nearest("audit", "canaries", name, "count")
+            what = f"{group.count:,} images of one colour each, of {there:,} colours"
+            yield Diagnostic("too-many-canaries", at, what, "some colours must be left for the z pool")
+
+
 def _membership_can_be_drawn(point: Point, tree: Mapping) -> Iterator[Diagnostic]:
     shadows, at = point.audit.shadows, tree.nearest("audit", "shadows")
     if point.audit.membership == "pairs" and shadows % 2:
@@ -255,6 +264,7 @@ RULES: tuple[Rule, ...] = (
     _subset_is_a_part,
     _enough_samples,
     _canaries_are_named,
+    _colours_suffice,
     _membership_can_be_drawn,
     _attacks_ask_what_is_queried,
     _headline_is_computed,

@@ -114,6 +114,7 @@ def _norm(recipe: Recipe) -> Norm:
 
 
 def _conv(inputs: int, outputs: int, recipe: Recipe, kernel: int = 3, stride: int = 1) -> nn.Conv2d:
+    """Keeps the size of the image, or halves it with stride 2."""
     # A norm that centres its input makes a bias before it idle.
     return nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=recipe.norm == "none")
 
@@ -133,15 +134,22 @@ def _small(recipe: Recipe, shape: tuple[int, int, int]) -> tuple[nn.Module, int]
 
 
 def _convnet(recipe: Recipe, shape: tuple[int, int, int]) -> tuple[nn.Module, int]:
-    """The distillation field's ConvNet (Gidaris and Komodakis 2018): blocks of convolution, norm, ReLU, 2×2 average pool."""
+    """The distillation field's ConvNet (Gidaris and Komodakis 2018): blocks of convolution, norm, ReLU, 2×2 average pool.
+
+    As in dataset condensation (Zhao et al. 2021): the convolutions keep their biases, and the first one pads images of 28×28 to
+    32×32, so that every set of the field ends in 4×4. At width 128 with instance norm, 320,010 parameters on CIFAR-10.
+    """
     channels, height, width = shape
     norm, layers, inputs = _norm(recipe), [], channels
+    padding = 3 if (height, width) == (28, 28) else 1
+    height, width = height + 2 * padding - 2, width + 2 * padding - 2
     halvings = int(math.log2(min(height, width)))
     depth = recipe.depth or min(3, halvings)
     if depth > halvings:
         raise SynthcError(f"convnet: an image of {height}×{width} cannot be halved {depth} times; depth {halvings} is the most")
-    for _ in range(depth):
-        layers += [_conv(inputs, recipe.width, recipe), norm(recipe.width), nn.ReLU(), nn.AvgPool2d(2)]
+    for block in range(depth):
+        conv = nn.Conv2d(inputs, recipe.width, 3, padding=1 if block else padding)
+        layers += [conv, norm(recipe.width), nn.ReLU(), nn.AvgPool2d(2)]
         inputs, height, width = recipe.width, height // 2, width // 2
     return nn.Sequential(*layers, nn.Flatten()), inputs * height * width
 
@@ -183,6 +191,8 @@ def _residual(
     recipe: Recipe, shape: tuple[int, int, int], stem: int, widths: tuple[int, ...], blocks: int
 ) -> tuple[nn.Module, int]:
     norm = _norm(recipe)
+    if recipe.norm == "instance" and min(shape[1:]) <= 2 ** (len(widths) - 1):
+        raise SynthcError(f"{recipe.net}: ends in one pixel at {shape[1]}×{shape[2]}, which instance norm makes zero; use group")
     layers: list[nn.Module] = [_conv(shape[0], stem, recipe)]
     inputs = stem
     for stage, outputs in enumerate(widths):

@@ -83,10 +83,10 @@ def svhn(folder: Path, n: int, test: int, **changed: Any) -> None:
 
 
 def folders(root: Path, images: np.ndarray, labels: np.ndarray, classes: list[str]) -> None:
-    """`<root>/<class>/<n>.png`."""
+    """`<root>/<class>/n<place>_0.png`, as ImageNet's are called."""
     from PIL import Image
 
     for place, (image, label) in enumerate(zip(images, labels, strict=True)):
         folder = root / classes[label]
         folder.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(image.transpose(1, 2, 0)).save(folder / f"{place:04}.png")
+        Image.fromarray(image.transpose(1, 2, 0)).save(folder / f"n{place:04}_0.png")

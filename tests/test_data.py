@@ -110,18 +110,20 @@ def test_svhn_is_read_as_scipy_reads_it_and_ten_is_the_digit_zero(root: Path) ->
     assert set(found.pool.labels.tolist()) == set(range(10))
 
 
-def test_cinic10_is_read_from_its_folders_grey_images_as_colours(root: Path) -> None:
+def test_cinic10_is_read_from_its_folders_without_the_images_of_cifar10(root: Path) -> None:
     from PIL import Image
 
     images, labels = data_files.pictures(20, 10)
-    classes = sorted(["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"])
+    classes = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
     for split in ("train", "test"):
         data_files.folders(root / "CINIC-10" / split, images, labels, classes)
-    Image.fromarray(images[0, 0]).save(root / "CINIC-10/train/airplane/0000.png")
+        # In a study of CIFAR-10 these are the private images: as a public set they would show them.
+        Image.fromarray(images[3, 0]).save(root / "CINIC-10" / split / "cat/cifar10-train-21103.png")
+    Image.fromarray(images[0, 0]).save(root / "CINIC-10/train/airplane/n0000_0.png")
     found = loaded("cinic10").pool
     order = np.argsort(labels, kind="stable")
     assert torch.equal(found.images[1:], torch.from_numpy(images[order][1:]))
-    assert torch.equal(found.images[0], torch.from_numpy(images[0, :1]).expand(3, -1, -1))
+    assert torch.equal(found.images[0], torch.from_numpy(images[0, :1]).expand(3, -1, -1))   # grey among colours
     assert found.labels.tolist() == labels[order].tolist()
 
 
@@ -365,13 +367,13 @@ def test_labels_out_of_range_and_other_shapes_are_refused(root: Path) -> None:
 
 
 def broken_png(folder: Path) -> None:
-    path = folder / "a/0000.png"
+    path = folder / "a/n0000_0.png"
     path.write_bytes(path.read_bytes()[:60])
 
 
 def larger_inside(folder: Path) -> None:
     """A second header further on that speaks of another size, with a right checksum."""
-    path = folder / "a/0000.png"
+    path = folder / "a/n0000_0.png"
     content = path.read_bytes()
     second = b"IHDR" + struct.pack(">IIBBBBB", 3000, 3000, 8, 2, 0, 0, 0)
     chunk = struct.pack(">I", 13) + second + struct.pack(">I", zlib.crc32(second))
@@ -383,7 +385,7 @@ def test_a_damaged_image_of_a_folder_costs_a_sentence_that_names_it(tmp_path: Pa
     images, labels = data_files.pictures(8, 2, (3, 10, 10))
     data_files.folders(tmp_path / "set", images, labels, ["a", "b"])
     damage(tmp_path / "set")   # type: ignore[operator]
-    with pytest.raises(SynthcError, match=r"0000\.png"):
+    with pytest.raises(SynthcError, match=r"n0000_0\.png"):
         own(tmp_path / "set")
 
 
@@ -392,15 +394,15 @@ def test_an_image_that_would_inflate_to_gigabytes_is_not_decoded(tmp_path: Path)
     data_files.folders(tmp_path / "set", images, labels, ["a", "b"])
     head = b"IHDR" + struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
     bomb = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + head + struct.pack(">I", zlib.crc32(head))
-    (tmp_path / "set/a/0000.png").write_bytes(bomb)
-    with pytest.raises(SynthcError, match=r"0000\.png: 60000×60000 pixels; at most"):
+    (tmp_path / "set/a/n0000_0.png").write_bytes(bomb)
+    with pytest.raises(SynthcError, match=r"n0000_0\.png: 60000×60000 pixels; at most"):
         own(tmp_path / "set")
 
 
 def test_no_link_leads_out_of_a_folder_of_images(tmp_path: Path) -> None:
     images, labels = data_files.pictures(8, 2, (3, 10, 10))
     data_files.folders(tmp_path / "set", images, labels, ["a", "b"])
-    (tmp_path / "secret.png").write_bytes((tmp_path / "set/a/0000.png").read_bytes())
+    (tmp_path / "secret.png").write_bytes((tmp_path / "set/a/n0000_0.png").read_bytes())
     (tmp_path / "set/a/link.png").symlink_to(tmp_path / "secret.png")
     with pytest.raises(SynthcError, match=r"a/link\.png: a link that leads out of set"):
         own(tmp_path / "set")

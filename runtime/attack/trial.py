@@ -27,6 +27,7 @@ from runtime.attack.scorer import Answers, Likelihood, Score, scorer_of
 from runtime.attack.soundness import guarantee, soundness
 from runtime.attack.utility import per_shadow, utility
 from runtime.data.cast import Group, cast
+from runtime.data.duplicates import NEAR, near_duplicates
 from runtime.data.membership import membership
 from runtime.outcome import Metric, Product
 from runtime.seeds import numpy_generator
@@ -45,6 +46,7 @@ def perform(work: AttackTrial, inputs: Mapping[str, Artifact], device: torch.dev
         for attack in work.attacks:
             trial.attack(release, attack, answers)
     trial.conclude()
+    trial.look_for_twins(everyone.groups)
 
     notes = {
         "columns": trial.columns,
@@ -184,6 +186,12 @@ class _Trial:
         same = isinstance(attack, Lira) and isinstance(self.declared, Lira) and attack.signal in ("true_label", "contrast")
         return same and attack == self.declared.model_copy(update={"signal": attack.signal})   # type: ignore[union-attr]
 
+    def look_for_twins(self, groups: tuple[Group, ...]) -> None:
+        """Near-duplicates of canaries, by which the world without a canary would hold a twin of it."""
+        for twin in _near_duplicates(self.work, groups, self.spans):
+            self.metrics.append(twin)
+            self.flags += [f"{twin.value:.0f} of {twin.n} canaries {twin.canaries} have a near-duplicate"] if twin.value else []
+
     def conclude(self) -> None:
         """What needs several releases: pairs to be looked at, and how much of the teacher's leakage its student keeps."""
         for (release, name), figures in self.of_declared.items():
@@ -284,6 +292,13 @@ def _releases(
                     for group in groups
                 ],
             )
+
+
+def _near_duplicates(work: AttackTrial, groups: tuple[Group, ...], spans: Mapping[str, slice]) -> Iterator[Metric]:
+    twins = near_duplicates(work.population)
+    note = f"root mean square difference of at most {NEAR:g} grey values to the fixed part or another canary"
+    for group in groups:
+        yield Metric("near_duplicates", float(twins[spans[group.name]].sum()), n=len(group), note=note, canaries=group.name)
 
 
 def _files(work: AttackTrial, inputs: Mapping[str, Artifact], role: str) -> list[dict[str, Tensor]]:

@@ -153,16 +153,26 @@ def _foreign_group(name: str, group: CanaryGroup, population: Population, classe
         images, z_images = public[order[:n]], public[order[len(public) - z_pool :]]
     else:
         shape = population.dataset.shape
-        colours = numpy_generator(population.seed, None, f"canaries/{name}/images")
         images, z_images = (
-            torch.from_numpy(colours.integers(0, 256, (many, shape[0], 1, 1), dtype=np.uint8)).expand(many, *shape).contiguous()
-            for many in (n, z_pool)
+            torch.from_numpy(colours).reshape(-1, shape[0], 1, 1).expand(-1, *shape).contiguous()
+            for colours in _colours(name, n, z_pool, shape[0], numpy_generator(population.seed, None, f"canaries/{name}/images"))
         )
     labels = torch.from_numpy(draws.integers(0, classes, n))
     z_labels = torch.from_numpy(draws.integers(0, classes, z_pool))
     nobody = torch.full((n,), -1)
     copies = _near_copies(images, group.copies - 1, numpy_generator(population.seed, None, f"canaries/{name}/copies"))
     return Group(name, group.kind, images, labels, nobody, nobody, z_images, z_labels, group.copies, copies)
+
+
+def _colours(name: str, n: int, z_pool: int, channels: int, draws: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """n and z_pool × channels, uint8: n colours, no two alike, and others for the z pool, where they may repeat."""
+    there = 256**channels
+    if n >= there:
+        raise SynthcError(f"canaries {name!r}: {n} images of one colour, and there are {there} colours; use fewer")
+    drawn = draws.choice(there, n, replace=False)
+    z = draws.integers(0, there - n, z_pool)
+    z += np.searchsorted(np.sort(drawn) - np.arange(n), z, side="right")   # past the colours that are taken
+    return tuple((colours[:, None] >> (8 * np.arange(channels)) & 255).astype(np.uint8) for colours in (drawn, z))   # type: ignore[return-value]
 
 
 def _wrong(labels: Tensor, classes: int, draws: np.random.Generator) -> Tensor:

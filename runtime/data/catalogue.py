@@ -7,6 +7,7 @@ Not here: downloading (`fetch`), the formats (`idx`, `cifar`, `svhn`, `own`), ca
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -91,10 +92,16 @@ def _cifar(
 
 
 def _cinic(folder: Path) -> Splits:
-    """The `train` and `test` folders; `valid` is left alone."""
-    pool, test = (decoded(by_class(folder / split, folder), (3, 32, 32)) for split in ("train", "test"))
+    """ImageNet's images (`n…_….png`) of the `train` and `test` folders; `valid` is left alone. The 60,000 images of CIFAR-10 among
+    them would make the private images of a study of CIFAR-10 public."""
+    pool, test = (
+        decoded([image for image in by_class(folder / split, folder) if IMAGENET.match(image[0].name)], (3, 32, 32))
+        for split in ("train", "test")
+    )
     return pool, test
 
+
+IMAGENET = re.compile(r"n\d+_")
 
 SVHN_MD5 = dict(zip(svhn.FILES, ("e26dedcc434d2e4c54c9b2d4a06d8373", "eb5a983be6a315427106f1b164d9cef3"), strict=True))
 
