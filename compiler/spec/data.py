@@ -14,7 +14,8 @@ class Data(Frozen):
     """A known data set (see `synthc data list`), or `files` for images of your own."""
     path: str | None = None
     """For `files` only: an .npz (`images` uint8 n×h×w[×c], `labels`; also `test_images`, `test_labels` if there is a split), or a
-    folder with one folder of PNG or JPEG images per class (or `train` and `test` with such folders); relative to the spec."""
+    folder with one folder of PNG or JPEG images per class (or `train` and `test` with such folders); relative to the spec.
+    `synthc data import` makes an .npz of Parquet with image bytes."""
     subset: int | None = Field(default=None, gt=0)
     """Use a class-balanced part of this many images; null means all of them."""
     test: int | None = Field(default=None, gt=0)

@@ -1,8 +1,8 @@
 """SVHN's cropped digits: two MATLAB 5 files with `X` (32 × 32 × 3 × n, uint8) and `y` (n × 1, 1 to 10, where 10 is the digit 0).
 
-Read here in eighty lines and not by `scipy.io.loadmat`: that allots what a header asks for and inflates without a bound, so that
-four megabytes of a forged file become four gigabytes; it also builds objects, which nobody needs. Here a stream is inflated up
-to the size of the largest split and no further, and only arrays of numbers are known.
+Read here in eighty lines and not by `scipy.io.loadmat`, which inflates without a bound (261 kB of a forged file became 268 MB
+before it was refused) and builds objects, which nobody needs. Here a stream is inflated up to twice the size of the largest
+split, and only arrays of numbers are known.
 The format: MathWorks, MAT-File Format (level 5).
 """
 
