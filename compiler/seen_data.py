@@ -12,6 +12,7 @@ import json
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +37,23 @@ class Seen:
 
 
 def data_root() -> Path:
-    """Where data sets and the record of them lie: `$SYNTHC_DATA`, else `~/.cache/synthc/data`."""
-    return Path(os.environ.get("SYNTHC_DATA") or Path.home() / ".cache/synthc/data")
+    """Where data sets lie: `$SYNTHC_DATA`, else `~/.cache/synthc/data`."""
+    return Path(os.environ.get("SYNTHC_DATA") or _cache())
+
+
+def _cache() -> Path:
+    return Path.home() / ".cache/synthc/data"
+
+
+def record_files() -> tuple[Path, Path]:
+    """Where the record of a data root may lie: in it, or in the user's cache where it cannot be written to."""
+    root = data_root().absolute()
+    return root / RECORD, _cache() / f"seen-{blake2b(str(root).encode(), digest_size=8).hexdigest()}.json"
+
+
+def array_files(digest: str) -> tuple[Path, Path]:
+    """Where the decoded arrays of a known set may lie, likewise."""
+    return data_root() / "arrays" / f"{digest}.safetensors", _cache() / "arrays" / f"{digest}.safetensors"
 
 
 def stamps(files: Iterable[Path]) -> tuple[tuple[str, int, int], ...]:
@@ -46,12 +62,14 @@ def stamps(files: Iterable[Path]) -> tuple[tuple[str, int, int], ...]:
 
 
 def records() -> dict[str, Any]:
-    """Everything that was written down here; {} if nothing was, or if it cannot be read."""
-    try:
-        said = json.loads((data_root() / RECORD).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return said if isinstance(said, dict) else {}
+    """Everything that was written down of the data root; {} if nothing was, or if it cannot be read."""
+    said: dict[str, Any] = {}
+    for path in reversed(record_files()):
+        try:
+            said |= json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError, TypeError):
+            continue
+    return said
 
 
 def seen(name: str) -> Seen | None:

@@ -30,7 +30,8 @@ from tests.conftest import TINY
 
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty data root, and no Debian packages."""
+    """An empty data root, an empty cache, and no Debian packages."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("SYNTHC_DATA", str(tmp_path / "data"))
     monkeypatch.setattr("runtime.data.catalogue.DEBIAN", tmp_path / "none")
     return tmp_path / "data"
@@ -529,6 +530,7 @@ def test_decoded_arrays_are_mapped_by_the_next_process_and_compared_with_their_d
     assert str(mapped) in Path("/proc/self/maps").read_text()
     load.cache_clear()
     monkeypatch.undo()
+    monkeypatch.setenv("HOME", str(root.parent / "home"))
     monkeypatch.setenv("SYNTHC_DATA", str(root))
     content = bytearray(mapped.read_bytes())
     content[-5000] ^= 1
@@ -538,15 +540,30 @@ def test_decoded_arrays_are_mapped_by_the_next_process_and_compared_with_their_d
     assert sources.content_digest(again.pool, again.test) == dataset.digest
 
 
-def test_a_data_root_that_cannot_be_written_is_read_all_the_same(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_data_root_that_cannot_be_written_is_used_all_the_same(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     data_files.mnist(root / "MNIST/raw", 40, 20)
+    mkdir, opened = Path.mkdir, Path.write_text
 
-    def refused(*_: object) -> None:
-        raise PermissionError(13, "Permission denied")
+    def no_folder(path: Path, *words: object, **more: object) -> None:
+        if path == root / "arrays":
+            raise PermissionError(13, "Permission denied")
+        mkdir(path, *words, **more)   # type: ignore[arg-type]
 
-    monkeypatch.setattr(sources, "save_file", refused)
-    assert len(sources._decoded("mnist")[0]) == 40
-    assert not list((root / "arrays").iterdir())
+    def no_file(path: Path, *words: object, **more: object) -> int:
+        if path.parent == root:
+            raise PermissionError(13, "Permission denied")
+        return opened(path, *words, **more)   # type: ignore[arg-type]
+
+    monkeypatch.setattr(Path, "mkdir", no_folder)
+    monkeypatch.setattr(Path, "write_text", no_file)
+    record = see("mnist")
+    assert sorted(path.name for path in root.iterdir()) == ["MNIST"]
+    assert seen("mnist") == record
+    assert sources._mapped(record.digest) is not None
+    monkeypatch.setenv("SYNTHC_DATA", str(tmp_path / "other"))
+    assert seen("mnist") is None   # what was seen elsewhere says nothing of this root
 
 
 def test_a_class_balanced_part_is_balanced_and_lies_within_a_larger_one(root: Path) -> None:

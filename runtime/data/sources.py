@@ -1,7 +1,7 @@
 """A data set's name → its images, checked against the digest that identifies it; each loaded once per process.
 
 Sets that lie in files are decoded once per machine: a file of plain arrays beside them, named by the digest, is mapped into the
-memory of every worker after it was compared with that digest. Images of the user's own are never copied there.
+memory of every worker and compared with that digest. Images of the user's own are never copied there.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import contextlib
 import json
 from dataclasses import asdict, dataclass
 from functools import lru_cache
-from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -19,7 +18,7 @@ from torch import Tensor
 
 from compiler.datasets import CARDS, OWN, Card
 from compiler.errors import SynthcError, did_you_mean
-from compiler.seen_data import RECORD, Seen, data_root, records, stamps
+from compiler.seen_data import Seen, array_files, record_files, records, stamps
 from compiler.work import Dataset
 from runtime.artifacts import written
 from runtime.data import LabeledImages, content_digest, digits, own, shapes
@@ -90,40 +89,35 @@ def _decoded(name: str) -> Splits:
     """The set's files as they are found, decoded; also kept as plain arrays, where that can be written."""
     found = find(name)
     pool, test = _fitting(CARDS[name], found.form.read(found.folder))
-    with contextlib.suppress(OSError):   # a folder of others, or a full disk: the next process decodes again
-        target = _plain_arrays(content_digest(pool, test))
-        target.parent.mkdir(parents=True, exist_ok=True)
-        arrays = {"images": pool.images, "labels": pool.labels}
-        if test is not None:
-            arrays |= {"test_images": test.images, "test_labels": test.labels}
-        with written(target, synced=False) as beside:
-            save_file(arrays, beside)
-            beside.chmod(0o644)   # safetensors' files are for their owner alone, a shared folder is for all
+    arrays = {"images": pool.images, "labels": pool.labels}
+    if test is not None:
+        arrays |= {"test_images": test.images, "test_labels": test.labels}
+    for target in array_files(content_digest(pool, test)):
+        with contextlib.suppress(OSError):   # a folder of others, or a full disk: the next process decodes again if need be
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with written(target, synced=False) as beside:
+                save_file(arrays, beside)
+                beside.chmod(0o644)   # safetensors' files are for their owner alone, a shared folder is for all
+            break
     return pool, test
-
-
-def _plain_arrays(digest: str) -> Path:
-    return data_root() / "arrays" / f"{digest}.safetensors"
 
 
 def _mapped(digest: str) -> Splits | None:
     """The arrays of this digest, mapped from their file and so shared by all processes; None if there is none, or a damaged one."""
-    path = _plain_arrays(digest)
-    if not digest or not path.exists():
-        return None
-    try:
-        with safe_open(path, framework="pt") as arrays:
-            of = {name: arrays.get_tensor(name) for name in arrays.keys()}
-        pool = LabeledImages(of["images"], of["labels"])
-        test = LabeledImages(of["test_images"], of["test_labels"]) if "test_images" in of else None
-        if content_digest(pool, test) == digest:
-            return pool, test
-    except OSError:   # not ours to read
-        return None
-    except (SafetensorError, KeyError):
-        pass
-    with contextlib.suppress(OSError):
-        path.unlink()
+    for path in array_files(digest):
+        try:
+            with safe_open(path, framework="pt") as arrays:
+                of = {name: arrays.get_tensor(name) for name in arrays.keys()}
+            pool = LabeledImages(of["images"], of["labels"])
+            test = LabeledImages(of["test_images"], of["test_labels"]) if "test_images" in of else None
+            if content_digest(pool, test) == digest:
+                return pool, test
+        except OSError:   # none there, or not ours to read
+            continue
+        except (SafetensorError, KeyError):
+            pass
+        with contextlib.suppress(OSError):
+            path.unlink()
     return None
 
 
@@ -135,14 +129,16 @@ def see(name: str) -> Seen:
     pool, test = _decoded(name)
     published = False if False in checks else None if None in checks else True
     record = Seen(content_digest(pool, test), len(pool), len(test) if test is not None else 0, published, files)
-    path = data_root() / RECORD
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with written(path) as beside:
-            beside.write_text(json.dumps(records() | {name: asdict(record)}, indent=1), encoding="utf-8")
-    except OSError as error:
-        raise SynthcError(f"{path}: cannot be written: {error.strerror}; SYNTHC_DATA names another folder") from error
-    return record
+    said = json.dumps(records() | {name: asdict(record)}, indent=1)
+    for path in record_files():
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with written(path) as beside:
+                beside.write_text(said, encoding="utf-8")
+            return record
+        except OSError as error:
+            reason = f"{path}: cannot be written: {error.strerror}"
+    raise SynthcError(f"{reason}; SYNTHC_DATA names another folder")
 
 
 def balanced_part(labels: Tensor, n: int) -> Tensor:
