@@ -55,6 +55,16 @@ def test_the_z_pool_is_treated_like_the_canaries() -> None:
     assert not public & {tuple(image.flatten().tolist()) for image in groups()["ood"].z_images}
 
 
+def test_no_public_image_is_a_canary_of_two_groups_and_a_later_group_moves_no_earlier_one() -> None:
+    ood = CanaryGroup(kind="ood", count=900)
+    populations = (replace(POPULATION, groups=groups) for groups in ((("a", ood),), (("a", ood), ("b", ood))))
+    one, two = ([group.images.flatten(1) for group in cast.cast(population).groups] for population in populations)
+    assert torch.equal(one[0], two[0])
+    assert len(torch.cat(two).unique(dim=0)) == 1800
+    with pytest.raises(SynthcError, match="2700 ood canaries and a z pool of 100 need more than 2000 public images"):
+        cast.cast(replace(POPULATION, groups=(("a", ood), ("b", ood), ("c", ood))))
+
+
 def test_blank_canaries_have_one_colour_each_and_no_two_the_same() -> None:
     group = groups()["blank"]
     assert (group.images.flatten(1).amax(1) == group.images.flatten(1).amin(1)).all()

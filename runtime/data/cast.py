@@ -97,10 +97,11 @@ def cast(population: Population) -> Cast:
         raise SynthcError(
             f"{population.dataset.name}: {drawn} canaries, and only {len(candidates)} images without a twin; ask for fewer"
         )
-    groups, at = [], 0
+    groups, at, public_at = [], 0, 0
     for name, group in population.groups:
         if group.kind in FOREIGN:
-            groups.append(_foreign_group(name, group, population, loaded.classes))
+            groups.append(_foreign_group(name, group, population, loaded.classes, public_at))
+            public_at += group.count if group.kind == "ood" else 0
             continue
         rows = candidates[at : at + group.count]
         groups.append(_own_group(name, group, population.seed, pool[rows], rows, z, loaded.classes))
@@ -139,18 +140,20 @@ def _own_group(
     return Group(name, group.kind, data.images, labels, data.labels, rows, z.images, z_labels, group.copies, copies)
 
 
-def _foreign_group(name: str, group: CanaryGroup, population: Population, classes: int) -> Group:
-    """Canaries from elsewhere with random labels: images of the public set (`ood`) or of one colour (`blank`)."""
+def _foreign_group(name: str, group: CanaryGroup, population: Population, classes: int, public_at: int) -> Group:
+    """Canaries from elsewhere with random labels: images of the public set, `public_at` of which are taken (`ood`), or of one
+    colour (`blank`)."""
     draws = numpy_generator(population.seed, None, f"canaries/{name}/labels")
     n, z_pool = group.count, population.z_pool
     if group.kind == "ood":
         if population.public is None:
             raise SynthcError(f"canaries {name!r}: kind `ood` takes images of a public set; name one with `public: {{name: …}}`")
         public = load(population.public).pool.images
-        if n + z_pool > len(public):
-            raise SynthcError(f"canaries {name!r}: {n} of them and a z pool of {z_pool} need more than {len(public)} public images")
-        order = torch.randperm(len(public), generator=generator(population.seed, None, f"canaries/{name}/images"))
-        images, z_images = public[order[:n]], public[order[len(public) - z_pool :]]
+        if public_at + n + z_pool > len(public):
+            wanted = f"{public_at + n} ood canaries and a z pool of {z_pool}"
+            raise SynthcError(f"canaries {name!r}: {wanted} need more than {len(public)} public images")
+        order = torch.randperm(len(public), generator=generator(population.seed, None, "canaries/ood"))   # no image in two groups
+        images, z_images = public[order[public_at : public_at + n]], public[order[len(public) - z_pool :]]
     else:
         shape = population.dataset.shape
         images, z_images = (
