@@ -15,7 +15,9 @@ import duckdb
 import pytest
 
 from compiler.errors import SynthcError
+from runtime.cli import main
 from runtime.store import Index, TargetBusy, check_target, query, rebuild
+from runtime.study_run import StudyRun
 from tests.conftest import Done
 
 
@@ -54,6 +56,31 @@ def test_a_reader_that_holds_the_database_neither_blocks_publishing_nor_loses_it
         out, _ = reader.communicate("go on\n", timeout=30)
         assert out == "[(3,)]\n"
     assert query(target, "SELECT count(*) FROM comparison")[1] == [(3,)]
+
+
+def test_a_reader_held_open_through_a_whole_run_disturbs_nothing_and_every_snapshot_is_whole(
+    tiny: Done, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(tiny.store, tmp_path / ".synthc")
+    target = tmp_path / "results.duckdb"
+    shutil.copyfile(tiny.db, target)
+    seen = []
+
+    def publish_now(study: StudyRun) -> str:
+        study.index.publish(target)
+        # Rows of a task come and go together, so a trial has either all of its figures or none.
+        seen.append(query(target, "SELECT count(attack), count(leakage), count(test_accuracy), count(null_ok) FROM comparison")[1])
+        return ""
+
+    monkeypatch.setattr(StudyRun, "publish_if_due", publish_now)
+    words = ["--set", "audit.headline.fpr=0.05", "--set", "audit.fpr=[0.05]"]
+    with holding(target, read_only=True) as reader:
+        assert main(["run", str(tiny.spec), "--engine", "inline", "--db", str(target), *words]) == 0
+        out, _ = reader.communicate("go on\n", timeout=30)
+        assert out == "[(3,)]\n"
+    assert all(len({*counts}) == 1 for ((*counts,),) in seen)
+    assert {counts[0] for ((*counts,),) in seen} >= {1, 3}
+    assert query(target, "SELECT DISTINCT fpr FROM comparison")[1] == [(0.05,)]
 
 
 def test_a_writer_is_named_and_loses_nothing(index: Index, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator
 from datetime import datetime
 from html.parser import HTMLParser
+from importlib.resources import files
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -463,6 +464,32 @@ def browser(tmp_path: Path) -> Iterator[Browser]:
     found.close()
 
 
+def violations(browser: Browser) -> list[dict[str, Any]]:
+    """What axe-core finds wrong for people who read with other means, folded parts unfolded."""
+    browser.js((files("axe_core_python") / "axe.min.js").read_text(encoding="utf-8"))
+    browser.js("document.querySelectorAll('details').forEach(details => { details.open = true })")
+    found = browser.js("axe.run(document).then(done => JSON.stringify(done.violations))")
+    return [
+        {"rule": rule["id"], "impact": rule["impact"], "where": [node["html"][:200] for node in rule["nodes"]]}
+        for rule in json.loads(found)
+    ]
+
+
+def tabbed(browser: Browser, times: int) -> list[str]:
+    """Where the tabulator key leads from the top of the page."""
+    stops = []
+    for _ in range(times):
+        for kind in ("keyDown", "keyUp"):
+            browser.call("Input.dispatchKeyEvent", type=kind, key="Tab", code="Tab", windowsVirtualKeyCode=9)
+        stops.append(
+            browser.js(
+                "(active => active.tagName.toLowerCase() + ' ' + (active.getAttribute('aria-label') || active.textContent).trim())"
+                "(document.activeElement)"
+            )
+        )
+    return stops
+
+
 def drawn_marks(browser: Browser) -> dict[str, int]:
     return browser.js(
         "Object.fromEntries([...document.querySelectorAll('.chart')].map(chart => [chart.id.slice(6), "
@@ -479,7 +506,12 @@ def test_in_a_browser_nothing_is_fetched_or_complained_of_and_a_legend_filters_e
     for width, dark in ((1200, False), (1200, True), (390, False)):
         browser.open(path, width, dark)
         assert browser.js("document.documentElement.scrollWidth") <= width
+        assert violations(browser) == []
     browser.open(path, 1200, False)
+    reached = tabbed(browser, 60)
+    assert reached[0] == "a Skip to the answer"
+    assert {"button All", "button Coreset"} <= set(reached)
+    assert any(stop.startswith("div Chart: accuracy against leakage") for stop in reached)
 
     before = drawn_marks(browser)
     assert set(before) == {*charts.CHARTS}

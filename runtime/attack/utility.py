@@ -26,7 +26,7 @@ READ = {
 PROPORTIONS = (
     "test_accuracy", "train_accuracy", "canary_accuracy_in", "canary_accuracy_out", "canary_share_selected", "trace_back_rate"
 )   # fmt: skip
-"""Means whose interval is cut at 0 and 1."""
+"""Means whose interval is cut at 1; all are cut at 0, since shares, counts and seconds are never less."""
 
 
 def utility(work: AttackTrial, inputs: Mapping[str, Artifact]) -> Iterator[Metric]:
@@ -85,7 +85,7 @@ def _mean(name: str, values: list[float], confidence: float) -> Metric:
     if len(values) < 2:
         return Metric(name, mean, n=len(values))
     half = float(stats.t.ppf(0.5 + confidence / 2, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values)))
-    low, high = mean - half, mean + half
+    low, high = max(mean - half, 0.0), mean + half
     if name in PROPORTIONS:
-        low, high = max(low, 0.0), min(high, 1.0)
+        high = min(high, 1.0)
     return Metric(name, mean, low, high, len(values), "mean over shadows")

@@ -102,10 +102,10 @@ def few(rows: Iterable[Row], most: int) -> bool:
     return len({row["key"] for row in rows}) <= most
 
 
-def dash(rows: Sequence[Row], theme: Theme = "paper") -> alt.StrokeDash:
+def dash(rows: Sequence[Row], theme: Theme = "paper") -> Any:
     """The paradigm's dashes, in one legend with its colour; none where more lines than `DASHED` would make them a tangle."""
     if not few(rows, DASHED):
-        return alt.StrokeDash()
+        return alt.value(DASHES[0])
     domain = {_printed(name): _looks(name)[2] for name in present(rows)}
     scale = alt.Scale(domain=list(domain), range=list(domain.values()))
     return alt.StrokeDash("Paradigm:N", scale=scale, legend=_legend(theme, lines=True))
