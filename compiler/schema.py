@@ -58,6 +58,8 @@ class _Language:
 
     def __init__(self) -> None:
         self.models = {model.__name__: model for model in _reachable(Point, Header, Claim)}
+        self.expanded = {model.__name__ for model in _reachable(Point)} - {"Point"}
+        """Models in which a grid may stand; what a study says once, and claims, have none."""
         self.given: dict[str, Schema] = {}
         for model in (Header, Claim, Point):
             made = TypeAdapter(model).json_schema()
@@ -114,7 +116,7 @@ class _Language:
         made: Schema = {"description": about} if about else {}
         if "default" in given:
             made["default"] = given["default"]
-        inner = self.value(given, whole, grids=False)
+        inner = self.value(given, whole, grids)
         if model is Audit and name == "canaries" and not whole:
             inner["additionalProperties"] = _or_null(inner["additionalProperties"])
         if not grids:
@@ -129,18 +131,18 @@ class _Language:
         if "$ref" in given:
             return self.reference(given["$ref"].rpartition("/")[2], whole)
         if "anyOf" in given:
-            return {"anyOf": [self.value(option, whole) for option in given["anyOf"]]}
+            return {"anyOf": [self.value(option, whole, grids) for option in given["anyOf"]]}
         made = {word: given[word] for word in given if word in SPEAKS and word != "default"}
         match given.get("type"):
             case "array" if "prefixItems" in given:
-                made["items"] = [self.value(item, whole) for item in given["prefixItems"]]
+                made["items"] = [self.value(item, whole, grids) for item in given["prefixItems"]]
             case "array" if "items" in given:
-                made["items"] = self.item(given["items"], whole)
+                made["items"] = self.item(given["items"], whole) if grids else self.value(given["items"], whole, grids)
             case "object" if "properties" in given:
                 return self.reference(given.get("title", ""), whole)
             case "object" if isinstance(given.get("additionalProperties"), dict):
                 inner = self.value(given["additionalProperties"], whole, grids)
-                made["additionalProperties"] = self.gridded(inner) if grids or "$ref" in inner else inner
+                made["additionalProperties"] = self.gridded(inner) if grids else inner
         return made
 
     def item(self, given: Schema, whole: bool) -> Schema:
@@ -153,7 +155,7 @@ class _Language:
 
     def model(self, model: type[BaseModel], whole: bool) -> Schema:
         given = self.given[model.__name__]
-        grids = model is not Claim   # claims are about trials, which have no grids left
+        grids = model.__name__ in self.expanded
         fields = {name: self.field(model, name, whole, grids) for name in given["properties"]}
         made = {"description": _first_line(model), "type": "object", "properties": fields, "additionalProperties": False}
         return made | ({"required": given["required"]} if whole and "required" in given else {})

@@ -42,7 +42,7 @@ def test_there_are_at_least_forty_and_each_complains_with_a_place() -> None:
     for spec in STUDIES:
         said = spec.with_suffix(".txt").read_text()
         assert "no complaint" not in said
-        assert all(line.startswith(("--set ", "../", spec.name)) for line in said.splitlines()), spec.stem
+        assert all(line.startswith(("--set ", "../", spec.stem)) for line in said.splitlines()), spec.stem
 
 
 if __name__ == "__main__":

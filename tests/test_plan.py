@@ -86,7 +86,7 @@ def test_history_is_asked_where_there_is_one(tiny: Done, capsys: pytest.CaptureF
     assert known["basis"] == "history"
     ((spent,),) = tiny.rows("SELECT sum(seconds) FROM base.outcome")
     assert known["core_seconds"] == pytest.approx(spent, rel=0.5)
-    more = "arms.other={paradigm: coreset, method: el2n, fraction: 0.3}"
+    more = "arms.other={paradigm: coreset, method: aum, fraction: 0.3}"
     assert said(capsys, "plan", str(tiny.spec), *options, "--set", "seed=7", "--set", more)["estimate"]["basis"] == "both"
 
 
