@@ -222,6 +222,8 @@ class _Reader:
 
     def _scalar(self, node: ScalarNode, place: Place) -> Value:
         tag, text = str(node.tag).rpartition(":")[2], str(node.value)
+        if node.style == ">":
+            text = text.replace("\a", "")   # where ruamel remembers that a folded text had a line's end
         match tag:
             case "str":
                 return text

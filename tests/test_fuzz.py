@@ -24,8 +24,8 @@ from tests.conftest import ROOT, TINY
 BELOW = ROOT / "tests" / "studies"
 STUDIES = {
     "tiny": TINY,
-    "claims": (BELOW / "claims.yaml").read_text().replace("extends: base", f"extends: {BELOW}/base"),
-    "generator": (BELOW / "generator.yaml").read_text().replace("extends: base", f"extends: {BELOW}/base"),
+    "claims": (BELOW / "claims.yaml").read_text().replace("extends: quiet", f"extends: {BELOW}/quiet"),
+    "generator": (BELOW / "generator.yaml").read_text().replace("extends: quiet", f"extends: {BELOW}/quiet"),
     "full_study": (ROOT / "specs/full_study.yaml").read_text(),
 }
 TREES = {"tiny": None, "full_study": ROOT / "specs/full_study.yaml"}

@@ -138,7 +138,7 @@ def test_every_stage_is_json_and_each_knows_the_next(capsys: pytest.CaptureFixtu
     nodes, tree, trials, tasks = (
         said(capsys, "plan", spec, "--profile", "wide", "--emit", stage) for stage in ("nodes", "tree", "trials", "tasks")
     )
-    assert nodes["value"]["extends"] == {"at": f"{spec}:4:10", "value": "base.yaml"}
+    assert nodes["value"]["extends"] == {"at": f"{spec}:4:10", "value": "quiet.yaml"}
     assert tree["classifier"]["width"] == 64
     assert trials[0]["point"]["classifier"]["width"] == 64
     assert trials[0]["point"]["classifier"]["momentum"] == 0.9   # a default

@@ -13,6 +13,7 @@ import pytest
 
 from compiler.compile import compile_study
 from compiler.plan import Plan
+from compiler.source import parse, plain
 
 FOLDER = Path(__file__).parent / "studies"
 STUDIES = sorted(path for path in FOLDER.glob("*.yaml") if not path.name.startswith("broken_"))
@@ -64,6 +65,11 @@ def test_in_a_plan_every_need_comes_before_its_users(spec: Path) -> None:
     for task in compile_study(spec, *options(spec)).tasks.values():
         assert {need for _, need in task.needs} <= seen
         seen.add(task.id)
+
+
+def test_a_folded_text_has_spaces_where_its_lines_ended() -> None:
+    text = "question: >-\n  one\n  two\n\n  three\nname: \"a\\ab\"\nplain: one\n  two\n"
+    assert plain(parse(text, "study")) == {"question": "one two\nthree", "name": "a\ab", "plain": "one two"}
 
 
 def test_there_are_at_least_twelve() -> None:
