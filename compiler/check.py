@@ -10,6 +10,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
+from compiler import imported as files
 from compiler.claims import Resolved, resolve
 from compiler.compose import merge
 from compiler.errors import Diagnostic, SpecError, did_you_mean
@@ -21,7 +22,7 @@ from compiler.source import Mapping, Node, Scalar, Sequence, Value, plain
 from compiler.spec.audit import Audit
 from compiler.spec.claims import Claim
 from compiler.spec.classifier import Recipe
-from compiler.spec.data import Data
+from compiler.spec.own import AnyData
 from compiler.spec.study import Arm, Header, Point, Trial
 from compiler.validate import Validator
 
@@ -47,8 +48,11 @@ class Checked:
     """Its text as composed, for whoever has to say where something was written."""
 
 
-def check(tree: Mapping) -> Checked:
-    """The typed trials of a composed study; SpecError with every complaint found."""
+def check(tree: Mapping, imported: bool = True) -> Checked:
+    """The typed trials of a composed study; SpecError with every complaint found.
+
+    `imported`: whether what imported arms name must be there; before it is made elsewhere, it is not.
+    """
     found: list[Diagnostic] = []
     known = {*HEADER, *SHARED, "arms", "claims"}
     for name in tree.items:
@@ -73,7 +77,10 @@ def check(tree: Mapping) -> Checked:
             point = validate.point(expanded.node, found)
             if point is None or header is None:
                 continue
-            found += make_sense(point, expanded.node)
+            odd = make_sense(point, expanded.node)
+            found += odd
+            if imported and not odd and isinstance(expanded.node, Mapping):
+                found += files.complaints(point, expanded.node, header.replicates)
             axes = tuple((axes_of[axis.path], axis.value) for axis in expanded.axes)
             trials += [
                 Trial(study=header.study, seed=header.seed, arm_name=name, axes=axes, replicate=replicate, point=point)
@@ -125,7 +132,7 @@ class _Validators:
     """One validator for each part of a point, so that a part that many trials share is validated once."""
 
     def __init__(self) -> None:
-        self.data, self.audit, self.classifier, self.arm = Validator(Data), Validator(Audit), Validator(Recipe), Validator(Arm)
+        self.data, self.audit, self.classifier, self.arm = Validator(AnyData), Validator(Audit), Validator(Recipe), Validator(Arm)
 
     def point(self, tree: Node, found: list[Diagnostic]) -> Point | None:
         assert isinstance(tree, Mapping)

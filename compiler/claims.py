@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from compiler.errors import Diagnostic, did_you_mean
-from compiler.releases import FROM, READS, declared, has, reads
+from compiler.releases import FROM, declared, has, levels
 from compiler.source import Mapping
 from compiler.spec.audit import ReleaseLevel, variant_name
 from compiler.spec.base import Method
@@ -153,9 +153,10 @@ def _no_such_release(claim: Claim, trial: Trial, release: ReleaseLevel) -> tuple
     """Message and hint where the trial has nothing at this level that the claim's figure could be read from."""
     if release in FROM and not has(trial.point.arm, release):
         return f"{trial.address} has no {release}", f"only {FROM[release]}"
-    attack = trial.point.audit.headline.attack
-    if claim.test != "correlation" and not reads(attack, release):
-        return f"the headline's attack, {attack}, is not scored at {release}", f"it is at: {', '.join(READS[attack])}"
+    audit = trial.point.audit
+    read = next(levels(attack) for attack in audit.attacks if attack.attack == audit.headline.attack)
+    if claim.test != "correlation" and release not in read:
+        return f"the headline's attack, {audit.headline.attack}, is not scored at {release}", f"it is at: {', '.join(read)}"
     return None
 
 

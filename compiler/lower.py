@@ -13,18 +13,25 @@ from functools import lru_cache
 from compiler.claims import Resolved
 from compiler.datasets import OWN
 from compiler.errors import Finding
-from compiler.fingerprint import Known, canonical_text, digest_of
+from compiler.fingerprint import Known, canonical_text, digest_of, fingerprint
+from compiler.imported import digest_of_file, file_of
 from compiler.own_data import card_of
 from compiler.plan import ClaimPlan, Plan, Stage, Task, TrialPlan
-from compiler.spec.audit import Audit, CanaryGroup, Denoising, Design, Nearest, Selected
+from compiler.releases import levels
+from compiler.spec.audit import Audit, CanaryGroup, Design
 from compiler.spec.base import Method
 from compiler.spec.classifier import Recipe
 from compiler.spec.data import Data
 from compiler.spec.dp_sgd import DpSgd, Undefended
+from compiler.spec.imported import ImportedLogits, ImportedSets
+from compiler.spec.own import OwnAttack, OwnData
 from compiler.spec.study import Header, Point, Trial
 from compiler.work import (
     AttackTrial,
     Dataset,
+    ImportLogits,
+    ImportSet,
+    Made,
     Own,
     Population,
     Private,
@@ -80,14 +87,15 @@ class _Tasks:
 
 
 def revision_of(work: Work) -> tuple[int, ...]:
-    """The operation's revision and, where the work carries a method's words, that method's."""
+    """The operation's revision and those of the words that it carries: a method's, and attacks' of the user's own."""
     how = getattr(work, "how", None)
-    return (work.revision,) if how is None else (work.revision, type(how).revision)
+    own = [attack.revision for attack in work.attacks if isinstance(attack, OwnAttack)] if isinstance(work, AttackTrial) else []
+    return (work.revision, *own) if how is None else (work.revision, type(how).revision)
 
 
 def _lower_trial(trial: Trial, tasks: _Tasks) -> TrialPlan:
     audit, point = trial.point.audit, trial.point
-    population, address = _population(trial), trial.address
+    population, address = population_of(trial), trial.address
     recipe, how = point.classifier, _how(point)
     stages: list[Stage] = []
     needs: list[tuple[str, str]] = []
@@ -146,27 +154,37 @@ def _lower_shadow(
     """The pipeline of one shadow as (stage, task id), in order; `model` is the release that every attack can ask."""
     iterations = iterations_of(point, recipe)
     arm, audit = point.arm, point.audit
+    looked_at = {level for attack in audit.attacks for level in levels(attack)}
     made: dict[str, str] = {}
 
     if isinstance(arm, Undefended | DpSgd):
         privacy = arm.privacy if isinstance(arm, DpSgd) else None
         made["model"] = tasks.add(TrainClassifier(private, recipe, iterations, privacy), f"{at}/model")
+    elif isinstance(arm, ImportedLogits):
+        file = file_of(arm.path, private.replicate, private.shadow)
+        answers = tasks.add(ImportLogits(private, audit.queries, digest_of_file(file), str(file)), f"{at}/import")
+        return [("model", answers), ("final_model", answers)]
     else:
         sources: dict[str, str] = {}
         for need in arm.needs:
             sources[need] = made[f"train {need}"] = tasks.add(_source(need, point, private, recipe), f"{at}/{need}")
         assert how is not None
-        made["synthesize"] = tasks.add(Synthesize(private, how, recipe, iterations), f"{at}/synthesize", **sources)
+        if isinstance(how, ImportedSets):
+            file = file_of(how.path, private.replicate, private.shadow)
+            taken = ImportSet(private, how.model_copy(update={"path": ""}), digest_of_file(file), str(file))
+            made["synthesize"] = tasks.add(taken, f"{at}/import")
+        else:
+            made["synthesize"] = tasks.add(Synthesize(private, how, recipe, iterations), f"{at}/synthesize", **sources)
         if arm.gives_student:
             made["model"] = made["synthesize"]
         else:
             made["model"] = tasks.add(TrainClassifier(private, recipe, iterations), f"{at}/model", set=made["synthesize"])
-        if any(isinstance(attack, Nearest | Selected) for attack in audit.attacks):
+        if looked_at & {"synthetic_set", "index_list"}:
             made["synthetic_set"] = tasks.add(QuerySet(private), f"{at}/query set", set=made["synthesize"])
         if arm.gives_student and "teacher" in sources:
             asked = QueryClassifier(private, recipe, audit.queries)
             made["teacher"] = tasks.add(asked, f"{at}/query teacher", model=sources["teacher"])
-        if arm.generator is not None and arm.denoises and any(isinstance(attack, Denoising) for attack in audit.attacks):
+        if arm.generator is not None and arm.denoises and "generator" in looked_at:
             denoiser = QueryGenerator(private, arm.generator)
             made["generator"] = tasks.add(denoiser, f"{at}/query generator", generator=sources["generator"])
     made["final_model"] = tasks.add(QueryClassifier(private, recipe, audit.queries), f"{at}/query", model=made["model"])
@@ -207,18 +225,20 @@ def pool_size(data: Data) -> int:
     return data.subset or card_of(data).samples
 
 
-def _population(trial: Trial) -> Population:
+def population_of(trial: Trial) -> Population:
+    """Who could be in a private set of the trial."""
     point = trial.point
     dataset = dataset_of(point.data)
     public = dataset_of(point.public, dataset.shape) if point.public else None
     groups = tuple(point.audit.canaries.items())
-    return _shared_population(dataset, public, trial.seed, groups, point.audit.z_pool, dataset.own, public and public.own)
+    lying = [of and (of.own or of.made) for of in (dataset, public)]
+    return _shared_population(dataset, public, trial.seed, groups, point.audit.z_pool, *lying)
 
 
 @lru_cache(maxsize=1024)  # one object for all tasks of a study, so that its canonical text is made once
 def _shared_population(
     dataset: Dataset, public: Dataset | None, seed: int, groups: tuple[tuple[str, CanaryGroup], ...], z_pool: int,
-    *lying: Own | None,   # where the user's own images lie is no part of a data set's identity, yet another place is another object
+    *lying: Own | Made | None,   # where the user's images lie is no part of their identity, yet another place is another object
 ) -> Population:
     return Population(dataset, public, seed, groups, z_pool)
 
@@ -226,5 +246,9 @@ def _shared_population(
 def dataset_of(data: Data, shape: tuple[int, int, int] | None = None) -> Dataset:
     """A data set by content; `shape` asks for another size than its own."""
     card = card_of(data)
+    if isinstance(data, OwnData):
+        words = data.model_copy(update={"path": None, "subset": None, "test": None})
+        digest = fingerprint("data set", words, data.revision, card)
+        return Dataset(data.name, digest, data.subset, data.test, shape or card.shape, made=Made(data, card))
     own = Own(data.path, card) if data.name == OWN and data.path else None
     return Dataset(card.name, card.digest, data.subset, data.test, shape or card.shape, own)

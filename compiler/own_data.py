@@ -25,6 +25,7 @@ from compiler.errors import SynthcError
 from compiler.seen_data import card_here
 from compiler.source import Mapping, Node, Scalar
 from compiler.spec.data import Data
+from compiler.spec.own import OwnData, checked_card
 
 LARGEST = 1 << 33
 """Bytes of all images of a set, decoded: they are held in memory."""
@@ -36,6 +37,8 @@ IMAGES = {".png", ".jpg", ".jpeg"}
 
 def card_of(data: Data) -> Card:
     """The card of what `data:` names; SynthcError for files that are missing, broken, too large or not what they should be."""
+    if isinstance(data, OwnData):
+        return checked_card(data)
     if data.name != OWN:
         return card_here(data.name)
     if data.path is None:
@@ -239,8 +242,8 @@ def npz(path: Path) -> Npz:
 
 def _images(archive: zipfile.ZipFile, name: str) -> tuple[tuple[int, int, int], bool, int]:
     """Channels × height × width, whether channels come last, and how many."""
-    with _member(archive, name) as handle:
-        kind, extents, _ = _header(handle, name)
+    with member(archive, name) as handle:
+        kind, extents, _ = header(handle, name)
     if kind != "|u1":
         raise SynthcError(f"{name} has the type {kind!r}; it should be uint8 grey levels 0 to 255")
     if len(extents) == 3:
@@ -258,8 +261,8 @@ def _images(archive: zipfile.ZipFile, name: str) -> tuple[tuple[int, int, int], 
 
 def _highest_label(archive: zipfile.ZipFile, name: str, expected: int) -> int:
     """The largest of the labels, all of which were read and are classes."""
-    with _member(archive, name) as handle:
-        kind, extents, order = _header(handle, name)
+    with member(archive, name) as handle:
+        kind, extents, order = header(handle, name)
         if kind[1:] not in ("u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8") or extents != (expected,):
             raise SynthcError(f"{name} has the shape {extents} and type {kind!r}; it should be {expected} whole numbers")
         size = int(kind[2:])
@@ -278,7 +281,7 @@ def _highest_label(archive: zipfile.ZipFile, name: str, expected: int) -> int:
     return max(labels)
 
 
-def _member(archive: zipfile.ZipFile, name: str) -> IO[bytes]:
+def member(archive: zipfile.ZipFile, name: str) -> IO[bytes]:
     try:
         return archive.open(f"{name}.npy")
     except KeyError:
@@ -286,7 +289,7 @@ def _member(archive: zipfile.ZipFile, name: str) -> IO[bytes]:
         raise SynthcError(f"no array is called {name!r}; it holds {there}") from None
 
 
-def _header(handle: IO[bytes], name: str) -> tuple[str, tuple[int, ...], str]:
+def header(handle: IO[bytes], name: str) -> tuple[str, tuple[int, ...], str]:
     """Type, shape and struct's word for the byte order (NEP 1: magic, version, length, a Python literal)."""
     magic, major = struct.unpack("<6sBx", handle.read(8))
     if magic != b"\x93NUMPY" or major not in (1, 2, 3):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from compiler.errors import Finding
 from compiler.spec.claims import Claim
+from compiler.spec.own import is_own
 from compiler.spec.study import Header, Trial
 from compiler.work import Kind, Work
 
@@ -82,6 +83,15 @@ class Plan:
     def answers(self) -> tuple[str, ...]:
         """Ids of all tasks that somebody asked for, without repetition."""
         return tuple(dict.fromkeys([*(planned.answer for planned in self.trials), *(claim.task for claim in self.claims)]))
+
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """Distributions from which the study takes methods, attacks or data sets of the user's own."""
+        points = [planned.trial.point for planned in self.trials]
+        names = {name for point in points for name in (point.data.name, getattr(point.arm, "method", ""))}
+        names |= {attack.attack for point in points for attack in point.audit.attacks}
+        names |= {point.public.name for point in points if point.public is not None}
+        return tuple(sorted({name.partition(":")[0] for name in names if is_own(name)}))
 
     def to_run(self, done: Callable[[str], bool], answers: Iterable[str] | None = None) -> dict[str, Task]:
         """What must run to have these answers (default: all), in topological order: nothing behind a done task is looked at."""

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from compiler.spec.audit import Attack, Headline, ReleaseLevel
 from compiler.spec.base import Frozen, Method
+from compiler.spec.own import OwnAttack
 
 MODELS: tuple[ReleaseLevel, ...] = ("final_model", "teacher")
 READS: dict[str, tuple[ReleaseLevel, ...]] = {
@@ -15,7 +16,7 @@ READS: dict[str, tuple[ReleaseLevel, ...]] = {
     "selected": ("index_list",),
     "denoising": ("generator",),
 }
-"""Attack → the levels at which it is scored. What stands here not may read any."""
+"""Attack → the levels at which it is scored."""
 FROM: dict[ReleaseLevel, str] = {
     "teacher": "data_free_kd has one",
     "synthetic_set": "coreset, distillation, data_free_kd and diffusion have one",
@@ -41,9 +42,9 @@ def has(arm: Frozen, release: ReleaseLevel) -> bool:
     return False
 
 
-def reads(attack: str, release: ReleaseLevel) -> bool:
-    """Whether the attack is scored at this level."""
-    return attack not in READS or release in READS[attack]
+def levels(attack: Attack) -> tuple[str, ...]:
+    """Where the attack is scored; one of the user's own says so itself."""
+    return attack.reads if isinstance(attack, OwnAttack) else READS[attack.attack]
 
 
 def declared(attacks: Iterable[Attack], headline: Headline) -> Attack | None:
@@ -53,7 +54,7 @@ def declared(attacks: Iterable[Attack], headline: Headline) -> Attack | None:
         attack
         for attack in attacks
         if attack.attack == headline.attack
-        and reads(attack.attack, headline.release)
+        and headline.release in levels(attack)
         and all(getattr(headline, word) in (None, getattr(attack, word, getattr(headline, word))) for word in words)
     ]
     return min(named, key=lambda attack: len(attack.compat), default=None)

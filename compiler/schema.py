@@ -18,7 +18,9 @@ from pydantic import BaseModel, TypeAdapter
 from compiler.check import OWN, SHARED
 from compiler.spec.audit import Audit
 from compiler.spec.claims import Claim
+from compiler.spec.data import Data
 from compiler.spec.meanings import meanings
+from compiler.spec.own import BASES
 from compiler.spec.study import Header, Point
 
 Schema = dict[str, Any]
@@ -28,6 +30,8 @@ DRAFT = "http://json-schema.org/draft-07/schema#"
 SPEAKS = {"default", "minItems", "pattern", "const", "enum", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "type",
           "propertyNames"}
 """What is kept of a single value's schema as pydantic writes it."""
+OWN_WORDS = {word: model for word, (_, model) in BASES.items()}
+"""The word that can name one of the user's own → what all of these have in common."""
 ABOUT = {
     "extends": "A file, relative to this one, that this study changes: mappings merge name by name, anything else replaces.",
     "profiles": "Named overlays of this study, chosen by `--profile NAME`.",
@@ -58,10 +62,11 @@ class _Language:
 
     def __init__(self) -> None:
         self.models = {model.__name__: model for model in _reachable(Point, Header, Claim)}
-        self.expanded = {model.__name__ for model in _reachable(Point)} - {"Point"}
+        self.expanded = {model.__name__ for model in _reachable(Point, *OWN_WORDS.values())} - {"Point"}
         """Models in which a grid may stand; what a study says once, and claims, have none."""
         self.given: dict[str, Schema] = {}
-        for model in (Header, Claim, Point):
+        models: list[type[BaseModel]] = [Header, Claim, Point, *OWN_WORDS.values()]
+        for model in models:
             made = TypeAdapter(model).json_schema()
             self.given |= made.pop("$defs", {}) | {model.__name__: made}
         self.definitions: dict[str, Schema] = {}
@@ -151,7 +156,8 @@ class _Language:
 
     def reference(self, name: str, whole: bool) -> Schema:
         """A model, as a definition of its own."""
-        return _ref(self._defined(self.model(self.models[name], whole), name))
+        known = _ref(self._defined(self.model(self.models[name], whole), name))
+        return self.or_own("name", known, whole, {}) if self.models[name] is Data else known
 
     def model(self, model: type[BaseModel], whole: bool) -> Schema:
         given = self.given[model.__name__]
@@ -178,7 +184,18 @@ class _Language:
                 then = self._any_member(family, tags, own) | ({"required": list(family[0].words)} if whole else {})
                 rules.append({"if": {"allOf": [_tagged({tags[0]: [word]}), unsaid]}, "then": then})
         rules.append({"if": {"not": _tagged({tags[0]: list(families)})}, "then": self._any_member(members, tags, own)})
-        return {"type": "object", "allOf": rules} | ({"required": tags[:1]} if whole else {})
+        known = {"type": "object", "allOf": rules} | ({"required": tags[:1]} if whole else {})
+        return self.or_own(tags[-1], known, whole, own) if tags[-1] in OWN_WORDS else known
+
+    def or_own(self, word: str, known: Schema, whole: bool, further: Schema) -> Schema:
+        """`known`, or words of the user's own where a name has a colon: those of every package, and whatever this one adds."""
+        model = OWN_WORDS[word]
+        made = self.model(model, whole)
+        open_ended = made | {"properties": made["properties"] | further, "additionalProperties": True}
+        named = {"type": "string", "pattern": ":"}
+        grid = {"type": "object", "required": ["grid"], "properties": {"grid": {"type": "array", "contains": named}}}
+        when = {"type": "object", "required": [word], "properties": {word: {"anyOf": [named, grid]}}}
+        return {"if": when, "then": _ref(self._defined(open_ended, model.__name__)), "else": known}
 
     def _any_member(self, members: list[_Member], tags: list[str], own: Schema) -> Schema:
         """Fields of any of several models, each as any of them has it."""

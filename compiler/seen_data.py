@@ -16,7 +16,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from compiler.datasets import CARDS, OWN, Card
+from compiler.datasets import CARDS, Card
 from compiler.plan import Plan
 
 RECORD = "seen.json"
@@ -112,4 +112,4 @@ def notices(plan: Plan) -> list[str]:
 
 def _known_sets(plan: Plan) -> list[str]:
     points = {(point.data, point.public) for point in (trial.trial.point for trial in plan.trials)}
-    return sorted({data.name for pair in points for data in pair if data is not None and data.name != OWN})
+    return sorted({data.name for pair in points for data in pair if data is not None and data.name in CARDS})

@@ -12,13 +12,14 @@ from compiler.datasets import CARDS, OWN
 from compiler.errors import Diagnostic, SynthcError, did_you_mean
 from compiler.lower import pool_size, private_size
 from compiler.own_data import card_of
-from compiler.releases import FROM, READS, has, reads
+from compiler.releases import FROM, declared, has, levels
 from compiler.source import Mapping, Node
 from compiler.spec.audit import Quantile, Rmia
 from compiler.spec.base import Method
 from compiler.spec.coreset import El2n, Stratified
 from compiler.spec.diffusion import Conditional, ImageToImage
 from compiler.spec.dp_sgd import DpSgd
+from compiler.spec.own import OwnAttack, OwnData
 from compiler.spec.study import Point
 
 FEWEST_SHADOWS = 8
@@ -39,10 +40,10 @@ def _data_set_is_known(point: Point, tree: Mapping) -> Iterator[Diagnostic]:
     for part, data in (("data", point.data), ("public", point.public)):
         if data is None:
             continue
-        if data.name not in (*CARDS, OWN):
+        if data.name not in (*CARDS, OWN) and not isinstance(data, OwnData):
             at = tree.nearest(part, "name")
             yield Diagnostic("unknown-data", at, f"no data set is called {data.name!r}", did_you_mean(data.name, (*CARDS, OWN)))
-        elif data.path is not None and data.name != OWN:
+        elif data.path is not None and data.name in CARDS:
             at = tree.nearest(part, "path")
             hint = f"use name: {OWN}, or drop the path"
             yield Diagnostic("data-files", at, f"a path beside the known data set {data.name}", hint)
@@ -147,6 +148,10 @@ def _headline_is_computed(point: Point, tree: Mapping) -> Iterator[Diagnostic]:
         if wanted is not None and offered != {None} and wanted not in offered:
             listed = ", ".join(sorted(str(value) for value in offered))
             yield Diagnostic("headline", at, f"no {headline.attack} attack has {word} {wanted!r}", f"there are: {listed}")
+    alike = [attack for attack in named if isinstance(attack, OwnAttack) and declared([attack], headline) is not None]
+    if len(alike) > 1:
+        hint = "it is one figure, and its words do not tell them apart: keep one"
+        yield Diagnostic("headline", at, f"{len(alike)} attacks are what the headline declares", hint)
 
 
 def _public_set_is_named(point: Point, tree: Mapping) -> Iterator[Diagnostic]:
@@ -242,9 +247,11 @@ def _headline_reads_what_there_is(point: Point, tree: Mapping) -> Iterator[Diagn
     if not has(point.arm, headline.release):
         what = f"the headline reads the {headline.release}, and this arm has none"
         yield Diagnostic("release", at, what, f"{FROM[headline.release]}; use release: final_model")
-    elif not reads(headline.attack, headline.release):
-        what = f"the headline reads the {headline.release}, at which {headline.attack} is not scored"
-        yield Diagnostic("release", at, what, f"{headline.attack} is scored at: {', '.join(READS[headline.attack])}")
+    else:
+        read = next((levels(attack) for attack in point.audit.attacks if attack.attack == headline.attack), None)
+        if read is not None and headline.release not in read:
+            what = f"the headline reads the {headline.release}, at which {headline.attack} is not scored"
+            yield Diagnostic("release", at, what, f"{headline.attack} is scored at: {', '.join(read)}")
 
 
 def _z_pool_is_there(point: Point, tree: Mapping) -> Iterator[Diagnostic]:

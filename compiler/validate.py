@@ -15,6 +15,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from compiler.errors import Diagnostic, did_you_mean
 from compiler.source import Mapping, Node, Sequence, plain
+from compiler.spec.own import OwnAttack, OwnData, OwnMethod, model_at
 
 
 class Validator:
@@ -45,15 +46,15 @@ class Validator:
                 word = str(names[-1])
                 place = parent.place_of(word) if isinstance(parent, Mapping) else at.place
                 return Diagnostic(
-                    "unknown-field", place, f"no field is called {word!r}", did_you_mean(word, self._fields(names[:-1]))
+                    "unknown-field", place, f"no field is called {word!r}", did_you_mean(word, self._fields(names[:-1], node))
                 )
             case "missing":
-                return Diagnostic(
-                    "missing-field", at.place, f"`{names[-1]}` is missing", f"fields here: {_listed(self._fields(names[:-1]))}"
-                )
+                listed = _listed(self._fields(names[:-1], node))
+                return Diagnostic("missing-field", at.place, f"`{names[-1]}` is missing", f"fields here: {listed}")
             case "union_tag_invalid":
                 tag = str(details["ctx"]["discriminator"]).strip("'")
                 known = [word.strip("' ") for word in str(details["ctx"]["expected_tags"]).split(",")]
+                known += ["own"] if tag == "paradigm" else []
                 inner = at.get(tag) if isinstance(at, Mapping) else None
                 said = plain(inner) if inner is not None else details["ctx"]["tag"]
                 return Diagnostic(f"unknown-{tag}", (inner or at).place, f"no {tag} is called {said!r}", did_you_mean(said, known))
@@ -67,6 +68,10 @@ class Validator:
             case "literal_error":
                 hint = did_you_mean(value, _choices(details))
                 return Diagnostic("unknown-value", at.place, f"{_field(reached)} is {_shown(value)}", hint)
+            case "own_words":
+                said = details["ctx"]
+                inner = at.get(said["word"]) if isinstance(at, Mapping) else None
+                return Diagnostic(f"own-{said['word']}", (inner or at).place, said["message"], said["hint"])
         if details["type"] == "value_error":  # a model's own rule: it says itself what would do
             return Diagnostic("wrong-value", at.place, str(details["msg"]).removeprefix("Value error, "))
         if details["type"] == "string_pattern_mismatch":
@@ -75,8 +80,8 @@ class Validator:
             expected = "it should be " + str(details["msg"]).removeprefix("Input should be ").replace("an object", "a mapping")
         return Diagnostic("wrong-value", at.place, f"{_field(reached)} is {_shown(value)}", expected)
 
-    def _fields(self, names: tuple[Any, ...]) -> set[str]:
-        models = _models(_at(self.annotation, names))
+    def _fields(self, names: tuple[Any, ...], node: Node) -> set[str]:
+        models = _models(_at(self.annotation, names, node))
         return {name for model in models for name in (*model.model_fields, *getattr(model, "resolved_before", ()))}
 
     def _tags(self, names: tuple[Any, ...], tag: str) -> list[str]:
@@ -107,10 +112,13 @@ def _walk(node: Node, names: tuple[Any, ...]) -> tuple[Node, Node, list[str]]:
     return node, parent, reached
 
 
-def _at(annotation: Any, names: tuple[Any, ...]) -> Any:
-    """The annotation that pydantic's `loc` leads to."""
-    for name in names:
-        annotation = _step(annotation, name)
+def _at(annotation: Any, names: tuple[Any, ...], node: Node | None = None) -> Any:
+    """The annotation that pydantic's `loc` leads to; `node` is the text, which may name words of the user's own on the way."""
+    for place, name in enumerate((*names, None)):
+        here = plain(_walk(node, names[:place])[0]) if node is not None else None
+        annotation = (model_at(here) if isinstance(here, dict) else None) or annotation
+        if name is not None:
+            annotation = _step(annotation, name)
     return annotation
 
 
@@ -135,6 +143,8 @@ def _step(annotation: Any, name: Any) -> Any:
 
 
 def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    if annotation in (OwnMethod, OwnAttack, OwnData):
+        return   # what the user's own words extend: nothing is of them alone
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
     elif get_origin(annotation) in (Annotated, Union, types.UnionType):

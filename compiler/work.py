@@ -15,6 +15,8 @@ from compiler.spec.base import Frozen
 from compiler.spec.claims import Stratum, TestName
 from compiler.spec.classifier import Recipe
 from compiler.spec.dp_sgd import Privacy
+from compiler.spec.imported import ImportedSets
+from compiler.spec.own import OwnData
 
 Kind = Literal["train", "synthesize", "query", "attack", "compare"]
 
@@ -29,8 +31,17 @@ class Own:
 
 
 @dataclass(frozen=True)
+class Made:
+    """Images that a package of the user's reads or draws."""
+
+    words: OwnData
+    card: Card
+
+
+@dataclass(frozen=True)
 class Dataset:
-    """Images by content: the digest is of the arrays, so a path or a file's date never matters."""
+    """Images by content: the digest is of the arrays, so a path or a file's date never matters. Of images that a package of the
+    user's gives it is of the words, their revision and the card."""
 
     name: str
     digest: str
@@ -41,11 +52,14 @@ class Dataset:
     """At which the images are used; `shapes` is drawn at any size, other public sets are resized to it."""
     own: Own | None = field(default=None, compare=False)
     """For images of the user's own. It follows from the digest, and where they lie never matters: no part of the identity."""
+    made: Made | None = field(default=None, compare=False)
+    """For images that a package of the user's gives; the digest is of its words."""
 
     @property
     def card(self) -> Card:
         """What may be known of the images without loading them, at the size at which they are used."""
-        return used_at(self.own.card if self.own else CARDS[self.name], self.shape)
+        given = self.own or self.made
+        return used_at(given.card if given else CARDS[self.name], self.shape)
 
 
 @dataclass(frozen=True)
@@ -115,6 +129,34 @@ class Synthesize:
 
     kind: ClassVar[Kind] = "synthesize"
     revision: ClassVar[int] = 2
+
+
+@dataclass(frozen=True)
+class ImportSet:
+    """Take in the set that was made elsewhere for this shadow: the same files as `Synthesize` leaves."""
+
+    private: Private
+    how: ImportedSets
+    digest: str
+    """Of the file's bytes."""
+    path: str = field(default="", compare=False)
+    """Absolute; where it lies never matters."""
+
+    kind: ClassVar[Kind] = "synthesize"
+    revision: ClassVar[int] = 1
+
+
+@dataclass(frozen=True)
+class ImportLogits:
+    """Take in what this shadow's classifier, trained elsewhere, said of the queries: the same file as `QueryClassifier` leaves."""
+
+    private: Private
+    queries: Queries
+    digest: str
+    path: str = field(default="", compare=False)
+
+    kind: ClassVar[Kind] = "query"
+    revision: ClassVar[int] = 1
 
 
 @dataclass(frozen=True)
@@ -253,4 +295,5 @@ class Rehearsal:
 
 
 Asked = QueryClassifier | QuerySet | QueryGenerator
-Work = TrainClassifier | TrainGenerator | Synthesize | Asked | AttackTrial | AuditFile | CompareTrials | Rehearsal
+Imports = ImportSet | ImportLogits
+Work = TrainClassifier | TrainGenerator | Synthesize | Imports | Asked | AttackTrial | AuditFile | CompareTrials | Rehearsal

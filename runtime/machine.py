@@ -30,10 +30,10 @@ def host() -> str:
 
 
 @functools.cache
-def versions() -> dict[str, str]:
-    """Versions of what numbers may depend on."""
+def versions(*further: str) -> dict[str, str]:
+    """Versions of what numbers may depend on, and of further distributions."""
     found = {}
-    for name in RECORDED:
+    for name in (*RECORDED, *further):
         try:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:

@@ -177,7 +177,7 @@ class StudyRun:
                 "started": self.started.isoformat(timespec="seconds"),
                 "ended": None if status == "running" else datetime.now(UTC).isoformat(timespec="seconds"),
                 "blocked": self.blocked,
-                "versions": machine.versions(),
+                "versions": machine.versions(*self.plan.packages),
                 "commit": machine.commit(),
                 "source_digest": machine.source_digest(),
             }

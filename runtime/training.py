@@ -316,12 +316,18 @@ def reported(net: Classifier, private: Private, card: Card, device: torch.device
     """Accuracy on the test set, and on each group of canaries by whether this shadow held them (label: the scored one)."""
     parts = cast(private.population)
     yield Metric("test_accuracy", accuracy(net, parts.test.images, parts.test.labels, card, device), n=len(parts.test))
+    said = [logits(net, group.images, card, device) for group in parts.groups]
+    yield from canary_accuracy(torch.cat(said), private)
+
+
+def canary_accuracy(said: Tensor, private: Private) -> Iterator[Metric]:
+    """Of each group of canaries by whether this shadow held them. said: canary × class, logits."""
+    parts = cast(private.population)
     member = torch.from_numpy(saw(private.population, private.design, private.replicate, private.shadow, private.shadows).copy())
     first = 0
     for group in parts.groups:
-        held = member[first : first + len(group)]
+        held, right = member[first : first + len(group)], said[first : first + len(group)].argmax(1) == group.labels
         first += len(group)
-        right = logits(net, group.images, card, device).argmax(1) == group.labels
         for side, of in (("in", held), ("out", ~held)):
             share = right[of].to(torch.float64).mean().item() if of.any() else None
             yield Metric(f"canary_accuracy_{side}", share, n=int(of.sum()), canaries=group.name)

@@ -34,6 +34,8 @@ OPERATIONS = {
     "TrainClassifier": "runtime.training",
     "TrainGenerator": "runtime.synthesize",
     "Synthesize": "runtime.synthesize",
+    "ImportSet": "runtime.outside.imported",
+    "ImportLogits": "runtime.outside.imported",
     "QueryClassifier": "runtime.query.classifier",
     "QuerySet": "runtime.query.synthetic_set",
     "QueryGenerator": "runtime.query.generator",

@@ -14,6 +14,8 @@ from compiler.spec.base import Method
 from compiler.spec.classifier import Recipe
 from compiler.spec.coreset import Forgetting, RandomSubset
 from compiler.spec.distillation import DistributionMatching
+from compiler.spec.imported import ImportedSets
+from compiler.spec.own import OwnMethod
 from compiler.spec.study import Arm
 from compiler.work import Dataset, Population, Private, Synthesize
 from runtime.artifacts import Artifact
@@ -63,7 +65,7 @@ def methods(annotation: Any = Arm) -> Iterator[type[Method]]:
 def test_every_method_that_the_language_knows_has_a_module_with_its_function() -> None:
     import importlib
 
-    known = set(methods())
+    known = set(methods()) - {OwnMethod, ImportedSets}   # computed by a package of the user's, and elsewhere
     assert len(known) > 10
     for method in known:
         assert callable(importlib.import_module(METHODS[method.__name__]).synthesize)

@@ -6,7 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from compiler.fingerprint import encode
 from compiler.spec.base import Frozen
+from compiler.spec.own import OrOwn, OwnAttack
 
 ReleaseLevel = Literal["final_model", "labels_only", "synthetic_set", "index_list", "generator", "teacher"]
 Strategy = Literal["preset", "split", "bonferroni", "multisplit"]
@@ -157,10 +159,11 @@ class Denoising(Tried):
     variant: Spread = "pooled"
 
 
-Attack = Annotated[
+KnownAttack = Annotated[
     Threshold | Reference | Calibrated | Lira | LiraOffline | Rmia | LabelOnly | Quantile | Nearest | Selected | Denoising,
     Field(discriminator="attack"),
 ]
+Attack = Annotated[KnownAttack | OwnAttack, OrOwn("attack", KnownAttack)]
 
 
 def variant_name(attack: Attack | Headline) -> str:
@@ -168,6 +171,9 @@ def variant_name(attack: Attack | Headline) -> str:
 
     Together with the attack's name and a release level it names a column of scores.
     """
+    if isinstance(attack, OwnAttack):
+        own = [name for name in type(attack).model_fields if name not in OwnAttack.model_fields]
+        return "/".join([*(f"{name}={encode(getattr(attack, name))}" for name in own), f"{attack.queries}q", *attack.compat])
     parts = [str(getattr(attack, word)) for word in ("signal", "space", "variant") if getattr(attack, word, None) is not None]
     if getattr(attack, "queries", None) is not None:
         parts.append(f"{attack.queries}q")   # type: ignore[union-attr]

@@ -11,7 +11,7 @@ class Data(Frozen):
     """The images whose privacy is in question. Canaries, z pool and private set are drawn from them."""
 
     name: str
-    """A known data set (see `synthc data list`), or `files` for images of your own."""
+    """A known data set (see `synthc data list`), `files` for images of your own, or `package:name` for what a package gives."""
     path: str | None = None
     """For `files` only: an .npz (`images` uint8 n×h×w[×c], `labels`; also `test_images`, `test_labels` if there is a split), or a
     folder with one folder of PNG or JPEG images per class (or `train` and `test` with such folders); relative to the spec.

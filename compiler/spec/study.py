@@ -18,8 +18,13 @@ from compiler.spec.data_free_kd import DataFreeKd
 from compiler.spec.diffusion import Diffusion
 from compiler.spec.distillation import Distillation
 from compiler.spec.dp_sgd import DpSgd, Undefended
+from compiler.spec.imported import Imported
+from compiler.spec.own import OrOwn, OwnMethod
 
-Arm = Annotated[Undefended | DpSgd | Coreset | Distillation | DataFreeKd | Diffusion, Field(discriminator="paradigm")]
+KnownArm = Annotated[
+    Undefended | DpSgd | Coreset | Distillation | DataFreeKd | Diffusion | Imported, Field(discriminator="paradigm")
+]
+Arm = Annotated[KnownArm | OwnMethod, OrOwn("method", KnownArm)]
 
 
 class Header(Frozen):

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from compiler.spec.audit import Attack, LabelOnly, Quantile, variant_name
+from compiler.spec.own import OwnAttack
 from compiler.work import AttackTrial
 from runtime.attack import bounds, risk
 from runtime.attack.scorer import Answers, Score
@@ -143,7 +144,7 @@ class Figures:
     def null_control(self, score: Score) -> tuple[list[Metric], list[str]]:
         """Metrics of the null control, and what it complains of."""
         redraws = self.work.null_permutations
-        if isinstance(self.attack, FITTED):
+        if isinstance(self.attack, FITTED) or (isinstance(self.attack, OwnAttack) and self.attack.fitted):
             redraws = max(10, redraws // 10)
         purpose = f"null/{self.said.group.name}/{self.attack.attack}/{variant_name(self.attack)}"
         rng = numpy_generator(self.work.population.seed, None, purpose)

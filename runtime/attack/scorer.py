@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from compiler.releases import reads
+from compiler.releases import levels
 from compiler.spec.audit import (
     Attack,
     Calibrated,
@@ -26,6 +26,8 @@ from compiler.spec.audit import (
     Selected,
     Threshold,
 )
+from compiler.spec.own import OwnAttack
+from runtime import packages
 from runtime.attack import signals
 from runtime.attack.label_only import label_only, vote
 from runtime.attack.lira import lira, lira_offline
@@ -54,9 +56,11 @@ class Answers:
 
 def scorer_of(attack: Attack, said: Answers, paired: bool) -> Score | None:
     """The attack on one group, or None where it does not apply to this release level or to these canaries."""
-    if not reads(attack.attack, said.release):
+    if said.release not in levels(attack):
         return None
     match attack:
+        case OwnAttack():
+            return packages.scorer(attack, said, paired)
         case Nearest() if said.measured and attack.space in said.measured:
             return _likelihood(said.measured[attack.space][:, None, :], attack, paired)
         case Denoising() if said.measured and "denoising" in said.measured:

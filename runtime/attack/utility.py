@@ -47,13 +47,23 @@ def utility(work: AttackTrial, inputs: Mapping[str, Artifact]) -> Iterator[Metri
         for metric in artifact.outcome["metrics"]:
             if metric["name"] in ("epsilon", "noise_multiplier"):
                 yield Metric(metric["name"], metric["value"], n=1, note=metric["note"])
-    yield _mean("seconds", _seconds(work, inputs), work.confidence)
+    seconds = _seconds(work, inputs)
+    unknown = Metric("seconds", None, n=0, note="made elsewhere, by files that do not say `seconds`")
+    yield _mean("seconds", seconds, work.confidence) if seconds else unknown
 
 
 def _seconds(work: AttackTrial, inputs: Mapping[str, Artifact]) -> list[float]:
-    """Of each shadow's whole pipeline: proxy, teacher or generator, the set, and the classifier."""
+    """Of each shadow's whole pipeline: proxy, teacher or generator, the set, and the classifier; none where that is not known."""
     pipelines = [inputs[f"model/{shadow}"].ancestry() for shadow in range(work.shadows)]
-    return [sum(artifact.outcome["provenance"]["seconds"] for artifact in pipeline) for pipeline in pipelines]
+    spent = [[_spent(artifact) for artifact in pipeline] for pipeline in pipelines]
+    return [sum(filter(None, stages)) for stages in spent] if all(None not in stages for stages in spent) else []
+
+
+def _spent(artifact: Artifact) -> float | None:
+    """Seconds of a task; of what was made elsewhere, those that its file says."""
+    if artifact.outcome["notes"].get("made_elsewhere"):
+        return artifact.metric("seconds")
+    return float(artifact.outcome["provenance"]["seconds"])
 
 
 def per_shadow(work: AttackTrial, inputs: Mapping[str, Artifact]) -> dict[str, Tensor]:

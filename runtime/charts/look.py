@@ -1,7 +1,7 @@
 """How charts look: one fixed colour per paradigm, type, sizes, themes; and what every chart does with its rows.
 
-Colours are Okabe and Ito's (2008), which colour-blind readers tell apart; their lightness differs enough to survive grey
-print, and each paradigm has a shape of its own besides. Not here: where labels go (`labels`).
+Colours are Okabe and Ito's (2008), which colour-blind readers tell apart (the yellow darkened for white pages); their lightness
+differs enough to survive grey print, and each paradigm has a shape of its own besides. Not here: where labels go (`labels`).
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ import altair as alt
 Theme = Literal["paper", "screen"]
 Row = dict[str, Any]
 
-PARADIGMS = ("undefended", "dp_sgd", "coreset", "distillation", "data_free_kd", "diffusion", "imported")
-COLORS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-SHAPES = ("cross", "square", "circle", "triangle-up", "diamond", "triangle-down", "stroke")
-DASHES = ([1, 0], [8, 3], [3, 2], [10, 2, 2, 2], [5, 5], [14, 3], [1, 3])
+PARADIGMS = ("undefended", "dp_sgd", "coreset", "distillation", "data_free_kd", "diffusion", "imported", "own")
+COLORS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C7A00")
+SHAPES = ("cross", "square", "circle", "triangle-up", "diamond", "triangle-down", "stroke", "triangle-right")
+DASHES = ([1, 0], [8, 3], [3, 2], [10, 2, 2, 2], [5, 5], [14, 3], [1, 3], [6, 2, 1, 2])
 """Of lines, which have no shape to tell them apart in grey."""
 DASHED = 6
 """Trials whose dashes can be told apart."""
@@ -31,6 +31,7 @@ NAMES = {
     "data_free_kd": "Data-free KD",
     "diffusion": "Diffusion",
     "imported": "Imported",
+    "own": "Own method",
 }
 UNKNOWN = ("#767676", "stroke", [1, 1])
 """Colour, shape and dashes of a paradigm that this version does not know."""
@@ -49,6 +50,7 @@ DARK = {
     "#CC79A7": "#e5a0c6",
     "#E69F00": "#ffc24d",
     "#56B4E9": "#8fd0f7",
+    "#8C7A00": "#e3d25a",
     "#767676": "#a3a3a3",
 }
 """What each colour becomes on a dark page; the report switches between the two without drawing again."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from compiler.errors import SynthcError, did_you_mean
-from runtime.cli import results_options, store_of
+from runtime.cli import membership, results_options, store_of
 
 HELP = argparse.RawDescriptionHelpFormatter
 
@@ -43,15 +43,18 @@ def register(commands: Any) -> None:
     logs.set_defaults(handler=_logs)
     export = commands.add_parser(
         "export", parents=[results_options()], formatter_class=HELP, help="take results elsewhere",
-        description="Write raw scores, views, or the whole database to files that other tools read.",
+        description="Write raw scores, views, or the whole database to files that other tools read. Or, before anything was run,\n"
+        "who trains on what in a study, so that a pipeline that synthc does not run can be audited (paradigm imported).",
         epilog="examples:\n"
         "  synthc export --scores scores.parquet          every score of every canary, to recompute every figure\n"
         "  synthc export --view comparison comparison.csv\n"
-        "  synthc export --compat results-1.2.duckdb      for DuckDB 1.2 and later",
+        "  synthc export --compat results-1.2.duckdb      for DuckDB 1.2 and later\n"
+        + membership.EXAMPLES,
     )
     export.add_argument("--scores", type=Path, metavar="FILE", help="all raw attack scores with membership (.parquet or .csv)")
     export.add_argument("--view", nargs=2, metavar=("VIEW", "FILE"), help="a view (.parquet, .csv or .json)")
     export.add_argument("--compat", type=Path, metavar="FILE", help="the whole database, for DuckDB clients before 2.0")
+    membership.options(export)
     export.set_defaults(handler=_export)
 
 
@@ -157,8 +160,10 @@ def _task(args: argparse.Namespace, beginning: str) -> str:
 def _export(args: argparse.Namespace) -> int:
     from runtime.store import export, export_compatible
 
-    if not args.scores and not args.view and not args.compat:
-        raise SynthcError("say what to export: --scores FILE, --view VIEW FILE, or --compat FILE")
+    if not args.scores and not args.view and not args.compat and not args.membership:
+        raise SynthcError("say what to export: --scores FILE, --view VIEW FILE, --compat FILE, or --membership DIR")
+    if args.membership:
+        membership.export(args)
     if args.scores:
         export(args.db, SCORES, args.scores)
         print(args.scores)

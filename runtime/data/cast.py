@@ -71,6 +71,8 @@ class PrivateSet:
     data: LabeledImages
     canary: Tensor
     """n, int64: index of the canary that a row is, -1 for none. Never shown to a method."""
+    places: Tensor
+    """n, int64: which image a row shows, as `places` counts them. Never shown to a method."""
 
 
 @lru_cache(maxsize=8)
@@ -196,6 +198,28 @@ def _near_copies(images: Tensor, copies: int, draws: np.random.Generator) -> Ten
     return (made.to(torch.int16) + noise).clamp(0, 255).to(torch.uint8)
 
 
+def places(population: Population) -> tuple[Tensor, ...]:
+    """For each group canary × copy, int64: the row of the data set that a copy is. What is no row of it is counted on from its end,
+    in the order of `strangers`."""
+    beyond, found = len(load(population.dataset).pool), []
+    for group in cast(population).groups:
+        rows = group.samples[:, None] if group.kind not in FOREIGN else group.samples.new_empty(len(group), 0)
+        copies = group.copies - rows.shape[1]
+        new = torch.arange(len(group) * copies).reshape(len(group), copies) + beyond
+        found.append(torch.cat([rows, new], dim=1))
+        beyond += new.numel()
+    return tuple(found)
+
+
+def strangers(population: Population) -> Tensor:
+    """n × channels × height × width, uint8: canaries that are no rows of the data set, being of another source or near copies."""
+    shown = [torch.empty(0, *population.dataset.shape, dtype=torch.uint8)]
+    for group in cast(population).groups:
+        every = torch.cat([group.images[:, None], group.near_copies], dim=1)
+        shown.append((every if group.kind in FOREIGN else every[:, 1:]).flatten(0, 1))
+    return torch.cat(shown)
+
+
 def expected_size(population: Population) -> int:
     """Images in the private set of a shadow that holds half of the canaries: the nominal size, which no membership shows in."""
     parts = cast(population)
@@ -209,15 +233,16 @@ def private_set(private: Private) -> PrivateSet:
     parts = cast(population)
     member = saw(population, private.design, private.replicate, private.shadow, private.shadows)
     images, labels = [parts.fixed.images], [parts.fixed.labels]
-    canary = [torch.full((len(parts.fixed),), -1)]
+    canary, shown = [torch.full((len(parts.fixed),), -1)], [parts.fixed_samples]
     first = 0
-    for group in parts.groups:
+    for group, where in zip(parts.groups, places(population), strict=True):
         held = torch.from_numpy(member[first : first + len(group)].nonzero()[0])
         every = torch.cat([group.images[:, None], group.near_copies], dim=1)[held]   # held × copies × image
         images.append(every.flatten(0, 1))
         labels.append(group.labels[held].repeat_interleave(group.copies))
         canary.append((held + first).repeat_interleave(group.copies))
+        shown.append(where[held].flatten())
         first += len(group)
     joined = LabeledImages(torch.cat(images), torch.cat(labels))
     order = torch.randperm(len(joined), generator=Seeds(population.seed, private.replicate, private.shadow)("private order"))
-    return PrivateSet(joined[order], torch.cat(canary)[order])
+    return PrivateSet(joined[order], torch.cat(canary)[order], torch.cat(shown)[order])

@@ -20,6 +20,7 @@ from compiler.datasets import CARDS, OWN, Card
 from compiler.errors import SynthcError, did_you_mean
 from compiler.seen_data import Seen, array_files, record_files, records, stamps
 from compiler.work import Dataset
+from runtime import packages
 from runtime.artifacts import written
 from runtime.data import LabeledImages, content_digest, digits, own, shapes
 from runtime.data.catalogue import CATALOGUE, Splits, find
@@ -48,6 +49,8 @@ def load(dataset: Dataset) -> Loaded:
 
 
 def _read(dataset: Dataset) -> Splits:
+    if dataset.made is not None:
+        return packages.read(dataset.made.words, dataset.made.card)
     match dataset.name:
         case "shapes":
             return shapes.read(dataset.shape)   # its digest is that of the size on its card

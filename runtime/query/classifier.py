@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from compiler.spec.audit import Queries
-from compiler.work import QueryClassifier
+from compiler.work import Population, QueryClassifier
 from runtime.artifacts import Artifact
 from runtime.data.cast import cast
 from runtime.nets import restored
@@ -26,19 +26,25 @@ def perform(work: QueryClassifier, inputs: Mapping[str, Artifact], device: torch
     card = population.dataset.card
     net = restored(work.recipe, card, inputs["model"].tensors("model"))
     parts = cast(population)
-
-    def asked(images: Tensor) -> Tensor:
+    answers: dict[str, Tensor] = {}
+    for names, images in asked(population):
         seen = views(images, work.queries)
-        return logits(net, seen.flatten(0, 1), card, device).reshape(*seen.shape[:2], card.classes)
-
-    answers = {"canary": torch.cat([asked(group.images) for group in parts.groups])}
-    same: dict[int, Tensor] = {}   # groups of the data set's own images share one z pool: ask about it once
-    for group in parts.groups:
-        key = group.z_images.data_ptr()
-        same[key] = same[key] if key in same else asked(group.z_images)
-        answers[f"z/{group.name}"] = same[key]
+        said = logits(net, seen.flatten(0, 1), card, device).reshape(*seen.shape[:2], card.classes)
+        answers |= dict.fromkeys(names, said)
     found = accuracy(net, parts.test.images, parts.test.labels, card, device)
     return Product({"answers": answers}, (Metric("test_accuracy", found, n=len(parts.test)),))
+
+
+def asked(population: Population) -> list[tuple[list[str], Tensor]]:
+    """Images that every model is asked about, with the names of their answers: the canaries of all groups, then z samples.
+
+    Groups of the data set's own images share one z pool, about which a model is asked once.
+    """
+    parts = cast(population)
+    z: dict[int, tuple[list[str], Tensor]] = {}
+    for group in parts.groups:
+        z.setdefault(group.z_images.data_ptr(), ([], group.z_images))[0].append(f"z/{group.name}")
+    return [(["canary"], torch.cat([group.images for group in parts.groups])), *z.values()]
 
 
 def views(images: Tensor, queries: Queries) -> Tensor:

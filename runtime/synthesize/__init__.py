@@ -13,7 +13,9 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor
 
+from compiler.spec.own import OwnMethod
 from compiler.work import Private, Synthesize, TrainGenerator
+from runtime import packages
 from runtime.artifacts import Artifact
 from runtime.data.cast import PrivateSet, cast, expected_size, private_set
 from runtime.data.sources import load
@@ -73,18 +75,24 @@ def perform(work: Synthesize | TrainGenerator, inputs: Mapping[str, Artifact], d
 
     started = time.perf_counter()
     setting = Setting(**vars(around), recipe=work.recipe, iterations=work.iterations)
-    release: Release = importlib.import_module(METHODS[name]).synthesize(work.how, private.data, inputs, setting)
+    module = packages if isinstance(work.how, OwnMethod) else importlib.import_module(METHODS[name])
+    release: Release = module.synthesize(work.how, private.data, inputs, setting)
     seconds = Metric("seconds", time.perf_counter() - started, n=1)
+    product = taken(release, private, work.private, seconds)
+    if release.student is None:
+        return product
+    student = restored(work.recipe, setting.card, dict(release.student))
+    found = reported(student, work.private, setting.card, device)
+    return Product({**product.files, "model": release.student}, (*product.metrics, *found), product.notes)
 
+
+def taken(release: Release, private: PrivateSet, who: Private, *measured: Metric) -> Product:
+    """Files `set` and `audit` of a release, and what its choice of private images says of the canaries."""
     files: dict[str, Mapping[str, Tensor]] = {"set": {"images": release.images, "labels": release.labels}}
-    metrics = [Metric("images", float(len(release.labels)), n=1), seconds, *release.metrics]
+    metrics = [Metric("images", float(len(release.labels)), n=1), *measured, *release.metrics]
     if release.origins is not None:
         files["audit"] = {"origins": release.origins, "origin_canary": origin_canary(release.origins, private)}
-        metrics += selection(release.origins, private, work.private)
-    if release.student is not None:
-        files["model"] = release.student
-        student = restored(work.recipe, setting.card, dict(release.student))
-        metrics += reported(student, work.private, setting.card, device)
+        metrics += selection(release.origins, private, who)
     return Product(files, tuple(metrics), release.notes)
 
 

@@ -1,0 +1,44 @@
+"""Paradigm `imported`: what a pipeline that synthc does not run made of each shadow's private set.
+
+`synthc export --membership DIR --spec SPEC` says which samples each shadow trains on. What is made of them comes back as one
+.npz per shadow, under the name that the shadow's own file has there.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from compiler.spec.base import Frozen, Method
+
+
+class ImportedSets(Method):
+    """A synthetic set per shadow, on which the study's classifier is trained."""
+
+    paradigm: Literal["imported"]
+    method: Literal["sets"]
+    path: str
+    """Folder, relative to the spec. Each file holds `images` (n × c × h × w or n × h × w × c, uint8, or floats from 0 to 1) and
+    `labels` (n whole numbers, or n × classes probabilities); optionally `seconds`, what the pipeline took."""
+    private_origins: bool
+    """Whether an image is, or began as, a private image. Then each file says which, in `origins` (n; -1 for none), release levels
+    and claims of coresets apply, and the set counts as private images wherever images are shown."""
+    released: bool = False
+    """Whether the adversary also sees the set (release level `synthetic_set`)."""
+
+    @property
+    def from_private_images(self) -> bool:
+        return self.private_origins
+
+
+class ImportedLogits(Frozen):
+    """The answers of each shadow's classifier, trained elsewhere, to the images in `queries.npz`."""
+
+    paradigm: Literal["imported"]
+    method: Literal["logits"]
+    path: str
+    """Folder, relative to the spec. Each file holds `logits` (one row per query, one column per class); optionally `seconds`."""
+
+
+Imported = Annotated[ImportedSets | ImportedLogits, Field(discriminator="method")]

@@ -1,0 +1,222 @@
+"""Words of the user's own: a method, an attack or a data set from an installed package, named `package:name` in a spec.
+
+    method: synthc-examples:microaggregation      a distribution, and an entry point of its group `synthc.methods`
+    attack: synthc-examples:modified_entropy      `synthc.attacks`
+    name: synthc-examples:stripes                 `synthc.datasets`: under `data:` or `public:`
+
+The entry point gives a subclass of `OwnMethod`, `OwnAttack` or `OwnData`: its fields are the words, its `revision` enters every id.
+The function that computes lives in the module that `compute` names, which workers alone import. So a spec can be checked without
+torch. Nothing is loaded that no spec names.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from importlib.metadata import EntryPoint, entry_points
+from typing import Annotated, Any, ClassVar, Literal, cast
+
+from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler, TypeAdapter, ValidationInfo
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+
+from compiler.datasets import Card
+from compiler.errors import SynthcError, did_you_mean
+from compiler.fingerprint import encode
+from compiler.spec.base import Frozen, Method
+from compiler.spec.data import Data
+
+Paradigm = Literal["own", "coreset", "distillation", "data_free_kd", "diffusion"]
+NEEDS = ("proxy", "teacher")
+"""What a method of the user's own may ask for."""
+HEAVY = ("torch", "ray")
+"""What no module of words may import: a spec is checked without them."""
+
+
+class OwnMethod(Method):
+    """Words of a method of the user's own: subclass it and add fields. Tuples instead of lists, since ids rest on them."""
+
+    compute: ClassVar[str] = ""
+    """Module whose `synthesize(how, private, needs, setting) -> Release` makes the set; see `runtime.synthesize.release`."""
+
+    paradigm: Paradigm
+    """The family that charts show it in; `own` if it is of none."""
+    method: str
+    """`package:name`."""
+    released: bool = False
+    """Whether the adversary also sees the set (release level `synthetic_set`)."""
+
+
+class OwnAttack(Frozen):
+    """Words of an attack of the user's own: subclass it and add fields."""
+
+    revision: ClassVar[int] = 1
+    """Raised by hand when the scores that the attack gives change."""
+    compute: ClassVar[str] = ""
+    """Module whose `scorer(how, said, paired) -> Score` attacks what a release level said; see `runtime.attack.scorer`."""
+    reads: ClassVar[tuple[str, ...]] = ("final_model", "teacher")
+    """Release levels that it looks at."""
+    fitted: ClassVar[bool] = False
+    """Whether it fits a model per target: a tenth of the redraws must do for its null control."""
+
+    attack: str
+    """`package:name`."""
+    queries: int = Field(default=1, gt=0)
+    """Views of a canary that it is given: 1 for the plain image, or the number of all views."""
+    compat: tuple[Literal["strict_fpr"], ...] = ()
+    """As for the attacks of synthc."""
+
+
+class OwnData(Data):
+    """Words of a data set of the user's own: subclass it and add fields."""
+
+    revision: ClassVar[int] = 1
+    """Raised by hand when the images change and the card's digest does not say so."""
+    compute: ClassVar[str] = ""
+    """Module whose `read(how) -> (LabeledImages, LabeledImages | None)` gives the images and the official test split."""
+
+    @property
+    def card(self) -> Card:
+        """Counts, classes, shape and public constants, known without loading an image. Its `digest` enters ids: of the arrays, as
+        `runtime.data.content_digest` gives it, or of files (`compiler.own_data.file_digest`); "" if the words say it all."""
+        raise NotImplementedError
+
+
+BASES: dict[str, tuple[str, type[Frozen]]] = {
+    "method": ("synthc.methods", OwnMethod),
+    "attack": ("synthc.attacks", OwnAttack),
+    "name": ("synthc.datasets", OwnData),
+}
+"""The word that names it → the group of entry points, and the class that its words extend."""
+WHAT = {"method": "method", "attack": "attack", "name": "data set"}
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why a name cannot be used, and what would do."""
+
+    message: str
+    hint: str
+
+
+def is_own(name: object) -> bool:
+    """Whether a method, an attack or a data set is named as one of the user's own."""
+    return isinstance(name, str) and ":" in name
+
+
+@lru_cache(maxsize=1024)
+def words_of(word: str, name: str) -> type[Frozen] | Refusal:
+    """The words that `package:name` stands for. What it answers stays, so that a package is imported at most once."""
+    group, base = BASES[word]
+    offered = {f"{_distribution(point)}:{point.name}": point for point in entry_points(group=group)}
+    if name not in offered:
+        listed = did_you_mean(name, offered) if offered else f"no installed package has an entry point of the group {group}"
+        return Refusal(f"no {WHAT[word]} is called {name!r}", listed)
+    before = set(sys.modules)
+    try:
+        found = offered[name].load()
+    except Exception as error:   # whatever the user's module raises
+        return Refusal(f"{name!r} cannot be loaded: {type(error).__name__}: {' '.join(str(error).split())}", "mend the package")
+    brought = [library for library in HEAVY if library in sys.modules and library not in before]
+    if brought:
+        hint = "its words should need pydantic alone; move what computes to a module of its own, and name that in `compute`"
+        return Refusal(f"{name!r} imports {brought[0]} when a spec is checked", hint)
+    if not (isinstance(found, type) and issubclass(found, base)):
+        return Refusal(f"{name!r} is {found!r}", f"the entry point should name a subclass of compiler.spec.own.{base.__name__}")
+    if not getattr(found, "compute", ""):
+        return Refusal(f"{name!r} does not say where it is computed", f"give {found.__name__} a `compute`: the name of a module")
+    return found
+
+
+def _distribution(point: EntryPoint) -> str:
+    """The name of the package that offers it, as PEP 503 spells it."""
+    name = point.dist.name if point.dist is not None else ""
+    return name.lower().replace("_", "-").replace(".", "-")
+
+
+@dataclass(frozen=True)
+class OrOwn:
+    """Marks a closed union beside which a name with a colon stands for the user's own words."""
+
+    word: str
+    closed: Any
+    """The union of what synthc knows."""
+
+    @cached_property
+    def _known(self) -> TypeAdapter[Any]:
+        return TypeAdapter(self.closed)
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        # Dumped by the value's own class: by the declared one, a subclass would lose its fields.
+        as_it_is = core_schema.simple_ser_schema("any")
+        closed = handler.generate_schema(self.closed)
+        return core_schema.with_info_wrap_validator_function(self._validated, closed, serialization=as_it_is)
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return handler(cast(Any, schema)["schema"])   # of what synthc knows; what a package adds, its users have installed
+
+    def _validated(self, value: Any, known: Callable[[Any], Any], info: ValidationInfo) -> Any:
+        named = value.get(self.word) if isinstance(value, dict) else None
+        if isinstance(value, dict) and is_own(named):
+            return own_words(self.word, value)
+        if isinstance(value, dict) and value.get("paradigm") == "own":
+            raise _complaint(self.word, f"the method of paradigm own is {json.dumps(named)}", "name it as package:name")
+        if info.mode == "json" and isinstance(value, dict):   # as JSON, where strict takes a list for a tuple
+            return self._known.validate_json(json.dumps(value), strict=True)
+        return known(value)
+
+
+def own_words(word: str, value: dict[str, Any]) -> Frozen:
+    """The user's words with these values; ValidationError for values that do not fit, PydanticCustomError for the rest."""
+    name = value[word]
+    model = words_of(word, name)
+    if isinstance(model, Refusal):
+        raise _complaint(word, model.message, model.hint)
+    words = model.model_validate_json(json.dumps(value), strict=True)
+    try:
+        encode(words)
+        hash(words)
+    except (TypeError, ValueError) as error:
+        hint = "use plain values, tuples and frozen models as the words of what enters an id"
+        raise _complaint(word, f"{name!r} has words that no id can rest on: {error}", hint) from None
+    if isinstance(words, OwnMethod) and not set(words.needs) <= set(NEEDS):
+        unknown = ", ".join(sorted(set(words.needs) - set(NEEDS)))
+        raise _complaint(word, f"{name!r} needs {unknown}", f"a method of your own can have: {', '.join(NEEDS)}")
+    return words
+
+
+def _complaint(word: str, message: str, hint: str) -> PydanticCustomError:
+    return PydanticCustomError("own_words", "{message}", {"word": word, "message": message, "hint": hint})
+
+
+def model_at(node: dict[str, Any]) -> type[Frozen] | None:
+    """The user's words that a mapping is to be read as, None where it names none."""
+    for word in BASES:
+        if is_own(node.get(word)):
+            found = words_of(word, node[word])
+            return found if isinstance(found, type) else None
+    return None
+
+
+@lru_cache(maxsize=64)
+def checked_card(data: OwnData) -> Card:
+    """What the user's words say of their images; SynthcError where that cannot be a card."""
+    try:
+        card = data.card
+    except SynthcError:
+        raise
+    except Exception as error:   # whatever the user's property raises
+        raise SynthcError(f"{data.name}: its card cannot be made: {type(error).__name__}: {error}") from error
+    is_card = isinstance(card, Card) and isinstance(card.shape, tuple) and len(card.shape) == 3
+    counts = (card.samples, card.classes - 1, *card.shape) if is_card else (0,)
+    if not all(type(count) is int and count > 0 for count in counts) or {len(card.mean), len(card.std)} != {card.shape[0]}:
+        wanted = "a compiler.datasets.Card: samples, at least 2 classes, (channels, height, width), a mean and a std per channel"
+        raise SynthcError(f"{data.name}: its card is {card!r}; it should be {wanted}")
+    if data.path is not None and not card.digest:
+        raise SynthcError(f"{data.name}: images from a path need a digest in their card; compiler.own_data.file_digest makes one")
+    return card
+
+
+AnyData = Annotated[Data | OwnData, OrOwn("name", Data)]

@@ -1,0 +1,65 @@
+"""`synthc export --membership`: who trains on what in a study, for a pipeline that synthc does not run."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from compiler.errors import SynthcError, did_you_mean
+
+if TYPE_CHECKING:
+    from runtime.outside.splits import Splits
+
+EXAMPLES = """\
+  synthc export --membership splits --spec study.yaml             indices and labels of each shadow's private set
+  synthc export --membership splits --spec study.yaml --images    and all images, as one array
+  synthc export --membership splits --spec study.yaml --queries   and what to ask the trained models, for their logits
+splits/audit-only says who is watched: keep it from the pipeline."""
+
+
+def options(export: argparse.ArgumentParser) -> None:
+    """Add what says of which study."""
+    export.add_argument("--membership", type=Path, metavar="DIR", help="who trains on what in the study --spec, as .npz per shadow")
+    study = export.add_argument_group("the study of --membership")
+    study.add_argument("--spec", type=Path, metavar="SPEC", help="the study, a YAML file; what it imports need not be there yet")
+    study.add_argument("--profile", metavar="NAME", help="overlay this profile of the spec")
+    study.add_argument("--set", action="append", default=[], metavar="PATH=VALUE", dest="sets", help="replace a value; repeatable")
+    study.add_argument("--arm", metavar="NAME", help="of this arm, where arms have canaries or shadows of their own")
+    study.add_argument("--images", action="store_true", help="also all images")
+    study.add_argument("--queries", action="store_true", help="also the views of canaries and the test images")
+
+
+def export(args: argparse.Namespace) -> None:
+    """Write the files, and say what was written."""
+    if args.spec is None:
+        raise SynthcError("--membership: of which study? Name it with --spec study.yaml")
+    from runtime.outside.splits import write
+
+    splits = _splits(args)
+    paths = write(args.membership, splits, images=args.images, queries=args.queries)
+    shadows = f"{splits.replicates} × {splits.shadows} shadows" if splits.replicates > 1 else f"{splits.shadows} shadows"
+    print(f"{paths[-1]}: {shadows} of {splits.study}, {len(paths)} files")
+
+
+def _splits(args: argparse.Namespace) -> Splits:
+    """What the study's trials have in common; SynthcError where they do not have the same private sets."""
+    from compiler.check import check
+    from compiler.compose import compose
+    from compiler.lower import population_of
+    from runtime.outside.splits import Splits
+
+    checked = check(compose(args.spec, args.profile, args.sets), imported=False)
+    arms = {trial.arm_name for trial in checked.trials}
+    if args.arm is not None and args.arm not in arms:
+        raise SynthcError(f"--arm {args.arm}: no arm is called that; {did_you_mean(args.arm, arms)}")
+    found: dict[object, Splits] = {}
+    for trial in checked.trials:
+        audit, population = trial.point.audit, population_of(trial)
+        if args.arm in (None, trial.arm_name):
+            splits = Splits(trial.study, population, audit.membership, audit.shadows, checked.header.replicates, audit.queries)
+            found.setdefault((splits.id, audit.shadows, audit.queries), splits)
+    if len(found) != 1:
+        hint = f"choose by --arm, of {', '.join(sorted(arms))}"
+        raise SynthcError(f"{args.spec}: its trials do not all have the same private sets and queries; {hint}")
+    return next(iter(found.values()))

@@ -1,0 +1,100 @@
+"""Sets and logits that were made elsewhere, taken in: files are read, judged, and given the form of a task of our own.
+
+What comes in is believed no further than it can be checked: digests are compared with those of the compiled study, numbers are
+finite, and origins name images that the shadow holds. What cannot be checked is that the maker trained on what it was told to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from compiler.datasets import Card
+from compiler.errors import SynthcError
+from compiler.imported import LARGEST
+from compiler.own_data import file_digest
+from compiler.work import ImportLogits, Imports, ImportSet
+from runtime.artifacts import Artifact
+from runtime.data.cast import PrivateSet, cast, private_set
+from runtime.outcome import Metric, Product
+from runtime.outside.archive import read_arrays
+from runtime.outside.splits import rows_of_table
+from runtime.packages import images_wrong, labels_wrong
+from runtime.query.classifier import asked
+from runtime.synthesize import taken
+from runtime.synthesize.release import Release
+from runtime.training import canary_accuracy
+
+ELSEWHERE = {"made_elsewhere": True}
+
+
+def perform(work: Imports, inputs: Mapping[str, Artifact], device: torch.device) -> Product:
+    """Files of a set: `set`, `audit`. File of logits: `answers`, as `query.classifier` leaves it."""
+    path = Path(work.path)
+    if file_digest(path) != work.digest:
+        raise SynthcError(f"{path}: has changed since the study was compiled; run it again")
+    if isinstance(work, ImportSet):
+        return _set(work, read_arrays(path, ("images", "labels", "origins", "seconds"), LARGEST))
+    return _logits(work, read_arrays(path, ("logits", "seconds"), LARGEST))
+
+
+def _set(work: ImportSet, arrays: dict[str, np.ndarray]) -> Product:
+    card, private = work.private.population.dataset.card, private_set(work.private)
+    images = _images(arrays["images"], card)
+    labels = torch.from_numpy(arrays["labels"].astype(np.float32 if arrays["labels"].dtype.kind == "f" else np.int64))
+    for complaint in (*images_wrong(images, card), *labels_wrong(labels, len(images), card)):
+        raise SynthcError(f"{work.path}: {complaint}")
+    origins = _origins(work, arrays["origins"], private) if work.how.private_origins else None
+    return taken(Release(images, labels, origins, notes=ELSEWHERE), private, work.private, *_seconds(work, arrays))
+
+
+def _images(images: np.ndarray, card: Card) -> Tensor:
+    """n × channels × height × width, uint8 or float32."""
+    if images.shape[1:] != card.shape:
+        images = images[..., None] if images.ndim == 3 else images   # grey without a channel
+        images = images.transpose(0, 3, 1, 2)
+    return torch.from_numpy(np.ascontiguousarray(images if images.dtype == np.uint8 else images.astype(np.float32)))
+
+
+def _origins(work: ImportSet, origins: np.ndarray, private: PrivateSet) -> Tensor:
+    """Rows of the private set, -1 for none. The file counts images as its membership file does."""
+    table = rows_of_table(work.private, private)
+    row_of = {int(place): row for row, place in enumerate(table)}
+    for place, origin in enumerate(origins.tolist()):
+        if origin != -1 and origin not in row_of:
+            held = f"which shadow {work.private.shadow} does not hold; use the indices of its own membership file, or -1"
+            raise SynthcError(f"{work.path}: origins[{place}] is {origin}, {held}")
+    return torch.tensor([row_of.get(origin, -1) for origin in origins.tolist()], dtype=torch.int64)
+
+
+def _logits(work: ImportLogits, arrays: dict[str, np.ndarray]) -> Product:
+    """The rows of `queries.npz` in their order: views of canaries, views of z samples, test images."""
+    population = work.private.population
+    logits = torch.from_numpy(arrays["logits"].astype(np.float32))
+    if not logits.isfinite().all():
+        row = int((~logits.isfinite()).any(1).nonzero()[0, 0])
+        raise SynthcError(f"{work.path}: logits[{row}] has an entry that is no finite number; did this model diverge?")
+    answers: dict[str, Tensor] = {}
+    first = 0
+    for names, images in asked(population):
+        rows = len(images) * work.queries.count
+        answers |= dict.fromkeys(names, logits[first : first + rows].reshape(len(images), work.queries.count, logits.shape[1]))
+        first += rows
+    test = cast(population).test
+    right = (logits[first:].argmax(1) == test.labels).to(torch.float64).mean().item()
+    metrics = [Metric("test_accuracy", right, n=len(test)), *canary_accuracy(answers["canary"][:, 0], work.private)]
+    return Product({"answers": answers}, (*metrics, *_seconds(work, arrays)), ELSEWHERE)
+
+
+def _seconds(work: Imports, arrays: dict[str, np.ndarray]) -> Iterator[Metric]:
+    """What the pipeline took, if the file says it."""
+    said = arrays.get("seconds")
+    if said is None:
+        return
+    if said.size != 1 or not 0 <= float(said.reshape(())) < np.inf:
+        raise SynthcError(f"{work.path}: seconds are {said.tolist()}; one number from 0 on is wanted")
+    yield Metric("seconds", float(said.reshape(())), n=1)

@@ -1,0 +1,161 @@
+"""Who trains on what, as files: what a pipeline that synthc does not run needs to be audited by a study.
+
+    membership.json                      what the study is about, and what the files are
+    shadows/replicate-0-shadow-000.npz   `indices` and `labels` of the private set of a shadow, in shuffled order
+    further.npz                          `images` of indices beyond the data set: canaries from elsewhere, near copies
+    images.npz                           asked for: `images` of all indices, those of `further.npz` included
+    queries.npz                          asked for: `images` that a trained classifier is asked about, for `method: logits`
+    audit-only/canaries.npz              who is watched. No pipeline may read it: an audit of one that did says nothing
+
+Labels are those to train with: some are wrong on purpose. Not here: reading what comes back (`imported`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from compiler.errors import SynthcError
+from compiler.fingerprint import fingerprint
+from compiler.imported import file_name
+from compiler.spec.audit import Design, Queries
+from compiler.work import Population, Private
+from runtime.artifacts import written
+from runtime.data.cast import PrivateSet, cast, places, private_set, strangers
+from runtime.data.membership import membership
+from runtime.data.sources import balanced_part, load
+from runtime.query.classifier import asked, views
+
+ABOUT = {
+    "shadows": "indices: which images a shadow trains on; labels: with which label, some are wrong on purpose",
+    "indices": "rows of the data set's training images as they come; from `samples` on, images of further.npz (or images.npz)",
+    "answers": "an .npz per shadow by the same name: images, labels (and origins: indices, -1 for none), or logits of queries.npz",
+    "audit-only": "canaries. A pipeline that reads them is not the one that would run without an audit",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Splits:
+    """What all of a study's trials have in common."""
+
+    study: str
+    population: Population
+    design: Design
+    shadows: int
+    replicates: int
+    queries: Queries
+
+    @property
+    def id(self) -> str:
+        """The same for all files that may lie in one folder: more shadows extend a pool, except a balanced one."""
+        return fingerprint("membership", self.population, self.design, self.shadows if self.design == "balanced" else None)
+
+    def private(self, replicate: int, shadow: int) -> Private:
+        pool = self.shadows if self.design == "balanced" else None
+        return Private(self.population, self.design, replicate, shadow, pool)
+
+
+def rows_of_table(private: Private, known: PrivateSet) -> Tensor:
+    """n, int64: which image each row of the private set is, as the files count them."""
+    return _table(private.population)[known.places]
+
+
+def _table(population: Population) -> Tensor:
+    """Place among the images of a study → index in the files: rows of the whole data set, whatever part of it the study uses."""
+    whole = load(dataclasses.replace(population.dataset, subset=None)).pool
+    subset = population.dataset.subset
+    part = balanced_part(whole.labels, subset) if subset is not None and subset < len(whole) else torch.arange(len(whole))
+    return torch.cat([part, torch.arange(len(strangers(population))) + len(whole)])
+
+
+def write(folder: Path, splits: Splits, *, images: bool = False, queries: bool = False) -> list[Path]:
+    """Write the files; their paths. SynthcError where the folder holds those of another study, or cannot be written."""
+    mark = folder / "membership.json"
+    _refuse_another(mark, splits)
+    population = splits.population
+    further, whole = strangers(population), load(dataclasses.replace(population.dataset, subset=None)).pool
+    made: list[Path] = []
+
+    def save(name: str, **arrays: Tensor | np.ndarray) -> None:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with written(path, synced=False) as beside, beside.open("wb") as handle:
+            plain: Mapping[str, Any] = {key: np.asarray(array) for key, array in arrays.items()}
+            np.savez(handle, allow_pickle=False, **plain)
+        made.append(path)
+
+    try:
+        for replicate in range(splits.replicates):
+            for shadow in range(splits.shadows):
+                private = splits.private(replicate, shadow)
+                known = private_set(private)
+                save(f"shadows/{file_name(replicate, shadow)}", indices=rows_of_table(private, known), labels=known.data.labels)
+        if images:
+            save("images.npz", images=torch.cat([whole.images, further]))
+        elif len(further):
+            save("further.npz", images=further)
+        if queries:
+            save("queries.npz", images=_queries(splits))
+        save("audit-only/canaries.npz", **_canaries(splits))
+        _say(mark, splits, len(whole), len(further))
+    except OSError as error:
+        raise SynthcError(f"{folder}: cannot be written: {error.strerror}; name another folder") from error
+    return [*made, mark]
+
+
+def _queries(splits: Splits) -> Tensor:
+    """n × channels × height × width, uint8: every view of canaries and z samples, image by image; then the test set."""
+    seen = [views(images, splits.queries).flatten(0, 1) for _, images in asked(splits.population)]
+    return torch.cat([*seen, cast(splits.population).test.images])
+
+
+def _canaries(splits: Splits) -> dict[str, Any]:
+    """Of each canary its index, labels and group, and member: replicate × canary × shadow."""
+    groups = cast(splits.population).groups
+    member = [
+        membership(splits.population, splits.design, replicate, splits.shadows) for replicate in range(splits.replicates)
+    ]
+    return {
+        "indices": _table(splits.population)[torch.cat([where[:, 0] for where in places(splits.population)])],
+        "labels": torch.cat([group.labels for group in groups]),
+        "true_labels": torch.cat([group.true_labels for group in groups]),
+        "group": np.concatenate([np.full(len(group), group.name) for group in groups]),
+        "member": np.stack(member),
+    }
+
+
+def _say(mark: Path, splits: Splits, samples: int, further: int) -> None:
+    dataset = splits.population.dataset
+    said = {
+        "id": splits.id,
+        "study": splits.study,
+        "data": {"name": dataset.name, "digest": dataset.digest, "shape": dataset.shape, "classes": dataset.card.classes},
+        "samples": samples,
+        "further": further,
+        "shadows": splits.shadows,
+        "replicates": splits.replicates,
+        "membership": splits.design,
+        "views": splits.queries.count,
+        "about": ABOUT,
+    }
+    with written(mark, synced=False) as beside:
+        beside.write_text(json.dumps(said, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _refuse_another(mark: Path, splits: Splits) -> None:
+    """A folder that somebody may be training from is not changed under them."""
+    if not mark.exists():
+        return
+    try:
+        found = json.loads(mark.read_text(encoding="utf-8"))["id"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise SynthcError(f"{mark}: not a membership that synthc wrote; name another folder") from error
+    if found != splits.id:
+        raise SynthcError(f"{mark}: the membership of another study, or of this one before it was changed; name another folder")
