@@ -119,8 +119,8 @@ class _Language:
         given = self.given[model.__name__]["properties"][name]
         about = meanings(model).get(name)
         made: Schema = {"description": about} if about else {}
-        if "default" in given:
-            made["default"] = given["default"]
+        if not model.model_fields[name].is_required():
+            made["default"] = _plain(model.model_fields[name].get_default(call_default_factory=True))
         inner = self.value(given, whole, grids)
         if model is Audit and name == "canaries" and not whole:
             inner["additionalProperties"] = _or_null(inner["additionalProperties"])
@@ -309,6 +309,11 @@ def _without(fields: Schema, *names: str) -> Schema:
 
 def _ref(name: str) -> Schema:
     return {"$ref": f"#/definitions/{name}"}
+
+
+def _plain(default: Any) -> Any:
+    """A default as the text would say it."""
+    return json.loads(default.model_dump_json()) if isinstance(default, BaseModel) else default
 
 
 def _first_line(model: type[BaseModel]) -> str:

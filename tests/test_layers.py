@@ -77,6 +77,18 @@ def test_asking_needs_neither_torch_nor_ray(command: str, tmp_path: Path) -> Non
     assert done.returncode == 0, done.stderr[-500:]
 
 
+def test_importing_the_compiler_builds_no_validator() -> None:
+    # A third of the time that the import would take, and `synthc --help` needs none.
+    script = (
+        "import sys; import compiler.compile; from compiler.spec.base import Frozen\n"
+        "def below(kind): return [kind, *(found for sub in kind.__subclasses__() for found in below(sub))]\n"
+        "built = [kind.__name__ for kind in below(Frozen) if kind is not Frozen and kind.__pydantic_complete__]\n"
+        "sys.exit(f'built {built}' if built else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stderr[-500:]
+
+
 def test_every_module_says_what_it_is_for() -> None:
     modules = [*files("compiler"), *files("runtime")]
     assert [path.relative_to(ROOT) for path in modules if not ast.get_docstring(ast.parse(path.read_text()))] == []

@@ -207,13 +207,13 @@ class Audit(Frozen):
     """Models per trial; each is the target once."""
     membership: Design = "pairs"
     """pairs: shadows 2j and 2j+1 hold complementary halves. balanced: every canary is in exactly half. bernoulli: fair coins."""
-    queries: Queries = Queries()
+    queries: Queries = Field(default_factory=Queries)
     """The views of a canary."""
     attacks: tuple[Attack, ...] = Field(min_length=1)
     """What the adversary tries."""
     fpr: tuple[float, ...] = (0.001, 0.01, 0.1)
     """False-positive rates at which the true-positive rate is read."""
-    headline: Headline = Headline()
+    headline: Headline = Field(default_factory=Headline)
     """The declared leakage figure."""
     resamples: int = Field(default=1000, ge=100)
     """Bootstrap resamples behind each interval."""

@@ -8,7 +8,10 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Frozen(BaseModel):
-    """Strict, frozen, and closed: `True` is no integer, an unknown field is a complaint, a default is checked too."""
+    """Strict, frozen, and closed: `True` is no integer, an unknown field is a complaint, a default is checked too.
+
+    Validators are built when they are first used, which importing the language is not: a default that is a model has a factory.
+    """
 
     model_config = ConfigDict(
         strict=True,

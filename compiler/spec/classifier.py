@@ -50,7 +50,7 @@ class Recipe(Frozen):
     schedule: Literal["one_cycle", "cosine", "constant"] = "one_cycle"
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     """0 for an audit: smoothing hides memorisation."""
-    augment: Augment = Augment()
+    augment: Augment = Field(default_factory=Augment)
     ema: float | None = Field(default=None, gt=0, lt=1)
     """Decay of an exponential moving average of the weights, which is then the model; null means the last weights."""
     precision: Literal["float32", "bfloat16"] = "float32"

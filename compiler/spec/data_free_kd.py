@@ -81,7 +81,7 @@ class Inversion(_Generated):
     (Fang et al. 2022 without the meta-learning, statistics alone: the form that Aerni et al. 2024 audited)."""
 
     method: Literal["inversion"]
-    losses: Losses = Losses(statistics=1.0)
+    losses: Losses = Field(default_factory=lambda: Losses(statistics=1.0))
     """What images are improved by; the audited form has the statistics alone."""
     warm_up: int = Field(default=10, ge=0)
     """Rounds before the student begins to learn: the pool's beginning."""
@@ -92,7 +92,7 @@ class Fast(_Generated):
     (Fang et al. 2022, first-order MAML)."""
 
     method: Literal["fast"]
-    losses: Losses = Losses(statistics=10.0, one_hot=0.4, adversarial=1.1)
+    losses: Losses = Field(default_factory=lambda: Losses(statistics=10.0, one_hot=0.4, adversarial=1.1))
     """What images are improved by."""
     warm_up: int = Field(default=10, ge=0)
     """Rounds before the student begins to learn: the pool's beginning."""
@@ -102,7 +102,7 @@ class DeepInversion(DataFree):
     """Pixels themselves are improved, batch after batch, into a pool (Yin et al. 2020; with `adversarial` its adaptive form)."""
 
     method: Literal["deep_inversion"]
-    losses: Losses = Losses(statistics=10.0, one_hot=1.0, total_variation=0.1)
+    losses: Losses = Field(default_factory=lambda: Losses(statistics=10.0, one_hot=1.0, total_variation=0.1))
     """What images are improved by."""
     rounds: int = Field(default=12, gt=0)
     """Batches of images; the student learns after each."""
@@ -133,7 +133,7 @@ class Dafl(Online):
     """Images that the teacher is sure of, of all classes alike; no game (Chen et al. 2019)."""
 
     method: Literal["dafl"]
-    losses: Losses = Losses(one_hot=1.0, balance=20.0, activation=0.001)
+    losses: Losses = Field(default_factory=lambda: Losses(one_hot=1.0, balance=20.0, activation=0.001))
     """What images are improved by."""
 
 
@@ -141,7 +141,7 @@ class Zskt(Online):
     """Images on which student and teacher diverge (Micaelli and Storkey 2019, without attention maps)."""
 
     method: Literal["zskt"]
-    losses: Losses = Losses(adversarial=1.0)
+    losses: Losses = Field(default_factory=lambda: Losses(adversarial=1.0))
     """What images are improved by."""
 
 
@@ -149,7 +149,7 @@ class Dfad(Online):
     """As `zskt` by the difference of logits, which does not fade where both are sure (Fang et al. 2019)."""
 
     method: Literal["dfad"]
-    losses: Losses = Losses(adversarial=1.0)
+    losses: Losses = Field(default_factory=lambda: Losses(adversarial=1.0))
     """What images are improved by."""
     lesson: Literal["kl", "l1"] = "l1"
     """What teacher and student are compared by. kl: divergence at a temperature. l1: mean absolute difference of logits."""
@@ -159,7 +159,7 @@ class Dfq(Online):
     """All of it: sure answers, all classes, the teacher's statistics, and the game (Choi et al. 2020)."""
 
     method: Literal["dfq"]
-    losses: Losses = Losses(one_hot=1.0, balance=20.0, statistics=1.0, adversarial=1.0)
+    losses: Losses = Field(default_factory=lambda: Losses(one_hot=1.0, balance=20.0, statistics=1.0, adversarial=1.0))
     """What images are improved by."""
 
 

@@ -54,7 +54,7 @@ class _Diffused(Method):
     outside_work: ClassVar[tuple[str, ...]] = ("released",)
 
     paradigm: Literal["diffusion"]
-    denoiser: Denoiser = Denoiser()
+    denoiser: Denoiser = Field(default_factory=Denoiser)
     """The generator; arms with the same words share it."""
     multiple: float = Field(default=1.0, gt=0)
     """Images drawn, as a multiple of the private set; its labels in its proportions."""

@@ -99,7 +99,7 @@ class _Trajectories(Distilled):
         return ("generator",)
 
 
-    experts: Experts = Experts()
+    experts: Experts = Field(default_factory=Experts)
     """The trainings to follow. Arms with the same words share them."""
     steps: int = Field(default=500, gt=0)
     """Steps of the images; the papers take 5,000 to 10,000."""
@@ -171,7 +171,7 @@ class Recovery(Distilled):
     revision: ClassVar[int] = 2
 
     method: Literal["sre2l"]
-    losses: Losses = Losses(statistics=1.0, one_hot=1.0)
+    losses: Losses = Field(default_factory=lambda: Losses(statistics=1.0, one_hot=1.0))
     """What the images are improved by."""
     steps: int = Field(default=100, gt=0)
     """Steps of the images; the paper takes 1,000 to 4,000."""

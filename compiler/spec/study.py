@@ -62,7 +62,7 @@ class Point(Frozen):
     public: Data | None = None
     """An out-of-distribution set that anyone may have: `init: public`, `ood` canaries."""
     audit: Audit
-    classifier: Recipe = Recipe()
+    classifier: Recipe = Field(default_factory=Recipe)
     arm: Arm
 
 
