@@ -136,7 +136,8 @@ def _chunks(examples: Examples, batch: Batch, multiplicity: int, samples: int) -
     rows = samples * multiplicity
     for first in range(0, len(batch.rows), rows):
         x, y = examples.presented(batch[first : first + rows])
-        yield x.unflatten(0, (-1, multiplicity)), y[::multiplicity]
+        # Channels last does not survive the split into copies: torch would take the samples of a strided convolution one by one.
+        yield x.contiguous().unflatten(0, (-1, multiplicity)), y[::multiplicity]
 
 
 Loss = Callable[..., Tensor]

@@ -136,6 +136,17 @@ def test_copies_of_a_sample_are_drawn_together_and_changed_apart() -> None:
     assert torch.equal(plain, rows[:, 0])   # copies change who is drawn for nobody
 
 
+def test_copies_of_colour_images_are_taken_together_by_a_net_with_strides() -> None:
+    colour = CARDS["cifar10"]
+    net = nets.build(Recipe(net="wrn", depth=10, width=16, norm="group"), colour, rng())
+    images, labels = torch.randint(256, (16, 3, 32, 32), dtype=torch.uint8, generator=rng()), torch.arange(16) % 10
+    recipe = Recipe(net="wrn", depth=10, width=16, norm="group", batch_size=8, momentum=0.0)
+    privacy.fit_privately(   # torch warns where it falls back to a loop, and here warnings are errors
+        net, images, labels, recipe=recipe, privacy=Privacy(noise_multiplier=1.0, multiplicity=2), iterations=1, expected=16,
+        card=colour, seeds=Seeds(0, 0, 0), device=torch.device("cpu"), purpose="test",
+    )
+
+
 def test_poisson_sampling_takes_each_sample_independently_and_may_take_none() -> None:
     batches = list(privacy.poisson(200, 0.05, 1, RECIPE, 2000, Seeds(0, 0, 0), "test"))
     counts = torch.stack([torch.bincount(batch.rows, minlength=200) for batch in batches])

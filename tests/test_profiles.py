@@ -81,7 +81,7 @@ def test_the_profile_cifar10_runs_to_the_end_on_a_tiny_file_set_in_cifars_format
 ) -> None:
     monkeypatch.setenv("SYNTHC_DATA", str(tmp_path / "data"))
     tiny_cifar10(tmp_path / "data")
-    more = {"classifier.width": 16, "audit.canaries.ood.count": 20}
+    more = {"classifier.width": 8, "classifier.depth": 10, "audit.canaries.ood.count": 20}
     more |= {f"arms.{arm}.privacy.multiplicity": 2 for arm in ("dp_sgd", "dp_sgd_vacuous")}
     done = reduced(tmp_path, "cifar10", **more)
     assert done.rows("SELECT count(*) FROM comparison WHERE test_accuracy IS NOT NULL AND leakage IS NOT NULL") == [(16,)]
