@@ -11,7 +11,7 @@ study: $(VENV)/.installed  ## install what is needed, then run the full study on
 test: $(VENV)/.installed-test  ## the test suite: Python packages only, a few minutes
 	$(BIN)/python -m pytest -m "not long" -n 2
 
-test-all: $(VENV)/.installed-test  ## also what takes long or needs Debian packages or a browser; lists what it skipped and why
+test-all: $(VENV)/.installed-test  ## also what takes long, or needs Debian's chromium and dataset-fashion-mnist; lists what it skipped
 	$(BIN)/python -m pytest -n 2 -rs
 
 check: $(VENV)/.installed-test  ## lint and types

@@ -380,6 +380,15 @@ def test_no_label_covers_another_or_a_point(seed: int, count: int) -> None:
         assert not any(left < x < right and top < y < bottom for x, y in points)
 
 
+def test_a_name_is_never_nearer_to_another_point_than_to_its_own() -> None:
+    points = [(40.0, 50.0), (47.0, 74.0)]  # below the first, where its name would otherwise find a place
+    placed = labels.placed(points, ["one", "two"], 300, 200)
+    for (x, y), label, name in zip(points, placed, ("one", "two"), strict=True):
+        assert label is not None
+        box = labels._box(x, y, label, name)
+        assert labels._apart(box, x, y) <= min(labels._apart(box, *other) for other in points)
+
+
 def test_a_lone_point_gets_its_name() -> None:
     assert labels.placed([(50.0, 50.0)], ["name"], 300, 200) == [labels.PLACES[0]]
 

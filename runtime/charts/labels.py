@@ -5,6 +5,7 @@ Not here: what the names are. Text is measured by the letter, since only the bro
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -56,7 +57,10 @@ def placed(
             box = _box(x, y, place, name)
             # A name may stand out of the area above and to the right, where nothing is drawn.
             inside = box[0] >= 0 and box[1] >= -HEIGHT and box[2] <= width + 60 and box[3] <= height
-            if inside and not any(_overlap(box, other) for other in taken):
+            own = _apart(box, x, y)
+            # Nearer to another point than to its own, a name would be read as that one's.
+            astray = any(_apart(box, *other) < own for other in points if other != (x, y))
+            if inside and not astray and not any(_overlap(box, other) for other in taken):
                 found = place
                 taken.append(box)
                 break
@@ -69,6 +73,12 @@ def _box(x: float, y: float, place: Label, name: str) -> Box:
     left = x + place.dx - {"left": 0.0, "right": long, "center": long / 2}[place.align]
     middle = y + place.dy
     return left, middle - HEIGHT / 2, left + long, middle + HEIGHT / 2
+
+
+def _apart(box: Box, x: float, y: float) -> float:
+    """Points between a box and a point."""
+    left, top, right, bottom = box
+    return math.hypot(max(left - x, 0.0, x - right), max(top - y, 0.0, y - bottom))
 
 
 def _overlap(one: Box, other: Box) -> bool:
