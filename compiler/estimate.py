@@ -23,7 +23,7 @@ class Past:
 
     tasks: int
     seconds: float
-    """Mean of seconds / guessed seconds."""
+    """Median of seconds / guessed seconds: a worker's first task also loads what the others find loaded."""
     disk: float
     """Mean of bytes / guessed bytes."""
     memory_mb: float

@@ -22,6 +22,8 @@ NETS = {"small": 1.0, "mlp": 0.3, "convnet": 2.0, "resnet9": 8.0, "resnet18": 60
 """Of other nets, in units of the small one at the same width."""
 PER_SAMPLE = 4.0
 """DP-SGD: gradients per sample instead of their mean."""
+AROUND = 0.1
+"""Seconds around a training, however short: the private set is made, the net is built and evaluated."""
 WORKER_MB = 550.0
 """A worker with torch loaded and a small training behind it."""
 DISK_MB = {
@@ -71,7 +73,7 @@ def _step(work: Words, net: str = "small", width: float | None = None) -> float:
 def _train(work: Words) -> float:
     recipe, privacy = work["recipe"], work.get("privacy")
     slower = PER_SAMPLE * privacy.get("multiplicity", 1) if privacy else 1.0
-    return work["iterations"] * recipe["batch_size"] * slower * _step(work, recipe["net"])
+    return AROUND + work["iterations"] * recipe["batch_size"] * slower * _step(work, recipe["net"])
 
 
 def _train_generator(work: Words) -> float:

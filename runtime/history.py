@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, median
 
 from compiler import guess
 from compiler.errors import SynthcError
@@ -46,6 +46,6 @@ def history(database: Path, store: Path) -> dict[str, Past]:
             continue
         ratios[operation].append((seconds / expected[0], size / expected[1], memory or 0.0))
     return {
-        operation: Past(len(found), fmean(one[0] for one in found), fmean(one[1] for one in found), max(one[2] for one in found))
+        operation: Past(len(found), median(one[0] for one in found), fmean(one[1] for one in found), max(one[2] for one in found))
         for operation, found in ratios.items()
     }

@@ -93,7 +93,7 @@ def test_history_is_asked_where_there_is_one(tiny: Done, capsys: pytest.CaptureF
 def test_a_longer_training_is_expected_to_take_longer_in_the_same_ratio(tmp_path: Path) -> None:
     (tmp_path / "study.yaml").write_text(TINY)
     past = {"TrainClassifier": Past(10, 3.0, 1.0, 700.0)}
-    short, long = (compile_study(tmp_path / "study.yaml", sets=[f"classifier.epochs={epochs}"]) for epochs in (50, 500))
+    short, long = (compile_study(tmp_path / "study.yaml", sets=[f"classifier.epochs={epochs}"]) for epochs in (500, 5000))
     took = [
         estimate(of, of.tasks, past, 1).seconds_of(id for id, task in of.tasks.items() if task.operation == "TrainClassifier")
         for of in (short, long)
