@@ -1,7 +1,7 @@
 """YAML 1.2 text → nodes that know their place. The only file that knows YAML.
 
-What YAML allows and a study should not say is refused here, each with its place: duplicate keys, merge keys (`<<`), tags
-that build objects, dates, infinities, keys that are not text, aliases that unfold without end.
+What YAML allows and a study should not say is refused here, each with its place: duplicate keys and anchors, merge keys (`<<`),
+tags that build objects, dates, infinities, keys that are not text, aliases that unfold without end.
 Not here: what the words mean (`spec`), where values from several files meet (`compose`).
 """
 
@@ -130,6 +130,7 @@ def parse(text: str, name: str) -> Mapping:
 def parse_value(text: str, name: str) -> Node:
     """Whatever `text` holds: also single values, as `--set` gives them."""
     yaml = YAML(typ="rt", pure=True)
+    yaml.composer.warn_double_anchors = False   # `_Reader` complains, with a place
     try:
         documents = list(yaml.compose_all(text))
     except MarkedYAMLError as error:
@@ -178,6 +179,7 @@ class _Reader:
     def __init__(self, name: str, yaml: YAML) -> None:
         self.name, self.found = name, list[Diagnostic]()
         self._seen = 0
+        self._anchors: dict[str, YamlNode] = {}
         self._construct = yaml.constructor
 
     def node(self, node: YamlNode, depth: int) -> Node:
@@ -191,6 +193,9 @@ class _Reader:
             raise _Endless(
                 Diagnostic("too-deep", place, "nested too deeply, or an alias that holds itself", f"at most {DEEPEST} levels")
             )
+        if node.anchor and self._anchors.setdefault(node.anchor, node) is not node:
+            first = _place(self._anchors[node.anchor], self.name)
+            self._complain("anchor", place, f"the anchor &{node.anchor} was used before, at line {first.line}", "name it otherwise")
         match node:
             case MappingNode():
                 self._refuse_tag(node, "map", place)
