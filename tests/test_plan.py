@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from itertools import pairwise
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from compiler.estimate import Past, estimate
 from compiler.plan import Plan, upward_rank
 from compiler.summary import JSON_SHAPE, duration
 from runtime.cli import main
+from runtime.history import history
 from tests.conftest import ROOT, TINY, Done
 
 TEACHER = ROOT / "tests/studies/teacher.yaml"
@@ -84,8 +86,12 @@ def test_history_is_asked_where_there_is_one(tiny: Done, capsys: pytest.CaptureF
     options = ("--db", str(tiny.db), "--json")
     known = said(capsys, "plan", str(tiny.spec), *options, "--set", "seed=7")["estimate"]
     assert known["basis"] == "history"
-    ((spent,),) = tiny.rows("SELECT sum(seconds) FROM base.outcome")
-    assert known["core_seconds"] == pytest.approx(spent, rel=0.5)
+    plan = compile_study(tiny.spec)
+    took = [seconds for (seconds,) in tiny.rows("SELECT seconds FROM task WHERE operation = 'AttackTrial'")]
+    past = history(tiny.db, tiny.store)
+    expected = estimate(plan, plan.tasks, past, 1).seconds_of(planned.answer for planned in plan.trials)
+    assert expected == pytest.approx(len(took) * median(took))
+    assert past["AttackTrial"].tasks == len(took)
     more = "arms.other={paradigm: coreset, method: aum, fraction: 0.3}"
     assert said(capsys, "plan", str(tiny.spec), *options, "--set", "seed=7", "--set", more)["estimate"]["basis"] == "both"
 
