@@ -22,7 +22,7 @@ class DataFree(Method):
 
     gives_student: ClassVar[bool] = True
 
-    revision: ClassVar[int] = 2
+    revision: ClassVar[int] = 3
 
     paradigm: Literal["data_free_kd"]
     method: str

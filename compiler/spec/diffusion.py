@@ -13,7 +13,7 @@ from compiler.spec.dp_sgd import Privacy
 class Denoiser(Frozen):
     """The generator: a class-conditional denoiser trained from scratch on the private set (Ho et al. 2020, cosine schedule)."""
 
-    revision: ClassVar[int] = 3
+    revision: ClassVar[int] = 4
 
     net: Literal["mlp", "latent_mlp", "unet"] = "mlp"
     """mlp: residual blocks on the pixels, for images of a few hundred. latent_mlp: the same on principal components of the shadow's

@@ -22,7 +22,7 @@ from compiler.work import CompareTrials, Reading
 from runtime.artifacts import Artifact
 from runtime.outcome import Metric, Product
 from runtime.seeds import numpy_generator
-from runtime.statistics.bootstrap import Resamples, read_resamples
+from runtime.statistics.bootstrap import Readings, Resamples, read_resamples
 from runtime.statistics.roc import auc, tpr_at
 from runtime.statistics.testing import Effect, Verdict, from_pairs, from_resamples, holm, sided, together
 
@@ -56,6 +56,7 @@ class Side:
     def __init__(self, artifact: Artifact, work: CompareTrials, reading: Reading) -> None:
         self.artifact, self.work, self.reading = artifact, work, reading
         self.notes: Mapping[str, Any] = artifact.outcome["notes"]
+        self.readings: dict[float, Readings] = {}
 
     @cached_property
     def files(self) -> dict[str, torch.Tensor]:
@@ -108,10 +109,21 @@ class Side:
             return None
         return auc(scores, member) if metric == "auc" else tpr_at(self.rate(metric), scores, member).value
 
-    def resampled(self, metric: str, draws: Resamples) -> np.ndarray:
-        """The same, from every resample."""
-        read = read_resamples(self.scores, self.member, (self.rate(metric),), draws, self.there)
-        return read.auc if metric == "auc" else read.tpr[self.rate(metric)]
+    def resampled(self, metric: str) -> np.ndarray:
+        """The same, from every resample; read once, however many pairs the trial is in."""
+        rate = self.rate(metric)
+        if rate not in self.readings:
+            self.readings[rate] = read_resamples(self.scores, self.member, (rate,), self.draws, self.there)
+        return self.readings[rate].auc if metric == "auc" else self.readings[rate].tpr[rate]
+
+    @cached_property
+    def draws(self) -> Resamples:
+        """Canaries drawn by the name of their group, pairs of shadows by nothing but the seed: the same for every trial."""
+        work, (canaries, shadows) = self.work, self.member.shape
+        paired = shadows % 2 == 0 and bool((self.member[:, ::2] != self.member[:, 1::2]).all())
+        own = Resamples.draw(work.resamples, canaries, numpy_generator(work.seed, None, f"claims/{self.reading.canaries}"))
+        models = Resamples.draw(work.resamples, 1, numpy_generator(work.seed, None, "claims/shadows"), shadows, paired)
+        return Resamples(own.canaries, models.shadows)
 
     def rate(self, metric: str) -> float:
         return float(metric.removeprefix("tpr@fpr=")) if metric.startswith("tpr@") else self.work.fpr
@@ -290,19 +302,9 @@ def _from_draws(
     figures = one.figure(metric), other.figure(metric)
     if figures[0] is None or figures[1] is None:
         return None
-    draws = _draws(work, one), _draws(work, other)
-    resampled = effect(*(side.resampled(metric, drawn) for side, drawn in zip((one, other), draws, strict=True)))
+    resampled = effect(one.resampled(metric), other.resampled(metric))
     n = int((~one.member & one.there).sum())
     return from_resamples(float(effect(*figures)), resampled, margin, work.confidence, n)
-
-
-def _draws(work: CompareTrials, side: Side) -> Resamples:
-    """Canaries drawn by the name of their group, pairs of shadows by nothing but the seed: the same for every trial."""
-    canaries, shadows = side.member.shape
-    paired = shadows % 2 == 0 and bool((side.member[:, ::2] != side.member[:, 1::2]).all())
-    own = Resamples.draw(work.resamples, canaries, numpy_generator(work.seed, None, f"claims/{side.reading.canaries}"))
-    models = Resamples.draw(work.resamples, 1, numpy_generator(work.seed, None, "claims/shadows"), shadows, paired)
-    return Resamples(own.canaries, models.shadows)
 
 
 def _correlation(work: CompareTrials, place: int, side: Side) -> Pair:

@@ -198,7 +198,7 @@ def online(how: Online, lesson: Lesson, pool: Pool, setting: Setting) -> Rounds:
     name = f"data_free_kd/{how.method}"
     draws = setting.seeds(f"{name}/latents")
     generator = new_generator(how.latent, how.width, setting.card, setting.seeds(f"{name}/generator init"), setting.device)
-    optimizer = torch.optim.Adam(generator.parameters(), lr=how.generator_lr, betas=BETAS)
+    optimizer = torch.optim.Adam(generator.parameters(), lr=how.generator_lr, betas=BETAS, fused=True)
 
     @torch.no_grad()
     def fresh() -> Tensor:

@@ -58,7 +58,7 @@ def _trained(
 ) -> list[float]:
     """AdamW; the loss of each step."""
     noise, draws = process(how), around.seeds("diffusion/training")
-    optimizer = torch.optim.AdamW(net.parameters(), lr=how.lr, weight_decay=0.0)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=how.lr, weight_decay=0.0, fused=True)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _cosine(step, steps))
     signals, labels = net.encoded(private.images.to(around.device)), private.labels.to(around.device)
     losses: list[Tensor] = []
@@ -90,7 +90,7 @@ def _trained_privately(
     if sigma is None:
         sigma = privacy.noise_for(how.privacy.epsilon or 0.0, how.privacy.delta, rate, steps)
     parameters = {name: parameter.detach() for name, parameter in net.named_parameters()}
-    optimizer = torch.optim.AdamW(net.parameters(), lr=how.lr, weight_decay=0.0)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=how.lr, weight_decay=0.0, fused=True)
     signals, labels = net.encoded(private.images.to(around.device)), private.labels.to(around.device)
     copies, chosen, fog = how.privacy.multiplicity, around.seeds("diffusion/poisson"), around.seeds("diffusion/privacy noise")
 

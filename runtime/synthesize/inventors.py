@@ -78,7 +78,7 @@ class Tuned:
 
     def __init__(self, how: Inversion | Fast, generator: Generator, judge: Judge, draws: torch.Generator) -> None:
         self.how, self.generator, self.judge, self.draws = how, generator, judge, draws
-        self.meta = torch.optim.Adam(generator.parameters(), lr=how.generator_lr * how.generator_steps, betas=BETAS)
+        self.meta = torch.optim.Adam(generator.parameters(), lr=how.generator_lr * how.generator_steps, betas=BETAS, fused=True)
         self.parts: dict[str, checkpoint.Part] = {"generator": generator, "meta": self.meta}
 
     def invent(self, wanted: Tensor) -> Tensor:
@@ -88,7 +88,7 @@ class Tuned:
         tuned = copy.deepcopy(self.generator) if isinstance(how, Fast) else self.generator
         latent_lr = LATENT_LR * how.generator_lr
         groups: list[dict[str, Any]] = [{"params": list(tuned.parameters())}, {"params": [latents], "lr": latent_lr}]
-        optimizer = torch.optim.Adam(groups, lr=how.generator_lr, betas=BETAS)
+        optimizer = torch.optim.Adam(groups, lr=how.generator_lr, betas=BETAS, fused=True)
         best = _best(((tuned(latents), optimizer) for _ in range(how.generator_steps)), self.judge, wanted)
         if isinstance(how, Fast):
             for into, tuned_one in zip(self.generator.parameters(), tuned.parameters(), strict=True):
@@ -109,7 +109,7 @@ class Pixels:
     def invent(self, wanted: Tensor) -> Tensor:
         """The best batch of all steps, one image for each wanted class."""
         pixels = torch.randn(len(wanted), *self.card.shape, generator=self.draws).to(self.device).requires_grad_(True)
-        optimizer = torch.optim.Adam([pixels], lr=self.how.pixel_lr, betas=BETAS)
+        optimizer = torch.optim.Adam([pixels], lr=self.how.pixel_lr, betas=BETAS, fused=True)
         mean, std = (pixels.new_tensor(constants)[:, None, None] for constants in (self.card.mean, self.card.std))
         return _best((((pixels * std + mean).clamp(0, 1), optimizer) for _ in range(self.how.pixel_steps)), self.judge, wanted)
 

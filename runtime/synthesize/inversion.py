@@ -58,8 +58,9 @@ class _Layer:
     """Running blend of earlier batches."""
 
     def see(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        """Forward pre-hook."""
-        self.mean, self.variance = inputs[0].mean((0, 2, 3)), inputs[0].var((0, 2, 3), unbiased=False)
+        """Forward pre-hook. A batch that is shown without gradients is to be answered, not to be judged."""
+        if torch.is_grad_enabled():
+            self.variance, self.mean = torch.var_mean(inputs[0], (0, 2, 3), correction=0)
 
     def seen(self) -> tuple[Tensor, ...]:
         """Mean and variance of the last batch, blended with those of earlier ones."""
