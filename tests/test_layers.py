@@ -45,7 +45,7 @@ def test_the_compiler_imports_pydantic_ruamel_and_the_standard_library_and_nothi
 
 @pytest.mark.parametrize(("library", "homes"), [
     ("ray", {"cluster.py"}),
-    ("duckdb", {"store.py"}),
+    ("duckdb", {"store"}),
     ("altair", {"charts", "report"}),
     ("vl_convert", {"charts", "report"}),
 ])

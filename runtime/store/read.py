@@ -1,0 +1,41 @@
+"""Asking the published database: read-only, and without files or network."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from compiler.errors import SynthcError
+from runtime.store.words import first_line
+
+
+def query(database: Path, text: str) -> tuple[list[str], list[tuple[Any, ...]]]:
+    """Columns and rows of a query on the published database: read-only, and without files or network."""
+    with reading(database) as ask:
+        return ask(text)
+
+
+@contextlib.contextmanager
+def reading(database: Path) -> Iterator[Callable[[str], tuple[list[str], list[tuple[Any, ...]]]]]:
+    """As `query`, for several questions to one state: what is published meanwhile is not seen."""
+    if not database.exists():
+        raise SynthcError(f"{database}: there is no such database; `synthc run SPEC` makes one, --db names another")
+    try:
+        connection = duckdb.connect(str(database), read_only=True, config={"enable_external_access": "false"})
+    except duckdb.Error as error:
+        raise SynthcError(f"{database}: cannot be opened: {first_line(error)}") from error
+
+    def ask(text: str) -> tuple[list[str], list[tuple[Any, ...]]]:
+        try:
+            cursor = connection.execute(text)
+            return [column[0] for column in cursor.description or ()], cursor.fetchall()
+        except duckdb.Error as error:
+            raise SynthcError(f"the query failed: {str(error).strip()}") from error
+
+    with contextlib.closing(connection):
+        connection.execute("SET lock_configuration = true").fetchall()
+        yield ask

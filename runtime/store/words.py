@@ -1,0 +1,20 @@
+"""Names, texts and errors between Python and SQL."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def identifier(name: str) -> str:
+    """A name as SQL takes it."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(value: Path | str) -> str:
+    """A text as SQL takes it."""
+    return "'" + str(value).replace("'", "''") + "'"
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, in short."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
