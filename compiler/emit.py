@@ -10,13 +10,6 @@ from compiler.compose import compose
 from compiler.plan import Plan
 from compiler.source import Mapping, Node, Scalar, Sequence, plain, read
 
-STAGES = {
-    "nodes": "the text as it was read: each value with its file, line and column",
-    "tree": "the study once extends, profile and --set are merged; grids still in it",
-    "trials": "each trial with every parameter resolved, defaults included",
-    "tasks": "each task: id, operation, needs, and the text that its id is the hash of",
-}
-
 
 def emit_text(stage: str, path: Path, profile: str | None = None, sets: Iterable[str] = ()) -> Any:
     """`nodes` or `tree` of a study, which need not be without mistakes."""

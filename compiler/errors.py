@@ -8,7 +8,6 @@ A diagnostic gives the place, the value and what would do. Passes collect diagno
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
@@ -74,6 +73,8 @@ class SpecError(SynthcError):
 
 def did_you_mean(word: object, known: Iterable[str]) -> str:
     """Hint text: the nearest known word, and all of them."""
+    import difflib  # 4 ms that a study without mistakes need not wait for
+
     choices = sorted(known)
     near = difflib.get_close_matches(str(word), choices, n=1, cutoff=0.6)
     listed = ", ".join(choices)

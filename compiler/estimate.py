@@ -15,6 +15,7 @@ from typing import Any
 
 from compiler import guess
 from compiler.plan import Plan, Task, upward_rank
+from compiler.vram import ON_DEVICE, vram_mb
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,8 @@ class Cost:
     disk_mb: float
     known: bool
     """Whether its operation has a history."""
+    vram_mb: float = 0.0
+    """Of a GPU's memory, should one compute it; 0 for what stays on the CPU. Always guessed."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,10 @@ class Estimate:
         """Core seconds of those of `tasks` that are to run."""
         return sum(self.costs[task].seconds for task in tasks if task in self.costs)
 
+    def vram_of(self, tasks: Iterable[str]) -> float:
+        """MB of a GPU that the largest of those of `tasks` that are to run would hold."""
+        return max((self.costs[task].vram_mb for task in tasks if task in self.costs), default=0.0)
+
 
 def estimate(plan: Plan, to_run: Mapping[str, Task], past: Mapping[str, Past], workers: int) -> Estimate:
     """`past` is by operation. `to_run` is in topological order."""
@@ -108,7 +115,8 @@ def _costs(to_run: Mapping[str, Task], past: Mapping[str, Past]) -> dict[str, Co
             words, before = words_of(task.text), past.get(task.operation)
             seconds, disk = guess.seconds(task.operation, words), guess.disk_mb(task.operation, words)
             factors = (before.seconds, before.disk) if before else (1.0, 1.0)
-            alike[key] = Cost(seconds * factors[0], disk * factors[1], before is not None)
+            device = vram_mb(task.operation, words) if task.kind in ON_DEVICE and "private" in words else 0.0
+            alike[key] = Cost(seconds * factors[0], disk * factors[1], before is not None, device)
         costs[id] = alike[key]
     return costs
 

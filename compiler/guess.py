@@ -43,7 +43,7 @@ def seconds(operation: str, work: Words) -> float:
 
 def disk_mb(operation: str, work: Words) -> float:
     """Expected size of what a task leaves behind. Models and images grow with the images' pixels."""
-    return DISK_MB.get(operation.split()[0], 0.1) * (max(1.0, _pixels(work) / 64) if "private" in work else 1.0)
+    return DISK_MB.get(operation.split()[0], 0.1) * (max(1.0, pixels(work) / 64) if "private" in work else 1.0)
 
 
 def private_images(work: Words) -> float:
@@ -59,7 +59,8 @@ def _canaries(population: Words) -> int:
     return sum(group["count"] for _, group in population["groups"])
 
 
-def _pixels(work: Words) -> int:
+def pixels(work: Words) -> int:
+    """Numbers in an image, channels included."""
     return math.prod(work["private"]["population"]["dataset"]["shape"])
 
 
@@ -67,7 +68,7 @@ def _step(work: Words, net: str = "small", width: float | None = None) -> float:
     """Seconds for one image to go through one step of training."""
     recipe = work.get("recipe", {})
     wide = (width or recipe.get("width", 32)) / 32
-    return SECONDS_PER_IMAGE * NETS.get(net, 1.0) * wide * max(1.0, _pixels(work) / 64)
+    return SECONDS_PER_IMAGE * NETS.get(net, 1.0) * wide * max(1.0, pixels(work) / 64)
 
 
 def _train(work: Words) -> float:
@@ -95,7 +96,8 @@ def _attack(work: Words) -> float:
     return 0.4 * len(work["attacks"]) * len(work["population"]["groups"]) * work["resamples"] / 1000
 
 
-def _classes(work: Words) -> int:
+def classes(work: Words) -> int:
+    """Of the private set."""
     card = CARDS.get(work["private"]["population"]["dataset"]["name"])
     return card.classes if card else 10
 
@@ -106,26 +108,26 @@ def _select(work: Words) -> float:
 
 def _match_distributions(work: Words) -> float:
     how = work["how"]
-    batch = _classes(work) * (how["batch_real"] + how["images_per_class"])
+    batch = classes(work) * (how["batch_real"] + how["images_per_class"])
     return how["steps"] * batch * _step(work, "small", how["width"])
 
 
 def _match_gradients(work: Words) -> float:
     how = work["how"]
-    learned = _classes(work) * how["images_per_class"]
-    twice = 3 * _classes(work) * how["batch_real"] + 3 * learned   # a gradient of a gradient
+    learned = classes(work) * how["images_per_class"]
+    twice = 3 * classes(work) * how["batch_real"] + 3 * learned   # a gradient of a gradient
     return how["nets"] * how["points"] * (twice + how["net_steps"] * learned) * _step(work, "small", how["width"])
 
 
 def _match_trajectories(work: Words) -> float:
     how = work["how"]
-    batch = how["batch"] or _classes(work) * how["images_per_class"]
+    batch = how["batch"] or classes(work) * how["images_per_class"]
     return how["steps"] * how["net_steps"] * 3 * batch * _step(work, "convnet", how["experts"]["width"])
 
 
 def _recover(work: Words) -> float:
     how = work["how"]
-    return how["steps"] * _classes(work) * how["images_per_class"] * 2 * _step(work)
+    return how["steps"] * classes(work) * how["images_per_class"] * 2 * _step(work)
 
 
 def _data_free(work: Words) -> float:

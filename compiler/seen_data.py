@@ -14,10 +14,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from compiler.datasets import CARDS, Card
-from compiler.plan import Plan
+
+if TYPE_CHECKING:
+    from compiler.plan import Plan
 
 RECORD = "seen.json"
 

@@ -1,10 +1,11 @@
 """A plan as a summary: what is done, what would run and for whom, how long it would take. As text and as JSON.
 
-The JSON is stable (`JSON_SHAPE` documents it): fields are added, never renamed or taken away.
+The JSON is stable (`compiler.stages` documents it): fields are added, never renamed or taken away.
 """
 
 from __future__ import annotations
 
+import math
 import re
 import textwrap
 from collections import Counter, defaultdict
@@ -16,19 +17,6 @@ from compiler.estimate import Estimate
 from compiler.outlook import outlook
 from compiler.plan import Plan, Task
 from compiler.power import resolution
-
-JSON_SHAPE = """\
-{
- "study": NAME, "profile": NAME or null, "question": TEXT, "trials": N, "claims": N,
- "tasks": {"total": N, "done": N, "to_run": N, "shared": N,
-           "by_kind": {KIND: N},                        all tasks of a kind
-           "by_arm": {ARM: {"trials": N, "total": N, "done": N, "to_run": N, "shared": N, "core_seconds": S}}},
- "estimate": {"basis": "history" | "guess" | "both" | "nothing to run", "from_history": N tasks, "workers": N,
-              "seconds": S, "core_seconds": S, "peak_memory_mb": MB, "disk_mb": MB,
-              "critical_path": {"seconds": S, "addresses": [ADDRESS]}},
- "headlines": [{"arms": [ARM], "canaries": GROUP, "fpr": RATE, "non_members": N, "false_positives": N, "verdict": TEXT}]
-}
-shared: tasks that several trials (of several arms) use and that are computed once."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +59,7 @@ class Summary:
 
 
 def summary_json(summary: Summary) -> dict[str, Any]:
-    """The summary in the shape of `JSON_SHAPE`."""
+    """The summary in the shape of `compiler.stages`."""
     plan, estimate = summary.plan, summary.estimate
     return {
         "study": plan.header.study,
@@ -93,6 +81,7 @@ def summary_json(summary: Summary) -> dict[str, Any]:
                     "to_run": sum(task in summary.to_run for task in share.tasks),
                     "shared": share.shared,
                     "core_seconds": round(estimate.seconds_of(share.tasks), 1),
+                    "peak_vram_mb": round(estimate.vram_of(share.tasks)),
                 }
                 for arm, share in summary.arms.items()
             },
@@ -104,6 +93,7 @@ def summary_json(summary: Summary) -> dict[str, Any]:
             "seconds": round(estimate.seconds, 1),
             "core_seconds": round(estimate.core_seconds, 1),
             "peak_memory_mb": round(estimate.memory_mb),
+            "peak_vram_mb": round(estimate.vram_of(summary.to_run)),
             "disk_mb": round(estimate.disk_mb, 1),
             "critical_path": {
                 "seconds": round(estimate.critical_seconds, 1),
@@ -157,11 +147,12 @@ def _kinds(summary: Summary) -> list[str]:
 def _arms(summary: Summary) -> list[str]:
     arms = summary.arms
     wide = max(12, *(len(arm) + 2 for arm in arms))
-    lines = [f"  {'arm':<{wide}}{'trials':>7}{'tasks':>8}{'shared':>8}{'to run':>8}{'core time':>12}"]
+    lines = [f"  {'arm':<{wide}}{'trials':>7}{'tasks':>8}{'shared':>8}{'to run':>8}{'core time':>14}{'VRAM':>10}"]
     for arm, share in arms.items():
         left = sum(task in summary.to_run for task in share.tasks)
         spent = duration(summary.estimate.seconds_of(share.tasks)) if left else "-"
-        lines.append(f"  {arm:<{wide}}{share.trials:>7,}{len(share.tasks):>8,}{share.shared:>8,}{left:>8,}{spent:>12}")
+        held = _size(summary.estimate.vram_of(share.tasks)) if left else "-"
+        lines.append(f"  {arm:<{wide}}{share.trials:>7,}{len(share.tasks):>8,}{share.shared:>8,}{left:>8,}{spent:>14}{held:>10}")
     return lines
 
 
@@ -180,15 +171,20 @@ def _estimate(summary: Summary) -> list[str]:
     lines += [" " * 20 + line for line in wrapped(" → ".join(task.address for task in found.critical), 110)]
     peak = f"{found.memory_mb / 1e3:.1f} GB at the peak of all workers"
     lines.append(f"  memory and disk   {peak}, {_size(found.disk_mb)} more in the store")
+    if held := found.vram_of(summary.to_run):
+        fits = f"--gpu-memory {math.ceil(held / 1024)} lets workers share a GPU"
+        lines.append(f"  GPU memory        {_size(held)} for the largest task, if a GPU computes it (guessed; {fits})")
     return lines
 
 
 def duration(seconds: float) -> str:
-    """Seconds as people say them: `40 s`, `12 min`, `3 h 5 min`."""
+    """Seconds as people say them: `40 s`, `12 min`, `3 h 5 min`, `12 days`."""
     if seconds < 90:
         return f"{seconds:.0f} s" if seconds >= 1 else "under 1 s"
     minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60:,} h {minutes % 60} min"
+    if minutes < 90:
+        return f"{minutes} min"
+    return f"{minutes // 60} h {minutes % 60} min" if minutes < 48 * 60 else f"{round(minutes / 1440):,} days"
 
 
 def wrapped(listed: str, width: int) -> list[str]:

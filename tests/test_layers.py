@@ -77,6 +77,17 @@ def test_asking_needs_neither_torch_nor_ray(command: str, tmp_path: Path) -> Non
     assert done.returncode == 0, done.stderr[-500:]
 
 
+def test_help_waits_for_no_compiler() -> None:
+    script = (
+        "import sys; from runtime.cli import main\n"
+        "try: main(['plan', '--help'])\nexcept SystemExit: pass\n"
+        "heavy = {'pydantic', 'ruamel', 'numpy'} & set(sys.modules)\n"
+        "sys.exit(f'imported {heavy}' if heavy else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stderr[-500:]
+
+
 def test_importing_the_compiler_builds_no_validator() -> None:
     # A third of the time that the import would take, and `synthc --help` needs none.
     script = (

@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
-from compiler import guess
+from compiler import guess, vram
 from compiler.compile import compile_study
 from compiler.estimate import Past, estimate
 from compiler.plan import Plan, upward_rank
-from compiler.summary import JSON_SHAPE, duration
+from compiler.stages import JSON_SHAPE
+from compiler.summary import duration
 from runtime.cli import main
 from runtime.history import history
 from tests.conftest import ROOT, TINY, Done
@@ -40,9 +41,10 @@ def test_the_json_has_the_documented_shape(tmp_path: Path, capsys: pytest.Captur
     found = said(capsys, "plan", str(TEACHER), "--json", "--db", str(tmp_path / "results.duckdb"))
     assert list(found) == ["study", "profile", "question", "trials", "claims", "tasks", "estimate", "headlines"]
     assert list(found["tasks"]) == ["total", "done", "to_run", "shared", "by_kind", "by_arm"]
-    assert list(found["tasks"]["by_arm"]["student"]) == ["trials", "total", "done", "to_run", "shared", "core_seconds"]
+    of_arm = ["trials", "total", "done", "to_run", "shared", "core_seconds", "peak_vram_mb"]
+    assert list(found["tasks"]["by_arm"]["student"]) == of_arm
     assert set(found["estimate"]) == {
-        "basis", "from_history", "workers", "seconds", "core_seconds", "peak_memory_mb", "disk_mb", "critical_path"
+        "basis", "from_history", "workers", "seconds", "core_seconds", "peak_memory_mb", "peak_vram_mb", "disk_mb", "critical_path"
     }
     assert list(found["headlines"][0]) == ["arms", "canaries", "fpr", "non_members", "false_positives", "verdict"]
     for name in (*found, *found["tasks"], *found["estimate"], *found["headlines"][0]):
@@ -75,7 +77,7 @@ def test_a_plan_in_words_says_what_runs_for_whom_how_long_and_what_it_could_show
     assert main(["plan", str(TEACHER), "--db", str(tmp_path / "results.duckdb"), "--workers", "4"]) == 0
     out = capsys.readouterr().out
     assert "148 tasks (32 serve several trials)" in out
-    for words in ("student", "on 4 workers", "guessed", "longest chain", "memory and disk", "FPR"):
+    for words in ("student", "on 4 workers", "guessed", "longest chain", "memory and disk", "GPU memory", "FPR"):
         assert words in out
 
 
@@ -131,9 +133,54 @@ def test_every_operation_of_the_language_has_a_guess() -> None:
     assert estimate(complete, complete.tasks, {}, 2).core_seconds > 60
 
 
+def test_what_a_gpu_would_hold_is_said_of_what_runs_there_and_grows_with_the_batch() -> None:
+    full = ROOT / "specs/full_study.yaml"
+    small, large = (compile_study(full, sets=[f"classifier.batch_size={size}"]) for size in (64, 1024))
+    costs = [estimate(plan, plan.tasks, {}, 2).costs for plan in (small, large)]
+    for plan, of in zip((small, large), costs, strict=True):
+        assert {task.kind for task in plan.tasks.values() if of[task.id].vram_mb} == {"train", "synthesize", "query"}
+    first, second = (of[planned.stages[0].task].vram_mb for plan, of in zip((small, large), costs, strict=True)
+                     for planned in plan.trials if planned.trial.arm_name == "undefended")
+    assert second - first == pytest.approx((1024 - 64) * 14.5 * 64 * 32 / 1e6)
+
+
+@pytest.mark.parametrize(("net", "width"), [("small", 32), ("convnet", 64), ("resnet9", 32), ("resnet18", 16), ("wrn", 32)])
+def test_what_a_backward_pass_keeps_is_what_autograd_keeps(net: str, width: int) -> None:
+    import torch
+
+    from compiler.datasets import CARDS
+    from compiler.spec.classifier import Recipe
+    from runtime.nets import build
+
+    model = build(Recipe.model_validate({"net": net, "width": width}), CARDS["cifar10"], torch.Generator().manual_seed(0)).train()
+    weights = {parameter.data_ptr() for parameter in model.parameters()}
+    kept: dict[int, int] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            kept[storage.data_ptr()] = storage.nbytes()
+        held.append(tensor)   # else its memory, and with it its address, would be given away again
+        return tensor
+
+    held: list[torch.Tensor] = []
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        model(torch.rand(4, 3, 32, 32)).sum()
+    assert sum(kept.values()) / 4 == pytest.approx(vram.KEPT[net] * 32 * 32 * width, rel=0.2)
+    assert sum(parameter.numel() for parameter in model.parameters()) == pytest.approx(vram.WEIGHTS[net] * width**2, rel=0.2)
+
+
+def test_what_a_gpu_would_hold_rests_on_the_sizes_that_the_runtime_takes_at_once() -> None:
+    from runtime import privacy, training
+    from runtime.synthesize import diffusion
+
+    taken = (training.SCORED_TOGETHER, diffusion.DRAWN_TOGETHER, privacy.MOST_IMAGES, privacy.MOST_NUMBERS)
+    assert (vram.SCORED_TOGETHER, vram.DRAWN_TOGETHER, vram.MOST_IMAGES, vram.MOST_NUMBERS) == taken
+
+
 def test_durations_are_said_as_people_say_them() -> None:
-    said = [duration(seconds) for seconds in (0.2, 40, 719, 5400, 11_100)]
-    assert said == ["under 1 s", "40 s", "12 min", "1 h 30 min", "3 h 5 min"]
+    said = [duration(seconds) for seconds in (0.2, 40, 719, 5400, 11_100, 1_000_000)]
+    assert said == ["under 1 s", "40 s", "12 min", "1 h 30 min", "3 h 5 min", "12 days"]
 
 
 # Stages

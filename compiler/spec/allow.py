@@ -1,7 +1,5 @@
 """`allow:` which lints a study silences, and why. What they look for is in `compiler.lint`."""
 
-from __future__ import annotations
-
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator

@@ -1,7 +1,5 @@
 """`audit:` who is watched, what the adversary sees and does, and which figure was declared in advance."""
 
-from __future__ import annotations
-
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -166,6 +164,19 @@ KnownAttack = Annotated[
 Attack = Annotated[KnownAttack | OwnAttack, OrOwn("attack", KnownAttack)]
 
 
+class Headline(Frozen):
+    """The one figure that the study declares in advance as its leakage."""
+
+    attack: str = "lira"
+    signal: LiraSignal | None = "logit"
+    variant: str | None = "pooled"
+    queries: int | None = 1
+    canaries: str = "mislabeled"
+    """Name of a canary group."""
+    release: ReleaseLevel = "final_model"
+    fpr: float = Field(default=0.01, gt=0, lt=1)
+
+
 def variant_name(attack: Attack | Headline) -> str:
     """One string for how an attack is done: signal, variant, number of queries, whatever else is not as usual; `logit/pooled/1q`.
 
@@ -181,19 +192,6 @@ def variant_name(attack: Attack | Headline) -> str:
         usual = {word: Rmia.model_fields[word].default for word in ("gamma", "a", "temperature", "vote")}
         parts += [f"{word}={getattr(attack, word)}" for word, value in usual.items() if getattr(attack, word) != value]
     return "/".join([*parts, *getattr(attack, "compat", ())])
-
-
-class Headline(Frozen):
-    """The one figure that the study declares in advance as its leakage."""
-
-    attack: str = "lira"
-    signal: LiraSignal | None = "logit"
-    variant: str | None = "pooled"
-    queries: int | None = 1
-    canaries: str = "mislabeled"
-    """Name of a canary group."""
-    release: ReleaseLevel = "final_model"
-    fpr: float = Field(default=0.01, gt=0, lt=1)
 
 
 class Audit(Frozen):

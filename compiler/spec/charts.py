@@ -1,7 +1,5 @@
 """`charts:` what a run draws when it ends: files for a paper, made from the rows that the study has by then."""
 
-from __future__ import annotations
-
 from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator

@@ -1,7 +1,5 @@
 """`claims:` hypotheses written down before the data exist, and the selectors that say which trials they are about."""
 
-from __future__ import annotations
-
 from typing import Literal, Self
 
 from pydantic import Field, model_validator

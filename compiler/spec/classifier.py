@@ -1,7 +1,5 @@
 """`classifier:` the net that is trained, and how; the same for every arm unless an arm overrides fields of it."""
 
-from __future__ import annotations
-
 from typing import ClassVar, Literal
 
 from pydantic import Field

@@ -1,7 +1,5 @@
 """Paradigm `coreset`: train on a chosen part of the private set."""
 
-from __future__ import annotations
-
 from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator

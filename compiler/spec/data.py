@@ -1,7 +1,5 @@
 """`data:` which images a study is about, and how much of them."""
 
-from __future__ import annotations
-
 from pydantic import Field
 
 from compiler.spec.base import Frozen

@@ -3,8 +3,6 @@
 One loop, several methods: what they differ in is how images are invented, and which losses say that an image is good.
 """
 
-from __future__ import annotations
-
 from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator

@@ -1,7 +1,5 @@
 """Paradigm `diffusion`: a denoiser trained on the private set draws the training set."""
 
-from __future__ import annotations
-
 from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator

@@ -1,7 +1,5 @@
 """Paradigm `distillation`: learn a few images that stand for the private set."""
 
-from __future__ import annotations
-
 from typing import Annotated, ClassVar, Literal, Self, TypeVar
 
 from pydantic import Field, model_validator

@@ -1,7 +1,5 @@
 """Paradigms without synthetic data: `undefended` and `dp_sgd`."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 from pydantic import Field

@@ -4,8 +4,6 @@
 .npz per shadow, under the name that the shadow's own file has there.
 """
 
-from __future__ import annotations
-
 from typing import Annotated, Literal
 
 from pydantic import Field

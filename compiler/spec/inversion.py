@@ -1,7 +1,5 @@
 """What invented images are improved by: shared by data-free distillation and by distillation that inverts a classifier."""
 
-from __future__ import annotations
-
 from typing import Self
 
 from pydantic import Field, model_validator

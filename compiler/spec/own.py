@@ -9,8 +9,6 @@ The function that computes lives in the module that `compute` names, which worke
 torch. Nothing is loaded that no spec names.
 """
 
-from __future__ import annotations
-
 import json
 import sys
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """A study: the whole of one YAML file once composed, and a trial: one fully decided point of it."""
 
-from __future__ import annotations
-
 from collections import Counter
 from typing import Annotated
 

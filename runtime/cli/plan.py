@@ -6,23 +6,22 @@ import argparse
 import functools
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from compiler.emit import STAGES
 from compiler.errors import SynthcError
-from compiler.plan import Plan, Task
-from runtime import machine
+from compiler.stages import JSON_SHAPE, STAGES
 from runtime.artifacts import is_done
 from runtime.cli import results_options, store_of, write
 from runtime.cli.spec_options import compiled, only_option, spec_options, tell
+
+if TYPE_CHECKING:
+    from compiler.plan import Plan, Task
 
 HELP = argparse.RawDescriptionHelpFormatter
 
 
 def register(commands: Any) -> None:
     """Add the commands of this family."""
-    from compiler.summary import JSON_SHAPE
-
     stages = "\n".join(f"  {stage:<8}{about}" for stage, about in STAGES.items())
     plan = commands.add_parser(
         "plan",
@@ -111,6 +110,7 @@ def _plan(args: argparse.Namespace) -> int:
 def _summary(plan: Plan, args: argparse.Namespace) -> Any:
     from compiler.estimate import estimate
     from compiler.summary import Summary
+    from runtime import machine
     from runtime.history import history
 
     done, to_run = _state(plan, args)

@@ -10,17 +10,14 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compiler.compose import sources
-from compiler.only import part
-from compiler.plan import Plan, Task
 from compiler.seen_data import unseen
-from runtime import figures
 from runtime.artifacts import held
 from runtime.cli import results_options, store_of
 from runtime.cli.spec_options import compiled, only_option, spec_options, tell
-from runtime.outcome import Outcome
 
 if TYPE_CHECKING:
+    from compiler.plan import Plan, Task
+    from runtime.outcome import Outcome
     from runtime.schedule import Engine, Interrupt
     from runtime.study_run import StudyRun
 
@@ -69,6 +66,10 @@ def register(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """The command."""
+    from compiler.compose import sources
+    from compiler.only import part
+    from runtime import figures
+
     plan, store = _with_known_data(args), store_of(args)
     tell(plan)
     figures.check(plan)

@@ -5,9 +5,12 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from compiler.plan import Plan
 from compiler.seen_data import notices
+
+if TYPE_CHECKING:
+    from compiler.plan import Plan
 
 
 def spec_options(*, optional: bool = False) -> argparse.ArgumentParser:
