@@ -1,7 +1,8 @@
 """Why a task would run: field by field against the last plan, at the same place of the same trial.
 
-Reasons, the first that holds: it is done (and would not run), what was there was damaged, it failed before, its artifact is gone,
-the last plan had it but it was never computed, it changed (which field from what to what, which parent), it is new.
+Reasons, the first that holds: it is done (and would not run, unless it is forced), what was there was damaged, it failed before,
+its artifact is gone, the last plan had it but it was never computed, it changed (which field from what to what, which parent), it
+is new.
 Not here: reading the store (`runtime.plans`), what is left to run (`plan`).
 """
 
@@ -95,6 +96,8 @@ class Explanation:
     def why(self, task: Task) -> Reason:
         """Why this task would run."""
         seen = self.trace(task.id)
+        if seen.done and task.id in self.to_run:
+            return Reason("forced", ("forced: --force names it, or what it rests on",))
         if seen.done:
             return Reason("done", ("done: its result is in the store",))
         if task.id not in self.to_run:
@@ -233,7 +236,7 @@ def overview(explanation: Explanation, tasks: Iterable[Task]) -> list[str]:
     if before and before.drift:
         lines.append(before.drift)
     # Causes before their consequences.
-    order = ("damaged", "failed", "missing", "not computed", "new", "changed", "parent", "not needed", "done")
+    order = ("forced", "damaged", "failed", "missing", "not computed", "new", "changed", "parent", "not needed", "done")
     for (_, said), addresses in sorted(grouped.items(), key=lambda one: order.index(one[0][0])):
         lines += ["", *(said.split("; ") if len(said) > 120 else [said])]
         for address, count in list(addresses.items())[:6]:

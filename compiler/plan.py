@@ -104,6 +104,14 @@ class Plan:
                 waiting += [need for _, need in self.tasks[task].needs if need not in wanted and not done(need)]
         return {id: task for id, task in self.tasks.items() if id in wanted}
 
+    def resting_on(self, tasks: Iterable[str]) -> frozenset[str]:
+        """These tasks, and all that need one of them, however indirectly."""
+        found = set(tasks)
+        for id, task in self.tasks.items():
+            if any(need in found for _, need in task.needs):
+                found.add(id)
+        return frozenset(found)
+
     def counts(self) -> Counter[str]:
         """Tasks by kind."""
         return Counter(task.kind for task in self.tasks.values())

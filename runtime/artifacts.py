@@ -134,6 +134,11 @@ def quarantine(folder: Path) -> None:
         os.replace(folder / "outcome.json", folder / "outcome.json.corrupt")
 
 
+def retract(folder: Path) -> None:
+    """Take back the commit of a task that is to be computed again; what it left is written over then."""
+    (folder / "outcome.json").unlink(missing_ok=True)
+
+
 @dataclass(frozen=True)
 class Artifact:
     """What a done task left behind."""

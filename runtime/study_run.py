@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,7 +20,7 @@ from compiler.lint.catalog import LINTS
 from compiler.lint.results import Measured, Results
 from compiler.plan import ClaimPlan, Plan, Task, TrialPlan
 from runtime import machine
-from runtime.artifacts import Corrupt, folder_of, is_done, quarantine, written
+from runtime.artifacts import Corrupt, folder_of, is_done, quarantine, retract, written
 from runtime.outcome import Outcome
 from runtime.plans import HOPELESS, keep
 from runtime.store import Index, TargetBusy, check_target
@@ -31,9 +31,10 @@ class StudyRun:
 
     def __init__(
         self, plan: Plan, store: Path, index: Index, target: Path, origin: Mapping[str, Any], retry_failed: bool = False,
-        answers: Sequence[str] | None = None,
+        answers: Sequence[str] | None = None, forced: Collection[str] = (),
     ) -> None:
         """`origin` says where the plan came from: spec, spec_text, texts, argv. `answers` are those to compute (default: all).
+        `forced` are tasks to compute although they may be done, with all that rests on them.
 
         SynthcError if `target` is not ours to write.
         """
@@ -42,6 +43,8 @@ class StudyRun:
         self.answers = answers
         self.started = datetime.now(UTC)
         self.name = f"{self.started:%Y%m%dT%H%M%S.%f}-{plan.header.study}"
+        for id in plan.to_run(lambda id: self.is_done(id) and id not in forced, answers):
+            retract(folder_of(store, id))
         self._take_in()
         missing = plan.to_run(self.is_done, answers)
         self.given_up = {} if retry_failed else self._failed_before(missing)

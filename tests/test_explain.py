@@ -106,6 +106,18 @@ def test_what_failed_is_gone_or_damaged_is_said(copy: Done, capsys: pytest.Captu
     assert "--retry-failed" in reasons[failed]["lines"][0]
 
 
+def test_what_is_forced_runs_again_with_all_that_rests_on_it(copy: Done, capsys: pytest.CaptureFixture[str]) -> None:
+    force = ("--force", "undefended#0/shadow 3/model")
+    reasons = {found["address"]: found["reason"] for found in why(copy, capsys, "*", *force)}
+    again = {address for address, reason in reasons.items() if reason == "forced"}
+    assert again == {"undefended#0/shadow 3/model", "undefended#0/shadow 3/query", "undefended#0"}
+    assert set(reasons.values()) == {"forced", "done"}
+    assert main(["run", str(copy.spec), "--engine", "inline", "--db", str(copy.db), *force]) == 0
+    assert "computed 3 tasks" in capsys.readouterr().err
+    attempts = copy.rows("SELECT address FROM attempt JOIN task USING (task) GROUP BY ALL HAVING count(DISTINCT attempt) = 2")
+    assert {address for (address,) in attempts} == again
+
+
 def test_without_an_earlier_run_everything_is_new(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "study.yaml").write_text(TINY)
     done = Done(tmp_path, tmp_path / "study.yaml")

@@ -12,7 +12,7 @@ from compiler.errors import SynthcError
 from compiler.stages import JSON_SHAPE, STAGES
 from runtime.artifacts import is_done
 from runtime.cli import results_options, store_of, write
-from runtime.cli.spec_options import compiled, only_option, spec_options, tell
+from runtime.cli.spec_options import compiled, force_option, forced, only_option, spec_options, tell
 
 if TYPE_CHECKING:
     from compiler.plan import Plan, Task
@@ -25,7 +25,7 @@ def register(commands: Any) -> None:
     stages = "\n".join(f"  {stage:<8}{about}" for stage, about in STAGES.items())
     plan = commands.add_parser(
         "plan",
-        parents=[spec_options(), only_option(), results_options()],
+        parents=[spec_options(), only_option(), force_option(), results_options()],
         help="what a study would run, how long, and what its audit could show",
         description="Compile a study and say what is done, what would run and for which arm, how long it would take, and what the "
         "audit can resolve. Runs nothing.",
@@ -42,10 +42,10 @@ def register(commands: Any) -> None:
 
     explain = commands.add_parser(
         "explain",
-        parents=[spec_options(), only_option(), results_options()],
+        parents=[spec_options(), only_option(), force_option(), results_options()],
         help="why tasks would run: what changed since the last plan",
         description="Say why each task would run, field by field against the last run of the study under the same profile: new, a "
-        "parameter changed from … to …, a parent changed, failed before, artifact gone or damaged. Runs nothing.",
+        "parameter changed from … to …, a parent changed, failed before, artifact gone or damaged, forced. Runs nothing.",
         epilog="examples:\n  synthc explain specs/full_study.yaml --set classifier.lr=0.1\n"
         "  synthc explain specs/full_study.yaml 'dm[init=noise]#0/shadow 3/model'\n"
         "  synthc explain specs/full_study.yaml '*/shadow 0/*' --json",
@@ -122,7 +122,7 @@ def _state(plan: Plan, args: argparse.Namespace) -> tuple[frozenset[str], dict[s
     """What is done, and what would run."""
     from compiler.only import part
 
-    done = _done(plan, args)
+    done = _done(plan, args) - forced(plan, args)
     return done, plan.to_run(done.__contains__, part(plan, args.only).answers)
 
 

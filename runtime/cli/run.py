@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from compiler.seen_data import unseen
 from runtime.artifacts import held
 from runtime.cli import results_options, store_of
-from runtime.cli.spec_options import compiled, only_option, spec_options, tell
+from runtime.cli.spec_options import compiled, force_option, forced, only_option, spec_options, tell
 
 if TYPE_CHECKING:
     from compiler.plan import Plan, Task
@@ -29,7 +29,7 @@ KINDS = ("train", "synthesize", "query", "attack", "compare")
 def register(commands: Any) -> None:
     parser = commands.add_parser(
         "run",
-        parents=[spec_options(), only_option(), results_options()],
+        parents=[spec_options(), only_option(), force_option(), results_options()],
         help="run a study, or what is missing of it",
         description="Compile a study, compute what is not in the store yet, publish the results, and draw the spec's `charts:`.",
         epilog="examples:\n"
@@ -37,6 +37,7 @@ def register(commands: Any) -> None:
         "  synthc run specs/smoke.yaml --engine inline --db /tmp/smoke/results.duckdb\n"
         "  synthc run study.yaml --set audit.shadows=32\n"
         "  synthc run study.yaml --only arm=coreset --only fraction=[0.1,0.3]    a part of it; claims about the rest wait\n"
+        "  synthc run study.yaml --force 'dm*/shadow 3/model'    compute it again, and what rests on it\n"
         "  synthc run study.yaml --address auto          on a running Ray cluster\n\n"
         "Ctrl-C once finishes what is running, twice stops now; running again continues.\n"
         "Exit codes: 0 done, 1 some tasks failed, 2 something to mend, 130 interrupted.",
@@ -73,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
     plan, store = _with_known_data(args), store_of(args)
     tell(plan)
     figures.check(plan)
-    wanted = part(plan, args.only)
+    wanted, again = part(plan, args.only), forced(plan, args)
     texts = sources(args.spec)
     origin = {"spec": str(args.spec), "spec_text": texts[str(args.spec)], "texts": texts, "argv": sys.argv[1:]}
     with held(store):
@@ -81,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
         from runtime.study_run import StudyRun
 
         with contextlib.closing(Index.open(store)) as index:
-            study = StudyRun(plan, store, index, args.db.absolute(), origin, args.retry_failed, wanted.answers)
+            study = StudyRun(plan, store, index, args.db.absolute(), origin, args.retry_failed, wanted.answers, again)
             status = "failed"
             try:
                 status = _compute(study, args) if study.todo else "done"

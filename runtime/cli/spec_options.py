@@ -42,6 +42,28 @@ def only_option() -> argparse.ArgumentParser:
     return shared
 
 
+def force_option() -> argparse.ArgumentParser:
+    """`--force` (a parent parser), for commands that say or do what would run."""
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument(
+        "--force",
+        action="append",
+        default=[],
+        metavar="ADDRESS",
+        help="compute again though done: a task's address or id, a trial or a pattern with *, and what rests on it; repeatable",
+    )
+    return shared
+
+
+def forced(plan: Plan, args: argparse.Namespace) -> frozenset[str]:
+    """The tasks that `--force` names, with all that rests on them."""
+    if not args.force:
+        return frozenset()
+    from compiler.explain import chosen
+
+    return plan.resting_on(task.id for words in args.force for task in chosen(plan, words))
+
+
 def compiled(args: argparse.Namespace) -> Plan:
     """The plan of the study that the arguments name; SpecError when it does not compile."""
     from compiler.compile import compile_study
