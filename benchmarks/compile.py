@@ -2,19 +2,24 @@
 
 Two shapes of study: many shadows with a shared proxy (coresets over a grid of fractions), and many small trials that share nothing
 but their population (a grid of learning rates). Each is compiled twice in processes of its own; ids, addresses and texts of the two
-plans must be the same bytes. Seconds are CPU seconds of one core. Prints one table; records nothing.
+plans must be the same bytes. Then what it takes to begin: the import of the compiler, and commands from start to end, as processes
+that find bytecode, as a user's do from the second time on. Seconds are CPU seconds of one core. Prints two tables; records nothing.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import resource
 import subprocess
 import sys
 import tempfile
+import time
+from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+FRESH = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": ""}
 
 HEAD = """\
 study: big
@@ -50,6 +55,19 @@ print(len(plan.tasks), len(plan.trials), imported - start, ended - imported, pea
 """
 
 
+BEGIN = """\
+import time
+cpu, wall = time.process_time(), time.perf_counter()
+{imported}
+print(time.process_time() - cpu, time.perf_counter() - wall)
+"""
+IMPORTS = {
+    "import pydantic, ruamel": "from pydantic import BaseModel, Field, TypeAdapter; import ruamel.yaml",
+    "import compiler": "from compiler.compile import compile_study",
+}
+COMMANDS = ("--help", "check specs/full_study.yaml", "plan specs/full_study.yaml")
+
+
 def grid(count: int) -> str:
     return f"{{grid: [{', '.join(f'{0.9 * (place + 1) / count:.6f}' for place in range(count))}]}}"
 
@@ -73,9 +91,38 @@ def compiled(spec: Path, seed: int) -> tuple[int, int, float, float, float, str]
     return int(tasks), int(trials), float(imported), float(took), float(peak), digest
 
 
+def imported(what: str) -> tuple[float, float]:
+    """CPU and wall seconds of an import in a new process, Python's own start not counted."""
+    script = BEGIN.format(imported=what)
+    done = subprocess.run([sys.executable, "-c", script], env=FRESH, capture_output=True, text=True, check=True)
+    cpu, wall = map(float, done.stdout.split())
+    return cpu, wall
+
+
+def commanded(words: str) -> tuple[float, float]:
+    """CPU and wall seconds of a command, from start to end."""
+    before, clock = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    subprocess.run([sys.executable, "-m", "runtime.cli", *words.split()], env=FRESH, cwd=ROOT, capture_output=True, check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, time.perf_counter() - clock
+
+
+def beginnings(times: int) -> None:
+    """Print what it takes to begin: least and median of so many processes, after one that leaves bytecode behind."""
+    print(f"\n{'':<36}", *(f"{head:>11}" for head in ("least CPU s", "median", "least wall", "median")))
+    what = {name: partial(imported, text) for name, text in IMPORTS.items()}
+    what |= {f"synthc {words}": partial(commanded, words) for words in COMMANDS}
+    for name, take in what.items():
+        take()
+        sides = map(sorted, zip(*(take() for _ in range(times)), strict=True))
+        figures = [taken for side in sides for taken in (side[0], side[times // 2])]
+        print(f"{name:<36}", *(f"{figure:>11.3f}" for figure in figures), flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tasks", type=int, nargs="+", default=[1_000, 10_000, 100_000])
+    parser.add_argument("--times", type=int, default=14, help="processes of each kind that begin (default 14)")
     args = parser.parse_args()
     heads = ("tasks", "trials", "import s", "compile s", "us per task", "peak MB", "same bytes")
     print(f"{'study':<14}", *(f"{head:>11}" for head in heads))
@@ -88,6 +135,7 @@ def main() -> None:
             tasks, trials, imported, took, peak, digest = first
             figures = (tasks, trials, f"{imported:.2f}", f"{took:.2f}", f"{1e6 * took / tasks:.0f}", f"{peak:.0f}")
             print(f"{name:<14}", *(f"{figure:>11}" for figure in (*figures, "yes" if digest == again[-1] else "NO")), flush=True)
+    beginnings(args.times)
 
 
 if __name__ == "__main__":

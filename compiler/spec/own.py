@@ -14,8 +14,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from importlib.metadata import EntryPoint, entry_points
-from typing import Annotated, Any, ClassVar, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, cast
 
 from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler, TypeAdapter, ValidationInfo
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
@@ -25,6 +24,9 @@ from compiler.errors import SynthcError, did_you_mean
 from compiler.fingerprint import encode
 from compiler.spec.base import Frozen, Method
 from compiler.spec.data import Data
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 Paradigm = Literal["own", "coreset", "distillation", "data_free_kd", "diffusion"]
 NEEDS = ("proxy", "teacher")
@@ -107,6 +109,8 @@ def is_own(name: object) -> bool:
 @lru_cache(maxsize=1024)
 def words_of(word: str, name: str) -> type[Frozen] | Refusal:
     """The words that `package:name` stands for. What it answers stays, so that a package is imported at most once."""
+    from importlib.metadata import entry_points  # brings email and sockets: 10 ms that no study without words of its own needs
+
     group, base = BASES[word]
     offered = {f"{_distribution(point)}:{point.name}": point for point in entry_points(group=group)}
     if name not in offered:
@@ -128,7 +132,7 @@ def words_of(word: str, name: str) -> type[Frozen] | Refusal:
     return found
 
 
-def _distribution(point: EntryPoint) -> str:
+def _distribution(point: "EntryPoint") -> str:
     """The name of the package that offers it, as PEP 503 spells it."""
     name = point.dist.name if point.dist is not None else ""
     return name.lower().replace("_", "-").replace(".", "-")
