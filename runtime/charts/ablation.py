@@ -8,6 +8,7 @@ from typing import Any
 import altair as alt
 
 from runtime.charts import look
+from runtime.charts.labels import length
 
 QUERY = "SELECT * FROM comparison WHERE axes <> '{}'"
 FIGURES = {"leakage": "Leakage", "test_accuracy": "Test accuracy"}
@@ -31,12 +32,14 @@ def draw(rows: list[look.Row], theme: look.Theme) -> alt.TopLevelMixin:
     title = look.titled(
         "What turning one knob does",
         look.conditions(rows),
-        "filled: leakage; hollow, dashed: test accuracy; bars: 95\u00a0% intervals",
+        f"filled: leakage ({look.rate(rows)}); hollow, dashed: test accuracy; bars: 95\u00a0% intervals",
         look.unresolved(rows, "leakage"),
         width=look.WIDTH[theme] * 1.2,
     )
-    spacing = 60 if any(len(json.loads(row["axes"])) > 1 for row in rows) else 24  # room for names on the right
-    return look.grid(panels, columns=2 if theme == "paper" else 3, spacing=spacing).properties(title=title)
+    names = [point["rest"] for (_, axis), found in turned.items() for row in found for point in _points(row, axis)]
+    # Panels of all rows stand below each other, whatever their names on the right and their axes on the left take.
+    spacing = look.AXIS + max(24.0, 16 + max(map(length, names), default=0.0))
+    return look.grid(panels, columns=2 if theme == "paper" else 3, spacing=spacing, bounds="flush").properties(title=title)
 
 
 def _panel(arm: str, axis: str, rows: list[look.Row], everyone: list[look.Row], theme: look.Theme, chosen: Any, first: bool) -> Any:

@@ -11,8 +11,8 @@ import altair as alt
 from runtime.charts import look
 
 QUERY = "SELECT * FROM claim"
-WIDEST = 46
-"""Letters of a claim in one line of the axis."""
+WIDEST, LINES, LEFT = 46, 3, 260
+"""Letters of a claim in one line of the axis, its lines at most, and the points that they take."""
 SHAPES = {"supported": "circle", "refuted": "cross", "undecided": "diamond"}
 """Whether a verdict is good news depends on the claim, so shapes tell verdicts apart and no colour judges."""
 
@@ -33,8 +33,8 @@ def draw(rows: list[look.Row], theme: look.Theme) -> alt.TopLevelMixin:
         "What was claimed",
         f"{len(data)} claim{'s' if len(data) != 1 else ''}, written down before the data existed"
         + (f"; n = {n[0]:,}" if len(n) == 1 else f"; n = {n[0]:,} to {n[-1]:,}" if n else ""),
-        "bars: intervals of the pair of trials that decides; dashed: no effect; upright ticks: the margin to exceed",
-        width=look.WIDTH[theme] * 1.6,
+        "bars: intervals of the pair of trials that decides; dashed: no effect; ticks: the margin to exceed",
+        width=LEFT + look.theme_size(theme, 0.75)[0],
     )
     return alt.vconcat(*panels, spacing=18).properties(title=title)
 
@@ -57,8 +57,8 @@ def _panel(unit: str, data: list[look.Row], theme: look.Theme) -> Any:
         labelPadding=8,
         ticks=False,
         domain=False,
-        minExtent=260,
-        maxExtent=260,
+        minExtent=LEFT,
+        maxExtent=LEFT,
     )
     y = alt.Y("label:N", title=None, sort=order, scale=alt.Scale(domain=order), axis=axis)
     shape = alt.Shape("verdict:N", scale=alt.Scale(domain=[*SHAPES, "other"], range=[*SHAPES.values(), "square"]), legend=None)
@@ -77,9 +77,15 @@ def _panel(unit: str, data: list[look.Row], theme: look.Theme) -> Any:
     margins = alt.Chart(alt.Data(values=[{"label": row["label"], "at": at} for row in data for at in row["margins"]]))
     ticks = margins.mark_tick(color=look.LINE, thickness=2, size=18).encode(look.end(x, "at"), y)
     width = look.theme_size(theme, 0.75)[0]
-    words = base.mark_text(align="left", fontSize=10, color=look.INK).encode(x=alt.value(width + 10), y=y, text="shown:N")
-    return alt.layer(zero, ticks, bars, marks.encode(x, y, shape=shape, tooltip=tooltip), words).properties(
-        width=width, height=alt.Step(34)
+    words = [
+        base.mark_text(align="left", baseline="middle", fontSize=size, color=color, dy=dy).encode(
+            x=alt.value(width + 10), y=y, text=f"{field}:N"
+        )
+        for field, size, color, dy in (("words", 10, look.INK, -6), ("shown", 9, look.SOFT, 6))
+    ]
+    lines = max(row["label"].count("\n") + 1 for row in data)
+    return alt.layer(zero, ticks, bars, marks.encode(x, y, shape=shape, tooltip=tooltip), *words).properties(
+        width=width, height=alt.Step(max(34, 13 * lines + 8))
     )
 
 
@@ -87,7 +93,7 @@ def _row(row: look.Row, several: bool) -> look.Row:
     statement = " ".join(str(row.get("statement") or row.get("claim") or "claim").split())
     study = ":".join(str(part) for part in (row.get("study"), row.get("profile")) if part)
     lines = textwrap.wrap(f"{study}: {statement}" if several else statement, WIDEST)
-    label = "\n".join(lines[:2]) + ("…" if len(lines) > 2 else "")
+    label = "\n".join(lines[:LINES]) + ("…" if len(lines) > LINES else "")
     verdict = str(row.get("verdict") or "not tested")
     margin, test = row.get("margin"), str(row.get("test") or "")
     margins = [] if margin is None or test == "dominance" else [-margin, margin] if test == "equivalence" else [margin]
@@ -100,9 +106,18 @@ def _row(row: look.Row, several: bool) -> look.Row:
         "margins": [float(value) for value in margins],
         "verdict": verdict if verdict in SHAPES else "other",
         "words": verdict,
-        "shown": verdict if row.get("effect") is not None else f"{verdict}: no effect could be resolved",
+        "shown": _effect(row),
         "interval": look.interval({"of_low": row.get("low"), "of_high": row.get("high")}, "of"),
     }
+
+
+def _effect(row: look.Row) -> str:
+    """The effect with its interval, for those who read the figure without the table."""
+    effect, low, high = row.get("effect"), row.get("low"), row.get("high")
+    if effect is None:
+        return "no effect resolvable"
+    ends = "" if low is None or high is None else f" [{low:.3f}, {high:.3f}]"
+    return f"{effect:.3f}{ends}".replace("-", "−")
 
 
 def _unit(test: str, metric: str) -> str:

@@ -7,8 +7,7 @@ from typing import Any
 
 import altair as alt
 
-from runtime.charts import look
-from runtime.charts.labels import placed
+from runtime.charts import labels, look
 
 QUERY = "SELECT * FROM comparison"
 
@@ -25,7 +24,7 @@ def draw(rows: list[look.Row], theme: look.Theme) -> alt.TopLevelMixin:
     chosen = look.choice()
     panels = [
         _panel("test_accuracy", "Test accuracy", rows, floor, extent, theme, chosen, first=True),
-        _panel("leakage", "Leakage", rows, floor, extent, theme, chosen, first=False),
+        _panel("leakage", f"Leakage: {look.rate(rows)}", rows, floor, extent, theme, chosen, first=False),
     ]
     zeros = sum(row["seconds"] <= 0 for row in rows)
     title = look.titled(
@@ -54,20 +53,21 @@ def _panel(
     ends = [
         value for row in shown for value in (row[figure], row[f"{figure}_low"], row[f"{figure}_high"]) if value is not None
     ] or [0.0]
-    bottom = max(0.0, min(ends) - 0.02) if figure == "test_accuracy" else 0.0
-    top = max(min(1.0, max(ends) * 1.05), bottom + 0.02)
-    labels = placed(
-        [
-            (
-                width * math.log(max(row["seconds"], floor) / extent[0]) / math.log(extent[1] / extent[0]),
-                height * (top - row[figure]) / (top - bottom),
-            )
-            for row in shown
-        ],
+    bottom, top = look.around(ends) if figure == "test_accuracy" else (0.0, max(min(1.0, max(ends) * 1.05), 0.02))
+
+    def at(seconds: float, share: float) -> labels.Point:
+        within = min(max(seconds, floor, extent[0]), extent[1])
+        return width * math.log(within / extent[0]) / math.log(extent[1] / extent[0]), height * (top - share) / (top - bottom)
+
+    places = labels.placed(
+        [at(row["seconds"], row[figure]) for row in shown],
         [look.short(row["name"], 26) for row in shown],
         width,
         height,
         most=20,
+        bars=labels.bars(shown, "seconds", figure, at),
+        font=look.SMALL[theme],
+        lead=True,
     )
     data = [
         {
@@ -81,9 +81,9 @@ def _panel(
             "time": look.interval(row, "seconds", 1),
             "from": None if row["seconds_low"] is None else min(max(row["seconds_low"], extent[0]), extent[1]),
             "to": None if row["seconds_high"] is None else min(max(row["seconds_high"], extent[0]), extent[1]),
-            **({"dx": label.dx, "dy": label.dy, "align": label.align, "shown": look.short(row["name"], 26)} if label else {}),
+            **(look.place(label, look.short(row["name"], 26), theme) if label else {}),
         }
-        for row, label in zip(shown, labels, strict=True)
+        for row, label in zip(shown, places, strict=True)
     ]
     base = alt.Chart(alt.Data(values=data)).transform_filter(chosen)
     x = alt.X(
@@ -117,8 +117,9 @@ def _panel(
         .encode(x, y, color=look.color(rows, theme=theme), shape=look.shape(rows, theme), tooltip=tooltip)
         for which, filled in (("!datum.zero", True), ("datum.zero", False))
     ]
-    names = look.beside(base, theme).encode(x, y, text="shown:N")
-    return alt.layer(bars.add_params(chosen) if first else bars, across, *marks, names).properties(width=width, height=height)
+    names = [draw(base, theme).encode(x, y, text="shown:N") for draw in (look.beneath, look.beside)]
+    layers = [bars.add_params(chosen) if first else bars, across, *marks, look.leaders(base).encode(x, y), *names]
+    return alt.layer(*layers).properties(width=width, height=height)
 
 
 def ticks(low: float, high: float) -> list[float]:

@@ -69,14 +69,15 @@ def draw(rows: list[look.Row], theme: look.Theme) -> alt.TopLevelMixin:
         .encode(at, y, color=look.color(rows, theme=theme), tooltip=accountant)
     )
     n = sorted({row["bound_n"] for row in rows if row["bound_n"] is not None})
+    counted = " to ".join(map(str, dict.fromkeys((n[0], n[-1])))) if n else "unknown"
     guarantee = "tick: the accountant's epsilon; arrow: beyond the axis" if any(row["epsilon"] is not None for row in rows) else ""
     title = look.titled(
         "What the audit rules out",
-        look.conditions(rows),
-        f"one run, shadow 0, 95\u00a0% confidence, n = {f'{n[0]}' if len(n) == 1 else f'{n[0]} to {n[-1]}' if n else 'unknown'}",
+        look.conditions(rows, scores=False),
+        f"bounds: shadow 0 alone, 95\u00a0% confidence, n = {counted}",
         guarantee,
         look.unresolved(everyone, "bound"),
-        width=look.WIDTH[theme],
+        width=look.WIDTH[theme] + 60,  # names are longer than shares
     )
     width = look.WIDTH[theme]
     return (

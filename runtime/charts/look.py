@@ -13,6 +13,8 @@ from typing import Any, Literal
 
 import altair as alt
 
+from runtime.charts.labels import Label, led
+
 Theme = Literal["paper", "screen"]
 Row = dict[str, Any]
 
@@ -36,6 +38,8 @@ NAMES = {
 UNKNOWN = ("#767676", "stroke", [1, 1])
 """Colour, shape and dashes of a paradigm that this version does not know."""
 
+AXIS = 45
+"""Points left of a panel that its axis of shares takes."""
 INK, SOFT, LINE, GRID, PAPER = "#1b1b1b", "#5c5c5c", "#8a8a8a", "#e4e4e4", "#ffffff"
 DARK = {
     INK: "#ececec",
@@ -60,6 +64,8 @@ WIDTH = {"paper": 235, "screen": 560}
 """Points. For paper such that a chart of one panel fills a column (240 points) at three quarters of its size, and one of two
 panels a page (490) at nine tenths: labels of 10 points are printed at 7 to 9."""
 HEIGHT = {"paper": 185, "screen": 360}
+SMALL = {"paper": 8.5, "screen": 9.5}
+"""Points of the letters beside marks."""
 
 
 def named(rows: Iterable[Row]) -> list[Row]:
@@ -115,7 +121,7 @@ def dash(rows: Sequence[Row], theme: Theme = "paper") -> Any:
 
 
 def _legend(theme: Theme, lines: bool = False) -> alt.Legend:
-    legend = alt.Legend(title=None, orient="top", columns=3 if theme == "paper" else 7, symbolOpacity=1)
+    legend = alt.Legend(title=None, orient="top", columns=3 if theme == "paper" else 7, symbolOpacity=1, offset=10)
     if lines:
         legend.symbolType, legend.symbolStrokeWidth, legend.symbolSize = "stroke", 2, 200
     return legend
@@ -148,12 +154,16 @@ def choice() -> alt.Parameter:
     return alt.selection_point(name="chosen", fields=["Paradigm"], bind="legend")
 
 
-def grid(panels: Sequence[Any], columns: int, spacing: float, between: float = 24) -> Any:
+def grid(
+    panels: Sequence[Any], columns: int, spacing: float, between: float = 24, bounds: Literal["full", "flush"] = "full"
+) -> Any:
     """Panels in rows, `spacing` beside and `between` below each other. A layer coloured by paradigm must bear the `choice`.
+
+    `spacing` is between what panels draw (`full`) or between the panels alone (`flush`), which keeps columns even.
 
     Rows of rows instead of `concat`, through which Vega-Lite 6.4 does not carry a selection down to its layer.
     """
-    rows = [alt.hconcat(*panels[at : at + columns], spacing=spacing) for at in range(0, len(panels), columns)]
+    rows = [alt.hconcat(*panels[at : at + columns], spacing=spacing, bounds=bounds) for at in range(0, len(panels), columns)]
     return rows[0] if len(rows) == 1 else alt.vconcat(*rows, spacing=between)
 
 
@@ -164,6 +174,18 @@ def short(text: str, widest: int = 34) -> str:
 
 def percent(value: float) -> str:
     return f"{100 * value:g}\u00a0%"
+
+
+def around(shares: Sequence[float]) -> tuple[float, float]:
+    """Ends of an axis that need not begin at zero: a little beyond the least and the largest share."""
+    margin = max(0.005, 0.06 * (max(shares) - min(shares)))
+    return max(0.0, min(shares) - margin), min(1.0, max(shares) + margin)
+
+
+def rate(rows: Sequence[Row]) -> str:
+    """What leakage is, in the field's words: the true-positive rate at the one declared false-positive rate, if it is one."""
+    rate, *others = {row.get("fpr") for row in rows}
+    return f"TPR at {'the declared' if others or rate is None else percent(rate)} FPR"
 
 
 PERCENT = "format(100 * datum.value, '~g') + ' %'"
@@ -183,9 +205,8 @@ def interval(row: Row, name: str, digits: int = 3) -> str:
 
 def beside(points: alt.Chart, theme: Theme, **halo: Any) -> alt.Chart:
     """Names at the places that `labels.placed` found for them: fields `dx`, `dy`, `align`."""
-    size = 8.5 if theme == "paper" else 9.5
     return points.transform_filter("isValid(datum.align)").mark_text(
-        fontSize=size,
+        fontSize=SMALL[theme],
         color=INK,
         dx=alt.expr("datum.dx"),
         dy=alt.expr("datum.dy"),
@@ -195,9 +216,22 @@ def beside(points: alt.Chart, theme: Theme, **halo: Any) -> alt.Chart:
     )
 
 
+def place(label: Label, name: str, theme: Theme) -> Row:
+    """The fields by which `beside` and `leaders` draw a name."""
+    line = led(label, name, SMALL[theme])
+    return {"shown": name, "dx": label.dx, "dy": label.dy, "align": label.align} | ({"lead": line} if line else {})
+
+
 def beneath(points: alt.Chart, theme: Theme) -> alt.Chart:
     """The paper under names that stand on lines."""
     return beside(points, theme, stroke=PAPER, strokeWidth=3, strokeOpacity=0.9, strokeJoin="round")
+
+
+def leaders(points: alt.Chart) -> alt.Chart:
+    """Lines to the names that stand apart from their points: field `lead`, a path that `labels.led` made."""
+    lines = points.transform_filter("isValid(datum.lead)")
+    # A symbol of size 4 is drawn at the scale of its path. No encoding: it would share the paradigms' shapes and legend.
+    return lines.mark_point(shape=alt.expr("datum.lead"), size=4, filled=False, color=LINE, strokeWidth=0.7, opacity=1)
 
 
 def end(channel: Any, field: str) -> Any:
@@ -235,7 +269,7 @@ def dressed(chart: Any, theme: Theme) -> Any:
             subtitleColor=SOFT,
             subtitleFontSize=10 + larger,
             offset=10,
-            frame="group",
+            frame="bounds",
         )
         .configure_legend(
             labelFontSize=10 + larger, labelColor=INK, titleColor=INK, symbolSize=60, titleFontWeight="normal", labelLimit=220
@@ -251,10 +285,10 @@ def empty(message: str, theme: Theme) -> alt.Chart:
     return text.encode(text="message:N").properties(width=WIDTH[theme], height=80, description=message)
 
 
-def conditions(rows: Sequence[Row]) -> str:
-    """What a figure was measured on: data, shadows, canaries, n."""
+def conditions(rows: Sequence[Row], scores: bool = True) -> str:
+    """What a figure was measured on: data, shadows, canaries, and n where it is read from `scores` of non-members."""
 
-    def one(name: str, thousands: bool = False) -> str:
+    def one(name: str) -> str:
         values = [value for value in dict.fromkeys(row.get(name) for row in rows) if value is not None]
         if len(values) > 1 and all(isinstance(value, int) for value in values):
             return f"{min(values):,}–{max(values):,}"
@@ -266,7 +300,8 @@ def conditions(rows: Sequence[Row]) -> str:
             else "no"
         )
 
-    return f"{one('data')}, {one('shadows')} shadows, {one('canaries')} canaries, {one('leakage_n')} non-member scores"
+    n = f", {one('leakage_n')} non-member scores" if scores else ""
+    return f"{one('data')}, {one('shadows')} shadows, {one('canaries')} canaries{n}"
 
 
 def unresolved(rows: Iterable[Row], *fields: str) -> str:
@@ -279,8 +314,8 @@ def unresolved(rows: Iterable[Row], *fields: str) -> str:
 
 
 def titled(title: str, *lines: str, width: float = 330) -> alt.TitleParams:
-    """A title over lines of conditions; empty lines are left out, long ones wrapped to the width of the chart."""
-    widest = int(width / 4.9)  # points of a letter at 10 points, on average
+    """A title over lines of conditions; empty lines are left out, long ones wrapped to the `width` of panels beside their axis."""
+    widest = int((width + AXIS) / 4.7)  # points of a letter at 10 points, on average
     wrapped: list[str] = []
     for line in filter(None, lines):
         words, current = line.split(" "), ""

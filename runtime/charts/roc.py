@@ -118,11 +118,11 @@ def _panel(rows: list[look.Row], everyone: list[look.Row], floor: float, theme: 
         layers.append(marks.mark_point(filled=True, size=26, opacity=1, clip=True).encode(x, y, color=color, tooltip=shown))
         starts = alt.Chart(alt.Data(values=_starts(points, floor, side))).transform_filter(chosen)
         layers += [draw(starts, theme).encode(x, y, text="name:N") for draw in (look.beneath, look.beside)]
-    return alt.layer(*layers).properties(
-        width=side,
-        height=side,
-        title=alt.TitleParams(f"{rows[0]['canaries']} canaries", fontSize=11, fontWeight="normal", offset=16),
-    )
+    # As a mark, since a title of Vega's moves up with a name that stands above the panel, and headings would not be level.
+    heading = alt.Chart(alt.Data(values=[{"canaries": f"{rows[0]['canaries']} canaries"}]))
+    at_top = heading.mark_text(align="left", baseline="bottom", fontSize=11, color=look.INK)
+    layers.append(at_top.encode(x=alt.value(0), y=alt.value(-16), text="canaries:N"))
+    return alt.layer(*layers).properties(width=side, height=side)
 
 
 def _bands(rows: list[look.Row], floor: float) -> list[look.Row]:

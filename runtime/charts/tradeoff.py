@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import altair as alt
 
-from runtime.charts import look
-from runtime.charts.labels import Label, placed
+from runtime.charts import labels, look
 
 QUERY = "SELECT * FROM comparison"
 
@@ -19,24 +18,30 @@ def draw(rows: list[look.Row], theme: look.Theme) -> alt.TopLevelMixin:
     width, height = look.theme_size(theme, 1.4, 1.3)
     right, (bottom, top) = _extent(rows)
     best = front(rows)
-    labels = placed(
-        [(width * row["leakage"] / right, height * (top - row["test_accuracy"]) / (top - bottom)) for row in rows],
+
+    def at(leakage: float, accuracy: float) -> labels.Point:
+        return width * leakage / right, height * (top - accuracy) / (top - bottom)
+
+    places = labels.placed(
+        [at(row["leakage"], row["test_accuracy"]) for row in rows],
         [look.short(row["name"]) for row in rows],
         width,
         height,
+        bars=labels.bars(rows, "leakage", "test_accuracy", at),
+        font=look.SMALL[theme],
+        lead=True,
     )
     curve = front([row for row in rows if row["paradigm"] == "dp_sgd"])
     data = [
-        _point(row, label) | {"front": row["key"] in best, "reference": row["key"] in curve}
-        for row, label in zip(rows, labels, strict=True)
+        _point(row, label, theme) | {"front": row["key"] in best, "reference": row["key"] in curve}
+        for row, label in zip(rows, places, strict=True)
     ]
 
     chosen = look.choice()
     points = alt.Chart(alt.Data(values=data)).transform_filter(chosen)
     fpr = rows[0]["fpr"]
-    at = look.percent(fpr) if fpr is not None and {row["fpr"] for row in rows} == {fpr} else "the declared"
     axis = alt.Axis(labelExpr=look.PERCENT, tickCount=6)
-    x = alt.X("leakage:Q", title=f"Leakage: TPR at {at} FPR", scale=alt.Scale(domain=[0, right], nice=False), axis=axis)
+    x = alt.X("leakage:Q", title=f"Leakage: {look.rate(rows)}", scale=alt.Scale(domain=[0, right], nice=False), axis=axis)
     y = alt.Y("test_accuracy:Q", title="Test accuracy", scale=alt.Scale(domain=[bottom, top], nice=False), axis=axis)
     color = look.color(rows, theme=theme)
     bars = points.mark_rule(strokeWidth=1.2, opacity=0.65)
@@ -48,7 +53,7 @@ def draw(rows: list[look.Row], theme: look.Theme) -> alt.TopLevelMixin:
         .encode(x, y, color=look.color(rows, theme=theme), shape=look.shape(rows, theme), tooltip=TOOLTIP)
         for which, filled in (("datum.valid", True), ("!datum.valid", False))
     ]
-    names = look.beside(points, theme).encode(x, y, text="shown:N")
+    names = [draw(points, theme).encode(x, y, text="shown:N") for draw in (look.beneath, look.beside)]
     everything = alt.Chart(alt.Data(values=data))
     order = alt.Order("leakage:Q")
     steps = (
@@ -56,7 +61,7 @@ def draw(rows: list[look.Row], theme: look.Theme) -> alt.TopLevelMixin:
         .mark_line(interpolate="step-after", color=look.LINE, strokeDash=[4, 3], strokeWidth=1)
         .encode(x, y, order=order)
     )
-    layers = [steps, across.add_params(chosen), upright, *marks, names]
+    layers = [steps, across.add_params(chosen), upright, *marks, look.leaders(points).encode(x, y), *names]
     if sum(row["reference"] for row in data) > 1:
         reference = everything.transform_filter("datum.reference").mark_line(strokeWidth=1.2, opacity=0.45)
         layers.insert(0, reference.encode(x, y, color=color, order=order))
@@ -88,7 +93,7 @@ TOOLTIP = [
 ]
 
 
-def _point(row: look.Row, label: Label | None) -> look.Row:
+def _point(row: look.Row, label: labels.Label | None, theme: look.Theme) -> look.Row:
     kept = (
         "name",
         "Paradigm",
@@ -101,10 +106,9 @@ def _point(row: look.Row, label: Label | None) -> look.Row:
         "test_accuracy_high",
         "seconds",
     )
-    place = {"dx": label.dx, "dy": label.dy, "align": label.align, "shown": look.short(row["name"])} if label else {}
     return {
         **{name: row[name] for name in kept},
-        **place,
+        **(look.place(label, look.short(row["name"]), theme) if label else {}),
         "valid": row["null_ok"] is not False,
         "control": {True: "passed", False: "failed", None: "not run"}[row["null_ok"]],
         "leakage_interval": look.interval(row, "leakage"),
@@ -119,7 +123,7 @@ def _extent(rows: list[look.Row]) -> tuple[float, tuple[float, float]]:
         return [value for row in rows for value in (row[name], row[f"{name}_low"], row[f"{name}_high"]) if value is not None]
 
     accuracy = all_of("test_accuracy")
-    return min(1.0, max(0.05, 1.08 * max(all_of("leakage")))), (max(0.0, min(accuracy) - 0.02), min(1.0, max(accuracy) + 0.015))
+    return min(1.0, max(0.05, 1.08 * max(all_of("leakage")))), look.around(accuracy)
 
 
 def front(rows: list[look.Row]) -> set[str]:
