@@ -7,9 +7,12 @@ import html
 import io
 import json
 import shutil
+import sys
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
+
+from runtime.paradigms import ordered, printed
 
 COMPARISON = "SELECT * FROM comparison"
 
@@ -27,14 +30,17 @@ _LATEX = {
 }
 
 
+_NOTHING = "not resolvable"
+
+
 class Best(str):
     """A cell that is better than every other of its column, by more than both intervals: printed bold."""
 
 
 def comparison(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> tuple[list[str], list[list[str]]]:
-    """The comparison as a paper shows it: one line per trial, figures with intervals and n; the best is a `Best`."""
-    heads = ["trial", "paradigm", "test accuracy", "shadows", "leakage", "non-members", "AUC", "epsilon", "seconds"]
-    cells = [dict(zip(columns, row, strict=True)) for row in rows]
+    """The comparison as a paper shows it: a line per trial, baselines first, figures with intervals and n; the best is a `Best`."""
+    heads = ["trial", "paradigm", "test accuracy, %", "shadows", "leakage, %", "non-members", "AUC", "epsilon", "seconds"]
+    cells = ordered(dict(zip(columns, row, strict=True)) for row in rows)
     best = {name: _best(cells, name, sign) for name, sign in (("test_accuracy", 1), ("leakage", -1), ("auc", -1), ("seconds", -1))}
 
     def figure(place: int, name: str, scale: float, digits: int) -> str:
@@ -45,21 +51,26 @@ def comparison(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> tuple[l
     for place, cell in enumerate(cells):
         valid = "" if cell["null_ok"] in (True, None) else " (null control failed)"
         replicate = f" #{cell['replicate']}" if cell["replicate"] else ""
-        epsilon = "" if cell["epsilon"] is None else f"{cell['epsilon']:.3g}" if cell["epsilon"] <= 1e6 else "> 1e6, vacuous"
         body.append(
             [
                 cell["label"] + replicate + valid,
-                cell["paradigm"],
+                printed(cell["paradigm"]),
                 figure(place, "test_accuracy", 100, 1),
                 str(cell["shadows"] or ""),
-                figure(place, "leakage", 100, 1) if cell["leakage"] is not None else "not resolvable",
+                figure(place, "leakage", 100, 1) if cell["leakage"] is not None else _NOTHING,
                 str(cell["leakage_n"] or ""),
                 figure(place, "auc", 1, 3),
-                epsilon,
+                _epsilon(cell["epsilon"]),
                 figure(place, "seconds", 1, 1),
             ]
         )
     return heads, body
+
+
+def _epsilon(epsilon: float | None) -> str:
+    if epsilon is None:
+        return ""
+    return f"{epsilon:.3g}" if epsilon < 1000 else f"{epsilon:,.0f}" if epsilon <= 1e6 else "above 1,000,000"
 
 
 def _best(cells: Sequence[dict[str, Any]], name: str, sign: int) -> int | None:
@@ -125,29 +136,49 @@ def _text(value: Any) -> str:
 
 
 def _aligned(columns: Sequence[str], rows: Sequence[Sequence[Any]], widest: int = 48) -> str:
-    """Columns below each other; where they do not fit beside each other, long cells are cut."""
+    """Columns below each other; where they do not fit beside each other, long cells are cut.
+
+    On a terminal that is too narrow even so, columns go on in a further block, each begun by the column that tells rows apart.
+    """
     cells = [[_text(value) for value in row] for row in rows]
-    whole = sum(max([len(head), *map(len, column)]) + 2 for head, column in zip(columns, zip(*cells, strict=True), strict=False))
-    if whole > shutil.get_terminal_size((160, 0)).columns:
+
+    def widths() -> list[int]:
+        return [max([len(head), *(len(row[place]) for row in cells)]) for place, head in enumerate(columns)]
+
+    room = shutil.get_terminal_size((160, 0)).columns
+    if sum(widths()) + 2 * (len(columns) - 1) > room:
         cells = [[_shortened(text, widest) for text in row] for row in cells]
-    widths = [max(len(head), *(len(row[place]) for row in cells), 0) if cells else len(head) for place, head in enumerate(columns)]
-    right = (
-        [
-            bool(rows)
-            and all(value is None or (isinstance(value, int | float) and not isinstance(value, bool)) for value in column)
-            for column in zip(*rows, strict=True)
-        ]
-        if rows
-        else [False] * len(columns)
-    )
+    blocks = _blocks(widths(), _key(cells), room) if sys.stdout.isatty() else [list(range(len(columns)))]
+    right = [bool(rows) and all(_is_number(row[place]) for row in rows) for place in range(len(columns))]
 
-    def line(parts: Sequence[str]) -> str:
-        return "  ".join(
-            part.rjust(width) if to_right else part.ljust(width) for part, width, to_right in zip(parts, widths, right, strict=True)
-        ).rstrip()
+    def line(parts: Sequence[str], block: Sequence[int]) -> str:
+        wide = widths()
+        return "  ".join(parts[at].rjust(wide[at]) if right[at] else parts[at].ljust(wide[at]) for at in block).rstrip()
 
-    count = f"({len(rows)} row{'s' if len(rows) != 1 else ''})"
-    return "\n".join([line(list(columns)), "  ".join("─" * width for width in widths), *map(line, cells), count])
+    rules = ["─" * width for width in widths()]
+    drawn = ["\n".join(line(parts, block) for parts in (list(columns), rules, *cells)) for block in blocks]
+    return "\n\n".join(drawn) + f"\n({len(rows)} row{'s' if len(rows) != 1 else ''})"
+
+
+def _is_number(value: Any) -> bool:
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
+
+
+def _key(cells: Sequence[Sequence[str]]) -> int:
+    """The first column that no two rows share a cell of; else the first."""
+    places = range(len(cells[0])) if len(cells) > 1 else ()
+    return next((place for place in places if len({row[place] for row in cells}) == len(cells)), 0)
+
+
+def _blocks(widths: Sequence[int], key: int, room: int) -> list[list[int]]:
+    """Columns that fit beside each other, as places; from the second block on the key comes first."""
+    blocks: list[list[int]] = [[]]
+    for place in range(len(widths)):
+        block = blocks[-1]
+        if len(block) > (block[:1] == [key]) and sum(widths[at] + 2 for at in block) + widths[place] > room:
+            blocks.append([key] if place != key else [])
+        blocks[-1].append(place)
+    return blocks
 
 
 def _shortened(text: str, widest: int) -> str:
@@ -173,8 +204,9 @@ def _latex(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
         return " & ".join(map(cell, values)) + r" \\"
 
     body = [line(row) for row in rows]
+    sides = ["r" if _of_figures([_text(row[place]) for row in rows]) else "l" for place in range(len(columns))]
     frame = [
-        rf"\begin{{tabular}}{{{'l' * len(columns)}}}",
+        rf"\begin{{tabular}}{{{''.join(sides)}}}",
         r"\toprule",
         line(list(columns)),
         r"\midrule",
@@ -183,6 +215,12 @@ def _latex(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
         r"\end{tabular}",
     ]
     return "\n".join(frame)
+
+
+def _of_figures(cells: Sequence[str]) -> bool:
+    """Whether a column stands on the right: figures, whatever is missing among them."""
+    there = [cell for cell in cells if cell not in ("", _NOTHING)]
+    return bool(there) and all(cell.lstrip("-").startswith(tuple("0123456789")) for cell in there)
 
 
 def _html(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from compiler.errors import SynthcError
 from runtime import charts, tables
 from runtime.charts import labels, look, roc, tradeoff, vulnerability
+from runtime.paradigms import NAMES, PARADIGMS
 
 GOLDEN = Path(__file__).parent / "charts"
 VERSION = ".".join(alt.SCHEMA_VERSION.lstrip("v").split(".")[:2])
@@ -28,7 +29,7 @@ ODD = ['<script>alert("1")</script>', r"50%_of & all $x^2$ {\#} ~", "ü" * 90, "
 
 def trial(place: int = 0, **other: Any) -> dict[str, Any]:
     """A row of `comparison`, with figures that follow from `place`."""
-    paradigm = look.PARADIGMS[place % 6]
+    paradigm = PARADIGMS[place % 6]
     accuracy, leakage = 0.9 + 0.01 * (place % 7), min(1.0, 0.02 * (place + 1))
     row = {
         "study": "s",
@@ -285,7 +286,7 @@ def test_vega_has_nothing_to_warn_of(name: str, capfd: pytest.CaptureFixture[str
 @pytest.mark.parametrize("name", OF_TRIALS)
 def test_a_paradigm_has_one_colour_and_the_legend_chooses_by_it(name: str) -> None:
     spec = drawn(name, rows_for(name, [trial(place) for place in range(6)]))
-    wanted = {look.NAMES[paradigm]: color for paradigm, color in zip(look.PARADIGMS, look.COLORS, strict=True)}
+    wanted = {NAMES[paradigm]: color for paradigm, color in zip(PARADIGMS, look.COLORS, strict=True)}
     scales = [node["color"]["scale"] for node in nodes(spec) if isinstance(node.get("color"), dict) and "scale" in node["color"]]
     assert scales
     for scale in scales:
@@ -511,6 +512,29 @@ def test_a_table_escapes_what_its_format_would_read() -> None:
     assert "null control failed" in latex
 
 
+def test_a_table_has_baselines_first_units_in_its_heads_and_figures_on_the_right() -> None:
+    rows = [trial(2), trial(1, epsilon=27390.2), trial(0, leakage=None)]
+    columns, body = tables.comparison(list(rows[0]), [list(row.values()) for row in rows])
+    assert [row[1] for row in body] == ["Undefended", "DP-SGD", "Coreset"]
+    assert {"test accuracy, %", "leakage, %", "seconds"} <= set(columns)
+    assert body[1][columns.index("epsilon")] == "27,390"
+    assert r"\begin{tabular}{llrrrrrrr}" in tables.rendered(columns, body, "latex")
+
+
+def test_on_a_narrow_terminal_columns_go_on_in_blocks_that_name_their_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    columns = ["study", "trial", *(f"figure {place}" for place in range(8))]
+    rows = [["s", f"{name}#0", *range(1000, 1008)] for name in ("one", "two")]
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    lines = tables.rendered(columns, rows, "table").splitlines()
+    assert max(map(len, lines)) <= 40
+    of_one = [line.split("one#0")[1].split() for line in lines if "one#0" in line]
+    assert len(of_one) > 1
+    assert [figure for figures in of_one for figure in figures] == [*map(str, range(1000, 1008))]
+    monkeypatch.setattr("sys.stdout.isatty", lambda: False, raising=False)
+    assert len(tables.rendered(columns, rows, "table").splitlines()) == 5  # for programs a row stays one line
+
+
 def test_the_best_of_a_column_is_marked_only_where_no_other_interval_reaches_it() -> None:
     def bold(rows: list[dict[str, Any]]) -> list[str]:
         columns, body = tables.comparison(list(rows[0]), [list(row.values()) for row in rows])
@@ -526,7 +550,7 @@ def test_the_best_of_a_column_is_marked_only_where_no_other_interval_reaches_it(
         {"leakage": 0.4, "leakage_low": 0.3, "leakage_high": 0.5},
     )
     same = {"test_accuracy_low": 0.5, "test_accuracy_high": 1.0}
-    assert bold([trial(0, **low, **apart, **same), trial(1, **high, **apart, **same)]) == ["arm0: leakage"]
+    assert bold([trial(0, **low, **apart, **same), trial(1, **high, **apart, **same)]) == ["arm0: leakage, %"]
     assert bold([trial(0, **(low | {"leakage_high": 0.31}), **apart, **same), trial(1, **high, **apart, **same)]) == []
     assert bold([trial(0, **low, **apart, **same, null_ok=False), trial(1, **high, **apart, **same)]) == []
     assert bold([trial(0)]) == []

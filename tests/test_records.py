@@ -24,6 +24,26 @@ def test_status_names_the_study_and_counts_its_tasks(tiny: Done, capsys: pytest.
     assert [line.split()[:3] for line in out.splitlines() if "synthesize" in line] == [["tiny", "synthesize", "16"]]
 
 
+def test_runs_are_listed_with_their_spec_newest_first(tiny: Done, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = said(capsys, "runs", "--db", str(tiny.db))
+    assert code == 0
+    listed = [line.split()[0] for line in out.splitlines() if "-tiny" in line]
+    assert listed == sorted(listed, reverse=True) != []
+    assert ".yaml" in out
+
+
+def test_an_attack_is_shown_with_what_it_was_asked_and_whose_answers_it_needs(
+    tiny: Done, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ((task, needs),) = tiny.rows("SELECT task, json_array_length(needs) FROM task WHERE kind = 'attack' ORDER BY address LIMIT 1")
+    _, out, _ = said(capsys, "show", task, "--db", str(tiny.db))
+    words = out.split()
+    assert "asked" in words
+    assert {"headline.fpr:", "population.seed:"} <= set(words)
+    found = {word for word in words if len(word) == 16 and set(word) <= set("0123456789abcdef")}
+    assert len(found) >= needs
+
+
 def test_a_trial_is_shown_by_its_address_and_by_its_label(tiny: Done, capsys: pytest.CaptureFixture[str]) -> None:
     by_address, by_label = (said(capsys, "show", name, "--db", str(tiny.db))[1] for name in ("undefended#0", "undefended"))
     assert by_address == by_label

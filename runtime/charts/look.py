@@ -14,27 +14,17 @@ from typing import Any, Literal
 import altair as alt
 
 from runtime.charts.labels import Label, led
+from runtime.paradigms import PARADIGMS, present, printed
 
 Theme = Literal["paper", "screen"]
 Row = dict[str, Any]
 
-PARADIGMS = ("undefended", "dp_sgd", "coreset", "distillation", "data_free_kd", "diffusion", "imported", "own")
 COLORS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C7A00")
 SHAPES = ("cross", "square", "circle", "triangle-up", "diamond", "triangle-down", "stroke", "triangle-right")
 DASHES = ([1, 0], [8, 3], [3, 2], [10, 2, 2, 2], [5, 5], [14, 3], [1, 3], [6, 2, 1, 2])
 """Of lines, which have no shape to tell them apart in grey."""
 DASHED = 6
 """Trials whose dashes can be told apart."""
-NAMES = {
-    "undefended": "Undefended",
-    "dp_sgd": "DP-SGD",
-    "coreset": "Coreset",
-    "distillation": "Distillation",
-    "data_free_kd": "Data-free KD",
-    "diffusion": "Diffusion",
-    "imported": "Imported",
-    "own": "Own method",
-}
 UNKNOWN = ("#767676", "stroke", [1, 1])
 """Colour, shape and dashes of a paradigm that this version does not know."""
 
@@ -79,7 +69,7 @@ def named(rows: Iterable[Row]) -> list[Row]:
         replicate = f"#{row['replicate']}" if repeated and row.get("replicate") is not None else ""
         name = " ".join(part for part in (study, *str(row["label"]).split(), replicate) if part)
         key = " ".join(str(row.get(part)) for part in ("study", "profile", "trial"))
-        named.append({**row, "Paradigm": _printed(row["paradigm"]), "name": name, "key": key})
+        named.append({**row, "Paradigm": printed(row["paradigm"]), "name": name, "key": key})
     return named
 
 
@@ -90,7 +80,7 @@ def finite(row: Row) -> Row:
 
 def paradigms(rows: Sequence[Row]) -> alt.Scale:
     """From paradigms that occur to their colours."""
-    domain = {_printed(name): _looks(name)[0] for name in present(rows)}
+    domain = {printed(name): _looks(name)[0] for name in present(rows)}
     return alt.Scale(domain=list(domain), range=list(domain.values()))
 
 
@@ -101,7 +91,7 @@ def color(rows: Sequence[Row], theme: Theme = "paper", lines: bool = False) -> a
 
 def shape(rows: Sequence[Row], theme: Theme = "paper") -> alt.Shape:
     """The paradigm's shape, in one legend with its colour."""
-    domain = {_printed(name): _looks(name)[1] for name in present(rows)}
+    domain = {printed(name): _looks(name)[1] for name in present(rows)}
     scale = alt.Scale(domain=list(domain), range=list(domain.values()))
     return alt.Shape("Paradigm:N", scale=scale, legend=_legend(theme))
 
@@ -115,7 +105,7 @@ def dash(rows: Sequence[Row], theme: Theme = "paper") -> Any:
     """The paradigm's dashes, in one legend with its colour; none where more lines than `DASHED` would make them a tangle."""
     if not few(rows, DASHED):
         return alt.value(DASHES[0])
-    domain = {_printed(name): _looks(name)[2] for name in present(rows)}
+    domain = {printed(name): _looks(name)[2] for name in present(rows)}
     scale = alt.Scale(domain=list(domain), range=list(domain.values()))
     return alt.StrokeDash("Paradigm:N", scale=scale, legend=_legend(theme, lines=True))
 
@@ -125,10 +115,6 @@ def _legend(theme: Theme, lines: bool = False) -> alt.Legend:
     if lines:
         legend.symbolType, legend.symbolStrokeWidth, legend.symbolSize = "stroke", 2, 200
     return legend
-
-
-def _printed(paradigm: str) -> str:
-    return NAMES.get(paradigm, paradigm)
 
 
 def color_of(paradigm: str) -> str:
@@ -141,12 +127,6 @@ def _looks(paradigm: str) -> tuple[str, str, list[int]]:
         return UNKNOWN
     place = PARADIGMS.index(paradigm)
     return COLORS[place], SHAPES[place], DASHES[place]
-
-
-def present(rows: Iterable[Row]) -> list[str]:
-    """Paradigms that occur, in their fixed order; unknown ones last."""
-    found = {row["paradigm"] for row in rows}
-    return [name for name in PARADIGMS if name in found] + sorted(found - set(PARADIGMS))
 
 
 def choice() -> alt.Parameter:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +45,9 @@ def register(commands: Any) -> None:
     logs.set_defaults(handler=_logs)
     export = commands.add_parser(
         "export", parents=[results_options()], formatter_class=HELP, help="take results elsewhere",
-        description="Write raw scores, views, or the whole database to files that other tools read. Or, before anything was run,\n"
-        "who trains on what in a study, so that a pipeline that synthc does not run can be audited (paradigm imported).",
+        description="Write raw scores, views, or the whole database to files that other tools read.\n"
+        "Or, before anything was run, who trains on what in a study, so that a pipeline that\n"
+        "synthc does not run can be audited (paradigm imported).",
         epilog="examples:\n"
         "  synthc export --scores scores.parquet          every score of every canary, to recompute every figure\n"
         "  synthc export --view comparison comparison.csv\n"
@@ -73,8 +76,7 @@ def _status(args: argparse.Namespace) -> int:
 
     if not _print(
         args,
-        "SELECT DISTINCT ON (study, profile) study, profile, run, status, started, ended FROM run "
-        "ORDER BY study, profile, run DESC",
+        f"SELECT DISTINCT ON (study, profile) study, profile, status, {WHEN} FROM run ORDER BY study, profile, run DESC",
         "no study was run yet; `synthc run SPEC` runs one",
     ):
         return 0
@@ -87,6 +89,7 @@ def _status(args: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
+WHEN = "strftime(started, '%Y-%m-%d %H:%M') AS started, round(epoch(ended - started)) AS seconds"
 TASKS = """\
 SELECT study, profile, asked.kind, count(*) FILTER (status = 'done') AS done, count(*) FILTER (status = 'failed') AS failed,
   count(*) FILTER (status = 'blocked') AS blocked, count(*) FILTER (status = 'missing') AS missing, sum(seconds) AS seconds
@@ -96,7 +99,7 @@ GROUP BY ALL ORDER BY study, profile, list_position(['train', 'synthesize', 'que
 
 
 def _runs(args: argparse.Namespace) -> int:
-    _print(args, "SELECT run, study, profile, status, started, ended, spec FROM run ORDER BY run DESC", "no study was run yet")
+    _print(args, f"SELECT run, profile, status, {WHEN}, spec FROM run ORDER BY run DESC", "no study was run yet")
     return 0
 
 
@@ -117,17 +120,61 @@ def _show(args: argparse.Namespace) -> int:
         return 0
     task = _task(args, args.what)
     names, rows = query(args.db, f"SELECT * FROM task WHERE task = '{task}'")
-    for name, value in zip(names, rows[0], strict=True):
-        if value not in (None, ""):
-            print(f"{name:15} {value}")
+    facts = dict(zip(names, rows[0], strict=True))
+    needs = json.loads(facts.pop("needs") or "[]")
     folder = store_of(args) / task[:2] / task
     if (folder / "outcome.json").exists():
         outcome = json.loads((folder / "outcome.json").read_text(encoding="utf-8"))
-        print(f"{'files':15} {', '.join(sorted(outcome['files'])) or 'none'}  in {folder}")
+        facts["files"] = f"{', '.join(sorted(outcome['files'])) or 'none'}"
+        facts["folder"] = folder
+    for name, value in facts.items():
+        if value not in (None, ""):
+            _told(name, f"{value:.4g}" if isinstance(value, float) else str(value))
+    for name, ids in _needs(needs).items():
+        _told("needs", f"{name}: {' '.join(ids)}")
+    for name, value in _asked(folder).items():
+        _told("asked", f"{name}: {value}")
     print()
     attempts = "attempt, status, started, seconds, host, device, error"
     _print(args, f"SELECT {attempts} FROM attempt WHERE task = '{task}' ORDER BY 1", "no attempt yet")
     return 0
+
+
+def _told(name: str, value: str) -> None:
+    room = shutil.get_terminal_size((160, 0)).columns
+    first, further = f"{name:15} ", " " * 16
+    lines = textwrap.TextWrapper(
+        max(room, 40), initial_indent=first, subsequent_indent=further, break_long_words=False, break_on_hyphens=False
+    )
+    print(lines.fill(value))
+
+
+def _needs(needs: list[tuple[str, str]]) -> dict[str, list[str]]:
+    """The ids of what a task needs, those of all shadows together, in the shadows' order."""
+    found: dict[str, list[str]] = {}
+    for name, needed in sorted(needs, key=lambda need: [int(part) if part.isdigit() else 0 for part in need[0].split("/")]):
+        found.setdefault(name.split("/")[0], []).append(needed)
+    return found
+
+
+def _asked(folder: Path) -> dict[str, str]:
+    """The parameters that a task's id was made from, by dotted names; without the empty one, the kind of what surrounds it."""
+    try:
+        text = json.loads((folder / "task.json").read_text(encoding="utf-8"))["text"]
+        words = json.loads(text, object_hook=lambda fields: {name: value for name, value in fields.items() if name})[5]
+    except (OSError, ValueError, KeyError, IndexError):
+        return {}
+    flat: dict[str, str] = {}
+
+    def spread(value: Any, at: str) -> None:
+        if isinstance(value, dict):
+            for name, item in value.items():
+                spread(item, f"{at}.{name}" if at else name)
+        else:
+            flat[at] = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+    spread(words, "")
+    return flat
 
 
 def _logs(args: argparse.Namespace) -> int:

@@ -15,8 +15,9 @@ def register(commands: Any) -> None:
         "report",
         parents=[results_options()],
         help="one page with everything",
-        description="Write one self-contained HTML file: verdicts of the claims, comparison, linked charts, synthetic images, "
-        "parameters, provenance. It works without a network. Private images are left out unless asked for.",
+        description="Write one self-contained HTML file: verdicts of the claims, comparison, linked charts,\n"
+        "synthetic images, parameters, provenance. It works without a network.\n"
+        "Private images are left out unless asked for.",
         epilog="examples:\n  synthc report -o report.html\n"
         "  synthc report -o report.html --study full_study --profile fashion_mnist",
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -9,6 +9,7 @@ from html import escape
 from typing import Any
 
 from runtime.charts import look
+from runtime.paradigms import printed
 from runtime.report.read import Row
 
 
@@ -51,18 +52,6 @@ def swatch(paradigm: str, text: str | None = None) -> str:
 def variable(color: str) -> str:
     """A colour that the page's dark mode and its print can change."""
     return f"var(--c{color.lstrip('#').lower()}, {color})"
-
-
-def ordered(trials: Iterable[Row]) -> list[Row]:
-    """Baselines first, then paradigm by paradigm; within one as the database has them."""
-    trials = list(trials)
-    order = look.present(trials)
-    return sorted(trials, key=lambda row: order.index(row["paradigm"]))
-
-
-def printed(paradigm: str) -> str:
-    """The paradigm's name in charts and tables."""
-    return look.NAMES.get(paradigm, paradigm)
 
 
 def named(row: Row) -> str:

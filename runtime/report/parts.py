@@ -13,6 +13,7 @@ from typing import Any
 
 from runtime.charts import CHARTS, look
 from runtime.charts.gallery import Sheet
+from runtime.paradigms import ordered, present, printed
 from runtime.report.cells import (
     control,
     count_of,
@@ -21,8 +22,6 @@ from runtime.report.cells import (
     measured,
     moment,
     named,
-    ordered,
-    printed,
     significance,
     swatch,
     table,
@@ -191,7 +190,7 @@ def _by_attack(results: Results) -> str:
 
 def charts(titles: Mapping[str, Title], results: Results, narrow: Iterable[str] = ("vulnerability", "epsilon")) -> str:
     """Places for the charts, and the buttons that choose a paradigm in all of them."""
-    there = look.present(row for row in results.comparison if row["paradigm"])
+    there = present(row for row in results.comparison if row["paradigm"])
     buttons = "".join(
         f'<button type="button" aria-pressed="false" data-paradigm="{escape(printed(name))}">{swatch(name)}</button>'
         for name in there
