@@ -158,6 +158,7 @@ def test_verdicts_come_first_with_effect_interval_and_n() -> None:
     words = Parsed(report.page(results([trial()], claims=claims, pairs=[pair]))).words
     assert "2 claims, written down before the data existed: 1 supported, 1 undecided" in words
     assert "effect 0.200 [0.100, 0.300], n = 1,024" in words
+    assert "claimed of all of 1 pair of trials" in words
     assert "undecided effect not resolvable" in words
     assert "0.004" in words
     assert words.index("The answer 2 claims") < words.index("Comparison Leakage")
@@ -534,4 +535,25 @@ def test_in_a_browser_nothing_is_fetched_or_complained_of_and_a_legend_filters_e
     fetched = {event["params"]["request"]["url"] for event in browser.events if event.get("method") == "Network.requestWillBeSent"}
     assert {url for url in fetched if not url.startswith(("data:", "about:"))} == {path.as_uri()}
     complaints = ("Runtime.consoleAPICalled", "Runtime.exceptionThrown", "Log.entryAdded")
-    assert [event for event in browser.events if event.get("method") in complaints] == []
+    assert [json.dumps(event["params"])[:500] for event in browser.events if event.get("method") in complaints] == []
+
+
+@pytest.mark.long
+def test_in_print_nothing_is_cut_off_and_every_fold_is_open(browser: Browser, tmp_path: Path) -> None:
+    path = tmp_path / "report.html"
+    arms = [trial(place, trial=f"arm[setting={place},another=0.3]#0") for place in range(12)]
+    figures = [
+        {"trial": row["trial"], "canaries": group, "attack": attack, "variant": "logit/pooled/1q", "release": "final_model"}
+        | {"metric": "tpr@fpr=0.01", "value": 0.5, "low": 0.4, "high": 0.6, "n": 1024}
+        for row in arms
+        for group in ("mislabeled", "clean", "ood")
+        for attack in ("lira", "rmia", "threshold", "nearest", "denoising")
+    ]
+    path.write_text(report.page(results(arms, figures=figures, claims=[claim(place) for place in range(3)])))
+    browser.open(path, 680, False)  # the text of a page of A4 or Letter
+    browser.call("Emulation.setEmulatedMedia", media="print")
+    browser.js("dispatchEvent(new Event('beforeprint'))")
+    assert browser.js("document.querySelectorAll('details:not([open])').length") == 0
+    wider = "[...document.querySelectorAll('table, svg')].map(part => part.getBoundingClientRect().right).filter(x => x > 681)"
+    assert browser.js(f"document.querySelectorAll('table').length && {wider}") == []
+    assert browser.js("getComputedStyle(document.querySelector('.chooser')).display") == "none"

@@ -101,10 +101,11 @@ def _claim(row: Row, pairs: Sequence[Row]) -> str:
     verdict = str(row["verdict"] or "no verdict")
     kind = verdict if verdict in VERDICTS else "open"
     figure = f"effect {_effect(row)}" if row["effect"] is not None else "effect not resolvable"
-    tested = " ".join(str(row[name]) for name in ("test", "metric") if row.get(name))
-    words = [figure, f"test: {tested}" if tested else "", f"margin {row['margin']:g}" if row.get("margin") is not None else ""]
+    tested = " of ".join(str(row[name]) for name in ("test", "metric") if row.get(name))
+    margin = f"margin {_signed(row['margin'], 'g')}" if row.get("margin") is not None else ""
+    words = [figure, f"test: {tested}" if tested else "", margin]
     if row.get("compared"):
-        words.append(f"{row['compared']} pair{'s' if row['compared'] != 1 else ''} of trials, claimed of {row['pairs']}")
+        words.append(f"claimed of {row['pairs']} of {row['compared']} pair{'s' if row['compared'] != 1 else ''} of trials")
     note = f"<p class=soft>{escape(str(row['note']))}</p>" if row.get("note") else ""
     return (
         f"<li><h3>{escape(str(row['statement'] or row['claim']))}</h3>"
@@ -130,12 +131,19 @@ def _pairs(claim: Row, pairs: Sequence[Row]) -> str:
     ]
     name = f"Pairs of {claim['claim']}"
     inner = table(name, ("left", "right", "effect, interval, n", "adjusted p", "verdict", "note"), rows)
-    return f"<details><summary>The {len(pairs)} pair{'s' if len(pairs) != 1 else ''} of trials</summary>{inner}</details>"
+    each = f"Each of the {len(pairs)} pairs" if len(pairs) > 1 else "The pair"
+    return f"<details><summary>{each} of trials</summary>{inner}</details>"
 
 
 def _effect(row: Row) -> str:
-    interval = f"[{row['low']:.3f}, {row['high']:.3f}]" if row["low"] is not None and row["high"] is not None else "no interval"
-    return f"{row['effect']:.3f} {interval}, n\u00a0=\u00a0{count_of(row['n'])}"
+    ends = (row["low"], row["high"])
+    interval = "no interval" if None in ends else f"[{_signed(ends[0])}, {_signed(ends[1])}]"
+    return f"{_signed(row['effect'])} {interval}, n\u00a0=\u00a0{count_of(row['n'])}"
+
+
+def _signed(value: float, how: str = ".3f") -> str:
+    """With a minus sign in place of a hyphen, at which no line breaks."""
+    return format(value, how).replace("-", "−", 1)
 
 
 def comparison(results: Results) -> str:
@@ -170,22 +178,36 @@ def comparison(results: Results) -> str:
 
 
 def _by_attack(results: Results) -> str:
-    """The same rate by every other attack and group: the headline is one choice among them, and here are the others."""
-    columns = sorted({(row["canaries"], row["attack"], row["variant"], row["release"]) for row in results.figures})
-    if len(columns) < 2:
+    """The same rate by every other attack and group: the headline is one choice among them, and here are the others.
+
+    A table for each group of canaries and release level, the declared ones first: all in one would be wider than any page.
+    """
+    if len({(row["canaries"], row["attack"], row["variant"], row["release"]) for row in results.figures}) < 2:
         return ""
-    by_trial = {(row["trial"], row["canaries"], row["attack"], row["variant"], row["release"]): row for row in results.figures}
+    declared = results.run["headline"] or {}
+    first = (declared.get("release"), declared.get("canaries"))
+    levels = {(str(row["release"]), str(row["canaries"])) for row in results.figures}
+    chosen = sorted(levels, key=lambda level: (level[0] != first[0], level[1] != first[1], level))
+    inner = "".join(_at_level(results, release, canaries) for release, canaries in chosen)
+    return f"<details><summary>All attacks and groups of canaries</summary>{inner}</details>"
+
+
+def _at_level(results: Results, release: str, canaries: str) -> str:
+    found = [row for row in results.figures if (row["release"], row["canaries"]) == (release, canaries)]
+    columns = sorted({(str(row["attack"]), str(row["variant"])) for row in found})
+    by_trial = {(row["trial"], row["attack"], row["variant"]): row for row in found}
+    trials = [trial for trial in ordered(results.comparison) if any(row["trial"] == trial["trial"] for row in found)]
     rows = []
-    for trial in ordered(results.comparison):
+    for trial in trials:
         cells = [by_trial.get((trial["trial"], *column)) for column in columns]
         rows.append(
             [f'<th scope="row">{escape(named(trial))}</th>']
             + ["<td>–</td>" if cell is None else measured(cell, "", cell["n"], share=True) for cell in cells]
         )
-    heads = ["trial", *(f"{canaries}: {attack} {variant}, {release}" for canaries, attack, variant, release in columns)]
-    attributes = [f' data-paradigm="{escape(printed(row["paradigm"]))}"' for row in ordered(results.comparison)]
-    inner = table("TPR at the headline's false-positive rate; brackets: 95 % intervals.", heads, rows, attributes)
-    return f"<details><summary>All attacks and groups of canaries</summary>{inner}</details>"
+    about = f"{canaries} canaries; the adversary sees {RELEASES.get(release, release)}. TPR at the headline's false-positive rate; "
+    heads = ["trial", *(f"{attack} {variant}" for attack, variant in columns)]
+    attributes = [f' data-paradigm="{escape(printed(row["paradigm"]))}"' for row in trials]
+    return table(f"{about}brackets: 95 % intervals.", heads, rows, attributes)
 
 
 def charts(titles: Mapping[str, Title], results: Results, narrow: Iterable[str] = ("vulnerability", "epsilon")) -> str:

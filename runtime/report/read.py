@@ -12,6 +12,7 @@ from compiler.errors import SynthcError, did_you_mean
 from runtime.charts import CHARTS
 from runtime.charts.gallery import Sheet, sheet, task_words
 from runtime.charts.look import finite
+from runtime.paradigms import ordered
 from runtime.store import reading
 
 Row = dict[str, Any]
@@ -23,7 +24,7 @@ class Results:
     """One study under one profile, by its latest run."""
 
     run: Row
-    """As in the view `run`, with `claims` and `lints`, JSON decoded."""
+    """As in the view `run`, with `claims` and `lints`, JSON decoded; `computed`: its tasks, and the seconds that they took."""
     comparison: list[Row]
     """As in the view, with `auc_n`."""
     figures: list[Row]
@@ -67,7 +68,7 @@ def read(database: Path, store: Path, study: str | None = None, profile: str | N
         declared = {claim["claim"]: place for place, claim in enumerate(run["claims"] or [])}
         store_found = (store / "store.json").exists()
         return Results(
-            run=run,
+            run=run | {"computed": ask(COMPUTED.format(run=_quoted(run["run"])))[1][0]},
             comparison=trials,
             figures=_rows(ask, FIGURES.format(this=this)),
             claims=sorted(_rows(ask, f"FROM claim {this}"), key=lambda row: declared.get(row["claim"], len(declared))),
@@ -99,6 +100,7 @@ STAGES = """
 SELECT trial.study, trial.profile, trial.trial, trial.label, trial.arm, trial.paradigm, trial.answer, stage.stage, stage.task
 FROM (FROM base.current_trial {this}) AS trial JOIN base.stage AS stage USING (run, trial) WHERE stage.shadow = 0
 """
+COMPUTED = "SELECT count(*), sum(task.seconds) FROM task JOIN base.task AS planned USING (task) WHERE planned.run = {run}"
 PAIRS = "FROM duckdb_views() WHERE view_name = 'claim_pair'"
 FAILED = """
 SELECT task.address, task.status, task.error, task.attempts, task.log
@@ -127,7 +129,7 @@ def _arms(store: Path, trials: list[Row], stages: list[Row]) -> list[Arm]:
     for row in stages:
         by_trial.setdefault(row["trial"], []).append(row["task"])
     found: dict[str, list[Row]] = {}
-    for trial in trials:
+    for trial in ordered(trials):
         found.setdefault(trial["arm"], []).append(trial)
     return [
         Arm(name, rows[0]["paradigm"], rows[0]["method"], rows, [_words(store, by_trial.get(row["trial"], ())) for row in rows])

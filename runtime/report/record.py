@@ -27,7 +27,7 @@ def methods(results: Results) -> str:
     if results.audit is not None:
         told = {name: getattr(results.audit, name) for name in AUDIT if hasattr(results.audit, name)}
         attacks = ", ".join(f"{attack.attack} {variant_name(attack)}" for attack in told.pop("attacks", ()))
-        told = {name: value for name, value in told.items()} | ({"attacks": attacks} if attacks else {})
+        told |= {"attacks": attacks} if attacks else {}
         population = getattr(results.audit, "population", None)
         for name, group in getattr(population, "groups", ()):
             told[f"canaries {name}"] = ", ".join(f"{key} {value}" for key, value in _flat(group).items())
@@ -94,10 +94,13 @@ def provenance(results: Results) -> str:
     """Which run, from which code and libraries, how long, where."""
     run = results.run
     took = f"{(run['ended'] - run['started']).total_seconds():,.0f} seconds" if run["ended"] and run["started"] else "not ended"
+    tasks, seconds = run.get("computed") or (0, None)
+    computed = f"{tasks:,} tasks, {seconds:,.0f} seconds of one worker, whichever run they are from" if seconds else "unknown"
     facts = {
         "run": run["run"],
         "started": f"{moment(run['started'])} UTC",
-        "took": took,
+        "this run took": took,
+        "computed in all": computed,
         "status": run["status"],
         "commit": run["commit"] or "unknown",
         "source digest": run["source_digest"] or "unknown",
