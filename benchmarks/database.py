@@ -42,9 +42,9 @@ INSERT INTO base.metric SELECT task, 'headline', random(), 0.1, 0.9, 1024, '', '
 INSERT INTO base.metric SELECT task,
   ['auc', 'tpr@fpr=0.01', 'tpr@fpr=0.1', 'null_auc', 'epsilon_lower_steinke'][1 + m % 5], random(), 0.1, 0.9, 1024, '',
   ['mislabeled', 'clean'][1 + (m // 5) % 2], 'lira', 'v' || (m // 10), 'final_model' FROM answer, range({metrics} - 5) AS _(m);
-INSERT INTO base.canary SELECT task, c, ['mislabeled', 'clean'][1 + c % 2], 'clean', 1, 2, c
+INSERT INTO base.canary SELECT task, c, ['mislabeled', 'clean'][1 + c % 2], 'clean', 1, 2, c, random()
   FROM answer, range({scores} // {shadows}) AS _(c);
-INSERT INTO base.risk SELECT task, 'final_model', 'lira', 'v0', c, random(), 0.1, 0.9
+INSERT INTO base.risk SELECT task, 'final_model', 'lira', 'v0', c, random(), 0.1, 0.9, random()
   FROM answer, range({scores} // {shadows}) AS _(c);
 INSERT INTO base.roc SELECT task, 'final_model', 'lira', 'v0', g, p / 100, p / 100, 0.0, 1.0
   FROM answer, (VALUES ('mislabeled'), ('clean')) AS _(g), range(100) AS _(p);

@@ -30,13 +30,18 @@ def index(tiny: Done, tmp_path: Path) -> Iterator[Index]:
         yield opened
 
 
+COUNT = "SELECT count(*) FROM comparison"
+CHANGED = "SELECT (SELECT count(*) FROM run), (SELECT list(DISTINCT fpr) FROM comparison), (SELECT sum(tpr) FROM roc)"
+"""What another run changes, in part in blocks that a reader has not read before."""
+
+
 @contextlib.contextmanager
-def holding(target: Path, read_only: bool, then: str = "") -> Iterator[subprocess.Popen[str]]:
-    """Another process that has the database open, after running `then`."""
+def holding(target: Path, read_only: bool, then: str = "", later: str = COUNT) -> Iterator[subprocess.Popen[str]]:
+    """Another process that has the database open, after running `then`; told to go on, it asks once more, `later`."""
     script = (
         f"import duckdb, sys, time; c = duckdb.connect({str(target)!r}, read_only={read_only})\n"
-        f"{then}\nprint(c.execute('SELECT count(*) FROM comparison').fetchall(), flush=True)\n"
-        "sys.stdin.readline()\nprint(c.execute('SELECT count(*) FROM comparison').fetchall(), flush=True)"
+        f"{then}\nprint(c.execute({COUNT!r}).fetchall(), flush=True)\n"
+        f"sys.stdin.readline()\nprint(c.execute({later!r}).fetchall(), flush=True)"
     )
     other = subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert other.stdout is not None
@@ -64,6 +69,7 @@ def test_a_reader_held_open_through_a_whole_run_disturbs_nothing_and_every_snaps
     shutil.copytree(tiny.store, tmp_path / ".synthc")
     target = tmp_path / "results.duckdb"
     shutil.copyfile(tiny.db, target)
+    before = query(target, CHANGED)[1]
     seen = []
 
     def publish_now(study: StudyRun) -> str:
@@ -74,10 +80,11 @@ def test_a_reader_held_open_through_a_whole_run_disturbs_nothing_and_every_snaps
 
     monkeypatch.setattr(StudyRun, "publish_if_due", publish_now)
     words = ["--set", "audit.headline.fpr=0.05", "--set", "audit.fpr=[0.05]"]
-    with holding(target, read_only=True) as reader:
+    with holding(target, read_only=True, later=CHANGED) as reader:
         assert main(["run", str(tiny.spec), "--engine", "inline", "--db", str(target), *words]) == 0
         out, _ = reader.communicate("go on\n", timeout=30)
-        assert out == "[(3,)]\n"
+        assert out == f"{before}\n"  # as it was when it began, what it had not read before included
+    assert query(target, CHANGED)[1] != before
     assert all(len({*counts}) == 1 for ((*counts,),) in seen)
     assert seen[-1][0][0] == 3
     assert query(target, "SELECT DISTINCT fpr FROM comparison")[1] == [(0.05,)]
