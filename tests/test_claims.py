@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from compiler.decidable import count_pairs
 from compiler.errors import SpecError
 from compiler.work import CompareTrials, Reading
 from runtime.attack.compare import perform
-from runtime.statistics.testing import Effect, from_pairs, from_resamples, holm, sided, together
+from runtime.statistics.testing import Effect, from_pairs, from_resamples, holm, p_values, settled, together
 from tests.conftest import TINY, Done, run_study
 
 CLAIMS = """\
@@ -267,6 +268,25 @@ def test_no_difference_is_called_one_in_about_the_declared_share_of_studies() ->
     assert np.mean(found) <= stats.binom.ppf(0.999, 120, 0.05) / 120
 
 
+@pytest.mark.parametrize("test", ["difference", "dominance"])
+def test_where_nothing_differs_no_pair_of_nine_is_called_and_no_claim_decided_in_more_than_the_declared_share(test: str) -> None:
+    decided: Counter[str] = Counter()
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        alike = [
+            Trial(rng.normal(size=(12, 8)), np.tile(np.arange(8) % 2 == 0, (12, 1)), {
+                "test_accuracy": rng.normal(size=8), "seconds": rng.normal(size=8)
+            }, Path(str(place)))
+            for place in range(6)
+        ]   # fmt: skip
+        words = {"test": test, "metric": "test_accuracy", "tolerance": 0.0, "resamples": 40}
+        verdicts = [pair["verdict"] for pair in compared(alike[:3], alike[3:], **words)[1]]
+        decided["a pair"] += set(verdicts) != {"undecided"}
+        for pairs in ("all", "any", "none"):
+            decided[pairs] += together(verdicts, pairs) != "undecided"   # type: ignore[arg-type]
+    assert all(count <= stats.binom.ppf(0.999, 200, 0.05) for count in decided.values()), decided
+
+
 # The arithmetic
 
 def test_holm_equals_the_definition_and_never_lowers_a_p_value() -> None:
@@ -279,7 +299,7 @@ def test_holm_equals_the_definition_and_never_lowers_a_p_value() -> None:
 def test_a_bootstrap_of_few_resamples_cannot_claim_a_tiny_p_value() -> None:
     effect = from_resamples(1.0, np.full(99, 1.0), 0.0, 0.95, 1)
     assert effect is not None
-    assert effect.p == pytest.approx(0.02)
+    assert p_values([effect]) == (pytest.approx(0.02), 1.0)
 
 
 def test_an_effect_that_most_resamples_cannot_read_is_no_effect() -> None:
@@ -287,8 +307,8 @@ def test_an_effect_that_most_resamples_cannot_read_is_no_effect() -> None:
 
 
 def test_equal_differences_in_every_shadow_are_decided_without_dividing_by_zero() -> None:
-    assert sided(from_pairs(np.full(8, 0.5), 0.0, 0.95), 0.0, 0.95) == "supported"
-    assert from_pairs(np.zeros(8), 0.0, 0.95).p == 1.0
+    assert p_values([from_pairs(np.full(8, 0.5), 0.0, 0.95)]) == (0.0, 1.0)
+    assert p_values([from_pairs(np.zeros(8), 0.0, 0.95)]) == (1.0, 1.0)
 
 
 @pytest.mark.parametrize(
@@ -308,5 +328,26 @@ def test_verdicts_of_pairs_add_up(verdicts: Any, pairs: Any, whole: str) -> None
 
 
 def test_an_effect_is_refuted_only_when_it_is_significantly_the_other_way_round() -> None:
-    assert sided(Effect(-1.0, -2.0, -0.5, 9, above=0.999, below=0.001), 0.002, 0.95) == "refuted"
-    assert sided(Effect(-1.0, -2.0, 0.5, 9, above=0.8, below=0.2), 0.4, 0.95) == "undecided"
+    def judged(above: float, below: float) -> tuple[str, float]:
+        (found,) = settled([p_values([Effect(-1.0, -2.0, -0.5, 9, above, below)])], 0.05)
+        return found
+
+    assert judged(0.999, 0.001) == ("refuted", 0.002)
+    assert judged(0.8, 0.2) == ("undecided", 0.4)
+
+
+def test_parts_support_by_the_least_convincing_and_refute_by_any_that_pays_for_all() -> None:
+    parts = [Effect(1.0, 0.5, 2.0, 9, above, 1 - above) for above in (0.001, 0.01, 0.004)]
+    assert p_values(parts) == (pytest.approx(0.02), 1.0)
+    parts[1] = Effect(-1.0, -2.0, -0.5, 9, 0.995, 0.005)
+    assert p_values(parts) == (1.0, pytest.approx(2 * 3 * 0.005))
+
+
+def test_pairs_are_supported_and_refuted_each_by_holm() -> None:
+    sides = [(0.01, 1.0), (0.03, 1.0), (1.0, 0.01), (1.0, 0.02), (1.0, 0.2)]
+    found = settled(sides, 0.05)
+    assert [p for _, p in found] == [
+        min(one, other) for one, other in zip(*(holm([side[way] for side in sides]) for way in (0, 1)), strict=True)
+    ]
+    # Of five pairs the rarest must be below 0.01: one pair that is refuted makes it no easier for another to be supported.
+    assert [verdict for verdict, _ in found] == ["supported", "undecided", "refuted", "undecided", "undecided"]

@@ -18,7 +18,7 @@ from compiler.spec.audit import CanaryGroup
 from compiler.work import CompareTrials
 from runtime.statistics import epsilon
 from runtime.statistics.roc import tpr_at
-from runtime.statistics.testing import from_resamples, holm
+from runtime.statistics.testing import from_resamples, p_values, settled
 from tests.conftest import ROOT, TINY
 
 
@@ -91,7 +91,7 @@ def test_what_no_data_could_decide_is_what_the_most_convincing_resamples_leave_u
     for resamples in (40, 79, 80, 200):
         best = from_resamples(1.0, np.ones(resamples), 0.0, 0.95, 9)
         assert best is not None
-        decided = holm([best.p] * 2)[0] <= 1 - 0.95
+        decided = settled([p_values([best])] * 2, 1 - 0.95)[0][0] == "supported"
         assert (prospect(replace(base, resamples=resamples), left, right).never == "") == decided, resamples
 
 

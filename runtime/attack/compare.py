@@ -1,7 +1,7 @@
 """A claim, tested: pairs of trials compared on the same canaries and the same shadows.
 
 Figures read from scores are compared by a bootstrap that draws the same canaries and the same pairs of shadows for both
-sides; figures with a value for each shadow by Student's t on the paired differences; several pairs by Holm.
+sides; figures with a value for each shadow by Student's t on the paired differences; several pairs by Holm, whichever way they go.
 Not here: the attacks themselves (`trial`), which trials a claim is about (`compiler.claims`).
 """
 
@@ -24,7 +24,7 @@ from runtime.outcome import Metric, Product
 from runtime.seeds import numpy_generator
 from runtime.statistics.bootstrap import Readings, Resamples, read_resamples
 from runtime.statistics.roc import auc, tpr_at
-from runtime.statistics.testing import Effect, Verdict, from_pairs, from_resamples, holm, sided, together
+from runtime.statistics.testing import Effect, Verdict, from_pairs, from_resamples, p_values, settled, together
 
 FINITE = 1e-9
 """A TPR below this is zero: a ratio with it is no number."""
@@ -38,8 +38,8 @@ def perform(work: CompareTrials, inputs: Mapping[str, Artifact], device: torch.d
     if not pairs:
         nothing = Metric("claim", None, note="no pair of trials can be compared")
         return Product(metrics=(nothing,), notes={"verdict": "undecided", "pairs": []})
-    for pair, adjusted in zip(pairs, holm([pair.p for pair in pairs]), strict=True):
-        pair.settle(adjusted, work)
+    for pair, found in zip(pairs, settled([(pair.supports, pair.refutes) for pair in pairs], 1 - work.confidence), strict=True):
+        pair.verdict, pair.adjusted = found
     verdict = together([pair.verdict for pair in pairs], work.pairs)
     decisive = _decisive(pairs, verdict, work)
     shown = Metric("claim", decisive.value, decisive.low, decisive.high, decisive.n, decisive.note)
@@ -152,41 +152,23 @@ class Pair:
     parts: dict[str, tuple[Effect, float]]
     """What was compared → effect, and the margin that it must be above."""
     note: str = ""
+    supports: float = 1.0
+    """p-value of "what the claim says does not hold of this pair"."""
+    refutes: float = 1.0
+    """p-value of "it is not the other way round"."""
     verdict: Verdict = "undecided"
     adjusted: float = 1.0
-    equivalence: bool = False
+    """The smaller of the two p-values, each adjusted for the other pairs."""
+
+    @classmethod
+    def of(cls, left: int, right: int | None, parts: dict[str, tuple[Effect, float]]) -> Pair:
+        """All of whose parts must be above their margins."""
+        return cls(left, right, parts, "", *p_values([effect for effect, _ in parts.values()]))
 
     @property
     def shown(self) -> Effect | None:
         """The effect of the claim's own metric: the first part."""
         return next((effect for effect, _ in self.parts.values()), None)
-
-    @property
-    def p(self) -> float:
-        """Of the pair as a whole: the least convincing part (an intersection of hypotheses)."""
-        if not self.parts:
-            return 1.0
-        if self.equivalence:
-            return max(effect.above for effect, _ in self.parts.values())
-        return max(effect.p for effect, _ in self.parts.values())
-
-    def settle(self, adjusted: float, work: CompareTrials) -> None:
-        """The verdict, at the p-value that accounts for the other pairs."""
-        self.adjusted = adjusted
-        if not self.parts:
-            return
-        effects = [effect for effect, _ in self.parts.values()]
-        alpha = 1 - work.confidence
-        if self.equivalence:
-            apart = effects[0]
-            outside = apart.low > work.margin or apart.high < -work.margin
-            self.verdict = "supported" if adjusted <= alpha else "refuted" if outside else "undecided"
-        elif len(effects) == 1:
-            self.verdict = sided(effects[0], adjusted, work.confidence)
-        elif all(effect.above < effect.below for effect in effects) and adjusted <= alpha:
-            self.verdict = "supported"
-        elif any(effect.below <= alpha / len(effects) for effect in effects):
-            self.verdict = "refuted"   # one of the parts is the other way round, at a level that allows for looking at all
 
     value = property(lambda self: self.shown.value if self.shown else None)
     low = property(lambda self: self.shown.low if self.shown else None)
@@ -240,17 +222,14 @@ def _judged(work: CompareTrials, pair: tuple[int, Side, int | None, Side | None]
                 "seconds": (_difference(work, "seconds", other, one, 0.0), 0.0),
             }
         case "equivalence":
-            alike = _equivalence(work, one, other)
-            if alike is None:
-                return Pair(i, j, {}, UNREADABLE)
-            return Pair(i, j, {work.metric: (alike, work.margin)}, equivalence=True)
+            return _equivalence(work, i, one, j, other)
         case "ratio":
             wanted = {work.metric: (_ratio(work, one, other), work.margin)}
         case _:
             wanted = {work.metric: (_difference(work, work.metric, one, other, work.margin), work.margin)}
     if any(effect is None for effect, _ in wanted.values()):
         return Pair(i, j, {}, UNREADABLE)
-    return Pair(i, j, {name: (effect, margin) for name, (effect, margin) in wanted.items() if effect is not None})
+    return Pair.of(i, j, {name: (effect, margin) for name, (effect, margin) in wanted.items() if effect is not None})
 
 
 UNREADABLE = "not resolvable: the figure of a side cannot be read, or not in most resamples"
@@ -283,12 +262,13 @@ def _ratio(work: CompareTrials, one: Side, other: Side) -> Effect | None:
     return from_resamples(whole, ratio(*means), work.margin, work.confidence, len(values[0]))
 
 
-def _equivalence(work: CompareTrials, one: Side, other: Side) -> Effect | None:
-    """one − other, with `above` the p-value of "further apart than the margin" (two one-sided tests)."""
+def _equivalence(work: CompareTrials, i: int, one: Side, j: int | None, other: Side) -> Pair:
+    """one − other within the margin: two one-sided tests (Schuirmann 1987); refuted where it is beyond either end."""
     low, high = (_difference(work, work.metric, one, other, margin) for margin in (-work.margin, work.margin))
     if low is None or high is None:
-        return None
-    return dataclasses.replace(low, above=max(low.above, high.below), below=1.0)
+        return Pair(i, j, {}, UNREADABLE)
+    inside, outside = max(low.above, high.below), min(1.0, 2 * min(low.below, high.above))
+    return Pair(i, j, {work.metric: (dataclasses.replace(low, above=inside, below=outside), work.margin)}, "", inside, outside)
 
 
 def _from_scores(metric: str) -> bool:
@@ -320,7 +300,7 @@ def _correlation(work: CompareTrials, place: int, side: Side) -> Pair:
         whole = float(_spearman(first[None], second[None])[0])
         resampled = _spearman(first[drawn], second[drawn])
     effect = from_resamples(whole, resampled, work.margin, work.confidence, len(first)) if math.isfinite(whole) else None
-    return Pair(place, None, {work.metric: (effect, work.margin)} if effect else {}, "" if effect else UNREADABLE)
+    return Pair.of(place, None, {work.metric: (effect, work.margin)}) if effect else Pair(place, None, {}, UNREADABLE)
 
 
 def _separation(scores: np.ndarray, member: np.ndarray) -> np.ndarray:

@@ -26,11 +26,6 @@ class Effect:
     above: float
     below: float
 
-    @property
-    def p(self) -> float:
-        """Two-sided, against the margin."""
-        return min(1.0, 2 * min(self.above, self.below))
-
 
 def from_resamples(value: float, resampled: np.ndarray, margin: float, confidence: float, n: int) -> Effect | None:
     """Percentile interval and p-values (never below 1 / (resamples + 1)); None if half of the resamples are undefined."""
@@ -63,15 +58,36 @@ def holm(p: Sequence[float]) -> list[float]:
     return [float(value) for value in adjusted]
 
 
-def sided(effect: Effect, adjusted: float, confidence: float) -> Verdict:
-    """Whether the effect is above the margin: supported, refuted (it is below), or undecided."""
-    if adjusted > 1 - confidence:
-        return "undecided"
-    return "supported" if effect.above < effect.below else "refuted"
+def p_values(effects: Sequence[Effect]) -> tuple[float, float]:
+    """That supports and that refutes "all of these effects are above their margins", each one half of a two-sided test.
+
+    Supported by the least convincing of them (an intersection of hypotheses: Berger 1982), refuted by the most convincing of those
+    below their margin, at a price for having looked at all (Bonferroni).
+    """
+    supports = max(effect.above for effect in effects)
+    refutes = len(effects) * min(effect.below for effect in effects)
+    return min(1.0, 2 * supports), min(1.0, 2 * refutes)
+
+
+def settled(sides: Sequence[tuple[float, float]], alpha: float) -> list[tuple[Verdict, float]]:
+    """Verdict and adjusted p-value of each pair from its two p-values, that supports and that refutes.
+
+    By Holm in each direction, so that over all pairs a wrong "supported" and a wrong "refuted" are as rare as of a single pair,
+    whatever depends on what. One step-down over both directions would count a pair refuted as a reason to be easier on support.
+    """
+    directions = [holm([pair[way] for pair in sides]) for way in (0, 1)]
+    return [
+        ("supported" if supports <= alpha else "refuted" if refutes <= alpha else "undecided", min(supports, refutes))
+        for supports, refutes in zip(*directions, strict=True)
+    ]
 
 
 def together(verdicts: Sequence[Verdict], pairs: Literal["all", "any", "none"]) -> Verdict:
-    """What the pairs' verdicts say of the claim about them all."""
+    """What the pairs' verdicts say of the claim about them all.
+
+    One pair that breaks `all` or `none`, or carries `any`, is found by looking at all: Holm pays for that. What all pairs must
+    show together (that `all` or `none` holds, `any` does not) could do with less, and is as adjusted as what is printed of each.
+    """
     if pairs == "none":
         opposite: dict[Verdict, Verdict] = {"supported": "refuted", "refuted": "supported", "undecided": "undecided"}
         return together([opposite[verdict] for verdict in verdicts], "all")

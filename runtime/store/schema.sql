@@ -312,7 +312,7 @@ INSERT INTO base.meaning VALUES
   ('claim_pair', 'low', 'Lower end of its interval.'),
   ('claim_pair', 'high', 'Upper end of its interval.'),
   ('claim_pair', 'n', 'Units behind the effect.'),
-  ('claim_pair', 'p', 'p-value, Holm-adjusted over the pairs of the claim.'),
+  ('claim_pair', 'p', 'p-value of what the data speak for, support or refutation; each Holm-adjusted over the pairs of the claim.'),
   ('claim_pair', 'parts', 'For a dominance: the verdict on each of its parts.'),
   ('lint', 'code', 'Name of the lint; `synthc check --explain CODE` says more.'),
   ('lint', 'severity',
