@@ -18,7 +18,7 @@ from compiler.imported import digest_of_file, file_of
 from compiler.own_data import card_of
 from compiler.plan import ClaimPlan, Plan, Stage, Task, TrialPlan
 from compiler.releases import levels
-from compiler.spec.audit import Audit, CanaryGroup, Design
+from compiler.spec.audit import Audit, CanaryGroup, Design, Nearest, Queries
 from compiler.spec.base import Method
 from compiler.spec.classifier import Recipe
 from compiler.spec.data import Data
@@ -180,7 +180,9 @@ def _lower_shadow(
         else:
             made["model"] = tasks.add(TrainClassifier(private, recipe, iterations), f"{at}/model", set=made["synthesize"])
         if looked_at & {"synthetic_set", "index_list"}:
-            made["synthetic_set"] = tasks.add(QuerySet(private), f"{at}/query set", set=made["synthesize"])
+            turned = any(isinstance(attack, Nearest) and attack.queries > 1 for attack in audit.attacks)
+            asked_set = QuerySet(private, audit.queries if turned else Queries())
+            made["synthetic_set"] = tasks.add(asked_set, f"{at}/query set", set=made["synthesize"])
         if arm.gives_student and "teacher" in sources:
             asked = QueryClassifier(private, recipe, audit.queries)
             made["teacher"] = tasks.add(asked, f"{at}/query teacher", model=sources["teacher"])

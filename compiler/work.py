@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 from compiler.datasets import CARDS, Card, used_at
-from compiler.spec.audit import Attack, CanaryGroup, Design, Headline, Queries, ReleaseLevel, Strategy
+from compiler.spec.audit import Attack, CanaryGroup, Design, Headline, Interval, Queries, ReleaseLevel, Strategy
 from compiler.spec.base import Frozen
 from compiler.spec.claims import Stratum, TestName
 from compiler.spec.classifier import Recipe
@@ -176,9 +176,11 @@ class QuerySet:
     """What the set of the need `set` says about every canary: distance to the nearest image, exact membership."""
 
     private: Private
+    queries: Queries
+    """Views of each canary, of which the nearest to an image is measured as well; of one view there is nothing more to measure."""
 
     kind: ClassVar[Kind] = "query"
-    revision: ClassVar[int] = 2
+    revision: ClassVar[int] = 3   # the nearest image is found by a matrix product
 
 
 @dataclass(frozen=True)
@@ -209,7 +211,7 @@ class AttackTrial:
     fpr: tuple[float, ...]
     headline: Headline
     resamples: int
-    interval: Literal["canaries", "two_way"]
+    interval: Interval
     null_permutations: int
     confidence: float
     delta: float
@@ -276,6 +278,7 @@ class AuditFile:
     thresholds: Strategy
     one_run: bool
     resamples: int | None
+    interval: Interval
     null_permutations: int | None
 
     kind: ClassVar[Kind] = "attack"

@@ -7,6 +7,7 @@ import json
 import math
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -168,6 +169,14 @@ def test_logits_become_the_signal_that_their_definition_gives() -> None:
         p = (np.exp(z) / np.exp(z).sum())[arrays["labels"][sample]]
         assert scorer.signal[sample, 0, shadow] == pytest.approx(math.log(p / (1 - p)))
     assert scorer.signal.shape == (40, 1, 12)
+
+
+def test_an_interval_over_canaries_draws_samples_with_all_their_shadows() -> None:
+    wide, narrow = (report_of(models(), replace(QUICK, interval=how)) for how in ("two_way", "canaries"))   # type: ignore[arg-type]
+    assert (wide.drawn, narrow.drawn) == ("samples and pairs of shadows", "samples")
+    apart, close = (one.attacks["lira"].auc.high - one.attacks["lira"].auc.low for one in (wide, narrow))
+    assert apart > close
+    assert report_of(one_run()).drawn == "samples"
 
 
 def test_bernoulli_membership_with_few_shadows_is_judged_by_what_there_is() -> None:
@@ -474,6 +483,9 @@ def test_a_nan_among_scores_is_named_and_an_infinity_is_a_score(tmp_path: Path, 
     (GOOD, ["--confidence", "95"], "--confidence 95:"),
     (GOOD, ["--delta", "1"], "--delta 1:"),
     (GOOD, ["--resamples", "10"], "--resamples 10:"),
+    (GOOD, ["--interval", "shadows"], "--interval shadows: there are: canaries, two_way"),
+    (GOOD, ["--attack", "quantile"], "--attack quantile: it looks at the samples' images"),
+    (GOOD, ["--attack", "nearest"], "--attack nearest: it looks at a released set"),
     (GOOD, ["--one-run"], "--one-run wants scores (1 × samples); the file holds logits"),
     (SCORES, ["--one-run"], "the file holds 4 shadows"),
     (SCORES, ["--guesses", "4", "3"], "more guesses than the file's 6 samples"),

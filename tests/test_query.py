@@ -79,7 +79,7 @@ def test_a_copy_is_nearer_than_anything_else_and_what_was_chosen_is_said_to_be(t
             return made if stem == "set" else origins
 
     inputs: Any = {"set": Set()}
-    made = perform(QuerySet(private), inputs, torch.device("cpu"))
+    made = perform(QuerySet(private, Queries()), inputs, torch.device("cpu"))
     answers = made.files["answers"]
     for space in ("pixel", "feature"):
         assert answers[space].argmax() == canary
@@ -87,6 +87,28 @@ def test_a_copy_is_nearer_than_anything_else_and_what_was_chosen_is_said_to_be(t
     assert answers["selected"].nonzero()[:, 0].tolist() == [canary]
     assert torch.equal(made.files["nearest"]["images"][canary], images[canary])
     assert {metric.name: metric.value for metric in made.metrics}["trace_back_rate"] == 1.0
+
+
+def test_a_mirrored_and_shifted_copy_is_found_by_the_views_and_not_by_the_plain_image(tmp_path: Path) -> None:
+    spec = tmp_path / "study.yaml"
+    spec.write_text(TINY)
+    private = next(iter(compile_study(spec).tasks.values())).work.private  # type: ignore[union-attr]
+    images = torch.cat([group.images for group in cast(private.population).groups])
+    queries = Queries(shift=1, flip=True)
+    others = torch.randint(0, 255, (5, *images.shape[1:]), dtype=torch.uint8, generator=rng())
+    released = torch.cat([others, views(images[3:4], queries)[0, 13:14]])
+    inputs: Any = {"set": artifact(tmp_path, set={"images": released, "labels": torch.zeros(6, dtype=torch.int64)})}
+    answers = perform(QuerySet(private, queries), inputs, torch.device("cpu")).files["answers"]
+    assert set(answers) == {"pixel", "feature", "pixel/18q", "feature/18q"}
+    points, among = (part.flatten(-3).double() / 255 for part in (views(images, queries), released))
+    naive = [min(float((view - image).norm()) for view in canary for image in among) for canary in points]
+    scale = answers["pixel/18q"].neg().exp() / (torch.tensor(naive) + 1e-9)   # normalisation stretches all distances alike
+    rest = torch.arange(len(images)) != 3
+    assert torch.allclose(scale[rest], scale[rest].mean().expand(int(rest.sum())), rtol=1e-4)
+    for space in ("pixel", "feature"):
+        assert answers[f"{space}/18q"][3] == answers[f"{space}/18q"].max() > 13   # -log 1e-6
+        assert answers[space][3] < 5
+        assert (answers[f"{space}/18q"] >= answers[space]).all()
 
 
 def test_an_image_is_traced_back_while_its_origin_is_the_nearest_private_one() -> None:

@@ -248,8 +248,8 @@ def test_a_signal_that_is_no_number_is_refused_with_its_place(work: AttackTrial)
 
 def test_the_headline_is_two_way_where_other_figures_are_over_canaries(work: AttackTrial) -> None:
     made = answers(work, label=2.0)
-    narrow = attacked(dataclasses.replace(work, interval="canaries", attacks=ATTACKS[:2]), made)
-    wide = attacked(dataclasses.replace(work, attacks=ATTACKS[:2]), made)
+    narrow = attacked(dataclasses.replace(work, attacks=ATTACKS[:2]), made)   # what nothing is said about
+    wide = attacked(dataclasses.replace(work, interval="two_way", attacks=ATTACKS[:2]), made)
     assert found(narrow, "headline") == found(wide, "headline")
     other = {**LIRA, "variant": "true_label/pooled/1q"}
     assert found(narrow, "auc", **other).low != found(wide, "auc", **other).low

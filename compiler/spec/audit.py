@@ -12,6 +12,7 @@ ReleaseLevel = Literal["final_model", "labels_only", "synthetic_set", "index_lis
 Strategy = Literal["preset", "split", "bonferroni", "multisplit"]
 CanaryKind = Literal["mislabeled", "clean", "ood", "duplicated", "blank"]
 Design = Literal["pairs", "balanced", "bernoulli"]
+Interval = Literal["canaries", "two_way"]
 Signal = Literal["logit", "hinge", "loss"]
 """Of a model that was asked about a canary, larger where it is surer of the label: log p / (1 - p), the lead over the next class,
 log p."""
@@ -118,6 +119,9 @@ class Rmia(Tried):
     queries: int = Field(default=1, gt=0)
     vote: Literal["mean", "majority"] = "mean"
     """Of the views on each z sample: the share of them in which it is beaten, or whether it is beaten in most."""
+    compat: tuple[Literal["taylor_softmax", "trimmed_mean", "strict_fpr"], ...] = ()   # type: ignore[assignment]
+    """As in every attack; also, as in the paper's code for CIFAR-10, taylor_softmax: a Taylor polynomial of order 4 instead of the
+    exponential, with a soft margin of 0.6; trimmed_mean: over models without the lowest and the highest fifth of them."""
 
 
 class LabelOnly(Tried):
@@ -142,6 +146,8 @@ class Nearest(Tried):
     space: Literal["pixel", "feature"] = "pixel"
     """Distances between pixels, or between features of a fixed random net."""
     variant: Spread = "pooled"
+    queries: int = Field(default=1, gt=0)
+    """1 for the distance of the plain image, or the number of all views: then of the view that comes nearest to an image."""
 
 
 class Selected(Tried):
@@ -215,7 +221,7 @@ class Audit(Frozen):
     """The declared leakage figure."""
     resamples: int = Field(default=1000, ge=100)
     """Bootstrap resamples behind each interval."""
-    interval: Literal["canaries", "two_way"] = "two_way"
+    interval: Interval = "canaries"
     """What a resample draws: canaries with all their models, or, as the safe option, models too (in pairs where membership is
     paired). The headline and all claims are always two-way."""
     null_permutations: int = Field(default=100, ge=1)

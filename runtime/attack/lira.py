@@ -82,9 +82,5 @@ def _shadows(signal: np.ndarray, chosen: np.ndarray, pool: Pool) -> Iterator[np.
     """For each target what the chosen shadows say, NaN elsewhere. A loop over targets, for replication only."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")   # of sides without any shadow, which `usable` masks
-        for target in range(signal.shape[-1]):
-            kept = chosen.copy()
-            kept[:, target] = False
-            if pool.partner is not None:
-                kept[:, pool.partner[target]] = False
+        for kept in pool.shadows(chosen):
             yield np.where(kept[:, None, :], signal, np.nan)

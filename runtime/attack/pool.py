@@ -7,6 +7,7 @@ minus the target's own terms give what a loop over targets would, in O(canary ×
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,6 +40,15 @@ class Pool:
         """Sum over models minus what target and complement put in. values: … × model."""
         rest = values.sum(-1, keepdims=True) - values
         return rest if self.partner is None else rest - values[..., self.partner]
+
+    def shadows(self, chosen: np.ndarray) -> Iterator[np.ndarray]:
+        """canary × model, bool, for each target: the chosen models without it and its complement. For what has no running sums."""
+        for target in range(chosen.shape[1]):
+            kept = chosen.copy()
+            kept[:, target] = False
+            if self.partner is not None:
+                kept[:, self.partner[target]] = False
+            yield kept
 
 
 @dataclass(frozen=True)

@@ -25,11 +25,7 @@ def reference(signal: np.ndarray, pool: Pool) -> np.ndarray:
     """
     mean = np.asarray(signal, np.float64).mean(1)
     score = np.full(mean.shape, np.nan)
-    for target in range(mean.shape[1]):
-        out = ~pool.member
-        out[:, target] = False
-        if pool.partner is not None:
-            out[:, pool.partner[target]] = False
+    for target, out in enumerate(pool.shadows(~pool.member)):
         count = out.sum(1)
         below = ((mean <= mean[:, target, None]) & out).sum(1)
         score[:, target] = np.divide(below, count, out=np.full(len(count), np.nan), where=count >= FEWEST)

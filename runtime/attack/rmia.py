@@ -13,19 +13,20 @@ from runtime.attack.pool import FEWEST, Pool
 
 def rmia(
     confidence: np.ndarray, z_confidence: np.ndarray, pool: Pool, *,
-    online: bool = True, gamma: float = 1.0, a: float = 0.3, majority: bool = False,
+    online: bool = True, gamma: float = 1.0, a: float = 0.3, majority: bool = False, trimmed: bool = False,
 ) -> np.ndarray:
     """canary × model: share of z samples that the canary beats by `gamma`.
 
     confidence: canary × view × model, probability of the scored label; z_confidence: z × view × model. Views vote by their mean,
     or by `majority` on each z sample. Ties within a step are broken by the canary's own ratio, never across one. NaN where too
-    few models are left on a side.
+    few models are left on a side. `trimmed` reproduces published code: means over models without the extreme fifths.
     """
     confidence, z_confidence = np.asarray(confidence, np.float64), np.asarray(z_confidence, np.float64)
     outside = ~pool.member
-    mean_out = _mean(confidence, outside, pool)
-    expected = (_mean(confidence, pool.member, pool) + mean_out) / 2 if online else _from_outside(mean_out, a)
-    z_expected = _from_outside(_mean(z_confidence, np.ones((len(z_confidence), confidence.shape[-1]), dtype=bool), pool), a)
+    mean = _trimmed_mean if trimmed else _mean
+    mean_out = mean(confidence, outside, pool)
+    expected = (mean(confidence, pool.member, pool) + mean_out) / 2 if online else _from_outside(mean_out, a)
+    z_expected = _from_outside(mean(z_confidence, np.ones((len(z_confidence), confidence.shape[-1]), dtype=bool), pool), a)
     ratio, z_ratio = _log(confidence) - _log(expected), _log(z_confidence) - _log(z_expected)
     bar = ratio - np.log(gamma)
     _, views, models = ratio.shape
@@ -61,3 +62,16 @@ def _mean(values: np.ndarray, chosen: np.ndarray, pool: Pool) -> np.ndarray:
     mask = chosen[:, None, :].astype(np.float64)
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.maximum(pool.without_target(mask * values), 0.0) / pool.without_target(mask)  # rounding may leave -1e-17
+
+
+def _trimmed_mean(values: np.ndarray, chosen: np.ndarray, pool: Pool) -> np.ndarray:
+    """The same without the lowest and the highest fifth, rounded down. A loop over targets, for replication only."""
+    found = np.empty(values.shape)
+    rank = np.arange(values.shape[-1])
+    for target, kept in enumerate(pool.shadows(chosen)):
+        count = kept.sum(1)[:, None]
+        inside = ((rank >= count // 5) & (rank < count - count // 5))[:, None, :]
+        rising = np.sort(np.where(kept[:, None, :], values, np.inf), axis=-1)   # models that do not count stand behind all that do
+        with np.errstate(invalid="ignore", divide="ignore"):
+            found[..., target] = np.where(inside, rising, 0.0).sum(-1) / inside.sum(-1)
+    return found

@@ -61,18 +61,24 @@ def scorer_of(attack: Attack, said: Answers, paired: bool) -> Score | None:
     match attack:
         case OwnAttack():
             return packages.scorer(attack, said, paired)
-        case Nearest() if said.measured and attack.space in said.measured:
-            return _likelihood(said.measured[attack.space][:, None, :], attack, paired)
-        case Denoising() if said.measured and "denoising" in said.measured:
-            return _likelihood(said.measured["denoising"][:, None, :], attack, paired)
-        case Selected() if said.measured and "selected" in said.measured:
-            chosen = said.measured["selected"]
-            return lambda member: chosen
         case Nearest() | Denoising() | Selected():
-            return None
+            return _on_measured(attack, said.measured or {}, paired)
     if said.logits is None:
         return None
     return _on_logits(attack, said, said.logits[:, : attack.queries], paired)
+
+
+def _on_measured(attack: Nearest | Denoising | Selected, measured: Mapping[str, np.ndarray], paired: bool) -> Score | None:
+    name: str = attack.attack
+    if isinstance(attack, Nearest):
+        name = attack.space if attack.queries == 1 else f"{attack.space}/{attack.queries}q"
+    if name not in measured:
+        return None
+    signal = measured[name][:, None, :]
+    if not isinstance(attack, Selected):
+        return _likelihood(signal, attack, paired)
+    _check_finite(signal)
+    return lambda member: measured[name]
 
 
 def _on_logits(attack: Attack, said: Answers, asked: np.ndarray, paired: bool) -> Score | None:
@@ -106,13 +112,12 @@ def _on_logits(attack: Attack, said: Answers, asked: np.ndarray, paired: bool) -
     z_labels, z_asked = said.group.z_labels.numpy(), said.z_logits[:, : asked.shape[1]]
     match attack:
         case Rmia():
-            own, others = (
-                signals.confidence(logits, of, attack.temperature) for logits, of in ((asked, labels), (z_asked, z_labels))
-            )
-            online, majority = attack.variant == "online", attack.vote == "majority"
+            read = signals.taylor_confidence if "taylor_softmax" in attack.compat else signals.confidence
+            own, others = (read(logits, of, attack.temperature) for logits, of in ((asked, labels), (z_asked, z_labels)))
+            online, majority, trimmed = attack.variant == "online", attack.vote == "majority", "trimmed_mean" in attack.compat
 
             def against(values: np.ndarray, pool: Pool) -> np.ndarray:
-                return rmia(values, others, pool, online=online, gamma=attack.gamma, a=attack.a, majority=majority)
+                return rmia(values, others, pool, online=online, gamma=attack.gamma, a=attack.a, majority=majority, trimmed=trimmed)
 
             return _on_signal(own, against, paired)
         case Quantile():

@@ -62,6 +62,12 @@ def register(commands: Any) -> None:
         "multisplit (the median of many splits, corrected)",
     )
     option("--resamples", metavar="N", help="of the bootstrap (default: 1000, for large files fewer)")
+    option(
+        "--interval",
+        default="two_way",
+        metavar="HOW",
+        help="what a resample draws: two_way (default), samples and shadows; canaries, samples with all their shadows",
+    )
     option("--redraws", metavar="N", help="of the null control (default: 100, for large files fewer)")
     option("--limit", default="4", metavar="GIB", help="refuse arrays that declare more than this together (default: 4)")
     option("--json", action="store_true", help="print JSON instead of a table")
@@ -100,17 +106,21 @@ def _audit(args: argparse.Namespace) -> int:
 
 def _settings(args: argparse.Namespace) -> Settings:
     """What was asked for, checked before the file is opened."""
-    from runtime.outside.attacks import ATTACKS, Manner
+    from runtime.outside.attacks import ATTACKS, ONLY_IN_STUDIES, Manner
     from runtime.outside.audit import Settings
     from runtime.outside.bounds import Terms
     from runtime.statistics.one_run import STRATEGIES
 
     for name in args.attack or ():
+        if (seen := ONLY_IN_STUDIES.get(name)) is not None:
+            what = f"it looks at {seen}, which no such file holds"
+            raise SynthcError(f"--attack {name}: {what}; a study of paradigm `imported` has it")
         _one_of("--attack", name, ATTACKS)
     _one_of("--design", args.design, DESIGNS)
     _one_of("--signal", args.signal, ("logit", "hinge"))
     _one_of("--variant", args.variant, ("pooled", "per_example", "student_t"))
     _one_of("--thresholds", args.thresholds, STRATEGIES)
+    _one_of("--interval", args.interval, ("canaries", "two_way"))
     rates = tuple(args.fpr or Settings.fpr)
     for text in rates:
         _number("--fpr", text, 0, 1, "a rate between 0 and 1, such as 0.01")
@@ -137,6 +147,7 @@ def _settings(args: argparse.Namespace) -> Settings:
         manner=Manner(args.signal, args.variant, None if args.queries is None else _count("--queries", args.queries)),
         terms=terms,
         resamples=None if args.resamples is None else _count("--resamples", args.resamples, least=100),
+        interval=args.interval,
         redraws=None if args.redraws is None else _count("--redraws", args.redraws, least=10),
     )
 
@@ -176,8 +187,8 @@ def _show(file: Path, report: Report, settings: Settings) -> None:
     console.print(_table(report, settings))
     terms = settings.terms
     console.print(
-        f"Intervals: {terms.confidence:.0%}, bootstrap over samples{' and shadows' if report.n_shadows > 1 else ''}, "
-        f"{report.resamples:,} resamples. Null AUC: the same attack on redrawn membership, centre and spread."
+        f"Intervals: {terms.confidence:.0%}, bootstrap over {report.drawn}, {report.resamples:,} resamples. "
+        f"Null AUC: the same attack on redrawn membership, centre and spread."
     )
     console.print(
         f"ε: values below this are ruled out at confidence {terms.confidence:g}, delta {terms.delta:g}"

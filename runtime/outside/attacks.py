@@ -26,6 +26,13 @@ ON_SIGNALS = ("threshold", "reference", "calibrated", "lira", "lira_offline")
 """What one number per sample and shadow suffices for."""
 ON_MODELS = (*ON_SIGNALS, "rmia", "label_only")
 ATTACKS = (*ON_MODELS, "scores")
+ONLY_IN_STUDIES = {
+    "quantile": "the samples' images",
+    "nearest": "a released set",
+    "selected": "a released list of samples",
+    "denoising": "a denoiser",
+}
+"""Attacks of a study that no file suffices for, and what they look at."""
 FITTED = ("label_only",)
 """Attacks that fit a model per sample and target: a tenth of the redraws must do for their null control."""
 

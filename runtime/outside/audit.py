@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from compiler.errors import SynthcError
-from compiler.spec.audit import Design
+from compiler.spec.audit import Design, Interval
 from runtime.attack.pool import FEWEST
 from runtime.outside.attacks import FITTED, ON_MODELS, Manner, Score, Scorer, obstacle
 from runtime.outside.bounds import AnyBound, Terms, lower_bounds
@@ -39,6 +39,8 @@ class Settings:
     terms: Terms = field(default_factory=Terms)
     resamples: int | None = None
     """Of the bootstrap; None for as many as `RESAMPLED` allows, from 100 to 1000."""
+    interval: Interval = "two_way"
+    """What a resample draws; two-way, as a study's headline, since any figure of a file may become one."""
     redraws: int | None = None
     """Of the null control; None for as many as `REDRAWN` allows, from 10 to 100."""
 
@@ -90,6 +92,8 @@ class Report:
     design: Design
     resamples: int
     """Behind every interval."""
+    drawn: str
+    """What these draw, in words."""
     attacks: dict[str, Found]
     skipped: dict[str, str]
     """Attacks that do not apply, each with the reason."""
@@ -119,7 +123,7 @@ def audit(evidence: Evidence, settings: Settings, heard: Heard | None = None) ->
     if settings.attacks and skipped:
         raise SynthcError(f"--attack {next(iter(skipped))}: {next(iter(skipped.values()))}")
     scorer = Scorer.of(evidence, design == "pairs", settings.manner)
-    one_way = evidence.shadows == 1
+    one_way = evidence.shadows == 1 or settings.interval == "canaries"
     resamples = Resamples.draw(
         settings.resamples or max(100, min(1000, RESAMPLED // evidence.member.size)),
         evidence.samples,
@@ -142,7 +146,8 @@ def audit(evidence: Evidence, settings: Settings, heard: Heard | None = None) ->
         found[name] = _figures(name, score, scores, scorer, resamples, design, settings)
         if heard is not None:
             heard(name, scores, found[name])
-    return Report(evidence.shadows, evidence.samples, design, len(resamples), found, skipped)
+    drawn = "samples" if one_way else f"samples and {'pairs of shadows' if design == 'pairs' else 'shadows'}"
+    return Report(evidence.shadows, evidence.samples, design, len(resamples), drawn, found, skipped)
 
 
 def _checked(evidence: Evidence, settings: Settings) -> Design:

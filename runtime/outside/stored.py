@@ -106,7 +106,8 @@ def asked(evidence: Evidence, settings: Settings) -> AuditFile:
             digest.update(np.ascontiguousarray(array).data)
     return AuditFile(
         digest.hexdigest(), settings.attacks, settings.fpr, settings.design, manner.signal, manner.variant, manner.queries,
-        terms.confidence, terms.delta, terms.guesses, terms.strategy, terms.one_run, settings.resamples, settings.redraws,
+        terms.confidence, terms.delta, terms.guesses, terms.strategy, terms.one_run, settings.resamples, settings.interval,
+        settings.redraws,
     )
 
 
@@ -136,7 +137,7 @@ def _product(report: Report, columns: _Columns) -> Product:
         "flags": list(notes(report)),
         "readings": [_reading(report.attacks[name].tpr[text], name, variants[name], text, evidence) for name in columns.names
                      for text in settings.fpr],
-        "interval": f"bootstrap over samples{' and shadows' if report.n_shadows > 1 else ''}, {report.resamples} resamples",
+        "interval": f"bootstrap over {report.drawn}, {report.resamples} resamples",
         "report": report.as_json(),
     }   # fmt: skip
     return Product({"scores": columns.scores, "roc": columns.roc, "risk": columns.risk, "canaries": canaries}, tuple(metrics), told)

@@ -20,6 +20,7 @@ from runtime.data.cast import cast, private_set
 from runtime.data.sources import load
 from runtime.nets import Classifier, build, normalise
 from runtime.outcome import Metric, Product
+from runtime.query.classifier import views
 from runtime.seeds import generator
 
 SMALLEST = 1e-6
@@ -29,21 +30,29 @@ TOGETHER = 512
 
 
 def perform(work: QuerySet, inputs: Mapping[str, Artifact], device: torch.device) -> Product:
-    """File `answers`: `pixel`, `feature` = canary, float64: −log of the distance to the nearest released image.
+    """File `answers`: `pixel`, `feature` = canary, float64: −log of the distance to the nearest released image; where there are
+    several views, also of the one that comes nearest to an image: `pixel/9q`, `feature/9q`.
 
     File `nearest`: `images` = canary × channels × height × width, uint8: that image. Where the images of the set are, or began as,
     private ones, `answers` also holds `selected` = canary, uint8: whether it is the origin of one.
     """
     population = work.private.population
     card = population.dataset.card
-    canaries = normalise(torch.cat([group.images for group in cast(population).groups]), card).to(device)
+    plain = torch.cat([group.images for group in cast(population).groups])
+    canaries = normalise(plain, card).to(device)
     images = inputs["set"].tensors("set")["images"]
     released = normalise(images, card).to(device)
     net = random_features(card).to(device)
     answers: dict[str, Tensor] = {}
     distance, row = nearest(canaries.flatten(1), released.flatten(1))
     answers["pixel"] = -(distance + SMALLEST).log().cpu()
-    answers["feature"] = -(nearest(_embedded(net, canaries), _embedded(net, released))[0] + SMALLEST).log().cpu()
+    features = _embedded(net, released)
+    answers["feature"] = -(nearest(_embedded(net, canaries), features)[0] + SMALLEST).log().cpu()
+    if (count := work.queries.count) > 1:
+        turned = normalise(views(plain, work.queries).flatten(0, 1), card).to(device)
+        for space, points, among in (("pixel", turned, released), ("feature", _embedded(net, turned), features)):
+            each = nearest(points.flatten(1), among.flatten(1))[0].unflatten(0, (-1, count))
+            answers[f"{space}/{count}q"] = -(each.amin(1) + SMALLEST).log().cpu()
     metrics = [Metric("nearest_pixel_distance", distance.median().item(), n=len(canaries), note="median over canaries")]
     if population.public is not None:
         median = _public_distance(population, len(images))
@@ -60,11 +69,11 @@ def perform(work: QuerySet, inputs: Mapping[str, Artifact], device: torch.device
 def nearest(points: Tensor, among: Tensor) -> tuple[Tensor, Tensor]:
     """n, float64: Euclidean distance of each point (n × d) to the nearest of `among` (m × d), m ≥ 1; n, int64: which that is."""
     points = points.double()
-    blocks = [torch.cdist(points, block.double(), compute_mode="donot_use_mm_for_euclid_dist") for block in among.split(TOGETHER)]
-    best = [block.min(dim=1) for block in blocks]
-    distance, block = torch.stack([one.values for one in best]).min(dim=0)
-    rows = torch.stack([one.indices + TOGETHER * place for place, one in enumerate(best)])
-    return distance, rows.gather(0, block[None])[0]
+    # Which is the nearest is told by a matrix product (up to 13 times as fast); how near it is, which cancels there, anew.
+    best = [((block**2).sum(1) - 2 * points @ block.T).min(dim=1) for block in map(Tensor.double, among.split(TOGETHER))]
+    which = torch.stack([one.values for one in best]).argmin(dim=0)
+    rows = torch.stack([one.indices + TOGETHER * place for place, one in enumerate(best)]).gather(0, which[None])[0]
+    return (points - among[rows].double()).norm(dim=1), rows
 
 
 def trace_back(released: Tensor, pool: Tensor, origins: Tensor) -> Metric:
@@ -73,8 +82,7 @@ def trace_back(released: Tensor, pool: Tensor, origins: Tensor) -> Metric:
     found = None
     if began.any():
         x, among = released[began].flatten(1), pool.flatten(1)
-        # Only which is the nearest is asked, so that a matrix product will do: a tenth of the time of `nearest`.
-        row = torch.cat([((among**2).sum(1) - 2 * block @ among.T).argmin(1) for block in x.split(TOGETHER)])
+        row = torch.cat([nearest(block, among)[1] for block in x.split(TOGETHER)])
         found = (row == origins[began]).double().mean().item()
     return Metric("trace_back_rate", found, n=int(began.sum()), note="" if began.any() else "no image began as a private one")
 
