@@ -18,6 +18,9 @@ from compiler.decidable import count_pairs
 from compiler.errors import SpecError
 from compiler.work import CompareTrials, Reading
 from runtime.attack.compare import perform
+from runtime.seeds import numpy_generator
+from runtime.statistics.bootstrap import Resamples
+from runtime.statistics.roc import tpr_at
 from runtime.statistics.testing import Effect, from_pairs, from_resamples, holm, p_values, settled, together
 from tests.conftest import TINY, Done, run_study
 
@@ -249,6 +252,46 @@ def test_correlation_over_canaries_equals_scipys_and_reversed_ranks_are_refuted(
     _, pairs = compared([made], [], test="correlation", metric="lira", against="other")
     naive = stats.spearmanr(separation(made.scores), separation(made.scores[::-1])).statistic
     assert pairs[0]["effect"] == pytest.approx(naive)
+
+
+@pytest.mark.parametrize("kind", ["random", "ties", "infinite", "one member"])
+@pytest.mark.parametrize("test", ["difference", "ratio", "equivalence"])
+def test_an_effect_is_read_from_both_sides_really_resampled_on_the_same_draws(test: str, kind: str) -> None:
+    sides = [trial(0.6, 1, canaries=20), trial(0.4, 2, canaries=20)]
+    for side in sides:
+        if kind == "ties":
+            side.scores = side.scores.round()
+        if kind == "infinite":
+            side.scores = np.where(side.scores > 2, np.inf, np.where(side.scores < -1, -np.inf, side.scores))
+        if kind == "one member":
+            side.member = np.arange(side.member.size).reshape(side.member.shape) == 5
+    margin, paired = (0.2 if test == "equivalence" else 0.5), kind != "one member"
+    drawn = Resamples.draw(40, 20, numpy_generator(0, None, "claims/mislabeled")).canaries
+    shadows = Resamples.draw(40, 1, numpy_generator(0, None, "claims/shadows"), 16, paired).shadows
+    assert shadows is not None
+
+    def effect(canary: np.ndarray, shadow: np.ndarray) -> float:
+        rows, columns = np.repeat(np.arange(20), canary), np.repeat(np.arange(16), shadow)
+        read = [tpr_at(0.1, side.scores[np.ix_(rows, columns)], side.member[np.ix_(rows, columns)]).value for side in sides]
+        if read[0] is None or read[1] is None or (test == "ratio" and read[1] == 0):
+            return np.nan
+        return read[0] / read[1] if test == "ratio" else read[0] - read[1]
+
+    whole = effect(np.ones(20, int), np.ones(16, int))
+    naive = np.array([effect(*row) for row in zip(drawn, shadows, strict=True)])
+    _, (pair,) = compared([sides[0]], [sides[1]], test=test, margin=margin, resamples=40)
+    there = naive[np.isfinite(naive)]
+    if len(there) < 20 or np.isnan(whole):   # a resample without the one member says nothing: most two-way draws are without it
+        assert pair["note"].startswith("not resolvable")
+        return
+    beyond = [(1 + sum(hits)) / (1 + len(there)) for hits in (there <= margin, there >= margin, there <= -margin, there >= -margin)]
+    if test == "equivalence":
+        supports, refutes = max(beyond[2], beyond[1]), 2 * min(beyond[3], beyond[0])
+    else:
+        supports, refutes = 2 * beyond[0], 2 * beyond[1]
+    assert pair["effect"] == pytest.approx(whole)
+    assert (pair["low"], pair["high"]) == pytest.approx(np.quantile(there, [0.025, 0.975]))
+    assert pair["p"] == pytest.approx(min(1.0, supports, refutes))
 
 
 def test_figures_of_shadows_are_compared_by_a_paired_t_test() -> None:

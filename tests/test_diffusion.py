@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from pydantic import TypeAdapter
@@ -14,10 +15,10 @@ from compiler.errors import SynthcError
 from compiler.spec.classifier import Recipe
 from compiler.spec.diffusion import Denoiser, Diffusion
 from runtime.data import LabeledImages, digits
-from runtime.query.generator import loss
-from runtime.seeds import Seeds
+from runtime.query.generator import DRAWS, loss
+from runtime.seeds import Seeds, generator
 from runtime.synthesize import denoisers, diffusion
-from runtime.synthesize.noise import Cosine, Edm, kept_signal
+from runtime.synthesize.noise import Cosine, Edm, kept_signal, process
 from runtime.synthesize.release import Setting
 from runtime.training import Average
 
@@ -189,6 +190,22 @@ def test_training_lowers_the_loss_on_images_that_were_seen(private: LabeledImage
     found = {metric.name: metric.value for metric in product.metrics}
     assert found["denoiser_loss"] is not None
     assert found["denoiser_loss"] < 0.8   # an untrained one answers zero: 1
+
+
+def test_the_loss_of_an_image_is_its_own_whatever_stands_beside_it_and_the_mean_over_levels_and_noises(
+    trained: Any, private: LabeledImages
+) -> None:
+    how, images, labels = Denoiser(**LIGHT), private.images[:6], private.labels[:6]
+    net, draws = diffusion.restored(how, trained, SETTING), generator(3, None, "denoising query")
+    hidden, signals = process(how), net.encoded(images)
+    naive = np.zeros(6)
+    for level in hidden.asked(DRAWS):
+        noise = torch.randn(signals.shape, generator=draws)
+        for i in range(6):
+            one = slice(i, i + 1)
+            with torch.inference_mode():
+                naive[i] += float(hidden.errors(net, signals[one], noise[one], level.expand(1), labels[one])) / DRAWS
+    np.testing.assert_allclose(loss(net, images, labels, how, 3).numpy(), naive, rtol=1e-5)
 
 
 def test_a_denoiser_is_less_wrong_about_what_it_has_seen(private: LabeledImages) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 
 from compiler.compile import compile_study
@@ -50,12 +51,16 @@ def test_a_study_without_a_z_pool_has_answers_all_the_same(tmp_path: Path) -> No
     assert answers["canary"].shape == (40, 1, 10)
 
 
-def test_the_nearest_distance_equals_a_loop() -> None:
+@pytest.mark.parametrize("offset", [0.0, 1e4])
+def test_the_nearest_distance_equals_a_loop(offset: float) -> None:
     points, among = torch.randn(7, 12, generator=rng()), torch.randn(1100, 12, generator=rng(1))
+    among[[600, 900]] = points[2]   # copies, of which the first counts
+    points, among = points + offset, among + offset
     naive = [min(float((point.double() - other.double()).norm()) for other in among) for point in points]
     distance, row = nearest(points, among)
     assert torch.allclose(distance, torch.tensor(naive, dtype=torch.float64))
     assert torch.allclose((points - among[row]).norm(dim=1), distance.float())
+    assert (distance[2], among[row[2]].tolist()) == (0.0, points[2].tolist())
 
 
 def test_a_copy_is_nearer_than_anything_else_and_what_was_chosen_is_said_to_be(tmp_path: Any) -> None:

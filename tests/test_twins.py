@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Callable
 from fractions import Fraction
+from functools import cache
 
 import numpy as np
 import pytest
@@ -18,11 +19,13 @@ from runtime.attack.lira import lira, lira_offline
 from runtime.attack.pool import FEWEST, VARIANCE_FLOOR, Pool, sides
 from runtime.attack.quantile import COMPONENTS, quantile
 from runtime.attack.reference import calibrated, reference, threshold
+from runtime.attack.risk import HALVES
 from runtime.attack.rmia import rmia
+from runtime.seeds import numpy_generator
 from runtime.statistics import epsilon
 from runtime.statistics.bootstrap import Resamples, read_resamples
 from runtime.statistics.deployed import shadow_only
-from runtime.statistics.one_run import SHARES, one_run
+from runtime.statistics.one_run import SHARES, SPLITS, one_run
 from runtime.statistics.roc import auc, balanced_accuracy, roc_points, tpr_at
 
 CANARIES, VIEWS, SHADOWS = 6, 2, 10
@@ -168,29 +171,46 @@ def test_threshold_reference_and_calibrated(design: str, kind: str) -> None:
 
 
 @pytest.mark.parametrize("design", DESIGNS)
-@pytest.mark.parametrize("kind", ["ties", "saturated", "float32"])
-@pytest.mark.parametrize(("online", "majority", "gamma"), [(True, False, 1.0), (False, False, 2.0), (True, True, 1.0)])
-def test_rmia(design: str, kind: str, online: bool, majority: bool, gamma: float) -> None:
+@pytest.mark.parametrize("kind", WORLDS)
+@pytest.mark.parametrize(
+    ("online", "majority", "gamma", "trimmed"),
+    [
+        (True, False, 1.0, False), (False, False, 2.0, False), (True, True, 1.0, False),
+        (True, False, 1.0, True), (False, True, 1.0, True),
+    ],
+)   # fmt: skip
+def test_rmia(design: str, kind: str, online: bool, majority: bool, gamma: float, trimmed: bool) -> None:
     pool, a = Pool(membership(design), design == "pairs"), 0.3
     squashed = 1 / (1 + np.exp(-np.clip(world(kind), -700, 700)))
     z = 1 / (1 + np.exp(-np.random.default_rng(2).normal(size=(9, VIEWS, SHADOWS))))
 
+    def mean(values: np.ndarray) -> float:
+        cut = len(values) // 5 if trimmed else 0
+        kept = sorted(values.tolist())[cut : len(values) - cut]
+        return sum(kept) / len(kept)
+
     def expected(p_in: float, p_out: float) -> float:
         return max((p_in + p_out) / 2, np.finfo(np.float64).tiny)
 
+    @cache
+    def ratio(canary: int, view: int, target: int) -> float:
+        outside = mean(side_of(squashed, pool, canary, view, target, False))
+        inside = mean(side_of(squashed, pool, canary, view, target, True)) if online else a * outside + 1 - a
+        return math.log(max(float(squashed[canary, view, target]), np.finfo(np.float64).tiny)) - math.log(expected(inside, outside))
+
+    @cache
+    def z_ratio(of: int, view: int, target: int) -> float:
+        z_out = mean(np.array([z[of, view, u] for u in others(pool, target)]))
+        return math.log(z[of, view, target]) - math.log(expected(a * z_out + 1 - a, z_out))
+
     def beaten(canary: int, view: int, target: int, of: int) -> bool:
-        outside = side_of(squashed, pool, canary, view, target, False).mean()
-        inside = side_of(squashed, pool, canary, view, target, True).mean() if online else a * outside + 1 - a
-        z_out = float(np.mean([z[of, view, u] for u in others(pool, target)]))
-        tiny = np.finfo(np.float64).tiny
-        own = math.log(max(float(squashed[canary, view, target]), tiny)) - math.log(expected(inside, outside))
-        return own - math.log(gamma) >= math.log(z[of, view, target]) - math.log(expected(a * z_out + 1 - a, z_out))
+        return ratio(canary, view, target) - math.log(gamma) >= z_ratio(of, view, target)
 
     def score(canary: int, target: int) -> float:
         votes = [[beaten(canary, view, target, of) for view in range(VIEWS)] for of in range(len(z))]
         return float(np.mean([sum(one) * 2 > VIEWS for one in votes] if majority else votes))
 
-    found = rmia(squashed, z, pool, online=online, gamma=gamma, a=a, majority=majority)
+    found = rmia(squashed, z, pool, online=online, gamma=gamma, a=a, majority=majority, trimmed=trimmed)
     steps = len(z) * (1 if majority else VIEWS)
     naive = every(pool, (True, False) if online else (False,), score)
     np.testing.assert_allclose(np.floor(found * steps + 1e-9), np.round(naive * steps))   # beyond whole steps: how ties are broken
@@ -214,7 +234,8 @@ def test_label_only_and_vote(design: str) -> None:
     pool = Pool(membership(design), design == "pairs")
     rng = np.random.default_rng(3)
     correct = (rng.random((CANARIES, 5, SHADOWS)) < 0.6).astype(np.float32)
-    correct[3] = 1.0   # always right: only the constant can be fitted
+    correct[3], correct[4] = 1.0, 0.0   # always right, never right: only the constant can be fitted
+    correct[5] = pool.member[5]   # right for members alone: without a penalty there would be no end to the weights
 
     def odds(canary: int, target: int) -> float:
         rest = others(pool, target)
@@ -225,13 +246,14 @@ def test_label_only_and_vote(design: str) -> None:
     np.testing.assert_allclose(vote(correct)[2, 4], sum(correct[2, :, 4]) / 5)
 
 
-def test_quantile() -> None:
+@pytest.mark.parametrize("kind", WORLDS)
+def test_quantile(kind: str) -> None:
     from sklearn.decomposition import PCA
     from sklearn.linear_model import Ridge
 
     rng = np.random.default_rng(4)
     images, z_images = (rng.integers(0, 256, (n, 40)).astype(np.uint8) for n in (CANARIES, 60))
-    signal, z_signal = world("random"), rng.normal(size=(60, VIEWS, SHADOWS))
+    signal, z_signal = world(kind).astype(np.float64), np.resize(world(kind).astype(np.float64), (60, VIEWS, SHADOWS))
     parts = PCA(COMPONENTS).fit(z_images / 255)
     x, z = parts.transform(images / 255), parts.transform(z_images / 255)
     for model in (0, 7):
@@ -239,7 +261,7 @@ def test_quantile() -> None:
         spread = Ridge(1.0).fit(z, np.log(np.abs(z_signal.mean(1)[:, model] - center.predict(z)) + 1e-6))
         scale = np.exp(spread.predict(x) + (math.log(2) + np.euler_gamma) / 2)   # E log |N(0, s)| = log s - (log 2 + γ) / 2
         naive = (signal.mean(1)[:, model] - center.predict(x)) / scale
-        np.testing.assert_allclose(quantile(signal, z_signal, images, z_images)[:, model], naive, rtol=1e-6)
+        np.testing.assert_allclose(quantile(world(kind), z_signal, images, z_images)[:, model], naive, rtol=1e-6, atol=1e-6)
 
 
 def test_signals_by_their_definitions_from_float32_and_saturated_logits() -> None:
@@ -257,6 +279,11 @@ def test_signals_by_their_definitions_from_float32_and_saturated_logits() -> Non
         assert signals.hinge(logits, labels)[i, j] == pytest.approx(float(z[labels[i]] - top))
         assert signals.correct(logits, labels)[i, j] == (z[labels[i]] > top)
         assert signals.contrast(logits, labels, true_labels)[i, j] == pytest.approx(float(z[labels[i]] - z[true_labels[i]]))
+        powers = [sum((value / 2) ** k / math.factorial(k) for k in range(5)) for value in z]
+        lead = z[labels[i]] / 2 - Fraction(0.6)
+        own = sum(lead**k / math.factorial(k) for k in range(5))
+        naive = float(own / (own + sum(powers) - powers[labels[i]]))
+        assert signals.taylor_confidence(logits, labels, 2.0)[i, j] == pytest.approx(naive)
         assert signals.confidence(logits, labels, 2.0)[i, j] == pytest.approx(
             1 / sum(math.exp(min(float(value - z[labels[i]]) / 2, 700)) for value in z)
         )
@@ -312,9 +339,10 @@ def test_readings(kind: str, side: str, strict: bool) -> None:
 
 
 @pytest.mark.parametrize("kind", SCORES)
+@pytest.mark.parametrize("side", SIDES)
 @pytest.mark.parametrize("strict", [False, True])
-def test_resamples(kind: str, strict: bool) -> None:
-    scores, member = SCORES[kind], SIDES["half"]
+def test_resamples(kind: str, side: str, strict: bool) -> None:
+    scores, member = SCORES[kind], SIDES[side]
     there = np.random.default_rng(5).random(scores.shape) < 0.8
     resamples = Resamples.draw(15, 12, np.random.default_rng(6), 8)
     assert resamples.shadows is not None
@@ -328,8 +356,9 @@ def test_resamples(kind: str, strict: bool) -> None:
         for fpr in (0.05, 0.29):
             value = tpr_at(fpr, drawn, sides_drawn, strict).value
             assert found.tpr[fpr][row] == pytest.approx(np.nan if value is None else value, nan_ok=True)
-        assert found.auc[row] == pytest.approx(auc(drawn, sides_drawn))
-        assert found.balanced_accuracy[row] == pytest.approx(balanced_accuracy(drawn, sides_drawn))
+        area, balanced = auc(drawn, sides_drawn), balanced_accuracy(drawn, sides_drawn)
+        assert found.auc[row] == pytest.approx(np.nan if area is None else area, nan_ok=True)
+        assert found.balanced_accuracy[row] == pytest.approx(np.nan if balanced is None else balanced, nan_ok=True)
 
 
 def deployed_naive(scores: np.ndarray, member: np.ndarray, weight: np.ndarray, fpr: str, paired: bool) -> tuple[float, float]:
@@ -348,13 +377,13 @@ def deployed_naive(scores: np.ndarray, member: np.ndarray, weight: np.ndarray, f
             false += weight[i, target] * (called and not member[i, target])
             members += weight[i, target] * member[i, target]
             non_members += weight[i, target] * (not member[i, target])
-    return true / members, false / non_members
+    return true / members if members else np.nan, false / non_members if non_members else np.nan
 
 
 @pytest.mark.parametrize("kind", SCORES)
-@pytest.mark.parametrize("paired", [True, False])
-def test_thresholds_from_shadows_alone(kind: str, paired: bool) -> None:
-    member = SIDES["half"].copy()
+@pytest.mark.parametrize(("paired", "side"), [(True, "half"), *((False, side) for side in SIDES)])
+def test_thresholds_from_shadows_alone(kind: str, paired: bool, side: str) -> None:
+    member = SIDES[side].copy()
     scores = SCORES[kind].astype(np.float64) + np.where(member, 1.0, 0.0)
     if paired:
         member[:, 1::2] = ~member[:, 0::2]
@@ -362,7 +391,7 @@ def test_thresholds_from_shadows_alone(kind: str, paired: bool) -> None:
         scores[2, 3] = np.nan
     found = shadow_only(scores, member, 0.1, paired)
     naive = deployed_naive(scores, member, np.ones(scores.shape, int), "0.1", paired)
-    assert (found.tpr[0], found.fpr[0]) == pytest.approx(naive)
+    assert (found.tpr[0], found.fpr[0]) == pytest.approx(naive, nan_ok=True)
     ppv = 0.1 * naive[0] / (0.1 * naive[0] + 0.9 * naive[1]) if sum(naive) else np.nan
     assert found.ppv(0.1)[0] == pytest.approx(ppv, nan_ok=True)
     resamples = Resamples.draw(4, 12, np.random.default_rng(0), 8, paired)
@@ -370,7 +399,7 @@ def test_thresholds_from_shadows_alone(kind: str, paired: bool) -> None:
     drawn = shadow_only(scores, member, 0.1, paired, resamples)
     for row in range(4):
         weight = resamples.canaries[row][:, None] * resamples.shadows[row]
-        assert (drawn.tpr[row], drawn.fpr[row]) == pytest.approx(deployed_naive(scores, member, weight, "0.1", paired))
+        assert (drawn.tpr[row], drawn.fpr[row]) == pytest.approx(deployed_naive(scores, member, weight, "0.1", paired), nan_ok=True)
 
 
 @pytest.mark.parametrize("kind", SCORES)
@@ -467,6 +496,57 @@ def test_guesses_by_hand(strategy: str) -> None:
     naive = by_hand(30, 0.05) if strategy == "preset" else max(by_hand(max(1, int(120 * share)), 0.05 / 6) for share in SHARES)
     found = one_run(epsilon.steinke, scores, member, delta=1e-5, error=0.05, strategy=strategy)   # type: ignore[arg-type]
     assert found.value == pytest.approx(naive)
+
+
+@pytest.mark.parametrize("kind", SCORES)
+@pytest.mark.parametrize("strategy", ["split", "multisplit"])
+def test_guesses_chosen_on_one_half_and_tested_on_the_other(kind: str, strategy: str) -> None:
+    scores = np.resize(SCORES[kind], 96).astype(np.float64) + 2 * np.resize(SIDES["half"], 96)
+    member = np.resize(SIDES["half"], 96)
+    turn = numpy_generator(0, None, "audit/guesses").permutation(96)
+
+    def bound(half: list[int], share: float, error: float) -> float:
+        k = max(1, int(len(half) * share))
+        order = sorted(half, key=lambda i: -scores[i])   # stable: ties by lot, as they were shuffled
+        right = sum(member[i] for i in order[:k]) + sum(not member[i] for i in order[len(half) - k :])
+        return epsilon.steinke(int(right), 2 * k, len(half), 1e-5, error)
+
+    def chosen(order: list[int], error: float) -> float:
+        first, second = order[:48], order[48:]
+        return bound(second, max(SHARES, key=lambda share: bound(first, share, error)), error)
+
+    found = one_run(epsilon.steinke, scores, member, delta=1e-5, error=0.05, strategy=strategy)   # type: ignore[arg-type]
+    if len(set(scores.tolist())) == 1:
+        assert found.value == 0.0
+    elif strategy == "split":
+        assert found.value == pytest.approx(chosen(turn.tolist(), 0.05))
+    else:
+        splits = numpy_generator(0, None, "audit/splits").permuted(np.tile(np.arange(96), (SPLITS, 1)), axis=1)
+        assert found.value == pytest.approx(float(np.median([chosen(turn[one].tolist(), 0.025) for one in splits])))
+
+
+@pytest.mark.parametrize("kind", SCORES)
+@pytest.mark.parametrize("paired", [True, False])
+def test_the_most_exposed_of_two_halves(kind: str, paired: bool) -> None:
+    scores, member, bar = SCORES[kind].astype(np.float64), SIDES["half"], 0.5
+    rng = np.random.default_rng(0)
+    found = []
+    for _ in range(HALVES):
+        order = rng.permutation(4 if paired else 8).tolist()
+        halves = [order[: len(order) // 2], order[len(order) // 2 :]]
+        exposed = []
+        for half in halves:
+            shadows = [2 * pair + one for pair in half for one in (0, 1)] if paired else half
+            lot, ranked = rng.random(12), []
+            for i in range(12):
+                inside, outside = ([scores[i, t] for t in shadows if member[i, t] == side] for side in (True, False))
+                share = sum(score >= bar for score in inside) / len(inside) if inside else -1.0
+                pairs = [(a > b) + 0.5 * (a == b) for a in inside for b in outside]
+                ranked.append((share, float(np.mean(pairs)) if pairs else -1.0, lot[i], i))
+            exposed.append({max(ranked)[3]})   # of twelve canaries one counts as most exposed
+        found.append(len(exposed[0] & exposed[1]) / len(exposed[0] | exposed[1]))
+    top, overlaps = risk.overlap(scores, member, bar, paired, np.random.default_rng(0))
+    assert (top, overlaps.tolist()) == (1, found)
 
 
 @pytest.mark.parametrize("score", [auc, balanced_accuracy, roc_points, lambda scores, member: tpr_at(0.1, scores, member)])

@@ -53,7 +53,7 @@ def shadow_only(
     for target, gone in enumerate(left_out):
         allowed, resolvable = allowances(fpr, every - total[:, sorted(gone)].sum(1))
         bar = np.full(len(one), np.inf)
-        for kept in (min(first, len(values)), len(values)):
+        for kept in (min(first, len(values)), len(values)) if resolvable.any() else ():
             ends = np.flatnonzero(np.append(values[1:kept] != values[: kept - 1], True))
             weight = one[:, canary[:kept]] * np.where(np.isin(shadow[:kept], list(gone)), 0.0, two[:, shadow[:kept]])
             refused = (np.cumsum(weight, axis=1)[:, ends] <= allowed[:, None]).sum(1)   # the first tie block that is too much
