@@ -12,9 +12,6 @@ from runtime.attack import signals
 from runtime.attack.label_only import label_only
 from runtime.attack.lira import lira, lira_offline
 from runtime.attack.pool import Pool
-from runtime.attack.quantile import quantile
-from runtime.attack.reference import calibrated, reference, threshold
-from runtime.attack.rmia import rmia
 from runtime.statistics.roc import auc, tpr_at
 
 
@@ -124,30 +121,6 @@ def test_mistake_7_offline_unusually_low_confidence_is_no_sign_of_membership() -
     assert two_sided[0, 0] > two_sided[1, 0]   # the mistake, reproduced under its name
 
 
-def test_mistake_11_in_every_attack_a_memorised_canary_scores_higher() -> None:
-    signal, pool = world(gap=6.0)
-    member = pool.member
-    p = 1 / (1 + np.exp(-(signal - signal.mean((1, 2), keepdims=True))))
-    rng = np.random.default_rng(0)
-    z = 1 / (1 + np.exp(-rng.normal(size=(50, 3, 12))))
-    pixels = rng.integers(0, 255, (90, 16)).astype(np.uint8)
-    scores = {
-        "threshold": threshold(signal - signal.mean((1, 2), keepdims=True)),
-        "reference": reference(signal, pool),
-        "calibrated": calibrated(signal, pool),
-        "lira": lira(signal, pool, "pooled"),
-        "lira_offline": lira_offline(signal, pool, "pooled"),
-        "rmia": rmia(p, z, pool),
-        "rmia offline": rmia(p, z, pool, online=False),
-        "label_only": label_only((signal > signal.mean((1, 2), keepdims=True)).astype(float), pool),
-        "quantile": quantile(signal - signal.mean((1, 2), keepdims=True), rng.normal(size=(50, 3, 12)), pixels[:40], pixels[40:]),
-    }
-    for name, score in scores.items():
-        area = auc(score, member)
-        assert area is not None, name
-        assert area > 0.7, name
-
-
 def test_mistake_14_and_17_predicting_the_minority_side_scores_nothing_under_pairs_with_drop() -> None:
     rng = np.random.default_rng(3)
     member = paired(rng, 200, 16)
@@ -168,14 +141,6 @@ def test_on_membership_that_no_model_knows_lira_finds_nothing(shadows: int) -> N
         rates.append(tpr_at(0.01, score, pool.member).value)
     assert np.mean(areas) == pytest.approx(0.5, abs=0.01)
     assert np.mean(rates) == pytest.approx(0.01, abs=0.004)
-
-
-def test_scores_do_not_change_when_canaries_or_pairs_are_renamed() -> None:
-    signal, pool = world()
-    turn = np.random.default_rng(0).permutation(len(signal))
-    np.testing.assert_allclose(lira(signal[turn], Pool(pool.member[turn], True)), lira(signal, pool)[turn])
-    swapped = np.arange(12) ^ 1
-    np.testing.assert_allclose(lira(signal[:, :, swapped], Pool(pool.member[:, swapped], True)), lira(signal, pool)[:, swapped])
 
 
 def test_logits_are_left_alone_and_a_nan_is_refused_with_its_place() -> None:

@@ -1,6 +1,7 @@
 """What other audits got wrong: a test for each mistake, named by its number in the list of seventeen.
 
-Beside the code that they are about stand 1, 3, 5, 6, 7, 11, 14 and 17 (`test_attacks`), 8 and 9 (`test_roc`); the rest are here.
+Beside the code that they are about stand 1, 3, 5, 6, 7, 14 and 17 (`test_attacks`), 8 and 9 (`test_roc`); 1, 10, 11 and 17 hold of
+every attack (`test_every_attack`); the rest are here.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from runtime.data.sources import Loaded
 from runtime.nets import build
 from runtime.outside.audit import Settings, audit
 from runtime.outside.evidence import check
+from runtime.outside.stored import asked
 from runtime.seeds import generator
 from runtime.statistics import epsilon
 from runtime.statistics.deployed import shadow_only
@@ -56,6 +58,18 @@ def answers(folder: Path, text: str) -> tuple[str, ...]:
 def test_mistake_2_no_answer_is_served_for_another_target_split_membership_or_reading(tmp_path: Path, old: str, new: str) -> None:
     assert TINY.replace(old, new) != TINY
     assert not set(answers(tmp_path, TINY)) & set(answers(tmp_path, TINY.replace(old, new)))
+
+
+def test_mistake_2_no_answer_is_served_for_another_file_of_the_same_shape() -> None:
+    rng = np.random.default_rng(0)
+    member, scores = rng.random((6, 40)) < 0.5, rng.normal(size=(6, 40))
+    turn = rng.permutation(40)
+    retrained, moved = scores.copy(), member.copy()
+    retrained[2, 3] += 1e-9
+    moved[2, :2] = ~moved[2, :2]
+    files = [(scores, member), (retrained, member), (scores, moved), (scores[:, turn], member[:, turn]), (scores[:, turn], member)]
+    works = {asked(check({"scores": one, "member": side}, "here"), Settings()) for one, side in files}
+    assert len(works) == len(files)
 
 
 def test_mistake_3_more_models_never_redraw_the_memberships_of_the_first(tmp_path: Path) -> None:
