@@ -1,8 +1,8 @@
 """What intervals, controls and bounds are worth, by simulation: `OMP_NUM_THREADS=1 python benchmarks/statistics.py [--worlds 400]`.
 
-Four worlds whose truth is known, written out below. Prints five tables: coverage of nominal 95 % intervals of TPR at 1 % FPR;
-AUC of LiRA on null data; the attack that reads nothing but counts; false alarms of the one-run epsilon bounds; the bound on a
-Gaussian mechanism beside the truth.
+Four worlds whose truth is known, written out below. Prints six tables: coverage of nominal 95 % intervals of TPR at 1 % FPR;
+AUC of LiRA on null data; the attack that reads nothing but counts; verdicts on claims about nothing; false alarms of the one-run
+epsilon bounds; the bound on a Gaussian mechanism beside the truth.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import argparse
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from scipy import stats
@@ -28,6 +29,7 @@ from runtime.statistics import epsilon
 from runtime.statistics.bootstrap import Resamples, interval, read_resamples
 from runtime.statistics.null import redrawn
 from runtime.statistics.roc import auc, tpr_at
+from runtime.statistics.testing import from_pairs, p_values, settled, together
 
 FPR = 0.01
 
@@ -136,6 +138,28 @@ def minority(worlds: int, rng: np.random.Generator) -> None:
         print(f"{design:>10}{np.mean(np.array(areas, float)):>8.4f}{np.mean(np.array(rates, float)):>14.4f}")
 
 
+def verdicts(worlds: int, rng: np.random.Generator) -> None:
+    """Trials that are all alike: what is said of three beside others, from figures of 16 shadows."""
+    print(f"\nstudies of {worlds} without any effect in which some pair is called, or a claim about all is decided, at 0.05")
+    print(f"{'pairs':>6}{'parts':>6}{'a pair, unadjusted':>20}{'a pair':>9}{'all':>9}{'any':>9}{'none':>9}")
+    quantifiers: tuple[Literal["all", "any", "none"], ...] = ("all", "any", "none")
+    for count, parts in ((9, 1), (9, 3), (39, 1), (39, 3)):
+        raw, called = 0, dict.fromkeys(("a pair", *quantifiers), 0)
+        for _ in range(worlds):
+            figures = rng.normal(size=(3 + count // 3, parts, 16))
+            pairs = [
+                p_values([from_pairs(one - other, 0.0, 0.95) for one, other in zip(left, right, strict=True)])
+                for left in figures[:3] for right in figures[3:]
+            ]   # fmt: skip
+            found = [verdict for verdict, _ in settled(pairs, 0.05)]
+            raw += min(min(pair) for pair in pairs) <= 0.05
+            called["a pair"] += set(found) != {"undecided"}
+            for quantifier in quantifiers:
+                called[quantifier] += together(found, quantifier) != "undecided"
+        shares = "".join(f"{hits / worlds:>9.3f}" for hits in called.values())
+        print(f"{count:>6}{parts:>6}{raw / worlds:>20.3f}{shares}")
+
+
 def false_alarms(runs: int, rng: np.random.Generator) -> None:
     """One-run bounds above zero although scores know nothing."""
     print(f"\nfalse alarms of one-run bounds at confidence 0.95, null scores, {runs} runs each")
@@ -171,7 +195,7 @@ def main() -> None:
     options.add_argument("--worlds", type=int, default=400, help="simulated studies per line (default: 400)")
     options.add_argument("--seed", type=int, default=0)
     args = options.parse_args()
-    for table in (coverage, null, minority, false_alarms, gaussian_mechanism):
+    for table in (coverage, null, minority, verdicts, false_alarms, gaussian_mechanism):
         table(args.worlds, np.random.default_rng(args.seed))
 
 
