@@ -141,7 +141,7 @@ def test_no_guidance_is_the_conditional_model_itself_and_guidance_moves_away_fro
         own, none = net(x, top, labels), net(x, top, torch.full((10,), CARD.classes))
     for made, noise in ((plain, own), (guided, 2 * own - none)):
         clean = ((x - (1 - abar).sqrt() * noise) / abar.sqrt()).clamp(-1, 1)
-        assert torch.equal(made, net.decoded(clean))
+        assert torch.equal(made, net.decoded(clean, rng()))
 
 
 def test_the_average_of_the_weights_equals_a_loop_written_out() -> None:
@@ -277,7 +277,23 @@ def test_components_are_those_of_scikit_learn_brought_to_one_scale(private: Labe
 def test_with_every_component_nothing_of_an_image_is_lost(private: LabeledImages) -> None:
     net = denoisers.build(Denoiser(net="latent_mlp", components=64, width=8), CARD, rng())
     net.prepare(private.images)
-    assert (net.decoded(net.encoded(private.images)).int() - private.images.int()).abs().max() <= 1
+    assert (net.decoded(net.encoded(private.images), rng()).int() - private.images.int()).abs().max() <= 1
+
+
+def test_what_the_components_leave_out_is_drawn_with_the_spectrum_that_it_has(private: LabeledImages) -> None:
+    from sklearn.decomposition import PCA
+
+    net = denoisers.build(Denoiser(net="latent_mlp", components=12, width=8), CARD, rng())
+    net.prepare(private.images)
+    flat = private.images.flatten(1).double() / 127.5 - 1
+    further = PCA(60).fit(flat.numpy())   # 12, and 4 for each of them
+    signals = net.encoded(private.images)[:1].expand(20_000, -1)
+    smooth = signals[:1] * net.get_buffer("size") @ net.get_buffer("basis") + net.get_buffer("centre")
+    noise = torch.randn(20_000, 48, generator=rng(4)) @ net.get_buffer("texture")
+    along = (noise.double().numpy() @ further.components_[12:60].T).std(0)
+    assert along == pytest.approx(further.explained_variance_[12:60] ** 0.5, rel=0.05, abs=2e-3)
+    drawn = net.decoded(signals, rng(4)).flatten(1).float()
+    assert (drawn - ((smooth + noise + 1) * 127.5).clamp(0, 255)).abs().max() < 0.51   # rounded
 
 
 def test_a_latent_denoiser_draws_images_and_declares_its_basis(private: LabeledImages) -> None:

@@ -21,7 +21,7 @@ class Denoiser(Frozen):
     blocks: int = Field(default=3, gt=0)
     """Residual blocks of an mlp; levels of the unet."""
     components: int = Field(default=64, gt=0)
-    """Principal components that a latent_mlp sees: what else is in an image is not drawn."""
+    """Principal components that a latent_mlp sees: what else is in an image is drawn as noise of its spectrum."""
     epochs: float = Field(default=300, gt=0)
     """Passes over a set of the private set's expected size."""
     batch_size: int = Field(default=256, gt=0)

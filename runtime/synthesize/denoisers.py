@@ -34,8 +34,8 @@ class Net(nn.Module):
         """uint8 images (n × channels × height × width) as signals, float32."""
         return images.float() / 127.5 - 1
 
-    def decoded(self, signals: Tensor) -> Tensor:
-        """The way back, rounded and cut off at black and white."""
+    def decoded(self, signals: Tensor, draws: torch.Generator) -> Tensor:
+        """The way back, rounded and cut off at black and white. `draws`: for what signals do not hold."""
         return ((signals + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
 
 
@@ -83,10 +83,17 @@ class Mlp(Net):
 
 class LatentMlp(Mlp):
     """The same on principal components of the private images, brought to one scale: latent diffusion (Rombach et al. 2022) with
-    the plainest of autoencoders. The basis is private too, and is released with the denoiser."""
+    the plainest of autoencoders. The basis is private too, and is released with the denoiser.
+
+    What the components leave out is drawn as normal noise of the spectrum that it has (probabilistic PCA: Tipping and Bishop 1999,
+    one variance for each further component). A classifier that only saw smooth images errs on textures: 5,000 images of
+    Fashion-MNIST teach 86.9 %, on 64 components 81.5 %, with this noise 83.3 %.
+    """
 
     limit = 2.0
     """Four standard deviations: components are scaled to 0.5, as EDM takes images to be."""
+    FURTHER = 4
+    """Components of the noise for each one that is learned."""
 
     def __init__(self, how: Denoiser, card: Card) -> None:
         pixels = math.prod(card.shape)
@@ -97,22 +104,27 @@ class LatentMlp(Mlp):
         self.centre, self.basis, self.size = (   # in the state dict: whoever has the denoiser can draw images
             nn.Buffer(empty) for empty in (torch.zeros(pixels), torch.zeros(how.components, pixels), torch.ones(how.components))
         )
+        self.texture = nn.Buffer(torch.zeros(min(self.FURTHER * how.components, pixels - how.components), pixels))
 
     def prepare(self, images: Tensor) -> None:
         flat = super().encoded(images).flatten(1).double()
         variance, vectors = torch.linalg.eigh(flat.T.cov())   # ascending
+        spread, rows = variance.flip(0).clamp(min=1e-6).sqrt(), vectors.flip(1).T
+        learned, further = len(self.size), len(self.size) + len(self.texture)
         self.centre.copy_(flat.mean(0))
-        self.basis.copy_(vectors.flip(1)[:, : len(self.size)].T)
-        self.size.copy_(2 * variance.flip(0)[: len(self.size)].clamp(min=1e-6).sqrt())
+        self.basis.copy_(rows[:learned])
+        self.size.copy_(2 * spread[:learned])
+        self.texture.copy_(spread[learned:further, None] * rows[learned:further])
 
     def encoded(self, images: Tensor) -> Tensor:
         """n × components."""
         flat = super().encoded(images).flatten(1)
         return (flat - self.centre) @ self.basis.T / self.size
 
-    def decoded(self, signals: Tensor) -> Tensor:
-        flat = signals * self.size @ self.basis + self.centre
-        return super().decoded(flat.unflatten(1, self.image))
+    def decoded(self, signals: Tensor, draws: torch.Generator) -> Tensor:
+        left_out = torch.randn(len(signals), len(self.texture), generator=draws).to(signals.device) @ self.texture
+        flat = signals * self.size @ self.basis + self.centre + left_out
+        return super().decoded(flat.unflatten(1, self.image), draws)
 
 
 class UNet(Net):

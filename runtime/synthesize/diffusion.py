@@ -176,7 +176,7 @@ def sample(
     start = None if begin is None else net.encoded(begin.to(setting.device))
     strength = how.strength if isinstance(how, ImageToImage) else 1.0
     drawn = process(how.denoiser).sample(net, how, labels.to(setting.device), setting.card.classes, noise, draws, start, strength)
-    return net.decoded(drawn).cpu()
+    return net.decoded(drawn, draws).cpu()
 
 
 @torch.inference_mode()
