@@ -5,7 +5,7 @@
                       <stem>.safetensors
                       outcome.json       the commit: written last, renamed into place
 
-Not here: what a task means (`worker`), rows (`store`).
+Not here: what a task means (`worker`), how it commits (`commit`), rows (`store`).
 """
 
 from __future__ import annotations
@@ -34,15 +34,21 @@ if TYPE_CHECKING:
 @contextlib.contextmanager
 def written(path: Path, synced: bool = True) -> Iterator[Path]:
     """A path beside `path` to write to; when the block ends well, the content takes the name `path`, synced to disk if asked."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    beside = part_of(path)
     try:
         yield beside
         if synced:
             with beside.open("rb") as handle:
                 os.fsync(handle.fileno())
         os.replace(beside, path)
-    finally:
+    except BaseException:
         beside.unlink(missing_ok=True)
+        raise
+
+
+def part_of(path: Path) -> Path:
+    """Where this process writes what will take the name `path`."""
+    return path.with_name(f".{path.name}.{os.getpid()}.part")
 
 
 STORE_VERSION = 1
@@ -56,24 +62,31 @@ def held(store: Path) -> Iterator[None]:
     """
     try:
         store.mkdir(parents=True, exist_ok=True)
-        lock = (store / "lock").open("a+")
+        lock = (store / "lock").open("ab+", buffering=0)   # what a full disk refuses is refused at once, and not when it is closed
     except OSError as error:
-        raise SynthcError(f"{store}: the store cannot be written: {error.strerror}; name another with --store") from error
+        raise _unwritable(store, error) from error
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             lock.seek(0)
             raise SynthcError(
-                f"{store}: another run is using this store ({lock.read().strip() or 'unknown'}); "
+                f"{store}: another run is using this store ({lock.read().decode(errors='replace').strip() or 'unknown'}); "
                 "wait for it, or name another store with --store"
             ) from None
-        check_version(store)
-        lock.truncate(0)
-        lock.write(f"pid {os.getpid()} on {socket.gethostname()}, since {datetime.now(UTC).isoformat(timespec='seconds')}")
-        lock.flush()
+        try:
+            check_version(store)
+            lock.truncate(0)
+            said = f"pid {os.getpid()} on {socket.gethostname()}, since {datetime.now(UTC).isoformat(timespec='seconds')}"
+            lock.write(said.encode())
+        except OSError as error:
+            raise _unwritable(store, error) from error
         yield
         lock.truncate(0)
+
+
+def _unwritable(store: Path, error: OSError) -> SynthcError:
+    return SynthcError(f"{store}: the store cannot be written: {error.strerror}; free some space, or name another with --store")
 
 
 def check_version(store: Path) -> None:
@@ -104,15 +117,17 @@ def is_done(store: Path, task: str) -> bool:
     return (folder_of(store, task) / "outcome.json").exists()
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> str:
-    """Write named tensors to `path` at once; the digest of the bytes."""
+def packed(tensors: Mapping[str, Tensor]) -> bytes:
+    """Named tensors as the content of a `.safetensors` file."""
     import torch
     from safetensors.torch import save  # torch is slow to import, and a run that finds everything done needs none
 
     # Each tensor in memory of its own: safetensors refuses views that share storage.
-    content = save({name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()})
-    with written(path) as beside:
-        beside.write_bytes(content)
+    return save({name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()})
+
+
+def digest_of(content: bytes) -> str:
+    """What an outcome says of the bytes of each file, and what reading them back must give."""
     return blake2b(content, digest_size=8).hexdigest()
 
 
@@ -166,7 +181,7 @@ class Artifact:
             content = (self.folder / name).read_bytes()
         except FileNotFoundError:
             raise Corrupt(self.folder, f"{name} is gone") from None
-        if blake2b(content, digest_size=8).hexdigest() != digest:
+        if digest_of(content) != digest:
             raise Corrupt(self.folder, f"{name} is not what the task wrote")
         return content
 
@@ -178,9 +193,14 @@ class Artifact:
             artifact = waiting.pop()
             if artifact.folder.name not in known:
                 known[artifact.folder.name] = artifact
-                needs = json.loads((artifact.folder / "task.json").read_text())["needs"]
-                waiting += [Artifact(folder_of(artifact.folder.parents[1], need)) for _, need in needs]
+                waiting += [Artifact(folder_of(artifact.folder.parents[1], need)) for need in artifact._needs()]
         return list(known.values())
+
+    def _needs(self) -> list[str]:
+        try:
+            return [need for _, need in json.loads((self.folder / "task.json").read_text(encoding="utf-8"))["needs"]]
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+            raise Corrupt(self.folder, f"task.json cannot be read: {error}") from None
 
     @property
     def stems(self) -> list[str]:

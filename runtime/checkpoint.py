@@ -33,6 +33,7 @@ EVERY = 300.0
 
 PATTERN = "checkpoint-*"
 
+
 @dataclass
 class _Task:
     """The task that is computed, and how often a loop of each name began in it."""
@@ -65,6 +66,11 @@ def kept_in(folder: Path) -> Iterator[None]:
             path.unlink()
     finally:
         _task.reset(token)
+
+
+def there_are(folder: Path) -> bool:
+    """Whether a loop of the task in `folder` has kept a checkpoint."""
+    return any(folder.glob(PATTERN))
 
 
 class loop:   # lower case: it is used as `range` is

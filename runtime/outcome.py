@@ -82,6 +82,15 @@ class Outcome:
     files: Mapping[str, str] = field(default_factory=dict)
     """Path relative to the task's folder → digest of the bytes."""
 
+    def told(self) -> dict[str, Any]:
+        """As JSON takes it, without a copy of what may be large."""
+        where = None if self.provenance is None else vars(self.provenance)
+        return vars(self) | {"metrics": [vars(metric) for metric in self.metrics], "provenance": where}
+
+    def attempt(self) -> dict[str, Any]:
+        """What is kept of the attempt: how it ended, and not what it found."""
+        return {word: value for word, value in self.told().items() if word not in ("metrics", "notes", "files")}
+
 
 class Diverged(ArithmeticError):
     """A training whose loss stopped being a number: recorded as such, never tried again."""

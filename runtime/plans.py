@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -32,6 +34,18 @@ def keep(folder: Path, plan: Plan) -> None:
     with written(folder / PLAN, synced=False) as beside, gzip.open(beside, "wt", compresslevel=4, encoding="utf-8") as lines:
         for task in plan.tasks.values():
             lines.write(json.dumps({"id": task.id, "address": task.address, "text": task.text}, ensure_ascii=False) + "\n")
+
+
+def run_name(store: Path, started: datetime, study: str) -> str:
+    """A name for a run: names sort as runs came, also when the clock was set back between two of them."""
+    def stamp(time: datetime) -> str:
+        return f"{time:%Y%m%dT%H%M%S.%f}"
+
+    stamps = [folder.name.split("-")[0] for folder in store.glob("runs/*-*")]
+    last = max((text for text in stamps if re.fullmatch(r"\d{8}T\d{6}\.\d{6}", text)), default="")
+    if stamp(started) > last:
+        return f"{stamp(started)}-{study}"
+    return f"{stamp(datetime.strptime(last, '%Y%m%dT%H%M%S.%f') + timedelta(microseconds=1))}-{study}"
 
 
 @dataclass(frozen=True)

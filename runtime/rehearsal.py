@@ -23,7 +23,8 @@ class TwoPartError(Exception):
 
 def perform(work: Rehearsal, inputs: Mapping[str, Artifact], device: torch.device) -> Product:
     """Sleep, then end as told. The metric `needs` counts the needs that were really there to read."""
-    time.sleep(work.seconds)
+    if work.seconds:   # to sleep for 0 s hands the core to somebody else
+        time.sleep(work.seconds)
     match work.ending:
         case "exception":
             raise TwoPartError("rehearsed", "the end")

@@ -14,16 +14,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from compiler.errors import Finding
+from compiler.errors import Finding, SynthcError
 from compiler.lint import lint_results
 from compiler.lint.catalog import LINTS
 from compiler.lint.results import Measured, Results
 from compiler.plan import ClaimPlan, Plan, Task, TrialPlan
 from runtime import machine
-from runtime.artifacts import Corrupt, folder_of, is_done, quarantine, retract, written
+from runtime.artifacts import Corrupt, folder_of, is_done, quarantine, retract
+from runtime.commit import write_json
 from runtime.outcome import Outcome
-from runtime.plans import HOPELESS, keep
-from runtime.store import Index, TargetBusy, check_target
+from runtime.plans import HOPELESS, keep, run_name
+from runtime.store import Index, TargetBusy, Unwritable, check_target
 
 
 class StudyRun:
@@ -42,7 +43,7 @@ class StudyRun:
         self.plan, self.store, self.index, self.target, self.origin = plan, store, index, target, origin
         self.answers = answers
         self.started = datetime.now(UTC)
-        self.name = f"{self.started:%Y%m%dT%H%M%S.%f}-{plan.header.study}"
+        self.name = run_name(store, self.started, plan.header.study)
         for id in plan.to_run(lambda id: self.is_done(id) and id not in forced, answers):
             retract(folder_of(store, id))
         self._take_in()
@@ -59,24 +60,28 @@ class StudyRun:
         self.findings: tuple[Finding, ...] = ()
         """What the lints found in the results, once the run ended."""
         self._publish_at = time.monotonic()
+        self._notice = ""
         self._keep_record("running")
 
     def _take_in(self) -> None:
-        """Make the index say what the store holds of this plan."""
-        for id in self.index.missing([id for id in self.plan.tasks if self.is_done(id)]):
-            # Committed, but its run died before the rows were written.
-            try:
-                self.index.record_outcome(folder_of(self.store, id))
-            except Corrupt as found:
-                quarantine(found.folder)
-                continue
-            for attempt in sorted(folder_of(self.store, id).glob("attempts/*/attempt.json")):
-                self.index.record_attempt(attempt.parent)
-        self.index.forget([id for id in self.plan.tasks if not self.is_done(id)])
+        """Make the index say what the store holds of this plan: a run may have died before the rows were written."""
+        undone = {id for id in self.plan.tasks if not self.is_done(id)}
+        self.index.forget(undone)
+        for id in self.index.missing(self.plan.tasks):
+            folder = folder_of(self.store, id)
+            if id not in undone:
+                try:
+                    self.index.record_outcome(folder)
+                except Corrupt as found:
+                    quarantine(found.folder)
+            self.index.record_attempts(folder)
+        self.index.flush()
+        self.index.damaged.clear()   # taken back before anything runs: what is left to do is found out next
 
     def repair(self) -> bool:
         """Whether something damaged was found and can be computed again: `todo` then holds it, and what waits for it."""
-        if not self.corrupt:
+        self.index.flush()
+        if not self.corrupt and not self.index.damaged:
             return False
         self.corrupt = False
         self._take_in()
@@ -109,8 +114,7 @@ class StudyRun:
         tried = folder / "attempts" / str(attempt)
         if not (tried / "attempt.json").exists():
             tried.mkdir(parents=True, exist_ok=True)
-            with written(tried / "attempt.json", synced=False) as beside:
-                beside.write_text(json.dumps(asdict(outcome), ensure_ascii=False), encoding="utf-8")
+            write_json(tried / "attempt.json", outcome.attempt())
         self.index.record_attempt(tried)
 
     def publish_if_due(self) -> str:
@@ -120,9 +124,13 @@ class StudyRun:
             return ""
         try:
             self.index.publish(self.target)
-        except TargetBusy as busy:
+        except Unwritable:
+            raise
+        except SynthcError as error:   # somebody writes to it, its disk is full, …: no reason to stop computing
             self._publish_at = started + 30.0
-            return str(busy)
+            said = str(error) if isinstance(error, TargetBusy) else f"{error}; computing goes on meanwhile"
+            again, self._notice = said == self._notice, said
+            return "" if again else self._notice
         self._publish_at = started + max(5.0, 10 * (time.monotonic() - started))
         return ""
 
@@ -189,8 +197,7 @@ class StudyRun:
         folder.mkdir(parents=True, exist_ok=True)
         if status == "running":
             keep(folder, self.plan)
-        with written(folder / "run.json", synced=False) as beside:
-            beside.write_text(json.dumps(record, ensure_ascii=False, allow_nan=False), encoding="utf-8")
+        write_json(folder / "run.json", record)
         self.index.record_run(record)
 
 

@@ -11,12 +11,12 @@ import contextlib
 import dataclasses
 import errno
 import importlib
-import json
 import os
 import sys
 import time
 import traceback
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,7 +24,8 @@ from typing import TYPE_CHECKING, Any
 
 from compiler.work import Work
 from runtime import machine
-from runtime.artifacts import Artifact, Corrupt, folder_of, quarantine, write_tensors, written
+from runtime.artifacts import Artifact, Corrupt, folder_of, quarantine
+from runtime.commit import Staged, later, stage, write_json
 from runtime.outcome import Diverged, Metric, Outcome, Product, Provenance
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ class Order:
 
 
 Dispatch = tuple[Order, ...]
-"""A batch of tasks that one worker computes together."""
+"""A batch of tasks that one worker computes together; none needs another."""
 
 
 def prepare(threads: int = 1) -> None:
@@ -75,10 +76,12 @@ def prepare(threads: int = 1) -> None:
 
 def compute(dispatch: Sequence[Order], store: Path, device: str = "cpu") -> list[Outcome]:
     """Compute each task of the dispatch and commit it; failures become outcomes."""
-    return [_compute(order, store, device) for order in dispatch]
+    landing = [_compute(order, store, device, alone=len(dispatch) == 1) for order in dispatch]
+    return [one if isinstance(one, Outcome) else one.result() for one in landing]
 
 
-def _compute(order: Order, store: Path, device: str) -> Outcome:
+def _compute(order: Order, store: Path, device: str, alone: bool) -> Outcome | Future[Outcome]:
+    """The outcome, or one on its way to disk while a mate of the same dispatch is computed."""
     folder = folder_of(store, order.task)
     attempt = folder / "attempts" / str(order.attempt)
     log = attempt / "log.txt"
@@ -95,17 +98,26 @@ def _compute(order: Order, store: Path, device: str) -> Outcome:
 
                 with checkpoint.kept_in(folder):
                     product = _perform(order, store, device)
-                    outcome = _commit(order, folder, product, _provenance(started, clock, device), store)
+                    staged = _stage(order, folder, product, _provenance(started, clock, device), store)
+                    if alone or checkpoint.there_are(folder):   # they go when this block ends, and not before the commit
+                        return staged.commit()
             except Exception as error:
                 traceback.print_exc()
                 if isinstance(error, Corrupt):
                     quarantine(error.folder)
                 outcome = _failure(order, error, _provenance(started, clock, device), log.relative_to(store))
-        _write_json(attempt / "attempt.json", dataclasses.asdict(outcome))
-        return outcome
+                write_json(attempt / "attempt.json", outcome.attempt())
+                return outcome
+        return later(lambda: _finish(order, staged))
     except OSError as error:   # outside the task's own work: the disk is full, or the store cannot be written
-        failure = _failure(order, error, _provenance(started, clock, device), Path(""))
-        return dataclasses.replace(failure, error_kind="storage")
+        return _not_stored(order, error, _provenance(started, clock, device))
+
+
+def _finish(order: Order, staged: Staged) -> Outcome:
+    try:
+        return staged.commit()
+    except OSError as error:
+        return _not_stored(order, error, staged.outcome.provenance)
 
 
 def keep(order: Order, product: Product, started: datetime, seconds: float, store: Path) -> Outcome:
@@ -113,16 +125,13 @@ def keep(order: Order, product: Product, started: datetime, seconds: float, stor
     folder = folder_of(store, order.task)
     if (before := committed(folder)) is not None:
         return before
-    attempt = folder / "attempts" / str(order.attempt)
-    attempt.mkdir(parents=True, exist_ok=True)
+    (folder / "attempts" / str(order.attempt)).mkdir(parents=True, exist_ok=True)
     _write_task(order, folder)
-    outcome = _commit(order, folder, product, _provenance(started, time.perf_counter() - seconds, "cpu"), store)
-    _write_json(attempt / "attempt.json", dataclasses.asdict(outcome))
-    return outcome
+    return _stage(order, folder, product, _provenance(started, time.perf_counter() - seconds, "cpu"), store).commit()
 
 
 def _write_task(order: Order, folder: Path) -> None:
-    _write_json(folder / "task.json", {"id": order.task, "address": order.address, "text": order.text, "needs": order.needs})
+    write_json(folder / "task.json", {"id": order.task, "address": order.address, "text": order.text, "needs": order.needs})
 
 
 def _perform(order: Order, store: Path, device: str) -> Product:
@@ -130,8 +139,9 @@ def _perform(order: Order, store: Path, device: str) -> Product:
 
     inputs = {role: Artifact(folder_of(store, need)) for role, need in order.needs}
     module = importlib.import_module(OPERATIONS[type(order.work).__name__])
-    with _deterministic(torch):
-        return module.perform(order.work, inputs, torch.device(device))
+    where = torch.device(device)
+    _deterministic(where)
+    return module.perform(order.work, inputs, where)
 
 
 def committed(folder: Path) -> Outcome | None:
@@ -147,28 +157,32 @@ def committed(folder: Path) -> Outcome | None:
         return None
 
 
-@contextlib.contextmanager
-def _deterministic(torch_module: Any) -> Iterator[None]:
+def _deterministic(device: torch.device) -> None:
     """Numbers must not depend on what ran before: global generators are fixed, although nothing of ours draws from them."""
-    torch_module.manual_seed(0)
-    yield
+    import torch
+
+    # Not `torch.manual_seed`: without a GPU that keeps a traceback of each call for the day when there is one.
+    torch.default_generator.manual_seed(0)
+    if device.type == "cuda":
+        torch.cuda.manual_seed_all(0)
 
 
-def _commit(order: Order, folder: Path, product: Product, provenance: Provenance, store: Path) -> Outcome:
-    stems = {stem: f"{stem}.safetensors" for stem in product.files}
-    files = {name: write_tensors(folder / name, product.files[stem]) for stem, name in stems.items()}
+def _stage(order: Order, folder: Path, product: Product, provenance: Provenance, store: Path) -> Staged:
     log = (folder / "attempts" / str(order.attempt) / "log.txt").relative_to(store)
-    outcome = Outcome(order.task, "done", product.metrics, product.notes, provenance, log=log.as_posix(), files=files)
-    _write_json(folder / "outcome.json", dataclasses.asdict(outcome), synced=True)
-    return outcome
+    outcome = Outcome(order.task, "done", product.metrics, product.notes, provenance, log=log.as_posix())
+    return stage(folder, order.attempt, product.files, outcome)
 
 
-def _failure(order: Order, error: BaseException, provenance: Provenance, log: Path) -> Outcome:
+def _failure(order: Order, error: BaseException, provenance: Provenance | None, log: Path) -> Outcome:
     message = " ".join(str(error).split()) or type(error).__name__
     return Outcome(
         order.task, "failed", provenance=provenance, error=f"{type(error).__name__}: {message}", error_kind=_kind_of(error),
         log=log.as_posix(),
     )
+
+
+def _not_stored(order: Order, error: OSError, provenance: Provenance | None) -> Outcome:
+    return dataclasses.replace(_failure(order, error, provenance, Path("")), error_kind="storage")
 
 
 def _kind_of(error: BaseException) -> str:
@@ -179,7 +193,7 @@ def _kind_of(error: BaseException) -> str:
         return "corrupt"
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return "out_of_memory"
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO):
         return "storage"
     return "exception"
 
@@ -207,10 +221,3 @@ def _output_to(log: Path) -> Iterator[None]:
     """Everything the task prints goes to its log."""
     with log.open("a", encoding="utf-8", buffering=1) as to, contextlib.redirect_stdout(to), contextlib.redirect_stderr(to):
         yield
-
-
-def _write_json(path: Path, content: object, synced: bool = False) -> None:
-    # allow_nan=False: a NaN is no metric; it must be None with a note, and a bare NaN token is not JSON.
-    text = json.dumps(content, ensure_ascii=False, allow_nan=False, indent=1)
-    with written(path, synced) as beside:
-        beside.write_text(text, encoding="utf-8")

@@ -7,12 +7,15 @@ from pathlib import Path
 
 from torch import Tensor
 
-from runtime.artifacts import Artifact, write_tensors
+from runtime.artifacts import Artifact, digest_of, packed
 
 
 def artifact(folder: Path, **stems: dict[str, Tensor]) -> Artifact:
     """A committed task whose id is the folder's name: its files of tensors, and the outcome that holds their digests."""
-    files = {f"{stem}.safetensors": write_tensors(folder / f"{stem}.safetensors", tensors) for stem, tensors in stems.items()}
+    contents = {f"{stem}.safetensors": packed(tensors) for stem, tensors in stems.items()}
+    files = {name: digest_of(content) for name, content in contents.items()}
+    for name, content in contents.items():
+        (folder / name).write_bytes(content)
     said = {"task": folder.name, "status": "done", "metrics": [], "notes": {}, "provenance": None, "files": files}
     (folder / "outcome.json").write_text(json.dumps(said))
     return Artifact(folder)

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 import shutil
+import subprocess
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 
 from runtime.artifacts import Corrupt, is_done, written
 from runtime.cli import main
 from runtime.store import Index
 from runtime.worker import committed
-from tests.conftest import Done, run_study
+from tests.conftest import TINY, Done
 
 ROWS = "SELECT * EXCLUDE (note) FROM result WHERE metric <> 'seconds' ORDER BY ALL"
 
@@ -127,6 +131,18 @@ def test_a_mangled_index_is_made_again_without_being_asked(copy: Done, tiny: Don
     same(copy, tiny)
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_an_index_with_a_flipped_bit_is_made_again_or_whole(copy: Done, tiny: Done, seed: int) -> None:
+    path, rng = copy.store / "index.duckdb", random.Random(seed)
+    content = bytearray(path.read_bytes())
+    for _ in range(4):
+        content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
+    path.write_bytes(content)
+    with contextlib.closing(Index.open(copy.store)) as index:
+        index.publish(copy.db)
+    same(copy, tiny)
+
+
 def test_rebuilding_passes_over_what_is_damaged(copy: Done) -> None:
     (task(copy, "kind = 'attack' AND address LIKE 'undefended%'") / "outcome.json").write_text("{")
     for record in copy.store.glob("runs/*/attempt.json"):
@@ -144,13 +160,65 @@ def test_a_task_folder_that_was_removed_takes_its_rows_along(copy: Done, tiny: D
     assert twice == 1
 
 
-def test_a_run_whose_clock_jumped_back_is_still_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import time
+def test_the_run_that_counts_is_the_last_one_also_when_the_clock_was_set_back(
+    copy: Done, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Behind(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> datetime:
+            return datetime.now(tz) - timedelta(days=400)
 
-    real, jumps = time.time, iter([0.0, -86_400.0, 3600.0, -7200.0] * 100_000)
-    monkeypatch.setattr(time, "time", lambda: real() + next(jumps))
-    done = run_study(tmp_path)
-    assert done.rows("SELECT count(*) FROM task WHERE status <> 'done'") == [(0,)]
+    copy.spec.write_text(TINY.replace("method: {grid: [random, forgetting]}", "method: random"))
+    monkeypatch.setattr("runtime.study_run.datetime", Behind)
+    assert run(copy) == 0
+    assert copy.rows("SELECT label FROM comparison ORDER BY label") == [("coreset",), ("undefended",)]
+    copy.spec.write_text(TINY)
+    assert run(copy) == 0   # twice back: its name is after that of the one before
+    assert len(copy.rows("FROM comparison")) == 3
+
+
+def test_values_that_no_column_takes_take_back_their_own_commit_and_no_other(copy: Done, tmp_path: Path) -> None:
+    folder = task(copy, "kind = 'attack'")
+    content = json.loads((folder / "outcome.json").read_text())
+    content["metrics"][0]["n"] = "many"
+    (folder / "outcome.json").write_text(json.dumps(content))
+    (tmp_path / "store").mkdir()
+    with contextlib.closing(Index.open(tmp_path / "store")) as index:
+        for outcome in sorted(copy.store.glob("??/*/outcome.json")):
+            index.record_outcome(outcome.parent)
+        index.flush()
+        assert index.damaged == [folder]
+        assert index.missing([path.name for path in copy.store.glob("??/*") if (path / "task.json").exists()]) == [folder.name]
+    assert not is_done(copy.store, folder.name)
+
+
+def test_attempts_that_a_killed_driver_did_not_write_down_become_rows_in_the_next_run(copy: Done, tiny: Done) -> None:
+    folder = task(copy, "kind = 'attack'")
+    (folder / "outcome.json").unlink()   # killed when its first attempt had failed
+    with duckdb.connect(str(copy.store / "index.duckdb")) as index:
+        for table in ("outcome", "metric", "roc", "canary", "risk", "score", "attempt"):
+            index.execute(f"DELETE FROM base.{table} WHERE task = '{folder.name}'").fetchall()
+    assert run(copy) == 0
+    assert copy.rows(f"SELECT attempt FROM attempt WHERE task = '{folder.name}' ORDER BY attempt") == [(1,), (2,)]
+    same(copy, tiny)
+
+
+def test_attempts_of_a_folder_that_was_removed_are_no_rows(copy: Done) -> None:
+    folder = task(copy, "kind = 'attack'")
+    shutil.rmtree(folder)
+    assert run(copy) == 0
+    assert copy.rows(f"SELECT attempt FROM attempt WHERE task = '{folder.name}'") == [(1,)]
+
+
+def test_a_damaged_record_of_what_a_task_was_is_made_again_when_somebody_needs_it(
+    copy: Done, tiny: Done, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = task(copy, "operation = 'TrainClassifier' AND address LIKE 'undefended%'")
+    (model / "task.json").write_text('{"id": ')
+    shutil.rmtree(task(copy, "kind = 'attack' AND address LIKE 'undefended%'"))
+    assert run(copy) == 0
+    assert "damaged" in capsys.readouterr().err
+    same(copy, tiny)
 
 
 def test_what_a_worker_writes_is_json_that_any_reader_takes(tiny: Done) -> None:
@@ -179,3 +247,27 @@ def test_no_file_of_a_store_can_be_damaged_into_a_traceback(copy: Done, pattern:
         assert main([*words, "--db", str(copy.db)]) in (0, 1, 2), (words, path, bytes(damaged))
         path.write_bytes(content)
     capsys.readouterr()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("kilobytes", [1950, 3000, 6000])   # while publishing, while computing, when all was computed
+def test_a_full_disk_stops_a_run_with_a_sentence_and_the_next_one_goes_on(
+    tiny: Done, tmp_path: Path, capsys: pytest.CaptureFixture[str], kilobytes: int
+) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    done = Done(tmp_path, tmp_path / "study.yaml")
+    done.spec.write_text(TINY)
+    words = ["run", str(done.spec), "--engine", "inline", "--db", str(done.db), "--store", str(disk / "store")]
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "tmpfs", str(disk)], check=False).returncode:
+        pytest.skip("only root may mount a small disk")
+    try:
+        assert main(words) == 2
+        said = capsys.readouterr().err
+        assert "No space left on device" in said
+        assert "what is committed stays" in said
+        subprocess.run(["mount", "-o", "remount,size=100m", str(disk)], check=True)
+        assert main(words) == 0
+        same(done, tiny)
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)

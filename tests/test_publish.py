@@ -16,7 +16,7 @@ import pytest
 
 from compiler.errors import SynthcError
 from runtime.cli import main
-from runtime.store import Index, TargetBusy, check_target, query, rebuild
+from runtime.store import Index, TargetBusy, check_target, export, query, rebuild
 from runtime.study_run import StudyRun
 from tests.conftest import Done
 
@@ -172,6 +172,38 @@ def test_queries_are_read_only_and_reach_no_file(tiny: Done, tmp_path: Path) -> 
         with pytest.raises(SynthcError, match="the query failed"):
             query(tiny.db, text)
     assert {path.name for path in tmp_path.iterdir()} == {"secret.csv"}
+
+
+def test_an_export_reaches_no_file_but_the_one_that_it_writes(tiny: Done, tmp_path: Path) -> None:
+    secret = tmp_path / "secret.csv"
+    secret.write_text("a,b\n1,2\n")
+    for text in (f"FROM '{secret}'", f"SELECT * FROM read_text('{secret}')"):
+        with pytest.raises(SynthcError, match="cannot be written"):
+            export(tiny.db, text, tmp_path / "rows.csv")
+    export(tiny.db, "SELECT label FROM comparison", tmp_path / "rows.csv")
+    assert {path.name for path in tmp_path.iterdir()} == {"secret.csv", "rows.csv"}
+
+
+def test_a_disk_that_is_full_where_the_database_lies_is_said_once_and_stops_no_run(
+    tiny: Done, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    shutil.copytree(tiny.folder, tmp_path / "copy")
+    target = tmp_path / "copy" / "results.duckdb"
+    words = ["run", str(tiny.spec), "--engine", "inline", "--db", str(target), "--set", "audit.headline.fpr=0.05",
+             "--set", "audit.fpr=[0.05]"]   # fmt: skip
+    before = target.read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr("runtime.store.publish._copy", full)
+        assert main(words) == 2
+    said = capsys.readouterr().err
+    assert said.count("No space left on device; make room there, or name another --db; computing goes on meanwhile") == 1
+    assert target.read_bytes() == before
+    assert main(words) == 0
+    assert "everything was done before" in capsys.readouterr().err
+    assert query(target, "SELECT DISTINCT fpr FROM comparison")[1] == [(0.05,)]
 
 
 def test_rebuilding_needs_only_the_store(tiny: Done, tmp_path: Path) -> None:

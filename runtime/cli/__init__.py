@@ -6,6 +6,7 @@ Exit codes: 0 done · 1 some tasks failed · 2 the user can mend it · 130 inter
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
 import sys
 from collections.abc import Sequence
@@ -15,6 +16,9 @@ from compiler.errors import SynthcError
 
 FAMILIES = ("run", "study", "plan", "results", "report", "records", "upkeep", "audit", "data")
 """Modules of this package; each registers its commands and imports what is heavy inside its handlers."""
+
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
+"""What a disk may say anywhere."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -28,6 +32,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `synthc sql … | head`
         sys.stderr.close()
         return 0
+    except OSError as error:
+        if error.errno not in DISK:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"synthc: {where}{error.strerror}; free some space, then run again: what is committed stays", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         return 130
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from compiler.errors import SynthcError
 from compiler.seen_data import unseen
 from runtime.artifacts import held
 from runtime.cli import results_options, store_of
@@ -83,12 +84,14 @@ def run(args: argparse.Namespace) -> int:
 
         with contextlib.closing(Index.open(store)) as index:
             study = StudyRun(plan, store, index, args.db.absolute(), origin, args.retry_failed, wanted.answers, again)
-            status = "failed"
             try:
                 status = _compute(study, args) if study.todo else "done"
-            finally:
-                if notice := study.close(status):
-                    _say(f"synthc: {notice}")
+            except BaseException:
+                with contextlib.suppress(SynthcError, OSError):   # what went wrong first says more
+                    study.close("failed")
+                raise
+            if notice := study.close(status):
+                _say(f"synthc: {notice}")
             if wanted.waiting:
                 _say(f"claims that wait for trials outside of --only: {', '.join(wanted.waiting)}")
             code = _sum_up(study, status)

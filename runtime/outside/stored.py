@@ -24,12 +24,14 @@ from compiler.errors import SynthcError
 from compiler.fingerprint import canonical_text, digest_of
 from compiler.work import AuditFile
 from runtime import machine
-from runtime.artifacts import folder_of, held, written
+from runtime.artifacts import folder_of, held
 from runtime.attack.risk import of_canaries
+from runtime.commit import write_json
 from runtime.outcome import Metric, Product
 from runtime.outside.audit import Found, Rate, Report, Settings, audit, notes
 from runtime.outside.bounds import AnyBound, Refused
 from runtime.outside.evidence import Evidence
+from runtime.plans import run_name
 from runtime.statistics.roc import Reading, allowed_false_positives, roc_points, tpr_at
 from runtime.store import Index, check_target
 from runtime.worker import Order, keep
@@ -85,11 +87,9 @@ def audit_and_store(
         folder = folder_of(store, order.task)
         if index.missing([order.task]):
             index.record_outcome(folder)
-            for attempt in sorted(folder.glob("attempts/*/attempt.json")):
-                index.record_attempt(attempt.parent)
-        record = _record(order, name, file, started, columns, argv)
-        with written(_made(store / "runs" / record["run"]) / "run.json", synced=False) as beside:
-            beside.write_text(json.dumps(record, ensure_ascii=False, allow_nan=False), encoding="utf-8")
+            index.record_attempts(folder)
+        record = _record(order, name, file, started, columns, argv) | {"run": run_name(store, started, name)}
+        write_json(_made(store / "runs" / record["run"]) / "run.json", record)
         index.record_run(record)
         index.publish(target)
     return report
@@ -191,7 +191,7 @@ def _record(order: Order, name: str, file: Path, started: datetime, columns: _Co
     now = datetime.now(UTC).isoformat(timespec="seconds")
     settled = json.dumps(asdict(asked(columns.evidence, settings)), indent=1)
     return {
-        "run": f"{started:%Y%m%dT%H%M%S.%f}-{name}", "study": name, "profile": None,
+        "study": name, "profile": None,
         "question": "What do these models, trained elsewhere, leak?", "spec": str(file),
         "spec_text": f"# synthc audit {file}\n{settled}", "argv": argv,
         "started": started.isoformat(timespec="seconds"), "ended": now, "status": "done", "headline": headline, "blocked": {},

@@ -6,12 +6,12 @@ Not here: tensors (`artifacts`), what the numbers mean.
 """
 
 from runtime.store.files import export, export_compatible, parquet
-from runtime.store.index import Index, rebuild
+from runtime.store.index import Index, Unwritable, rebuild
 from runtime.store.publish import TargetBusy, check_target
 from runtime.store.read import query, reading
 from runtime.store.schema import SCHEMA, public, refused
 
 __all__ = [
-    "SCHEMA", "Index", "TargetBusy", "check_target", "export", "export_compatible", "parquet", "public", "query", "reading",
-    "rebuild", "refused",
+    "SCHEMA", "Index", "TargetBusy", "Unwritable", "check_target", "export", "export_compatible", "parquet", "public", "query",
+    "reading", "rebuild", "refused",
 ]

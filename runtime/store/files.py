@@ -27,6 +27,8 @@ def export(database: Path, text: str, target: Path) -> None:
     beside = target.with_name(f".{target.name}.next")
     try:
         with contextlib.closing(duckdb.connect(str(database), read_only=True)) as connection:
+            connection.execute(f"SET allowed_paths = [{literal(beside)}]").fetchall()   # and nothing else, whatever the query says
+            connection.execute("SET enable_external_access = false").fetchall()
             connection.execute(f"COPY ({text}) TO {literal(beside)} ({ENDINGS[target.suffix]})").fetchall()
         os.replace(beside, target)
     except (duckdb.Error, OSError) as error:

@@ -23,28 +23,30 @@ class TargetBusy(SynthcError):
 def publish(connection: duckdb.DuckDBPyConnection, index: Path, target: Path) -> None:
     """Replace `target` by a copy of the file `index`, on which `connection` is open; open readers keep the old one.
 
-    TargetBusy when a writer has it open; SynthcError when it is not ours, or cannot be written.
+    TargetBusy when a writer has it open; SynthcError when it is not ours, or cannot be written; duckdb.Error of the index itself.
     """
     check_target(target)
     beside = target.with_name(f".{target.name}.next")
+    connection.execute("CHECKPOINT").fetchall()
     try:
         beside.unlink(missing_ok=True)
-        with _holding(connection, target) as kept:
-            _copy(connection, index, beside)
+        # An instance of its own: a disk that is full where the target lies would make the index's one unusable.
+        with contextlib.closing(duckdb.connect()) as aside, _holding(aside, target) as kept:
+            _copy(index, beside)
             if kept:
-                with _attached(connection, beside, "published") as cursor:
+                with _attached(aside, beside, "published") as cursor:
                     _carry_over(cursor)
             os.replace(beside, target)  # the old file stays held until it is replaced
-    except (OSError, duckdb.IOException) as error:
-        raise SynthcError(f"{target}: cannot be published: {first_line(error)}; make room there, or name another --db") from error
+    except (OSError, duckdb.Error) as error:
+        why = error.strerror if isinstance(error, OSError) else first_line(error)
+        raise SynthcError(f"{target}: cannot be published: {why}; make room there, or name another --db") from error
     finally:
         beside.unlink(missing_ok=True)
 
 
-def _copy(connection: duckdb.DuckDBPyConnection, index: Path, beside: Path) -> None:
+def _copy(index: Path, beside: Path) -> None:
     """The index's file as it is: a twentieth of the time that copying its rows takes, and whole after a checkpoint, since
     nobody else writes. Closing it here lets go of DuckDB's lock on it; the store's own (`artifacts.held`) is what counts."""
-    connection.execute("CHECKPOINT").fetchall()
     shutil.copyfile(index, beside)
     with beside.open("rb+") as copy:
         os.fsync(copy.fileno())

@@ -1,0 +1,118 @@
+"""The commit of a task: what it made is synced to disk, and then counts, all at once.
+
+    .<stem>.safetensors.<pid>.part, .outcome.json.<pid>.part    written, then synced at the same time
+    <stem>.safetensors                                          renamed
+    outcome.json                                                renamed last: from here on the task is done
+    attempts/<n>/attempt.json                                   for the database's rows of attempts
+
+Waiting for the disk takes 0.4 to 8 ms whatever is written, and files that wait at the same time share it: 16 took 1.1 ms together
+and 39 one after the other. So the files of a task wait together, and tasks of one dispatch do so while the next one computes.
+Not here: what a task computes (`worker`), where it lies and how it is read back (`artifacts`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from runtime.artifacts import digest_of, packed, part_of, written
+from runtime.outcome import Outcome
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+TOGETHER = 16
+"""Commits of one worker, and files, that wait for the disk at the same time."""
+
+
+@dataclass(frozen=True)
+class Staged:
+    """What a task made, written beside its place and not synced yet."""
+
+    folder: Path
+    attempt: int
+    outcome: Outcome
+
+    @property
+    def names(self) -> list[str]:
+        """Files in the order in which they take their names."""
+        return [*self.outcome.files, "outcome.json"]
+
+    def commit(self) -> Outcome:
+        """Sync and rename; OSError, and nothing half-written beside, if the disk will not have it."""
+        paths = [self.folder / name for name in self.names]
+        try:
+            _sync([part_of(path) for path in paths])
+            for path in paths:
+                os.replace(part_of(path), path)
+        except BaseException:
+            self.drop()
+            raise
+        write_json(self.folder / "attempts" / str(self.attempt) / "attempt.json", self.outcome.attempt())
+        return self.outcome
+
+    def drop(self) -> None:
+        """Take away what was written beside."""
+        for name in self.names:
+            part_of(self.folder / name).unlink(missing_ok=True)
+
+
+def stage(folder: Path, attempt: int, files: Mapping[str, Mapping[str, Tensor]], outcome: Outcome) -> Staged:
+    """Write `files` (stem → named tensors) and the outcome, which then holds their digests, beside their places in `folder`."""
+    contents = {f"{stem}.safetensors": packed(tensors) for stem, tensors in files.items()}
+    digests = {name: digest_of(content) for name, content in contents.items()}
+    staged = Staged(folder, attempt, dataclasses.replace(outcome, files=digests))
+    contents["outcome.json"] = as_json(staged.outcome.told())
+    try:
+        for name, content in contents.items():
+            part_of(folder / name).write_bytes(content)
+    except BaseException:
+        staged.drop()
+        raise
+    return staged
+
+
+def later(commit: Callable[[], Outcome]) -> Future[Outcome]:
+    """Commit while this thread goes on."""
+    return _threads("commit").submit(commit)
+
+
+def write_json(path: Path, content: object) -> None:
+    """Something to read beside a commit, on which nothing depends: renamed into place, not synced."""
+    with written(path, synced=False) as beside:
+        beside.write_bytes(as_json(content))
+
+
+def as_json(content: object) -> bytes:
+    """One line: only Python's own encoder, ten times slower, indents. ValueError for a NaN, which is no JSON: a metric that is
+    not a number is None with a note."""
+    return json.dumps(content, ensure_ascii=False, allow_nan=False).encode()
+
+
+def _sync(paths: Sequence[Path]) -> None:
+    first, *others = paths
+    waiting = [_threads("sync").submit(_sync_one, path) for path in others]
+    _sync_one(first)
+    for one in waiting:
+        one.result()
+
+
+def _sync_one(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@functools.cache
+def _threads(purpose: str) -> ThreadPoolExecutor:
+    """Two pools: a commit waits for syncs, which wait for nobody."""
+    return ThreadPoolExecutor(TOGETHER, thread_name_prefix=purpose)
