@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
-from tests.test_layers import files
+from tests.test_layers import ROOT, files
 
 
 def calls(path: Path) -> set[str]:
@@ -25,6 +26,19 @@ def test_arrays_from_outside_are_read_without_objects() -> None:
             if isinstance(node, ast.Call) and ast.unparse(node.func) in ("np.load", "numpy.load"):
                 # numpy's default refuses pickled objects; nobody here may say otherwise.
                 assert not any(word.arg == "allow_pickle" and ast.unparse(word.value) != "False" for word in node.keywords), path
+
+
+def test_every_line_of_the_threat_model_names_a_test_that_exists() -> None:
+    lines = [line for line in (ROOT / "SECURITY.md").read_text(encoding="utf-8").splitlines() if line.startswith("| ")][1:]
+    known = {path.name: path.read_text(encoding="utf-8") for path in (ROOT / "tests").glob("*.py")}
+    for line in lines:
+        named = re.findall(r"(test_\w+\.py)?(?:::(test_\w+))?", line.rsplit("|", 2)[1])
+        told = [(file, name) for file, name in named if file or name]
+        assert told, line
+        last = ""
+        for file, name in told:
+            last = file or last
+            assert f"def {name}(" in known[last] if name else last in known, line
 
 
 def test_ray_reports_no_usage_and_keeps_its_token() -> None:
