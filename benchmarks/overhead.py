@@ -1,70 +1,106 @@
-"""What the runtime adds to a task: `python benchmarks/overhead.py [--tasks 10000] [--engine ray|inline] [--rivals VENV]`.
+"""What the runtime adds to a task: `python benchmarks/overhead.py [--tasks N ...] [--engine ray|inline] [--cached] [--rivals VENV]`
 
-Tasks that do nothing go the whole way: queue, dispatch, worker, artifact with fsync, commit, index, publish. Beside it raw
-Ray round trips of the same number on the same cluster, so that the difference is ours. With `--rivals`, a virtual environment
-that has snakemake and redun, 500 jobs of each beside 500 of ours, from nothing to the end. Prints tables; records nothing.
+Tasks that do nothing go the whole way: compile, queue, dispatch, worker, artifact and outcome synced to disk, index, publish.
+They run in rounds, each right after as many round trips of raw Ray to two actors of the same cluster, so that load meets both;
+what is added is the median over rounds, with the least and the most. One by one every task is a dispatch; grouped they travel by
+fifties. Several sizes show how time and memory grow. With `--cached`, a study of ten thousand tasks that all are done, as a user
+runs it, process start included. With `--rivals`, a virtual environment that has snakemake and redun, 500 jobs of each beside 500
+of ours, from nothing to the end. Prints tables; records nothing.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import resource
 import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
+sys.path.pop(0)   # this folder: its `statistics` would hide Python's own
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+import numpy as np
+
+from compiler.compile import compile_study
 from compiler.fingerprint import canonical_text, digest_of
 from compiler.plan import Task
 from compiler.work import Rehearsal
 from runtime.artifacts import folder_of, is_done
 from runtime.cluster import RayEngine
-from runtime.outcome import Outcome
+from runtime.outcome import Metric, Outcome, Product
 from runtime.schedule import Driver, InlineEngine
 from runtime.store import Index
+from runtime.worker import Order, keep
+
+ROOT = Path(__file__).resolve().parents[1]
+ROUNDS = 5
 
 
-def plan(count: int) -> dict[str, Task]:
+def plan(count: int, label: str = "task") -> dict[str, Task]:
     """`count` tasks in chains of ten."""
     tasks: dict[str, Task] = {}
     last = ""
     for place in range(count):
-        work, needs = Rehearsal(f"task {place}"), (("before", last),) if place % 10 else ()
+        work, needs = Rehearsal(f"{label} {place}"), (("before", last),) if place % 10 else ()
         text = canonical_text("task", work, needs)
         last = digest_of(text)
         tasks[last] = Task(last, work, needs, f"chain {place // 10}/{place % 10}", text)
     return tasks
 
 
-def measure(count: int, kind: str, seconds: dict[str, float]) -> dict[str, float]:
-    """Seconds per task of one whole run, and of finding it done."""
+@dataclass
+class Took:
+    """What one size and one way of dispatching took."""
+
+    added: list[float] = field(default_factory=list)
+    """ms per task beyond raw Ray, by round."""
+    raw: list[float] = field(default_factory=list)
+    """ms per round trip of raw Ray, by round."""
+    compile: float = 0.0
+    publish: float = 0.0
+    found: float = 0.0
+    """Seconds to find everything done."""
+
+
+def measure(count: int, kind: str, seconds: dict[str, float]) -> Took:
+    """One whole run of `count` tasks, in rounds."""
+    took, start = Took(), time.perf_counter()
     tasks = plan(count)
+    took.compile = time.perf_counter() - start
+    listed, share = list(tasks.items()), count // ROUNDS
     with tempfile.TemporaryDirectory() as folder:
         store = Path(folder) / "store"
+        store.mkdir()
         engine = RayEngine(store) if kind == "ray" else InlineEngine(store)
-        raw = _raw(engine, min(count, 2000)) if isinstance(engine, RayEngine) else 0.0
-        store.mkdir(exist_ok=True)
         with contextlib.closing(Index.open(store)) as index:
 
             def record(task: Task, outcome: Outcome, attempt: int) -> None:
                 index.record_outcome(folder_of(store, task.id))
                 index.record_attempt(folder_of(store, task.id) / "attempts" / str(attempt))
 
-            start = time.perf_counter()
-            Driver(tasks, engine, record, seconds=seconds).run()
-            ran = time.perf_counter() - start
+            Driver(plan(40, "warm"), engine, record, seconds=seconds).run()   # a worker's first task loads torch's parts
+            for place in range(ROUNDS):
+                raw = _raw(engine, share) if isinstance(engine, RayEngine) else 0.0
+                start = time.perf_counter()
+                Driver(dict(listed[place * share : (place + 1) * share]), engine, record, seconds=seconds).run()
+                index.flush()
+                took.raw.append(1e3 * raw)
+                took.added.append(1e3 * ((time.perf_counter() - start) / share - raw))
             start = time.perf_counter()
             index.publish(Path(folder) / "results.duckdb")
-            published = time.perf_counter() - start
+            took.publish = time.perf_counter() - start
         engine.close()
         start = time.perf_counter()
         assert all(is_done(store, id) for id in tasks)
-        found = time.perf_counter() - start
-    return {"run": ran / count, "raw": raw, "publish": published, "found done": found}
+        took.found = time.perf_counter() - start
+    took.added = [added + 1e3 * (took.compile + took.publish) / count for added in took.added]
+    return took
 
 
 def _raw(engine: RayEngine, count: int) -> float:
@@ -145,10 +181,49 @@ def alone(count: int, store: Path) -> None:
         index.publish(store.parent / "results.duckdb")
 
 
+CACHED = """\
+study: cached
+question: How long does it take to find ten thousand tasks done?
+seed: 0
+data: {name: digits}
+audit:
+  canaries: {mislabeled: {kind: mislabeled, count: 128}}
+  shadows: 32
+classifier: {net: small, width: 8, epochs: 4}
+arms:
+  undefended: {paradigm: undefended}
+  coreset:
+    paradigm: coreset
+    method: random
+    fraction: {grid: [%s]}
+"""
+
+
+def cached(folder: Path) -> None:
+    """A study whose tasks all are done: the first run takes them in, later ones find them so."""
+    spec = folder / "study.yaml"
+    spec.write_text(CACHED % ", ".join(f"{0.1 + 0.005 * place:.3f}" for place in range(156)))
+    compiled = compile_study(spec)
+    now = datetime.now(UTC)
+    for task in compiled.tasks.values():
+        order = Order(task.id, task.work, task.needs, task.address, task.text, 1)
+        keep(order, Product(metrics=(Metric("seconds", 0.0),)), now, 0.0, folder / ".synthc")
+    print(f"\na study of {len(compiled.tasks)} tasks, all done, process start included")
+    print(f"{'run':<12} {'seconds':>9} {'peak MB':>9}")
+    for name in ("first", "again", "again", "again"):
+        start = time.perf_counter()
+        words, environment = [sys.executable, "-m", "runtime.cli", "run", "study.yaml"], os.environ | {"PYTHONPATH": str(ROOT)}
+        done = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+        took = time.perf_counter() - start
+        assert "everything was done before" in done.stderr, done.stderr
+        print(f"{name:<12} {took:>9.2f} {resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e3:>9.0f}", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tasks", type=int, default=10_000)
+    parser.add_argument("--tasks", type=int, nargs="+", default=[10_000], metavar="N")
     parser.add_argument("--engine", choices=("ray", "inline"), default="ray")
+    parser.add_argument("--cached", action="store_true", help="also a study of ten thousand tasks that are all done")
     parser.add_argument("--rivals", type=Path, metavar="VENV", help="also run snakemake and redun from this environment")
     parser.add_argument("--alone", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--store", type=Path, help=argparse.SUPPRESS)
@@ -156,15 +231,19 @@ def main() -> None:
     if args.alone:
         alone(args.alone, args.store)
         return
-    print(f"{args.tasks} tasks that do nothing, engine {args.engine}")
-    heads = ("ms per task", "raw Ray", "added", "publish s", "found done s", "driver MB")
-    print(f"{'dispatch':<12}", *(f"{head:>12}" for head in heads))
-    for name, seconds in (("one by one", {"Rehearsal": 10.0}), ("grouped", {"Rehearsal": 0.01})):
-        took = measure(args.tasks, args.engine, seconds)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
-        run, raw = 1e3 * took["run"], 1e3 * took["raw"]
-        figures = (run, raw, run - raw, took["publish"], took["found done"], peak)
-        print(f"{name:<12}", *(f"{figure:>12.2f}" for figure in figures))
+    print(f"tasks that do nothing, engine {args.engine}, {ROUNDS} rounds; ms per task, driver's peak MB so far")
+    heads = ("raw Ray", "added", "least", "most", "compile", "publish s", "found done s", "driver MB")
+    print(f"{'tasks':>6} {'dispatch':<12}", *(f"{head:>12}" for head in heads))
+    for count in args.tasks:
+        for name, seconds in (("one by one", {"Rehearsal": 1e6}), ("grouped", {"Rehearsal": 0.01})):
+            took = measure(count, args.engine, seconds)
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+            added = np.median(took.added), min(took.added), max(took.added)
+            figures = (np.median(took.raw), *added, 1e3 * took.compile / count, took.publish, took.found, peak)
+            print(f"{count:>6} {name:<12}", *(f"{figure:>12.2f}" for figure in figures), flush=True)
+    if args.cached:
+        with tempfile.TemporaryDirectory() as folder:
+            cached(Path(folder))
     if args.rivals:
         rivals(args.rivals)
 
