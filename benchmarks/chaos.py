@@ -8,6 +8,7 @@ row but for times. Prints a line for each round and what was lost; exit code 1 i
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import random
 import shutil
@@ -50,6 +51,8 @@ ROWS = {
     "roc": "FROM roc ORDER BY ALL",
     "task": "SELECT task, kind, operation, address, status FROM task ORDER BY ALL",
 }
+MARK = "SYNTHC_CHAOS"
+"""In the environment of everything that this process started."""
 VICTIMS = ("driver", "worker", "workers", "raylet")
 
 
@@ -59,7 +62,7 @@ def command(folder: Path) -> list[str]:
 
 def start(folder: Path) -> subprocess.Popen[bytes]:
     log = (folder / "log").open("ab")
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", MARK: str(os.getpid())}
     return subprocess.Popen(command(folder), cwd=ROOT, stdout=log, stderr=log, env=environment)
 
 
@@ -82,11 +85,12 @@ def kill(driver: subprocess.Popen[bytes], victim: str, rng: random.Random) -> bo
 
 
 def tidy() -> None:
-    """End what a killed driver's cluster left; Ray's own processes notice by themselves after some seconds."""
+    """End what a killed driver's cluster left, and nobody else's; Ray's own processes notice by themselves after some seconds."""
     for process in psutil.process_iter(["cmdline"]):
         words = " ".join(process.info["cmdline"] or [])
-        if "/ray/" in words and ("raylet" in words or "gcs_server" in words) and process.ppid() == 1:
-            process.send_signal(signal.SIGKILL)
+        with contextlib.suppress(psutil.Error):
+            if "/ray/" in words and process.ppid() == 1 and process.environ().get(MARK) == str(os.getpid()):
+                process.send_signal(signal.SIGKILL)
 
 
 def one_round(folder: Path, rng: random.Random, seconds: float) -> tuple[str, int, int]:
