@@ -97,6 +97,45 @@ def test_ctrl_c_finishes_writing_says_how_to_go_on_and_the_next_run_continues(tm
     assert f"{done} done" in again.stdout + again.stderr
 
 
+def test_ctrl_c_twice_stops_now(tmp_path: Path) -> None:
+    (tmp_path / "study.yaml").write_text(TINY.replace("epochs: 3", "epochs: 100000"))
+    running = subprocess.Popen(
+        [sys.executable, "-m", "runtime.cli", "run", "study.yaml", "--engine", "inline"],
+        cwd=tmp_path, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )
+    assert running.stderr is not None
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob(".synthc/*/*/attempts/1/log.txt")):
+        assert time.monotonic() < deadline, "the run computes nothing"
+        time.sleep(0.02)
+    running.send_signal(signal.SIGINT)
+    while "again to stop now" not in running.stderr.readline():
+        assert running.poll() is None
+    running.send_signal(signal.SIGINT)
+    _, said = running.communicate(timeout=60)   # the task would have taken an hour
+    assert running.returncode == 130, said
+    assert "Traceback" not in said
+    assert "run the same" in said
+    assert (tmp_path / "results.duckdb").exists()
+
+
+def test_what_failed_is_tried_again_only_when_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    spec, db = tmp_path / "study.yaml", tmp_path / "results.duckdb"
+    spec.write_text(TINY.replace("lr: 0.1", "lr: 1000000.0"))
+    words = ["run", str(spec), "--engine", "inline", "--db", str(db), "--only", "arm=undefended"]
+
+    def attempts() -> int:
+        return len(list(tmp_path.glob(".synthc/*/*/attempts/*/attempt.json")))
+
+    assert main(words) == 1
+    once = attempts()
+    assert main(words) == 1
+    assert "failed in an earlier run and were not tried again; --retry-failed does" in capsys.readouterr().err
+    assert attempts() == once
+    assert main([*words, "--retry-failed"]) == 1
+    assert attempts() == 2 * once
+
+
 def test_a_failed_task_gives_exit_code_one_and_names_its_log(tmp_path: Path) -> None:
     (tmp_path / "study.yaml").write_text(TINY.replace("lr: 0.1", "lr: 1000000.0"))
     ended = synthc(tmp_path, "run", "study.yaml", "--engine", "inline")

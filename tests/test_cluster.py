@@ -17,6 +17,7 @@ import pytest
 
 from compiler.errors import SynthcError
 from runtime import cluster
+from runtime.cli import main
 from runtime.cluster import RayEngine
 from runtime.outcome import Outcome
 from runtime.schedule import Driver
@@ -83,6 +84,16 @@ def test_a_node_with_other_versions_is_refused(nodes: Any, tmp_path: Path, monke
     monkeypatch.setattr(cluster, "identity", lambda: here | {"torch": "0.0.0"})
     with pytest.raises(SynthcError, match=r"has other versions \(torch .* there, 0\.0\.0 here\); install the same on all nodes"):
         RayEngine(tmp_path, address=nodes.address)
+
+
+def test_the_doctor_says_whether_ray_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["doctor", "--ray", "--db", str(tmp_path / "results.duckdb")]) == 0
+    assert "Ray started, a worker answered and ended" in capsys.readouterr().out
+    monkeypatch.setattr(cluster, "identity", lambda: {"torch": "0.0.0"})
+    assert main(["doctor", "--ray", "--db", str(tmp_path / "results.duckdb")]) == 1
+    assert "BAD  workers" in capsys.readouterr().out
 
 
 def test_a_signal_to_the_whole_process_group_lets_running_tasks_finish_and_publishes(tmp_path: Path) -> None:

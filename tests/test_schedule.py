@@ -99,6 +99,11 @@ def test_a_task_over_its_time_limit_fails_as_a_timeout(ray_engine: RayEngine) ->
     assert outcome.error_kind == "timeout"
 
 
+def test_a_worker_without_a_share_of_a_gpu_sees_none(ray_engine: RayEngine) -> None:
+    seen = ray_engine._idle[0].__ray_call__.remote(lambda worker: __import__("os").environ.get("CUDA_VISIBLE_DEVICES"))
+    assert ray_engine._ray.get(seen) == ""
+
+
 def test_what_is_committed_is_not_computed_again(tmp_path: Path) -> None:
     once = task("once")
     heard([once], InlineEngine(tmp_path))

@@ -6,6 +6,8 @@ import argparse
 import os
 import shutil
 import sys
+import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,9 +32,11 @@ def register(commands: Any) -> None:
     doctor = commands.add_parser(
         "doctor", parents=[results_options()], formatter_class=HELP, help="check the installation, the store and the database",
         description="Check Python, libraries, devices, data sets, disk, store and database. Exit code 1 if something is wrong.",
-        epilog="examples:\n  synthc doctor\n  synthc doctor --deep     also read every file of the store",
+        epilog="examples:\n  synthc doctor\n  synthc doctor --deep     also read every file of the store\n"
+        "  synthc doctor --ray      also start Ray",
     )
     doctor.add_argument("--deep", action="store_true", help="compare every file of the store with its digest")
+    doctor.add_argument("--ray", action="store_true", help="start Ray and wait for a worker: some seconds")
     doctor.set_defaults(handler=_doctor)
 
 
@@ -74,7 +78,7 @@ class Finding:
 
 
 def _doctor(args: argparse.Namespace) -> int:
-    findings = [*_installation(), *_machine(), *_data(), *_results(args)]
+    findings = [*_installation(), *_machine(), *(_workers() if args.ray else ()), *_data(), *_results(args)]
     width = max(len(finding.what) for finding in findings)
     for finding in findings:
         print(f"{'ok ' if finding.fine else 'BAD'}  {finding.what:{width}}  {finding.said}")
@@ -115,6 +119,19 @@ def _machine() -> Iterator[Finding]:
     if shared.exists():
         free = shutil.disk_usage(shared).free / 1e9
         yield Finding("shared memory", f"{free:.1f} GB free for Ray's object store", free > 0.2)
+
+
+def _workers() -> Iterator[Finding]:
+    from runtime.cluster import RayEngine
+
+    began = time.monotonic()
+    try:
+        with tempfile.TemporaryDirectory() as place:
+            RayEngine(Path(place), workers=1).close()
+    except SynthcError as error:
+        yield Finding("workers", str(error), False)
+    else:
+        yield Finding("workers", f"Ray started, a worker answered and ended, in {time.monotonic() - began:.1f} s")
 
 
 def _data() -> Iterator[Finding]:
