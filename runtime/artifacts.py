@@ -212,6 +212,8 @@ class Artifact:
         """The task's `outcome.json`; Corrupt if it cannot be read as one."""
         try:
             content = json.loads((self.folder / "outcome.json").read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise Corrupt(self.folder, "outcome.json is gone") from None
         except (ValueError, RecursionError) as error:
             raise Corrupt(self.folder, f"outcome.json cannot be read: {error}") from None
         if not isinstance(content, dict) or content.keys() < KEYS or content["task"] != self.folder.name:

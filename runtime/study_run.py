@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -51,8 +51,8 @@ class StudyRun:
         self.given_up = {} if retry_failed else self._failed_before(missing)
         """Tasks that failed in an earlier run of the same code → the error; they are not tried again."""
         self.todo = self._reachable(missing)
-        self.corrupt = False
-        """Whether a task found what it needs damaged; what was damaged counts as never computed since."""
+        self.hindered: dict[str, str] = {}
+        """Task → what it found damaged, which counts as never computed since: a failure, unless repairing helps."""
         self.failures: dict[str, str] = {}
         """Address → error, of this run."""
         self.blocked: dict[str, str] = {}
@@ -81,16 +81,29 @@ class StudyRun:
     def repair(self) -> bool:
         """Whether something damaged was found and can be computed again: `todo` then holds it, and what waits for it."""
         self.index.flush()
-        if not self.corrupt and not self.index.damaged:
+        found = (*self.hindered, *(folder.name for folder in self.index.damaged))
+        again = [id for id in self._looked_at(found) if not self.is_done(id)]
+        if not again:
             return False
-        self.corrupt = False
-        self._take_in()
+        self.hindered.clear()
         self.blocked.clear()
+        self._take_in()
         failed = {task.id for task in self.plan.tasks.values() if task.address in self.failures}
-        missing = self.plan.to_run(self.is_done, self.answers)
+        missing = self.plan.to_run(self.is_done, [*(self.plan.answers if self.answers is None else self.answers), *again])
         self.given_up |= {id: self.failures[missing[id].address] for id in failed if id in missing}
         self.todo = self._reachable(missing)
         return bool(self.todo)
+
+    def _looked_at(self, ids: Iterable[str]) -> set[str]:
+        """These tasks and all that they were made from: an attack looks at that, also where all between is done."""
+        found: set[str] = set()
+        waiting = list(ids)
+        while waiting:
+            id = waiting.pop()
+            if id in self.plan.tasks and id not in found:
+                found.add(id)
+                waiting += [need for _, need in self.plan.tasks[id].needs]
+        return found
 
     def is_done(self, id: str) -> bool:
         return is_done(self.store, id)
@@ -106,9 +119,13 @@ class StudyRun:
             return
         folder = folder_of(self.store, task.id)
         if outcome.status == "done":
-            self.index.record_outcome(folder)
+            try:
+                self.index.record_outcome(folder)
+            except Corrupt as found:
+                quarantine(found.folder)
+                self.hindered[task.id] = str(found)
         elif outcome.error_kind == "corrupt":
-            self.corrupt = True
+            self.hindered[task.id] = outcome.error
         elif not outcome.notes.get("tried_again"):
             self.failures[task.address] = outcome.error
         tried = folder / "attempts" / str(attempt)
@@ -136,6 +153,7 @@ class StudyRun:
 
     def close(self, status: str) -> str:
         """Judge the results, write the record's end and publish; what the user should hear, or ""."""
+        self.failures |= {self.plan.tasks[id].address: error for id, error in self.hindered.items()}
         self.findings = lint_results(self._results())
         self._keep_record(status)
         try:

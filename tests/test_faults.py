@@ -14,7 +14,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from runtime.artifacts import Corrupt, is_done, written
+from runtime.artifacts import Artifact, Corrupt, is_done, written
 from runtime.cli import main
 from runtime.store import Index
 from runtime.worker import committed
@@ -175,6 +175,47 @@ def test_the_run_that_counts_is_the_last_one_also_when_the_clock_was_set_back(
     copy.spec.write_text(TINY)
     assert run(copy) == 0   # twice back: its name is after that of the one before
     assert len(copy.rows("FROM comparison")) == 3
+
+
+def test_a_commit_that_is_damaged_as_soon_as_it_was_made_is_made_again_in_the_same_run(
+    copy: Done, tiny: Done, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = "address LIKE 'undefended%' AND operation IN ('TrainClassifier', 'AttackTrial')"
+    folders = {copy.store / id[:2] / id for (id,) in copy.rows(f"SELECT task FROM task WHERE {asked}")}
+    for folder in folders:
+        shutil.rmtree(folder)
+    record, damaged = Index.record_outcome, set(folders)
+
+    def recorded(index: Index, folder: Path) -> None:
+        if folder in damaged:
+            damaged.discard(folder)
+            (folder / "outcome.json").write_text("{")
+        record(index, folder)
+
+    monkeypatch.setattr(Index, "record_outcome", recorded)
+    assert run(copy) == 0
+    assert not damaged
+    same(copy, tiny)
+
+
+def test_what_an_attack_looks_back_at_is_made_again_though_all_that_was_made_from_it_is_done(copy: Done, tiny: Done) -> None:
+    asked = "address LIKE 'coreset%' AND (kind = 'attack' OR operation = 'TrainClassifier')"
+    for (id,) in copy.rows(f"SELECT task FROM task WHERE {asked}"):
+        shutil.rmtree(copy.store / id[:2] / id)   # of the models that chose the sets, too; the sets stay
+    assert run(copy) == 0
+    same(copy, tiny)
+
+
+def test_damage_that_does_not_mend_is_a_failure(
+    copy: Done, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(artifact: Artifact, stem: str) -> Any:
+        raise Corrupt(artifact.folder, "the disk lies")
+
+    shutil.rmtree(task(copy, "kind = 'attack' AND address LIKE 'undefended%'"))
+    monkeypatch.setattr(Artifact, "_content", broken)
+    assert run(copy) == 1
+    assert "the disk lies" in capsys.readouterr().err
 
 
 def test_values_that_no_column_takes_take_back_their_own_commit_and_no_other(copy: Done, tmp_path: Path) -> None:
