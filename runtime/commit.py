@@ -66,13 +66,14 @@ class Staged:
 
 def stage(folder: Path, attempt: int, files: Mapping[str, Mapping[str, Tensor]], outcome: Outcome) -> Staged:
     """Write `files` (stem → named tensors) and the outcome, which then holds their digests, beside their places in `folder`."""
-    contents = {f"{stem}.safetensors": packed(tensors) for stem, tensors in files.items()}
-    digests = {name: digest_of(content) for name, content in contents.items()}
+    digests: dict[str, str] = {}
     staged = Staged(folder, attempt, dataclasses.replace(outcome, files=digests))
-    contents["outcome.json"] = as_json(staged.outcome.told())
     try:
-        for name, content in contents.items():
+        for stem, tensors in files.items():
+            name, content = f"{stem}.safetensors", packed(tensors)   # one at a time: they may be large
+            digests[name] = digest_of(content)
             part_of(folder / name).write_bytes(content)
+        part_of(folder / "outcome.json").write_bytes(as_json(staged.outcome.told()))
     except BaseException:
         staged.drop()
         raise
