@@ -2,7 +2,8 @@
 
 Ours and `plain.py`'s take turns in one process, from the same initial weights, with the same net, batch, schedule and number of
 steps, so that equal accuracy is reached after equal steps and the ratio of seconds is that of the time to it; both accuracies are
-printed to show that it is. Also the share of the machine's own matmul rate, at the precision of the training, that ours reaches.
+printed to show that it is. CPU seconds of the process stand beside those of the clock, for a machine that is not alone; what loader
+processes of the plain loop take is not in them. Also the share of the machine's own matmul rate, at the precision of the training.
 Fashion-MNIST, the presets `fast` and `real_epsilon` at epsilon 3. Prints tables; records nothing.
 """
 
@@ -63,22 +64,24 @@ class Run:
     """One training of one side."""
 
     seconds: float
+    cpu: float
+    """Seconds of this process."""
     accuracy: float
 
 
 def undefended(bench: Bench, workers: int) -> dict[str, Callable[[int], Run]]:
     def ours(round: int) -> Run:
-        net = bench.net(round)
+        net, begun = bench.net(round), time.process_time()
         fitted = fit(
             net, bench.train.images, bench.train.labels, recipe=bench.recipe, iterations=bench.iterations, card=bench.card,
             seeds=Seeds(0, 0, round), device=bench.device, purpose="classifier",
         )
-        return _judged(bench, net, fitted.seconds)
+        return _judged(bench, net, fitted.seconds, begun)
 
     def theirs(round: int) -> Run:
-        net = bench.net(round)
+        net, begun = bench.net(round), time.process_time()
         batches = plain.loader(bench.train, bench.recipe, bench.card, workers)
-        return _judged(bench, net, plain.train(net, batches, bench.recipe, bench.iterations, bench.device))
+        return _judged(bench, net, plain.train(net, batches, bench.recipe, bench.iterations, bench.device), begun)
 
     return {"ours": ours, "plain": theirs}
 
@@ -89,19 +92,19 @@ def dp_sgd(bench: Bench, workers: int) -> dict[str, Callable[[int], Run]]:
     print(f"epsilon {EPSILON:g} at delta {DELTA:g}: noise multiplier {sigma:.3f} for {bench.iterations} steps at rate {rate:.4f}")
 
     def ours(round: int) -> Run:
-        net = bench.net(round)
+        net, begun = bench.net(round), time.process_time()
         fitted, _ = privacy.fit_privately(
             net, bench.train.images, bench.train.labels, recipe=bench.recipe, privacy=Privacy(noise_multiplier=sigma, delta=DELTA),
             iterations=bench.iterations, expected=len(bench.train), card=bench.card, seeds=Seeds(0, 0, round), device=bench.device,
             purpose="classifier",
         )
-        return _judged(bench, net, fitted.seconds)
+        return _judged(bench, net, fitted.seconds, begun)
 
     def theirs(round: int) -> Run:
-        net = bench.net(round)
+        net, begun = bench.net(round), time.process_time()
         batches = plain.loader(bench.train, bench.recipe, bench.card, workers)
         seconds = plain.train_privately(net, batches, bench.recipe, bench.iterations, sigma, 1.0, bench.device)
-        return _judged(bench, net, seconds)
+        return _judged(bench, net, seconds, begun)
 
     return {"ours": ours, "plain": theirs}
 
@@ -109,8 +112,8 @@ def dp_sgd(bench: Bench, workers: int) -> dict[str, Callable[[int], Run]]:
 TRAINERS = {"undefended": ("fast", undefended), "dp_sgd": ("real_epsilon", dp_sgd)}
 
 
-def _judged(bench: Bench, net: nets.Classifier, seconds: float) -> Run:
-    return Run(seconds, accuracy(net, bench.test.images, bench.test.labels, bench.card, bench.device))
+def _judged(bench: Bench, net: nets.Classifier, seconds: float, begun: float) -> Run:
+    return Run(seconds, time.process_time() - begun, accuracy(net, bench.test.images, bench.test.labels, bench.card, bench.device))
 
 
 def best_workers(bench: Bench) -> int:
@@ -150,20 +153,24 @@ def compare(bench: Bench, sides: dict[str, Callable[[int], Run]], rounds: int) -
     for round in range(rounds):
         for side in list(sides) if round % 2 else reversed(sides):   # who goes first takes turns
             found[side].append(sides[side](round))
+        told = (f"{side} {runs[-1].seconds:.1f} s, {runs[-1].cpu:.1f} CPU s" for side, runs in found.items())
+        print(f"round {round}: {'; '.join(told)}", flush=True)
     seen = bench.iterations * bench.recipe.batch_size
     rates = {name: matmul_rate(dtype, bench.device) for name, dtype in DTYPES.items()}
     print("matmul rate, 10⁹ operations per second:", ", ".join(f"{name} {rate / 1e9:.0f}" for name, rate in rates.items()))
-    print(f"{'':<8}{'seconds':>16}{'images/s':>10}{'test accuracy':>18}{'of matmul':>11}")
+    print(f"{'':<8}{'seconds':>16}{'CPU seconds':>16}{'images/s':>10}{'test accuracy':>18}{'of matmul':>11}")
     for side, runs in found.items():
-        seconds, right = ([getattr(run, word) for run in runs] for word in ("seconds", "accuracy"))
+        seconds, cpu, right = ([getattr(run, word) for run in runs] for word in ("seconds", "cpu", "accuracy"))
         rate = rates[bench.recipe.precision if side == "ours" else "float32"]
         share = operations(bench) / np.mean(seconds) / rate
         spread = (f"{np.mean(of):.{digits}f} ± {np.std(of, ddof=1) if rounds > 1 else 0:.{digits}f}" for of, digits in
-                  ((seconds, 1), (right, 4)))
-        took, accurate = spread
-        print(f"{side:<8}{took:>16}{seen / np.mean(seconds):>10,.0f}{accurate:>18}{share:>11.1%}")
-    ratios = [theirs.seconds / mine.seconds for theirs, mine in zip(found["plain"], found["ours"], strict=True)]
-    print(f"plain / ours in seconds: {np.mean(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f} in {rounds} rounds)")
+                  ((seconds, 1), (cpu, 1), (right, 4)))
+        took, busy, accurate = spread
+        print(f"{side:<8}{took:>16}{busy:>16}{seen / np.mean(seconds):>10,.0f}{accurate:>18}{share:>11.1%}")
+    for word, clock in (("seconds", "seconds"), ("cpu", "CPU seconds")):
+        pairs = zip(found["plain"], found["ours"], strict=True)
+        ratios = [getattr(theirs, word) / getattr(mine, word) for theirs, mine in pairs]
+        print(f"plain / ours in {clock}: {np.mean(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f} in {rounds} rounds)")
 
 
 def main() -> None:
