@@ -129,7 +129,7 @@ def parse(text: str, name: str) -> Mapping:
 
 def parse_value(text: str, name: str) -> Node:
     """Whatever `text` holds: also single values, as `--set` gives them."""
-    yaml = YAML(typ="rt", pure=True)
+    yaml = YAML(typ="safe", pure=True)   # the round-trip loader also gathers comments, a fifth of the time
     yaml.composer.warn_double_anchors = False   # `_Reader` complains, with a place
     try:
         documents = list(yaml.compose_all(text))
@@ -227,8 +227,6 @@ class _Reader:
 
     def _scalar(self, node: ScalarNode, place: Place) -> Value:
         tag, text = str(node.tag).rpartition(":")[2], str(node.value)
-        if node.style == ">":
-            text = text.replace("\a", "")   # where ruamel remembers that a folded text had a line's end
         match tag:
             case "str":
                 return text
