@@ -31,7 +31,11 @@ INSERT INTO base.trial SELECT run, format('arm{{}}[fraction={{}}]#0', t % 7, t),
 INSERT INTO base.stage SELECT run, trial, answer || '-model', shadow, 'model' FROM base.trial, range({shadows}) AS _(shadow);
 INSERT INTO base.task SELECT run, answer, 'attack', 'AttackTrial', trial, '[]', NULL FROM base.trial;
 INSERT INTO base.task SELECT run, answer || '-model', 'train', 'TrainClassifier', trial, '[]', NULL FROM base.trial;
-INSERT INTO base.outcome SELECT DISTINCT task, TIMESTAMP '2026-01-01', 1.5, 'h', 'cpu', 1, 100.0, 'abc', 'def', true, '', '{{}}'
+INSERT INTO base.outcome SELECT DISTINCT task, TIMESTAMP '2026-01-01', 1.5, 'h', 'cpu', 1, 100.0, 'abc', 'def', true, '',
+  CASE kind WHEN 'attack' THEN to_json({{'readings': list_transform(range({metrics} // 5), lambda i: {{'release': 'final_model',
+    'attack': 'lira', 'variant': 'v' || (i // 4), 'canaries': ['mislabeled', 'clean'][1 + i % 2], 'fpr': 0.01, 'tpr': 0.5,
+    'members': 1024, 'non_members': 1024, 'allowed': 10, 'false_positives': 10, 'false_positive_canaries': 9,
+    'false_positive_shadows': 6, 'threshold': 1.5, 'rule': 'count'}})}}) ELSE '{{}}' END
   FROM base.task;
 INSERT INTO base.attempt SELECT task, 1, 'done', '', '', 'log.txt', started, seconds, host, device FROM base.outcome;
 CREATE TEMP TABLE answer AS SELECT DISTINCT answer AS task FROM base.trial;

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -200,7 +201,7 @@ class StudyRun:
             run_record(self.plan)
             | dict(self.origin)
             | {
-                "lints": [lint_record(finding) for finding in (*self.plan.lints, *self.findings)],
+                "lints": [_lint_record(finding, str(self.origin["spec"])) for finding in (*self.plan.lints, *self.findings)],
                 "run": self.name,
                 "status": status,
                 "started": self.started.isoformat(timespec="seconds"),
@@ -233,7 +234,6 @@ def run_record(plan: Plan) -> dict[str, Any]:
         "trials": [_trial_record(planned) for planned in plan.trials],
         "tasks": tasks,
         "claims": [_claim_record(planned) for planned in plan.claims],
-        "lints": [lint_record(finding) for finding in plan.lints],
     }
 
 
@@ -241,11 +241,13 @@ def _headline(plan: Plan) -> dict[str, Any]:
     return plan.trials[0].trial.point.audit.headline.model_dump() if plan.trials else {}
 
 
-def lint_record(finding: Finding) -> dict[str, Any]:
-    """A lint as the store keeps it, with the reasons for it and against it."""
-    lint = LINTS[finding.code]
+def _lint_record(finding: Finding, spec: str) -> dict[str, Any]:
+    """A lint as the store keeps it, with the reasons for it and against it; files named from where the spec lies."""
+    lint, place = LINTS[finding.code], finding.place
+    if place and not place.file.startswith("--"):
+        place = replace(place, file=os.path.relpath(place.file, Path(spec).parent))
     return asdict(finding) | {
-        "place": str(finding.place) if finding.place else None, "seen_in": "spec" if finding.place else "results",
+        "place": str(place) if place else None, "seen_in": "spec" if place else "results",
         "title": lint.title, "because": lint.because, "source": lint.source,
     }
 

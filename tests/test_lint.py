@@ -242,6 +242,7 @@ def test_lints_of_spec_and_results_are_rows_with_their_reasons_and_survive_a_reb
     assert told[("L01", "spec")] == ("error", "a test of the road")
     assert told[("L17", "spec")] == ("warning", None)
     assert all(because == LINTS[code].because for code, *_, because in rows)
+    assert all(re.fullmatch(r"study\.yaml:\d+:\d+", place) for *_, place, _ in rows if place), "as typed it was an absolute path"
     assert main(["db", "rebuild", "--store", str(tiny.store), "--db", str(tmp_path / "results.duckdb")]) == 0
     assert Done(tmp_path, tiny.spec).rows(query) == rows
 

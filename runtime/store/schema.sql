@@ -320,7 +320,7 @@ INSERT INTO base.meaning VALUES
   ('lint', 'title', 'The rule, in a few words.'),
   ('lint', 'message', 'What was found.'),
   ('lint', 'hint', 'What would do.'),
-  ('lint', 'place', 'Where in the spec: file:line:column; NULL for what was found in the results.'),
+  ('lint', 'place', 'Where in the spec: file:line:column, the file from where the spec lies; NULL for what was found in the results.'),
   ('lint', 'seen_in', 'spec or results.'),
   ('lint', 'silenced', 'The reason for which the spec allows it; NULL where it does not.'),
   ('lint', 'because', 'Why the rule exists.'),
