@@ -73,7 +73,7 @@ def draw(rows: list[look.Row], theme: look.Theme) -> alt.TopLevelMixin:
         "Accuracy against leakage",
         look.conditions(rows),
         "bars: 95\u00a0% intervals; dotted: guessing; dashed: best accuracy for its leakage"
-        + ("; blue line: the best of DP-SGD" if sum(row["reference"] for row in data) > 1 else ""),
+        + ("; solid: the best of DP-SGD" if sum(row["reference"] for row in data) > 1 else ""),
         f"hollow: {invalid} whose null control failed, figures invalid" if invalid else "",
         look.unresolved(everyone, "leakage", "test_accuracy"),
         width=width,
