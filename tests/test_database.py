@@ -17,6 +17,7 @@ from tests.conftest import ROOT, Done
 
 VIEWS = [name for name, _ in public("view")]
 COLUMNS = Path(__file__).parent / "columns.txt"
+PAGE = ROOT / "docs" / "results.md"
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +75,35 @@ def _columns() -> list[str]:
             for view in VIEWS
             for column, kind, _ in connection.execute(f"FROM columns_of('{view}')").fetchall()
         ]
+
+
+def test_the_page_of_views_macros_and_questions_says_what_the_database_says() -> None:
+    # After a change that is meant: `python -m tests.test_database` writes it anew.
+    assert PAGE.read_text(encoding="utf-8") == _page()
+
+
+def _page() -> str:
+    """Every view with its columns, every macro and every named question, in Markdown."""
+    from runtime.store.schema import create
+
+    parts = [
+        "# What `results.duckdb` says\n\n"
+        "Views and macros are the public interface; tables in `base` are not. `synthc sql --list` lists them,\n"
+        "`synthc sql \"FROM columns_of('comparison')\"` says what a view's columns mean.\n"
+        "Views join by `study`, `profile` and `trial`. Shares lie between 0 and 1; what has no value is NULL,\n"
+        "and a note says why.\n"
+    ]
+    with duckdb.connect() as connection:
+        create(connection)
+        for view, about in sorted(public("view"), key=lambda named: named[0] in ("run", "task", "attempt")):
+            columns = connection.execute(f"FROM columns_of('{view}')").fetchall()
+            lines = [f"| `{column}` | {kind} | {meaning.replace('|', chr(92) + '|')} |" for column, kind, meaning in columns]
+            parts.append("\n".join([f"## `{view}`\n\n{about}\n\n| column | type | meaning |\n|---|---|---|", *lines]) + "\n")
+    macros = "\n".join(f"| `{name}` | {about} |" for name, about in public("macro"))
+    parts.append(f"## Macros\n\n| macro | what it gives |\n|---|---|\n{macros}\n")
+    parts.append("## Questions\n\n`synthc sql @NAME` asks one; `--show` prints it, to be changed.\n")
+    parts += [f"### `@{name}`\n\n{asked.asks}\n\n```sql\n{asked.text}\n```\n" for name, asked in questions().items()]
+    return "\n".join(parts)
 
 
 def test_the_views_and_questions_that_the_readme_names_exist() -> None:
@@ -215,3 +245,4 @@ def test_a_compatible_copy_overwrites_nothing_that_is_not_ours(tiny: Done, tmp_p
 
 if __name__ == "__main__":
     COLUMNS.write_text("\n".join(["version 1", *_columns()]) + "\n")
+    PAGE.write_text(_page(), encoding="utf-8")
