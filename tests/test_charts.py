@@ -303,7 +303,11 @@ def test_a_paradigm_has_one_colour_and_the_legend_chooses_by_it(name: str) -> No
 
 @pytest.mark.parametrize("name", charts.CHARTS)
 def test_a_chart_without_rows_says_so(name: str) -> None:
-    assert "nothing to draw" in data_of(drawn(name, []))[0]["message"]
+    spec = drawn(name, [])
+    (shown,) = data_of(spec)
+    assert " ".join(shown["message"].split()) == spec["description"]
+    assert "nothing to draw" in spec["description"]
+    assert max(map(labels.length, shown["message"].splitlines())) < look.WIDTH["paper"] * labels.FONT / 12
 
 
 @pytest.mark.parametrize("name", charts.CHARTS)

@@ -69,3 +69,20 @@ def test_a_condition_that_cannot_be_asked_is_refused_before_anything_is_computed
         assert run(done, f'[{{chart: tradeoff, where: "{wrong}"}}]') == 2
         assert f"charts: tradeoff: `where: {wrong}` cannot be asked" in capsys.readouterr().err
     assert not done.store.exists()
+
+
+def test_where_keeps_only_its_rows_of_a_chart_and_of_a_table(
+    tiny: Done, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    of_one = ["--where", "arm = 'undefended'", "--db", str(tiny.db)]
+    assert main(["chart", "tradeoff", "-o", str(tmp_path / "one.json"), *of_one]) == 0
+    drawn = (tmp_path / "one.json").read_text()
+    assert "undefended" in drawn
+    assert "coreset" not in drawn
+    capsys.readouterr()
+    assert main(["table", "comparison", *of_one]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 3
+    assert main(["chart", "tradeoff", "-o", str(tmp_path / "none.json"), "--where", "false", "--db", str(tiny.db)]) == 0
+    assert "no row is left" in (tmp_path / "none.json").read_text()
+    assert main(["table", "comparison", "--where", "arms = 'x'", "--db", str(tiny.db)]) == 2
+    assert "arms" in capsys.readouterr().err

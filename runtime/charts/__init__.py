@@ -26,7 +26,7 @@ class Kind:
     query: str
     draw: Callable[[Rows, look.Theme], alt.TopLevelMixin]
     about: str
-    missing: str = "run a study first"
+    missing: str = "no study was run, or no row is left"
     """What would give it rows."""
 
 

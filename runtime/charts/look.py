@@ -7,6 +7,7 @@ differs enough to survive grey print, and each paradigm has a shape of its own b
 from __future__ import annotations
 
 import math
+import textwrap
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal
@@ -261,8 +262,9 @@ def dressed(chart: Any, theme: Theme) -> Any:
 
 def empty(message: str, theme: Theme) -> alt.Chart:
     """A chart that says why it shows nothing."""
-    text = alt.Chart(alt.Data(values=[{"message": message}])).mark_text(fontSize=12, color=SOFT, limit=WIDTH[theme])
-    return text.encode(text="message:N").properties(width=WIDTH[theme], height=80, description=message)
+    lines = textwrap.wrap(message, int(WIDTH[theme] / 6))  # points of a letter at 12 points
+    text = alt.Chart(alt.Data(values=[{"message": "\n".join(lines)}])).mark_text(fontSize=12, color=SOFT, lineBreak="\n")
+    return text.encode(text="message:N").properties(width=WIDTH[theme], height=40 + 20 * len(lines), description=message)
 
 
 def conditions(rows: Sequence[Row], scores: bool = True) -> str:
