@@ -9,8 +9,10 @@ import argparse
 import errno
 import importlib
 import sys
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from compiler.errors import SynthcError
 
@@ -42,8 +44,29 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
 
 
+class Help(argparse.RawDescriptionHelpFormatter):
+    """Help whose lines stay as they were written; one too long for the terminal goes on below itself, or below its comment."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return "\n".join(line if len(line) <= width else self._below(line, width) for line in text.splitlines())
+
+    @staticmethod
+    def _below(line: str, width: int) -> str:
+        begun = len(line) - len(line.lstrip())
+        comment = line.rfind("  ", begun) + 2
+        below = comment if begun + 1 < comment < width // 2 else begun + 4 if begun else 0
+        return "\n".join(textwrap.wrap(line, width, subsequent_indent=" " * below, break_long_words=False, break_on_hyphens=False))
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose commands all write their help in this manner."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options | {"formatter_class": Help})
+
+
 def parser() -> argparse.ArgumentParser:
-    top = argparse.ArgumentParser(
+    top = Parser(
         prog="synthc",
         description="Compile and run privacy studies: does training on synthetic data protect\n"
         "the private data it was made from?",
@@ -53,7 +76,6 @@ def parser() -> argparse.ArgumentParser:
         "  synthc run specs/full_study.yaml  run it, or what is missing of it\n"
         '  synthc sql "FROM comparison"      ask the results\n'
         "  synthc chart tradeoff -o tradeoff.svg",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = top.add_subparsers(metavar="COMMAND", required=True)
     for family in FAMILIES:
