@@ -47,6 +47,10 @@ def test_an_attack_is_shown_with_what_it_was_asked_and_whose_answers_it_needs(
 def test_a_trial_is_shown_by_its_address_and_by_its_label(tiny: Done, capsys: pytest.CaptureFixture[str]) -> None:
     by_address, by_label = (said(capsys, "show", name, "--db", str(tiny.db))[1] for name in ("undefended#0", "undefended"))
     assert by_address == by_label
+    ((accuracy, low, high, shadows),) = tiny.rows(
+        "SELECT test_accuracy, test_accuracy_low, test_accuracy_high, shadows FROM comparison WHERE arm = 'undefended'"
+    )
+    assert f"test accuracy   {accuracy:.4g} [{low:.4g}, {high:.4g}], n = {shadows}\n" in by_address
     assert "test_accuracy" in by_address
 
 

@@ -112,6 +112,10 @@ def _show(args: argparse.Namespace) -> int:
         for study, profile, trial in trials:
             print(f"{study}{f' ({profile})' if profile else ''}: {trial}\n")
             at = f"study = '{_sql(study)}' AND profile = '{_sql(profile)}' AND trial = '{_sql(trial)}'"
+            names, (found,) = query(args.db, f"FROM comparison WHERE {at}")
+            for name, told in _headline(dict(zip(names, found, strict=True))).items():
+                _told(name, told)
+            print()
             order = "ORDER BY attack, canaries, release, variant, metric"
             figures = "metric, canaries, attack, variant, release, value, low, high, n, note"
             _print(args, f"SELECT {figures} FROM result WHERE {at} {order}", "no figures yet: its attack has not run")
@@ -138,6 +142,32 @@ def _show(args: argparse.Namespace) -> int:
     attempts = "attempt, status, started, seconds, host, device, error"
     _print(args, f"SELECT {attempts} FROM attempt WHERE task = '{task}' ORDER BY 1", "no attempt yet")
     return 0
+
+
+def _headline(row: dict[str, Any]) -> dict[str, str]:
+    """A trial in a few lines: what it is, and its figures with interval and n."""
+
+    def figure(name: str, counted: str) -> str:
+        value, low, high = (row[f"{name}{end}"] for end in ("", "_low", "_high"))
+        if value is None:
+            return "not resolvable" if name == "leakage" and row["attack"] else "not measured"
+        ends = "no interval" if low is None or high is None else f"[{low:.4g}, {high:.4g}]"
+        return f"{value:.4g} {ends}{counted}"
+
+    rate = "" if row["fpr"] is None else f"TPR at FPR {row['fpr']:g}"
+    by = f" by {row['attack']} {row['variant']} on {row['canaries']} canaries, {row['release']}" if row["attack"] else ""
+    of_shadows, of_scores = (f", n = {row[name]}" if row[name] else "" for name in ("shadows", "leakage_n"))
+    told = {
+        "paradigm": ", ".join(dict.fromkeys((row["paradigm"], row["method"]))) + f", on {row['data']}",
+        "test accuracy": figure("test_accuracy", of_shadows),
+        "leakage": "; ".join(filter(None, (figure("leakage", of_scores), rate + by, row["leakage_note"]))),
+        "AUC": figure("auc", ""),
+        "epsilon": "" if row["epsilon"] is None else f"{row['epsilon']:.4g}, the accountant's",
+        "seconds": figure("seconds", of_shadows),
+        "null control": {True: "passed", False: "failed: figures invalid", None: "not run"}[row["null_ok"]],
+        "flags": row["flags"] or "",
+    }
+    return {name: value for name, value in told.items() if value}
 
 
 def _told(name: str, value: str) -> None:
