@@ -51,16 +51,7 @@ def _panel(unit: str, data: list[look.Row], theme: look.Theme) -> Any:
         scale=alt.Scale(domain=[low - 0.05 * span, high + 0.05 * span], nice=False),
     )
     order = [row["label"] for row in data]
-    axis = alt.Axis(
-        labelExpr="split(datum.label, '\\n')",
-        labelLimit=320,
-        labelPadding=8,
-        ticks=False,
-        domain=False,
-        minExtent=LEFT,
-        maxExtent=LEFT,
-    )
-    y = alt.Y("label:N", title=None, sort=order, scale=alt.Scale(domain=order), axis=axis)
+    y = alt.Y("label:N", title=None, sort=order, scale=alt.Scale(domain=order), axis=None)
     shape = alt.Shape("verdict:N", scale=alt.Scale(domain=[*SHAPES, "other"], range=[*SHAPES.values(), "square"]), legend=None)
     tooltip = [
         alt.Tooltip("statement:N", title="claim"),
@@ -77,28 +68,40 @@ def _panel(unit: str, data: list[look.Row], theme: look.Theme) -> Any:
     margins = alt.Chart(alt.Data(values=[{"label": row["label"], "at": at} for row in data for at in row["margins"]]))
     ticks = margins.mark_tick(color=look.LINE, thickness=2, size=18).encode(look.end(x, "at"), y)
     width = look.theme_size(theme, 0.75)[0]
+    # Names as marks: an axis would put the first of several lines, and not their middle, beside the point.
+    names = base.mark_text(
+        align="right",
+        baseline="middle",
+        fontSize=10,
+        lineHeight=12,
+        lineBreak="\n",
+        dy=alt.expr("-6 * datum.further"),
+        limit=LEFT,
+        color=look.INK,
+    ).encode(x=alt.value(-10), y=y, text="label:N")
     words = [
         base.mark_text(align="left", baseline="middle", fontSize=size, color=color, dy=dy).encode(
             x=alt.value(width + 10), y=y, text=f"{field}:N"
         )
         for field, size, color, dy in (("words", 10, look.INK, -6), ("shown", 9, look.SOFT, 6))
     ]
-    lines = max(row["label"].count("\n") + 1 for row in data)
-    return alt.layer(zero, ticks, bars, marks.encode(x, y, shape=shape, tooltip=tooltip), *words).properties(
-        width=width, height=alt.Step(max(34, 13 * lines + 8))
+    lines = 1 + max(row["further"] for row in data)
+    return alt.layer(zero, ticks, bars, marks.encode(x, y, shape=shape, tooltip=tooltip), names, *words).properties(
+        width=width, height=alt.Step(max(34, 12 * lines + 10))
     )
 
 
 def _row(row: look.Row, several: bool) -> look.Row:
     statement = " ".join(str(row.get("statement") or row.get("claim") or "claim").split())
     study = ":".join(str(part) for part in (row.get("study"), row.get("profile")) if part)
-    lines = textwrap.wrap(f"{study}: {statement}" if several else statement, WIDEST)
+    lines = textwrap.wrap(f"{study}: {statement}" if several else statement, WIDEST, break_on_hyphens=False)
     label = "\n".join(lines[:LINES]) + ("…" if len(lines) > LINES else "")
     verdict = str(row.get("verdict") or "not tested")
     margin, test = row.get("margin"), str(row.get("test") or "")
     margins = [] if margin is None or test == "dominance" else [-margin, margin] if test == "equivalence" else [margin]
     return {
         "label": label,
+        "further": label.count("\n"),
         "statement": statement,
         "unit": _unit(test, str(row.get("metric") or "")),
         "test": " ".join(filter(None, (test, row.get("metric")))),
