@@ -1,4 +1,4 @@
-"""What intervals, controls and bounds are worth, by simulation: `OMP_NUM_THREADS=1 python benchmarks/statistics.py [--worlds 400]`.
+"""What intervals, controls, bounds are worth, by simulation: `OMP_NUM_THREADS=1 python benchmarks/statistics.py [--only NAME …]`.
 
 Four worlds whose truth is known, written out below. Prints six tables: coverage of nominal 95 % intervals of TPR at 1 % FPR;
 AUC of LiRA on null data; the attack that reads nothing but counts; verdicts on claims about nothing; false alarms of the one-run
@@ -190,13 +190,17 @@ def gaussian_mechanism(runs: int, rng: np.random.Generator) -> None:
         print(f"{mu:>5.1f}{truth:>8.2f}{cells[0][0]:>18.2f}{cells[0][1]:>17.3f}{cells[1][0]:>15.2f}{cells[1][1]:>17.3f}")
 
 
+TABLES = {table.__name__: table for table in (coverage, null, minority, verdicts, false_alarms, gaussian_mechanism)}
+
+
 def main() -> None:
     options = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     options.add_argument("--worlds", type=int, default=400, help="simulated studies per line (default: 400)")
     options.add_argument("--seed", type=int, default=0)
+    options.add_argument("--only", nargs="+", choices=TABLES, help="these tables (default: all)")
     args = options.parse_args()
-    for table in (coverage, null, minority, verdicts, false_alarms, gaussian_mechanism):
-        table(args.worlds, np.random.default_rng(args.seed))
+    for name in args.only or TABLES:
+        TABLES[name](args.worlds, np.random.default_rng(args.seed))
 
 
 if __name__ == "__main__":
