@@ -116,6 +116,15 @@ def test_a_mirrored_and_shifted_copy_is_found_by_the_views_and_not_by_the_plain_
         assert (answers[f"{space}/18q"] >= answers[space]).all()
 
 
+@pytest.mark.parametrize(("attacks", "views"), [("", None), ("{attack: nearest}", 1), ("{attack: nearest, queries: 9}", 9)])
+def test_views_are_held_against_a_set_only_where_an_attack_asks_for_them(tmp_path: Path, attacks: str, views: int | None) -> None:
+    spec = tmp_path / "study.yaml"
+    asked = f"queries: {{shift: 1}}\n  attacks:\n    - {attacks}" if attacks else "queries: {shift: 1}\n  attacks:"
+    spec.write_text(TINY.replace("attacks:", asked))
+    works = [task.work for task in compile_study(spec).tasks.values()]
+    assert {work.queries.count for work in works if isinstance(work, QuerySet)} == ({views} if views else set())
+
+
 def test_an_image_is_traced_back_while_its_origin_is_the_nearest_private_one() -> None:
     pool = torch.randn(40, 1, 4, 4, generator=rng())
     released = pool[:10] + 0.3 * torch.randn(10, 1, 4, 4, generator=rng(1))
