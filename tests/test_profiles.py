@@ -22,6 +22,7 @@ SMALL = {
     "classifier.epochs": 1, "classifier.batch_size": 32,
     "arms.dp_sgd_vacuous.classifier": "{norm: group, width: 16, epochs: 1, batch_size: 32, lr: 0.1, momentum: 0.0}",
     "arms.dp_sgd.classifier": "{norm: group, width: 16, epochs: 1, batch_size: 32, lr: 0.1, momentum: 0.0}",
+    "arms.dp_sgd_strict.classifier": "{net: small, norm: group, width: 16, epochs: 1, batch_size: 32, lr: 0.1, momentum: 0.0}",
     "arms.random_set.per_class": 2,
     "arms.dm.images_per_class": 2, "arms.dm.steps": 3, "arms.dm.width": 8, "arms.dm.batch_real": 8,
     "arms.dsa.images_per_class": 2, "arms.dsa.nets": 1, "arms.dsa.net_steps": 1, "arms.dsa.width": 8, "arms.dsa.batch_real": 8,
@@ -101,7 +102,7 @@ def test_the_profile_cifar10_runs_to_the_end_on_a_tiny_file_set_in_cifars_format
     monkeypatch.setenv("SYNTHC_DATA", str(tmp_path / "data"))
     tiny_cifar10(tmp_path / "data")
     more = {"classifier.width": 8, "classifier.depth": 10, "audit.canaries.ood.count": 20}
-    more |= {f"arms.{arm}.privacy.multiplicity": 2 for arm in ("dp_sgd", "dp_sgd_vacuous")}
+    more |= {f"arms.{arm}.privacy.multiplicity": 2 for arm in ("dp_sgd", "dp_sgd_vacuous", "dp_sgd_strict")}
     done = reduced(tmp_path, "cifar10", SMALL | more)
     assert done.rows("SELECT count(*) FROM comparison WHERE test_accuracy IS NOT NULL AND leakage IS NOT NULL") == [(16,)]
     assert done.rows("SELECT count(*) FROM claim") == [(12,)]
