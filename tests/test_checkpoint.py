@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import importlib
+import os
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 import torch
 from pydantic import TypeAdapter
@@ -22,6 +27,7 @@ from runtime.artifacts import Artifact
 from runtime.outcome import Product
 from runtime.worker import OPERATIONS
 from tests.artifacts import artifact
+from tests.conftest import ROOT, TINY
 from tests.test_synthesize import RECIPE, private
 
 NORMLESS = RECIPE.model_copy(update={"norm": "group"})
@@ -182,3 +188,45 @@ def test_every_long_loop_that_is_killed_goes_on_with_the_same_numbers(
             assert torch.equal(again.files[stem][key], tensor), (stem, key)
     times = ("seconds", "images_per_second")
     assert [m for m in again.metrics if m.name not in times] == [m for m in whole.metrics if m.name not in times]
+
+
+OFTEN = """
+import sys
+from runtime import checkpoint
+from runtime.cli import main
+
+checkpoint.EVERY = 0.05
+resume = checkpoint.loop._resume
+
+def told(loop):
+    step = resume(loop)
+    print("goes on at", step)
+    return step
+
+checkpoint.loop._resume = told
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.long
+def test_a_task_whose_process_was_killed_goes_on_from_its_checkpoint_in_the_next_run(tmp_path: Path) -> None:
+    words = ["run", "study.yaml", "--engine", "inline", "--only", "arm=undefended", "--set", "classifier.epochs=12"]
+    command, environment = [sys.executable, "-c", OFTEN, *words], os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    rows = []
+    for kill in (False, True):
+        folder = tmp_path / str(kill)
+        folder.mkdir()
+        (folder / "study.yaml").write_text(TINY)
+        if kill:
+            with subprocess.Popen(command, cwd=folder, env=environment, stderr=subprocess.DEVNULL) as running:
+                while not (kept := list(folder.glob(".synthc/*/*/checkpoint-*"))):
+                    assert running.poll() is None
+                    time.sleep(0.001)
+                running.kill()
+        subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True)
+        with duckdb.connect(str(folder / "results.duckdb"), read_only=True) as results:
+            figures = "SELECT * EXCLUDE (note) FROM result WHERE metric <> 'seconds' ORDER BY ALL"
+            rows.append(results.execute(figures).fetchall())
+    (again,) = kept[0].parent.glob("attempts/2/log.txt")
+    assert int(again.read_text().split("goes on at ")[1].split()[0]) > 0
+    assert rows[0] == rows[1]
