@@ -1,8 +1,8 @@
 """What killing costs: `python benchmarks/chaos.py [--rounds 50] [--seed 0]`.
 
-Each round runs a small study on Ray and kills something with SIGKILL at a random moment: the driver, one or both workers, or the
-raylet; then the same command again, until a run ends by itself. The database must equal that of an uninterrupted run, row for
-row but for times. Prints a line for each round and what was lost; exit code 1 if a database differed.
+Each round runs a small study on Ray and kills something with SIGKILL soon after a random number of commits: the driver, one or both
+workers, or the raylet; then the same command again, until a run ends by itself. The database must equal that of an uninterrupted
+run, row for row but for times. Prints a line for each round and what was lost; exit code 1 if a database differed.
 """
 
 from __future__ import annotations
@@ -93,14 +93,23 @@ def tidy() -> None:
                 process.send_signal(signal.SIGKILL)
 
 
-def one_round(folder: Path, rng: random.Random, seconds: float) -> tuple[str, int, int]:
+def commits(folder: Path) -> int:
+    return len(list(folder.glob(".synthc/*/*/outcome.json")))
+
+
+def one_round(folder: Path, rng: random.Random, tasks: int) -> tuple[str, int, int]:
     """What was killed, after how many commits, and how many runs it took to the end."""
     (folder / "study.yaml").write_text(STUDY)
     victim = rng.choice(VICTIMS)
     driver, runs, done = start(folder), 1, 0
-    time.sleep(rng.uniform(2.0, seconds))
-    if driver.poll() is None:
-        done = len(list(folder.glob(".synthc/*/*/outcome.json")))
+    enough = rng.randrange(tasks)
+    while driver.poll() is None and commits(folder) < enough:
+        time.sleep(0.02)
+    time.sleep(rng.uniform(0.0, 0.3))
+    if driver.poll() is not None:
+        victim = f"no {victim} left"
+    else:
+        done = commits(folder)
         if not kill(driver, victim, rng):
             victim = f"no {victim} yet"
     code = driver.wait(timeout=300)
@@ -125,15 +134,14 @@ def main() -> None:
         (whole / "study.yaml").write_text(STUDY)
         began = time.monotonic()
         assert start(whole).wait(timeout=600) == 0, (whole / "log").read_text()
-        seconds = time.monotonic() - began
         expected = rows(whole)
-        print(f"uninterrupted: {seconds:.0f} s, {len(expected['task'])} tasks, {len(expected['result'])} results")
+        print(f"uninterrupted: {time.monotonic() - began:.0f} s, {len(expected['task'])} tasks, {len(expected['result'])} results")
         print(f"{'round':>5} {'killed':<14} {'commits':>8} {'runs':>5}  database")
         different = 0
         for number in range(args.rounds):
             folder = Path(place) / str(number)
             folder.mkdir()
-            victim, done, runs = one_round(folder, rng, seconds)
+            victim, done, runs = one_round(folder, rng, len(expected["task"]))
             found = rows(folder)
             wrong = [view for view in ROWS if found[view] != expected[view]]
             different += bool(wrong)
