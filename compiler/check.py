@@ -7,11 +7,12 @@ checked for sense. Not here: what a rigorous study needs and this one lacks (`li
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from compiler import imported as files
-from compiler.claims import Resolved, resolve
+from compiler.claims import Resolved, misfits, resolve
 from compiler.compose import merge
 from compiler.errors import Diagnostic, SpecError, did_you_mean
 from compiler.expand import MOST_TRIALS, Coordinate, Expanded, expand
@@ -91,6 +92,8 @@ def check(tree: Mapping, imported: bool = True) -> Checked:
         found.append(Diagnostic("too-many-models", tree.nearest("audit", "shadows"), f"the study asks for {models:,} models", hint))
     complete = not found
     claims = _claims(tree, trials, complete, found)
+    if complete and header is not None:
+        found += _charts(tree, header, trials)
     if found:
         raise SpecError(found)
     assert header is not None
@@ -126,6 +129,15 @@ def _claims(tree: Mapping, trials: list[Trial], complete: bool, found: list[Diag
         else:
             found += made
     return resolved
+
+
+def _charts(tree: Mapping, header: Header, trials: list[Trial]) -> Iterator[Diagnostic]:
+    """Charts of no trial."""
+    nodes = tree.items.get("charts")
+    for chart, node in zip(header.charts, nodes.items if isinstance(nodes, Sequence) else (), strict=True):
+        for word, what, hint in misfits(chart.of, trials, also=()):
+            at = node.nearest("of", *([word] if word else [])) if isinstance(node, Mapping) else node.place
+            yield Diagnostic("chart", at, what, hint)
 
 
 class _Validators:

@@ -1,4 +1,4 @@
-"""The charts that a spec asks for: their conditions checked before a run computes anything, their files written when it ends.
+"""The charts that a spec asks for: their files, written when a run ends.
 
 Not here: what a chart looks like (`charts`), charts that somebody asks for by hand (`synthc chart`).
 """
@@ -8,19 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from compiler.claims import selected
 from compiler.errors import SynthcError
 from compiler.plan import Plan
 from compiler.spec.charts import Chart
-
-
-def check(plan: Plan) -> None:
-    """SynthcError for a `where:` that is no condition on the rows of its chart."""
-    for chart in plan.header.charts:
-        if chart.where and chart.chart != "gallery":
-            from runtime.store import refused
-
-            if complaint := refused(_query(plan, chart)):
-                raise SynthcError(f"charts: {chart.stem}: `where: {chart.where}` cannot be asked: {complaint}")
 
 
 def missing(plan: Plan, database: Path) -> bool:
@@ -47,7 +38,7 @@ def draw(plan: Plan, database: Path, store: Path) -> Iterator[Path]:
         raise SynthcError(f"{into}: cannot be made a folder: {error.strerror}") from error
     for chart in plan.header.charts:
         if chart.chart == "gallery":
-            yield from write(into, (found for found in sets(database, store) if _is_of(plan, found[0])))
+            yield from write(into, (found for found in sets(database, store) if _is_of(plan, chart, found[0])))
             continue
         drawn = charts.draw(chart.chart, *query(database, _query(plan, chart)), theme=chart.theme)
         for ending in chart.format:
@@ -63,10 +54,21 @@ def folder(plan: Plan, database: Path) -> Path:
 def _query(plan: Plan, chart: Chart) -> str:
     from runtime.charts import kind_of
 
-    study, profile = ("'" + text.replace("'", "''") + "'" for text in (plan.header.study, plan.profile or ""))
-    condition = f" AND ({chart.where}\n)" if chart.where else ""
+    study, profile = map(_quoted, (plan.header.study, plan.profile or ""))
+    condition = f" AND trial IN ({', '.join(map(_quoted, _trials(plan, chart)))})" if chart.of else ""
     return f"SELECT * FROM ({kind_of(chart.chart).query}) AS chart WHERE study = {study} AND profile = {profile}{condition}"
 
 
-def _is_of(plan: Plan, row: dict[str, object]) -> bool:
-    return (row["study"], row["profile"]) == (plan.header.study, plan.profile or "")
+def _trials(plan: Plan, chart: Chart) -> list[str]:
+    """Addresses of the trials that the chart shows."""
+    trials = [planned.trial for planned in plan.trials]
+    return [trials[place].address for place in selected(chart.of, trials)]
+
+
+def _is_of(plan: Plan, chart: Chart, row: dict[str, object]) -> bool:
+    shown = (row["study"], row["profile"]) == (plan.header.study, plan.profile or "")
+    return shown and row["trial"] in _trials(plan, chart)
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"

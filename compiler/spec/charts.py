@@ -5,6 +5,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from compiler.spec.base import Frozen
+from compiler.spec.claims import Word
 
 ChartName = Literal["tradeoff", "roc", "vulnerability", "ablation", "cost", "epsilon", "claims", "gallery"]
 Theme = Literal["paper", "screen"]
@@ -18,8 +19,8 @@ class Chart(Frozen):
     """Which one: `synthc chart --help` says what each shows. `gallery` writes sheets of images (PNG), none of them private."""
     name: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
     """Name of its files, without their ending; null: the chart's own."""
-    where: str = ""
-    """SQL that keeps only these rows of the study, such as `arm IN ('undefended', 'dp_sgd')`; empty: all."""
+    of: dict[str, Word | tuple[Word, ...]] = Field(default_factory=dict)
+    """Which trials it shows, by the words of claims: `{arm: [undefended, dp_sgd]}`; empty: all. Claims are always shown all."""
     theme: Theme = "paper"
     """`paper`: the width of a column; `screen`: larger."""
     format: tuple[Format, ...] = ("svg",)
@@ -31,17 +32,25 @@ class Chart(Frozen):
         if isinstance(said, str):
             return {"chart": said}
         # What passes through here is Python and no longer JSON, where strict mode takes a list for a tuple.
-        if isinstance(said, dict) and isinstance(said.get("format"), list):
-            return said | {"format": tuple(said["format"])}
-        return said
+        return _tuples(said) if isinstance(said, dict) else said
 
     @model_validator(mode="after")
     def _is_drawn(self) -> Self:
         if not self.format:
             raise ValueError("`format` is empty: name at least one of svg, pdf, png, html, json")
+        if self.of and self.chart == "claims":
+            raise ValueError("`of` chooses trials, and a claim is about several: leave it out")
         return self
 
     @property
     def stem(self) -> str:
         """Name of its files, without their ending."""
         return self.name or self.chart
+
+
+def _tuples(said: dict[str, Any]) -> dict[str, Any]:
+    """The lists of a mapping as tuples, and those of the mappings in it."""
+    return {
+        name: tuple(item) if isinstance(item, list) else _tuples(item) if isinstance(item, dict) else item
+        for name, item in said.items()
+    }

@@ -42,7 +42,8 @@ class Header(Frozen):
     """Lints that this study goes on without heeding, each with the reason, which is kept beside the results:
     `allow: {L04: "…"}`. `synthc check --explain L04` says what a lint is about."""
     charts: tuple[Chart, ...] = ()
-    """What a run draws when it ends, into `figures/STUDY/` beside the database: `charts: [tradeoff, {chart: roc, where: …}]`."""
+    """What a run draws when it ends, into `figures/STUDY/` beside the database:
+    `charts: [tradeoff, {chart: roc, of: {arm: coreset}}]`."""
 
     @field_validator("charts")
     @classmethod

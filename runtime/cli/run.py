@@ -74,7 +74,6 @@ def run(args: argparse.Namespace) -> int:
 
     plan, store = _with_known_data(args), store_of(args)
     tell(plan)
-    figures.check(plan)
     wanted, again = part(plan, args.only), forced(plan, args)
     texts = sources(args.spec)
     origin = {"spec": str(args.spec), "spec_text": texts[str(args.spec)], "texts": texts, "argv": sys.argv[1:]}

@@ -9,9 +9,9 @@ from runtime.store.files import export, export_compatible, parquet
 from runtime.store.index import Index, Unwritable, rebuild
 from runtime.store.publish import TargetBusy, check_target
 from runtime.store.read import query, reading
-from runtime.store.schema import SCHEMA, public, refused
+from runtime.store.schema import SCHEMA, public
 
 __all__ = [
     "SCHEMA", "Index", "TargetBusy", "Unwritable", "check_target", "export", "export_compatible", "parquet", "public", "query",
-    "reading", "rebuild", "refused",
+    "reading", "rebuild",
 ]

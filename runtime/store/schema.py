@@ -10,7 +10,7 @@ from typing import Literal
 
 import duckdb
 
-from runtime.store.words import first_line, identifier, literal
+from runtime.store.words import identifier, literal
 
 SCHEMA = (files("runtime.store") / "schema.sql").read_text(encoding="utf-8")
 SCHEMA_DIGEST = hashlib.sha256(SCHEMA.encode()).hexdigest()[:16]
@@ -45,14 +45,3 @@ def public(kind: Literal["view", "macro"]) -> list[tuple[str, str]]:
     with contextlib.closing(duckdb.connect()) as connection:
         connection.execute(SCHEMA).fetchall()
         return connection.execute(listed[kind]).fetchall()
-
-
-def refused(text: str) -> str:
-    """Why the published views cannot be asked this, or ""; needs no database."""
-    with contextlib.closing(duckdb.connect()) as connection:
-        connection.execute(SCHEMA).fetchall()
-        try:
-            connection.execute(f"EXPLAIN {text}").fetchall()
-        except duckdb.Error as error:
-            return first_line(error)
-    return ""
