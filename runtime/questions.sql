@@ -1,5 +1,6 @@
 -- Questions that every study is asked, each under its name: `synthc sql @pareto` answers one, `synthc sql @pareto --show` prints
 -- its text, to be changed and asked again. `-- @name: question` begins a query; queries use public views and macros alone.
+-- `LIKE` before `format` spares most of a million rows the dearer test, and takes half of the time.
 
 -- @matched: How much does each trial leak beside the baseline that is most like it in accuracy?
 WITH baseline AS (FROM comparison WHERE paradigm IN ('dp_sgd', 'undefended') AND null_ok)
@@ -52,7 +53,7 @@ PIVOT (
   SELECT study, profile, paradigm, trial, result.canaries,
     format('{:.1f} [{:.1f}, {:.1f}]', 100 * result.value, 100 * result.low, 100 * result.high) AS tpr
   FROM result JOIN comparison USING (study, profile, paradigm, trial, attack, variant, release)
-  WHERE metric = format('tpr@fpr={:g}', fpr))
+  WHERE metric LIKE 'tpr@fpr=%' AND metric = format('tpr@fpr={:g}', fpr))
 ON canaries USING any_value(tpr) GROUP BY study, profile, paradigm, trial ORDER BY study, profile, paradigm, trial;
 
 -- @changed: What did the last run of a study change beside the run before it?
@@ -72,7 +73,7 @@ ORDER BY what = 'same', abs(changed_by) DESC NULLS LAST, trial, metric;
 SELECT study, profile, trial, result.attack, result.variant, result.release, result.value AS tpr, result.low, result.high,
   leakage AS declared, result.value - leakage AS exceeds_it_by
 FROM result JOIN comparison USING (study, profile, trial, canaries)
-WHERE metric = format('tpr@fpr={:g}', fpr) AND result.value IS NOT NULL
+WHERE metric LIKE 'tpr@fpr=%' AND metric = format('tpr@fpr={:g}', fpr) AND result.value IS NOT NULL
 QUALIFY row_number() OVER (PARTITION BY study, profile, trial ORDER BY result.value DESC, result.attack, result.variant) = 1
 ORDER BY exceeds_it_by DESC, study, profile, trial;
 
@@ -80,7 +81,7 @@ ORDER BY exceeds_it_by DESC, study, profile, trial;
 SELECT study, profile, trial, comparison.canaries AS declared, leakage, result.canaries AS other, result.value AS leakage_of_other,
   leakage - result.value AS missed
 FROM result JOIN comparison USING (study, profile, trial, attack, variant, release)
-WHERE metric = format('tpr@fpr={:g}', fpr) AND result.canaries <> comparison.canaries
+WHERE metric LIKE 'tpr@fpr=%' AND metric = format('tpr@fpr={:g}', fpr) AND result.canaries <> comparison.canaries
 ORDER BY missed DESC NULLS LAST, study, profile, trial, other;
 
 -- @doubtful: Which figures should nobody rely on, and why?
