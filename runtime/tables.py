@@ -182,7 +182,10 @@ def _blocks(widths: Sequence[int], key: int, room: int) -> list[list[int]]:
 
 
 def _shortened(text: str, widest: int) -> str:
-    return text if len(text) <= widest else text[: widest - 1] + "…"
+    """Cut off at the end; of a path the end stays, which tells it from others."""
+    if len(text) <= widest:
+        return text
+    return f"…{text[1 - widest :]}" if text.startswith("/") else f"{text[: widest - 1]}…"
 
 
 def _markdown(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:

@@ -130,7 +130,9 @@ def test_ctrl_c_twice_stops_now(tmp_path: Path) -> None:
         assert running.poll() is None
     running.send_signal(signal.SIGINT)
     _, said = running.communicate(timeout=60)   # the task would have taken an hour
-    assert running.returncode == 130, said
+    # A shell calls both 130: Python ends itself by the signal where an interrupt that was handled came out of an `exec` of a text,
+    # as there are many while torch is still being imported.
+    assert running.returncode in (130, -signal.SIGINT), said
     assert "Traceback" not in said
     assert "run the same" in said
     assert (tmp_path / "results.duckdb").exists()
