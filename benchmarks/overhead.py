@@ -69,39 +69,38 @@ class Took:
     """Seconds to find everything done."""
 
 
-def measure(count: int, kind: str, grouped: bool) -> Took:
-    """One whole run of `count` tasks, in rounds."""
+def measure(count: int, kind: str, grouped: bool, folder: Path) -> Took:
+    """One whole run of `count` tasks in the new folder, in rounds."""
     frontier.GROUP_SECONDS = 0.5 if grouped else 0.0
     seconds = {"Rehearsal": 0.01}
     took, start = Took(), time.perf_counter()
     tasks = plan(count)
     took.compile = time.perf_counter() - start
     listed, share = list(tasks.items()), count // ROUNDS
-    with tempfile.TemporaryDirectory() as folder:
-        store = Path(folder) / "store"
-        store.mkdir()
-        engine = RayEngine(store) if kind == "ray" else InlineEngine(store)
-        with contextlib.closing(Index.open(store)) as index:
+    store = folder / "store"
+    store.mkdir(parents=True)
+    engine = RayEngine(store) if kind == "ray" else InlineEngine(store)
+    with contextlib.closing(Index.open(store)) as index:
 
-            def record(task: Task, outcome: Outcome, attempt: int) -> None:
-                index.record_outcome(folder_of(store, task.id))
-                index.record_attempt(folder_of(store, task.id) / "attempts" / str(attempt))
+        def record(task: Task, outcome: Outcome, attempt: int) -> None:
+            index.record_outcome(folder_of(store, task.id))
+            index.record_attempt(folder_of(store, task.id) / "attempts" / str(attempt))
 
-            Driver(plan(40, "warm"), engine, record, seconds=seconds).run()   # a worker's first task loads torch's parts
-            for place in range(ROUNDS):
-                raw = _raw(engine, share) if isinstance(engine, RayEngine) else 0.0
-                start = time.perf_counter()
-                Driver(dict(listed[place * share : (place + 1) * share]), engine, record, seconds=seconds).run()
-                index.flush()
-                took.raw.append(1e3 * raw)
-                took.added.append(1e3 * ((time.perf_counter() - start) / share - raw))
+        Driver(plan(40, "warm"), engine, record, seconds=seconds).run()   # a worker's first task loads torch's parts
+        for place in range(ROUNDS):
+            raw = _raw(engine, share) if isinstance(engine, RayEngine) else 0.0
             start = time.perf_counter()
-            index.publish(Path(folder) / "results.duckdb")
-            took.publish = time.perf_counter() - start
-        engine.close()
+            Driver(dict(listed[place * share : (place + 1) * share]), engine, record, seconds=seconds).run()
+            index.flush()
+            took.raw.append(1e3 * raw)
+            took.added.append(1e3 * ((time.perf_counter() - start) / share - raw))
         start = time.perf_counter()
-        assert all(is_done(store, id) for id in tasks)
-        took.found = time.perf_counter() - start
+        index.publish(folder / "results.duckdb")
+        took.publish = time.perf_counter() - start
+    engine.close()
+    start = time.perf_counter()
+    assert all(is_done(store, id) for id in tasks)
+    took.found = time.perf_counter() - start
     took.added = [added + 1e3 * (took.compile + took.publish) / count for added in took.added]
     return took
 
@@ -240,16 +239,16 @@ def main() -> None:
     print(f"tasks that do nothing, engine {args.engine}, {ROUNDS} rounds; ms per task, driver's peak MB so far")
     heads = ("raw Ray", "added", "least", "most", "compile", "publish s", "found done s", "driver MB")
     print(f"{'tasks':>6} {'dispatch':<12}", *(f"{head:>12}" for head in heads))
-    for count in args.tasks:
-        for name in ("one by one", "grouped"):
-            took = measure(count, args.engine, name == "grouped")
-            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
-            added = np.median(took.added), min(took.added), max(took.added)
-            figures = (np.median(took.raw), *added, 1e3 * took.compile / count, took.publish, took.found, peak)
-            print(f"{count:>6} {name:<12}", *(f"{figure:>12.2f}" for figure in figures), flush=True)
-    if args.cached:
-        with tempfile.TemporaryDirectory() as folder:
-            cached(Path(folder))
+    with tempfile.TemporaryDirectory() as place:   # until all is printed: to delete a store takes longer than to fill it
+        for count in args.tasks:
+            for name in ("one by one", "grouped"):
+                took = measure(count, args.engine, name == "grouped", Path(place) / f"{count} {name}")
+                peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+                added = np.median(took.added), min(took.added), max(took.added)
+                figures = (np.median(took.raw), *added, 1e3 * took.compile / count, took.publish, took.found, peak)
+                print(f"{count:>6} {name:<12}", *(f"{figure:>12.2f}" for figure in figures), flush=True)
+        if args.cached:
+            cached(Path(place))
     if args.rivals:
         rivals(args.rivals)
 
