@@ -216,12 +216,14 @@ def cached(folder: Path) -> None:
     print(f"\na study of {len(compiled.tasks)} tasks, all done, process start included")
     print(f"{'run':<12} {'seconds':>9} {'peak MB':>9}")
     for name in ("first", "again", "again", "again"):
-        start = time.perf_counter()
         words, environment = [sys.executable, "-m", "runtime.cli", "run", "study.yaml"], os.environ | {"PYTHONPATH": str(ROOT)}
-        done = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, check=False)
-        took = time.perf_counter() - start
-        assert "everything was done before" in done.stderr, done.stderr
-        print(f"{name:<12} {took:>9.2f} {resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e3:>9.0f}", flush=True)
+        start = time.perf_counter()
+        with (folder / "said").open("w") as said:
+            running = subprocess.Popen(words, cwd=folder, env=environment, stdout=said, stderr=said)
+            _, _, used = os.wait4(running.pid, 0)   # of this process alone: `getrusage` knows the largest of all
+        took, text = time.perf_counter() - start, (folder / "said").read_text()
+        assert "everything was done before" in text, text
+        print(f"{name:<12} {took:>9.2f} {used.ru_maxrss / 1e3:>9.0f}", flush=True)
 
 
 def main() -> None:
