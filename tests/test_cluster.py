@@ -103,7 +103,7 @@ def test_a_signal_to_the_whole_process_group_lets_running_tasks_finish_and_publi
     running = subprocess.Popen(
         words, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, process_group=0
     )
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300   # beside other load Ray's workers, at niceness 15, hardly run
     while len(list(tmp_path.glob(".synthc/*/*/outcome.json"))) < 3:
         assert time.monotonic() < deadline, "the run computes nothing"
         assert running.poll() is None, running.stdout and running.stdout.read()

@@ -50,9 +50,9 @@ def reduced(folder: Path, profile: str, less: dict[str, object], *options: str) 
     return done
 
 
-def asked(profile: str) -> tuple[int, int]:
-    """Trials and claims of a profile."""
-    plan = compile_study(SPEC, profile)
+def asked(profile: str, less: dict[str, object]) -> tuple[int, int]:
+    """Trials and claims of a reduced profile."""
+    plan = compile_study(SPEC, profile, tuple(f"{path}={value}" for path, value in less.items()))
     return len(plan.trials), len(plan.claims)
 
 
@@ -117,11 +117,12 @@ def test_the_profile_cifar10_runs_to_the_end_on_a_tiny_file_set_in_cifars_format
     more = {"classifier.width": 8, "classifier.depth": 10, "audit.canaries.ood.count": 20}
     more |= {f"arms.{arm}.privacy.multiplicity": 2 for arm in ("dp_sgd", "dp_sgd_vacuous", "dp_sgd_strict")}
     done = reduced(tmp_path, "cifar10", SMALL | more)
-    assert answered(done) == asked("cifar10")
+    assert answered(done) == asked("cifar10", SMALL | more)
 
 
 @pytest.mark.long
 @pytest.mark.skipif(not (DEBIAN / "fashion-mnist").is_dir(), reason="the Debian package dataset-fashion-mnist is not installed")
 def test_the_profile_fashion_mnist_runs_to_the_end_on_a_part_of_the_real_images(tmp_path: Path) -> None:
-    done = reduced(tmp_path, "fashion_mnist", SMALL | {"data.subset": 1000, "data.test": 200})
-    assert answered(done) == asked("fashion_mnist")
+    less = SMALL | {"data.subset": 1000, "data.test": 200}
+    done = reduced(tmp_path, "fashion_mnist", less)
+    assert answered(done) == asked("fashion_mnist", less)
