@@ -53,9 +53,10 @@ def folder(plan: Plan, database: Path) -> Path:
 
 def _query(plan: Plan, chart: Chart) -> str:
     from runtime.charts import kind_of
+    from runtime.store import literal
 
-    study, profile = map(_quoted, (plan.header.study, plan.profile or ""))
-    condition = f" AND trial IN ({', '.join(map(_quoted, _trials(plan, chart)))})" if chart.of else ""
+    study, profile = map(literal, (plan.header.study, plan.profile or ""))
+    condition = f" AND trial IN ({', '.join(map(literal, _trials(plan, chart)))})" if chart.of else ""
     return f"SELECT * FROM ({kind_of(chart.chart).query}) AS chart WHERE study = {study} AND profile = {profile}{condition}"
 
 
@@ -68,7 +69,3 @@ def _trials(plan: Plan, chart: Chart) -> list[str]:
 def _is_of(plan: Plan, chart: Chart, row: dict[str, object]) -> bool:
     shown = (row["study"], row["profile"]) == (plan.header.study, plan.profile or "")
     return shown and row["trial"] in _trials(plan, chart)
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"

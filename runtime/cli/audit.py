@@ -26,7 +26,6 @@ def register(commands: Any) -> None:
     audit = commands.add_parser(
         "audit",
         help="attack models trained elsewhere",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Run the attacks and statistics of a study on an .npz file from outside. It holds one of\n"
         "  logits   shadows × samples × views × classes, with labels (samples); for rmia also z_logits and z_labels\n"
         "  signal   shadows × samples, higher = more confident in the label\n"

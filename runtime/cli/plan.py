@@ -17,8 +17,6 @@ from runtime.cli.spec_options import compiled, force_option, forced, only_option
 if TYPE_CHECKING:
     from compiler.plan import Plan, Task
 
-HELP = argparse.RawDescriptionHelpFormatter
-
 
 def register(commands: Any) -> None:
     """Add the commands of this family."""
@@ -33,7 +31,6 @@ def register(commands: Any) -> None:
         "  synthc plan specs/full_study.yaml --profile complete --workers 16\n"
         "  synthc plan specs/full_study.yaml --json\n  synthc plan specs/full_study.yaml --emit trials\n\n"
         f"stages of --emit:\n{stages}\n\n--json:\n{JSON_SHAPE}",
-        formatter_class=HELP,
     )
     plan.add_argument("--json", action="store_true", help="the summary as JSON (its shape is below)")
     plan.add_argument("--emit", choices=tuple(STAGES), metavar="STAGE", help=f"one stage as JSON: {', '.join(STAGES)}")
@@ -49,7 +46,6 @@ def register(commands: Any) -> None:
         epilog="examples:\n  synthc explain specs/full_study.yaml --set classifier.lr=0.1\n"
         "  synthc explain specs/full_study.yaml 'dm[init=noise]#0/shadow 3/model'\n"
         "  synthc explain specs/full_study.yaml '*/shadow 0/*' --json",
-        formatter_class=HELP,
     )
     where = "a task's address or id, a trial, or a pattern with * (default: all that would run)"
     explain.add_argument("address", nargs="?", metavar="ADDRESS", help=where)
@@ -66,7 +62,6 @@ def register(commands: Any) -> None:
         epilog="examples:\n  synthc graph specs/full_study.yaml -o plan.svg\n"
         "  synthc graph specs/smoke.yaml -o plan.svg --unfold points      a lane for each trial\n"
         "  synthc graph specs/smoke.yaml -o plan.html --unfold shadows    besides, a node for each task",
-        formatter_class=HELP,
     )
     picture.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="where to: .svg, .html, .dot, .mermaid")
     picture.add_argument("--unfold", choices=("points", "shadows"), help="what to draw apart (default: nothing)")
@@ -80,7 +75,6 @@ def register(commands: Any) -> None:
         epilog="examples:\n  synthc diff specs/smoke.yaml specs/full_study.yaml\n"
         "  synthc diff specs/full_study.yaml specs/full_study.yaml --profiles '' complete\n\n--json: {left, right, trials: {same, "
         "changed, only_left, only_right}, tasks: {shared, only_left, only_right}}",
-        formatter_class=HELP,
     )
     beside.add_argument("left", type=Path, metavar="A.yaml")
     beside.add_argument("right", type=Path, metavar="B.yaml")

@@ -10,33 +10,32 @@ from pathlib import Path
 from typing import Any
 
 from compiler.errors import SynthcError, did_you_mean
+from runtime.artifacts import folder_of
 from runtime.cli import membership, results_options, store_of
-
-HELP = argparse.RawDescriptionHelpFormatter
 
 
 def register(commands: Any) -> None:
     """Add the commands of this family."""
     status = commands.add_parser(
-        "status", parents=[results_options()], formatter_class=HELP, help="how far the studies are",
+        "status", parents=[results_options()], help="how far the studies are",
         description="For each study: its latest run, tasks by kind and status, and what failed.",
         epilog="example:\n  synthc status",
     )
     status.set_defaults(handler=_status)
     runs = commands.add_parser(
-        "runs", parents=[results_options()], formatter_class=HELP, help="all runs, newest first",
+        "runs", parents=[results_options()], help="all runs, newest first",
         description="All runs, newest first.", epilog="example:\n  synthc runs",
     )
     runs.set_defaults(handler=_runs)
     show = commands.add_parser(
-        "show", parents=[results_options()], formatter_class=HELP, help="everything about one trial or task",
+        "show", parents=[results_options()], help="everything about one trial or task",
         description="Everything about a trial (by its address or label) or a task (by its id, or the beginning of it).",
         epilog="examples:\n  synthc show undefended#0\n  synthc show 'coreset[method=random,fraction=0.3]#0'\n  synthc show 4f0c",
     )
     show.add_argument("what", metavar="TRIAL|TASK")
     show.set_defaults(handler=_show)
     logs = commands.add_parser(
-        "logs", parents=[results_options()], formatter_class=HELP, help="what a task printed",
+        "logs", parents=[results_options()], help="what a task printed",
         description="What the attempts at a task printed; a failed one's traceback is here.",
         epilog="examples:\n  synthc logs 4f0c\n  synthc logs 4f0c --attempt 1",
     )
@@ -44,7 +43,7 @@ def register(commands: Any) -> None:
     logs.add_argument("--attempt", type=int, metavar="N", help="this attempt (default: the last)")
     logs.set_defaults(handler=_logs)
     export = commands.add_parser(
-        "export", parents=[results_options()], formatter_class=HELP, help="take results elsewhere",
+        "export", parents=[results_options()], help="take results elsewhere",
         description="Write raw scores, views, or the whole database to files that other tools read.\n"
         "Or, before anything was run, who trains on what in a study, so that a pipeline that\n"
         "synthc does not run can be audited (paradigm imported).",
@@ -104,14 +103,14 @@ def _runs(args: argparse.Namespace) -> int:
 
 
 def _show(args: argparse.Namespace) -> int:
-    from runtime.store import query
+    from runtime.store import literal, query
 
-    wanted = args.what.replace("'", "''")
-    trials = query(args.db, f"SELECT study, profile, trial FROM comparison WHERE trial = '{wanted}' OR label = '{wanted}'")[1]
+    wanted = literal(args.what)
+    trials = query(args.db, f"SELECT study, profile, trial FROM comparison WHERE trial = {wanted} OR label = {wanted}")[1]
     if trials:
         for study, profile, trial in trials:
             print(f"{study}{f' ({profile})' if profile else ''}: {trial}\n")
-            at = f"study = '{_sql(study)}' AND profile = '{_sql(profile)}' AND trial = '{_sql(trial)}'"
+            at = f"study = {literal(study)} AND profile = {literal(profile)} AND trial = {literal(trial)}"
             names, (found,) = query(args.db, f"FROM comparison WHERE {at}")
             for name, told in _headline(dict(zip(names, found, strict=True))).items():
                 _told(name, told)
@@ -126,7 +125,7 @@ def _show(args: argparse.Namespace) -> int:
     names, rows = query(args.db, f"SELECT * FROM task WHERE task = '{task}'")
     facts = dict(zip(names, rows[0], strict=True))
     needs = json.loads(facts.pop("needs") or "[]")
-    folder = store_of(args) / task[:2] / task
+    folder = folder_of(store_of(args), task)
     if (folder / "outcome.json").exists():
         outcome = json.loads((folder / "outcome.json").read_text(encoding="utf-8"))
         facts["files"] = f"{', '.join(sorted(outcome['files'])) or 'none'}"
@@ -189,12 +188,18 @@ def _needs(needs: list[tuple[str, str]]) -> dict[str, list[str]]:
 
 def _asked(folder: Path) -> dict[str, str]:
     """The parameters that a task's id was made from, by dotted names; without the empty one, the kind of what surrounds it."""
+    from compiler.estimate import words_of
+
     try:
-        text = json.loads((folder / "task.json").read_text(encoding="utf-8"))["text"]
-        words = json.loads(text, object_hook=lambda fields: {name: value for name, value in fields.items() if name})[5]
+        words = words_of(json.loads((folder / "task.json").read_text(encoding="utf-8"))["text"])
     except (OSError, ValueError, KeyError, IndexError):
         return {}
     flat: dict[str, str] = {}
+
+    def named(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: named(item) for name, item in value.items() if name}
+        return [named(item) for item in value] if isinstance(value, list) else value
 
     def spread(value: Any, at: str) -> None:
         if isinstance(value, dict):
@@ -203,13 +208,13 @@ def _asked(folder: Path) -> dict[str, str]:
         else:
             flat[at] = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
-    spread(words, "")
+    spread(named(words), "")
     return flat
 
 
 def _logs(args: argparse.Namespace) -> int:
     task = _task(args, args.task)
-    folder = store_of(args) / task[:2] / task / "attempts"
+    folder = folder_of(store_of(args), task) / "attempts"
     attempts = sorted((int(path.name) for path in folder.glob("*") if path.name.isdigit()), reverse=True)
     if not attempts:
         raise SynthcError(f"{task}: no attempt was made yet")
@@ -223,9 +228,9 @@ def _logs(args: argparse.Namespace) -> int:
 
 def _task(args: argparse.Namespace, beginning: str) -> str:
     """The id of the one task that begins so; SynthcError where there is none, or several."""
-    from runtime.store import query
+    from runtime.store import literal, query
 
-    known = query(args.db, f"SELECT task, address FROM task WHERE starts_with(task, '{_sql(beginning)}') ORDER BY task LIMIT 6")[1]
+    known = query(args.db, f"SELECT task, address FROM task WHERE starts_with(task, {literal(beginning)}) ORDER BY task LIMIT 6")[1]
     if len(known) == 1:
         return str(known[0][0])
     if known:
@@ -260,8 +265,3 @@ SELECT trial.study, trial.profile, trial.arm, trial.paradigm, trial.method, tria
 FROM base.current_trial AS trial JOIN base.score AS score ON score.task = trial.answer
   JOIN base.canary AS canary ON canary.task = score.task AND canary.canary = score.canary
 ORDER BY ALL"""
-
-
-def _sql(text: str) -> str:
-    """Inside single quotes."""
-    return text.replace("'", "''")

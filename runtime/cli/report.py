@@ -20,7 +20,6 @@ def register(commands: Any) -> None:
         "Private images are left out unless asked for.",
         epilog="examples:\n  synthc report -o report.html\n"
         "  synthc report -o report.html --study full_study --profile fashion_mnist",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     report.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="the page to write")
     report.add_argument("--study", metavar="NAME", help="of several studies in the database (default: the one that ran last)")

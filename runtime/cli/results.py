@@ -10,8 +10,6 @@ from compiler.errors import SynthcError
 from runtime.cli import results_options, store_of
 from runtime.questions import question, questions
 
-HELP = argparse.RawDescriptionHelpFormatter
-
 
 def register(commands: Any) -> None:
     """Add the commands of this family."""
@@ -19,7 +17,6 @@ def register(commands: Any) -> None:
         "sql",
         parents=[results_options()],
         help="ask the results in SQL",
-        formatter_class=HELP,
         description="Run one query on the published database, read-only; or @NAME, a question that comes with synthc.",
         epilog='examples:\n  synthc sql --list                              views, macros, and questions by name\n'
         '  synthc sql "FROM comparison"\n'
@@ -38,7 +35,6 @@ def register(commands: Any) -> None:
         "chart",
         parents=[results_options()],
         help="draw the results",
-        formatter_class=HELP,
         description="Draw one chart, or all of them. The file's ending says the format: svg, png, pdf, html, json.",
         epilog="examples:\n  synthc chart tradeoff -o tradeoff.svg\n  synthc chart all -o figures --format svg,pdf\n"
         "  synthc chart roc -o roc.png --where \"paradigm = 'coreset'\"\n"
@@ -68,7 +64,6 @@ def register(commands: Any) -> None:
         "table",
         parents=[results_options()],
         help="a table for a paper",
-        formatter_class=HELP,
         description="The comparison of all trials with intervals, ready to paste.",
         epilog="example:\n  synthc table comparison --format latex > comparison.tex",
     )
@@ -77,7 +72,7 @@ def register(commands: Any) -> None:
     table.add_argument("--where", metavar="SQL", help="keep only these rows")
     table.set_defaults(handler=_table)
 
-    db = commands.add_parser("db", help="look after the database", formatter_class=HELP, epilog="example:\n  synthc db rebuild")
+    db = commands.add_parser("db", help="look after the database", epilog="example:\n  synthc db rebuild")
     actions = db.add_subparsers(metavar="ACTION", required=True)
     rebuild = actions.add_parser("rebuild", parents=[results_options()], help="make the database anew from the store")
     rebuild.set_defaults(handler=_rebuild)

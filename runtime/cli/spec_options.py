@@ -31,27 +31,23 @@ def spec_options(*, optional: bool = False) -> argparse.ArgumentParser:
 
 def only_option() -> argparse.ArgumentParser:
     """`--only` (a parent parser), for commands that can do with a part of a study."""
-    shared = argparse.ArgumentParser(add_help=False)
-    shared.add_argument(
-        "--only",
-        action="append",
-        default=[],
-        metavar="WORD=VALUE",
-        help="only trials with this value, such as arm=coreset,method=[random,forgetting]; repeatable, the words of claims",
+    return _repeatable(
+        "--only", "WORD=VALUE",
+        "only trials with this value, such as arm=coreset,method=[random,forgetting]; repeatable, the words of claims",
     )
-    return shared
 
 
 def force_option() -> argparse.ArgumentParser:
     """`--force` (a parent parser), for commands that say or do what would run."""
-    shared = argparse.ArgumentParser(add_help=False)
-    shared.add_argument(
-        "--force",
-        action="append",
-        default=[],
-        metavar="ADDRESS",
-        help="compute again though done: a task's address or id, a trial or a pattern with *, and what rests on it; repeatable",
+    return _repeatable(
+        "--force", "ADDRESS",
+        "compute again though done: a task's address or id, a trial or a pattern with *, and what rests on it; repeatable",
     )
+
+
+def _repeatable(option: str, metavar: str, text: str) -> argparse.ArgumentParser:
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument(option, action="append", default=[], metavar=metavar, help=text)
     return shared
 
 

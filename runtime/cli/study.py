@@ -24,7 +24,6 @@ def register(commands: Any) -> None:
         "  synthc check specs/full_study.yaml --profile fashion_mnist\n"
         "  synthc check --explain L05                      what a lint is about\n"
         "  synthc check specs/full_study.yaml --explain L04    and where it speaks in this study",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     check.add_argument("--explain", metavar="CODE", help="what a lint is about, why, after whom, and how it is silenced")
     check.set_defaults(handler=_check)
@@ -35,7 +34,6 @@ def register(commands: Any) -> None:
         description="Print the JSON Schema of a study. Editors that know it complete and check a study while it is written.",
         epilog="examples:\n  synthc schema -o schema.json\n\nA study whose first line is\n"
         "  # yaml-language-server: $schema=schema.json\nis then checked by VS Code (the YAML extension), Neovim, Emacs and others.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     words.add_argument("-o", "--output", type=Path, metavar="FILE", help="write it there (replacing an older one)")
     words.set_defaults(handler=_schema)
@@ -45,7 +43,6 @@ def register(commands: Any) -> None:
         help="write a commented starter study",
         description="Write NAME.yaml, a small study with every part explained. Never overwrites a file.",
         epilog="example:\n  synthc init my_study && synthc run my_study.yaml",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     init.add_argument("name", metavar="NAME", help="name of the study, and of its file")
     init.set_defaults(handler=_init)

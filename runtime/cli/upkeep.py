@@ -16,13 +16,11 @@ from typing import Any
 from compiler.errors import SynthcError
 from runtime.cli import results_options, store_of
 
-HELP = argparse.RawDescriptionHelpFormatter
-
 
 def register(commands: Any) -> None:
     """Add the commands of this family."""
     gc = commands.add_parser(
-        "gc", parents=[results_options()], formatter_class=HELP, help="drop what no kept study needs",
+        "gc", parents=[results_options()], help="drop what no kept study needs",
         description="List what no study needs, as its latest run under each profile says. Only --delete deletes it.",
         epilog="examples:\n  synthc gc\n  synthc gc --delete\n  synthc gc --drop old_study --delete",
     )
@@ -30,7 +28,7 @@ def register(commands: Any) -> None:
     gc.add_argument("--delete", action="store_true", help="really delete")
     gc.set_defaults(handler=_gc)
     doctor = commands.add_parser(
-        "doctor", parents=[results_options()], formatter_class=HELP, help="check the installation, the store and the database",
+        "doctor", parents=[results_options()], help="check the installation, the store and the database",
         description="Check Python, libraries, devices, data sets, disk, store and database. Exit code 1 if something is wrong.",
         epilog="examples:\n  synthc doctor\n  synthc doctor --deep     also read every file of the store\n"
         "  synthc doctor --ray      also start Ray",

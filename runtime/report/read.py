@@ -13,7 +13,7 @@ from runtime.charts import CHARTS
 from runtime.charts.gallery import Sheet, sheet, task_words
 from runtime.charts.look import finite
 from runtime.paradigms import ordered
-from runtime.store import reading
+from runtime.store import literal, reading
 
 Row = dict[str, Any]
 Ask = Callable[[str], tuple[list[str], list[tuple[Any, ...]]]]
@@ -62,19 +62,19 @@ def read(database: Path, store: Path, study: str | None = None, profile: str | N
     """Everything about `study`, or about the study that ran last; SynthcError where there is no such thing."""
     with reading(database) as ask:
         run = _run(ask, database, study, profile)
-        this = f"WHERE study = {_quoted(run['study'])} AND profile = {_quoted(run['profile'])}"
+        this = f"WHERE study = {literal(run['study'])} AND profile = {literal(run['profile'])}"
         trials = _rows(ask, COMPARISON.format(this=this))
         stages = _rows(ask, STAGES.format(this=this))
         declared = {claim["claim"]: place for place, claim in enumerate(run["claims"] or [])}
         store_found = (store / "store.json").exists()
         return Results(
-            run=run | {"computed": ask(COMPUTED.format(run=_quoted(run["run"])))[1][0]},
+            run=run | {"computed": ask(COMPUTED.format(run=literal(run["run"])))[1][0]},
             comparison=trials,
             figures=_rows(ask, FIGURES.format(this=this)),
             claims=sorted(_rows(ask, f"FROM claim {this}"), key=lambda row: declared.get(row["claim"], len(declared))),
             pairs=_rows(ask, f"FROM claim_pair {this}") if ask(PAIRS)[1] else [],
             cost=_rows(ask, f"FROM cost {this}"),
-            failed=_rows(ask, FAILED.format(run=_quoted(run["run"]))),
+            failed=_rows(ask, FAILED.format(run=literal(run["run"]))),
             charts={name: ask(f"SELECT * FROM ({kind.query}) AS chart {this}") for name, kind in CHARTS.items()},
             arms=_arms(store, trials, stages),
             sets=_sets(store, stages, with_private) if store_found else [],
@@ -167,7 +167,3 @@ def _sets(store: Path, stages: list[Row], with_private: bool) -> list[tuple[Row,
 def _rows(ask: Ask, text: str) -> list[Row]:
     columns, rows = ask(text)
     return [finite(dict(zip(columns, row, strict=True))) for row in rows]
-
-
-def _quoted(value: str | None) -> str:
-    return "NULL" if value is None else "'" + value.replace("'", "''") + "'"

@@ -15,6 +15,7 @@ from compiler.spec.audit import variant_name
 from compiler.spec.meanings import meanings
 from runtime.report.cells import count_of, measured, moment, swatch, table
 from runtime.report.read import Arm, Results
+from runtime.store import literal
 
 AUDIT = ("design", "shadows", "queries", "attacks", "fpr", "resamples", "null_permutations", "confidence", "delta")
 
@@ -143,13 +144,9 @@ def reproduce(results: Results, database_name: str) -> str:
     if argv[:1] not in (["run"], ["audit"]):  # started from Python, whose own arguments are recorded
         argv = ["run", run["spec"], *(["--profile", run["profile"]] if run["profile"] else [])]
     lines = [shlex.join(["synthc", *argv]), asked]
-    lines.append(f'synthc sql "FROM comparison WHERE study = {_sql(run["study"])}" --db {shlex.quote(database_name)}')
+    lines.append(f'synthc sql "FROM comparison WHERE study = {literal(run["study"])}" --db {shlex.quote(database_name)}')
     return (
         f"<p>At commit <code>{escape(commit)}</code>, with the libraries above.{escape(dirty)} Seeds are in the spec; ids of tasks "
         "are hashes of what is computed, so a second run in the same store computes nothing.</p>"
         f'<pre tabindex="0">{escape(chr(10).join(lines))}</pre>'
     )
-
-
-def _sql(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"

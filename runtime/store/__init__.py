@@ -10,8 +10,9 @@ from runtime.store.index import Index, Unwritable, rebuild
 from runtime.store.publish import TargetBusy, check_target
 from runtime.store.read import query, reading
 from runtime.store.schema import SCHEMA, public
+from runtime.store.words import literal
 
 __all__ = [
-    "SCHEMA", "Index", "TargetBusy", "Unwritable", "check_target", "export", "export_compatible", "parquet", "public", "query",
-    "reading", "rebuild",
+    "SCHEMA", "Index", "TargetBusy", "Unwritable", "check_target", "export", "export_compatible", "literal", "parquet", "public",
+    "query", "reading", "rebuild",
 ]

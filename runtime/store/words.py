@@ -10,9 +10,9 @@ def identifier(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def literal(value: Path | str) -> str:
-    """A text as SQL takes it."""
-    return "'" + str(value).replace("'", "''") + "'"
+def literal(value: Path | str | None) -> str:
+    """A text as SQL takes it; None is NULL."""
+    return "NULL" if value is None else "'" + str(value).replace("'", "''") + "'"
 
 
 def first_line(error: BaseException) -> str:
