@@ -34,10 +34,10 @@ from pydantic import TypeAdapter
 from scipy import stats
 from torch import Tensor
 
-from compiler.datasets import CARDS, Card, used_at
-from compiler.spec.base import Method
-from compiler.spec.classifier import Augment, Recipe
-from compiler.spec.study import Arm
+from compiler.language.base import Method
+from compiler.language.classifier import Augment, Recipe
+from compiler.language.datasets import CARDS, Card, used_at
+from compiler.language.study import Arm
 from compiler.work import Dataset
 from runtime.data import LabeledImages
 from runtime.data.sources import load

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
-from compiler.datasets import Card
-from compiler.spec.classifier import Augment, Recipe
+from compiler.language.classifier import Augment, Recipe
+from compiler.language.datasets import Card
 from runtime.data import LabeledImages
 from runtime.training import pace
 

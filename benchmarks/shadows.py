@@ -22,8 +22,8 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, stack_module_state, vmap
 from torch.nn import functional as F
 
-from compiler.datasets import CARDS
-from compiler.spec.classifier import Recipe
+from compiler.language.classifier import Recipe
+from compiler.language.datasets import CARDS
 from runtime import nets
 from runtime.machine import cores
 from runtime.seeds import Seeds

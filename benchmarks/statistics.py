@@ -22,7 +22,7 @@ from typing import Literal
 import numpy as np
 from scipy import stats
 
-from compiler.spec.audit import Design
+from compiler.language.audit import Design
 from runtime.attack.lira import lira
 from runtime.attack.pool import Pool
 from runtime.statistics import epsilon

@@ -16,15 +16,15 @@ from compiler.claims import Resolved, misfits, resolve
 from compiler.compose import merge
 from compiler.errors import Diagnostic, SpecError, did_you_mean
 from compiler.expand import MOST_TRIALS, Coordinate, Expanded, expand
+from compiler.language.audit import Audit
+from compiler.language.claims import Claim
+from compiler.language.classifier import Recipe
+from compiler.language.plugins import AnyData
+from compiler.language.study import Arm, Header, Point, Trial
 from compiler.own_data import anchored
 from compiler.presets import without_presets
 from compiler.sema import make_sense
 from compiler.source import Mapping, Node, Scalar, Sequence, Value, plain
-from compiler.spec.audit import Audit
-from compiler.spec.claims import Claim
-from compiler.spec.classifier import Recipe
-from compiler.spec.own import AnyData
-from compiler.spec.study import Arm, Header, Point, Trial
 from compiler.validate import Validator
 
 SHARED = ("data", "public", "audit", "classifier")

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from compiler.errors import Diagnostic, did_you_mean
+from compiler.language.audit import ReleaseLevel, variant_name
+from compiler.language.base import Method
+from compiler.language.claims import Claim, Side
+from compiler.language.study import Trial
 from compiler.releases import FROM, declared, has, levels
 from compiler.source import Mapping
-from compiler.spec.audit import ReleaseLevel, variant_name
-from compiler.spec.base import Method
-from compiler.spec.claims import Claim, Side
-from compiler.spec.study import Trial
 from compiler.work import CompareTrials, Reading
 
 WHICH = ("arm", "paradigm", "method", "replicate")

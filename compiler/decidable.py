@@ -13,8 +13,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
+from compiler.language.study import Trial
 from compiler.power import Resolution, resolution
-from compiler.spec.study import Trial
 from compiler.work import CompareTrials
 
 NORMAL = NormalDist()

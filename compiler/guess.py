@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from compiler.datasets import CARDS
+from compiler.language.datasets import CARDS
 
 Words = dict[str, Any]
 """A work or a model as its canonical text says it."""

@@ -15,13 +15,13 @@ from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
-from compiler.datasets import Card
 from compiler.errors import Diagnostic, SynthcError
+from compiler.language.audit import Audit
+from compiler.language.datasets import Card
+from compiler.language.methods.imported import ImportedLogits, ImportedSets
+from compiler.language.study import Point
 from compiler.own_data import card_of, file_digest, header, member, stamp
 from compiler.source import Mapping
-from compiler.spec.audit import Audit
-from compiler.spec.imported import ImportedLogits, ImportedSets
-from compiler.spec.study import Point
 
 LARGEST = 1 << 32
 """Bytes of the arrays of one file."""

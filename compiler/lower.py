@@ -11,21 +11,21 @@ from collections.abc import Iterable
 from functools import lru_cache
 
 from compiler.claims import Resolved
-from compiler.datasets import OWN
 from compiler.errors import Finding
 from compiler.fingerprint import Known, canonical_text, digest_of, fingerprint
 from compiler.imported import digest_of_file, file_of
+from compiler.language.audit import Audit, CanaryGroup, Design, Nearest, Queries
+from compiler.language.base import Method
+from compiler.language.classifier import Recipe
+from compiler.language.data import Data
+from compiler.language.datasets import OWN
+from compiler.language.methods.baselines import DpSgd, Undefended
+from compiler.language.methods.imported import ImportedLogits, ImportedSets
+from compiler.language.plugins import OwnAttack, OwnData
+from compiler.language.study import Header, Point, Trial
 from compiler.own_data import card_of
 from compiler.plan import ClaimPlan, Plan, Stage, Task, TrialPlan
 from compiler.releases import levels
-from compiler.spec.audit import Audit, CanaryGroup, Design, Nearest, Queries
-from compiler.spec.base import Method
-from compiler.spec.classifier import Recipe
-from compiler.spec.data import Data
-from compiler.spec.dp_sgd import DpSgd, Undefended
-from compiler.spec.imported import ImportedLogits, ImportedSets
-from compiler.spec.own import OwnAttack, OwnData
-from compiler.spec.study import Header, Point, Trial
 from compiler.work import (
     AttackTrial,
     Dataset,

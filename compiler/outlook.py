@@ -9,11 +9,11 @@ from collections.abc import Iterator, Sequence
 
 from compiler.ceilings import f_dp_ceiling, guesses_of, steinke_ceiling
 from compiler.decidable import POWER, prospect
+from compiler.language.audit import Audit
+from compiler.language.methods.baselines import DpSgd
+from compiler.language.study import Trial
 from compiler.plan import Plan
 from compiler.power import COARSE, NORMAL, resolutions
-from compiler.spec.audit import Audit
-from compiler.spec.dp_sgd import DpSgd
-from compiler.spec.study import Trial
 from compiler.work import CompareTrials
 
 TRUE_RATES = (0.05, 0.5)

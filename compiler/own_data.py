@@ -20,12 +20,12 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import IO
 
-from compiler.datasets import OWN, Card
 from compiler.errors import SynthcError
+from compiler.language.data import Data
+from compiler.language.datasets import OWN, Card
+from compiler.language.plugins import OwnData, checked_card
 from compiler.seen_data import card_here
 from compiler.source import Mapping, Node, Scalar
-from compiler.spec.data import Data
-from compiler.spec.own import OwnData, checked_card
 
 LARGEST = 1 << 33
 """Bytes of all images of a set, decoded: they are held in memory."""

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from compiler.errors import Finding
-from compiler.spec.claims import Claim
-from compiler.spec.own import is_own
-from compiler.spec.study import Header, Trial
+from compiler.language.claims import Claim
+from compiler.language.plugins import is_own
+from compiler.language.study import Header, Trial
 from compiler.work import Kind, Work
 
 

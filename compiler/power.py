@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from statistics import NormalDist
 
-from compiler.spec.audit import Audit, CanaryGroup
+from compiler.language.audit import Audit, CanaryGroup
 
 NORMAL = NormalDist()
 COARSE = 10

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from compiler.spec.audit import Attack, Headline, ReleaseLevel
-from compiler.spec.base import Frozen, Method
-from compiler.spec.own import OwnAttack
+from compiler.language.audit import Attack, Headline, ReleaseLevel
+from compiler.language.base import Frozen, Method
+from compiler.language.plugins import OwnAttack
 
 MODELS: tuple[ReleaseLevel, ...] = ("final_model", "teacher")
 READS: dict[str, tuple[ReleaseLevel, ...]] = {

@@ -16,12 +16,12 @@ from typing import Any, get_args
 from pydantic import BaseModel, TypeAdapter
 
 from compiler.check import OWN, SHARED
-from compiler.spec.audit import Audit
-from compiler.spec.claims import Claim
-from compiler.spec.data import Data
-from compiler.spec.meanings import meanings
-from compiler.spec.own import BASES
-from compiler.spec.study import Header, Point
+from compiler.language.audit import Audit
+from compiler.language.claims import Claim
+from compiler.language.data import Data
+from compiler.language.field_docs import meanings
+from compiler.language.plugins import BASES
+from compiler.language.study import Header, Point
 
 Schema = dict[str, Any]
 

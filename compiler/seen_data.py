@@ -16,7 +16,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compiler.datasets import CARDS, Card
+from compiler.language.datasets import CARDS, Card
 
 if TYPE_CHECKING:
     from compiler.plan import Plan

@@ -8,19 +8,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 
-from compiler.datasets import CARDS, OWN
 from compiler.errors import Diagnostic, SynthcError, did_you_mean
+from compiler.language.audit import Quantile, Rmia
+from compiler.language.base import Method
+from compiler.language.datasets import CARDS, OWN
+from compiler.language.methods.baselines import DpSgd
+from compiler.language.methods.coreset import El2n, Stratified
+from compiler.language.methods.diffusion import Conditional, ImageToImage
+from compiler.language.plugins import OwnAttack, OwnData
+from compiler.language.study import Point
 from compiler.lower import pool_size, private_size
 from compiler.own_data import card_of
 from compiler.releases import FROM, declared, has, levels
 from compiler.source import Mapping, Node
-from compiler.spec.audit import Quantile, Rmia
-from compiler.spec.base import Method
-from compiler.spec.coreset import El2n, Stratified
-from compiler.spec.diffusion import Conditional, ImageToImage
-from compiler.spec.dp_sgd import DpSgd
-from compiler.spec.own import OwnAttack, OwnData
-from compiler.spec.study import Point
 
 FEWEST_SHADOWS = 8
 

@@ -14,8 +14,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from compiler.errors import Diagnostic, did_you_mean
+from compiler.language.plugins import OwnAttack, OwnData, OwnMethod, model_at
 from compiler.source import Mapping, Node, Sequence, plain
-from compiler.spec.own import OwnAttack, OwnData, OwnMethod, model_at
 
 
 class Validator:

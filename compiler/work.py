@@ -9,14 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
-from compiler.datasets import CARDS, Card, used_at
-from compiler.spec.audit import Attack, CanaryGroup, Design, Headline, Interval, Queries, ReleaseLevel, Strategy
-from compiler.spec.base import Frozen
-from compiler.spec.claims import Stratum, TestName
-from compiler.spec.classifier import Recipe
-from compiler.spec.dp_sgd import Privacy
-from compiler.spec.imported import ImportedSets
-from compiler.spec.own import OwnData
+from compiler.language.audit import Attack, CanaryGroup, Design, Headline, Interval, Queries, ReleaseLevel, Strategy
+from compiler.language.base import Frozen
+from compiler.language.claims import Stratum, TestName
+from compiler.language.classifier import Recipe
+from compiler.language.datasets import CARDS, Card, used_at
+from compiler.language.methods.baselines import Privacy
+from compiler.language.methods.imported import ImportedSets
+from compiler.language.plugins import OwnData
 
 Kind = Literal["train", "synthesize", "query", "attack", "compare"]
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from compiler.claims import selected
 from compiler.errors import SynthcError
+from compiler.language.charts import Chart
 from compiler.plan import Plan
-from compiler.spec.charts import Chart
 
 
 def missing(plan: Plan, database: Path) -> bool:

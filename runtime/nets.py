@@ -13,9 +13,9 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from compiler.datasets import Card
 from compiler.errors import SynthcError
-from compiler.spec.classifier import Recipe
+from compiler.language.classifier import Recipe
+from compiler.language.datasets import Card
 
 Net = TypeVar("Net", bound=nn.Module)
 Norm = Callable[[int], nn.Module]

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from compiler.datasets import Card
-from compiler.spec.own import OwnAttack, OwnData, OwnMethod
+from compiler.language.datasets import Card
+from compiler.language.plugins import OwnAttack, OwnData, OwnMethod
 from runtime.data import LabeledImages, content_digest
 
 if TYPE_CHECKING:

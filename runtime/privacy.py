@@ -21,10 +21,10 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, vmap
 from torch.nn import functional as F
 
-from compiler.datasets import Card
 from compiler.errors import SynthcError
-from compiler.spec.classifier import Recipe
-from compiler.spec.dp_sgd import Privacy
+from compiler.language.classifier import Recipe
+from compiler.language.datasets import Card
+from compiler.language.methods.baselines import Privacy
 from runtime import checkpoint
 from runtime.nets import Classifier
 from runtime.outcome import Diverged, Metric

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from compiler.datasets import Card
+from compiler.language.datasets import Card
 
 FAMILIES = ("colour", "crop", "cutout", "flip", "scale", "rotate")
 BRIGHTNESS, SATURATION, CONTRAST = 0.5, 1.0, 0.5   # half widths, in normalised units and as factors around 1

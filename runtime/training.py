@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from compiler.datasets import Card
-from compiler.spec.classifier import Augment, Recipe
+from compiler.language.classifier import Augment, Recipe
+from compiler.language.datasets import Card
 from compiler.work import Private, TrainClassifier
 from runtime import checkpoint, siamese
 from runtime.artifacts import Artifact

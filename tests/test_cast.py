@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from compiler.errors import SynthcError
+from compiler.language.audit import CanaryGroup
+from compiler.language.data import Data
 from compiler.lower import dataset_of
-from compiler.spec.audit import CanaryGroup
-from compiler.spec.data import Data
 from compiler.work import Population, Private
 from runtime.data import LabeledImages, cast, duplicates
 from runtime.data.cast import private_set

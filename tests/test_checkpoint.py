@@ -17,10 +17,10 @@ import torch
 from pydantic import TypeAdapter
 from torch import Tensor, nn
 
-from compiler.spec.classifier import Augment
-from compiler.spec.diffusion import Denoiser
-from compiler.spec.dp_sgd import Privacy
-from compiler.spec.study import Arm
+from compiler.language.classifier import Augment
+from compiler.language.methods.baselines import Privacy
+from compiler.language.methods.diffusion import Denoiser
+from compiler.language.study import Arm
 from compiler.work import Synthesize, TrainClassifier, TrainGenerator, Work
 from runtime import checkpoint
 from runtime.artifacts import Artifact

@@ -13,10 +13,10 @@ from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 from torch.nn import functional as F
 
-from compiler.datasets import CARDS
 from compiler.errors import SynthcError
-from compiler.spec.classifier import Recipe
-from compiler.spec.coreset import Coreset, GradientNorm, Selection
+from compiler.language.classifier import Recipe
+from compiler.language.datasets import CARDS
+from compiler.language.methods.coreset import Coreset, GradientNorm, Selection
 from runtime.artifacts import Artifact
 from runtime.data import LabeledImages, digits
 from runtime.nets import build, normalise

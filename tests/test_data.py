@@ -14,12 +14,12 @@ import pytest
 import torch
 
 from compiler.compile import compile_study
-from compiler.datasets import CARDS
 from compiler.errors import SynthcError
+from compiler.language.data import Data
+from compiler.language.datasets import CARDS
 from compiler.lower import dataset_of
 from compiler.own_data import card_of
 from compiler.seen_data import notices, seen, unseen
-from compiler.spec.data import Data
 from runtime.cli import main
 from runtime.data import cifar, idx, sources, svhn
 from runtime.data.catalogue import DEBIAN, find

@@ -10,10 +10,10 @@ from pydantic import TypeAdapter, ValidationError
 from torch import nn
 from torch.nn import functional as F
 
-from compiler.datasets import CARDS
-from compiler.spec.classifier import Recipe
-from compiler.spec.data_free_kd import DataFreeKd
-from compiler.spec.distillation import Distillation
+from compiler.language.classifier import Recipe
+from compiler.language.datasets import CARDS
+from compiler.language.methods.data_free_kd import DataFreeKd
+from compiler.language.methods.distillation import Distillation
 from runtime import nets
 from runtime.data import LabeledImages, digits
 from runtime.seeds import Seeds

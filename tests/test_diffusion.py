@@ -10,10 +10,10 @@ import pytest
 import torch
 from pydantic import TypeAdapter
 
-from compiler.datasets import CARDS
 from compiler.errors import SynthcError
-from compiler.spec.classifier import Recipe
-from compiler.spec.diffusion import Denoiser, Diffusion
+from compiler.language.classifier import Recipe
+from compiler.language.datasets import CARDS
+from compiler.language.methods.diffusion import Denoiser, Diffusion
 from runtime.data import LabeledImages, digits
 from runtime.query.generator import DRAWS, loss
 from runtime.seeds import Seeds, generator

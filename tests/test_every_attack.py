@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 
+from compiler.language.audit import Attack, KnownAttack, variant_name
 from compiler.releases import levels
-from compiler.spec.audit import Attack, KnownAttack, variant_name
 from runtime.attack import signals
 from runtime.attack.scorer import Answers, scorer_of
 from runtime.data.cast import Group

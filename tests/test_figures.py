@@ -9,7 +9,7 @@ from typing import get_args
 
 import pytest
 
-from compiler.spec.charts import ChartName, Format, Theme
+from compiler.language.charts import ChartName, Format, Theme
 from runtime import charts
 from runtime.charts import look
 from runtime.cli import main

@@ -25,11 +25,11 @@ from pydantic import BaseModel
 from compiler import work as words
 from compiler.compile import compile_study
 from compiler.fingerprint import SCHEME, canonical_text, encode, fingerprint
+from compiler.language.base import Frozen
+from compiler.language.claims import Claim
+from compiler.language.methods.baselines import DpSgd, Undefended
+from compiler.language.study import Header, Point
 from compiler.schema import _reachable
-from compiler.spec.base import Frozen
-from compiler.spec.claims import Claim
-from compiler.spec.dp_sgd import DpSgd, Undefended
-from compiler.spec.study import Header, Point
 from tests.conftest import ROOT
 
 VECTORS = Path(__file__).with_name("vectors.json")

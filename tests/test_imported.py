@@ -17,9 +17,9 @@ import torch
 from compiler.compile import compile_study
 from compiler.errors import SpecError, SynthcError
 from compiler.imported import file_name, queries
+from compiler.language.classifier import Recipe
 from compiler.own_data import card_of
 from compiler.plan import Plan
-from compiler.spec.classifier import Recipe
 from compiler.work import Private
 from runtime.artifacts import Artifact, folder_of
 from runtime.cli import main

@@ -95,7 +95,7 @@ def test_help_waits_for_no_compiler() -> None:
 def test_importing_the_compiler_builds_no_validator() -> None:
     # A third of the time that the import would take, and `synthc --help` needs none.
     script = (
-        "import sys; import compiler.compile; from compiler.spec.base import Frozen\n"
+        "import sys; import compiler.compile; from compiler.language.base import Frozen\n"
         "def below(kind): return [kind, *(found for sub in kind.__subclasses__() for found in below(sub))]\n"
         "built = [kind.__name__ for kind in below(Frozen) if kind is not Frozen and kind.__pydantic_complete__]\n"
         "sys.exit(f'built {built}' if built else 0)"

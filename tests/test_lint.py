@@ -14,11 +14,11 @@ from compiler.check import check
 from compiler.compile import compile_study
 from compiler.compose import compose
 from compiler.errors import Finding, SpecError
+from compiler.language.allow import LintCode
+from compiler.language.study import Header
 from compiler.lint import lint, lint_results
 from compiler.lint.catalog import LINTS, explain
 from compiler.lint.results import Measured, Results
-from compiler.spec.allow import LintCode
-from compiler.spec.study import Header
 from runtime.cli import main
 from tests.conftest import ROOT, TINY, Done, run_study
 

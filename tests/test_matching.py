@@ -10,10 +10,10 @@ import torch
 from pydantic import TypeAdapter
 from torch.nn import functional as F
 
-from compiler.datasets import CARDS, Card
 from compiler.errors import SynthcError
-from compiler.spec.classifier import Recipe
-from compiler.spec.distillation import Distillation, Distilled
+from compiler.language.classifier import Recipe
+from compiler.language.datasets import CARDS, Card
+from compiler.language.methods.distillation import Distillation, Distilled
 from runtime.data import LabeledImages, digits
 from runtime.nets import build, normalise
 from runtime.outcome import Diverged

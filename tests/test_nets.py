@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import nn
 
-from compiler.datasets import CARDS
 from compiler.errors import SynthcError
-from compiler.spec.classifier import Recipe
+from compiler.language.classifier import Recipe
+from compiler.language.datasets import CARDS
 from runtime.nets import build, normalise, restored, skeleton
 
 CIFAR = CARDS["cifar10"]

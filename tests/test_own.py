@@ -16,12 +16,12 @@ import pytest
 import torch
 
 from compiler.compile import compile_study
-from compiler.datasets import CARDS
 from compiler.errors import SpecError
+from compiler.language.audit import Audit
+from compiler.language.datasets import CARDS
+from compiler.language.plugins import words_of
 from compiler.lower import _shared_population
 from compiler.plan import Plan
-from compiler.spec.audit import Audit
-from compiler.spec.own import words_of
 from runtime import packages
 from runtime.data import LabeledImages
 from tests.conftest import ROOT, TINY, run_study
@@ -84,7 +84,7 @@ def with_attack(words: str) -> str:
 
 
 METHOD = """
-from compiler.spec.own import OwnMethod
+from compiler.language.plugins import OwnMethod
 class Mine(OwnMethod):
     revision: ClassVar[int] = {revision}
     compute: ClassVar[str] = "nowhere"
@@ -219,8 +219,8 @@ def test_a_package_is_loaded_only_when_a_spec_names_it(tmp_path: Path, package: 
 
 
 BAD_WORDS = {
-    "Mine = 3": "'mine:m' is 3; the entry point should name a subclass of compiler.spec.own.OwnMethod",
-    "from compiler.spec.own import OwnMethod\nclass Mine(OwnMethod): pass": "'mine:m' does not say where it is computed",
+    "Mine = 3": "'mine:m' is 3; the entry point should name a subclass of compiler.language.plugins.OwnMethod",
+    "from compiler.language.plugins import OwnMethod\nclass Mine(OwnMethod): pass": "'mine:m' does not say where it is computed",
     METHOD.format(revision=1).replace("int = 3", "list[int] = [1]"): "'mine:m' has words that no id can rest on: unhashable",
     METHOD.format(revision=1) + "    @property\n    def needs(self):\n        return 'proxy', 'generator'":
         "'mine:m' needs generator; a method of your own can have: proxy",
@@ -247,7 +247,7 @@ def test_words_that_import_torch_are_refused(tmp_path: Path, package: Any) -> No
 
 def test_a_card_that_cannot_be_one_is_refused_at_its_place(tmp_path: Path, package: Any) -> None:
     words = (
-        "from compiler.spec.own import OwnData\nfrom compiler.datasets import Card\nclass Mine(OwnData):\n"
+        "from compiler.language.plugins import OwnData\nfrom compiler.language.datasets import Card\nclass Mine(OwnData):\n"
         "    compute: ClassVar[str] = 'nowhere'\n    n: int = 0\n    @property\n    def card(self):\n"
         "        return Card('x', 100 // self.n, 0, 1, (1, 8, 8), (0.5,), (0.5,), '', '')\n"
     )

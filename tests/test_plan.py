@@ -148,8 +148,8 @@ def test_what_a_gpu_would_hold_is_said_of_what_runs_there_and_grows_with_the_bat
 def test_what_a_backward_pass_keeps_is_what_autograd_keeps(net: str, width: int) -> None:
     import torch
 
-    from compiler.datasets import CARDS
-    from compiler.spec.classifier import Recipe
+    from compiler.language.classifier import Recipe
+    from compiler.language.datasets import CARDS
     from runtime.nets import build
 
     model = build(Recipe.model_validate({"net": net, "width": width}), CARDS["cifar10"], torch.Generator().manual_seed(0)).train()

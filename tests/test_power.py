@@ -12,9 +12,9 @@ from scipy import stats
 from compiler.ceilings import f_dp_ceiling, guesses_of, steinke_ceiling
 from compiler.compile import compile_study
 from compiler.decidable import _t, _told_apart, prospect
+from compiler.language.audit import CanaryGroup
 from compiler.outlook import outlook
 from compiler.power import Resolution, resolution
-from compiler.spec.audit import CanaryGroup
 from compiler.work import CompareTrials
 from runtime.statistics import epsilon
 from runtime.statistics.roc import tpr_at

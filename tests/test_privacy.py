@@ -10,10 +10,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from compiler.datasets import CARDS
 from compiler.errors import SynthcError
-from compiler.spec.classifier import Augment, Recipe
-from compiler.spec.dp_sgd import Privacy
+from compiler.language.classifier import Augment, Recipe
+from compiler.language.datasets import CARDS
+from compiler.language.methods.baselines import Privacy
 from runtime import nets, privacy
 from runtime.data import LabeledImages, digits
 from runtime.seeds import Seeds

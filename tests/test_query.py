@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from compiler.compile import compile_study
-from compiler.datasets import CARDS
-from compiler.spec.audit import Queries
+from compiler.language.audit import Queries
+from compiler.language.datasets import CARDS
 from compiler.work import QueryClassifier, QuerySet
 from runtime.data.cast import cast, private_set
 from runtime.nets import build

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from compiler.datasets import CARDS
-from compiler.spec.classifier import Augment, Recipe
+from compiler.language.classifier import Augment, Recipe
+from compiler.language.datasets import CARDS
 from runtime.seeds import Seeds
 from runtime.siamese import (
     FAMILIES,

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from compiler.compile import compile_study
-from compiler.spec.classifier import Recipe
-from compiler.spec.dp_sgd import Privacy
+from compiler.language.classifier import Recipe
+from compiler.language.methods.baselines import Privacy
 from runtime import privacy
 from runtime.attack import signals
 from runtime.data.cast import cast, expected_size, private_set

@@ -8,15 +8,15 @@ from typing import Any, get_args
 import pytest
 import torch
 
-from compiler.datasets import CARDS
-from compiler.spec.audit import CanaryGroup
-from compiler.spec.base import Method
-from compiler.spec.classifier import Recipe
-from compiler.spec.coreset import Forgetting, RandomSubset
-from compiler.spec.distillation import DistributionMatching
-from compiler.spec.imported import ImportedSets
-from compiler.spec.own import OwnMethod
-from compiler.spec.study import Arm
+from compiler.language.audit import CanaryGroup
+from compiler.language.base import Method
+from compiler.language.classifier import Recipe
+from compiler.language.datasets import CARDS
+from compiler.language.methods.coreset import Forgetting, RandomSubset
+from compiler.language.methods.distillation import DistributionMatching
+from compiler.language.methods.imported import ImportedSets
+from compiler.language.plugins import OwnMethod
+from compiler.language.study import Arm
 from compiler.work import Dataset, Population, Private, Synthesize
 from runtime.artifacts import Artifact
 from runtime.data.cast import private_set

@@ -13,8 +13,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from compiler.compile import compile_study
-from compiler.datasets import CARDS
-from compiler.spec.classifier import Augment, Recipe
+from compiler.language.classifier import Augment, Recipe
+from compiler.language.datasets import CARDS
 from compiler.work import TrainClassifier
 from runtime import machine, nets, training
 from runtime.data import LabeledImages, digits

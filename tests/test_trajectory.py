@@ -9,10 +9,10 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
-from compiler.datasets import CARDS
 from compiler.errors import SynthcError
-from compiler.spec.classifier import Recipe
-from compiler.spec.distillation import Distillation
+from compiler.language.classifier import Recipe
+from compiler.language.datasets import CARDS
+from compiler.language.methods.distillation import Distillation
 from runtime.data import LabeledImages, digits
 from runtime.seeds import Seeds
 from runtime.synthesize import trajectory

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from compiler.compile import compile_study
-from compiler.spec.audit import Denoising, Headline, LabelOnly, Lira, Nearest
+from compiler.language.audit import Denoising, Headline, LabelOnly, Lira, Nearest
 from compiler.work import AttackTrial
 from runtime.artifacts import folder_of
 from runtime.attack import copies

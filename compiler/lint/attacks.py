@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from compiler.language.audit import Attack, Audit, ReleaseLevel
+from compiler.language.methods.coreset import Selection
 from compiler.lint.study import Found, Study
 from compiler.power import resolution
 from compiler.releases import FROM, READS, has
-from compiler.spec.audit import Attack, Audit, ReleaseLevel
-from compiler.spec.coreset import Selection
 
 LOW = 0.1
 """Above this a false-positive rate says little more than the area under the curve."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from compiler.language.methods.baselines import DpSgd, Privacy
+from compiler.language.methods.coreset import RandomSubset, Selection
+from compiler.language.methods.distillation import Distilled
+from compiler.language.study import Trial
 from compiler.lint.study import Found, Study
 from compiler.lower import private_size
-from compiler.spec.coreset import RandomSubset, Selection
-from compiler.spec.distillation import Distilled
-from compiler.spec.dp_sgd import DpSgd, Privacy
-from compiler.spec.study import Trial
 
 
 def no_dp_sgd(study: Study) -> Iterator[Found]:

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from compiler.language.study import Header
 from compiler.lint.study import BASELINES
-from compiler.spec.study import Header
 
 LARGE_EPSILON = 100.0
 """From here on DP-SGD is the strong empirical baseline, whatever its guarantee is worth."""

@@ -9,9 +9,9 @@ from typing import Literal
 
 from compiler.claims import Resolved
 from compiler.errors import Place
+from compiler.language.audit import Audit
+from compiler.language.study import Header, Trial
 from compiler.source import Mapping, Sequence, plain
-from compiler.spec.audit import Audit
-from compiler.spec.study import Header, Trial
 
 BASELINES = ("undefended", "dp_sgd")
 """Paradigms without synthetic data; whatever is not among them claims to protect by its data."""

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from compiler.spec.audit import Attack, LabelOnly, Quantile, variant_name
-from compiler.spec.own import OwnAttack
+from compiler.language.audit import Attack, LabelOnly, Quantile, variant_name
+from compiler.language.plugins import OwnAttack
 from compiler.work import AttackTrial
 from runtime.attack import bounds, risk
 from runtime.attack.scorer import Answers, Score

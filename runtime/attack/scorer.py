@@ -10,8 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from compiler.releases import levels
-from compiler.spec.audit import (
+from compiler.language.audit import (
     Attack,
     Calibrated,
     Denoising,
@@ -26,7 +25,8 @@ from compiler.spec.audit import (
     Selected,
     Threshold,
 )
-from compiler.spec.own import OwnAttack
+from compiler.language.plugins import OwnAttack
+from compiler.releases import levels
 from runtime import packages
 from runtime.attack import signals
 from runtime.attack.label_only import label_only, vote

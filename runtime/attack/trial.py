@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from compiler.language.audit import Attack, Lira, ReleaseLevel, variant_name
 from compiler.releases import declared
-from compiler.spec.audit import Attack, Lira, ReleaseLevel, variant_name
 from compiler.work import AttackTrial
 from runtime.artifacts import Artifact
 from runtime.attack import signals

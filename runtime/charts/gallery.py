@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from compiler import work
-from compiler.spec.base import Frozen, Method
-from compiler.spec.study import Arm
+from compiler.language.base import Frozen, Method
+from compiler.language.study import Arm
 from runtime.artifacts import folder_of, written
 
 assert Arm  # its import brings every method's words, which `rebuilt` looks up by name

@@ -133,8 +133,8 @@ def _workers() -> Iterator[Finding]:
 
 
 def _data() -> Iterator[Finding]:
+    from compiler.language.data import Data
     from compiler.lower import dataset_of
-    from compiler.spec.data import Data
     from runtime.data.sources import load
 
     for name in ("digits", "fashion_mnist"):

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from compiler.errors import SynthcError
-from compiler.spec.audit import CanaryGroup, CanaryKind
+from compiler.language.audit import CanaryGroup, CanaryKind
 from compiler.work import Population, Private
 from runtime.data import LabeledImages
 from runtime.data.membership import saw

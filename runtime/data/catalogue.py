@@ -2,7 +2,7 @@
 
 URLs and md5 of MNIST, Fashion-MNIST, CIFAR and SVHN are those of torchvision 0.29.1 (`torchvision/datasets/{mnist,cifar,svhn}.py`).
 CINIC-10 (Darlow et al. 2018, doi 10.7488/ds/2448): URL and md5 of the archive as nine public loaders give them, all alike.
-Not here: downloading (`fetch`), the formats (`idx`, `cifar`, `svhn`, `own`), cards (`compiler.datasets`).
+Not here: downloading (`fetch`), the formats (`idx`, `cifar`, `svhn`, `own`), cards (`compiler.language.datasets`).
 """
 
 from __future__ import annotations

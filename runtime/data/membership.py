@@ -6,7 +6,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from compiler.spec.audit import Design
+from compiler.language.audit import Design
 from compiler.work import Population
 from runtime.seeds import numpy_generator
 

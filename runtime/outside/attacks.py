@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from compiler.spec.audit import Design
+from compiler.language.audit import Design
 from runtime.attack import signals
 from runtime.attack.label_only import label_only
 from runtime.attack.lira import lira, lira_offline

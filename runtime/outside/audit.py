@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from compiler.errors import SynthcError
-from compiler.spec.audit import Design, Interval
+from compiler.language.audit import Design, Interval
 from runtime.attack.pool import FEWEST
 from runtime.outside.attacks import FITTED, ON_MODELS, Manner, Score, Scorer, obstacle
 from runtime.outside.bounds import AnyBound, Terms, lower_bounds

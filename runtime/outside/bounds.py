@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy.stats import binomtest
 
-from compiler.spec.audit import Design, Strategy
+from compiler.language.audit import Design, Strategy
 from runtime.outside.evidence import Evidence, given_away, looks_like
 from runtime.seeds import numpy_generator
 from runtime.statistics import epsilon

@@ -18,7 +18,7 @@ from typing import Literal
 import numpy as np
 
 from compiler.errors import SynthcError
-from compiler.spec.audit import Design
+from compiler.language.audit import Design
 from runtime.outside.archive import LIMIT, read_arrays
 
 KINDS: dict[str, tuple[str, ...]] = {

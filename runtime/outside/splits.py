@@ -25,7 +25,7 @@ from torch import Tensor
 from compiler.errors import SynthcError
 from compiler.fingerprint import fingerprint
 from compiler.imported import file_name
-from compiler.spec.audit import Design, Queries
+from compiler.language.audit import Design, Queries
 from compiler.work import Population, Private
 from runtime.artifacts import written
 from runtime.data.cast import PrivateSet, cast, places, private_set, strangers

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from compiler.spec.audit import Queries
+from compiler.language.audit import Queries
 from compiler.work import Population, QueryClassifier
 from runtime.artifacts import Artifact
 from runtime.data.cast import cast

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from compiler.spec.diffusion import Denoiser
+from compiler.language.methods.diffusion import Denoiser
 from compiler.work import QueryGenerator
 from runtime.artifacts import Artifact
 from runtime.data.cast import cast

@@ -12,8 +12,8 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from compiler.datasets import Card
-from compiler.spec.classifier import Recipe
+from compiler.language.classifier import Recipe
+from compiler.language.datasets import Card
 from compiler.work import Population, QuerySet
 from runtime.artifacts import Artifact
 from runtime.data.cast import cast, private_set

@@ -11,8 +11,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from compiler.spec.audit import variant_name
-from compiler.spec.meanings import meanings
+from compiler.language.audit import variant_name
+from compiler.language.field_docs import meanings
 from runtime.report.cells import count_of, measured, moment, swatch, table
 from runtime.report.read import Arm, Results
 from runtime.store import literal

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from compiler.spec.audit import Design
+from compiler.language.audit import Design
 
 BAND = 4.0
 """Standard errors that the mean null AUC may lie from one half: about one false alarm in 16,000 controls."""

@@ -12,7 +12,7 @@ from typing import get_args
 
 import numpy as np
 
-from compiler.spec.audit import Strategy
+from compiler.language.audit import Strategy
 from runtime.seeds import numpy_generator
 from runtime.statistics import epsilon
 

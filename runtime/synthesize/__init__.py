@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor
 
-from compiler.spec.own import OwnMethod
+from compiler.language.plugins import OwnMethod
 from compiler.work import Private, Synthesize, TrainGenerator
 from runtime import packages
 from runtime.artifacts import Artifact

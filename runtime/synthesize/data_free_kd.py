@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from compiler.spec.data_free_kd import DataFree, DeepInversion, Fast, Inversion, Online
+from compiler.language.methods.data_free_kd import DataFree, DeepInversion, Fast, Inversion, Online
 from runtime import checkpoint, nets
 from runtime.artifacts import Artifact
 from runtime.data import LabeledImages

@@ -11,9 +11,9 @@ import math
 import torch
 from torch import Tensor, nn
 
-from compiler.datasets import Card
 from compiler.errors import SynthcError
-from compiler.spec.diffusion import Denoiser
+from compiler.language.datasets import Card
+from compiler.language.methods.diffusion import Denoiser
 
 
 class Net(nn.Module):

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from compiler.spec.diffusion import Conditional, Denoiser, ImageToImage
+from compiler.language.methods.diffusion import Conditional, Denoiser, ImageToImage
 from runtime import checkpoint, nets, privacy
 from runtime.artifacts import Artifact
 from runtime.data import LabeledImages

@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from compiler.datasets import Card
 from compiler.errors import SynthcError
-from compiler.spec.distillation import Distilled
+from compiler.language.datasets import Card
+from compiler.language.methods.distillation import Distilled
 from runtime.data import LabeledImages
 from runtime.nets import normalise
 from runtime.outcome import Diverged

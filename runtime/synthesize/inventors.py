@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from compiler.datasets import Card
-from compiler.spec.data_free_kd import DeepInversion, Fast, Inversion
+from compiler.language.datasets import Card
+from compiler.language.methods.data_free_kd import DeepInversion, Fast, Inversion
 from runtime import checkpoint
 from runtime.nets import placed
 from runtime.outcome import Diverged

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from compiler.datasets import Card
-from compiler.spec.inversion import Losses
+from compiler.language.datasets import Card
+from compiler.language.methods.inversion import Losses
 from runtime.nets import Classifier, normalise
 
 BLEND = 0.9

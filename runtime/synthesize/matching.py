@@ -17,9 +17,9 @@ from torch import Tensor
 from torch.func import functional_call, grad, vmap
 from torch.nn import functional as F
 
-from compiler.datasets import Card
-from compiler.spec.classifier import Recipe
-from compiler.spec.distillation import DistributionMatching, GradientMatching
+from compiler.language.classifier import Recipe
+from compiler.language.datasets import Card
+from compiler.language.methods.distillation import DistributionMatching, GradientMatching
 from runtime import checkpoint, nets, siamese
 from runtime.artifacts import Artifact
 from runtime.data import LabeledImages

@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
-from compiler.spec.diffusion import Conditional, Denoiser, ImageToImage
+from compiler.language.methods.diffusion import Conditional, Denoiser, ImageToImage
 from runtime.synthesize.denoisers import Net
 
 

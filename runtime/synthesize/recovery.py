@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from compiler.spec.distillation import Recovery
+from compiler.language.methods.distillation import Recovery
 from runtime import checkpoint, nets
 from runtime.artifacts import Artifact
 from runtime.data import LabeledImages

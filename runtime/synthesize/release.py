@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from compiler.datasets import Card
-from compiler.spec.classifier import Recipe
+from compiler.language.classifier import Recipe
+from compiler.language.datasets import Card
 from runtime.data import LabeledImages
 from runtime.outcome import Metric
 from runtime.seeds import Seeds

@@ -19,9 +19,9 @@ from torch import Tensor
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from compiler.datasets import Card
 from compiler.errors import SynthcError
-from compiler.spec.distillation import DifficultyAligned, Experts, TrajectoryMatching
+from compiler.language.datasets import Card
+from compiler.language.methods.distillation import DifficultyAligned, Experts, TrajectoryMatching
 from runtime import checkpoint, nets, siamese
 from runtime.artifacts import Artifact
 from runtime.data import LabeledImages

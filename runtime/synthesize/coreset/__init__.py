@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from compiler.errors import SynthcError
-from compiler.spec.coreset import (
+from compiler.language.methods.coreset import (
     AreaUnderMargin,
     ByDynamics,
     ByProxy,

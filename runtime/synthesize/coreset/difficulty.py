@@ -16,7 +16,7 @@ from torch.func import functional_call, grad, vmap
 from torch.nn.functional import cross_entropy
 
 from compiler.errors import SynthcError
-from compiler.spec.coreset import GradientNorm
+from compiler.language.methods.coreset import GradientNorm
 from runtime.artifacts import Artifact
 from runtime.data import LabeledImages
 from runtime.nets import Classifier, build, normalise

@@ -6,8 +6,8 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from compiler.datasets import Card
-from compiler.spec.own import OwnAttack, OwnData, OwnMethod
+from compiler.language.datasets import Card
+from compiler.language.plugins import OwnAttack, OwnData, OwnMethod
 
 
 class Microaggregation(OwnMethod):

@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from compiler.spec.base import Frozen
+from compiler.language.base import Frozen
 
 
 class Data(Frozen):

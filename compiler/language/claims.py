@@ -4,8 +4,8 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from compiler.spec.audit import ReleaseLevel
-from compiler.spec.base import Frozen
+from compiler.language.audit import ReleaseLevel
+from compiler.language.base import Frozen
 
 Word = str | int | float | bool | None
 """One value of a selector."""

@@ -4,8 +4,8 @@ from typing import Annotated, ClassVar, Literal, Self, TypeVar
 
 from pydantic import Field, model_validator
 
-from compiler.spec.base import Frozen, Method
-from compiler.spec.inversion import Losses
+from compiler.language.base import Frozen, Method
+from compiler.language.methods.inversion import Losses
 
 
 class Distilled(Method):

@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, cast
 from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler, TypeAdapter, ValidationInfo
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
-from compiler.datasets import Card
 from compiler.errors import SynthcError, did_you_mean
 from compiler.fingerprint import encode
-from compiler.spec.base import Frozen, Method
-from compiler.spec.data import Data
+from compiler.language.base import Frozen, Method
+from compiler.language.data import Data
+from compiler.language.datasets import Card
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -126,7 +126,8 @@ def words_of(word: str, name: str) -> type[Frozen] | Refusal:
         hint = "its words should need pydantic alone; move what computes to a module of its own, and name that in `compute`"
         return Refusal(f"{name!r} imports {brought[0]} when a spec is checked", hint)
     if not (isinstance(found, type) and issubclass(found, base)):
-        return Refusal(f"{name!r} is {found!r}", f"the entry point should name a subclass of compiler.spec.own.{base.__name__}")
+        wanted = f"the entry point should name a subclass of {base.__module__}.{base.__name__}"
+        return Refusal(f"{name!r} is {found!r}", wanted)
     if not getattr(found, "compute", ""):
         return Refusal(f"{name!r} does not say where it is computed", f"give {found.__name__} a `compute`: the name of a module")
     return found
@@ -214,7 +215,8 @@ def checked_card(data: OwnData) -> Card:
     is_card = isinstance(card, Card) and isinstance(card.shape, tuple) and len(card.shape) == 3
     counts = (card.samples, card.classes - 1, *card.shape) if is_card else (0,)
     if not all(type(count) is int and count > 0 for count in counts) or {len(card.mean), len(card.std)} != {card.shape[0]}:
-        wanted = "a compiler.datasets.Card: samples, at least 2 classes, (channels, height, width), a mean and a std per channel"
+        parts = "samples, at least 2 classes, (channels, height, width), a mean and a std per channel"
+        wanted = f"a {Card.__module__}.Card: {parts}"
         raise SynthcError(f"{data.name}: its card is {card!r}; it should be {wanted}")
     if data.path is not None and not card.digest:
         raise SynthcError(f"{data.name}: images from a path need a digest in their card; compiler.own_data.file_digest makes one")

@@ -7,8 +7,8 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from compiler.spec.base import Method
-from compiler.spec.inversion import Losses
+from compiler.language.base import Method
+from compiler.language.methods.inversion import Losses
 
 
 class DataFree(Method):

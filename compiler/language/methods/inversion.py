@@ -4,7 +4,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from compiler.spec.base import Frozen
+from compiler.language.base import Frozen
 
 
 class Losses(Frozen):

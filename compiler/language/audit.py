@@ -5,8 +5,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from compiler.fingerprint import encode
-from compiler.spec.base import Frozen
-from compiler.spec.own import OrOwn, OwnAttack
+from compiler.language.base import Frozen
+from compiler.language.plugins import OrOwn, OwnAttack
 
 ReleaseLevel = Literal["final_model", "labels_only", "synthetic_set", "index_list", "generator", "teacher"]
 Strategy = Literal["preset", "split", "bonferroni", "multisplit"]

@@ -5,19 +5,19 @@ from typing import Annotated
 
 from pydantic import Field, field_validator
 
-from compiler.spec.allow import LintCode, Reason
-from compiler.spec.audit import Audit
-from compiler.spec.base import Frozen
-from compiler.spec.charts import Chart
-from compiler.spec.classifier import Recipe
-from compiler.spec.coreset import Coreset
-from compiler.spec.data import Data
-from compiler.spec.data_free_kd import DataFreeKd
-from compiler.spec.diffusion import Diffusion
-from compiler.spec.distillation import Distillation
-from compiler.spec.dp_sgd import DpSgd, Undefended
-from compiler.spec.imported import Imported
-from compiler.spec.own import OrOwn, OwnMethod
+from compiler.language.allow import LintCode, Reason
+from compiler.language.audit import Audit
+from compiler.language.base import Frozen
+from compiler.language.charts import Chart
+from compiler.language.classifier import Recipe
+from compiler.language.data import Data
+from compiler.language.methods.baselines import DpSgd, Undefended
+from compiler.language.methods.coreset import Coreset
+from compiler.language.methods.data_free_kd import DataFreeKd
+from compiler.language.methods.diffusion import Diffusion
+from compiler.language.methods.distillation import Distillation
+from compiler.language.methods.imported import Imported
+from compiler.language.plugins import OrOwn, OwnMethod
 
 KnownArm = Annotated[
     Undefended | DpSgd | Coreset | Distillation | DataFreeKd | Diffusion | Imported, Field(discriminator="paradigm")

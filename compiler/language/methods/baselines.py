@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from compiler.spec.base import Frozen
+from compiler.language.base import Frozen
 
 
 class Undefended(Frozen):

@@ -4,8 +4,8 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from compiler.spec.base import Method
-from compiler.spec.classifier import Recipe
+from compiler.language.base import Method
+from compiler.language.classifier import Recipe
 
 
 class Selection(Method):

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from compiler.spec.base import Frozen, Method
+from compiler.language.base import Frozen, Method
 
 
 class ImportedSets(Method):

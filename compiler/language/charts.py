@@ -4,8 +4,8 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from compiler.spec.base import Frozen
-from compiler.spec.claims import Word
+from compiler.language.base import Frozen
+from compiler.language.claims import Word
 
 ChartName = Literal["tradeoff", "roc", "vulnerability", "ablation", "cost", "epsilon", "claims", "gallery"]
 Theme = Literal["paper", "screen"]

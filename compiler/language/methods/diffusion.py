@@ -4,8 +4,8 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from compiler.spec.base import Frozen, Method
-from compiler.spec.dp_sgd import Privacy
+from compiler.language.base import Frozen, Method
+from compiler.language.methods.baselines import Privacy
 
 
 class Denoiser(Frozen):
