@@ -13,9 +13,7 @@ from typing import Any
 
 from compiler import imported as files
 from compiler.claims import Resolved, misfits, resolve
-from compiler.compose import merge
 from compiler.errors import Diagnostic, SpecError, did_you_mean
-from compiler.expand import MOST_TRIALS, Coordinate, Expanded, expand
 from compiler.language.audit import Audit
 from compiler.language.claims import Claim
 from compiler.language.classifier import Recipe
@@ -24,7 +22,9 @@ from compiler.language.study import Arm, Header, Point, Trial
 from compiler.own_data import anchored
 from compiler.presets import without_presets
 from compiler.sema import make_sense
-from compiler.source import Mapping, Node, Scalar, Sequence, Value, plain
+from compiler.text.compose import merge
+from compiler.text.expand import MOST_TRIALS, Coordinate, Expanded, expand
+from compiler.text.nodes import Mapping, Node, Scalar, Sequence, Value, plain
 from compiler.validate import Validator
 
 SHARED = ("data", "public", "audit", "classifier")

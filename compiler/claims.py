@@ -13,7 +13,7 @@ from compiler.language.base import Method
 from compiler.language.claims import Claim, Side
 from compiler.language.study import Trial
 from compiler.releases import FROM, declared, has, levels
-from compiler.source import Mapping
+from compiler.text.nodes import Mapping
 from compiler.work import CompareTrials, Reading
 
 WHICH = ("arm", "paradigm", "method", "replicate")

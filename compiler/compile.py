@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from compiler.check import check
-from compiler.compose import compose
 from compiler.lint import lint
 from compiler.lower import lower
 from compiler.plan import Plan
+from compiler.text.compose import compose
 
 
 def compile_study(path: Path, profile: str | None = None, sets: Sequence[str] = ()) -> Plan:

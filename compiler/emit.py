@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from compiler.compose import compose
 from compiler.plan import Plan
-from compiler.source import Mapping, Node, Scalar, Sequence, plain, read
+from compiler.text.compose import compose
+from compiler.text.nodes import Mapping, Node, Scalar, Sequence, plain, read
 
 
 def emit_text(stage: str, path: Path, profile: str | None = None, sets: Iterable[str] = ()) -> Any:

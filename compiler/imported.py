@@ -21,7 +21,7 @@ from compiler.language.datasets import Card
 from compiler.language.methods.imported import ImportedLogits, ImportedSets
 from compiler.language.study import Point
 from compiler.own_data import card_of, file_digest, header, member, stamp
-from compiler.source import Mapping
+from compiler.text.nodes import Mapping
 
 LARGEST = 1 << 32
 """Bytes of the arrays of one file."""

@@ -13,7 +13,7 @@ from typing import Any
 from compiler.claims import READ, misfits, selected
 from compiler.errors import Diagnostic, Place, SpecError
 from compiler.plan import Plan
-from compiler.source import parse_value, plain
+from compiler.text.nodes import parse_value, plain
 
 
 @dataclass(frozen=True)

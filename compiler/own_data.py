@@ -25,7 +25,7 @@ from compiler.language.data import Data
 from compiler.language.datasets import OWN, Card
 from compiler.language.plugins import OwnData, checked_card
 from compiler.seen_data import card_here
-from compiler.source import Mapping, Node, Scalar
+from compiler.text.nodes import Mapping, Node, Scalar
 
 LARGEST = 1 << 33
 """Bytes of all images of a set, decoded: they are held in memory."""

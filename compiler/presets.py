@@ -11,12 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from compiler.compose import merge
 from compiler.errors import Diagnostic, Place, SynthcError, did_you_mean
 from compiler.language.data import Data
 from compiler.language.datasets import CARDS, OWN, Card
 from compiler.own_data import card_of
-from compiler.source import Mapping, Node, Scalar, Value
+from compiler.text.compose import merge
+from compiler.text.nodes import Mapping, Node, Scalar, Value
 
 Fields = dict[str, "Value | Fields"]
 

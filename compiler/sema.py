@@ -20,7 +20,7 @@ from compiler.language.study import Point
 from compiler.lower import pool_size, private_size
 from compiler.own_data import card_of
 from compiler.releases import FROM, declared, has, levels
-from compiler.source import Mapping, Node
+from compiler.text.nodes import Mapping, Node
 
 FEWEST_SHADOWS = 8
 

@@ -15,7 +15,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from compiler.errors import Diagnostic, did_you_mean
 from compiler.language.plugins import OwnAttack, OwnData, OwnMethod, model_at
-from compiler.source import Mapping, Node, Sequence, plain
+from compiler.text.nodes import Mapping, Node, Sequence, plain
 
 
 class Validator:

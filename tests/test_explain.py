@@ -168,7 +168,7 @@ def test_a_run_keeps_its_plan_its_texts_and_what_made_it(tiny: Done) -> None:
 
 
 def test_the_text_of_what_a_study_extends_is_kept_too(tmp_path: Path) -> None:
-    from compiler.compose import sources
+    from compiler.text.compose import sources
 
     (tmp_path / "base.yaml").write_text(TINY)
     (tmp_path / "study.yaml").write_text("extends: base.yaml\nseed: 3\n")

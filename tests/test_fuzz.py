@@ -24,7 +24,7 @@ from compiler.errors import Place, SpecError
 from compiler.lint import lint
 from compiler.lower import lower
 from compiler.plan import Plan
-from compiler.source import Mapping, Node, Scalar, Sequence, parse, plain
+from compiler.text.nodes import Mapping, Node, Scalar, Sequence, parse, plain
 from tests.conftest import ROOT, TINY
 
 BELOW = ROOT / "tests" / "studies"

@@ -12,13 +12,13 @@ import pytest
 
 from compiler.check import check
 from compiler.compile import compile_study
-from compiler.compose import compose
 from compiler.errors import Finding, SpecError
 from compiler.language.allow import LintCode
 from compiler.language.study import Header
 from compiler.lint import lint, lint_results
 from compiler.lint.catalog import LINTS, explain
 from compiler.lint.results import Measured, Results
+from compiler.text.compose import compose
 from runtime.cli import main
 from tests.conftest import ROOT, TINY, Done, run_study
 

@@ -13,12 +13,12 @@ import pytest
 from pydantic import BaseModel
 
 from compiler.check import check
-from compiler.compose import compose
 from compiler.language.claims import Claim
 from compiler.language.field_docs import meanings
 from compiler.language.study import Header, Point
 from compiler.schema import _reachable, schema, schema_text
-from compiler.source import parse, plain, read
+from compiler.text.compose import compose
+from compiler.text.nodes import parse, plain, read
 from tests.conftest import ROOT, TINY
 
 SCHEMA = ROOT / "specs" / "schema.json"

@@ -13,7 +13,7 @@ import pytest
 
 from compiler.compile import compile_study
 from compiler.plan import Plan
-from compiler.source import parse, plain
+from compiler.text.nodes import parse, plain
 
 FOLDER = Path(__file__).parent / "studies"
 STUDIES = sorted(path for path in FOLDER.glob("*.yaml") if not path.name.startswith("broken_"))

@@ -11,7 +11,7 @@ from compiler.claims import Resolved
 from compiler.errors import Place
 from compiler.language.audit import Audit
 from compiler.language.study import Header, Trial
-from compiler.source import Mapping, Sequence, plain
+from compiler.text.nodes import Mapping, Sequence, plain
 
 BASELINES = ("undefended", "dp_sgd")
 """Paradigms without synthetic data; whatever is not among them claims to protect by its data."""

@@ -67,8 +67,8 @@ def register(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """The command."""
-    from compiler.compose import sources
     from compiler.only import part
+    from compiler.text.compose import sources
     from runtime import figures
 
     plan, store = _with_known_data(args), store_of(args)

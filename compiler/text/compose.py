@@ -11,7 +11,7 @@ from collections.abc import Sequence as Many
 from pathlib import Path
 
 from compiler.errors import Diagnostic, Place, SpecError, did_you_mean
-from compiler.source import Mapping, Node, Scalar, parse_value, read
+from compiler.text.nodes import Mapping, Node, Scalar, parse_value, read
 
 REMOVABLE = (("arms",), ("claims",), ("allow",), ("audit", "canaries"))
 """Mappings whose members a later text can take away by `null`; elsewhere null is a value."""

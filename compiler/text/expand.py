@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
 
-from compiler.compose import is_grid
 from compiler.errors import Diagnostic, SpecError
-from compiler.source import Mapping, Node, Scalar, Sequence, Value, plain
+from compiler.text.compose import is_grid
+from compiler.text.nodes import Mapping, Node, Scalar, Sequence, Value, plain
 
 MOST_TRIALS = 10_000
 
@@ -40,7 +40,7 @@ def expand(node: Node, limit: int = MOST_TRIALS) -> list[Expanded]:
 
     SpecError for an empty grid, a grid that is no list, or more than `limit` trees, before any is built.
 
-    >>> from compiler.source import parse
+    >>> from compiler.text.nodes import parse
     >>> [plain(found.node) for found in expand(parse("a: {grid: [1, 2]}", "example"))]
     [{'a': 1}, {'a': 2}]
     """

@@ -1,0 +1,1 @@
+"""YAML text → one placed tree: nodes, composition, expansion of grids."""
