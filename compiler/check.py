@@ -13,13 +13,13 @@ from typing import Any
 
 from compiler import imported as files
 from compiler.claims import Resolved, misfits, resolve
+from compiler.data.files import anchored
 from compiler.errors import Diagnostic, SpecError, did_you_mean
 from compiler.language.audit import Audit
 from compiler.language.claims import Claim
 from compiler.language.classifier import Recipe
 from compiler.language.plugins import AnyData
 from compiler.language.study import Arm, Header, Point, Trial
-from compiler.own_data import anchored
 from compiler.presets import without_presets
 from compiler.sema import make_sense
 from compiler.text.compose import merge

@@ -15,12 +15,12 @@ from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
+from compiler.data.files import card_of, file_digest, header, member, stamp
 from compiler.errors import Diagnostic, SynthcError
 from compiler.language.audit import Audit
 from compiler.language.datasets import Card
 from compiler.language.methods.imported import ImportedLogits, ImportedSets
 from compiler.language.study import Point
-from compiler.own_data import card_of, file_digest, header, member, stamp
 from compiler.text.nodes import Mapping
 
 LARGEST = 1 << 32

@@ -11,10 +11,12 @@ from collections.abc import Iterable
 from functools import lru_cache
 
 from compiler.claims import Resolved
+from compiler.data.files import card_of
+from compiler.data.sizes import private_size
 from compiler.errors import Finding
 from compiler.fingerprint import Known, canonical_text, digest_of, fingerprint
 from compiler.imported import digest_of_file, file_of
-from compiler.language.audit import Audit, CanaryGroup, Design, Nearest, Queries
+from compiler.language.audit import CanaryGroup, Design, Nearest, Queries
 from compiler.language.base import Method
 from compiler.language.classifier import Recipe
 from compiler.language.data import Data
@@ -23,7 +25,6 @@ from compiler.language.methods.baselines import DpSgd, Undefended
 from compiler.language.methods.imported import ImportedLogits, ImportedSets
 from compiler.language.plugins import OwnAttack, OwnData
 from compiler.language.study import Header, Point, Trial
-from compiler.own_data import card_of
 from compiler.plan import ClaimPlan, Plan, Stage, Task, TrialPlan
 from compiler.releases import levels
 from compiler.work import (
@@ -214,17 +215,8 @@ def iterations_of(point: Point, recipe: Recipe) -> int:
     return max(1, math.ceil(recipe.epochs * private_size(point.data, point.audit) / recipe.batch_size))
 
 
-def private_size(data: Data, audit: Audit) -> int:
-    """Expected number of images in a shadow's private set."""
-    groups = audit.canaries.values()
-    drawn = sum(group.count for group in groups if group.kind not in ("ood", "blank"))
-    held = sum(group.count * group.copies for group in groups)
-    return pool_size(data) - (data.test or 0) - audit.z_pool - drawn + held // 2
 
 
-def pool_size(data: Data) -> int:
-    """Images that the study may draw from."""
-    return data.subset or card_of(data).samples
 
 
 def population_of(trial: Trial) -> Population:

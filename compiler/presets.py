@@ -11,10 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from compiler.data.files import card_of
 from compiler.errors import Diagnostic, Place, SynthcError, did_you_mean
 from compiler.language.data import Data
 from compiler.language.datasets import CARDS, OWN, Card
-from compiler.own_data import card_of
 from compiler.text.compose import merge
 from compiler.text.nodes import Mapping, Node, Scalar, Value
 

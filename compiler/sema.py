@@ -8,6 +8,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 
+from compiler.data.files import card_of
+from compiler.data.sizes import pool_size, private_size
 from compiler.errors import Diagnostic, SynthcError, did_you_mean
 from compiler.language.audit import Quantile, Rmia
 from compiler.language.base import Method
@@ -17,8 +19,6 @@ from compiler.language.methods.coreset import El2n, Stratified
 from compiler.language.methods.diffusion import Conditional, ImageToImage
 from compiler.language.plugins import OwnAttack, OwnData
 from compiler.language.study import Point
-from compiler.lower import pool_size, private_size
-from compiler.own_data import card_of
 from compiler.releases import FROM, declared, has, levels
 from compiler.text.nodes import Mapping, Node
 

@@ -14,12 +14,13 @@ import pytest
 import torch
 
 from compiler.compile import compile_study
+from compiler.data.files import card_of
+from compiler.data.seen import seen
 from compiler.errors import SynthcError
+from compiler.inspect.data_notices import notices, unseen
 from compiler.language.data import Data
 from compiler.language.datasets import CARDS
 from compiler.lower import dataset_of
-from compiler.own_data import card_of
-from compiler.seen_data import notices, seen, unseen
 from runtime.cli import main
 from runtime.data import cifar, idx, sources, svhn
 from runtime.data.catalogue import DEBIAN, find

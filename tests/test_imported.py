@@ -15,10 +15,10 @@ import pytest
 import torch
 
 from compiler.compile import compile_study
+from compiler.data.files import card_of
 from compiler.errors import SpecError, SynthcError
 from compiler.imported import file_name, queries
 from compiler.language.classifier import Recipe
-from compiler.own_data import card_of
 from compiler.plan import Plan
 from compiler.work import Private
 from runtime.artifacts import Artifact, folder_of

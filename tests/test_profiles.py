@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from compiler.compile import compile_study
-from compiler.seen_data import unseen
+from compiler.inspect.data_notices import unseen
 from runtime.cli import main
 from runtime.data.catalogue import DEBIAN
 from tests import data_files

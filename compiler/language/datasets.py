@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 OWN = "files"
-"""The name of images of the user's own; `compiler.own_data` makes their card."""
+"""The name of images of the user's own; `compiler.data.files` makes their card."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Card:
     std: tuple[float, ...]
     digest: str
     """blake2b-64 of the arrays, as `runtime.data.content_digest` computes it; "" where this project never saw the set:
-    `compiler.seen_data` then takes that of the files found."""
+    `compiler.data.seen` then takes that of the files found."""
     about: str
     flips: bool = False
     """Whether a mirrored image keeps its class."""

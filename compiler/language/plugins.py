@@ -80,7 +80,7 @@ class OwnData(Data):
     @property
     def card(self) -> Card:
         """Counts, classes, shape and public constants, known without loading an image. Its `digest` enters ids: of the arrays, as
-        `runtime.data.content_digest` gives it, or of files (`compiler.own_data.file_digest`); "" if the words say it all."""
+        `runtime.data.content_digest` gives it, or of files (`compiler.data.files.file_digest`); "" if the words say it all."""
         raise NotImplementedError
 
 
@@ -219,7 +219,7 @@ def checked_card(data: OwnData) -> Card:
         wanted = f"a {Card.__module__}.Card: {parts}"
         raise SynthcError(f"{data.name}: its card is {card!r}; it should be {wanted}")
     if data.path is not None and not card.digest:
-        raise SynthcError(f"{data.name}: images from a path need a digest in their card; compiler.own_data.file_digest makes one")
+        raise SynthcError(f"{data.name}: images from a path need a digest in their card; compiler.data.files.file_digest makes one")
     return card
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from compiler.data.sizes import private_size
 from compiler.language.methods.baselines import DpSgd, Privacy
 from compiler.language.methods.coreset import RandomSubset, Selection
 from compiler.language.methods.distillation import Distilled
 from compiler.language.study import Trial
 from compiler.lint.study import Found, Study
-from compiler.lower import private_size
 
 
 def no_dp_sgd(study: Study) -> Iterator[Found]:

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from compiler.data.seen import card_here, data_root, seen
 from compiler.errors import SynthcError, did_you_mean
 from compiler.language.datasets import CARDS
-from compiler.seen_data import card_here, data_root, seen
 
 if TYPE_CHECKING:
     from runtime.data.fetch import Progress

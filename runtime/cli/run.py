@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compiler.errors import SynthcError
-from compiler.seen_data import unseen
 from runtime.artifacts import held
 from runtime.cli import results_options, store_of
 from runtime.cli.spec_options import compiled, force_option, forced, only_option, spec_options, tell
@@ -101,6 +100,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _with_known_data(args: argparse.Namespace) -> Plan:
     """The plan; what it names and nobody read here yet is read first, since ids depend on it."""
+    from compiler.inspect.data_notices import unseen
+
     plan = compiled(args)
     if absent := unseen(plan):
         from runtime.data.sources import see

@@ -7,8 +7,6 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from compiler.seen_data import notices
-
 if TYPE_CHECKING:
     from compiler.plan import Plan
 
@@ -69,6 +67,8 @@ def compiled(args: argparse.Namespace) -> Plan:
 
 def tell(plan: Plan) -> None:
     """What the data and the lints have to say, on standard error; what is silenced as a code."""
+    from compiler.inspect.data_notices import notices
+
     for notice in notices(plan):
         print(f"synthc: {notice}", file=sys.stderr)
     for finding in plan.lints:

@@ -14,9 +14,9 @@ from functools import partial
 from hashlib import md5
 from pathlib import Path
 
+from compiler.data.files import by_class
+from compiler.data.seen import data_root
 from compiler.errors import SynthcError
-from compiler.own_data import by_class
-from compiler.seen_data import data_root
 from runtime.data import LabeledImages, cifar, idx, svhn
 from runtime.data.own import decoded
 

@@ -16,8 +16,8 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
+from compiler.data.seen import data_root
 from compiler.errors import SynthcError
-from compiler.seen_data import data_root
 from runtime.data.catalogue import CATALOGUE, Remote, md5_of
 
 ATTEMPTS = 5

@@ -1,6 +1,6 @@
 """Images in files that are not one of the known formats: an .npz of the user's own, and folders of PNG and JPEG by class.
 
-Everything that a header says was judged by `compiler.own_data` before a study was planned; here it is decoded, and must be what
+Everything that a header says was judged by `compiler.data.files` before a study was planned; here it is decoded, and must be what
 the header said. What is decoded is held in memory and written nowhere: private images are not copied behind their owner's back.
 """
 
@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from compiler.data.files import file_digest, npz, shape_said, splits
 from compiler.errors import SynthcError
-from compiler.own_data import file_digest, npz, shape_said, splits
 from compiler.work import Own
 from runtime.data import LabeledImages
 

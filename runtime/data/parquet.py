@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from compiler.data.files import LARGEST, shape_said
 from compiler.errors import SynthcError, did_you_mean
-from compiler.own_data import LARGEST, shape_said
 from runtime.artifacts import written
 from runtime.data.own import image
 from runtime.store import parquet

@@ -16,9 +16,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from compiler.data.seen import Seen, array_files, record_files, records, stamps
 from compiler.errors import SynthcError, did_you_mean
 from compiler.language.datasets import CARDS, OWN, Card
-from compiler.seen_data import Seen, array_files, record_files, records, stamps
 from compiler.work import Dataset
 from runtime import packages
 from runtime.artifacts import written

@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from compiler.data.files import file_digest
 from compiler.errors import SynthcError
 from compiler.imported import LARGEST
 from compiler.language.datasets import Card
-from compiler.own_data import file_digest
 from compiler.work import ImportLogits, Imports, ImportSet
 from runtime.artifacts import Artifact
 from runtime.data.cast import PrivateSet, cast, private_set

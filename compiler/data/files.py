@@ -20,11 +20,11 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import IO
 
+from compiler.data.seen import card_here
 from compiler.errors import SynthcError
 from compiler.language.data import Data
 from compiler.language.datasets import OWN, Card
 from compiler.language.plugins import OwnData, checked_card
-from compiler.seen_data import card_here
 from compiler.text.nodes import Mapping, Node, Scalar
 
 LARGEST = 1 << 33

@@ -1,0 +1,20 @@
+"""Sizes of a study's sets: what the study may draw from, and what a shadow's private set is expected to hold."""
+
+from __future__ import annotations
+
+from compiler.data.files import card_of
+from compiler.language.audit import Audit
+from compiler.language.data import Data
+
+
+def private_size(data: Data, audit: Audit) -> int:
+    """Expected number of images in a shadow's private set."""
+    groups = audit.canaries.values()
+    drawn = sum(group.count for group in groups if group.kind not in ("ood", "blank"))
+    held = sum(group.count * group.copies for group in groups)
+    return pool_size(data) - (data.test or 0) - audit.z_pool - drawn + held // 2
+
+
+def pool_size(data: Data) -> int:
+    """Images that the study may draw from."""
+    return data.subset or card_of(data).samples
