@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from compiler.compile import compile_study
-from compiler.work import TrainClassifier
+from compiler.work.operations import TrainClassifier
 from runtime.training import perform
 
 SPEC = Path(__file__).resolve().parents[1] / "specs/full_study.yaml"

@@ -31,7 +31,7 @@ from compiler.language.classifier import Recipe
 from compiler.language.datasets import CARDS, Card
 from compiler.language.methods.baselines import Privacy
 from compiler.presets import PRESETS
-from compiler.work import Dataset
+from compiler.work.operations import Dataset
 from runtime import nets, privacy
 from runtime.data import LabeledImages
 from runtime.data.sources import load

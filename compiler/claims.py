@@ -12,9 +12,9 @@ from compiler.language.audit import ReleaseLevel, variant_name
 from compiler.language.base import Method
 from compiler.language.claims import Claim, Side
 from compiler.language.study import Trial
-from compiler.releases import FROM, declared, has, levels
 from compiler.text.nodes import Mapping
-from compiler.work import CompareTrials, Reading
+from compiler.work.operations import CompareTrials, Reading
+from compiler.work.releases import FROM, declared, has, levels
 
 WHICH = ("arm", "paradigm", "method", "replicate")
 """Words of a selector that every trial has; axes and fields of arms come in addition."""

@@ -15,7 +15,7 @@ from statistics import NormalDist
 
 from compiler.language.study import Trial
 from compiler.power import Resolution, resolution
-from compiler.work import CompareTrials
+from compiler.work.operations import CompareTrials
 
 NORMAL = NormalDist()
 POWER = 0.8

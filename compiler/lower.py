@@ -26,8 +26,7 @@ from compiler.language.methods.imported import ImportedLogits, ImportedSets
 from compiler.language.plugins import OwnAttack, OwnData
 from compiler.language.study import Header, Point, Trial
 from compiler.plan import ClaimPlan, Plan, Stage, Task, TrialPlan
-from compiler.releases import levels
-from compiler.work import (
+from compiler.work.operations import (
     AttackTrial,
     Dataset,
     ImportLogits,
@@ -44,6 +43,7 @@ from compiler.work import (
     TrainGenerator,
     Work,
 )
+from compiler.work.releases import levels
 
 
 def lower(

@@ -14,7 +14,7 @@ from compiler.language.methods.baselines import DpSgd
 from compiler.language.study import Trial
 from compiler.plan import Plan
 from compiler.power import COARSE, NORMAL, resolutions
-from compiler.work import CompareTrials
+from compiler.work.operations import CompareTrials
 
 TRUE_RATES = (0.05, 0.5)
 """TPRs at which widths are told."""

@@ -10,7 +10,7 @@ from compiler.errors import Finding
 from compiler.language.claims import Claim
 from compiler.language.plugins import is_own
 from compiler.language.study import Header, Trial
-from compiler.work import Kind, Work
+from compiler.work.operations import Kind, Work
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Task:
     id: str
     work: Work
     needs: tuple[tuple[str, str], ...]
-    """(role, task id), sorted by role; roles are named in `compiler.work`."""
+    """(role, task id), sorted by role; roles are named in `compiler.work.operations`."""
     address: str
     """Where it was first asked for, such as `coreset[fraction=0.1]#0/shadow 3/proxy`. For people; never hashed."""
     text: str

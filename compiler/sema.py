@@ -19,8 +19,8 @@ from compiler.language.methods.coreset import El2n, Stratified
 from compiler.language.methods.diffusion import Conditional, ImageToImage
 from compiler.language.plugins import OwnAttack, OwnData
 from compiler.language.study import Point
-from compiler.releases import FROM, declared, has, levels
 from compiler.text.nodes import Mapping, Node
+from compiler.work.releases import FROM, declared, has, levels
 
 FEWEST_SHADOWS = 8
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import torch
 
-from compiler.work import Rehearsal
+from compiler.work.operations import Rehearsal
 from runtime.artifacts import Artifact
 from runtime.outcome import Diverged, Metric, Product
 

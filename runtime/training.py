@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from compiler.language.classifier import Augment, Recipe
 from compiler.language.datasets import Card
-from compiler.work import Private, TrainClassifier
+from compiler.work.operations import Private, TrainClassifier
 from runtime import checkpoint, siamese
 from runtime.artifacts import Artifact
 from runtime.data.cast import cast, expected_size, private_set

@@ -22,7 +22,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compiler.work import Work
+from compiler.work.operations import Work
 from runtime import machine
 from runtime.artifacts import Artifact, Corrupt, folder_of, quarantine
 from runtime.commit import Staged, later, stage, write_json

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from compiler.fingerprint import canonical_text, digest_of
 from compiler.plan import Task
-from compiler.work import Rehearsal
+from compiler.work.operations import Rehearsal
 
 
 def task(label: str, *needs: Task, seconds: float = 0.0, ending: str = "done") -> Task:

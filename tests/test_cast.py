@@ -11,7 +11,7 @@ from compiler.errors import SynthcError
 from compiler.language.audit import CanaryGroup
 from compiler.language.data import Data
 from compiler.lower import dataset_of
-from compiler.work import Population, Private
+from compiler.work.operations import Population, Private
 from runtime.data import LabeledImages, cast, duplicates
 from runtime.data.cast import private_set
 from runtime.data.duplicates import near_duplicates

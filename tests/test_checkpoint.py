@@ -21,7 +21,7 @@ from compiler.language.classifier import Augment
 from compiler.language.methods.baselines import Privacy
 from compiler.language.methods.diffusion import Denoiser
 from compiler.language.study import Arm
-from compiler.work import Synthesize, TrainClassifier, TrainGenerator, Work
+from compiler.work.operations import Synthesize, TrainClassifier, TrainGenerator, Work
 from runtime import checkpoint
 from runtime.artifacts import Artifact
 from runtime.outcome import Product

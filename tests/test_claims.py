@@ -16,7 +16,7 @@ from scipy import stats
 from compiler.compile import compile_study
 from compiler.decidable import count_pairs
 from compiler.errors import SpecError
-from compiler.work import CompareTrials, Reading
+from compiler.work.operations import CompareTrials, Reading
 from runtime.attack.compare import perform
 from runtime.seeds import numpy_generator
 from runtime.statistics.bootstrap import Resamples

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from compiler.language.audit import Attack, KnownAttack, variant_name
-from compiler.releases import levels
+from compiler.work.releases import levels
 from runtime.attack import signals
 from runtime.attack.scorer import Answers, scorer_of
 from runtime.data.cast import Group

@@ -56,7 +56,7 @@ def test_a_changed_parameter_is_said_from_what_to_what_and_a_changed_parent_by_i
 def test_a_raised_revision_is_the_reason(
     tiny: Done, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from compiler.work import TrainClassifier
+    from compiler.work.operations import TrainClassifier
 
     now = TrainClassifier.revision
     monkeypatch.setattr(TrainClassifier, "revision", now + 1)

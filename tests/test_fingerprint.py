@@ -22,7 +22,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from compiler import work as words
 from compiler.compile import compile_study
 from compiler.fingerprint import SCHEME, canonical_text, encode, fingerprint
 from compiler.language.base import Frozen
@@ -30,6 +29,7 @@ from compiler.language.claims import Claim
 from compiler.language.methods.baselines import DpSgd, Undefended
 from compiler.language.study import Header, Point
 from compiler.schema import _reachable
+from compiler.work import operations as words
 from tests.conftest import ROOT
 
 VECTORS = Path(__file__).with_name("vectors.json")
@@ -95,7 +95,7 @@ def languages() -> list[type[BaseModel]]:
 
 
 def operations() -> list[type]:
-    """Dataclasses of `compiler.work` that enter a text."""
+    """Dataclasses of `compiler.work.operations` that enter a text."""
     return [kind for kind in vars(words).values() if dataclasses.is_dataclass(kind) and kind.__module__ == words.__name__]
 
 

@@ -20,7 +20,7 @@ from compiler.errors import SpecError, SynthcError
 from compiler.imported import file_name, queries
 from compiler.language.classifier import Recipe
 from compiler.plan import Plan
-from compiler.work import Private
+from compiler.work.operations import Private
 from runtime.artifacts import Artifact, folder_of
 from runtime.cli import main
 from runtime.data.cast import cast, private_set

@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from compiler.compile import compile_study
-from compiler.work import Private, TrainClassifier
+from compiler.work.operations import Private, TrainClassifier
 from runtime.artifacts import Artifact, folder_of
 from runtime.data import LabeledImages
 from runtime.data import cast as casting

@@ -15,7 +15,7 @@ from compiler.decidable import _t, _told_apart, prospect
 from compiler.language.audit import CanaryGroup
 from compiler.outlook import outlook
 from compiler.power import Resolution, resolution
-from compiler.work import CompareTrials
+from compiler.work.operations import CompareTrials
 from runtime.statistics import epsilon
 from runtime.statistics.roc import tpr_at
 from runtime.statistics.testing import from_resamples, p_values, settled

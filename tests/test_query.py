@@ -11,7 +11,7 @@ import torch
 from compiler.compile import compile_study
 from compiler.language.audit import Queries
 from compiler.language.datasets import CARDS
-from compiler.work import QueryClassifier, QuerySet
+from compiler.work.operations import QueryClassifier, QuerySet
 from runtime.data.cast import cast, private_set
 from runtime.nets import build
 from runtime.query.classifier import perform as perform_query

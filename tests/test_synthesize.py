@@ -17,7 +17,7 @@ from compiler.language.methods.distillation import DistributionMatching
 from compiler.language.methods.imported import ImportedSets
 from compiler.language.plugins import OwnMethod
 from compiler.language.study import Arm
-from compiler.work import Dataset, Population, Private, Synthesize
+from compiler.work.operations import Dataset, Population, Private, Synthesize
 from runtime.artifacts import Artifact
 from runtime.data.cast import private_set
 from runtime.outcome import Metric

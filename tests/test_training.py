@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from compiler.compile import compile_study
 from compiler.language.classifier import Augment, Recipe
 from compiler.language.datasets import CARDS
-from compiler.work import TrainClassifier
+from compiler.work.operations import TrainClassifier
 from runtime import machine, nets, training
 from runtime.data import LabeledImages, digits
 from runtime.data.cast import private_set

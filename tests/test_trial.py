@@ -15,7 +15,7 @@ from torch import Tensor
 
 from compiler.compile import compile_study
 from compiler.language.audit import Denoising, Headline, LabelOnly, Lira, Nearest
-from compiler.work import AttackTrial
+from compiler.work.operations import AttackTrial
 from runtime.artifacts import folder_of
 from runtime.attack import copies
 from runtime.attack.trial import perform

@@ -8,7 +8,7 @@ from compiler.language.audit import Attack, Audit, ReleaseLevel
 from compiler.language.methods.coreset import Selection
 from compiler.lint.study import Found, Study
 from compiler.power import resolution
-from compiler.releases import FROM, READS, has
+from compiler.work.releases import FROM, READS, has
 
 LOW = 0.1
 """Above this a false-positive rate says little more than the area under the curve."""

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from scipy import stats
 
-from compiler.work import CompareTrials, Reading
+from compiler.work.operations import CompareTrials, Reading
 from runtime.artifacts import Artifact
 from runtime.outcome import Metric, Product
 from runtime.seeds import numpy_generator

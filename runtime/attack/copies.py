@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from compiler.work import AttackTrial
+from compiler.work.operations import AttackTrial
 from runtime.artifacts import Artifact
 from runtime.data.cast import Group
 from runtime.outcome import Metric

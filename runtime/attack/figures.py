@@ -11,7 +11,7 @@ import numpy as np
 
 from compiler.language.audit import Attack, LabelOnly, Quantile, variant_name
 from compiler.language.plugins import OwnAttack
-from compiler.work import AttackTrial
+from compiler.work.operations import AttackTrial
 from runtime.attack import bounds, risk
 from runtime.attack.scorer import Answers, Score
 from runtime.outcome import Metric

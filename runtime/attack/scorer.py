@@ -26,7 +26,7 @@ from compiler.language.audit import (
     Threshold,
 )
 from compiler.language.plugins import OwnAttack
-from compiler.releases import levels
+from compiler.work.releases import levels
 from runtime import packages
 from runtime.attack import signals
 from runtime.attack.label_only import label_only, vote

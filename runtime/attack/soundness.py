@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from compiler.work import AttackTrial
+from compiler.work.operations import AttackTrial
 from runtime.artifacts import Artifact
 from runtime.attack import bounds
 from runtime.attack.figures import Figures

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from compiler.language.audit import Attack, Lira, ReleaseLevel, variant_name
-from compiler.releases import declared
-from compiler.work import AttackTrial
+from compiler.work.operations import AttackTrial
+from compiler.work.releases import declared
 from runtime.artifacts import Artifact
 from runtime.attack import signals
 from runtime.attack.copies import Nearness

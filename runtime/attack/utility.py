@@ -11,7 +11,7 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from compiler.work import AttackTrial
+from compiler.work.operations import AttackTrial
 from runtime.artifacts import Artifact
 from runtime.outcome import Metric
 

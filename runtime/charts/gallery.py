@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from compiler import work
 from compiler.language.base import Frozen, Method
 from compiler.language.study import Arm
+from compiler.work import operations as work
 from runtime.artifacts import folder_of, written
 
 assert Arm  # its import brings every method's words, which `rebuilt` looks up by name

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from compiler.errors import SynthcError
 from compiler.language.audit import CanaryGroup, CanaryKind
-from compiler.work import Population, Private
+from compiler.work.operations import Population, Private
 from runtime.data import LabeledImages
 from runtime.data.membership import saw
 from runtime.data.sources import load

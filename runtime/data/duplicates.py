@@ -10,7 +10,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from compiler.work import Population
+from compiler.work.operations import Population
 from runtime.data.cast import cast
 
 NEAR = 8.0

@@ -7,7 +7,7 @@ from functools import lru_cache
 import numpy as np
 
 from compiler.language.audit import Design
-from compiler.work import Population
+from compiler.work.operations import Population
 from runtime.seeds import numpy_generator
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from compiler.data.files import file_digest, npz, shape_said, splits
 from compiler.errors import SynthcError
-from compiler.work import Own
+from compiler.work.operations import Own
 from runtime.data import LabeledImages
 
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from compiler.data.seen import Seen, array_files, record_files, records, stamps
 from compiler.errors import SynthcError, did_you_mean
 from compiler.language.datasets import CARDS, OWN, Card
-from compiler.work import Dataset
+from compiler.work.operations import Dataset
 from runtime import packages
 from runtime.artifacts import written
 from runtime.data import LabeledImages, content_digest, digits, own, shapes

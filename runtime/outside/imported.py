@@ -17,7 +17,7 @@ from compiler.data.files import file_digest
 from compiler.errors import SynthcError
 from compiler.imported import LARGEST
 from compiler.language.datasets import Card
-from compiler.work import ImportLogits, Imports, ImportSet
+from compiler.work.operations import ImportLogits, Imports, ImportSet
 from runtime.artifacts import Artifact
 from runtime.data.cast import PrivateSet, cast, private_set
 from runtime.outcome import Metric, Product

@@ -26,7 +26,7 @@ from compiler.errors import SynthcError
 from compiler.fingerprint import fingerprint
 from compiler.imported import file_name
 from compiler.language.audit import Design, Queries
-from compiler.work import Population, Private
+from compiler.work.operations import Population, Private
 from runtime.artifacts import written
 from runtime.data.cast import PrivateSet, cast, places, private_set, strangers
 from runtime.data.membership import membership

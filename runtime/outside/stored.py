@@ -22,7 +22,7 @@ import torch
 
 from compiler.errors import SynthcError
 from compiler.fingerprint import canonical_text, digest_of
-from compiler.work import AuditFile
+from compiler.work.operations import AuditFile
 from runtime import machine
 from runtime.artifacts import folder_of, held
 from runtime.attack.risk import of_canaries

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from compiler.language.audit import Queries
-from compiler.work import Population, QueryClassifier
+from compiler.work.operations import Population, QueryClassifier
 from runtime.artifacts import Artifact
 from runtime.data.cast import cast
 from runtime.nets import restored

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from compiler.language.methods.diffusion import Denoiser
-from compiler.work import QueryGenerator
+from compiler.work.operations import QueryGenerator
 from runtime.artifacts import Artifact
 from runtime.data.cast import cast
 from runtime.outcome import Product

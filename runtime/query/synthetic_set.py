@@ -14,7 +14,7 @@ from torch import Tensor
 
 from compiler.language.classifier import Recipe
 from compiler.language.datasets import Card
-from compiler.work import Population, QuerySet
+from compiler.work.operations import Population, QuerySet
 from runtime.artifacts import Artifact
 from runtime.data.cast import cast, private_set
 from runtime.data.sources import load

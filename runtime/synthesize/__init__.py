@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from compiler.language.plugins import OwnMethod
-from compiler.work import Private, Synthesize, TrainGenerator
+from compiler.work.operations import Private, Synthesize, TrainGenerator
 from runtime import packages
 from runtime.artifacts import Artifact
 from runtime.data.cast import PrivateSet, cast, expected_size, private_set
