@@ -27,10 +27,10 @@ import torch
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
+from compiler.check.presets import PRESETS
 from compiler.language.classifier import Recipe
 from compiler.language.datasets import CARDS, Card
 from compiler.language.methods.baselines import Privacy
-from compiler.presets import PRESETS
 from compiler.work.operations import Dataset
 from runtime import nets, privacy
 from runtime.data import LabeledImages

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from compiler.check import check
+from compiler.check.trials import check
 from compiler.lint import lint
 from compiler.lower import lower
 from compiler.plan import Plan

@@ -10,12 +10,12 @@ import math
 from collections.abc import Iterable
 from functools import lru_cache
 
-from compiler.claims import Resolved
+from compiler.check.claim_sides import Resolved
+from compiler.check.imported_files import digest_of_file, file_of
 from compiler.data.files import card_of
 from compiler.data.sizes import private_size
 from compiler.errors import Finding
 from compiler.fingerprint import Known, canonical_text, digest_of, fingerprint
-from compiler.imported import digest_of_file, file_of
 from compiler.language.audit import CanaryGroup, Design, Nearest, Queries
 from compiler.language.base import Method
 from compiler.language.classifier import Recipe

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from compiler.claims import READ, misfits, selected
+from compiler.check.claim_sides import READ, misfits, selected
 from compiler.errors import Diagnostic, Place, SpecError
 from compiler.plan import Plan
 from compiler.text.nodes import parse_value, plain

@@ -15,7 +15,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, TypeAdapter
 
-from compiler.check import OWN, SHARED
+from compiler.check.trials import OWN, SHARED
 from compiler.language.audit import Audit
 from compiler.language.claims import Claim
 from compiler.language.data import Data

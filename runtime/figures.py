@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from compiler.claims import selected
+from compiler.check.claim_sides import selected
 from compiler.errors import SynthcError
 from compiler.language.charts import Chart
 from compiler.plan import Plan

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from compiler.check import check
+from compiler.check.trials import check
 from compiler.compile import compile_study
 from compiler.errors import Place, SpecError
 from compiler.lint import lint

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 import torch
 
+from compiler.check.imported_files import file_name, queries
 from compiler.compile import compile_study
 from compiler.data.files import card_of
 from compiler.errors import SpecError, SynthcError
-from compiler.imported import file_name, queries
 from compiler.language.classifier import Recipe
 from compiler.plan import Plan
 from compiler.work.operations import Private

@@ -10,7 +10,7 @@ from typing import Any, get_args
 
 import pytest
 
-from compiler.check import check
+from compiler.check.trials import check
 from compiler.compile import compile_study
 from compiler.errors import Finding, SpecError
 from compiler.language.allow import LintCode

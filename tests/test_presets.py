@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from compiler.check.presets import PRESETS
 from compiler.compile import compile_study
 from compiler.errors import SpecError
 from compiler.language.classifier import Augment, Recipe
 from compiler.language.datasets import CARDS
 from compiler.plan import Plan
-from compiler.presets import PRESETS
 from tests.conftest import TINY
 
 WRITTEN = "classifier: {net: small, width: 8, epochs: 3, batch_size: 64, lr: 0.1}"

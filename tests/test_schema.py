@@ -12,7 +12,7 @@ import jsonschema
 import pytest
 from pydantic import BaseModel
 
-from compiler.check import check
+from compiler.check.trials import check
 from compiler.language.claims import Claim
 from compiler.language.field_docs import meanings
 from compiler.language.study import Header, Point

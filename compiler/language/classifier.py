@@ -23,7 +23,7 @@ class Recipe(Frozen):
     """A net and its training. All of it enters the id.
 
     `preset: fast`, `memorising`, and for DP-SGD `high_utility`, `real_epsilon`, stand for fields that fit the data
-    (`compiler.presets`): what is written beside a preset wins, and a preset in a later text begins anew.
+    (`compiler.check.presets`): what is written beside a preset wins, and a preset in a later text begins anew.
     """
 
     resolved_before: ClassVar[tuple[str, ...]] = ("preset",)

@@ -6,7 +6,7 @@ kept beside the results. Not here: mistakes, which nothing silences (`check`).
 
 from __future__ import annotations
 
-from compiler.check import Checked
+from compiler.check.trials import Checked
 from compiler.errors import Diagnostic, Finding, SpecError
 from compiler.lint.catalog import LINTS, Lint
 from compiler.lint.results import Results

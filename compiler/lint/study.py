@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
-from compiler.claims import Resolved
+from compiler.check.claim_sides import Resolved
 from compiler.errors import Place
 from compiler.language.audit import Audit
 from compiler.language.study import Header, Trial

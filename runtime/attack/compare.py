@@ -2,7 +2,7 @@
 
 Figures read from scores are compared by a bootstrap that draws the same canaries and the same pairs of shadows for both
 sides; figures with a value for each shadow by Student's t on the paired differences; several pairs by Holm, whichever way they go.
-Not here: the attacks themselves (`trial`), which trials a claim is about (`compiler.claims`).
+Not here: the attacks themselves (`trial`), which trials a claim is about (`compiler.check.claim_sides`).
 """
 
 from __future__ import annotations

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from compiler.check.imported_files import LARGEST
 from compiler.data.files import file_digest
 from compiler.errors import SynthcError
-from compiler.imported import LARGEST
 from compiler.language.datasets import Card
 from compiler.work.operations import ImportLogits, Imports, ImportSet
 from runtime.artifacts import Artifact

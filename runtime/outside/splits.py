@@ -22,9 +22,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from compiler.check.imported_files import file_name
 from compiler.errors import SynthcError
 from compiler.fingerprint import fingerprint
-from compiler.imported import file_name
 from compiler.language.audit import Design, Queries
 from compiler.work.operations import Population, Private
 from runtime.artifacts import written

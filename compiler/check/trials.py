@@ -11,8 +11,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from compiler import imported as files
-from compiler.claims import Resolved, misfits, resolve
+from compiler.check import imported_files as files
+from compiler.check.claim_sides import Resolved, misfits, resolve
+from compiler.check.presets import without_presets
+from compiler.check.rules import make_sense
+from compiler.check.validate import Validator
 from compiler.data.files import anchored
 from compiler.errors import Diagnostic, SpecError, did_you_mean
 from compiler.language.audit import Audit
@@ -20,12 +23,9 @@ from compiler.language.claims import Claim
 from compiler.language.classifier import Recipe
 from compiler.language.plugins import AnyData
 from compiler.language.study import Arm, Header, Point, Trial
-from compiler.presets import without_presets
-from compiler.sema import make_sense
 from compiler.text.compose import merge
 from compiler.text.expand import MOST_TRIALS, Coordinate, Expanded, expand
 from compiler.text.nodes import Mapping, Node, Scalar, Sequence, Value, plain
-from compiler.validate import Validator
 
 SHARED = ("data", "public", "audit", "classifier")
 """What a study says for all its arms; an arm may say part of `audit` and `classifier` anew."""
