@@ -20,7 +20,7 @@ import time
 from dataclasses import dataclass, field
 
 from compiler.compile import compile_study
-from compiler.plan import Plan, Task, TrialPlan
+from compiler.plan.dag import Plan, Task, TrialPlan
 from runtime.outcome import Outcome
 from runtime.worker import Order, compute, prepare
 

@@ -29,7 +29,7 @@ import numpy as np
 
 from compiler.compile import compile_study
 from compiler.fingerprint import canonical_text, digest_of
-from compiler.plan import Task
+from compiler.plan.dag import Task
 from compiler.work.operations import Rehearsal
 from runtime import frontier
 from runtime.artifacts import folder_of, is_done

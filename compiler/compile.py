@@ -7,8 +7,8 @@ from pathlib import Path
 
 from compiler.check.trials import check
 from compiler.lint import lint
-from compiler.lower import lower
-from compiler.plan import Plan
+from compiler.plan.dag import Plan
+from compiler.plan.lower import lower
 from compiler.text.compose import compose
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from compiler.explain import differences
-from compiler.plan import Plan, TrialPlan
+from compiler.plan.dag import Plan, TrialPlan
 from compiler.summary import wrapped
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from compiler.plan import Plan
+from compiler.plan.dag import Plan
 from compiler.text.compose import compose
 from compiler.text.nodes import Mapping, Node, Scalar, Sequence, plain, read
 

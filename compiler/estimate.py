@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from compiler import guess
-from compiler.plan import Plan, Task, upward_rank
+from compiler.plan.dag import Plan, Task, upward_rank
 from compiler.vram import ON_DEVICE, vram_mb
 
 

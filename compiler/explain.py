@@ -18,7 +18,7 @@ from functools import cached_property
 from typing import Any
 
 from compiler.errors import SynthcError, did_you_mean
-from compiler.plan import Plan, Task
+from compiler.plan.dag import Plan, Task
 
 Place = tuple[str, int | None, str]
 """(trial, shadow, stage); `attack` has no shadow, and a claim is its own trial."""

@@ -11,7 +11,7 @@ from collections.abc import Container
 from dataclasses import dataclass
 from typing import Literal
 
-from compiler.plan import Plan, Task
+from compiler.plan.dag import Plan, Task
 from compiler.work.operations import Kind
 
 Unfold = Literal["points", "shadows"]

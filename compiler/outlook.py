@@ -12,7 +12,7 @@ from compiler.decidable import POWER, prospect
 from compiler.language.audit import Audit
 from compiler.language.methods.baselines import DpSgd
 from compiler.language.study import Trial
-from compiler.plan import Plan
+from compiler.plan.dag import Plan
 from compiler.power import COARSE, NORMAL, resolutions
 from compiler.work.operations import CompareTrials
 

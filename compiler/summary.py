@@ -15,7 +15,7 @@ from typing import Any
 
 from compiler.estimate import Estimate
 from compiler.outlook import outlook
-from compiler.plan import Plan, Task
+from compiler.plan.dag import Plan, Task
 from compiler.power import resolution
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from compiler.check.claim_sides import selected
 from compiler.errors import SynthcError
 from compiler.language.charts import Chart
-from compiler.plan import Plan
+from compiler.plan.dag import Plan
 
 
 def missing(plan: Plan, database: Path) -> bool:

@@ -6,7 +6,7 @@ import heapq
 from collections import defaultdict
 from collections.abc import Collection, Mapping
 
-from compiler.plan import Task, upward_rank
+from compiler.plan.dag import Task, upward_rank
 
 GROUP_SECONDS = 0.5
 """Tasks of one operation travel together up to this much expected work: a dispatch itself costs a few milliseconds."""

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from compiler.explain import Before, Trace
-from compiler.plan import Plan
+from compiler.plan.dag import Plan
 from runtime import machine
 from runtime.artifacts import folder_of, written
 

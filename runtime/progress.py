@@ -16,7 +16,7 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.text import Text
 
-from compiler.plan import Task
+from compiler.plan.dag import Task
 from runtime.outcome import Outcome
 
 PLAIN_EVERY = 10.0

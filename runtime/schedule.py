@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Protocol
 
 from compiler.errors import SynthcError
-from compiler.plan import Task
+from compiler.plan.dag import Task
 from runtime.frontier import Frontier, Pace
 from runtime.outcome import Outcome
 from runtime.worker import Dispatch, Order, compute, prepare

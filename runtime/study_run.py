@@ -19,7 +19,7 @@ from compiler.errors import Finding, SynthcError
 from compiler.lint import lint_results
 from compiler.lint.catalog import LINTS
 from compiler.lint.results import Measured, Results
-from compiler.plan import ClaimPlan, Plan, Task, TrialPlan
+from compiler.plan.dag import ClaimPlan, Plan, Task, TrialPlan
 from runtime import machine
 from runtime.artifacts import Corrupt, folder_of, is_done, quarantine, retract
 from runtime.commit import write_json

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from compiler.fingerprint import canonical_text, digest_of
-from compiler.plan import Task
+from compiler.plan.dag import Task
 from compiler.work.operations import Rehearsal
 
 

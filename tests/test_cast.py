@@ -10,7 +10,7 @@ import torch
 from compiler.errors import SynthcError
 from compiler.language.audit import CanaryGroup
 from compiler.language.data import Data
-from compiler.lower import dataset_of
+from compiler.plan.lower import dataset_of
 from compiler.work.operations import Population, Private
 from runtime.data import LabeledImages, cast, duplicates
 from runtime.data.cast import private_set

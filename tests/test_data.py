@@ -20,7 +20,7 @@ from compiler.errors import SynthcError
 from compiler.inspect.data_notices import notices, unseen
 from compiler.language.data import Data
 from compiler.language.datasets import CARDS
-from compiler.lower import dataset_of
+from compiler.plan.lower import dataset_of
 from runtime.cli import main
 from runtime.data import cifar, idx, sources, svhn
 from runtime.data.catalogue import DEBIAN, find

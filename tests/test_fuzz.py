@@ -22,8 +22,8 @@ from compiler.check.trials import check
 from compiler.compile import compile_study
 from compiler.errors import Place, SpecError
 from compiler.lint import lint
-from compiler.lower import lower
-from compiler.plan import Plan
+from compiler.plan.dag import Plan
+from compiler.plan.lower import lower
 from compiler.text.nodes import Mapping, Node, Scalar, Sequence, parse, plain
 from tests.conftest import ROOT, TINY
 

@@ -13,7 +13,7 @@ import pytest
 from compiler.compile import compile_study
 from compiler.drawing import _layout, dot, html, mermaid, svg
 from compiler.graph import CLAIMS, Graph, Key, Unfold, graph
-from compiler.plan import Plan
+from compiler.plan.dag import Plan
 from runtime.cli import main
 from tests.conftest import ROOT
 

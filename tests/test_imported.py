@@ -19,7 +19,7 @@ from compiler.compile import compile_study
 from compiler.data.files import card_of
 from compiler.errors import SpecError, SynthcError
 from compiler.language.classifier import Recipe
-from compiler.plan import Plan
+from compiler.plan.dag import Plan
 from compiler.work.operations import Private
 from runtime.artifacts import Artifact, folder_of
 from runtime.cli import main

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from compiler.compile import compile_study
-from compiler.plan import Plan
+from compiler.plan.dag import Plan
 from tests.conftest import ROOT, TINY, Done, run_study
 
 

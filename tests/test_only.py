@@ -9,8 +9,8 @@ import pytest
 
 from compiler.compile import compile_study
 from compiler.errors import SpecError
-from compiler.only import part
-from compiler.plan import Plan
+from compiler.plan.dag import Plan
+from compiler.plan.select import part
 from runtime.cli import main
 from tests.conftest import ROOT, TINY, Done
 

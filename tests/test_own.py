@@ -20,8 +20,8 @@ from compiler.errors import SpecError
 from compiler.language.audit import Audit
 from compiler.language.datasets import CARDS
 from compiler.language.plugins import words_of
-from compiler.lower import _shared_population
-from compiler.plan import Plan
+from compiler.plan.dag import Plan
+from compiler.plan.lower import _shared_population
 from runtime import packages
 from runtime.data import LabeledImages
 from tests.conftest import ROOT, TINY, run_study

@@ -13,7 +13,7 @@ import pytest
 from compiler import guess, vram
 from compiler.compile import compile_study
 from compiler.estimate import Past, estimate
-from compiler.plan import Plan, upward_rank
+from compiler.plan.dag import Plan, upward_rank
 from compiler.stages import JSON_SHAPE
 from compiler.summary import duration
 from runtime.cli import main

@@ -11,7 +11,7 @@ from compiler.compile import compile_study
 from compiler.errors import SpecError
 from compiler.language.classifier import Augment, Recipe
 from compiler.language.datasets import CARDS
-from compiler.plan import Plan
+from compiler.plan.dag import Plan
 from tests.conftest import TINY
 
 WRITTEN = "classifier: {net: small, width: 8, epochs: 3, batch_size: 64, lr: 0.1}"

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from compiler.compile import compile_study
-from compiler.plan import Plan
+from compiler.plan.dag import Plan
 from compiler.text.nodes import parse, plain
 
 FOLDER = Path(__file__).parent / "studies"

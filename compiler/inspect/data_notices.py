@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from compiler.data.seen import card_here, seen
 from compiler.language.datasets import CARDS
-from compiler.plan import Plan
+from compiler.plan.dag import Plan
 
 
 def unseen(plan: Plan) -> list[str]:

@@ -26,7 +26,7 @@ class Frozen(BaseModel):
 
 
 class Method(Frozen):
-    """Words of an arm that makes a synthetic set. The class variables tell `compiler.lower` how its pipeline runs."""
+    """Words of an arm that makes a synthetic set. The class variables tell `compiler.plan.lower` how its pipeline runs."""
 
     revision: ClassVar[int] = 1
     """Raised by hand when the numbers that the method gives change."""

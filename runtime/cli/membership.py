@@ -45,7 +45,7 @@ def export(args: argparse.Namespace) -> None:
 def _splits(args: argparse.Namespace) -> Splits:
     """What the study's trials have in common; SynthcError where they do not have the same private sets."""
     from compiler.check.trials import check
-    from compiler.lower import population_of
+    from compiler.plan.lower import population_of
     from compiler.text.compose import compose
     from runtime.outside.splits import Splits
 

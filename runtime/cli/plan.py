@@ -15,7 +15,7 @@ from runtime.cli import results_options, store_of, write
 from runtime.cli.spec_options import compiled, force_option, forced, only_option, spec_options, tell
 
 if TYPE_CHECKING:
-    from compiler.plan import Plan, Task
+    from compiler.plan.dag import Plan, Task
 
 
 def register(commands: Any) -> None:
@@ -114,7 +114,7 @@ def _summary(plan: Plan, args: argparse.Namespace) -> Any:
 
 def _state(plan: Plan, args: argparse.Namespace) -> tuple[frozenset[str], dict[str, Task]]:
     """What is done, and what would run."""
-    from compiler.only import part
+    from compiler.plan.select import part
 
     done = _done(plan, args) - forced(plan, args)
     return done, plan.to_run(done.__contains__, part(plan, args.only).answers)

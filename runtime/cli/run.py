@@ -16,7 +16,7 @@ from runtime.cli import results_options, store_of
 from runtime.cli.spec_options import compiled, force_option, forced, only_option, spec_options, tell
 
 if TYPE_CHECKING:
-    from compiler.plan import Plan, Task
+    from compiler.plan.dag import Plan, Task
     from runtime.outcome import Outcome
     from runtime.schedule import Engine, Interrupt
     from runtime.study_run import StudyRun
@@ -66,7 +66,7 @@ def register(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """The command."""
-    from compiler.only import part
+    from compiler.plan.select import part
     from compiler.text.compose import sources
     from runtime import figures
 

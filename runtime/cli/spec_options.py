@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from compiler.plan import Plan
+    from compiler.plan.dag import Plan
 
 
 def spec_options(*, optional: bool = False) -> argparse.ArgumentParser:

@@ -134,7 +134,7 @@ def _workers() -> Iterator[Finding]:
 
 def _data() -> Iterator[Finding]:
     from compiler.language.data import Data
-    from compiler.lower import dataset_of
+    from compiler.plan.lower import dataset_of
     from runtime.data.sources import load
 
     for name in ("digits", "fashion_mnist"):

@@ -12,7 +12,7 @@ from typing import Any
 
 from compiler.check.claim_sides import READ, misfits, selected
 from compiler.errors import Diagnostic, Place, SpecError
-from compiler.plan import Plan
+from compiler.plan.dag import Plan
 from compiler.text.nodes import parse_value, plain
 
 

@@ -25,7 +25,7 @@ from compiler.language.methods.baselines import DpSgd, Undefended
 from compiler.language.methods.imported import ImportedLogits, ImportedSets
 from compiler.language.plugins import OwnAttack, OwnData
 from compiler.language.study import Header, Point, Trial
-from compiler.plan import ClaimPlan, Plan, Stage, Task, TrialPlan
+from compiler.plan.dag import ClaimPlan, Plan, Stage, Task, TrialPlan
 from compiler.work.operations import (
     AttackTrial,
     Dataset,
