@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from compiler.estimate import Estimate
-from compiler.outlook import outlook
 from compiler.plan.dag import Plan, Task
-from compiler.power import resolution
+from compiler.power.outlook import outlook
+from compiler.power.resolution import resolution
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ import torch
 from scipy import stats
 
 from compiler.compile import compile_study
-from compiler.decidable import count_pairs
 from compiler.errors import SpecError
+from compiler.power.claim_power import count_pairs
 from compiler.work.operations import CompareTrials, Reading
 from runtime.attack.compare import perform
 from runtime.seeds import numpy_generator

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from compiler.ceilings import f_dp_ceiling, guesses_of, steinke_ceiling
 from compiler.compile import compile_study
-from compiler.decidable import _t, _told_apart, prospect
 from compiler.language.audit import CanaryGroup
-from compiler.outlook import outlook
-from compiler.power import Resolution, resolution
+from compiler.power.ceilings import f_dp_ceiling, guesses_of, steinke_ceiling
+from compiler.power.claim_power import _t, _told_apart, prospect
+from compiler.power.outlook import outlook
+from compiler.power.resolution import Resolution, resolution
 from compiler.work.operations import CompareTrials
 from runtime.statistics import epsilon
 from runtime.statistics.roc import tpr_at

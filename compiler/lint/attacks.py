@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from compiler.language.audit import Attack, Audit, ReleaseLevel
 from compiler.language.methods.coreset import Selection
 from compiler.lint.study import Found, Study
-from compiler.power import resolution
+from compiler.power.resolution import resolution
 from compiler.work.releases import FROM, READS, has
 
 LOW = 0.1

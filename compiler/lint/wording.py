@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from compiler.decidable import prospect
 from compiler.errors import Place
 from compiler.lint.study import Found, Study
+from compiler.power.claim_power import prospect
 
 GUARANTEE = re.compile(
     r"\bguarante\w*|\bprovabl\w*|\banonymi[sz]\w*|\banonymous\b|\bepsilon\s*(?:=|<|≤|is\b|of\b)|\b(?:no|zero|without) leak\w*"

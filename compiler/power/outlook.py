@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from compiler.ceilings import f_dp_ceiling, guesses_of, steinke_ceiling
-from compiler.decidable import POWER, prospect
 from compiler.language.audit import Audit
 from compiler.language.methods.baselines import DpSgd
 from compiler.language.study import Trial
 from compiler.plan.dag import Plan
-from compiler.power import COARSE, NORMAL, resolutions
+from compiler.power.ceilings import f_dp_ceiling, guesses_of, steinke_ceiling
+from compiler.power.claim_power import POWER, prospect
+from compiler.power.resolution import COARSE, NORMAL, resolutions
 from compiler.work.operations import CompareTrials
 
 TRUE_RATES = (0.05, 0.5)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from statistics import NormalDist
 
 from compiler.language.study import Trial
-from compiler.power import Resolution, resolution
+from compiler.power.resolution import Resolution, resolution
 from compiler.work.operations import CompareTrials
 
 NORMAL = NormalDist()

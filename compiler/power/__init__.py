@@ -1,0 +1,1 @@
+"""What an audit of this size could show, before anything runs."""
