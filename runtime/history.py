@@ -10,9 +10,9 @@ from collections import defaultdict
 from pathlib import Path
 from statistics import fmean, median
 
-from compiler import guess
 from compiler.errors import SynthcError
-from compiler.estimate import Past, words_of
+from compiler.inspect.cost import guess
+from compiler.inspect.cost.estimate import Past, words_of
 from runtime.artifacts import folder_of
 
 SAMPLE = 24

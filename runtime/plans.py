@@ -19,7 +19,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from compiler.explain import Before, Trace
+from compiler.inspect.explain import Before, Trace
 from compiler.plan.dag import Plan
 from runtime import machine
 from runtime.artifacts import folder_of, written
@@ -90,7 +90,7 @@ def last_plan(store: Path, study: str, profile: str | None) -> Kept | None:
 
 
 def before(store: Path, study: str, profile: str | None) -> Before | None:
-    """The last plan as `compiler.explain` compares with it."""
+    """The last plan as `compiler.inspect.explain` compares with it."""
     kept = last_plan(store, study, profile)
     if kept is None:
         return None

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from compiler.compile import compile_study
-from compiler.diff import Difference, diff
+from compiler.inspect.diff import Difference, diff
 from runtime.cli import main
 from tests.conftest import TINY
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from compiler.explain import differences
+from compiler.inspect.explain import differences
 from runtime.cli import main
 from runtime.plans import PLAN, last_plan
 from tests.conftest import TINY, Done

@@ -24,11 +24,11 @@ from pydantic import BaseModel
 
 from compiler.compile import compile_study
 from compiler.fingerprint import SCHEME, canonical_text, encode, fingerprint
+from compiler.inspect.json_schema import _reachable
 from compiler.language.base import Frozen
 from compiler.language.claims import Claim
 from compiler.language.methods.baselines import DpSgd, Undefended
 from compiler.language.study import Header, Point
-from compiler.schema import _reachable
 from compiler.work import operations as words
 from tests.conftest import ROOT
 

@@ -11,8 +11,8 @@ from xml.etree import ElementTree
 import pytest
 
 from compiler.compile import compile_study
-from compiler.drawing import _layout, dot, html, mermaid, svg
-from compiler.graph import CLAIMS, Graph, Key, Unfold, graph
+from compiler.inspect.graph.drawing import _layout, dot, html, mermaid, svg
+from compiler.inspect.graph.graph import CLAIMS, Graph, Key, Unfold, graph
 from compiler.plan.dag import Plan
 from runtime.cli import main
 from tests.conftest import ROOT

@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 
-from compiler import guess, vram
 from compiler.compile import compile_study
-from compiler.estimate import Past, estimate
+from compiler.inspect.cost import gpu_memory as vram
+from compiler.inspect.cost import guess
+from compiler.inspect.cost.estimate import Past, estimate
+from compiler.inspect.json_help import JSON_SHAPE
+from compiler.inspect.summary import duration
 from compiler.plan.dag import Plan, upward_rank
-from compiler.stages import JSON_SHAPE
-from compiler.summary import duration
 from runtime.cli import main
 from runtime.history import history
 from tests.conftest import ROOT, TINY, Done

@@ -13,10 +13,10 @@ import pytest
 from pydantic import BaseModel
 
 from compiler.check.trials import check
+from compiler.inspect.json_schema import _reachable, schema, schema_text
 from compiler.language.claims import Claim
 from compiler.language.field_docs import meanings
 from compiler.language.study import Header, Point
-from compiler.schema import _reachable, schema, schema_text
 from compiler.text.compose import compose
 from compiler.text.nodes import parse, plain, read
 from tests.conftest import ROOT, TINY

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compiler.errors import SynthcError
-from compiler.stages import JSON_SHAPE, STAGES
+from compiler.inspect.json_help import JSON_SHAPE, STAGES
 from runtime.artifacts import is_done
 from runtime.cli import results_options, store_of, write
 from runtime.cli.spec_options import compiled, force_option, forced, only_option, spec_options, tell
@@ -84,7 +84,7 @@ def register(commands: Any) -> None:
 
 
 def _plan(args: argparse.Namespace) -> int:
-    from compiler.emit import emit_plan, emit_text
+    from compiler.inspect.emit import emit_plan, emit_text
 
     if args.emit in ("nodes", "tree"):
         print(json.dumps(emit_text(args.emit, args.spec, args.profile, args.sets), indent=1, ensure_ascii=False))
@@ -93,7 +93,7 @@ def _plan(args: argparse.Namespace) -> int:
     if args.emit:
         print(json.dumps(emit_plan(args.emit, plan), indent=1, ensure_ascii=False))
         return 0
-    from compiler.summary import summary_json, summary_text
+    from compiler.inspect.summary import summary_json, summary_text
 
     tell(plan)
     summary = _summary(plan, args)
@@ -102,8 +102,8 @@ def _plan(args: argparse.Namespace) -> int:
 
 
 def _summary(plan: Plan, args: argparse.Namespace) -> Any:
-    from compiler.estimate import estimate
-    from compiler.summary import Summary
+    from compiler.inspect.cost.estimate import estimate
+    from compiler.inspect.summary import Summary
     from runtime import machine
     from runtime.history import history
 
@@ -130,7 +130,7 @@ DETAILED = 12
 
 
 def _explain(args: argparse.Namespace) -> int:
-    from compiler.explain import Explanation, as_json, chosen, detail, overview
+    from compiler.inspect.explain import Explanation, as_json, chosen, detail, overview
     from runtime.plans import before, trace
 
     plan, store = compiled(args), store_of(args)
@@ -148,8 +148,8 @@ def _explain(args: argparse.Namespace) -> int:
 
 
 def _graph(args: argparse.Namespace) -> int:
-    from compiler import drawing
-    from compiler.graph import graph
+    from compiler.inspect.graph import drawing
+    from compiler.inspect.graph.graph import graph
 
     formats = {".svg": drawing.svg, ".html": drawing.html, ".dot": drawing.dot}
     formats |= dict.fromkeys((".mermaid", ".mmd"), drawing.mermaid)
@@ -167,7 +167,7 @@ def _graph(args: argparse.Namespace) -> int:
 
 def _diff(args: argparse.Namespace) -> int:
     from compiler.compile import compile_study
-    from compiler.diff import diff, diff_json, diff_text
+    from compiler.inspect.diff import diff, diff_json, diff_text
 
     specs, profiles = (args.left, args.right), [name or None for name in args.profiles]
     found = diff(*(compile_study(spec, profile) for spec, profile in zip(specs, profiles, strict=True)))

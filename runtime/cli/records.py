@@ -188,7 +188,7 @@ def _needs(needs: list[tuple[str, str]]) -> dict[str, list[str]]:
 
 def _asked(folder: Path) -> dict[str, str]:
     """The parameters that a task's id was made from, by dotted names; without the empty one, the kind of what surrounds it."""
-    from compiler.estimate import words_of
+    from compiler.inspect.cost.estimate import words_of
 
     try:
         words = words_of(json.loads((folder / "task.json").read_text(encoding="utf-8"))["text"])

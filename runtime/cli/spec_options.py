@@ -53,7 +53,7 @@ def forced(plan: Plan, args: argparse.Namespace) -> frozenset[str]:
     """The tasks that `--force` names, with all that rests on them."""
     if not args.force:
         return frozenset()
-    from compiler.explain import chosen
+    from compiler.inspect.explain import chosen
 
     return plan.resting_on(task.id for words in args.force for task in chosen(plan, words))
 

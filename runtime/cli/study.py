@@ -87,7 +87,7 @@ def _explain_lint(args: argparse.Namespace) -> int:
 
 
 def _schema(args: argparse.Namespace) -> int:
-    from compiler.schema import schema_text
+    from compiler.inspect.json_schema import schema_text
 
     write(schema_text(), args.output)
     return 0

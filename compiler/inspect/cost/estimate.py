@@ -13,9 +13,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from compiler import guess
+from compiler.inspect.cost import guess
+from compiler.inspect.cost.gpu_memory import ON_DEVICE, vram_mb
 from compiler.plan.dag import Plan, Task, upward_rank
-from compiler.vram import ON_DEVICE, vram_mb
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from html import escape
 
-from compiler.graph import CLAIMS, COLUMNS, Graph, Key, Node
+from compiler.inspect.graph.graph import CLAIMS, COLUMNS, Graph, Key, Node
 
 COLOURS = {"train": "#4477aa", "synthesize": "#aa3377", "query": "#228833", "attack": "#ee6677", "compare": "#b5a42e"}
 INK, FAINT, LINE, BAND = "#22262b", "#667079", "#a9b3bc", "#f5f7f9"

@@ -8,7 +8,7 @@ worker needs 2 GB or 20, which is what `synthc run --gpu-memory` asks.
 
 from __future__ import annotations
 
-from compiler.guess import Words, classes, pixels, private_images
+from compiler.inspect.cost.guess import Words, classes, pixels, private_images
 
 DEVICE_MB = 600.0
 """A context, the kernels of torch and cuDNN's workspaces, whatever the task."""

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from compiler.explain import differences
+from compiler.inspect.explain import differences
+from compiler.inspect.summary import wrapped
 from compiler.plan.dag import Plan, TrialPlan
-from compiler.summary import wrapped
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """A plan as a summary: what is done, what would run and for whom, how long it would take. As text and as JSON.
 
-The JSON is stable (`compiler.stages` documents it): fields are added, never renamed or taken away.
+The JSON is stable (`compiler.inspect.json_help` documents it): fields are added, never renamed or taken away.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from compiler.estimate import Estimate
+from compiler.inspect.cost.estimate import Estimate
 from compiler.plan.dag import Plan, Task
 from compiler.power.outlook import outlook
 from compiler.power.resolution import resolution
@@ -59,7 +59,7 @@ class Summary:
 
 
 def summary_json(summary: Summary) -> dict[str, Any]:
-    """The summary in the shape of `compiler.stages`."""
+    """The summary in the shape of `compiler.inspect.json_help`."""
     plan, estimate = summary.plan, summary.estimate
     return {
         "study": plan.header.study,

@@ -1,0 +1,1 @@
+"""Questions about a plan: summary, explanation, difference, schema, cost, graph."""

@@ -1,0 +1,1 @@
+"""Seconds, disk and GPU memory of the tasks of a plan."""

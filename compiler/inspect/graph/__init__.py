@@ -1,0 +1,1 @@
+"""The plan as a folded graph, and its drawings."""
