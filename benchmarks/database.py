@@ -16,8 +16,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from runtime.questions import questions
-from runtime.store import Index, public, reading
+from runtime.database.index import Index
+from runtime.database.questions import questions
+from runtime.database.read import reading
+from runtime.database.schema import public
 
 STUDIES, RUNS, SHADOWS = 10, 5, 16
 

@@ -32,11 +32,11 @@ from compiler.fingerprint import canonical_text, digest_of
 from compiler.plan.dag import Task
 from compiler.work.operations import Rehearsal
 from runtime import frontier
-from runtime.artifacts import folder_of, is_done
 from runtime.cluster import RayEngine
+from runtime.database.index import Index
 from runtime.outcome import Metric, Outcome, Product
 from runtime.schedule import Driver, InlineEngine
-from runtime.store import Index
+from runtime.store.artifacts import folder_of, is_done
 from runtime.worker import Order, keep
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -28,8 +28,8 @@ def draw(plan: Plan, database: Path, store: Path) -> Iterator[Path]:
     """Write the files, beside the database; gives each. SynthcError where one cannot be written."""
     from runtime import charts
     from runtime.charts.gallery import write
+    from runtime.database.read import query
     from runtime.report.read import sets
-    from runtime.store import query
 
     into = folder(plan, database)
     try:
@@ -53,7 +53,7 @@ def folder(plan: Plan, database: Path) -> Path:
 
 def _query(plan: Plan, chart: Chart) -> str:
     from runtime.charts import kind_of
-    from runtime.store import literal
+    from runtime.database.quoting import literal
 
     study, profile = map(literal, (plan.header.study, plan.profile or ""))
     condition = f" AND trial IN ({', '.join(map(literal, _trials(plan, chart)))})" if chart.of else ""

@@ -20,8 +20,8 @@ from compiler.language.plugins import OwnAttack, OwnData, OwnMethod
 from runtime.data import LabeledImages, content_digest
 
 if TYPE_CHECKING:
-    from runtime.artifacts import Artifact
     from runtime.attack.scorer import Answers, Score
+    from runtime.store.artifacts import Artifact
     from runtime.synthesize.release import Release, Setting
 
 

@@ -25,10 +25,10 @@ from compiler.errors import SynthcError
 from compiler.language.classifier import Recipe
 from compiler.language.datasets import Card
 from compiler.language.methods.baselines import Privacy
-from runtime import checkpoint
 from runtime.nets import Classifier
 from runtime.outcome import Diverged, Metric
 from runtime.seeds import Seeds
+from runtime.store import checkpoint
 from runtime.training import Average, Batch, Examples, Fitted, pace
 
 MOST_IMAGES = 256

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 import torch
 
 from compiler.work.operations import Rehearsal
-from runtime.artifacts import Artifact
 from runtime.outcome import Diverged, Metric, Product
+from runtime.store.artifacts import Artifact
 
 
 class TwoPartError(Exception):

@@ -21,11 +21,12 @@ from compiler.lint.catalog import LINTS
 from compiler.lint.results import Measured, Results
 from compiler.plan.dag import ClaimPlan, Plan, Task, TrialPlan
 from runtime import machine
-from runtime.artifacts import Corrupt, folder_of, is_done, quarantine, retract
-from runtime.commit import write_json
+from runtime.database.index import Index, Unwritable
+from runtime.database.publish import TargetBusy, check_target
 from runtime.outcome import Outcome
-from runtime.plans import HOPELESS, keep, run_name
-from runtime.store import Index, TargetBusy, Unwritable, check_target
+from runtime.store.artifacts import Corrupt, folder_of, is_done, quarantine, retract
+from runtime.store.commit import write_json
+from runtime.store.runs import HOPELESS, keep, run_name
 
 
 class StudyRun:

@@ -20,13 +20,14 @@ from torch.nn import functional as F
 from compiler.language.classifier import Augment, Recipe
 from compiler.language.datasets import Card
 from compiler.work.operations import Private, TrainClassifier
-from runtime import checkpoint, siamese
-from runtime.artifacts import Artifact
+from runtime import siamese
 from runtime.data.cast import cast, expected_size, private_set
 from runtime.data.membership import saw
 from runtime.nets import Classifier, build, normalise, placed
 from runtime.outcome import Diverged, Metric, Product
 from runtime.seeds import Seeds
+from runtime.store import checkpoint
+from runtime.store.artifacts import Artifact
 
 
 @dataclass(frozen=True)

@@ -24,9 +24,9 @@ from typing import TYPE_CHECKING, Any
 
 from compiler.work.operations import Work
 from runtime import machine
-from runtime.artifacts import Artifact, Corrupt, folder_of, quarantine
-from runtime.commit import Staged, later, stage, write_json
 from runtime.outcome import Diverged, Metric, Outcome, Product, Provenance
+from runtime.store.artifacts import Artifact, Corrupt, folder_of, quarantine
+from runtime.store.commit import Staged, later, stage, write_json
 
 if TYPE_CHECKING:
     import torch
@@ -94,7 +94,7 @@ def _compute(order: Order, store: Path, device: str, alone: bool) -> Outcome | F
         _write_task(order, folder)
         with _output_to(log):
             try:
-                from runtime import checkpoint  # loads torch, which only a worker needs
+                from runtime.store import checkpoint  # loads torch, which only a worker needs
 
                 with checkpoint.kept_in(folder):
                     product = _perform(order, store, device)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from runtime.artifacts import Artifact, digest_of, packed
+from runtime.store.artifacts import Artifact, digest_of, packed
 
 
 def artifact(folder: Path, **stems: dict[str, Tensor]) -> Artifact:

@@ -331,7 +331,7 @@ def kept(folder: Path, arrays: Arrays, *options: str) -> Path:
 
 
 def asked(database: Path, text: str) -> list[tuple[Any, ...]]:
-    from runtime.store import query
+    from runtime.database.read import query
 
     return query(database, text)[1]
 

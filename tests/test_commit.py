@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import torch
 
-from runtime import commit
-from runtime.artifacts import Artifact, is_done
-from runtime.commit import stage
 from runtime.outcome import Metric, Outcome, Provenance
 from runtime.schedule import Driver, InlineEngine
+from runtime.store import commit
+from runtime.store.artifacts import Artifact, is_done
+from runtime.store.commit import stage
 from runtime.worker import Order, committed, compute
 from tests.rehearsals import task, todo
 

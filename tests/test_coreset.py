@@ -17,11 +17,11 @@ from compiler.errors import SynthcError
 from compiler.language.classifier import Recipe
 from compiler.language.datasets import CARDS
 from compiler.language.methods.coreset import Coreset, GradientNorm, Selection
-from runtime.artifacts import Artifact
 from runtime.data import LabeledImages, digits
 from runtime.nets import build, normalise
 from runtime.outcome import Diverged
 from runtime.seeds import Seeds
+from runtime.store.artifacts import Artifact
 from runtime.synthesize.coreset import apportioned, parts, synthesize
 from runtime.synthesize.coreset.coverage import facility_location, gradient_similarity, graph_cut, herding, k_center, moderate
 from runtime.synthesize.coreset.difficulty import (

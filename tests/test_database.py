@@ -11,8 +11,9 @@ import duckdb
 import pytest
 
 from runtime.cli import main
-from runtime.questions import questions
-from runtime.store import public, query
+from runtime.database.questions import questions
+from runtime.database.read import query
+from runtime.database.schema import public
 from tests.conftest import ROOT, Done
 
 VIEWS = [name for name, _ in public("view")]
@@ -66,7 +67,7 @@ def test_columns_that_users_may_rely_on_are_there_with_their_types(tiny: Done) -
 
 
 def _columns() -> list[str]:
-    from runtime.store import SCHEMA
+    from runtime.database.schema import SCHEMA
 
     with duckdb.connect() as connection:
         connection.execute(SCHEMA).fetchall()
@@ -84,7 +85,7 @@ def test_the_page_of_views_macros_and_questions_says_what_the_database_says() ->
 
 def _page() -> str:
     """Every view with its columns, every macro and every named question, in Markdown."""
-    from runtime.store.schema import create
+    from runtime.database.schema import create
 
     parts = [
         "# What `results.duckdb` says\n\n"

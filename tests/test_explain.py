@@ -11,7 +11,7 @@ import pytest
 
 from compiler.inspect.explain import differences
 from runtime.cli import main
-from runtime.plans import PLAN, last_plan
+from runtime.store.runs import PLAN, last_plan
 from tests.conftest import TINY, Done
 
 

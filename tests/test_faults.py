@@ -14,9 +14,9 @@ from typing import Any
 import duckdb
 import pytest
 
-from runtime.artifacts import Artifact, Corrupt, is_done, written
 from runtime.cli import main
-from runtime.store import Index
+from runtime.database.index import Index
+from runtime.store.artifacts import Artifact, Corrupt, is_done, written
 from runtime.worker import committed
 from tests.conftest import TINY, Done
 

@@ -21,10 +21,10 @@ from compiler.errors import SpecError, SynthcError
 from compiler.language.classifier import Recipe
 from compiler.plan.dag import Plan
 from compiler.work.operations import Private
-from runtime.artifacts import Artifact, folder_of
 from runtime.cli import main
 from runtime.data.cast import cast, private_set
 from runtime.nets import restored
+from runtime.store.artifacts import Artifact, folder_of
 from runtime.training import logits
 from tests.conftest import TINY, Done, run_study
 

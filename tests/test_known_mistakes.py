@@ -18,7 +18,6 @@ import torch
 
 from compiler.compile import compile_study
 from compiler.work.operations import Private, TrainClassifier
-from runtime.artifacts import Artifact, folder_of
 from runtime.data import LabeledImages
 from runtime.data import cast as casting
 from runtime.data.cast import cast, private_set
@@ -34,6 +33,7 @@ from runtime.statistics.deployed import shadow_only
 from runtime.statistics.null import redrawn
 from runtime.statistics.one_run import SHARES, one_run
 from runtime.statistics.roc import auc
+from runtime.store.artifacts import Artifact, folder_of
 from runtime.training import logits
 from tests.conftest import TINY, Done
 

@@ -18,7 +18,7 @@ from compiler.inspect.json_help import JSON_SHAPE
 from compiler.inspect.summary import duration
 from compiler.plan.dag import Plan, upward_rank
 from runtime.cli import main
-from runtime.history import history
+from runtime.database.history import history
 from tests.conftest import ROOT, TINY, Done
 
 TEACHER = ROOT / "tests/studies/teacher.yaml"

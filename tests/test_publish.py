@@ -16,7 +16,10 @@ import pytest
 
 from compiler.errors import SynthcError
 from runtime.cli import main
-from runtime.store import Index, TargetBusy, check_target, export, query, rebuild
+from runtime.database.files import export
+from runtime.database.index import Index, rebuild
+from runtime.database.publish import TargetBusy, check_target
+from runtime.database.read import query
 from runtime.study_run import StudyRun
 from tests.conftest import Done
 
@@ -196,7 +199,7 @@ def test_a_disk_that_is_full_where_the_database_lies_is_said_once_and_stops_no_r
              "--set", "audit.fpr=[0.05]"]   # fmt: skip
     before = target.read_bytes()
     with monkeypatch.context() as patch:
-        patch.setattr("runtime.store.publish._copy", full)
+        patch.setattr("runtime.database.publish._copy", full)
         assert main(words) == 2
     said = capsys.readouterr().err
     assert said.count("No space left on device; make room there, or name another --db; computing goes on meanwhile") == 1

@@ -20,10 +20,10 @@ from compiler.compile import compile_study
 from compiler.errors import SynthcError
 from compiler.fingerprint import encode
 from runtime import charts, report
-from runtime.artifacts import folder_of
 from runtime.charts.gallery import arranged, grey_levels, png, rebuilt, sheet
 from runtime.cli import main
 from runtime.report.read import Arm, Results, read
+from runtime.store.artifacts import folder_of
 from tests.artifacts import artifact
 from tests.conftest import ROOT, Done
 from tests.test_charts import claim, rows_for, trial

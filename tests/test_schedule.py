@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from compiler.errors import SynthcError
-from runtime.artifacts import Artifact, folder_of, held, is_done
 from runtime.cluster import RayEngine, workers_per_gpu
 from runtime.frontier import Frontier, Pace
 from runtime.outcome import Outcome
 from runtime.schedule import Driver, Engine, InlineEngine, Interrupt, Policy
+from runtime.store.artifacts import Artifact, folder_of, held, is_done
 from tests.rehearsals import task, todo
 
 
@@ -169,7 +169,7 @@ def test_no_id_can_leave_the_store(tmp_path: Path) -> None:
 
 def test_a_run_finds_the_store_held_by_another(tmp_path: Path) -> None:
     script = (
-        "import time; from pathlib import Path; from runtime.artifacts import held\n"
+        "import time; from pathlib import Path; from runtime.store.artifacts import held\n"
         f"with held(Path({str(tmp_path)!r})): print('in', flush=True); time.sleep(60)"
     )
     other = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)

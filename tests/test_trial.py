@@ -16,7 +16,6 @@ from torch import Tensor
 from compiler.compile import compile_study
 from compiler.language.audit import Denoising, Headline, LabelOnly, Lira, Nearest
 from compiler.work.operations import AttackTrial
-from runtime.artifacts import folder_of
 from runtime.attack import copies
 from runtime.attack.trial import perform
 from runtime.charts import gallery
@@ -24,6 +23,7 @@ from runtime.charts.gallery import sheet
 from runtime.data.cast import cast
 from runtime.data.membership import membership
 from runtime.outcome import Metric, Product
+from runtime.store.artifacts import folder_of
 from tests.artifacts import artifact
 from tests.conftest import TINY, Done
 

@@ -3,7 +3,7 @@
 Reasons, the first that holds: it is done (and would not run, unless it is forced), what was there was damaged, it failed before,
 its artifact is gone, the last plan had it but it was never computed, it changed (which field from what to what, which parent), it
 is new.
-Not here: reading the store (`runtime.plans`), what is left to run (`plan`).
+Not here: reading the store (`runtime.store.runs`), what is left to run (`plan`).
 """
 
 from __future__ import annotations

@@ -19,12 +19,12 @@ import torch
 from scipy import stats
 
 from compiler.work.operations import CompareTrials, Reading
-from runtime.artifacts import Artifact
 from runtime.outcome import Metric, Product
 from runtime.seeds import numpy_generator
 from runtime.statistics.bootstrap import Readings, Resamples, read_resamples
 from runtime.statistics.roc import auc, tpr_at
 from runtime.statistics.testing import Effect, Verdict, from_pairs, from_resamples, p_values, settled, together
+from runtime.store.artifacts import Artifact
 
 FINITE = 1e-9
 """A TPR below this is zero: a ratio with it is no number."""

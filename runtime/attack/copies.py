@@ -16,11 +16,11 @@ import torch
 from torch import Tensor
 
 from compiler.work.operations import AttackTrial
-from runtime.artifacts import Artifact
 from runtime.data.cast import Group
 from runtime.outcome import Metric
 from runtime.statistics.bootstrap import Resamples, interval, read_resamples
 from runtime.statistics.roc import tpr_at
+from runtime.store.artifacts import Artifact
 
 KINDS = ("nearest", "copied but not caught", "caught but not copied")
 """Of pairs that are kept: the nearest of all; of those with a copy the least suspicious; of those caught the least alike."""

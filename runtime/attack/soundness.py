@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from compiler.work.operations import AttackTrial
-from runtime.artifacts import Artifact
 from runtime.attack import bounds
 from runtime.attack.figures import Figures
 from runtime.outcome import Metric
 from runtime.statistics import epsilon
+from runtime.store.artifacts import Artifact
 
 
 def guarantee(work: AttackTrial, inputs: Mapping[str, Artifact]) -> tuple[float, float] | None:

@@ -18,7 +18,6 @@ from torch import Tensor
 from compiler.language.audit import Attack, Lira, ReleaseLevel, variant_name
 from compiler.work.operations import AttackTrial
 from compiler.work.releases import declared
-from runtime.artifacts import Artifact
 from runtime.attack import signals
 from runtime.attack.copies import Nearness
 from runtime.attack.figures import Figures, tpr_name
@@ -32,6 +31,7 @@ from runtime.data.membership import membership
 from runtime.outcome import Metric, Product
 from runtime.seeds import numpy_generator
 from runtime.statistics.bootstrap import Resamples, interval
+from runtime.store.artifacts import Artifact
 
 
 def perform(work: AttackTrial, inputs: Mapping[str, Artifact], device: torch.device) -> Product:

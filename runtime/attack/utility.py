@@ -12,8 +12,8 @@ from scipy import stats
 from torch import Tensor
 
 from compiler.work.operations import AttackTrial
-from runtime.artifacts import Artifact
 from runtime.outcome import Metric
+from runtime.store.artifacts import Artifact
 
 READ = {
     "final_model": {"test_accuracy"},

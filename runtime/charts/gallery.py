@@ -19,7 +19,7 @@ import numpy as np
 from compiler.language.base import Frozen, Method
 from compiler.language.study import Arm
 from compiler.work import operations as work
-from runtime.artifacts import folder_of, written
+from runtime.store.artifacts import folder_of, written
 
 assert Arm  # its import brings every method's words, which `rebuilt` looks up by name
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from compiler.errors import SynthcError
 from compiler.inspect.json_help import JSON_SHAPE, STAGES
-from runtime.artifacts import is_done
 from runtime.cli import results_options, store_of, write
 from runtime.cli.spec_options import compiled, force_option, forced, only_option, spec_options, tell
+from runtime.store.artifacts import is_done
 
 if TYPE_CHECKING:
     from compiler.plan.dag import Plan, Task
@@ -105,7 +105,7 @@ def _summary(plan: Plan, args: argparse.Namespace) -> Any:
     from compiler.inspect.cost.estimate import estimate
     from compiler.inspect.summary import Summary
     from runtime import machine
-    from runtime.history import history
+    from runtime.database.history import history
 
     done, to_run = _state(plan, args)
     past = history(args.db.absolute(), store_of(args)) if to_run else {}
@@ -131,7 +131,7 @@ DETAILED = 12
 
 def _explain(args: argparse.Namespace) -> int:
     from compiler.inspect.explain import Explanation, as_json, chosen, detail, overview
-    from runtime.plans import before, trace
+    from runtime.store.runs import before, trace
 
     plan, store = compiled(args), store_of(args)
     _, to_run = _state(plan, args)

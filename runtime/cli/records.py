@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from compiler.errors import SynthcError, did_you_mean
-from runtime.artifacts import folder_of
 from runtime.cli import membership, results_options, store_of
+from runtime.store.artifacts import folder_of
 
 
 def register(commands: Any) -> None:
@@ -62,7 +62,7 @@ def register(commands: Any) -> None:
 
 def _print(args: argparse.Namespace, text: str, empty: str) -> int:
     """A query's rows as a table, or a sentence; how many there were."""
-    from runtime.store import query
+    from runtime.database.read import query
     from runtime.tables import rendered
 
     columns, rows = query(args.db, text)
@@ -71,7 +71,7 @@ def _print(args: argparse.Namespace, text: str, empty: str) -> int:
 
 
 def _status(args: argparse.Namespace) -> int:
-    from runtime.store import query
+    from runtime.database.read import query
 
     if not _print(
         args,
@@ -103,7 +103,8 @@ def _runs(args: argparse.Namespace) -> int:
 
 
 def _show(args: argparse.Namespace) -> int:
-    from runtime.store import literal, query
+    from runtime.database.quoting import literal
+    from runtime.database.read import query
 
     wanted = literal(args.what)
     trials = query(args.db, f"SELECT study, profile, trial FROM comparison WHERE trial = {wanted} OR label = {wanted}")[1]
@@ -228,7 +229,8 @@ def _logs(args: argparse.Namespace) -> int:
 
 def _task(args: argparse.Namespace, beginning: str) -> str:
     """The id of the one task that begins so; SynthcError where there is none, or several."""
-    from runtime.store import literal, query
+    from runtime.database.quoting import literal
+    from runtime.database.read import query
 
     known = query(args.db, f"SELECT task, address FROM task WHERE starts_with(task, {literal(beginning)}) ORDER BY task LIMIT 6")[1]
     if len(known) == 1:
@@ -240,7 +242,7 @@ def _task(args: argparse.Namespace, beginning: str) -> str:
 
 
 def _export(args: argparse.Namespace) -> int:
-    from runtime.store import export, export_compatible
+    from runtime.database.files import export, export_compatible
 
     if not args.scores and not args.view and not args.compat and not args.membership:
         raise SynthcError("say what to export: --scores FILE, --view VIEW FILE, --compat FILE, or --membership DIR")

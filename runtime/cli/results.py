@@ -8,7 +8,7 @@ from typing import Any
 
 from compiler.errors import SynthcError
 from runtime.cli import results_options, store_of
-from runtime.questions import question, questions
+from runtime.database.questions import question, questions
 
 
 def register(commands: Any) -> None:
@@ -79,7 +79,7 @@ def register(commands: Any) -> None:
 
 
 def _sql(args: argparse.Namespace) -> int:
-    from runtime.store import query
+    from runtime.database.read import query
     from runtime.tables import rendered
 
     if args.list:
@@ -97,7 +97,7 @@ def _sql(args: argparse.Namespace) -> int:
 
 def _listed() -> str:
     """Views and macros with what they hold, then the named questions."""
-    from runtime.store import public
+    from runtime.database.schema import public
 
     parts = [("views", dict(public("view"))), ("macros", dict(public("macro")))]
     parts.append(("questions", {f"@{name}": found.asks for name, found in questions().items()}))
@@ -109,7 +109,7 @@ def _listed() -> str:
 
 def _chart(args: argparse.Namespace) -> int:
     from runtime import charts
-    from runtime.store import query
+    from runtime.database.read import query
 
     if args.name == "gallery":
         return _gallery(args)
@@ -148,7 +148,7 @@ def _folder(path: Path) -> Path:
 
 
 def _table(args: argparse.Namespace) -> int:
-    from runtime.store import query
+    from runtime.database.read import query
     from runtime.tables import COMPARISON, comparison, rendered
 
     text = f"SELECT * FROM ({COMPARISON}) WHERE {args.where}" if args.where else COMPARISON
@@ -158,8 +158,8 @@ def _table(args: argparse.Namespace) -> int:
 
 
 def _rebuild(args: argparse.Namespace) -> int:
-    from runtime.artifacts import held
-    from runtime.store import rebuild
+    from runtime.database.index import rebuild
+    from runtime.store.artifacts import held
 
     store = store_of(args)
     if not store.is_dir():

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compiler.errors import SynthcError
-from runtime.artifacts import held
 from runtime.cli import results_options, store_of
 from runtime.cli.spec_options import compiled, force_option, forced, only_option, spec_options, tell
+from runtime.store.artifacts import held
 
 if TYPE_CHECKING:
     from compiler.plan.dag import Plan, Task
@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
     texts = sources(args.spec)
     origin = {"spec": str(args.spec), "spec_text": texts[str(args.spec)], "texts": texts, "argv": sys.argv[1:]}
     with held(store):
-        from runtime.store import Index
+        from runtime.database.index import Index
         from runtime.study_run import StudyRun
 
         with contextlib.closing(Index.open(store)) as index:

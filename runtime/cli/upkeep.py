@@ -39,9 +39,9 @@ def register(commands: Any) -> None:
 
 
 def _gc(args: argparse.Namespace) -> int:
-    from runtime.artifacts import held
-    from runtime.store import rebuild
-    from runtime.upkeep import latest_runs, litter, remove
+    from runtime.database.index import rebuild
+    from runtime.store.artifacts import held
+    from runtime.store.garbage import latest_runs, litter, remove
 
     store = store_of(args)
     if not store.is_dir():
@@ -147,9 +147,9 @@ def _data() -> Iterator[Finding]:
 
 
 def _results(args: argparse.Namespace) -> Iterator[Finding]:
-    from runtime.artifacts import check_version
-    from runtime.store import query
-    from runtime.upkeep import damaged
+    from runtime.database.read import query
+    from runtime.store.artifacts import check_version
+    from runtime.store.garbage import damaged
 
     store = store_of(args)
     where = store if store.exists() else store.parent

@@ -14,9 +14,9 @@ import numpy as np
 
 from compiler.data.files import LARGEST, shape_said
 from compiler.errors import SynthcError, did_you_mean
-from runtime.artifacts import written
 from runtime.data.own import image
-from runtime.store import parquet
+from runtime.database.files import parquet
+from runtime.store.artifacts import written
 
 
 def converted(source: Path, test: Path | None, target: Path, image_column: str, label_column: str) -> dict[str, Any]:

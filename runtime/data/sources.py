@@ -21,10 +21,10 @@ from compiler.errors import SynthcError, did_you_mean
 from compiler.language.datasets import CARDS, OWN, Card
 from compiler.work.operations import Dataset
 from runtime import packages
-from runtime.artifacts import written
 from runtime.data import LabeledImages, content_digest, digits, own, shapes
 from runtime.data.catalogue import CATALOGUE, Splits, find
 from runtime.seeds import generator
+from runtime.store.artifacts import written
 
 
 @dataclass(frozen=True)

@@ -18,13 +18,13 @@ from compiler.data.files import file_digest
 from compiler.errors import SynthcError
 from compiler.language.datasets import Card
 from compiler.work.operations import ImportLogits, Imports, ImportSet
-from runtime.artifacts import Artifact
 from runtime.data.cast import PrivateSet, cast, private_set
 from runtime.outcome import Metric, Product
 from runtime.outside.archive import read_arrays
 from runtime.outside.splits import rows_of_table
 from runtime.packages import images_wrong, labels_wrong
 from runtime.query.classifier import asked
+from runtime.store.artifacts import Artifact
 from runtime.synthesize import taken
 from runtime.synthesize.release import Release
 from runtime.training import canary_accuracy

@@ -27,11 +27,11 @@ from compiler.errors import SynthcError
 from compiler.fingerprint import fingerprint
 from compiler.language.audit import Design, Queries
 from compiler.work.operations import Population, Private
-from runtime.artifacts import written
 from runtime.data.cast import PrivateSet, cast, places, private_set, strangers
 from runtime.data.membership import membership
 from runtime.data.sources import balanced_part, load
 from runtime.query.classifier import asked, views
+from runtime.store.artifacts import written
 
 ABOUT = {
     "shadows": "indices: which images a shadow trains on; labels: with which label, some are wrong on purpose",

@@ -13,10 +13,10 @@ from torch.nn import functional as F
 
 from compiler.language.audit import Queries
 from compiler.work.operations import Population, QueryClassifier
-from runtime.artifacts import Artifact
 from runtime.data.cast import cast
 from runtime.nets import restored
 from runtime.outcome import Metric, Product
+from runtime.store.artifacts import Artifact
 from runtime.training import accuracy, logits
 
 

@@ -12,10 +12,10 @@ from torch import Tensor
 
 from compiler.language.methods.diffusion import Denoiser
 from compiler.work.operations import QueryGenerator
-from runtime.artifacts import Artifact
 from runtime.data.cast import cast
 from runtime.outcome import Product
 from runtime.seeds import generator
+from runtime.store.artifacts import Artifact
 from runtime.synthesize import surroundings
 from runtime.synthesize.denoisers import Net
 from runtime.synthesize.diffusion import restored

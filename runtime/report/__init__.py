@@ -21,10 +21,10 @@ import vl_convert
 
 from compiler.errors import SynthcError
 from runtime import charts
-from runtime.artifacts import written
 from runtime.charts import look
 from runtime.report import cells, parts, record
 from runtime.report.read import Results, read
+from runtime.store.artifacts import written
 
 NOTHING_ELSE = "base-uri 'none'; form-action 'none'"
 SHOWN = ("tradeoff", "roc", "cost", "ablation", "vulnerability", "epsilon")

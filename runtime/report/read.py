@@ -12,8 +12,9 @@ from compiler.errors import SynthcError, did_you_mean
 from runtime.charts import CHARTS
 from runtime.charts.gallery import Sheet, sheet, task_words
 from runtime.charts.look import finite
+from runtime.database.quoting import literal
+from runtime.database.read import reading
 from runtime.paradigms import ordered
-from runtime.store import literal, reading
 
 Row = dict[str, Any]
 Ask = Callable[[str], tuple[list[str], list[tuple[Any, ...]]]]

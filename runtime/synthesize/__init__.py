@@ -16,12 +16,12 @@ from torch import Tensor
 from compiler.language.plugins import OwnMethod
 from compiler.work.operations import Private, Synthesize, TrainGenerator
 from runtime import packages
-from runtime.artifacts import Artifact
 from runtime.data.cast import PrivateSet, cast, expected_size, private_set
 from runtime.data.sources import load
 from runtime.nets import restored
 from runtime.outcome import Metric, Product
 from runtime.seeds import Seeds
+from runtime.store.artifacts import Artifact
 from runtime.synthesize.release import Release, Setting, Surroundings
 from runtime.training import reported
 

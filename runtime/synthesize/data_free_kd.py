@@ -15,10 +15,11 @@ import torch
 from torch import Tensor
 
 from compiler.language.methods.data_free_kd import DataFree, DeepInversion, Fast, Inversion, Online
-from runtime import checkpoint, nets
-from runtime.artifacts import Artifact
+from runtime import nets
 from runtime.data import LabeledImages
 from runtime.outcome import Diverged, Metric
+from runtime.store import checkpoint
+from runtime.store.artifacts import Artifact
 from runtime.synthesize.inventors import BETAS, Pixels, Tuned, new_generator
 from runtime.synthesize.inversion import Critic, difference, divergence, usual_shift
 from runtime.synthesize.release import Release, Setting

@@ -14,10 +14,11 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from compiler.language.methods.diffusion import Conditional, Denoiser, ImageToImage
-from runtime import checkpoint, nets, privacy
-from runtime.artifacts import Artifact
+from runtime import nets, privacy
 from runtime.data import LabeledImages
 from runtime.outcome import Diverged, Metric, Product
+from runtime.store import checkpoint
+from runtime.store.artifacts import Artifact
 from runtime.synthesize import denoisers
 from runtime.synthesize.noise import Process, process
 from runtime.synthesize.release import Release, Setting, Surroundings

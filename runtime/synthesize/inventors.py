@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 from compiler.language.datasets import Card
 from compiler.language.methods.data_free_kd import DeepInversion, Fast, Inversion
-from runtime import checkpoint
 from runtime.nets import placed
 from runtime.outcome import Diverged
+from runtime.store import checkpoint
 
 BETAS = (0.5, 0.999)
 """Of Adam, as the papers of this family have it."""

@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 
 from compiler.language.methods.distillation import Recovery
-from runtime import checkpoint, nets
-from runtime.artifacts import Artifact
+from runtime import nets
 from runtime.data import LabeledImages
 from runtime.outcome import Diverged
+from runtime.store import checkpoint
+from runtime.store.artifacts import Artifact
 from runtime.synthesize.initial import finished, started
 from runtime.synthesize.inversion import Critic, usual_shift
 from runtime.synthesize.release import Release, Setting

@@ -22,10 +22,11 @@ from torch.nn import functional as F
 from compiler.errors import SynthcError
 from compiler.language.datasets import Card
 from compiler.language.methods.distillation import DifficultyAligned, Experts, TrajectoryMatching
-from runtime import checkpoint, nets, siamese
-from runtime.artifacts import Artifact
+from runtime import nets, siamese
 from runtime.data import LabeledImages
 from runtime.outcome import Diverged, Metric, Product
+from runtime.store import checkpoint
+from runtime.store.artifacts import Artifact
 from runtime.synthesize.initial import Start, finished, started
 from runtime.synthesize.matching import matching_net
 from runtime.synthesize.release import Release, Setting, Surroundings

@@ -1,7 +1,7 @@
 """How long, how dear, how large: what is left of a plan, from what earlier tasks took and from declared guesses where none did.
 
 An operation that was run before is expected to take its guess times the usual ratio of what was measured to what was guessed.
-Not here: reading the history (`runtime.history`), the guesses (`guess`).
+Not here: reading the history (`runtime.database.history`), the guesses (`guess`).
 """
 
 from __future__ import annotations

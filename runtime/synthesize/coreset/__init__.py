@@ -33,10 +33,10 @@ from compiler.language.methods.coreset import (
     Submodular,
     Uncertainty,
 )
-from runtime.artifacts import Artifact
 from runtime.data import LabeledImages
 from runtime.nets import Classifier, normalise, restored
 from runtime.outcome import Diverged
+from runtime.store.artifacts import Artifact
 from runtime.synthesize.coreset.coverage import facility_location, gradient_similarity, graph_cut, herding, k_center, moderate
 from runtime.synthesize.coreset.difficulty import (
     Log,

@@ -17,10 +17,10 @@ from torch.nn.functional import cross_entropy
 
 from compiler.errors import SynthcError
 from compiler.language.methods.coreset import GradientNorm
-from runtime.artifacts import Artifact
 from runtime.data import LabeledImages
 from runtime.nets import Classifier, build, normalise
 from runtime.outcome import Diverged
+from runtime.store.artifacts import Artifact
 from runtime.synthesize.release import Setting
 from runtime.training import fit
 

@@ -16,11 +16,11 @@ from typing import Any
 import duckdb
 
 from compiler.errors import SynthcError
-from runtime.artifacts import Artifact, Corrupt, check_version, folder_of, quarantine
-from runtime.store import rows
-from runtime.store.publish import publish
-from runtime.store.schema import SCHEMA_DIGEST, create
-from runtime.store.words import first_line
+from runtime.database import rows
+from runtime.database.publish import publish
+from runtime.database.quoting import first_line
+from runtime.database.schema import SCHEMA_DIGEST, create
+from runtime.store.artifacts import Artifact, Corrupt, check_version, folder_of, quarantine
 
 LOT = 4096
 """Rows that wait at most."""

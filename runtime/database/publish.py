@@ -12,8 +12,8 @@ from pathlib import Path
 import duckdb
 
 from compiler.errors import SynthcError
-from runtime.store.schema import OURS
-from runtime.store.words import first_line, identifier, literal
+from runtime.database.quoting import first_line, identifier, literal
+from runtime.database.schema import OURS
 
 
 class TargetBusy(SynthcError):

@@ -10,7 +10,7 @@ from typing import Any
 import duckdb
 
 from compiler.errors import SynthcError
-from runtime.store.words import first_line
+from runtime.database.quoting import first_line
 
 
 def query(database: Path, text: str) -> tuple[list[str], list[tuple[Any, ...]]]:

@@ -20,7 +20,7 @@ class Question:
 
 def questions() -> dict[str, Question]:
     """All of them by name, in the order of the file."""
-    content = (files("runtime") / "questions.sql").read_text(encoding="utf-8")
+    content = (files("runtime.database") / "questions.sql").read_text(encoding="utf-8")
     found = re.findall(r"^-- @(\w+): (.+)\n((?:(?!-- @).*\n)+)", content, flags=re.MULTILINE)
     return {name: Question(name, asks, text.strip()) for name, asks, text in found}
 

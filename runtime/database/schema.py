@@ -10,9 +10,9 @@ from typing import Literal
 
 import duckdb
 
-from runtime.store.words import identifier, literal
+from runtime.database.quoting import identifier, literal
 
-SCHEMA = (files("runtime.store") / "schema.sql").read_text(encoding="utf-8")
+SCHEMA = (files("runtime.database") / "schema.sql").read_text(encoding="utf-8")
 SCHEMA_DIGEST = hashlib.sha256(SCHEMA.encode()).hexdigest()[:16]
 """An index of another schema is made anew from the store."""
 OURS = frozenset(re.findall(r"^CREATE VIEW (\w+) AS", SCHEMA, flags=re.MULTILINE))

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 
-from runtime.artifacts import Artifact, Corrupt
+from runtime.store.artifacts import Artifact, Corrupt
 
 LEFTOVERS = ("*.part", "*.corrupt", "*.damaged", ".*.next", "checkpoint-*")
 """Names of what killed writers and damaged files left behind."""

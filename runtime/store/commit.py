@@ -22,8 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runtime.artifacts import digest_of, packed, part_of, written
 from runtime.outcome import Outcome
+from runtime.store.artifacts import digest_of, packed, part_of, written
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -13,7 +13,7 @@ from statistics import fmean, median
 from compiler.errors import SynthcError
 from compiler.inspect.cost import guess
 from compiler.inspect.cost.estimate import Past, words_of
-from runtime.artifacts import folder_of
+from runtime.store.artifacts import folder_of
 
 SAMPLE = 24
 """Tasks of each operation that are looked at, the latest."""
@@ -23,7 +23,7 @@ def history(database: Path, store: Path) -> dict[str, Past]:
     """What each operation took; empty without a database, or where it cannot be read now."""
     if not database.exists():
         return {}
-    from runtime.store import reading
+    from runtime.database.read import reading
 
     question = (
         "SELECT operation, outcome.task, seconds, peak_memory_mb FROM base.outcome AS outcome "

@@ -26,7 +26,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from runtime import machine
-from runtime.artifacts import written
+from runtime.store.artifacts import written
 
 EVERY = 300.0
 """Seconds between checkpoints: what a kill can cost."""

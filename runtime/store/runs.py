@@ -22,7 +22,7 @@ from typing import Any
 from compiler.inspect.explain import Before, Trace
 from compiler.plan.dag import Plan
 from runtime import machine
-from runtime.artifacts import folder_of, written
+from runtime.store.artifacts import folder_of, written
 
 HOPELESS = ("exception", "diverged")
 """Kinds of error that the same code would only repeat."""

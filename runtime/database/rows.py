@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from runtime.artifacts import Artifact
+from runtime.store.artifacts import Artifact
 
 Rows = Iterator[tuple[str, list[tuple[Any, ...]]]]
 """Table and rows for it."""
