@@ -39,7 +39,7 @@ from compiler.language.classifier import Augment, Recipe
 from compiler.language.datasets import CARDS, Card, used_at
 from compiler.language.study import Arm
 from compiler.work.operations import Dataset
-from runtime.data import LabeledImages
+from runtime.data.images import LabeledImages
 from runtime.data.sources import load
 from runtime.nets import build, restored
 from runtime.seeds import Seeds

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from compiler.language.classifier import Augment, Recipe
 from compiler.language.datasets import Card
-from runtime.data import LabeledImages
+from runtime.data.images import LabeledImages
 from runtime.training import pace
 
 

@@ -33,7 +33,7 @@ from compiler.language.datasets import CARDS, Card
 from compiler.language.methods.baselines import Privacy
 from compiler.work.operations import Dataset
 from runtime import nets, privacy
-from runtime.data import LabeledImages
+from runtime.data.images import LabeledImages
 from runtime.data.sources import load
 from runtime.seeds import Seeds
 from runtime.training import accuracy, fit

@@ -21,8 +21,8 @@ from compiler.language.classifier import Augment, Recipe
 from compiler.language.datasets import Card
 from compiler.work.operations import Private, TrainClassifier
 from runtime import siamese
-from runtime.data.cast import cast, expected_size, private_set
-from runtime.data.membership import saw
+from runtime.data.population.membership import saw
+from runtime.data.population.roles import cast, expected_size, private_set
 from runtime.nets import Classifier, build, normalise, placed
 from runtime.outcome import Diverged, Metric, Product
 from runtime.seeds import Seeds

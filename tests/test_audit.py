@@ -17,7 +17,7 @@ from scipy import stats
 
 from compiler.errors import SynthcError
 from runtime.cli import main
-from runtime.outside.archive import read_arrays
+from runtime.data.formats.npz import read_arrays
 from runtime.outside.attacks import Manner, Scorer
 from runtime.outside.audit import Report, Settings, audit
 from runtime.outside.bounds import PooledBound, Terms

@@ -12,9 +12,11 @@ from compiler.language.audit import CanaryGroup
 from compiler.language.data import Data
 from compiler.plan.lower import dataset_of
 from compiler.work.operations import Population, Private
-from runtime.data import LabeledImages, cast, duplicates
-from runtime.data.cast import private_set
-from runtime.data.duplicates import near_duplicates
+from runtime.data.images import LabeledImages
+from runtime.data.population import near_duplicates as duplicates
+from runtime.data.population import roles as cast
+from runtime.data.population.near_duplicates import near_duplicates
+from runtime.data.population.roles import private_set
 from tests.conftest import Done
 
 KINDS = ("mislabeled", "clean", "ood", "blank", "duplicated")

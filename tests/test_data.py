@@ -22,8 +22,9 @@ from compiler.language.data import Data
 from compiler.language.datasets import CARDS
 from compiler.plan.lower import dataset_of
 from runtime.cli import main
-from runtime.data import cifar, idx, sources, svhn
+from runtime.data import sources
 from runtime.data.catalogue import DEBIAN, find
+from runtime.data.formats import cifar, idx, svhn
 from runtime.data.sources import load, see
 from tests import data_files
 from tests.conftest import TINY

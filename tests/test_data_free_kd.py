@@ -15,7 +15,8 @@ from compiler.language.datasets import CARDS
 from compiler.language.methods.data_free_kd import DataFreeKd
 from compiler.language.methods.distillation import Distillation
 from runtime import nets
-from runtime.data import LabeledImages, digits
+from runtime.data.formats import digits
+from runtime.data.images import LabeledImages
 from runtime.seeds import Seeds
 from runtime.synthesize import METHODS, recovery
 from runtime.synthesize.data_free_kd import Lesson, synthesize

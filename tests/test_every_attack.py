@@ -15,7 +15,7 @@ from compiler.language.audit import Attack, KnownAttack, variant_name
 from compiler.work.releases import levels
 from runtime.attack import signals
 from runtime.attack.scorer import Answers, scorer_of
-from runtime.data.cast import Group
+from runtime.data.population.roles import Group
 from runtime.outside.attacks import ATTACKS, Manner, Scorer
 from runtime.outside.evidence import check
 from runtime.statistics.roc import auc, tpr_at

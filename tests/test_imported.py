@@ -22,7 +22,7 @@ from compiler.language.classifier import Recipe
 from compiler.plan.dag import Plan
 from compiler.work.operations import Private
 from runtime.cli import main
-from runtime.data.cast import cast, private_set
+from runtime.data.population.roles import cast, private_set
 from runtime.nets import restored
 from runtime.store.artifacts import Artifact, folder_of
 from runtime.training import logits

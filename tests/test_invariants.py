@@ -131,8 +131,8 @@ def test_arms_of_a_study_share_their_private_sets(tmp_path: Path) -> None:
 
 
 def test_a_replicate_redraws_orientation_and_never_canaries(tmp_path: Path) -> None:
-    from runtime.data.cast import cast
-    from runtime.data.membership import membership
+    from runtime.data.population.membership import membership
+    from runtime.data.population.roles import cast
 
     private = next(task.work.private for task in plan_of(tmp_path).tasks.values() if task.kind == "train")   # type: ignore[union-attr]
     first = membership(private.population, "pairs", 0, 8)
@@ -147,7 +147,7 @@ def test_a_replicate_redraws_orientation_and_never_canaries(tmp_path: Path) -> N
 
 def test_a_method_is_given_images_and_labels_and_nothing_that_names_a_canary() -> None:
     import runtime.synthesize.coreset as coreset
-    from runtime.data import LabeledImages
+    from runtime.data.images import LabeledImages
     from runtime.synthesize.release import Setting
 
     assert set(LabeledImages.__dataclass_fields__) == {"images", "labels"}

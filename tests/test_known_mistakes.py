@@ -18,10 +18,10 @@ import torch
 
 from compiler.compile import compile_study
 from compiler.work.operations import Private, TrainClassifier
-from runtime.data import LabeledImages
-from runtime.data import cast as casting
-from runtime.data.cast import cast, private_set
-from runtime.data.membership import membership
+from runtime.data.images import LabeledImages
+from runtime.data.population import roles as casting
+from runtime.data.population.membership import membership
+from runtime.data.population.roles import cast, private_set
 from runtime.data.sources import Loaded
 from runtime.nets import build
 from runtime.outside.audit import Settings, audit

@@ -14,7 +14,8 @@ from compiler.errors import SynthcError
 from compiler.language.classifier import Recipe
 from compiler.language.datasets import CARDS, Card
 from compiler.language.methods.distillation import Distillation, Distilled
-from runtime.data import LabeledImages, digits
+from runtime.data.formats import digits
+from runtime.data.images import LabeledImages
 from runtime.nets import build, normalise
 from runtime.outcome import Diverged
 from runtime.seeds import Seeds

@@ -22,8 +22,8 @@ from compiler.language.datasets import CARDS
 from compiler.language.plugins import words_of
 from compiler.plan.dag import Plan
 from compiler.plan.lower import _shared_population
-from runtime import packages
-from runtime.data import LabeledImages
+from runtime import plugins as packages
+from runtime.data.images import LabeledImages
 from tests.conftest import ROOT, TINY, run_study
 
 EXAMPLES = ROOT / "specs" / "examples"

@@ -15,7 +15,8 @@ from compiler.language.classifier import Augment, Recipe
 from compiler.language.datasets import CARDS
 from compiler.language.methods.baselines import Privacy
 from runtime import nets, privacy
-from runtime.data import LabeledImages, digits
+from runtime.data.formats import digits
+from runtime.data.images import LabeledImages
 from runtime.seeds import Seeds
 from runtime.training import accuracy
 

@@ -13,8 +13,8 @@ from compiler.language.classifier import Recipe
 from compiler.language.methods.baselines import Privacy
 from runtime import privacy
 from runtime.attack import signals
-from runtime.data.cast import cast, expected_size, private_set
-from runtime.data.membership import saw
+from runtime.data.population.membership import saw
+from runtime.data.population.roles import cast, expected_size, private_set
 from runtime.nets import build
 from runtime.seeds import Seeds, generator
 from runtime.statistics import epsilon

@@ -18,7 +18,7 @@ from compiler.language.methods.imported import ImportedSets
 from compiler.language.plugins import OwnMethod
 from compiler.language.study import Arm
 from compiler.work.operations import Dataset, Population, Private, Synthesize
-from runtime.data.cast import private_set
+from runtime.data.population.roles import private_set
 from runtime.outcome import Metric
 from runtime.store.artifacts import Artifact
 from runtime.synthesize import GENERATORS, METHODS, perform

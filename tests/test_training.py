@@ -17,8 +17,9 @@ from compiler.language.classifier import Augment, Recipe
 from compiler.language.datasets import CARDS
 from compiler.work.operations import TrainClassifier
 from runtime import machine, nets, training
-from runtime.data import LabeledImages, digits
-from runtime.data.cast import private_set
+from runtime.data.formats import digits
+from runtime.data.images import LabeledImages
+from runtime.data.population.roles import private_set
 from runtime.outcome import Diverged, Metric
 from runtime.seeds import Seeds
 from runtime.training import Average, Batch, Examples, Fitted, accuracy, fit, logits, pace, presentations

@@ -13,7 +13,8 @@ from compiler.errors import SynthcError
 from compiler.language.classifier import Recipe
 from compiler.language.datasets import CARDS
 from compiler.language.methods.distillation import Distillation
-from runtime.data import LabeledImages, digits
+from runtime.data.formats import digits
+from runtime.data.images import LabeledImages
 from runtime.seeds import Seeds
 from runtime.synthesize import trajectory
 from runtime.synthesize.release import Setting

@@ -20,8 +20,8 @@ from runtime.attack import copies
 from runtime.attack.trial import perform
 from runtime.charts import gallery
 from runtime.charts.gallery import sheet
-from runtime.data.cast import cast
-from runtime.data.membership import membership
+from runtime.data.population.membership import membership
+from runtime.data.population.roles import cast
 from runtime.outcome import Metric, Product
 from runtime.store.artifacts import folder_of
 from tests.artifacts import artifact

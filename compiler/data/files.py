@@ -3,7 +3,7 @@
 Ids, counts and shapes are known before anything is decoded: an .npz says them in the headers of its arrays (only the labels are
 read), a PNG or JPEG in its first bytes. What is broken, too large or outside its folder is found here, when a study is checked.
 Identity is the content: a digest of the file's bytes, or of a folder's names and bytes; never the path or a date.
-Not here: decoding images (`runtime.data.own`).
+Not here: decoding images (`runtime.data.formats.own_files`).
 """
 
 from __future__ import annotations

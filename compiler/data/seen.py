@@ -14,12 +14,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from compiler.language.datasets import CARDS, Card
-
-if TYPE_CHECKING:
-    pass
 
 RECORD = "seen.json"
 
@@ -91,9 +88,3 @@ def card_here(name: str) -> Card:
     if record is None:
         return card
     return replace(card, samples=record.samples, test_samples=record.test_samples, digest=record.digest)
-
-
-
-
-
-

@@ -28,7 +28,7 @@ class Card:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     digest: str
-    """blake2b-64 of the arrays, as `runtime.data.content_digest` computes it; "" where this project never saw the set:
+    """blake2b-64 of the arrays, as `runtime.data.images.content_digest` computes it; "" where this project never saw the set:
     `compiler.data.seen` then takes that of the files found."""
     about: str
     flips: bool = False

@@ -79,8 +79,9 @@ class OwnData(Data):
 
     @property
     def card(self) -> Card:
-        """Counts, classes, shape and public constants, known without loading an image. Its `digest` enters ids: of the arrays, as
-        `runtime.data.content_digest` gives it, or of files (`compiler.data.files.file_digest`); "" if the words say it all."""
+        """Counts, classes, shape and public constants, known without loading an image. Its `digest` enters ids: of
+        the arrays, as `runtime.data.images.content_digest` gives it, or of files (`compiler.data.files.file_digest`); "" if the
+        words say it all."""
         raise NotImplementedError
 
 

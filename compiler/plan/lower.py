@@ -215,10 +215,6 @@ def iterations_of(point: Point, recipe: Recipe) -> int:
     return max(1, math.ceil(recipe.epochs * private_size(point.data, point.audit) / recipe.batch_size))
 
 
-
-
-
-
 def population_of(trial: Trial) -> Population:
     """Who could be in a private set of the trial."""
     point = trial.point

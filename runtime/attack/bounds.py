@@ -12,7 +12,7 @@ from functools import lru_cache
 import numpy as np
 
 from compiler.work.operations import AttackTrial
-from runtime.data.cast import Group
+from runtime.data.population.roles import Group
 from runtime.statistics import epsilon
 from runtime.statistics.one_run import BOUNDS, Guessed, one_run
 

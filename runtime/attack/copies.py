@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from compiler.work.operations import AttackTrial
-from runtime.data.cast import Group
+from runtime.data.population.roles import Group
 from runtime.outcome import Metric
 from runtime.statistics.bootstrap import Resamples, interval, read_resamples
 from runtime.statistics.roc import tpr_at

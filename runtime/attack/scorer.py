@@ -27,7 +27,6 @@ from compiler.language.audit import (
 )
 from compiler.language.plugins import OwnAttack
 from compiler.work.releases import levels
-from runtime import packages
 from runtime.attack import signals
 from runtime.attack.label_only import label_only, vote
 from runtime.attack.lira import lira, lira_offline
@@ -35,7 +34,8 @@ from runtime.attack.pool import Pool, sides
 from runtime.attack.quantile import quantile
 from runtime.attack.reference import calibrated, reference, threshold
 from runtime.attack.rmia import rmia
-from runtime.data.cast import Group
+from runtime.audit.attacks import plugin
+from runtime.data.population.roles import Group
 
 Score = Callable[[np.ndarray], np.ndarray]
 """Membership (canary × shadow) → scores (canary × shadow): an attack on one group with everything else fixed."""
@@ -60,7 +60,7 @@ def scorer_of(attack: Attack, said: Answers, paired: bool) -> Score | None:
         return None
     match attack:
         case OwnAttack():
-            return packages.scorer(attack, said, paired)
+            return plugin.scorer(attack, said, paired)
         case Nearest() | Denoising() | Selected():
             return _on_measured(attack, said.measured or {}, paired)
     if said.logits is None:

@@ -25,9 +25,9 @@ from runtime.attack.risk import memorization
 from runtime.attack.scorer import Answers, Likelihood, Score, scorer_of
 from runtime.attack.soundness import guarantee, soundness
 from runtime.attack.utility import per_shadow, utility
-from runtime.data.cast import Group, cast
-from runtime.data.duplicates import NEAR, near_duplicates
-from runtime.data.membership import membership
+from runtime.data.population.membership import membership
+from runtime.data.population.near_duplicates import NEAR, near_duplicates
+from runtime.data.population.roles import Group, cast
 from runtime.outcome import Metric, Product
 from runtime.seeds import numpy_generator
 from runtime.statistics.bootstrap import Resamples, interval

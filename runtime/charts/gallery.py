@@ -177,7 +177,7 @@ def png(images: np.ndarray, chosen: np.ndarray) -> bytes:
 
 def _nearest(images: np.ndarray, chosen: np.ndarray, private: work.Private) -> np.ndarray:
     """For each chosen image the private one at the least Euclidean distance; other rows are left black."""
-    from runtime.data.cast import private_set
+    from runtime.data.population.roles import private_set
 
     pool = grey_levels(private_set(private).data.images.numpy())
     flat = pool.reshape(len(pool), -1).astype(np.float32)

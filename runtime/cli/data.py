@@ -154,7 +154,7 @@ def _in_files(names: list[str]) -> list[str]:
 
 
 def _import(args: argparse.Namespace) -> int:
-    from runtime.data.parquet import converted
+    from runtime.data.formats.parquet import converted
 
     target = args.output or args.source.with_suffix(".npz")
     if target.exists():

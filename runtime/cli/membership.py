@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from compiler.errors import SynthcError, did_you_mean
 
 if TYPE_CHECKING:
-    from runtime.outside.splits import Splits
+    from runtime.data.population.export import Splits
 
 EXAMPLES = """\
   synthc export --membership splits --spec study.yaml             indices and labels of each shadow's private set
@@ -34,7 +34,7 @@ def export(args: argparse.Namespace) -> None:
     """Write the files, and say what was written."""
     if args.spec is None:
         raise SynthcError("--membership: of which study? Name it with --spec study.yaml")
-    from runtime.outside.splits import write
+    from runtime.data.population.export import write
 
     splits = _splits(args)
     paths = write(args.membership, splits, images=args.images, queries=args.queries)
@@ -47,7 +47,7 @@ def _splits(args: argparse.Namespace) -> Splits:
     from compiler.check.trials import check
     from compiler.plan.lower import population_of
     from compiler.text.compose import compose
-    from runtime.outside.splits import Splits
+    from runtime.data.population.export import Splits
 
     checked = check(compose(args.spec, args.profile, args.sets), imported=False)
     arms = {trial.arm_name for trial in checked.trials}

@@ -17,8 +17,9 @@ from pathlib import Path
 from compiler.data.files import by_class
 from compiler.data.seen import data_root
 from compiler.errors import SynthcError
-from runtime.data import LabeledImages, cifar, idx, svhn
-from runtime.data.own import decoded
+from runtime.data.formats import cifar, idx, svhn
+from runtime.data.formats.own_files import decoded
+from runtime.data.images import LabeledImages
 
 DEBIAN = Path("/usr/share/datasets")
 """Where Debian's packages `dataset-*` put their files."""

@@ -140,4 +140,3 @@ def unpack(archive: Path, folder: Path, wanted: tuple[str, ...]) -> None:
         raise SynthcError(f"{archive}: cannot be unpacked: {error}; remove it and fetch again") from error
     finally:
         shutil.rmtree(beside, ignore_errors=True)
-

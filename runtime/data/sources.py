@@ -20,9 +20,11 @@ from compiler.data.seen import Seen, array_files, record_files, records, stamps
 from compiler.errors import SynthcError, did_you_mean
 from compiler.language.datasets import CARDS, OWN, Card
 from compiler.work.operations import Dataset
-from runtime import packages
-from runtime.data import LabeledImages, content_digest, digits, own, shapes
+from runtime.data import plugin
 from runtime.data.catalogue import CATALOGUE, Splits, find
+from runtime.data.formats import digits, shapes
+from runtime.data.formats import own_files as own
+from runtime.data.images import LabeledImages, content_digest
 from runtime.seeds import generator
 from runtime.store.artifacts import written
 
@@ -50,7 +52,7 @@ def load(dataset: Dataset) -> Loaded:
 
 def _read(dataset: Dataset) -> Splits:
     if dataset.made is not None:
-        return packages.read(dataset.made.words, dataset.made.card)
+        return plugin.read(dataset.made.words, dataset.made.card)
     match dataset.name:
         case "shapes":
             return shapes.read(dataset.shape)   # its digest is that of the size on its card

@@ -19,7 +19,7 @@ import numpy as np
 
 from compiler.errors import SynthcError
 from compiler.language.audit import Design
-from runtime.outside.archive import LIMIT, read_arrays
+from runtime.data.formats.npz import LIMIT, read_arrays
 
 KINDS: dict[str, tuple[str, ...]] = {
     "logits": ("shadows", "samples", "views", "classes"),

@@ -18,12 +18,12 @@ from compiler.data.files import file_digest
 from compiler.errors import SynthcError
 from compiler.language.datasets import Card
 from compiler.work.operations import ImportLogits, Imports, ImportSet
-from runtime.data.cast import PrivateSet, cast, private_set
+from runtime.data.formats.npz import read_arrays
+from runtime.data.population.export import rows_of_table
+from runtime.data.population.queries import asked
+from runtime.data.population.roles import PrivateSet, cast, private_set
+from runtime.data.valid import images_wrong, labels_wrong
 from runtime.outcome import Metric, Product
-from runtime.outside.archive import read_arrays
-from runtime.outside.splits import rows_of_table
-from runtime.packages import images_wrong, labels_wrong
-from runtime.query.classifier import asked
 from runtime.store.artifacts import Artifact
 from runtime.synthesize import taken
 from runtime.synthesize.release import Release

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from compiler.language.methods.diffusion import Denoiser
 from compiler.work.operations import QueryGenerator
-from runtime.data.cast import cast
+from runtime.data.population.roles import cast
 from runtime.outcome import Product
 from runtime.seeds import generator
 from runtime.store.artifacts import Artifact

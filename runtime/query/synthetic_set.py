@@ -15,11 +15,11 @@ from torch import Tensor
 from compiler.language.classifier import Recipe
 from compiler.language.datasets import Card
 from compiler.work.operations import Population, QuerySet
-from runtime.data.cast import cast, private_set
+from runtime.data.population.queries import views
+from runtime.data.population.roles import cast, private_set
 from runtime.data.sources import load
 from runtime.nets import Classifier, build, normalise
 from runtime.outcome import Metric, Product
-from runtime.query.classifier import views
 from runtime.seeds import generator
 from runtime.store.artifacts import Artifact
 

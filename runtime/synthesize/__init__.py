@@ -15,13 +15,13 @@ from torch import Tensor
 
 from compiler.language.plugins import OwnMethod
 from compiler.work.operations import Private, Synthesize, TrainGenerator
-from runtime import packages
-from runtime.data.cast import PrivateSet, cast, expected_size, private_set
+from runtime.data.population.roles import PrivateSet, cast, expected_size, private_set
 from runtime.data.sources import load
 from runtime.nets import restored
 from runtime.outcome import Metric, Product
 from runtime.seeds import Seeds
 from runtime.store.artifacts import Artifact
+from runtime.synthesize import plugin
 from runtime.synthesize.release import Release, Setting, Surroundings
 from runtime.training import reported
 
@@ -75,7 +75,7 @@ def perform(work: Synthesize | TrainGenerator, inputs: Mapping[str, Artifact], d
 
     started = time.perf_counter()
     setting = Setting(**vars(around), recipe=work.recipe, iterations=work.iterations)
-    module = packages if isinstance(work.how, OwnMethod) else importlib.import_module(METHODS[name])
+    module = plugin if isinstance(work.how, OwnMethod) else importlib.import_module(METHODS[name])
     release: Release = module.synthesize(work.how, private.data, inputs, setting)
     seconds = Metric("seconds", time.perf_counter() - started, n=1)
     product = taken(release, private, work.private, seconds)

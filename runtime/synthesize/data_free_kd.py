@@ -16,7 +16,7 @@ from torch import Tensor
 
 from compiler.language.methods.data_free_kd import DataFree, DeepInversion, Fast, Inversion, Online
 from runtime import nets
-from runtime.data import LabeledImages
+from runtime.data.images import LabeledImages
 from runtime.outcome import Diverged, Metric
 from runtime.store import checkpoint
 from runtime.store.artifacts import Artifact

@@ -15,7 +15,7 @@ from torch.func import functional_call
 
 from compiler.language.methods.diffusion import Conditional, Denoiser, ImageToImage
 from runtime import nets, privacy
-from runtime.data import LabeledImages
+from runtime.data.images import LabeledImages
 from runtime.outcome import Diverged, Metric, Product
 from runtime.store import checkpoint
 from runtime.store.artifacts import Artifact

@@ -15,7 +15,7 @@ from torch import Tensor
 from compiler.errors import SynthcError
 from compiler.language.datasets import Card
 from compiler.language.methods.distillation import Distilled
-from runtime.data import LabeledImages
+from runtime.data.images import LabeledImages
 from runtime.nets import normalise
 from runtime.outcome import Diverged
 from runtime.seeds import Seeds

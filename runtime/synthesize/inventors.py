@@ -127,5 +127,3 @@ def _best(tries: Iterable[tuple[Tensor, torch.optim.Optimizer]], judge: Judge, w
     if best is None:
         raise Diverged("the loss of the invented images is no number; lower the inventor's learning rate")
     return best
-
-

@@ -21,7 +21,7 @@ from compiler.language.classifier import Recipe
 from compiler.language.datasets import Card
 from compiler.language.methods.distillation import DistributionMatching, GradientMatching
 from runtime import nets, siamese
-from runtime.data import LabeledImages
+from runtime.data.images import LabeledImages
 from runtime.outcome import Diverged
 from runtime.store import checkpoint
 from runtime.store.artifacts import Artifact

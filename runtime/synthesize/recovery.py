@@ -14,7 +14,7 @@ from torch import Tensor
 
 from compiler.language.methods.distillation import Recovery
 from runtime import nets
-from runtime.data import LabeledImages
+from runtime.data.images import LabeledImages
 from runtime.outcome import Diverged
 from runtime.store import checkpoint
 from runtime.store.artifacts import Artifact

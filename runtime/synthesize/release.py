@@ -17,7 +17,7 @@ from torch import Tensor
 
 from compiler.language.classifier import Recipe
 from compiler.language.datasets import Card
-from runtime.data import LabeledImages
+from runtime.data.images import LabeledImages
 from runtime.outcome import Metric
 from runtime.seeds import Seeds
 

@@ -23,7 +23,7 @@ from compiler.errors import SynthcError
 from compiler.language.datasets import Card
 from compiler.language.methods.distillation import DifficultyAligned, Experts, TrajectoryMatching
 from runtime import nets, siamese
-from runtime.data import LabeledImages
+from runtime.data.images import LabeledImages
 from runtime.outcome import Diverged, Metric, Product
 from runtime.store import checkpoint
 from runtime.store.artifacts import Artifact

@@ -33,7 +33,7 @@ from compiler.language.methods.coreset import (
     Submodular,
     Uncertainty,
 )
-from runtime.data import LabeledImages
+from runtime.data.images import LabeledImages
 from runtime.nets import Classifier, normalise, restored
 from runtime.outcome import Diverged
 from runtime.store.artifacts import Artifact

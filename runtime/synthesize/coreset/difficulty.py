@@ -17,7 +17,7 @@ from torch.nn.functional import cross_entropy
 
 from compiler.errors import SynthcError
 from compiler.language.methods.coreset import GradientNorm
-from runtime.data import LabeledImages
+from runtime.data.images import LabeledImages
 from runtime.nets import Classifier, build, normalise
 from runtime.outcome import Diverged
 from runtime.store.artifacts import Artifact

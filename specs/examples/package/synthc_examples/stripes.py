@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from runtime.data import LabeledImages
+from runtime.data.images import LabeledImages
 from runtime.seeds import generator
 from synthc_examples.words import Stripes
 

@@ -18,8 +18,8 @@ from torch import Tensor
 from compiler.errors import SynthcError
 from compiler.language.audit import CanaryGroup, CanaryKind
 from compiler.work.operations import Population, Private
-from runtime.data import LabeledImages
-from runtime.data.membership import saw
+from runtime.data.images import LabeledImages
+from runtime.data.population.membership import saw
 from runtime.data.sources import load
 from runtime.seeds import Seeds, generator, numpy_generator
 

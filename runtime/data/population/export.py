@@ -27,10 +27,10 @@ from compiler.errors import SynthcError
 from compiler.fingerprint import fingerprint
 from compiler.language.audit import Design, Queries
 from compiler.work.operations import Population, Private
-from runtime.data.cast import PrivateSet, cast, places, private_set, strangers
-from runtime.data.membership import membership
+from runtime.data.population.membership import membership
+from runtime.data.population.queries import asked, views
+from runtime.data.population.roles import PrivateSet, cast, places, private_set, strangers
 from runtime.data.sources import balanced_part, load
-from runtime.query.classifier import asked, views
 from runtime.store.artifacts import written
 
 ABOUT = {

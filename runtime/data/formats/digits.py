@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import torch
 
-from runtime.data import LabeledImages
+from runtime.data.images import LabeledImages
 
 
 def read() -> tuple[LabeledImages, None]:

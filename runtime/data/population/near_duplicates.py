@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from compiler.work.operations import Population
-from runtime.data.cast import cast
+from runtime.data.population.roles import cast
 
 NEAR = 8.0
 """Root mean square difference in grey values (of 255) up to which two images are near-duplicates. The nearest other image of 500

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from compiler.errors import SynthcError
-from runtime.data import LabeledImages
+from runtime.data.images import LabeledImages
 
 FILES = ("train_32x32.mat", "test_32x32.mat")
 LARGEST = 1 << 29

@@ -14,7 +14,7 @@ import numpy as np
 
 from compiler.data.files import LARGEST, shape_said
 from compiler.errors import SynthcError, did_you_mean
-from runtime.data.own import image
+from runtime.data.formats.own_files import image
 from runtime.database.files import parquet
 from runtime.store.artifacts import written
 

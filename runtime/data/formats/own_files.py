@@ -19,7 +19,7 @@ from torch import Tensor
 from compiler.data.files import file_digest, npz, shape_said, splits
 from compiler.errors import SynthcError
 from compiler.work.operations import Own
-from runtime.data import LabeledImages
+from runtime.data.images import LabeledImages
 
 
 def read(own: Own) -> tuple[LabeledImages, LabeledImages | None]:

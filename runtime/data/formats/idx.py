@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from compiler.errors import SynthcError
-from runtime.data import LabeledImages
+from runtime.data.images import LabeledImages
 
 LARGEST = 1 << 30
 """Bytes of one array; MNIST's largest has 47 million."""

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from compiler.errors import SynthcError
-from runtime.data import LabeledImages
+from runtime.data.images import LabeledImages
 
 LARGEST = 1 << 30
 """Bytes of one file; the largest has 186 million."""

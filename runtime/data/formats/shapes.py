@@ -11,7 +11,7 @@ import math
 import torch
 from torch import Tensor
 
-from runtime.data import LabeledImages
+from runtime.data.images import LabeledImages
 from runtime.seeds import generator
 
 SAMPLES = 2_000

@@ -1,0 +1,1 @@
+"""What leaks: asking releases, attacking, reading the scores, testing claims."""

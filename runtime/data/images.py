@@ -1,0 +1,41 @@
+"""Labeled images in memory, and the digest that identifies them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from hashlib import blake2b
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class LabeledImages:
+    """Images with labels. No row says where it came from."""
+
+    images: Tensor
+    """n × channels × height × width, uint8."""
+    labels: Tensor
+    """n, int64."""
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, rows: Tensor) -> LabeledImages:
+        """The given rows, in their order."""
+        return LabeledImages(self.images[rows], self.labels[rows])
+
+
+def content_digest(*parts: LabeledImages | None) -> str:
+    """Sixteen hexadecimal digits that identify what the parts show: shapes, pixels and labels, not files.
+
+    None stands for a part that a data set does not have, such as an official test split.
+    """
+    digest = blake2b(digest_size=8)
+    for part in parts:
+        if part is None:
+            digest.update(b"-")
+            continue
+        digest.update(f"{tuple(part.images.shape)}".encode())
+        digest.update(part.images.contiguous().numpy().data)
+        digest.update(part.labels.contiguous().numpy().data)
+    return digest.hexdigest()

@@ -1,0 +1,29 @@
+"""Data sets of a user's package: read by its function, compared with the card that its words declare."""
+
+from __future__ import annotations
+
+import torch
+
+from compiler.language.datasets import Card
+from compiler.language.plugins import OwnData
+from runtime.data.images import LabeledImages, content_digest
+from runtime.data.valid import images_wrong, whole_wrong
+from runtime.plugins import load_function
+
+
+def read(how: OwnData, card: Card) -> tuple[LabeledImages, LabeledImages | None]:
+    """The user's images; ValueError if they are not what their card says."""
+    pool, test = load_function(how.name, how.compute, "read")(how)
+    for name, part, count in (("pool", pool, card.samples), ("test split", test, card.test_samples)):
+        if part is None and not count:
+            continue
+        if part is None or len(part) != count:
+            raise ValueError(f"{how.name}: its {name} has {0 if part is None else len(part)} images, its card says {count}")
+        wrong = images_wrong(part.images, card) + whole_wrong("labels", part.labels, count, 0, card.classes - 1)
+        if part.images.dtype != torch.uint8:
+            wrong.append(f"images are {part.images.dtype}; they should be uint8")
+        for complaint in wrong:
+            raise ValueError(f"{how.name}: {complaint}")
+    if how.path is None and card.digest and (found := content_digest(pool, test)) != card.digest:   # of a path it is the files'
+        raise ValueError(f"{how.name}: its images have the digest {found}, its card says {card.digest}")
+    return pool, test

@@ -1,0 +1,1 @@
+"""Who of the images is canary, test, z pool and member."""
