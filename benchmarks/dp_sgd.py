@@ -22,7 +22,7 @@ import torch
 
 from compiler.compile import compile_study
 from compiler.work.operations import TrainClassifier
-from runtime.training import perform
+from runtime.training.classifier import perform
 
 SPEC = Path(__file__).resolve().parents[1] / "specs/full_study.yaml"
 BASE = "net=small norm=group width=16 epochs=12 batch_size=256 lr=1.0 momentum=0.0 weight_decay=0.0 schedule=constant"

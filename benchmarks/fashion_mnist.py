@@ -41,12 +41,14 @@ from compiler.language.study import Arm
 from compiler.work.operations import Dataset
 from runtime.data.images import LabeledImages
 from runtime.data.sources import load
-from runtime.nets import build, restored
 from runtime.seeds import Seeds
 from runtime.synthesize import METHODS
 from runtime.synthesize.diffusion import train_generator
 from runtime.synthesize.release import Release, Setting
-from runtime.training import Fitted, accuracy, fit
+from runtime.training.batches import Fitted
+from runtime.training.nets import build, restored
+from runtime.training.scoring import accuracy
+from runtime.training.sgd import fit
 
 Found = Iterator[tuple[str, float, float]]
 """Arm, test accuracy in percent, CPU seconds."""

@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 from compiler.language.classifier import Augment, Recipe
 from compiler.language.datasets import Card
 from runtime.data.images import LabeledImages
-from runtime.training import pace
+from runtime.training.batches import pace
 
 
 class Images(Dataset[tuple[Tensor, Tensor]]):

@@ -24,9 +24,9 @@ from torch.nn import functional as F
 
 from compiler.language.classifier import Recipe
 from compiler.language.datasets import CARDS
-from runtime import nets
 from runtime.machine import cores
 from runtime.seeds import Seeds
+from runtime.training import nets
 
 Step = Callable[[], object]
 

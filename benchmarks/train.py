@@ -32,11 +32,13 @@ from compiler.language.classifier import Recipe
 from compiler.language.datasets import CARDS, Card
 from compiler.language.methods.baselines import Privacy
 from compiler.work.operations import Dataset
-from runtime import nets, privacy
 from runtime.data.images import LabeledImages
 from runtime.data.sources import load
 from runtime.seeds import Seeds
-from runtime.training import accuracy, fit
+from runtime.training import dp_sgd as privacy
+from runtime.training import nets
+from runtime.training.scoring import accuracy
+from runtime.training.sgd import fit
 
 EPSILON, DELTA = 3.0, 1e-5
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}

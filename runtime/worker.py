@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     import torch
 
 OPERATIONS = {
-    "TrainClassifier": "runtime.training",
+    "TrainClassifier": "runtime.training.classifier",
     "TrainGenerator": "runtime.synthesize",
     "Synthesize": "runtime.synthesize",
     "ImportSet": "runtime.outside.imported",

@@ -19,7 +19,6 @@ from compiler.language.datasets import CARDS
 from compiler.language.methods.coreset import Coreset, GradientNorm, Selection
 from runtime.data.formats import digits
 from runtime.data.images import LabeledImages
-from runtime.nets import build, normalise
 from runtime.outcome import Diverged
 from runtime.seeds import Seeds
 from runtime.store.artifacts import Artifact
@@ -35,7 +34,8 @@ from runtime.synthesize.coreset.difficulty import (
     uncertainty,
 )
 from runtime.synthesize.release import Setting
-from runtime.training import fit
+from runtime.training.nets import build, normalise
+from runtime.training.sgd import fit
 from tests.artifacts import artifact
 
 METHODS = (

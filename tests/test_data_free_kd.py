@@ -14,7 +14,6 @@ from compiler.language.classifier import Recipe
 from compiler.language.datasets import CARDS
 from compiler.language.methods.data_free_kd import DataFreeKd
 from compiler.language.methods.distillation import Distillation
-from runtime import nets
 from runtime.data.formats import digits
 from runtime.data.images import LabeledImages
 from runtime.seeds import Seeds
@@ -22,7 +21,8 @@ from runtime.synthesize import METHODS, recovery
 from runtime.synthesize.data_free_kd import Lesson, synthesize
 from runtime.synthesize.inversion import BLEND, Statistics, divergence, moved, negative_entropy, total_variation
 from runtime.synthesize.release import Setting
-from runtime.training import fit
+from runtime.training import nets
+from runtime.training.sgd import fit
 
 CARD = CARDS["digits"]
 RECIPE = Recipe(net="small", width=8, epochs=4, batch_size=64, lr=0.1)

@@ -21,7 +21,7 @@ from runtime.seeds import Seeds, generator
 from runtime.synthesize import denoisers, diffusion
 from runtime.synthesize.noise import Cosine, Edm, kept_signal, process
 from runtime.synthesize.release import Setting
-from runtime.training import Average
+from runtime.training.batches import Average
 
 CARD = CARDS["digits"]
 SETTING = Setting(card=CARD, expected_size=300, seeds=Seeds(0, 0, 0), device=torch.device("cpu"), recipe=Recipe(), iterations=10)
@@ -375,7 +375,7 @@ def test_ddpm_adds_noise_on_the_way_and_ddim_none(trained: Any) -> None:
 
 
 def test_the_filter_keeps_what_the_teacher_believes_and_no_class_vanishes(trained: Any, private: LabeledImages) -> None:
-    from runtime import nets
+    from runtime.training import nets
 
     class Teacher:
         def tensors(self, stem: str) -> dict[str, torch.Tensor]:

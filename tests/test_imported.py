@@ -23,9 +23,9 @@ from compiler.plan.dag import Plan
 from compiler.work.operations import Private
 from runtime.cli import main
 from runtime.data.population.roles import cast, private_set
-from runtime.nets import restored
 from runtime.store.artifacts import Artifact, folder_of
-from runtime.training import logits
+from runtime.training.nets import restored
+from runtime.training.scoring import logits
 from tests.conftest import TINY, Done, run_study
 
 STUDY = (

@@ -23,7 +23,6 @@ from runtime.data.population import roles as casting
 from runtime.data.population.membership import membership
 from runtime.data.population.roles import cast, private_set
 from runtime.data.sources import Loaded
-from runtime.nets import build
 from runtime.outside.audit import Settings, audit
 from runtime.outside.evidence import check
 from runtime.outside.stored import asked
@@ -34,7 +33,8 @@ from runtime.statistics.null import redrawn
 from runtime.statistics.one_run import SHARES, one_run
 from runtime.statistics.roc import auc
 from runtime.store.artifacts import Artifact, folder_of
-from runtime.training import logits
+from runtime.training.nets import build
+from runtime.training.scoring import logits
 from tests.conftest import TINY, Done
 
 

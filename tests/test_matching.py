@@ -16,7 +16,6 @@ from compiler.language.datasets import CARDS, Card
 from compiler.language.methods.distillation import Distillation, Distilled
 from runtime.data.formats import digits
 from runtime.data.images import LabeledImages
-from runtime.nets import build, normalise
 from runtime.outcome import Diverged
 from runtime.seeds import Seeds
 from runtime.synthesize.initial import MEAN_NOISE, finished, started
@@ -30,6 +29,7 @@ from runtime.synthesize.matching import (
     synthesize,
 )
 from runtime.synthesize.release import Setting
+from runtime.training.nets import build, normalise
 
 CARD = CARDS["digits"]
 SMALL = Card("small", 0, 0, 3, (1, 4, 4), (0.5,), (0.5,), "", "")

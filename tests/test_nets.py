@@ -12,7 +12,7 @@ from torch import nn
 from compiler.errors import SynthcError
 from compiler.language.classifier import Recipe
 from compiler.language.datasets import CARDS
-from runtime.nets import build, normalise, restored, skeleton
+from runtime.training.nets import build, normalise, restored, skeleton
 
 CIFAR = CARDS["cifar10"]
 

@@ -151,7 +151,7 @@ def test_what_a_backward_pass_keeps_is_what_autograd_keeps(net: str, width: int)
 
     from compiler.language.classifier import Recipe
     from compiler.language.datasets import CARDS
-    from runtime.nets import build
+    from runtime.training.nets import build
 
     model = build(Recipe.model_validate({"net": net, "width": width}), CARDS["cifar10"], torch.Generator().manual_seed(0)).train()
     weights = {parameter.data_ptr() for parameter in model.parameters()}
@@ -172,8 +172,9 @@ def test_what_a_backward_pass_keeps_is_what_autograd_keeps(net: str, width: int)
 
 
 def test_what_a_gpu_would_hold_rests_on_the_sizes_that_the_runtime_takes_at_once() -> None:
-    from runtime import privacy, training
     from runtime.synthesize import diffusion
+    from runtime.training import classifier as training
+    from runtime.training import dp_sgd as privacy
 
     taken = (training.SCORED_TOGETHER, diffusion.DRAWN_TOGETHER, privacy.MOST_IMAGES, privacy.MOST_NUMBERS)
     assert (vram.SCORED_TOGETHER, vram.DRAWN_TOGETHER, vram.MOST_IMAGES, vram.MOST_NUMBERS) == taken

@@ -14,11 +14,12 @@ from compiler.errors import SynthcError
 from compiler.language.classifier import Augment, Recipe
 from compiler.language.datasets import CARDS
 from compiler.language.methods.baselines import Privacy
-from runtime import nets, privacy
 from runtime.data.formats import digits
 from runtime.data.images import LabeledImages
 from runtime.seeds import Seeds
-from runtime.training import accuracy
+from runtime.training import dp_sgd as privacy
+from runtime.training import nets
+from runtime.training.scoring import accuracy
 
 CARD = CARDS["digits"]
 RECIPE = Recipe(net="small", width=8, norm="group", batch_size=64, lr=1.0, momentum=0.0, weight_decay=0.0, schedule="constant")

@@ -14,9 +14,9 @@ from compiler.language.datasets import CARDS
 from compiler.work.operations import QueryClassifier, QuerySet
 from runtime.data.population.queries import views
 from runtime.data.population.roles import cast, private_set
-from runtime.nets import build
 from runtime.query.classifier import perform as perform_query
 from runtime.query.synthetic_set import nearest, perform, trace_back
+from runtime.training.nets import build
 from tests.artifacts import artifact
 from tests.conftest import TINY
 

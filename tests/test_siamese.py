@@ -11,18 +11,8 @@ from torch import Tensor
 from compiler.language.classifier import Augment, Recipe
 from compiler.language.datasets import CARDS
 from runtime.seeds import Seeds
-from runtime.siamese import (
-    FAMILIES,
-    ROTATE,
-    SCALE,
-    Maps,
-    black_level,
-    draw,
-    families,
-    transformed,
-    transformed_blocks,
-)
-from runtime.training import Examples, presentations
+from runtime.training.batches import Examples, presentations
+from runtime.training.siamese import FAMILIES, ROTATE, SCALE, Maps, black_level, draw, families, transformed, transformed_blocks
 
 GREY, COLOUR = CARDS["digits"], CARDS["cifar10"]
 BLACK = torch.tensor(-1.5).reshape(1, 1, 1)
@@ -171,7 +161,7 @@ def test_a_classifier_in_training_is_shown_each_image_under_a_map_of_its_own() -
 
 @pytest.mark.parametrize("card", [GREY, COLOUR])
 def test_black_is_what_a_black_image_becomes(card: object) -> None:
-    from runtime.nets import normalise
+    from runtime.training.nets import normalise
 
     assert card in (GREY, COLOUR)
     black = torch.zeros(1, *card.shape, dtype=torch.uint8)   # type: ignore[attr-defined]

@@ -16,13 +16,17 @@ from compiler.compile import compile_study
 from compiler.language.classifier import Augment, Recipe
 from compiler.language.datasets import CARDS
 from compiler.work.operations import TrainClassifier
-from runtime import machine, nets, training
+from runtime import machine
 from runtime.data.formats import digits
 from runtime.data.images import LabeledImages
 from runtime.data.population.roles import private_set
 from runtime.outcome import Diverged, Metric
 from runtime.seeds import Seeds
-from runtime.training import Average, Batch, Examples, Fitted, accuracy, fit, logits, pace, presentations
+from runtime.training import classifier as training
+from runtime.training import nets
+from runtime.training.batches import Average, Batch, Examples, Fitted, pace, presentations
+from runtime.training.scoring import accuracy, logits
+from runtime.training.sgd import fit
 from tests.conftest import TINY, Done
 
 CARD = CARDS["digits"]

@@ -27,7 +27,7 @@ from runtime.outcome import Metric, Product
 from runtime.store.artifacts import Artifact
 from runtime.synthesize import taken
 from runtime.synthesize.release import Release
-from runtime.training import canary_accuracy
+from runtime.training.scoring import canary_accuracy
 
 ELSEWHERE = {"made_elsewhere": True}
 

@@ -13,10 +13,10 @@ from torch import Tensor
 from compiler.work.operations import QueryClassifier
 from runtime.data.population.queries import asked, views
 from runtime.data.population.roles import cast
-from runtime.nets import restored
 from runtime.outcome import Metric, Product
 from runtime.store.artifacts import Artifact
-from runtime.training import accuracy, logits
+from runtime.training.nets import restored
+from runtime.training.scoring import accuracy, logits
 
 
 def perform(work: QueryClassifier, inputs: Mapping[str, Artifact], device: torch.device) -> Product:

@@ -18,10 +18,10 @@ from compiler.work.operations import Population, QuerySet
 from runtime.data.population.queries import views
 from runtime.data.population.roles import cast, private_set
 from runtime.data.sources import load
-from runtime.nets import Classifier, build, normalise
 from runtime.outcome import Metric, Product
 from runtime.seeds import generator
 from runtime.store.artifacts import Artifact
+from runtime.training.nets import Classifier, build, normalise
 
 SMALLEST = 1e-6
 """Added to a distance before its logarithm: a copy is far nearer than anything else, and still a number."""

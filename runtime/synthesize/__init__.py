@@ -17,13 +17,13 @@ from compiler.language.plugins import OwnMethod
 from compiler.work.operations import Private, Synthesize, TrainGenerator
 from runtime.data.population.roles import PrivateSet, cast, expected_size, private_set
 from runtime.data.sources import load
-from runtime.nets import restored
 from runtime.outcome import Metric, Product
 from runtime.seeds import Seeds
 from runtime.store.artifacts import Artifact
 from runtime.synthesize import plugin
 from runtime.synthesize.release import Release, Setting, Surroundings
-from runtime.training import reported
+from runtime.training.nets import restored
+from runtime.training.scoring import reported
 
 METHODS = {
     "RandomSubset": "runtime.synthesize.coreset",

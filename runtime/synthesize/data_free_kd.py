@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from compiler.language.methods.data_free_kd import DataFree, DeepInversion, Fast, Inversion, Online
-from runtime import nets
 from runtime.data.images import LabeledImages
 from runtime.outcome import Diverged, Metric
 from runtime.store import checkpoint
@@ -23,6 +22,7 @@ from runtime.store.artifacts import Artifact
 from runtime.synthesize.inventors import BETAS, Pixels, Tuned, new_generator
 from runtime.synthesize.inversion import Critic, difference, divergence, usual_shift
 from runtime.synthesize.release import Release, Setting
+from runtime.training import nets
 
 
 @dataclass(frozen=True)

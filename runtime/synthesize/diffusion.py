@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from compiler.language.methods.diffusion import Conditional, Denoiser, ImageToImage
-from runtime import nets, privacy
 from runtime.data.images import LabeledImages
 from runtime.outcome import Diverged, Metric, Product
 from runtime.store import checkpoint
@@ -22,7 +21,9 @@ from runtime.store.artifacts import Artifact
 from runtime.synthesize import denoisers
 from runtime.synthesize.noise import Process, process
 from runtime.synthesize.release import Release, Setting, Surroundings
-from runtime.training import Average
+from runtime.training import dp_sgd as privacy
+from runtime.training import nets
+from runtime.training.batches import Average
 
 DRAWN_TOGETHER = 512
 """Images per denoising pass."""

@@ -16,10 +16,10 @@ from compiler.errors import SynthcError
 from compiler.language.datasets import Card
 from compiler.language.methods.distillation import Distilled
 from runtime.data.images import LabeledImages
-from runtime.nets import normalise
 from runtime.outcome import Diverged
 from runtime.seeds import Seeds
 from runtime.synthesize.release import Release, Setting
+from runtime.training.nets import normalise
 
 MEAN_NOISE = 0.1
 """Noise on `class_mean`, in normalised units: equal images of a class would get equal gradients and stay equal for ever."""

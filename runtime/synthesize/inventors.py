@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 from compiler.language.datasets import Card
 from compiler.language.methods.data_free_kd import DeepInversion, Fast, Inversion
-from runtime.nets import placed
 from runtime.outcome import Diverged
 from runtime.store import checkpoint
+from runtime.training.nets import placed
 
 BETAS = (0.5, 0.999)
 """Of Adam, as the papers of this family have it."""

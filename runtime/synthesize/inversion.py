@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from compiler.language.datasets import Card
 from compiler.language.methods.inversion import Losses
-from runtime.nets import Classifier, normalise
+from runtime.training.nets import Classifier, normalise
 
 BLEND = 0.9
 """Weight of earlier batches in the statistics that an image is judged by (Aerni et al. 2024, code)."""

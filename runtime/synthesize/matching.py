@@ -20,13 +20,13 @@ from torch.nn import functional as F
 from compiler.language.classifier import Recipe
 from compiler.language.datasets import Card
 from compiler.language.methods.distillation import DistributionMatching, GradientMatching
-from runtime import nets, siamese
 from runtime.data.images import LabeledImages
 from runtime.outcome import Diverged
 from runtime.store import checkpoint
 from runtime.store.artifacts import Artifact
 from runtime.synthesize.initial import finished, started
 from runtime.synthesize.release import Release, Setting
+from runtime.training import nets, siamese
 
 
 def synthesize(

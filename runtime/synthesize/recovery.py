@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from compiler.language.methods.distillation import Recovery
-from runtime import nets
 from runtime.data.images import LabeledImages
 from runtime.outcome import Diverged
 from runtime.store import checkpoint
@@ -21,6 +20,7 @@ from runtime.store.artifacts import Artifact
 from runtime.synthesize.initial import finished, started
 from runtime.synthesize.inversion import Critic, usual_shift
 from runtime.synthesize.release import Release, Setting
+from runtime.training import nets
 
 TOGETHER = 250
 """Images that are recovered together: their joint statistics are compared with the teacher's."""

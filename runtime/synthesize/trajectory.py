@@ -22,7 +22,6 @@ from torch.nn import functional as F
 from compiler.errors import SynthcError
 from compiler.language.datasets import Card
 from compiler.language.methods.distillation import DifficultyAligned, Experts, TrajectoryMatching
-from runtime import nets, siamese
 from runtime.data.images import LabeledImages
 from runtime.outcome import Diverged, Metric, Product
 from runtime.store import checkpoint
@@ -30,7 +29,8 @@ from runtime.store.artifacts import Artifact
 from runtime.synthesize.initial import Start, finished, started
 from runtime.synthesize.matching import matching_net
 from runtime.synthesize.release import Release, Setting, Surroundings
-from runtime.training import accuracy
+from runtime.training import nets, siamese
+from runtime.training.scoring import accuracy
 
 # Experts
 

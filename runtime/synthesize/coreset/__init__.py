@@ -5,7 +5,7 @@
 
 Classes are those of the labels as given, wrong ones included. Ties are broken by a seeded shuffle, never by the order of the
 private set. The set is given in the order of the private set, which is shuffled: a place in it does not tell a rank.
-Not here: training on the set (`runtime.training`, for a fixed number of iterations, whatever its size).
+Not here: training on the set (`runtime.training.classifier`, for a fixed number of iterations, whatever its size).
 """
 
 from __future__ import annotations
@@ -34,7 +34,6 @@ from compiler.language.methods.coreset import (
     Uncertainty,
 )
 from runtime.data.images import LabeledImages
-from runtime.nets import Classifier, normalise, restored
 from runtime.outcome import Diverged
 from runtime.store.artifacts import Artifact
 from runtime.synthesize.coreset.coverage import facility_location, gradient_similarity, graph_cut, herding, k_center, moderate
@@ -52,6 +51,7 @@ from runtime.synthesize.coreset.difficulty import (
     uncertainty,
 )
 from runtime.synthesize.release import Release, Setting
+from runtime.training.nets import Classifier, normalise, restored
 
 TOGETHER = 256
 """Images per forward pass of the proxy."""

@@ -18,11 +18,11 @@ from torch.nn.functional import cross_entropy
 from compiler.errors import SynthcError
 from compiler.language.methods.coreset import GradientNorm
 from runtime.data.images import LabeledImages
-from runtime.nets import Classifier, build, normalise
 from runtime.outcome import Diverged
 from runtime.store.artifacts import Artifact
 from runtime.synthesize.release import Setting
-from runtime.training import fit
+from runtime.training.nets import Classifier, build, normalise
+from runtime.training.sgd import fit
 
 CHUNK = 64
 """Samples whose gradients are held at once."""

@@ -25,11 +25,11 @@ from compiler.errors import SynthcError
 from compiler.language.classifier import Recipe
 from compiler.language.datasets import Card
 from compiler.language.methods.baselines import Privacy
-from runtime.nets import Classifier
 from runtime.outcome import Diverged, Metric
 from runtime.seeds import Seeds
 from runtime.store import checkpoint
-from runtime.training import Average, Batch, Examples, Fitted, pace
+from runtime.training.batches import Average, Batch, Examples, Fitted, pace
+from runtime.training.nets import Classifier
 
 MOST_IMAGES = 256
 MOST_NUMBERS = 2**27

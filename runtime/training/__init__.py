@@ -1,0 +1,1 @@
+"""Training the nets: batches, SGD, DP-SGD, scoring."""

@@ -1,0 +1,139 @@
+"""Mini-batches of a training: which samples, how augmented, at which learning rate; and the average of the weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from compiler.language.classifier import Augment, Recipe
+from compiler.language.datasets import Card
+from runtime.seeds import Seeds
+from runtime.training import siamese
+from runtime.training.nets import Classifier, normalise
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A trained net and what its training was like."""
+
+    net: Classifier
+    images_seen: int
+    seconds: float
+    loss: float | None
+    """Mean training loss over the last pass (as presented, before each step); None where nobody looked."""
+    dynamics: Mapping[str, Tensor] | None = None
+    """Per presentation and sample, if asked for: `correct` (uint8), `margin` and `el2n` (float32)."""
+
+
+def pace(schedule: str, step: int, steps: int) -> float:
+    """The learning rate at `step` as a share of its peak: one_cycle rises for a fifth of the steps, then falls to 0, linearly."""
+    done = (step + 0.5) / steps
+    match schedule:
+        case "one_cycle":
+            return min(done / 0.2, (1 - done) / 0.8)
+        case "cosine":
+            return 0.5 + 0.5 * math.cos(math.pi * done)
+    return 1.0
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Which samples are presented, for which time, and how they are changed; on the CPU, where they were drawn."""
+
+    rows: Tensor
+    """batch, int64."""
+    turn: Tensor
+    """batch, int64: how often the sample was presented before."""
+    down: Tensor
+    """batch, int64: first row of the padded image, 0..2·shift."""
+    right: Tensor
+    mirror: Tensor
+    """batch, bool."""
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, part: slice) -> Batch:
+        return Batch(self.rows[part], self.turn[part], self.down[part], self.right[part], self.mirror[part])
+
+
+def presentations(samples: int, recipe: Recipe, iterations: int, seeds: Seeds, purpose: str) -> Iterator[Batch]:
+    """Full batches from one random order after another."""
+    order, moves = seeds(f"{purpose}/order"), seeds(f"{purpose}/augment")
+    span = 2 * recipe.augment.shift + 1
+    waiting = torch.empty(0, 5, dtype=torch.int64)
+    turn = 0
+    for _ in range(iterations):
+        while len(waiting) < recipe.batch_size:
+            columns = [torch.randperm(samples, generator=order), torch.full((samples,), turn)]
+            columns += torch.randint(span, (2, samples), generator=moves).unbind()
+            columns += [torch.randint(2, (samples,), generator=moves)]
+            waiting = torch.cat([waiting, torch.stack(columns, dim=1)])
+            turn += 1
+        batch, waiting = waiting[: recipe.batch_size], waiting[recipe.batch_size :]
+        rows, turns, down, right, mirror = batch.unbind(1)
+        yield Batch(rows, turns, down, right, mirror.bool())
+
+
+class Examples:
+    """Images and labels on the device, ready to be presented: padded once, so that a shift is a gather."""
+
+    def __init__(
+        self, images: Tensor, labels: Tensor, augment: Augment, card: Card, device: torch.device, maps: torch.Generator
+    ) -> None:
+        """`maps`: the stream of `augment.dsa`."""
+        self.card, self.augment, self.maps = card, augment, maps
+        self.black = siamese.black_level(card).to(device)
+        shift = augment.shift
+        padded = F.pad(images, (shift, shift, shift, shift)).to(device)   # black, before normalisation, as the queries pad
+        height, width = images.shape[2:]
+        self.windows = padded.unfold(2, height, 1).unfold(3, width, 1)   # a view: n × c × down × right × height × width
+        self.labels = labels.to(device)
+
+    def presented(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Normalised images and labels of a batch."""
+        device = self.labels.device
+        rows = batch.rows.to(device)
+        if self.augment.shift:
+            taken = self.windows[rows, :, batch.down.to(device), batch.right.to(device)]
+        else:
+            taken = self.windows[rows, :, 0, 0]
+        x = normalise(taken.contiguous(memory_format=torch.channels_last), self.card)
+        if self.augment.flip:
+            x = torch.where(batch.mirror.to(device)[:, None, None, None], x.flip(3), x)
+        if self.augment.dsa:
+            x = siamese.transformed(x, siamese.draw(len(x), self.card, self.maps).to(device), self.black)
+        return x, self.labels[rows]
+
+
+class Average:
+    """Exponential moving average of a net's weights and running statistics, warmed up by (1 + t) / (10 + t)."""
+
+    def __init__(self, net: nn.Module, decay: float) -> None:
+        self.decay, self.steps = decay, 0
+        self.live = [tensor for tensor in net.state_dict().values() if tensor.is_floating_point()]
+        self.kept = [tensor.clone() for tensor in self.live]
+
+    def state(self) -> dict[str, Tensor]:
+        return {"steps": torch.tensor(self.steps), **{str(place): tensor for place, tensor in enumerate(self.kept)}}
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        self.steps = int(state["steps"])
+        for place, tensor in enumerate(self.kept):
+            tensor.copy_(state[str(place)])
+
+    @torch.no_grad()
+    def update(self) -> None:
+        self.steps += 1
+        decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
+        torch._foreach_lerp_(self.kept, self.live, 1 - decay)
+
+    @torch.no_grad()
+    def give(self) -> None:
+        """Make the average the net's weights."""
+        torch._foreach_copy_(self.live, self.kept)

@@ -1,0 +1,58 @@
+"""Scoring a trained classifier: logits, accuracy, accuracy on canaries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from compiler.language.datasets import Card
+from compiler.work.operations import Private
+from runtime.data.population.membership import saw
+from runtime.data.population.roles import cast
+from runtime.outcome import Metric
+from runtime.training.nets import Classifier, normalise, placed
+
+SCORED_TOGETHER = 256
+"""Images per forward pass when scoring: always this many, so that no image's logits depend on how many were asked about."""
+
+
+@torch.inference_mode()
+def logits(net: Classifier, images: Tensor, card: Card, device: torch.device) -> Tensor:
+    """n × classes, float32, on the CPU, in eval mode. An image's logits do not depend on its batch mates."""
+    training = net.training
+    placed(net, device).eval()
+    found = [torch.empty(0, card.classes)]
+    for chunk in images.split(SCORED_TOGETHER) if len(images) else ():   # a z pool may be empty
+        fill = SCORED_TOGETHER - len(chunk)
+        full = torch.cat([chunk, chunk[-1:].expand(fill, -1, -1, -1)]) if fill else chunk
+        found.append(net(normalise(full.to(device), card))[: len(chunk)].float().cpu())
+    net.train(training)
+    return torch.cat(found)
+
+
+def accuracy(net: Classifier, images: Tensor, labels: Tensor, card: Card, device: torch.device) -> float:
+    """Share of images whose largest logit is their label's."""
+    return (logits(net, images, card, device).argmax(1) == labels.cpu()).to(torch.float64).mean().item()
+
+
+def reported(net: Classifier, private: Private, card: Card, device: torch.device) -> Iterator[Metric]:
+    """Accuracy on the test set, and on each group of canaries by whether this shadow held them (label: the scored one)."""
+    parts = cast(private.population)
+    yield Metric("test_accuracy", accuracy(net, parts.test.images, parts.test.labels, card, device), n=len(parts.test))
+    said = [logits(net, group.images, card, device) for group in parts.groups]
+    yield from canary_accuracy(torch.cat(said), private)
+
+
+def canary_accuracy(said: Tensor, private: Private) -> Iterator[Metric]:
+    """Of each group of canaries by whether this shadow held them. said: canary × class, logits."""
+    parts = cast(private.population)
+    member = torch.from_numpy(saw(private.population, private.design, private.replicate, private.shadow, private.shadows).copy())
+    first = 0
+    for group in parts.groups:
+        held, right = member[first : first + len(group)], said[first : first + len(group)].argmax(1) == group.labels
+        first += len(group)
+        for side, of in (("in", held), ("out", ~held)):
+            share = right[of].to(torch.float64).mean().item() if of.any() else None
+            yield Metric(f"canary_accuracy_{side}", share, n=int(of.sum()), canaries=group.name)

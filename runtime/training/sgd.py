@@ -1,0 +1,110 @@
+"""Training by SGD, and the log of its dynamics."""
+
+from __future__ import annotations
+
+import math
+import time
+from itertools import islice
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from compiler.language.classifier import Recipe
+from compiler.language.datasets import Card
+from runtime.outcome import Diverged
+from runtime.seeds import Seeds
+from runtime.store import checkpoint
+from runtime.training.batches import Average, Batch, Examples, Fitted, pace, presentations
+from runtime.training.nets import Classifier, placed
+
+
+def fit(
+    net: Classifier, images: Tensor, labels: Tensor, *, recipe: Recipe, iterations: int, card: Card, seeds: Seeds,
+    device: torch.device, purpose: str, dynamics: bool = False,
+) -> Fitted:
+    """Train `net` in place for `iterations` steps of SGD on hard (int64) or soft (n × classes, float) labels.
+
+    Every batch is full: passes follow each other without a gap, and a set smaller than a batch is repeated within it.
+    Diverged if the loss stops being a number.
+    """
+    started = time.perf_counter()
+    placed(net, device).train()
+    examples = Examples(images, labels, recipe.augment, card, device, seeds(f"{purpose}/maps"))
+    batches = presentations(len(labels), recipe, iterations, seeds, purpose)
+    log = Dynamics(len(labels), iterations * recipe.batch_size // len(labels), device) if dynamics else None
+    optimizer = torch.optim.SGD(
+        net.parameters(), lr=recipe.lr, momentum=recipe.momentum, nesterov=recipe.momentum > 0, weight_decay=recipe.weight_decay,
+        fused=True,
+    )
+    average = Average(net, recipe.ema) if recipe.ema is not None else None
+    half = torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16")
+    last_pass = max(0, iterations - max(1, len(labels) // recipe.batch_size))
+    total = torch.zeros((), device=device)
+
+    steps = checkpoint.loop(
+        purpose, iterations, net=net, optimizer=optimizer, total=total, average=average, log=log, maps=examples.maps
+    )
+    for step, batch in zip(steps, islice(batches, steps.start, None)):   # noqa: B905 (the loop tells when it is over)
+        x, y = examples.presented(batch)
+        with half:
+            out = net(x)
+        out = out.float()
+        loss = F.cross_entropy(out, y, label_smoothing=recipe.label_smoothing)
+        if log is not None:
+            log.record(batch, out.detach(), y)
+        for group in optimizer.param_groups:
+            group["lr"] = recipe.lr * pace(recipe.schedule, step, iterations)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        if average is not None:
+            average.update()
+        if step >= last_pass:
+            total += loss.detach()
+        if step % 100 == 99 and not math.isfinite(loss.item()):
+            raise Diverged(f"the loss is {loss.item()} at step {step + 1} of {iterations}")
+
+    final = (total / (iterations - last_pass)).item()
+    if not math.isfinite(final):
+        raise Diverged(f"the loss is {final} at the end of {iterations} steps")
+    if average is not None:
+        average.give()
+    seconds = time.perf_counter() - started
+    return Fitted(net, iterations * recipe.batch_size, seconds, final, log.tensors() if log is not None else None)
+
+
+class Dynamics:
+    """Correctness, margin and error norm of every sample at every whole pass, from the logits of the training itself.
+
+    Forgetting: Toneva et al. 2019; EL2N: Paul et al. 2021; margin (area under the margin, by its mean): Pleiss et al. 2020.
+    """
+
+    def __init__(self, samples: int, passes: int, device: torch.device) -> None:
+        self.passes = passes
+        self.correct = torch.zeros(passes, samples, dtype=torch.uint8, device=device)
+        self.margin = torch.zeros(passes, samples, device=device)
+        self.el2n = torch.zeros(passes, samples, device=device)
+
+    def state(self) -> dict[str, Tensor]:
+        return self.tensors()
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        self.correct, self.margin, self.el2n = (state[name].to(self.margin.device) for name in ("correct", "margin", "el2n"))
+
+    @torch.no_grad()
+    def record(self, batch: Batch, out: Tensor, y: Tensor) -> None:
+        target = y if y.is_floating_point() else F.one_hot(y, out.shape[1]).to(out.dtype)
+        label = target.argmax(1)
+        p = out.softmax(1)
+        whole = batch.turn < self.passes
+        where = (batch.turn[whole].to(out.device), batch.rows[whole].to(out.device))
+        whole = whole.to(out.device)
+        own = p.gather(1, label[:, None])[:, 0]
+        others = p.scatter(1, label[:, None], -1.0).amax(1)
+        self.correct[where] = (out.argmax(1) == label)[whole].to(torch.uint8)
+        self.margin[where] = (own - others)[whole]
+        self.el2n[where] = (p - target).norm(dim=1)[whole]
+
+    def tensors(self) -> dict[str, Tensor]:
+        return {"correct": self.correct, "margin": self.margin, "el2n": self.el2n}
