@@ -42,8 +42,8 @@ from compiler.work.operations import Dataset
 from runtime.data.images import LabeledImages
 from runtime.data.sources import load
 from runtime.seeds import Seeds
-from runtime.synthesize import METHODS
-from runtime.synthesize.diffusion import train_generator
+from runtime.synthesize.diffusion.generate import train_generator
+from runtime.synthesize.operation import METHODS
 from runtime.synthesize.release import Release, Setting
 from runtime.training.batches import Fitted
 from runtime.training.nets import build, restored

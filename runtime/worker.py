@@ -33,10 +33,10 @@ if TYPE_CHECKING:
 
 OPERATIONS = {
     "TrainClassifier": "runtime.training.classifier",
-    "TrainGenerator": "runtime.synthesize",
-    "Synthesize": "runtime.synthesize",
-    "ImportSet": "runtime.outside.imported",
-    "ImportLogits": "runtime.outside.imported",
+    "TrainGenerator": "runtime.synthesize.operation",
+    "Synthesize": "runtime.synthesize.operation",
+    "ImportSet": "runtime.synthesize.imported",
+    "ImportLogits": "runtime.synthesize.imported",
     "QueryClassifier": "runtime.query.classifier",
     "QuerySet": "runtime.query.synthetic_set",
     "QueryGenerator": "runtime.query.generator",

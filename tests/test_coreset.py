@@ -22,7 +22,6 @@ from runtime.data.images import LabeledImages
 from runtime.outcome import Diverged
 from runtime.seeds import Seeds
 from runtime.store.artifacts import Artifact
-from runtime.synthesize.coreset import apportioned, parts, synthesize
 from runtime.synthesize.coreset.coverage import facility_location, gradient_similarity, graph_cut, herding, k_center, moderate
 from runtime.synthesize.coreset.difficulty import (
     area_under_margin,
@@ -33,6 +32,7 @@ from runtime.synthesize.coreset.difficulty import (
     stratified,
     uncertainty,
 )
+from runtime.synthesize.coreset.selection import apportioned, parts, synthesize
 from runtime.synthesize.release import Setting
 from runtime.training.nets import build, normalise
 from runtime.training.sgd import fit

@@ -17,9 +17,10 @@ from compiler.language.methods.distillation import Distillation
 from runtime.data.formats import digits
 from runtime.data.images import LabeledImages
 from runtime.seeds import Seeds
-from runtime.synthesize import METHODS, recovery
-from runtime.synthesize.data_free_kd import Lesson, synthesize
-from runtime.synthesize.inversion import BLEND, Statistics, divergence, moved, negative_entropy, total_variation
+from runtime.synthesize.data_free_kd.losses import BLEND, Statistics, divergence, moved, negative_entropy, total_variation
+from runtime.synthesize.data_free_kd.rounds import Lesson, synthesize
+from runtime.synthesize.distillation import recovery
+from runtime.synthesize.operation import METHODS
 from runtime.synthesize.release import Setting
 from runtime.training import nets
 from runtime.training.sgd import fit
@@ -181,7 +182,7 @@ def test_moving_shifts_by_whole_pixels_and_nothing_comes_in_from_the_other_side(
 
 
 def test_fast_moves_the_generator_once_a_round_and_inversion_each_step(teacher: Any) -> None:
-    from runtime.synthesize.inventors import Tuned, new_generator
+    from runtime.synthesize.data_free_kd.generators import Tuned, new_generator
 
     for method, kept_apart in (("fast", True), ("inversion", False)):
         how = words(method, generator_steps=3)

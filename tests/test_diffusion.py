@@ -18,8 +18,9 @@ from runtime.data.formats import digits
 from runtime.data.images import LabeledImages
 from runtime.query.generator import DRAWS, loss
 from runtime.seeds import Seeds, generator
-from runtime.synthesize import denoisers, diffusion
-from runtime.synthesize.noise import Cosine, Edm, kept_signal, process
+from runtime.synthesize.diffusion import denoisers
+from runtime.synthesize.diffusion import generate as diffusion
+from runtime.synthesize.diffusion.process import Cosine, Edm, kept_signal, process
 from runtime.synthesize.release import Setting
 from runtime.training.batches import Average
 

@@ -343,7 +343,7 @@ def test_origins_that_nobody_declared_are_not_passed_over(elsewhere: Done, tmp_p
 
 
 def perform(plan: Plan, address: str) -> Any:
-    from runtime.outside import imported
+    from runtime.synthesize import imported
 
     (task,) = (task for task in plan.tasks.values() if task.address == address)
     return imported.perform(task.work, {}, torch.device("cpu"))   # type: ignore[arg-type]

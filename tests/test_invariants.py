@@ -146,7 +146,7 @@ def test_a_replicate_redraws_orientation_and_never_canaries(tmp_path: Path) -> N
 
 
 def test_a_method_is_given_images_and_labels_and_nothing_that_names_a_canary() -> None:
-    import runtime.synthesize.coreset as coreset
+    import runtime.synthesize.coreset.selection as coreset
     from runtime.data.images import LabeledImages
     from runtime.synthesize.release import Setting
 

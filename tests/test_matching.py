@@ -18,8 +18,8 @@ from runtime.data.formats import digits
 from runtime.data.images import LabeledImages
 from runtime.outcome import Diverged
 from runtime.seeds import Seeds
-from runtime.synthesize.initial import MEAN_NOISE, finished, started
-from runtime.synthesize.matching import (
+from runtime.synthesize.distillation.initial import MEAN_NOISE, finished, started
+from runtime.synthesize.distillation.matching import (
     ClassBatches,
     _Task,
     class_gradients,

@@ -172,7 +172,7 @@ def test_what_a_backward_pass_keeps_is_what_autograd_keeps(net: str, width: int)
 
 
 def test_what_a_gpu_would_hold_rests_on_the_sizes_that_the_runtime_takes_at_once() -> None:
-    from runtime.synthesize import diffusion
+    from runtime.synthesize.diffusion import generate as diffusion
     from runtime.training import classifier as training
     from runtime.training import dp_sgd as privacy
 

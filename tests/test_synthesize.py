@@ -21,7 +21,7 @@ from compiler.work.operations import Dataset, Population, Private, Synthesize
 from runtime.data.population.roles import private_set
 from runtime.outcome import Metric
 from runtime.store.artifacts import Artifact
-from runtime.synthesize import GENERATORS, METHODS, perform
+from runtime.synthesize.operation import GENERATORS, METHODS, perform
 from runtime.synthesize.release import Setting
 from tests.artifacts import artifact
 
@@ -123,7 +123,7 @@ def test_what_draws_from_the_global_generator_changes_nothing() -> None:
 
 
 def test_a_method_is_given_images_and_labels_and_no_canaries(monkeypatch: pytest.MonkeyPatch) -> None:
-    import runtime.synthesize.coreset as coreset
+    import runtime.synthesize.coreset.selection as coreset
 
     seen: list[Any] = []
 

@@ -16,7 +16,7 @@ from compiler.language.methods.distillation import Distillation
 from runtime.data.formats import digits
 from runtime.data.images import LabeledImages
 from runtime.seeds import Seeds
-from runtime.synthesize import trajectory
+from runtime.synthesize.distillation import trajectory
 from runtime.synthesize.release import Setting
 
 CARD = CARDS["digits"]

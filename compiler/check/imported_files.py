@@ -2,7 +2,7 @@
 
 One .npz per shadow and replicate, named as `synthc export --membership` names the shadow's own file. Shapes and types stand in
 the headers; the labels alone are read, by the standard library. Identity is the bytes of each file.
-Not here: reading images and logits (`runtime.outside.imported`).
+Not here: reading images and logits (`runtime.synthesize.imported`).
 """
 
 from __future__ import annotations

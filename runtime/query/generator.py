@@ -16,10 +16,10 @@ from runtime.data.population.roles import cast
 from runtime.outcome import Product
 from runtime.seeds import generator
 from runtime.store.artifacts import Artifact
-from runtime.synthesize import surroundings
-from runtime.synthesize.denoisers import Net
-from runtime.synthesize.diffusion import restored
-from runtime.synthesize.noise import process
+from runtime.synthesize.diffusion.denoisers import Net
+from runtime.synthesize.diffusion.generate import restored
+from runtime.synthesize.diffusion.process import process
+from runtime.synthesize.operation import surroundings
 
 DRAWS = 32
 """Noises per canary; the loss is averaged over them."""

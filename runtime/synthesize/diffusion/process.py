@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from compiler.language.methods.diffusion import Conditional, Denoiser, ImageToImage
-from runtime.synthesize.denoisers import Net
+from runtime.synthesize.diffusion.denoisers import Net
 
 
 class Process(ABC):

@@ -26,8 +26,8 @@ from runtime.data.images import LabeledImages
 from runtime.outcome import Diverged, Metric, Product
 from runtime.store import checkpoint
 from runtime.store.artifacts import Artifact
-from runtime.synthesize.initial import Start, finished, started
-from runtime.synthesize.matching import matching_net
+from runtime.synthesize.distillation.initial import Start, finished, started
+from runtime.synthesize.distillation.matching import matching_net
 from runtime.synthesize.release import Release, Setting, Surroundings
 from runtime.training import nets, siamese
 from runtime.training.scoring import accuracy

@@ -24,7 +24,7 @@ from runtime.data.images import LabeledImages
 from runtime.outcome import Diverged
 from runtime.store import checkpoint
 from runtime.store.artifacts import Artifact
-from runtime.synthesize.initial import finished, started
+from runtime.synthesize.distillation.initial import finished, started
 from runtime.synthesize.release import Release, Setting
 from runtime.training import nets, siamese
 

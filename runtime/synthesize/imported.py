@@ -25,7 +25,7 @@ from runtime.data.population.roles import PrivateSet, cast, private_set
 from runtime.data.valid import images_wrong, labels_wrong
 from runtime.outcome import Metric, Product
 from runtime.store.artifacts import Artifact
-from runtime.synthesize import taken
+from runtime.synthesize.operation import taken
 from runtime.synthesize.release import Release
 from runtime.training.scoring import canary_accuracy
 

@@ -17,8 +17,8 @@ from runtime.data.images import LabeledImages
 from runtime.outcome import Diverged
 from runtime.store import checkpoint
 from runtime.store.artifacts import Artifact
-from runtime.synthesize.initial import finished, started
-from runtime.synthesize.inversion import Critic, usual_shift
+from runtime.synthesize.data_free_kd.losses import Critic, usual_shift
+from runtime.synthesize.distillation.initial import finished, started
 from runtime.synthesize.release import Release, Setting
 from runtime.training import nets
 

@@ -18,8 +18,8 @@ from runtime.data.images import LabeledImages
 from runtime.outcome import Diverged, Metric, Product
 from runtime.store import checkpoint
 from runtime.store.artifacts import Artifact
-from runtime.synthesize import denoisers
-from runtime.synthesize.noise import Process, process
+from runtime.synthesize.diffusion import denoisers
+from runtime.synthesize.diffusion.process import Process, process
 from runtime.synthesize.release import Release, Setting, Surroundings
 from runtime.training import dp_sgd as privacy
 from runtime.training import nets

@@ -19,8 +19,8 @@ from runtime.data.images import LabeledImages
 from runtime.outcome import Diverged, Metric
 from runtime.store import checkpoint
 from runtime.store.artifacts import Artifact
-from runtime.synthesize.inventors import BETAS, Pixels, Tuned, new_generator
-from runtime.synthesize.inversion import Critic, difference, divergence, usual_shift
+from runtime.synthesize.data_free_kd.generators import BETAS, Pixels, Tuned, new_generator
+from runtime.synthesize.data_free_kd.losses import Critic, difference, divergence, usual_shift
 from runtime.synthesize.release import Release, Setting
 from runtime.training import nets
 

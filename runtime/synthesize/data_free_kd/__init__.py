@@ -1,0 +1,1 @@
+"""Data-free knowledge distillation: a student learns from a private teacher on invented images."""

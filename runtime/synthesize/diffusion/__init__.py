@@ -1,0 +1,1 @@
+"""Diffusion: a denoiser trained on the private set draws the training set."""

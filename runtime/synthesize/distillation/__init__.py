@@ -1,0 +1,1 @@
+"""Dataset distillation: a few learned images that stand for the private set."""
