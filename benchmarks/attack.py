@@ -20,13 +20,13 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from runtime.attack.label_only import label_only
-from runtime.attack.lira import lira
-from runtime.attack.pool import Pool
-from runtime.outside.audit import Settings, audit
-from runtime.outside.evidence import Evidence
-from runtime.statistics.bootstrap import Resamples, read_resamples
-from runtime.statistics.deployed import shadow_only
+from runtime.audit.attacks.label_only import label_only
+from runtime.audit.attacks.lira import lira
+from runtime.audit.attacks.pool import Pool
+from runtime.audit.external.audit_file import Settings, audit
+from runtime.audit.external.evidence import Evidence
+from runtime.audit.statistics.bootstrap import Resamples, read_resamples
+from runtime.audit.statistics.deployed import shadow_only
 
 Work = Callable[[], object]
 

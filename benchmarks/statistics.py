@@ -23,13 +23,13 @@ import numpy as np
 from scipy import stats
 
 from compiler.language.audit import Design
-from runtime.attack.lira import lira
-from runtime.attack.pool import Pool
-from runtime.statistics import epsilon
-from runtime.statistics.bootstrap import Resamples, interval, read_resamples
-from runtime.statistics.null import redrawn
-from runtime.statistics.roc import auc, tpr_at
-from runtime.statistics.testing import from_pairs, p_values, settled, together
+from runtime.audit.attacks.lira import lira
+from runtime.audit.attacks.pool import Pool
+from runtime.audit.statistics import epsilon
+from runtime.audit.statistics.bootstrap import Resamples, interval, read_resamples
+from runtime.audit.statistics.null import redrawn
+from runtime.audit.statistics.roc import auc, tpr_at
+from runtime.audit.statistics.testing import from_pairs, p_values, settled, together
 
 FPR = 0.01
 

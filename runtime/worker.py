@@ -37,11 +37,11 @@ OPERATIONS = {
     "Synthesize": "runtime.synthesize.operation",
     "ImportSet": "runtime.synthesize.imported",
     "ImportLogits": "runtime.synthesize.imported",
-    "QueryClassifier": "runtime.query.classifier",
-    "QuerySet": "runtime.query.synthetic_set",
-    "QueryGenerator": "runtime.query.generator",
-    "AttackTrial": "runtime.attack.trial",
-    "CompareTrials": "runtime.attack.compare",
+    "QueryClassifier": "runtime.audit.query.classifier",
+    "QuerySet": "runtime.audit.query.synthetic_set",
+    "QueryGenerator": "runtime.audit.query.generator",
+    "AttackTrial": "runtime.audit.trial.trial",
+    "CompareTrials": "runtime.audit.compare",
     "Rehearsal": "runtime.rehearsal",
 }
 """Operation → the module whose `perform(work, inputs, device) -> Product` computes it; loaded when first asked for."""

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from runtime.attack import signals
-from runtime.attack.label_only import label_only
-from runtime.attack.lira import lira, lira_offline
-from runtime.attack.pool import Pool
-from runtime.statistics.roc import auc, tpr_at
+from runtime.audit.attacks import signals
+from runtime.audit.attacks.label_only import label_only
+from runtime.audit.attacks.lira import lira, lira_offline
+from runtime.audit.attacks.pool import Pool
+from runtime.audit.statistics.roc import auc, tpr_at
 
 
 def paired(rng: np.random.Generator, canaries: int, shadows: int) -> np.ndarray:

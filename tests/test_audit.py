@@ -16,12 +16,12 @@ import pytest
 from scipy import stats
 
 from compiler.errors import SynthcError
+from runtime.audit.external.audit_file import Report, Settings, audit
+from runtime.audit.external.evidence import NAMES, Evidence, check, design_of
+from runtime.audit.external.file_attacks import Manner, Scorer
+from runtime.audit.external.file_bounds import PooledBound, Terms
 from runtime.cli import main
 from runtime.data.formats.npz import read_arrays
-from runtime.outside.attacks import Manner, Scorer
-from runtime.outside.audit import Report, Settings, audit
-from runtime.outside.bounds import PooledBound, Terms
-from runtime.outside.evidence import NAMES, Evidence, check, design_of
 from runtime.seeds import numpy_generator
 
 Arrays = dict[str, Any]
@@ -217,7 +217,7 @@ def test_on_null_data_epsilon_is_positive_in_at_most_its_share_of_audits() -> No
 
 @pytest.mark.parametrize("strategy", ["preset", "split", "bonferroni", "multisplit"])
 def test_a_gaussian_mechanism_is_bounded_below_its_truth(strategy: str) -> None:
-    from runtime.statistics.epsilon import epsilon_of_mu
+    from runtime.audit.statistics.epsilon import epsilon_of_mu
 
     settings = Settings(resamples=100, redraws=10, fpr=("0.1",), terms=Terms(one_run=True, strategy=strategy))
     bounds = report_of(one_run(samples=1000, gap=1.5), settings).attacks["scores"].epsilon_lower
@@ -228,7 +228,7 @@ def test_a_gaussian_mechanism_is_bounded_below_its_truth(strategy: str) -> None:
 
 
 def test_guesses_are_counted_as_declared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from runtime.statistics.epsilon import steinke
+    from runtime.audit.statistics.epsilon import steinke
 
     arrays = one_run()
     options = ("--one-run", "--guesses", "30", "20", "--confidence", "0.9", "--delta", "1e-6")
@@ -243,7 +243,7 @@ def test_guesses_are_counted_as_declared(tmp_path: Path, capsys: pytest.CaptureF
 
 
 def test_a_grid_of_guesses_pays_for_each_of_its_entries() -> None:
-    from runtime.statistics.epsilon import guess, steinke
+    from runtime.audit.statistics.epsilon import guess, steinke
 
     arrays = one_run(gap=1.0)
     settings = Settings(resamples=100, redraws=10, fpr=("0.1",), terms=Terms(one_run=True, strategy="bonferroni"))

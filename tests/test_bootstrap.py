@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from runtime.statistics.bootstrap import Resamples, interval, read_resamples
-from runtime.statistics.roc import auc, balanced_accuracy, tpr_at
+from runtime.audit.statistics.bootstrap import Resamples, interval, read_resamples
+from runtime.audit.statistics.roc import auc, balanced_accuracy, tpr_at
 
 
 def resampled(

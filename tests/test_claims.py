@@ -17,11 +17,11 @@ from compiler.compile import compile_study
 from compiler.errors import SpecError
 from compiler.power.claim_power import count_pairs
 from compiler.work.operations import CompareTrials, Reading
-from runtime.attack.compare import perform
+from runtime.audit.compare import perform
+from runtime.audit.statistics.bootstrap import Resamples
+from runtime.audit.statistics.roc import tpr_at
+from runtime.audit.statistics.testing import Effect, from_pairs, from_resamples, holm, p_values, settled, together
 from runtime.seeds import numpy_generator
-from runtime.statistics.bootstrap import Resamples
-from runtime.statistics.roc import tpr_at
-from runtime.statistics.testing import Effect, from_pairs, from_resamples, holm, p_values, settled, together
 from tests.conftest import TINY, Done, run_study
 
 CLAIMS = """\

@@ -14,9 +14,9 @@ from compiler.errors import SynthcError
 from compiler.language.classifier import Recipe
 from compiler.language.datasets import CARDS
 from compiler.language.methods.diffusion import Denoiser, Diffusion
+from runtime.audit.query.generator import DRAWS, loss
 from runtime.data.formats import digits
 from runtime.data.images import LabeledImages
-from runtime.query.generator import DRAWS, loss
 from runtime.seeds import Seeds, generator
 from runtime.synthesize.diffusion import denoisers
 from runtime.synthesize.diffusion import generate as diffusion

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from runtime.statistics import epsilon
-from runtime.statistics.null import control, redrawn
+from runtime.audit.statistics import epsilon
+from runtime.audit.statistics.null import control, redrawn
 
 
 def test_perfect_trials_reach_the_known_ceiling() -> None:
@@ -82,7 +82,7 @@ def test_a_redraw_stays_within_its_design(design: str) -> None:
 
 
 def test_a_null_control_passes_on_an_honest_attack_and_fails_on_one_that_peeks() -> None:
-    from runtime.statistics.roc import auc, tpr_at
+    from runtime.audit.statistics.roc import auc, tpr_at
 
     rng = np.random.default_rng(0)
     noise = rng.normal(size=(100, 16))

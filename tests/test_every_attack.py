@@ -13,12 +13,13 @@ import torch
 
 from compiler.language.audit import Attack, KnownAttack, variant_name
 from compiler.work.releases import levels
-from runtime.attack import signals
-from runtime.attack.scorer import Answers, scorer_of
+from runtime.audit.attacks import signals
+from runtime.audit.attacks.answers import Answers
+from runtime.audit.attacks.dispatch import scorer_of
+from runtime.audit.external.evidence import check
+from runtime.audit.external.file_attacks import ATTACKS, Manner, Scorer
+from runtime.audit.statistics.roc import auc, tpr_at
 from runtime.data.population.roles import Group
-from runtime.outside.attacks import ATTACKS, Manner, Scorer
-from runtime.outside.evidence import check
-from runtime.statistics.roc import auc, tpr_at
 
 CANARIES, VIEWS, SHADOWS, CLASSES, Z = 40, 9, 12, 5, 60
 

@@ -18,20 +18,20 @@ import torch
 
 from compiler.compile import compile_study
 from compiler.work.operations import Private, TrainClassifier
+from runtime.audit.external.audit_file import Settings, audit
+from runtime.audit.external.evidence import check
+from runtime.audit.external.stored import asked
+from runtime.audit.statistics import epsilon
+from runtime.audit.statistics.deployed import shadow_only
+from runtime.audit.statistics.null import redrawn
+from runtime.audit.statistics.one_run import SHARES, one_run
+from runtime.audit.statistics.roc import auc
 from runtime.data.images import LabeledImages
 from runtime.data.population import roles as casting
 from runtime.data.population.membership import membership
 from runtime.data.population.roles import cast, private_set
 from runtime.data.sources import Loaded
-from runtime.outside.audit import Settings, audit
-from runtime.outside.evidence import check
-from runtime.outside.stored import asked
 from runtime.seeds import generator
-from runtime.statistics import epsilon
-from runtime.statistics.deployed import shadow_only
-from runtime.statistics.null import redrawn
-from runtime.statistics.one_run import SHARES, one_run
-from runtime.statistics.roc import auc
 from runtime.store.artifacts import Artifact, folder_of
 from runtime.training.nets import build
 from runtime.training.scoring import logits

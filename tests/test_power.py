@@ -16,9 +16,9 @@ from compiler.power.claim_power import _t, _told_apart, prospect
 from compiler.power.outlook import outlook
 from compiler.power.resolution import Resolution, resolution
 from compiler.work.operations import CompareTrials
-from runtime.statistics import epsilon
-from runtime.statistics.roc import tpr_at
-from runtime.statistics.testing import from_resamples, p_values, settled
+from runtime.audit.statistics import epsilon
+from runtime.audit.statistics.roc import tpr_at
+from runtime.audit.statistics.testing import from_resamples, p_values, settled
 from tests.conftest import ROOT, TINY
 
 

@@ -12,10 +12,10 @@ from compiler.compile import compile_study
 from compiler.language.audit import Queries
 from compiler.language.datasets import CARDS
 from compiler.work.operations import QueryClassifier, QuerySet
+from runtime.audit.query.classifier import perform as perform_query
+from runtime.audit.query.synthetic_set import nearest, perform, trace_back
 from runtime.data.population.queries import views
 from runtime.data.population.roles import cast, private_set
-from runtime.query.classifier import perform as perform_query
-from runtime.query.synthetic_set import nearest, perform, trace_back
 from runtime.training.nets import build
 from tests.artifacts import artifact
 from tests.conftest import TINY

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtime.statistics.roc import allowed_false_positives, auc, balanced_accuracy, roc_points, tpr_at
+from runtime.audit.statistics.roc import allowed_false_positives, auc, balanced_accuracy, roc_points, tpr_at
 
 SCORES = st.lists(st.tuples(st.sampled_from([-np.inf, -1.0, 0.0, 0.5, 1.0, 1e4, np.inf]), st.booleans()), min_size=1, max_size=40)
 

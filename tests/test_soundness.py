@@ -11,12 +11,12 @@ import torch
 from compiler.compile import compile_study
 from compiler.language.classifier import Recipe
 from compiler.language.methods.baselines import Privacy
-from runtime.attack import signals
+from runtime.audit.attacks import signals
+from runtime.audit.statistics import epsilon
+from runtime.audit.statistics.one_run import one_run
 from runtime.data.population.membership import saw
 from runtime.data.population.roles import cast, expected_size, private_set
 from runtime.seeds import Seeds, generator
-from runtime.statistics import epsilon
-from runtime.statistics.one_run import one_run
 from runtime.training import dp_sgd as privacy
 from runtime.training.nets import build
 from runtime.training.scoring import logits

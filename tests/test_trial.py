@@ -16,8 +16,8 @@ from torch import Tensor
 from compiler.compile import compile_study
 from compiler.language.audit import Denoising, Headline, LabelOnly, Lira, Nearest
 from compiler.work.operations import AttackTrial
-from runtime.attack import copies
-from runtime.attack.trial import perform
+from runtime.audit.trial import copies
+from runtime.audit.trial.trial import perform
 from runtime.charts import gallery
 from runtime.charts.gallery import sheet
 from runtime.data.population.membership import membership

@@ -12,21 +12,22 @@ import numpy as np
 import pytest
 from scipy import optimize, stats
 
-from runtime.attack import risk, signals
-from runtime.attack.copies import _gap
-from runtime.attack.label_only import label_only, vote
-from runtime.attack.lira import lira, lira_offline
-from runtime.attack.pool import FEWEST, VARIANCE_FLOOR, Pool, sides
-from runtime.attack.quantile import COMPONENTS, quantile
-from runtime.attack.reference import calibrated, reference, threshold
-from runtime.attack.risk import HALVES
-from runtime.attack.rmia import rmia
+from runtime.audit.attacks import signals
+from runtime.audit.attacks.label_only import label_only, vote
+from runtime.audit.attacks.lira import lira, lira_offline
+from runtime.audit.attacks.pool import FEWEST, VARIANCE_FLOOR, Pool, sides
+from runtime.audit.attacks.quantile import COMPONENTS, quantile
+from runtime.audit.attacks.reference import calibrated, reference, threshold
+from runtime.audit.attacks.rmia import rmia
+from runtime.audit.statistics import epsilon
+from runtime.audit.statistics.bootstrap import Resamples, read_resamples
+from runtime.audit.statistics.deployed import shadow_only
+from runtime.audit.statistics.one_run import SHARES, SPLITS, one_run
+from runtime.audit.statistics.roc import auc, balanced_accuracy, roc_points, tpr_at
+from runtime.audit.trial import risk
+from runtime.audit.trial.copies import _gap
+from runtime.audit.trial.risk import HALVES
 from runtime.seeds import numpy_generator
-from runtime.statistics import epsilon
-from runtime.statistics.bootstrap import Resamples, read_resamples
-from runtime.statistics.deployed import shadow_only
-from runtime.statistics.one_run import SHARES, SPLITS, one_run
-from runtime.statistics.roc import auc, balanced_accuracy, roc_points, tpr_at
 
 CANARIES, VIEWS, SHADOWS = 6, 2, 10
 

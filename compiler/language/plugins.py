@@ -55,7 +55,7 @@ class OwnAttack(Frozen):
     revision: ClassVar[int] = 1
     """Raised by hand when the scores that the attack gives change."""
     compute: ClassVar[str] = ""
-    """Module whose `scorer(how, said, paired) -> Score` attacks what a release level said; see `runtime.attack.scorer`."""
+    """Module whose `scorer(how, said, paired) -> Score` attacks what a release level said; see `runtime.audit.attacks.dispatch`."""
     reads: ClassVar[tuple[str, ...]] = ("final_model", "teacher")
     """Release levels that it looks at."""
     fitted: ClassVar[bool] = False

@@ -1,7 +1,7 @@
 """The largest lower bounds on epsilon that an audit of this size can give, if every guess were right.
 
-One run, a quarter of the canaries guessed on each side, as `runtime.attack.figures` does it; bounds of
-`runtime.statistics.epsilon`, which a test keeps equal.
+One run, a quarter of the canaries guessed on each side, as `runtime.audit.trial.metrics` does it; bounds of
+`runtime.audit.statistics.epsilon`, which a test keeps equal.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Planning bounds for a test at the audit's confidence, adjusted for the pairs of the claim as Holm's first step is, with a power of
 80 %. The standard errors are those of `power`; that both sides are read on the same canaries and shadows is not counted on.
-Not here: the tests themselves (`runtime.attack.compare`), which know the spread.
+Not here: the tests themselves (`runtime.audit.compare`), which know the spread.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def prospect(work: CompareTrials, left: Sequence[Trial], right: Sequence[Trial])
 
 
 def count_pairs(work: CompareTrials, left: Sequence[Trial], right: Sequence[Trial]) -> int:
-    """As `runtime.attack.compare` pairs them: each with each, or each with itself where both sides are the same trials."""
+    """As `runtime.audit.compare` pairs them: each with each, or each with itself where both sides are the same trials."""
     if work.test in ("correlation", "matched"):
         return len(left)
     names, others = ([trial.address for trial in side] for side in (left, right))

@@ -1,6 +1,6 @@
 """Charts of the results: one file each, drawn by Altair from rows that SQL gave. Nothing is fetched from a network.
 
-Not here: queries by hand (`synthc sql`), the figures themselves (`runtime.attack.trial`).
+Not here: queries by hand (`synthc sql`), the figures themselves (`runtime.audit.trial.trial`).
 """
 
 from __future__ import annotations

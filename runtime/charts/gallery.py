@@ -24,7 +24,7 @@ from runtime.store.artifacts import folder_of, written
 assert Arm  # its import brings every method's words, which `rebuilt` looks up by name
 
 KINDS = ("nearest", "copied but not caught", "caught but not copied")
-"""Of pairs that an audit keeps, as numbered in their artifact (`runtime.attack.copies`)."""
+"""Of pairs that an audit keeps, as numbered in their artifact (`runtime.audit.trial.copies`)."""
 CLASSES, PER_CLASS = 10, 10
 """At most so many rows and columns of a sheet."""
 ENLARGED = 6

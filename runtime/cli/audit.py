@@ -16,7 +16,7 @@ from runtime.cli import store_of
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from runtime.outside.audit import Report, Settings
+    from runtime.audit.external.audit_file import Report, Settings
 
 DESIGNS = ("auto", "pairs", "balanced", "bernoulli")
 
@@ -77,8 +77,8 @@ def register(commands: Any) -> None:
 
 
 def _audit(args: argparse.Namespace) -> int:
-    from runtime.outside.audit import audit
-    from runtime.outside.evidence import read_evidence
+    from runtime.audit.external.audit_file import audit
+    from runtime.audit.external.evidence import read_evidence
 
     settings = _settings(args)
     limit = _number("--limit", args.limit, 0, math.inf, "a number of GiB above 0")
@@ -89,7 +89,7 @@ def _audit(args: argparse.Namespace) -> int:
         if args.db is None:
             report = audit(evidence, settings)
         else:
-            from runtime.outside.stored import audit_and_store
+            from runtime.audit.external.stored import audit_and_store
 
             argv = sys.argv[1:] if sys.argv[1:2] == ["audit"] else ["audit", str(args.file)]
             where: dict[str, Any] = {"store": store_of(args), "target": args.db.absolute()}
@@ -105,10 +105,10 @@ def _audit(args: argparse.Namespace) -> int:
 
 def _settings(args: argparse.Namespace) -> Settings:
     """What was asked for, checked before the file is opened."""
-    from runtime.outside.attacks import ATTACKS, ONLY_IN_STUDIES, Manner
-    from runtime.outside.audit import Settings
-    from runtime.outside.bounds import Terms
-    from runtime.statistics.one_run import STRATEGIES
+    from runtime.audit.external.audit_file import Settings
+    from runtime.audit.external.file_attacks import ATTACKS, ONLY_IN_STUDIES, Manner
+    from runtime.audit.external.file_bounds import Terms
+    from runtime.audit.statistics.one_run import STRATEGIES
 
     for name in args.attack or ():
         if (seen := ONLY_IN_STUDIES.get(name)) is not None:
@@ -177,7 +177,7 @@ def _show(file: Path, report: Report, settings: Settings) -> None:
     from rich.console import Console
     from rich.markup import escape
 
-    from runtime.outside.audit import notes
+    from runtime.audit.external.audit_file import notes
 
     console = Console(highlight=False)
     if not console.is_terminal:

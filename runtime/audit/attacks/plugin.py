@@ -10,7 +10,7 @@ from compiler.language.plugins import OwnAttack
 from runtime.plugins import load_function
 
 if TYPE_CHECKING:
-    from runtime.attack.scorer import Answers, Score
+    from runtime.audit.attacks.answers import Answers, Score
 
 
 def scorer(how: OwnAttack, said: Answers, paired: bool) -> Score | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from runtime.attack.pool import FEWEST, Pool
+from runtime.audit.attacks.pool import FEWEST, Pool
 
 
 def rmia(

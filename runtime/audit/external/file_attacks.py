@@ -11,13 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from compiler.language.audit import Design
-from runtime.attack import signals
-from runtime.attack.label_only import label_only
-from runtime.attack.lira import lira, lira_offline
-from runtime.attack.pool import Pool
-from runtime.attack.reference import calibrated, reference, threshold
-from runtime.attack.rmia import rmia
-from runtime.outside.evidence import Evidence, given_away
+from runtime.audit.attacks import signals
+from runtime.audit.attacks.label_only import label_only
+from runtime.audit.attacks.lira import lira, lira_offline
+from runtime.audit.attacks.pool import Pool
+from runtime.audit.attacks.reference import calibrated, reference, threshold
+from runtime.audit.attacks.rmia import rmia
+from runtime.audit.external.evidence import Evidence, given_away
 
 Score = Callable[[np.ndarray], np.ndarray]
 """Membership (sample × shadow) → scores (sample × shadow); NaN where too few shadows are left to judge by."""

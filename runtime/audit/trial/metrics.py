@@ -12,14 +12,14 @@ import numpy as np
 from compiler.language.audit import Attack, LabelOnly, Quantile, variant_name
 from compiler.language.plugins import OwnAttack
 from compiler.work.operations import AttackTrial
-from runtime.attack import bounds, risk
-from runtime.attack.scorer import Answers, Score
+from runtime.audit.attacks.answers import Answers, Score
+from runtime.audit.statistics.bootstrap import Readings, Resamples, interval, read_resamples
+from runtime.audit.statistics.deployed import shadow_only
+from runtime.audit.statistics.null import Control, Expected, central, control
+from runtime.audit.statistics.roc import Reading, Steps, balanced_accuracy, roc_points, tpr_at
+from runtime.audit.trial import bounds, risk
 from runtime.outcome import Metric
 from runtime.seeds import numpy_generator
-from runtime.statistics.bootstrap import Readings, Resamples, interval, read_resamples
-from runtime.statistics.deployed import shadow_only
-from runtime.statistics.null import Control, Expected, central, control
-from runtime.statistics.roc import Reading, Steps, balanced_accuracy, roc_points, tpr_at
 
 BAND = 40
 """Points of a curve at which its band is read, spread evenly in log FPR."""

@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 
 from compiler.work.operations import AttackTrial
+from runtime.audit.statistics.bootstrap import Resamples, interval, read_resamples
+from runtime.audit.statistics.roc import tpr_at
 from runtime.data.population.roles import Group
 from runtime.outcome import Metric
-from runtime.statistics.bootstrap import Resamples, interval, read_resamples
-from runtime.statistics.roc import tpr_at
 from runtime.store.artifacts import Artifact
 
 KINDS = ("nearest", "copied but not caught", "caught but not copied")

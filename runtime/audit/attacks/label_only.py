@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from runtime.attack.pool import FEWEST, Pool
+from runtime.audit.attacks.pool import FEWEST, Pool
 
 PENALTY = 1.0
 """1 / C of the ridge penalty; C = 1 as in the paper's code."""

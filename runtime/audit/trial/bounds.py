@@ -12,9 +12,9 @@ from functools import lru_cache
 import numpy as np
 
 from compiler.work.operations import AttackTrial
+from runtime.audit.statistics import epsilon
+from runtime.audit.statistics.one_run import BOUNDS, Guessed, one_run
 from runtime.data.population.roles import Group
-from runtime.statistics import epsilon
-from runtime.statistics.one_run import BOUNDS, Guessed, one_run
 
 FEWEST = 8
 """Canaries: four right guesses of four rule nothing out at 95 %."""

@@ -20,38 +20,20 @@ from compiler.language.audit import (
     Nearest,
     Quantile,
     Reference,
-    ReleaseLevel,
     Rmia,
     Selected,
     Threshold,
 )
 from compiler.language.plugins import OwnAttack
 from compiler.work.releases import levels
-from runtime.attack import signals
-from runtime.attack.label_only import label_only, vote
-from runtime.attack.lira import lira, lira_offline
-from runtime.attack.pool import Pool, sides
-from runtime.attack.quantile import quantile
-from runtime.attack.reference import calibrated, reference, threshold
-from runtime.attack.rmia import rmia
-from runtime.audit.attacks import plugin
-from runtime.data.population.roles import Group
-
-Score = Callable[[np.ndarray], np.ndarray]
-"""Membership (canary × shadow) → scores (canary × shadow): an attack on one group with everything else fixed."""
-
-
-@dataclass(frozen=True)
-class Answers:
-    """What the shadows of one release level said about one canary group."""
-
-    release: ReleaseLevel
-    group: Group
-    logits: np.ndarray | None = None
-    """canary × view × shadow × class."""
-    z_logits: np.ndarray | None = None
-    measured: Mapping[str, np.ndarray] | None = None
-    """Signals that a set or a generator gave: name → canary × shadow."""
+from runtime.audit.attacks import plugin, signals
+from runtime.audit.attacks.answers import Answers, Score
+from runtime.audit.attacks.label_only import label_only, vote
+from runtime.audit.attacks.lira import lira, lira_offline
+from runtime.audit.attacks.pool import Pool, sides
+from runtime.audit.attacks.quantile import quantile
+from runtime.audit.attacks.reference import calibrated, reference, threshold
+from runtime.audit.attacks.rmia import rmia
 
 
 def scorer_of(attack: Attack, said: Answers, paired: bool) -> Score | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from runtime.attack.pool import FEWEST, Pool, sides, usable
+from runtime.audit.attacks.pool import FEWEST, Pool, sides, usable
 
 
 def threshold(signal: np.ndarray) -> np.ndarray:

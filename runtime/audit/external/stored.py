@@ -24,14 +24,14 @@ from compiler.errors import SynthcError
 from compiler.fingerprint import canonical_text, digest_of
 from compiler.work.operations import AuditFile
 from runtime import machine
-from runtime.attack.risk import of_canaries
+from runtime.audit.external.audit_file import Found, Rate, Report, Settings, audit, notes
+from runtime.audit.external.evidence import Evidence
+from runtime.audit.external.file_bounds import AnyBound, Refused
+from runtime.audit.statistics.roc import Reading, allowed_false_positives, roc_points, tpr_at
+from runtime.audit.trial.risk import of_canaries
 from runtime.database.index import Index
 from runtime.database.publish import check_target
 from runtime.outcome import Metric, Product
-from runtime.outside.audit import Found, Rate, Report, Settings, audit, notes
-from runtime.outside.bounds import AnyBound, Refused
-from runtime.outside.evidence import Evidence
-from runtime.statistics.roc import Reading, allowed_false_positives, roc_points, tpr_at
 from runtime.store.artifacts import folder_of, held
 from runtime.store.commit import write_json
 from runtime.store.runs import run_name

@@ -19,11 +19,11 @@ import torch
 from scipy import stats
 
 from compiler.work.operations import CompareTrials, Reading
+from runtime.audit.statistics.bootstrap import Readings, Resamples, read_resamples
+from runtime.audit.statistics.roc import auc, tpr_at
+from runtime.audit.statistics.testing import Effect, Verdict, from_pairs, from_resamples, p_values, settled, together
 from runtime.outcome import Metric, Product
 from runtime.seeds import numpy_generator
-from runtime.statistics.bootstrap import Readings, Resamples, read_resamples
-from runtime.statistics.roc import auc, tpr_at
-from runtime.statistics.testing import Effect, Verdict, from_pairs, from_resamples, p_values, settled, together
 from runtime.store.artifacts import Artifact
 
 FINITE = 1e-9

@@ -14,10 +14,10 @@ import numpy as np
 from scipy.stats import binomtest
 
 from compiler.language.audit import Design, Strategy
-from runtime.outside.evidence import Evidence, given_away, looks_like
+from runtime.audit.external.evidence import Evidence, given_away, looks_like
+from runtime.audit.statistics import epsilon
+from runtime.audit.statistics.one_run import BOUNDS, OneRun, one_run
 from runtime.seeds import numpy_generator
-from runtime.statistics import epsilon
-from runtime.statistics.one_run import BOUNDS, OneRun, one_run
 
 TARGET = 0
 """The shadow that one-run bounds speak about: the first, so that nobody chooses it after seeing scores."""

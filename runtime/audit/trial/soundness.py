@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from compiler.work.operations import AttackTrial
-from runtime.attack import bounds
-from runtime.attack.figures import Figures
+from runtime.audit.statistics import epsilon
+from runtime.audit.trial import bounds
+from runtime.audit.trial.metrics import Figures
 from runtime.outcome import Metric
-from runtime.statistics import epsilon
 from runtime.store.artifacts import Artifact
 
 

@@ -18,19 +18,20 @@ from torch import Tensor
 from compiler.language.audit import Attack, Lira, ReleaseLevel, variant_name
 from compiler.work.operations import AttackTrial
 from compiler.work.releases import declared
-from runtime.attack import signals
-from runtime.attack.copies import Nearness
-from runtime.attack.figures import Figures, tpr_name
-from runtime.attack.risk import memorization
-from runtime.attack.scorer import Answers, Likelihood, Score, scorer_of
-from runtime.attack.soundness import guarantee, soundness
-from runtime.attack.utility import per_shadow, utility
+from runtime.audit.attacks import signals
+from runtime.audit.attacks.answers import Answers, Score
+from runtime.audit.attacks.dispatch import Likelihood, scorer_of
+from runtime.audit.statistics.bootstrap import Resamples, interval
+from runtime.audit.trial.copies import Nearness
+from runtime.audit.trial.metrics import Figures, tpr_name
+from runtime.audit.trial.risk import memorization
+from runtime.audit.trial.soundness import guarantee, soundness
+from runtime.audit.trial.utility import per_shadow, utility
 from runtime.data.population.membership import membership
 from runtime.data.population.near_duplicates import NEAR, near_duplicates
 from runtime.data.population.roles import Group, cast
 from runtime.outcome import Metric, Product
 from runtime.seeds import numpy_generator
-from runtime.statistics.bootstrap import Resamples, interval
 from runtime.store.artifacts import Artifact
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from runtime.statistics.bootstrap import Resamples, allowances
+from runtime.audit.statistics.bootstrap import Resamples, allowances
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import numpy as np
 from scipy.special import gammaln
 
-from runtime.attack.pool import VARIANCE_FLOOR, Pool, Side, sides, usable
+from runtime.audit.attacks.pool import VARIANCE_FLOOR, Pool, Side, sides, usable
 
 
 def lira(signal: np.ndarray, pool: Pool, variant: str = "pooled", compat: tuple[str, ...] = ()) -> np.ndarray:

@@ -11,14 +11,14 @@ import numpy as np
 
 from compiler.errors import SynthcError
 from compiler.language.audit import Design, Interval
-from runtime.attack.pool import FEWEST
-from runtime.outside.attacks import FITTED, ON_MODELS, Manner, Score, Scorer, obstacle
-from runtime.outside.bounds import AnyBound, Terms, lower_bounds
-from runtime.outside.evidence import Evidence, design_of
+from runtime.audit.attacks.pool import FEWEST
+from runtime.audit.external.evidence import Evidence, design_of
+from runtime.audit.external.file_attacks import FITTED, ON_MODELS, Manner, Score, Scorer, obstacle
+from runtime.audit.external.file_bounds import AnyBound, Terms, lower_bounds
+from runtime.audit.statistics.bootstrap import Resamples, interval, read_resamples
+from runtime.audit.statistics.null import central, control
+from runtime.audit.statistics.roc import auc, tpr_at
 from runtime.seeds import numpy_generator
-from runtime.statistics.bootstrap import Resamples, interval, read_resamples
-from runtime.statistics.null import central, control
-from runtime.statistics.roc import auc, tpr_at
 
 RESAMPLED = 2_000_000_000
 """Scores that a bootstrap may draw: 1,000 resamples up to two million scores, 100 from twenty million on."""

@@ -13,8 +13,8 @@ from typing import get_args
 import numpy as np
 
 from compiler.language.audit import Strategy
+from runtime.audit.statistics import epsilon
 from runtime.seeds import numpy_generator
-from runtime.statistics import epsilon
 
 STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
 """How the number of guesses is set; see the spec's `audit.thresholds`."""

@@ -1,1 +1,0 @@
-"""Membership inference attacks, one file each. HIGHER SCORE MEANS MEMBER, everywhere."""

@@ -1,0 +1,1 @@
+"""Audits of files about models that were trained elsewhere."""

@@ -1,0 +1,1 @@
+"""Asking one release about the canaries: a classifier, a set, a generator."""

@@ -1,0 +1,1 @@
+"""What scores say, and how surely: ROC reading, intervals, epsilon lower bounds, null controls."""

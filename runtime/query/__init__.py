@@ -1,1 +1,0 @@
-"""Asking one release about the canaries: a classifier for logits, a set for distances, a generator for its loss."""
