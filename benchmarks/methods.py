@@ -21,8 +21,8 @@ from dataclasses import dataclass, field
 
 from compiler.compile import compile_study
 from compiler.plan.dag import Plan, Task, TrialPlan
+from runtime.execution.worker import Order, compute, prepare
 from runtime.outcome import Outcome
-from runtime.worker import Order, compute, prepare
 
 LIMITS = {"coreset": 10.0, "dm": 20.0, "dc": 20.0, "dsa": 20.0, "mtt": 60.0, "datm": 60.0}
 """CPU seconds a shadow, by method or paradigm."""

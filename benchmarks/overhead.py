@@ -31,13 +31,14 @@ from compiler.compile import compile_study
 from compiler.fingerprint import canonical_text, digest_of
 from compiler.plan.dag import Task
 from compiler.work.operations import Rehearsal
-from runtime import frontier
-from runtime.cluster import RayEngine
 from runtime.database.index import Index
+from runtime.execution import ready_queue as frontier
+from runtime.execution.driver import Driver
+from runtime.execution.engine import InlineEngine
+from runtime.execution.ray_engine import RayEngine
+from runtime.execution.worker import Order, keep
 from runtime.outcome import Metric, Outcome, Product
-from runtime.schedule import Driver, InlineEngine
 from runtime.store.artifacts import folder_of, is_done
-from runtime.worker import Order, keep
 
 ROOT = Path(__file__).resolve().parents[1]
 ROUNDS = 5

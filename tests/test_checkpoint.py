@@ -22,10 +22,10 @@ from compiler.language.methods.baselines import Privacy
 from compiler.language.methods.diffusion import Denoiser
 from compiler.language.study import Arm
 from compiler.work.operations import Synthesize, TrainClassifier, TrainGenerator, Work
+from runtime.execution.worker import OPERATIONS
 from runtime.outcome import Product
 from runtime.store import checkpoint
 from runtime.store.artifacts import Artifact
-from runtime.worker import OPERATIONS
 from tests.artifacts import artifact
 from tests.conftest import ROOT, TINY
 from tests.test_synthesize import RECIPE, private

@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 
 from compiler.errors import SynthcError
-from runtime import cluster
 from runtime.cli import main
-from runtime.cluster import RayEngine
+from runtime.execution import ray_engine as cluster
+from runtime.execution.driver import Driver
+from runtime.execution.ray_engine import RayEngine
 from runtime.outcome import Outcome
-from runtime.schedule import Driver
 from tests.conftest import ROOT, TINY
 from tests.rehearsals import task, todo
 

@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 import torch
 
+from runtime.execution.driver import Driver
+from runtime.execution.engine import InlineEngine
+from runtime.execution.worker import Order, committed, compute
 from runtime.outcome import Metric, Outcome, Provenance
-from runtime.schedule import Driver, InlineEngine
 from runtime.store import commit
 from runtime.store.artifacts import Artifact, is_done
 from runtime.store.commit import stage
-from runtime.worker import Order, committed, compute
 from tests.rehearsals import task, todo
 
 ID = "0123456789abcdef"

@@ -16,8 +16,8 @@ import pytest
 
 from runtime.cli import main
 from runtime.database.index import Index
+from runtime.execution.worker import committed
 from runtime.store.artifacts import Artifact, Corrupt, is_done, written
-from runtime.worker import committed
 from tests.conftest import TINY, Done
 
 ROWS = "SELECT * EXCLUDE (note) FROM result WHERE metric <> 'seconds' ORDER BY ALL"
@@ -169,7 +169,7 @@ def test_the_run_that_counts_is_the_last_one_also_when_the_clock_was_set_back(
             return datetime.now(tz) - timedelta(days=400)
 
     copy.spec.write_text(TINY.replace("method: {grid: [random, forgetting]}", "method: random"))
-    monkeypatch.setattr("runtime.study_run.datetime", Behind)
+    monkeypatch.setattr("runtime.execution.study_run.datetime", Behind)
     assert run(copy) == 0
     assert copy.rows("SELECT label FROM comparison ORDER BY label") == [("coreset",), ("undefended",)]
     copy.spec.write_text(TINY)

@@ -20,7 +20,7 @@ from runtime.database.files import export
 from runtime.database.index import Index, rebuild
 from runtime.database.publish import TargetBusy, check_target
 from runtime.database.read import query
-from runtime.study_run import StudyRun
+from runtime.execution.study_run import StudyRun
 from tests.conftest import Done
 
 

@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from compiler.errors import SynthcError
-from runtime.cluster import RayEngine, workers_per_gpu
-from runtime.frontier import Frontier, Pace
+from runtime.execution.driver import Driver, Interrupt, Policy
+from runtime.execution.engine import Engine, InlineEngine
+from runtime.execution.ray_engine import RayEngine, workers_per_gpu
+from runtime.execution.ready_queue import Frontier, Pace
 from runtime.outcome import Outcome
-from runtime.schedule import Driver, Engine, InlineEngine, Interrupt, Policy
 from runtime.store.artifacts import Artifact, folder_of, held, is_done
 from tests.rehearsals import task, todo
 

@@ -44,7 +44,7 @@ def test_every_line_of_the_threat_model_names_a_test_that_exists() -> None:
 def test_ray_reports_no_usage_and_keeps_its_token() -> None:
     import os
 
-    from runtime import cluster
+    from runtime.execution import ray_engine as cluster
 
     source = Path(cluster.__file__).read_text()
     assert 'os.environ["RAY_USAGE_STATS_ENABLED"] = "0"' in source

@@ -17,9 +17,10 @@ from runtime.store.artifacts import held
 
 if TYPE_CHECKING:
     from compiler.plan.dag import Plan, Task
+    from runtime.execution.driver import Interrupt
+    from runtime.execution.engine import Engine
+    from runtime.execution.study_run import StudyRun
     from runtime.outcome import Outcome
-    from runtime.schedule import Engine, Interrupt
-    from runtime.study_run import StudyRun
 
 REPAIRS = 3
 """How often damaged artifacts are computed again before a run gives up: the disk is not to be trusted."""
@@ -77,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
     origin = {"spec": str(args.spec), "spec_text": texts[str(args.spec)], "texts": texts, "argv": sys.argv[1:]}
     with held(store):
         from runtime.database.index import Index
-        from runtime.study_run import StudyRun
+        from runtime.execution.study_run import StudyRun
 
         with contextlib.closing(Index.open(store)) as index:
             study = StudyRun(plan, store, index, args.db.absolute(), origin, args.retry_failed, wanted.answers, again)
@@ -114,8 +115,8 @@ def _with_known_data(args: argparse.Namespace) -> Plan:
 
 
 def _compute(study: StudyRun, args: argparse.Namespace) -> str:
-    from runtime.progress import Display
-    from runtime.schedule import Driver, Interrupt, Policy
+    from runtime.execution.driver import Driver, Interrupt, Policy
+    from runtime.execution.progress import Display
 
     interrupt = Interrupt()
     with Display(study.todo) as display:
@@ -158,10 +159,10 @@ def _compute(study: StudyRun, args: argparse.Namespace) -> str:
 
 def _engine(args: argparse.Namespace, store: Path) -> Engine:
     if args.engine == "inline":
-        from runtime.schedule import InlineEngine
+        from runtime.execution.engine import InlineEngine
 
         return InlineEngine(store)
-    from runtime.cluster import RayEngine
+    from runtime.execution.ray_engine import RayEngine
 
     return RayEngine(store, args.address, args.workers, args.gpu_memory)
 

@@ -120,7 +120,7 @@ def _machine() -> Iterator[Finding]:
 
 
 def _workers() -> Iterator[Finding]:
-    from runtime.cluster import RayEngine
+    from runtime.execution.ray_engine import RayEngine
 
     began = time.monotonic()
     try:

@@ -31,11 +31,11 @@ from runtime.audit.statistics.roc import Reading, allowed_false_positives, roc_p
 from runtime.audit.trial.risk import of_canaries
 from runtime.database.index import Index
 from runtime.database.publish import check_target
+from runtime.execution.worker import Order, keep
 from runtime.outcome import Metric, Product
 from runtime.store.artifacts import folder_of, held
 from runtime.store.commit import write_json
 from runtime.store.runs import run_name
-from runtime.worker import Order, keep
 
 SCORES = 4_000_000
 """Scores of all attacks together up to which every single one is kept; of larger files only the figures are."""

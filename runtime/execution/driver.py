@@ -13,14 +13,13 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Protocol
 
 from compiler.errors import SynthcError
 from compiler.plan.dag import Task
-from runtime.frontier import Frontier, Pace
+from runtime.execution.engine import Engine, Landing
+from runtime.execution.ready_queue import Frontier, Pace
+from runtime.execution.worker import Dispatch, Order
 from runtime.outcome import Outcome
-from runtime.worker import Dispatch, Order, compute, prepare
 
 RETRIES = {"crash": 2, "out_of_memory": 1}
 """Further attempts by class of error; what is not named here is deterministic and fails at once."""
@@ -29,31 +28,8 @@ BEAT = 0.5
 """Seconds after which a wait returns, landed or not: for Ctrl-C, publishing and the progress display."""
 
 
-@dataclass(frozen=True)
-class Landing:
-    """A dispatch that came back: with its outcomes, or lost, and then `lost` is an error kind and `reason` says more."""
-
-    dispatch: Dispatch
-    outcomes: tuple[Outcome, ...] = ()
-    lost: str = ""
-    reason: str = ""
 
 
-class Engine(Protocol):
-    """What the driver asks of whoever computes."""
-
-    @property
-    def slots(self) -> int:
-        """How many dispatches can be computed at the same time, now: nodes come and go."""
-        ...
-
-    def submit(self, dispatch: Dispatch) -> None: ...
-
-    def wait(self, seconds: float) -> list[Landing]: ...
-
-    def kill(self, dispatch: Dispatch) -> None: ...
-
-    def close(self) -> None: ...
 
 
 @dataclass
@@ -183,25 +159,3 @@ def _lost(landing: Landing) -> list[Outcome]:
     return [Outcome(order.task, "failed", error=landing.reason, error_kind=landing.lost) for order in landing.dispatch]
 
 
-class InlineEngine:
-    """Computes in this process, one dispatch at a time, when waited for."""
-
-    slots = 1
-
-    def __init__(self, store: Path, device: str = "cpu") -> None:
-        self.store, self.device = store, device
-        self._waiting: list[Dispatch] = []
-        prepare()
-
-    def submit(self, dispatch: Dispatch) -> None:
-        self._waiting.append(dispatch)
-
-    def wait(self, seconds: float) -> list[Landing]:
-        dispatch = self._waiting.pop(0)
-        return [Landing(dispatch, tuple(compute(dispatch, self.store, self.device)))]
-
-    def kill(self, dispatch: Dispatch) -> None:
-        """A computation in this very process cannot be given up: time limits need `--engine ray`."""
-
-    def close(self) -> None:
-        self._waiting.clear()

@@ -42,7 +42,7 @@ OPERATIONS = {
     "QueryGenerator": "runtime.audit.query.generator",
     "AttackTrial": "runtime.audit.trial.trial",
     "CompareTrials": "runtime.audit.compare",
-    "Rehearsal": "runtime.rehearsal",
+    "Rehearsal": "runtime.execution.rehearsal",
 }
 """Operation → the module whose `perform(work, inputs, device) -> Product` computes it; loaded when first asked for."""
 

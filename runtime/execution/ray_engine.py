@@ -23,9 +23,9 @@ from typing import Any
 
 from compiler.errors import SynthcError
 from runtime import machine
+from runtime.execution.engine import Landing
+from runtime.execution.worker import Dispatch, compute, prepare
 from runtime.outcome import Outcome
-from runtime.schedule import Landing
-from runtime.worker import Dispatch, compute, prepare
 
 PATIENCE = 90.0
 """Seconds without a single worker after which the cluster is taken to have no room: a cold node needs 5 to 10."""

@@ -1,0 +1,1 @@
+"""Keeps Ray busy with whatever the plan says is ready."""
