@@ -65,7 +65,7 @@ class Done:
 
 def run_study(folder: Path, text: str = TINY, *options: str) -> Done:
     """Run the study `text` in `folder`, in this process."""
-    from runtime.cli import main
+    from runtime.cli.main import main
 
     spec = folder / "study.yaml"
     spec.write_text(text)

@@ -20,7 +20,7 @@ from runtime.audit.external.audit_file import Report, Settings, audit
 from runtime.audit.external.evidence import NAMES, Evidence, check, design_of
 from runtime.audit.external.file_attacks import Manner, Scorer
 from runtime.audit.external.file_bounds import PooledBound, Terms
-from runtime.cli import main
+from runtime.cli.main import main
 from runtime.data.formats.npz import read_arrays
 from runtime.seeds import numpy_generator
 

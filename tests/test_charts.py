@@ -17,9 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from compiler.errors import SynthcError
-from runtime import charts, tables
-from runtime.charts import labels, look, roc, tradeoff, vulnerability
-from runtime.paradigms import NAMES, PARADIGMS
+from runtime.present import charts, tables
+from runtime.present.charts import labels, look, roc, tradeoff, vulnerability
+from runtime.present.paradigms import NAMES, PARADIGMS
 
 GOLDEN = Path(__file__).parent / "charts"
 VERSION = ".".join(alt.SCHEMA_VERSION.lstrip("v").split(".")[:2])

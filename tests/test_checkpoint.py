@@ -193,7 +193,7 @@ def test_every_long_loop_that_is_killed_goes_on_with_the_same_numbers(
 OFTEN = """
 import sys
 from runtime import checkpoint
-from runtime.cli import main
+from runtime.cli.main import main
 
 checkpoint.EVERY = 0.05
 resume = checkpoint.loop._resume

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.cli import main, parser
+from runtime.cli.main import main, parser
 from tests.conftest import ROOT, TINY
 
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}

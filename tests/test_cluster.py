@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from compiler.errors import SynthcError
-from runtime.cli import main
+from runtime.cli.main import main
 from runtime.execution import ray_engine as cluster
 from runtime.execution.driver import Driver
 from runtime.execution.ray_engine import RayEngine

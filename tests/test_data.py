@@ -21,7 +21,7 @@ from compiler.inspect.data_notices import notices, unseen
 from compiler.language.data import Data
 from compiler.language.datasets import CARDS
 from compiler.plan.lower import dataset_of
-from runtime.cli import main
+from runtime.cli.main import main
 from runtime.data import sources
 from runtime.data.catalogue import DEBIAN, find
 from runtime.data.formats import cifar, idx, svhn

@@ -9,7 +9,7 @@ import pytest
 
 from compiler.compile import compile_study
 from compiler.inspect.diff import Difference, diff
-from runtime.cli import main
+from runtime.cli.main import main
 from tests.conftest import TINY
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from compiler.inspect.explain import differences
-from runtime.cli import main
+from runtime.cli.main import main
 from runtime.store.runs import PLAN, last_plan
 from tests.conftest import TINY, Done
 

@@ -14,7 +14,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from runtime.cli import main
+from runtime.cli.main import main
 from runtime.database.index import Index
 from runtime.execution.worker import committed
 from runtime.store.artifacts import Artifact, Corrupt, is_done, written

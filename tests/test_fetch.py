@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.cli import main
+from runtime.cli.main import main
 from runtime.data import fetch
 from runtime.data.catalogue import CATALOGUE, Remote
 from tests import data_files

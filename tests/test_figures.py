@@ -10,9 +10,9 @@ from typing import get_args
 import pytest
 
 from compiler.language.charts import ChartName, Format, Theme
-from runtime import charts
-from runtime.charts import look
-from runtime.cli import main
+from runtime.cli.main import main
+from runtime.present import charts
+from runtime.present.charts import look
 from tests.conftest import TINY, Done
 from tests.test_charts import data_of
 

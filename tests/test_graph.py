@@ -14,7 +14,7 @@ from compiler.compile import compile_study
 from compiler.inspect.graph.drawing import _layout, dot, html, mermaid, svg
 from compiler.inspect.graph.graph import CLAIMS, Graph, Key, Unfold, graph
 from compiler.plan.dag import Plan
-from runtime.cli import main
+from runtime.cli.main import main
 from tests.conftest import ROOT
 
 SVG = "{http://www.w3.org/2000/svg}"

@@ -21,7 +21,7 @@ from compiler.errors import SpecError, SynthcError
 from compiler.language.classifier import Recipe
 from compiler.plan.dag import Plan
 from compiler.work.operations import Private
-from runtime.cli import main
+from runtime.cli.main import main
 from runtime.data.population.roles import cast, private_set
 from runtime.store.artifacts import Artifact, folder_of
 from runtime.training.nets import restored
@@ -123,7 +123,7 @@ def test_where_the_files_lie_is_in_no_id_and_each_files_bytes_are_in_those_of_it
 
 
 def test_a_gallery_shows_imported_sets_only_if_they_are_not_of_private_images(elsewhere: Done, tmp_path: Path) -> None:
-    from runtime.charts.gallery import sheet
+    from runtime.present.charts.gallery import sheet
 
     made = stage(elsewhere, "sets#0", 0, "synthesize").folder
     shown = sheet(elsewhere.store, made.name)

@@ -73,7 +73,7 @@ def test_a_proxy_serves_every_fraction_and_is_one_task(tmp_path: Path) -> None:
 def test_a_second_run_computes_nothing_and_starts_no_ray(tiny: Done) -> None:
     before = {path: path.stat().st_mtime_ns for path in tiny.store.rglob("outcome.json")}
     script = (
-        "import sys; from runtime.cli import main\n"
+        "import sys; from runtime.cli.main import main\n"
         f"code = main(['run', {str(tiny.spec)!r}, '--db', {str(tiny.db)!r}])\n"
         "sys.exit(f'loaded {heavy}' if (heavy := {'ray', 'torch'} & set(sys.modules)) else code)"
     )

@@ -74,7 +74,7 @@ def test_no_room_is_called_utils() -> None:
 def test_asking_needs_neither_torch_nor_ray(command: str, tmp_path: Path) -> None:
     words = command.format(db=tmp_path / "results.duckdb", svg=tmp_path / "plan.svg").split()
     script = (
-        "import sys; from runtime.cli import main\n"
+        "import sys; from runtime.cli.main import main\n"
         f"code = 0\ntry: code = main({words!r})\nexcept SystemExit: pass\n"
         "heavy = {'torch', 'ray', 'duckdb', 'altair', 'sklearn', 'scipy'} & set(sys.modules)\n"
         "sys.exit(f'imported {heavy}' if heavy else code)"
@@ -84,7 +84,7 @@ def test_asking_needs_neither_torch_nor_ray(command: str, tmp_path: Path) -> Non
 
 def test_help_waits_for_no_compiler() -> None:
     script = (
-        "import sys; from runtime.cli import main\n"
+        "import sys; from runtime.cli.main import main\n"
         "try: main(['plan', '--help'])\nexcept SystemExit: pass\n"
         "heavy = {'pydantic', 'ruamel', 'numpy'} & set(sys.modules)\n"
         "sys.exit(f'imported {heavy}' if heavy else 0)"

@@ -19,7 +19,7 @@ from compiler.lint import lint, lint_results
 from compiler.lint.catalog import LINTS, explain
 from compiler.lint.results import Measured, Results
 from compiler.text.compose import compose
-from runtime.cli import main
+from runtime.cli.main import main
 from tests.conftest import ROOT, TINY, Done, run_study
 
 RIGOROUS = """\

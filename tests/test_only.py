@@ -11,7 +11,7 @@ from compiler.compile import compile_study
 from compiler.errors import SpecError
 from compiler.plan.dag import Plan
 from compiler.plan.select import part
-from runtime.cli import main
+from runtime.cli.main import main
 from tests.conftest import ROOT, TINY, Done
 
 

@@ -114,7 +114,7 @@ def test_ones_own_method_attack_and_data_set_run_like_ours(examples: str, tmp_pa
 
 def test_the_examples_are_checked_without_torch_or_numpy(examples: str) -> None:
     script = (
-        "import sys; from runtime.cli import main\n"
+        "import sys; from runtime.cli.main import main\n"
         f"code = main(['check', {str(EXAMPLES / 'own.yaml')!r}])\n"
         "sys.exit(f'loaded {heavy}' if (heavy := {'torch', 'numpy', 'ray'} & set(sys.modules)) else code)"
     )

@@ -17,7 +17,7 @@ from compiler.inspect.cost.estimate import Past, estimate
 from compiler.inspect.json_help import JSON_SHAPE
 from compiler.inspect.summary import duration
 from compiler.plan.dag import Plan, upward_rank
-from runtime.cli import main
+from runtime.cli.main import main
 from runtime.database.history import history
 from tests.conftest import ROOT, TINY, Done
 

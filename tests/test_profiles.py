@@ -8,7 +8,7 @@ import pytest
 
 from compiler.compile import compile_study
 from compiler.inspect.data_notices import unseen
-from runtime.cli import main
+from runtime.cli.main import main
 from runtime.data.catalogue import DEBIAN
 from tests import data_files
 from tests.conftest import ROOT, TINY, Done, run_study

@@ -15,7 +15,7 @@ import duckdb
 import pytest
 
 from compiler.errors import SynthcError
-from runtime.cli import main
+from runtime.cli.main import main
 from runtime.database.files import export
 from runtime.database.index import Index, rebuild
 from runtime.database.publish import TargetBusy, check_target

@@ -19,10 +19,10 @@ import torch
 from compiler.compile import compile_study
 from compiler.errors import SynthcError
 from compiler.fingerprint import encode
-from runtime import charts, report
-from runtime.charts.gallery import arranged, grey_levels, png, rebuilt, sheet
-from runtime.cli import main
-from runtime.report.read import Arm, Results, read
+from runtime.cli.main import main
+from runtime.present import charts, report
+from runtime.present.charts.gallery import arranged, grey_levels, png, rebuilt, sheet
+from runtime.present.report.read import Arm, Results, read
 from runtime.store.artifacts import folder_of
 from tests.artifacts import artifact
 from tests.conftest import ROOT, Done

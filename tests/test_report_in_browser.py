@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime import charts, report
+from runtime.present import charts, report
 from tests.browser import Browser, tabbed, violations
 from tests.test_charts import claim, trial
 from tests.test_report import results

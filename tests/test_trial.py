@@ -18,11 +18,11 @@ from compiler.language.audit import Denoising, Headline, LabelOnly, Lira, Neares
 from compiler.work.operations import AttackTrial
 from runtime.audit.trial import copies
 from runtime.audit.trial.trial import perform
-from runtime.charts import gallery
-from runtime.charts.gallery import sheet
 from runtime.data.population.membership import membership
 from runtime.data.population.roles import cast
 from runtime.outcome import Metric, Product
+from runtime.present.charts import gallery
+from runtime.present.charts.gallery import sheet
 from runtime.store.artifacts import folder_of
 from tests.artifacts import artifact
 from tests.conftest import TINY, Done

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compiler.errors import SynthcError, did_you_mean
-from runtime.cli import store_of
+from runtime.cli.results_options import store_of
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from compiler.errors import SynthcError
 from compiler.inspect.json_help import JSON_SHAPE, STAGES
-from runtime.cli import results_options, store_of, write
-from runtime.cli.spec_options import compiled, force_option, forced, only_option, spec_options, tell
+from runtime.cli.options import compiled, force_option, forced, only_option, spec_options, tell
+from runtime.cli.results_options import results_options, store_of, write
 from runtime.store.artifacts import is_done
 
 if TYPE_CHECKING:

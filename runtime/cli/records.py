@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from compiler.errors import SynthcError, did_you_mean
-from runtime.cli import membership, results_options, store_of
+from runtime.cli import membership
+from runtime.cli.results_options import results_options, store_of
 from runtime.store.artifacts import folder_of
 
 
@@ -63,7 +64,7 @@ def register(commands: Any) -> None:
 def _print(args: argparse.Namespace, text: str, empty: str) -> int:
     """A query's rows as a table, or a sentence; how many there were."""
     from runtime.database.read import query
-    from runtime.tables import rendered
+    from runtime.present.tables import rendered
 
     columns, rows = query(args.db, text)
     print(rendered(columns, rows, "table") if rows else empty)

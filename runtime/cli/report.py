@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from runtime.cli import results_options, store_of
+from runtime.cli.results_options import results_options, store_of
 
 
 def register(commands: Any) -> None:
@@ -31,7 +31,7 @@ def register(commands: Any) -> None:
 
 
 def _report(args: argparse.Namespace) -> int:
-    from runtime.report import write
+    from runtime.present.report import write
 
     write(args.output, args.db, store_of(args), args.study, args.profile, args.with_private_images)
     if args.with_private_images:

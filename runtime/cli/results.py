@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from compiler.errors import SynthcError
-from runtime.cli import results_options, store_of
+from runtime.cli.results_options import results_options, store_of
 from runtime.database.questions import question, questions
 
 
@@ -80,7 +80,7 @@ def register(commands: Any) -> None:
 
 def _sql(args: argparse.Namespace) -> int:
     from runtime.database.read import query
-    from runtime.tables import rendered
+    from runtime.present.tables import rendered
 
     if args.list:
         print(_listed())
@@ -108,8 +108,8 @@ def _listed() -> str:
 
 
 def _chart(args: argparse.Namespace) -> int:
-    from runtime import charts
     from runtime.database.read import query
+    from runtime.present import charts
 
     if args.name == "gallery":
         return _gallery(args)
@@ -125,8 +125,8 @@ def _chart(args: argparse.Namespace) -> int:
 
 
 def _gallery(args: argparse.Namespace) -> int:
-    from runtime.charts.gallery import write
-    from runtime.report.read import sets
+    from runtime.present.charts.gallery import write
+    from runtime.present.report.read import sets
 
     for path in write(_folder(args.output), sets(args.db, store_of(args), with_private=args.with_private_images)):
         print(path)
@@ -149,7 +149,7 @@ def _folder(path: Path) -> Path:
 
 def _table(args: argparse.Namespace) -> int:
     from runtime.database.read import query
-    from runtime.tables import COMPARISON, comparison, rendered
+    from runtime.present.tables import COMPARISON, comparison, rendered
 
     text = f"SELECT * FROM ({COMPARISON}) WHERE {args.where}" if args.where else COMPARISON
     columns, rows = query(args.db, text)

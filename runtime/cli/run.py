@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compiler.errors import SynthcError
-from runtime.cli import results_options, store_of
-from runtime.cli.spec_options import compiled, force_option, forced, only_option, spec_options, tell
+from runtime.cli.options import compiled, force_option, forced, only_option, spec_options, tell
+from runtime.cli.results_options import results_options, store_of
 from runtime.store.artifacts import held
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
     """The command."""
     from compiler.plan.select import part
     from compiler.text.compose import sources
-    from runtime import figures
+    from runtime.present import spec_charts as figures
 
     plan, store = _with_known_data(args), store_of(args)
     tell(plan)

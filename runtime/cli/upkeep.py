@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from compiler.errors import SynthcError
-from runtime.cli import results_options, store_of
+from runtime.cli.results_options import results_options, store_of
 
 
 def register(commands: Any) -> None:

@@ -28,10 +28,6 @@ BEAT = 0.5
 """Seconds after which a wait returns, landed or not: for Ctrl-C, publishing and the progress display."""
 
 
-
-
-
-
 @dataclass
 class Interrupt:
     """How often a stop was asked for: once means finish what is running, twice means now."""
@@ -157,5 +153,3 @@ class Driver:
 
 def _lost(landing: Landing) -> list[Outcome]:
     return [Outcome(order.task, "failed", error=landing.reason, error_kind=landing.lost) for order in landing.dispatch]
-
-

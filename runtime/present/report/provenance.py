@@ -14,8 +14,8 @@ from pydantic import BaseModel
 from compiler.language.audit import variant_name
 from compiler.language.field_docs import meanings
 from runtime.database.quoting import literal
-from runtime.report.cells import count_of, measured, moment, swatch, table
-from runtime.report.read import Arm, Results
+from runtime.present.report.html import count_of, measured, moment, swatch, table
+from runtime.present.report.read import Arm, Results
 
 AUDIT = ("design", "shadows", "queries", "attacks", "fpr", "resamples", "null_permutations", "confidence", "delta")
 

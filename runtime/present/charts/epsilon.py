@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import altair as alt
 
-from runtime.charts import look
+from runtime.present.charts import look
 
 QUERY = """
 SELECT comparison.*, bound.value AS bound, bound.metric AS bound_by, bound.n AS bound_n, bound.note AS bound_note

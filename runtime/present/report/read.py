@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from compiler.errors import SynthcError, did_you_mean
-from runtime.charts import CHARTS
-from runtime.charts.gallery import Sheet, sheet, task_words
-from runtime.charts.look import finite
 from runtime.database.quoting import literal
 from runtime.database.read import reading
-from runtime.paradigms import ordered
+from runtime.present.charts import CHARTS
+from runtime.present.charts.gallery import Sheet, sheet, task_words
+from runtime.present.charts.look import finite
+from runtime.present.paradigms import ordered
 
 Row = dict[str, Any]
 Ask = Callable[[str], tuple[list[str], list[tuple[Any, ...]]]]

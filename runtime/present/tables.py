@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from runtime.paradigms import ordered, printed
+from runtime.present.paradigms import ordered, printed
 
 COMPARISON = "SELECT * FROM comparison"
 

@@ -14,8 +14,8 @@ from typing import Any, Literal
 
 import altair as alt
 
-from runtime.charts.labels import Label, led
-from runtime.paradigms import PARADIGMS, present, printed
+from runtime.present.charts.labels import Label, led
+from runtime.present.paradigms import PARADIGMS, present, printed
 
 Theme = Literal["paper", "screen"]
 Row = dict[str, Any]

@@ -8,9 +8,9 @@ from datetime import datetime
 from html import escape
 from typing import Any
 
-from runtime.charts import look
-from runtime.paradigms import printed
-from runtime.report.read import Row
+from runtime.present.charts import look
+from runtime.present.paradigms import printed
+from runtime.present.report.read import Row
 
 
 def table(about: str, heads: Iterable[str], rows: Iterable[Sequence[str]], attributes: Sequence[str] = ()) -> str:

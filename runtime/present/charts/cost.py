@@ -7,7 +7,7 @@ from typing import Any
 
 import altair as alt
 
-from runtime.charts import labels, look
+from runtime.present.charts import labels, look
 
 QUERY = "SELECT * FROM comparison"
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import altair as alt
 
-from runtime.charts import look
-from runtime.charts.labels import length
+from runtime.present.charts import look
+from runtime.present.charts.labels import length
 
 QUERY = "SELECT * FROM comparison WHERE axes <> '{}'"
 FIGURES = {"leakage": "Leakage", "test_accuracy": "Test accuracy"}

@@ -26,10 +26,10 @@ def missing(plan: Plan, database: Path) -> bool:
 
 def draw(plan: Plan, database: Path, store: Path) -> Iterator[Path]:
     """Write the files, beside the database; gives each. SynthcError where one cannot be written."""
-    from runtime import charts
-    from runtime.charts.gallery import write
     from runtime.database.read import query
-    from runtime.report.read import sets
+    from runtime.present import charts
+    from runtime.present.charts.gallery import write
+    from runtime.present.report.read import sets
 
     into = folder(plan, database)
     try:
@@ -52,8 +52,8 @@ def folder(plan: Plan, database: Path) -> Path:
 
 
 def _query(plan: Plan, chart: Chart) -> str:
-    from runtime.charts import kind_of
     from runtime.database.quoting import literal
+    from runtime.present.charts import kind_of
 
     study, profile = map(literal, (plan.header.study, plan.profile or ""))
     condition = f" AND trial IN ({', '.join(map(literal, _trials(plan, chart)))})" if chart.of else ""

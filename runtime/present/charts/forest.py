@@ -8,7 +8,7 @@ from typing import Any
 
 import altair as alt
 
-from runtime.charts import look
+from runtime.present.charts import look
 
 QUERY = "SELECT * FROM claim"
 WIDEST, LINES, LEFT = 46, 3, 260

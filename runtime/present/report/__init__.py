@@ -1,7 +1,7 @@
 """One self-contained page that answers a study's question: verdicts, figures, charts, images, provenance.
 
 Works without a network and says so to the browser: a content policy lets nothing be fetched and no script run but the
-page's own, by their hashes. Not here: what is read (`read`), the sections (`parts`), how charts are drawn (`runtime.charts`).
+page's own, by their hashes. Not here: what is read (`read`), the sections (`sections`), how charts are drawn (`charts`).
 """
 
 from __future__ import annotations
@@ -20,10 +20,12 @@ import altair as alt
 import vl_convert
 
 from compiler.errors import SynthcError
-from runtime import charts
-from runtime.charts import look
-from runtime.report import cells, parts, record
-from runtime.report.read import Results, read
+from runtime.present import charts
+from runtime.present.charts import look
+from runtime.present.report import html as cells
+from runtime.present.report import provenance as record
+from runtime.present.report import sections as parts
+from runtime.present.report.read import Results, read
 from runtime.store.artifacts import written
 
 NOTHING_ELSE = "base-uri 'none'; form-action 'none'"
@@ -120,4 +122,4 @@ def _digest(text: str) -> str:
 
 
 def _file(name: str) -> str:
-    return (files("runtime.report") / name).read_text(encoding="utf-8")
+    return (files("runtime.present.report") / name).read_text(encoding="utf-8")

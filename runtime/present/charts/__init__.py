@@ -14,7 +14,8 @@ from typing import Any
 import altair as alt
 
 from compiler.errors import SynthcError, did_you_mean
-from runtime.charts import ablation, claims, cost, epsilon, look, roc, tradeoff, vulnerability
+from runtime.present.charts import ablation, cost, epsilon, look, roc, tradeoff, vulnerability
+from runtime.present.charts import forest as claims
 
 Rows = list[dict[str, Any]]
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from compiler.errors import SpecError, SynthcError
-from runtime.cli import write
-from runtime.cli.spec_options import compiled, spec_options, tell
+from runtime.cli.options import compiled, spec_options, tell
+from runtime.cli.results_options import write
 
 
 def register(commands: Any) -> None:

@@ -1,6 +1,6 @@
 """Sections of the report as HTML. Every text that comes from a spec, a task or a database passes `escape`.
 
-Not here: what is shown (`read`), the page around it (`runtime.report`).
+Not here: what is shown (`read`), the page around it (`runtime.present.report`).
 """
 
 from __future__ import annotations
@@ -11,22 +11,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
-from runtime.charts import CHARTS, look
-from runtime.charts.gallery import Sheet
-from runtime.paradigms import ordered, present, printed
-from runtime.report.cells import (
-    control,
-    count_of,
-    epsilon,
-    listed,
-    measured,
-    moment,
-    named,
-    significance,
-    swatch,
-    table,
-)
-from runtime.report.read import Results, Row
+from runtime.present.charts import CHARTS, look
+from runtime.present.charts.gallery import Sheet
+from runtime.present.paradigms import ordered, present, printed
+from runtime.present.report.html import control, count_of, epsilon, listed, measured, moment, named, significance, swatch, table
+from runtime.present.report.read import Results, Row
 
 RELEASES = {
     "final_model": "the confidences of the final model",

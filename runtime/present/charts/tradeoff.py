@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import altair as alt
 
-from runtime.charts import labels, look
+from runtime.present.charts import labels, look
 
 QUERY = "SELECT * FROM comparison"
 

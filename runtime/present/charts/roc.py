@@ -7,7 +7,7 @@ from typing import Any
 
 import altair as alt
 
-from runtime.charts import look
+from runtime.present.charts import look
 
 QUERY = """
 SELECT roc.*, comparison.replicate, comparison.data, comparison.shadows, comparison.leakage, comparison.leakage_low,

@@ -1,0 +1,1 @@
+"""Rows → charts, tables, report."""
