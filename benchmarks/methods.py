@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from compiler.compile import compile_study
 from compiler.plan.dag import Plan, Task, TrialPlan
 from runtime.execution.worker import Order, compute, prepare
+from runtime.operations import OPERATIONS
 from runtime.outcome import Outcome
 
 LIMITS = {"coreset": 10.0, "dm": 20.0, "dc": 20.0, "dsa": 20.0, "mtt": 60.0, "datm": 60.0}
@@ -59,7 +60,8 @@ class Bench:
         for _, need in task.needs:
             self.run(need)
         started = time.process_time()
-        (self.outcomes[id],) = compute([Order(id, task.work, task.needs, task.address, task.text, 0)], self.store)
+        order = Order(id, task.work, task.needs, task.address, task.text, 0)
+        (self.outcomes[id],) = compute([order], self.store, operations=OPERATIONS)
         self.took[id] = time.process_time() - started
 
     def cost(self, trial: TrialPlan, shadows: int) -> Cost:

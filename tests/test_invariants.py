@@ -191,7 +191,7 @@ def test_a_killed_run_continues_and_ends_with_the_same_rows(tiny: Done, tmp_path
     assert copy.rows(numbers) == tiny.rows(numbers)
 
 
-# 9. Readers and runs do not disturb each other: tests/test_publish.py
+# 9. Readers and runs do not disturb each other: tests/runtime/database/test_publish.py
 # 10. Every error a user can make is placed: tests/studies/bad
 
 

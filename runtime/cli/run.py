@@ -158,13 +158,15 @@ def _compute(study: StudyRun, args: argparse.Namespace) -> str:
 
 
 def _engine(args: argparse.Namespace, store: Path) -> Engine:
+    from runtime.operations import OPERATIONS
+
     if args.engine == "inline":
         from runtime.execution.engine import InlineEngine
 
-        return InlineEngine(store)
+        return InlineEngine(store, operations=OPERATIONS)
     from runtime.execution.ray_engine import RayEngine
 
-    return RayEngine(store, args.address, args.workers, args.gpu_memory)
+    return RayEngine(store, args.address, args.workers, args.gpu_memory, OPERATIONS)
 
 
 def _sum_up(study: StudyRun, status: str) -> int:

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import importlib
+from collections.abc import Callable
+from typing import Any
+
 import torch
 
 from compiler.language.datasets import Card
 from compiler.language.plugins import OwnData
 from runtime.data.images import LabeledImages, content_digest
 from runtime.data.valid import images_wrong, whole_wrong
-from runtime.plugins import load_function
+
+
+def load_function(name: str, module: str, function: str) -> Callable[..., Any]:
+    """What the package `name` computes with; ValueError if its module does not have it."""
+    found = getattr(importlib.import_module(module), function, None)
+    if not callable(found):
+        raise ValueError(f"{name}: its module {module} has no function {function}")
+    return found
 
 
 def read(how: OwnData, card: Card) -> tuple[LabeledImages, LabeledImages | None]:

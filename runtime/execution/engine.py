@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from runtime.execution.worker import Dispatch, compute, prepare
+from runtime.execution.worker import REHEARSALS, Dispatch, compute, prepare
 from runtime.outcome import Outcome
 
 
@@ -42,8 +43,8 @@ class InlineEngine:
 
     slots = 1
 
-    def __init__(self, store: Path, device: str = "cpu") -> None:
-        self.store, self.device = store, device
+    def __init__(self, store: Path, device: str = "cpu", operations: Mapping[str, str] = REHEARSALS) -> None:
+        self.store, self.device, self.operations = store, device, operations
         self._waiting: list[Dispatch] = []
         prepare()
 
@@ -52,7 +53,7 @@ class InlineEngine:
 
     def wait(self, seconds: float) -> list[Landing]:
         dispatch = self._waiting.pop(0)
-        return [Landing(dispatch, tuple(compute(dispatch, self.store, self.device)))]
+        return [Landing(dispatch, tuple(compute(dispatch, self.store, self.device, self.operations)))]
 
     def kill(self, dispatch: Dispatch) -> None:
         """A computation in this very process cannot be given up: time limits need `--engine ray`."""

@@ -17,14 +17,14 @@ import os
 import secrets
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from compiler.errors import SynthcError
 from runtime import machine
 from runtime.execution.engine import Landing
-from runtime.execution.worker import Dispatch, compute, prepare
+from runtime.execution.worker import REHEARSALS, Dispatch, compute, prepare
 from runtime.outcome import Outcome
 
 PATIENCE = 90.0
@@ -44,8 +44,11 @@ class RayEngine:
     cannot start, when there is nothing to run on, or when a node has other versions than this one.
     """
 
-    def __init__(self, store: Path, address: str | None = None, workers: int | None = None, gpu_memory: float = 8.0) -> None:
-        self.store, self._asked = store, workers
+    def __init__(
+        self, store: Path, address: str | None = None, workers: int | None = None, gpu_memory: float = 8.0,
+        operations: Mapping[str, str] = REHEARSALS,
+    ) -> None:
+        self.store, self._asked, self._operations = store, workers, operations
         self._ray = _start_ray(address, workers)
         self._remote = self._ray.remote(_Worker)
         self._hired: dict[Any, Any] = {}
@@ -107,7 +110,7 @@ class RayEngine:
         # A CPU worker would see every GPU of the node: CUDA_VISIBLE_DEVICES stays unset for num_gpus=0.
         environment = {} if self._share else {"CUDA_VISIBLE_DEVICES": ""}
         options = {"num_cpus": 1, "num_gpus": self._share, "max_restarts": 0, "runtime_env": {"env_vars": environment}}
-        worker = self._remote.options(**options).remote(str(self.store), device, self._memory)
+        worker = self._remote.options(**options).remote(str(self.store), device, self._memory, self._operations)
         self._hired[worker.hello.remote()] = worker
 
     def _welcome(self, ref: Any) -> None:
@@ -210,8 +213,8 @@ def lock_of(store: Path) -> str | None:
 class _Worker:
     """The resident process on a node."""
 
-    def __init__(self, store: str, device: str, memory_share: float) -> None:
-        self.store, self.device = Path(store), device
+    def __init__(self, store: str, device: str, memory_share: float, operations: Mapping[str, str]) -> None:
+        self.store, self.device, self.operations = Path(store), device, operations
         prepare()
         if device == "cuda":
             import torch
@@ -222,7 +225,7 @@ class _Worker:
         return identity() | {"host": machine.host(), "lock": lock_of(self.store)}
 
     def compute(self, dispatch: Dispatch) -> list[Outcome]:
-        return compute(dispatch, self.store, self.device)
+        return compute(dispatch, self.store, self.device, self.operations)
 
 
 def _gpu_memory() -> float:

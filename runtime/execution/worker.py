@@ -2,7 +2,7 @@
 
 A worker stays resident with torch and data warm. It never opens the database; what it returns is small and plain.
 Each task of a dispatch commits alone, and its numbers do not depend on its batch mates.
-Not here: which task comes next (`schedule`), what an operation does (the module named in `OPERATIONS`).
+Not here: which task comes next (`schedule`), what an operation does (`runtime.operations` names the modules).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -31,20 +31,8 @@ from runtime.store.commit import Staged, later, stage, write_json
 if TYPE_CHECKING:
     import torch
 
-OPERATIONS = {
-    "TrainClassifier": "runtime.training.classifier",
-    "TrainGenerator": "runtime.synthesize.operation",
-    "Synthesize": "runtime.synthesize.operation",
-    "ImportSet": "runtime.synthesize.imported",
-    "ImportLogits": "runtime.synthesize.imported",
-    "QueryClassifier": "runtime.audit.query.classifier",
-    "QuerySet": "runtime.audit.query.synthetic_set",
-    "QueryGenerator": "runtime.audit.query.generator",
-    "AttackTrial": "runtime.audit.trial.trial",
-    "CompareTrials": "runtime.audit.compare",
-    "Rehearsal": "runtime.execution.rehearsal",
-}
-"""Operation → the module whose `perform(work, inputs, device) -> Product` computes it; loaded when first asked for."""
+REHEARSALS = {"Rehearsal": "runtime.execution.rehearsal"}
+"""The one operation of this room. A study's own are in `runtime.operations`, which the command line hands to the engine."""
 
 
 @dataclass(frozen=True, eq=False)   # told apart by identity: comparing whole words would be slow
@@ -74,13 +62,18 @@ def prepare(threads: int = 1) -> None:
     torch.set_flush_denormal(True)   # diverging or dying units otherwise cost a hundred times the time of live ones
 
 
-def compute(dispatch: Sequence[Order], store: Path, device: str = "cpu") -> list[Outcome]:
-    """Compute each task of the dispatch and commit it; failures become outcomes."""
-    landing = [_compute(order, store, device, alone=len(dispatch) == 1) for order in dispatch]
+def compute(
+    dispatch: Sequence[Order], store: Path, device: str = "cpu", operations: Mapping[str, str] = REHEARSALS
+) -> list[Outcome]:
+    """Compute each task of the dispatch and commit it; failures become outcomes.
+
+    `operations`: name of an operation → the module whose `perform(work, inputs, device) -> Product` computes it.
+    """
+    landing = [_compute(order, store, device, operations, alone=len(dispatch) == 1) for order in dispatch]
     return [one if isinstance(one, Outcome) else one.result() for one in landing]
 
 
-def _compute(order: Order, store: Path, device: str, alone: bool) -> Outcome | Future[Outcome]:
+def _compute(order: Order, store: Path, device: str, operations: Mapping[str, str], alone: bool) -> Outcome | Future[Outcome]:
     """The outcome, or one on its way to disk while a mate of the same dispatch is computed."""
     folder = folder_of(store, order.task)
     attempt = folder / "attempts" / str(order.attempt)
@@ -97,7 +90,7 @@ def _compute(order: Order, store: Path, device: str, alone: bool) -> Outcome | F
                 from runtime.store import checkpoint  # loads torch, which only a worker needs
 
                 with checkpoint.kept_in(folder):
-                    product = _perform(order, store, device)
+                    product = _perform(order, store, device, operations)
                     staged = _stage(order, folder, product, _provenance(started, clock, device), store)
                     if alone or checkpoint.there_are(folder):   # they go when this block ends, and not before the commit
                         return staged.commit()
@@ -134,11 +127,11 @@ def _write_task(order: Order, folder: Path) -> None:
     write_json(folder / "task.json", {"id": order.task, "address": order.address, "text": order.text, "needs": order.needs})
 
 
-def _perform(order: Order, store: Path, device: str) -> Product:
+def _perform(order: Order, store: Path, device: str, operations: Mapping[str, str]) -> Product:
     import torch
 
     inputs = {role: Artifact(folder_of(store, need)) for role, need in order.needs}
-    module = importlib.import_module(OPERATIONS[type(order.work).__name__])
+    module = importlib.import_module(operations[type(order.work).__name__])
     where = torch.device(device)
     _deterministic(where)
     return module.perform(order.work, inputs, where)

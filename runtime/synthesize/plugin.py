@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from compiler.language.datasets import Card
 from compiler.language.plugins import OwnMethod
 from runtime.data.images import LabeledImages
+from runtime.data.plugin import load_function
 from runtime.data.valid import images_wrong, labels_wrong, whole_wrong
-from runtime.plugins import load_function
 
 if TYPE_CHECKING:
     from runtime.store.artifacts import Artifact

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from compiler.language.plugins import OwnAttack
-from runtime.plugins import load_function
+from runtime.data.plugin import load_function
 
 if TYPE_CHECKING:
     from runtime.audit.attacks.answers import Answers, Score

@@ -2,7 +2,7 @@
 
 Every model is the target once; the others, minus its complement where membership is paired, are its shadows. Running sums
 minus the target's own terms give what a loop over targets would, in O(canary × model) instead of O(canary × model²);
-`tests/test_attacks.py` has the loop.
+`tests/runtime/audit/test_attacks.py` has the loop.
 """
 
 from __future__ import annotations

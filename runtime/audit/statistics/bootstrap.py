@@ -5,7 +5,7 @@ The two-way version also draws models, in pairs where membership is paired. A po
 times too narrow, so there is none.
 
 Fast because a resample is a vector of weights: the scores are sorted once, and every reading of every resample is a
-cumulative sum of weights along that one order. `tests/test_bootstrap.py` has the slow twin that really resamples.
+cumulative sum of weights along that one order. `tests/runtime/audit/test_bootstrap.py` has the slow twin that really resamples.
 """
 
 from __future__ import annotations

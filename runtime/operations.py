@@ -1,0 +1,15 @@
+"""Operation → the module whose `perform(work, inputs, device) -> Product` computes it; loaded when first asked for."""
+
+OPERATIONS = {
+    "TrainClassifier": "runtime.training.classifier",
+    "TrainGenerator": "runtime.synthesize.operation",
+    "Synthesize": "runtime.synthesize.operation",
+    "ImportSet": "runtime.synthesize.imported",
+    "ImportLogits": "runtime.synthesize.imported",
+    "QueryClassifier": "runtime.audit.query.classifier",
+    "QuerySet": "runtime.audit.query.synthetic_set",
+    "QueryGenerator": "runtime.audit.query.generator",
+    "AttackTrial": "runtime.audit.trial.trial",
+    "CompareTrials": "runtime.audit.compare",
+    "Rehearsal": "runtime.execution.rehearsal",
+}

@@ -1,0 +1,641 @@
+"""Data sets: every format is read right, whatever is broken or hostile costs a sentence, and identity is content."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import pickle
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from compiler.compile import compile_study
+from compiler.data.files import card_of
+from compiler.data.seen import seen
+from compiler.errors import SynthcError
+from compiler.inspect.data_notices import notices, unseen
+from compiler.language.data import Data
+from compiler.language.datasets import CARDS
+from compiler.plan.lower import dataset_of
+from runtime.cli.main import main
+from runtime.data import sources
+from runtime.data.catalogue import DEBIAN, find
+from runtime.data.formats import cifar, idx, svhn
+from runtime.data.sources import load, see
+from tests.conftest import TINY
+from tests.runtime.data import data_files
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty data root, an empty cache, and no Debian packages."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("SYNTHC_DATA", str(tmp_path / "data"))
+    monkeypatch.setattr("runtime.data.catalogue.DEBIAN", tmp_path / "none")
+    return tmp_path / "data"
+
+
+def loaded(name: str, **more: object) -> sources.Loaded:
+    see(name)
+    return load(dataset_of(Data(name=name, **more)))   # type: ignore[arg-type]
+
+
+# --- each format ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_idx_files_are_read_zipped_or_not(root: Path, zipped: bool) -> None:
+    data_files.mnist(root / "MNIST/raw", 40, 20, zipped)
+    images, labels = data_files.pictures(40, 10, (28, 28), seed=40)
+    found = loaded("mnist")
+    assert torch.equal(found.pool.images[:, 0], torch.from_numpy(images))
+    assert found.pool.labels.tolist() == labels.tolist()
+    assert found.test is not None
+    assert len(found.test) == 20
+
+
+@pytest.mark.parametrize("binary", [False, True])
+def test_cifar10_is_read_from_its_pickles_and_from_its_binary_version(root: Path, binary: bool) -> None:
+    data_files.cifar10(root, 50, 20, binary)
+    images, labels = data_files.pictures(70, 10)
+    found = loaded("cifar10")
+    assert found.test is not None
+    assert torch.equal(torch.cat([found.pool.images, found.test.images]), torch.from_numpy(images))
+    assert torch.cat([found.pool.labels, found.test.labels]).tolist() == labels.tolist()
+
+
+def test_both_versions_of_cifar10_are_one_data_set(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data_files.cifar10(root, 50, 20)
+    first = see("cifar10").digest
+    monkeypatch.setenv("SYNTHC_DATA", str(tmp_path / "other"))
+    data_files.cifar10(tmp_path / "other", 50, 20, binary=True)
+    assert see("cifar10").digest == first
+
+
+@pytest.mark.parametrize("protocol", range(2, pickle.HIGHEST_PROTOCOL + 1))
+def test_pickles_that_python_3_wrote_again_are_read_too(tmp_path: Path, protocol: int) -> None:
+    images, labels = data_files.pictures(12, 10)
+    batch = {b"data": images.reshape(12, -1), b"labels": labels.tolist(), b"batch_label": b"one", b"filenames": [b"a.png"] * 12}
+    (tmp_path / "batch").write_bytes(pickle.dumps(batch, protocol))
+    pool, _ = cifar.read_pickles(tmp_path, ["batch"], ["batch"], "labels")
+    assert torch.equal(pool.images, torch.from_numpy(images))
+    assert pool.labels.tolist() == labels.tolist()
+
+
+def test_cifar100_takes_the_fine_labels_of_both_versions(root: Path) -> None:
+    images, labels = data_files.pictures(100, 100)
+    folder = root / "cifar-100-python"
+    folder.mkdir(parents=True)
+    for name in ("train", "test"):
+        (folder / name).write_bytes(data_files.python2_pickle(images, labels.tolist(), "fine_labels"))
+    python = loaded("cifar100")
+    assert python.pool.labels.tolist() == labels.tolist()
+    coarse = np.concatenate([labels[:, None] % 20, labels[:, None], images.reshape(100, -1)], axis=1).astype(np.uint8)
+    for name in ("train.bin", "test.bin"):
+        (root / name).write_bytes(coarse.tobytes())
+    binary, _ = cifar.read_binary(root, ["train.bin"], ["test.bin"], labels=2)
+    assert torch.equal(binary.images, python.pool.images)
+    assert torch.equal(binary.labels, python.pool.labels)
+
+
+def test_svhn_is_read_as_scipy_reads_it_and_ten_is_the_digit_zero(root: Path) -> None:
+    from scipy.io import loadmat
+
+    data_files.svhn(root / "svhn", 30, 20)
+    found = loaded("svhn")
+    said = loadmat(root / "svhn/train_32x32.mat")
+    assert torch.equal(found.pool.images, torch.from_numpy(said["X"].transpose(3, 2, 0, 1).copy()))
+    assert found.pool.labels.tolist() == (said["y"][:, 0] % 10).tolist()
+    assert set(found.pool.labels.tolist()) == set(range(10))
+
+
+def test_cinic10_is_read_from_its_folders_without_the_images_of_cifar10(root: Path) -> None:
+    from PIL import Image
+
+    images, labels = data_files.pictures(20, 10)
+    classes = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
+    for split in ("train", "test"):
+        data_files.folders(root / "CINIC-10" / split, images, labels, classes)
+        # In a study of CIFAR-10 these are the private images: as a public set they would show them.
+        Image.fromarray(images[3, 0]).save(root / "CINIC-10" / split / "cat/cifar10-train-21103.png")
+    Image.fromarray(images[0, 0]).save(root / "CINIC-10/train/airplane/n0000_0.png")
+    found = loaded("cinic10").pool
+    order = np.argsort(labels, kind="stable")
+    assert torch.equal(found.images[1:], torch.from_numpy(images[order][1:]))
+    assert torch.equal(found.images[0], torch.from_numpy(images[0, :1]).expand(3, -1, -1))   # grey among colours
+    assert found.labels.tolist() == labels[order].tolist()
+
+
+@pytest.mark.skipif(not (DEBIAN / "fashion-mnist").is_dir(), reason="the Debian package dataset-fashion-mnist is not installed")
+def test_fashion_mnist_is_what_its_pinned_digest_says() -> None:
+    found = load(dataset_of(Data(name="fashion_mnist")))
+    assert found.test is not None
+    assert (len(found.pool), len(found.test)) == (60_000, 10_000)
+    assert found.pool.labels.bincount().tolist() == [6_000] * 10
+
+
+# --- the user's own ------------------------------------------------------------------------------------------------------
+
+
+def own(path: Path) -> sources.Loaded:
+    return load(dataset_of(Data(name="files", path=str(path))))
+
+
+def test_an_npz_in_every_layout_gives_the_same_images(tmp_path: Path) -> None:
+    images, labels = data_files.pictures(24, 4, (3, 10, 10))
+    for name, layout in (("first", images), ("last", images.transpose(0, 2, 3, 1))):
+        np.savez_compressed(tmp_path / f"{name}.npz", images=layout, labels=labels, test_images=layout[:8], test_labels=labels[:8])
+        found = own(tmp_path / f"{name}.npz")
+        assert torch.equal(found.pool.images, torch.from_numpy(images))
+        assert found.pool.labels.tolist() == labels.tolist()
+        assert found.test is not None
+        assert len(found.test) == 8
+        assert found.classes == 4
+    np.savez(tmp_path / "grey.npz", images=images[:, 0], labels=labels.astype(np.uint8))
+    assert torch.equal(own(tmp_path / "grey.npz").pool.images[:, 0], torch.from_numpy(images[:, 0]))
+
+
+def test_a_folder_of_images_by_class_is_read_with_its_splits(tmp_path: Path) -> None:
+    images, labels = data_files.pictures(24, 4, (3, 10, 10))
+    order = np.argsort(labels, kind="stable")
+    for split in ("train", "test"):
+        data_files.folders(tmp_path / "set" / split, images, labels, ["a", "b", "c", "d"])
+    found = own(tmp_path / "set")
+    assert torch.equal(found.pool.images, torch.from_numpy(images[order]))
+    assert found.test is not None
+    assert torch.equal(found.test.labels, found.pool.labels)
+
+
+def test_own_images_that_changed_since_the_plan_are_refused(tmp_path: Path) -> None:
+    images, labels = data_files.pictures(24, 4, (3, 10, 10))
+    np.savez(tmp_path / "set.npz", images=images, labels=labels)
+    planned = dataset_of(Data(name="files", path=str(tmp_path / "set.npz")))
+    np.savez(tmp_path / "set.npz", images=images[::-1], labels=labels)
+    with pytest.raises(SynthcError, match=r"set\.npz: its content has changed since the study was planned"):
+        load(planned)
+
+
+def test_images_of_the_users_own_are_written_nowhere(tmp_path: Path, root: Path) -> None:
+    images, labels = data_files.pictures(24, 4, (3, 10, 10))
+    np.savez(tmp_path / "set.npz", images=images, labels=labels)
+    own(tmp_path / "set.npz")
+    assert not root.exists()
+
+
+def test_parquet_with_image_bytes_becomes_an_npz(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import duckdb
+
+    images, labels = data_files.pictures(12, 3, (3, 9, 9))
+    rows = [(png(image), f"class {label}") for image, label in zip(images, labels, strict=True)]
+    with duckdb.connect() as connection:
+        connection.execute("CREATE TABLE plain (image BLOB, label VARCHAR)")
+        connection.executemany("INSERT INTO plain VALUES (?, ?)", rows)
+        connection.execute(f"COPY plain TO '{tmp_path}/plain.parquet'")
+        packed = "SELECT {bytes: image, path: NULL::VARCHAR} AS img, right(label, 1)::BIGINT AS fine FROM plain"
+        connection.execute(f"COPY ({packed}) TO '{tmp_path}/packed.parquet'")
+    assert main(["data", "import", str(tmp_path / "plain.parquet"), "--test", str(tmp_path / "plain.parquet")]) == 0
+    assert "12 images and 12 test images of 3 classes" in (out := capsys.readouterr().out)
+    assert "0 class 0, 1 class 1, 2 class 2" in out
+    words = ["--image", "img", "--label", "fine", "-o", str(tmp_path / "packed.npz")]
+    assert main(["data", "import", str(tmp_path / "packed.parquet"), *words]) == 0
+    for name in ("plain", "packed"):
+        found = own(tmp_path / f"{name}.npz")
+        assert torch.equal(found.pool.images, torch.from_numpy(images))
+        assert found.pool.labels.tolist() == labels.tolist()
+    assert main(["data", "import", str(tmp_path / "plain.parquet")]) == 2
+    assert "nothing is overwritten" in capsys.readouterr().err
+
+
+def png(image: np.ndarray) -> bytes:
+    from PIL import Image
+
+    to = io.BytesIO()
+    Image.fromarray(image.transpose(1, 2, 0)).save(to, "PNG")
+    return to.getvalue()
+
+
+# --- broken and hostile files --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("content", "complaint"), [
+    (b"", "it starts with nothing"),
+    (b"\0\0\x0d\x01" + b"\0" * 8, "not an IDX file of unsigned bytes"),
+    (data_files.idx(np.zeros((5, 28, 28)))[:-9], "truncated"),
+    (data_files.idx(np.zeros((5, 28, 28))) + b"more", "longer where the header speaks of 3,920 bytes"),
+    (b"\0\0\x08\x03" + struct.pack(">3I", 1 << 20, 1 << 10, 1 << 10), "at most 1,073,741,824 bytes can be read"),
+])
+@pytest.mark.parametrize("zipped", [False, True])
+def test_a_broken_idx_file_costs_a_sentence(tmp_path: Path, content: bytes, complaint: str, zipped: bool) -> None:
+    path = tmp_path / ("broken.gz" if zipped else "broken")
+    path.write_bytes(gzip.compress(content) if zipped else content)
+    with pytest.raises(SynthcError, match=complaint):
+        idx.read_array(path)
+
+
+def test_a_gzip_bomb_is_inflated_no_further_than_its_header_says(tmp_path: Path) -> None:
+    path = tmp_path / "bomb.gz"
+    path.write_bytes(gzip.compress(data_files.idx(np.zeros(10)) + bytes(1 << 24)))
+    with pytest.raises(SynthcError, match="longer"):
+        idx.read_array(path)
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(SynthcError, match="longer"):   # the end was never looked at
+        idx.read_array(path)
+
+
+def reduced(module: bytes, name: bytes) -> bytes:
+    """A pickle that would call `module.name('touch …')`."""
+    return b"\x80\x02c" + module + b"\n" + name + b"\nU\x05touch\x85R."
+
+
+IMAGES, LABELS = data_files.pictures(4, 4)
+GOOD = data_files.python2_pickle(IMAGES, LABELS.tolist())
+
+
+@pytest.mark.parametrize(("content", "complaint"), [
+    (reduced(b"os", b"system"), "names os.system, and nothing is imported"),
+    (reduced(b"builtins", b"eval"), r"names builtins\.eval"),
+    (reduced(b"numpy", b"load"), r"names numpy\.load"),
+    (reduced(b"_codecs", b"decode"), "names _codecs.decode"),
+    (reduced(b"_codecs", b"encode").replace(b"U\x05touch\x85", b"K\x05\x85"), "a call of something else"),
+    (b"\x80\x04\x8c\x02os\x8c\x06system\x93.", r"names os\.system"),
+    (b"\x80\x02U\x02os\x85\x81.", "the pickle holds NEWOBJ"),
+    (b"\x80\x02P1\n.", "PERSID"),
+    (b"\x80\x02\x82\x01.", "EXT1"),
+    (data_files.python2_pickle(IMAGES, LABELS.tolist(), name=(b"posix", b"system")), r"names posix\.system"),
+    (GOOD[:-1], "broken or truncated"),
+    (GOOD[: len(GOOD) // 2], "broken or truncated"),
+    (b"", "broken or truncated"),
+    (b"\x80\x02t.", "broken or truncated"),
+    (b"\x80\x02}((tK\x01u.", "a key is no string"),
+    (b"\x80\x02K\x01.", "holds no dictionary"),
+    (b"\x80\x02}U\x05datas]s.", "holds datas; one of CIFAR's files holds data and labels"),
+    (data_files.python2_pickle(IMAGES[:, :, :16], LABELS.tolist()), r"shape \(4, 1536\)"),
+    (data_files.python2_pickle(IMAGES, [0, 1]), "2 × 3,072"),
+    (GOOD.replace(b"U\x02u1", b"U\x02f8"), "type f8"),
+    (GOOD.replace(struct.pack("<i", 4) + b"J", struct.pack("<i", 9) + b"J"), r"shape \(9, 3072\)"),
+])
+def test_a_pickle_that_is_not_cifars_runs_nothing_and_costs_a_sentence(tmp_path: Path, content: bytes, complaint: str) -> None:
+    (tmp_path / "batch").write_bytes(content)
+    with pytest.raises(SynthcError, match=complaint) as raised:
+        cifar.read_pickles(tmp_path, ["batch"], ["batch"], "labels")
+    assert str(tmp_path / "batch") in str(raised.value)
+
+
+def test_pythons_own_pickles_of_objects_are_refused() -> None:
+    for value in (Path("x"), struct.Struct("<I"), {1, 2}, np.float64(1.0), np.array([object()]), range(3), ValueError("no")):
+        try:
+            content = pickle.dumps(value)
+        except TypeError:
+            continue
+        with pytest.raises(SynthcError):
+            cifar.unpickled(content)
+
+
+def test_a_binary_file_of_half_a_record_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "batch.bin").write_bytes(bytes(3073 + 100))
+    with pytest.raises(SynthcError, match=r"batch\.bin: 3,173 bytes are no whole number of records of 3,073"):
+        cifar.read_binary(tmp_path, ["batch.bin"], ["batch.bin"], labels=1)
+
+
+def element(kind: int, content: bytes) -> bytes:
+    return struct.pack("<II", kind, len(content)) + content + bytes(-len(content) % 8 if kind != svhn.COMPRESSED else 0)
+
+
+def matrix(name: bytes, shape: tuple[int, ...], numbers: bytes, kind: int = 2, flags: int = 9) -> bytes:
+    extents = struct.pack(f"<{len(shape)}i", *shape)
+    parts = (element(6, struct.pack("<II", flags, 0)), element(5, extents), element(1, name), element(kind, numbers))
+    return element(svhn.MATRIX, b"".join(parts))
+
+
+HEAD = b"MATLAB 5.0 MAT-file".ljust(124) + b"\0\1IM"
+
+
+@pytest.mark.parametrize(("content", "complaint"), [
+    (b"", "not a MATLAB 5 file"),
+    (b"\x89HDF" + bytes(200), "not a MATLAB 5 file"),
+    (HEAD + matrix(b"X", (2, 2), b"1234")[:-6], "truncated"),
+    (HEAD + matrix(b"X", (2, 3), b"1234"), r"shape \(2, 3\) with 4 numbers"),
+    (HEAD + matrix(b"X", (-2, -2), b"1234"), "with 4 numbers"),
+    (HEAD + matrix(b"X", (2, 2), b"1234", flags=0x809), "complex"),
+    (HEAD + matrix(b"X", (2, 2), b"1234", kind=14), "no array of real numbers"),
+    (HEAD + element(svhn.COMPRESSED, b"no zlib stream"), "cannot be read"),
+    (HEAD + element(svhn.COMPRESSED, zlib.compress(matrix(b"X", (2, 2), b"1234"))[:-6]), "truncated"),
+    (HEAD + element(svhn.COMPRESSED, zlib.compress(element(svhn.COMPRESSED, zlib.compress(b"x")))), "compressed array within"),
+    (HEAD + matrix(b"Z", (2, 2), b"1234"), "holds nothing; SVHN's files hold X and y"),
+])
+def test_a_broken_matlab_file_costs_a_sentence(tmp_path: Path, content: bytes, complaint: str) -> None:
+    for name in svhn.FILES:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(SynthcError, match=complaint) as raised:
+        svhn.read(tmp_path)
+    assert "train_32x32.mat" in str(raised.value)
+
+
+def test_a_compressed_bomb_in_a_matlab_file_is_not_inflated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(svhn, "LARGEST", 1 << 20)
+    path = tmp_path / "train_32x32.mat"
+    path.write_bytes(HEAD + element(svhn.COMPRESSED, zlib.compress(bytes(1 << 24))))
+    with pytest.raises(SynthcError, match="an array of over 1,048,576 bytes"):
+        svhn.read_arrays(path, ("X",))
+
+
+@pytest.mark.parametrize(("changed", "complaint"), [
+    ({"y": np.full((30, 1), 11, np.uint8)}, "y must hold 1 to 10"),
+    ({"X": np.zeros((32, 32, 3, 30))}, "type float64"),
+    ({"y": np.ones((7, 1), np.uint8)}, r"y of shape \(7, 1\)"),
+])
+def test_svhn_of_another_shape_or_with_other_labels_is_refused(
+    tmp_path: Path, changed: dict[str, np.ndarray], complaint: str
+) -> None:
+    data_files.svhn(tmp_path / "svhn", 30, 30, **changed)
+    with pytest.raises(SynthcError, match=complaint):
+        svhn.read(tmp_path / "svhn")
+
+
+def test_labels_out_of_range_and_other_shapes_are_refused(root: Path) -> None:
+    data_files.mnist(root / "MNIST/raw", 40, 20)
+    labels = root / "MNIST/raw/train-labels-idx1-ubyte.gz"
+    good = labels.read_bytes()
+    labels.write_bytes(gzip.compress(data_files.idx(np.arange(40))))
+    with pytest.raises(SynthcError, match="labels from 0 to 39; it has the classes 0 to 9"):
+        see("mnist")
+    labels.write_bytes(good)
+    (root / "MNIST/raw/train-images-idx3-ubyte.gz").write_bytes(gzip.compress(data_files.idx(np.zeros((40, 20, 20)))))
+    with pytest.raises(SynthcError, match="images of 1×20×20, where 1×28×28 is known"):
+        see("mnist")
+
+
+def broken_png(folder: Path) -> None:
+    path = folder / "a/n0000_0.png"
+    path.write_bytes(path.read_bytes()[:60])
+
+
+def larger_inside(folder: Path) -> None:
+    """A second header further on that speaks of another size, with a right checksum."""
+    path = folder / "a/n0000_0.png"
+    content = path.read_bytes()
+    second = b"IHDR" + struct.pack(">IIBBBBB", 3000, 3000, 8, 2, 0, 0, 0)
+    chunk = struct.pack(">I", 13) + second + struct.pack(">I", zlib.crc32(second))
+    path.write_bytes(content[:33] + chunk + content[33:])
+
+
+@pytest.mark.parametrize(("damage", "complaint"), [
+    (broken_png, "cannot be decoded"), (larger_inside, "the decoder finds 3000×3000 pixels"),
+])
+def test_a_damaged_image_of_a_folder_costs_a_sentence_that_names_it(tmp_path: Path, damage: object, complaint: str) -> None:
+    images, labels = data_files.pictures(8, 2, (3, 10, 10))
+    data_files.folders(tmp_path / "set", images, labels, ["a", "b"])
+    damage(tmp_path / "set")   # type: ignore[operator]
+    with pytest.raises(SynthcError, match=rf"n0000_0\.png: {complaint}"):
+        own(tmp_path / "set")
+
+
+def test_an_image_that_would_inflate_to_gigabytes_is_not_decoded(tmp_path: Path) -> None:
+    images, labels = data_files.pictures(8, 2, (3, 10, 10))
+    data_files.folders(tmp_path / "set", images, labels, ["a", "b"])
+    head = b"IHDR" + struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
+    bomb = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + head + struct.pack(">I", zlib.crc32(head))
+    (tmp_path / "set/a/n0000_0.png").write_bytes(bomb)
+    with pytest.raises(SynthcError, match=r"n0000_0\.png: 60000×60000 pixels; at most"):
+        own(tmp_path / "set")
+
+
+def test_no_link_leads_out_of_a_folder_of_images(tmp_path: Path) -> None:
+    images, labels = data_files.pictures(8, 2, (3, 10, 10))
+    data_files.folders(tmp_path / "set", images, labels, ["a", "b"])
+    (tmp_path / "secret.png").write_bytes((tmp_path / "set/a/n0000_0.png").read_bytes())
+    (tmp_path / "set/a/link.png").symlink_to(tmp_path / "secret.png")
+    with pytest.raises(SynthcError, match=r"a/link\.png: a link that leads out of set"):
+        own(tmp_path / "set")
+
+
+def test_an_npz_with_an_object_in_it_is_refused(tmp_path: Path) -> None:
+    np.savez(tmp_path / "set.npz", images=np.array([Path("x")] * 3, dtype=object), labels=np.arange(3), allow_pickle=True)
+    with pytest.raises(SynthcError, match="uint8"):
+        own(tmp_path / "set.npz")
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1 no parquet PAR1", b"PAR1"])
+def test_broken_parquet_costs_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes) -> None:
+    (tmp_path / "x.parquet").write_bytes(content)
+    assert main(["data", "import", str(tmp_path / "x.parquet")]) == 2
+    assert "x.parquet: cannot be read as Parquet" in capsys.readouterr().err
+    assert not (tmp_path / "x.npz").exists()
+
+
+@pytest.mark.parametrize(("query", "complaint"), [
+    ("SELECT 1 AS label, 'text' AS image", "the image column holds str"),
+    ("SELECT 1 AS label, 'text'::BLOB AS image", "row 0: not a PNG or JPEG"),
+    ("SELECT 1 AS label, 2 AS picture", "no column is called 'image'"),
+    ("SELECT 1 AS label, NULL::BLOB AS image", "the image column holds NoneType"),
+    ("SELECT 1 AS label, 'x'::BLOB AS image WHERE false", "no row"),
+])
+def test_parquet_without_images_costs_a_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], query: str, complaint: str
+) -> None:
+    import duckdb
+
+    with duckdb.connect() as connection:
+        connection.execute(f"COPY ({query}) TO '{tmp_path}/x.parquet' (FORMAT parquet)")
+    assert main(["data", "import", str(tmp_path / "x.parquet")]) == 2
+    assert complaint in capsys.readouterr().err
+
+
+# --- identity ------------------------------------------------------------------------------------------------------------
+
+STUDY = (
+    TINY.replace("{name: digits, test: 360}", "{name: cifar10}")
+    .replace("z_pool: 40", "z_pool: 20")
+    .replace("batch_size: 64", "batch_size: 16")
+)
+
+
+def planned(tmp_path: Path) -> list[str]:
+    (tmp_path / "study.yaml").write_text(STUDY)
+    return sorted(compile_study(tmp_path / "study.yaml").tasks)
+
+
+def test_a_set_that_is_not_here_can_be_planned_and_says_so_and_cannot_be_run(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "study.yaml").write_text(STUDY)
+    plan = compile_study(tmp_path / "study.yaml")
+    assert unseen(plan) == ["cifar10"]
+    assert "ids are provisional" in notices(plan)[0]
+    assert main(["plan", str(tmp_path / "study.yaml"), "--db", str(tmp_path / "results.duckdb")]) == 0
+    assert "synthc data fetch cifar10" in capsys.readouterr().err
+    assert main(["run", str(tmp_path / "study.yaml"), "--engine", "inline", "--db", str(tmp_path / "results.duckdb")]) == 2
+    said = capsys.readouterr().err
+    assert f"put data_batch_1, data_batch_2, data_batch_3, data_batch_4, data_batch_5, test_batch into {root}" in said
+    assert not list(tmp_path.glob(".synthc/??/*"))
+
+
+def test_two_contents_never_share_an_id_and_one_content_has_one_wherever_it_lies(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    provisional = planned(tmp_path)
+    data_files.cifar10(root, 100, 20)
+    see("cifar10")
+    first = planned(tmp_path)
+    assert not set(first) & set(provisional)
+    batch = root / "cifar-10-batches-py/data_batch_3"
+    content = bytearray(batch.read_bytes())
+    content[-100] ^= 1   # one bit of one pixel
+    batch.write_bytes(content)
+    assert planned(tmp_path) == provisional   # changed since it was seen: no longer believed
+    see("cifar10")
+    assert not set(planned(tmp_path)) & {*first, *provisional}
+    monkeypatch.setenv("SYNTHC_DATA", str(tmp_path / "elsewhere"))
+    data_files.cifar10(tmp_path / "elsewhere", 100, 20, binary=True)
+    see("cifar10")
+    assert planned(tmp_path) == first
+
+
+def test_counts_are_those_of_the_files_that_were_seen(root: Path) -> None:
+    assert card_of(Data(name="cifar10")).samples == 50_000
+    data_files.cifar10(root, 100, 20)
+    see("cifar10")
+    assert (card_of(Data(name="cifar10")).samples, card_of(Data(name="cifar10")).test_samples) == (100, 20)
+
+
+def test_files_that_changed_after_the_plan_are_refused(root: Path) -> None:
+    data_files.mnist(root / "MNIST/raw", 40, 20)
+    see("mnist")
+    planned_for = dataset_of(Data(name="mnist"))
+    for path in (root / "arrays").iterdir():
+        path.unlink()
+    images, _ = data_files.pictures(40, 10, (28, 28), seed=7)
+    (root / "MNIST/raw/train-images-idx3-ubyte.gz").write_bytes(gzip.compress(data_files.idx(images)))
+    with pytest.raises(SynthcError, match=r"mnist: these images have the digest .*, the study was made for"):
+        load(planned_for)
+
+
+def test_an_altered_copy_of_a_pinned_set_is_refused(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data_files.mnist(root / "FashionMNIST/raw", 40, 20)
+    with pytest.raises(SynthcError, match=f"made for {CARDS['fashion_mnist'].digest}"):
+        load(dataset_of(Data(name="fashion_mnist")))
+    assert main(["data", "verify"]) == 1
+    assert "which is pinned: no study can use it" in capsys.readouterr().out
+
+
+def test_decoded_arrays_are_mapped_by_the_next_process_and_compared_with_their_digest(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data_files.svhn(root / "svhn", 30, 20)
+    see("svhn")
+    dataset = dataset_of(Data(name="svhn"))
+    (mapped,) = (root / "arrays").iterdir()
+    monkeypatch.setattr(svhn, "read", None)   # nothing is decoded again
+    first = load(dataset)
+    assert str(mapped) in Path("/proc/self/maps").read_text()
+    load.cache_clear()
+    monkeypatch.undo()
+    monkeypatch.setenv("HOME", str(root.parent / "home"))
+    monkeypatch.setenv("SYNTHC_DATA", str(root))
+    content = bytearray(mapped.read_bytes())
+    content[-5000] ^= 1
+    mapped.write_bytes(content)
+    again = load(dataset)
+    assert torch.equal(first.pool.images, again.pool.images)
+    assert sources.content_digest(again.pool, again.test) == dataset.digest
+
+
+def test_a_data_root_that_cannot_be_written_is_used_all_the_same(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data_files.mnist(root / "MNIST/raw", 40, 20)
+    mkdir, opened = Path.mkdir, Path.write_text
+
+    def no_folder(path: Path, *words: object, **more: object) -> None:
+        if path == root / "arrays":
+            raise PermissionError(13, "Permission denied")
+        mkdir(path, *words, **more)   # type: ignore[arg-type]
+
+    def no_file(path: Path, *words: object, **more: object) -> int:
+        if path.parent == root:
+            raise PermissionError(13, "Permission denied")
+        return opened(path, *words, **more)   # type: ignore[arg-type]
+
+    monkeypatch.setattr(Path, "mkdir", no_folder)
+    monkeypatch.setattr(Path, "write_text", no_file)
+    record = see("mnist")
+    assert sorted(path.name for path in root.iterdir()) == ["MNIST"]
+    assert seen("mnist") == record
+    assert sources._mapped(record.digest) is not None
+    monkeypatch.setenv("SYNTHC_DATA", str(tmp_path / "other"))
+    assert seen("mnist") is None   # what was seen elsewhere says nothing of this root
+
+
+def test_a_class_balanced_part_is_balanced_and_lies_within_a_larger_one(root: Path) -> None:
+    data_files.cifar10(root, 200, 20)
+    small, large = loaded("cifar10", subset=50), loaded("cifar10", subset=103)
+    assert small.pool.labels.bincount().tolist() == [5] * 10
+    assert sorted(large.pool.labels.bincount().tolist()) == [10] * 7 + [11] * 3
+    rows = {tuple(image.flatten().tolist()) for image in large.pool.images}
+    assert all(tuple(image.flatten().tolist()) in rows for image in small.pool.images)
+
+
+def test_another_size_is_the_same_whatever_else_is_resized_with_it(root: Path) -> None:
+    images, labels = data_files.pictures(6, 3)
+    data = sources.LabeledImages(torch.from_numpy(images), torch.from_numpy(labels))
+    whole = sources._resized(data, (1, 28, 28))
+    alone = torch.cat([sources._resized(data[torch.tensor([row])], (1, 28, 28)).images for row in range(6)])
+    assert torch.equal(whole.images, alone)
+    assert whole.images.shape == (6, 1, 28, 28)
+
+
+# --- listing and checking ------------------------------------------------------------------------------------------------
+
+
+def test_the_list_says_of_every_set_where_it_is_and_whether_it_was_verified(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data_files.cifar10(root, 50, 20)
+    (root / "svhn").mkdir()
+    (root / "svhn/train_32x32.mat").write_bytes(b"")
+
+    def lines() -> dict[str, str]:
+        assert main(["data", "list"]) == 0
+        return {line.split()[0]: line for line in capsys.readouterr().out.splitlines() if line}
+
+    said = lines()
+    assert set(CARDS) <= set(said)
+    assert "unverified until it is read: synthc data verify cifar10" in said["cifar10"]
+    assert "not here; synthc data fetch mnist" in said["mnist"]
+    assert "lacks test_32x32.mat" in said["svhn"]
+    assert main(["data", "verify", "cifar10"]) == 1   # tiny files are not the published ones
+    assert "data_batch_1: not the published file" in capsys.readouterr().out
+    record = seen("cifar10")
+    assert record is not None
+    assert record.digest in lines()["cifar10"]
+    assert "NOT the published files" in lines()["cifar10"]
+
+
+def test_files_for_which_nothing_is_published_are_said_to_be_so(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data_files.cifar10(root, 50, 20, binary=True)
+    assert main(["data", "verify", "cifar10"]) == 0
+    assert "no checksums are published for this form" in capsys.readouterr().out
+
+
+def test_a_root_with_one_file_missing_says_which(root: Path) -> None:
+    data_files.cifar10(root, 50, 20)
+    (root / "cifar-10-batches-py/data_batch_4").unlink()
+    with pytest.raises(SynthcError, match=r"cifar-10-batches-py lacks data_batch_4; put it there"):
+        find("cifar10")
+
+
+@pytest.mark.parametrize(("words", "complaint"), [
+    (("fetch", "cifar11"), "did you mean 'cifar10'"),
+    (("fetch", "digits"), "'digits' needs no files"),
+    (("verify", "mnist"), "mnist: not on this machine"),
+    (("verify",), "no data set lies in"),
+])
+def test_a_name_that_cannot_be_had_is_said_with_exit_code_two(
+    root: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], complaint: str
+) -> None:
+    assert main(["data", *words]) == 2
+    assert complaint in capsys.readouterr().err

@@ -1,0 +1,230 @@
+"""Downloads, against a server on this machine: they go on where they broke off, and nothing wrong takes a right name."""
+
+from __future__ import annotations
+
+import http.server
+import io
+import socket
+import tarfile
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from hashlib import md5
+from pathlib import Path
+
+import pytest
+
+from runtime.cli.main import main
+from runtime.data import fetch
+from runtime.data.catalogue import CATALOGUE, Remote
+from tests.runtime.data import data_files
+
+FILES: dict[str, bytes] = {}
+"""What the server has, by path."""
+
+
+class Server(http.server.BaseHTTPRequestHandler):
+    """Serves `FILES`, from a byte on if asked; breaks the connection after `cut` bytes as often as `breaks` says."""
+
+    cut, breaks, ranges = 0, 0, True
+    asked: tuple[str | None, ...] = ()
+
+    def do_GET(self) -> None:
+        content, wanted = FILES.get(self.path.lstrip("/")), self.headers["Range"]
+        Server.asked += (wanted,)
+        if content is None:
+            self.send_error(404)
+            return
+        begin = int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted and Server.ranges else 0
+        if begin and begin >= len(content):
+            self.send_error(416)
+            return
+        self.send_response(206 if begin else 200)
+        self.send_header("Content-Length", str(len(content) - begin))
+        self.end_headers()
+        if Server.breaks:
+            Server.breaks -= 1
+            self.wfile.write(content[begin : begin + Server.cut])
+            self.close_connection = True
+            return
+        self.wfile.write(content[begin:])
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A public home on this machine that has an archive of tiny CIFAR-10 files; its address."""
+    monkeypatch.setenv("SYNTHC_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    Server.cut, Server.breaks, Server.ranges, Server.asked = 0, 0, True, ()
+    data_files.cifar10(tmp_path / "published", 500, 20)
+    FILES.clear()
+    FILES["cifar-10-python.tar.gz"] = archive(tmp_path / "published")
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Server) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+        thread.start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        publish(monkeypatch, address, "cifar10")
+        yield address
+        server.shutdown()
+        thread.join()
+
+
+def archive(folder: Path) -> bytes:
+    to = io.BytesIO()
+    with tarfile.open(fileobj=to, mode="w:gz") as members:
+        members.add(folder / "cifar-10-batches-py", "cifar-10-batches-py")
+    return to.getvalue()
+
+
+def publish(monkeypatch: pytest.MonkeyPatch, address: str, name: str) -> None:
+    """Make the server the public home of `name`, with the checksums of what it has."""
+    entry = CATALOGUE[name]
+    remotes = tuple(
+        replace(remote, urls=(f"{address}/{remote.name}",), md5=md5(FILES[remote.name]).hexdigest()) for remote in entry.remotes
+    )
+    published = {form.folders[0]: form for form in entry.forms}
+    forms = tuple(replace(form, md5={}) for form in published.values())   # tiny files have other checksums
+    monkeypatch.setitem(CATALOGUE, name, replace(entry, forms=forms, remotes=remotes))
+
+
+def test_a_fetched_set_is_unpacked_read_and_written_down(home: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data", "fetch", "cifar10"]) == 0
+    said = capsys.readouterr()
+    assert "fetching cifar-10-python.tar.gz" in said.err
+    assert "cifar10: 500 + 20 images" in said.out
+    assert sorted(path.name for path in (tmp_path / "data").iterdir()) == ["arrays", "cifar-10-batches-py", "seen.json"]
+    assert main(["data", "fetch", "cifar10"]) == 0
+    assert "already in" in capsys.readouterr().out
+    assert len(Server.asked) == 1
+
+
+def test_a_download_goes_on_where_the_connection_broke_off(home: str) -> None:
+    size = len(FILES["cifar-10-python.tar.gz"])
+    Server.cut, Server.breaks = size // 3, 2
+    assert main(["data", "fetch", "cifar10"]) == 0
+    assert Server.asked == (None, f"bytes={size // 3}-", f"bytes={size // 3 * 2}-")
+
+
+def test_the_next_fetch_goes_on_where_the_last_one_gave_up(
+    home: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(fetch, "ATTEMPTS", 1)
+    Server.cut, Server.breaks = 1000, 1
+    assert main(["data", "fetch", "cifar10"]) == 2
+    assert "the connection broke off after 1,000 of" in capsys.readouterr().err
+    assert (tmp_path / "data/cifar-10-python.tar.gz.part").stat().st_size == 1000
+    assert main(["data", "fetch", "cifar10"]) == 0
+    assert Server.asked == (None, "bytes=1000-")
+
+
+def test_a_server_that_cannot_go_on_begins_anew(home: str) -> None:
+    Server.cut, Server.breaks, Server.ranges = 1000, 1, False
+    assert main(["data", "fetch", "cifar10"]) == 0
+
+
+def test_a_wrong_checksum_is_refused_and_nothing_of_it_stays(
+    home: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    right = FILES["cifar-10-python.tar.gz"]
+    FILES["cifar-10-python.tar.gz"] = right[:-1] + bytes([right[-1] ^ 1])
+    assert main(["data", "fetch", "cifar10"]) == 2
+    said = capsys.readouterr().err
+    assert f"its md5 is {md5(FILES['cifar-10-python.tar.gz']).hexdigest()}, not {md5(right).hexdigest()}" in said
+    assert list((tmp_path / "data").iterdir()) == []
+
+
+def test_the_second_home_is_asked_when_the_first_does_not_have_it(home: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    (remote,) = CATALOGUE["cifar10"].remotes
+    there = replace(remote, urls=(f"{home}/gone/{remote.name}", *remote.urls))
+    monkeypatch.setitem(CATALOGUE, "cifar10", replace(CATALOGUE["cifar10"], remotes=(there,)))
+    assert main(["data", "fetch", "cifar10"]) == 0
+
+
+def test_without_a_network_it_says_which_file_to_put_where(
+    home: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        port = nobody.getsockname()[1]
+    (remote,) = CATALOGUE["cifar10"].remotes
+    there = replace(remote, urls=(f"http://127.0.0.1:{port}/{remote.name}",))
+    monkeypatch.setitem(CATALOGUE, "cifar10", replace(CATALOGUE["cifar10"], remotes=(there,)))
+    assert main(["data", "fetch", "cifar10"]) == 2
+    said = capsys.readouterr().err
+    assert "cannot be reached (Connection refused)" in said
+    assert f"get cifar-10-python.tar.gz on another machine, put it into {tmp_path}/data, and run" in said
+    (tmp_path / "data/cifar-10-python.tar.gz").write_bytes(FILES["cifar-10-python.tar.gz"])
+    assert main(["data", "fetch", "cifar10"]) == 0   # which needs no network then
+    assert "500 + 20 images" in capsys.readouterr().out
+
+
+def test_files_that_are_used_as_they_are_get_their_names_only_when_whole(
+    home: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data_files.mnist(tmp_path / "idx", 40, 20)
+    FILES.update({path.name: path.read_bytes() for path in (tmp_path / "idx").iterdir()})
+    publish(monkeypatch, home, "mnist")
+    Server.cut, Server.breaks = 10, 1
+    assert main(["data", "fetch", "mnist"]) == 0
+    assert sorted(path.name for path in (tmp_path / "data/MNIST/raw").iterdir()) == sorted(
+        name for name in FILES if name.endswith("ubyte.gz")
+    )
+
+
+def tar(*members: tuple[str, bytes, bytes]) -> bytes:
+    to = io.BytesIO()
+    with tarfile.open(fileobj=to, mode="w") as file:
+        for name, kind, content in members:
+            member = tarfile.TarInfo(name)
+            member.type, member.size = kind, len(content)
+            member.linkname = "/etc/passwd" if kind == tarfile.SYMTYPE else ""
+            file.addfile(member, io.BytesIO(content))
+    return to.getvalue()
+
+
+def test_an_archive_leaves_nothing_outside_its_folder_and_nothing_that_nobody_asked_for(tmp_path: Path) -> None:
+    plain = tarfile.REGTYPE
+    (tmp_path / "a.tar").write_bytes(tar(
+        ("train/x.png", plain, b"x"), ("./train/y.png", plain, b"y"), ("train/../../evil", plain, b"no"),
+        ("/train/evil", plain, b"no"), ("other", plain, b"no"), ("train/link", tarfile.SYMTYPE, b""),
+    ))
+    folder = tmp_path / "into"
+    folder.mkdir()
+    fetch.unpack(tmp_path / "a.tar", folder, ("train",))
+    there = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if not path.is_dir())
+    assert there == ["a.tar", "into/train/x.png", "into/train/y.png"]
+
+
+def test_a_broken_archive_or_one_that_unpacks_to_too_much_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = tar(("train/x.png", tarfile.REGTYPE, bytes(5000)))
+    folder = tmp_path / "into"
+    folder.mkdir()
+    for content, wanted, complaint in (
+        (whole[:2000], "train", "cannot be unpacked"),
+        (b"no archive", "train", "cannot be unpacked"),
+        (whole, "test", "lacks test"),
+    ):
+        (tmp_path / "a.tar").write_bytes(content)
+        with pytest.raises(fetch.SynthcError, match=complaint):
+            fetch.unpack(tmp_path / "a.tar", folder, (wanted,))
+    monkeypatch.setattr(fetch, "LARGEST_UNPACKED", 4000)
+    (tmp_path / "a.tar").write_bytes(whole)
+    with pytest.raises(fetch.SynthcError, match="unpacks to over 4,000 bytes"):
+        fetch.unpack(tmp_path / "a.tar", folder, ("train",))
+    assert list(folder.iterdir()) == []
+
+
+def test_every_published_file_has_a_checksum_and_lands_where_it_is_looked_for() -> None:
+    for name, entry in CATALOGUE.items():
+        assert entry.remotes, name
+        form = entry.forms[0]
+        landing = {f"{remote.into}/{file}".strip("/") for remote in entry.remotes for file in remote.unpacks or (remote.name,)}
+        wanted = {f"{form.folders[0]}/{file}" for file in form.files}
+        assert {place.removesuffix(".gz") if form.zipped else place for place in landing} == wanted, name
+        for remote in entry.remotes:
+            assert isinstance(remote, Remote)
+            assert len(bytes.fromhex(remote.md5)) == 16
+        assert all(len(bytes.fromhex(checksum)) == 16 for checksum in form.md5.values())

@@ -1,0 +1,79 @@
+"""`charts:` in a spec: drawn when a run ends, from that study's rows."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from compiler.language.charts import ChartName, Format, Theme
+from runtime.cli.main import main
+from runtime.present import charts
+from runtime.present.charts import look
+from tests.conftest import TINY, Done
+from tests.runtime.present.test_charts import data_of
+
+
+def test_the_language_names_the_charts_formats_and_themes_that_there_are() -> None:
+    assert get_args(ChartName) == (*charts.CHARTS, "gallery")
+    assert set(get_args(Format)) == set(charts.FORMATS)
+    assert get_args(Theme) == get_args(look.Theme)
+
+
+@pytest.fixture
+def copy(tiny: Done, tmp_path: Path) -> Done:
+    """The tiny study, done, beside a spec of the same name that asks for charts."""
+    shutil.copytree(tiny.store, tmp_path / ".synthc")
+    return Done(tmp_path, tmp_path / "study.yaml")
+
+
+def run(done: Done, wanted: str) -> int:
+    done.spec.write_text(f"{TINY}charts: {wanted}\n")
+    return main(["run", str(done.spec), "--engine", "inline", "--db", str(done.db)])
+
+
+def test_a_run_draws_what_its_spec_asks_for_and_once(copy: Done, capsys: pytest.CaptureFixture[str]) -> None:
+    wanted = "[tradeoff, {chart: cost, name: price, of: {arm: coreset, method: [random]}, format: [json], theme: screen}, gallery]"
+    assert run(copy, wanted) == 0
+    folder = copy.folder / "figures" / "tiny"
+    assert sorted(path.name for path in folder.iterdir()) == ["price.json", "tradeoff.svg"]  # its only sets are private images
+    drawn = json.dumps(json.loads((folder / "price.json").read_text()))
+    assert "coreset random" in drawn
+    assert "undefended" not in drawn
+    assert "coreset forgetting" not in drawn
+    capsys.readouterr()
+    assert run(copy, wanted) == 0
+    assert "drew" not in capsys.readouterr().err
+    (folder / "price.json").unlink()
+    assert run(copy, wanted) == 0
+    assert (folder / "price.json").exists()
+
+
+def test_charts_of_a_study_leave_the_rows_of_other_studies_out(copy: Done) -> None:
+    other = copy.folder / "other.yaml"
+    other.write_text(TINY.replace("study: tiny", "study: other"))
+    assert main(["run", str(other), "--engine", "inline", "--db", str(copy.db)]) == 0  # the same tasks under another name
+    assert run(copy, "[{chart: tradeoff, format: [json]}]") == 0
+    drawn = json.loads((copy.folder / "figures" / "tiny" / "tradeoff.json").read_text())
+    names = {row["name"] for row in data_of(drawn) if "leakage_n" in row}
+    assert names == {"undefended", "coreset random", "coreset forgetting"}
+
+
+def test_where_keeps_only_its_rows_of_a_chart_and_of_a_table(
+    tiny: Done, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    of_one = ["--where", "arm = 'undefended'", "--db", str(tiny.db)]
+    assert main(["chart", "tradeoff", "-o", str(tmp_path / "one.json"), *of_one]) == 0
+    drawn = (tmp_path / "one.json").read_text()
+    assert "undefended" in drawn
+    assert "coreset" not in drawn
+    capsys.readouterr()
+    assert main(["table", "comparison", *of_one]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 3
+    assert main(["chart", "tradeoff", "-o", str(tmp_path / "none.json"), "--where", "false", "--db", str(tiny.db)]) == 0
+    assert "no row is left" in (tmp_path / "none.json").read_text()
+    assert main(["table", "comparison", "--where", "arms = 'x'", "--db", str(tiny.db)]) == 2
+    assert "arms" in capsys.readouterr().err
