@@ -7,7 +7,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from compiler.errors import SpecError, SynthcError
+from compiler.errors import SpecError, SynthcError, plural
 from runtime.cli.options import compiled, spec_options, tell
 from runtime.cli.results_options import write
 
@@ -56,8 +56,8 @@ def _check(args: argparse.Namespace) -> int:
     plan = compiled(args)
     tell(plan)
     warned = sum(finding.silenced is None for finding in plan.lints)
-    found = f"no mistakes, {warned} warning{'s' if warned != 1 else ''}"
-    print(f"{args.spec}: {plan.header.study}: {len(plan.trials)} trials, {len(plan.tasks)} tasks, {found}")
+    size = f"{plural(len(plan.trials), 'trial')}, {plural(len(plan.tasks), 'task')}"
+    print(f"{args.spec}: {plan.header.study}: {size}, no mistakes, {plural(warned, 'warning')}")
     return 0
 
 

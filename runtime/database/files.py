@@ -10,9 +10,9 @@ from typing import Any
 
 import duckdb
 
-from compiler.errors import SynthcError
+from compiler.errors import SynthcError, first_line
 from runtime.database.publish import check_target
-from runtime.database.quoting import first_line, identifier, literal
+from runtime.database.quoting import identifier, literal
 
 ENDINGS = {".parquet": "FORMAT parquet, COMPRESSION zstd", ".csv": "FORMAT csv, HEADER", ".json": "FORMAT json, ARRAY true"}
 """How a file's ending says what to write into it."""

@@ -15,10 +15,9 @@ from typing import Any
 
 import duckdb
 
-from compiler.errors import SynthcError
+from compiler.errors import SynthcError, first_line
 from runtime.database import rows
 from runtime.database.publish import publish
-from runtime.database.quoting import first_line
 from runtime.database.schema import SCHEMA_DIGEST, create
 from runtime.store.artifacts import Artifact, Corrupt, check_version, folder_of, quarantine
 

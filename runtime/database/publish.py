@@ -11,8 +11,8 @@ from pathlib import Path
 
 import duckdb
 
-from compiler.errors import SynthcError
-from runtime.database.quoting import first_line, identifier, literal
+from compiler.errors import SynthcError, first_line
+from runtime.database.quoting import identifier, literal
 from runtime.database.schema import OURS
 
 

@@ -1,4 +1,4 @@
-"""Names, texts and errors between Python and SQL."""
+"""Names and texts between Python and SQL."""
 
 from __future__ import annotations
 
@@ -13,8 +13,3 @@ def identifier(name: str) -> str:
 def literal(value: Path | str | None) -> str:
     """A text as SQL takes it; None is NULL."""
     return "NULL" if value is None else "'" + str(value).replace("'", "''") + "'"
-
-
-def first_line(error: BaseException) -> str:
-    """What an error says, in short."""
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -9,8 +9,7 @@ from typing import Any
 
 import duckdb
 
-from compiler.errors import SynthcError
-from runtime.database.quoting import first_line
+from compiler.errors import SynthcError, first_line
 
 
 def query(database: Path, text: str) -> tuple[list[str], list[tuple[Any, ...]]]:

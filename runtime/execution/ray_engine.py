@@ -21,7 +21,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from compiler.errors import SynthcError
+from compiler.errors import SynthcError, first_line
 from runtime import machine
 from runtime.execution.engine import Landing
 from runtime.execution.worker import REHEARSALS, Dispatch, compute, prepare
@@ -118,7 +118,7 @@ class RayEngine:
         try:
             said = self._ray.get(ref)
         except self._ray.exceptions.RayTaskError as error:
-            raise SynthcError(f"a worker cannot start: {_first_line(error.cause or error)}") from error
+            raise SynthcError(f"a worker cannot start: {first_line(error.cause or error)}") from error
         except self._ray.exceptions.RayError:
             self._hire()   # its node was lost before it could say anything
             return
@@ -137,11 +137,11 @@ class RayEngine:
             self._idle.append(worker)
             return landing
         except self._ray.exceptions.OutOfMemoryError as error:
-            landing = Landing(dispatch, lost="out_of_memory", reason=f"stopped for lack of memory: {_first_line(error)}")
+            landing = Landing(dispatch, lost="out_of_memory", reason=f"stopped for lack of memory: {first_line(error)}")
         except self._ray.exceptions.RayError as error:
             late = dispatch in self._killed
             self._killed.discard(dispatch)
-            reason = "took longer than its --timeout" if late else f"the worker died: {_first_line(error)}"
+            reason = "took longer than its --timeout" if late else f"the worker died: {first_line(error)}"
             landing = Landing(dispatch, lost="timeout" if late else "crash", reason=reason)
         with contextlib.suppress(Exception):
             self._ray.kill(worker)
@@ -256,7 +256,7 @@ def _start_ray(address: str | None, workers: int | None) -> Any:
             ray.init(log_to_driver=False, logging_level=logging.ERROR, **where)
         except Exception as error:
             raise SynthcError(
-                f"Ray did not start{f' at {address}' if address else ''}: {_first_line(error)}; `--engine inline` runs without it"
+                f"Ray did not start{f' at {address}' if address else ''}: {first_line(error)}; `--engine inline` runs without it"
             ) from error
     return ray
 
@@ -273,7 +273,3 @@ def _deaf_children() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _first_line(error: BaseException) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
