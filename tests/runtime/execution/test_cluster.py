@@ -18,7 +18,7 @@ import pytest
 from compiler.errors import SynthcError
 from runtime.cli.main import main
 from runtime.execution import ray_engine as cluster
-from runtime.execution.driver import Driver
+from runtime.execution.driver import Driver, EarlierRuns
 from runtime.execution.ray_engine import RayEngine
 from runtime.outcome import Outcome
 from tests.conftest import ROOT, TINY
@@ -64,7 +64,7 @@ def test_a_study_runs_on_both_nodes_and_ends_when_one_of_them_is_lost(nodes: Any
             nodes.workers.clear()
 
     try:
-        Driver(todo(tasks), engine, record, seconds={"Rehearsal": 9.0}).run()
+        Driver(todo(tasks), engine, record, earlier=EarlierRuns({"Rehearsal": 9.0})).run()
     finally:
         engine.close()
     assert len(pids) >= 2

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import torch
 
-from runtime.execution.driver import Driver
+from runtime.execution.driver import Driver, EarlierRuns
 from runtime.execution.engine import InlineEngine
-from runtime.execution.worker import Order, committed, compute
+from runtime.execution.worker import TaskRequest, compute, read_committed
 from runtime.outcome import Metric, Outcome, Provenance
 from runtime.store import commit
 from runtime.store.artifacts import Artifact, is_done
@@ -82,7 +82,7 @@ def test_a_commit_that_is_cut_off_at_any_byte_or_step_is_none_or_whole(tmp_path:
                 ended = True
             except Killed:
                 ended = False
-        found = committed(folder)
+        found = read_committed(folder)
         assert (found is not None) == is_done(store, ID)
         if found is not None:
             artifact = Artifact(folder)
@@ -123,7 +123,7 @@ def test_a_disk_that_is_full_when_it_syncs_is_said_to_be_and_leaves_nothing_behi
         raise OSError(28, "No space left on device", str(path))
 
     tasks = [task(f"{place}") for place in range(together)]
-    orders = tuple(Order(one.id, one.work, one.needs, one.address, one.text, 1) for one in tasks)
+    orders = tuple(TaskRequest(one.id, one.work, one.needs, one.address, one.text, 1) for one in tasks)
     monkeypatch.setattr(commit, "_sync_one", full)
     outcomes = compute(orders, tmp_path)
     assert [(one.status, one.error_kind) for one in outcomes] == [("failed", "storage")] * together
@@ -138,5 +138,5 @@ def test_tasks_of_one_dispatch_are_all_committed_when_their_outcomes_are_heard_o
     def record(one: Any, outcome: Outcome, attempt: int) -> None:
         heard.append(len(list(tmp_path.glob("??/*/outcome.json"))))
 
-    Driver(todo(tasks), InlineEngine(tmp_path), record, seconds={"Rehearsal": 0.001}).run()
+    Driver(todo(tasks), InlineEngine(tmp_path), record, earlier=EarlierRuns({"Rehearsal": 0.001})).run()
     assert heard == [20] * 20
