@@ -23,13 +23,6 @@ from tests.conftest import TINY, Done
 ROWS = "SELECT * EXCLUDE (note) FROM result WHERE metric <> 'seconds' ORDER BY ALL"
 
 
-@pytest.fixture
-def copy(tiny: Done, tmp_path: Path) -> Done:
-    """The tiny study's results in a folder of their own, to be damaged."""
-    shutil.copytree(tiny.folder, tmp_path / "copy")
-    return Done(tmp_path / "copy", tmp_path / "copy" / "study.yaml")
-
-
 def run(done: Done) -> int:
     return main(["run", str(done.spec), "--engine", "inline", "--db", str(done.db)])
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from runtime.execution.ray_engine import RayEngine, workers_per_gpu
 from runtime.execution.ready_queue import DurationEstimate, ReadyQueue
 from runtime.outcome import Outcome
 from runtime.store.artifacts import Artifact, folder_of, is_done, lock_store
-from tests.runtime.execution.rehearsals import task, todo
+from tests.runtime.execution.rehearsals import OPERATIONS, task, todo
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +26,7 @@ def ray_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def shared_engine(ray_store: Path) -> Iterator[RayEngine]:
-    engine = RayEngine(ray_store, workers=2)
+    engine = RayEngine(ray_store, workers=2, operations=OPERATIONS)
     yield engine
     engine.close()
 
@@ -100,9 +99,9 @@ def test_a_task_over_its_time_limit_fails_as_a_timeout(ray_engine: RayEngine) ->
     assert outcome.error_kind == "timeout"
 
 
-def test_a_worker_without_a_share_of_a_gpu_sees_none(ray_engine: RayEngine) -> None:
-    seen = ray_engine._idle[0].__ray_call__.remote(lambda worker: __import__("os").environ.get("CUDA_VISIBLE_DEVICES"))
-    assert ray_engine._ray.get(seen) == ""
+def test_a_worker_without_a_share_of_a_gpu_sees_none(ray_engine: RayEngine, ray_store: Path) -> None:
+    (_, outcome, _), = drive([task("sees")], ray_engine)
+    assert "visible GPUs: ''\n" in (ray_store / outcome.log).read_text()
 
 
 def test_what_is_committed_is_not_computed_again(tmp_path: Path) -> None:
@@ -116,9 +115,9 @@ def test_what_is_committed_is_not_computed_again(tmp_path: Path) -> None:
 
 def test_the_first_interrupt_lets_running_tasks_finish_and_hands_out_no_more(ray_engine: RayEngine) -> None:
     interrupt = Interrupt()
-    threading.Timer(0.3, lambda: setattr(interrupt, "count", 1)).start()
-    found = drive([task(f"slow {i}", seconds=1.0) for i in range(8)], ray_engine, interrupt=interrupt)
-    assert 1 <= len(found) <= 2   # the two in flight
+    tasks = [task(f"slow {i}", seconds=1.0) for i in range(8)]
+    found = drive(tasks, ray_engine, interrupt=interrupt, on_tick=lambda in_flight: setattr(interrupt, "count", 1))
+    assert len(found) == 2   # those in flight at the first tick
     assert all(outcome.status == "done" for _, outcome, _ in found)
 
 
