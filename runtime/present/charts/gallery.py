@@ -19,7 +19,7 @@ import numpy as np
 from compiler.language.base import Frozen, Method
 from compiler.language.study import Arm
 from compiler.work import operations as work
-from runtime.store.artifacts import folder_of, written
+from runtime.store.artifacts import atomic_write, folder_of
 
 assert Arm  # its import brings every method's words, which `rebuilt` looks up by name
 
@@ -94,7 +94,7 @@ def write(folder: Path, sets: Iterable[tuple[Mapping[str, Any], Sheet]]) -> list
             if content is None:
                 continue
             path = folder / f"gallery-{name}{ending}.png"
-            with Image.open(io.BytesIO(content)) as image, written(path, synced=False) as beside:
+            with Image.open(io.BytesIO(content)) as image, atomic_write(path, synced=False) as beside:
                 larger = image.resize((image.width * ENLARGED, image.height * ENLARGED), Image.Resampling.NEAREST)
                 larger.save(beside, format="PNG", optimize=True)
             made.append(path)
