@@ -25,11 +25,11 @@ def nodes(node: Node) -> Any:
     """A node with its place; mappings and lists under `value`."""
     match node:
         case Scalar(value=value):
-            return {"at": str(node.place), "value": value}
+            return {"at": str(node.location), "value": value}
         case Sequence(items=items):
-            return {"at": str(node.place), "value": [nodes(item) for item in items]}
+            return {"at": str(node.location), "value": [nodes(item) for item in items]}
         case Mapping(items=named):
-            return {"at": str(node.place), "value": {name: nodes(item) for name, item in named.items()}}
+            return {"at": str(node.location), "value": {name: nodes(item) for name, item in named.items()}}
 
 
 def trials(plan: Plan) -> list[dict[str, Any]]:

@@ -15,7 +15,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, TypeAdapter
 
-from compiler.check.trials import OWN, SHARED
+from compiler.check.trials import PER_ARM, SHARED
 from compiler.language.audit import Audit
 from compiler.language.claims import Claim
 from compiler.language.data import Data
@@ -103,7 +103,7 @@ class _Language:
 
     def arm(self, whole: bool) -> Schema:
         """An arm: its paradigm's and method's words, and what it changes of the study."""
-        own: Schema = {word: self.own_word(word) for word in OWN}
+        own: Schema = {word: self.own_word(word) for word in PER_ARM}
         return self.union(self.given["Point"]["properties"]["arm"], whole, own)
 
     def own_word(self, word: str) -> Schema:

@@ -114,10 +114,10 @@ def _summary(plan: Plan, args: argparse.Namespace) -> Any:
 
 def _state(plan: Plan, args: argparse.Namespace) -> tuple[frozenset[str], dict[str, Task]]:
     """What is done, and what would run."""
-    from compiler.plan.select import part
+    from compiler.plan.select import select
 
     done = _done(plan, args) - forced(plan, args)
-    return done, plan.to_run(done.__contains__, part(plan, args.only).answers)
+    return done, plan.to_run(done.__contains__, select(plan, args.only).answers)
 
 
 def _done(plan: Plan, args: argparse.Namespace) -> frozenset[str]:

@@ -67,13 +67,13 @@ def register(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """The command."""
-    from compiler.plan.select import part
+    from compiler.plan.select import select
     from compiler.text.compose import sources
     from runtime.present import spec_charts as figures
 
     plan, store = _with_known_data(args), store_of(args)
     tell(plan)
-    wanted, again = part(plan, args.only), forced(plan, args)
+    wanted, again = select(plan, args.only), forced(plan, args)
     texts = sources(args.spec)
     origin = {"spec": str(args.spec), "spec_text": texts[str(args.spec)], "texts": texts, "argv": sys.argv[1:]}
     with held(store):

@@ -244,7 +244,7 @@ def _headline(plan: Plan) -> dict[str, Any]:
 
 def _lint_record(finding: Finding, spec: str) -> dict[str, Any]:
     """A lint as the store keeps it, with the reasons for it and against it; files named from where the spec lies."""
-    lint, place = LINTS[finding.code], finding.place
+    lint, place = LINTS[finding.code], finding.location
     if place and not place.file.startswith("--"):
         place = replace(place, file=os.path.relpath(place.file, Path(spec).parent))
     return asdict(finding) | {
