@@ -17,21 +17,21 @@ from compiler.text.nodes import parse_value, plain
 
 
 @dataclass(frozen=True)
-class Selection:
+class Selected:
     """The part of a plan that is asked for: the answers to compute, and the claims that have to wait for other trials."""
 
     answers: tuple[str, ...]
     waiting: tuple[str, ...] = ()
 
 
-def select(plan: Plan, only: Sequence[str]) -> Selection:
+def select(plan: Plan, only: Sequence[str]) -> Selected:
     """The answers of the trials that every field of `only` chooses, and of the claims about none but these.
 
     `only` are texts such as `arm=coreset` or `method=[random, forgetting],replicate=0`. A field that is given twice may have either
     value. SpecError for what is no such text, for fields that no trial has, and where nothing is chosen.
     """
     if not only:
-        return Selection(plan.answers)
+        return Selected(plan.answers)
     selector = _parse_selector(only)
     trials = [planned.trial for planned in plan.trials]
     problems = explain_empty_selection(selector, trials, also=())
@@ -41,7 +41,7 @@ def select(plan: Plan, only: Sequence[str]) -> Selection:
     addresses = {planned.trial.address for planned in chosen}
     whole = [claim for claim in plan.claims if addresses.issuperset((*claim.left, *claim.right))]
     answers = dict.fromkeys([*(planned.answer for planned in chosen), *(claim.task for claim in whole)])
-    return Selection(tuple(answers), tuple(claim.name for claim in plan.claims if claim not in whole))
+    return Selected(tuple(answers), tuple(claim.name for claim in plan.claims if claim not in whole))
 
 
 def _parse_selector(only: Sequence[str]) -> dict[str, Any]:
