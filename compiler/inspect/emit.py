@@ -1,4 +1,4 @@
-"""Any stage of the compiler as JSON, for tools and for the curious: nodes, tree, trials, tasks."""
+"""Any stage of the compiler as JSON: nodes, tree, trials, tasks."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def emit_plan(stage: str, plan: Plan) -> Any:
 
 
 def nodes(node: Node) -> Any:
-    """A node with its place; mappings and lists under `value`."""
+    """A node with its location; mappings and lists under `value`."""
     match node:
         case Scalar(value=value):
             return {"at": str(node.location), "value": value}

@@ -53,9 +53,9 @@ def forced(plan: Plan, args: argparse.Namespace) -> frozenset[str]:
     """The tasks that `--force` names, with all that rests on them."""
     if not args.force:
         return frozenset()
-    from compiler.inspect.explain import chosen
+    from compiler.inspect.explain import find_tasks
 
-    return plan.resting_on(task.id for words in args.force for task in chosen(plan, words))
+    return plan.resting_on(task.id for words in args.force for task in find_tasks(plan, words))
 
 
 def compiled(args: argparse.Namespace) -> Plan:

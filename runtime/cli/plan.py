@@ -130,16 +130,16 @@ DETAILED = 12
 
 
 def _explain(args: argparse.Namespace) -> int:
-    from compiler.inspect.explain import Explanation, as_json, chosen, detail, overview
+    from compiler.inspect.explain import Explanation, detail, explanation_json, find_tasks, overview
     from runtime.store.runs import before, trace
 
     plan, store = compiled(args), store_of(args)
     _, to_run = _state(plan, args)
     last = before(store, plan.header.study, plan.profile) if store.is_dir() else None
     explanation = Explanation(plan, to_run, functools.cache(lambda task: trace(store, task)), last)
-    tasks = chosen(plan, args.address) if args.address else list(to_run.values())
+    tasks = find_tasks(plan, args.address) if args.address else list(to_run.values())
     if args.json:
-        print(json.dumps(as_json(explanation, tasks), indent=1, ensure_ascii=False))
+        print(json.dumps(explanation_json(explanation, tasks), indent=1, ensure_ascii=False))
     elif args.address and len(tasks) <= DETAILED:
         print("\n\n".join("\n".join(detail(explanation, task)) for task in tasks))
     else:
