@@ -52,9 +52,9 @@ def anchored(node: Node) -> Node:
     path = node.get("path") if isinstance(node, Mapping) else None
     if not isinstance(node, Mapping) or not isinstance(path, Scalar) or not isinstance(path.value, str):
         return node
-    beside = Path() if path.place.file.startswith("--set ") else Path(path.place.file).parent
-    absolute = Scalar(os.path.abspath(beside / path.value), path.place)
-    return Mapping(node.items | {"path": absolute}, node.keys, node.place)
+    beside = Path() if path.location.file.startswith("--set ") else Path(path.location.file).parent
+    absolute = Scalar(os.path.abspath(beside / path.value), path.location)
+    return Mapping(node.items | {"path": absolute}, node.keys, node.location)
 
 
 def stamp(path: Path) -> tuple[int, int]:

@@ -238,7 +238,7 @@ def _headline(plan: Plan) -> dict[str, Any]:
 
 def _lint_record(finding: Finding, spec: str) -> dict[str, Any]:
     """A lint with the reasons for it and against it; files are named relative to the spec's folder."""
-    lint, place = LINTS[finding.code], finding.place
+    lint, place = LINTS[finding.code], finding.location
     if place and not place.file.startswith("--"):
         place = replace(place, file=os.path.relpath(place.file, Path(spec).parent))
     return asdict(finding) | {

@@ -24,12 +24,10 @@ from pydantic import BaseModel
 
 from compiler.compile import compile_study
 from compiler.fingerprint import SCHEME, canonical_text, encode, fingerprint
-from compiler.inspect.json_schema import _reachable
 from compiler.language.base import Frozen
-from compiler.language.claims import Claim
 from compiler.language.methods.baselines import DpSgd, Undefended
-from compiler.language.study import Header, Point
 from compiler.work import operations as words
+from tests.compiler.models import language_models
 from tests.conftest import ROOT
 
 VECTORS = Path(__file__).with_name("vectors.json")
@@ -91,7 +89,7 @@ def test_equal_numbers_of_different_types_are_different_texts() -> None:
 
 
 def languages() -> list[type[BaseModel]]:
-    return [model for model in _reachable(Point, Header, Claim) if issubclass(model, Frozen)]
+    return [model for model in language_models() if issubclass(model, Frozen)]
 
 
 def operations() -> list[type]:

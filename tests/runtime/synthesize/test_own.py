@@ -21,7 +21,6 @@ from compiler.language.audit import Audit
 from compiler.language.datasets import CARDS
 from compiler.language.plugins import words_of
 from compiler.plan.dag import Plan
-from compiler.plan.lower import _shared_population
 from runtime.audit.attacks.plugin import scorer
 from runtime.data.images import LabeledImages
 from runtime.data.plugin import read
@@ -169,7 +168,6 @@ def test_the_revision_of_an_attack_or_a_data_set_changes_ids(
     attacked = compile_study(EXAMPLES / "own.yaml")
     assert {task.kind for id, task in before.tasks.items() if id not in attacked.tasks} == {"attack", "compare"}
     monkeypatch.setattr(Stripes, "revision", 2)
-    _shared_population.cache_clear()
     assert not set(before.tasks) & set(compile_study(EXAMPLES / "own.yaml").tasks)
 
 
