@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from compiler.compile import compile_study
-from compiler.fingerprint import SCHEME, canonical_text, encode, fingerprint
+from compiler.fingerprint import SCHEME, canonical_text, encode, fingerprint, parse_canonical, restore
 from compiler.inspect.json_schema import _reachable
 from compiler.language.base import Frozen
 from compiler.language.claims import Claim
@@ -74,6 +74,15 @@ def test_texts_that_are_remembered_are_those_that_would_be_made() -> None:
     for task in plan.tasks.values():
         assert encode(task.work) in task.text
         assert encode(task.work) == naive(task.work)
+
+
+def test_a_text_read_back_gives_the_work_that_it_was_made_from() -> None:
+    types = {kind.__name__: kind for kind in (*languages(), *operations())}
+    plan = compile_study(ROOT / "specs" / "full_study.yaml", "complete")
+    for task in list(plan.tasks.values())[::7]:
+        said = parse_canonical(task.text)
+        assert (said.operation, tuple(said.needs.items())) == (type(task.work).__name__, task.needs)
+        assert restore(said.params, types) == task.work
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), {1: 2}, {"a"}, Path("a"), print, object(), int, b"bytes", 1j])
