@@ -17,7 +17,7 @@ from compiler.language.datasets import CARDS, OWN
 from compiler.language.methods.baselines import DpSgd
 from compiler.language.methods.coreset import El2n, Stratified
 from compiler.language.methods.diffusion import Conditional, ImageToImage
-from compiler.language.plugins import OwnAttack, OwnData
+from compiler.language.plugins import PluginAttack, PluginData
 from compiler.language.study import Point
 from compiler.text.nodes import Mapping, Node
 from compiler.work.releases import FROM, declared, has, levels
@@ -40,7 +40,7 @@ def _data_set_is_known(point: Point, tree: Mapping) -> Iterator[Diagnostic]:
     for part, data in (("data", point.data), ("public", point.public)):
         if data is None:
             continue
-        if data.name not in (*CARDS, OWN) and not isinstance(data, OwnData):
+        if data.name not in (*CARDS, OWN) and not isinstance(data, PluginData):
             at = tree.nearest(part, "name")
             yield Diagnostic("unknown-data", at, f"no data set is called {data.name!r}", did_you_mean(data.name, (*CARDS, OWN)))
         elif data.path is not None and data.name in CARDS:
@@ -148,7 +148,7 @@ def _headline_is_computed(point: Point, tree: Mapping) -> Iterator[Diagnostic]:
         if wanted is not None and offered != {None} and wanted not in offered:
             listed = ", ".join(sorted(str(value) for value in offered))
             yield Diagnostic("headline", at, f"no {headline.attack} attack has {word} {wanted!r}", f"there are: {listed}")
-    alike = [attack for attack in named if isinstance(attack, OwnAttack) and declared([attack], headline) is not None]
+    alike = [attack for attack in named if isinstance(attack, PluginAttack) and declared([attack], headline) is not None]
     if len(alike) > 1:
         hint = "it is one figure, and its words do not tell them apart: keep one"
         yield Diagnostic("headline", at, f"{len(alike)} attacks are what the headline declares", hint)

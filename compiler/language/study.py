@@ -17,12 +17,12 @@ from compiler.language.methods.data_free_kd import DataFreeKd
 from compiler.language.methods.diffusion import Diffusion
 from compiler.language.methods.distillation import Distillation
 from compiler.language.methods.imported import Imported
-from compiler.language.plugins import OrOwn, OwnMethod
+from compiler.language.plugins import OrPlugin, PluginMethod
 
 KnownArm = Annotated[
     Undefended | DpSgd | Coreset | Distillation | DataFreeKd | Diffusion | Imported, Field(discriminator="paradigm")
 ]
-Arm = Annotated[KnownArm | OwnMethod, OrOwn("method", KnownArm)]
+Arm = Annotated[KnownArm | PluginMethod, OrPlugin("method", KnownArm)]
 
 
 class Header(Frozen):

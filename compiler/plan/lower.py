@@ -23,7 +23,7 @@ from compiler.language.data import Data
 from compiler.language.datasets import OWN
 from compiler.language.methods.baselines import DpSgd, Undefended
 from compiler.language.methods.imported import ImportedLogits, ImportedSets
-from compiler.language.plugins import OwnAttack, OwnData
+from compiler.language.plugins import PluginAttack, PluginData
 from compiler.language.study import Header, Point, Trial
 from compiler.plan.dag import ClaimPlan, Plan, Stage, Task, TrialPlan
 from compiler.work.operations import (
@@ -31,8 +31,7 @@ from compiler.work.operations import (
     Dataset,
     ImportLogits,
     ImportSet,
-    Made,
-    Own,
+    PluginImages,
     Population,
     Private,
     QueryClassifier,
@@ -41,6 +40,7 @@ from compiler.work.operations import (
     Synthesize,
     TrainClassifier,
     TrainGenerator,
+    UserFiles,
     Work,
 )
 from compiler.work.releases import levels
@@ -90,7 +90,7 @@ class _Tasks:
 def revision_of(work: Work) -> tuple[int, ...]:
     """The operation's revision and those of the words that it carries: a method's, and attacks' of the user's own."""
     how = getattr(work, "how", None)
-    own = [attack.revision for attack in work.attacks if isinstance(attack, OwnAttack)] if isinstance(work, AttackTrial) else []
+    own = [attack.revision for attack in work.attacks if isinstance(attack, PluginAttack)] if isinstance(work, AttackTrial) else []
     return (work.revision, *own) if how is None else (work.revision, type(how).revision)
 
 
@@ -221,14 +221,15 @@ def population_of(trial: Trial) -> Population:
     dataset = dataset_of(point.data)
     public = dataset_of(point.public, dataset.shape) if point.public else None
     groups = tuple(point.audit.canaries.items())
-    lying = [of and (of.own or of.made) for of in (dataset, public)]
+    lying = [of and of.source for of in (dataset, public)]
     return _shared_population(dataset, public, trial.seed, groups, point.audit.z_pool, *lying)
 
 
 @lru_cache(maxsize=1024)  # one object for all tasks of a study, so that its canonical text is made once
 def _shared_population(
     dataset: Dataset, public: Dataset | None, seed: int, groups: tuple[tuple[str, CanaryGroup], ...], z_pool: int,
-    *lying: Own | Made | None,   # where the user's images lie is no part of their identity, yet another place is another object
+    # Where the user's images lie is no part of their identity, yet another place is another object.
+    *lying: UserFiles | PluginImages | None,
 ) -> Population:
     return Population(dataset, public, seed, groups, z_pool)
 
@@ -236,9 +237,9 @@ def _shared_population(
 def dataset_of(data: Data, shape: tuple[int, int, int] | None = None) -> Dataset:
     """A data set by content; `shape` asks for another size than its own."""
     card = card_of(data)
-    if isinstance(data, OwnData):
+    if isinstance(data, PluginData):
         words = data.model_copy(update={"path": None, "subset": None, "test": None})
         digest = fingerprint("data set", words, data.revision, card)
-        return Dataset(data.name, digest, data.subset, data.test, shape or card.shape, made=Made(data, card))
-    own = Own(data.path, card) if data.name == OWN and data.path else None
-    return Dataset(card.name, card.digest, data.subset, data.test, shape or card.shape, own)
+        return Dataset(data.name, digest, data.subset, data.test, shape or card.shape, PluginImages(data, card))
+    files = UserFiles(data.path, card) if data.name == OWN and data.path else None
+    return Dataset(card.name, card.digest, data.subset, data.test, shape or card.shape, files)

@@ -16,13 +16,13 @@ from compiler.language.classifier import Recipe
 from compiler.language.datasets import CARDS, Card, used_at
 from compiler.language.methods.baselines import Privacy
 from compiler.language.methods.imported import ImportedSets
-from compiler.language.plugins import OwnData
+from compiler.language.plugins import PluginData
 
 Kind = Literal["train", "synthesize", "query", "attack", "compare"]
 
 
 @dataclass(frozen=True)
-class Own:
+class UserFiles:
     """Where images of the user's own lie, and what they are like."""
 
     path: str
@@ -31,10 +31,10 @@ class Own:
 
 
 @dataclass(frozen=True)
-class Made:
-    """Images that a package of the user's reads or draws."""
+class PluginImages:
+    """Images that a package of the user's reads or draws: the digest of their data set is that of the words."""
 
-    words: OwnData
+    words: PluginData
     card: Card
 
 
@@ -50,16 +50,13 @@ class Dataset:
     """Images set aside for testing; None means the official split."""
     shape: tuple[int, int, int]
     """At which the images are used; `shapes` is drawn at any size, other public sets are resized to it."""
-    own: Own | None = field(default=None, compare=False)
-    """For images of the user's own. It follows from the digest, and where they lie never matters: no part of the identity."""
-    made: Made | None = field(default=None, compare=False)
-    """For images that a package of the user's gives; the digest is of its words."""
+    source: UserFiles | PluginImages | None = field(default=None, compare=False)
+    """Of images of the user's own, or of a package. It follows from the digest: where they lie is no part of the identity."""
 
     @property
     def card(self) -> Card:
         """What may be known of the images without loading them, at the size at which they are used."""
-        given = self.own or self.made
-        return used_at(given.card if given else CARDS[self.name], self.shape)
+        return used_at(self.source.card if self.source else CARDS[self.name], self.shape)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from compiler.language.audit import Attack, Headline, ReleaseLevel
 from compiler.language.base import Frozen, Method
-from compiler.language.plugins import OwnAttack
+from compiler.language.plugins import PluginAttack
 
 MODELS: tuple[ReleaseLevel, ...] = ("final_model", "teacher")
 READS: dict[str, tuple[ReleaseLevel, ...]] = {
@@ -44,7 +44,7 @@ def has(arm: Frozen, release: ReleaseLevel) -> bool:
 
 def levels(attack: Attack) -> tuple[str, ...]:
     """Where the attack is scored; one of the user's own says so itself."""
-    return attack.reads if isinstance(attack, OwnAttack) else READS[attack.attack]
+    return attack.reads if isinstance(attack, PluginAttack) else READS[attack.attack]
 
 
 def declared(attacks: Iterable[Attack], headline: Headline) -> Attack | None:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor
 
-from compiler.language.plugins import OwnMethod
+from compiler.language.plugins import PluginMethod
 from compiler.work.operations import Private, Synthesize, TrainGenerator
 from runtime.data.population.roles import PrivateSet, cast, expected_size, private_set
 from runtime.data.sources import load
@@ -75,7 +75,7 @@ def perform(work: Synthesize | TrainGenerator, inputs: Mapping[str, Artifact], d
 
     started = time.perf_counter()
     setting = Setting(**vars(around), recipe=work.recipe, iterations=work.iterations)
-    module = plugin if isinstance(work.how, OwnMethod) else importlib.import_module(METHODS[name])
+    module = plugin if isinstance(work.how, PluginMethod) else importlib.import_module(METHODS[name])
     release: Release = module.synthesize(work.how, private.data, inputs, setting)
     seconds = Metric("seconds", time.perf_counter() - started, n=1)
     product = taken(release, private, work.private, seconds)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from compiler.language.datasets import Card
-from compiler.language.plugins import OwnMethod
+from compiler.language.plugins import PluginMethod
 from runtime.data.images import LabeledImages
 from runtime.data.plugin import load_function
 from runtime.data.valid import images_wrong, labels_wrong, whole_wrong
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from runtime.synthesize.release import Release, Setting
 
 
-def synthesize(how: OwnMethod, private: LabeledImages, needs: Mapping[str, Artifact], setting: Setting) -> Release:
+def synthesize(how: PluginMethod, private: LabeledImages, needs: Mapping[str, Artifact], setting: Setting) -> Release:
     """What the user's method makes of a copy of the private set; ValueError if it is no release."""
     given = LabeledImages(private.images.clone(), private.labels.clone())   # other tasks read the private set too
     release = load_function(how.method, how.compute, "synthesize")(how, given, needs, setting)
@@ -25,7 +25,7 @@ def synthesize(how: OwnMethod, private: LabeledImages, needs: Mapping[str, Artif
     return release
 
 
-def _complaints(release: Any, how: OwnMethod, private: int, card: Card) -> list[str]:
+def _complaints(release: Any, how: PluginMethod, private: int, card: Card) -> list[str]:
     """What is wrong with a release."""
     from runtime.synthesize.release import Release
 

@@ -86,8 +86,8 @@ def with_attack(words: str) -> str:
 
 
 METHOD = """
-from compiler.language.plugins import OwnMethod
-class Mine(OwnMethod):
+from compiler.language.plugins import PluginMethod
+class Mine(PluginMethod):
     revision: ClassVar[int] = {revision}
     compute: ClassVar[str] = "nowhere"
     size: int = 3
@@ -221,8 +221,9 @@ def test_a_package_is_loaded_only_when_a_spec_names_it(tmp_path: Path, package: 
 
 
 BAD_WORDS = {
-    "Mine = 3": "'mine:m' is 3; the entry point should name a subclass of compiler.language.plugins.OwnMethod",
-    "from compiler.language.plugins import OwnMethod\nclass Mine(OwnMethod): pass": "'mine:m' does not say where it is computed",
+    "Mine = 3": "'mine:m' is 3; the entry point should name a subclass of compiler.language.plugins.PluginMethod",
+    "from compiler.language.plugins import PluginMethod\nclass Mine(PluginMethod): pass":
+        "'mine:m' does not say where it is computed",
     METHOD.format(revision=1).replace("int = 3", "list[int] = [1]"): "'mine:m' has words that no id can rest on: unhashable",
     METHOD.format(revision=1) + "    @property\n    def needs(self):\n        return 'proxy', 'generator'":
         "'mine:m' needs generator; a method of your own can have: proxy",
@@ -249,7 +250,7 @@ def test_words_that_import_torch_are_refused(tmp_path: Path, package: Any) -> No
 
 def test_a_card_that_cannot_be_one_is_refused_at_its_place(tmp_path: Path, package: Any) -> None:
     words = (
-        "from compiler.language.plugins import OwnData\nfrom compiler.language.datasets import Card\nclass Mine(OwnData):\n"
+        "from compiler.language.plugins import PluginData\nfrom compiler.language.datasets import Card\nclass Mine(PluginData):\n"
         "    compute: ClassVar[str] = 'nowhere'\n    n: int = 0\n    @property\n    def card(self):\n"
         "        return Card('x', 100 // self.n, 0, 1, (1, 8, 8), (0.5,), (0.5,), '', '')\n"
     )
@@ -308,12 +309,12 @@ PRIVATE = LabeledImages(torch.zeros(6, 1, 8, 8, dtype=torch.uint8), torch.arange
 
 
 def test_a_method_gets_a_copy_that_it_may_spoil(monkeypatch: pytest.MonkeyPatch) -> None:
-    def synthesize(how: Any, private: LabeledImages, needs: Any, setting: Any) -> Any:
+    def spoil(how: Any, private: LabeledImages, needs: Any, setting: Any) -> Any:
         private.images.fill_(255)
         private.labels.zero_()
         return release()
 
-    monkeypatch.setitem(sys.modules, "nowhere", SimpleNamespace(synthesize=synthesize))
+    monkeypatch.setitem(sys.modules, "nowhere", SimpleNamespace(synthesize=spoil))
     synthesize(HOW, PRIVATE, {}, SimpleNamespace(card=CARDS["digits"]))   # type: ignore[arg-type]
     assert PRIVATE.images.max() == 0
     assert PRIVATE.labels.max() == 5

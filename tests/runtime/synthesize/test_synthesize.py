@@ -15,7 +15,7 @@ from compiler.language.datasets import CARDS
 from compiler.language.methods.coreset import Forgetting, RandomSubset
 from compiler.language.methods.distillation import DistributionMatching
 from compiler.language.methods.imported import ImportedSets
-from compiler.language.plugins import OwnMethod
+from compiler.language.plugins import PluginMethod
 from compiler.language.study import Arm
 from compiler.work.operations import Dataset, Population, Private, Synthesize
 from runtime.data.population.roles import private_set
@@ -65,7 +65,7 @@ def methods(annotation: Any = Arm) -> Iterator[type[Method]]:
 def test_every_method_that_the_language_knows_has_a_module_with_its_function() -> None:
     import importlib
 
-    known = set(methods()) - {OwnMethod, ImportedSets}   # computed by a package of the user's, and elsewhere
+    known = set(methods()) - {PluginMethod, ImportedSets}   # computed by a package of the user's, and elsewhere
     assert len(known) > 10
     for method in known:
         assert callable(importlib.import_module(METHODS[method.__name__]).synthesize)
