@@ -22,7 +22,7 @@ from compiler.language.audit import Audit
 from compiler.language.claims import Claim
 from compiler.language.classifier import Recipe
 from compiler.language.plugins import AnyData
-from compiler.language.study import Arm, Header, Point, Trial
+from compiler.language.study import AnyArm, Header, Point, Trial
 from compiler.text.compose import merge
 from compiler.text.expand import MOST_TRIALS, Coordinate, Expanded, expand
 from compiler.text.nodes import Mapping, Node, Scalar, Sequence, Value, plain
@@ -144,7 +144,8 @@ class _Validators:
     """One validator for each part of a point, so that a part that many trials share is validated once."""
 
     def __init__(self) -> None:
-        self.data, self.audit, self.classifier, self.arm = Validator(AnyData), Validator(Audit), Validator(Recipe), Validator(Arm)
+        self.data, self.audit = Validator(AnyData), Validator(Audit)
+        self.classifier, self.arm = Validator(Recipe), Validator(AnyArm)
 
     def point(self, tree: Node, found: list[Diagnostic]) -> Point | None:
         assert isinstance(tree, Mapping)

@@ -22,6 +22,7 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 from compiler.errors import SynthcError, did_you_mean
 from compiler.fingerprint import encode
 from compiler.language.base import Frozen, Method
+from compiler.language.cost import Cost, Sizes
 from compiler.language.data import Data
 from compiler.language.datasets import Card
 
@@ -45,8 +46,10 @@ class PluginMethod(Method):
     """The family that charts show it in; `own` if it is of none."""
     method: str
     """`package:name`."""
-    released: bool = False
-    """Whether the adversary also sees the set (release level `synthetic_set`)."""
+
+    def cost(self, sizes: Sizes) -> Cost:
+        """A second, until there is a history; override it where more is known."""
+        return Cost(1.0)
 
 
 class PluginAttack(Frozen):

@@ -166,6 +166,7 @@ def _lower_shadow(
         answers = tasks.add(ImportLogits(private, audit.queries, digest_of_file(file), str(file)), f"{at}/import")
         return [("model", answers), ("final_model", answers)]
     else:
+        assert isinstance(arm, Method)
         sources: dict[str, str] = {}
         for need in arm.needs:
             sources[need] = made[f"train {need}"] = tasks.add(_source(need, point, private, recipe), f"{at}/{need}")

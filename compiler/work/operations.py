@@ -6,17 +6,19 @@ numbers that an operation gives change; whatever does not change numbers (device
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, is_dataclass
 from typing import ClassVar, Literal
 
 from compiler.language.audit import Attack, CanaryGroup, Design, Headline, Interval, Queries, ReleaseLevel, Strategy
-from compiler.language.base import Frozen
+from compiler.language.base import Frozen, Generator, Method
 from compiler.language.claims import Stratum, TestName
 from compiler.language.classifier import Recipe
 from compiler.language.datasets import CARDS, Card, used_at
 from compiler.language.methods.baselines import Privacy
 from compiler.language.methods.imported import ImportedSets
 from compiler.language.plugins import PluginData
+from compiler.language.study import ARMS
 
 Kind = Literal["train", "synthesize", "query", "attack", "compare"]
 
@@ -106,7 +108,7 @@ class TrainGenerator:
     """Train a generator or a pool of experts on the private set, for several synthesize tasks to use."""
 
     private: Private
-    how: Frozen
+    how: Generator
     """The part of a method's words that the generator depends on; its class carries a `revision`."""
 
     kind: ClassVar[Kind] = "train"
@@ -118,7 +120,7 @@ class Synthesize:
     """Make a synthetic set (or a student) from the private set and the needs `proxy`, `teacher`, `generator`."""
 
     private: Private
-    how: Frozen
+    how: Method
     """The arm's words; its class carries a `revision`."""
     recipe: Recipe
     """The classifier's: nets and normalisation that a method may imitate; data-free distillation trains a student of it."""
@@ -185,7 +187,7 @@ class QueryGenerator:
     """The denoising loss of the need `generator` on every canary, with noise common to all shadows."""
 
     private: Private
-    how: Frozen
+    how: Generator
 
     kind: ClassVar[Kind] = "query"
     revision: ClassVar[int] = 1
@@ -297,3 +299,14 @@ class Rehearsal:
 Asked = QueryClassifier | QuerySet | QueryGenerator
 Imports = ImportSet | ImportLogits
 Work = TrainClassifier | TrainGenerator | Synthesize | Imports | Asked | AttackTrial | AuditFile | CompareTrials | Rehearsal
+
+
+def structures() -> dict[str, type]:
+    """Every class that a task's canonical text can name (see `compiler.fingerprint.restore`), those of loaded packages included."""
+    def below(kind: type[Frozen]) -> Iterator[type[Frozen]]:
+        yield kind
+        for child in kind.__subclasses__():
+            yield from below(child)
+
+    works = [kind for kind in globals().values() if isinstance(kind, type) and is_dataclass(kind)]
+    return {kind.__name__: kind for kind in (*below(Frozen), *ARMS, *works)}

@@ -25,7 +25,7 @@ from pydantic import BaseModel
 from compiler.compile import compile_study
 from compiler.fingerprint import SCHEME, canonical_text, encode, fingerprint, parse_canonical, restore
 from compiler.inspect.json_schema import _reachable
-from compiler.language.base import Frozen
+from compiler.language.base import Frozen, Generator, Method
 from compiler.language.claims import Claim
 from compiler.language.methods.baselines import DpSgd, Undefended
 from compiler.language.study import Header, Point
@@ -118,7 +118,7 @@ def sample(annotation: Any, other: bool = False) -> Any:
         if type(None) in arguments and not other:
             return None
         return sample(options[-1]) if other and len(options) > 1 else sample(options[0], other)
-    if annotation is Frozen:
+    if annotation in (Frozen, Generator, Method):
         return built(DpSgd if other else Undefended)
     if origin is tuple:
         alike = arguments[-1] is Ellipsis

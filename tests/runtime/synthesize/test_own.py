@@ -9,7 +9,7 @@ import tomllib
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -19,13 +19,13 @@ from compiler.compile import compile_study
 from compiler.errors import SpecError
 from compiler.language.audit import Audit
 from compiler.language.datasets import CARDS
-from compiler.language.plugins import words_of
+from compiler.language.plugins import PluginMethod, words_of
 from compiler.plan.dag import Plan
 from compiler.plan.lower import _shared_population
 from runtime.audit.attacks.plugin import scorer
 from runtime.data.images import LabeledImages
 from runtime.data.plugin import read
-from runtime.synthesize.plugin import synthesize
+from runtime.synthesize.operation import synthesize
 from tests.conftest import ROOT, TINY, run_study
 
 EXAMPLES = ROOT / "specs" / "examples"
@@ -304,7 +304,11 @@ def test_a_release_that_is_none_is_an_error_that_names_the_package(monkeypatch: 
     assert complaint in str(caught.value)
 
 
-HOW: Any = SimpleNamespace(method="mine:m", compute="nowhere", from_private_images=False, gives_student=False)
+class Mine(PluginMethod):
+    compute: ClassVar[str] = "nowhere"
+
+
+HOW = Mine(paradigm="own", method="mine:m")
 PRIVATE = LabeledImages(torch.zeros(6, 1, 8, 8, dtype=torch.uint8), torch.arange(6))
 
 
