@@ -145,13 +145,13 @@ def test_a_replicate_redraws_orientation_and_never_canaries(tmp_path: Path) -> N
 
 
 def test_a_method_is_given_images_and_labels_and_nothing_that_names_a_canary() -> None:
-    import runtime.synthesize.coreset.selection as coreset
     from runtime.data.images import LabeledImages
+    from runtime.synthesize.operation import synthesize
     from runtime.synthesize.release import Setting
 
     assert set(LabeledImages.__dataclass_fields__) == {"images", "labels"}
     assert not {"population", "canaries", "private", "shadow", "membership"} & set(Setting.__dataclass_fields__)
-    assert list(inspect.signature(coreset.synthesize).parameters) == ["how", "private", "needs", "setting"]
+    assert list(inspect.signature(synthesize).parameters) == ["how", "private", "needs", "setting"]
 
 
 # 6. The store is the truth

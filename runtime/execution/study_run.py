@@ -241,7 +241,8 @@ def _lint_record(finding: Finding, spec: str) -> dict[str, Any]:
     lint, place = LINTS[finding.code], finding.location
     if place and not place.file.startswith("--"):
         place = replace(place, file=os.path.relpath(place.file, Path(spec).parent))
-    return asdict(finding) | {
+    fields = {name: value for name, value in asdict(finding).items() if name != "location"}
+    return fields | {
         "place": str(place) if place else None, "seen_in": "spec" if place else "results",
         "title": lint.title, "because": lint.because, "source": lint.source,
     }
