@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from compiler.errors import Diagnostic, did_you_mean
-from compiler.language.audit import ReleaseLevel, variant_name
+from compiler.language.audit import ReleaseLevel
 from compiler.language.base import Method
 from compiler.language.claims import Claim, Side
 from compiler.language.study import Trial
 from compiler.text.nodes import Mapping
 from compiler.work.operations import CompareTrials, Reading
-from compiler.work.releases import FROM, declared, has, levels
+from compiler.work.releases import FROM, declared, has
 
 WHICH = ("arm", "paradigm", "method", "replicate")
 """Words of a selector that every trial has; axes and fields of arms come in addition."""
@@ -88,7 +88,7 @@ def _reading(selector: dict[str, Any], trial: Trial) -> Reading:
     headline = trial.point.audit.headline
     named = declared(trial.point.audit.attacks, headline)
     return Reading(
-        attack=headline.attack, variant=variant_name(named or headline), release=selector.get("release") or headline.release,
+        attack=headline.attack, variant=(named or headline).variant_name, release=selector.get("release") or headline.release,
         canaries=selector.get("canaries") or headline.canaries, stratum=selector.get("stratum"),
     )
 
@@ -154,7 +154,7 @@ def _no_such_release(claim: Claim, trial: Trial, release: ReleaseLevel) -> tuple
     if release in FROM and not has(trial.point.arm, release):
         return f"{trial.address} has no {release}", f"only {FROM[release]}"
     audit = trial.point.audit
-    read = next(levels(attack) for attack in audit.attacks if attack.attack == audit.headline.attack)
+    read = next(attack.reads for attack in audit.attacks if attack.attack == audit.headline.attack)
     if claim.test != "correlation" and release not in read:
         return f"the headline's attack, {audit.headline.attack}, is not scored at {release}", f"it is at: {', '.join(read)}"
     return None

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from compiler.data.files import card_of
 from compiler.data.sizes import pool_size, private_size
 from compiler.errors import Diagnostic, SynthcError, did_you_mean
-from compiler.language.audit import Quantile, Rmia
 from compiler.language.base import Method
 from compiler.language.datasets import CARDS, OWN
 from compiler.language.methods.baselines import DpSgd
@@ -20,7 +19,7 @@ from compiler.language.methods.diffusion import Conditional, ImageToImage
 from compiler.language.plugins import OwnAttack, OwnData
 from compiler.language.study import Point
 from compiler.text.nodes import Mapping, Node
-from compiler.work.releases import FROM, declared, has, levels
+from compiler.work.releases import FROM, declared, has
 
 FEWEST_SHADOWS = 8
 
@@ -248,7 +247,7 @@ def _headline_reads_what_there_is(point: Point, tree: Mapping) -> Iterator[Diagn
         what = f"the headline reads the {headline.release}, and this arm has none"
         yield Diagnostic("release", at, what, f"{FROM[headline.release]}; use release: final_model")
     else:
-        read = next((levels(attack) for attack in point.audit.attacks if attack.attack == headline.attack), None)
+        read = next((attack.reads for attack in point.audit.attacks if attack.attack == headline.attack), None)
         if read is not None and headline.release not in read:
             what = f"the headline reads the {headline.release}, at which {headline.attack} is not scored"
             yield Diagnostic("release", at, what, f"{headline.attack} is scored at: {', '.join(read)}")
@@ -259,7 +258,7 @@ def _z_pool_is_there(point: Point, tree: Mapping) -> Iterator[Diagnostic]:
     if point.audit.z_pool:
         return
     for place, attack in enumerate(point.audit.attacks):
-        if isinstance(attack, Rmia | Quantile):
+        if attack.needs_z_pool:
             node = tree.get("audit", "attacks")
             at = getattr(node, "items", ())[place].place if node is not None else tree.place
             what = f"{attack.attack} needs a z pool, and there is none"

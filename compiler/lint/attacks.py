@@ -8,7 +8,7 @@ from compiler.language.audit import Attack, Audit, ReleaseLevel
 from compiler.language.methods.coreset import Selection
 from compiler.lint.study import Found, Study
 from compiler.power.resolution import resolution
-from compiler.work.releases import FROM, READS, has
+from compiler.work.releases import FROM, has
 
 LOW = 0.1
 """Above this a false-positive rate says little more than the area under the curve."""
@@ -93,9 +93,10 @@ def generic_attacks_only(study: Study) -> Iterator[Found]:
 def reads_the_count(study: Study) -> Iterator[Found]:
     """L14."""
     for trial, audit in study.audits():
-        if audit.membership == "balanced" and any(attack.attack == "label_only" for attack in audit.attacks):
-            what = "label_only learns from the other models, and under balanced membership they tell who is a member by counting"
-            yield Found(study.attack(trial, "label_only"), what, "use membership: pairs")
+        learned = next((attack.attack for attack in audit.attacks if attack.learned), None)
+        if audit.membership == "balanced" and learned is not None:
+            what = f"{learned} learns from the other models, and under balanced membership they tell who is a member by counting"
+            yield Found(study.attack(trial, learned), what, "use membership: pairs")
 
 
 def unstable_spread(study: Study) -> Iterator[Found]:
@@ -163,9 +164,8 @@ def released_and_not_attacked(study: Study) -> Iterator[Found]:
 
 def idle_attack(study: Study) -> Iterator[Found]:
     """L25."""
-    for name in dict.fromkeys(attack.attack for _, audit in study.audits() for attack in audit.attacks):
+    for name, read in {attack.attack: attack.reads for _, audit in study.audits() for attack in audit.attacks}.items():
         asked = [trial for trial in study.trials if any(attack.attack == name for attack in trial.point.audit.attacks)]
-        levels = READS.get(name, ())
-        if levels and not any(has(trial.point.arm, level) for trial in asked for level in levels):
-            what = f"{name} reads the {levels[0]}, and no arm has one"
-            yield Found(study.attack(asked[0], name), what, f"{FROM[levels[0]]}, or drop the attack")
+        if not any(has(trial.point.arm, level) for trial in asked for level in read):
+            what = f"{name} reads the {read[0]}, and no arm has one"
+            yield Found(study.attack(asked[0], name), what, f"{FROM[read[0]]}, or drop the attack")

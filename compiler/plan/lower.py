@@ -16,14 +16,14 @@ from compiler.data.files import card_of
 from compiler.data.sizes import private_size
 from compiler.errors import Finding
 from compiler.fingerprint import Known, canonical_text, digest_of, fingerprint
-from compiler.language.audit import CanaryGroup, Design, Nearest, Queries
+from compiler.language.audit import CanaryGroup, Design, Queries
 from compiler.language.base import Method
 from compiler.language.classifier import Recipe
 from compiler.language.data import Data
 from compiler.language.datasets import OWN
 from compiler.language.methods.baselines import DpSgd, Undefended
 from compiler.language.methods.imported import ImportedLogits, ImportedSets
-from compiler.language.plugins import OwnAttack, OwnData
+from compiler.language.plugins import OwnData
 from compiler.language.study import Header, Point, Trial
 from compiler.plan.dag import ClaimPlan, Plan, Stage, Task, TrialPlan
 from compiler.work.operations import (
@@ -43,7 +43,6 @@ from compiler.work.operations import (
     TrainGenerator,
     Work,
 )
-from compiler.work.releases import levels
 
 
 def lower(
@@ -88,10 +87,10 @@ class _Tasks:
 
 
 def revision_of(work: Work) -> tuple[int, ...]:
-    """The operation's revision and those of the words that it carries: a method's, and attacks' of the user's own."""
+    """The operation's revision and those of the words that it carries: a method's, and attacks' where they have one."""
     how = getattr(work, "how", None)
-    own = [attack.revision for attack in work.attacks if isinstance(attack, OwnAttack)] if isinstance(work, AttackTrial) else []
-    return (work.revision, *own) if how is None else (work.revision, type(how).revision)
+    revised = [attack.revision for attack in work.attacks if attack.revision] if isinstance(work, AttackTrial) else []
+    return (work.revision, *revised) if how is None else (work.revision, type(how).revision)
 
 
 def _lower_trial(trial: Trial, tasks: _Tasks) -> TrialPlan:
@@ -155,7 +154,7 @@ def _lower_shadow(
     """The pipeline of one shadow as (stage, task id), in order; `model` is the release that every attack can ask."""
     iterations = iterations_of(point, recipe)
     arm, audit = point.arm, point.audit
-    looked_at = {level for attack in audit.attacks for level in levels(attack)}
+    looked_at = {level for attack in audit.attacks for level in attack.reads}
     made: dict[str, str] = {}
 
     if isinstance(arm, Undefended | DpSgd):
@@ -181,7 +180,7 @@ def _lower_shadow(
         else:
             made["model"] = tasks.add(TrainClassifier(private, recipe, iterations), f"{at}/model", set=made["synthesize"])
         if looked_at & {"synthetic_set", "index_list"}:
-            turned = any(isinstance(attack, Nearest) and attack.queries > 1 for attack in audit.attacks)
+            turned = any("synthetic_set" in attack.reads and getattr(attack, "queries", 1) > 1 for attack in audit.attacks)
             asked_set = QuerySet(private, audit.queries if turned else Queries())
             made["synthetic_set"] = tasks.add(asked_set, f"{at}/query set", set=made["synthesize"])
         if arm.gives_student and "teacher" in sources:

@@ -1,4 +1,4 @@
-"""Release levels as ports: which an arm has, and which an attack reads."""
+"""Release levels: which an arm publishes, and which attack a headline at one of them names."""
 
 from __future__ import annotations
 
@@ -6,17 +6,7 @@ from collections.abc import Iterable
 
 from compiler.language.audit import Attack, Headline, ReleaseLevel
 from compiler.language.base import Frozen, Method
-from compiler.language.plugins import OwnAttack
 
-MODELS: tuple[ReleaseLevel, ...] = ("final_model", "teacher")
-READS: dict[str, tuple[ReleaseLevel, ...]] = {
-    **dict.fromkeys(("threshold", "reference", "calibrated", "lira", "lira_offline", "rmia", "quantile"), MODELS),
-    "label_only": ("labels_only",),
-    "nearest": ("synthetic_set",),
-    "selected": ("index_list",),
-    "denoising": ("generator",),
-}
-"""Attack → the levels at which it is scored."""
 FROM: dict[ReleaseLevel, str] = {
     "teacher": "data_free_kd has one",
     "synthetic_set": "coreset, distillation, data_free_kd and diffusion have one",
@@ -42,11 +32,6 @@ def has(arm: Frozen, release: ReleaseLevel) -> bool:
     return False
 
 
-def levels(attack: Attack) -> tuple[str, ...]:
-    """Where the attack is scored; one of the user's own says so itself."""
-    return attack.reads if isinstance(attack, OwnAttack) else READS[attack.attack]
-
-
 def declared(attacks: Iterable[Attack], headline: Headline) -> Attack | None:
     """The attack that the headline names: the first, and one without `compat` before others; None if there is none."""
     words = ("signal", "variant", "queries")
@@ -54,7 +39,7 @@ def declared(attacks: Iterable[Attack], headline: Headline) -> Attack | None:
         attack
         for attack in attacks
         if attack.attack == headline.attack
-        and headline.release in levels(attack)
+        and headline.release in attack.reads
         and all(getattr(headline, word) in (None, getattr(attack, word, getattr(headline, word))) for word in words)
     ]
     return min(named, key=lambda attack: len(attack.compat), default=None)
