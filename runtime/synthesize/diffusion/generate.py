@@ -23,9 +23,9 @@ from runtime.synthesize.diffusion.process import Process, process
 from runtime.synthesize.release import Release, Setting, Surroundings
 from runtime.training import dp_sgd as privacy
 from runtime.training import nets
-from runtime.training.batches import Average
+from runtime.training.batches import EMA
 
-DRAWN_TOGETHER = 512
+IMAGES_DRAWN_AT_ONCE = 512
 """Images per denoising pass."""
 
 
@@ -33,7 +33,7 @@ def train_generator(how: Denoiser, private: LabeledImages, around: Surroundings)
     """Train the denoiser; file `generator` holds the averaged weights. Diverged if the loss stops being a number."""
     net = denoisers.build(how, around.card, around.seeds("diffusion/init")).to(around.device)
     net.prepare(private.images.to(around.device))
-    average = Average(net, how.ema)
+    average = EMA(net, how.ema)
     # The expected size is public: neither the number of steps nor, with DP-SGD, its noise may tell the size of this private set.
     steps = max(1, math.ceil(how.epochs * around.expected_size / how.batch_size))
     spent: tuple[Metric, ...] = ()
@@ -45,7 +45,7 @@ def train_generator(how: Denoiser, private: LabeledImages, around: Surroundings)
     loss = sum(late) / len(late)
     if not math.isfinite(loss):
         raise Diverged(f"the denoiser's loss is {loss} after {steps} steps; lower lr ({how.lr:g})")
-    average.give()
+    average.copy_to_net()
     metrics = (
         Metric("denoiser_loss", loss, n=len(late), note="what training lowers, mean of the last twentieth of the steps"),
         Metric("images_seen", float(steps * how.batch_size), n=1),
@@ -56,7 +56,7 @@ def train_generator(how: Denoiser, private: LabeledImages, around: Surroundings)
 
 
 def _trained(
-    net: denoisers.Net, how: Denoiser, private: LabeledImages, around: Surroundings, steps: int, average: Average
+    net: denoisers.Net, how: Denoiser, private: LabeledImages, around: Surroundings, steps: int, average: EMA
 ) -> list[float]:
     """AdamW; the loss of each step."""
     noise, draws = process(how), around.seeds("diffusion/training")
@@ -79,7 +79,7 @@ def _trained(
 
 
 def _trained_privately(
-    net: denoisers.Net, how: Denoiser, private: LabeledImages, around: Surroundings, steps: int, average: Average
+    net: denoisers.Net, how: Denoiser, private: LabeledImages, around: Surroundings, steps: int, average: EMA
 ) -> tuple[list[float], tuple[Metric, ...]]:
     """DP-SGD with Adam: what is averaged are clipped, noised gradients, so all that follows is free (Dockhorn et al. 2023).
 
@@ -103,7 +103,7 @@ def _trained_privately(
         return noise.errors(denoise, x.expand(copies, *x.shape), drawn, level, label).mean()   # type: ignore[arg-type]
 
     def chunks(rows: Tensor) -> Iterator[tuple[Tensor, ...]]:
-        for part in rows.split(privacy.together(parameters, copies)):
+        for part in rows.split(privacy.samples_at_once(net, copies)):
             shown = part.to(around.device)
             drawn, level, label = _lesson(how, noise, labels[shown].repeat_interleave(copies), net, around, draws)
             yield signals[shown], *(told.unflatten(0, (len(part), copies)) for told in (drawn, level, label))
@@ -112,7 +112,7 @@ def _trained_privately(
     parts: dict[str, checkpoint.Part] = {"net": net, "optimizer": optimizer, "average": average}
     for _ in checkpoint.loop("diffusion", steps, **parts, draws=draws, chosen=chosen, fog=fog, losses=losses):
         rows = (torch.rand(len(private), generator=chosen) < rate).nonzero()[:, 0]
-        total, lost = privacy.clipped_sum(loss, parameters, chunks(rows), how.privacy.clip, around.device)
+        total, lost = privacy.clipped_sum(loss, parameters, chunks(rows), how.privacy.clip)
         total += sigma * how.privacy.clip * torch.randn(len(total), generator=fog).to(around.device)
         at = 0
         for parameter in net.parameters():
@@ -141,7 +141,7 @@ def synthesize(how: Conditional | ImageToImage, private: LabeledImages, needs: M
     draws = setting.seeds(f"diffusion/{how.method}")
     origins, labels = wanted(how, private, setting, draws)
     drawn = []
-    for rows in torch.arange(len(labels)).split(DRAWN_TOGETHER):
+    for rows in torch.arange(len(labels)).split(IMAGES_DRAWN_AT_ONCE):
         begin = None if origins is None else private.images[origins[rows]]
         drawn.append(sample(net, how, labels[rows], setting, draws, begin))
     images = torch.cat(drawn)
@@ -185,7 +185,7 @@ def sample(
 def believed(images: Tensor, labels: Tensor, least: float, teacher: Artifact, setting: Setting) -> Tensor:
     """Rows whose label the shadow's own undefended classifier gives at least this probability; of each class at least one."""
     judge = nets.restored(setting.recipe, setting.card, teacher.tensors("model")).to(setting.device)
-    parts = images.split(DRAWN_TOGETHER)
+    parts = images.split(IMAGES_DRAWN_AT_ONCE)
     answers = torch.cat([judge(nets.normalise(part.to(setting.device), setting.card)).cpu() for part in parts]).softmax(1)
     own = answers.gather(1, labels[:, None])[:, 0]
     kept = own >= least

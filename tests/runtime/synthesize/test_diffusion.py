@@ -22,7 +22,7 @@ from runtime.synthesize.diffusion import denoisers
 from runtime.synthesize.diffusion import generate as diffusion
 from runtime.synthesize.diffusion.process import Cosine, Edm, kept_signal, process
 from runtime.synthesize.release import Setting
-from runtime.training.batches import Average
+from runtime.training.batches import EMA
 
 CARD = CARDS["digits"]
 SETTING = Setting(card=CARD, expected_size=300, seeds=Seeds(0, 0, 0), device=torch.device("cpu"), recipe=Recipe(), iterations=10)
@@ -148,7 +148,7 @@ def test_no_guidance_is_the_conditional_model_itself_and_guidance_moves_away_fro
 
 def test_the_average_of_the_weights_equals_a_loop_written_out() -> None:
     net = torch.nn.Linear(3, 1)
-    average = Average(net, 0.9)
+    average = EMA(net, 0.9)
     naive = [parameter.detach().clone() for parameter in net.parameters()]
     for step in range(40):
         with torch.no_grad():
@@ -157,7 +157,7 @@ def test_the_average_of_the_weights_equals_a_loop_written_out() -> None:
         average.update()
         keep = min(0.9, (2 + step) / (11 + step))
         naive = [keep * old + (1 - keep) * new.detach() for old, new in zip(naive, net.parameters(), strict=True)]
-    average.give()
+    average.copy_to_net()
     for mine, theirs in zip(net.parameters(), naive, strict=True):
         assert torch.allclose(mine, theirs, atol=1e-6)
 
