@@ -14,7 +14,7 @@ from runtime.data.population.roles import cast
 from runtime.outcome import Metric
 from runtime.training.nets import Classifier, normalise, placed
 
-SCORED_TOGETHER = 256
+IMAGES_SCORED_AT_ONCE = 256
 """Images per forward pass when scoring: always this many, so that no image's logits depend on how many were asked about."""
 
 
@@ -24,8 +24,8 @@ def logits(net: Classifier, images: Tensor, card: Card, device: torch.device) ->
     training = net.training
     placed(net, device).eval()
     found = [torch.empty(0, card.classes)]
-    for chunk in images.split(SCORED_TOGETHER) if len(images) else ():   # a z pool may be empty
-        fill = SCORED_TOGETHER - len(chunk)
+    for chunk in images.split(IMAGES_SCORED_AT_ONCE) if len(images) else ():   # a z pool may be empty
+        fill = IMAGES_SCORED_AT_ONCE - len(chunk)
         full = torch.cat([chunk, chunk[-1:].expand(fill, -1, -1, -1)]) if fill else chunk
         found.append(net(normalise(full.to(device), card))[: len(chunk)].float().cpu())
     net.train(training)

@@ -18,7 +18,7 @@ from runtime.seeds import generator
 from runtime.store.artifacts import Artifact
 from runtime.synthesize.diffusion.denoisers import Net
 from runtime.synthesize.diffusion.generate import restored
-from runtime.synthesize.diffusion.process import process
+from runtime.synthesize.diffusion.process import audited_levels, denoising_errors, new_scheduler
 from runtime.synthesize.operation import surroundings
 
 DRAWS = 32
@@ -40,11 +40,11 @@ def perform(work: QueryGenerator, inputs: Mapping[str, Artifact], device: torch.
 @torch.inference_mode()
 def loss(net: Net, images: Tensor, labels: Tensor, how: Denoiser, seed: int) -> Tensor:
     """n, float64: the denoiser's mean error on each image (uint8), at the same levels and noises whatever the net."""
-    hidden, signals = process(how), net.encoded(images)
+    scheduler, signals = new_scheduler(how), net.encoded(images)
     draws = generator(seed, None, "denoising query")
     total = torch.zeros(len(images), dtype=torch.float64)
-    for level in hidden.asked(DRAWS):
+    for level in audited_levels(how, DRAWS):
         noise = torch.randn(signals.shape, generator=draws).to(images.device)
         at = level.expand(len(images)).to(images.device)
-        total += hidden.errors(net, signals, noise, at, labels).double().cpu() / DRAWS
+        total += denoising_errors(net, scheduler, signals, noise, at, labels).double().cpu() / DRAWS
     return total
