@@ -21,7 +21,7 @@ from compiler.work.operations import ImportLogits, Imports, ImportSet
 from runtime.data.formats.npz import read_arrays
 from runtime.data.population.export import rows_of_table
 from runtime.data.population.queries import asked
-from runtime.data.population.roles import PrivateSet, cast, private_set
+from runtime.data.population.roles import PrivateSet, private_set, roles_of
 from runtime.data.valid import images_wrong, labels_wrong
 from runtime.outcome import Metric, Product
 from runtime.store.artifacts import Artifact
@@ -84,7 +84,7 @@ def _logits(work: ImportLogits, arrays: dict[str, np.ndarray]) -> Product:
         rows = len(images) * work.queries.count
         answers |= dict.fromkeys(names, logits[first : first + rows].reshape(len(images), work.queries.count, logits.shape[1]))
         first += rows
-    test = cast(population).test
+    test = roles_of(population).test
     right = (logits[first:].argmax(1) == test.labels).to(torch.float64).mean().item()
     metrics = [Metric("test_accuracy", right, n=len(test)), *canary_accuracy(answers["canary"][:, 0], work.private)]
     return Product({"answers": answers}, (*metrics, *_seconds(work, arrays)), ELSEWHERE)

@@ -16,7 +16,7 @@ from compiler.language.classifier import Recipe
 from compiler.language.datasets import Card
 from compiler.work.operations import Population, QuerySet
 from runtime.data.population.queries import views
-from runtime.data.population.roles import cast, private_set
+from runtime.data.population.roles import private_set, roles_of
 from runtime.data.sources import load
 from runtime.outcome import Metric, Product
 from runtime.seeds import generator
@@ -38,7 +38,7 @@ def perform(work: QuerySet, inputs: Mapping[str, Artifact], device: torch.device
     """
     population = work.private.population
     card = population.dataset.card
-    plain = torch.cat([group.images for group in cast(population).groups])
+    plain = torch.cat([group.images for group in roles_of(population).groups])
     canaries = normalise(plain, card).to(device)
     images = inputs["set"].tensors("set")["images"]
     released = normalise(images, card).to(device)
@@ -92,7 +92,7 @@ def _public_distance(population: Population, count: int) -> float:
     """Median distance of the canaries to the nearest of so many public images; the same for every shadow."""
     assert population.public is not None
     card = population.dataset.card
-    canaries = normalise(torch.cat([group.images for group in cast(population).groups]), card)
+    canaries = normalise(torch.cat([group.images for group in roles_of(population).groups]), card)
     public = normalise(load(population.public).pool.images[:count], card)
     return nearest(canaries.flatten(1), public.flatten(1))[0].median().item()
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from compiler.work.operations import Population
-from runtime.data.population.roles import cast
+from runtime.data.population.roles import roles_of
 
 NEAR = 8.0
 """Root mean square difference in grey values (of 255) up to which two images are near-duplicates. The nearest other image of 500
@@ -23,12 +23,12 @@ _CHUNK = 8192
 def near_duplicates(population: Population) -> Tensor:
     """Per canary, in the order of the groups: whether the fixed part or another canary holds a near-duplicate. The declared copies
     of a duplicated canary do not count."""
-    parts = cast(population)
-    canaries = torch.cat([group.images for group in parts.groups]).flatten(1).to(torch.float32)
+    roles = roles_of(population)
+    canaries = torch.cat([group.images for group in roles.groups]).flatten(1).to(torch.float32)
     nearest = torch.full((len(canaries),), float("inf"))
     if len(canaries):
-        for rows in torch.arange(len(parts.fixed)).split(_CHUNK):
-            nearest = torch.minimum(nearest, _squared(canaries, parts.fixed.images[rows].flatten(1).to(torch.float32)).amin(1))
+        for rows in torch.arange(len(roles.fixed)).split(_CHUNK):
+            nearest = torch.minimum(nearest, _squared(canaries, roles.fixed.images[rows].flatten(1).to(torch.float32)).amin(1))
         among = _squared(canaries, canaries).fill_diagonal_(float("inf"))
         nearest = torch.minimum(nearest, among.amin(1))
     return nearest <= NEAR**2 * canaries.shape[1]

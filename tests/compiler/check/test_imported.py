@@ -22,7 +22,7 @@ from compiler.language.classifier import Recipe
 from compiler.plan.dag import Plan
 from compiler.work.operations import Private
 from runtime.cli.main import main
-from runtime.data.population.roles import cast, private_set
+from runtime.data.population.roles import private_set, roles_of
 from runtime.store.artifacts import Artifact, folder_of
 from runtime.training.nets import restored
 from runtime.training.scoring import logits
@@ -237,7 +237,7 @@ def test_without_images_only_those_that_the_data_set_does_not_have_are_written(e
 def test_canaries_lie_apart_with_who_saw_them(everyone: tuple[Path, Plan]) -> None:
     splits, plan = everyone
     held = numbers(splits / "audit-only" / "canaries.npz")
-    parts = cast(next(privates(plan)).population)
+    parts = roles_of(next(privates(plan)).population)
     images = numbers(splits / "images.npz")["images"]
     np.testing.assert_array_equal(images[held["indices"]], torch.cat([group.images for group in parts.groups]).numpy())
     assert held["group"].tolist() == [group.name for group in parts.groups for _ in range(len(group))]
