@@ -13,7 +13,8 @@ from compiler.language.audit import Queries
 from compiler.language.datasets import CARDS
 from compiler.work.operations import QueryClassifier, QuerySet
 from runtime.audit.query.classifier import perform as perform_query
-from runtime.audit.query.synthetic_set import nearest, perform, trace_back
+from runtime.audit.query.synthetic_set import perform, trace_back
+from runtime.data.distances import nearest
 from runtime.data.population.queries import views
 from runtime.data.population.roles import private_set, roles_of
 from runtime.training.nets import build

@@ -94,7 +94,7 @@ def test_digits_have_no_near_duplicates_among_their_canaries_but_blank_ones_of_l
     assert not any(spans[kind].any() for kind in ("mislabeled", "clean", "duplicated"))
     colours = groups()["blank"].images[:, 0, 0, 0].long()
     gaps = (colours[:, None] - colours).abs().fill_diagonal_(999).amin(1)
-    assert spans["blank"].tolist() == (gaps <= duplicates.NEAR).tolist()
+    assert spans["blank"].tolist() == (gaps <= duplicates.MAX_RMS_DIFFERENCE).tolist()
     assert spans["blank"].any()
 
 
@@ -112,12 +112,11 @@ def test_a_twin_of_a_canary_in_the_fixed_part_or_among_canaries_is_found_as_one_
         parts, fixed=LabeledImages(images, parts.fixed.labels), groups=(first, replace(second, images=twins), *parts.groups[2:3])
     )
     monkeypatch.setattr(duplicates, "roles_of", lambda _: planted)
-    monkeypatch.setattr(duplicates, "_CHUNK", 97)
     found = near_duplicates.__wrapped__(POPULATION)
     canaries = torch.cat([group.images for group in planted.groups]).double()
     others = [torch.cat([images.double(), canaries[:row], canaries[row + 1 :]]) for row in range(len(canaries))]
     distances = [((other - one) ** 2).mean((1, 2, 3)).sqrt().amin() for one, other in zip(canaries, others, strict=True)]
-    naive = [bool(distance <= duplicates.NEAR) for distance in distances]
+    naive = [bool(distance <= duplicates.MAX_RMS_DIFFERENCE) for distance in distances]
     assert found.tolist() == naive
     assert found.nonzero().flatten().tolist() == [3, 8, 24 + 5]
 
