@@ -15,7 +15,7 @@ from hashlib import md5
 from pathlib import Path
 
 from compiler.data.files import by_class
-from compiler.data.seen import data_root
+from compiler.data.records import data_root
 from compiler.errors import SynthcError
 from runtime.data.formats import cifar, idx, svhn
 from runtime.data.formats.own_files import decoded

@@ -16,7 +16,7 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
-from compiler.data.seen import data_root
+from compiler.data.records import data_root
 from compiler.errors import SynthcError
 from runtime.data.catalogue import CATALOGUE, Remote, md5_of
 

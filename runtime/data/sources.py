@@ -7,8 +7,7 @@ memory of every worker and compared with that digest. Images of the user's own a
 from __future__ import annotations
 
 import contextlib
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
@@ -16,11 +15,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from compiler.data.seen import Seen, array_files, record_files, records, stamps
+from compiler.data.records import Array, Record, array_files, stamp_of
 from compiler.errors import SynthcError, did_you_mean
 from compiler.language.datasets import CARDS, OWN, Card
 from compiler.work.operations import Dataset
 from runtime.data import plugin
+from runtime.data.cards import write_record
 from runtime.data.catalogue import CATALOGUE, Splits, find
 from runtime.data.formats import digits, shapes
 from runtime.data.formats import own_files as own
@@ -126,24 +126,19 @@ def _mapped(digest: str) -> Splits | None:
     return None
 
 
-def see(name: str) -> Seen:
+def see(name: str) -> Record:
     """Read the files of a known set and write down what they hold, for the compiler; SynthcError if they are absent or broken."""
     found = find(name)
-    files = stamps(found.files)   # before reading: a file that changes meanwhile is read again
+    files = tuple(map(str, found.files))
+    stamp = stamp_of(files, 0)   # before reading: a file that changes meanwhile is read again
     checks = [fine for _, fine in found.checked()]
     pool, test = _decoded(name)
     published = False if False in checks else None if None in checks else True
-    record = Seen(content_digest(pool, test), len(pool), len(test) if test is not None else 0, published, files)
-    said = json.dumps(records() | {name: asdict(record)}, indent=1)
-    for path in record_files():
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with written(path) as beside:
-                beside.write_text(said, encoding="utf-8")
-            return record
-        except OSError as error:
-            reason = f"{path}: cannot be written: {error.strerror}"
-    raise SynthcError(f"{reason}; SYNTHC_DATA names another folder")
+    splits = {"images": pool, "test_images": test}
+    arrays = {name: Array("|u1", tuple(split.images.shape)) for name, split in splits.items() if split is not None}
+    record = Record(files, 0, stamp, content_digest(pool, test), arrays, published)
+    write_record(name, record)
+    return record
 
 
 def balanced_part(labels: Tensor, n: int) -> Tensor:

@@ -7,6 +7,7 @@ import io
 import pickle
 import struct
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,26 +15,29 @@ import pytest
 import torch
 
 from compiler.compile import compile_study
+from compiler.data import records
 from compiler.data.files import card_of
-from compiler.data.seen import seen
-from compiler.errors import SynthcError
+from compiler.data.records import record_of
+from compiler.errors import SpecError, SynthcError
 from compiler.inspect.data_notices import notices, unseen
 from compiler.language.data import Data
 from compiler.language.datasets import CARDS
 from compiler.plan.lower import dataset_of
+from compiler.work.operations import Dataset
 from runtime.cli.main import main
-from runtime.data import sources
+from runtime.data import cards, sources
 from runtime.data.catalogue import DEBIAN, SVHN_MD5, find, md5_of
 from runtime.data.formats import cifar, idx, svhn
 from runtime.data.sources import load, see
 from tests.conftest import TINY
 from tests.runtime.data import data_files
+from tests.test_layers import passes
 
 
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty data root, an empty cache, and no Debian packages."""
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("SYNTHC_DATA", str(tmp_path / "data"))
     monkeypatch.setattr("runtime.data.catalogue.DEBIAN", tmp_path / "none")
     return tmp_path / "data"
@@ -148,8 +152,13 @@ def test_fashion_mnist_is_what_its_pinned_digest_says() -> None:
 # --- the user's own ------------------------------------------------------------------------------------------------------
 
 
+def planned_own(path: Path) -> Dataset:
+    cards.write_record(str(path), cards.read(path))
+    return dataset_of(Data(name="files", path=str(path)))
+
+
 def own(path: Path) -> sources.Loaded:
-    return load(dataset_of(Data(name="files", path=str(path))))
+    return load(planned_own(path))
 
 
 def test_an_npz_in_every_layout_gives_the_same_images(tmp_path: Path) -> None:
@@ -180,17 +189,21 @@ def test_a_folder_of_images_by_class_is_read_with_its_splits(tmp_path: Path) -> 
 def test_own_images_that_changed_since_the_plan_are_refused(tmp_path: Path) -> None:
     images, labels = data_files.pictures(24, 4, (3, 10, 10))
     np.savez(tmp_path / "set.npz", images=images, labels=labels)
-    planned = dataset_of(Data(name="files", path=str(tmp_path / "set.npz")))
+    planned = planned_own(tmp_path / "set.npz")
     np.savez(tmp_path / "set.npz", images=images[::-1], labels=labels)
     with pytest.raises(SynthcError, match=r"set\.npz: its content has changed since the study was planned"):
         load(planned)
 
 
-def test_images_of_the_users_own_are_written_nowhere(tmp_path: Path, root: Path) -> None:
+def test_images_of_the_users_own_are_written_nowhere_and_their_record_is_for_their_owner_alone(tmp_path: Path, root: Path) -> None:
     images, labels = data_files.pictures(24, 4, (3, 10, 10))
-    np.savez(tmp_path / "set.npz", images=images, labels=labels)
-    own(tmp_path / "set.npz")
+    data_files.folders(tmp_path / "set", images, labels, ["a", "b", "c", "d"])
+    own(tmp_path / "set")
     assert not root.exists()
+    (record,) = [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
+    assert record.stat().st_mode & 0o077 == 0
+    assert record.stat().st_size < 2_000   # counts and digests
+    assert "n0000_0.png" not in record.read_text()
 
 
 def test_parquet_with_image_bytes_becomes_an_npz(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -355,7 +368,7 @@ def larger_inside(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(("damage", "complaint"), [
-    (broken_png, "cannot be decoded"), (larger_inside, "the decoder finds 3000×3000 pixels"),
+    (broken_png, "cannot be decoded"), (larger_inside, "3000×3000 pixels; at most 1,048,576 can be read"),
 ])
 def test_a_damaged_image_of_a_folder_costs_a_sentence_that_names_it(tmp_path: Path, damage: object, complaint: str) -> None:
     images, labels = data_files.pictures(8, 2, (3, 10, 10))
@@ -368,10 +381,10 @@ def test_a_damaged_image_of_a_folder_costs_a_sentence_that_names_it(tmp_path: Pa
 def test_an_image_that_would_inflate_to_gigabytes_is_not_decoded(tmp_path: Path) -> None:
     images, labels = data_files.pictures(8, 2, (3, 10, 10))
     data_files.folders(tmp_path / "set", images, labels, ["a", "b"])
-    head = b"IHDR" + struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
-    bomb = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + head + struct.pack(">I", zlib.crc32(head))
-    (tmp_path / "set/a/n0000_0.png").write_bytes(bomb)
-    with pytest.raises(SynthcError, match=r"n0000_0\.png: 60000×60000 pixels; at most"):
+    chunks = (b"IHDR" + struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0), b"IDAT" + zlib.compress(bytes(1 << 20)))
+    bomb = b"".join(struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk)) for chunk in chunks)
+    (tmp_path / "set/a/n0000_0.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bomb)
+    with pytest.raises(SynthcError, match=r"set: a/n0000_0\.png: .*3600000000 pixels"):
         own(tmp_path / "set")
 
 
@@ -414,6 +427,78 @@ def test_parquet_without_images_costs_a_sentence(
         connection.execute(f"COPY ({query}) TO '{tmp_path}/x.parquet' (FORMAT parquet)")
     assert main(["data", "import", str(tmp_path / "x.parquet")]) == 2
     assert complaint in capsys.readouterr().err
+
+
+# --- the record of the user's own files ----------------------------------------------------------------------------------
+
+OWN_STUDY = TINY.replace("{name: digits, test: 360}", "{name: files, path: set, test: 60}").replace("z_pool: 40", "z_pool: 20")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """200 images by class, and the study of them."""
+    images, labels = data_files.pictures(200, 4, (3, 8, 8))
+    data_files.folders(tmp_path / "set", images, labels, ["a", "b", "c", "d"])
+    (tmp_path / "study.yaml").write_text(OWN_STUDY)
+    return tmp_path / "set"
+
+
+def test_a_command_reads_the_users_own_files_once_and_then_rests_on_their_record(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = folder.parent / "study.yaml"
+    with pytest.raises(SpecError, match=r"study\.yaml:4:27: .*set: not read yet, or changed since; `synthc check` reads it"):
+        compile_study(spec)
+    assert main(["check", str(spec)]) == 0
+    before = sorted(compile_study(spec).tasks)
+    with monkeypatch.context() as patch:
+        patch.setattr(cards, "read", lambda path: pytest.fail("read again"))
+        assert main(["check", str(spec)]) == 0
+        assert main(["diff", str(spec), str(spec)]) == 0
+    image = folder / "b/n0001_0.png"
+    image.write_bytes((folder / "b/n0005_0.png").read_bytes())   # changed in its place: the folder shows nothing of it
+    assert not set(cards.compile_with_files(spec).tasks) & set(before)
+    image.write_bytes(b"GIF89a")
+    assert main(["check", str(spec)]) == 2
+    assert "study.yaml:4:27: " in (said := capsys.readouterr().err)
+    assert "b/n0001_0.png: not a PNG or JPEG" in said
+
+
+def test_a_record_of_another_reader_or_that_somebody_changed_does_not_count(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    record = cards.read(folder)
+    cards.write_record(str(folder), record)
+    assert record_of(str(folder)) == record
+    cards.write_record(str(folder), replace(record, revision=0))
+    assert record_of(str(folder)) is None
+    (file,) = records.record_files(str(folder))
+    file.write_text("{}")
+    assert record_of(str(folder)) is None
+
+
+def test_a_cache_that_cannot_be_written_is_done_without(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder.parent / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder.parent / "file"))   # a folder that nobody can make
+    assert main(["check", str(folder.parent / "study.yaml")]) == 0
+
+
+def test_files_in_grids_and_of_the_public_set_are_read_too(tmp_path: Path) -> None:
+    for name in ("one", "two", "three"):
+        images, labels = data_files.pictures(200, 4, (3, 8, 8), seed=len(name))
+        np.savez(tmp_path / f"{name}.npz", images=images, labels=labels)
+    data = "data: {name: files, test: 60, path: {grid: [one.npz, two.npz]}}\n"
+    data += "public: {grid: [{name: files, path: three.npz}, {name: shapes}]}"
+    (tmp_path / "study.yaml").write_text(OWN_STUDY.replace("data: {name: files, path: set, test: 60}", data))
+    assert len(cards.compile_with_files(tmp_path / "study.yaml").trials) == 4 * 3
+
+
+def test_checking_a_study_of_the_users_own_files_needs_no_torch(folder: Path) -> None:
+    script = (
+        "import sys; from runtime.cli.main import main\n"
+        f"code = main(['check', {str(folder.parent / 'study.yaml')!r}])\n"
+        "heavy = {'torch', 'ray', 'duckdb', 'scipy'} & set(sys.modules)\n"
+        "sys.exit(f'imported {heavy}' if heavy else code)"
+    )
+    passes(script)
 
 
 # --- identity ------------------------------------------------------------------------------------------------------------
@@ -517,26 +602,20 @@ def test_a_data_root_that_cannot_be_written_is_used_all_the_same(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data_files.mnist(root / "MNIST/raw", 40, 20)
-    mkdir, opened = Path.mkdir, Path.write_text
+    mkdir = Path.mkdir
 
     def no_folder(path: Path, *words: object, **more: object) -> None:
-        if path == root / "arrays":
+        if path.parent == root:
             raise PermissionError(13, "Permission denied")
         mkdir(path, *words, **more)   # type: ignore[arg-type]
 
-    def no_file(path: Path, *words: object, **more: object) -> int:
-        if path.parent == root:
-            raise PermissionError(13, "Permission denied")
-        return opened(path, *words, **more)   # type: ignore[arg-type]
-
     monkeypatch.setattr(Path, "mkdir", no_folder)
-    monkeypatch.setattr(Path, "write_text", no_file)
     record = see("mnist")
     assert sorted(path.name for path in root.iterdir()) == ["MNIST"]
-    assert seen("mnist") == record
+    assert record_of("mnist") == record
     assert sources._mapped(record.digest) is not None
     monkeypatch.setenv("SYNTHC_DATA", str(tmp_path / "other"))
-    assert seen("mnist") is None   # what was seen elsewhere says nothing of this root
+    assert record_of("mnist") is None   # what was seen elsewhere says nothing of this root
 
 
 def test_a_class_balanced_part_is_balanced_and_lies_within_a_larger_one(root: Path) -> None:
@@ -578,7 +657,7 @@ def test_the_list_says_of_every_set_where_it_is_and_whether_it_was_verified(
     assert "lacks test_32x32.mat" in said["svhn"]
     assert main(["data", "verify", "cifar10"]) == 1   # tiny files are not the published ones
     assert "data_batch_1: not the published file" in capsys.readouterr().out
-    record = seen("cifar10")
+    record = record_of("cifar10")
     assert record is not None
     assert record.digest in lines()["cifar10"]
     assert "NOT the published files" in lines()["cifar10"]

@@ -95,7 +95,7 @@ def test_a_fetched_set_is_unpacked_read_and_written_down(home: str, tmp_path: Pa
     said = capsys.readouterr()
     assert "fetching cifar-10-python.tar.gz" in said.err
     assert "cifar10: 500 + 20 images" in said.out
-    assert sorted(path.name for path in (tmp_path / "data").iterdir()) == ["arrays", "cifar-10-batches-py", "seen.json"]
+    assert sorted(path.name for path in (tmp_path / "data").iterdir()) == ["arrays", "cifar-10-batches-py", "records"]
     assert main(["data", "fetch", "cifar10"]) == 0
     assert "already in" in capsys.readouterr().out
     assert len(Server.asked) == 1
