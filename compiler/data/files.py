@@ -69,7 +69,7 @@ def user_files(node: Node) -> Iterator[Path]:
         if OWN in named:
             yield from paths
         if "imported" in named:
-            yield from (file for folder in paths for file in sorted(folder.glob("*.npz")))
+            yield from (file for folder in paths if os.path.isdir(folder) for file in sorted(folder.glob("*.npz")))
     for child in node.items if isinstance(node, Sequence) else node.items.values():
         yield from user_files(child)
 
@@ -86,8 +86,9 @@ def contents(path: Path) -> Record:
     """The record of a file or folder of the user's own; SynthcError where it is missing, not read yet, or broken."""
     try:
         path.stat()
-    except OSError as error:
-        raise SynthcError(f"cannot be read: {error.strerror}; a path is relative to the spec it stands in") from error
+    except (OSError, ValueError) as error:   # ValueError: a zero byte
+        reason = getattr(error, "strerror", error)
+        raise SynthcError(f"cannot be read: {reason}; a path is relative to the spec it stands in") from error
     record = record_of(str(path))
     if record is None:
         raise SynthcError("not read yet, or changed since; `synthc check` reads it (from Python: `compile_with_files`)")
@@ -97,7 +98,7 @@ def contents(path: Path) -> Record:
 
 
 def _card(path: Path) -> Card:
-    if not path.is_dir() and path.suffix != ".npz" and path.exists():
+    if path.suffix != ".npz" and os.path.isfile(path):
         how = f"`synthc data import {path.name}`" if path.suffix == ".parquet" else "numpy.savez_compressed"
         raise SynthcError(f"neither an .npz nor a folder; {how} makes an .npz of it")
     record = contents(path)

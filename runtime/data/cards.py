@@ -7,6 +7,7 @@ Not here: what a record looks like and when it counts (`compiler.data.records`).
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -33,8 +34,9 @@ def compile_with_files(path: Path, profile: str | None = None, sets: Sequence[st
 def make_cards(tree: Mapping) -> None:
     """Read the user's own files and folders that a composed study names, unless a record of them still holds."""
     folder_stamp.cache_clear()   # an image may have changed in a folder that shows no change
-    for path in user_files(tree):
-        if path.exists() and record_of(str(path)) is None:
+    for path in filter(os.path.exists, user_files(tree)):
+        record = record_of(str(path))
+        if record is None or record.fault:   # a fault may be gone although no file changed: a permission, a mounted disk
             write_record(str(path), read(path))
 
 
@@ -92,7 +94,7 @@ def write_record(key: str, record: Record) -> None:
     for path in record_files(key):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with written(path) as beside:
+            with written(path, synced=False) as beside:
                 beside.touch(mode=0o644 if key in CARDS else 0o600)
                 beside.write_bytes(record_type().dump_json(record, indent=1))
             return

@@ -47,7 +47,7 @@ def load(dataset: Dataset) -> Loaded:
     if dataset.subset is not None and dataset.subset < len(pool):
         pool = pool[balanced_part(pool.labels, dataset.subset)]
     shape = dataset.shape
-    return Loaded(_resized(pool, shape), test and _resized(test, shape), dataset.card.classes, dataset.digest)
+    return Loaded(resize(pool, shape), test and resize(test, shape), dataset.card.classes, dataset.digest)
 
 
 def _read(dataset: Dataset) -> Splits:
@@ -61,7 +61,7 @@ def _read(dataset: Dataset) -> Splits:
         case name if name == OWN and dataset.own is not None:
             return _fitting(dataset.own.card, own.read(dataset.own))
         case name if name in CATALOGUE:
-            return _mapped(dataset.digest) or _as_planned(dataset, _decoded(name))
+            return mapped_arrays(dataset.digest) or _as_planned(dataset, _decoded(name))
     raise SynthcError(f"no data set is called {dataset.name!r}; {did_you_mean(dataset.name, CARDS)}")
 
 
@@ -107,7 +107,7 @@ def _decoded(name: str) -> Splits:
     return pool, test
 
 
-def _mapped(digest: str) -> Splits | None:
+def mapped_arrays(digest: str) -> Splits | None:
     """The arrays of this digest, mapped from their file and so shared by all processes; None if there is none, or a damaged one."""
     for path in array_files(digest):
         try:
@@ -152,14 +152,14 @@ def balanced_part(labels: Tensor, n: int) -> Tensor:
     return by_rank[:n].sort().values
 
 
-def _resized(data: LabeledImages, shape: tuple[int, int, int]) -> LabeledImages:
+def resize(data: LabeledImages, shape: tuple[int, int, int]) -> LabeledImages:
     """The same images at another size: antialiased bilinear, grey repeated or colours averaged (ITU-R BT.601 weights)."""
     if tuple(data.images.shape[1:]) == shape:
         return data
-    resized = torch.empty(len(data), *shape, dtype=torch.uint8)
+    made = torch.empty(len(data), *shape, dtype=torch.uint8)
     for rows in torch.arange(len(data)).split(4096):   # as float32 a large set would take many times its memory
-        resized[rows] = _at(data.images[rows].to(torch.float32), shape)
-    return LabeledImages(resized, data.labels)
+        made[rows] = _at(data.images[rows].to(torch.float32), shape)
+    return LabeledImages(made, data.labels)
 
 
 def _at(images: Tensor, shape: tuple[int, int, int]) -> Tensor:

@@ -481,6 +481,15 @@ def test_a_cache_that_cannot_be_written_is_done_without(folder: Path, monkeypatc
     assert main(["check", str(folder.parent / "study.yaml")]) == 0
 
 
+@pytest.mark.parametrize("path", ["\\0.npz", "a" * 300, "study.yaml/set", "/proc/1/root/set"])
+def test_a_path_that_cannot_be_looked_at_is_a_complaint(folder: Path, capsys: pytest.CaptureFixture[str], path: str) -> None:
+    spec = folder.parent / "study.yaml"
+    imported = f'  elsewhere: {{paradigm: imported, method: logits, path: "{path}"}}\n'
+    spec.write_text(OWN_STUDY.replace("path: set", f'path: "{path}"') + imported)
+    assert main(["check", str(spec)]) == 2
+    assert "study.yaml:4:27: " in capsys.readouterr().err
+
+
 def test_files_in_grids_and_of_the_public_set_are_read_too(tmp_path: Path) -> None:
     for name in ("one", "two", "three"):
         images, labels = data_files.pictures(200, 4, (3, 8, 8), seed=len(name))
@@ -613,7 +622,7 @@ def test_a_data_root_that_cannot_be_written_is_used_all_the_same(
     record = see("mnist")
     assert sorted(path.name for path in root.iterdir()) == ["MNIST"]
     assert record_of("mnist") == record
-    assert sources._mapped(record.digest) is not None
+    assert sources.mapped_arrays(record.digest) is not None
     monkeypatch.setenv("SYNTHC_DATA", str(tmp_path / "other"))
     assert record_of("mnist") is None   # what was seen elsewhere says nothing of this root
 
@@ -630,8 +639,8 @@ def test_a_class_balanced_part_is_balanced_and_lies_within_a_larger_one(root: Pa
 def test_another_size_is_the_same_whatever_else_is_resized_with_it(root: Path) -> None:
     images, labels = data_files.pictures(6, 3)
     data = sources.LabeledImages(torch.from_numpy(images), torch.from_numpy(labels))
-    whole = sources._resized(data, (1, 28, 28))
-    alone = torch.cat([sources._resized(data[torch.tensor([row])], (1, 28, 28)).images for row in range(6)])
+    whole = sources.resize(data, (1, 28, 28))
+    alone = torch.cat([sources.resize(data[torch.tensor([row])], (1, 28, 28)).images for row in range(6)])
     assert torch.equal(whole.images, alone)
     assert whole.images.shape == (6, 1, 28, 28)
 

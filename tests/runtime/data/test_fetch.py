@@ -111,7 +111,7 @@ def test_a_download_goes_on_where_the_connection_broke_off(home: str) -> None:
 def test_the_next_fetch_goes_on_where_the_last_one_gave_up(
     home: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(fetch, "ATTEMPTS", 1)
+    monkeypatch.setattr(fetch, "MAX_ATTEMPTS", 1)
     Server.cut, Server.breaks = 1000, 1
     assert main(["data", "fetch", "cifar10"]) == 2
     assert "the connection broke off after 1,000 of" in capsys.readouterr().err
@@ -210,7 +210,7 @@ def test_a_broken_archive_or_one_that_unpacks_to_too_much_leaves_nothing(tmp_pat
         (tmp_path / "a.tar").write_bytes(content)
         with pytest.raises(fetch.SynthcError, match=complaint):
             fetch.unpack(tmp_path / "a.tar", folder, (wanted,))
-    monkeypatch.setattr(fetch, "LARGEST_UNPACKED", 4000)
+    monkeypatch.setattr(fetch, "MAX_UNPACKED_BYTES", 4000)
     (tmp_path / "a.tar").write_bytes(whole)
     with pytest.raises(fetch.SynthcError, match="unpacks to over 4,000 bytes"):
         fetch.unpack(tmp_path / "a.tar", folder, ("train",))
