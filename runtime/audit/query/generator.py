@@ -12,7 +12,7 @@ from torch import Tensor
 
 from compiler.language.methods.diffusion import Denoiser
 from compiler.work.operations import QueryGenerator
-from runtime.data.population.roles import cast
+from runtime.data.population.roles import roles_of
 from runtime.outcome import Product
 from runtime.seeds import generator
 from runtime.store.artifacts import Artifact
@@ -31,7 +31,7 @@ def perform(work: QueryGenerator, inputs: Mapping[str, Artifact], device: torch.
     population = work.private.population
     around = surroundings(work.private, device)
     net = restored(work.how, inputs["generator"], around)
-    groups = cast(population).groups
+    groups = roles_of(population).groups
     images = torch.cat([group.images for group in groups]).to(device)
     labels = torch.cat([group.labels for group in groups]).to(device)
     return Product({"answers": {"denoising": -loss(net, images, labels, work.how, population.seed)}})

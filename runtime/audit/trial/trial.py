@@ -30,8 +30,8 @@ from runtime.audit.trial.risk import memorization
 from runtime.audit.trial.soundness import guarantee, soundness
 from runtime.audit.trial.utility import per_shadow, utility
 from runtime.data.population.membership import membership
-from runtime.data.population.near_duplicates import NEAR, near_duplicates
-from runtime.data.population.roles import Group, cast
+from runtime.data.population.near_duplicates import MAX_RMS_DIFFERENCE, near_duplicates
+from runtime.data.population.roles import Group, roles_of
 from runtime.outcome import Metric, Product
 from runtime.seeds import numpy_generator
 from runtime.store.artifacts import Artifact
@@ -40,7 +40,7 @@ from runtime.store.artifacts import Artifact
 def perform(work: AttackTrial, inputs: Mapping[str, Artifact], device: torch.device) -> Product:
     """See the module; the files are `scores`, `roc`, `risk`, `canaries`, `shadows` (figures with a value for each shadow), and,
     where a set was made and measured, `pairs`: images of it beside canaries, the nearest and the most telling. Audit-only."""
-    everyone = cast(work.population)
+    everyone = roles_of(work.population)
     member = membership(work.population, work.design, work.replicate, work.shadows)
     trial = _Trial(work, inputs, member, _spans(everyone.groups), _resamples(work, everyone.groups))
     releases = list(_releases(work, inputs, everyone.groups, trial.spans))
@@ -299,7 +299,7 @@ def _releases(
 
 def _near_duplicates(work: AttackTrial, groups: tuple[Group, ...], spans: Mapping[str, slice]) -> Iterator[Metric]:
     twins = near_duplicates(work.population)
-    note = f"root mean square difference of at most {NEAR:g} grey values to the fixed part or another canary"
+    note = f"root mean square difference of at most {MAX_RMS_DIFFERENCE:g} grey values to the fixed part or another canary"
     for group in groups:
         yield Metric("near_duplicates", float(twins[spans[group.name]].sum()), n=len(group), note=note, canaries=group.name)
 

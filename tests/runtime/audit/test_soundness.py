@@ -14,8 +14,8 @@ from compiler.language.methods.baselines import Privacy
 from runtime.audit.attacks import signals
 from runtime.audit.statistics import epsilon
 from runtime.audit.statistics.one_run import one_run
-from runtime.data.population.membership import saw
-from runtime.data.population.roles import cast, expected_size, private_set
+from runtime.data.population.membership import membership_of
+from runtime.data.population.roles import expected_size, private_set, roles_of
 from runtime.seeds import Seeds, generator
 from runtime.training.batches import Training
 from runtime.training.dp_sgd import fit_privately
@@ -38,9 +38,9 @@ def ruled_out(folder: Path) -> float:
         card=card, seeds=Seeds(0, 0, 0), device=torch.device("cpu"), purpose="classifier",
     )
     fit_privately(net, training, Privacy(epsilon=CLAIMED), expected)
-    group = cast(private.population).groups[0]
+    group = roles_of(private.population).groups[0]
     said = signals.logit(logits(net, group.images, card, torch.device("cpu")).numpy(), group.labels.numpy())
-    member = saw(private.population, private.design, private.replicate, private.shadow, private.shadows)[: len(group)]
+    member = membership_of(private)[: len(group)]
     return one_run(epsilon.steinke, said, member, delta=1e-5, error=0.05).value
 
 
