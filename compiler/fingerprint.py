@@ -11,9 +11,12 @@ import dataclasses
 import json
 import math
 import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
 from hashlib import blake2b
 from json.encoder import encode_basestring
+from typing import Any
 
 from pydantic import BaseModel
 
@@ -42,6 +45,43 @@ def canonical_text(kind: str, *parts: object, known: Known | None = None) -> str
 
 def digest_of(text: str) -> str:
     return blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+@dataclass(frozen=True)
+class Canonical:
+    """What the canonical text of a task says."""
+
+    operation: str
+    """Class of the work."""
+    revision: tuple[int, ...]
+    params: dict[str, Any]
+    """Plain values; a structure has its class's name under the key ""."""
+    needs: tuple[tuple[str, str], ...]
+    """(role, task id)."""
+
+
+def parse_canonical(text: str) -> Canonical:
+    """A task's canonical text, taken apart; ValueError for any other text."""
+    try:
+        kind, _, operation, _, revision, params, needs = json.loads(text)
+    except TypeError as error:
+        raise ValueError(f"no canonical text of a task: {text[:80]!r}") from error
+    if kind != "synthc.task":
+        raise ValueError(f"no canonical text of a task: {text[:80]!r}")
+    return Canonical(operation, tuple(revision), params, tuple((role, id) for role, id in needs))
+
+
+def restore(value: Any, types: Mapping[str, type]) -> Any:
+    """The inverse of `encode` for parsed JSON: tagged mappings become instances of `types`, lists become tuples.
+
+    KeyError for a tag that `types` lacks; TypeError or ValueError for fields that do not fit.
+    """
+    if isinstance(value, list):
+        return tuple(restore(item, types) for item in value)
+    if not isinstance(value, Mapping):
+        return value
+    fields = {name: restore(item, types) for name, item in value.items() if name}
+    return types[value[""]](**fields) if "" in value else fields
 
 
 def encode(value: object, known: Known | None = None) -> str:

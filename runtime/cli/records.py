@@ -64,10 +64,10 @@ def register(commands: Any) -> None:
 def _print(args: argparse.Namespace, text: str, empty: str) -> int:
     """A query's rows as a table, or a sentence; how many there were."""
     from runtime.database.read import query
-    from runtime.present.tables import rendered
+    from runtime.present.tables import render
 
     columns, rows = query(args.db, text)
-    print(rendered(columns, rows, "table") if rows else empty)
+    print(render(columns, rows, "table") if rows else empty)
     return len(rows)
 
 

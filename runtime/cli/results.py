@@ -80,7 +80,7 @@ def register(commands: Any) -> None:
 
 def _sql(args: argparse.Namespace) -> int:
     from runtime.database.read import query
-    from runtime.present.tables import rendered
+    from runtime.present.tables import render
 
     if args.list:
         print(_listed())
@@ -91,7 +91,7 @@ def _sql(args: argparse.Namespace) -> int:
     if args.show:
         print(text)
         return 0
-    print(rendered(*query(args.db, text), args.format))
+    print(render(*query(args.db, text), args.format))
     return 0
 
 
@@ -126,9 +126,9 @@ def _chart(args: argparse.Namespace) -> int:
 
 def _gallery(args: argparse.Namespace) -> int:
     from runtime.present.charts.gallery import write
-    from runtime.present.report.read import sets
+    from runtime.present.report.read import read_sets
 
-    for path in write(_folder(args.output), sets(args.db, store_of(args), with_private=args.with_private_images)):
+    for path in write(_folder(args.output), read_sets(args.db, store_of(args), with_private=args.with_private_images)):
         print(path)
     return 0
 
@@ -149,11 +149,11 @@ def _folder(path: Path) -> Path:
 
 def _table(args: argparse.Namespace) -> int:
     from runtime.database.read import query
-    from runtime.present.tables import COMPARISON, comparison, rendered
+    from runtime.present.tables import COMPARISON, comparison, render
 
     text = f"SELECT * FROM ({COMPARISON}) WHERE {args.where}" if args.where else COMPARISON
     columns, rows = query(args.db, text)
-    print(rendered(*comparison(columns, rows), args.format))
+    print(render(*comparison(columns, rows), args.format))
     return 0
 
 

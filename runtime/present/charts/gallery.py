@@ -16,19 +16,18 @@ from typing import Any
 
 import numpy as np
 
+import compiler.language.study  # noqa: F401  loads the models of all methods, which `work_types` finds as subclasses
+from compiler.fingerprint import parse_canonical, restore
 from compiler.language.base import Frozen, Method
-from compiler.language.study import Arm
-from compiler.work import operations as work
+from compiler.work import operations
 from runtime.store.artifacts import folder_of, written
-
-assert Arm  # its import brings every method's words, which `rebuilt` looks up by name
 
 KINDS = ("nearest", "copied but not caught", "caught but not copied")
 """Of pairs that an audit keeps, as numbered in their artifact (`runtime.audit.trial.copies`)."""
-CLASSES, PER_CLASS = 10, 10
-"""At most so many rows and columns of a sheet."""
-ENLARGED = 6
-"""Side of a pixel in the files that `write` makes."""
+MAX_CLASSES, MAX_IMAGES_PER_CLASS = 10, 10
+"""Rows and columns of a sheet."""
+PIXELS_PER_PIXEL = 6
+"""Side of an image's pixel in the files that `write` makes."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,7 @@ class Sheet:
     """What each double row of `pairs` shows."""
 
 
-def sheet(store: Path, task: str, with_private: bool = False, answer: str | None = None) -> Sheet | None:
+def make_sheet(store: Path, task: str, with_private: bool = False, answer: str | None = None) -> Sheet | None:
     """The sheet of the set that the task left in the store; None where there is none. `answer`: the attack on its trial.
 
     The store is only read: `task` and `answer` are ids, and files are safetensors.
@@ -62,20 +61,19 @@ def sheet(store: Path, task: str, with_private: bool = False, answer: str | None
     folder = folder_of(store, task)
     if not (folder / "set.safetensors").exists():
         return None
-    made = load_file(folder / "set.safetensors")
-    images, labels = grey_levels(made["images"]), made["labels"]
+    arrays = load_file(folder / "set.safetensors")
+    images, labels = to_uint8(arrays["images"]), arrays["labels"]
     labels = labels.argmax(axis=1) if labels.ndim == 2 else labels
-    asked = task_words(store, task)
-    private = _is_private(folder, asked)
-    chosen, classes = arranged(labels)
-    shown = int((chosen >= 0).sum())
+    work = read_work(store, task)
+    private = _is_private(folder, work)
+    chosen, classes = arrange(labels)
     if private and not with_private:
         return Sheet(True, len(images), 0, None, None, ())
     beside = None
-    if with_private and isinstance(getattr(asked, "private", None), work.Private):
-        beside = png(_nearest(images, chosen, asked.private), chosen)
+    if with_private and isinstance(getattr(work, "private", None), operations.Private):
+        beside = to_png(_nearest(images, chosen, work.private), chosen)
     pairs, kept = _pairs(store, answer) if with_private and answer is not None else (None, ())
-    return Sheet(private, len(images), shown, png(images, chosen), beside, classes, pairs, kept)
+    return Sheet(private, len(images), int((chosen >= 0).sum()), to_png(images, chosen), beside, classes, pairs, kept)
 
 
 def write(folder: Path, sets: Iterable[tuple[Mapping[str, Any], Sheet]]) -> list[Path]:
@@ -95,7 +93,7 @@ def write(folder: Path, sets: Iterable[tuple[Mapping[str, Any], Sheet]]) -> list
                 continue
             path = folder / f"gallery-{name}{ending}.png"
             with Image.open(io.BytesIO(content)) as image, written(path, synced=False) as beside:
-                larger = image.resize((image.width * ENLARGED, image.height * ENLARGED), Image.Resampling.NEAREST)
+                larger = image.resize((image.width * PIXELS_PER_PIXEL, image.height * PIXELS_PER_PIXEL), Image.Resampling.NEAREST)
                 larger.save(beside, format="PNG", optimize=True)
             made.append(path)
     return made
@@ -113,51 +111,51 @@ def _pairs(store: Path, answer: str) -> tuple[bytes | None, tuple[str, ...]]:
     places: list[np.ndarray] = []
     kept: list[str] = []
     for group in sorted({name.split("/")[0] for name in held}):
-        for kind, told in enumerate(KINDS):
-            rows = np.flatnonzero(held[f"{group}/kind"] == kind)[:PER_CLASS]
+        for kind, what in enumerate(KINDS):
+            rows = np.flatnonzero(held[f"{group}/kind"] == kind)[:MAX_IMAGES_PER_CLASS]
             if not len(rows):
                 continue
             for side in ("canary_image", "released_image"):
-                place = np.full(PER_CLASS, -1)
+                place = np.full(MAX_IMAGES_PER_CLASS, -1)
                 place[: len(rows)] = sum(map(len, images)) + np.arange(len(rows))
-                images.append(grey_levels(held[f"{group}/{side}"][rows]))
+                images.append(to_uint8(held[f"{group}/{side}"][rows]))
                 places.append(place)
-            kept.append(f"{group}, {told}")
-    return (png(np.concatenate(images), np.stack(places)), tuple(kept)) if kept else (None, ())
+            kept.append(f"{group}, {what}")
+    return (to_png(np.concatenate(images), np.stack(places)), tuple(kept)) if kept else (None, ())
 
 
-def _is_private(folder: Path, asked: Any) -> bool:
-    """By the words of its method, and by what the auditor recorded; when in doubt, yes."""
+def _is_private(folder: Path, work: Any) -> bool:
+    """By the parameters of its method, and by the origins that the auditor recorded; when in doubt, yes."""
     from safetensors.numpy import load_file
 
-    words = getattr(asked, "how", None)
-    if not isinstance(words, Method) or words.from_private_images:
+    method = getattr(work, "how", None)
+    if not isinstance(method, Method) or method.from_private_images:
         return True
     audit = folder / "audit.safetensors"
     return audit.exists() and bool((load_file(audit)["origins"] >= 0).any())
 
 
-def grey_levels(images: np.ndarray) -> np.ndarray:
+def to_uint8(images: np.ndarray) -> np.ndarray:
     """n × channels × height × width as n × height × width × channels, uint8; grey levels that leave 0..1 are cut off."""
     if images.dtype != np.uint8:
         images = (np.nan_to_num(images).clip(0, 1) * 255).round().astype(np.uint8)
     return images.transpose(0, 2, 3, 1)
 
 
-def arranged(labels: np.ndarray) -> tuple[np.ndarray, tuple[int, ...]]:
+def arrange(labels: np.ndarray) -> tuple[np.ndarray, tuple[int, ...]]:
     """Places of a sheet as rows of the set, class × column, -1 for an empty place; the classes of its rows.
 
     The first of each class: a fixed rule, so that nobody picked the pretty ones.
     """
-    classes = tuple(int(label) for label in np.unique(labels)[:CLASSES])
-    chosen = np.full((len(classes), PER_CLASS), -1)
+    classes = tuple(int(label) for label in np.unique(labels)[:MAX_CLASSES])
+    chosen = np.full((len(classes), MAX_IMAGES_PER_CLASS), -1)
     for row, label in enumerate(classes):
-        found = np.flatnonzero(labels == label)[:PER_CLASS]
-        chosen[row, : len(found)] = found
+        first = np.flatnonzero(labels == label)[:MAX_IMAGES_PER_CLASS]
+        chosen[row, : len(first)] = first
     return chosen, classes
 
 
-def png(images: np.ndarray, chosen: np.ndarray) -> bytes:
+def to_png(images: np.ndarray, chosen: np.ndarray) -> bytes:
     """The images at their places, one transparent pixel between them, as a PNG without enlargement."""
     from PIL import Image
 
@@ -175,45 +173,34 @@ def png(images: np.ndarray, chosen: np.ndarray) -> bytes:
     return out.getvalue()
 
 
-def _nearest(images: np.ndarray, chosen: np.ndarray, private: work.Private) -> np.ndarray:
+def _nearest(images: np.ndarray, chosen: np.ndarray, private: operations.Private) -> np.ndarray:
     """For each chosen image the private one at the least Euclidean distance; other rows are left black."""
     from runtime.data.population.roles import private_set
 
-    pool = grey_levels(private_set(private).data.images.numpy())
+    pool = to_uint8(private_set(private).data.images.numpy())
     flat = pool.reshape(len(pool), -1).astype(np.float32)
     squares = (flat * flat).sum(axis=1)
-    found = np.zeros_like(images)
-    for place in chosen[chosen >= 0]:
-        wanted = images[place].reshape(-1).astype(np.float32)
-        found[place] = pool[np.argmin(squares - 2.0 * (flat @ wanted))]
-    return found
+    nearest = np.zeros_like(images)
+    for row in chosen[chosen >= 0]:
+        image = images[row].reshape(-1).astype(np.float32)
+        nearest[row] = pool[np.argmin(squares - 2.0 * (flat @ image))]
+    return nearest
 
 
-def task_words(store: Path, task: str) -> Any:
-    """What a task was asked, rebuilt from the text that was hashed; None where this version does not know its words."""
+def read_work(store: Path, task: str) -> Any:
+    """The work of a task, restored from the text that was hashed; None where this version does not know its classes."""
     try:
         text = json.loads((folder_of(store, task) / "task.json").read_text(encoding="utf-8"))["text"]
-        return rebuilt(json.loads(text)[5])
-    except (OSError, ValueError, KeyError, IndexError, TypeError):
+        return restore(parse_canonical(text).params, work_types())
+    except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def rebuilt(value: Any) -> Any:
-    """The inverse of `compiler.fingerprint.plain`: tagged mappings become frozen dataclasses and models again.
-
-    KeyError for an unknown tag; TypeError or ValueError for fields that do not fit.
-    """
-    if isinstance(value, list):
-        return tuple(rebuilt(item) for item in value)
-    if not isinstance(value, Mapping):
-        return value
-    fields = {name: rebuilt(item) for name, item in value.items() if name}
-    if "" not in value:
-        return fields
-    known = {name: found for name, found in vars(work).items() if isinstance(found, type) and is_dataclass(found)}
-    return {**_models(Frozen), **known}[value[""]](**fields)
+def work_types() -> dict[str, type]:
+    """Every model of the language and every dataclass of a work, by its name."""
+    works = {name: kind for name, kind in vars(operations).items() if isinstance(kind, type) and is_dataclass(kind)}
+    return {kind.__name__: kind for kind in _descend(Frozen)} | works
 
 
-def _models(parent: type[Frozen]) -> dict[str, Any]:
-    """Every model of the language by its name."""
-    return {parent.__name__: parent} | {name: found for child in parent.__subclasses__() for name, found in _models(child).items()}
+def _descend(kind: type[Frozen]) -> list[type[Frozen]]:
+    return [kind, *(deeper for child in kind.__subclasses__() for deeper in _descend(child))]
