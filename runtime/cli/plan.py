@@ -158,9 +158,9 @@ def _graph(args: argparse.Namespace) -> int:
         raise SynthcError(f"{args.output}: the ending should be one of {', '.join(formats)}")
     plan = compiled(args)
     made = graph(plan, _done(plan, args), args.unfold)
-    if len(made.nodes) > drawing.MOST_DRAWN:
+    if len(made.nodes) > drawing.MAX_NODES_DRAWN:
         hint = "draw it folded, or fewer trials with --set"
-        raise SynthcError(f"{len(made.nodes):,} nodes are more than a picture can hold ({drawing.MOST_DRAWN:,}); {hint}")
+        raise SynthcError(f"{len(made.nodes):,} nodes are more than a picture can hold ({drawing.MAX_NODES_DRAWN:,}); {hint}")
     write(draw(made), args.output)
     return 0
 

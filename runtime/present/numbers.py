@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 
-def format_interval(value: float | None, low: float | None, high: float | None, spec: str = ".3f", scale: float = 1.0) -> str:
+def format_interval(
+    value: float | None, low: float | None, high: float | None, spec: str = ".3f", scale: float = 1.0, unit: str = ""
+) -> str:
     """`value [low, high]`, each times `scale`; "" without a value."""
-    return "" if value is None else f"{scale * value:{spec}} {format_ends(low, high, spec, scale)}"
+    return "" if value is None else f"{scale * value:{spec}}{unit} {format_ends(low, high, spec, scale)}"
 
 
 def format_ends(low: float | None, high: float | None, spec: str = ".3f", scale: float = 1.0) -> str:
