@@ -11,7 +11,7 @@ import dataclasses
 import json
 import math
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from hashlib import blake2b
@@ -49,36 +49,30 @@ def digest_of(text: str) -> str:
 
 @dataclass(frozen=True)
 class Canonical:
-    """What the canonical text of a task says."""
+    """What a task's canonical text says."""
 
     operation: str
-    """Class of the work."""
     revision: tuple[int, ...]
     params: dict[str, Any]
-    """Plain values; a structure has its class's name under the key ""."""
-    needs: tuple[tuple[str, str], ...]
-    """(role, task id)."""
+    """The work as a mapping; structures are tagged with their class under the name ""."""
+    needs: dict[str, str]
+    """Role → id of the task that is needed."""
 
 
 def parse_canonical(text: str) -> Canonical:
-    """A task's canonical text, taken apart; ValueError for any other text."""
-    try:
-        kind, _, operation, _, revision, params, needs = json.loads(text)
-    except TypeError as error:
-        raise ValueError(f"no canonical text of a task: {text[:80]!r}") from error
-    if kind != "synthc.task":
-        raise ValueError(f"no canonical text of a task: {text[:80]!r}")
-    return Canonical(operation, tuple(revision), params, tuple((role, id) for role, id in needs))
+    """The parts of a task's canonical text (`compiler.plan.lower` writes it). ValueError or TypeError for any other text."""
+    _, _, operation, _, revision, params, needs = json.loads(text)
+    return Canonical(operation, tuple(revision), params, dict(needs))
 
 
-def restore(value: Any, types: Mapping[str, type]) -> Any:
-    """The inverse of `encode` for parsed JSON: tagged mappings become instances of `types`, lists become tuples.
+def restore(value: Any, types: Mapping[str, Callable[..., Any]]) -> Any:
+    """The inverse of `encode`, on parsed JSON: lists become tuples, tagged mappings what the type of that name makes of them.
 
-    KeyError for a tag that `types` lacks; TypeError or ValueError for fields that do not fit.
+    KeyError for an unknown tag; TypeError or ValueError for fields that do not fit.
     """
     if isinstance(value, list):
         return tuple(restore(item, types) for item in value)
-    if not isinstance(value, Mapping):
+    if not isinstance(value, dict):
         return value
     fields = {name: restore(item, types) for name, item in value.items() if name}
     return types[value[""]](**fields) if "" in value else fields
