@@ -8,7 +8,7 @@ A diagnostic gives the place, the value and what would do. Passes collect diagno
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -79,3 +79,19 @@ def did_you_mean(word: object, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(str(word), choices, n=1, cutoff=0.6)
     listed = ", ".join(choices)
     return f"did you mean {near[0]!r}? There are: {listed}" if near else f"there are: {listed}"
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message that is not blank; the name of its type where there is none."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
+def plural(count: int, noun: str) -> str:
+    """A count with its noun: "1 trial", "3 trials"."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def and_more(items: Sequence[str], shown: int) -> str:
+    """The first `shown` items, separated by commas, and how many there are besides."""
+    more = f" and {len(items) - shown} more" if len(items) > shown else ""
+    return ", ".join(items[:shown]) + more

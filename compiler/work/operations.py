@@ -17,8 +17,7 @@ from compiler.language.datasets import CARDS, Card, used_at
 from compiler.language.methods.baselines import Privacy
 from compiler.language.methods.imported import ImportedSets
 from compiler.language.plugins import OwnData
-
-Kind = Literal["train", "synthesize", "query", "attack", "compare"]
+from compiler.work import Kind
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from runtime.data.formats import digits, shapes
 from runtime.data.formats import own_files as own
 from runtime.data.images import LabeledImages, content_digest
 from runtime.seeds import generator
-from runtime.store.artifacts import written
+from runtime.store.artifacts import atomic_write
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def _decoded(name: str) -> Splits:
     for target in array_files(content_digest(pool, test)):
         with contextlib.suppress(OSError):   # a folder of others, or a full disk: the next process decodes again if need be
             target.parent.mkdir(parents=True, exist_ok=True)
-            with written(target, synced=False) as beside:
+            with atomic_write(target, synced=False) as beside:
                 save_file(arrays, beside)
                 beside.chmod(0o644)   # safetensors' files are for their owner alone, a shared folder is for all
             break
@@ -138,7 +138,7 @@ def see(name: str) -> Seen:
     for path in record_files():
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with written(path) as beside:
+            with atomic_write(path) as beside:
                 beside.write_text(said, encoding="utf-8")
             return record
         except OSError as error:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
+from compiler.errors import plural
 from runtime.present.numbers import format_epsilon, format_interval
 from runtime.present.paradigms import Row, order_by_paradigm, printed_name
 
@@ -157,7 +158,7 @@ def _align(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     specs = [f"{side}{width}" for side, width in zip(sides, widths(), strict=True)]
     lines = [list(columns), ["─" * width for width in widths()], *cells]
     texts = ["\n".join("  ".join(format(line[at], specs[at]) for at in block).rstrip() for line in lines) for block in blocks]
-    return "\n\n".join(texts) + f"\n({len(rows)} row{'s' if len(rows) != 1 else ''})"
+    return "\n\n".join(texts) + f"\n({plural(len(rows), 'row')})"
 
 
 def _is_number(value: Any) -> bool:

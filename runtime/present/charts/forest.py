@@ -8,6 +8,7 @@ from typing import Any
 
 import altair as alt
 
+from compiler.errors import plural
 from compiler.language.charts import Theme
 from runtime.present.charts import look
 from runtime.present.numbers import format_ends, format_interval
@@ -34,7 +35,7 @@ def draw(rows: list[Row], theme: Theme) -> alt.TopLevelMixin:
     n = [row["n"] for row in data if row["n"] is not None]
     title = look.make_title(
         "What was claimed",
-        f"{len(data)} claim{'s' if len(data) != 1 else ''}, written down before the data existed"
+        f"{plural(len(data), 'claim')}, written down before the data existed"
         + (f"; n = {look.format_range(n)}" if n else ""),
         "bars: intervals of the pair of trials that decides; dashed: no effect; ticks: the margin to exceed",
         width=STATEMENT_WIDTH + look.panel_size(theme, 0.75)[0],

@@ -20,7 +20,7 @@ import compiler.language.study  # noqa: F401  loads the models of all methods, w
 from compiler.fingerprint import parse_canonical, restore
 from compiler.language.base import Frozen, Method
 from compiler.work import operations
-from runtime.store.artifacts import folder_of, written
+from runtime.store.artifacts import atomic_write, folder_of
 
 KINDS = ("nearest", "copied but not caught", "caught but not copied")
 """Of pairs that an audit keeps, as numbered in their artifact (`runtime.audit.trial.copies`)."""
@@ -92,7 +92,7 @@ def write(folder: Path, sets: Iterable[tuple[Mapping[str, Any], Sheet]]) -> list
             if content is None:
                 continue
             path = folder / f"gallery-{name}{ending}.png"
-            with Image.open(io.BytesIO(content)) as image, written(path, synced=False) as beside:
+            with Image.open(io.BytesIO(content)) as image, atomic_write(path, synced=False) as beside:
                 larger = image.resize((image.width * PIXELS_PER_PIXEL, image.height * PIXELS_PER_PIXEL), Image.Resampling.NEAREST)
                 larger.save(beside, format="PNG", optimize=True)
             made.append(path)

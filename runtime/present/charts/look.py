@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 import altair as alt
 
+from compiler.errors import and_more
 from compiler.language.charts import Theme
 from runtime.present.numbers import format_ends
 from runtime.present.paradigms import PARADIGMS, Row, order_by_paradigm, paradigms_of, printed_name
@@ -289,11 +290,8 @@ def format_range(counts: Iterable[int], to: str = " to ") -> str:
 
 def name_unresolved(rows: Iterable[Row], *fields: str) -> str:
     """A sentence on the trials that a chart cannot show since one of `fields` has no value; "" when there are none."""
-    names = list(dict.fromkeys(row["name"] for row in rows if any(row.get(field) is None for field in fields)))
-    if not names:
-        return ""
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return f"not shown, no resolvable value: {', '.join(shorten(name, 24) for name in names[:3])}{more}"
+    names = dict.fromkeys(shorten(row["name"], 24) for row in rows if any(row.get(field) is None for field in fields))
+    return f"not shown, no resolvable value: {and_more(list(names), 3)}" if names else ""
 
 
 def make_title(title: str, *lines: str, width: float = 330) -> alt.TitleParams:

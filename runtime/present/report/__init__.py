@@ -26,7 +26,7 @@ from runtime.present.numbers import format_ends, format_epsilon
 from runtime.present.paradigms import paradigms_of, printed_name
 from runtime.present.report import parameters, sections
 from runtime.present.report.read import StudyResults, read
-from runtime.store.artifacts import written
+from runtime.store.artifacts import atomic_write
 
 CHARTS_IN_ORDER = ("tradeoff", "roc", "cost", "ablation", "vulnerability", "epsilon")
 """In the section of charts; `claims` stands with the verdicts."""
@@ -38,10 +38,10 @@ def write(
     """Write the report of `study` (the one that ran last by default) to `path`; SynthcError for what a user can mend."""
     text = page(read(database, store, study, profile, with_private), database.name, with_private)
     try:
-        with written(path, synced=False) as beside:
+        with atomic_write(path, synced=False) as beside:
             beside.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise SynthcError(f"{path}: cannot be written: {error.strerror}") from error
+        raise SynthcError(f"{path}: cannot be atomic_write: {error.strerror}") from error
 
 
 def page(results: StudyResults, database_name: str = "results.duckdb", with_private: bool = False) -> str:

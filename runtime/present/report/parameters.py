@@ -7,11 +7,12 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from compiler.errors import plural
 from compiler.language.audit import variant_name
 from compiler.language.field_docs import meanings
 from runtime.database.quoting import literal
 from runtime.present.report.read import ReportArm, StudyResults
-from runtime.present.report.sections import count_things, format_minute
+from runtime.present.report.sections import format_minute
 
 AUDIT_FIELDS = ("design", "shadows", "queries", "attacks", "fpr", "resamples", "null_permutations", "confidence", "delta")
 
@@ -31,7 +32,7 @@ def list_audit_parameters(audit: Any) -> dict[str, str]:
 def describe_arm(arm: ReportArm) -> str:
     """Its name, methods and number of trials."""
     methods = dict.fromkeys(str(row["method"]) for row in arm.trials if row["method"] not in (arm.name, arm.paradigm))
-    return ", ".join(filter(None, [arm.name, *methods, count_things(len(arm.trials), "trial")]))
+    return ", ".join(filter(None, [arm.name, *methods, plural(len(arm.trials), "trial")]))
 
 
 def quote_docstring(arm: ReportArm) -> str:

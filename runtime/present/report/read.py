@@ -10,7 +10,7 @@ from typing import Any
 
 from compiler.errors import SynthcError, did_you_mean
 from runtime.database.quoting import literal
-from runtime.database.read import reading
+from runtime.database.read import open_read_only
 from runtime.present.charts import CHARTS
 from runtime.present.charts.gallery import Sheet, make_sheet, read_work
 from runtime.present.charts.look import drop_nonfinite
@@ -62,7 +62,7 @@ def read(
     database: Path, store: Path, study: str | None = None, profile: str | None = None, with_private: bool = False
 ) -> StudyResults:
     """Everything about `study`, or about the study that ran last; SynthcError where there is no such thing."""
-    with reading(database) as query:
+    with open_read_only(database) as query:
         run = _latest_run(query, database, study, profile)
         this = f"WHERE study = {literal(run['study'])} AND profile = {literal(run['profile'])}"
         trials = _fetch(query, COMPARISON.format(this=this))
@@ -157,7 +157,7 @@ def _read_models(store: Path, tasks: Iterable[str]) -> dict[str, Any]:
 
 def read_sets(database: Path, store: Path, with_private: bool = False) -> list[tuple[Row, Sheet]]:
     """Trials of all current runs with what can be shown of the set of shadow 0."""
-    with reading(database) as query:
+    with open_read_only(database) as query:
         return _make_sheets(store, _fetch(query, STAGES.format(this="")), with_private)
 
 

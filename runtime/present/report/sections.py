@@ -1,6 +1,6 @@
 """What the sections of the report say, as plain values: the templates beside this file turn them into HTML.
 
-Not here: what is read (`read`), parameters and provenance (`record`).
+Not here: what is read (`read`), parameters and provenance (`parameters`).
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from compiler.errors import and_more, plural
 from runtime.present.charts.gallery import Sheet
 from runtime.present.charts.look import format_percent
 from runtime.present.numbers import format_interval
@@ -43,10 +44,9 @@ def list_facts(results: StudyResults) -> dict[str, str]:
 def list_warnings(results: StudyResults) -> list[str]:
     """What a reader must see before any figure."""
     invalid = [row["label"] for row in results.comparison if row["null_ok"] is False]
-    more = f" and {len(invalid) - 5} more" if len(invalid) > 5 else ""
     warnings = []
     if invalid:
-        warnings.append(f"The null control failed for {', '.join(invalid[:5])}{more}: figures of these trials are invalid.")
+        warnings.append(f"The null control failed for {and_more(invalid, 5)}: figures of these trials are invalid.")
     if results.failed:
         warnings.append(f"{len(results.failed)} tasks failed or wait for one that did; what depends on them is missing.")
     if results.run["status"] == "running":
@@ -79,7 +79,7 @@ def describe_verdict(claim: Row) -> dict[str, str]:
     if claim.get("margin") is not None:
         details.append(f"margin {claim['margin']:g}".replace("-", "−", 1))
     if claim.get("compared"):
-        details.append(f"claimed of {claim['pairs']} of {count_things(claim['compared'], 'pair')} of trials")
+        details.append(f"claimed of {claim['pairs']} of {plural(claim['compared'], 'pair')} of trials")
     kind = verdict if verdict in VERDICTS else "open"
     return {"kind": kind, "text": VERDICTS.get(verdict, verdict), "details": "; ".join(details)}
 
@@ -147,11 +147,6 @@ def name_trial(row: Row) -> str:
     return f"{row['label']} #{row['replicate']}" if row.get("replicate") else str(row["label"])
 
 
-def count_things(count: int, what: str) -> str:
-    """`1 claim`, `2 claims`."""
-    return f"{count} {what}{'s' if count != 1 else ''}"
-
-
 def format_count(n: float | None) -> str:
     """A count with thousands set apart."""
     return "unknown" if n is None else f"{n:,.0f}"
@@ -168,5 +163,5 @@ FILTERS = {
     "name_trial": name_trial,
     "order": order_by_paradigm,
     "percent": format_percent,
-    "plural": count_things,
+    "plural": plural,
 }

@@ -308,12 +308,12 @@ PRIVATE = LabeledImages(torch.zeros(6, 1, 8, 8, dtype=torch.uint8), torch.arange
 
 
 def test_a_method_gets_a_copy_that_it_may_spoil(monkeypatch: pytest.MonkeyPatch) -> None:
-    def synthesize(how: Any, private: LabeledImages, needs: Any, setting: Any) -> Any:
+    def spoil(how: Any, private: LabeledImages, needs: Any, setting: Any) -> Any:
         private.images.fill_(255)
         private.labels.zero_()
         return release()
 
-    monkeypatch.setitem(sys.modules, "nowhere", SimpleNamespace(synthesize=synthesize))
+    monkeypatch.setitem(sys.modules, "nowhere", SimpleNamespace(synthesize=spoil))
     synthesize(HOW, PRIVATE, {}, SimpleNamespace(card=CARDS["digits"]))   # type: ignore[arg-type]
     assert PRIVATE.images.max() == 0
     assert PRIVATE.labels.max() == 5
