@@ -200,6 +200,8 @@ def _show(file: Path, report: Report, settings: Settings) -> None:
 def _table(report: Report, settings: Settings) -> Table:
     from rich.table import Table
 
+    from runtime.present.numbers import format_interval
+
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("attack")
     for head in ("AUC", *(f"TPR at {text}" for text in settings.fpr), "null AUC"):
@@ -210,15 +212,15 @@ def _table(report: Report, settings: Settings) -> Table:
         table.add_column(f"ε {name}", justify="right")
     for attack, found in report.attacks.items():
         rates = [
-            _spread(rate.value, rate.low, rate.high, 100, 1) if rate.value is not None else f"not resolvable, n0 {rate.n0:,}"
+            format_interval(rate.value, rate.low, rate.high, ".1f", 100, " %") or f"not resolvable, n0 {rate.n0:,}"
             for rate in found.tpr.values()
         ]
         ruled_out = [found.epsilon_lower[name].value for name in bounds]
         table.add_row(
             attack,
-            _spread(found.auc.value, found.auc.low, found.auc.high, 1, 3),
+            format_interval(found.auc.value, found.auc.low, found.auc.high),
             *rates,
-            _spread(found.null_auc.value, found.null_auc.low, found.null_auc.high, 1, 3),
+            format_interval(found.null_auc.value, found.null_auc.low, found.null_auc.high),
             *("" if value is None else f"{value:.2f}" for value in ruled_out),
         )
     return table
@@ -232,8 +234,3 @@ def _refusals(report: Report) -> list[str]:
             if bound.value is None:
                 why.setdefault(bound.reason, {})[name] = None
     return [f"no ε by {', '.join(names)}: {reason}" for reason, names in why.items()]
-
-
-def _spread(value: float, low: float | None, high: float | None, scale: float, digits: int) -> str:
-    unit = " %" if scale == 100 else ""
-    return f"{scale * value:.{digits}f}{unit} \\[{scale * (low or 0):.{digits}f}, {scale * (high or 0):.{digits}f}]"

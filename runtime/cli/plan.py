@@ -171,9 +171,9 @@ def _graph(args: argparse.Namespace) -> int:
         raise SynthcError(f"{args.output}: the ending should be one of {', '.join(formats)}")
     plan = compile_study_of(args)
     folded = graph(plan, _find_done(plan, args), args.unfold)
-    if len(folded.nodes) > drawing.MOST_DRAWN:
+    if len(folded.nodes) > drawing.MAX_NODES_DRAWN:
         hint = "draw it folded, or fewer trials with --set"
-        raise SynthcError(f"{len(folded.nodes):,} nodes are more than a picture can hold ({drawing.MOST_DRAWN:,}); {hint}")
+        raise SynthcError(f"{len(folded.nodes):,} nodes are more than a picture can hold ({drawing.MAX_NODES_DRAWN:,}); {hint}")
     write(draw(folded), args.output)
     return 0
 

@@ -65,10 +65,10 @@ def register(commands: Any) -> None:
 def _print_query(args: argparse.Namespace, text: str, empty: str) -> int:
     """Print a query's rows as a table, or `empty` where there are none. Returns their number."""
     from runtime.database.read import query
-    from runtime.present.tables import rendered
+    from runtime.present.tables import render
 
     columns, rows = query(args.db, text)
-    print(rendered(columns, rows, "table") if rows else empty)
+    print(render(columns, rows, "table") if rows else empty)
     return len(rows)
 
 
@@ -148,13 +148,12 @@ def _show(args: argparse.Namespace) -> int:
 
 def _summarize_trial(row: dict[str, Any]) -> dict[str, str]:
     """Method and figures of a trial, with interval and n, by name."""
+    from runtime.present.numbers import format_epsilon, format_interval
 
     def figure(name: str, counted: str) -> str:
-        value, low, high = (row[f"{name}{end}"] for end in ("", "_low", "_high"))
-        if value is None:
+        if row[name] is None:
             return "not resolvable" if name == "leakage" and row["attack"] else "not measured"
-        ends = "no interval" if low is None or high is None else f"[{low:.4g}, {high:.4g}]"
-        return f"{value:.4g} {ends}{counted}"
+        return format_interval(row[name], row[f"{name}_low"], row[f"{name}_high"], ".4g") + counted
 
     rate = "" if row["fpr"] is None else f"TPR at FPR {row['fpr']:g}"
     by = f" by {row['attack']} {row['variant']} on {row['canaries']} canaries, {row['release']}" if row["attack"] else ""
@@ -164,7 +163,7 @@ def _summarize_trial(row: dict[str, Any]) -> dict[str, str]:
         "test accuracy": figure("test_accuracy", of_shadows),
         "leakage": "; ".join(filter(None, (figure("leakage", of_scores), rate + by, row["leakage_note"]))),
         "AUC": figure("auc", ""),
-        "epsilon": "" if row["epsilon"] is None else f"{row['epsilon']:.4g}, the accountant's",
+        "epsilon": "" if row["epsilon"] is None else f"{format_epsilon(row['epsilon'])}, the accountant's",
         "seconds": figure("seconds", of_shadows),
         "null control": {True: "passed", False: "failed: figures invalid", None: "not run"}[row["null_ok"]],
         "flags": row["flags"] or "",

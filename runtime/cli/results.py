@@ -93,7 +93,7 @@ def _add_db(commands: Any) -> None:
 
 def _sql(args: argparse.Namespace) -> int:
     from runtime.database.read import query
-    from runtime.present.tables import rendered
+    from runtime.present.tables import render
 
     if args.list:
         print(_list_public())
@@ -104,7 +104,7 @@ def _sql(args: argparse.Namespace) -> int:
     if args.show:
         print(text)
         return 0
-    print(rendered(*query(args.db, text), args.format))
+    print(render(*query(args.db, text), args.format))
     return 0
 
 
@@ -137,9 +137,9 @@ def _chart(args: argparse.Namespace) -> int:
 
 def _gallery(args: argparse.Namespace) -> int:
     from runtime.present.charts.gallery import write
-    from runtime.present.report.read import sets
+    from runtime.present.report.read import read_sets
 
-    for path in write(_make_folder(args.output), sets(args.db, store_of(args), with_private=args.with_private_images)):
+    for path in write(_make_folder(args.output), read_sets(args.db, store_of(args), with_private=args.with_private_images)):
         print(path)
     return 0
 
@@ -160,11 +160,11 @@ def _make_folder(path: Path) -> Path:
 
 def _table(args: argparse.Namespace) -> int:
     from runtime.database.read import query
-    from runtime.present.tables import COMPARISON, comparison, rendered
+    from runtime.present.tables import COMPARISON, comparison, render
 
     text = f"SELECT * FROM ({COMPARISON}) WHERE {args.where}" if args.where else COMPARISON
     columns, rows = query(args.db, text)
-    print(rendered(*comparison(columns, rows), args.format))
+    print(render(*comparison(columns, rows), args.format))
     return 0
 
 

@@ -23,10 +23,10 @@ from runtime.store.artifacts import atomic_write, folder_of
 
 KINDS = ("nearest", "copied but not caught", "caught but not copied")
 """Of pairs that an audit keeps, as numbered in their artifact (`runtime.audit.trial.copies`)."""
-CLASSES, PER_CLASS = 10, 10
-"""At most so many rows and columns of a sheet."""
-ENLARGED = 6
-"""Side of a pixel in the files that `write` makes."""
+MAX_CLASSES, MAX_IMAGES_PER_CLASS = 10, 10
+"""Rows and columns of a sheet."""
+PIXELS_PER_PIXEL = 6
+"""Side of an image's pixel in the files that `write` makes."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Sheet:
     """What each double row of `pairs` shows."""
 
 
-def sheet(store: Path, task: str, with_private: bool = False, answer: str | None = None) -> Sheet | None:
+def make_sheet(store: Path, task: str, with_private: bool = False, answer: str | None = None) -> Sheet | None:
     """The sheet of the set that the task left in the store; None where there is none. `answer`: the attack on its trial.
 
     The store is only read: `task` and `answer` are ids, and files are safetensors.
@@ -60,20 +60,19 @@ def sheet(store: Path, task: str, with_private: bool = False, answer: str | None
     folder = folder_of(store, task)
     if not (folder / "set.safetensors").exists():
         return None
-    made = load_file(folder / "set.safetensors")
-    images, labels = grey_levels(made["images"]), made["labels"]
+    arrays = load_file(folder / "set.safetensors")
+    images, labels = to_uint8(arrays["images"]), arrays["labels"]
     labels = labels.argmax(axis=1) if labels.ndim == 2 else labels
-    asked = task_words(store, task)
-    private = _is_private(folder, asked)
-    chosen, classes = arranged(labels)
-    shown = int((chosen >= 0).sum())
+    work = read_work(store, task)
+    private = _is_private(folder, work)
+    chosen, classes = arrange(labels)
     if private and not with_private:
         return Sheet(True, len(images), 0, None, None, ())
     beside = None
-    if with_private and isinstance(getattr(asked, "private", None), Private):
-        beside = png(_nearest(images, chosen, asked.private), chosen)
+    if with_private and isinstance(getattr(work, "private", None), Private):
+        beside = to_png(_nearest(images, chosen, work.private), chosen)
     pairs, kept = _pairs(store, answer) if with_private and answer is not None else (None, ())
-    return Sheet(private, len(images), shown, png(images, chosen), beside, classes, pairs, kept)
+    return Sheet(private, len(images), int((chosen >= 0).sum()), to_png(images, chosen), beside, classes, pairs, kept)
 
 
 def write(folder: Path, sets: Iterable[tuple[Mapping[str, Any], Sheet]]) -> list[Path]:
@@ -93,7 +92,7 @@ def write(folder: Path, sets: Iterable[tuple[Mapping[str, Any], Sheet]]) -> list
                 continue
             path = folder / f"gallery-{name}{ending}.png"
             with Image.open(io.BytesIO(content)) as image, atomic_write(path, synced=False) as beside:
-                larger = image.resize((image.width * ENLARGED, image.height * ENLARGED), Image.Resampling.NEAREST)
+                larger = image.resize((image.width * PIXELS_PER_PIXEL, image.height * PIXELS_PER_PIXEL), Image.Resampling.NEAREST)
                 larger.save(beside, format="PNG", optimize=True)
             made.append(path)
     return made
@@ -111,51 +110,51 @@ def _pairs(store: Path, answer: str) -> tuple[bytes | None, tuple[str, ...]]:
     places: list[np.ndarray] = []
     kept: list[str] = []
     for group in sorted({name.split("/")[0] for name in held}):
-        for kind, told in enumerate(KINDS):
-            rows = np.flatnonzero(held[f"{group}/kind"] == kind)[:PER_CLASS]
+        for kind, what in enumerate(KINDS):
+            rows = np.flatnonzero(held[f"{group}/kind"] == kind)[:MAX_IMAGES_PER_CLASS]
             if not len(rows):
                 continue
             for side in ("canary_image", "released_image"):
-                place = np.full(PER_CLASS, -1)
+                place = np.full(MAX_IMAGES_PER_CLASS, -1)
                 place[: len(rows)] = sum(map(len, images)) + np.arange(len(rows))
-                images.append(grey_levels(held[f"{group}/{side}"][rows]))
+                images.append(to_uint8(held[f"{group}/{side}"][rows]))
                 places.append(place)
-            kept.append(f"{group}, {told}")
-    return (png(np.concatenate(images), np.stack(places)), tuple(kept)) if kept else (None, ())
+            kept.append(f"{group}, {what}")
+    return (to_png(np.concatenate(images), np.stack(places)), tuple(kept)) if kept else (None, ())
 
 
-def _is_private(folder: Path, asked: Any) -> bool:
-    """By the words of its method, and by what the auditor recorded; when in doubt, yes."""
+def _is_private(folder: Path, work: Any) -> bool:
+    """By the parameters of its method, and by the origins that the auditor recorded; when in doubt, yes."""
     from safetensors.numpy import load_file
 
-    words = getattr(asked, "how", None)
-    if not isinstance(words, Method) or words.from_private_images:
+    method = getattr(work, "how", None)
+    if not isinstance(method, Method) or method.from_private_images:
         return True
     audit = folder / "audit.safetensors"
     return audit.exists() and bool((load_file(audit)["origins"] >= 0).any())
 
 
-def grey_levels(images: np.ndarray) -> np.ndarray:
+def to_uint8(images: np.ndarray) -> np.ndarray:
     """n × channels × height × width as n × height × width × channels, uint8; grey levels that leave 0..1 are cut off."""
     if images.dtype != np.uint8:
         images = (np.nan_to_num(images).clip(0, 1) * 255).round().astype(np.uint8)
     return images.transpose(0, 2, 3, 1)
 
 
-def arranged(labels: np.ndarray) -> tuple[np.ndarray, tuple[int, ...]]:
+def arrange(labels: np.ndarray) -> tuple[np.ndarray, tuple[int, ...]]:
     """Places of a sheet as rows of the set, class × column, -1 for an empty place; the classes of its rows.
 
     The first of each class: a fixed rule, so that nobody picked the pretty ones.
     """
-    classes = tuple(int(label) for label in np.unique(labels)[:CLASSES])
-    chosen = np.full((len(classes), PER_CLASS), -1)
+    classes = tuple(int(label) for label in np.unique(labels)[:MAX_CLASSES])
+    chosen = np.full((len(classes), MAX_IMAGES_PER_CLASS), -1)
     for row, label in enumerate(classes):
-        found = np.flatnonzero(labels == label)[:PER_CLASS]
-        chosen[row, : len(found)] = found
+        first = np.flatnonzero(labels == label)[:MAX_IMAGES_PER_CLASS]
+        chosen[row, : len(first)] = first
     return chosen, classes
 
 
-def png(images: np.ndarray, chosen: np.ndarray) -> bytes:
+def to_png(images: np.ndarray, chosen: np.ndarray) -> bytes:
     """The images at their places, one transparent pixel between them, as a PNG without enlargement."""
     from PIL import Image
 
@@ -175,22 +174,21 @@ def png(images: np.ndarray, chosen: np.ndarray) -> bytes:
 
 def _nearest(images: np.ndarray, chosen: np.ndarray, private: Private) -> np.ndarray:
     """For each chosen image the private one at the least Euclidean distance; other rows are left black."""
-    import torch
 
     from runtime.data.distances import nearest
     from runtime.data.population.roles import private_set
 
     pool, shown = private_set(private).data.images, chosen[chosen >= 0]
-    _, rows = nearest(torch.from_numpy(images[shown]).flatten(1), torch.from_numpy(grey_levels(pool.numpy())).flatten(1))
-    found = np.zeros_like(images)
-    found[shown] = grey_levels(pool[rows].numpy())
-    return found
+    _, rows = nearest(torch.from_numpy(images[shown]).flatten(1), torch.from_numpy(to_uint8(pool.numpy())).flatten(1))
+    twins = np.zeros_like(images)
+    twins[shown] = to_uint8(pool[rows].numpy())
+    return twins
 
 
-def task_words(store: Path, task: str) -> Any:
-    """What a task was asked, restored from the text that was hashed; None where this version does not know its words."""
+def read_work(store: Path, task: str) -> Any:
+    """The work of a task, restored from the text that was hashed; None where this version does not know its classes."""
     try:
         text = json.loads((folder_of(store, task) / "task.json").read_text(encoding="utf-8"))["text"]
         return restore(parse_canonical(text).params, structures())
-    except (OSError, ValueError, KeyError, IndexError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError):
         return None

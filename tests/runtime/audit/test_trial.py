@@ -26,7 +26,7 @@ from runtime.data.population.membership import membership
 from runtime.data.population.roles import roles_of
 from runtime.outcome import Metric, Product
 from runtime.present.charts import gallery
-from runtime.present.charts.gallery import sheet
+from runtime.present.charts.gallery import make_sheet
 from runtime.store.artifacts import folder_of
 from tests.artifacts import artifact
 from tests.conftest import TINY, Done
@@ -281,10 +281,10 @@ def test_kept_pairs_are_shown_with_private_images_only(copying: Product, tmp_pat
     artifact(folder_of(tmp_path, answer), pairs=dict(copying.files["pairs"]))
     for name in (made, answer):
         (folder_of(tmp_path, name) / "task.json").write_text("{}")   # of unknown words: in doubt, private
-    withheld = sheet(tmp_path, made, with_private=False, answer=answer)
+    withheld = make_sheet(tmp_path, made, with_private=False, answer=answer)
     assert withheld is not None
     assert withheld.pairs is None
-    shown = sheet(tmp_path, made, with_private=True, answer=answer)
+    shown = make_sheet(tmp_path, made, with_private=True, answer=answer)
     assert shown is not None
     assert shown.pairs is not None
     assert shown.kept[:3] == ("clean, nearest", "clean, copied but not caught", "mislabeled, nearest")
