@@ -87,11 +87,11 @@ def first_line(error: BaseException) -> str:
 
 
 def plural(count: int, noun: str) -> str:
-    """A count with its noun: "1 trial", "3 trials"."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+    """`1 trial`, `2 trials`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def and_more(items: Sequence[str], shown: int) -> str:
-    """The first `shown` items, separated by commas, and how many there are besides."""
-    more = f" and {len(items) - shown} more" if len(items) > shown else ""
-    return ", ".join(items[:shown]) + more
+    """The first `shown` items in one line, and how many more there are: `a, b and 3 more`."""
+    rest = len(items) - shown
+    return ", ".join(items[:shown]) + (f" and {rest} more" if rest > 0 else "")
