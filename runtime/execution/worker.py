@@ -81,7 +81,7 @@ def _compute(
     attempt = folder / "attempts" / str(request.attempt)
     log = attempt / "log.txt"
     started, clock = datetime.now(UTC), time.perf_counter()
-    machine.forget_peak_memory()
+    machine.reset_peak_memory()
     try:
         if (before := read_committed(folder)) is not None:   # a worker died between the commit and its answer
             return before

@@ -174,6 +174,7 @@ def to_png(images: np.ndarray, chosen: np.ndarray) -> bytes:
 
 def _nearest(images: np.ndarray, chosen: np.ndarray, private: Private) -> np.ndarray:
     """For each chosen image the private one at the least Euclidean distance; other rows are left black."""
+    import torch
 
     from runtime.data.distances import nearest
     from runtime.data.population.roles import private_set
