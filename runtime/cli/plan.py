@@ -108,7 +108,7 @@ def _summary(plan: Plan, args: argparse.Namespace) -> Any:
     from runtime.database.history import history
 
     done, to_run = _state(plan, args)
-    past = history(args.db.absolute(), store_of(args)) if to_run else {}
+    past = history(args.db.absolute(), store_of(args), to_run.values()) if to_run else {}
     return Summary(plan, done, to_run, estimate(plan, to_run, past, max(1, args.workers or machine.cores())))
 
 

@@ -190,11 +190,11 @@ def _needs(needs: list[tuple[str, str]]) -> dict[str, list[str]]:
 
 def _asked(folder: Path) -> dict[str, str]:
     """The parameters that a task's id was made from, by dotted names; without the empty one, the kind of what surrounds it."""
-    from compiler.inspect.cost.estimate import words_of
+    from compiler.fingerprint import parse_canonical
 
     try:
-        words = words_of(json.loads((folder / "task.json").read_text(encoding="utf-8"))["text"])
-    except (OSError, ValueError, KeyError, IndexError):
+        words = parse_canonical(json.loads((folder / "task.json").read_text(encoding="utf-8"))["text"]).params
+    except (OSError, ValueError, KeyError, TypeError):
         return {}
     flat: dict[str, str] = {}
 

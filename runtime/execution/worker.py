@@ -134,7 +134,13 @@ def _perform(order: Order, store: Path, device: str, operations: Mapping[str, st
     module = importlib.import_module(operations[type(order.work).__name__])
     where = torch.device(device)
     _deterministic(where)
-    return module.perform(order.work, inputs, where)
+    if where.type != "cuda" or order.work.kind in ("attack", "compare"):   # those stay on the CPU
+        product: Product = module.perform(order.work, inputs, where)
+        return product
+    torch.cuda.reset_peak_memory_stats(where)
+    product = module.perform(order.work, inputs, where)
+    held = Metric("gpu_memory_mb", torch.cuda.max_memory_allocated(where) / 1e6, n=1, note="most that torch held, without its context")
+    return dataclasses.replace(product, metrics=(*product.metrics, held))
 
 
 def committed(folder: Path) -> Outcome | None:
