@@ -124,7 +124,7 @@ def _summarize(plan: Plan, args: argparse.Namespace) -> Any:
     from runtime.database.history import history
 
     done, to_run = _split_tasks(plan, args)
-    past = history(args.db.absolute(), store_of(args)) if to_run else {}
+    past = history(args.db.absolute(), store_of(args), to_run.values()) if to_run else {}
     return Summary(plan, done, to_run, estimate(plan, to_run, past, max(1, args.workers or machine.cores())))
 
 

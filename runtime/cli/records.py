@@ -184,11 +184,11 @@ def _group_needs(needs: list[tuple[str, str]]) -> dict[str, list[str]]:
 
 def _read_params(folder: Path) -> dict[str, str]:
     """The parameters that a task's id was made from, by dotted names."""
-    from compiler.inspect.cost.estimate import words_of
+    from compiler.fingerprint import parse_canonical
 
     try:
-        params = words_of(json.loads((folder / "task.json").read_text(encoding="utf-8"))["text"])
-    except (OSError, ValueError, KeyError, IndexError):
+        params = parse_canonical(json.loads((folder / "task.json").read_text(encoding="utf-8"))["text"]).params
+    except (OSError, ValueError, KeyError, TypeError):
         return {}
     return dict(_flatten(_drop_kinds(params), ""))
 
