@@ -19,12 +19,11 @@ import numpy as np
 from compiler.language.base import Frozen, Method
 from compiler.language.study import Arm
 from compiler.work import operations as work
+from runtime.outcome import PAIR_KINDS
 from runtime.store.artifacts import folder_of, written
 
 assert Arm  # its import brings every method's words, which `rebuilt` looks up by name
 
-KINDS = ("nearest", "copied but not caught", "caught but not copied")
-"""Of pairs that an audit keeps, as numbered in their artifact (`runtime.audit.trial.copies`)."""
 CLASSES, PER_CLASS = 10, 10
 """At most so many rows and columns of a sheet."""
 ENLARGED = 6
@@ -113,7 +112,7 @@ def _pairs(store: Path, answer: str) -> tuple[bytes | None, tuple[str, ...]]:
     places: list[np.ndarray] = []
     kept: list[str] = []
     for group in sorted({name.split("/")[0] for name in held}):
-        for kind, told in enumerate(KINDS):
+        for kind, told in enumerate(PAIR_KINDS):
             rows = np.flatnonzero(held[f"{group}/kind"] == kind)[:PER_CLASS]
             if not len(rows):
                 continue
