@@ -19,10 +19,9 @@ import numpy as np
 from compiler.fingerprint import parse_canonical, restore
 from compiler.language.base import Method
 from compiler.work.operations import Private, structures
+from runtime.outcome import PAIR_KINDS
 from runtime.store.artifacts import atomic_write, folder_of
 
-KINDS = ("nearest", "copied but not caught", "caught but not copied")
-"""Of pairs that an audit keeps, as numbered in their artifact (`runtime.audit.trial.copies`)."""
 MAX_CLASSES, MAX_IMAGES_PER_CLASS = 10, 10
 """Rows and columns of a sheet."""
 PIXELS_PER_PIXEL = 6
@@ -110,7 +109,7 @@ def _pairs(store: Path, answer: str) -> tuple[bytes | None, tuple[str, ...]]:
     places: list[np.ndarray] = []
     kept: list[str] = []
     for group in sorted({name.split("/")[0] for name in held}):
-        for kind, what in enumerate(KINDS):
+        for kind, what in enumerate(PAIR_KINDS):
             rows = np.flatnonzero(held[f"{group}/kind"] == kind)[:MAX_IMAGES_PER_CLASS]
             if not len(rows):
                 continue
