@@ -11,6 +11,8 @@ import dataclasses
 import json
 import math
 import unicodedata
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import cache
 from hashlib import blake2b
 from json.encoder import encode_basestring
@@ -43,21 +45,35 @@ def digest_of(text: str) -> str:
     return blake2b(text.encode(), digest_size=8).hexdigest()
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class Canonical:
-    """What the canonical text of a task says."""
+    """What a task's canonical text says."""
 
     operation: str
     revision: tuple[int, ...]
     params: dict[str, Any]
-    """The work: field → value; structures carry their class's name under ""."""
-    needs: tuple[tuple[str, str], ...]
+    """The work as a mapping; structures are tagged with their class under the name ""."""
+    needs: dict[str, str]
+    """Role → id of the task that is needed."""
 
 
 def parse_canonical(text: str) -> Canonical:
-    """The parts of the text of a task, as `compiler.plan.lower` hashes them."""
+    """The parts of a task's canonical text (`compiler.plan.lower` writes it). ValueError or TypeError for any other text."""
     _, _, operation, _, revision, params, needs = json.loads(text)
-    return Canonical(operation, tuple(revision), params, tuple((role, id) for role, id in needs))
+    return Canonical(operation, tuple(revision), params, dict(needs))
+
+
+def restore(value: Any, types: Mapping[str, Callable[..., Any]]) -> Any:
+    """The inverse of `encode`, on parsed JSON: lists become tuples, tagged mappings what the type of that name makes of them.
+
+    KeyError for an unknown tag; TypeError or ValueError for fields that do not fit.
+    """
+    if isinstance(value, list):
+        return tuple(restore(item, types) for item in value)
+    if not isinstance(value, dict):
+        return value
+    fields = {name: restore(item, types) for name, item in value.items() if name}
+    return types[value[""]](**fields) if "" in value else fields
 
 
 def encode(value: object, memo: Memo | None = None) -> str:

@@ -17,7 +17,7 @@ from compiler.language.datasets import CARDS, OWN
 from compiler.language.methods.baselines import DpSgd
 from compiler.language.methods.coreset import El2n, Stratified
 from compiler.language.methods.diffusion import Conditional, ImageToImage
-from compiler.language.plugins import OwnAttack, OwnData
+from compiler.language.plugins import PluginAttack, PluginData
 from compiler.language.study import Point
 from compiler.text.nodes import Mapping
 from compiler.work.releases import HEADLINE_FIELDS, OWNERS, declared, has_release, levels
@@ -39,7 +39,7 @@ def _check_data_sets(point: Point) -> Iterator[Problem]:
     for part, data in (("data", point.data), ("public", point.public)):
         if data is None:
             continue
-        if data.name not in (*CARDS, OWN) and not isinstance(data, OwnData):
+        if data.name not in (*CARDS, OWN) and not isinstance(data, PluginData):
             hint = did_you_mean(data.name, (*CARDS, OWN))
             yield "unknown-data", (part, "name"), f"no data set is called {data.name!r}", hint
         elif data.path is not None and data.name in CARDS:
@@ -133,7 +133,7 @@ def _check_headline(point: Point) -> Iterator[Problem]:
         if value is not None and offered != {None} and value not in offered:
             listed = ", ".join(sorted(map(str, offered)))
             yield "headline", path, f"no {headline.attack} attack has {field} {value!r}", f"there are: {listed}"
-    alike = [attack for attack in attacks if isinstance(attack, OwnAttack) and declared([attack], headline) is not None]
+    alike = [attack for attack in attacks if isinstance(attack, PluginAttack) and declared([attack], headline) is not None]
     if len(alike) > 1:
         hint = "it is one figure, and its words do not tell them apart: keep one"
         yield "headline", path, f"{len(alike)} attacks are what the headline declares", hint

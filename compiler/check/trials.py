@@ -23,7 +23,7 @@ from compiler.language.audit import Audit
 from compiler.language.claims import Claim
 from compiler.language.classifier import Recipe
 from compiler.language.plugins import AnyData
-from compiler.language.study import Arm, Header, Point, Trial
+from compiler.language.study import AnyArm, Header, Point, Trial
 from compiler.text.compose import merge
 from compiler.text.expand import MAX_TRIALS, Expanded, expand
 from compiler.text.nodes import Mapping, Node, Scalar, Sequence
@@ -194,7 +194,7 @@ class _Validators:
     def __init__(self) -> None:
         data = Validator(AnyData)
         self.parts = {
-            "data": data, "public": data, "audit": Validator(Audit), "classifier": Validator(Recipe), "arm": Validator(Arm),
+            "data": data, "public": data, "audit": Validator(Audit), "classifier": Validator(Recipe), "arm": Validator(AnyArm),
         }
 
     def validate_point(self, tree: Node) -> tuple[Point | None, list[Diagnostic]]:

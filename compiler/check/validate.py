@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from compiler.errors import Diagnostic, Location, did_you_mean
-from compiler.language.plugins import OwnAttack, OwnData, OwnMethod, model_at
+from compiler.language.plugins import PluginAttack, PluginData, PluginMethod, model_at
 from compiler.text.nodes import Mapping, Node, Sequence, plain
 
 
@@ -146,7 +146,7 @@ def _step(annotation: Any, name: Any) -> Any:
 
 
 def _models(annotation: Any) -> Iterator[type[BaseModel]]:
-    if annotation in (OwnMethod, OwnAttack, OwnData):
+    if annotation in (PluginMethod, PluginAttack, PluginData):
         return   # what plugins extend: no text names them alone
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation

@@ -24,7 +24,7 @@ from compiler.data.seen import card_here
 from compiler.errors import SynthcError
 from compiler.language.data import Data
 from compiler.language.datasets import OWN, Card
-from compiler.language.plugins import OwnData, checked_card
+from compiler.language.plugins import PluginData, checked_card
 from compiler.text.nodes import Mapping, Node, Scalar
 
 LARGEST = 1 << 33
@@ -37,7 +37,7 @@ IMAGES = {".png", ".jpg", ".jpeg"}
 
 def card_of(data: Data) -> Card:
     """The card of what `data:` names; SynthcError for files that are missing, broken, too large or not what they should be."""
-    if isinstance(data, OwnData):
+    if isinstance(data, PluginData):
         return checked_card(data)
     if data.name != OWN:
         return card_here(data.name)

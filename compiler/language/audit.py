@@ -6,7 +6,7 @@ from pydantic import Field
 
 from compiler.fingerprint import encode
 from compiler.language.base import Frozen
-from compiler.language.plugins import OrOwn, OwnAttack
+from compiler.language.plugins import OrPlugin, PluginAttack
 
 ReleaseLevel = Literal["final_model", "labels_only", "synthetic_set", "index_list", "generator", "teacher"]
 Strategy = Literal["preset", "split", "bonferroni", "multisplit"]
@@ -167,7 +167,7 @@ KnownAttack = Annotated[
     Threshold | Reference | Calibrated | Lira | LiraOffline | Rmia | LabelOnly | Quantile | Nearest | Selected | Denoising,
     Field(discriminator="attack"),
 ]
-Attack = Annotated[KnownAttack | OwnAttack, OrOwn("attack", KnownAttack)]
+Attack = Annotated[KnownAttack | PluginAttack, OrPlugin("attack", KnownAttack)]
 
 
 class Headline(Frozen):
@@ -188,8 +188,8 @@ def variant_name(attack: Attack | Headline) -> str:
 
     Together with the attack's name and a release level it names a column of scores.
     """
-    if isinstance(attack, OwnAttack):
-        own = [name for name in type(attack).model_fields if name not in OwnAttack.model_fields]
+    if isinstance(attack, PluginAttack):
+        own = [name for name in type(attack).model_fields if name not in PluginAttack.model_fields]
         return "/".join([*(f"{name}={encode(getattr(attack, name))}" for name in own), f"{attack.queries}q", *attack.compat])
     parts = [str(getattr(attack, word)) for word in ("signal", "space", "variant") if getattr(attack, word, None) is not None]
     if getattr(attack, "queries", None) is not None:

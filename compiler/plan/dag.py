@@ -10,7 +10,8 @@ from compiler.errors import Finding
 from compiler.language.claims import Claim
 from compiler.language.plugins import is_own
 from compiler.language.study import Header, Trial
-from compiler.work.operations import Kind, Work
+from compiler.work import Kind
+from compiler.work.operations import Work
 
 
 @dataclass(frozen=True)

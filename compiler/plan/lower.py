@@ -22,7 +22,7 @@ from compiler.language.data import Data
 from compiler.language.datasets import OWN
 from compiler.language.methods.baselines import DpSgd, Undefended
 from compiler.language.methods.imported import ImportedLogits, ImportedSets
-from compiler.language.plugins import OwnAttack, OwnData
+from compiler.language.plugins import PluginAttack, PluginData
 from compiler.language.study import Header, Point, Trial
 from compiler.plan.dag import ClaimPlan, Plan, Stage, Task, TrialPlan
 from compiler.work.operations import (
@@ -30,8 +30,7 @@ from compiler.work.operations import (
     Dataset,
     ImportLogits,
     ImportSet,
-    Made,
-    Own,
+    PluginImages,
     Population,
     Private,
     QueryClassifier,
@@ -40,6 +39,7 @@ from compiler.work.operations import (
     Synthesize,
     TrainClassifier,
     TrainGenerator,
+    UserFiles,
     Work,
 )
 from compiler.work.releases import levels
@@ -81,7 +81,7 @@ class _Tasks:
     def share_population(self, population: Population) -> Population:
         """One object for every trial that draws from it, so that its canonical text is made once."""
         # Where the user's images lie is no part of their identity, yet another path is another object.
-        origins = (data and (data.own or data.made) for data in (population.dataset, population.public))
+        origins = (data and data.source for data in (population.dataset, population.public))
         return self._populations.setdefault((population, *origins), population)
 
     def share_private(self, population: Population, design: Design, replicate: int, shadow: int, pool: int | None) -> Private:
@@ -95,7 +95,8 @@ class _Tasks:
 def revision_of(work: Work) -> tuple[int, ...]:
     """The operation's revision and those of what it carries: the method's, and those of plugin attacks."""
     how = getattr(work, "how", None)
-    plugins = [attack.revision for attack in work.attacks if isinstance(attack, OwnAttack)] if isinstance(work, AttackTrial) else []
+    attacks = work.attacks if isinstance(work, AttackTrial) else ()
+    plugins = [attack.revision for attack in attacks if isinstance(attack, PluginAttack)]
     return (work.revision, *plugins) if how is None else (work.revision, type(how).revision)
 
 
@@ -160,6 +161,7 @@ def _lower_shadow(
         logits = tasks.add(ImportLogits(private, audit.queries, digest_of_file(file), str(file)), f"{at}/import")
         return {"model": logits, "final_model": logits}
     else:
+        assert isinstance(arm, Method)
         sources: dict[str, str] = {}
         for need in arm.needs:
             sources[need] = steps[f"train {need}"] = tasks.add(_source_of(need, point, private, recipe), f"{at}/{need}")
@@ -222,9 +224,9 @@ def population_of(trial: Trial) -> Population:
 def dataset_of(data: Data, shape: tuple[int, int, int] | None = None) -> Dataset:
     """A data set by content; `shape` asks for another size than its own."""
     card = card_of(data)
-    if isinstance(data, OwnData):
+    if isinstance(data, PluginData):
         params = data.model_copy(update={"path": None, "subset": None, "test": None})
         digest = fingerprint("data set", params, data.revision, card)
-        return Dataset(data.name, digest, data.subset, data.test, shape or card.shape, made=Made(data, card))
-    files = Own(data.path, card) if data.name == OWN and data.path else None
+        return Dataset(data.name, digest, data.subset, data.test, shape or card.shape, PluginImages(data, card))
+    files = UserFiles(data.path, card) if data.name == OWN and data.path else None
     return Dataset(card.name, card.digest, data.subset, data.test, shape or card.shape, files)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from compiler.language.audit import Attack, Headline, ReleaseLevel
 from compiler.language.base import Frozen, Method
-from compiler.language.plugins import OwnAttack
+from compiler.language.plugins import PluginAttack
 
 MODELS: tuple[ReleaseLevel, ...] = ("final_model", "teacher")
 READS: dict[str, tuple[ReleaseLevel, ...]] = {
@@ -46,7 +46,7 @@ def has_release(arm: Frozen, release: ReleaseLevel) -> bool:
 
 def levels(attack: Attack) -> tuple[str, ...]:
     """The levels at which the attack is scored; a plugin says so itself."""
-    return attack.reads if isinstance(attack, OwnAttack) else READS[attack.attack]
+    return attack.reads if isinstance(attack, PluginAttack) else READS[attack.attack]
 
 
 def fits(attack: Attack, headline: Headline) -> bool:

@@ -23,8 +23,8 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from compiler.compile import compile_study
-from compiler.fingerprint import SCHEME, canonical_text, encode, fingerprint
-from compiler.language.base import Frozen
+from compiler.fingerprint import SCHEME, canonical_text, encode, fingerprint, parse_canonical, restore
+from compiler.language.base import Frozen, Generator, Method
 from compiler.language.methods.baselines import DpSgd, Undefended
 from compiler.work import operations as words
 from tests.compiler.models import language_models
@@ -74,6 +74,15 @@ def test_texts_that_are_remembered_are_those_that_would_be_made() -> None:
         assert encode(task.work) == naive(task.work)
 
 
+def test_a_text_read_back_gives_the_work_that_it_was_made_from() -> None:
+    types = {kind.__name__: kind for kind in (*languages(), *operations())}
+    plan = compile_study(ROOT / "specs" / "full_study.yaml", "complete")
+    for task in list(plan.tasks.values())[::7]:
+        said = parse_canonical(task.text)
+        assert (said.operation, tuple(said.needs.items())) == (type(task.work).__name__, task.needs)
+        assert restore(said.params, types) == task.work
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), {1: 2}, {"a"}, Path("a"), print, object(), int, b"bytes", 1j])
 def test_what_has_no_stable_bytes_is_refused(value: object) -> None:
     with pytest.raises((TypeError, ValueError), match=r"stable bytes|not a string"):
@@ -107,7 +116,7 @@ def sample(annotation: Any, other: bool = False) -> Any:
         if type(None) in arguments and not other:
             return None
         return sample(options[-1]) if other and len(options) > 1 else sample(options[0], other)
-    if annotation is Frozen:
+    if annotation in (Frozen, Generator, Method):
         return built(DpSgd if other else Undefended)
     if origin is tuple:
         alike = arguments[-1] is Ellipsis

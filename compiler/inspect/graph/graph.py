@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from compiler.plan.dag import Plan, Task
-from compiler.work.operations import Kind
+from compiler.work import Kind
 
 Unfold = Literal["points", "shadows"]
 """points: a lane for each trial. shadows: besides, a node for each task."""

@@ -24,7 +24,7 @@ from compiler.language.audit import (
     Selected,
     Threshold,
 )
-from compiler.language.plugins import OwnAttack
+from compiler.language.plugins import PluginAttack
 from compiler.work.releases import levels
 from runtime.audit.attacks import plugin, signals
 from runtime.audit.attacks.answers import Answers, Score
@@ -41,7 +41,7 @@ def scorer_of(attack: Attack, said: Answers, paired: bool) -> Score | None:
     if said.release not in levels(attack):
         return None
     match attack:
-        case OwnAttack():
+        case PluginAttack():
             return plugin.scorer(attack, said, paired)
         case Nearest() | Denoising() | Selected():
             return _on_measured(attack, said.measured or {}, paired)

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from compiler.language.plugins import OwnAttack
+from compiler.language.plugins import PluginAttack
 from runtime.data.plugin import load_function
 
 if TYPE_CHECKING:
     from runtime.audit.attacks.answers import Answers, Score
 
 
-def scorer(how: OwnAttack, said: Answers, paired: bool) -> Score | None:
+def scorer(how: PluginAttack, said: Answers, paired: bool) -> Score | None:
     """The user's attack on one group of canaries, None where it does not apply. Wrong scores are a ValueError."""
     score = load_function(how.attack, how.compute, "scorer")(how, said, paired)
     if score is None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from compiler.language.audit import Attack, LabelOnly, Quantile, variant_name
-from compiler.language.plugins import OwnAttack
+from compiler.language.plugins import PluginAttack
 from compiler.work.operations import AttackTrial
 from runtime.audit.attacks.answers import Answers, Score
 from runtime.audit.statistics.bootstrap import Readings, Resamples, interval, read_resamples
@@ -144,7 +144,7 @@ class Figures:
     def null_control(self, score: Score) -> tuple[list[Metric], list[str]]:
         """Metrics of the null control, and what it complains of."""
         redraws = self.work.null_permutations
-        if isinstance(self.attack, FITTED) or (isinstance(self.attack, OwnAttack) and self.attack.fitted):
+        if isinstance(self.attack, FITTED) or (isinstance(self.attack, PluginAttack) and self.attack.fitted):
             redraws = max(10, redraws // 10)
         purpose = f"null/{self.said.group.name}/{self.attack.attack}/{variant_name(self.attack)}"
         rng = numpy_generator(self.work.population.seed, None, purpose)

@@ -18,22 +18,22 @@ from torch import Tensor
 
 from compiler.data.files import file_digest, npz, shape_said, splits
 from compiler.errors import SynthcError
-from compiler.work.operations import Own
+from compiler.work.operations import UserFiles
 from runtime.data.images import LabeledImages
 
 
-def read(own: Own) -> tuple[LabeledImages, LabeledImages | None]:
+def read(files: UserFiles) -> tuple[LabeledImages, LabeledImages | None]:
     """Pool and test split; SynthcError if the files are broken, or others than the study was made for."""
-    path = Path(own.path)
+    path = Path(files.path)
     if not path.exists():
         raise SynthcError(f"{path}: there is no such file or folder on this machine")
     found = file_digest(path)
-    if found != own.card.digest:
+    if found != files.card.digest:
         raise SynthcError(f"{path}: its content has changed since the study was planned; run `synthc run` again")
     if path.is_dir():
         pool, test = splits(path)
-        return decoded(pool, own.card.shape), decoded(test, own.card.shape) if test else None
-    return _npz(path, own.card.test_samples > 0)
+        return decoded(pool, files.card.shape), decoded(test, files.card.shape) if test else None
+    return _npz(path, files.card.test_samples > 0)
 
 
 def _npz(path: Path, split: bool) -> tuple[LabeledImages, LabeledImages | None]:
