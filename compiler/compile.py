@@ -15,7 +15,7 @@ from compiler.text.compose import compose
 def compile_study(path: Path, profile: str | None = None, sets: Sequence[str] = ()) -> Plan:
     """The plan of the study in the file `path`, under a profile and `--set` assignments.
 
-    SpecError with every mistake found, each with its place; in a study without mistakes, with every lint that refuses it.
+    SpecError with every mistake, each with its location; in a study without mistakes, with every lint that refuses it.
     """
     checked = check(compose(path, profile, sets))
     return lower(checked.header, checked.trials, checked.claims, profile, lint(checked))
