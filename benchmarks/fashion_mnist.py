@@ -44,7 +44,7 @@ from runtime.seeds import Seeds
 from runtime.synthesize.diffusion.generate import train_generator
 from runtime.synthesize.operation import synthesize
 from runtime.synthesize.release import Release, Setting
-from runtime.training.batches import Fitted
+from runtime.training.batches import Fitted, Training
 from runtime.training.nets import build, restored
 from runtime.training.scoring import accuracy
 from runtime.training.sgd import fit
@@ -81,10 +81,11 @@ class Bench:
     def trained(self, images: Tensor, labels: Tensor, purpose: str = "classifier", dynamics: bool = False) -> Fitted:
         setting, recipe = self.setting, self.setting.recipe
         net = build(recipe, self.card, setting.seeds(f"{purpose}/init"))
-        return fit(
-            net, images, labels, recipe=recipe, iterations=setting.iterations, card=self.card, seeds=setting.seeds,
-            device=setting.device, purpose=purpose, dynamics=dynamics,
+        training = Training(
+            images=images, labels=labels, recipe=recipe, iterations=setting.iterations, card=self.card, seeds=setting.seeds,
+            device=setting.device, purpose=purpose,
         )
+        return fit(net, training, dynamics=dynamics)
 
     def right(self, fitted: Fitted) -> float:
         return 100 * accuracy(fitted.net, self.test.images, self.test.labels, self.card, self.setting.device)

@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from compiler.errors import Diagnostic, did_you_mean
-from compiler.language.audit import variant_name
 from compiler.language.base import Method
 from compiler.language.claims import Claim, Side
 from compiler.language.study import Trial
 from compiler.text.nodes import Mapping
 from compiler.work.operations import CompareTrials, Reading
-from compiler.work.releases import OWNERS, declared, has_release, levels
+from compiler.work.releases import OWNERS, declared, has_release
 
 TRIAL_FIELDS = ("arm", "paradigm", "method", "replicate")
 """Fields of a selector that every trial has; axes and fields of arms come in addition."""
@@ -90,7 +89,7 @@ def _resolve_reading(selector: dict[str, Any], trial: Trial) -> Reading:
     headline = trial.point.audit.headline
     attack = declared(trial.point.audit.attacks, headline)
     return Reading(
-        attack=headline.attack, variant=variant_name(attack or headline), release=selector.get("release") or headline.release,
+        attack=headline.attack, variant=(attack or headline).variant_name, release=selector.get("release") or headline.release,
         canaries=selector.get("canaries") or headline.canaries, stratum=selector.get("stratum"),
     )
 
@@ -153,7 +152,7 @@ def _check_reading(claim: Claim, selector: dict[str, str], trial: Trial) -> tupl
         return "stratum", what, "strata are for coresets, `init: real` and sdedit"
     if release in OWNERS and not has_release(trial.point.arm, release):
         return "release", f"{trial.address} has no {release}", f"only {OWNERS[release]}"
-    read = next(levels(attack) for attack in audit.attacks if attack.attack == audit.headline.attack)
+    read = next(attack.reads for attack in audit.attacks if attack.attack == audit.headline.attack)
     if release is not None and claim.test != "correlation" and release not in read:
         what = f"the headline's attack, {audit.headline.attack}, is not scored at {release}"
         return "release", what, f"it is at: {', '.join(read)}"

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from compiler.data.files import card_of
 from compiler.data.sizes import pool_size, private_size
 from compiler.errors import Diagnostic, SynthcError, did_you_mean
-from compiler.language.audit import Quantile, Rmia
 from compiler.language.base import Method
 from compiler.language.datasets import CARDS, OWN
 from compiler.language.methods.baselines import DpSgd
@@ -20,7 +19,7 @@ from compiler.language.methods.diffusion import Conditional, ImageToImage
 from compiler.language.plugins import PluginAttack, PluginData
 from compiler.language.study import Point
 from compiler.text.nodes import Mapping
-from compiler.work.releases import HEADLINE_FIELDS, OWNERS, declared, has_release, levels
+from compiler.work.releases import HEADLINE_FIELDS, OWNERS, declared, has_release
 
 MIN_SHADOWS = 8
 
@@ -110,7 +109,7 @@ def _check_attacks(point: Point) -> Iterator[Problem]:
         if queries not in (1, views):
             hint = f"`audit.queries` gives {views} views: use 1 or {views}"
             yield "queries", path, f"an attack with {queries} queries", hint
-        if isinstance(attack, Rmia | Quantile) and not point.audit.z_pool:
+        if attack.needs_z_pool and not point.audit.z_pool:
             hint = "set `audit.z_pool`, such as 200"
             yield "no-z-pool", path, f"{attack.attack} needs a z pool, and there is none", hint
 
@@ -146,7 +145,7 @@ def _check_headline_release(point: Point) -> Iterator[Problem]:
         what = f"the headline reads the {headline.release}, and this arm has none"
         yield "release", path, what, f"{OWNERS[headline.release]}; use release: final_model"
         return
-    read = next((levels(attack) for attack in point.audit.attacks if attack.attack == headline.attack), None)
+    read = next((attack.reads for attack in point.audit.attacks if attack.attack == headline.attack), None)
     if read is not None and headline.release not in read:
         what = f"the headline reads the {headline.release}, at which {headline.attack} is not scored"
         yield "release", path, what, f"{headline.attack} is scored at: {', '.join(read)}"

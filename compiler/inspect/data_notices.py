@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from compiler.data.seen import card_here, seen
+from compiler.data.records import card_here, record_of
 from compiler.language.datasets import CARDS
 from compiler.plan.dag import Plan
 
@@ -20,7 +20,7 @@ def notices(plan: Plan) -> list[str]:
         for name in absent
     ]
     for name in _known_sets(plan):
-        record = None if CARDS[name].digest or name in absent else seen(name)
+        record = None if CARDS[name].digest or name in absent else record_of(name)
         if record is not None and record.published is False:
             lines.append(f"{name}: {record.samples:,} images of files that are not the published ones, identified by their content")
     return lines

@@ -21,6 +21,7 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from compiler.errors import SynthcError, did_you_mean
 from compiler.fingerprint import encode
+from compiler.language.attacks.base import Tried
 from compiler.language.base import Frozen, Method
 from compiler.language.cost import Cost, Sizes
 from compiler.language.data import Data
@@ -52,24 +53,21 @@ class PluginMethod(Method):
         return Cost(1.0)
 
 
-class PluginAttack(Frozen):
-    """Words of an attack of the user's own: subclass it and add fields."""
+class PluginAttack(Tried):
+    """Words of an attack of the user's own: subclass it and add fields; `compute` is the full name of its module."""
 
     revision: ClassVar[int] = 1
-    """Raised by hand when the scores that the attack gives change."""
-    compute: ClassVar[str] = ""
-    """Module whose `scorer(how, said, paired) -> Score` attacks what a release level said; see `runtime.audit.attacks.dispatch`."""
-    reads: ClassVar[tuple[str, ...]] = ("final_model", "teacher")
-    """Release levels that it looks at."""
-    fitted: ClassVar[bool] = False
-    """Whether it fits a model per target: a tenth of the redraws must do for its null control."""
 
     attack: str
     """`package:name`."""
     queries: int = Field(default=1, gt=0)
     """Views of a canary that it is given: 1 for the plain image, or the number of all views."""
-    compat: tuple[Literal["strict_fpr"], ...] = ()
-    """As for the attacks of synthc."""
+
+    @property
+    def variant_name(self) -> str:
+        """Every field of its own by name, and the number of queries: `temperature=2.0/1q`."""
+        own = [name for name in type(self).model_fields if name not in PluginAttack.model_fields]
+        return "/".join([*(f"{name}={encode(getattr(self, name))}" for name in own), f"{self.queries}q", *self.compat])
 
 
 class PluginData(Data):

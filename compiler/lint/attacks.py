@@ -8,7 +8,7 @@ from compiler.language.audit import Attack, Audit, ReleaseLevel
 from compiler.language.methods.coreset import Selection
 from compiler.lint.study import Study, Weakness
 from compiler.power.resolution import resolution
-from compiler.work.releases import HEADLINE_FIELDS, OWNERS, READS, fits, has_release
+from compiler.work.releases import HEADLINE_FIELDS, OWNERS, fits, has_release
 
 MAX_LOW_FPR = 0.1
 """Above this a false-positive rate says little more than the area under the curve."""
@@ -93,9 +93,10 @@ def generic_attacks_only(study: Study) -> Iterator[Weakness]:
 def reads_the_count(study: Study) -> Iterator[Weakness]:
     """L14."""
     for trial, audit in study.audits():
-        if audit.membership == "balanced" and any(attack.attack == "label_only" for attack in audit.attacks):
-            what = "label_only learns from the other models, and under balanced membership they tell who is a member by counting"
-            yield Weakness(study.attack(trial, "label_only"), what, "use membership: pairs")
+        learned = next((attack.attack for attack in audit.attacks if attack.learned), None)
+        if audit.membership == "balanced" and learned is not None:
+            what = f"{learned} learns from the other models, and under balanced membership they tell who is a member by counting"
+            yield Weakness(study.attack(trial, learned), what, "use membership: pairs")
 
 
 def unstable_spread(study: Study) -> Iterator[Weakness]:
@@ -155,9 +156,8 @@ def released_and_not_attacked(study: Study) -> Iterator[Weakness]:
 
 def idle_attack(study: Study) -> Iterator[Weakness]:
     """L25."""
-    for name in dict.fromkeys(attack.attack for _, audit in study.audits() for attack in audit.attacks):
+    for name, levels in {attack.attack: attack.reads for _, audit in study.audits() for attack in audit.attacks}.items():
         trials = [trial for trial in study.trials if any(attack.attack == name for attack in trial.point.audit.attacks)]
-        levels = READS.get(name, ())
-        if levels and not any(has_release(trial.point.arm, level) for trial in trials for level in levels):
+        if not any(has_release(trial.point.arm, level) for trial in trials for level in levels):
             what = f"{name} reads the {levels[0]}, and no arm has one"
             yield Weakness(study.attack(trials[0], name), what, f"{OWNERS[levels[0]]}, or drop the attack")

@@ -15,14 +15,14 @@ from compiler.data.files import card_of
 from compiler.data.sizes import private_size
 from compiler.errors import Finding
 from compiler.fingerprint import Memo, canonical_text, digest_of, fingerprint
-from compiler.language.audit import Design, Nearest, Queries
+from compiler.language.audit import Design, Queries
 from compiler.language.base import Method
 from compiler.language.classifier import Recipe
 from compiler.language.data import Data
 from compiler.language.datasets import OWN
 from compiler.language.methods.baselines import DpSgd, Undefended
 from compiler.language.methods.imported import ImportedLogits, ImportedSets
-from compiler.language.plugins import PluginAttack, PluginData
+from compiler.language.plugins import PluginData
 from compiler.language.study import Header, Point, Trial
 from compiler.plan.dag import ClaimPlan, Plan, Stage, Task, TrialPlan
 from compiler.work.operations import (
@@ -42,7 +42,6 @@ from compiler.work.operations import (
     UserFiles,
     Work,
 )
-from compiler.work.releases import levels
 
 
 def lower(
@@ -93,11 +92,11 @@ class _Tasks:
 
 
 def revision_of(work: Work) -> tuple[int, ...]:
-    """The operation's revision and those of what it carries: the method's, and those of plugin attacks."""
+    """The operation's revision and those of what it carries: the method's, and those of attacks that have one."""
     how = getattr(work, "how", None)
     attacks = work.attacks if isinstance(work, AttackTrial) else ()
-    plugins = [attack.revision for attack in attacks if isinstance(attack, PluginAttack)]
-    return (work.revision, *plugins) if how is None else (work.revision, type(how).revision)
+    revised = [attack.revision for attack in attacks if attack.revision]
+    return (work.revision, *revised) if how is None else (work.revision, type(how).revision)
 
 
 def _lower_trial(trial: Trial, tasks: _Tasks) -> TrialPlan:
@@ -150,7 +149,7 @@ def _lower_shadow(
     """The pipeline of one shadow as stage → task id, in order; `model` is the release that every attack can query."""
     iterations = iterations_of(point, recipe)
     arm, audit = point.arm, point.audit
-    attacked = {level for attack in audit.attacks for level in levels(attack)}
+    attacked = {level for attack in audit.attacks for level in attack.reads}
     steps: dict[str, str] = {}
 
     if isinstance(arm, Undefended | DpSgd):
@@ -177,7 +176,7 @@ def _lower_shadow(
         else:
             steps["model"] = tasks.add(TrainClassifier(private, recipe, iterations), f"{at}/model", set=steps["synthesize"])
         if attacked & {"synthetic_set", "index_list"}:
-            all_views = any(isinstance(attack, Nearest) and attack.queries > 1 for attack in audit.attacks)
+            all_views = any("synthetic_set" in attack.reads and getattr(attack, "queries", 1) > 1 for attack in audit.attacks)
             query = QuerySet(private, audit.queries if all_views else Queries())
             steps["synthetic_set"] = tasks.add(query, f"{at}/query set", set=steps["synthesize"])
         if arm.gives_student and "teacher" in sources:

@@ -1,4 +1,4 @@
-"""Release levels: what an arm publishes, and which of it each attack can read."""
+"""Release levels: what an arm publishes, and which attack a headline at one of them names."""
 
 from __future__ import annotations
 
@@ -6,17 +6,7 @@ from collections.abc import Iterable
 
 from compiler.language.audit import Attack, Headline, ReleaseLevel
 from compiler.language.base import Frozen, Method
-from compiler.language.plugins import PluginAttack
 
-MODELS: tuple[ReleaseLevel, ...] = ("final_model", "teacher")
-READS: dict[str, tuple[ReleaseLevel, ...]] = {
-    **dict.fromkeys(("threshold", "reference", "calibrated", "lira", "lira_offline", "rmia", "quantile"), MODELS),
-    "label_only": ("labels_only",),
-    "nearest": ("synthetic_set",),
-    "selected": ("index_list",),
-    "denoising": ("generator",),
-}
-"""Attack → the levels at which it is scored."""
 OWNERS: dict[ReleaseLevel, str] = {
     "teacher": "data_free_kd has one",
     "synthetic_set": "coreset, distillation, data_free_kd and diffusion have one",
@@ -44,11 +34,6 @@ def has_release(arm: Frozen, release: ReleaseLevel) -> bool:
     return False
 
 
-def levels(attack: Attack) -> tuple[str, ...]:
-    """The levels at which the attack is scored; a plugin says so itself."""
-    return attack.reads if isinstance(attack, PluginAttack) else READS[attack.attack]
-
-
 def fits(attack: Attack, headline: Headline) -> bool:
     """Whether the attack is one that the headline names; what the headline leaves open, or the attack does not have, may differ."""
     fields = {name: getattr(headline, name) for name in HEADLINE_FIELDS}
@@ -59,5 +44,5 @@ def fits(attack: Attack, headline: Headline) -> bool:
 
 def declared(attacks: Iterable[Attack], headline: Headline) -> Attack | None:
     """The attack that the headline names: the first, and one without `compat` before others; None if there is none."""
-    fitting = [attack for attack in attacks if fits(attack, headline) and headline.release in levels(attack)]
+    fitting = [attack for attack in attacks if fits(attack, headline) and headline.release in attack.reads]
     return min(fitting, key=lambda attack: len(attack.compat), default=None)

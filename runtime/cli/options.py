@@ -60,9 +60,9 @@ def select_forced(plan: Plan, args: argparse.Namespace) -> frozenset[str]:
 
 def compile_study_of(args: argparse.Namespace) -> Plan:
     """The plan of the study that the arguments name; SpecError when it does not compile."""
-    from compiler.compile import compile_study
+    from runtime.data.cards import compile_with_files
 
-    return compile_study(args.spec, args.profile, args.sets)
+    return compile_with_files(args.spec, args.profile, args.sets)
 
 
 def print_notices(plan: Plan) -> None:

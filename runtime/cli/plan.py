@@ -179,11 +179,11 @@ def _graph(args: argparse.Namespace) -> int:
 
 
 def _diff(args: argparse.Namespace) -> int:
-    from compiler.compile import compile_study
     from compiler.inspect.diff import diff, diff_json, diff_text
+    from runtime.data.cards import compile_with_files
 
     specs, profiles = (args.left, args.right), [name or None for name in args.profiles]
-    difference = diff(*(compile_study(spec, profile) for spec, profile in zip(specs, profiles, strict=True)))
+    difference = diff(*(compile_with_files(spec, profile) for spec, profile in zip(specs, profiles, strict=True)))
     if args.json:
         print(json.dumps(diff_json(difference), indent=1, ensure_ascii=False))
         return 0

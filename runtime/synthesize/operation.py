@@ -18,7 +18,7 @@ from compiler.language.plugins import PluginMethod
 from compiler.work.operations import Private, Synthesize, TrainGenerator
 from runtime.data.images import LabeledImages
 from runtime.data.plugin import load_function
-from runtime.data.population.roles import PrivateSet, cast, expected_size, private_set
+from runtime.data.population.roles import PrivateSet, expected_size, private_set, roles_of
 from runtime.data.sources import load
 from runtime.data.valid import images_wrong, labels_wrong, whole_wrong
 from runtime.outcome import Metric, Product
@@ -121,7 +121,7 @@ def selection(origins: Tensor, private: PrivateSet, who: Private) -> Iterator[Me
     share = used.to(torch.float64).mean().item()
     yield Metric("share_selected", share, n=len(used))
     first = 0
-    for group in cast(who.population).groups:
+    for group in roles_of(who.population).groups:
         rows = (private.canary >= first) & (private.canary < first + len(group))   # copies of a canary are rows of their own
         held, chosen = private.canary[rows].unique(), private.canary[rows & used].unique()
         first += len(group)

@@ -113,6 +113,8 @@ def sample(annotation: Any, other: bool = False) -> Any:
         return arguments[-1] if other else arguments[0]
     if origin in (Union, types.UnionType):
         options = [option for option in arguments if option is not type(None)]
+        if all(isinstance(option, type) and issubclass(option, BaseModel) for option in options):
+            options.sort(key=lambda kind: kind.__name__, reverse=True)   # whatever file they are found in
         if type(None) in arguments and not other:
             return None
         return sample(options[-1]) if other and len(options) > 1 else sample(options[0], other)

@@ -31,6 +31,7 @@ from runtime.outcome import Diverged
 from runtime.store.artifacts import Artifact
 from runtime.synthesize.coreset.selection import Picker, chosen, embedded
 from runtime.synthesize.release import Release, Setting
+from runtime.training.batches import Training
 from runtime.training.nets import Classifier, build, normalise
 from runtime.training.sgd import fit
 
@@ -132,10 +133,10 @@ def gradient_norm(how: GradientNorm, private: LabeledImages, setting: Setting) -
     for init in range(how.inits):
         purpose = f"coreset/grand/{init}"
         net = build(recipe, card, setting.seeds(f"{purpose}/init"))
-        net = fit(
-            net, private.images, private.labels, recipe=recipe, iterations=iterations, card=card, seeds=setting.seeds,
+        net = fit(net, Training(
+            images=private.images, labels=private.labels, recipe=recipe, iterations=iterations, card=card, seeds=setting.seeds,
             device=device, purpose=purpose,
-        ).net.eval()
+        )).net.eval()
         pairs = zip(private.images.split(CHUNK), private.labels.split(CHUNK), strict=True)
         norms = [gradient_norms(net, normalise(images.to(device), card), labels.to(device)).cpu() for images, labels in pairs]
         total += torch.cat(norms).to(torch.float64)

@@ -22,6 +22,7 @@ from runtime.synthesize.data_free_kd.rounds import Lesson, synthesize
 from runtime.synthesize.distillation import recovery
 from runtime.synthesize.release import Setting
 from runtime.training import nets
+from runtime.training.batches import Training
 from runtime.training.sgd import fit
 
 CARD = CARDS["digits"]
@@ -55,10 +56,10 @@ def rng(seed: int = 0) -> torch.Generator:
 def teacher() -> Any:
     data = digits.read()[0]
     net = nets.build(RECIPE, CARD, rng(1))
-    fit(
-        net, data.images, data.labels, recipe=RECIPE, iterations=120, card=CARD, seeds=Seeds(1, 0, 0), device=torch.device("cpu"),
-        purpose="teacher",
-    )
+    fit(net, Training(
+        images=data.images, labels=data.labels, recipe=RECIPE, iterations=120, card=CARD, seeds=Seeds(1, 0, 0),
+        device=torch.device("cpu"), purpose="teacher",
+    ))
     return Kept(net.state_dict())
 
 

@@ -21,7 +21,7 @@ from compiler.language.audit import Audit
 from compiler.language.datasets import CARDS
 from compiler.language.plugins import PluginMethod, words_of
 from compiler.plan.dag import Plan
-from runtime.audit.attacks.plugin import scorer
+from runtime.audit.attacks.dispatch import scorer_of
 from runtime.data.images import LabeledImages
 from runtime.data.plugin import read
 from runtime.synthesize.operation import synthesize
@@ -331,7 +331,8 @@ def test_scores_that_are_none_are_an_error_that_names_the_package(
 ) -> None:
     module = SimpleNamespace(scorer=lambda how, said, paired: lambda member: scores)
     monkeypatch.setitem(sys.modules, "nowhere", module)
-    score = scorer(SimpleNamespace(attack="mine:a", compute="nowhere"), None, True)   # type: ignore[arg-type]
+    how: Any = SimpleNamespace(attack="mine:a", compute="nowhere", reads=("final_model",))
+    score = scorer_of(how, SimpleNamespace(release="final_model"), True)   # type: ignore[arg-type]
     assert score is not None
     with pytest.raises(ValueError, match=r"^mine:a: ") as caught:
         score(np.zeros((2, 3), dtype=bool))
