@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from compiler.errors import SynthcError
-from compiler.work import Kind
+from compiler.work import TaskKind
 from runtime.cli.options import compile_study_of, force_option, only_option, print_notices, select_forced, spec_options
 from runtime.cli.results_options import add_command, results_options, store_of
 from runtime.store.artifacts import lock_store
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 MAX_REPAIRS = 3
 """How often damaged artifacts are computed again before a run gives up: the disk is not to be trusted."""
-KINDS = get_args(Kind)
+KINDS = get_args(TaskKind)
 
 
 def register(commands: Any) -> None:

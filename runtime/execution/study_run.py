@@ -16,7 +16,7 @@ from typing import Any
 from compiler.errors import Finding, SynthcError
 from compiler.lint import lint_results
 from compiler.lint.catalog import LINTS
-from compiler.lint.results import Measured, Results
+from compiler.lint.results import Measured, RunResults
 from compiler.plan.dag import ClaimPlan, Plan, Task, TrialPlan
 from runtime import machine
 from runtime.database.index import Index, Unwritable
@@ -174,12 +174,12 @@ class StudyRun:
         traces = {id: read_trace(self.store, id) for id in missing}
         return {id: trace.error for id, trace in traces.items() if trace.given_up}
 
-    def _read_results(self) -> Results:
+    def _read_results(self) -> RunResults:
         """This study's results in the index, also those of earlier runs."""
         study, profile = self.plan.header.study, self.plan.profile
         measured = tuple(Measured(*row) for row in self.index.trial_results(study, profile))
         earlier = tuple(self.index.earlier_headlines(study, profile, self.name))
-        return Results(self.plan.header, measured, _headline(self.plan), earlier)
+        return RunResults(self.plan.header, measured, _headline(self.plan), earlier)
 
     def _write_record(self, status: str) -> None:
         """Write this run's record into the store, and index it."""

@@ -339,7 +339,7 @@ def asked(database: Path, text: str) -> list[tuple[Any, ...]]:
     return query(database, text)[1]
 
 
-def test_a_stored_audit_is_a_study_whose_rows_say_what_was_printed_and_a_rebuild_gives_them_again(
+def test_a_stored_audit_is_a_study_with_the_printed_rows_and_a_rebuild_gives_them_again(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     database = kept(tmp_path, models(), "--json")

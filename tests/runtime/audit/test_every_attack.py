@@ -93,7 +93,7 @@ def test_mistake_11_larger_means_member(attack: Attack) -> None:
 
 
 @pytest.mark.parametrize("attack", EVERY.values(), ids=EVERY)
-def test_mistake_1_and_10_a_score_knows_nothing_of_the_membership_of_its_target_and_of_its_complement(attack: Attack) -> None:
+def test_mistake_1_and_10_a_score_is_independent_of_its_targets_own_membership(attack: Attack) -> None:
     member = membership()
     answers, turned = said(attack, member), member.copy()
     turned[:, 4:6] = ~turned[:, 4:6]

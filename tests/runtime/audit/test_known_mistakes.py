@@ -80,7 +80,7 @@ def test_mistake_3_more_models_never_redraw_the_memberships_of_the_first(tmp_pat
         np.testing.assert_array_equal(membership(population, design, 0, 32)[:, :16], membership(population, design, 0, 16))   # type: ignore[arg-type]
 
 
-def test_mistake_4_a_canary_is_answered_the_same_alone_and_in_any_batch_and_batch_norm_learns_nothing(tmp_path: Path) -> None:
+def test_mistake_4_a_canary_is_answered_the_same_in_any_batch_and_batch_norm_learns_nothing(tmp_path: Path) -> None:
     private = private_of(tmp_path)
     works = (task.work for task in compile_study(tmp_path / "study.yaml").tasks.values())
     recipe = next(work.recipe for work in works if isinstance(work, TrainClassifier))

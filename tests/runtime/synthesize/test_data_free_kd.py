@@ -159,7 +159,7 @@ def test_divergence_is_the_sum_written_out() -> None:
     assert torch.allclose(divergence(answer, reply, 3.0), 9 * (p * (p / q).log()).sum(1))
 
 
-def test_balance_is_least_when_all_classes_are_invented_equally_often_and_survives_a_class_that_never_is() -> None:
+def test_balance_is_least_when_all_classes_are_equally_frequent_and_survives_an_absent_one() -> None:
     sure = 1000.0 * torch.eye(4)
     assert negative_entropy(sure).item() == pytest.approx(-1.3862943)
     assert negative_entropy(sure[:1]).item() == 0.0
