@@ -16,10 +16,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+import duckdb
+
 from runtime.database.index import Index
 from runtime.database.questions import questions
-from runtime.database.read import reading
-from runtime.database.schema import public
+from runtime.database.quoting import execute
+from runtime.database.read import open_read_only
+from runtime.database.schema import list_public
 
 STUDIES, RUNS, SHADOWS = 10, 5, 16
 
@@ -70,9 +73,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         database = Path(folder) / "results.duckdb"
         (Path(folder) / "store").mkdir()
-        with contextlib.closing(Index.open(Path(folder) / "store")) as index:
-            index._connection.execute(filled).fetchall()
-            ((metrics, scores),) = index._rows("SELECT (SELECT count(*) FROM base.metric), (SELECT count(*) FROM base.score)")
+        store = Path(folder) / "store"
+        Index.open(store).close()
+        with duckdb.connect(str(store / "index.duckdb")) as connection:
+            execute(connection, filled)
+            counted = "SELECT (SELECT count(*) FROM base.metric), (SELECT count(*) FROM base.score)"
+            ((metrics, scores),) = execute(connection, counted)
+        with contextlib.closing(Index.open(store)) as index:
             print(f"{STUDIES} studies, {STUDIES * RUNS} runs, {args.trials} trials, {metrics:,} metric rows, {scores:,} scores\n")
             for name in ("publish", "publish again"):
                 start, busy = time.perf_counter(), time.process_time()
@@ -80,7 +87,7 @@ def main() -> None:
                 print(f"{name:<28} {time.perf_counter() - start:8.2f} s, CPU {time.process_time() - busy:.2f} s")
         print(f"{'size':<28} {database.stat().st_size / 1e6:8.0f} MB\n")
         print(f"{'':<28} {'rows':>9} {'cold s':>8} {'CPU s':>8} {'warm s':>8}")
-        asked = {name: f"FROM {name}" for name, _ in public("view")}
+        asked = {name: f"FROM {name}" for name, _ in list_public("view")}
         asked |= {
             "comparison of one study": "FROM comparison WHERE study = 's3'",
             "result of one metric": "FROM result WHERE metric = 'auc'",
@@ -92,7 +99,7 @@ def main() -> None:
         asked |= {f"@{name}": found.text.rstrip(";") for name, found in questions().items()}
         for name, text in asked.items():
             took = []
-            with reading(database) as ask:
+            with open_read_only(database) as ask:
                 for _ in range(2):
                     start, busy = time.perf_counter(), time.process_time()
                     # Not fetched, since Python's own rows are not the database's time; hashed, since a count alone reads no column.

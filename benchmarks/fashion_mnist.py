@@ -26,7 +26,6 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import import_module
 from typing import Any
 
 import torch
@@ -37,13 +36,13 @@ from torch import Tensor
 from compiler.language.base import Method
 from compiler.language.classifier import Augment, Recipe
 from compiler.language.datasets import CARDS, Card, used_at
-from compiler.language.study import Arm
+from compiler.language.study import AnyArm
 from compiler.work.operations import Dataset
 from runtime.data.images import LabeledImages
 from runtime.data.sources import load
 from runtime.seeds import Seeds
 from runtime.synthesize.diffusion.generate import train_generator
-from runtime.synthesize.operation import METHODS
+from runtime.synthesize.operation import synthesize
 from runtime.synthesize.release import Release, Setting
 from runtime.training.batches import Fitted
 from runtime.training.nets import build, restored
@@ -77,8 +76,7 @@ class Bench:
         return self.setting.card
 
     def made(self, how: Method, **needs: Any) -> Release:
-        release: Release = import_module(METHODS[type(how).__name__]).synthesize(how, self.private, needs, self.setting)
-        return release
+        return synthesize(how, self.private, needs, self.setting)
 
     def trained(self, images: Tensor, labels: Tensor, purpose: str = "classifier", dynamics: bool = False) -> Fitted:
         setting, recipe = self.setting, self.setting.recipe
@@ -96,7 +94,7 @@ class Bench:
 
 
 def words(**fields: Any) -> Any:
-    return TypeAdapter(Arm).validate_python(fields)
+    return TypeAdapter(AnyArm).validate_python(fields)
 
 
 def stopwatch() -> Callable[[], float]:

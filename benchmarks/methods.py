@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 
 from compiler.compile import compile_study
 from compiler.plan.dag import Plan, Task, TrialPlan
-from runtime.execution.worker import Order, compute, prepare
+from runtime.execution.worker import TaskRequest, compute, prepare_worker
 from runtime.operations import OPERATIONS
 from runtime.outcome import Outcome
 
@@ -60,8 +60,8 @@ class Bench:
         for _, need in task.needs:
             self.run(need)
         started = time.process_time()
-        order = Order(id, task.work, task.needs, task.address, task.text, 0)
-        (self.outcomes[id],) = compute([order], self.store, operations=OPERATIONS)
+        request = TaskRequest(id, task.work, task.needs, task.address, task.text, 0)
+        (self.outcomes[id],) = compute([request], self.store, operations=OPERATIONS)
         self.took[id] = time.process_time() - started
 
     def cost(self, trial: TrialPlan, shadows: int) -> Cost:
@@ -97,7 +97,7 @@ def main() -> None:
     args = parser.parse_args()
 
     plan = compile_study(args.spec, args.profile or None, args.set)
-    prepare()
+    prepare_worker()
     print(f"{'trial':<34} {'source':>7} {'set':>7} {'classifier':>10} {'CPU s':>7}  {'wanted':<12} accuracy", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(plan, Path(folder))

@@ -32,11 +32,11 @@ from compiler.fingerprint import canonical_text, digest_of
 from compiler.plan.dag import Task
 from compiler.work.operations import Rehearsal
 from runtime.database.index import Index
-from runtime.execution import ready_queue as frontier
-from runtime.execution.driver import Driver
+from runtime.execution import ready_queue
+from runtime.execution.driver import Driver, EarlierRuns
 from runtime.execution.engine import InlineEngine
 from runtime.execution.ray_engine import RayEngine
-from runtime.execution.worker import Order, keep
+from runtime.execution.worker import TaskRequest, commit_product
 from runtime.outcome import Metric, Outcome, Product
 from runtime.store.artifacts import folder_of, is_done
 
@@ -72,8 +72,8 @@ class Took:
 
 def measure(count: int, kind: str, grouped: bool, folder: Path) -> Took:
     """One whole run of `count` tasks in the new folder, in rounds."""
-    frontier.GROUP_SECONDS = 0.5 if grouped else 0.0
-    seconds = {"Rehearsal": 0.01}
+    ready_queue.MAX_BATCH_SECONDS = 0.5 if grouped else 0.0
+    earlier = EarlierRuns({"Rehearsal": 0.01})
     took, start = Took(), time.perf_counter()
     tasks = plan(count)
     took.compile = time.perf_counter() - start
@@ -87,11 +87,11 @@ def measure(count: int, kind: str, grouped: bool, folder: Path) -> Took:
             index.record_outcome(folder_of(store, task.id))
             index.record_attempt(folder_of(store, task.id) / "attempts" / str(attempt))
 
-        Driver(plan(40, "warm"), engine, record, seconds=seconds).run()   # a worker's first task loads torch's parts
+        Driver(plan(40, "warm"), engine, record, earlier=earlier).run()   # a worker's first task loads torch's parts
         for place in range(ROUNDS):
-            raw = _raw(engine, share) if isinstance(engine, RayEngine) else 0.0
+            raw = _raw(engine.slots, share) if isinstance(engine, RayEngine) else 0.0
             start = time.perf_counter()
-            Driver(dict(listed[place * share : (place + 1) * share]), engine, record, seconds=seconds).run()
+            Driver(dict(listed[place * share : (place + 1) * share]), engine, record, earlier=earlier).run()
             index.flush()
             took.raw.append(1e3 * raw)
             took.added.append(1e3 * ((time.perf_counter() - start) / share - raw))
@@ -106,25 +106,25 @@ def measure(count: int, kind: str, grouped: bool, folder: Path) -> Took:
     return took
 
 
-def _raw(engine: RayEngine, count: int) -> float:
-    """Seconds per task of Ray alone, two resident actors kept busy in the same way."""
-    ray = engine._ray
+def _raw(slots: int, count: int) -> float:
+    """Seconds per task of Ray alone, as many resident actors kept busy in the same way."""
+    import ray
 
     @ray.remote
     class Idle:
         def nothing(self) -> int:
             return 0
 
-    actors = [Idle.options(num_cpus=0).remote() for _ in range(engine.slots)]
+    actors = [Idle.options(num_cpus=0).remote() for _ in range(slots)]
     ray.get([actor.nothing.remote() for actor in actors])
     start = time.perf_counter()
-    flying = {actor.nothing.remote(): actor for actor in actors}
+    in_flight = {actor.nothing.remote(): actor for actor in actors}
     for _ in range(count - len(actors)):
-        (landed,), _ = ray.wait(list(flying), num_returns=1)
-        ray.get(landed)
-        actor = flying.pop(landed)
-        flying[actor.nothing.remote()] = actor
-    ray.get(list(flying))
+        (ready,), _ = ray.wait(list(in_flight), num_returns=1)
+        ray.get(ready)
+        actor = in_flight.pop(ready)
+        in_flight[actor.nothing.remote()] = actor
+    ray.get(list(in_flight))
     took = time.perf_counter() - start
     for actor in actors:
         ray.kill(actor)
@@ -212,8 +212,8 @@ def cached(folder: Path) -> None:
     compiled = compile_study(spec)
     now = datetime.now(UTC)
     for task in compiled.tasks.values():
-        order = Order(task.id, task.work, task.needs, task.address, task.text, 1)
-        keep(order, Product(metrics=(Metric("seconds", 0.0),)), now, 0.0, folder / ".synthc")
+        request = TaskRequest(task.id, task.work, task.needs, task.address, task.text, 1)
+        commit_product(request, Product(metrics=(Metric("seconds", 0.0),)), now, 0.0, folder / ".synthc")
     print(f"\na study of {len(compiled.tasks)} tasks, all done, process start included")
     print(f"{'run':<12} {'seconds':>9} {'peak MB':>9}")
     for name in ("first", "again", "again", "again"):

@@ -1,6 +1,6 @@
 """What comes back from a task: metrics, tensors on their way to disk, and where and when it was made.
 
-`Product` is what an operation returns in the worker; `Outcome` is what the driver hears of it, small and plain.
+`Product` is what an operation returns in the worker; `Outcome` is what the worker returns to the driver, small and plain.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ Status = Literal["done", "failed", "blocked"]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the driver hears of a task. `outcome.json`, written last and renamed into place, is a done task's commit."""
+    """The result of an attempt at a task. `outcome.json`, written last and renamed into place, is a done task's commit."""
 
     task: str
     status: Status
@@ -82,14 +82,14 @@ class Outcome:
     files: Mapping[str, str] = field(default_factory=dict)
     """Path relative to the task's folder → digest of the bytes."""
 
-    def told(self) -> dict[str, Any]:
-        """As JSON takes it, without a copy of what may be large."""
-        where = None if self.provenance is None else vars(self.provenance)
-        return vars(self) | {"metrics": [vars(metric) for metric in self.metrics], "provenance": where}
+    def to_json(self) -> dict[str, Any]:
+        """A JSON-ready mapping. Shares large fields with this object instead of copying them."""
+        provenance = None if self.provenance is None else vars(self.provenance)
+        return vars(self) | {"metrics": [vars(metric) for metric in self.metrics], "provenance": provenance}
 
-    def attempt(self) -> dict[str, Any]:
-        """What is kept of the attempt: how it ended, and not what it found."""
-        return {word: value for word, value in self.told().items() if word not in ("metrics", "notes", "files")}
+    def attempt_json(self) -> dict[str, Any]:
+        """The record of the attempt, `attempt.json`: how it ended, without its results."""
+        return {name: value for name, value in self.to_json().items() if name not in ("metrics", "notes", "files")}
 
 
 class Diverged(ArithmeticError):

@@ -7,12 +7,12 @@ from pathlib import Path
 
 from torch import Tensor
 
-from runtime.store.artifacts import Artifact, digest_of, packed
+from runtime.store.artifacts import Artifact, digest_of, encode_tensors
 
 
 def artifact(folder: Path, **stems: dict[str, Tensor]) -> Artifact:
     """A committed task whose id is the folder's name: its files of tensors, and the outcome that holds their digests."""
-    contents = {f"{stem}.safetensors": packed(tensors) for stem, tensors in stems.items()}
+    contents = {f"{stem}.safetensors": encode_tensors(tensors) for stem, tensors in stems.items()}
     files = {name: digest_of(content) for name, content in contents.items()}
     for name, content in contents.items():
         (folder / name).write_bytes(content)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -87,3 +90,23 @@ def run_study(folder: Path, text: str = TINY, *options: str) -> Done:
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Done:
     """The tiny study, run once. Read it; do not change it."""
     return run_study(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture
+def copy(tiny: Done, tmp_path: Path) -> Done:
+    """The tiny study's results in a folder of their own, to be changed."""
+    shutil.copytree(tiny.folder, tmp_path / "copy")
+    return Done(tmp_path / "copy", tmp_path / "copy" / "study.yaml")
+
+
+HANG_SECONDS = 600
+"""Time after which another process is taken to hang: on a loaded machine Ray's workers, at niceness 15, hardly run."""
+
+
+def wait_until(condition: Callable[[], object], running: subprocess.Popen[Any]) -> None:
+    """Wait for a condition that the running process brings about; fails if the process ends or hangs instead."""
+    deadline = time.monotonic() + HANG_SECONDS
+    while not condition():
+        assert running.poll() is None, running.communicate()
+        assert time.monotonic() < deadline, "the process hangs"
+        time.sleep(0.02)

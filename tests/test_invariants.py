@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,7 @@ import pytest
 
 from compiler.compile import compile_study
 from compiler.plan.dag import Plan
-from tests.conftest import ROOT, TINY, Done, run_study
+from tests.conftest import ROOT, TINY, Done, run_study, wait_until
 
 
 def plan_of(folder: Path, text: str = TINY, *sets: str) -> Plan:
@@ -146,13 +145,13 @@ def test_a_replicate_redraws_orientation_and_never_canaries(tmp_path: Path) -> N
 
 
 def test_a_method_is_given_images_and_labels_and_nothing_that_names_a_canary() -> None:
-    import runtime.synthesize.coreset.selection as coreset
     from runtime.data.images import LabeledImages
+    from runtime.synthesize.operation import synthesize
     from runtime.synthesize.release import Setting
 
     assert set(LabeledImages.__dataclass_fields__) == {"images", "labels"}
     assert not {"population", "canaries", "private", "shadow", "membership"} & set(Setting.__dataclass_fields__)
-    assert list(inspect.signature(coreset.synthesize).parameters) == ["how", "private", "needs", "setting"]
+    assert list(inspect.signature(synthesize).parameters) == ["how", "private", "needs", "setting"]
 
 
 # 6. The store is the truth
@@ -175,9 +174,7 @@ def test_a_killed_run_continues_and_ends_with_the_same_rows(tiny: Done, tmp_path
     copy.spec.write_text(TINY)
     words = [sys.executable, "-m", "runtime.cli", "run", str(copy.spec), "--engine", "inline", "--db", str(copy.db)]
     driver = subprocess.Popen(words, cwd=ROOT, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
-    while len(list(copy.store.glob("*/*/outcome.json"))) < 5 and time.monotonic() < deadline:
-        time.sleep(0.02)
+    wait_until(lambda: len(list(copy.store.glob("*/*/outcome.json"))) >= 5, driver)
     driver.send_signal(signal.SIGKILL)
     driver.wait()
     kept = {path: path.stat().st_mtime_ns for path in copy.store.glob("*/*/outcome.json")}

@@ -16,7 +16,7 @@ from compiler.data.records import Array, Record, card_here, record_of
 from compiler.errors import SynthcError
 from compiler.language.data import Data
 from compiler.language.datasets import OWN, Card
-from compiler.language.plugins import OwnData, checked_card
+from compiler.language.plugins import PluginData, checked_card
 from compiler.text import nodes
 from compiler.text.nodes import Node, Scalar, Sequence
 
@@ -32,7 +32,7 @@ WHOLE_NUMBERS = {f"{kind}{size}" for kind in "iu" for size in (1, 2, 4, 8)}
 
 def card_of(data: Data) -> Card:
     """The card of what `data:` names; SynthcError for files that are missing, not read yet, broken, too large or unfit."""
-    if isinstance(data, OwnData):
+    if isinstance(data, PluginData):
         return checked_card(data)
     if data.name != OWN:
         return card_here(data.name)
@@ -50,12 +50,12 @@ def anchored(node: Node) -> Node:
     path = node.get("path") if isinstance(node, nodes.Mapping) else None
     if not isinstance(node, nodes.Mapping) or not isinstance(path, Scalar) or not isinstance(path.value, str):
         return node
-    return nodes.Mapping(node.items | {"path": Scalar(_absolute(path), path.place)}, node.keys, node.place)
+    return nodes.Mapping(node.items | {"path": Scalar(_absolute(path), path.location)}, node.keys, node.location)
 
 
 def _absolute(path: Scalar) -> str:
     """Relative to the file that it was written in, or to here if it came with `--set`."""
-    beside = Path() if path.place.file.startswith("--set ") else Path(path.place.file).parent
+    beside = Path() if path.location.file.startswith("--set ") else Path(path.location.file).parent
     return os.path.abspath(beside / str(path.value))
 
 

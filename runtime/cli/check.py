@@ -1,4 +1,4 @@
-"""`synthc check`, `schema`, `init`: what a study says, in which words, and how to begin one. None of them needs torch."""
+"""`synthc check`, `schema`, `init`: check a study, describe its language, start a new one. None of them imports torch."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from compiler.errors import SpecError, SynthcError
-from runtime.cli.options import compiled, spec_options, tell
+from compiler.errors import SpecError, SynthcError, plural
+from runtime.cli.options import compile_study_of, print_notices, spec_options
 from runtime.cli.results_options import write
 
 
@@ -28,15 +28,15 @@ def register(commands: Any) -> None:
     check.add_argument("--explain", metavar="CODE", help="what a lint is about, why, after whom, and how it is silenced")
     check.set_defaults(handler=_check)
 
-    words = commands.add_parser(
+    schema = commands.add_parser(
         "schema",
         help="the language as a JSON Schema, for editors",
         description="Print the JSON Schema of a study. Editors that know it complete and check a study while it is written.",
         epilog="examples:\n  synthc schema -o schema.json\n\nA study whose first line is\n"
         "  # yaml-language-server: $schema=schema.json\nis then checked by VS Code (the YAML extension), Neovim, Emacs and others.",
     )
-    words.add_argument("-o", "--output", type=Path, metavar="FILE", help="write it there (replacing an older one)")
-    words.set_defaults(handler=_schema)
+    schema.add_argument("-o", "--output", type=Path, metavar="FILE", help="write it there (replacing an older one)")
+    schema.set_defaults(handler=_schema)
 
     init = commands.add_parser(
         "init",
@@ -53,11 +53,11 @@ def _check(args: argparse.Namespace) -> int:
         return _explain_lint(args)
     if args.spec is None:
         raise SynthcError("name a study, as in `synthc check study.yaml`, or a lint, as in `synthc check --explain L05`")
-    plan = compiled(args)
-    tell(plan)
+    plan = compile_study_of(args)
+    print_notices(plan)
     warned = sum(finding.silenced is None for finding in plan.lints)
-    found = f"no mistakes, {warned} warning{'s' if warned != 1 else ''}"
-    print(f"{args.spec}: {plan.header.study}: {len(plan.trials)} trials, {len(plan.tasks)} tasks, {found}")
+    size = f"{plural(len(plan.trials), 'trial')}, {plural(len(plan.tasks), 'task')}"
+    print(f"{args.spec}: {plan.header.study}: {size}, no mistakes, {plural(warned, 'warning')}")
     return 0
 
 
@@ -73,15 +73,15 @@ def _explain_lint(args: argparse.Namespace) -> int:
     if args.spec is None:
         return 0
     try:
-        here: list[Any] = [finding for finding in compiled(args).lints if finding.code == code]
+        findings: list[Any] = [finding for finding in compile_study_of(args).lints if finding.code == code]
     except SpecError as error:
-        here = [found for found in error.diagnostics if found.code == code]
-        if not here:
+        findings = [diagnostic for diagnostic in error.diagnostics if diagnostic.code == code]
+        if not findings:
             raise
-    print(f"\nin {args.spec}: " + ("" if here else "silent" if LINTS[code].before else "nothing to be seen before the run"))
-    for found in here:
-        print(f"  {found}")
-    for reason in {getattr(found, "silenced", None) for found in here} - {None}:
+    print(f"\nin {args.spec}: " + ("" if findings else "silent" if LINTS[code].before else "nothing to be seen before the run"))
+    for finding in findings:
+        print(f"  {finding}")
+    for reason in {getattr(finding, "silenced", None) for finding in findings} - {None}:
         print(f"  silenced: {reason}")
     return 0
 

@@ -1,4 +1,4 @@
-"""`synthc`: its parser, and what every command's errors become."""
+"""`synthc`: its parser, and the messages and exit codes of errors."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from typing import Any
 
 from compiler.errors import SynthcError
 
-FAMILIES = ("run", "check", "plan", "results", "report", "records", "upkeep", "audit", "data")
+COMMAND_MODULES = ("run", "check", "plan", "results", "report", "records", "upkeep", "audit", "data")
 """Modules of this package; each registers its commands and imports what is heavy inside its handlers."""
 
 
-DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
-"""What a disk may say anywhere."""
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
+"""Errors of a disk, which any command may meet."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.close()
         return 0
     except OSError as error:
-        if error.errno not in DISK:
+        if error.errno not in DISK_ERRORS:
             raise
         where = f"{error.filename}: " if error.filename else ""
         print(f"synthc: {where}{error.strerror}; free some space, then run again: what is committed stays", file=sys.stderr)
@@ -42,21 +42,21 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 class Help(argparse.RawDescriptionHelpFormatter):
-    """Help whose lines stay as they were written; one too long for the terminal goes on below itself, or below its comment."""
+    """Keeps the lines of a help text; one too long for the terminal is continued below its text, or below its comment."""
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
-        return "\n".join(line if len(line) <= width else self._below(line, width) for line in text.splitlines())
+        return "\n".join(line if len(line) <= width else self._wrap(line, width) for line in text.splitlines())
 
     @staticmethod
-    def _below(line: str, width: int) -> str:
-        begun = len(line) - len(line.lstrip())
-        comment = line.rfind("  ", begun) + 2
-        below = comment if begun + 1 < comment < width // 2 else begun + 4 if begun else 0
-        return "\n".join(textwrap.wrap(line, width, subsequent_indent=" " * below, break_long_words=False, break_on_hyphens=False))
+    def _wrap(line: str, width: int) -> str:
+        start = len(line) - len(line.lstrip())
+        comment = line.rfind("  ", start) + 2
+        indent = comment if start + 1 < comment < width // 2 else start + 4 if start else 0
+        return "\n".join(textwrap.wrap(line, width, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False))
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose commands all write their help in this manner."""
+    """A parser whose commands all format their help with `Help`."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options | {"formatter_class": Help})
@@ -75,6 +75,6 @@ def parser() -> argparse.ArgumentParser:
         "  synthc chart tradeoff -o tradeoff.svg",
     )
     commands = top.add_subparsers(metavar="COMMAND", required=True)
-    for family in FAMILIES:
-        importlib.import_module(f"runtime.cli.{family}").register(commands)
+    for module in COMMAND_MODULES:
+        importlib.import_module(f"runtime.cli.{module}").register(commands)
     return top

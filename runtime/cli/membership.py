@@ -18,8 +18,8 @@ EXAMPLES = """\
 splits/audit-only says who is watched: keep it from the pipeline."""
 
 
-def options(export: argparse.ArgumentParser) -> None:
-    """Add what says of which study."""
+def add_options(export: argparse.ArgumentParser) -> None:
+    """Add `--membership` and the options that name its study."""
     export.add_argument("--membership", type=Path, metavar="DIR", help="who trains on what in the study --spec, as .npz per shadow")
     study = export.add_argument_group("the study of --membership")
     study.add_argument("--spec", type=Path, metavar="SPEC", help="the study, a YAML file; what it imports need not be there yet")
@@ -31,19 +31,19 @@ def options(export: argparse.ArgumentParser) -> None:
 
 
 def export(args: argparse.Namespace) -> None:
-    """Write the files, and say what was written."""
+    """Write the files, and print what was written."""
     if args.spec is None:
         raise SynthcError("--membership: of which study? Name it with --spec study.yaml")
     from runtime.data.population.export import write
 
-    splits = _splits(args)
+    splits = _find_splits(args)
     paths = write(args.membership, splits, images=args.images, queries=args.queries)
     shadows = f"{splits.replicates} × {splits.shadows} shadows" if splits.replicates > 1 else f"{splits.shadows} shadows"
     print(f"{paths[-1]}: {shadows} of {splits.study}, {len(paths)} files")
 
 
-def _splits(args: argparse.Namespace) -> Splits:
-    """What the study's trials have in common; SynthcError where they do not have the same private sets."""
+def _find_splits(args: argparse.Namespace) -> Splits:
+    """The splits of all trials of the study; SynthcError where they are not the same."""
     from compiler.check.trials import check
     from compiler.plan.lower import population_of
     from compiler.text.compose import compose

@@ -28,45 +28,45 @@ def spec_options(*, optional: bool = False) -> argparse.ArgumentParser:
 
 
 def only_option() -> argparse.ArgumentParser:
-    """`--only` (a parent parser), for commands that can do with a part of a study."""
-    return _repeatable(
+    """`--only` (a parent parser), for commands that can work on a part of a study."""
+    return _repeatable_option(
         "--only", "WORD=VALUE",
         "only trials with this value, such as arm=coreset,method=[random,forgetting]; repeatable, the words of claims",
     )
 
 
 def force_option() -> argparse.ArgumentParser:
-    """`--force` (a parent parser), for commands that say or do what would run."""
-    return _repeatable(
+    """`--force` (a parent parser), for commands that run tasks or list what would run."""
+    return _repeatable_option(
         "--force", "ADDRESS",
         "compute again though done: a task's address or id, a trial or a pattern with *, and what rests on it; repeatable",
     )
 
 
-def _repeatable(option: str, metavar: str, text: str) -> argparse.ArgumentParser:
+def _repeatable_option(option: str, metavar: str, text: str) -> argparse.ArgumentParser:
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument(option, action="append", default=[], metavar=metavar, help=text)
     return shared
 
 
-def forced(plan: Plan, args: argparse.Namespace) -> frozenset[str]:
+def select_forced(plan: Plan, args: argparse.Namespace) -> frozenset[str]:
     """The tasks that `--force` names, with all that rests on them."""
     if not args.force:
         return frozenset()
-    from compiler.inspect.explain import chosen
+    from compiler.inspect.explain import find_tasks
 
-    return plan.resting_on(task.id for words in args.force for task in chosen(plan, words))
+    return plan.resting_on(task.id for address in args.force for task in find_tasks(plan, address))
 
 
-def compiled(args: argparse.Namespace) -> Plan:
+def compile_study_of(args: argparse.Namespace) -> Plan:
     """The plan of the study that the arguments name; SpecError when it does not compile."""
     from runtime.data.cards import compile_with_files
 
     return compile_with_files(args.spec, args.profile, args.sets)
 
 
-def tell(plan: Plan) -> None:
-    """What the data and the lints have to say, on standard error; what is silenced as a code."""
+def print_notices(plan: Plan) -> None:
+    """Print notices of the data and lints on standard error; of silenced lints only the codes."""
     from compiler.inspect.data_notices import notices
 
     for notice in notices(plan):

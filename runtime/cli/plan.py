@@ -1,4 +1,4 @@
-"""`synthc plan`, `explain`, `graph`, `diff`: what a study would run, why, and how it hangs together. None of them runs anything."""
+"""`synthc plan`, `explain`, `graph`, `diff`: what a study would run, and why. None of them runs anything."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from compiler.errors import SynthcError
 from compiler.inspect.json_help import JSON_SHAPE, STAGES
-from runtime.cli.options import compiled, force_option, forced, only_option, spec_options, tell
+from runtime.cli.options import compile_study_of, force_option, only_option, print_notices, select_forced, spec_options
 from runtime.cli.results_options import results_options, store_of, write
 from runtime.store.artifacts import is_done
 
@@ -20,6 +20,13 @@ if TYPE_CHECKING:
 
 def register(commands: Any) -> None:
     """Add the commands of this family."""
+    _add_plan(commands)
+    _add_explain(commands)
+    _add_graph(commands)
+    _add_diff(commands)
+
+
+def _add_plan(commands: Any) -> None:
     stages = "\n".join(f"  {stage:<8}{about}" for stage, about in STAGES.items())
     plan = commands.add_parser(
         "plan",
@@ -37,6 +44,8 @@ def register(commands: Any) -> None:
     plan.add_argument("--workers", type=int, metavar="N", help="estimate for so many workers (default: one per core)")
     plan.set_defaults(handler=_plan)
 
+
+def _add_explain(commands: Any) -> None:
     explain = commands.add_parser(
         "explain",
         parents=[spec_options(), only_option(), force_option(), results_options()],
@@ -53,7 +62,9 @@ def register(commands: Any) -> None:
     explain.add_argument("--json", action="store_true", help=shape)
     explain.set_defaults(handler=_explain)
 
-    picture = commands.add_parser(
+
+def _add_graph(commands: Any) -> None:
+    graph = commands.add_parser(
         "graph",
         parents=[spec_options(), results_options()],
         help="a picture of the plan",
@@ -63,11 +74,13 @@ def register(commands: Any) -> None:
         "  synthc graph specs/smoke.yaml -o plan.svg --unfold points      a lane for each trial\n"
         "  synthc graph specs/smoke.yaml -o plan.html --unfold shadows    besides, a node for each task",
     )
-    picture.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="where to: .svg, .html, .dot, .mermaid")
-    picture.add_argument("--unfold", choices=("points", "shadows"), help="what to draw apart (default: nothing)")
-    picture.set_defaults(handler=_graph)
+    graph.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="where to: .svg, .html, .dot, .mermaid")
+    graph.add_argument("--unfold", choices=("points", "shadows"), help="what to draw apart (default: nothing)")
+    graph.set_defaults(handler=_graph)
 
-    beside = commands.add_parser(
+
+def _add_diff(commands: Any) -> None:
+    diff = commands.add_parser(
         "diff",
         help="what two studies share and where they differ",
         description="Compare two studies, or a study with itself under another profile: trials that are the same, trials that "
@@ -76,11 +89,11 @@ def register(commands: Any) -> None:
         "  synthc diff specs/full_study.yaml specs/full_study.yaml --profiles '' complete\n\n--json: {left, right, trials: {same, "
         "changed, only_left, only_right}, tasks: {shared, only_left, only_right}}",
     )
-    beside.add_argument("left", type=Path, metavar="A.yaml")
-    beside.add_argument("right", type=Path, metavar="B.yaml")
-    beside.add_argument("--profiles", nargs=2, metavar=("OF_A", "OF_B"), default=("", ""), help="a profile of each ('' for none)")
-    beside.add_argument("--json", action="store_true", help="as JSON (its shape is below)")
-    beside.set_defaults(handler=_diff)
+    diff.add_argument("left", type=Path, metavar="A.yaml")
+    diff.add_argument("right", type=Path, metavar="B.yaml")
+    diff.add_argument("--profiles", nargs=2, metavar=("OF_A", "OF_B"), default=("", ""), help="a profile of each ('' for none)")
+    diff.add_argument("--json", action="store_true", help="as JSON (its shape is below)")
+    diff.set_defaults(handler=_diff)
 
 
 def _plan(args: argparse.Namespace) -> int:
@@ -89,58 +102,58 @@ def _plan(args: argparse.Namespace) -> int:
     if args.emit in ("nodes", "tree"):
         print(json.dumps(emit_text(args.emit, args.spec, args.profile, args.sets), indent=1, ensure_ascii=False))
         return 0
-    plan = compiled(args)
+    plan = compile_study_of(args)
     if args.emit:
         print(json.dumps(emit_plan(args.emit, plan), indent=1, ensure_ascii=False))
         return 0
     from compiler.inspect.summary import summary_json, summary_text
 
-    tell(plan)
-    summary = _summary(plan, args)
+    print_notices(plan)
+    summary = _summarize(plan, args)
     print(json.dumps(summary_json(summary), indent=1, ensure_ascii=False) if args.json else "\n".join(summary_text(summary)))
     return 0
 
 
-def _summary(plan: Plan, args: argparse.Namespace) -> Any:
+def _summarize(plan: Plan, args: argparse.Namespace) -> Any:
     from compiler.inspect.cost.estimate import estimate
     from compiler.inspect.summary import Summary
     from runtime import machine
     from runtime.database.history import history
 
-    done, to_run = _state(plan, args)
+    done, to_run = _split_tasks(plan, args)
     past = history(args.db.absolute(), store_of(args)) if to_run else {}
     return Summary(plan, done, to_run, estimate(plan, to_run, past, max(1, args.workers or machine.cores())))
 
 
-def _state(plan: Plan, args: argparse.Namespace) -> tuple[frozenset[str], dict[str, Task]]:
-    """What is done, and what would run."""
-    from compiler.plan.select import part
+def _split_tasks(plan: Plan, args: argparse.Namespace) -> tuple[frozenset[str], dict[str, Task]]:
+    """Tasks that are done, and those that would run."""
+    from compiler.plan.select import select
 
-    done = _done(plan, args) - forced(plan, args)
-    return done, plan.to_run(done.__contains__, part(plan, args.only).answers)
+    done = _find_done(plan, args) - select_forced(plan, args)
+    return done, plan.to_run(done.__contains__, select(plan, args.only).answers)
 
 
-def _done(plan: Plan, args: argparse.Namespace) -> frozenset[str]:
+def _find_done(plan: Plan, args: argparse.Namespace) -> frozenset[str]:
     store: Path = store_of(args)
     return frozenset(id for id in plan.tasks if is_done(store, id)) if store.is_dir() else frozenset()
 
 
-DETAILED = 12
-"""Tasks up to which each is told in full."""
+MAX_TASKS_IN_DETAIL = 12
+"""Tasks up to which each is explained in full."""
 
 
 def _explain(args: argparse.Namespace) -> int:
-    from compiler.inspect.explain import Explanation, as_json, chosen, detail, overview
-    from runtime.store.runs import before, trace
+    from compiler.inspect.explain import Explanation, detail, explanation_json, find_tasks, overview
+    from runtime.store.runs import load_previous, read_trace
 
-    plan, store = compiled(args), store_of(args)
-    _, to_run = _state(plan, args)
-    last = before(store, plan.header.study, plan.profile) if store.is_dir() else None
-    explanation = Explanation(plan, to_run, functools.cache(lambda task: trace(store, task)), last)
-    tasks = chosen(plan, args.address) if args.address else list(to_run.values())
+    plan, store = compile_study_of(args), store_of(args)
+    _, to_run = _split_tasks(plan, args)
+    last = load_previous(store, plan.header.study, plan.profile) if store.is_dir() else None
+    explanation = Explanation(plan, to_run, functools.cache(lambda task: read_trace(store, task)), last)
+    tasks = find_tasks(plan, args.address) if args.address else list(to_run.values())
     if args.json:
-        print(json.dumps(as_json(explanation, tasks), indent=1, ensure_ascii=False))
-    elif args.address and len(tasks) <= DETAILED:
+        print(json.dumps(explanation_json(explanation, tasks), indent=1, ensure_ascii=False))
+    elif args.address and len(tasks) <= MAX_TASKS_IN_DETAIL:
         print("\n\n".join("\n".join(detail(explanation, task)) for task in tasks))
     else:
         print("\n".join(overview(explanation, tasks)))
@@ -156,12 +169,12 @@ def _graph(args: argparse.Namespace) -> int:
     draw = formats.get(args.output.suffix)
     if draw is None:
         raise SynthcError(f"{args.output}: the ending should be one of {', '.join(formats)}")
-    plan = compiled(args)
-    made = graph(plan, _done(plan, args), args.unfold)
-    if len(made.nodes) > drawing.MOST_DRAWN:
+    plan = compile_study_of(args)
+    folded = graph(plan, _find_done(plan, args), args.unfold)
+    if len(folded.nodes) > drawing.MOST_DRAWN:
         hint = "draw it folded, or fewer trials with --set"
-        raise SynthcError(f"{len(made.nodes):,} nodes are more than a picture can hold ({drawing.MOST_DRAWN:,}); {hint}")
-    write(draw(made), args.output)
+        raise SynthcError(f"{len(folded.nodes):,} nodes are more than a picture can hold ({drawing.MOST_DRAWN:,}); {hint}")
+    write(draw(folded), args.output)
     return 0
 
 
@@ -170,10 +183,10 @@ def _diff(args: argparse.Namespace) -> int:
     from runtime.data.cards import compile_with_files
 
     specs, profiles = (args.left, args.right), [name or None for name in args.profiles]
-    found = diff(*(compile_with_files(spec, profile) for spec, profile in zip(specs, profiles, strict=True)))
+    difference = diff(*(compile_with_files(spec, profile) for spec, profile in zip(specs, profiles, strict=True)))
     if args.json:
-        print(json.dumps(diff_json(found), indent=1, ensure_ascii=False))
+        print(json.dumps(diff_json(difference), indent=1, ensure_ascii=False))
         return 0
     names = [f"{spec} ({profile})" if profile else str(spec) for spec, profile in zip(specs, profiles, strict=True)]
-    print("\n".join(diff_text(found, *names)))
+    print("\n".join(diff_text(difference, *names)))
     return 0

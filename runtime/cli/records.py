@@ -1,4 +1,4 @@
-"""`synthc status`, `runs`, `show`, `logs`, `export`: what was computed, when, from what, and taking it elsewhere."""
+"""`synthc status`, `runs`, `show`, `logs`, `export`: what was computed, when and from what, and files of it for other tools."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 import json
 import shutil
 import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -57,12 +58,12 @@ def register(commands: Any) -> None:
     export.add_argument("--scores", type=Path, metavar="FILE", help="all raw attack scores with membership (.parquet or .csv)")
     export.add_argument("--view", nargs=2, metavar=("VIEW", "FILE"), help="a view (.parquet, .csv or .json)")
     export.add_argument("--compat", type=Path, metavar="FILE", help="the whole database, for DuckDB clients before 2.0")
-    membership.options(export)
+    membership.add_options(export)
     export.set_defaults(handler=_export)
 
 
-def _print(args: argparse.Namespace, text: str, empty: str) -> int:
-    """A query's rows as a table, or a sentence; how many there were."""
+def _print_query(args: argparse.Namespace, text: str, empty: str) -> int:
+    """Print a query's rows as a table, or `empty` where there are none. Returns their number."""
     from runtime.database.read import query
     from runtime.present.tables import rendered
 
@@ -74,18 +75,18 @@ def _print(args: argparse.Namespace, text: str, empty: str) -> int:
 def _status(args: argparse.Namespace) -> int:
     from runtime.database.read import query
 
-    if not _print(
+    if not _print_query(
         args,
         f"SELECT DISTINCT ON (study, profile) study, profile, status, {WHEN} FROM run ORDER BY study, profile, run DESC",
         "no study was run yet; `synthc run SPEC` runs one",
     ):
         return 0
     print()
-    _print(args, TASKS, "no tasks")
+    _print_query(args, TASKS, "no tasks")
     (failed,) = query(args.db, "SELECT count(*) FROM task WHERE status = 'failed'")[1][0]
     if failed:
         print("\nfailed (`synthc logs TASK` shows why, `synthc run SPEC --retry-failed` tries again):")
-        _print(args, "SELECT task, address, attempts, error FROM task WHERE status = 'failed' ORDER BY address", "")
+        _print_query(args, "SELECT task, address, attempts, error FROM task WHERE status = 'failed' ORDER BY address", "")
     return 1 if failed else 0
 
 
@@ -95,11 +96,11 @@ SELECT study, profile, asked.kind, count(*) FILTER (status = 'done') AS done, co
   count(*) FILTER (status = 'blocked') AS blocked, count(*) FILTER (status = 'missing') AS missing, sum(seconds) AS seconds
 FROM base.latest JOIN base.task AS asked USING (run) JOIN task USING (task)
 GROUP BY ALL ORDER BY study, profile, list_position(['train', 'synthesize', 'query', 'attack', 'compare'], any_value(asked.kind))"""
-"""A task that several studies ask for is counted in each."""
+"""A task that several studies need is counted in each."""
 
 
 def _runs(args: argparse.Namespace) -> int:
-    _print(args, f"SELECT run, profile, status, {WHEN}, spec FROM run ORDER BY run DESC", "no study was run yet")
+    _print_query(args, f"SELECT run, profile, status, {WHEN}, spec FROM run ORDER BY run DESC", "no study was run yet")
     return 0
 
 
@@ -107,46 +108,46 @@ def _show(args: argparse.Namespace) -> int:
     from runtime.database.quoting import literal
     from runtime.database.read import query
 
-    wanted = literal(args.what)
-    trials = query(args.db, f"SELECT study, profile, trial FROM comparison WHERE trial = {wanted} OR label = {wanted}")[1]
+    name = literal(args.what)
+    trials = query(args.db, f"SELECT study, profile, trial FROM comparison WHERE trial = {name} OR label = {name}")[1]
     if trials:
         for study, profile, trial in trials:
             print(f"{study}{f' ({profile})' if profile else ''}: {trial}\n")
             at = f"study = {literal(study)} AND profile = {literal(profile)} AND trial = {literal(trial)}"
-            names, (found,) = query(args.db, f"FROM comparison WHERE {at}")
-            for name, told in _headline(dict(zip(names, found, strict=True))).items():
-                _told(name, told)
+            columns, (row,) = query(args.db, f"FROM comparison WHERE {at}")
+            for name, value in _summarize_trial(dict(zip(columns, row, strict=True))).items():
+                _print_field(name, value)
             print()
             order = "ORDER BY attack, canaries, release, variant, metric"
-            figures = "metric, canaries, attack, variant, release, value, low, high, n, note"
-            _print(args, f"SELECT {figures} FROM result WHERE {at} {order}", "no figures yet: its attack has not run")
-            columns = "stage, tasks, seconds, seconds_low, seconds_high, peak_memory_mb, device"
-            _print(args, f"SELECT {columns} FROM cost WHERE {at} ORDER BY stage", "no stage was computed yet")
+            metrics = "metric, canaries, attack, variant, release, value, low, high, n, note"
+            _print_query(args, f"SELECT {metrics} FROM result WHERE {at} {order}", "no figures yet: its attack has not run")
+            costs = "stage, tasks, seconds, seconds_low, seconds_high, peak_memory_mb, device"
+            _print_query(args, f"SELECT {costs} FROM cost WHERE {at} ORDER BY stage", "no stage was computed yet")
         return 0
-    task = _task(args, args.what)
-    names, rows = query(args.db, f"SELECT * FROM task WHERE task = '{task}'")
-    facts = dict(zip(names, rows[0], strict=True))
+    task = _find_task(args, args.what)
+    columns, rows = query(args.db, f"SELECT * FROM task WHERE task = '{task}'")
+    facts = dict(zip(columns, rows[0], strict=True))
     needs = json.loads(facts.pop("needs") or "[]")
     folder = folder_of(store_of(args), task)
     if (folder / "outcome.json").exists():
         outcome = json.loads((folder / "outcome.json").read_text(encoding="utf-8"))
-        facts["files"] = f"{', '.join(sorted(outcome['files'])) or 'none'}"
+        facts["files"] = ", ".join(sorted(outcome["files"])) or "none"
         facts["folder"] = folder
     for name, value in facts.items():
         if value not in (None, ""):
-            _told(name, f"{value:.4g}" if isinstance(value, float) else str(value))
-    for name, ids in _needs(needs).items():
-        _told("needs", f"{name}: {' '.join(ids)}")
-    for name, value in _asked(folder).items():
-        _told("asked", f"{name}: {value}")
+            _print_field(name, f"{value:.4g}" if isinstance(value, float) else str(value))
+    for name, ids in _group_needs(needs).items():
+        _print_field("needs", f"{name}: {' '.join(ids)}")
+    for name, value in _read_params(folder).items():
+        _print_field("asked", f"{name}: {value}")
     print()
     attempts = "attempt, status, started, seconds, host, device, error"
-    _print(args, f"SELECT {attempts} FROM attempt WHERE task = '{task}' ORDER BY 1", "no attempt yet")
+    _print_query(args, f"SELECT {attempts} FROM attempt WHERE task = '{task}' ORDER BY 1", "no attempt yet")
     return 0
 
 
-def _headline(row: dict[str, Any]) -> dict[str, str]:
-    """A trial in a few lines: what it is, and its figures with interval and n."""
+def _summarize_trial(row: dict[str, Any]) -> dict[str, str]:
+    """Method and figures of a trial, with interval and n, by name."""
 
     def figure(name: str, counted: str) -> str:
         value, low, high = (row[f"{name}{end}"] for end in ("", "_low", "_high"))
@@ -158,7 +159,7 @@ def _headline(row: dict[str, Any]) -> dict[str, str]:
     rate = "" if row["fpr"] is None else f"TPR at FPR {row['fpr']:g}"
     by = f" by {row['attack']} {row['variant']} on {row['canaries']} canaries, {row['release']}" if row["attack"] else ""
     of_shadows, of_scores = (f", n = {row[name]}" if row[name] else "" for name in ("shadows", "leakage_n"))
-    told = {
+    fields = {
         "paradigm": ", ".join(dict.fromkeys((row["paradigm"], row["method"]))) + f", on {row['data']}",
         "test accuracy": figure("test_accuracy", of_shadows),
         "leakage": "; ".join(filter(None, (figure("leakage", of_scores), rate + by, row["leakage_note"]))),
@@ -168,54 +169,53 @@ def _headline(row: dict[str, Any]) -> dict[str, str]:
         "null control": {True: "passed", False: "failed: figures invalid", None: "not run"}[row["null_ok"]],
         "flags": row["flags"] or "",
     }
-    return {name: value for name, value in told.items() if value}
+    return {name: value for name, value in fields.items() if value}
 
 
-def _told(name: str, value: str) -> None:
-    room = shutil.get_terminal_size((160, 0)).columns
-    first, further = f"{name:15} ", " " * 16
-    lines = textwrap.TextWrapper(
-        max(room, 40), initial_indent=first, subsequent_indent=further, break_long_words=False, break_on_hyphens=False
-    )
-    print(lines.fill(value))
+def _print_field(name: str, value: str) -> None:
+    width = max(shutil.get_terminal_size((160, 0)).columns, 40)
+    head, indent = f"{name:15} ", " " * 16
+    print(textwrap.fill(
+        value, width, initial_indent=head, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    ))
 
 
-def _needs(needs: list[tuple[str, str]]) -> dict[str, list[str]]:
-    """The ids of what a task needs, those of all shadows together, in the shadows' order."""
-    found: dict[str, list[str]] = {}
-    for name, needed in sorted(needs, key=lambda need: [int(part) if part.isdigit() else 0 for part in need[0].split("/")]):
-        found.setdefault(name.split("/")[0], []).append(needed)
-    return found
+def _group_needs(needs: list[tuple[str, str]]) -> dict[str, list[str]]:
+    """Role → ids of the tasks that a task needs, those of all shadows together, in the shadows' order."""
+    grouped: dict[str, list[str]] = {}
+    for name, id in sorted(needs, key=lambda need: [int(part) if part.isdigit() else 0 for part in need[0].split("/")]):
+        grouped.setdefault(name.split("/")[0], []).append(id)
+    return grouped
 
 
-def _asked(folder: Path) -> dict[str, str]:
-    """The parameters that a task's id was made from, by dotted names; without the empty one, the kind of what surrounds it."""
+def _read_params(folder: Path) -> dict[str, str]:
+    """The parameters that a task's id was made from, by dotted names."""
     from compiler.inspect.cost.estimate import words_of
 
     try:
-        words = words_of(json.loads((folder / "task.json").read_text(encoding="utf-8"))["text"])
+        params = words_of(json.loads((folder / "task.json").read_text(encoding="utf-8"))["text"])
     except (OSError, ValueError, KeyError, IndexError):
         return {}
-    flat: dict[str, str] = {}
+    return dict(_flatten(_drop_kinds(params), ""))
 
-    def named(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {name: named(item) for name, item in value.items() if name}
-        return [named(item) for item in value] if isinstance(value, list) else value
 
-    def spread(value: Any, at: str) -> None:
-        if isinstance(value, dict):
-            for name, item in value.items():
-                spread(item, f"{at}.{name}" if at else name)
-        else:
-            flat[at] = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+def _flatten(value: Any, path: str) -> Iterator[tuple[str, str]]:
+    if isinstance(value, dict):
+        for name, item in value.items():
+            yield from _flatten(item, f"{path}.{name}" if path else name)
+    else:
+        yield path, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
-    spread(named(words), "")
-    return flat
+
+def _drop_kinds(value: Any) -> Any:
+    """Without the empty name of each mapping, which holds the name of its class."""
+    if isinstance(value, dict):
+        return {name: _drop_kinds(item) for name, item in value.items() if name}
+    return [_drop_kinds(item) for item in value] if isinstance(value, list) else value
 
 
 def _logs(args: argparse.Namespace) -> int:
-    task = _task(args, args.task)
+    task = _find_task(args, args.task)
     folder = folder_of(store_of(args), task) / "attempts"
     attempts = sorted((int(path.name) for path in folder.glob("*") if path.name.isdigit()), reverse=True)
     if not attempts:
@@ -228,16 +228,16 @@ def _logs(args: argparse.Namespace) -> int:
     return 0
 
 
-def _task(args: argparse.Namespace, beginning: str) -> str:
+def _find_task(args: argparse.Namespace, beginning: str) -> str:
     """The id of the one task that begins so; SynthcError where there is none, or several."""
     from runtime.database.quoting import literal
     from runtime.database.read import query
 
-    known = query(args.db, f"SELECT task, address FROM task WHERE starts_with(task, {literal(beginning)}) ORDER BY task LIMIT 6")[1]
-    if len(known) == 1:
-        return str(known[0][0])
-    if known:
-        raise SynthcError(f"{beginning!r} begins several tasks: {', '.join(f'{task} ({address})' for task, address in known)}, …")
+    tasks = query(args.db, f"SELECT task, address FROM task WHERE starts_with(task, {literal(beginning)}) ORDER BY task LIMIT 6")[1]
+    if len(tasks) == 1:
+        return str(tasks[0][0])
+    if tasks:
+        raise SynthcError(f"{beginning!r} begins several tasks: {', '.join(f'{task} ({address})' for task, address in tasks)}, …")
     trials = [row[0] for row in query(args.db, "SELECT trial FROM comparison")[1]]
     raise SynthcError(f"no trial or task is called {beginning!r}; {did_you_mean(beginning, trials)}")
 

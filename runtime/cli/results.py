@@ -1,4 +1,4 @@
-"""`synthc sql`, `chart`, `table`, `db`: asking the results. Each takes `--db` and `--store`."""
+"""`synthc sql`, `chart`, `table`, `db`: query and draw the results. Each takes `--db` and `--store`."""
 
 from __future__ import annotations
 
@@ -13,6 +13,13 @@ from runtime.database.questions import question, questions
 
 def register(commands: Any) -> None:
     """Add the commands of this family."""
+    _add_sql(commands)
+    _add_chart(commands)
+    _add_table(commands)
+    _add_db(commands)
+
+
+def _add_sql(commands: Any) -> None:
     sql = commands.add_parser(
         "sql",
         parents=[results_options()],
@@ -31,6 +38,8 @@ def register(commands: Any) -> None:
     sql.add_argument("--format", choices=("table", "csv", "json", "markdown"), default="table")
     sql.set_defaults(handler=_sql)
 
+
+def _add_chart(commands: Any) -> None:
     chart = commands.add_parser(
         "chart",
         parents=[results_options()],
@@ -60,6 +69,8 @@ def register(commands: Any) -> None:
     chart.add_argument("--with-private-images", action="store_true", help="gallery: also sets made of private images")
     chart.set_defaults(handler=_chart)
 
+
+def _add_table(commands: Any) -> None:
     table = commands.add_parser(
         "table",
         parents=[results_options()],
@@ -72,6 +83,8 @@ def register(commands: Any) -> None:
     table.add_argument("--where", metavar="SQL", help="keep only these rows")
     table.set_defaults(handler=_table)
 
+
+def _add_db(commands: Any) -> None:
     db = commands.add_parser("db", help="look after the database", epilog="example:\n  synthc db rebuild")
     actions = db.add_subparsers(metavar="ACTION", required=True)
     rebuild = actions.add_parser("rebuild", parents=[results_options()], help="make the database anew from the store")
@@ -83,7 +96,7 @@ def _sql(args: argparse.Namespace) -> int:
     from runtime.present.tables import rendered
 
     if args.list:
-        print(_listed())
+        print(_list_public())
         return 0
     if not args.query:
         raise SynthcError('say what to ask: synthc sql "FROM comparison"; `synthc sql --list` says what there is')
@@ -95,16 +108,14 @@ def _sql(args: argparse.Namespace) -> int:
     return 0
 
 
-def _listed() -> str:
-    """Views and macros with what they hold, then the named questions."""
-    from runtime.database.schema import public
+def _list_public() -> str:
+    """Views, macros and named questions, each with its description."""
+    from runtime.database.schema import list_public
 
-    parts = [("views", dict(public("view"))), ("macros", dict(public("macro")))]
-    parts.append(("questions", {f"@{name}": found.asks for name, found in questions().items()}))
-    widest = max(len(name) for _, named in parts for name in named)
-    return "\n\n".join(
-        "\n".join([head, *(f"  {name:<{widest}}  {about}" for name, about in named.items())]) for head, named in parts
-    )
+    named = [(f"@{name}", found.about) for name, found in questions().items()]
+    lists = {"views": list_public("view"), "macros": list_public("macro"), "questions": named}
+    width = max(len(name) for entries in lists.values() for name, _ in entries)
+    return "\n\n".join("\n".join([head, *(f"  {name:<{width}}  {about}" for name, about in lists[head])]) for head in lists)
 
 
 def _chart(args: argparse.Namespace) -> int:
@@ -118,7 +129,7 @@ def _chart(args: argparse.Namespace) -> int:
         kind = charts.kind_of(name)
         text = f"SELECT * FROM ({kind.query}) AS chart WHERE {args.where}" if args.where else kind.query
         drawn = charts.draw(name, *query(args.db, text), theme=args.theme)
-        for path in _targets(args, name):
+        for path in _list_targets(args, name):
             charts.save(drawn, path)
             print(path)
     return _gallery(args) if args.name == "all" else 0
@@ -128,18 +139,18 @@ def _gallery(args: argparse.Namespace) -> int:
     from runtime.present.charts.gallery import write
     from runtime.present.report.read import sets
 
-    for path in write(_folder(args.output), sets(args.db, store_of(args), with_private=args.with_private_images)):
+    for path in write(_make_folder(args.output), sets(args.db, store_of(args), with_private=args.with_private_images)):
         print(path)
     return 0
 
 
-def _targets(args: argparse.Namespace, name: str) -> list[Path]:
+def _list_targets(args: argparse.Namespace, name: str) -> list[Path]:
     if args.name != "all" and not args.format:
         return [args.output]
-    return [_folder(args.output) / f"{name}.{ending.strip()}" for ending in (args.format or "svg").split(",")]
+    return [_make_folder(args.output) / f"{name}.{ending.strip()}" for ending in (args.format or "svg").split(",")]
 
 
-def _folder(path: Path) -> Path:
+def _make_folder(path: Path) -> Path:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -159,12 +170,12 @@ def _table(args: argparse.Namespace) -> int:
 
 def _rebuild(args: argparse.Namespace) -> int:
     from runtime.database.index import rebuild
-    from runtime.store.artifacts import held
+    from runtime.store.artifacts import lock_store
 
     store = store_of(args)
     if not store.is_dir():
         raise SynthcError(f"{store}: there is no store; `synthc run SPEC` makes one, --store names another")
-    with held(store):
+    with lock_store(store):
         rebuild(store, args.db.absolute())
     print(f"rebuilt {args.db} from {store}")
     return 0

@@ -8,12 +8,13 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from compiler.errors import SynthcError
-from runtime.cli.options import compiled, force_option, forced, only_option, spec_options, tell
+from compiler.work import Kind
+from runtime.cli.options import compile_study_of, force_option, only_option, print_notices, select_forced, spec_options
 from runtime.cli.results_options import results_options, store_of
-from runtime.store.artifacts import held
+from runtime.store.artifacts import lock_store
 
 if TYPE_CHECKING:
     from compiler.plan.dag import Plan, Task
@@ -22,9 +23,9 @@ if TYPE_CHECKING:
     from runtime.execution.study_run import StudyRun
     from runtime.outcome import Outcome
 
-REPAIRS = 3
+MAX_REPAIRS = 3
 """How often damaged artifacts are computed again before a run gives up: the disk is not to be trusted."""
-KINDS = ("train", "synthesize", "query", "attack", "compare")
+KINDS = get_args(Kind)
 
 
 def register(commands: Any) -> None:
@@ -45,7 +46,8 @@ def register(commands: Any) -> None:
     )
     parser.add_argument("--engine", choices=("ray", "inline"), default="ray", help="who computes: ray (default) or this process")
     parser.add_argument("--address", metavar="HOST:PORT", help="join a running Ray cluster: its address, or auto")
-    parser.add_argument("--workers", type=_positive, metavar="N", help="workers (default: one per core, or as many per GPU as fit)")
+    workers = "workers (default: one per core, or as many per GPU as fit)"
+    parser.add_argument("--workers", type=_positive_int, metavar="N", help=workers)
     memory = "GPU memory that a worker may need, by which workers share a GPU (default: 8)"
     parser.add_argument("--gpu-memory", type=float, default=8.0, metavar="GIB", help=memory)
     parser.add_argument("--retry-failed", action="store_true", help="try again what failed in earlier runs")
@@ -58,7 +60,7 @@ def register(commands: Any) -> None:
         "--timeout",
         action="append",
         default=[],
-        type=_timeout,
+        type=_parse_timeout,
         metavar="KIND=SECONDS",
         help=f"give up a task after so long; KIND is one of {', '.join(KINDS)}",
     )
@@ -67,50 +69,50 @@ def register(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """The command."""
-    from compiler.plan.select import part
+    from compiler.plan.select import select
     from compiler.text.compose import sources
-    from runtime.present import spec_charts as figures
+    from runtime.present import spec_charts
 
-    plan, store = _with_known_data(args), store_of(args)
-    tell(plan)
-    wanted, again = part(plan, args.only), forced(plan, args)
+    plan, store = _compile_with_data(args), store_of(args)
+    print_notices(plan)
+    selected, forced = select(plan, args.only), select_forced(plan, args)
     texts = sources(args.spec)
     origin = {"spec": str(args.spec), "spec_text": texts[str(args.spec)], "texts": texts, "argv": sys.argv[1:]}
-    with held(store):
+    with lock_store(store):
         from runtime.database.index import Index
-        from runtime.execution.study_run import StudyRun
+        from runtime.execution.study_run import Scope, StudyRun
 
         with contextlib.closing(Index.open(store)) as index:
-            study = StudyRun(plan, store, index, args.db.absolute(), origin, args.retry_failed, wanted.answers, again)
+            study = StudyRun(plan, store, index, args.db.absolute(), origin, Scope(selected.answers, forced, args.retry_failed))
             try:
                 status = _compute(study, args) if study.todo else "done"
             except BaseException:
-                with contextlib.suppress(SynthcError, OSError):   # what went wrong first says more
+                with contextlib.suppress(SynthcError, OSError):   # the first error says more
                     study.close("failed")
                 raise
             if notice := study.close(status):
-                _say(f"synthc: {notice}")
-            if wanted.waiting:
-                _say(f"claims that wait for trials outside of --only: {', '.join(wanted.waiting)}")
-            code = _sum_up(study, status)
-            if code != 130 and (study.todo or figures.missing(plan, study.target)):
-                for path in figures.draw(plan, study.target, store):
-                    _say(f"drew {path}")
+                _print(f"synthc: {notice}")
+            if selected.waiting:
+                _print(f"claims that wait for trials outside of --only: {', '.join(selected.waiting)}")
+            code = _print_summary(study, status)
+            if code != 130 and (study.todo or spec_charts.missing(plan, study.target)):
+                for path in spec_charts.draw(plan, study.target, store):
+                    _print(f"drew {path}")
             return code
 
 
-def _with_known_data(args: argparse.Namespace) -> Plan:
-    """The plan; what it names and nobody read here yet is read first, since ids depend on it."""
+def _compile_with_data(args: argparse.Namespace) -> Plan:
+    """The plan; data sets that were not read on this machine yet are read first, since ids depend on them."""
     from compiler.inspect.data_notices import unseen
 
-    plan = compiled(args)
+    plan = compile_study_of(args)
     if absent := unseen(plan):
         from runtime.data.sources import see
 
         for name in absent:
             record = see(name)
-            _say(f"{name}: {record.samples:,} + {record.test_samples:,} images, identified by their content as {record.digest}")
-        plan = compiled(args)
+            _print(f"{name}: {record.samples:,} + {record.test_samples:,} images, identified by their content as {record.digest}")
+        plan = compile_study_of(args)
     return plan
 
 
@@ -118,46 +120,39 @@ def _compute(study: StudyRun, args: argparse.Namespace) -> str:
     from runtime.execution.driver import Driver, Interrupt, Policy
     from runtime.execution.progress import Display
 
-    interrupt = Interrupt()
+    interrupt, policy = Interrupt(), Policy(args.fail_fast, dict(args.timeout))
     with Display(study.todo) as display:
         rest = len(study.plan.tasks) - len(study.todo)
-        display.say(f"{study.plan.header.study}: {len(study.todo)} tasks to run, {rest} done or not needed")
+        display.print_line(f"{study.plan.header.study}: {len(study.todo)} tasks to run, {rest} done or not needed")
 
-        def record(task: Task, outcome: Outcome, attempt: int) -> None:
-            study.record(task, outcome, attempt)
-            display.heard(task, outcome)
+        def on_outcome(task: Task, outcome: Outcome, attempt: int) -> None:
+            study.on_outcome(task, outcome, attempt)
+            display.on_outcome(task, outcome)
 
-        def beat(flying: Mapping[str, Task]) -> None:
-            display.beat(flying)
+        def on_tick(in_flight: Mapping[str, Task]) -> None:
+            display.on_tick(in_flight)
             if notice := study.publish_if_due():
-                display.say(notice)
+                display.print_line(notice)
 
-        engine = _engine(args, study.store)
+        engine = _start_engine(args, study.store)
         try:
-            with _interruptible(interrupt, display.say):
+            with _interruptible(interrupt, display.print_line):
                 repairs = 0
                 while True:
                     Driver(
-                        study.todo,
-                        engine,
-                        record,
-                        beat=beat,
-                        tried=study.tried,
-                        seconds=study.index.seconds_by_operation(),
-                        policy=Policy(args.fail_fast, dict(args.timeout)),
-                        interrupt=interrupt,
+                        study.todo, engine, on_outcome, on_tick=on_tick, earlier=study.earlier(), policy=policy, interrupt=interrupt
                     ).run()
-                    if interrupt.count or repairs == REPAIRS or not study.repair():
+                    if interrupt.count or repairs == MAX_REPAIRS or not study.repair():
                         break
                     repairs += 1
-                    display.more(study.todo)
-                    display.say(f"what earlier tasks left was damaged: computing {len(study.todo)} tasks again")
+                    display.add_tasks(study.todo)
+                    display.print_line(f"what earlier tasks left was damaged: computing {len(study.todo)} tasks again")
         finally:
             engine.close()
-    return "interrupted" if interrupt.asked else "done"
+    return "interrupted" if interrupt.by_user else "done"
 
 
-def _engine(args: argparse.Namespace, store: Path) -> Engine:
+def _start_engine(args: argparse.Namespace, store: Path) -> Engine:
     from runtime.operations import OPERATIONS
 
     if args.engine == "inline":
@@ -169,41 +164,42 @@ def _engine(args: argparse.Namespace, store: Path) -> Engine:
     return RayEngine(store, args.address, args.workers, args.gpu_memory, OPERATIONS)
 
 
-def _sum_up(study: StudyRun, status: str) -> int:
+def _print_summary(study: StudyRun, status: str) -> int:
     for finding in study.findings:
         if finding.silenced is None:
-            _say(f"synthc: {finding}")
+            _print(f"synthc: {finding}")
     for id, error in study.given_up.items():
-        _say(f"failed before: {study.plan.tasks[id].address}: {error}")
+        _print(f"failed before: {study.plan.tasks[id].address}: {error}")
     if study.given_up:
-        _say(f"{len(study.given_up)} tasks failed in an earlier run and were not tried again; --retry-failed does")
+        _print(f"{len(study.given_up)} tasks failed in an earlier run and were not tried again; --retry-failed does")
+    missing = study.count_missing()
     if status == "interrupted":
-        _say(f"interrupted with {study.left} tasks left; what was finished is kept: run the same command again to go on")
+        _print(f"interrupted with {missing} tasks left; what was finished is kept: run the same command again to go on")
         return 130
     if study.failures or study.given_up:
-        _say(f"{len(study.failures)} tasks failed, {study.left} are missing; what could be computed is in {study.target}")
+        _print(f"{len(study.failures)} tasks failed, {missing} are missing; what could be computed is in {study.target}")
         return 1
-    _say(f"computed {len(study.todo)} tasks" if study.todo else "everything was done before")
-    _say(f'results in {study.target}\nnext: synthc sql "FROM comparison"   synthc chart tradeoff -o tradeoff.svg')
+    _print(f"computed {len(study.todo)} tasks" if study.todo else "everything was done before")
+    _print(f'results in {study.target}\nnext: synthc sql "FROM comparison"   synthc chart tradeoff -o tradeoff.svg')
     return 0
 
 
-def _say(line: str) -> None:
+def _print(line: str) -> None:
     print(line, file=sys.stderr)
 
 
 @contextlib.contextmanager
-def _interruptible(interrupt: Interrupt, say: Callable[[str], None]) -> Iterator[None]:
-    """Ctrl-C and SIGTERM ask to finish; the second one means now. Installed after Ray, which replaces SIGTERM's handler."""
+def _interruptible(interrupt: Interrupt, print_line: Callable[[str], None]) -> Iterator[None]:
+    """Ctrl-C and SIGTERM finish what is running, a second one stops now. Installed after Ray, which replaces SIGTERM's handler."""
 
-    def asked(number: int, frame: object) -> None:
+    def handle(number: int, frame: object) -> None:
         interrupt.count += 1
-        interrupt.asked = True
+        interrupt.by_user = True
         if interrupt.count > 1:
             raise KeyboardInterrupt
-        say("stopping: finishing what is running (again to stop now)")
+        print_line("stopping: finishing what is running (again to stop now)")
 
-    before = {number: signal.signal(number, asked) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         with contextlib.suppress(KeyboardInterrupt):
             yield
@@ -212,13 +208,13 @@ def _interruptible(interrupt: Interrupt, say: Callable[[str], None]) -> Iterator
             signal.signal(number, handler)
 
 
-def _positive(text: str) -> int:
+def _positive_int(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a positive whole number")
     return int(text)
 
 
-def _timeout(text: str) -> tuple[str, float]:
+def _parse_timeout(text: str) -> tuple[str, float]:
     kind, _, seconds = text.partition("=")
     try:
         limit = float(seconds)

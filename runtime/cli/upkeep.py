@@ -1,4 +1,4 @@
-"""`synthc gc`, `doctor`: looking after a store and a machine."""
+"""`synthc gc`, `doctor`: clean a store, check a store and a machine."""
 
 from __future__ import annotations
 
@@ -40,53 +40,53 @@ def register(commands: Any) -> None:
 
 def _gc(args: argparse.Namespace) -> int:
     from runtime.database.index import rebuild
-    from runtime.store.artifacts import held
-    from runtime.store.garbage import latest_runs, litter, remove
+    from runtime.store.artifacts import lock_store
+    from runtime.store.garbage import delete, find_garbage, latest_runs
 
     store = store_of(args)
     if not store.is_dir():
         raise SynthcError(f"{store}: there is no store; --store names another")
-    with held(store):
-        known = sorted({record["study"] for record in latest_runs(store)})
+    with lock_store(store):
+        studies = sorted({record["study"] for record in latest_runs(store)})
         for study in args.drop:
-            if study not in known:
-                raise SynthcError(f"no study is called {study!r}; there are: {', '.join(known)}")
-        found = litter(store, args.drop)
-        size = found.size
-        what = f"{len(found.tasks)} tasks and {len(found.files)} leftover files, {size / 1e6:.1f} MB"
+            if study not in studies:
+                raise SynthcError(f"no study is called {study!r}; there are: {', '.join(studies)}")
+        garbage = find_garbage(store, args.drop)
+        size = f"{len(garbage.tasks)} tasks and {len(garbage.files)} leftover files, {garbage.size / 1e6:.1f} MB"
         if not args.delete:
-            print(f"{what}, could go; --delete deletes them")
+            print(f"{size}, could go; --delete deletes them")
             return 0
-        remove(found)
+        delete(garbage)
         for path in store.glob("runs/*/run.json") if args.drop else ():
             if any(f'"study": "{study}"' in path.read_text(encoding="utf-8") for study in args.drop):
                 shutil.rmtree(path.parent)
         rebuild(store, args.db.absolute())
-        print(f"deleted {what}")
+        print(f"deleted {size}")
     return 0
 
 
 @dataclass(frozen=True)
-class Finding:
-    """One thing that was looked at."""
+class Check:
+    """The result of one check of `synthc doctor`."""
 
-    what: str
-    said: str
-    fine: bool = True
+    name: str
+    result: str
+    ok: bool = True
 
 
 def _doctor(args: argparse.Namespace) -> int:
-    findings = [*_installation(), *_machine(), *(_workers() if args.ray else ()), *_data(), *_results(args)]
-    width = max(len(finding.what) for finding in findings)
-    for finding in findings:
-        print(f"{'ok ' if finding.fine else 'BAD'}  {finding.what:{width}}  {finding.said}")
-    return 0 if all(finding.fine for finding in findings) else 1
+    workers = _check_workers() if args.ray else ()
+    checks = [*_check_installation(), *_check_machine(), *workers, *_check_data(), *_check_results(args)]
+    width = max(len(check.name) for check in checks)
+    for check in checks:
+        print(f"{'ok ' if check.ok else 'BAD'}  {check.name:{width}}  {check.result}")
+    return 0 if all(check.ok for check in checks) else 1
 
 
-def _installation() -> Iterator[Finding]:
+def _check_installation() -> Iterator[Check]:
     from importlib.metadata import PackageNotFoundError, requires, version
 
-    yield Finding("python", sys.version.split()[0], sys.version_info >= (3, 11))
+    yield Check("python", sys.version.split()[0], sys.version_info >= (3, 11))
     missing = []
     for requirement in requires("synthc") or []:
         name = requirement.split(";")[0].strip()
@@ -98,41 +98,41 @@ def _installation() -> Iterator[Finding]:
             version(name)
         except PackageNotFoundError:
             missing.append(name)
-    yield Finding("libraries", f"missing: {', '.join(missing)}; run `make study`" if missing else "all there", not missing)
+    yield Check("libraries", f"missing: {', '.join(missing)}; run `make study`" if missing else "all there", not missing)
     for name in ("torch", "ray", "duckdb"):
         if name not in missing:
-            yield Finding(name, version(name))
+            yield Check(name, version(name))
 
 
-def _machine() -> Iterator[Finding]:
+def _check_machine() -> Iterator[Check]:
     import torch
 
-    yield Finding("processors", f"{os.cpu_count()}; torch may use {torch.get_num_threads()} threads, a worker uses one")
+    yield Check("processors", f"{os.cpu_count()}; torch may use {torch.get_num_threads()} threads, a worker uses one")
     if torch.cuda.is_available():
-        names = ", ".join(torch.cuda.get_device_name(place) for place in range(torch.cuda.device_count()))
-        yield Finding("GPUs", names)
+        names = ", ".join(torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count()))
+        yield Check("GPUs", names)
     else:
-        yield Finding("GPUs", "none")
+        yield Check("GPUs", "none")
     shared = Path("/dev/shm")
     if shared.exists():
         free = shutil.disk_usage(shared).free / 1e9
-        yield Finding("shared memory", f"{free:.1f} GB free for Ray's object store", free > 0.2)
+        yield Check("shared memory", f"{free:.1f} GB free for Ray's object store", free > 0.2)
 
 
-def _workers() -> Iterator[Finding]:
+def _check_workers() -> Iterator[Check]:
     from runtime.execution.ray_engine import RayEngine
 
     began = time.monotonic()
     try:
-        with tempfile.TemporaryDirectory() as place:
-            RayEngine(Path(place), workers=1).close()
+        with tempfile.TemporaryDirectory() as store:
+            RayEngine(Path(store), workers=1).close()
     except SynthcError as error:
-        yield Finding("workers", str(error), False)
+        yield Check("workers", str(error), False)
     else:
-        yield Finding("workers", f"Ray started, a worker answered and ended, in {time.monotonic() - began:.1f} s")
+        yield Check("workers", f"Ray started, a worker answered and ended, in {time.monotonic() - began:.1f} s")
 
 
-def _data() -> Iterator[Finding]:
+def _check_data() -> Iterator[Check]:
     from compiler.language.data import Data
     from compiler.plan.lower import dataset_of
     from runtime.data.sources import load
@@ -141,37 +141,37 @@ def _data() -> Iterator[Finding]:
         try:
             pool = load(dataset_of(Data(name=name))).pool
             shape = "×".join(map(str, pool.images.shape[1:]))
-            yield Finding(f"data {name}", f"{len(pool):,} images of {shape}, as the digest says")
+            yield Check(f"data {name}", f"{len(pool):,} images of {shape}, as the digest says")
         except SynthcError as error:
-            yield Finding(f"data {name}", str(error), name != "digits")
+            yield Check(f"data {name}", str(error), name != "digits")
 
 
-def _results(args: argparse.Namespace) -> Iterator[Finding]:
+def _check_results(args: argparse.Namespace) -> Iterator[Check]:
     from runtime.database.read import query
     from runtime.store.artifacts import check_version
-    from runtime.store.garbage import damaged
+    from runtime.store.garbage import find_damaged
 
     store = store_of(args)
-    where = store if store.exists() else store.parent
-    free = shutil.disk_usage(where).free / 1e9
-    yield Finding("disk", f"{free:.1f} GB free at {where}", free > 1)
+    folder = store if store.exists() else store.parent
+    free = shutil.disk_usage(folder).free / 1e9
+    yield Check("disk", f"{free:.1f} GB free at {folder}", free > 1)
     if not store.is_dir():
-        yield Finding("store", f"{store}: none yet")
+        yield Check("store", f"{store}: none yet")
     else:
         try:
             check_version(store)
-            yield Finding("store", f"{store}: {len(list(store.glob('??/*/outcome.json'))):,} tasks done")
+            yield Check("store", f"{store}: {len(list(store.glob('??/*/outcome.json'))):,} tasks done")
         except SynthcError as error:
-            yield Finding("store", str(error), False)
+            yield Check("store", str(error), False)
         if args.deep:
-            found = list(damaged(store))
-            worst = f"{found[0]}; {len(found)} in all; the next run computes them again" if found else ""
-            yield Finding("artifacts", worst or "every file is what was written", not found)
+            damaged = list(find_damaged(store))
+            first = f"{damaged[0]}; {len(damaged)} in all; the next run computes them again" if damaged else ""
+            yield Check("artifacts", first or "every file is what was written", not damaged)
     if not args.db.exists():
-        yield Finding("database", f"{args.db}: none yet")
+        yield Check("database", f"{args.db}: none yet")
         return
     try:
         (runs,) = query(args.db, "SELECT count(*) FROM run")[1][0]
-        yield Finding("database", f"{args.db}: {runs} runs")
+        yield Check("database", f"{args.db}: {runs} runs")
     except SynthcError as error:
-        yield Finding("database", str(error), False)
+        yield Check("database", str(error), False)

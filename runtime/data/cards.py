@@ -19,7 +19,7 @@ from compiler.language.datasets import CARDS
 from compiler.plan.dag import Plan
 from compiler.text.compose import compose
 from compiler.text.nodes import Mapping
-from runtime.store.artifacts import written
+from runtime.store.artifacts import atomic_write
 
 MAX_LABEL_BYTES = 1 << 30
 
@@ -94,7 +94,7 @@ def write_record(key: str, record: Record) -> None:
     for path in record_files(key):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with written(path, synced=False) as beside:
+            with atomic_write(path, synced=False) as beside:
                 beside.touch(mode=0o644 if key in CARDS else 0o600)
                 beside.write_bytes(record_type().dump_json(record, indent=1))
             return

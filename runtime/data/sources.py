@@ -17,16 +17,15 @@ from torch import Tensor
 
 from compiler.data.records import Array, Record, array_files, stamp_of
 from compiler.errors import SynthcError, did_you_mean
-from compiler.language.datasets import CARDS, OWN, Card
-from compiler.work.operations import Dataset
+from compiler.language.datasets import CARDS, Card
+from compiler.work.operations import Dataset, PluginImages, UserFiles
 from runtime.data import plugin
 from runtime.data.cards import write_record
 from runtime.data.catalogue import CATALOGUE, Splits, find
-from runtime.data.formats import digits, shapes
-from runtime.data.formats import own_files as own
+from runtime.data.formats import digits, own_files, shapes
 from runtime.data.images import LabeledImages, content_digest
 from runtime.seeds import generator
-from runtime.store.artifacts import written
+from runtime.store.artifacts import atomic_write
 
 
 @dataclass(frozen=True)
@@ -51,15 +50,16 @@ def load(dataset: Dataset) -> Loaded:
 
 
 def _read(dataset: Dataset) -> Splits:
-    if dataset.made is not None:
-        return plugin.read(dataset.made.words, dataset.made.card)
+    match dataset.source:
+        case PluginImages(words, card):
+            return plugin.read(words, card)
+        case UserFiles(_, card):
+            return _fitting(card, own_files.read(dataset.source))
     match dataset.name:
         case "shapes":
             return shapes.read(dataset.shape)   # its digest is that of the size on its card
         case "digits":
             return _as_planned(dataset, digits.read())
-        case name if name == OWN and dataset.own is not None:
-            return _fitting(dataset.own.card, own.read(dataset.own))
         case name if name in CATALOGUE:
             return mapped_arrays(dataset.digest) or _as_planned(dataset, _decoded(name))
     raise SynthcError(f"no data set is called {dataset.name!r}; {did_you_mean(dataset.name, CARDS)}")
@@ -100,7 +100,7 @@ def _decoded(name: str) -> Splits:
     for target in array_files(content_digest(pool, test)):
         with contextlib.suppress(OSError):   # a folder of others, or a full disk: the next process decodes again if need be
             target.parent.mkdir(parents=True, exist_ok=True)
-            with written(target, synced=False) as beside:
+            with atomic_write(target, synced=False) as beside:
                 save_file(arrays, beside)
                 beside.chmod(0o644)   # safetensors' files are for their owner alone, a shared folder is for all
             break

@@ -1,4 +1,4 @@
-"""Rows to files and from files: results for other tools, and Parquet that somebody else wrote."""
+"""Rows to files and from files: results for other tools, and Parquet that other tools wrote."""
 
 from __future__ import annotations
 
@@ -10,34 +10,34 @@ from typing import Any
 
 import duckdb
 
-from compiler.errors import SynthcError
+from compiler.errors import SynthcError, first_line
 from runtime.database.publish import check_target
-from runtime.database.quoting import first_line, identifier, literal
+from runtime.database.quoting import execute, identifier, literal
 
-ENDINGS = {".parquet": "FORMAT parquet, COMPRESSION zstd", ".csv": "FORMAT csv, HEADER", ".json": "FORMAT json, ARRAY true"}
-"""How a file's ending says what to write into it."""
+COPY_OPTIONS = {".parquet": "FORMAT parquet, COMPRESSION zstd", ".csv": "FORMAT csv, HEADER", ".json": "FORMAT json, ARRAY true"}
+"""Ending of a file → how DuckDB writes it."""
 
 
 def export(database: Path, text: str, target: Path) -> None:
-    """Write a query's rows to `target`, beside and then renamed; its ending says the format."""
-    if target.suffix not in ENDINGS:
-        raise SynthcError(f"{target}: the ending should be one of {', '.join(ENDINGS)}")
+    """Write a query's rows to `target`; its ending says the format."""
+    if target.suffix not in COPY_OPTIONS:
+        raise SynthcError(f"{target}: the ending should be one of {', '.join(COPY_OPTIONS)}")
     if not database.exists():
         raise SynthcError(f"{database}: there is no such database; `synthc run SPEC` makes one, --db names another")
-    beside = target.with_name(f".{target.name}.next")
+    temp = target.with_name(f".{target.name}.next")
     try:
         with contextlib.closing(duckdb.connect(str(database), read_only=True)) as connection:
-            connection.execute(f"SET allowed_paths = [{literal(beside)}]").fetchall()   # and nothing else, whatever the query says
-            connection.execute("SET enable_external_access = false").fetchall()
-            connection.execute(f"COPY ({text}) TO {literal(beside)} ({ENDINGS[target.suffix]})").fetchall()
-        os.replace(beside, target)
+            execute(connection, f"SET allowed_paths = [{literal(temp)}]")   # and nothing else, whatever the query says
+            execute(connection, "SET enable_external_access = false")
+            execute(connection, f"COPY ({text}) TO {literal(temp)} ({COPY_OPTIONS[target.suffix]})")
+        os.replace(temp, target)
     except (duckdb.Error, OSError) as error:
         raise SynthcError(f"{target}: cannot be written: {first_line(error)}") from error
     finally:
-        beside.unlink(missing_ok=True)
+        temp.unlink(missing_ok=True)
 
 
-COMPATIBLE = "v1.2.0"
+COMPATIBLE_STORAGE = "v1.2.0"
 """The storage version that `export_compatible` writes: read by DuckDB 1.2 and everything since."""
 
 
@@ -46,31 +46,31 @@ def export_compatible(database: Path, target: Path) -> None:
     if not database.exists():
         raise SynthcError(f"{database}: there is no such database; `synthc run SPEC` makes one, --db names another")
     check_target(target)
-    beside = target.with_name(f".{target.name}.next")
+    temp = target.with_name(f".{target.name}.next")
     try:
         with contextlib.closing(duckdb.connect()) as connection:
-            connection.execute(f"ATTACH {literal(database)} AS published (READ_ONLY)").fetchall()
-            connection.execute(f"ATTACH {literal(beside)} AS compatible (STORAGE_VERSION '{COMPATIBLE}')").fetchall()
-            connection.execute("COPY FROM DATABASE published TO compatible").fetchall()
-        os.replace(beside, target)
+            execute(connection, f"ATTACH {literal(database)} AS published (READ_ONLY)")
+            execute(connection, f"ATTACH {literal(temp)} AS compatible (STORAGE_VERSION '{COMPATIBLE_STORAGE}')")
+            execute(connection, "COPY FROM DATABASE published TO compatible")
+        os.replace(temp, target)
     except (duckdb.Error, OSError) as error:
         raise SynthcError(f"{target}: cannot be written: {first_line(error)}") from error
     finally:
-        beside.unlink(missing_ok=True)
+        temp.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
-def parquet(path: Path) -> Iterator[tuple[list[str], Callable[[list[str]], Iterator[tuple[Any, ...]]]]]:
-    """Column names of a Parquet file, and a function from wanted columns to rows; SynthcError if it is none, or broken."""
+def open_parquet(path: Path) -> Iterator[tuple[list[str], Callable[[list[str]], Iterator[tuple[Any, ...]]]]]:
+    """Yield the column names of a Parquet file, and a function from column names to rows; SynthcError if it cannot be read."""
     with duckdb.connect(config={"autoload_known_extensions": "false", "autoinstall_known_extensions": "false"}) as connection:
 
         def rows(columns: list[str]) -> Iterator[tuple[Any, ...]]:
-            found = connection.execute(f"SELECT {', '.join(map(identifier, columns))} FROM read_parquet({literal(path)})")
-            while some := found.fetchmany(1000):
-                yield from some
+            result = connection.execute(f"SELECT {', '.join(map(identifier, columns))} FROM read_parquet({literal(path)})")
+            while chunk := result.fetchmany(1000):
+                yield from chunk
 
         try:
-            described = connection.execute(f"DESCRIBE SELECT * FROM read_parquet({literal(path)})").fetchall()
+            described = execute(connection, f"DESCRIBE SELECT * FROM read_parquet({literal(path)})")
             yield [str(column) for column, *_ in described], rows
         except duckdb.Error as error:
             raise SynthcError(f"{path}: cannot be read as Parquet: {first_line(error)}") from error

@@ -1,6 +1,6 @@
-"""What earlier tasks took: the published database says how long, the store how large and what exactly was asked.
+"""Durations and sizes of earlier tasks: seconds from the published database, sizes and parameters from the store.
 
-Opened only when there is something to estimate: it needs DuckDB.
+DuckDB is imported only when there is something to estimate.
 """
 
 from __future__ import annotations
@@ -15,25 +15,24 @@ from compiler.inspect.cost import guess
 from compiler.inspect.cost.estimate import Past, words_of
 from runtime.store.artifacts import folder_of
 
-SAMPLE = 24
-"""Tasks of each operation that are looked at, the latest."""
+MAX_TASKS = 24
+"""Tasks of each operation that are read, the latest."""
 
 
 def history(database: Path, store: Path) -> dict[str, Past]:
-    """What each operation took; empty without a database, or where it cannot be read now."""
+    """Operation → what its tasks took; empty without a database, or where it cannot be read now."""
     if not database.exists():
         return {}
-    from runtime.database.read import reading
+    from runtime.database.read import query
 
-    question = (
+    text = (
         "SELECT operation, outcome.task, seconds, peak_memory_mb FROM base.outcome AS outcome "
         "JOIN (SELECT DISTINCT task, operation FROM base.task) USING (task) WHERE seconds IS NOT NULL "
-        f"QUALIFY row_number() OVER (PARTITION BY operation ORDER BY started DESC) <= {SAMPLE}"
+        f"QUALIFY row_number() OVER (PARTITION BY operation ORDER BY started DESC) <= {MAX_TASKS}"
     )
     try:
-        with reading(database) as ask:
-            _, rows = ask(question)
-    except SynthcError:   # being written, or not ours: an estimate is not worth an error
+        _, rows = query(database, text)
+    except SynthcError:   # being written, or not ours: no reason to fail
         return {}
     ratios: dict[str, list[tuple[float, float, float]]] = defaultdict(list)
     for operation, task, seconds, memory in rows:

@@ -1,4 +1,4 @@
-"""Questions that every study is asked, in SQL, each under a name; `questions.sql` has their texts. Not here: how they are run."""
+"""Named queries that suit every study; `questions.sql` has their texts. Not here: how they are run."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from compiler.errors import SynthcError, did_you_mean
 
 @dataclass(frozen=True)
 class Question:
-    """A named query: what it asks, in a sentence and in SQL."""
+    """A named query: what it answers, in a sentence (`about`), and its SQL."""
 
     name: str
-    asks: str
+    about: str
     text: str
 
 
 def questions() -> dict[str, Question]:
     """All of them by name, in the order of the file."""
     content = (files("runtime.database") / "questions.sql").read_text(encoding="utf-8")
-    found = re.findall(r"^-- @(\w+): (.+)\n((?:(?!-- @).*\n)+)", content, flags=re.MULTILINE)
-    return {name: Question(name, asks, text.strip()) for name, asks, text in found}
+    parts = re.findall(r"^-- @(\w+): (.+)\n((?:(?!-- @).*\n)+)", content, flags=re.MULTILINE)
+    return {name: Question(name, about, text.strip()) for name, about, text in parts}
 
 
 def question(name: str) -> Question:

@@ -1,20 +1,28 @@
-"""Names, texts and errors between Python and SQL."""
+"""Between Python and SQL: quoted names and texts, and statements."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+import duckdb
 
 
 def identifier(name: str) -> str:
-    """A name as SQL takes it."""
+    """A name, quoted."""
     return '"' + name.replace('"', '""') + '"'
 
 
 def literal(value: Path | str | None) -> str:
-    """A text as SQL takes it; None is NULL."""
+    """A text, quoted; None is NULL."""
     return "NULL" if value is None else "'" + str(value).replace("'", "''") + "'"
 
 
-def first_line(error: BaseException) -> str:
-    """What an error says, in short."""
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+def execute(connection: duckdb.DuckDBPyConnection, statement: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+    """Run a statement to its end, and return its rows.
+
+    DuckDB 2.0 streams results: one that is not fetched, of DDL too, owns the connection, and the next statement may raise
+    ResourceInUseException.
+    """
+    return connection.execute(statement, values or None).fetchall()

@@ -1,4 +1,4 @@
-"""Asking the published database: read-only, and without files or network."""
+"""Queries on the published database: read-only, and without files or network."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from typing import Any
 
 import duckdb
 
-from compiler.errors import SynthcError
-from runtime.database.quoting import first_line
+from compiler.errors import SynthcError, first_line
+from runtime.database.quoting import execute
 
 
 def query(database: Path, text: str) -> tuple[list[str], list[tuple[Any, ...]]]:
     """Columns and rows of a query on the published database: read-only, and without files or network."""
-    with reading(database) as ask:
-        return ask(text)
+    with open_read_only(database) as run:
+        return run(text)
 
 
 @contextlib.contextmanager
-def reading(database: Path) -> Iterator[Callable[[str], tuple[list[str], list[tuple[Any, ...]]]]]:
-    """As `query`, for several questions to one state: what is published meanwhile is not seen."""
+def open_read_only(database: Path) -> Iterator[Callable[[str], tuple[list[str], list[tuple[Any, ...]]]]]:
+    """Yield a function like `query` for several queries on one state: what is published meanwhile is not seen."""
     if not database.exists():
         raise SynthcError(f"{database}: there is no such database; `synthc run SPEC` makes one, --db names another")
     try:
@@ -29,7 +29,7 @@ def reading(database: Path) -> Iterator[Callable[[str], tuple[list[str], list[tu
     except duckdb.Error as error:
         raise SynthcError(f"{database}: cannot be opened: {first_line(error)}") from error
 
-    def ask(text: str) -> tuple[list[str], list[tuple[Any, ...]]]:
+    def run(text: str) -> tuple[list[str], list[tuple[Any, ...]]]:
         try:
             cursor = connection.execute(text)
             return [column[0] for column in cursor.description or ()], cursor.fetchall()
@@ -37,5 +37,5 @@ def reading(database: Path) -> Iterator[Callable[[str], tuple[list[str], list[tu
             raise SynthcError(f"the query failed: {str(error).strip()}") from error
 
     with contextlib.closing(connection):
-        connection.execute("SET lock_configuration = true").fetchall()
-        yield ask
+        execute(connection, "SET lock_configuration = true")
+        yield run

@@ -1,22 +1,22 @@
-"""What the files of a store say, as rows of the index's tables: pure reading, no database."""
+"""Rows of the index's tables from the files of a store: pure reading, no database."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from runtime.store.artifacts import Artifact
 
-Rows = Iterator[tuple[str, list[tuple[Any, ...]]]]
-"""Table and rows for it."""
+Rows = Iterable[tuple[str, list[tuple[Any, ...]]]]
+"""Tables, each with rows for it."""
 
-METRIC = ("name", "value", "low", "high", "n", "note", "canaries", "attack", "variant", "release")
+METRIC_COLUMNS = ("name", "value", "low", "high", "n", "note", "canaries", "attack", "variant", "release")
 
 
-def of_run(record: Mapping[str, Any]) -> Rows:
+def run_rows(record: Mapping[str, Any]) -> Rows:
     """A run, its trials and its tasks; `record` is the content of `run.json`."""
     run, blocked = record["run"], record.get("blocked", {})
     yield "run", [(
@@ -44,52 +44,52 @@ def of_run(record: Mapping[str, Any]) -> Rows:
     ]   # fmt: skip
 
 
-def of_outcome(artifact: Artifact) -> Rows:
-    """A committed task, its metrics, and what an attack says of canaries."""
+def outcome_rows(artifact: Artifact) -> Rows:
+    """A committed task, its metrics, and an attack's scores, risks and ROC points."""
     outcome = artifact.outcome
-    task, where, notes = outcome["task"], outcome["provenance"], outcome["notes"]
+    task, provenance, notes = outcome["task"], outcome["provenance"], outcome["notes"]
+    machine = (provenance[name] for name in ("seconds", "host", "device", "threads", "peak_memory_mb", "commit", "source_digest"))
     yield "outcome", [(
-        task, _time(where["started"]), where["seconds"], where["host"], where["device"], where["threads"], where["peak_memory_mb"],
-        where["commit"], where["source_digest"], notes.get("null_ok"), "; ".join(notes.get("flags", [])), _json(notes),
+        task, _time(provenance["started"]), *machine, notes.get("null_ok"), "; ".join(notes.get("flags", [])), _json(notes),
     )]   # fmt: skip
-    yield "metric", [(task, *(metric[word] for word in METRIC)) for metric in outcome["metrics"]]
+    yield "metric", [(task, *(metric[name] for name in METRIC_COLUMNS)) for metric in outcome["metrics"]]
     if "columns" in notes:
-        for table, rows in _of_attack(artifact, notes):
+        for table, rows in _attack_rows(artifact, notes):
             yield table, [(task, *row) for row in rows]
 
 
-def of_attempt(folder: Path) -> Rows:
+def attempt_rows(folder: Path) -> Rows:
     """One attempt at a task, from the folder of the attempt."""
     content = json.loads((folder / "attempt.json").read_text(encoding="utf-8"))
-    where = content["provenance"] or {}
+    provenance = content["provenance"] or {}
     yield "attempt", [(
         content["task"], int(folder.name), content["status"], content["error_kind"], content["error"], content["log"],
-        _time(where.get("started")), where.get("seconds"), where.get("host"), where.get("device"),
+        _time(provenance.get("started")), *map(provenance.get, ("seconds", "host", "device")),
     )]   # fmt: skip
 
 
-def _of_attack(artifact: Artifact, notes: Mapping[str, Any]) -> Rows:
-    """Without the task, which is every row's first value."""
+def _attack_rows(artifact: Artifact, notes: Mapping[str, Any]) -> Rows:
+    """Rows without their first value, the task."""
     scores, roc, risk, canaries = (artifact.arrays(stem) for stem in ("scores", "roc", "risk", "canaries"))
     groups = notes["groups"]
-    told = [canaries[name].tolist() for name in ("group", "labels", "true_labels", "samples")]
-    known = zip(*told, (memorized for memorized, in _numbers(canaries["memorization"][:, None])), strict=True)
+    columns = [canaries[name].tolist() for name in ("group", "labels", "true_labels", "samples")]
+    memorized = [value for value, in _numbers(canaries["memorization"][:, None])]
     yield "canary", [
-        (place, groups[group]["name"], groups[group]["kind"], label, true, sample, memorized)
-        for place, (group, label, true, sample, memorized) in enumerate(known)
+        (canary, groups[group]["name"], groups[group]["kind"], *values)
+        for canary, (group, *values) in enumerate(zip(*columns, memorized, strict=True))
     ]
     member = scores["member"].astype(bool).tolist()
     for key, column in enumerate(notes["columns"]):
-        named = (column["release"], column["attack"], column["variant"])
+        attack = (column["release"], column["attack"], column["variant"])
         for group in groups:
             curve = roc.get(f"{key}/{group['name']}")
             if curve is not None:
-                yield "roc", [(*named, group["name"], *point) for point in _numbers(curve)]
-        exposed = enumerate(_numbers(risk[str(key)]))
-        yield "risk", [(*named, place, *figures) for place, figures in exposed if figures[0] is not None]
-        if f"score/{key}" in scores:   # not of a file so large that only its figures are kept
+                yield "roc", [(*attack, group["name"], *point) for point in _numbers(curve)]
+        risks = enumerate(_numbers(risk[str(key)]))
+        yield "risk", [(*attack, canary, *values) for canary, values in risks if values[0] is not None]
+        if f"score/{key}" in scores:   # absent for a file so large that only its metrics are stored
             yield "score", [
-                (*named, canary, shadow, member[canary][shadow], score)
+                (*attack, canary, shadow, member[canary][shadow], score)
                 for canary, row in enumerate(scores[f"score/{key}"].tolist())
                 for shadow, score in enumerate(row)
                 if score == score

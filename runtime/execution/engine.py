@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from runtime.execution.worker import REHEARSALS, Dispatch, compute, prepare
+from runtime.execution.worker import REHEARSAL_OPERATIONS, Dispatch, compute, prepare_worker
 from runtime.outcome import Outcome
 
 
 @dataclass(frozen=True)
-class Landing:
-    """A dispatch that came back: with its outcomes, or lost, and then `lost` is an error kind and `reason` says more."""
+class BatchResult:
+    """A dispatch that ended: with its outcomes, or lost, and then `lost` is an error kind and `reason` says more."""
 
     dispatch: Dispatch
     outcomes: tuple[Outcome, ...] = ()
@@ -22,7 +22,7 @@ class Landing:
 
 
 class Engine(Protocol):
-    """What the driver asks of whoever computes."""
+    """What the driver needs of an engine."""
 
     @property
     def slots(self) -> int:
@@ -31,7 +31,7 @@ class Engine(Protocol):
 
     def submit(self, dispatch: Dispatch) -> None: ...
 
-    def wait(self, seconds: float) -> list[Landing]: ...
+    def wait(self, seconds: float) -> list[BatchResult]: ...
 
     def kill(self, dispatch: Dispatch) -> None: ...
 
@@ -39,24 +39,24 @@ class Engine(Protocol):
 
 
 class InlineEngine:
-    """Computes in this process, one dispatch at a time, when waited for."""
+    """Computes in this process, one dispatch at a time, in `wait`."""
 
     slots = 1
 
-    def __init__(self, store: Path, device: str = "cpu", operations: Mapping[str, str] = REHEARSALS) -> None:
+    def __init__(self, store: Path, device: str = "cpu", operations: Mapping[str, str] = REHEARSAL_OPERATIONS) -> None:
         self.store, self.device, self.operations = store, device, operations
-        self._waiting: list[Dispatch] = []
-        prepare()
+        self._submitted: list[Dispatch] = []
+        prepare_worker()
 
     def submit(self, dispatch: Dispatch) -> None:
-        self._waiting.append(dispatch)
+        self._submitted.append(dispatch)
 
-    def wait(self, seconds: float) -> list[Landing]:
-        dispatch = self._waiting.pop(0)
-        return [Landing(dispatch, tuple(compute(dispatch, self.store, self.device, self.operations)))]
+    def wait(self, seconds: float) -> list[BatchResult]:
+        dispatch = self._submitted.pop(0)
+        return [BatchResult(dispatch, tuple(compute(dispatch, self.store, self.device, self.operations)))]
 
     def kill(self, dispatch: Dispatch) -> None:
-        """A computation in this very process cannot be given up: time limits need `--engine ray`."""
+        """Do nothing: a computation in this very process cannot be stopped; time limits need `--engine ray`."""
 
     def close(self) -> None:
-        self._waiting.clear()
+        self._submitted.clear()

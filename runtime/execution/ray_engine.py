@@ -1,12 +1,12 @@
 """Resident workers on a Ray cluster: one per core, or several per GPU where there are GPUs. The only file that imports Ray.
 
-    hired      asked of Ray; it starts when a node has room
-    idle       has said which code it runs, and waits
-    at work    computes a dispatch
+    starting     requested from Ray; it starts when a node has room
+    idle         has sent the versions of its code, and waits
+    computing    computes a dispatch
 
-Only those that have answered count as slots, so that nothing is handed to a worker for which no node has room. Nodes may come
-and go: a lost worker is replaced where there is room, and new cores are used.
-Not here: which dispatch comes next, and what becomes of a lost one (`schedule`).
+Only idle and computing workers count as slots, so that no dispatch is submitted to a worker for which no node has room. Nodes may
+come and go: a lost worker is replaced where there is room, and new cores are used.
+Not here: which dispatch comes next, and what becomes of a lost one (`driver`).
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from compiler.errors import SynthcError
+from compiler.errors import SynthcError, first_line
 from runtime import machine
-from runtime.execution.engine import Landing
-from runtime.execution.worker import REHEARSALS, Dispatch, compute, prepare
+from runtime.execution.engine import BatchResult
+from runtime.execution.worker import REHEARSAL_OPERATIONS, Dispatch, compute, prepare_worker
 from runtime.outcome import Outcome
 
-PATIENCE = 90.0
-"""Seconds without a single worker after which the cluster is taken to have no room: a cold node needs 5 to 10."""
+WORKER_GRACE_SECONDS = 90.0
+"""Time without a single worker after which the cluster is taken to have no room: a cold node needs 5 to 10 s."""
 
-LOOK_AROUND = 10.0
-"""Seconds between looks at what the cluster has."""
+RESOURCE_CHECK_SECONDS = 10.0
+"""Time between checks of the cluster's resources."""
 
-MOST_PER_GPU = 8
+MAX_WORKERS_PER_GPU = 8
 
 
 class RayEngine:
@@ -46,22 +46,23 @@ class RayEngine:
 
     def __init__(
         self, store: Path, address: str | None = None, workers: int | None = None, gpu_memory: float = 8.0,
-        operations: Mapping[str, str] = REHEARSALS,
+        operations: Mapping[str, str] = REHEARSAL_OPERATIONS,
     ) -> None:
-        self.store, self._asked, self._operations = store, workers, operations
+        self.store, self._requested, self._operations = store, workers, operations
         self._ray = _start_ray(address, workers)
         self._remote = self._ray.remote(_Worker)
-        self._hired: dict[Any, Any] = {}
+        self._starting: dict[Any, Any] = {}
         self._idle: list[Any] = []
-        self._at_work: dict[Any, tuple[Any, Dispatch]] = {}
+        self._computing: dict[Any, tuple[Any, Dispatch]] = {}
         self._killed: set[Dispatch] = set()
-        self._alone_since = self._looked = time.monotonic()
+        self._had_worker_at = self._checked_at = time.monotonic()
         try:
-            self._share, self._memory = self._gpu_share(gpu_memory)
-            for _ in range(self._wanted()):
-                self._hire()
-            if not self._hired:
-                raise SynthcError(f"the Ray cluster has {self._offer()}, no room for a worker; add a node, or use --engine inline")
+            self._share, self._memory = self._divide_gpu(gpu_memory)
+            for _ in range(self._count_workers()):
+                self._start_worker()
+            if not self._starting:
+                hint = "add a node, or use --engine inline"
+                raise SynthcError(f"the Ray cluster has {self._list_resources()}, no room for a worker; {hint}")
             while not self._idle:
                 self.wait(1.0)
         except BaseException:
@@ -70,121 +71,116 @@ class RayEngine:
 
     @property
     def slots(self) -> int:
-        return len(self._idle) + len(self._at_work)
+        return len(self._idle) + len(self._computing)
 
     def submit(self, dispatch: Dispatch) -> None:
         worker = self._idle.pop()
-        self._at_work[worker.compute.remote(dispatch)] = worker, dispatch
+        self._computing[worker.compute.remote(dispatch)] = worker, dispatch
 
-    def wait(self, seconds: float) -> list[Landing]:
-        landed, _ = self._ray.wait([*self._at_work, *self._hired], timeout=seconds)
-        landings = [self._land(ref) for ref in landed if ref in self._at_work]
-        for ref in landed:
-            if ref in self._hired:
-                self._welcome(ref)
-        self._keep_staffed()
-        return landings
+    def wait(self, seconds: float) -> list[BatchResult]:
+        ready, _ = self._ray.wait([*self._computing, *self._starting], timeout=seconds)
+        results = [self._collect(ref) for ref in ready if ref in self._computing]
+        for ref in ready:
+            if ref in self._starting:
+                self._register(ref)
+        self._adjust_workers()
+        return results
 
     def kill(self, dispatch: Dispatch) -> None:
-        for worker, at_work in self._at_work.values():
-            if at_work == dispatch and dispatch not in self._killed:
+        for worker, computing in self._computing.values():
+            if computing == dispatch and dispatch not in self._killed:
                 self._killed.add(dispatch)
                 self._ray.kill(worker)
 
     def close(self) -> None:
-        for worker, _ in self._at_work.values():
+        for worker, _ in self._computing.values():
             with contextlib.suppress(Exception):
                 self._ray.kill(worker)
-        self._do_not_wait_for_the_deaf()
+        # Takes 5.1 s, a second for each of Ray's five daemons, which ignore the SIGTERM that Ray tries first (`_sigterm_blocked`);
+        # 1.1 s if they did not (2 cores). Ray 2.60 has no setting for that second, and killing the daemons before takes 5.1 s too.
         self._ray.shutdown()
 
-    def _do_not_wait_for_the_deaf(self) -> None:
-        """Ray asks each daemon by SIGTERM and waits a second; ours do not hear it and are killed at once: 0.4 instead of 5.3 s."""
-        with contextlib.suppress(AttributeError):   # private to Ray: where it is gone, the end takes seconds longer
-            node = self._ray._private.worker._global_node
-            end = node.kill_all_processes
-            node.kill_all_processes = lambda **words: end(**{**words, "allow_graceful": False})
-
-    def _hire(self) -> None:
+    def _start_worker(self) -> None:
         device = "cuda" if self._share else "cpu"
         # A CPU worker would see every GPU of the node: CUDA_VISIBLE_DEVICES stays unset for num_gpus=0.
         environment = {} if self._share else {"CUDA_VISIBLE_DEVICES": ""}
         options = {"num_cpus": 1, "num_gpus": self._share, "max_restarts": 0, "runtime_env": {"env_vars": environment}}
         worker = self._remote.options(**options).remote(str(self.store), device, self._memory, self._operations)
-        self._hired[worker.hello.remote()] = worker
+        self._starting[worker.describe.remote()] = worker
 
-    def _welcome(self, ref: Any) -> None:
-        worker = self._hired.pop(ref)
+    def _register(self, ref: Any) -> None:
+        worker = self._starting.pop(ref)
         try:
-            said = self._ray.get(ref)
+            theirs = self._ray.get(ref)
         except self._ray.exceptions.RayTaskError as error:
-            raise SynthcError(f"a worker cannot start: {_first_line(error.cause or error)}") from error
+            raise SynthcError(f"a worker cannot start: {first_line(error.cause or error)}") from error
         except self._ray.exceptions.RayError:
-            self._hire()   # its node was lost before it could say anything
+            self._start_worker()   # its node was lost before it answered
             return
         ours = identity()
-        if other := {word: said[word] for word in ours if said[word] != ours[word]}:
-            differing = ", ".join(f"{word} {said[word]} there, {ours[word]} here" for word in other)
-            raise SynthcError(f"the node {said['host']} has other versions ({differing}); install the same on all nodes")
-        if said["lock"] != lock_of(self.store):
-            raise SynthcError(f"the node {said['host']} does not see the store {self.store}; name a folder that all nodes share")
+        if differing := ", ".join(f"{name} {theirs[name]} there, {ours[name]} here" for name in ours if theirs[name] != ours[name]):
+            raise SynthcError(f"the node {theirs['host']} has other versions ({differing}); install the same on all nodes")
+        if theirs["lock"] != read_lock(self.store):
+            raise SynthcError(f"the node {theirs['host']} does not see the store {self.store}; name a folder that all nodes share")
         self._idle.append(worker)
 
-    def _land(self, ref: Any) -> Landing:
-        worker, dispatch = self._at_work.pop(ref)
+    def _collect(self, ref: Any) -> BatchResult:
+        worker, dispatch = self._computing.pop(ref)
         try:
-            landing = Landing(dispatch, tuple(self._ray.get(ref)))
+            result = BatchResult(dispatch, tuple(self._ray.get(ref)))
             self._idle.append(worker)
-            return landing
+            return result
         except self._ray.exceptions.OutOfMemoryError as error:
-            landing = Landing(dispatch, lost="out_of_memory", reason=f"stopped for lack of memory: {_first_line(error)}")
+            result = BatchResult(dispatch, lost="out_of_memory", reason=f"stopped for lack of memory: {first_line(error)}")
         except self._ray.exceptions.RayError as error:
             late = dispatch in self._killed
             self._killed.discard(dispatch)
-            reason = "took longer than its --timeout" if late else f"the worker died: {_first_line(error)}"
-            landing = Landing(dispatch, lost="timeout" if late else "crash", reason=reason)
+            reason = "took longer than its --timeout" if late else f"the worker died: {first_line(error)}"
+            result = BatchResult(dispatch, lost="timeout" if late else "crash", reason=reason)
         with contextlib.suppress(Exception):
             self._ray.kill(worker)
-        self._hire()
-        return landing
+        self._start_worker()
+        return result
 
-    def _keep_staffed(self) -> None:
-        """Use nodes that came; give up when none is left."""
+    def _adjust_workers(self) -> None:
+        """Start workers on nodes that came; SynthcError when there has been no worker for too long."""
         now = time.monotonic()
         if self.slots:
-            self._alone_since = now
-        elif now - self._alone_since > PATIENCE:
+            self._had_worker_at = now
+        elif now - self._had_worker_at > WORKER_GRACE_SECONDS:
             need = f"1 CPU and {self._share:g} GPU" if self._share else "1 CPU"
             raise SynthcError(
-                f"no worker could start for {PATIENCE:.0f} s: each needs {need}, and the Ray cluster has {self._offer()}; "
-                "add a node, then run again to go on"
+                f"no worker could start for {WORKER_GRACE_SECONDS:.0f} s: each needs {need}, and the Ray cluster has "
+                f"{self._list_resources()}; add a node, then run again to go on"
             )
-        if now - self._looked > LOOK_AROUND:
-            self._looked = now
-            for _ in range(self._wanted() - self.slots - len(self._hired)):
-                self._hire()
+        if now - self._checked_at > RESOURCE_CHECK_SECONDS:
+            self._checked_at = now
+            for _ in range(self._count_workers() - self.slots - len(self._starting)):
+                self._start_worker()
 
-    def _wanted(self) -> int:
-        if self._asked:
-            return self._asked
-        there = self._ray.cluster_resources()
-        cpus, gpus = int(there.get("CPU", 0)), int(there.get("GPU", 0))
+    def _count_workers(self) -> int:
+        """How many workers there should be."""
+        if self._requested:
+            return self._requested
+        resources = self._ray.cluster_resources()
+        cpus, gpus = int(resources.get("CPU", 0)), int(resources.get("GPU", 0))
         return min(cpus, int(gpus / self._share)) if self._share else cpus
 
-    def _gpu_share(self, needed: float) -> tuple[float, float]:
+    def _divide_gpu(self, needed: float) -> tuple[float, float]:
         """Share of a GPU for each worker and the part of its memory that it may take; zeros where there is no GPU."""
         if not self._ray.cluster_resources().get("GPU"):
             return 0.0, 0.0
         probe = self._ray.remote(num_gpus=1, max_calls=1)(_gpu_memory).remote()
-        ready, _ = self._ray.wait([probe], timeout=PATIENCE)
+        ready, _ = self._ray.wait([probe], timeout=WORKER_GRACE_SECONDS)
         if not ready:
-            raise SynthcError(f"no GPU of the Ray cluster answered for {PATIENCE:.0f} s; it has {self._offer()}")
+            found = self._list_resources()
+            raise SynthcError(f"no GPU of the Ray cluster answered for {WORKER_GRACE_SECONDS:.0f} s; it has {found}")
         workers = workers_per_gpu(self._ray.get(probe), needed)
         return 1 / workers, 1 / workers
 
-    def _offer(self) -> str:
-        there = self._ray.cluster_resources()
-        return ", ".join(f"{there[name]:g} {name}" for name in ("CPU", "GPU") if name in there) or "neither CPU nor GPU"
+    def _list_resources(self) -> str:
+        resources = self._ray.cluster_resources()
+        return ", ".join(f"{resources[name]:g} {name}" for name in ("CPU", "GPU") if name in resources) or "neither CPU nor GPU"
 
 
 def workers_per_gpu(memory: float, needed: float) -> int:
@@ -194,16 +190,16 @@ def workers_per_gpu(memory: float, needed: float) -> int:
     """
     if memory < needed:
         raise SynthcError(f"a worker may need {needed:g} GiB of GPU memory and a GPU here has {memory:.0f}; lower --gpu-memory")
-    return max(count for count in (1, 2, 4, MOST_PER_GPU) if count * needed <= memory)
+    return max(count for count in (1, 2, 4, MAX_WORKERS_PER_GPU) if count * needed <= memory)
 
 
 def identity() -> dict[str, str]:
-    """What must be the same on all nodes."""
+    """Versions of libraries and of our source, which must be the same on all nodes."""
     return machine.versions() | {"source": machine.source_digest()}
 
 
-def lock_of(store: Path) -> str | None:
-    """Who holds the store, as a node sees it: by this a folder of the same name on another disk is told apart."""
+def read_lock(store: Path) -> str | None:
+    """The owner of the store's lock, as this node reads it; it differs for a folder of the same name on another disk."""
     try:
         return (store / "lock").read_text()
     except OSError:
@@ -215,21 +211,21 @@ class _Worker:
 
     def __init__(self, store: str, device: str, memory_share: float, operations: Mapping[str, str]) -> None:
         self.store, self.device, self.operations = Path(store), device, operations
-        prepare()
+        prepare_worker()
         if device == "cuda":
             import torch
 
             torch.cuda.set_per_process_memory_fraction(memory_share)   # Ray's shares are bookkeeping, without isolation
 
-    def hello(self) -> dict[str, Any]:
-        return identity() | {"host": machine.host(), "lock": lock_of(self.store)}
+    def describe(self) -> dict[str, Any]:
+        return identity() | {"host": machine.host(), "lock": read_lock(self.store)}
 
     def compute(self, dispatch: Dispatch) -> list[Outcome]:
         return compute(dispatch, self.store, self.device, self.operations)
 
 
 def _gpu_memory() -> float:
-    """GiB of the GPU at hand."""
+    """Memory of this worker's GPU, in GiB."""
     import torch
 
     return float(torch.cuda.get_device_properties(0).total_memory) / 2**30
@@ -244,36 +240,32 @@ def _start_ray(address: str | None, workers: int | None) -> Any:
     if address is None:
         # Token authentication stays on; a token of our own needs no writable home folder.
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(16))
-        where: dict[str, Any] = {"include_dashboard": False, "num_cpus": max(machine.cores(), workers or 0)}
+        options: dict[str, Any] = {"include_dashboard": False, "num_cpus": max(machine.cores(), workers or 0)}
     else:
         packages = [str(machine.ROOT / name) for name in ("compiler", "runtime")]
-        where = {"address": address, "runtime_env": {"py_modules": packages}}
+        options = {"address": address, "runtime_env": {"py_modules": packages}}
     import ray
 
     # Ray puts the driver's working directory first on every worker's path: a stray `runtime/` there would replace ours.
-    with contextlib.chdir(machine.ROOT), _deaf_children():
+    with contextlib.chdir(machine.ROOT), _sigterm_blocked():
         try:
-            ray.init(log_to_driver=False, logging_level=logging.ERROR, **where)
+            ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
         except Exception as error:
             raise SynthcError(
-                f"Ray did not start{f' at {address}' if address else ''}: {_first_line(error)}; `--engine inline` runs without it"
+                f"Ray did not start{f' at {address}' if address else ''}: {first_line(error)}; `--engine inline` runs without it"
             ) from error
     return ray
 
 
 @contextlib.contextmanager
-def _deaf_children() -> Iterator[None]:
-    """Processes started in this block do not hear SIGTERM.
+def _sigterm_blocked() -> Iterator[None]:
+    """Child processes started in this block inherit a blocked SIGTERM.
 
-    A batch system sends it to a whole group: Ray's daemons would be gone before the driver has finished what is running, and the
-    driver would wait a minute for them. They still die with the driver.
+    A batch system sends it to a whole group or job: Ray's daemons would be gone before the driver has finished what is running, and
+    the driver would wait a minute for them. They still die with the driver.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _first_line(error: BaseException) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

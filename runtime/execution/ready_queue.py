@@ -1,4 +1,4 @@
-"""Which tasks of a plan are ready, waiting or blocked, and which go together: bookkeeping without a clock or an engine."""
+"""Which tasks of a plan are ready, which wait, and which are dispatched together: bookkeeping without a clock or an engine."""
 
 from __future__ import annotations
 
@@ -8,35 +8,38 @@ from collections.abc import Collection, Mapping
 
 from compiler.plan.dag import Task, upward_rank
 
-GROUP_SECONDS = 0.5
-"""Tasks of one operation travel together up to this much expected work: a dispatch itself costs a few milliseconds."""
+MAX_BATCH_SECONDS = 0.5
+"""Expected work up to which tasks of one operation are dispatched together: a dispatch itself costs a few milliseconds."""
+
+UNKNOWN_SECONDS = 1.0
+"""Expected duration of an operation that never ran: long enough to be dispatched alone."""
+
+MAX_SAMPLES = 50
+"""Weight of the mean so far against a new duration: a moving mean, since the machine's load changes."""
 
 
-class Pace:
-    """What an operation takes, in seconds: learned as outcomes come in, starting from what earlier runs took."""
+class DurationEstimate:
+    """Mean seconds of each operation, updated as outcomes come in; `seconds` are the means of earlier runs."""
 
-    GUESS = 1.0
-    """Of an operation never seen: long enough to travel alone."""
+    def __init__(self, seconds: Mapping[str, float]) -> None:
+        self._mean = {operation: (mean, 1) for operation, mean in seconds.items()}
 
-    def __init__(self, seconds: Mapping[str, float] | None = None) -> None:
-        self._mean = {operation: (mean, 1) for operation, mean in (seconds or {}).items()}
-
-    def learn(self, operation: str, seconds: float) -> None:
+    def update(self, operation: str, seconds: float) -> None:
         mean, n = self._mean.get(operation, (0.0, 0))
-        n = min(n, 50)   # a moving mean: the machine's load changes
+        n = min(n, MAX_SAMPLES)
         self._mean[operation] = ((mean * n + seconds) / (n + 1), n + 1)
 
-    def expected(self, task: Task) -> float:
-        return self._mean.get(task.operation, (self.GUESS, 0))[0]
+    def seconds(self, task: Task) -> float:
+        return self._mean.get(task.operation, (UNKNOWN_SECONDS, 0))[0]
 
 
-class Frontier:
-    """The queue of a run: most urgent first, where urgency is the expected time from a task's start to the plan's end."""
+class ReadyQueue:
+    """The ready tasks of a run, most urgent first; a task's urgency is the expected time from its start to the plan's end."""
 
-    def __init__(self, todo: Mapping[str, Task], pace: Pace) -> None:
+    def __init__(self, todo: Mapping[str, Task], durations: DurationEstimate) -> None:
         self.todo = todo
-        self.pace = pace
-        self._rank = upward_rank(todo, pace.expected)
+        self.durations = durations
+        self._rank = upward_rank(todo, durations.seconds)
         self._waits_for = {id: {need for _, need in task.needs if need in todo} for id, task in todo.items()}
         self._users: dict[str, list[str]] = defaultdict(list)
         for id, needs in self._waits_for.items():
@@ -49,32 +52,34 @@ class Frontier:
         """How many tasks are ready."""
         return len(self._ready)
 
-    def take(self, share: int, alone: Collection[str] = ()) -> list[Task]:
-        """The most urgent task, and with it the next ones of the same operation: at most `share`, at most GROUP_SECONDS
-        of expected work, none of `alone`."""
+    def take(self, limit: int, unbatched: Collection[str] = ()) -> list[Task]:
+        """Remove and return the most urgent task and the next ones of the same operation.
+
+        At most `limit` tasks and MAX_BATCH_SECONDS of expected work; a task in `unbatched` comes alone.
+        """
         first = self.todo[heapq.heappop(self._ready)[1]]
-        taken, seconds = [first], self.pace.expected(first)
-        while self._ready and len(taken) < share and first.id not in alone:
+        batch, seconds = [first], self.durations.seconds(first)
+        while self._ready and len(batch) < limit and first.id not in unbatched:
             following = self.todo[self._ready[0][1]]
-            seconds += self.pace.expected(following)
-            if following.operation != first.operation or following.id in alone or seconds > GROUP_SECONDS:
+            seconds += self.durations.seconds(following)
+            if following.operation != first.operation or following.id in unbatched or seconds > MAX_BATCH_SECONDS:
                 break
             heapq.heappop(self._ready)
-            taken.append(following)
-        return taken
+            batch.append(following)
+        return batch
 
     def put_back(self, id: str) -> None:
-        """This task is ready (again)."""
+        """Make a task ready (again)."""
         heapq.heappush(self._ready, (-self._rank[id], id))
 
-    def done(self, id: str) -> None:
-        """What waited for this task alone is ready now."""
+    def mark_done(self, id: str) -> None:
+        """Make those tasks ready that waited for this one alone."""
         for user in self._users[id]:
             self._waits_for[user].discard(id)
             if not self._waits_for[user]:
                 self.put_back(user)
 
-    def behind(self, id: str) -> list[str]:
+    def dependents(self, id: str) -> list[str]:
         """All tasks that cannot run without this one, nearest first."""
         found: dict[str, None] = {}
         waiting = list(self._users[id])

@@ -1,16 +1,14 @@
 """One execution of a plan: what is left to do, its record in the store and the index, and the rhythm of publishing.
 
-Not here: how tasks are scheduled (`schedule`), what a person sees (`progress`, `cli.run`).
+Not here: how tasks are scheduled (`driver`), what is displayed (`progress`, `cli.run`).
 """
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,38 +21,41 @@ from compiler.plan.dag import ClaimPlan, Plan, Task, TrialPlan
 from runtime import machine
 from runtime.database.index import Index, Unwritable
 from runtime.database.publish import TargetBusy, check_target
+from runtime.execution.driver import EarlierRuns
 from runtime.outcome import Outcome
 from runtime.store.artifacts import Corrupt, folder_of, is_done, quarantine, retract
 from runtime.store.commit import write_json
-from runtime.store.runs import HOPELESS, keep, run_name
+from runtime.store.runs import read_trace, run_name, save_plan
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What of a plan a run computes: what these `answers` lack, and `forced` tasks although they may be done."""
+
+    answers: tuple[str, ...]
+    forced: frozenset[str] = frozenset()
+    """With all that rests on them."""
+    retry_failed: bool = False
 
 
 class StudyRun:
-    """A plan, a store and an index, while a run lasts. The store must be held (`artifacts.held`)."""
+    """A plan, a store and an index, while a run lasts. The store must be locked (`artifacts.lock_store`)."""
 
-    def __init__(
-        self, plan: Plan, store: Path, index: Index, target: Path, origin: Mapping[str, Any], retry_failed: bool = False,
-        answers: Sequence[str] | None = None, forced: Collection[str] = (),
-    ) -> None:
-        """`origin` says where the plan came from: spec, spec_text, texts, argv. `answers` are those to compute (default: all).
-        `forced` are tasks to compute although they may be done, with all that rests on them.
-
-        SynthcError if `target` is not ours to write.
-        """
+    def __init__(self, plan: Plan, store: Path, index: Index, target: Path, origin: Mapping[str, Any], scope: Scope) -> None:
+        """`origin` says where the plan came from: spec, spec_text, texts, argv. SynthcError if `target` is not ours to write."""
         check_target(target)
-        self.plan, self.store, self.index, self.target, self.origin = plan, store, index, target, origin
-        self.answers = answers
+        self.plan, self.store, self.index, self.target, self.origin, self.scope = plan, store, index, target, origin, scope
         self.started = datetime.now(UTC)
         self.name = run_name(store, self.started, plan.header.study)
-        for id in plan.to_run(lambda id: self.is_done(id) and id not in forced, answers):
+        for id in plan.to_run(lambda id: self.is_done(id) and id not in scope.forced, scope.answers):
             retract(folder_of(store, id))
-        self._take_in()
-        missing = plan.to_run(self.is_done, answers)
-        self.given_up = {} if retry_failed else self._failed_before(missing)
+        self._index_store()
+        missing = plan.to_run(self.is_done, scope.answers)
+        self.given_up = {} if scope.retry_failed else self._failed_before(missing)
         """Tasks that failed in an earlier run of the same code → the error; they are not tried again."""
         self.todo = self._reachable(missing)
-        self.hindered: dict[str, str] = {}
-        """Task → what it found damaged, which counts as never computed since: a failure, unless repairing helps."""
+        self.damaged_inputs: dict[str, str] = {}
+        """Task → what is damaged, its commit or an artifact that it needs. That is recomputed; if that fails, the task fails."""
         self.failures: dict[str, str] = {}
         """Address → error, of this run."""
         self.blocked: dict[str, str] = {}
@@ -63,10 +64,10 @@ class StudyRun:
         """What the lints found in the results, once the run ended."""
         self._publish_at = time.monotonic()
         self._notice = ""
-        self._keep_record("running")
+        self._write_record("running")
 
-    def _take_in(self) -> None:
-        """Make the index say what the store holds of this plan: a run may have died before the rows were written."""
+    def _index_store(self) -> None:
+        """Add the rows that the index lacks of this plan: a run may have died before they were written."""
         undone = {id for id in self.plan.tasks if not self.is_done(id)}
         self.index.forget(undone)
         for id in self.index.missing(self.plan.tasks):
@@ -74,30 +75,30 @@ class StudyRun:
             if id not in undone:
                 try:
                     self.index.record_outcome(folder)
-                except Corrupt as found:
-                    quarantine(found.folder)
+                except Corrupt as corrupt:
+                    quarantine(corrupt.folder)
             self.index.record_attempts(folder)
         self.index.flush()
-        self.index.damaged.clear()   # taken back before anything runs: what is left to do is found out next
+        self.index.damaged.clear()   # retracted before anything runs: what is left to do is found out next
 
     def repair(self) -> bool:
         """Whether something damaged was found and can be computed again: `todo` then holds it, and what waits for it."""
         self.index.flush()
-        found = (*self.hindered, *(folder.name for folder in self.index.damaged))
-        again = [id for id in self._looked_at(found) if not self.is_done(id)]
+        damaged = (*self.damaged_inputs, *(folder.name for folder in self.index.damaged))
+        again = [id for id in self._with_ancestors(damaged) if not self.is_done(id)]
         if not again:
             return False
-        self.hindered.clear()
+        self.damaged_inputs.clear()
         self.blocked.clear()
-        self._take_in()
+        self._index_store()
         failed = {task.id for task in self.plan.tasks.values() if task.address in self.failures}
-        missing = self.plan.to_run(self.is_done, [*(self.plan.answers if self.answers is None else self.answers), *again])
+        missing = self.plan.to_run(self.is_done, [*self.scope.answers, *again])
         self.given_up |= {id: self.failures[missing[id].address] for id in failed if id in missing}
         self.todo = self._reachable(missing)
         return bool(self.todo)
 
-    def _looked_at(self, ids: Iterable[str]) -> set[str]:
-        """These tasks and all that they were made from: an attack looks at that, also where all between is done."""
+    def _with_ancestors(self, ids: Iterable[str]) -> set[str]:
+        """These tasks and all that they were made from: an attack reads that, also where all between is done."""
         found: set[str] = set()
         waiting = list(ids)
         while waiting:
@@ -110,12 +111,14 @@ class StudyRun:
     def is_done(self, id: str) -> bool:
         return is_done(self.store, id)
 
-    def tried(self, id: str) -> int:
-        """Attempts of earlier runs."""
-        return len(list(folder_of(self.store, id).glob("attempts/*")))
+    def earlier(self) -> EarlierRuns:
+        """What this study's driver should know of earlier runs."""
+        return EarlierRuns(
+            self.index.seconds_by_operation(), lambda id: len(list(folder_of(self.store, id).glob("attempts/*")))
+        )
 
-    def record(self, task: Task, outcome: Outcome, attempt: int) -> None:
-        """Keep an outcome as rows; what the worker could not write down, because it died, is written here."""
+    def on_outcome(self, task: Task, outcome: Outcome, attempt: int) -> None:
+        """Record an outcome as rows, and write the attempt's record where the worker died before it did."""
         if outcome.status == "blocked":
             self.blocked[task.id] = outcome.error
             return
@@ -123,21 +126,21 @@ class StudyRun:
         if outcome.status == "done":
             try:
                 self.index.record_outcome(folder)
-            except Corrupt as found:
-                quarantine(found.folder)
-                self.hindered[task.id] = str(found)
+            except Corrupt as corrupt:
+                quarantine(corrupt.folder)
+                self.damaged_inputs[task.id] = str(corrupt)
         elif outcome.error_kind == "corrupt":
-            self.hindered[task.id] = outcome.error
+            self.damaged_inputs[task.id] = outcome.error
         elif not outcome.notes.get("tried_again"):
             self.failures[task.address] = outcome.error
         tried = folder / "attempts" / str(attempt)
         if not (tried / "attempt.json").exists():
             tried.mkdir(parents=True, exist_ok=True)
-            write_json(tried / "attempt.json", outcome.attempt())
+            write_json(tried / "attempt.json", outcome.attempt_json())
         self.index.record_attempt(tried)
 
     def publish_if_due(self) -> str:
-        """Publish every few seconds, never for more than a tenth of the time; what the user should hear, or ""."""
+        """Publish every few seconds, never for more than a tenth of the time; a notice for the user, or ""."""
         started = time.monotonic()
         if started < self._publish_at:
             return ""
@@ -147,27 +150,26 @@ class StudyRun:
             raise
         except SynthcError as error:   # somebody writes to it, its disk is full, …: no reason to stop computing
             self._publish_at = started + 30.0
-            said = str(error) if isinstance(error, TargetBusy) else f"{error}; computing goes on meanwhile"
-            again, self._notice = said == self._notice, said
-            return "" if again else self._notice
+            notice = str(error) if isinstance(error, TargetBusy) else f"{error}; computing goes on meanwhile"
+            repeated, self._notice = notice == self._notice, notice
+            return "" if repeated else notice
         self._publish_at = started + max(5.0, 10 * (time.monotonic() - started))
         return ""
 
     def close(self, status: str) -> str:
-        """Judge the results, write the record's end and publish; what the user should hear, or ""."""
-        self.failures |= {self.plan.tasks[id].address: error for id, error in self.hindered.items()}
-        self.findings = lint_results(self._results())
-        self._keep_record(status)
+        """Lint the results, write the record's end and publish; a notice for the user, or ""."""
+        self.failures |= {self.plan.tasks[id].address: error for id, error in self.damaged_inputs.items()}
+        self.findings = lint_results(self._read_results())
+        self._write_record(status)
         try:
             self.index.publish(self.target)
         except TargetBusy as busy:
             return f"{busy}; `synthc db rebuild` publishes later"
         return ""
 
-    @property
-    def left(self) -> int:
-        """Tasks that what was asked for still lacks."""
-        return len(self.plan.to_run(self.is_done, self.answers))
+    def count_missing(self) -> int:
+        """Tasks that the answers of this run still lack."""
+        return len(self.plan.to_run(self.is_done, self.scope.answers))
 
     def _reachable(self, missing: Mapping[str, Task]) -> dict[str, Task]:
         """Without what failed before, and without what waits for that."""
@@ -177,27 +179,19 @@ class StudyRun:
                 todo[id] = task
         return todo
 
-    def _failed_before(self, missing: Mapping[str, Task]) -> dict[str, str]:
-        found = {}
-        for id in missing:
-            attempts = sorted(folder_of(self.store, id).glob("attempts/*/attempt.json"), key=lambda path: int(path.parent.name))
-            if attempts:
-                with contextlib.suppress(ValueError, KeyError, TypeError):
-                    last = json.loads(attempts[-1].read_text())
-                    same_code = last["provenance"]["source_digest"] == machine.source_digest()
-                    if last["status"] == "failed" and last["error_kind"] in HOPELESS and same_code:
-                        found[id] = last["error"]
-        return found
+    def _failed_before(self, missing: Iterable[str]) -> dict[str, str]:
+        traces = {id: read_trace(self.store, id) for id in missing}
+        return {id: trace.error for id, trace in traces.items() if trace.given_up}
 
-    def _results(self) -> Results:
-        """What the index says of this study by now, whoever computed it."""
+    def _read_results(self) -> Results:
+        """This study's results in the index, also those of earlier runs."""
         study, profile = self.plan.header.study, self.plan.profile
-        measured = tuple(Measured(*row) for row in self.index.measured(study, profile))
+        measured = tuple(Measured(*row) for row in self.index.trial_results(study, profile))
         earlier = tuple(self.index.earlier_headlines(study, profile, self.name))
         return Results(self.plan.header, measured, _headline(self.plan), earlier)
 
-    def _keep_record(self, status: str) -> None:
-        """Into the store, which is the truth, and into the index."""
+    def _write_record(self, status: str) -> None:
+        """Write this run's record into the store, and index it."""
         record = (
             run_record(self.plan)
             | dict(self.origin)
@@ -216,7 +210,7 @@ class StudyRun:
         folder = self.store / "runs" / self.name
         folder.mkdir(parents=True, exist_ok=True)
         if status == "running":
-            keep(folder, self.plan)
+            save_plan(folder, self.plan)
         write_json(folder / "run.json", record)
         self.index.record_run(record)
 
@@ -243,11 +237,12 @@ def _headline(plan: Plan) -> dict[str, Any]:
 
 
 def _lint_record(finding: Finding, spec: str) -> dict[str, Any]:
-    """A lint as the store keeps it, with the reasons for it and against it; files named from where the spec lies."""
-    lint, place = LINTS[finding.code], finding.place
+    """A lint with the reasons for it and against it; files are named relative to the spec's folder."""
+    lint, place = LINTS[finding.code], finding.location
     if place and not place.file.startswith("--"):
         place = replace(place, file=os.path.relpath(place.file, Path(spec).parent))
-    return asdict(finding) | {
+    fields = {name: value for name, value in asdict(finding).items() if name != "location"}
+    return fields | {
         "place": str(place) if place else None, "seen_in": "spec" if place else "results",
         "title": lint.title, "because": lint.because, "source": lint.source,
     }

@@ -2,7 +2,7 @@
 
 A worker stays resident with torch and data warm. It never opens the database; what it returns is small and plain.
 Each task of a dispatch commits alone, and its numbers do not depend on its batch mates.
-Not here: which task comes next (`schedule`), what an operation does (`runtime.operations` names the modules).
+Not here: which task comes next (`driver`), what an operation does (`runtime.operations` names the modules).
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ from compiler.work.operations import Work
 from runtime import machine
 from runtime.outcome import Diverged, Metric, Outcome, Product, Provenance
 from runtime.store.artifacts import Artifact, Corrupt, folder_of, quarantine
-from runtime.store.commit import Staged, later, stage, write_json
+from runtime.store.commit import Staged, commit_async, stage, write_json
 
 if TYPE_CHECKING:
     import torch
 
-REHEARSALS = {"Rehearsal": "runtime.execution.rehearsal"}
-"""The one operation of this room. A study's own are in `runtime.operations`, which the command line hands to the engine."""
+REHEARSAL_OPERATIONS = {"Rehearsal": "runtime.execution.rehearsal"}
+"""The one operation of this room. Those of studies are in `runtime.operations`, which the command line passes to the engine."""
 
 
-@dataclass(frozen=True, eq=False)   # told apart by identity: comparing whole words would be slow
-class Order:
-    """One task on its way to a worker: ids and words, never data."""
+@dataclass(frozen=True, eq=False)   # equal by identity: comparing whole works would be slow
+class TaskRequest:
+    """One task for a worker to compute: ids and parameters, never data."""
 
     task: str
     work: Work
@@ -47,11 +47,11 @@ class Order:
     attempt: int
 
 
-Dispatch = tuple[Order, ...]
+Dispatch = tuple[TaskRequest, ...]
 """A batch of tasks that one worker computes together; none needs another."""
 
 
-def prepare(threads: int = 1) -> None:
+def prepare_worker(threads: int = 1) -> None:
     """Make this process a worker: one torch thread per CPU worker, since one process per core beats one wide one.
 
     Measured on two cores, several processes against one: 6,860 against 6,590 images per second (fp32), 9,100 against 6,085 (bf16).
@@ -63,82 +63,84 @@ def prepare(threads: int = 1) -> None:
 
 
 def compute(
-    dispatch: Sequence[Order], store: Path, device: str = "cpu", operations: Mapping[str, str] = REHEARSALS
+    dispatch: Sequence[TaskRequest], store: Path, device: str = "cpu", operations: Mapping[str, str] = REHEARSAL_OPERATIONS
 ) -> list[Outcome]:
     """Compute each task of the dispatch and commit it; failures become outcomes.
 
     `operations`: name of an operation → the module whose `perform(work, inputs, device) -> Product` computes it.
     """
-    landing = [_compute(order, store, device, operations, alone=len(dispatch) == 1) for order in dispatch]
-    return [one if isinstance(one, Outcome) else one.result() for one in landing]
+    outcomes = [_compute(request, store, device, operations, alone=len(dispatch) == 1) for request in dispatch]
+    return [outcome if isinstance(outcome, Outcome) else outcome.result() for outcome in outcomes]
 
 
-def _compute(order: Order, store: Path, device: str, operations: Mapping[str, str], alone: bool) -> Outcome | Future[Outcome]:
-    """The outcome, or one on its way to disk while a mate of the same dispatch is computed."""
-    folder = folder_of(store, order.task)
-    attempt = folder / "attempts" / str(order.attempt)
+def _compute(
+    request: TaskRequest, store: Path, device: str, operations: Mapping[str, str], alone: bool
+) -> Outcome | Future[Outcome]:
+    """Compute one task. Returns its outcome, or a future if it is still being written while the next task of the batch runs."""
+    folder = folder_of(store, request.task)
+    attempt = folder / "attempts" / str(request.attempt)
     log = attempt / "log.txt"
     started, clock = datetime.now(UTC), time.perf_counter()
     machine.forget_peak_memory()
     try:
-        if (before := committed(folder)) is not None:   # its worker died after the commit and before the driver heard of it
+        if (before := read_committed(folder)) is not None:   # a worker died between the commit and its answer
             return before
         attempt.mkdir(parents=True, exist_ok=True)
-        _write_task(order, folder)
-        with _output_to(log):
+        _write_task(request, folder)
+        with _redirect_output(log):
             try:
                 from runtime.store import checkpoint  # loads torch, which only a worker needs
 
-                with checkpoint.kept_in(folder):
-                    product = _perform(order, store, device, operations)
-                    staged = _stage(order, folder, product, _provenance(started, clock, device), store)
-                    if alone or checkpoint.there_are(folder):   # they go when this block ends, and not before the commit
+                with checkpoint.checkpoints_in(folder):
+                    product = _perform(request, store, device, operations)
+                    staged = _stage(request, folder, product, _provenance(started, clock, device), store)
+                    if alone or checkpoint.has_checkpoints(folder):   # they go when this block ends, and not before the commit
                         return staged.commit()
             except Exception as error:
                 traceback.print_exc()
                 if isinstance(error, Corrupt):
                     quarantine(error.folder)
-                outcome = _failure(order, error, _provenance(started, clock, device), log.relative_to(store))
-                write_json(attempt / "attempt.json", outcome.attempt())
+                outcome = _failure(request, error, _provenance(started, clock, device), log.relative_to(store))
+                write_json(attempt / "attempt.json", outcome.attempt_json())
                 return outcome
-        return later(lambda: _finish(order, staged))
+        return commit_async(lambda: _commit(request, staged))
     except OSError as error:   # outside the task's own work: the disk is full, or the store cannot be written
-        return _not_stored(order, error, _provenance(started, clock, device))
+        return _storage_failure(request, error, _provenance(started, clock, device))
 
 
-def _finish(order: Order, staged: Staged) -> Outcome:
+def _commit(request: TaskRequest, staged: Staged) -> Outcome:
     try:
         return staged.commit()
     except OSError as error:
-        return _not_stored(order, error, staged.outcome.provenance)
+        return _storage_failure(request, error, staged.outcome.provenance)
 
 
-def keep(order: Order, product: Product, started: datetime, seconds: float, store: Path) -> Outcome:
-    """Commit what this process has computed itself, as a worker would have: `outcome.json` last."""
-    folder = folder_of(store, order.task)
-    if (before := committed(folder)) is not None:
+def commit_product(request: TaskRequest, product: Product, started: datetime, seconds: float, store: Path) -> Outcome:
+    """Commit a product that this process has computed itself, as a worker would: `outcome.json` last."""
+    folder = folder_of(store, request.task)
+    if (before := read_committed(folder)) is not None:
         return before
-    (folder / "attempts" / str(order.attempt)).mkdir(parents=True, exist_ok=True)
-    _write_task(order, folder)
-    return _stage(order, folder, product, _provenance(started, time.perf_counter() - seconds, "cpu"), store).commit()
+    (folder / "attempts" / str(request.attempt)).mkdir(parents=True, exist_ok=True)
+    _write_task(request, folder)
+    return _stage(request, folder, product, _provenance(started, time.perf_counter() - seconds, "cpu"), store).commit()
 
 
-def _write_task(order: Order, folder: Path) -> None:
-    write_json(folder / "task.json", {"id": order.task, "address": order.address, "text": order.text, "needs": order.needs})
+def _write_task(request: TaskRequest, folder: Path) -> None:
+    write_json(folder / "task.json", {"id": request.task, "address": request.address, "text": request.text, "needs": request.needs})
 
 
-def _perform(order: Order, store: Path, device: str, operations: Mapping[str, str]) -> Product:
+def _perform(request: TaskRequest, store: Path, device: str, operations: Mapping[str, str]) -> Product:
     import torch
 
-    inputs = {role: Artifact(folder_of(store, need)) for role, need in order.needs}
-    module = importlib.import_module(operations[type(order.work).__name__])
-    where = torch.device(device)
-    _deterministic(where)
-    return module.perform(order.work, inputs, where)
+    inputs = {role: Artifact(folder_of(store, need)) for role, need in request.needs}
+    module = importlib.import_module(operations[type(request.work).__name__])
+    on = torch.device(device)
+    _seed_global_generators(on)
+    return module.perform(request.work, inputs, on)
 
 
-def committed(folder: Path) -> Outcome | None:
-    """The outcome that a task's folder holds, None if it was never committed."""
+def read_committed(folder: Path) -> Outcome | None:
+    """The outcome in a task's folder, None if it was never committed or is damaged; a damaged one is quarantined."""
     if not (folder / "outcome.json").exists():
         return None
     try:
@@ -150,8 +152,8 @@ def committed(folder: Path) -> Outcome | None:
         return None
 
 
-def _deterministic(device: torch.device) -> None:
-    """Numbers must not depend on what ran before: global generators are fixed, although nothing of ours draws from them."""
+def _seed_global_generators(device: torch.device) -> None:
+    """Make numbers independent of what ran before, although nothing of ours draws from the global generators."""
     import torch
 
     # Not `torch.manual_seed`: without a GPU that keeps a traceback of each call for the day when there is one.
@@ -160,26 +162,26 @@ def _deterministic(device: torch.device) -> None:
         torch.cuda.manual_seed_all(0)
 
 
-def _stage(order: Order, folder: Path, product: Product, provenance: Provenance, store: Path) -> Staged:
-    log = (folder / "attempts" / str(order.attempt) / "log.txt").relative_to(store)
-    outcome = Outcome(order.task, "done", product.metrics, product.notes, provenance, log=log.as_posix())
-    return stage(folder, order.attempt, product.files, outcome)
+def _stage(request: TaskRequest, folder: Path, product: Product, provenance: Provenance, store: Path) -> Staged:
+    log = (folder / "attempts" / str(request.attempt) / "log.txt").relative_to(store)
+    outcome = Outcome(request.task, "done", product.metrics, product.notes, provenance, log=log.as_posix())
+    return stage(folder, request.attempt, product.files, outcome)
 
 
-def _failure(order: Order, error: BaseException, provenance: Provenance | None, log: Path) -> Outcome:
+def _failure(request: TaskRequest, error: BaseException, provenance: Provenance | None, log: Path) -> Outcome:
     message = " ".join(str(error).split()) or type(error).__name__
     return Outcome(
-        order.task, "failed", provenance=provenance, error=f"{type(error).__name__}: {message}", error_kind=_kind_of(error),
+        request.task, "failed", provenance=provenance, error=f"{type(error).__name__}: {message}", error_kind=_classify(error),
         log=log.as_posix(),
     )
 
 
-def _not_stored(order: Order, error: OSError, provenance: Provenance | None) -> Outcome:
-    return dataclasses.replace(_failure(order, error, provenance, Path("")), error_kind="storage")
+def _storage_failure(request: TaskRequest, error: OSError, provenance: Provenance | None) -> Outcome:
+    return dataclasses.replace(_failure(request, error, provenance, Path("")), error_kind="storage")
 
 
-def _kind_of(error: BaseException) -> str:
-    """The class of an error, by which the driver decides whether to try again."""
+def _classify(error: BaseException) -> str:
+    """The kind of an error, by which the driver decides whether to try again."""
     if isinstance(error, Diverged):
         return "diverged"
     if isinstance(error, Corrupt):
@@ -210,7 +212,7 @@ def _device_name(torch_module: Any, device: str) -> str:
 
 
 @contextlib.contextmanager
-def _output_to(log: Path) -> Iterator[None]:
-    """Everything the task prints goes to its log."""
-    with log.open("a", encoding="utf-8", buffering=1) as to, contextlib.redirect_stdout(to), contextlib.redirect_stderr(to):
+def _redirect_output(log: Path) -> Iterator[None]:
+    """Write everything that the task prints to its log."""
+    with log.open("a", encoding="utf-8", buffering=1) as out, contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
         yield

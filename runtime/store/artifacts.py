@@ -5,7 +5,7 @@
                       <stem>.safetensors
                       outcome.json       the commit: written last, renamed into place
 
-Not here: what a task means (`worker`), how it commits (`commit`), rows (`store`).
+Not here: what a task computes (`worker`), how it commits (`commit`), rows (`database`).
 """
 
 from __future__ import annotations
@@ -32,22 +32,25 @@ if TYPE_CHECKING:
 
 
 @contextlib.contextmanager
-def written(path: Path, synced: bool = True) -> Iterator[Path]:
-    """A path beside `path` to write to; when the block ends well, the content takes the name `path`, synced to disk if asked."""
-    beside = part_of(path)
+def atomic_write(path: Path, synced: bool = True) -> Iterator[Path]:
+    """Yield a temporary path in the same folder, which is renamed to `path` if the block ends without an error.
+
+    `synced`: only once the content is on disk.
+    """
+    temp = temp_path(path)
     try:
-        yield beside
+        yield temp
         if synced:
-            with beside.open("rb") as handle:
+            with temp.open("rb") as handle:
                 os.fsync(handle.fileno())
-        os.replace(beside, path)
+        os.replace(temp, path)
     except BaseException:
-        beside.unlink(missing_ok=True)
+        temp.unlink(missing_ok=True)
         raise
 
 
-def part_of(path: Path) -> Path:
-    """Where this process writes what will take the name `path`."""
+def temp_path(path: Path) -> Path:
+    """The path to which this process writes what will be renamed to `path`."""
     return path.with_name(f".{path.name}.{os.getpid()}.part")
 
 
@@ -55,14 +58,14 @@ STORE_VERSION = 1
 
 
 @contextlib.contextmanager
-def held(store: Path) -> Iterator[None]:
-    """Open the store for one run, making it if need be; SynthcError if another run holds it or a newer version made it.
+def lock_store(store: Path) -> Iterator[None]:
+    """Lock the store for one run, making it if need be; SynthcError if another run has locked it or a newer version made it.
 
-    The lock is the kernel's: it is gone with its owner, however that one ended.
+    The lock is the kernel's: it is released when its owner ends, however it ends.
     """
     try:
         store.mkdir(parents=True, exist_ok=True)
-        lock = (store / "lock").open("ab+", buffering=0)   # what a full disk refuses is refused at once, and not when it is closed
+        lock = (store / "lock").open("ab+", buffering=0)   # unbuffered: a full disk is an error at once, not on close
     except OSError as error:
         raise _unwritable(store, error) from error
     with lock:
@@ -77,8 +80,8 @@ def held(store: Path) -> Iterator[None]:
         try:
             check_version(store)
             lock.truncate(0)
-            said = f"pid {os.getpid()} on {socket.gethostname()}, since {datetime.now(UTC).isoformat(timespec='seconds')}"
-            lock.write(said.encode())
+            owner = f"pid {os.getpid()} on {socket.gethostname()}, since {datetime.now(UTC).isoformat(timespec='seconds')}"
+            lock.write(owner.encode())
         except OSError as error:
             raise _unwritable(store, error) from error
         yield
@@ -95,8 +98,8 @@ def check_version(store: Path) -> None:
     try:
         version = json.loads(mark.read_text())["version"]
     except FileNotFoundError:
-        with written(mark) as beside:
-            beside.write_text(json.dumps({"version": STORE_VERSION}))
+        with atomic_write(mark) as temp:
+            temp.write_text(json.dumps({"version": STORE_VERSION}))
         return
     except (ValueError, KeyError, TypeError) as error:
         raise SynthcError(f"{mark}: not a store's mark ({error}); name another folder with --store") from error
@@ -117,8 +120,8 @@ def is_done(store: Path, task: str) -> bool:
     return (folder_of(store, task) / "outcome.json").exists()
 
 
-def packed(tensors: Mapping[str, Tensor]) -> bytes:
-    """Named tensors as the content of a `.safetensors` file."""
+def encode_tensors(tensors: Mapping[str, Tensor]) -> bytes:
+    """The content of a `.safetensors` file with these tensors."""
     import torch
     from safetensors.torch import save  # torch is slow to import, and a run that finds everything done needs none
 
@@ -127,12 +130,12 @@ def packed(tensors: Mapping[str, Tensor]) -> bytes:
 
 
 def digest_of(content: bytes) -> str:
-    """What an outcome says of the bytes of each file, and what reading them back must give."""
+    """The digest of a file's content, which `outcome.json` holds and each reading compares."""
     return blake2b(content, digest_size=8).hexdigest()
 
 
-KEYS = {"task", "status", "metrics", "notes", "provenance", "files"}
-"""What every `outcome.json` says."""
+OUTCOME_FIELDS = {"task", "status", "metrics", "notes", "provenance", "files"}
+"""Fields of every `outcome.json`."""
 
 
 class Corrupt(SynthcError):
@@ -144,13 +147,13 @@ class Corrupt(SynthcError):
 
 
 def quarantine(folder: Path) -> None:
-    """Take back a task's commit, keeping what is there for whoever wants to look: it counts as never computed."""
+    """Rename a task's damaged commit, so that the task counts as never computed and the file can be examined."""
     with contextlib.suppress(FileNotFoundError):
         os.replace(folder / "outcome.json", folder / "outcome.json.corrupt")
 
 
 def retract(folder: Path) -> None:
-    """Take back the commit of a task that is to be computed again; what it left is written over then."""
+    """Delete the commit of a task that is to be computed again; its files will be written over."""
     (folder / "outcome.json").unlink(missing_ok=True)
 
 
@@ -164,15 +167,16 @@ class Artifact:
         """All tensors of `<stem>.safetensors`, on the CPU; KeyError if the task left no such file, Corrupt if it has changed."""
         from safetensors.torch import load
 
-        return load(self._content(stem))
+        return load(self.content(stem))
 
     def arrays(self, stem: str) -> dict[str, np.ndarray]:
         """The same without torch."""
         from safetensors.numpy import load
 
-        return load(self._content(stem))
+        return load(self.content(stem))
 
-    def _content(self, stem: str) -> bytes:
+    def content(self, stem: str) -> bytes:
+        """Bytes of `<stem>.safetensors`, compared with the digest in the outcome; KeyError and Corrupt as for `tensors`."""
         name = f"{stem}.safetensors"
         digest = self.outcome["files"].get(name)
         if digest is None:
@@ -187,16 +191,16 @@ class Artifact:
 
     def ancestry(self) -> list[Artifact]:
         """This artifact and all that it was made from, each once."""
-        known: dict[str, Artifact] = {}
+        found: dict[str, Artifact] = {}
         waiting = [self]
         while waiting:
             artifact = waiting.pop()
-            if artifact.folder.name not in known:
-                known[artifact.folder.name] = artifact
-                waiting += [Artifact(folder_of(artifact.folder.parents[1], need)) for need in artifact._needs()]
-        return list(known.values())
+            if artifact.folder.name not in found:
+                found[artifact.folder.name] = artifact
+                waiting += [Artifact(folder_of(artifact.folder.parents[1], need)) for need in artifact._read_needs()]
+        return list(found.values())
 
-    def _needs(self) -> list[str]:
+    def _read_needs(self) -> list[str]:
         try:
             return [need for _, need in json.loads((self.folder / "task.json").read_text(encoding="utf-8"))["needs"]]
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
@@ -216,7 +220,7 @@ class Artifact:
             raise Corrupt(self.folder, "outcome.json is gone") from None
         except (ValueError, RecursionError) as error:
             raise Corrupt(self.folder, f"outcome.json cannot be read: {error}") from None
-        if not isinstance(content, dict) or content.keys() < KEYS or content["task"] != self.folder.name:
+        if not isinstance(content, dict) or content.keys() < OUTCOME_FIELDS or content["task"] != self.folder.name:
             raise Corrupt(self.folder, "outcome.json is not of this task")
         return content
 

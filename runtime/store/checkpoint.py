@@ -1,11 +1,11 @@
-"""Long loops go on where a killed attempt left off: their state beside the task's artifact, every few minutes.
+"""Long loops go on where a killed attempt left off: their state is saved in the task's folder every few minutes.
 
     for step in checkpoint.loop("classifier", iterations, net=net, optimizer=optimizer, draws=generator):
 
-gives the steps that are left, restores the parts before the first one and keeps them now and then after one. Inside no task
-(tests, notebooks), or in a loop that is over before the first interval, it is a `range`. A checkpoint counts only for the very
-source that wrote it, and goes with the task's commit. Whatever a loop draws from must be among its parts, or be drawn again
-from its seed (`loop.start` says how much to skip), so that the numbers are those of an uninterrupted run.
+yields the steps that are left, restores the parts before the first one and saves them now and then after one. Outside a task
+(tests, notebooks), or in a loop that ends before the first interval, it is a `range`. A checkpoint is read only by the very
+source that wrote it, and deleted when the task is committed. Each generator that a loop draws from must be among its parts, or
+be seeded and advanced again (`loop.start` steps were made), so that the numbers are those of an uninterrupted run.
 """
 
 from __future__ import annotations
@@ -16,37 +16,37 @@ from collections import Counter
 from collections.abc import Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+from safetensors.torch import load
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from runtime import machine
-from runtime.store.artifacts import written
+from runtime.store.artifacts import atomic_write, digest_of, encode_tensors
 
-EVERY = 300.0
-"""Seconds between checkpoints: what a kill can cost."""
+INTERVAL_SECONDS = 300.0
+"""Time between checkpoints: what a kill can cost."""
 
-PATTERN = "checkpoint-*"
+FILE_PATTERN = "checkpoint-*"
 
 
 @dataclass
-class _Task:
-    """The task that is computed, and how often a loop of each name began in it."""
+class _TaskLoops:
+    """The folder of the task being computed, and how many loops of each name began in it."""
 
     folder: Path
     begun: Counter[str] = field(default_factory=Counter)
 
 
-_task: ContextVar[_Task | None] = ContextVar("task that is computed", default=None)
+_task: ContextVar[_TaskLoops | None] = ContextVar("loops of the task being computed", default=None)
 
 
 class Stateful(Protocol):
-    """A part that says itself what its state is."""
+    """An object that names its own state."""
 
     def state(self) -> dict[str, Tensor]: ...
 
@@ -57,60 +57,54 @@ Part = nn.Module | Optimizer | LambdaLR | torch.Generator | Tensor | list[Tensor
 
 
 @contextlib.contextmanager
-def kept_in(folder: Path) -> Iterator[None]:
-    """Loops of this block keep their checkpoints in `folder`; when the block ends well they are gone."""
-    token = _task.set(_Task(folder))
+def checkpoints_in(folder: Path) -> Iterator[None]:
+    """Loops in this block save checkpoints in `folder`; they are deleted when the block ends without an error."""
+    token = _task.set(_TaskLoops(folder))
     try:
         yield
-        for path in folder.glob(PATTERN):
+        for path in folder.glob(FILE_PATTERN):
             path.unlink()
     finally:
         _task.reset(token)
 
 
-def there_are(folder: Path) -> bool:
-    """Whether a loop of the task in `folder` has kept a checkpoint."""
-    return any(folder.glob(PATTERN))
+def has_checkpoints(folder: Path) -> bool:
+    """Whether a loop of the task in `folder` has saved a checkpoint."""
+    return any(folder.glob(FILE_PATTERN))
 
 
 class loop:   # lower case: it is used as `range` is
-    """The steps of a loop that are left; None for a part that this loop does not have."""
+    """The steps of a loop that are left; a part may be None."""
 
     def __init__(self, name: str, steps: int, **parts: Part | None) -> None:
-        self.steps, self.parts = steps, {word: part for word, part in parts.items() if part is not None}
-        self._path = _path(name)
+        self.steps, self.parts = steps, {key: part for key, part in parts.items() if part is not None}
+        self._path = _checkpoint_path(name)
         self.start = self._resume()
-        self._kept_at = time.monotonic()
-        self._long = self.start > 0
+        self._saved_at = time.monotonic()
+        self._is_long = self.start > 0
 
     def __iter__(self) -> Iterator[int]:
         for step in range(self.start, self.steps):
             yield step
-            if self._path is not None and time.monotonic() - self._kept_at >= EVERY:
-                self._keep(step + 1)
-        if self._long:   # other loops of this task may follow: this one need not run again
-            self._keep(self.steps)
+            if self._path is not None and time.monotonic() - self._saved_at >= INTERVAL_SECONDS:
+                self._save(step + 1)
+        if self._is_long:   # other loops of this task may follow: this one must not run again
+            self._save(self.steps)
 
-    def _keep(self, step: int) -> None:
-        from safetensors.torch import save
-
+    def _save(self, step: int) -> None:
         assert self._path is not None
         tensors = {f"{name}/{key}": tensor for name, part in self.parts.items() for key, tensor in _state(part).items()}
-        tensors["step"] = torch.tensor(step)
-        alone = {name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()}
-        content = save(alone)
-        with written(self._path) as beside:
-            beside.write_bytes(_digest(content) + content)
-        self._long, self._kept_at = True, time.monotonic()
+        content = encode_tensors(tensors | {"step": torch.tensor(step)})
+        with atomic_write(self._path) as temp:
+            temp.write_bytes(digest_of(content).encode() + content)
+        self._is_long, self._saved_at = True, time.monotonic()
 
     def _resume(self) -> int:
-        """Restore the parts; the step to go on with, 0 where there is no checkpoint, or a damaged one."""
-        from safetensors.torch import load
-
+        """Restore the parts. Returns the next step, 0 where there is no checkpoint or a damaged one."""
         if self._path is None or not self._path.exists():
             return 0
         digest, content = (whole := self._path.read_bytes())[:16], whole[16:]
-        if digest != _digest(content):
+        if digest != digest_of(content).encode():
             return 0
         tensors = load(content)
         for name, part in self.parts.items():
@@ -119,16 +113,12 @@ class loop:   # lower case: it is used as `range` is
         return int(tensors["step"])
 
 
-def _path(name: str) -> Path | None:
+def _checkpoint_path(name: str) -> Path | None:
     task = _task.get()
     if task is None:
         return None
     task.begun[name] += 1
     return task.folder / f"checkpoint-{name.replace('/', '-')}-{task.begun[name]}-{machine.source_digest()}"
-
-
-def _digest(content: bytes) -> bytes:
-    return blake2b(content, digest_size=16).digest()
 
 
 def _state(part: Part) -> dict[str, Tensor]:
@@ -143,10 +133,10 @@ def _state(part: Part) -> dict[str, Tensor]:
             return {"": torch.tensor(part.last_epoch)}
         case Optimizer():
             states = part.state_dict()["state"]
-            named = ((f"{place}/{key}", value) for place, state in states.items() for key, value in state.items())
-            return {name: torch.as_tensor(value) for name, value in named if value is not None}
+            values = ((f"{index}/{key}", value) for index, state in states.items() for key, value in state.items())
+            return {name: torch.as_tensor(value) for name, value in values if value is not None}
         case list():
-            return {str(place): tensor for place, tensor in enumerate(part)}
+            return {str(index): tensor for index, tensor in enumerate(part)}
     return part.state()
 
 
@@ -161,22 +151,22 @@ def _restore(part: Part, state: dict[str, Tensor]) -> None:
             part.load_state_dict(state)
         case LambdaLR():
             part.last_epoch = int(state[""])
-            for group, base, pace in zip(part.optimizer.param_groups, part.base_lrs, part.lr_lambdas, strict=True):
-                group["lr"] = base * pace(part.last_epoch)
+            for group, base, factor in zip(part.optimizer.param_groups, part.base_lrs, part.lr_lambdas, strict=True):
+                group["lr"] = base * factor(part.last_epoch)
         case Optimizer():
             _restore_optimizer(part, state)
         case list():
-            part[:] = [state[str(place)] for place in range(len(state))]
+            part[:] = [state[str(index)] for index in range(len(state))]
         case _:
             part.restore(state)
 
 
 def _restore_optimizer(optimizer: Optimizer, state: dict[str, Tensor]) -> None:
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    by_place: dict[int, dict[str, Any]] = {}
-    for key, tensor in state.items():
-        place, word = key.split("/", 1)
-        like = parameters[int(place)]   # a fused step walks over memory: both must lie in it in the same order
-        kept = torch.empty_like(like, dtype=tensor.dtype).copy_(tensor) if tensor.shape == like.shape else tensor
-        by_place.setdefault(int(place), {})[word] = kept
-    optimizer.load_state_dict({"state": by_place, "param_groups": optimizer.state_dict()["param_groups"]})
+    states: dict[int, dict[str, Any]] = {}
+    for name, tensor in state.items():
+        index, key = name.split("/", 1)
+        like = parameters[int(index)]   # a fused step walks over memory: both must lie in it in the same order
+        value = torch.empty_like(like, dtype=tensor.dtype).copy_(tensor) if tensor.shape == like.shape else tensor
+        states.setdefault(int(index), {})[key] = value
+    optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})

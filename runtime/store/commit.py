@@ -23,18 +23,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runtime.outcome import Outcome
-from runtime.store.artifacts import digest_of, packed, part_of, written
+from runtime.store.artifacts import atomic_write, digest_of, encode_tensors, temp_path
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-TOGETHER = 16
-"""Commits of one worker, and files, that wait for the disk at the same time."""
+MAX_THREADS = 16
+"""Commits of one worker, and files, that are synced at the same time."""
 
 
 @dataclass(frozen=True)
 class Staged:
-    """What a task made, written beside its place and not synced yet."""
+    """A task's files under their temporary names, not synced yet."""
 
     folder: Path
     attempt: int
@@ -42,58 +42,60 @@ class Staged:
 
     @property
     def names(self) -> list[str]:
-        """Files in the order in which they take their names."""
+        """Files in the order in which they are renamed."""
         return [*self.outcome.files, "outcome.json"]
 
     def commit(self) -> Outcome:
-        """Sync and rename; OSError, and nothing half-written beside, if the disk will not have it."""
+        """Sync and rename; OSError if the disk refuses, and then no temporary file is left."""
         paths = [self.folder / name for name in self.names]
         try:
-            _sync([part_of(path) for path in paths])
+            _sync([temp_path(path) for path in paths])
             for path in paths:
-                os.replace(part_of(path), path)
+                os.replace(temp_path(path), path)
         except BaseException:
             self.drop()
             raise
-        write_json(self.folder / "attempts" / str(self.attempt) / "attempt.json", self.outcome.attempt())
+        write_json(self.folder / "attempts" / str(self.attempt) / "attempt.json", self.outcome.attempt_json())
         return self.outcome
 
     def drop(self) -> None:
-        """Take away what was written beside."""
+        """Delete the temporary files."""
         for name in self.names:
-            part_of(self.folder / name).unlink(missing_ok=True)
+            temp_path(self.folder / name).unlink(missing_ok=True)
 
 
 def stage(folder: Path, attempt: int, files: Mapping[str, Mapping[str, Tensor]], outcome: Outcome) -> Staged:
-    """Write `files` (stem → named tensors) and the outcome, which then holds their digests, beside their places in `folder`."""
+    """Write `files` (stem → named tensors) and the outcome, which then holds their digests, under temporary names in `folder`."""
     digests: dict[str, str] = {}
     staged = Staged(folder, attempt, dataclasses.replace(outcome, files=digests))
     try:
         for stem, tensors in files.items():
-            name, content = f"{stem}.safetensors", packed(tensors)   # one at a time: they may be large
+            name, content = f"{stem}.safetensors", encode_tensors(tensors)   # one at a time: they may be large
             digests[name] = digest_of(content)
-            part_of(folder / name).write_bytes(content)
-        part_of(folder / "outcome.json").write_bytes(as_json(staged.outcome.told()))
+            temp_path(folder / name).write_bytes(content)
+        temp_path(folder / "outcome.json").write_bytes(encode_json(staged.outcome.to_json()))
     except BaseException:
         staged.drop()
         raise
     return staged
 
 
-def later(commit: Callable[[], Outcome]) -> Future[Outcome]:
-    """Commit while this thread goes on."""
+def commit_async(commit: Callable[[], Outcome]) -> Future[Outcome]:
+    """Run a commit in another thread."""
     return _threads("commit").submit(commit)
 
 
 def write_json(path: Path, content: object) -> None:
-    """Something to read beside a commit, on which nothing depends: renamed into place, not synced."""
-    with written(path, synced=False) as beside:
-        beside.write_bytes(as_json(content))
+    """Write a record on which no commit depends: renamed into place, not synced."""
+    with atomic_write(path, synced=False) as temp:
+        temp.write_bytes(encode_json(content))
 
 
-def as_json(content: object) -> bytes:
-    """One line: only Python's own encoder, ten times slower, indents. ValueError for a NaN, which is no JSON: a metric that is
-    not a number is None with a note."""
+def encode_json(content: object) -> bytes:
+    """One line of JSON: only Python's own encoder, ten times slower, indents.
+
+    ValueError for a NaN, which is no JSON: a metric that is not a number is None with a note.
+    """
     return json.dumps(content, ensure_ascii=False, allow_nan=False).encode()
 
 
@@ -115,5 +117,5 @@ def _sync_one(path: Path) -> None:
 
 @functools.cache
 def _threads(purpose: str) -> ThreadPoolExecutor:
-    """Two pools: a commit waits for syncs, which wait for nobody."""
-    return ThreadPoolExecutor(TOGETHER, thread_name_prefix=purpose)
+    """Two pools: a commit waits for syncs, and would block them in a pool that both share."""
+    return ThreadPoolExecutor(MAX_THREADS, thread_name_prefix=purpose)

@@ -1,6 +1,6 @@
-"""Looking after a store: what no kept study needs, and whether what is there is whole.
+"""Looking after a store: finds what no kept study needs, and what is damaged.
 
-Not here: mending (a run computes again what it finds damaged), the database (`store`).
+Not here: repair (a run computes again what it finds damaged), the database (`runtime.database`).
 """
 
 from __future__ import annotations
@@ -9,18 +9,17 @@ import json
 import shutil
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from hashlib import blake2b
 from pathlib import Path
 
-from runtime.store.artifacts import Artifact, Corrupt
+from runtime.store.artifacts import Artifact, Corrupt, digest_of
 
-LEFTOVERS = ("*.part", "*.corrupt", "*.damaged", ".*.next", "checkpoint-*")
-"""Names of what killed writers and damaged files left behind."""
+LEFTOVER_PATTERNS = ("*.part", "*.corrupt", "*.damaged", ".*.next", "checkpoint-*")
+"""Names of files that killed writers left, and of damaged ones that were set aside."""
 
 
 @dataclass(frozen=True)
-class Litter:
-    """What could go: folders of tasks, and single files that nothing reads."""
+class Garbage:
+    """What can be deleted: folders of tasks, and single files that nothing reads."""
 
     tasks: tuple[Path, ...]
     files: tuple[Path, ...]
@@ -32,17 +31,17 @@ class Litter:
         return sum(path.lstat().st_size for path in (*within, *self.files))
 
 
-def litter(store: Path, drop: Collection[str] = ()) -> Litter:
-    """What no study needs, as its latest run under each profile says; the studies in `drop` are not kept at all."""
+def find_garbage(store: Path, drop: Collection[str] = ()) -> Garbage:
+    """What the latest run of no study under any profile needs; the studies in `drop` are not kept at all."""
     kept = {task for record in latest_runs(store) if record["study"] not in drop for task in (row["id"] for row in record["tasks"])}
     tasks = tuple(sorted(folder for folder in store.glob("??/*") if folder.is_dir() and folder.name not in kept))
-    going = set(tasks)
-    files = [path for pattern in LEFTOVERS for path in store.rglob(pattern) if path.is_file() and going.isdisjoint(path.parents)]
-    return Litter(tasks, tuple(sorted(files)))
+    deleted = set(tasks)
+    leftovers = [path for pattern in LEFTOVER_PATTERNS for path in store.rglob(pattern) if path.is_file()]
+    return Garbage(tasks, tuple(sorted(path for path in leftovers if deleted.isdisjoint(path.parents))))
 
 
 def latest_runs(store: Path) -> Iterator[dict]:
-    """The record of the latest run of each study under each profile; damaged records are passed over."""
+    """The record of the latest run of each study under each profile; damaged records are skipped."""
     latest: dict[tuple[str, str], dict] = {}
     for path in sorted(store.glob("runs/*/run.json")):   # names begin with the time
         try:
@@ -53,18 +52,18 @@ def latest_runs(store: Path) -> Iterator[dict]:
     yield from latest.values()
 
 
-def remove(what: Litter) -> None:
-    """Delete it: the commit first, so that a task that is half gone is no task."""
-    for folder in what.tasks:
+def delete(garbage: Garbage) -> None:
+    """Delete it, of each task the commit first, so that a task that is deleted in part is no task."""
+    for folder in garbage.tasks:
         (folder / "outcome.json").unlink(missing_ok=True)
         shutil.rmtree(folder)
         if not any(folder.parent.iterdir()):
             folder.parent.rmdir()
-    for path in what.files:
+    for path in garbage.files:
         path.unlink(missing_ok=True)
 
 
-def damaged(store: Path) -> Iterator[str]:
+def find_damaged(store: Path) -> Iterator[str]:
     """A sentence for each committed task whose files are not what was written. Reads everything."""
     for outcome in sorted(store.glob("??/*/outcome.json")):
         artifact = Artifact(outcome.parent)
@@ -73,7 +72,7 @@ def damaged(store: Path) -> Iterator[str]:
                 path = outcome.parent / name
                 if not path.exists():
                     yield f"{path}: gone"
-                elif blake2b(path.read_bytes(), digest_size=8).hexdigest() != digest:
+                elif digest_of(path.read_bytes()) != digest:
                     yield f"{path}: not what the task wrote"
         except (Corrupt, KeyError, AttributeError) as error:
             yield str(error)

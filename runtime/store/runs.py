@@ -1,4 +1,4 @@
-"""Plans of earlier runs: kept beside each run's record, read to explain what changed since.
+"""Records and plans of earlier runs: written by each run, read to explain what changed since.
 
     <store>/runs/<run>/run.json      trials, stages, claims, spec texts, versions, code
                        plan.jsonl.gz   one line per task: id, address, the text that its id is the hash of
@@ -22,16 +22,16 @@ from typing import Any
 from compiler.inspect.explain import Before, Trace
 from compiler.plan.dag import Plan
 from runtime import machine
-from runtime.store.artifacts import folder_of, written
+from runtime.store.artifacts import atomic_write, folder_of
 
-HOPELESS = ("exception", "diverged")
+DETERMINISTIC_ERRORS = ("exception", "diverged")
 """Kinds of error that the same code would only repeat."""
-PLAN = "plan.jsonl.gz"
+PLAN_FILE = "plan.jsonl.gz"
 
 
-def keep(folder: Path, plan: Plan) -> None:
+def save_plan(folder: Path, plan: Plan) -> None:
     """Write the plan of a run into its folder."""
-    with written(folder / PLAN, synced=False) as beside, gzip.open(beside, "wt", compresslevel=4, encoding="utf-8") as lines:
+    with atomic_write(folder / PLAN_FILE, synced=False) as temp, gzip.open(temp, "wt", compresslevel=4, encoding="utf-8") as lines:
         for task in plan.tasks.values():
             lines.write(json.dumps({"id": task.id, "address": task.address, "text": task.text}, ensure_ascii=False) + "\n")
 
@@ -49,8 +49,8 @@ def run_name(store: Path, started: datetime, study: str) -> str:
 
 
 @dataclass(frozen=True)
-class Kept:
-    """A run's record and plan, as they lie in the store."""
+class RecordedRun:
+    """A run's record and plan in the store."""
 
     folder: Path
     record: dict[str, Any]
@@ -59,12 +59,12 @@ class Kept:
     def texts(self) -> dict[str, str]:
         """Id → the text that was hashed; empty where the plan was lost or damaged."""
         try:
-            return {row["id"]: row["text"] for row in self._rows()}
+            return {row["id"]: row["text"] for row in self._read_rows()}
         except (OSError, EOFError, zlib.error, ValueError, KeyError):
             return {}
 
-    def _rows(self) -> Iterator[dict[str, str]]:
-        with gzip.open(self.folder / PLAN, "rt", encoding="utf-8") as lines:
+    def _read_rows(self) -> Iterator[dict[str, str]]:
+        with gzip.open(self.folder / PLAN_FILE, "rt", encoding="utf-8") as lines:
             yield from map(json.loads, lines)
 
     @property
@@ -77,7 +77,7 @@ class Kept:
         return found | {(claim["claim"], None, "claim"): claim["task"] for claim in self.record.get("claims", ())}
 
 
-def last_plan(store: Path, study: str, profile: str | None) -> Kept | None:
+def load_last_run(store: Path, study: str, profile: str | None) -> RecordedRun | None:
     """The plan of the latest run of a study under a profile, None if there is none."""
     for folder in sorted(store.glob(f"runs/*-{study}"), reverse=True):   # names begin with the time
         try:
@@ -85,25 +85,25 @@ def last_plan(store: Path, study: str, profile: str | None) -> Kept | None:
         except (OSError, ValueError):
             continue
         if record.get("study") == study and record.get("profile") == profile:
-            return Kept(folder, record)
+            return RecordedRun(folder, record)
     return None
 
 
-def before(store: Path, study: str, profile: str | None) -> Before | None:
-    """The last plan as `compiler.inspect.explain` compares with it."""
-    kept = last_plan(store, study, profile)
-    if kept is None:
+def load_previous(store: Path, study: str, profile: str | None) -> Before | None:
+    """The plan of the latest run in the form that `compiler.inspect.explain` compares with."""
+    run = load_last_run(store, study, profile)
+    if run is None:
         return None
-    record, drift = kept.record, ""
+    record, drift = run.record, ""
     if record.get("source_digest") != machine.source_digest():
         was, now = record.get("commit") or "unknown", machine.commit() or "unknown"
         commits = f"commit {was}, now {now}" if was != now else f"both with changes on top of commit {now.rstrip('+')}"
         drift = f"code differs from that run's ({commits}): recorded with every result, no reason to compute again"
-    return Before(record["run"], kept.stages, {trial["trial"]: trial for trial in record["trials"]}, kept.texts, drift)
+    return Before(record["run"], run.stages, {trial["trial"]: trial for trial in record["trials"]}, run.texts, drift)
 
 
-def trace(store: Path, task: str) -> Trace:
-    """What the store says of a task."""
+def read_trace(store: Path, task: str) -> Trace:
+    """A task's state in the store: whether it is done or damaged, and its last attempt."""
     folder = folder_of(store, task)
     if not folder.is_dir():
         return Trace()
@@ -113,7 +113,7 @@ def trace(store: Path, task: str) -> Trace:
         return Trace(done, damaged and not done)
     try:
         last = json.loads(attempts[-1].read_text(encoding="utf-8"))
-        hopeless = last["error_kind"] in HOPELESS and last["provenance"]["source_digest"] == machine.source_digest()
+        hopeless = last["error_kind"] in DETERMINISTIC_ERRORS and last["provenance"]["source_digest"] == machine.source_digest()
         failed = last["status"] == "failed"
         return Trace(
             done, damaged and not done, len(attempts), last["status"], last["error"], last["log"], given_up=failed and hopeless

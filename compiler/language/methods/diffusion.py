@@ -1,17 +1,21 @@
 """Paradigm `diffusion`: a denoiser trained on the private set draws the training set."""
 
-from typing import Annotated, ClassVar, Literal, Self
+import math
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from compiler.language.base import Frozen, Method
+from compiler.language.base import Generator, Method
+from compiler.language.cost import Cost, Net, Sizes, convolutions, dense
 from compiler.language.methods.baselines import Privacy
 
 
-class Denoiser(Frozen):
+class Denoiser(Generator):
     """The generator: a class-conditional denoiser trained from scratch on the private set (Ho et al. 2020, cosine schedule)."""
 
     revision: ClassVar[int] = 4
+    paradigm: ClassVar[str] = "diffusion"
+    compute: ClassVar[str] = "generate"
 
     net: Literal["mlp", "latent_mlp", "unet"] = "mlp"
     """mlp: residual blocks on the pixels, for images of a few hundred. latent_mlp: the same on principal components of the shadow's
@@ -45,11 +49,27 @@ class Denoiser(Frozen):
             raise ValueError("DP-SGD does not account for the private images' principal components; use the net mlp")
         return self
 
+    def priced(self, sizes: Sizes) -> Net:
+        """The net, on signals of images of this size."""
+        if self.net == "unet":
+            return convolutions("unet", self.width, sizes.shape)
+        signal = self.components if self.net == "latent_mlp" else math.prod(sizes.shape)
+        weights = 2 * signal * self.width + (6 * self.blocks + 1) * self.width**2
+        return dense(weights, 2 * signal + 7 * self.blocks * self.width, step=2e-3)
+
+    def cost(self, sizes: Sizes) -> Cost:
+        net, steps = self.priced(sizes), self.epochs * sizes.images / self.batch_size
+        if self.privacy is not None:
+            return net.sample_gradients(steps, self.batch_size, self.privacy.multiplicity)
+        pixels = math.prod(sizes.shape)
+        basis = 1e-10 * sizes.images * pixels**2 + 2e-9 * pixels**3 if self.net == "latent_mlp" else 0.0
+        return net.training(steps, self.batch_size) + Cost(basis)
+
 
 class _Diffused(Method):
     revision: ClassVar[int] = 2
+    compute: ClassVar[str] = "generate"
     denoises: ClassVar[bool] = True
-    outside_work: ClassVar[tuple[str, ...]] = ("released",)
 
     paradigm: Literal["diffusion"]
     denoiser: Denoiser = Field(default_factory=Denoiser)
@@ -75,6 +95,10 @@ class _Diffused(Method):
     @property
     def generator(self) -> Denoiser:
         return self.denoiser
+
+    def cost(self, sizes: Sizes) -> Cost:
+        passes = self.steps * (2 if self.guidance else 1)
+        return self.denoiser.priced(sizes).answers(self.multiple * sizes.images * passes)
 
     @model_validator(mode="after")
     def _goes_together(self) -> Self:
@@ -110,5 +134,6 @@ class ImageToImage(_Diffused):
     def from_private_images(self) -> bool:
         return True
 
-
-Diffusion = Annotated[Conditional | ImageToImage, Field(discriminator="method")]
+    def cost(self, sizes: Sizes) -> Cost:
+        share = min(1.0, self.strength * self.denoiser.timesteps / self.steps)
+        return super().cost(sizes) * share

@@ -31,9 +31,9 @@ from runtime.audit.statistics.roc import Reading, allowed_false_positives, roc_p
 from runtime.audit.trial.risk import of_canaries
 from runtime.database.index import Index
 from runtime.database.publish import check_target
-from runtime.execution.worker import Order, keep
+from runtime.execution.worker import TaskRequest, commit_product
 from runtime.outcome import Metric, Product
-from runtime.store.artifacts import folder_of, held
+from runtime.store.artifacts import folder_of, lock_store
 from runtime.store.commit import write_json
 from runtime.store.runs import run_name
 
@@ -82,9 +82,9 @@ def audit_and_store(
     seconds = time.perf_counter() - clock
     work = asked(evidence, settings)
     text = canonical_text("task", type(work).__name__, work.kind, (work.revision,), work, ())
-    order = Order(digest_of(text), work, (), f"{name}#0", text, 1)
-    with held(store), contextlib.closing(Index.open(store)) as index:
-        keep(order, _product(report, columns), started, seconds, store)
+    order = TaskRequest(digest_of(text), work, (), f"{name}#0", text, 1)
+    with lock_store(store), contextlib.closing(Index.open(store)) as index:
+        commit_product(order, _product(report, columns), started, seconds, store)
         folder = folder_of(store, order.task)
         if index.missing([order.task]):
             index.record_outcome(folder)
@@ -178,7 +178,7 @@ def _reading(rate: Rate, name: str, variant: str, text: str, evidence: Evidence)
     }   # fmt: skip
 
 
-def _record(order: Order, name: str, file: Path, started: datetime, columns: _Columns, argv: list[str]) -> dict[str, Any]:
+def _record(order: TaskRequest, name: str, file: Path, started: datetime, columns: _Columns, argv: list[str]) -> dict[str, Any]:
     """What `run.json` says: the study is the file, its one trial is what was found in it."""
     settings, first = columns.settings, _headline(columns)
     trial = {

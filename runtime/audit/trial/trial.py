@@ -15,12 +15,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from compiler.language.audit import Attack, Lira, ReleaseLevel, variant_name
+from compiler.language.attacks.lira import Lira
+from compiler.language.audit import Attack, ReleaseLevel
 from compiler.work.operations import AttackTrial
 from compiler.work.releases import declared
 from runtime.audit.attacks import signals
 from runtime.audit.attacks.answers import Answers, Score
-from runtime.audit.attacks.dispatch import Likelihood, scorer_of
+from runtime.audit.attacks.dispatch import scorer_of
+from runtime.audit.attacks.lira import Likelihood
 from runtime.audit.statistics.bootstrap import Resamples, interval
 from runtime.audit.trial.copies import Nearness
 from runtime.audit.trial.metrics import Figures, tpr_name
@@ -144,7 +146,7 @@ class _Trial:
             self.headline_column = len(self.columns)
         self.scores[f"score/{key}"] = torch.from_numpy(column)
         self.risk[key] = torch.from_numpy(per_canary)
-        self.columns.append({"release": release, "attack": attack.attack, "variant": variant_name(attack)})
+        self.columns.append({"release": release, "attack": attack.attack, "variant": attack.variant_name})
 
     def _figures(self, figures: Figures, score: Score, headline: bool) -> None:
         name, release = figures.said.group.name, figures.said.release
@@ -160,7 +162,7 @@ class _Trial:
         if isinstance(score, Likelihood) and (floored := score.floored(figures.member)):
             metrics.append(figures.metric("floored_fits", float(floored), None, figures.member.size, "shadows that all but agree"))
         control, complaints = figures.null_control(score)
-        told = f"{release} {figures.attack.attack} {variant_name(figures.attack)} {name}"
+        told = f"{release} {figures.attack.attack} {figures.attack.variant_name} {name}"
         self.flags += [f"{NULL_FAILED}: {told}, {complaint}" for complaint in complaints]
         self.metrics += metrics + control
 

@@ -14,25 +14,25 @@ import torch
 from compiler.data.files import MAX_BYTES_OF_IMAGES, file_digest, splits
 from compiler.errors import SynthcError
 from compiler.language.datasets import Card
-from compiler.work.operations import Own
+from compiler.work.operations import UserFiles
 from runtime.data.formats.image_file import decode_file
 from runtime.data.formats.npz import read_arrays
 from runtime.data.images import LabeledImages
 
 
-def read(own: Own) -> tuple[LabeledImages, LabeledImages | None]:
+def read(files: UserFiles) -> tuple[LabeledImages, LabeledImages | None]:
     """Pool and test split; SynthcError if the files are broken, or others than the study was made for."""
-    path = Path(own.path)
+    path = Path(files.path)
     if not path.exists():
         raise SynthcError(f"{path}: there is no such file or folder on this machine")
-    if file_digest(path) != own.card.digest:
+    if file_digest(path) != files.card.digest:
         raise SynthcError(f"{path}: its content has changed since the study was planned; run `synthc run` again")
     if path.is_dir():
         pool, test = splits(path)
-        return decoded(pool, own.card.shape), decoded(test, own.card.shape) if test else None
+        return decoded(pool, files.card.shape), decoded(test, files.card.shape) if test else None
     names = [f"{split}{what}" for split in ("", "test_") for what in ("images", "labels")]
     arrays = read_arrays(path, names, 2 * MAX_BYTES_OF_IMAGES)   # with the labels, which may be of eight bytes
-    return _labeled(arrays, "", own.card), _labeled(arrays, "test_", own.card) if own.card.test_samples else None
+    return _labeled(arrays, "", files.card), _labeled(arrays, "test_", files.card) if files.card.test_samples else None
 
 
 def _labeled(arrays: dict[str, np.ndarray], split: str, card: Card) -> LabeledImages:

@@ -15,8 +15,8 @@ import numpy as np
 from compiler.data.files import MAX_BYTES_OF_IMAGES
 from compiler.errors import SynthcError, did_you_mean
 from runtime.data.formats.image_file import decode
-from runtime.database.files import parquet
-from runtime.store.artifacts import written
+from runtime.database.files import open_parquet
+from runtime.store.artifacts import atomic_write
 
 
 def converted(source: Path, test: Path | None, target: Path, image_column: str, label_column: str) -> dict[str, Any]:
@@ -38,7 +38,7 @@ def converted(source: Path, test: Path | None, target: Path, image_column: str, 
         arrays[f"{of}images"] = images
         arrays[f"{of}labels"] = np.array([names.index(label) for label in labels])
     try:
-        with written(target.absolute()) as beside, beside.open("wb") as handle:
+        with atomic_write(target.absolute()) as beside, beside.open("wb") as handle:
             np.savez_compressed(handle, allow_pickle=False, **arrays)
     except OSError as error:
         raise SynthcError(f"{target}: cannot be written: {error.strerror}") from error
@@ -52,7 +52,7 @@ def _read(path: Path, image_column: str, label_column: str) -> tuple[np.ndarray,
     decoded: list[np.ndarray] = []
     labels: list[Any] = []
     size = 0
-    with parquet(path) as (columns, rows):
+    with open_parquet(path) as (columns, rows):
         for column in (image_column, label_column):
             if column not in columns:
                 raise SynthcError(f"{path}: no column is called {column!r}; {did_you_mean(column, columns)}")

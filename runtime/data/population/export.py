@@ -31,7 +31,7 @@ from runtime.data.population.membership import membership
 from runtime.data.population.queries import asked, views
 from runtime.data.population.roles import PrivateSet, extra_images, private_set, roles_of, sample_ids
 from runtime.data.sources import balanced_part, load
-from runtime.store.artifacts import written
+from runtime.store.artifacts import atomic_write
 
 ABOUT = {
     "shadows": "indices: which images a shadow trains on; labels: with which label, some are wrong on purpose",
@@ -86,7 +86,7 @@ def write(folder: Path, splits: Splits, *, images: bool = False, queries: bool =
     def save(name: str, **arrays: Tensor | np.ndarray) -> None:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        with written(path, synced=False) as beside, beside.open("wb") as handle:
+        with atomic_write(path, synced=False) as beside, beside.open("wb") as handle:
             plain: Mapping[str, Any] = {key: np.asarray(array) for key, array in arrays.items()}
             np.savez(handle, allow_pickle=False, **plain)
         made.append(path)
@@ -145,7 +145,7 @@ def _say(mark: Path, splits: Splits, samples: int, further: int) -> None:
         "views": splits.queries.count,
         "about": ABOUT,
     }
-    with written(mark, synced=False) as beside:
+    with atomic_write(mark, synced=False) as beside:
         beside.write_text(json.dumps(said, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 

@@ -10,18 +10,16 @@ import io
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, is_dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from compiler.language.base import Frozen, Method
-from compiler.language.study import Arm
-from compiler.work import operations as work
-from runtime.store.artifacts import folder_of, written
-
-assert Arm  # its import brings every method's words, which `rebuilt` looks up by name
+from compiler.fingerprint import parse_canonical, restore
+from compiler.language.base import Method
+from compiler.work.operations import Private, structures
+from runtime.store.artifacts import atomic_write, folder_of
 
 KINDS = ("nearest", "copied but not caught", "caught but not copied")
 """Of pairs that an audit keeps, as numbered in their artifact (`runtime.audit.trial.copies`)."""
@@ -72,7 +70,7 @@ def sheet(store: Path, task: str, with_private: bool = False, answer: str | None
     if private and not with_private:
         return Sheet(True, len(images), 0, None, None, ())
     beside = None
-    if with_private and isinstance(getattr(asked, "private", None), work.Private):
+    if with_private and isinstance(getattr(asked, "private", None), Private):
         beside = png(_nearest(images, chosen, asked.private), chosen)
     pairs, kept = _pairs(store, answer) if with_private and answer is not None else (None, ())
     return Sheet(private, len(images), shown, png(images, chosen), beside, classes, pairs, kept)
@@ -94,7 +92,7 @@ def write(folder: Path, sets: Iterable[tuple[Mapping[str, Any], Sheet]]) -> list
             if content is None:
                 continue
             path = folder / f"gallery-{name}{ending}.png"
-            with Image.open(io.BytesIO(content)) as image, written(path, synced=False) as beside:
+            with Image.open(io.BytesIO(content)) as image, atomic_write(path, synced=False) as beside:
                 larger = image.resize((image.width * ENLARGED, image.height * ENLARGED), Image.Resampling.NEAREST)
                 larger.save(beside, format="PNG", optimize=True)
             made.append(path)
@@ -175,7 +173,7 @@ def png(images: np.ndarray, chosen: np.ndarray) -> bytes:
     return out.getvalue()
 
 
-def _nearest(images: np.ndarray, chosen: np.ndarray, private: work.Private) -> np.ndarray:
+def _nearest(images: np.ndarray, chosen: np.ndarray, private: Private) -> np.ndarray:
     """For each chosen image the private one at the least Euclidean distance; other rows are left black."""
     import torch
 
@@ -190,30 +188,9 @@ def _nearest(images: np.ndarray, chosen: np.ndarray, private: work.Private) -> n
 
 
 def task_words(store: Path, task: str) -> Any:
-    """What a task was asked, rebuilt from the text that was hashed; None where this version does not know its words."""
+    """What a task was asked, restored from the text that was hashed; None where this version does not know its words."""
     try:
         text = json.loads((folder_of(store, task) / "task.json").read_text(encoding="utf-8"))["text"]
-        return rebuilt(json.loads(text)[5])
+        return restore(parse_canonical(text).params, structures())
     except (OSError, ValueError, KeyError, IndexError, TypeError):
         return None
-
-
-def rebuilt(value: Any) -> Any:
-    """The inverse of `compiler.fingerprint.plain`: tagged mappings become frozen dataclasses and models again.
-
-    KeyError for an unknown tag; TypeError or ValueError for fields that do not fit.
-    """
-    if isinstance(value, list):
-        return tuple(rebuilt(item) for item in value)
-    if not isinstance(value, Mapping):
-        return value
-    fields = {name: rebuilt(item) for name, item in value.items() if name}
-    if "" not in value:
-        return fields
-    known = {name: found for name, found in vars(work).items() if isinstance(found, type) and is_dataclass(found)}
-    return {**_models(Frozen), **known}[value[""]](**fields)
-
-
-def _models(parent: type[Frozen]) -> dict[str, Any]:
-    """Every model of the language by its name."""
-    return {parent.__name__: parent} | {name: found for child in parent.__subclasses__() for name, found in _models(child).items()}

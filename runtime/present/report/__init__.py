@@ -26,7 +26,7 @@ from runtime.present.report import html as cells
 from runtime.present.report import provenance as record
 from runtime.present.report import sections as parts
 from runtime.present.report.read import Results, read
-from runtime.store.artifacts import written
+from runtime.store.artifacts import atomic_write
 
 NOTHING_ELSE = "base-uri 'none'; form-action 'none'"
 SHOWN = ("tradeoff", "roc", "cost", "ablation", "vulnerability", "epsilon")
@@ -39,7 +39,7 @@ def write(
     """Write the report of `study` (the one that ran last by default) to `path`; SynthcError for what a user can mend."""
     text = page(read(database, store, study, profile, with_private), database.name, with_private)
     try:
-        with written(path, synced=False) as beside:
+        with atomic_write(path, synced=False) as beside:
             beside.write_text(text, encoding="utf-8")
     except OSError as error:
         raise SynthcError(f"{path}: cannot be written: {error.strerror}") from error

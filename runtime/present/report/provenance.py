@@ -11,7 +11,6 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from compiler.language.audit import variant_name
 from compiler.language.field_docs import meanings
 from runtime.database.quoting import literal
 from runtime.present.report.html import count_of, measured, moment, swatch, table
@@ -27,7 +26,7 @@ def methods(results: Results) -> str:
     audit = ""
     if results.audit is not None:
         told = {name: getattr(results.audit, name) for name in AUDIT if hasattr(results.audit, name)}
-        attacks = ", ".join(f"{attack.attack} {variant_name(attack)}" for attack in told.pop("attacks", ()))
+        attacks = ", ".join(f"{attack.attack} {attack.variant_name}" for attack in told.pop("attacks", ()))
         told |= {"attacks": attacks} if attacks else {}
         population = getattr(results.audit, "population", None)
         for name, group in getattr(population, "groups", ()):

@@ -10,7 +10,7 @@ from typing import Any
 
 from compiler.errors import SynthcError, did_you_mean
 from runtime.database.quoting import literal
-from runtime.database.read import reading
+from runtime.database.read import open_read_only
 from runtime.present.charts import CHARTS
 from runtime.present.charts.gallery import Sheet, sheet, task_words
 from runtime.present.charts.look import finite
@@ -61,7 +61,7 @@ class Arm:
 
 def read(database: Path, store: Path, study: str | None = None, profile: str | None = None, with_private: bool = False) -> Results:
     """Everything about `study`, or about the study that ran last; SynthcError where there is no such thing."""
-    with reading(database) as ask:
+    with open_read_only(database) as ask:
         run = _run(ask, database, study, profile)
         this = f"WHERE study = {literal(run['study'])} AND profile = {literal(run['profile'])}"
         trials = _rows(ask, COMPARISON.format(this=this))
@@ -155,7 +155,7 @@ def _words(store: Path, tasks: Iterable[str]) -> dict[str, Any]:
 
 def sets(database: Path, store: Path, with_private: bool = False) -> list[tuple[Row, Sheet]]:
     """Trials of all current runs with what can be shown of the set of shadow 0."""
-    with reading(database) as ask:
+    with open_read_only(database) as ask:
         return _sets(store, _rows(ask, STAGES.format(this="")), with_private)
 
 

@@ -17,6 +17,7 @@ import pytest
 import torch
 
 from compiler.compile import compile_study
+from compiler.power.epsilon_bounds import f_dp
 from compiler.work.operations import Private, TrainClassifier
 from runtime.audit.external.audit_file import Settings, audit
 from runtime.audit.external.evidence import check
@@ -155,7 +156,7 @@ def test_mistake_14_a_one_run_bound_is_about_one_declared_model() -> None:
 
 
 def test_mistake_14_the_delta_that_is_printed_is_the_delta_that_was_used() -> None:
-    for bound in (epsilon.steinke, epsilon.f_dp):
+    for bound in (epsilon.steinke, f_dp):
         assert bound(60, 64, 2000, 1e-2) != bound(60, 64, 2000, 0.0)
 
 
@@ -215,7 +216,7 @@ def test_mistake_17_membership_that_no_model_knows_gives_half_an_auc_and_no_epsi
         if design == "bernoulli":
             member = rng.random((100, 8)) < 0.5
         areas.append(auc(scores, member))
-        found = [one_run(bound, scores[:, 0], member[:, 0], delta=1e-5, error=0.05) for bound in (epsilon.steinke, epsilon.f_dp)]
+        found = [one_run(bound, scores[:, 0], member[:, 0], delta=1e-5, error=0.05) for bound in (epsilon.steinke, f_dp)]
         above += any(one.value > 0 for one in found)
     assert np.mean(np.array(areas, float)) == pytest.approx(0.5, abs=0.005)
     assert above <= 150 * 0.05 + 3 * math.sqrt(150 * 0.05 * 0.95)

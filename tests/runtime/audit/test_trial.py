@@ -14,7 +14,11 @@ import torch
 from torch import Tensor
 
 from compiler.compile import compile_study
-from compiler.language.audit import Denoising, Headline, LabelOnly, Lira, Nearest
+from compiler.language.attacks.denoising import Denoising
+from compiler.language.attacks.label_only import LabelOnly
+from compiler.language.attacks.lira import Lira
+from compiler.language.attacks.synthetic_set import Nearest
+from compiler.language.audit import Headline
 from compiler.work.operations import AttackTrial
 from runtime.audit.trial import copies
 from runtime.audit.trial.trial import perform

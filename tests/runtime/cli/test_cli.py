@@ -7,14 +7,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from runtime.cli.main import main, parser
-from tests.conftest import ROOT, TINY
+from tests.conftest import HANG_SECONDS, ROOT, TINY, wait_until
 
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 
@@ -97,13 +96,9 @@ def test_ctrl_c_finishes_writing_says_how_to_go_on_and_the_next_run_continues(tm
         [sys.executable, "-m", "runtime.cli", "run", "study.yaml", "--engine", "inline"],
         cwd=tmp_path, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )
-    deadline = time.monotonic() + 60
-    while len(list(tmp_path.glob(".synthc/*/*/outcome.json"))) < 3:
-        assert time.monotonic() < deadline, "the run computes nothing"
-        assert running.poll() is None, running.stdout and running.stdout.read()
-        time.sleep(0.02)
+    wait_until(lambda: len(list(tmp_path.glob(".synthc/*/*/outcome.json"))) >= 3, running)
     running.send_signal(signal.SIGINT)
-    said, _ = running.communicate(timeout=60)
+    said, _ = running.communicate(timeout=HANG_SECONDS)
     assert running.returncode == 130, said
     assert "Traceback" not in said
     assert "run the same" in said
@@ -121,15 +116,12 @@ def test_ctrl_c_twice_stops_now(tmp_path: Path) -> None:
         cwd=tmp_path, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )
     assert running.stderr is not None
-    deadline = time.monotonic() + 60
-    while not list(tmp_path.glob(".synthc/*/*/attempts/1/log.txt")):
-        assert time.monotonic() < deadline, "the run computes nothing"
-        time.sleep(0.02)
+    wait_until(lambda: list(tmp_path.glob(".synthc/*/*/attempts/1/log.txt")), running)
     running.send_signal(signal.SIGINT)
     while "again to stop now" not in running.stderr.readline():
         assert running.poll() is None
     running.send_signal(signal.SIGINT)
-    _, said = running.communicate(timeout=60)   # the task would have taken an hour
+    _, said = running.communicate(timeout=HANG_SECONDS)   # the task would have taken an hour
     # A shell calls both 130: Python ends itself by the signal where an interrupt that was handled came out of an `exec` of a text,
     # as there are many while torch is still being imported.
     assert running.returncode in (130, -signal.SIGINT), said

@@ -13,10 +13,10 @@ import pytest
 from runtime.cli.main import main
 from runtime.database.questions import questions
 from runtime.database.read import query
-from runtime.database.schema import public
+from runtime.database.schema import list_public
 from tests.conftest import ROOT, Done
 
-VIEWS = [name for name, _ in public("view")]
+VIEWS = [name for name, _ in list_public("view")]
 COLUMNS = Path(__file__).parent / "columns.txt"
 PAGE = ROOT / "docs" / "results.md"
 
@@ -46,7 +46,7 @@ def asked(done: Done, name: str) -> list[dict[str, Any]]:
 
 def test_every_view_and_macro_and_every_column_says_what_it_means(tiny: Done) -> None:
     for kind in ("view", "macro"):
-        assert [name for name, comment in public(kind) if not comment] == []
+        assert [name for name, comment in list_public(kind) if not comment] == []
     silent = "SELECT table_name, column_name FROM duckdb_columns() WHERE schema_name = 'main' AND NOT internal AND comment IS NULL"
     assert query(tiny.db, silent)[1] == []
     assert all(row["meaning"] for view in VIEWS for row in rows(tiny, f"FROM columns_of('{view}')"))
@@ -96,14 +96,14 @@ def _page() -> str:
     ]
     with duckdb.connect() as connection:
         create(connection)
-        for view, about in sorted(public("view"), key=lambda named: named[0] in ("run", "task", "attempt")):
+        for view, about in sorted(list_public("view"), key=lambda named: named[0] in ("run", "task", "attempt")):
             columns = connection.execute(f"FROM columns_of('{view}')").fetchall()
             lines = [f"| `{column}` | {kind} | {meaning.replace('|', chr(92) + '|')} |" for column, kind, meaning in columns]
             parts.append("\n".join([f"## `{view}`\n\n{about}\n\n| column | type | meaning |\n|---|---|---|", *lines]) + "\n")
-    macros = "\n".join(f"| `{name}` | {about} |" for name, about in public("macro"))
+    macros = "\n".join(f"| `{name}` | {about} |" for name, about in list_public("macro"))
     parts.append(f"## Macros\n\n| macro | what it gives |\n|---|---|\n{macros}\n")
     parts.append("## Questions\n\n`synthc sql @NAME` asks one; `--show` prints it, to be changed.\n")
-    parts += [f"### `@{name}`\n\n{asked.asks}\n\n```sql\n{asked.text}\n```\n" for name, asked in questions().items()]
+    parts += [f"### `@{name}`\n\n{asked.about}\n\n```sql\n{asked.text}\n```\n" for name, asked in questions().items()]
     return "\n".join(parts)
 
 

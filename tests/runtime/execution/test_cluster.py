@@ -8,7 +8,6 @@ import secrets
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,11 +16,11 @@ import pytest
 
 from compiler.errors import SynthcError
 from runtime.cli.main import main
-from runtime.execution import ray_engine as cluster
-from runtime.execution.driver import Driver
+from runtime.execution import ray_engine
+from runtime.execution.driver import Driver, EarlierRuns
 from runtime.execution.ray_engine import RayEngine
 from runtime.outcome import Outcome
-from tests.conftest import ROOT, TINY
+from tests.conftest import HANG_SECONDS, ROOT, TINY, wait_until
 from tests.runtime.execution.rehearsals import task, todo
 
 pytestmark = pytest.mark.long
@@ -40,15 +39,6 @@ def nodes() -> Iterator[Any]:
         made.shutdown()
 
 
-def nodes_of_workers(engine: RayEngine) -> set[str]:
-    """Nodes on which workers live that have answered."""
-    import ray
-    from ray.util.state import list_actors
-
-    actors = list_actors(address=ray.get_runtime_context().gcs_address, filters=[("state", "=", "ALIVE")])
-    return {actor.node_id for actor in actors if actor.class_name == "_Worker"}
-
-
 def test_a_study_runs_on_both_nodes_and_ends_when_one_of_them_is_lost(nodes: Any, tmp_path: Path) -> None:
     engine = RayEngine(tmp_path, address=nodes.address)
     tasks = [task(f"{place}", seconds=0.3) for place in range(24)]
@@ -64,7 +54,7 @@ def test_a_study_runs_on_both_nodes_and_ends_when_one_of_them_is_lost(nodes: Any
             nodes.workers.clear()
 
     try:
-        Driver(todo(tasks), engine, record, seconds={"Rehearsal": 9.0}).run()
+        Driver(todo(tasks), engine, record, earlier=EarlierRuns({"Rehearsal": 9.0})).run()
     finally:
         engine.close()
     assert len(pids) >= 2
@@ -80,8 +70,8 @@ def test_a_cluster_without_room_is_an_error_and_no_silent_wait(nodes: Any, tmp_p
 
 
 def test_a_node_with_other_versions_is_refused(nodes: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    here = cluster.identity()
-    monkeypatch.setattr(cluster, "identity", lambda: here | {"torch": "0.0.0"})
+    here = ray_engine.identity()
+    monkeypatch.setattr(ray_engine, "identity", lambda: here | {"torch": "0.0.0"})
     with pytest.raises(SynthcError, match=r"has other versions \(torch .* there, 0\.0\.0 here\); install the same on all nodes"):
         RayEngine(tmp_path, address=nodes.address)
 
@@ -91,7 +81,7 @@ def test_the_doctor_says_whether_ray_starts(
 ) -> None:
     assert main(["doctor", "--ray", "--db", str(tmp_path / "results.duckdb")]) == 0
     assert "Ray started, a worker answered and ended" in capsys.readouterr().out
-    monkeypatch.setattr(cluster, "identity", lambda: {"torch": "0.0.0"})
+    monkeypatch.setattr(ray_engine, "identity", lambda: {"torch": "0.0.0"})
     assert main(["doctor", "--ray", "--db", str(tmp_path / "results.duckdb")]) == 1
     assert "BAD  workers" in capsys.readouterr().out
 
@@ -103,13 +93,9 @@ def test_a_signal_to_the_whole_process_group_lets_running_tasks_finish_and_publi
     running = subprocess.Popen(
         words, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, process_group=0
     )
-    deadline = time.monotonic() + 300   # beside other load Ray's workers, at niceness 15, hardly run
-    while len(list(tmp_path.glob(".synthc/*/*/outcome.json"))) < 3:
-        assert time.monotonic() < deadline, "the run computes nothing"
-        assert running.poll() is None, running.stdout and running.stdout.read()
-        time.sleep(0.02)
+    wait_until(lambda: len(list(tmp_path.glob(".synthc/*/*/outcome.json"))) >= 3, running)
     os.killpg(running.pid, signal.SIGTERM)   # as a batch system does
-    said, _ = running.communicate(timeout=60)
+    said, _ = running.communicate(timeout=HANG_SECONDS)
     assert running.returncode == 130, said
     assert "run the same command again to go on" in said
     assert (tmp_path / "results.duckdb").exists()

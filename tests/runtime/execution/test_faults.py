@@ -16,18 +16,11 @@ import pytest
 
 from runtime.cli.main import main
 from runtime.database.index import Index
-from runtime.execution.worker import committed
-from runtime.store.artifacts import Artifact, Corrupt, is_done, written
+from runtime.execution.worker import read_committed
+from runtime.store.artifacts import Artifact, Corrupt, atomic_write, is_done
 from tests.conftest import TINY, Done
 
 ROWS = "SELECT * EXCLUDE (note) FROM result WHERE metric <> 'seconds' ORDER BY ALL"
-
-
-@pytest.fixture
-def copy(tiny: Done, tmp_path: Path) -> Done:
-    """The tiny study's results in a folder of their own, to be damaged."""
-    shutil.copytree(tiny.folder, tmp_path / "copy")
-    return Done(tmp_path / "copy", tmp_path / "copy" / "study.yaml")
 
 
 def run(done: Done) -> int:
@@ -47,13 +40,13 @@ def same(done: Done, tiny: Done) -> None:
 def test_a_commit_torn_at_any_byte_is_no_commit(copy: Done) -> None:
     folder = task(copy, "operation = 'QueryClassifier'")
     content = (folder / "outcome.json").read_bytes()
-    with written(folder / "outcome.json", synced=False) as beside:   # the name that a killed worker leaves behind
+    with atomic_write(folder / "outcome.json", synced=False) as beside:   # the name that a killed worker leaves behind
         beside.write_bytes(content)
     (folder / "outcome.json").unlink()
     for end in range(len(content)):
         beside.write_bytes(content[:end])
         assert not is_done(copy.store, folder.name)
-        assert committed(folder) is None
+        assert read_committed(folder) is None
 
 
 def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
@@ -61,7 +54,7 @@ def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
     target.write_text("old")
 
     def torn() -> None:
-        with written(target) as beside:
+        with atomic_write(target) as beside:
             beside.write_text("ne")
             raise OSError(28, "No space left on device")
 
@@ -119,7 +112,7 @@ def test_a_commit_with_random_bytes_changed_is_whole_or_corrupt_and_nothing_else
             index.forget([folder.name])
         except Corrupt:
             pass
-        outcome = committed(folder)
+        outcome = read_committed(folder)
         assert (outcome is None) == (folder / "outcome.json.corrupt").exists()
         (folder / "outcome.json.corrupt").unlink(missing_ok=True)
 
@@ -213,7 +206,7 @@ def test_damage_that_does_not_mend_is_a_failure(
         raise Corrupt(artifact.folder, "the disk lies")
 
     shutil.rmtree(task(copy, "kind = 'attack' AND address LIKE 'undefended%'"))
-    monkeypatch.setattr(Artifact, "_content", broken)
+    monkeypatch.setattr(Artifact, "content", broken)
     assert run(copy) == 1
     assert "the disk lies" in capsys.readouterr().err
 

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from compiler.errors import SynthcError
-from runtime.execution.driver import Driver, Interrupt, Policy
+from runtime.execution.driver import Driver, EarlierRuns, Interrupt, Policy
 from runtime.execution.engine import Engine, InlineEngine
 from runtime.execution.ray_engine import RayEngine, workers_per_gpu
-from runtime.execution.ready_queue import Frontier, Pace
+from runtime.execution.ready_queue import DurationEstimate, ReadyQueue
 from runtime.outcome import Outcome
-from runtime.store.artifacts import Artifact, folder_of, held, is_done
-from tests.runtime.execution.rehearsals import task, todo
+from runtime.store.artifacts import Artifact, folder_of, is_done, lock_store
+from tests.runtime.execution.rehearsals import OPERATIONS, task, todo
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +26,7 @@ def ray_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def shared_engine(ray_store: Path) -> Iterator[RayEngine]:
-    engine = RayEngine(ray_store, workers=2)
+    engine = RayEngine(ray_store, workers=2, operations=OPERATIONS)
     yield engine
     engine.close()
 
@@ -45,8 +44,8 @@ def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Engine:
     return InlineEngine(tmp_path) if request.param == "inline" else request.getfixturevalue("ray_engine")
 
 
-def heard(tasks: list, engine: Engine, **options: object) -> list[tuple[str, Outcome, int]]:
-    """Everything the driver records, in order."""
+def drive(tasks: list, engine: Engine, **options: object) -> list[tuple[str, Outcome, int]]:
+    """All outcomes that the driver reports, in order."""
     found: list[tuple[str, Outcome, int]] = []
     Driver(todo(tasks), engine, lambda task, outcome, attempt: found.append((task.address, outcome, attempt)), **options).run()
     return found
@@ -56,7 +55,7 @@ def test_a_task_starts_only_when_all_its_needs_are_committed(engine: Engine) -> 
     leaves = [task(f"leaf {i}") for i in range(6)]
     middle = [task("left", *leaves[:3]), task("right", *leaves[3:])]
     top = task("top", *middle)
-    outcomes = {address: outcome for address, outcome, _ in heard([*leaves, *middle, top], engine)}
+    outcomes = {address: outcome for address, outcome, _ in drive([*leaves, *middle, top], engine)}
     assert len(outcomes) == 9
     assert all(outcome.status == "done" for outcome in outcomes.values())
     # Every need left one metric, read from its committed outcome: two needs, two metrics.
@@ -67,7 +66,7 @@ def test_a_failed_task_is_one_record_and_what_needs_it_is_blocked_while_the_rest
     bad = task("bad", ending="exception")
     users = [task("user", bad), task("bystander")]
     grandchild = task("grandchild", users[0])
-    found = heard([bad, *users, grandchild], engine)
+    found = drive([bad, *users, grandchild], engine)
     status = {address: outcome.status for address, outcome, _ in found}
     assert status == {"bad": "failed", "user": "blocked", "grandchild": "blocked", "bystander": "done"}
     error = next(outcome for address, outcome, _ in found if address == "bad")
@@ -76,12 +75,12 @@ def test_a_failed_task_is_one_record_and_what_needs_it_is_blocked_while_the_rest
 
 
 def test_divergence_is_told_apart_and_not_tried_again(engine: Engine) -> None:
-    (_, outcome, attempt), = heard([task("nan", ending="diverged")], engine)
+    (_, outcome, attempt), = drive([task("nan", ending="diverged")], engine)
     assert (outcome.error_kind, attempt) == ("diverged", 1)
 
 
 def test_lack_of_memory_is_tried_once_more_alone(engine: Engine) -> None:
-    found = heard([task("greedy", ending="out_of_memory"), task("modest")], engine)
+    found = drive([task("greedy", ending="out_of_memory"), task("modest")], engine)
     attempts = [(attempt, outcome.notes.get("tried_again", False)) for address, outcome, attempt in found if address == "greedy"]
     assert attempts == [(1, True), (2, False)]
 
@@ -89,42 +88,42 @@ def test_lack_of_memory_is_tried_once_more_alone(engine: Engine) -> None:
 def test_a_worker_that_dies_is_replaced_and_its_task_tried_again(
     ray_engine: RayEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = heard([task("deadly", ending="crash"), *(task(f"after {i}") for i in range(4))], ray_engine)
+    found = drive([task("deadly", ending="crash"), *(task(f"after {i}") for i in range(4))], ray_engine)
     deadly = [(attempt, outcome.error_kind) for address, outcome, attempt in found if address == "deadly"]
     assert deadly == [(1, "crash"), (2, "crash"), (3, "crash")]
     assert sum(outcome.status == "done" for _, outcome, _ in found) == 4
 
 
 def test_a_task_over_its_time_limit_fails_as_a_timeout(ray_engine: RayEngine) -> None:
-    (_, outcome, _), = heard([task("sleeper", seconds=60)], ray_engine, policy=Policy(timeouts={"train": 0.5}))
+    (_, outcome, _), = drive([task("sleeper", seconds=60)], ray_engine, policy=Policy(timeouts={"train": 0.5}))
     assert outcome.error_kind == "timeout"
 
 
-def test_a_worker_without_a_share_of_a_gpu_sees_none(ray_engine: RayEngine) -> None:
-    seen = ray_engine._idle[0].__ray_call__.remote(lambda worker: __import__("os").environ.get("CUDA_VISIBLE_DEVICES"))
-    assert ray_engine._ray.get(seen) == ""
+def test_a_worker_without_a_share_of_a_gpu_sees_none(ray_engine: RayEngine, ray_store: Path) -> None:
+    (_, outcome, _), = drive([task("sees")], ray_engine)
+    assert "visible GPUs: ''\n" in (ray_store / outcome.log).read_text()
 
 
 def test_what_is_committed_is_not_computed_again(tmp_path: Path) -> None:
     once = task("once")
-    heard([once], InlineEngine(tmp_path))
+    drive([once], InlineEngine(tmp_path))
     written = (folder_of(tmp_path, once.id) / "outcome.json").stat().st_mtime_ns
-    (_, outcome, _), = heard([once], InlineEngine(tmp_path))
+    (_, outcome, _), = drive([once], InlineEngine(tmp_path))
     assert outcome.status == "done"
     assert (folder_of(tmp_path, once.id) / "outcome.json").stat().st_mtime_ns == written
 
 
 def test_the_first_interrupt_lets_running_tasks_finish_and_hands_out_no_more(ray_engine: RayEngine) -> None:
     interrupt = Interrupt()
-    threading.Timer(0.3, lambda: setattr(interrupt, "count", 1)).start()
-    found = heard([task(f"slow {i}", seconds=1.0) for i in range(8)], ray_engine, interrupt=interrupt)
-    assert 1 <= len(found) <= 2   # the two that were flying
+    tasks = [task(f"slow {i}", seconds=1.0) for i in range(8)]
+    found = drive(tasks, ray_engine, interrupt=interrupt, on_tick=lambda in_flight: setattr(interrupt, "count", 1))
+    assert len(found) == 2   # those in flight at the first tick
     assert all(outcome.status == "done" for _, outcome, _ in found)
 
 
 def test_fail_fast_hands_out_nothing_after_a_failure(tmp_path: Path) -> None:
     chain = [task("bad", ending="exception"), *(task(f"other {i}") for i in range(3))]
-    found = heard(chain, InlineEngine(tmp_path), policy=Policy(fail_fast=True), seconds={"Rehearsal": 9.0})
+    found = drive(chain, InlineEngine(tmp_path), policy=Policy(fail_fast=True), earlier=EarlierRuns({"Rehearsal": 9.0}))
     after = [address for address, outcome, _ in found][[address for address, *_ in found].index("bad") + 1 :]
     assert after == []
 
@@ -133,27 +132,27 @@ def test_a_full_store_stops_the_run_with_a_sentence(tmp_path: Path) -> None:
     in_the_way = tmp_path / "file"
     in_the_way.write_text("no folder can be made here")
     with pytest.raises(SynthcError, match=r"the store cannot be written: .*file.*; free some space or name another --store"):
-        heard([task("x")], InlineEngine(in_the_way))
+        drive([task("x")], InlineEngine(in_the_way))
 
 
 def test_the_most_urgent_task_is_the_one_with_the_longest_way_to_the_end() -> None:
     short = task("short")
     long = task("long")
     after = task("after", long)
-    frontier = Frontier(todo([short, long, after]), Pace())
-    assert [taken.address for taken in frontier.take(1)] == ["long"]
+    queue = ReadyQueue(todo([short, long, after]), DurationEstimate({}))
+    assert [taken.address for taken in queue.take(1)] == ["long"]
 
 
 def test_only_short_tasks_of_one_operation_travel_together() -> None:
     many = todo(task(f"{i}") for i in range(10))
-    assert len(Frontier(many, Pace({"Rehearsal": 0.1})).take(share=10)) == 5   # 0.5 s together
-    assert len(Frontier(many, Pace({"Rehearsal": 2.0})).take(share=10)) == 1
-    assert len(Frontier(many, Pace({"Rehearsal": 0.001})).take(share=3)) == 3
+    assert len(ReadyQueue(many, DurationEstimate({"Rehearsal": 0.1})).take(limit=10)) == 5   # 0.5 s together
+    assert len(ReadyQueue(many, DurationEstimate({"Rehearsal": 2.0})).take(limit=10)) == 1
+    assert len(ReadyQueue(many, DurationEstimate({"Rehearsal": 0.001})).take(limit=3)) == 3
 
 
 def test_an_artifact_reads_back_what_the_task_wrote(tmp_path: Path) -> None:
     one = task("one")
-    heard([one], InlineEngine(tmp_path))
+    drive([one], InlineEngine(tmp_path))
     assert is_done(tmp_path, one.id)
     artifact = Artifact(folder_of(tmp_path, one.id))
     assert artifact.tensors("out")["seen"].tolist() == [0]
@@ -170,19 +169,19 @@ def test_no_id_can_leave_the_store(tmp_path: Path) -> None:
 
 def test_a_run_finds_the_store_held_by_another(tmp_path: Path) -> None:
     script = (
-        "import time; from pathlib import Path; from runtime.store.artifacts import held\n"
-        f"with held(Path({str(tmp_path)!r})): print('in', flush=True); time.sleep(60)"
+        "import time; from pathlib import Path; from runtime.store.artifacts import lock_store\n"
+        f"with lock_store(Path({str(tmp_path)!r})): print('in', flush=True); time.sleep(60)"
     )
     other = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
     try:
         assert other.stdout is not None
         assert other.stdout.readline() == "in\n"
-        with pytest.raises(SynthcError, match=f"another run is using this store \\(pid {other.pid} on "), held(tmp_path):
+        with pytest.raises(SynthcError, match=f"another run is using this store \\(pid {other.pid} on "), lock_store(tmp_path):
             pass
     finally:
         other.kill()
         other.wait()
-    with held(tmp_path):   # a killed owner holds nothing
+    with lock_store(tmp_path):   # a killed owner holds nothing
         pass
 
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from compiler.language.classifier import Augment
 from compiler.language.methods.baselines import Privacy
 from compiler.language.methods.diffusion import Denoiser
-from compiler.language.study import Arm
+from compiler.language.study import AnyArm
 from compiler.work.operations import Synthesize, TrainClassifier, TrainGenerator, Work
 from runtime.operations import OPERATIONS
 from runtime.outcome import Product
@@ -62,11 +62,11 @@ def trained(steps: int, kill_at: int | None = None, optimizer_kind: str = "sgd")
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 def test_a_killed_loop_goes_on_with_the_same_numbers(tmp_path: Path, optimizer: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checkpoint, "EVERY", 0.0)
+    monkeypatch.setattr(checkpoint, "INTERVAL_SECONDS", 0.0)
     whole, _, losses = trained(20, optimizer_kind=optimizer)
-    with pytest.raises(Killed), checkpoint.kept_in(tmp_path):
+    with pytest.raises(Killed), checkpoint.checkpoints_in(tmp_path):
         trained(20, kill_at=13, optimizer_kind=optimizer)
-    with checkpoint.kept_in(tmp_path):
+    with checkpoint.checkpoints_in(tmp_path):
         again, made, found = trained(20, optimizer_kind=optimizer)
     assert made == list(range(13, 20))
     assert torch.equal(again, whole)
@@ -75,15 +75,15 @@ def test_a_killed_loop_goes_on_with_the_same_numbers(tmp_path: Path, optimizer: 
 
 
 def test_a_loop_that_ended_is_not_run_again_when_its_task_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checkpoint, "EVERY", 0.0)
+    monkeypatch.setattr(checkpoint, "INTERVAL_SECONDS", 0.0)
 
     def killed_after() -> None:
         trained(5)
         raise Killed
 
-    with pytest.raises(Killed), checkpoint.kept_in(tmp_path):
+    with pytest.raises(Killed), checkpoint.checkpoints_in(tmp_path):
         killed_after()
-    with checkpoint.kept_in(tmp_path):
+    with checkpoint.checkpoints_in(tmp_path):
         weights, made, _ = trained(5)
     assert made == []
     assert torch.equal(weights, trained(5)[0])
@@ -92,15 +92,15 @@ def test_a_loop_that_ended_is_not_run_again_when_its_task_is_killed(tmp_path: Pa
 def test_short_loops_and_loops_outside_a_task_write_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     trained(3)
-    with pytest.raises(Killed), checkpoint.kept_in(tmp_path):
+    with pytest.raises(Killed), checkpoint.checkpoints_in(tmp_path):
         trained(3, kill_at=2)
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("damage", ["truncated", "empty", "one bit", "other source"])
 def test_a_checkpoint_that_cannot_be_trusted_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str) -> None:
-    monkeypatch.setattr(checkpoint, "EVERY", 0.0)
-    with pytest.raises(Killed), checkpoint.kept_in(tmp_path):
+    monkeypatch.setattr(checkpoint, "INTERVAL_SECONDS", 0.0)
+    with pytest.raises(Killed), checkpoint.checkpoints_in(tmp_path):
         trained(9, kill_at=5)
     (path,) = tmp_path.iterdir()
     if damage == "other source":
@@ -110,7 +110,7 @@ def test_a_checkpoint_that_cannot_be_trusted_is_passed_over(tmp_path: Path, monk
         path.write_bytes(content[:-3] + bytes([content[-3] ^ 1]) + content[-2:])
     else:
         path.write_bytes(path.read_bytes()[:100] if damage == "truncated" else b"")
-    with checkpoint.kept_in(tmp_path):
+    with checkpoint.checkpoints_in(tmp_path):
         weights, made, _ = trained(9)
     assert made == list(range(9))
     assert torch.equal(weights, trained(9)[0])
@@ -141,7 +141,7 @@ LONG: dict[str, Callable[[], Work]] = {
 
 
 def arm(**words: Any) -> Synthesize:
-    return Synthesize(private(), TypeAdapter(Arm).validate_python(words), RECIPE, 10)
+    return Synthesize(private(), TypeAdapter(AnyArm).validate_python(words), RECIPE, 10)
 
 
 @pytest.fixture(scope="module")
@@ -163,7 +163,7 @@ def test_every_long_loop_that_is_killed_goes_on_with_the_same_numbers(
 ) -> None:
     work = LONG[name]()
     whole = operation(work, **needs)
-    monkeypatch.setattr(checkpoint, "EVERY", 0.0)
+    monkeypatch.setattr(checkpoint, "INTERVAL_SECONDS", 0.0)
     made = 0
 
     class Mortal(checkpoint.loop):
@@ -178,9 +178,9 @@ def test_every_long_loop_that_is_killed_goes_on_with_the_same_numbers(
                 yield step
 
     monkeypatch.setattr(checkpoint, "loop", Mortal)
-    with pytest.raises(Killed), checkpoint.kept_in(tmp_path):
+    with pytest.raises(Killed), checkpoint.checkpoints_in(tmp_path):
         operation(work, **needs)
-    with checkpoint.kept_in(tmp_path):
+    with checkpoint.checkpoints_in(tmp_path):
         again = operation(work, **needs)
     assert again.files.keys() == whole.files.keys()
     for stem, tensors in whole.files.items():
@@ -192,18 +192,16 @@ def test_every_long_loop_that_is_killed_goes_on_with_the_same_numbers(
 
 OFTEN = """
 import sys
-from runtime import checkpoint
 from runtime.cli.main import main
+from runtime.store import checkpoint
 
-checkpoint.EVERY = 0.05
-resume = checkpoint.loop._resume
+class Reporting(checkpoint.loop):
+    def __init__(self, *args, **parts):
+        super().__init__(*args, **parts)
+        print("goes on at", self.start)
 
-def told(loop):
-    step = resume(loop)
-    print("goes on at", step)
-    return step
-
-checkpoint.loop._resume = told
+checkpoint.INTERVAL_SECONDS = 0.05
+checkpoint.loop = Reporting
 sys.exit(main(sys.argv[1:]))
 """
 

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from runtime.execution.driver import Driver
+from runtime.execution.driver import Driver, EarlierRuns
 from runtime.execution.engine import InlineEngine
-from runtime.execution.worker import Order, committed, compute
+from runtime.execution.worker import TaskRequest, compute, read_committed
 from runtime.outcome import Metric, Outcome, Provenance
-from runtime.store import commit
 from runtime.store.artifacts import Artifact, is_done
 from runtime.store.commit import stage
 from tests.runtime.execution.rehearsals import task, todo
@@ -37,30 +35,31 @@ class Cut:
 
     def __init__(self, left: int, monkeypatch: pytest.MonkeyPatch) -> None:
         self.left, self.steps = left, []
-        write, replace, sync = Path.write_bytes, os.replace, commit._sync_one
+        write, replace, sync = Path.write_bytes, os.replace, os.fsync
 
         def writing(path: Path, content: bytes) -> int:
             whole = self.left >= len(content)
             write(path, content if whole else content[: self.left])
             return self.step(len(content), ("write", path.name))
 
-        def step(of: str, really: Callable[..., Any]) -> Callable[..., Any]:
-            def taken(path: Path, *words: Any) -> Any:
-                self.step(1, (of, Path(words[0] if words else path).name))
-                return really(path, *words)
+        def renaming(path: Path, target: Path) -> None:
+            self.step(1, ("rename", target.name))
+            replace(path, target)
 
-            return taken
+        def syncing(handle: int) -> None:
+            self.step(1, ("sync", Path(os.readlink(f"/proc/self/fd/{handle}")).name))
+            sync(handle)
 
         monkeypatch.setattr(Path, "write_bytes", writing)
-        monkeypatch.setattr(os, "replace", step("rename", replace))
-        monkeypatch.setattr(commit, "_sync_one", step("sync", sync))
+        monkeypatch.setattr(os, "replace", renaming)
+        monkeypatch.setattr(os, "fsync", syncing)
         monkeypatch.setattr(Path, "unlink", lambda path, missing_ok=False: None)
 
-    def step(self, cost: int, said: tuple[str, str]) -> int:
+    def step(self, cost: int, what: tuple[str, str]) -> int:
         if self.left < cost:
             raise Killed
         self.left -= cost
-        self.steps.append(said)
+        self.steps.append(what)
         return cost
 
 
@@ -82,7 +81,7 @@ def test_a_commit_that_is_cut_off_at_any_byte_or_step_is_none_or_whole(tmp_path:
                 ended = True
             except Killed:
                 ended = False
-        found = committed(folder)
+        found = read_committed(folder)
         assert (found is not None) == is_done(store, ID)
         if found is not None:
             artifact = Artifact(folder)
@@ -119,13 +118,13 @@ def test_what_an_earlier_worker_left_half_written_does_not_hinder_the_next(tmp_p
 def test_a_disk_that_is_full_when_it_syncs_is_said_to_be_and_leaves_nothing_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, together: int
 ) -> None:
-    def full(path: Path) -> None:
-        raise OSError(28, "No space left on device", str(path))
+    def full(handle: int) -> None:
+        raise OSError(28, "No space left on device")
 
     tasks = [task(f"{place}") for place in range(together)]
-    orders = tuple(Order(one.id, one.work, one.needs, one.address, one.text, 1) for one in tasks)
-    monkeypatch.setattr(commit, "_sync_one", full)
-    outcomes = compute(orders, tmp_path)
+    requests = tuple(TaskRequest(one.id, one.work, one.needs, one.address, one.text, 1) for one in tasks)
+    monkeypatch.setattr(os, "fsync", full)
+    outcomes = compute(requests, tmp_path)
     assert [(one.status, one.error_kind) for one in outcomes] == [("failed", "storage")] * together
     assert list(tmp_path.rglob("*.part")) == []
     assert list(tmp_path.rglob("outcome.json")) == []
@@ -138,5 +137,5 @@ def test_tasks_of_one_dispatch_are_all_committed_when_their_outcomes_are_heard_o
     def record(one: Any, outcome: Outcome, attempt: int) -> None:
         heard.append(len(list(tmp_path.glob("??/*/outcome.json"))))
 
-    Driver(todo(tasks), InlineEngine(tmp_path), record, seconds={"Rehearsal": 0.001}).run()
+    Driver(todo(tasks), InlineEngine(tmp_path), record, earlier=EarlierRuns({"Rehearsal": 0.001})).run()
     assert heard == [20] * 20

@@ -2,20 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
-from pathlib import Path
-
 import pytest
 
 from runtime.cli.main import main
 from tests.conftest import TINY, Done
-
-
-@pytest.fixture
-def copy(tiny: Done, tmp_path: Path) -> Done:
-    """The tiny study's results in a folder of their own."""
-    shutil.copytree(tiny.folder, tmp_path / "copy")
-    return Done(tmp_path / "copy", tmp_path / "copy" / "study.yaml")
 
 
 def tasks(done: Done) -> set[str]:

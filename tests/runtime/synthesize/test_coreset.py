@@ -16,7 +16,8 @@ from torch.nn import functional as F
 from compiler.errors import SynthcError
 from compiler.language.classifier import Recipe
 from compiler.language.datasets import CARDS
-from compiler.language.methods.coreset import Coreset, GradientNorm, Selection
+from compiler.language.methods.coreset import GradientNorm, Selection
+from compiler.language.study import AnyArm
 from runtime.data.formats import digits
 from runtime.data.images import LabeledImages
 from runtime.outcome import Diverged
@@ -32,7 +33,8 @@ from runtime.synthesize.coreset.difficulty import (
     stratified,
     uncertainty,
 )
-from runtime.synthesize.coreset.selection import apportioned, parts, synthesize
+from runtime.synthesize.coreset.selection import apportioned, parts
+from runtime.synthesize.operation import synthesize
 from runtime.synthesize.release import Setting
 from runtime.training.nets import build, normalise
 from runtime.training.sgd import fit
@@ -50,7 +52,7 @@ SETTING = Setting(
 
 def words(method: str, **fields: Any) -> Selection:
     size = {} if "per_class" in fields else {"fraction": 0.3}
-    return TypeAdapter(Coreset).validate_python({"paradigm": "coreset", "method": method, **size, **fields})
+    return TypeAdapter(AnyArm).validate_python({"paradigm": "coreset", "method": method, **size, **fields})
 
 
 def rng(seed: int = 0) -> torch.Generator:

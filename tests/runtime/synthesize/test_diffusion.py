@@ -13,7 +13,8 @@ from pydantic import TypeAdapter
 from compiler.errors import SynthcError
 from compiler.language.classifier import Recipe
 from compiler.language.datasets import CARDS
-from compiler.language.methods.diffusion import Denoiser, Diffusion
+from compiler.language.methods.diffusion import Denoiser
+from compiler.language.study import AnyArm
 from runtime.audit.query.generator import DRAWS, loss
 from runtime.data.formats import digits
 from runtime.data.images import LabeledImages
@@ -45,7 +46,7 @@ class Kept:
 
 def words(method: str = "conditional", **fields: Any) -> Any:
     given = {"paradigm": "diffusion", "method": method, "denoiser": LIGHT, "steps": 10, **fields}
-    return TypeAdapter(Diffusion).validate_python(given)
+    return TypeAdapter(AnyArm).validate_python(given)
 
 
 def rng(seed: int = 0) -> torch.Generator:
