@@ -226,7 +226,7 @@ class Recovery(Distilled):
         return self.losses.statistics > 0
 
     @model_validator(mode="after")
-    def _nobody_to_play_with(self) -> Self:
+    def _no_student(self) -> Self:
         if self.losses.adversarial:
             raise ValueError("there is no student to play against; leave `losses.adversarial` out")
         return self
