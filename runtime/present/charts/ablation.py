@@ -52,7 +52,7 @@ def draw(rows: list[Row], theme: Theme) -> alt.TopLevelMixin:
 
 def _marks(axis: str, rows: list[Row], everyone: list[Row], theme: Theme, chosen: Any) -> list[Any]:
     data = [point for row in rows for point in _points(row, axis)]
-    points, order = alt.Chart(alt.Data(values=data)).transform_filter(chosen), _order(data)
+    points, order = look.plot(data, chosen), _order(data)
     labels = alt.Axis(labelAngle=0, labelLimit=70, labelOverlap="greedy")
     x = alt.X("at:N", title=look.shorten(axis, 28), sort=order, axis=labels)
     y = look.share_axis(alt.Y, "value", None, (0, 1), ticks=5)
@@ -69,7 +69,7 @@ def _marks(axis: str, rows: list[Row], everyone: list[Row], theme: Theme, chosen
     ]
     if 1 < len({point["rest"] for point in data}) <= MAX_NAMED_LINES:
         ends = [point for point in data if point["at"] == order[-1] and point["figure"] == "Leakage"]
-        names = alt.Chart(alt.Data(values=ends)).transform_filter(chosen)
+        names = look.plot(ends, chosen)
         layers.append(names.mark_text(align="left", dx=8, fontSize=8.5, color=look.INK).encode(x, y, text="rest:N"))
     return layers
 

@@ -30,7 +30,7 @@ def draw(rows: list[Row], theme: Theme) -> alt.TopLevelMixin:
         domain = _domain(figure, look.figures_of(shown, figure) or [0.0])
         size = look.panel_size(theme, 0.8)
         data = numbering.number(_points(shown, figure, floor, extent), _places(shown, figure, floor, extent, domain, size))
-        layers = _marks(rows, alt.Chart(alt.Data(values=data)).transform_filter(chosen), named, extent, domain, theme)
+        layers = _marks(rows, look.plot(data, chosen), named, extent, domain, theme)
         if not panels:
             layers[0] = layers[0].add_params(chosen)
         panels.append(alt.layer(*layers).properties(width=size[0], height=size[1]))

@@ -63,7 +63,7 @@ def _marks(rows: list[Row], top: float, theme: Theme) -> list[Any]:
     y = alt.Y("name:N", title=None, sort=order, scale=alt.Scale(domain=order), axis=grid)
     x = alt.X("bound:Q", title="Epsilon", axis=alt.Axis(tickCount=8, format="~g"), scale=alt.Scale(domain=[0, top], nice=False))
     color = look.color(rows, theme)
-    points = alt.Chart(alt.Data(values=_points(rows, top))).transform_filter(look.choose_paradigm())
+    points = look.plot(_points(rows, top), look.choose_paradigm())
     names = sorted({row["by"] for row in rows}, key=lambda name: [*BOUNDS.values(), name].index(name))
     legend = alt.Legend(
         title="lower bound", symbolFillColor=look.INK, symbolStrokeColor=look.INK, orient="bottom", titleOrient="left"

@@ -65,11 +65,11 @@ def _panel(unit: str, data: list[Row], theme: Theme) -> Any:
         ("words:N", "verdict"),
         first=("statement:N", "claim"),
     )
-    base = alt.Chart(alt.Data(values=data))
-    zero = alt.Chart(alt.Data(values=[{"effect": nothing}])).mark_rule(color=look.LINE, strokeDash=[3, 3]).encode(x)
+    base = look.plot(data)
+    zero = look.plot([{"effect": nothing}]).mark_rule(color=look.LINE, strokeDash=[3, 3]).encode(x)
     bars = base.mark_rule(strokeWidth=1.6, color=look.INK).encode(look.end(x, "low"), y, alt.X2("high:Q"))
     marks = base.transform_filter("isValid(datum.effect)").mark_point(filled=True, size=80, opacity=1, color=look.INK)
-    margins = alt.Chart(alt.Data(values=[{"label": row["label"], "at": at} for row in data for at in row["margins"]]))
+    margins = look.plot([{"label": row["label"], "at": at} for row in data for at in row["margins"]])
     ticks = margins.mark_tick(color=look.LINE, thickness=2, size=18).encode(look.end(x, "at"), y)
     width = look.panel_size(theme, 0.75)[0]
     # Names as marks: an axis would put the first of several lines, and not their middle, beside the point.

@@ -1,7 +1,7 @@
 """Contact sheets of synthetic images, a row per class: what a set looks like to whoever receives it.
 
 A set whose images are, or began as, private images counts as private: it is made only when asked for, and only then are the
-nearest private images put beside it. What cannot be told counts as private. Needs no Altair.
+nearest private images put beside it. What is unknown counts as private. Needs no Altair.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Sheet:
     """What can be shown of one trial's set."""
 
     private: bool
-    """Whether it is made of private images, as far as can be told."""
+    """Whether it is made of private images, as far as is known."""
     images: int
     """In the set."""
     shown: int
@@ -81,7 +81,7 @@ def write(folder: Path, sets: Iterable[tuple[Mapping[str, Any], Sheet]]) -> list
 
     `sets` are trials (`study`, `profile`, `trial`) with their sheets. Gives the files.
     """
-    from PIL import Image
+    from PIL import Image, ImageOps
 
     made = []
     for row, shown in sets:
@@ -91,8 +91,8 @@ def write(folder: Path, sets: Iterable[tuple[Mapping[str, Any], Sheet]]) -> list
                 continue
             path = folder / f"gallery-{name}{ending}.png"
             with Image.open(io.BytesIO(content)) as image, atomic_write(path, synced=False) as beside:
-                larger = image.resize((image.width * PIXELS_PER_PIXEL, image.height * PIXELS_PER_PIXEL), Image.Resampling.NEAREST)
-                larger.save(beside, format="PNG", optimize=True)
+                enlarged = ImageOps.scale(image, PIXELS_PER_PIXEL, Image.Resampling.NEAREST)
+                enlarged.save(beside, format="PNG", optimize=True)
             made.append(path)
     return made
 
@@ -104,22 +104,21 @@ def _pairs(store: Path, answer: str) -> tuple[bytes | None, tuple[str, ...]]:
     path = folder_of(store, answer) / "pairs.safetensors"
     if not path.exists():
         return None, ()
-    held = load_file(path)
+    arrays = load_file(path)
     images: list[np.ndarray] = []
-    places: list[np.ndarray] = []
     kept: list[str] = []
-    for group in sorted({name.split("/")[0] for name in held}):
+    for group in sorted({name.split("/")[0] for name in arrays}):
         for kind, what in enumerate(PAIR_KINDS):
-            rows = np.flatnonzero(held[f"{group}/kind"] == kind)[:MAX_IMAGES_PER_CLASS]
-            if not len(rows):
-                continue
-            for side in ("canary_image", "released_image"):
-                place = np.full(MAX_IMAGES_PER_CLASS, -1)
-                place[: len(rows)] = sum(map(len, images)) + np.arange(len(rows))
-                images.append(to_uint8(held[f"{group}/{side}"][rows]))
-                places.append(place)
-            kept.append(f"{group}, {what}")
-    return (to_png(np.concatenate(images), np.stack(places)), tuple(kept)) if kept else (None, ())
+            rows = np.flatnonzero(arrays[f"{group}/kind"] == kind)[:MAX_IMAGES_PER_CLASS]
+            if len(rows):
+                images += [to_uint8(arrays[f"{group}/{side}"][rows]) for side in ("canary_image", "released_image")]
+                kept.append(f"{group}, {what}")
+    if not kept:
+        return None, ()
+    chosen = np.full((len(images), MAX_IMAGES_PER_CLASS), -1)
+    filled = np.arange(MAX_IMAGES_PER_CLASS) < np.array([[len(row)] for row in images])
+    chosen[filled] = np.arange(filled.sum())  # row by row, as the images lie
+    return to_png(np.concatenate(images), chosen), tuple(kept)
 
 
 def _is_private(folder: Path, work: Any) -> bool:
@@ -141,9 +140,9 @@ def to_uint8(images: np.ndarray) -> np.ndarray:
 
 
 def arrange(labels: np.ndarray) -> tuple[np.ndarray, tuple[int, ...]]:
-    """Places of a sheet as rows of the set, class × column, -1 for an empty place; the classes of its rows.
+    """For each cell of a sheet (class × column) a row of the set, -1 for an empty cell; and the classes of its rows.
 
-    The first of each class: a fixed rule, so that nobody picked the pretty ones.
+    The first of each class: a fixed rule, so that none is picked for its looks.
     """
     classes = tuple(int(label) for label in np.unique(labels)[:MAX_CLASSES])
     chosen = np.full((len(classes), MAX_IMAGES_PER_CLASS), -1)
@@ -159,15 +158,12 @@ def to_png(images: np.ndarray, chosen: np.ndarray) -> bytes:
 
     _, high, wide, channels = images.shape
     rows, columns = chosen.shape
-    canvas = np.zeros((rows * (high + 1) - 1, columns * (wide + 1) - 1, 4), dtype=np.uint8)
-    for row, column in zip(*np.nonzero(chosen >= 0), strict=True):
-        at = np.s_[row * (high + 1) : row * (high + 1) + high, column * (wide + 1) : column * (wide + 1) + wide]
+    canvas = Image.new("RGBA", (columns * (wide + 1) - 1, rows * (high + 1) - 1))
+    for row, column in np.argwhere(chosen >= 0).tolist():
         image = images[chosen[row, column]]
-        canvas[at] = np.concatenate(
-            [image if channels == 3 else image[..., :1].repeat(3, -1), np.full((high, wide, 1), 255)], axis=-1
-        )
+        canvas.paste(Image.fromarray(image if channels == 3 else image[..., 0]), (column * (wide + 1), row * (high + 1)))
     out = io.BytesIO()
-    Image.fromarray(canvas).save(out, format="PNG", optimize=True)
+    canvas.save(out, format="PNG", optimize=True)
     return out.getvalue()
 
 

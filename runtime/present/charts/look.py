@@ -153,6 +153,12 @@ def arrange(
     return rows[0] if len(rows) == 1 else alt.vconcat(*rows, spacing=between)
 
 
+def plot(rows: Sequence[Row], chosen: alt.Parameter | None = None) -> alt.Chart:
+    """A chart of these rows, of the `chosen` paradigms alone where it is given."""
+    chart = alt.Chart(alt.Data(values=rows))
+    return chart if chosen is None else chart.transform_filter(chosen)
+
+
 def share_axis(channel: Any, field: str, title: str | None, domain: Sequence[float], ticks: int = 6) -> Any:
     """A linear axis in percent."""
     axis = alt.Axis(labelExpr=PERCENT, tickCount=ticks)
@@ -265,7 +271,7 @@ def configure(chart: Any, theme: Theme) -> Any:
 def draw_nothing(message: str, theme: Theme) -> alt.Chart:
     """A chart that says why it shows nothing."""
     lines = textwrap.wrap(message, int(PANEL_WIDTH[theme] / 6))  # points of a letter at 12 points
-    text = alt.Chart(alt.Data(values=[{"message": "\n".join(lines)}])).mark_text(fontSize=12, color=SOFT, lineBreak="\n")
+    text = plot([{"message": "\n".join(lines)}]).mark_text(fontSize=12, color=SOFT, lineBreak="\n")
     return text.encode(text="message:N").properties(width=PANEL_WIDTH[theme], height=40 + 20 * len(lines), description=message)
 
 

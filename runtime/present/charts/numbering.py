@@ -72,7 +72,7 @@ def add_key(chart: Any, rows: Sequence[Row], width: float, theme: Theme, chosen:
         {"column": at // lines, "line": at % lines, "text": text, "Paradigm": row["Paradigm"]}
         for at, (text, row) in enumerate(zip(texts, trials, strict=True))
     ]
-    key = alt.Chart(alt.Data(values=data)).transform_filter(chosen)
+    key = look.plot(data, chosen)
     names = key.mark_text(align="left", baseline="top", fontSize=look.MARK_LETTERS[theme], color=look.INK).encode(
         x=alt.X("column:Q", axis=None, scale=alt.Scale(domain=[0, columns], nice=False)),
         y=alt.Y("line:Q", axis=None, scale=alt.Scale(domain=[lines, 0], nice=False)),

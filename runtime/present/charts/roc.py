@@ -78,7 +78,7 @@ def _marks(rows: list[Row], everyone: list[Row], floor: float, theme: Theme, cho
     x = alt.X("x:Q", title="False-positive rate", **shared)
     y = alt.Y("y:Q", title="True-positive rate", **shared)
     color = look.color(everyone, theme, lines=True)
-    curves = alt.Chart(alt.Data(values=_points(rows, floor))).transform_filter(chosen)
+    curves = look.plot(_points(rows, floor), chosen)
     curves = curves.mark_line(clip=True, strokeWidth=1.6, interpolate="step-after").encode(
         x,
         y,
@@ -88,18 +88,18 @@ def _marks(rows: list[Row], everyone: list[Row], floor: float, theme: Theme, cho
         order=alt.Order("fpr:Q"),
         tooltip=look.tooltip(("fpr:Q", "FPR", ".4f"), ("tpr:Q", "TPR", ".4f"), ("band:N", "its 95 % interval")),
     )
-    guess = alt.Chart(alt.Data(values=[{"x": floor, "y": floor}, {"x": 1, "y": 1}]))
+    guess = look.plot([{"x": floor, "y": floor}, {"x": 1, "y": 1}])
     dotted = guess.mark_line(color=look.LINE, strokeDash=[2, 3], strokeWidth=1, clip=True).encode(x, y)
     banded = look.count_trials(rows) <= MAX_BANDED_TRIALS
     layers = [curves, dotted]
     if bands := _bands(rows, floor) if banded else []:
-        area = alt.Chart(alt.Data(values=bands)).transform_filter(chosen)
+        area = look.plot(bands, chosen)
         band = area.mark_area(opacity=0.15, clip=True, interpolate="step-after")
         layers.append(band.encode(x, look.end(y, "low"), alt.Y2("high:Q"), color=color, detail="key:N"))
     if look.count_trials(rows) <= MAX_HEADLINE_TRIALS:
         layers += _headline_marks(_headlines(rows, floor, _side(theme)), x, y, color, theme, chosen, bars=not banded)
     # As a mark, since a title of Vega's moves up with a number that stands above the panel, and headings would not be level.
-    heading = alt.Chart(alt.Data(values=[{"canaries": f"{rows[0]['canaries']} canaries"}]))
+    heading = look.plot([{"canaries": f"{rows[0]['canaries']} canaries"}])
     at_top = heading.mark_text(align="left", baseline="bottom", fontSize=11, color=look.INK)
     return [*layers, at_top.encode(x=alt.value(0), y=alt.value(-16), text="canaries:N")]
 
@@ -107,7 +107,7 @@ def _marks(rows: list[Row], everyone: list[Row], floor: float, theme: Theme, cho
 def _headline_marks(headlines: list[Row], x: Any, y: Any, color: Any, theme: Theme, chosen: Any, bars: bool) -> list[Any]:
     if not headlines:
         return []
-    points = alt.Chart(alt.Data(values=headlines)).transform_filter(chosen)
+    points = look.plot(headlines, chosen)
     tooltip = look.tooltip(
         ("leakage:Q", "headline TPR", ".3f"), ("interval:N", "interval"), ("n:Q", "non-member scores", ",")
     )

@@ -28,7 +28,7 @@ def draw(rows: list[Row], theme: Theme) -> alt.TopLevelMixin:
     x = look.share_axis(alt.X, "leakage", f"Leakage: {look.describe_leakage(rows)}", (0, right))
     y = look.share_axis(alt.Y, "test_accuracy", "Test accuracy", (bottom, top))
     chosen = look.choose_paradigm()
-    marks = _marks(rows, alt.Chart(alt.Data(values=data)).transform_filter(chosen), x, y, theme)
+    marks = _marks(rows, look.plot(data, chosen), x, y, theme)
     marks[0] = marks[0].add_params(chosen)
     chart = alt.layer(*_references(rows, data, x, y, theme), *marks).properties(width=width, height=height)
     invalid = sum(not row["valid"] for row in data)
@@ -81,9 +81,9 @@ def _marks(rows: list[Row], points: alt.Chart, x: Any, y: Any, theme: Theme) -> 
 
 def _references(rows: list[Row], data: list[Row], x: Any, y: Any, theme: Theme) -> list[Any]:
     """What the points are seen against: guessing, the best of DP-SGD, the best of all."""
-    layers, everything, order = [], alt.Chart(alt.Data(values=data)), alt.Order("leakage:Q")
+    layers, everything, order = [], look.plot(data), alt.Order("leakage:Q")
     if rows[0]["fpr"] is not None:
-        chance = alt.Chart(alt.Data(values=[{"leakage": rows[0]["fpr"]}]))
+        chance = look.plot([{"leakage": rows[0]["fpr"]}])
         layers.append(chance.mark_rule(color=look.LINE, strokeDash=[1, 3]).encode(x))
     if sum(row["reference"] for row in data) > 1:
         reference = everything.transform_filter("datum.reference").mark_line(strokeWidth=1.2, opacity=0.45)
