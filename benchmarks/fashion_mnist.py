@@ -26,7 +26,6 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import import_module
 from typing import Any
 
 import torch
@@ -37,15 +36,15 @@ from torch import Tensor
 from compiler.language.base import Method
 from compiler.language.classifier import Augment, Recipe
 from compiler.language.datasets import CARDS, Card, used_at
-from compiler.language.study import Arm
+from compiler.language.study import AnyArm
 from compiler.work.operations import Dataset
 from runtime.data.images import LabeledImages
 from runtime.data.sources import load
 from runtime.seeds import Seeds
 from runtime.synthesize.diffusion.generate import train_generator
-from runtime.synthesize.operation import METHODS
+from runtime.synthesize.operation import synthesize
 from runtime.synthesize.release import Release, Setting
-from runtime.training.batches import Fitted
+from runtime.training.batches import Fitted, Training
 from runtime.training.nets import build, restored
 from runtime.training.scoring import accuracy
 from runtime.training.sgd import fit
@@ -77,16 +76,16 @@ class Bench:
         return self.setting.card
 
     def made(self, how: Method, **needs: Any) -> Release:
-        release: Release = import_module(METHODS[type(how).__name__]).synthesize(how, self.private, needs, self.setting)
-        return release
+        return synthesize(how, self.private, needs, self.setting)
 
     def trained(self, images: Tensor, labels: Tensor, purpose: str = "classifier", dynamics: bool = False) -> Fitted:
         setting, recipe = self.setting, self.setting.recipe
         net = build(recipe, self.card, setting.seeds(f"{purpose}/init"))
-        return fit(
-            net, images, labels, recipe=recipe, iterations=setting.iterations, card=self.card, seeds=setting.seeds,
-            device=setting.device, purpose=purpose, dynamics=dynamics,
+        training = Training(
+            images=images, labels=labels, recipe=recipe, iterations=setting.iterations, card=self.card, seeds=setting.seeds,
+            device=setting.device, purpose=purpose,
         )
+        return fit(net, training, dynamics=dynamics)
 
     def right(self, fitted: Fitted) -> float:
         return 100 * accuracy(fitted.net, self.test.images, self.test.labels, self.card, self.setting.device)
@@ -96,7 +95,7 @@ class Bench:
 
 
 def words(**fields: Any) -> Any:
-    return TypeAdapter(Arm).validate_python(fields)
+    return TypeAdapter(AnyArm).validate_python(fields)
 
 
 def stopwatch() -> Callable[[], float]:

@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 from compiler.language.classifier import Augment, Recipe
 from compiler.language.datasets import Card
 from runtime.data.images import LabeledImages
-from runtime.training.batches import pace
+from runtime.training.batches import lr_factor
 
 
 class Images(Dataset[tuple[Tensor, Tensor]]):
@@ -76,7 +76,7 @@ def train(
     optimizer = torch.optim.SGD(
         net.parameters(), lr=recipe.lr, momentum=recipe.momentum, nesterov=recipe.momentum > 0, weight_decay=recipe.weight_decay
     )
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: pace(recipe.schedule, step, iterations))
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: lr_factor(recipe.schedule, step, iterations))
     for x, y in itertools.islice(endless(batches), iterations):
         optimizer.zero_grad()
         loss = F.cross_entropy(net(x.to(device)), y.to(device), label_smoothing=recipe.label_smoothing)

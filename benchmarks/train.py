@@ -35,8 +35,9 @@ from compiler.work.operations import Dataset
 from runtime.data.images import LabeledImages
 from runtime.data.sources import load
 from runtime.seeds import Seeds
-from runtime.training import dp_sgd as privacy
 from runtime.training import nets
+from runtime.training.batches import Training
+from runtime.training.dp_sgd import fit_privately, noise_for
 from runtime.training.scoring import accuracy
 from runtime.training.sgd import fit
 
@@ -58,6 +59,12 @@ class Bench:
     def iterations(self) -> int:
         return math.ceil(self.recipe.epochs * len(self.train) / self.recipe.batch_size)
 
+    def training(self, round: int) -> Training:
+        return Training(
+            images=self.train.images, labels=self.train.labels, recipe=self.recipe, iterations=self.iterations, card=self.card,
+            seeds=Seeds(0, 0, round), device=self.device, purpose="classifier",
+        )
+
     def net(self, round: int) -> nets.Classifier:
         return nets.build(self.recipe, self.card, Seeds(0, 0, round)("classifier/init"))
 
@@ -75,10 +82,7 @@ class Run:
 def undefended(bench: Bench, workers: int) -> dict[str, Callable[[int], Run]]:
     def ours(round: int) -> Run:
         net, begun = bench.net(round), time.process_time()
-        fitted = fit(
-            net, bench.train.images, bench.train.labels, recipe=bench.recipe, iterations=bench.iterations, card=bench.card,
-            seeds=Seeds(0, 0, round), device=bench.device, purpose="classifier",
-        )
+        fitted = fit(net, bench.training(round))
         return _judged(bench, net, fitted.seconds, begun)
 
     def theirs(round: int) -> Run:
@@ -91,16 +95,13 @@ def undefended(bench: Bench, workers: int) -> dict[str, Callable[[int], Run]]:
 
 def dp_sgd(bench: Bench, workers: int) -> dict[str, Callable[[int], Run]]:
     rate = bench.recipe.batch_size / len(bench.train)
-    sigma = privacy.noise_for(EPSILON, DELTA, rate, bench.iterations)
+    sigma = noise_for(EPSILON, DELTA, rate, bench.iterations)
     print(f"epsilon {EPSILON:g} at delta {DELTA:g}: noise multiplier {sigma:.3f} for {bench.iterations} steps at rate {rate:.4f}")
 
     def ours(round: int) -> Run:
         net, begun = bench.net(round), time.process_time()
-        fitted, _ = privacy.fit_privately(
-            net, bench.train.images, bench.train.labels, recipe=bench.recipe, privacy=Privacy(noise_multiplier=sigma, delta=DELTA),
-            iterations=bench.iterations, expected=len(bench.train), card=bench.card, seeds=Seeds(0, 0, round), device=bench.device,
-            purpose="classifier",
-        )
+        privacy = Privacy(noise_multiplier=sigma, delta=DELTA)
+        fitted, _ = fit_privately(net, bench.training(round), privacy, len(bench.train))
         return _judged(bench, net, fitted.seconds, begun)
 
     def theirs(round: int) -> Run:

@@ -10,6 +10,7 @@ from compiler.lint import lint
 from compiler.plan.dag import Plan
 from compiler.plan.lower import lower
 from compiler.text.compose import compose
+from compiler.text.nodes import Mapping
 
 
 def compile_study(path: Path, profile: str | None = None, sets: Sequence[str] = ()) -> Plan:
@@ -17,5 +18,10 @@ def compile_study(path: Path, profile: str | None = None, sets: Sequence[str] = 
 
     SpecError with every mistake found, each with its place; in a study without mistakes, with every lint that refuses it.
     """
-    checked = check(compose(path, profile, sets))
+    return compile_tree(compose(path, profile, sets), profile)
+
+
+def compile_tree(tree: Mapping, profile: str | None = None) -> Plan:
+    """The plan of a composed study, likewise."""
+    checked = check(tree)
     return lower(checked.header, checked.trials, checked.claims, profile, lint(checked))

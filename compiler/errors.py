@@ -1,9 +1,9 @@
-"""What the compiler says when a study cannot become a plan.
+"""What the compiler says when a study cannot become a plan, and the wording that messages share.
 
     SynthcError           anything a user can mend; printed as one line, exit code 2
-    └── SpecError         one or more diagnostics, each with its place in the text
+    └── SpecError         one or more diagnostics, each with its location in the text
 
-A diagnostic gives the place, the value and what would do. Passes collect diagnostics and raise once.
+A diagnostic gives the location, the value and what would do. Passes return diagnostics; they are raised once, all together.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Literal
 
 
 @dataclass(frozen=True, order=True)
-class Place:
+class Location:
     """Where a value was written: a file (or "--set", "--only"), a line and a column, both counted from 1."""
 
     file: str
@@ -30,12 +30,12 @@ class Diagnostic:
     """One complaint: `code` is stable and greppable, `hint` says what would do."""
 
     code: str
-    place: Place
+    location: Location
     message: str
     hint: str = ""
 
     def __str__(self) -> str:
-        return f"{self.place}: {self.message}" + (f"; {self.hint}" if self.hint else "") + f" [{self.code}]"
+        return f"{self.location}: {self.message}" + (f"; {self.hint}" if self.hint else "") + f" [{self.code}]"
 
 
 @dataclass(frozen=True, order=True)
@@ -44,8 +44,8 @@ class Finding:
 
     code: str
     severity: Literal["error", "warning"]
-    """error: the study is refused unless it silences the lint. warning: it is told."""
-    place: Place | None
+    """error: the study is refused unless it silences the lint. warning: it is printed."""
+    location: Location | None
     """None for what only the results show."""
     message: str
     hint: str = ""
@@ -53,7 +53,7 @@ class Finding:
     """The reason that the spec gives for going on."""
 
     def __str__(self) -> str:
-        where = f"{self.severity}: {self.place}" if self.place else "results"
+        where = f"{self.severity}: {self.location}" if self.location else "results"
         return f"{where}: {self.message}" + (f"; {self.hint}" if self.hint else "") + f" [{self.code}]"
 
 
@@ -62,11 +62,11 @@ class SynthcError(Exception):
 
 
 class SpecError(SynthcError):
-    """A study that does not say something the compiler can accept; holds every complaint found."""
+    """A study that does not say something the compiler can accept; holds every complaint."""
 
-    def __init__(self, diagnostics: Iterable[Diagnostic]) -> None:
-        # What is wrong in a part that several trials share is found by each of them and said once.
-        once = {(found.place, found.message): found for found in diagnostics}
+    def __init__(self, *diagnostics: Diagnostic) -> None:
+        # What is wrong in a part that several trials share is found in each of them and reported once.
+        once = {(problem.location, problem.message): problem for problem in diagnostics}
         self.diagnostics = tuple(once[key] for key in sorted(once))
         super().__init__("\n".join(map(str, self.diagnostics)))
 
@@ -88,7 +88,7 @@ def first_line(error: BaseException) -> str:
 
 def plural(count: int, noun: str) -> str:
     """A count with its noun: "1 trial", "3 trials"."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def and_more(items: Sequence[str], shown: int) -> str:

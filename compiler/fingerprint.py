@@ -32,14 +32,12 @@ def fingerprint(kind: str, *parts: object) -> str:
     return digest_of(canonical_text(kind, *parts))
 
 
-Known = dict[int, tuple[object, str]]
-"""Texts already made, by the identity of the frozen object that each stands for: since `1 == 1.0` and `1 == True`, equal
-objects may have different texts. The object is kept, so that its identity is not given away."""
+def canonical_text(kind: str, *parts: object, memo: Memo | None = None) -> str:
+    """The exact text that is hashed: JSON with sorted keys, without spaces.
 
-
-def canonical_text(kind: str, *parts: object, known: Known | None = None) -> str:
-    """The exact text that is hashed: JSON with sorted keys, without spaces. `known` remembers what many texts share."""
-    body = ",".join(encode(part, known) for part in parts)
+    `memo` remembers what the parts hold, which many texts share. A part itself is in one text only, so it is not remembered.
+    """
+    body = ",".join(_structure(part, memo) if _shape(type(part))[0] else encode(part, memo) for part in parts)  # type: ignore[arg-type]
     return f"[{json.dumps('synthc.' + kind)},{SCHEME},{body}]"
 
 
@@ -78,7 +76,7 @@ def restore(value: Any, types: Mapping[str, Callable[..., Any]]) -> Any:
     return types[value[""]](**fields) if "" in value else fields
 
 
-def encode(value: object, known: Known | None = None) -> str:
+def encode(value: object, memo: Memo | None = None) -> str:
     """`value` as canonical JSON text; TypeError or ValueError for what has no stable bytes.
 
     Frozen dataclasses and pydantic models are tagged with their class name.
@@ -97,12 +95,32 @@ def encode(value: object, known: Known | None = None) -> str:
                 raise ValueError(f"{value!r} has no stable bytes: an id cannot depend on it; give a finite number or null")
             return float.__repr__(value + 0.0)  # -0.0 equals 0.0 but prints differently
         case tuple() | list():
-            return f"[{','.join([encode(item, known) for item in value])}]"
+            return f"[{','.join([encode(item, memo) for item in value])}]"
         case dict():
             members = {_key(key): item for key, item in value.items()}
-            return "{" + ",".join([f"{_quoted(key)}:{encode(members[key], known)}" for key in sorted(members)]) + "}"
-    if known is not None and (made := known.get(id(value))):
-        return made[1]
+            return "{" + ",".join([f"{_quoted(key)}:{encode(members[key], memo)}" for key in sorted(members)]) + "}"
+    return _structure(value, None) if memo is None else memo.text(value)
+
+
+class Memo:
+    """Texts of frozen objects, each made once.
+
+    They are found by the identity of the object: since `1 == 1.0` and `1 == True`, equal objects may have different texts. The
+    object is kept beside its text, so that no other object gets its identity.
+    """
+
+    def __init__(self) -> None:
+        self._texts: dict[int, tuple[object, str]] = {}
+
+    def text(self, part: object) -> str:
+        """`encode(part)` of a structure."""
+        kept = self._texts.get(id(part))
+        if kept is None:
+            kept = self._texts[id(part)] = part, _structure(part, self)
+        return kept[1]
+
+
+def _structure(value: object, memo: Memo | None) -> str:
     # By the value's own class, never by the declared one: a subclass in a base-typed field would lose its fields.
     tag, fields = _shape(type(value))  # type: ignore[arg-type]  # a class is hashable, whatever mypy says
     if not tag:
@@ -110,10 +128,7 @@ def encode(value: object, known: Known | None = None) -> str:
             f"{type(value).__name__} {value!r} has no stable bytes, so no id can depend on it; "
             "use plain values, tuples, frozen dataclasses or the spec's models"
         )
-    text = "{" + ",".join([tag, *[f'"{name}":{encode(getattr(value, name), known)}' for name in fields]]) + "}"
-    if known is not None:
-        known[id(value)] = (value, text)
-    return text
+    return "{" + ",".join([tag, *[f'"{name}":{encode(getattr(value, name), memo)}' for name in fields]]) + "}"
 
 
 @cache

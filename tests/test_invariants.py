@@ -131,13 +131,13 @@ def test_arms_of_a_study_share_their_private_sets(tmp_path: Path) -> None:
 
 def test_a_replicate_redraws_orientation_and_never_canaries(tmp_path: Path) -> None:
     from runtime.data.population.membership import membership
-    from runtime.data.population.roles import cast
+    from runtime.data.population.roles import roles_of
 
     private = next(task.work.private for task in plan_of(tmp_path).tasks.values() if task.kind == "train")   # type: ignore[union-attr]
     first = membership(private.population, "pairs", 0, 8)
     second = membership(private.population, "pairs", 1, 8)
     assert (first != second).any()
-    assert len(first) == sum(len(group.labels) for group in cast(private.population).groups)
+    assert len(first) == sum(len(group.labels) for group in roles_of(private.population).groups)
     np.testing.assert_array_equal(first[:, 0::2], ~first[:, 1::2])
 
 
@@ -145,13 +145,13 @@ def test_a_replicate_redraws_orientation_and_never_canaries(tmp_path: Path) -> N
 
 
 def test_a_method_is_given_images_and_labels_and_nothing_that_names_a_canary() -> None:
-    import runtime.synthesize.coreset.selection as coreset
     from runtime.data.images import LabeledImages
+    from runtime.synthesize.operation import synthesize
     from runtime.synthesize.release import Setting
 
     assert set(LabeledImages.__dataclass_fields__) == {"images", "labels"}
     assert not {"population", "canaries", "private", "shadow", "membership"} & set(Setting.__dataclass_fields__)
-    assert list(inspect.signature(coreset.synthesize).parameters) == ["how", "private", "needs", "setting"]
+    assert list(inspect.signature(synthesize).parameters) == ["how", "private", "needs", "setting"]
 
 
 # 6. The store is the truth

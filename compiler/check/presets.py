@@ -4,7 +4,7 @@ A preset is text that a user did not have to write: it is put beneath what is wr
 the plan shows plain values and a preset whose values change orphans no result of a spec that wrote its own. It knows the
 images' card, since a net for 8x8 digits is none for photographs, and a mirrored digit is no digit. The noise of DP-SGD is no
 part of any preset: it is the claim that a study makes, and stands in the spec.
-Not here: that a preset in a later text begins anew (`compose.merge`).
+Not here: that a preset in a later text begins anew (`compiler.text.compose.merge`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from compiler.data.files import card_of
-from compiler.errors import Diagnostic, Place, SynthcError, did_you_mean
+from compiler.errors import Diagnostic, Location, SynthcError, did_you_mean
 from compiler.language.data import Data
 from compiler.language.datasets import CARDS, OWN, Card
 from compiler.text.compose import merge
@@ -21,19 +21,22 @@ from compiler.text.nodes import Mapping, Node, Scalar, Value
 Fields = dict[str, "Value | Fields"]
 
 
-def without_presets(parts: dict[str, Node], data: Data | None, found: list[Diagnostic]) -> dict[str, Node]:
-    """The parts of one point with the presets of its `classifier` and of its arm's `proxy` resolved."""
-    card, made = _card(data), dict(parts)
-    if "classifier" in made:
-        made["classifier"] = resolve(made["classifier"], card, found)
-    arm = made.get("arm")
+def resolve_presets(parts: dict[str, Node], data: Data | None) -> tuple[dict[str, Node], list[Diagnostic]]:
+    """The parts of one point with the presets of its `classifier` and of its arm's `proxy` resolved; unknown presets."""
+    card, problems = _find_card(data), list[Diagnostic]()
+    if "classifier" in parts:
+        recipe, problems = _resolve_preset(parts["classifier"], card)
+        parts = parts | {"classifier": recipe}
+    arm = parts.get("arm")
     if isinstance(arm, Mapping) and "proxy" in arm.items:
-        made["arm"] = Mapping(arm.items | {"proxy": resolve(arm.items["proxy"], card, found)}, arm.keys, arm.place)
-    return made
+        proxy, wrong = _resolve_preset(arm.items["proxy"], card)
+        problems += wrong
+        parts = parts | {"arm": Mapping(arm.items | {"proxy": proxy}, arm.keys, arm.location)}
+    return parts, problems
 
 
-def _card(data: Data | None) -> Card | None:
-    """None where the data are not known or wrong: `sema` says so."""
+def _find_card(data: Data | None) -> Card | None:
+    """None where the data are not known or wrong: `rules` says so."""
     if data is None or data.name not in (*CARDS, OWN):
         return None
     try:
@@ -42,45 +45,44 @@ def _card(data: Data | None) -> Card | None:
         return None
 
 
-def resolve(recipe: Node, card: Card | None, found: list[Diagnostic]) -> Node:
-    """A recipe whose `preset`, if it has one, became fields beneath the written ones, each placed where the preset is named.
+def _resolve_preset(recipe: Node, card: Card | None) -> tuple[Node, list[Diagnostic]]:
+    """A recipe whose `preset`, if it has one, became fields beneath the written ones, each located where the preset is named.
 
-    An unknown preset is added to `found`. Without a card (the data are wrong, and complained of) the preset stands for nothing.
+    Without a card (the data are wrong, and reported) the preset stands for nothing.
     """
     if not isinstance(recipe, Mapping) or "preset" not in recipe.items:
-        return recipe
-    named = recipe.items["preset"]
-    written = Mapping({name: node for name, node in recipe.items.items() if name != "preset"}, recipe.keys, recipe.place)
-    name = named.value if isinstance(named, Scalar) else None
+        return recipe, []
+    preset = recipe.items["preset"]
+    written = Mapping({name: node for name, node in recipe.items.items() if name != "preset"}, recipe.keys, recipe.location)
+    name = preset.value if isinstance(preset, Scalar) else None
     if name not in PRESETS:
         what = f"no preset is called {name!r}" if name is not None else "`preset` must be a name"
-        found.append(Diagnostic("unknown-preset", named.place, what, did_you_mean(name, PRESETS)))
-        return written
-    return written if card is None else merge(_node(PRESETS[str(name)](card), named.place), written)
+        return written, [Diagnostic("unknown-preset", preset.location, what, did_you_mean(name, PRESETS))]
+    return written if card is None else merge(_to_node(PRESETS[str(name)](card), preset.location), written), []
 
 
-def _node(fields: Fields, at: Place) -> Mapping:
-    """Fields as nodes, all placed where the preset is named."""
+def _to_node(fields: Fields, at: Location) -> Mapping:
+    """Fields as nodes, all located where the preset is named."""
     items: dict[str, Node] = {
-        name: _node(value, at) if isinstance(value, dict) else Scalar(value, at) for name, value in fields.items()
+        name: _to_node(value, at) if isinstance(value, dict) else Scalar(value, at) for name, value in fields.items()
     }
     return Mapping(items, dict.fromkeys(items, at), at)
 
 
-def _shape(card: Card) -> tuple[bool, bool]:
+def _classify(card: Card) -> tuple[bool, bool]:
     """Whether images are as small as digits, and whether they are colour photographs, for which nothing here was measured."""
     return min(card.shape[1:]) < 16, card.shape[0] > 1
 
 
 def _augment(card: Card) -> Fields:
     """A pixel to each side of 28x28, four of 32x32 photographs; mirrored where a class allows it."""
-    _, colour = _shape(card)
+    _, colour = _classify(card)
     return {"shift": 4 if colour else 1, "flip": card.flips}
 
 
 def fast(card: Card) -> Fields:
     """Undefended in few passes, with all that saves time. It memorises, and so leaks, less than `memorising`."""
-    small, colour = _shape(card)
+    small, colour = _classify(card)
     if small:
         return {"net": "small", "width": 32, "epochs": 15, "batch_size": 64, "lr": 0.1, "weight_decay": 2e-3}
     shared: Fields = {"augment": _augment(card), "precision": "bfloat16", "weight_decay": 5e-4}
@@ -91,7 +93,7 @@ def fast(card: Card) -> Fields:
 
 def memorising(card: Card) -> Fields:
     """Undefended and long, nothing smoothed or averaged: what papers on the protocol audit (Aerni, Zhang and Tramèr 2024)."""
-    small, colour = _shape(card)
+    small, colour = _classify(card)
     if small:
         return {"net": "small", "width": 32, "epochs": 60, "batch_size": 64, "lr": 0.05, "weight_decay": 5e-4}
     shared: Fields = {"augment": _augment(card), "weight_decay": 5e-4, "batch_size": 256, "lr": 0.1}
@@ -103,7 +105,7 @@ def memorising(card: Card) -> Fields:
 def high_utility(card: Card) -> Fields:
     """DP-SGD for accuracy, with a noise multiplier of the order of 0.01 to 0.05 and so a vacuous epsilon: the empirical defence
     that the others have to beat."""
-    small, colour = _shape(card)
+    small, colour = _classify(card)
     if small:
         return {"net": "small", "width": 16, "epochs": 16, "batch_size": 128, "lr": 2.0, **_PRIVATE}
     shared: Fields = {"augment": _augment(card), "ema": 0.999, **_PRIVATE}
@@ -114,7 +116,7 @@ def high_utility(card: Card) -> Fields:
 
 def real_epsilon(card: Card) -> Fields:
     """DP-SGD for an epsilon of 1 to 8: batches as large as the set bears, a constant rate, an average of the weights."""
-    small, colour = _shape(card)
+    small, colour = _classify(card)
     if small:
         return {"net": "small", "width": 16, "epochs": 12, "batch_size": 256, "lr": 1.0, **_PRIVATE, "schedule": "constant"}
     shared: Fields = {**_PRIVATE, "schedule": "constant"}

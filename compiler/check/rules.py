@@ -1,6 +1,6 @@
-"""Does a point make sense as a whole? What no single field can know: counts that must fit, words that must name something.
+"""Does a point make sense as a whole? What no single field can know: counts that must fit, names that must name something.
 
-Each rule is a generator of complaints about one point, in the order of `RULES`. Not here: rigour (`lint`).
+A rule yields what is wrong with one point: a code, the path of the field at fault, a message, a hint. Not here: rigour (`lint`).
 """
 
 from __future__ import annotations
@@ -11,278 +11,216 @@ from collections.abc import Callable, Iterator
 from compiler.data.files import card_of
 from compiler.data.sizes import pool_size, private_size
 from compiler.errors import Diagnostic, SynthcError, did_you_mean
-from compiler.language.audit import Quantile, Rmia
 from compiler.language.base import Method
 from compiler.language.datasets import CARDS, OWN
 from compiler.language.methods.baselines import DpSgd
 from compiler.language.methods.coreset import El2n, Stratified
 from compiler.language.methods.diffusion import Conditional, ImageToImage
-from compiler.language.plugins import OwnAttack, OwnData
+from compiler.language.plugins import PluginAttack, PluginData
 from compiler.language.study import Point
-from compiler.text.nodes import Mapping, Node
-from compiler.work.releases import FROM, declared, has, levels
+from compiler.text.nodes import Mapping
+from compiler.work.releases import HEADLINE_FIELDS, OWNERS, declared, has_release
 
-FEWEST_SHADOWS = 8
+MIN_SHADOWS = 8
 
-Rule = Callable[[Point, Mapping], Iterator[Diagnostic]]
-
-
-def make_sense(point: Point, tree: Node) -> list[Diagnostic]:
-    """Every complaint about a point that is well-formed; `tree` knows the places."""
-    assert isinstance(tree, Mapping)
-    unknown = list(_data_set_is_known(point, tree))
-    if unknown:
-        return unknown  # nothing else can be judged
-    return [found for rule in RULES for found in rule(point, tree)]
+Problem = tuple[str, tuple[str | int, ...], str, str]
+"""(code, path, message, hint)."""
 
 
-def _data_set_is_known(point: Point, tree: Mapping) -> Iterator[Diagnostic]:
+def check_point(point: Point, tree: Mapping) -> list[Diagnostic]:
+    """Every problem of a point that is well-formed; `tree` knows the locations."""
+    # Nothing else can be judged where the data set is unknown.
+    problems = list(_check_data_sets(point)) or [problem for rule in RULES for problem in rule(point)]
+    return [Diagnostic(code, tree.nearest(*path), what, hint) for code, path, what, hint in problems]
+
+
+def _check_data_sets(point: Point) -> Iterator[Problem]:
     for part, data in (("data", point.data), ("public", point.public)):
         if data is None:
             continue
-        if data.name not in (*CARDS, OWN) and not isinstance(data, OwnData):
-            at = tree.nearest(part, "name")
-            yield Diagnostic("unknown-data", at, f"no data set is called {data.name!r}", did_you_mean(data.name, (*CARDS, OWN)))
+        if data.name not in (*CARDS, OWN) and not isinstance(data, PluginData):
+            hint = did_you_mean(data.name, (*CARDS, OWN))
+            yield "unknown-data", (part, "name"), f"no data set is called {data.name!r}", hint
         elif data.path is not None and data.name in CARDS:
-            at = tree.nearest(part, "path")
-            hint = f"use name: {OWN}, or drop the path"
-            yield Diagnostic("data-files", at, f"a path beside the known data set {data.name}", hint)
+            what = f"a path beside the known data set {data.name}"
+            yield "data-files", (part, "path"), what, f"use name: {OWN}, or drop the path"
         else:
             try:
                 card_of(data)
             except SynthcError as error:
-                yield Diagnostic("data-files", tree.nearest(part, "path" if data.path else "name"), str(error))
+                yield "data-files", (part, "path" if data.path else "name"), str(error), ""
 
 
-def _there_is_a_test_set(point: Point, tree: Mapping) -> Iterator[Diagnostic]:
+def _check_test_set(point: Point) -> Iterator[Problem]:
     if point.data.test is None and not card_of(point.data).test_samples:
-        hint = "set some images aside with `test: 360`"
-        yield Diagnostic("no-test-set", tree.nearest("data", "name"), f"{point.data.name} has no official test split", hint)
+        what = f"{point.data.name} has no official test split"
+        yield "no-test-set", ("data", "name"), what, "set some images aside with `test: 360`"
 
 
-def _subset_is_a_part(point: Point, tree: Mapping) -> Iterator[Diagnostic]:
+def _check_subset(point: Point) -> Iterator[Problem]:
     there = card_of(point.data).samples
     if point.data.subset and point.data.subset > there:
-        at = tree.nearest("data", "subset")
-        yield Diagnostic("too-large-subset", at, f"a subset of {point.data.subset:,} of {there:,} images", f"at most {there:,}")
+        what = f"a subset of {point.data.subset:,} of {there:,} images"
+        yield "too-large-subset", ("data", "subset"), what, f"at most {there:,}"
 
 
-def _enough_samples(point: Point, tree: Mapping) -> Iterator[Diagnostic]:
+def _check_enough_images(point: Point) -> Iterator[Problem]:
     audit, data = point.audit, point.data
     drawn = sum(group.count for group in audit.canaries.values() if group.kind not in ("ood", "blank"))
-    wanted = drawn + audit.z_pool + (data.test or 0)
-    if wanted >= pool_size(data):
+    if drawn + audit.z_pool + (data.test or 0) >= pool_size(data):
         parts = f"{drawn:,} canaries, a z pool of {audit.z_pool:,} and {data.test or 0:,} test images"
-        hint = "some must be left to train on"
-        yield Diagnostic("too-many-canaries", tree.nearest("audit", "canaries"), f"{parts} of {pool_size(data):,} images", hint)
+        what = f"{parts} of {pool_size(data):,} images"
+        yield "too-many-canaries", ("audit", "canaries"), what, "some must be left to train on"
 
 
-def _canaries_are_named(point: Point, tree: Mapping) -> Iterator[Diagnostic]:
-    at = tree.nearest("audit", "canaries")
+def _check_canaries(point: Point) -> Iterator[Problem]:
+    path, colours = ("audit", "canaries"), 256 ** card_of(point.data).shape[0]
     if not point.audit.canaries:
-        yield Diagnostic(
-            "no-canaries", at, "no canaries, so there is nobody to ask about", "such as mislabeled: {kind: mislabeled, count: 128}"
-        )
+        hint = "such as mislabeled: {kind: mislabeled, count: 128}"
+        yield "no-canaries", path, "no canaries, so there is nobody to ask about", hint
     for name, group in point.audit.canaries.items():
         if group.copies > 1 and group.kind != "duplicated":
-            at = tree.nearest("audit", "canaries", name, "copies")
-            yield Diagnostic("copies", at, f"{group.copies} copies of {group.kind} canaries", "only kind duplicated has copies")
+            what = f"{group.copies} copies of {group.kind} canaries"
+            yield "copies", (*path, name, "copies"), what, "only kind duplicated has copies"
+        if group.kind == "blank" and group.count >= colours:
+            what = f"{group.count:,} images of one colour each, of {colours:,} colours"
+            yield "too-many-canaries", (*path, name, "count"), what, "some colours must be left for the z pool"
 
 
-def _colours_suffice(point: Point, tree: Mapping) -> Iterator[Diagnostic]:
-    there = 256 ** card_of(point.data).shape[0]
-    for name, group in point.audit.canaries.items():
-        if group.kind == "blank" and group.count >= there:
-            at = tree.nearest("audit", "canaries", name, "count")
-            what = f"{group.count:,} images of one colour each, of {there:,} colours"
-            yield Diagnostic("too-many-canaries", at, what, "some colours must be left for the z pool")
-
-
-def _membership_can_be_drawn(point: Point, tree: Mapping) -> Iterator[Diagnostic]:
-    shadows, at = point.audit.shadows, tree.nearest("audit", "shadows")
+def _check_shadows(point: Point) -> Iterator[Problem]:
+    shadows, target = point.audit.shadows, point.audit.target
     if point.audit.membership == "pairs" and shadows % 2:
-        yield Diagnostic(
-            "odd-shadows", at, f"{shadows} shadows cannot form complementary pairs", f"use {shadows + 1}, or membership: bernoulli"
-        )
-    elif shadows < FEWEST_SHADOWS:
-        hint = f"use at least {FEWEST_SHADOWS}: without target and complement, 3 models with the canary and 3 without"
-        yield Diagnostic("too-few-shadows", at, f"{shadows} shadows leave a target too few to be compared with", hint)
+        what = f"{shadows} shadows cannot form complementary pairs"
+        yield "odd-shadows", ("audit", "shadows"), what, f"use {shadows + 1}, or membership: bernoulli"
+    elif shadows < MIN_SHADOWS:
+        hint = f"use at least {MIN_SHADOWS}: without target and complement, 3 models with the canary and 3 without"
+        what = f"{shadows} shadows leave a target too few to be compared with"
+        yield "too-few-shadows", ("audit", "shadows"), what, hint
+    if target >= shadows:
+        hint = f"they are counted from 0 to {shadows - 1}"
+        yield "target", ("audit", "target"), f"shadow {target} of {shadows} shadows", hint
 
 
-def _attacks_ask_what_is_queried(point: Point, tree: Mapping) -> Iterator[Diagnostic]:
+def _check_attacks(point: Point) -> Iterator[Problem]:
+    """Queries that models are asked, and the z pool of attacks that compare with, or learn from, samples no model trained on."""
     views = point.audit.queries.count
-    for place, attack in enumerate(point.audit.attacks):
-        asked = getattr(attack, "queries", 1)
-        if asked not in (1, views):
-            node = tree.get("audit", "attacks")
-            at = getattr(node, "items", ())[place].place if node is not None else tree.place
-            yield Diagnostic(
-                "queries", at, f"an attack with {asked} queries", f"`audit.queries` gives {views} views: use 1 or {views}"
-            )
+    for index, attack in enumerate(point.audit.attacks):
+        path, queries = ("audit", "attacks", index), getattr(attack, "queries", 1)
+        if queries not in (1, views):
+            hint = f"`audit.queries` gives {views} views: use 1 or {views}"
+            yield "queries", path, f"an attack with {queries} queries", hint
+        if attack.needs_z_pool and not point.audit.z_pool:
+            hint = "set `audit.z_pool`, such as 200"
+            yield "no-z-pool", path, f"{attack.attack} needs a z pool, and there is none", hint
 
 
-def _headline_is_computed(point: Point, tree: Mapping) -> Iterator[Diagnostic]:
-    audit = point.audit
-    headline = audit.headline
-    at = tree.nearest("audit", "headline")
+def _check_headline(point: Point) -> Iterator[Problem]:
+    audit, headline, path = point.audit, point.audit.headline, ("audit", "headline")
     if audit.canaries and headline.canaries not in audit.canaries:
-        place = tree.nearest("audit", "headline", "canaries")
-        yield Diagnostic(
-            "headline", place, f"no canaries are called {headline.canaries!r}", did_you_mean(headline.canaries, audit.canaries)
-        )
+        hint = did_you_mean(headline.canaries, audit.canaries)
+        yield "headline", (*path, "canaries"), f"no canaries are called {headline.canaries!r}", hint
     if headline.fpr not in audit.fpr:
-        known = ", ".join(f"{fpr:g}" for fpr in audit.fpr)
-        at_fpr = tree.nearest("audit", "headline", "fpr")
-        yield Diagnostic("headline", at_fpr, f"the FPR {headline.fpr:g} is not read", f"`audit.fpr` has: {known}")
-    named = [attack for attack in audit.attacks if attack.attack == headline.attack]
-    if not named:
-        place = tree.nearest("audit", "headline", "attack")
-        known_attacks = {attack.attack for attack in audit.attacks}
-        yield Diagnostic(
-            "headline", place, f"no attack of the audit is called {headline.attack!r}", did_you_mean(headline.attack, known_attacks)
-        )
-        return
-    for word in ("signal", "variant", "queries"):
-        wanted = getattr(headline, word)
-        offered = {getattr(attack, word, None) for attack in named}
-        if wanted is not None and offered != {None} and wanted not in offered:
-            listed = ", ".join(sorted(str(value) for value in offered))
-            yield Diagnostic("headline", at, f"no {headline.attack} attack has {word} {wanted!r}", f"there are: {listed}")
-    alike = [attack for attack in named if isinstance(attack, OwnAttack) and declared([attack], headline) is not None]
+        hint = f"`audit.fpr` has: {', '.join(f'{fpr:g}' for fpr in audit.fpr)}"
+        yield "headline", (*path, "fpr"), f"the FPR {headline.fpr:g} is not read", hint
+    attacks = [attack for attack in audit.attacks if attack.attack == headline.attack]
+    if not attacks:
+        hint = did_you_mean(headline.attack, {attack.attack for attack in audit.attacks})
+        yield "headline", (*path, "attack"), f"no attack of the audit is called {headline.attack!r}", hint
+    for field in HEADLINE_FIELDS if attacks else ():
+        value = getattr(headline, field)
+        offered = {getattr(attack, field, None) for attack in attacks}
+        if value is not None and offered != {None} and value not in offered:
+            listed = ", ".join(sorted(map(str, offered)))
+            yield "headline", path, f"no {headline.attack} attack has {field} {value!r}", f"there are: {listed}"
+    alike = [attack for attack in attacks if isinstance(attack, PluginAttack) and declared([attack], headline) is not None]
     if len(alike) > 1:
         hint = "it is one figure, and its words do not tell them apart: keep one"
-        yield Diagnostic("headline", at, f"{len(alike)} attacks are what the headline declares", hint)
+        yield "headline", path, f"{len(alike)} attacks are what the headline declares", hint
 
 
-def _public_set_is_named(point: Point, tree: Mapping) -> Iterator[Diagnostic]:
-    if point.public is not None:
+def _check_headline_release(point: Point) -> Iterator[Problem]:
+    """A headline about a release that the arm does not have, or that its attack does not read, can never be computed."""
+    headline, path = point.audit.headline, ("audit", "headline", "release")
+    if not has_release(point.arm, headline.release):
+        what = f"the headline reads the {headline.release}, and this arm has none"
+        yield "release", path, what, f"{OWNERS[headline.release]}; use release: final_model"
         return
-    hint = "name one, such as `public: {name: shapes}`"
-    for name, group in point.audit.canaries.items():
-        if group.kind == "ood":
-            at = tree.nearest("audit", "canaries", name)
-            yield Diagnostic("no-public-set", at, "ood canaries come from a public set, and the study has none", hint)
-    if getattr(point.arm, "init", None) == "public":
-        yield Diagnostic(
-            "no-public-set", tree.nearest("arm", "init"), "`init: public` needs a public set, and the study has none", hint
-        )
+    read = next((attack.reads for attack in point.audit.attacks if attack.attack == headline.attack), None)
+    if read is not None and headline.release not in read:
+        what = f"the headline reads the {headline.release}, at which {headline.attack} is not scored"
+        yield "release", path, what, f"{headline.attack} is scored at: {', '.join(read)}"
 
 
-def _public_set_is_large_enough(point: Point, tree: Mapping) -> Iterator[Diagnostic]:
+def _check_public_set(point: Point) -> Iterator[Problem]:
+    """What canaries and learned images take from the public set: is it named, and large enough?"""
+    foreign = {name: group.count for name, group in point.audit.canaries.items() if group.kind == "ood"}
+    begins = getattr(point.arm, "init", None) == "public"
     if point.public is None:
+        hint = "name one, such as `public: {name: shapes}`"
+        for name in foreign:
+            what = "ood canaries come from a public set, and the study has none"
+            yield "no-public-set", ("audit", "canaries", name), what, hint
+        if begins:
+            yield "no-public-set", ("arm", "init"), "`init: public` needs a public set, and the study has none", hint
         return
     there, hint = pool_size(point.public), "use fewer, or a larger public set"
-    for name, group in point.audit.canaries.items():
-        if group.kind == "ood" and group.count + point.audit.z_pool > there:
-            what = f"{group.count:,} canaries and a z pool of {point.audit.z_pool:,} from {there:,} public images"
-            yield Diagnostic("public-set", tree.nearest("audit", "canaries", name, "count"), what, hint)
+    for name, count in foreign.items():
+        if count + point.audit.z_pool > there:
+            what = f"{count:,} canaries and a z pool of {point.audit.z_pool:,} from {there:,} public images"
+            yield "public-set", ("audit", "canaries", name, "count"), what, hint
     images = getattr(point.arm, "images_per_class", 0) * card_of(point.data).classes
-    if getattr(point.arm, "init", None) == "public" and images > there:
-        what = f"{images:,} images begin from {there:,} public ones"
-        yield Diagnostic("public-set", tree.nearest("arm", "init"), what, hint)
+    if begins and images > there:
+        yield "public-set", ("arm", "init"), f"{images:,} images begin from {there:,} public ones", hint
 
 
-def _exactly_one(point: Point, tree: Mapping) -> Iterator[Diagnostic]:
-    """Alternatives of which a point gives exactly one."""
-    privacy, place = (point.arm.privacy, ()) if isinstance(point.arm, DpSgd) else (None, ("denoiser",))
-    if isinstance(point.arm, Conditional):
-        privacy = point.arm.denoiser.privacy
+def _check_privacy(point: Point) -> Iterator[Problem]:
+    arm = point.arm
+    privacy = arm.denoiser.privacy if isinstance(arm, Conditional) else arm.privacy if isinstance(arm, DpSgd) else None
     if privacy is not None and (privacy.noise_multiplier is None) == (privacy.epsilon is None):
-        what = "DP-SGD needs a noise_multiplier or an epsilon"
-        yield Diagnostic("one-of", tree.nearest("arm", *place, "privacy"), what, "give exactly one of them")
+        path = ("arm", "privacy") if isinstance(arm, DpSgd) else ("arm", "denoiser", "privacy")
+        yield "one-of", path, "DP-SGD needs a noise_multiplier or an epsilon", "give exactly one of them"
 
 
-def _norm_fits_the_method(point: Point, tree: Mapping) -> Iterator[Diagnostic]:
-    norm, at = point.classifier.norm, tree.nearest("classifier", "norm")
+def _check_norm(point: Point) -> Iterator[Problem]:
+    norm, path = point.classifier.norm, ("classifier", "norm")
     if isinstance(point.arm, DpSgd) and norm == "batch":
-        hint = "use `classifier: {norm: group}` in this arm"
-        yield Diagnostic("norm", at, "DP-SGD with BatchNorm: its statistics would mix samples, and no clipping bounds them", hint)
+        what = "DP-SGD with BatchNorm: its statistics would mix samples, and no clipping bounds them"
+        yield "norm", path, what, "use `classifier: {norm: group}` in this arm"
     if isinstance(point.arm, Method) and point.arm.needs_batch_norm:
         what = "this method reads BatchNorm statistics, and the teacher"
         if point.classifier.net == "mlp":
-            at, hint = tree.nearest("classifier", "net"), "use another net, or another method"
-            yield Diagnostic("norm", at, f"{what}, an mlp, has none", hint)
+            yield "norm", ("classifier", "net"), f"{what}, an mlp, has none", "use another net, or another method"
         elif norm != "batch":
-            yield Diagnostic("norm", at, f"{what} has norm {norm}", "use `norm: batch`, or another method")
+            yield "norm", path, f"{what} has norm {norm}", "use `norm: batch`, or another method"
 
 
-def _components_are_of_pixels(point: Point, tree: Mapping) -> Iterator[Diagnostic]:
+def _check_components(point: Point) -> Iterator[Problem]:
     if isinstance(point.arm, Conditional | ImageToImage) and point.arm.denoiser.net == "latent_mlp":
-        asked, pixels = point.arm.denoiser.components, math.prod(card_of(point.data).shape)
-        if asked > pixels:
-            at = tree.nearest("arm", "denoiser", "components")
-            yield Diagnostic("components", at, f"{asked} principal components of images of {pixels} pixels", f"at most {pixels}")
+        components, pixels = point.arm.denoiser.components, math.prod(card_of(point.data).shape)
+        if components > pixels:
+            what = f"{components} principal components of images of {pixels} pixels"
+            yield "components", ("arm", "denoiser", "components"), what, f"at most {pixels}"
 
 
-def _proxy_is_trained_as_long_as_it_is_read(point: Point, tree: Mapping) -> Iterator[Diagnostic]:
+def _check_proxy(point: Point) -> Iterator[Problem]:
+    """Errors can be read of as many passes as the proxy is trained for."""
     arm = point.arm
     if isinstance(arm, El2n) or (isinstance(arm, Stratified) and arm.score == "el2n"):
         epochs = (arm.proxy or point.classifier).epochs
         if arm.passes > epochs:
-            at = tree.nearest("arm", "passes" if tree.get("arm", "passes") else "method")
             what = f"errors of {arm.passes} passes from a proxy that is trained for {epochs:g} epochs"
-            yield Diagnostic("passes", at, what, f"use passes: {int(epochs)} or fewer, or train the proxy longer")
+            hint = f"use passes: {int(epochs)} or fewer, or train the proxy longer"
+            yield "passes", ("arm", "passes" if "passes" in arm.model_fields_set else "method"), what, hint
 
 
-def _batch_fits(point: Point, tree: Mapping) -> Iterator[Diagnostic]:
+def _check_batch(point: Point) -> Iterator[Problem]:
     there = private_size(point.data, point.audit)
     if 0 < there < point.classifier.batch_size:
-        at = tree.nearest("classifier", "batch_size")
-        yield Diagnostic(
-            "batch-size", at, f"a batch of {point.classifier.batch_size} from {there} private images", f"at most {there}"
-        )
+        what = f"a batch of {point.classifier.batch_size} from {there} private images"
+        yield "batch-size", ("classifier", "batch_size"), what, f"at most {there}"
 
 
-def _target_is_a_shadow(point: Point, tree: Mapping) -> Iterator[Diagnostic]:
-    shadows, target = point.audit.shadows, point.audit.target
-    if target >= shadows:
-        at = tree.nearest("audit", "target")
-        yield Diagnostic("target", at, f"shadow {target} of {shadows} shadows", f"they are counted from 0 to {shadows - 1}")
-
-
-def _headline_reads_what_there_is(point: Point, tree: Mapping) -> Iterator[Diagnostic]:
-    """A headline about a release that the arm does not have, or that its attack does not read, can never be computed."""
-    headline = point.audit.headline
-    at = tree.nearest("audit", "headline", "release")
-    if not has(point.arm, headline.release):
-        what = f"the headline reads the {headline.release}, and this arm has none"
-        yield Diagnostic("release", at, what, f"{FROM[headline.release]}; use release: final_model")
-    else:
-        read = next((levels(attack) for attack in point.audit.attacks if attack.attack == headline.attack), None)
-        if read is not None and headline.release not in read:
-            what = f"the headline reads the {headline.release}, at which {headline.attack} is not scored"
-            yield Diagnostic("release", at, what, f"{headline.attack} is scored at: {', '.join(read)}")
-
-
-def _z_pool_is_there(point: Point, tree: Mapping) -> Iterator[Diagnostic]:
-    """Attacks that compare with, or learn from, samples that nobody trained on."""
-    if point.audit.z_pool:
-        return
-    for place, attack in enumerate(point.audit.attacks):
-        if isinstance(attack, Rmia | Quantile):
-            node = tree.get("audit", "attacks")
-            at = getattr(node, "items", ())[place].place if node is not None else tree.place
-            what = f"{attack.attack} needs a z pool, and there is none"
-            yield Diagnostic("no-z-pool", at, what, "set `audit.z_pool`, such as 200")
-
-
-RULES: tuple[Rule, ...] = (
-    _there_is_a_test_set,
-    _subset_is_a_part,
-    _enough_samples,
-    _canaries_are_named,
-    _colours_suffice,
-    _membership_can_be_drawn,
-    _attacks_ask_what_is_queried,
-    _headline_is_computed,
-    _public_set_is_named,
-    _public_set_is_large_enough,
-    _exactly_one,
-    _norm_fits_the_method,
-    _components_are_of_pixels,
-    _proxy_is_trained_as_long_as_it_is_read,
-    _batch_fits,
-    _headline_reads_what_there_is,
-    _z_pool_is_there,
-    _target_is_a_shadow,
+RULES: tuple[Callable[[Point], Iterator[Problem]], ...] = (
+    _check_test_set, _check_subset, _check_enough_images, _check_canaries, _check_shadows, _check_attacks, _check_headline,
+    _check_headline_release, _check_public_set, _check_privacy, _check_norm, _check_components, _check_proxy, _check_batch,
 )

@@ -1,4 +1,4 @@
-"""Nodes → the spec's models, with every complaint of pydantic turned into one that has a place, a value and a hint.
+"""Nodes → the spec's models, with every error of pydantic turned into a diagnostic that has a location, a value and a hint.
 
 Validation goes through JSON, where strict mode takes a list for a tuple and still refuses `True` for 1 and "3" for 3.
 """
@@ -13,8 +13,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from compiler.errors import Diagnostic, did_you_mean
-from compiler.language.plugins import OwnAttack, OwnData, OwnMethod, model_at
+from compiler.errors import Diagnostic, Location, did_you_mean
+from compiler.language.plugins import PluginAttack, PluginData, PluginMethod, model_at
 from compiler.text.nodes import Mapping, Node, Sequence, plain
 
 
@@ -24,61 +24,64 @@ class Validator:
     def __init__(self, annotation: Any) -> None:
         self.annotation = annotation
         self._adapter = _adapter(annotation)
-        self._known: dict[str, Any] = {}
+        self._models: dict[str, Any] = {}
 
-    def __call__(self, node: Node, found: list[Diagnostic]) -> Any | None:
-        """The model, or None after complaints were added to `found`."""
+    def __call__(self, node: Node) -> tuple[Any | None, list[Diagnostic]]:
+        """The model, or None and what keeps the node from being one."""
         text = json.dumps(plain(node), allow_nan=False)
-        if text in self._known:
-            return self._known[text]
+        if text in self._models:
+            return self._models[text], []
         try:
-            return self._known.setdefault(text, self._adapter.validate_json(text, strict=True))
+            return self._models.setdefault(text, self._adapter.validate_json(text, strict=True)), []
         except ValidationError as error:
-            found += [self._diagnostic(details, node) for details in error.errors(include_url=False)]
-            return None
+            return None, [self._diagnose(details, node) for details in error.errors(include_url=False)]
 
-    def _diagnostic(self, details: Any, node: Node) -> Diagnostic:
-        names = tuple(step for step in details["loc"])
+    def _diagnose(self, details: Any, node: Node) -> Diagnostic:
+        names, context = tuple(details["loc"]), details.get("ctx", {})
         at, parent, reached = _walk(node, names)
-        value = plain(at)
+        tag = str(context.get("discriminator")).strip("'")
+
+        def report(code: str, message: str, hint: str = "", location: Location = at.location) -> Diagnostic:
+            return Diagnostic(code, location, message, hint)
+
+        def key(name: str) -> Location:
+            return parent.location_of(name) if isinstance(parent, Mapping) else at.location
+
+        def member(name: str) -> Node:
+            return (at.get(name) if isinstance(at, Mapping) else None) or at
+
         match details["type"]:
             case "extra_forbidden":
-                word = str(names[-1])
-                place = parent.place_of(word) if isinstance(parent, Mapping) else at.place
-                return Diagnostic(
-                    "unknown-field", place, f"no field is called {word!r}", did_you_mean(word, self._fields(names[:-1], node))
-                )
+                name = str(names[-1])
+                hint = did_you_mean(name, self._fields(names[:-1], node))
+                return report("unknown-field", f"no field is called {name!r}", hint, key(name))
             case "missing":
-                listed = _listed(self._fields(names[:-1], node))
-                return Diagnostic("missing-field", at.place, f"`{names[-1]}` is missing", f"fields here: {listed}")
+                listed = ", ".join(sorted(self._fields(names[:-1], node)))
+                return report("missing-field", f"`{names[-1]}` is missing", f"fields here: {listed}")
             case "union_tag_invalid":
-                tag = str(details["ctx"]["discriminator"]).strip("'")
-                known = [word.strip("' ") for word in str(details["ctx"]["expected_tags"]).split(",")]
-                known += ["own"] if tag == "paradigm" else []
-                inner = at.get(tag) if isinstance(at, Mapping) else None
-                said = plain(inner) if inner is not None else details["ctx"]["tag"]
-                return Diagnostic(f"unknown-{tag}", (inner or at).place, f"no {tag} is called {said!r}", did_you_mean(said, known))
+                known = [*_split_choices(context["expected_tags"]), *(["own"] if tag == "paradigm" else [])]
+                value = context["tag"] if member(tag) is at else plain(member(tag))
+                hint = did_you_mean(value, known)
+                return report(f"unknown-{tag}", f"no {tag} is called {value!r}", hint, member(tag).location)
             case "union_tag_not_found":
-                tag = str(details["ctx"]["discriminator"]).strip("'")
-                return Diagnostic("missing-field", at.place, f"`{tag}` is missing", f"there are: {_listed(self._tags(names, tag))}")
+                return report("missing-field", f"`{tag}` is missing", f"there are: {', '.join(self._tags(names, tag))}")
             case "literal_error" if names[-1:] == ("[key]",):
-                word, known = str(names[-2]), _choices(details)
-                place = parent.place_of(word) if isinstance(parent, Mapping) else at.place
-                return Diagnostic("unknown-name", place, f"`{names[-3]}` names {word!r}", did_you_mean(word, known))
+                name = str(names[-2])
+                hint = did_you_mean(name, _split_choices(context["expected"]))
+                return report("unknown-name", f"`{names[-3]}` names {name!r}", hint, key(name))
             case "literal_error":
-                hint = did_you_mean(value, _choices(details))
-                return Diagnostic("unknown-value", at.place, f"{_field(reached)} is {_shown(value)}", hint)
+                hint = did_you_mean(plain(at), _split_choices(context["expected"]))
+                return report("unknown-value", f"{_field(reached)} is {_shown(plain(at))}", hint)
             case "own_words":
-                said = details["ctx"]
-                inner = at.get(said["word"]) if isinstance(at, Mapping) else None
-                return Diagnostic(f"own-{said['word']}", (inner or at).place, said["message"], said["hint"])
-        if details["type"] == "value_error":  # a model's own rule: it says itself what would do
-            return Diagnostic("wrong-value", at.place, str(details["msg"]).removeprefix("Value error, "))
-        if details["type"] == "string_pattern_mismatch":
-            expected = f"it should match {details['ctx']['pattern']}"
-        else:
-            expected = "it should be " + str(details["msg"]).removeprefix("Input should be ").replace("an object", "a mapping")
-        return Diagnostic("wrong-value", at.place, f"{_field(reached)} is {_shown(value)}", expected)
+                word = context["word"]
+                return report(f"own-{word}", context["message"], context["hint"], member(word).location)
+            case "value_error":   # a model's own rule: it says itself what would do
+                return report("wrong-value", str(details["msg"]).removeprefix("Value error, "))
+            case "string_pattern_mismatch":
+                hint = f"it should match {context['pattern']}"
+            case _:
+                hint = "it should be " + str(details["msg"]).removeprefix("Input should be ").replace("an object", "a mapping")
+        return report("wrong-value", f"{_field(reached)} is {_shown(plain(at))}", hint)
 
     def _fields(self, names: tuple[Any, ...], node: Node) -> set[str]:
         models = _models(_at(self.annotation, names, node))
@@ -113,9 +116,9 @@ def _walk(node: Node, names: tuple[Any, ...]) -> tuple[Node, Node, list[str]]:
 
 
 def _at(annotation: Any, names: tuple[Any, ...], node: Node | None = None) -> Any:
-    """The annotation that pydantic's `loc` leads to; `node` is the text, which may name words of the user's own on the way."""
-    for place, name in enumerate((*names, None)):
-        here = plain(_walk(node, names[:place])[0]) if node is not None else None
+    """The annotation that pydantic's `loc` leads to; `node` is the text, which may name a plugin on the way."""
+    for index, name in enumerate((*names, None)):
+        here = plain(_walk(node, names[:index])[0]) if node is not None else None
         annotation = (model_at(here) if isinstance(here, dict) else None) or annotation
         if name is not None:
             annotation = _step(annotation, name)
@@ -128,7 +131,7 @@ def _step(annotation: Any, name: Any) -> Any:
         return _step(arguments[0], name)
     if origin in (Union, types.UnionType):
         models = list(_models(annotation))
-        tagged = [model for model in models if name in _words(model)]
+        tagged = [model for model in models if name in _tags_of(model)]
         if tagged:
             return Union[tuple(tagged)]  # noqa: UP007 (made at run time)
         holders = [model.model_fields[name].annotation for model in models if name in model.model_fields]
@@ -143,8 +146,8 @@ def _step(annotation: Any, name: Any) -> Any:
 
 
 def _models(annotation: Any) -> Iterator[type[BaseModel]]:
-    if annotation in (OwnMethod, OwnAttack, OwnData):
-        return   # what the user's own words extend: nothing is of them alone
+    if annotation in (PluginMethod, PluginAttack, PluginData):
+        return   # what plugins extend: no text names them alone
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
     elif get_origin(annotation) in (Annotated, Union, types.UnionType):
@@ -152,7 +155,7 @@ def _models(annotation: Any) -> Iterator[type[BaseModel]]:
             yield from _models(argument)
 
 
-def _words(model: type[BaseModel]) -> set[object]:
+def _tags_of(model: type[BaseModel]) -> set[object]:
     """The tags by which a union could tell this model."""
     return {
         word
@@ -162,9 +165,9 @@ def _words(model: type[BaseModel]) -> set[object]:
     }
 
 
-def _choices(details: Any) -> list[str]:
-    """The words that a literal allows."""
-    return [word.strip("' ") for word in str(details["ctx"]["expected"]).replace(" or ", ", ").split(",")]
+def _split_choices(expected: str) -> list[str]:
+    """The values in pydantic's "'a', 'b' or 'c'"."""
+    return [choice.strip("' ") for choice in expected.replace(" or ", ", ").split(",")]
 
 
 def _field(reached: list[str]) -> str:
@@ -179,7 +182,3 @@ def _shown(value: object) -> str:
     if isinstance(value, list):
         return "a list"
     return json.dumps(value, ensure_ascii=False)
-
-
-def _listed(names: set[str] | list[str]) -> str:
-    return ", ".join(sorted(names))

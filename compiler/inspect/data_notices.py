@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-from compiler.data.seen import card_here, seen
+from compiler.data.records import card_here, record_of
 from compiler.language.datasets import CARDS
 from compiler.plan.dag import Plan
 
 
 def unseen(plan: Plan) -> list[str]:
-    """Sets of a plan whose files nobody looked at: their ids are provisional, and nothing can be computed from them."""
+    """Sets of a plan whose files were not read yet: their ids are provisional, and nothing can be computed from them."""
     return [name for name in _known_sets(plan) if not card_here(name).digest]
 
 
 def notices(plan: Plan) -> list[str]:
     """What a reader of the plan should know about its data."""
     absent = unseen(plan)
-    said = [
+    lines = [
         f"{name}: not read on this machine yet, so ids are provisional; `synthc data fetch {name}` gets it, a run reads it"
         for name in absent
     ]
     for name in _known_sets(plan):
-        record = None if CARDS[name].digest or name in absent else seen(name)
+        record = None if CARDS[name].digest or name in absent else record_of(name)
         if record is not None and record.published is False:
-            said.append(f"{name}: {record.samples:,} images of files that are not the published ones, identified by their content")
-    return said
+            lines.append(f"{name}: {record.samples:,} images of files that are not the published ones, identified by their content")
+    return lines
 
 
 def _known_sets(plan: Plan) -> list[str]:

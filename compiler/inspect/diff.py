@@ -1,24 +1,25 @@
 """Two studies beside each other: which trials and which tasks they share, and in what the rest differs.
 
 Tasks are shared when their ids are equal, whatever the studies call them. Trials are matched by address, or by their answer where
-only the name changed; what is left differs in some words of its point, which are said field by field.
+only the name changed; what is left differs in some fields of its point, which are listed.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from compiler.errors import plural
 from compiler.inspect.explain import differences
 from compiler.inspect.summary import wrapped
 from compiler.plan.dag import Plan, TrialPlan
 
 
 @dataclass(frozen=True)
-class Pair:
-    """A trial of each study that answer the same question, or would but for some words."""
+class TrialPair:
+    """A trial of each study that answer the same question, or would but for some fields."""
 
     left: str
     right: str
@@ -32,16 +33,16 @@ class Difference:
 
     left: Plan
     right: Plan
-    pairs: tuple[Pair, ...]
+    pairs: tuple[TrialPair, ...]
     only_left: tuple[str, ...]
     only_right: tuple[str, ...]
 
     @property
-    def same(self) -> tuple[Pair, ...]:
+    def same(self) -> tuple[TrialPair, ...]:
         return tuple(pair for pair in self.pairs if not pair.differences)
 
     @property
-    def changed(self) -> tuple[Pair, ...]:
+    def changed(self) -> tuple[TrialPair, ...]:
         return tuple(pair for pair in self.pairs if pair.differences)
 
 
@@ -58,62 +59,64 @@ def diff(left: Plan, right: Plan) -> Difference:
             only_left.append(planned.trial.address)
             continue
         taken.add(other.trial.address)
-        found = () if planned.answer == other.answer else tuple(_points(planned, other)) or ("revision of an operation",)
-        pairs.append(Pair(planned.trial.address, other.trial.address, found))
+        changes = () if planned.answer == other.answer else tuple(_list_changes(planned, other)) or ("revision of an operation",)
+        pairs.append(TrialPair(planned.trial.address, other.trial.address, changes))
     only_right = tuple(address for address in there if address not in taken)
     return Difference(left, right, tuple(pairs), tuple(only_left), only_right)
 
 
-def _points(left: TrialPlan, right: TrialPlan) -> Iterator[str]:
+def _list_changes(left: TrialPlan, right: TrialPlan) -> Iterator[str]:
     yield from differences({"seed": left.trial.seed}, {"seed": right.trial.seed})
     yield from differences(left.trial.point.model_dump(mode="json"), right.trial.point.model_dump(mode="json"))
 
 
-def diff_json(found: Difference) -> dict[str, Any]:
+def diff_json(difference: Difference) -> dict[str, Any]:
     """{left, right, trials: {same, changed, only_left, only_right}, tasks: {shared, only_left, only_right}}."""
-    shared = found.left.tasks.keys() & found.right.tasks.keys()
+    shared = difference.left.tasks.keys() & difference.right.tasks.keys()
     return {
-        "left": found.left.header.study,
-        "right": found.right.header.study,
+        "left": difference.left.header.study,
+        "right": difference.right.header.study,
         "trials": {
-            "same": [[pair.left, pair.right] for pair in found.same],
-            "changed": [{"left": pair.left, "right": pair.right, "differences": list(pair.differences)} for pair in found.changed],
-            "only_left": list(found.only_left),
-            "only_right": list(found.only_right),
+            "same": [[pair.left, pair.right] for pair in difference.same],
+            "changed": [
+                {"left": pair.left, "right": pair.right, "differences": list(pair.differences)} for pair in difference.changed
+            ],
+            "only_left": list(difference.only_left),
+            "only_right": list(difference.only_right),
         },
         "tasks": {
             "shared": len(shared),
-            "only_left": len(found.left.tasks) - len(shared),
-            "only_right": len(found.right.tasks) - len(shared),
+            "only_left": len(difference.left.tasks) - len(shared),
+            "only_right": len(difference.right.tasks) - len(shared),
         },
     }
 
 
-MOST = 12
+MAX_LISTED = 12
 """Trials of a kind that are listed by name."""
 
 
-def diff_text(found: Difference, left: str, right: str) -> list[str]:
+def diff_text(difference: Difference, left: str, right: str) -> list[str]:
     """Lines for people; `left` and `right` are what the studies are called here."""
-    lines = [f"{left}: {_counts(found.left)}", f"{right}: {_counts(found.right)}", ""]
-    shared = found.left.tasks.keys() & found.right.tasks.keys()
+    lines = [f"{left}: {_counts(difference.left)}", f"{right}: {_counts(difference.right)}", ""]
+    shared = difference.left.tasks.keys() & difference.right.tasks.keys()
     lines.append(f"{len(shared):,} tasks in both" + (": computed once, whichever runs first" if shared else ""))
-    for name, plan in ((left, found.left), (right, found.right)):
+    for name, plan in ((left, difference.left), (right, difference.right)):
         rest = Counter(task.operation for id, task in plan.tasks.items() if id not in shared)
         if rest:
             listed = ", ".join(f"{count:,} {operation}" for operation, count in rest.items())
             lines += [f"{rest.total():,} only in {name}:", *(f"  {line}" for line in wrapped(listed, 110))]
-    if found.same:
-        renamed = [pair for pair in found.same if pair.left != pair.right]
-        lines += ["", f"the same ({_trials(found.same)})" + (f", {len(renamed)} of them by another name" if renamed else "")]
-        lines += _some([f"  {pair.left}" + (f" = {pair.right}" if pair.left != pair.right else "") for pair in found.same])
-    by_difference: dict[tuple[str, ...], list[Pair]] = defaultdict(list)
-    for pair in found.changed:
+    if difference.same:
+        renamed = [pair for pair in difference.same if pair.left != pair.right]
+        lines += ["", f"the same ({_trials(difference.same)})" + (f", {len(renamed)} of them by another name" if renamed else "")]
+        lines += _some([f"  {pair.left}" + (f" = {pair.right}" if pair.left != pair.right else "") for pair in difference.same])
+    by_difference: dict[tuple[str, ...], list[TrialPair]] = defaultdict(list)
+    for pair in difference.changed:
         by_difference[pair.differences].append(pair)
-    for said, pairs in by_difference.items():
-        lines += ["", f"different ({_trials(pairs)}) in", *_some([f"    {line}" for line in said])]
+    for changes, pairs in by_difference.items():
+        lines += ["", f"different ({_trials(pairs)}) in", *_some([f"    {line}" for line in changes])]
         lines += _some([f"  {pair.left}" + (f" | {pair.right}" if pair.left != pair.right else "") for pair in pairs])
-    for name, only in ((left, found.only_left), (right, found.only_right)):
+    for name, only in ((left, difference.only_left), (right, difference.only_right)):
         if only:
             lines += ["", f"only in {name} ({_trials(only)})", *_some([f"  {address}" for address in only])]
     return lines
@@ -124,9 +127,8 @@ def _counts(plan: Plan) -> str:
 
 
 def _trials(of: Sequence[object]) -> str:
-    return f"{len(of)} trial{'s' if len(of) != 1 else ''}"
+    return plural(len(of), "trial")
 
 
-def _some(lines: Iterable[str]) -> list[str]:
-    listed = list(lines)
-    return listed if len(listed) <= MOST else [*listed[:MOST], f"  and {len(listed) - MOST} more"]
+def _some(lines: list[str]) -> list[str]:
+    return lines if len(lines) <= MAX_LISTED else [*lines[:MAX_LISTED], f"  and {len(lines) - MAX_LISTED} more"]

@@ -1,4 +1,4 @@
-"""Any stage of the compiler as JSON, for tools and for the curious: nodes, tree, trials, tasks."""
+"""Any stage of the compiler as JSON: nodes, tree, trials, tasks."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ def emit_plan(stage: str, plan: Plan) -> Any:
 
 
 def nodes(node: Node) -> Any:
-    """A node with its place; mappings and lists under `value`."""
+    """A node with its location; mappings and lists under `value`."""
     match node:
         case Scalar(value=value):
-            return {"at": str(node.place), "value": value}
+            return {"at": str(node.location), "value": value}
         case Sequence(items=items):
-            return {"at": str(node.place), "value": [nodes(item) for item in items]}
+            return {"at": str(node.location), "value": [nodes(item) for item in items]}
         case Mapping(items=named):
-            return {"at": str(node.place), "value": {name: nodes(item) for name, item in named.items()}}
+            return {"at": str(node.location), "value": {name: nodes(item) for name, item in named.items()}}
 
 
 def trials(plan: Plan) -> list[dict[str, Any]]:

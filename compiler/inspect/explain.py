@@ -1,4 +1,4 @@
-"""Why a task would run: field by field against the last plan, at the same place of the same trial.
+"""Why a task would run: field by field against the last plan, at the same stage of the same trial.
 
 Reasons, the first that holds: it is done (and would not run, unless it is forced), what was there was damaged, it failed before,
 its artifact is gone, the last plan had it but it was never computed, it changed (which field from what to what, which parent), it
@@ -13,23 +13,24 @@ import json
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from compiler.errors import SynthcError, did_you_mean
+from compiler.fingerprint import parse_canonical
 from compiler.plan.dag import Plan, Task
 
-Place = tuple[str, int | None, str]
+StageKey = tuple[str, int | None, str]
 """(trial, shadow, stage); `attack` has no shadow, and a claim is its own trial."""
 
 
 @dataclass(frozen=True)
 class Before:
-    """The last plan of a study: what was at each place, and the texts that were hashed."""
+    """The last plan of a study: the task of each stage, and the texts that were hashed."""
 
     run: str
-    stages: Mapping[Place, str]
+    stages: Mapping[StageKey, str]
     trials: Mapping[str, Mapping[str, Any]]
     """Address → its record: arm, axes, replicate."""
     texts: Mapping[str, str]
@@ -43,7 +44,7 @@ class Before:
 
 @dataclass(frozen=True)
 class Trace:
-    """What the store says of a task."""
+    """The record of a task in the store."""
 
     done: bool = False
     damaged: bool = False
@@ -64,7 +65,7 @@ class Reason:
     code: str
     lines: tuple[str, ...]
     compared: str = ""
-    """The place in the last plan that it was compared with, where that is another one."""
+    """The stage of the last plan that it was compared with, where that is another one."""
 
     def __str__(self) -> str:
         return "; ".join(self.lines)
@@ -78,20 +79,19 @@ class Explanation:
     to_run: Mapping[str, Task]
     trace: Callable[[str], Trace]
     before: Before | None = None
-    _parsed: dict[str, Any] = field(default_factory=dict)
 
     @cached_property
-    def places(self) -> dict[str, list[Place]]:
-        """Task → every place that it serves."""
-        found: dict[str, list[Place]] = defaultdict(list)
+    def stages(self) -> dict[str, list[StageKey]]:
+        """Task → every stage that it serves."""
+        stages: dict[str, list[StageKey]] = defaultdict(list)
         for planned in self.plan.trials:
             address = planned.trial.address
             for stage in planned.stages:
-                found[stage.task].append((address, stage.shadow, stage.name))
-            found[planned.answer].append((address, None, "attack"))
+                stages[stage.task].append((address, stage.shadow, stage.name))
+            stages[planned.answer].append((address, None, "attack"))
         for claim in self.plan.claims:
-            found[claim.task].append((claim.name, None, "claim"))
-        return found
+            stages[claim.task].append((claim.name, None, "claim"))
+        return stages
 
     def why(self, task: Task) -> Reason:
         """Why this task would run."""
@@ -113,24 +113,19 @@ class Explanation:
             return Reason("new", ("new: no run of this study is known",))
         if task.id in self.before.ids:
             return Reason("not computed", ("not computed yet: it was in the last plan, too",))
-        return self._against(task, self.before)
+        return self._compare(task, self.before)
 
-    def _against(self, task: Task, before: Before) -> Reason:
-        for place in self.places[task.id]:
-            for candidate, other in self._counterparts(place, before):
-                if (old := before.stages.get(candidate)) is not None:
-                    lines = tuple(self._differences(old, task, before))
+    def _compare(self, task: Task, before: Before) -> Reason:
+        for trial, shadow, stage in self.stages[task.id]:
+            # The same stage, then that of the nearest trial of the same arm that is not in this plan any more.
+            for candidate in filter(None, (trial, self._nearest.get(trial))):
+                if (old := before.stages.get((candidate, shadow, stage))) is not None:
+                    lines = tuple(_differences(before.texts[old], task.text)) if old in before.texts else ()
                     code = "parent" if lines and all(line.startswith("parent") for line in lines) else "changed"
-                    compared = _written(candidate) if other else ""
-                    return Reason(code, lines or ("changed: what it was is not known any more",), compared)
+                    where = f"{candidate}/shadow {shadow}/{stage}" if shadow is not None else candidate
+                    lines = lines or ("changed: what it was is not known any more",)
+                    return Reason(code, lines, where if candidate != trial else "")
         return Reason("new", ("new: nothing of the kind was in the last plan",))
-
-    def _counterparts(self, place: Place, before: Before) -> Iterator[tuple[Place, bool]]:
-        """The same place, then that of the nearest trial of the same arm that is not in this plan any more."""
-        yield place, False
-        trial, shadow, stage = place
-        if trial in self._nearest:
-            yield (self._nearest[trial], shadow, stage), True
 
     @cached_property
     def _nearest(self) -> dict[str, str]:
@@ -141,32 +136,25 @@ class Explanation:
         for address, record in self.before.trials.items():
             if address not in now:
                 gone[record["arm"], record["replicate"]].append(address)
-        found: dict[str, str] = {}
+        nearest: dict[str, str] = {}
         for address, trial in now.items():
             candidates = gone[trial.arm_name, trial.replicate]
             if address not in self.before.trials and candidates:
                 axes = dict(trial.axes).items()
-                found[address] = max(candidates, key=lambda old: len(axes & self.before.trials[old]["axes"].items()))  # type: ignore[union-attr]
-        return found
+                nearest[address] = max(candidates, key=lambda old: len(axes & self.before.trials[old]["axes"].items()))  # type: ignore[union-attr]
+        return nearest
 
-    def _differences(self, old: str, task: Task, before: Before) -> Iterator[str]:
-        if old not in before.texts:
-            return
-        *_, was, had = self._words(old, before.texts[old])
-        *_, now, has = self._words(task.id, task.text)
-        if was[""] != now[""]:
-            yield f"operation: {was['']} → {now['']}"
-        revisions = self._words(old, before.texts[old])[4], self._words(task.id, task.text)[4]
-        if revisions[0] != revisions[1]:
-            yield f"revision: {_shown(revisions[0])} → {_shown(revisions[1])}"
-        if was[""] == now[""]:
-            yield from differences(was, now)
-        yield from _parents(dict(had), dict(has))
 
-    def _words(self, id: str, text: str) -> Any:
-        if id not in self._parsed:
-            self._parsed[id] = json.loads(text)
-        return self._parsed[id]
+def _differences(old: str, new: str) -> Iterator[str]:
+    """In what the texts of two tasks differ."""
+    was, now = parse_canonical(old), parse_canonical(new)
+    if was.operation != now.operation:
+        yield f"operation: {was.operation} → {now.operation}"
+    if was.revision != now.revision:
+        yield f"revision: {_shown(was.revision)} → {_shown(now.revision)}"
+    if was.operation == now.operation:
+        yield from differences(was.params, now.params)
+    yield from _changed_parents(dict(was.needs), dict(now.needs))
 
 
 def differences(was: Any, now: Any, path: str = "") -> Iterator[str]:
@@ -181,14 +169,14 @@ def differences(was: Any, now: Any, path: str = "") -> Iterator[str]:
             elif was[name] != now[name]:
                 yield from differences(was[name], now[name], at)
     elif isinstance(was, list) and isinstance(now, list) and len(was) == len(now):
-        for place, (one, other) in enumerate(zip(was, now, strict=True)):
+        for index, (one, other) in enumerate(zip(was, now, strict=True)):
             if one != other:
-                yield from differences(one, other, f"{path}[{place}]")
+                yield from differences(one, other, f"{path}[{index}]")
     elif was != now:
         yield f"{path}: {_shown(was)} → {_shown(now)}"
 
 
-def _parents(had: Mapping[str, str], has: Mapping[str, str]) -> Iterator[str]:
+def _changed_parents(had: Mapping[str, str], has: Mapping[str, str]) -> Iterator[str]:
     """Roles whose task is another one, folded over shadows."""
     for what, roles in (
         ("changed", [role for role in has if role in had and had[role] != has[role]]),
@@ -199,34 +187,34 @@ def _parents(had: Mapping[str, str], has: Mapping[str, str]) -> Iterator[str]:
             yield f"parent `{name}` {what}" + (f" (×{count})" if count > 1 else "")
 
 
-def chosen(plan: Plan, wanted: str) -> list[Task]:
+def find_tasks(plan: Plan, name: str) -> list[Task]:
     """Tasks by id, address, beginning of an address or pattern; SynthcError if there is none."""
-    if wanted in plan.tasks:
-        return [plan.tasks[wanted]]
+    if name in plan.tasks:
+        return [plan.tasks[name]]
     by_address = {task.address: task for task in plan.tasks.values()}
-    if wanted in by_address:
-        return [by_address[wanted]]
-    pattern = re.compile(fnmatch.translate(wanted.replace("[", "[[]")))
-    begins = f"{wanted}/", f"{wanted}#"
-    found = [task for address, task in by_address.items() if address.startswith(begins) or pattern.match(address)]
-    if not found:
+    if name in by_address:
+        return [by_address[name]]
+    pattern = re.compile(fnmatch.translate(name.replace("[", "[[]")))
+    begins = f"{name}/", f"{name}#"
+    tasks = [task for address, task in by_address.items() if address.startswith(begins) or pattern.match(address)]
+    if not tasks:
         starts = {address.partition("/")[0] for address in by_address}
-        raise SynthcError(f"no task is at {wanted!r}; {did_you_mean(wanted, list(starts)[:40])}")
-    return found
+        raise SynthcError(f"no task is at {name!r}; {did_you_mean(name, list(starts)[:40])}")
+    return tasks
 
 
-def folded(address: str) -> str:
+def _fold_shadows(address: str) -> str:
     """An address without its shadow: `coreset#0/shadow */model`."""
     return re.sub(r"/shadow \d+", "/shadow *", address)
 
 
 def overview(explanation: Explanation, tasks: Iterable[Task]) -> list[str]:
-    """What would run and why, each reason once, with whom it concerns."""
+    """What would run and why, each reason once, with the addresses that it holds for."""
     plan, before = explanation.plan, explanation.before
     grouped: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
     for task in tasks:
         reason = explanation.why(task)
-        grouped[reason.code, str(reason)][folded(task.address)] += 1
+        grouped[reason.code, str(reason)][_fold_shadows(task.address)] += 1
     counts: Counter[str] = Counter()
     for (code, _), addresses in grouped.items():
         counts[code] += addresses.total()
@@ -237,8 +225,8 @@ def overview(explanation: Explanation, tasks: Iterable[Task]) -> list[str]:
         lines.append(before.drift)
     # Causes before their consequences.
     order = ("forced", "damaged", "failed", "missing", "not computed", "new", "changed", "parent", "not needed", "done")
-    for (_, said), addresses in sorted(grouped.items(), key=lambda one: order.index(one[0][0])):
-        lines += ["", *(said.split("; ") if len(said) > 120 else [said])]
+    for (_, text), addresses in sorted(grouped.items(), key=lambda one: order.index(one[0][0])):
+        lines += ["", *(text.split("; ") if len(text) > 120 else [text])]
         for address, count in list(addresses.items())[:6]:
             lines.append(f"  {count:>7,}  {address}")
         if len(addresses) > 6:
@@ -262,27 +250,21 @@ def detail(explanation: Explanation, task: Task) -> list[str]:
         lines.append(f"  needs:     {role} = {need} ({state})  {plan.tasks[need].address}")
     if len(task.needs) > 12:
         lines.append(f"             and {len(task.needs) - 12} more")
-    served = list(dict.fromkeys(trial for trial, _, _ in explanation.places[task.id]))
+    served = list(dict.fromkeys(trial for trial, _, _ in explanation.stages[task.id]))
     if len(served) > 1:
         lines.append(f"  serves:    {len(served)} trials: {', '.join(served[:6])}" + (", …" if len(served) > 6 else ""))
     return lines
 
 
-def as_json(explanation: Explanation, tasks: Iterable[Task]) -> list[dict[str, Any]]:
+def explanation_json(explanation: Explanation, tasks: Iterable[Task]) -> list[dict[str, Any]]:
     """One object per task: id, address, operation, whether it would run, reason, lines."""
-    found = []
-    for task in tasks:
-        reason = explanation.why(task)
-        found.append({
+    return [
+        {
             "id": task.id, "address": task.address, "operation": task.operation, "would_run": task.id in explanation.to_run,
             "reason": reason.code, "lines": list(reason.lines), "compared_with": reason.compared or None,
-        })
-    return found
-
-
-def _written(place: Place) -> str:
-    trial, shadow, stage = place
-    return f"{trial}/shadow {shadow}/{stage}" if shadow is not None else trial
+        }
+        for task in tasks for reason in (explanation.why(task),)
+    ]
 
 
 def _shown(value: Any) -> str:

@@ -1,24 +1,24 @@
 """The language as a JSON Schema, so that editors complete and check a study while it is written.
 
-Derived from the spec's models: a new field, method or paradigm appears by itself, with its docstring. Beyond the models it knows
-what the text may do before it reaches them: a grid wherever a value may be, an arm's own words, `extends` and profiles, in which
+pydantic's schema of the spec's models, so that a new field, method or paradigm appears by itself, changed by what the text may do
+before it reaches the models: a grid wherever a value may be, an arm's own fields, plugins, `extends` and profiles, in which
 everything may be left out and `null` takes an arm, a claim or a group of canaries away.
-Not here: what makes sense as a whole (`sema`), which no schema can say.
+Not here: what makes sense as a whole (`rules`), which no schema can say.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import Any, get_args
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
 
-from pydantic import BaseModel, TypeAdapter
+from pydantic.json_schema import GenerateJsonSchema, models_json_schema
+from pydantic_core import to_jsonable_python
 
-from compiler.check.trials import OWN, SHARED
-from compiler.language.audit import Audit
+from compiler.check.trials import PER_ARM, SHARED
+from compiler.fingerprint import fingerprint
 from compiler.language.claims import Claim
-from compiler.language.data import Data
 from compiler.language.field_docs import meanings
 from compiler.language.plugins import BASES
 from compiler.language.study import Header, Point
@@ -27,11 +27,12 @@ Schema = dict[str, Any]
 
 DRAFT = "http://json-schema.org/draft-07/schema#"
 """The newest that editors understand whole."""
-SPEAKS = {"default", "minItems", "pattern", "const", "enum", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "type",
-          "propertyNames"}
+KEYWORDS = ("minItems", "pattern", "const", "enum", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "type",
+            "propertyNames")
 """What is kept of a single value's schema as pydantic writes it."""
-OWN_WORDS = {word: model for word, (_, model) in BASES.items()}
-"""The word that can name one of the user's own → what all of these have in common."""
+PLUGINS = {field: model for field, (_, model) in BASES.items()}
+"""The field that can name a plugin → what all of these have in common."""
+GRID = {"type": "object", "required": ["grid"]}
 ABOUT = {
     "extends": "A file, relative to this one, that this study changes: mappings merge name by name, anything else replaces.",
     "profiles": "Named overlays of this study, chosen by `--profile NAME`.",
@@ -45,7 +46,23 @@ ABOUT = {
 
 def schema() -> Schema:
     """The schema of a study's text (draft 7)."""
-    return _Language().whole()
+    definitions: Schema = {}
+    point = _Language(definitions, False, {}).fields("Point")
+    point["exclude"] = {"type": "array", "items": _mapping({"type": ["string", "number", "boolean", "null"]})}
+    per_arm = {field: point[field] | {"description": ABOUT[field]} for field in PER_ARM}
+    whole, part = (_Language(definitions, whole, per_arm).study() for whole in (True, False))
+    top = {
+        "extends": {"type": "string", "description": ABOUT["extends"]},
+        "profiles": {"description": ABOUT["profiles"], **_mapping(_ref("profile"))},
+    }
+    definitions["profile"] = _closed(part)
+    definitions["study"] = _closed(whole | top) | {"required": ["study", "data", "audit", "arms"]}
+    definitions["study.in_part"] = _closed(part | top)
+    return {
+        "$schema": DRAFT, "title": "a study of synthc", "type": "object",
+        "if": {"required": ["extends"]}, "then": _ref("study.in_part"), "else": _ref("study"),
+        "definitions": dict(sorted(definitions.items())),
+    }
 
 
 def schema_text() -> str:
@@ -57,264 +74,170 @@ def schema_text() -> str:
     return "{\n" + ",\n".join(head) + ',\n"definitions": {\n' + ",\n".join(members) + "\n}}\n"
 
 
-class _Language:
-    """Collects definitions. Everything exists twice where it differs: whole, and as a part of something that says the rest."""
+class _Described(GenerateJsonSchema):
+    """pydantic's schema, with the docstrings of fields and the defaults that factories make."""
 
-    def __init__(self) -> None:
-        self.models = {model.__name__: model for model in _reachable(Point, Header, Claim)}
-        self.expanded = {model.__name__ for model in _reachable(Point, *OWN_WORDS.values())} - {"Point"}
-        """Models in which a grid may stand; what a study says once, and claims, have none."""
-        self.given: dict[str, Schema] = {}
-        models: list[type[BaseModel]] = [Header, Claim, Point, *OWN_WORDS.values()]
-        for model in models:
-            made = TypeAdapter(model).json_schema()
-            self.given |= made.pop("$defs", {}) | {model.__name__: made}
-        self.definitions: dict[str, Schema] = {}
-        self._named: dict[str, str] = {}
-
-    def whole(self) -> Schema:
-        study, part = self.study(whole=True), self.study(whole=False)
-        profiles = _mapping({**part, "properties": _without(part["properties"], "profiles", "extends")})
-        for one in (study, part):
-            one["properties"]["profiles"] = {"description": ABOUT["profiles"], **profiles}
-        self.definitions |= {"study": study, "study.in_part": part}
-        return {
-            "$schema": DRAFT,
-            "title": "a study of synthc",
-            "type": "object",
-            "if": {"required": ["extends"]},
-            "then": _ref("study.in_part"),
-            "else": _ref("study"),
-            "definitions": dict(sorted(self.definitions.items())),
-        }
-
-    def study(self, whole: bool) -> Schema:
-        fields = {name: self.field(Header, name, whole, grids=False) for name in Header.model_fields}
-        fields |= {part: self.field(Point, part, whole) for part in SHARED}
-        arm = self.gridded(self.arm(whole), self._name("arm", whole))
-        claim = self.value(self.given["Claim"], whole, grids=False)
-        for name, member in (("arms", arm), ("claims", claim)):
-            fields[name] = {"description": ABOUT[name], **_mapping(member if whole else _or_null(member))}
-            if name == "arms" and whole:
-                fields[name]["minProperties"] = 1
-        fields["extends"] = {"type": "string", "description": ABOUT["extends"]}
-        made = {"type": "object", "properties": fields, "additionalProperties": False}
-        return made | ({"required": ["study", "data", "audit", "arms"]} if whole else {})
-
-    def arm(self, whole: bool) -> Schema:
-        """An arm: its paradigm's and method's words, and what it changes of the study."""
-        own: Schema = {word: self.own_word(word) for word in OWN}
-        return self.union(self.given["Point"]["properties"]["arm"], whole, own)
-
-    def own_word(self, word: str) -> Schema:
-        if word in Point.model_fields:
-            return {"description": ABOUT.get(word, ""), **self.value(self.given["Point"]["properties"][word], whole=False)}
-        if word == "exclude":
-            point = {"type": "object", "additionalProperties": {"type": ["string", "number", "boolean", "null"]}}
-            return {"description": ABOUT[word], "type": "array", "items": point}
-        return self.field(Header, word, whole=False, grids=False) if word in Header.model_fields else {}
-
-    def field(self, model: type[BaseModel], name: str, whole: bool, grids: bool = True) -> Schema:
-        """One field of a model: what its docstring says, its default, what it may be."""
-        given = self.given[model.__name__]["properties"][name]
-        about = meanings(model).get(name)
-        made: Schema = {"description": about} if about else {}
-        if not model.model_fields[name].is_required():
-            made["default"] = _plain(model.model_fields[name].get_default(call_default_factory=True))
-        inner = self.value(given, whole, grids)
-        if model is Audit and name == "canaries" and not whole:
-            inner["additionalProperties"] = _or_null(inner["additionalProperties"])
-        if not grids:
-            return {**inner, **made}
-        # Beside a reference other words would be passed over.
-        return made | {"allOf": [self.gridded(inner, self._name(f"{model.__name__}.{name}", whole))]}
-
-    def value(self, given: Schema, whole: bool, grids: bool = True) -> Schema:
-        """What a value may be, grids inside it included."""
-        if "discriminator" in given:
-            return self.union(given, whole, {})
-        if "$ref" in given:
-            return self.reference(given["$ref"].rpartition("/")[2], whole)
-        if "anyOf" in given:
-            return {"anyOf": [self.value(option, whole, grids) for option in given["anyOf"]]}
-        made = {word: given[word] for word in given if word in SPEAKS and word != "default"}
-        match given.get("type"):
-            case "array" if "prefixItems" in given:
-                made["items"] = [self.value(item, whole, grids) for item in given["prefixItems"]]
-            case "array" if "items" in given:
-                made["items"] = self.item(given["items"], whole) if grids else self.value(given["items"], whole, grids)
-            case "object" if "properties" in given:
-                return self.reference(given.get("title", ""), whole)
-            case "object" if isinstance(given.get("additionalProperties"), dict):
-                inner = self.value(given["additionalProperties"], whole, grids)
-                made["additionalProperties"] = self.gridded(inner) if grids else inner
+    def model_schema(self, schema: Any) -> Schema:
+        made, model = super().model_schema(schema), schema["cls"]
+        made["description"] = " ".join((model.__doc__ or "").split())
+        for name, field in model.model_fields.items():
+            if about := meanings(model).get(name):
+                made["properties"][name]["description"] = about
+            if not field.is_required():
+                made["properties"][name]["default"] = to_jsonable_python(field.get_default(call_default_factory=True))
         return made
 
-    def item(self, given: Schema, whole: bool) -> Schema:
-        """A member of a list. A grid in it multiplies the member."""
-        return self.gridded(self.value(given, whole), self._name("attack", whole) if "discriminator" in given else None)
 
-    def reference(self, name: str, whole: bool) -> Schema:
-        """A model, as a definition of its own."""
-        known = _ref(self._defined(self.model(self.models[name], whole), name))
-        return self.or_own("name", known, whole, {}) if self.models[name] is Data else known
+@cache
+def _describe(*models: Any) -> Schema:
+    """Name → schema of these models and of all that their fields hold."""
+    _, made = models_json_schema([(model, "validation") for model in models], schema_generator=_Described)
+    return made["$defs"]
 
-    def model(self, model: type[BaseModel], whole: bool) -> Schema:
-        given = self.given[model.__name__]
-        grids = model.__name__ in self.expanded
-        fields = {name: self.field(model, name, whole, grids) for name in given["properties"]}
-        made = {"description": _first_line(model), "type": "object", "properties": fields, "additionalProperties": False}
-        return made | ({"required": given["required"]} if whole and "required" in given else {})
 
-    def union(self, given: Schema, whole: bool, own: Schema) -> Schema:
-        """One of several models, told apart by tags such as `method`; any of them where a tag is a grid or not said."""
-        tags = list(dict.fromkeys(_tags(given)))
-        members = [_Member(model, self.model(model, whole), tags) for model in map(self.models.get, _members(given)) if model]
+class _Language:
+    """Turns pydantic's schemas into those of the text: `whole`, or as a part of something that says the rest.
+
+    `per_arm`: fields of an arm beside its method's.
+    """
+
+    def __init__(self, definitions: Schema, whole: bool, per_arm: Schema) -> None:
+        self.definitions, self.whole, self.per_arm = definitions, whole, per_arm
+        self.models = _describe(Header, Claim, Point, *PLUGINS.values())
+        self.expanded = set(_describe(Point, *PLUGINS.values()))
+        """Models in which a grid may stand; what a study says once, and claims, have none."""
+        self.arm = self.models["Point"]["properties"]["arm"]
+        self.arms = {PLUGINS["method"].__name__, *_members(self.arm)}
+
+    def study(self) -> Schema:
+        """A study's fields."""
+        point = self.fields("Point")
+        fields = self.fields("Header") | {name: point[name] for name in SHARED}
+        arm = self.or_grid(self.or_plugin("method", self.union(self.arm)))
+        for name, member in (("arms", arm), ("claims", self.define("Claim"))):
+            fields[name] = {"description": ABOUT[name], **_mapping(self.or_null(member))}
+        fields["arms"]["minProperties"] = int(self.whole)
+        return fields
+
+    def fields(self, model: str) -> Schema:
+        """What each field's docstring says, its default, what it may be."""
+        fields: Schema = {}
+        for name, given in self.models[model]["properties"].items():
+            inner = self.value(given, model in self.expanded)
+            inner = self.or_grid(inner) if model in self.expanded else inner
+            # Beside a reference other keywords would be passed over.
+            fields[name] = {"allOf": [inner]} | {word: given[word] for word in ("description", "default") if word in given}
+        return fields | (self.per_arm if model in self.arms else {})
+
+    def value(self, given: Schema, grids: bool) -> Schema:
+        """What a value may be, grids inside it included."""
+        if "discriminator" in given:
+            return self.or_plugin(_tag(given), self.union(given))
+        if "$ref" in given:
+            return self.or_plugin("name" if _name(given) == "Data" else "", self.define(_name(given)))
+        if "anyOf" in given:
+            return {"anyOf": [self.value(option, grids) for option in given["anyOf"]]}
+        made = {word: given[word] for word in KEYWORDS if word in given}
+        if "prefixItems" in given:
+            made["items"] = [self.value(item, grids) for item in given["prefixItems"]]
+        for word in ("items", "additionalProperties"):
+            if isinstance(given.get(word), dict):
+                inner = self.value(given[word], grids)
+                inner = self.or_grid(inner) if grids else inner   # in a list it multiplies the member
+                made[word] = inner if word == "items" else self.or_null(inner)
+        return made
+
+    def define(self, model: str, plugin: bool = False) -> Schema:
+        """A reference to a definition of the model; a plugin's has fields of its own."""
+        given = self.models[model]
+        made = {"description": given["description"], **_closed(self.fields(model)), "additionalProperties": plugin}
+        required = {"required": given["required"]} if self.whole and "required" in given else {}
+        return {"allOf": [self.share(model, made)], **required}
+
+    def union(self, given: Schema) -> Schema:
+        """One of several models, told apart by a tag such as `method`; any of them where the tag is a grid or not there."""
+        tag = _tag(given)
         rules = []
-        for member in members:
-            named = self._defined(member.made | {"properties": member.made["properties"] | own}, member.model.__name__)
-            rules.append({"if": _tagged(member.words), "then": _ref(named)})
-        families: dict[str, list[_Member]] = {}
-        for member in members:
-            for word in member.words[tags[0]]:
-                families.setdefault(word, []).append(member)
-        for word, family in families.items():
-            if len(family) > 1 or len(family[0].words) > 1:
-                unsaid = {"not": {"anyOf": [_tagged(member.words) for member in family]}}
-                then = self._any_member(family, tags, own) | ({"required": list(family[0].words)} if whole else {})
-                rules.append({"if": {"allOf": [_tagged({tags[0]: [word]}), unsaid]}, "then": then})
-        rules.append({"if": {"not": _tagged({tags[0]: list(families)})}, "then": self._any_member(members, tags, own)})
-        known = {"type": "object", "allOf": rules} | ({"required": tags[:1]} if whole else {})
-        return self.or_own(tags[-1], known, whole, own) if tags[-1] in OWN_WORDS else known
+        for option in given["oneOf"]:
+            then = self.union(option) if "oneOf" in option else self.define(_name(option))
+            rules.append({"if": self.tagged(option, tag), "then": then})
+        merged = self.share(f"any {tag}", _closed(self.merge(given)))
+        rules.append({"if": {"not": self.tagged(given, tag)}, "then": merged})
+        return {"type": "object", "allOf": rules} | ({"required": [tag]} if self.whole else {})
 
-    def or_own(self, word: str, known: Schema, whole: bool, further: Schema) -> Schema:
-        """`known`, or words of the user's own where a name has a colon: those of every package, and whatever this one adds."""
-        model = OWN_WORDS[word]
-        made = self.model(model, whole)
-        open_ended = made | {"properties": made["properties"] | further, "additionalProperties": True}
+    def merge(self, union: Schema) -> Schema:
+        """The fields of any of several models, each as any of them has it."""
+        options: dict[str, dict[str, Schema]] = {}
+        for model in _members(union):
+            for name, field in self.fields(model).items():
+                field = {word: value for word, value in field.items() if word != "default"}
+                options.setdefault(name, {})[json.dumps(field)] = field
+        tags = {_tag(option) for option in _walk(union) if "discriminator" in option}
+        return {
+            name: self.or_grid(self.tagged(union, name)["properties"][name]) if name in tags else {"anyOf": list(offered.values())}
+            for name, offered in options.items()
+        }
+
+    def tagged(self, union: Schema, tag: str) -> Schema:
+        """What a mapping is like whose tag chooses a model of the union."""
+        fields = [self.models[model]["properties"].get(tag, {}) for model in _members(union)]
+        values = [value for field in fields for value in field.get("enum", [field["const"]] if "const" in field else [])]
+        return {"type": "object", "required": [tag], "properties": {tag: {"enum": list(dict.fromkeys(values))}}}
+
+    def or_plugin(self, field: str, known: Schema) -> Schema:
+        """`known`, or a plugin where `field` has a colon: the fields of every plugin, and whatever this one adds."""
+        if field not in PLUGINS:
+            return known
         named = {"type": "string", "pattern": ":"}
-        grid = {"type": "object", "required": ["grid"], "properties": {"grid": {"type": "array", "contains": named}}}
-        when = {"type": "object", "required": [word], "properties": {word: {"anyOf": [named, grid]}}}
-        return {"if": when, "then": _ref(self._defined(open_ended, model.__name__)), "else": known}
+        grid = {**GRID, "properties": {"grid": {"type": "array", "contains": named}}}
+        when = {"type": "object", "required": [field], "properties": {field: {"anyOf": [named, grid]}}}
+        return {"if": when, "then": self.define(PLUGINS[field].__name__, plugin=True), "else": known}
 
-    def _any_member(self, members: list[_Member], tags: list[str], own: Schema) -> Schema:
-        """Fields of any of several models, each as any of them has it."""
-        fields: dict[str, list[Schema]] = {}
-        for member in members:
-            for name, field in member.made["properties"].items():
-                fields.setdefault(name, []).append(_without(field, "default"))
-        made = {name: _any_of(options) for name, options in fields.items()}
-        for tag in tags:
-            if offered := list(dict.fromkeys(word for member in members for word in member.words.get(tag, ()))):
-                made[tag] = self.gridded({"enum": offered}, tag)
-        return {"type": "object", "properties": made | own, "additionalProperties": False}
-
-    def gridded(self, inner: Schema, name: str | None = None) -> Schema:
+    def or_grid(self, inner: Schema) -> Schema:
         """`inner`, or a grid of it; grids nest."""
-        key = "grid " + json.dumps(inner, sort_keys=True)
-        if key not in self._named:
-            about = inner["$ref"].rpartition("/")[2] if "$ref" in inner else inner.get("type", "value")
-            name = self._named[key] = self._free(name or f"{about}.or_grid")
-            values = {"type": "array", "minItems": 1, "items": _ref(name)}
-            grid = {"type": "object", "properties": {"grid": values}, "required": ["grid"], "additionalProperties": False}
-            self.definitions[name] = {"if": {"type": "object", "required": ["grid"]}, "then": grid, "else": inner}
-        return _ref(self._named[key])
+        name = f"or_grid.{fingerprint('schema', inner)[:8]}"
+        values = {"type": "array", "minItems": 1, "items": _ref(name)}
+        grid = {**GRID, "properties": {"grid": values}, "additionalProperties": False}
+        self.definitions[name] = {"if": GRID, "then": grid, "else": inner}
+        return _ref(name)
 
-    def _defined(self, made: Schema, name: str) -> str:
-        """The name of a definition of `made`: its fields, and where it must be whole another one that also requires some."""
-        if "required" in made:
-            fields = self._defined(_without(made, "required"), name)
-            made, name = {"allOf": [_ref(fields)], "required": made["required"]}, f"{name}.whole"
-        key = json.dumps(made, sort_keys=True)
-        if key not in self._named:
-            self._named[key] = self._free(name)
-            self.definitions[self._named[key]] = made
-        return self._named[key]
+    def or_null(self, inner: Schema) -> Schema:
+        """In a part `null` takes a member of a mapping away."""
+        return inner if self.whole else {"if": {"type": "null"}, "then": True, "else": inner}
 
-    def _free(self, name: str) -> str:
-        taken, place = name, 2
-        while name in self.definitions:
-            name, place = f"{taken}.{place}", place + 1
-        return name
-
-    def _name(self, name: str, whole: bool) -> str:
-        return name if whole else f"{name}.in_part"
+    def share(self, name: str, made: Schema) -> Schema:
+        """A reference to a definition; equal definitions are one."""
+        name = f"{name}.{fingerprint('schema', made)[:4]}"
+        self.definitions[name] = made
+        return _ref(name)
 
 
-@dataclass(frozen=True)
-class _Member:
-    """A model of a union, its schema, and by which words of which tags it is chosen."""
-
-    model: type[BaseModel]
-    made: Schema
-    tags: list[str]
-
-    @property
-    def words(self) -> dict[str, list[str]]:
-        given = {tag: self.model.model_fields[tag].annotation for tag in self.tags if tag in self.model.model_fields}
-        return {tag: list(get_args(annotation)) for tag, annotation in given.items()}
+def _walk(union: Schema) -> Iterator[Schema]:
+    """The union, its options and theirs."""
+    yield union
+    for option in union.get("oneOf", ()):
+        yield from _walk(option)
 
 
-def _tagged(words: Schema) -> Schema:
-    """What a mapping with these words as its tags is like."""
-    return {"type": "object", "required": list(words), "properties": {tag: {"enum": said} for tag, said in words.items()}}
+def _members(union: Schema) -> list[str]:
+    return [_name(option) for option in _walk(union) if "$ref" in option]
 
 
-def _reachable(*models: type[BaseModel]) -> Iterator[type[BaseModel]]:
-    """The models and all that their fields hold."""
-    waiting: list[Any] = list(models)
-    known: set[Any] = set()
-    while waiting:
-        found = waiting.pop()
-        if isinstance(found, type) and issubclass(found, BaseModel):
-            if found not in known:
-                known.add(found)
-                yield found
-                waiting += [field.annotation for field in found.model_fields.values()]
-        else:
-            waiting += get_args(found)
+def _tag(union: Schema) -> str:
+    return str(union["discriminator"]["propertyName"])
 
 
-def _members(given: Schema) -> Iterator[str]:
-    for option in given.get("oneOf", ()):
-        if "$ref" in option:
-            yield option["$ref"].rpartition("/")[2]
-        else:
-            yield from _members(option)
+def _name(given: Schema) -> str:
+    return str(given["$ref"]).rpartition("/")[2]
 
 
-def _tags(given: Schema) -> Iterator[str]:
-    if "discriminator" in given:
-        yield given["discriminator"]["propertyName"]
-    for option in given.get("oneOf", ()):
-        yield from _tags(option)
-
-
-def _any_of(options: Iterable[Schema]) -> Schema:
-    different = list({json.dumps(option, sort_keys=True): option for option in options}.values())
-    return different[0] if len(different) == 1 else {"anyOf": different}
-
-
-def _or_null(inner: Schema) -> Schema:
-    return {"if": {"type": "null"}, "then": True, "else": inner}
+def _closed(fields: Schema) -> Schema:
+    return {"type": "object", "properties": fields, "additionalProperties": False}
 
 
 def _mapping(member: Schema) -> Schema:
     return {"type": "object", "additionalProperties": member}
 
 
-def _without(fields: Schema, *names: str) -> Schema:
-    return {name: field for name, field in fields.items() if name not in names}
-
-
 def _ref(name: str) -> Schema:
     return {"$ref": f"#/definitions/{name}"}
-
-
-def _plain(default: Any) -> Any:
-    """A default as the text would say it."""
-    return json.loads(default.model_dump_json()) if isinstance(default, BaseModel) else default
-
-
-def _first_line(model: type[BaseModel]) -> str:
-    return " ".join((model.__doc__ or "").split())

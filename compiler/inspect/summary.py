@@ -13,10 +13,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from compiler.errors import plural
 from compiler.inspect.cost.estimate import Estimate
 from compiler.plan.dag import Plan, Task
 from compiler.power.outlook import outlook
-from compiler.power.resolution import resolution
+from compiler.power.resolution import Resolution, resolution
 
 
 @dataclass(frozen=True)
@@ -105,20 +106,18 @@ def summary_json(summary: Summary) -> dict[str, Any]:
 
 
 def _headlines(plan: Plan) -> list[dict[str, Any]]:
-    found: dict[Any, list[str]] = {}
+    arms_of: dict[Resolution, list[str]] = {}
     for planned in plan.trials:
         audit = planned.trial.point.audit
         headline = audit.headline
-        shown = resolution(headline.canaries, audit.canaries[headline.canaries], audit.shadows, headline.fpr)
-        arms = found.setdefault(shown, [])
-        if planned.trial.arm_name not in arms:
-            arms.append(planned.trial.arm_name)
+        read = resolution(headline.canaries, audit.canaries[headline.canaries], audit.shadows, headline.fpr)
+        arms_of.setdefault(read, []).append(planned.trial.arm_name)
     return [
         {
-            "arms": arms, "canaries": shown.group, "fpr": shown.fpr, "non_members": shown.non_members,
-            "false_positives": shown.false_positives, "verdict": shown.verdict,
+            "arms": list(dict.fromkeys(arms)), "canaries": read.group, "fpr": read.fpr, "non_members": read.non_members,
+            "false_positives": read.false_positives, "verdict": read.verdict,
         }
-        for shown, arms in found.items()
+        for read, arms in arms_of.items()
     ]
 
 
@@ -157,21 +156,21 @@ def _arms(summary: Summary) -> list[str]:
 
 
 def _estimate(summary: Summary) -> list[str]:
-    found, count = summary.estimate, len(summary.to_run)
+    estimate, count = summary.estimate, len(summary.to_run)
     if not count:
         return ["nothing to run: every answer is in the store"]
     because = {
         "history": "from what earlier tasks took",
         "guess": "guessed: nothing of the kind was run before",
-        "both": f"{found.known:,} of {count:,} tasks from what earlier ones took, the rest guessed",
-    }[found.basis]
-    workers = f"{found.workers} worker{'s' if found.workers != 1 else ''}"
-    lines = [f"about {duration(found.seconds)} on {workers}, {duration(found.core_seconds)} of one core ({because})"]
-    lines.append(f"  longest chain     {duration(found.critical_seconds)}, whatever the number of workers:")
-    lines += [" " * 20 + line for line in wrapped(" → ".join(task.address for task in found.critical), 110)]
-    peak = f"{found.memory_mb / 1e3:.1f} GB at the peak of all workers"
-    lines.append(f"  memory and disk   {peak}, {_size(found.disk_mb)} more in the store")
-    if held := found.vram_of(summary.to_run):
+        "both": f"{estimate.known:,} of {count:,} tasks from what earlier ones took, the rest guessed",
+    }[estimate.basis]
+    workers = plural(estimate.workers, "worker")
+    lines = [f"about {duration(estimate.seconds)} on {workers}, {duration(estimate.core_seconds)} of one core ({because})"]
+    lines.append(f"  longest chain     {duration(estimate.critical_seconds)}, whatever the number of workers:")
+    lines += [" " * 20 + line for line in wrapped(" → ".join(task.address for task in estimate.critical), 110)]
+    peak = f"{estimate.memory_mb / 1e3:.1f} GB at the peak of all workers"
+    lines.append(f"  memory and disk   {peak}, {_size(estimate.disk_mb)} more in the store")
+    if held := estimate.vram_of(summary.to_run):
         fits = f"--gpu-memory {math.ceil(held / 1024)} lets workers share a GPU"
         lines.append(f"  GPU memory        {_size(held)} for the largest task, if a GPU computes it (guessed; {fits})")
     return lines

@@ -1,12 +1,15 @@
-"""The model that every word of the language is built on.
+"""The models that every word of the language is built on, and what an arm's words say of their computation.
 
 The files of this package hold no annotations as text (`from __future__ import annotations`): pydantic would evaluate each of them
 again for every class that inherits it, a tenth of the time that importing the compiler takes.
 """
 
+from abc import abstractmethod
 from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict
+
+from compiler.language.cost import Cost, Sizes
 
 
 class Frozen(BaseModel):
@@ -25,17 +28,48 @@ class Frozen(BaseModel):
     )
 
 
-class Method(Frozen):
-    """Words of an arm that makes a synthetic set. The class variables tell `compiler.plan.lower` how its pipeline runs."""
+class Arm(Frozen):
+    """Words of an arm. Every one in a file of `compiler.language.methods` whose `paradigm` (and `method`) is a Literal can be
+    named in a study."""
+
+    paradigm: str
+
+
+class Computed(Frozen):
+    """Words of something that a module of its own computes: `runtime/synthesize/PARADIGM/COMPUTE.py`."""
 
     revision: ClassVar[int] = 1
-    """Raised by hand when the numbers that the method gives change."""
+    """Raised by hand when the numbers that these words give change."""
+    compute: ClassVar[str]
+    """Name of the module."""
+
+    @abstractmethod
+    def cost(self, sizes: Sizes) -> Cost:
+        """What it takes for one private set of these sizes."""
+
+
+class Generator(Computed):
+    """Words of what several sets are made from: its module has `train_generator(how, private, surroundings) -> Product`."""
+
+    paradigm: ClassVar[str]
+
+
+class Method(Arm, Computed):
+    """Words of an arm that makes a synthetic set: its module has `synthesize(how, private, needs, setting) -> Release`.
+
+    The other class variables tell `compiler.plan.lower` how its pipeline runs.
+    """
+
     gives_student: ClassVar[bool] = False
     """Whether the method itself trains the classifier that is released."""
     outside_work: ClassVar[tuple[str, ...]] = ("released",)
     """Fields that do not change what this task computes; they are reset to their defaults before it is hashed."""
     denoises: ClassVar[bool] = False
     """Whether the generator is a denoiser, which can be asked about a canary (release level `generator`)."""
+
+    method: str
+    released: bool = False
+    """Whether the adversary also sees the set (release level `synthetic_set`)."""
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -54,6 +88,6 @@ class Method(Frozen):
         return False
 
     @property
-    def generator(self) -> Frozen | None:
-        """Words of the generator that `needs` names; a model with a `revision` of its own."""
+    def generator(self) -> Generator | None:
+        """Words of the generator that `needs` names."""
         return None

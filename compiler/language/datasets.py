@@ -29,7 +29,7 @@ class Card:
     std: tuple[float, ...]
     digest: str
     """blake2b-64 of the arrays, as `runtime.data.images.content_digest` computes it; "" where this project never saw the set:
-    `compiler.data.seen` then takes that of the files found."""
+    `compiler.data.records` then takes that of the files found."""
     about: str
     flips: bool = False
     """Whether a mirrored image keeps its class."""

@@ -9,8 +9,9 @@ from compiler.language.base import Frozen
 T = TypeVar("T", bound=Frozen)
 
 
-def words_in(package: str, base: type[T], tag: str) -> tuple[type[T], ...]:
-    """Models in the modules of `package` that extend `base` and say which they are: their field `tag` is a Literal.
+def words_in(package: str, base: type[T], tag: str, *further: str) -> tuple[type[T], ...]:
+    """Models in the modules of `package` that extend `base` and say which they are: their field `tag` is a Literal, and so are
+    those of the `further` fields that they have.
 
     In the order of the modules' names, and within one as they stand there.
     """
@@ -20,6 +21,6 @@ def words_in(package: str, base: type[T], tag: str) -> tuple[type[T], ...]:
         kind
         for module in modules
         for kind in vars(module).values()
-        if isinstance(kind, type) and issubclass(kind, base) and kind.__module__ == module.__name__
-        and tag in kind.model_fields and get_origin(kind.model_fields[tag].annotation) is Literal
+        if isinstance(kind, type) and issubclass(kind, base) and kind.__module__ == module.__name__ and tag in kind.model_fields
+        and all(get_origin(kind.model_fields[name].annotation) is Literal for name in (tag, *further) if name in kind.model_fields)
     )

@@ -4,9 +4,9 @@
     attack: synthc-examples:modified_entropy      `synthc.attacks`
     name: synthc-examples:stripes                 `synthc.datasets`: under `data:` or `public:`
 
-The entry point gives a subclass of `OwnMethod`, `OwnAttack` or `OwnData`: its fields are the words, its `revision` enters every id.
-The function that computes lives in the module that `compute` names, which workers alone import. So a spec can be checked without
-torch. Nothing is loaded that no spec names.
+The entry point gives a subclass of `PluginMethod`, `PluginAttack` or `PluginData`: its fields are the words, its `revision` enters
+every id. The function that computes lives in the module that `compute` names, which workers alone import. So a spec can be checked
+without torch. Nothing is loaded that no spec names.
 """
 
 import json
@@ -21,7 +21,9 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from compiler.errors import SynthcError, did_you_mean
 from compiler.fingerprint import encode
+from compiler.language.attacks.base import Tried
 from compiler.language.base import Frozen, Method
+from compiler.language.cost import Cost, Sizes
 from compiler.language.data import Data
 from compiler.language.datasets import Card
 
@@ -35,7 +37,7 @@ HEAVY = ("torch", "ray")
 """What no module of words may import: a spec is checked without them."""
 
 
-class OwnMethod(Method):
+class PluginMethod(Method):
     """Words of a method of the user's own: subclass it and add fields. Tuples instead of lists, since ids rest on them."""
 
     compute: ClassVar[str] = ""
@@ -45,31 +47,30 @@ class OwnMethod(Method):
     """The family that charts show it in; `own` if it is of none."""
     method: str
     """`package:name`."""
-    released: bool = False
-    """Whether the adversary also sees the set (release level `synthetic_set`)."""
+
+    def cost(self, sizes: Sizes) -> Cost:
+        """A second, until there is a history; override it where more is known."""
+        return Cost(1.0)
 
 
-class OwnAttack(Frozen):
-    """Words of an attack of the user's own: subclass it and add fields."""
+class PluginAttack(Tried):
+    """Words of an attack of the user's own: subclass it and add fields; `compute` is the full name of its module."""
 
     revision: ClassVar[int] = 1
-    """Raised by hand when the scores that the attack gives change."""
-    compute: ClassVar[str] = ""
-    """Module whose `scorer(how, said, paired) -> Score` attacks what a release level said; see `runtime.audit.attacks.dispatch`."""
-    reads: ClassVar[tuple[str, ...]] = ("final_model", "teacher")
-    """Release levels that it looks at."""
-    fitted: ClassVar[bool] = False
-    """Whether it fits a model per target: a tenth of the redraws must do for its null control."""
 
     attack: str
     """`package:name`."""
     queries: int = Field(default=1, gt=0)
     """Views of a canary that it is given: 1 for the plain image, or the number of all views."""
-    compat: tuple[Literal["strict_fpr"], ...] = ()
-    """As for the attacks of synthc."""
+
+    @property
+    def variant_name(self) -> str:
+        """Every field of its own by name, and the number of queries: `temperature=2.0/1q`."""
+        own = [name for name in type(self).model_fields if name not in PluginAttack.model_fields]
+        return "/".join([*(f"{name}={encode(getattr(self, name))}" for name in own), f"{self.queries}q", *self.compat])
 
 
-class OwnData(Data):
+class PluginData(Data):
     """Words of a data set of the user's own: subclass it and add fields."""
 
     revision: ClassVar[int] = 1
@@ -86,9 +87,9 @@ class OwnData(Data):
 
 
 BASES: dict[str, tuple[str, type[Frozen]]] = {
-    "method": ("synthc.methods", OwnMethod),
-    "attack": ("synthc.attacks", OwnAttack),
-    "name": ("synthc.datasets", OwnData),
+    "method": ("synthc.methods", PluginMethod),
+    "attack": ("synthc.attacks", PluginAttack),
+    "name": ("synthc.datasets", PluginData),
 }
 """The word that names it → the group of entry points, and the class that its words extend."""
 WHAT = {"method": "method", "attack": "attack", "name": "data set"}
@@ -141,7 +142,7 @@ def _distribution(point: "EntryPoint") -> str:
 
 
 @dataclass(frozen=True)
-class OrOwn:
+class OrPlugin:
     """Marks a closed union beside which a name with a colon stands for the user's own words."""
 
     word: str
@@ -185,7 +186,7 @@ def own_words(word: str, value: dict[str, Any]) -> Frozen:
     except (TypeError, ValueError) as error:
         hint = "use plain values, tuples and frozen models as the words of what enters an id"
         raise _complaint(word, f"{name!r} has words that no id can rest on: {error}", hint) from None
-    if isinstance(words, OwnMethod) and not set(words.needs) <= set(NEEDS):
+    if isinstance(words, PluginMethod) and not set(words.needs) <= set(NEEDS):
         unknown = ", ".join(sorted(set(words.needs) - set(NEEDS)))
         raise _complaint(word, f"{name!r} needs {unknown}", f"a method of your own can have: {', '.join(NEEDS)}")
     return words
@@ -205,7 +206,7 @@ def model_at(node: dict[str, Any]) -> type[Frozen] | None:
 
 
 @lru_cache(maxsize=64)
-def checked_card(data: OwnData) -> Card:
+def checked_card(data: PluginData) -> Card:
     """What the user's words say of their images; SynthcError where that cannot be a card."""
     try:
         card = data.card
@@ -224,4 +225,4 @@ def checked_card(data: OwnData) -> Card:
     return card
 
 
-AnyData = Annotated[Data | OwnData, OrOwn("name", Data)]
+AnyData = Annotated[Data | PluginData, OrPlugin("name", Data)]

@@ -1,28 +1,38 @@
 """A study: the whole of one YAML file once composed, and a trial: one fully decided point of it."""
 
 from collections import Counter
-from typing import Annotated
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Annotated, Any, Union, get_args
 
 from pydantic import Field, field_validator
 
 from compiler.language.allow import LintCode, Reason
 from compiler.language.audit import Audit
-from compiler.language.base import Frozen
+from compiler.language.base import Arm, Frozen
 from compiler.language.charts import Chart
 from compiler.language.classifier import Recipe
 from compiler.language.data import Data
-from compiler.language.methods.baselines import DpSgd, Undefended
-from compiler.language.methods.coreset import Coreset
-from compiler.language.methods.data_free_kd import DataFreeKd
-from compiler.language.methods.diffusion import Diffusion
-from compiler.language.methods.distillation import Distillation
-from compiler.language.methods.imported import Imported
-from compiler.language.plugins import OrOwn, OwnMethod
+from compiler.language.discovery import words_in
+from compiler.language.plugins import OrPlugin, PluginMethod
 
-KnownArm = Annotated[
-    Undefended | DpSgd | Coreset | Distillation | DataFreeKd | Diffusion | Imported, Field(discriminator="paradigm")
-]
-Arm = Annotated[KnownArm | OwnMethod, OrOwn("method", KnownArm)]
+ARMS = words_in("compiler.language.methods", Arm, "paradigm", "method")
+
+
+def _told_apart(arms: Iterable[type[Arm]]) -> Any:
+    """The union of these arms, told apart by `paradigm`, and within a paradigm by `method`."""
+    families: dict[str, list[type[Arm]]] = {}
+    for arm in arms:
+        for paradigm in get_args(arm.model_fields["paradigm"].annotation):
+            families.setdefault(paradigm, []).append(arm)
+    members = [Annotated[Union[tuple(family)], Field(discriminator="method")] if len(family) > 1 else family[0]   # noqa: UP007
+               for family in families.values()]
+    return Annotated[Union[tuple(members)], Field(discriminator="paradigm")]   # noqa: UP007 (made at run time)
+
+
+if TYPE_CHECKING:
+    AnyArm = Arm
+else:
+    AnyArm = Annotated[(known := _told_apart(ARMS)) | PluginMethod, OrPlugin("method", known)]
 
 
 class Header(Frozen):
@@ -62,7 +72,7 @@ class Point(Frozen):
     """An out-of-distribution set that anyone may have: `init: public`, `ood` canaries."""
     audit: Audit
     classifier: Recipe = Field(default_factory=Recipe)
-    arm: Arm
+    arm: AnyArm
 
 
 class Trial(Frozen):

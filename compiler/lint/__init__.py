@@ -1,6 +1,6 @@
 """What a rigorous study needs and this one lacks: each lint a small function, its reasons in `catalog`.
 
-An error refuses the study unless the spec silences it (`allow: {L04: "why"}`); warnings are told. Both, silenced or not, are
+An error refuses the study unless the spec silences it (`allow: {L04: "why"}`); warnings are printed. Both, silenced or not, are
 kept beside the results. Not here: mistakes, which nothing silences (`check`).
 """
 
@@ -16,11 +16,11 @@ from compiler.lint.study import Study
 def lint(checked: Checked) -> tuple[Finding, ...]:
     """What the lints find in a spec, in the order of its text; SpecError with every error that is not silenced."""
     study = Study(checked.header, checked.trials, checked.claims, checked.tree)
-    found = {finding for rule in LINTS.values() for finding in _before(rule, study)}
-    ordered = sorted(found, key=lambda finding: (finding.place, finding.code, finding.message))
+    findings = {finding for rule in LINTS.values() for finding in _look_before(rule, study)}
+    ordered = sorted(findings, key=lambda finding: (finding.location, finding.code, finding.message))
     refused = [finding for finding in ordered if finding.severity == "error" and finding.silenced is None]
     if refused:
-        raise SpecError(_refusal(finding) for finding in refused)
+        raise SpecError(*map(_refuse, refused))
     return tuple(ordered)
 
 
@@ -34,15 +34,15 @@ def lint_results(results: Results) -> tuple[Finding, ...]:
     )
 
 
-def _before(rule: Lint, study: Study) -> list[Finding]:
+def _look_before(rule: Lint, study: Study) -> list[Finding]:
     silenced = {str(code): reason for code, reason in study.header.allow.items()}.get(rule.code)
     return [
-        Finding(rule.code, found.severity or rule.severity, found.place, found.message, found.hint, silenced)
-        for found in (rule.before(study) if rule.before else ())
+        Finding(rule.code, weak.severity or rule.severity, weak.location, weak.message, weak.hint, silenced)
+        for weak in (rule.before(study) if rule.before else ())
     ]
 
 
-def _refusal(finding: Finding) -> Diagnostic:
-    assert finding.place is not None
+def _refuse(finding: Finding) -> Diagnostic:
+    assert finding.location is not None
     silence = f'or silence it: allow: {{{finding.code}: "why"}}'
-    return Diagnostic(finding.code, finding.place, finding.message, f"{finding.hint}, {silence}" if finding.hint else silence)
+    return Diagnostic(finding.code, finding.location, finding.message, f"{finding.hint}, {silence}" if finding.hint else silence)

@@ -9,37 +9,37 @@ from compiler.language.methods.baselines import DpSgd, Privacy
 from compiler.language.methods.coreset import RandomSubset, Selection
 from compiler.language.methods.distillation import Distilled
 from compiler.language.study import Trial
-from compiler.lint.study import Found, Study
+from compiler.lint.study import Study, Weakness
 
 
-def no_dp_sgd(study: Study) -> Iterator[Found]:
+def no_dp_sgd(study: Study) -> Iterator[Weakness]:
     """L01, before the run: there is nothing to beat."""
     if study.synthetic and not study.of("dp_sgd"):
         hint = "add an arm such as {paradigm: dp_sgd, privacy: {noise_multiplier: 0.05}, classifier: {norm: group}}"
-        yield Found(study.key("arms"), "no DP-SGD arm to compare the others with", hint)
+        yield Weakness(study.key("arms"), "no DP-SGD arm to compare the others with", hint)
 
 
-def no_undefended(study: Study) -> Iterator[Found]:
+def no_undefended(study: Study) -> Iterator[Weakness]:
     """L10."""
     if not study.of("undefended"):
         hint = "add undefended: {paradigm: undefended}"
-        yield Found(study.key("arms"), "no undefended arm, so there is no scale for accuracy and leakage", hint)
+        yield Weakness(study.key("arms"), "no undefended arm, so there is no scale for accuracy and leakage", hint)
 
 
-def no_random_control(study: Study) -> Iterator[Found]:
+def no_random_control(study: Study) -> Iterator[Weakness]:
     """L09."""
     random = {(_size(trial), trial.point.data) for trial in study.of("coreset") if isinstance(trial.point.arm, RandomSubset)}
     for trial in study.synthetic:
         size = _size(trial)
         if size is not None and (size, trial.point.data) not in random:
-            word, number = size
-            what = f"{trial.arm_name} has no control of as many random private images ({word} {number:g})"
-            hint = f"add an arm {{paradigm: coreset, method: random, {word}: {number:g}}}"
-            yield Found(study.arm(trial), what, hint)
+            field, number = size
+            what = f"{trial.arm_name} has no control of as many random private images ({field} {number:g})"
+            hint = f"add an arm {{paradigm: coreset, method: random, {field}: {number:g}}}"
+            yield Weakness(study.arm(trial), what, hint)
 
 
 def _size(trial: Trial) -> tuple[str, float] | None:
-    """How many private images a set amounts to, in the words of a coreset."""
+    """How many private images a set amounts to, in the fields of a coreset."""
     match trial.point.arm:
         case Selection(per_class=int(count)) | Distilled(images_per_class=count):
             return "per_class", count
@@ -48,28 +48,28 @@ def _size(trial: Trial) -> tuple[str, float] | None:
     return None
 
 
-def guarantee_of_another_procedure(study: Study) -> Iterator[Found]:
+def guarantee_of_another_procedure(study: Study) -> Iterator[Weakness]:
     """L18: a delta that many images exceed, or several trainings to choose from under one guarantee."""
     for trial in study.trials:
-        privacy, where = _privacy(trial)
+        privacy, path = _find_privacy(trial)
         there = private_size(trial.point.data, trial.point.audit)
         if privacy is not None and privacy.delta * there > 1:
             what = f"delta {privacy.delta:g} for {there:,} private images allows to publish one of them"
-            yield Found(study.arm(trial, *where, "delta"), what, f"use at most {1 / there:.1g}")
+            yield Weakness(study.arm(trial, *path, "delta"), what, f"use at most {1 / there:.1g}")
     by_guarantee: dict[tuple[str, str], list[Trial]] = {}
     for trial in study.of("dp_sgd"):
         if trial.replicate == 0 and isinstance(trial.point.arm, DpSgd):
-            asked = (trial.point.arm.privacy.model_dump_json(), trial.point.data.model_dump_json())
-            by_guarantee.setdefault(asked, []).append(trial)
+            guarantee = (trial.point.arm.privacy.model_dump_json(), trial.point.data.model_dump_json())
+            by_guarantee.setdefault(guarantee, []).append(trial)
     for same in by_guarantee.values():
         recipes = {trial.point.classifier.model_dump_json() for trial in same}
         if len(recipes) > 1:
             what = f"{len(recipes)} trainings under one guarantee: choosing one of them by its accuracy is not charged to epsilon"
-            yield Found(study.arm(same[0]), what, "tune on public data, or say how the one to be read is chosen")
+            yield Weakness(study.arm(same[0]), what, "tune on public data, or say how the one to be read is chosen")
 
 
-def _privacy(trial: Trial) -> tuple[Privacy | None, tuple[str, ...]]:
-    """The guarantee of a trial, and the path of its words."""
+def _find_privacy(trial: Trial) -> tuple[Privacy | None, tuple[str, ...]]:
+    """The guarantee of a trial, and the path of its fields."""
     if isinstance(trial.point.arm, DpSgd):
         return trial.point.arm.privacy, ("privacy",)
     return getattr(getattr(trial.point.arm, "denoiser", None), "privacy", None), ("denoiser", "privacy")

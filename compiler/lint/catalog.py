@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from compiler.lint import attacks, baselines, canaries, results, wording
-from compiler.lint.study import Found, Study
+from compiler.lint.study import Study, Weakness
 
 MISLEADING = "Aerni, Zhang and Tramèr 2024 (CCS, arXiv 2404.17399)"
 
@@ -27,7 +27,7 @@ class Lint:
     """What is wrong with a study in which it fires."""
     because: str
     source: str
-    before: Callable[[Study], Iterator[Found]] | None = None
+    before: Callable[[Study], Iterator[Weakness]] | None = None
     """Looks at the spec."""
     after: Callable[[results.Results], Iterator[tuple[str, str]]] | None = None
     """Looks at the results: messages and hints."""
@@ -196,7 +196,7 @@ def explain(code: str) -> list[str]:
     lines.append(f"source    {lint.source}")
     lines.append(f"severity  {refused if lint.severity == 'error' else 'warning: told, and kept beside the results'}")
     looks = (("in the spec, before anything runs", lint.before), ("in the results, when a run ends", lint.after))
-    where = [told for told, there in looks if there]
+    where = [when for when, function in looks if function]
     lines.append(f"looked at {'; '.join(where) if where else 'nowhere: it cannot happen'}")
     if lint.built_in:
         lines.append(f"built in  {lint.built_in}")

@@ -7,20 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
+from compiler.errors import and_more
 from compiler.language.study import Header
 from compiler.lint.study import BASELINES
 
 LARGE_EPSILON = 100.0
 """From here on DP-SGD is the strong empirical baseline, whatever its guarantee is worth."""
-SHOWN = 5
-"""Trials that a message names."""
+MAX_TRIALS_NAMED = 5
+"""In one message."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What a run found for one trial; None where it found nothing."""
+    """What a run measured of one trial; None for what it did not measure."""
 
     trial: str
     paradigm: str
@@ -44,8 +46,10 @@ class Results:
 
     def of(self, *paradigms: str) -> list[tuple[Measured, float]]:
         """Trials of these paradigms that have an accuracy, and it."""
-        found = [trial for trial in self.trials if trial.paradigm in paradigms]
-        return [(trial, trial.test_accuracy) for trial in found if trial.test_accuracy is not None]
+        return [
+            (trial, trial.test_accuracy) for trial in self.trials
+            if trial.paradigm in paradigms and trial.test_accuracy is not None
+        ]
 
     @property
     def synthetic(self) -> list[tuple[Measured, float]]:
@@ -58,14 +62,15 @@ def unmatched(results: Results) -> Iterator[tuple[str, str]]:
     private, margin = results.of("dp_sgd"), results.header.accuracy_margin
     if waiting:
         if results.synthetic:
-            yield f"whether accuracies match cannot be judged: {_listed(waiting)} has no result", ""
+            yield f"whether accuracies match cannot be judged: {and_more(waiting, MAX_TRIALS_NAMED)} has no result", ""
         return
     if not private:
         return
-    best, accuracy = max(private, key=lambda found: found[1])
+    best, accuracy = max(private, key=itemgetter(1))
     above = [trial.trial for trial, value in results.synthetic if value - accuracy > margin]
     if above:
-        what = f"no DP-SGD is as accurate, to {margin:.0%}, as {_listed(above)}; the best, {best.trial}, reaches {accuracy:.1%}"
+        names = and_more(above, MAX_TRIALS_NAMED)
+        what = f"no DP-SGD is as accurate, to {margin:.0%}, as {names}; the best, {best.trial}, reaches {accuracy:.1%}"
         yield what, "add one with less noise, or more training"
 
 
@@ -74,7 +79,7 @@ def straw_man(results: Results) -> Iterator[tuple[str, str]]:
     private, synthetic = results.of("dp_sgd"), results.synthetic
     if not private or not synthetic or any(trial.epsilon is None or trial.epsilon >= LARGE_EPSILON for trial, _ in private):
         return
-    best, accuracy = max(private, key=lambda found: found[1])
+    best, accuracy = max(private, key=itemgetter(1))
     gap = max(value for _, value in synthetic) - accuracy
     if gap > results.header.accuracy_margin:
         largest = max(trial.epsilon for trial, _ in private if trial.epsilon is not None)
@@ -87,8 +92,8 @@ def other_headline(results: Results) -> Iterator[tuple[str, str]]:
     others = [(run, headline) for run, headline in results.earlier if dict(headline) != dict(results.headline)]
     if others:
         run, headline = others[0]
-        words = [word for word in results.headline if headline.get(word) != results.headline[word]]
-        changed = ", ".join(f"{word} {headline.get(word)} → {results.headline[word]}" for word in words)
+        fields = [name for name in results.headline if headline.get(name) != results.headline[name]]
+        changed = ", ".join(f"{name} {headline.get(name)} → {results.headline[name]}" for name in fields)
         yield f"the headline was another one when the run {run} had its results: {changed}", ""
 
 
@@ -97,9 +102,5 @@ def no_interval(results: Results) -> Iterator[tuple[str, str]]:
     bare = [trial for trial in results.trials if trial.test_accuracy is not None and trial.leakage_low is None]
     if bare:
         reason = f" ({bare[0].leakage_note})" if bare[0].leakage_note else ""
-        yield f"the headline has no interval, so nothing is to be compared with it: {_listed([t.trial for t in bare])}{reason}", ""
-
-
-def _listed(names: list[str]) -> str:
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more
+        names = and_more([trial.trial for trial in bare], MAX_TRIALS_NAMED)
+        yield f"the headline has no interval, so nothing is to be compared with it: {names}{reason}", ""

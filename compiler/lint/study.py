@@ -1,14 +1,14 @@
-"""What a lint sees: a study without mistakes, whose words know their places."""
+"""What a lint sees: a study without mistakes, and where each of its fields is written."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
 from compiler.check.claim_sides import Resolved
-from compiler.errors import Place
+from compiler.errors import Location
 from compiler.language.audit import Audit
 from compiler.language.study import Header, Trial
 from compiler.text.nodes import Mapping, Sequence, plain
@@ -35,6 +35,10 @@ class Study:
         """Trials of a paradigm."""
         return tuple(trial for trial in self.trials if trial.point.arm.paradigm == paradigm)
 
+    def select(self, indices: Iterable[int]) -> tuple[Trial, ...]:
+        """Trials by index, as a claim names them."""
+        return tuple(self.trials[index] for index in indices)
+
     def audits(self) -> Iterator[tuple[Trial, Audit]]:
         """Each audit once, with the first trial that has it: usually one, which `check` made one object."""
         first: dict[int, Trial] = {}
@@ -43,38 +47,38 @@ class Study:
         for trial in first.values():
             yield trial, trial.point.audit
 
-    def at(self, trial: Trial, *path: str) -> Place:
+    def at(self, trial: Trial, *path: str) -> Location:
         """Where `path` is written: by the trial's arm if it says it, else by the study."""
         if self.tree.get("arms", trial.arm_name, *path) is not None:
             return self.tree.nearest("arms", trial.arm_name, *path)
         return self.tree.nearest(*path)
 
-    def arm(self, trial: Trial, *words: str) -> Place:
-        """Where a word of the trial's arm is written, else the arm's name."""
-        if words and self.tree.get("arms", trial.arm_name, *words) is not None:
-            return self.tree.nearest("arms", trial.arm_name, *words)
+    def arm(self, trial: Trial, *path: str) -> Location:
+        """Where a field of the trial's arm is written, else the arm's name."""
+        if path and self.tree.get("arms", trial.arm_name, *path) is not None:
+            return self.tree.nearest("arms", trial.arm_name, *path)
         return self.key("arms", trial.arm_name)
 
-    def key(self, *path: str) -> Place:
+    def key(self, *path: str) -> Location:
         """Where the last name of a path is written."""
         *around, name = path
         holder = self.tree.get(*around)
-        return holder.place_of(name) if isinstance(holder, Mapping) else self.tree.place
+        return holder.location_of(name) if isinstance(holder, Mapping) else self.tree.location
 
-    def attack(self, trial: Trial, name: str) -> Place:
+    def attack(self, trial: Trial, name: str) -> Location:
         """Where the first attack of that name is written."""
         listed = self.tree.get("arms", trial.arm_name, "audit", "attacks") or self.tree.get("audit", "attacks")
         for item in listed.items if isinstance(listed, Sequence) else ():
-            if isinstance(item, Mapping) and (word := item.get("attack")) is not None and plain(word) == name:
-                return item.place
+            if isinstance(item, Mapping) and (said := item.get("attack")) is not None and plain(said) == name:
+                return item.location
         return self.at(trial, "audit", "attacks")
 
 
 @dataclass(frozen=True)
-class Found:
-    """Where a lint fires, and what it sees there."""
+class Weakness:
+    """Where a lint fires, and why."""
 
-    place: Place
+    location: Location
     message: str
     hint: str = ""
     severity: Literal["error", "warning"] | None = None

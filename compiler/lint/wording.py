@@ -1,12 +1,12 @@
-"""Lints of what a study says of itself: comparisons that nobody tests, guarantees that nobody gives."""
+"""Lints of what a study says of itself: comparisons without a claim, the wording of a guarantee."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
 
-from compiler.errors import Place
-from compiler.lint.study import Found, Study
+from compiler.errors import Location
+from compiler.lint.study import Study, Weakness
 from compiler.power.claim_power import prospect
 
 GUARANTEE = re.compile(
@@ -16,32 +16,32 @@ GUARANTEE = re.compile(
 )
 """Words of a guarantee. What an audit measures is a lower bound on what leaks."""
 
-def untested_comparison(study: Study) -> Iterator[Found]:
+def untested_comparison(study: Study) -> Iterator[Weakness]:
     """L23, before the run: intervals of two rows do not say whether the rows differ."""
     if study.synthetic and not study.claims:
         hint = "write what is to be shown under `claims`: they are tested in pairs, on the same canaries and shadows, with Holm"
-        yield Found(study.key("arms"), f"{len(study.trials)} trials to compare, and no claim about them", hint)
+        yield Weakness(study.key("arms"), f"{len(study.trials)} trials to compare, and no claim about them", hint)
 
 
-def undecidable_claim(study: Study) -> Iterator[Found]:
+def undecidable_claim(study: Study) -> Iterator[Weakness]:
     """L26."""
     for claim in study.claims:
-        found = prospect(claim.work, *([study.trials[place] for place in side] for side in (claim.left, claim.right)))
-        if found.never:
-            yield Found(study.key("claims", claim.name), f"{claim.name}: {found.never}", found.needed)
+        power = prospect(claim.work, study.select(claim.left), study.select(claim.right))
+        if power.never:
+            yield Weakness(study.key("claims", claim.name), f"{claim.name}: {power.never}", power.needed)
 
 
-def guarantees(study: Study) -> Iterator[Found]:
+def guarantees(study: Study) -> Iterator[Weakness]:
     """L24: in what the study says it knows, and in claims that are not about DP-SGD."""
-    for place, text in _texts(study):
-        if said := GUARANTEE.search(text):
-            what = f"{said[0]!r} reads as a guarantee, and an audit gives no more than a lower bound on leakage"
-            yield Found(place, what, "say what is measured")
+    for location, text in _list_texts(study):
+        if match := GUARANTEE.search(text):
+            what = f"{match[0]!r} reads as a guarantee, and an audit gives no more than a lower bound on leakage"
+            yield Weakness(location, what, "say what is measured")
 
 
-def _texts(study: Study) -> Iterator[tuple[Place, str]]:
+def _list_texts(study: Study) -> Iterator[tuple[Location, str]]:
     if not study.header.question.rstrip().endswith("?"):
         yield study.tree.nearest("question"), study.header.question
     for claim in study.claims:
-        if not any(study.trials[place].point.arm.paradigm == "dp_sgd" for place in (*claim.left, *claim.right)):
+        if not any(trial.point.arm.paradigm == "dp_sgd" for trial in study.select((*claim.left, *claim.right))):
             yield study.tree.nearest("claims", claim.name, "text"), claim.claim.text

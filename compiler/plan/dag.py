@@ -16,14 +16,14 @@ from compiler.work.operations import Work
 
 @dataclass(frozen=True)
 class Task:
-    """One node: what to compute, from which other tasks. Equal work has an equal id, whoever asks for it."""
+    """One node: what to compute, from which other tasks. Equal work has an equal id, whichever trial needs it."""
 
     id: str
     work: Work
     needs: tuple[tuple[str, str], ...]
     """(role, task id), sorted by role; roles are named in `compiler.work.operations`."""
     address: str
-    """Where it was first asked for, such as `coreset[fraction=0.1]#0/shadow 3/proxy`. For people; never hashed."""
+    """Where it is first needed, such as `coreset[fraction=0.1]#0/shadow 3/proxy`. For people; never hashed."""
     text: str
     """The canonical text that was hashed: kept beside the result, so that a difference can be explained field by field."""
 
@@ -82,12 +82,12 @@ class Plan:
 
     @property
     def answers(self) -> tuple[str, ...]:
-        """Ids of all tasks that somebody asked for, without repetition."""
+        """Ids of the tasks that answer a trial or test a claim, each once."""
         return tuple(dict.fromkeys([*(planned.answer for planned in self.trials), *(claim.task for claim in self.claims)]))
 
     @property
     def packages(self) -> tuple[str, ...]:
-        """Distributions from which the study takes methods, attacks or data sets of the user's own."""
+        """Distributions from which the study takes plugins: methods, attacks, data sets."""
         points = [planned.trial.point for planned in self.trials]
         names = {name for point in points for name in (point.data.name, getattr(point.arm, "method", ""))}
         names |= {attack.attack for point in points for attack in point.audit.attacks}
@@ -107,11 +107,11 @@ class Plan:
 
     def resting_on(self, tasks: Iterable[str]) -> frozenset[str]:
         """These tasks, and all that need one of them, however indirectly."""
-        found = set(tasks)
+        resting = set(tasks)
         for id, task in self.tasks.items():
-            if any(need in found for _, need in task.needs):
-                found.add(id)
-        return frozenset(found)
+            if any(need in resting for _, need in task.needs):
+                resting.add(id)
+        return frozenset(resting)
 
     def counts(self) -> Counter[str]:
         """Tasks by kind."""

@@ -8,22 +8,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from functools import lru_cache
 
 from compiler.check.claim_sides import Resolved
 from compiler.check.imported_files import digest_of_file, file_of
 from compiler.data.files import card_of
 from compiler.data.sizes import private_size
 from compiler.errors import Finding
-from compiler.fingerprint import Known, canonical_text, digest_of, fingerprint
-from compiler.language.audit import CanaryGroup, Design, Nearest, Queries
+from compiler.fingerprint import Memo, canonical_text, digest_of, fingerprint
+from compiler.language.audit import Design, Queries
 from compiler.language.base import Method
 from compiler.language.classifier import Recipe
 from compiler.language.data import Data
 from compiler.language.datasets import OWN
 from compiler.language.methods.baselines import DpSgd, Undefended
 from compiler.language.methods.imported import ImportedLogits, ImportedSets
-from compiler.language.plugins import OwnAttack, OwnData
+from compiler.language.plugins import PluginData
 from compiler.language.study import Header, Point, Trial
 from compiler.plan.dag import ClaimPlan, Plan, Stage, Task, TrialPlan
 from compiler.work.operations import (
@@ -31,8 +30,7 @@ from compiler.work.operations import (
     Dataset,
     ImportLogits,
     ImportSet,
-    Made,
-    Own,
+    PluginImages,
     Population,
     Private,
     QueryClassifier,
@@ -41,9 +39,9 @@ from compiler.work.operations import (
     Synthesize,
     TrainClassifier,
     TrainGenerator,
+    UserFiles,
     Work,
 )
-from compiler.work.releases import levels
 
 
 def lower(
@@ -64,7 +62,8 @@ class _Tasks:
 
     def __init__(self) -> None:
         self.by_id: dict[str, Task] = {}
-        self._known: Known = {}
+        self._memo = Memo()
+        self._populations: dict[tuple[object, ...], Population] = {}
         self._private: dict[tuple[object, ...], Private] = {}
 
     def add(self, work: Work, address: str, **needs: str) -> str:
@@ -72,14 +71,19 @@ class _Tasks:
 
     def add_all(self, work: Work, address: str, needs: Iterable[tuple[str, str]]) -> str:
         needed = tuple(sorted(needs))
-        text = canonical_text("task", type(work).__name__, work.kind, revision_of(work), work, needed, known=self._known)
-        del self._known[id(work)]   # what it holds is shared, it is not
-        made = digest_of(text)
-        if made not in self.by_id:
-            self.by_id[made] = Task(made, work, needed, address, text)
-        return made
+        text = canonical_text("task", type(work).__name__, work.kind, revision_of(work), work, needed, memo=self._memo)
+        id = digest_of(text)
+        if id not in self.by_id:
+            self.by_id[id] = Task(id, work, needed, address, text)
+        return id
 
-    def private(self, population: Population, design: Design, replicate: int, shadow: int, pool: int | None) -> Private:
+    def share_population(self, population: Population) -> Population:
+        """One object for every trial that draws from it, so that its canonical text is made once."""
+        # Where the user's images lie is no part of their identity, yet another path is another object.
+        origins = (data and data.source for data in (population.dataset, population.public))
+        return self._populations.setdefault((population, *origins), population)
+
+    def share_private(self, population: Population, design: Design, replicate: int, shadow: int, pool: int | None) -> Private:
         """One object for every arm that trains on it, so that its canonical text is made once."""
         key = id(population), design, replicate, shadow, pool
         if key not in self._private:
@@ -88,61 +92,51 @@ class _Tasks:
 
 
 def revision_of(work: Work) -> tuple[int, ...]:
-    """The operation's revision and those of the words that it carries: a method's, and attacks' of the user's own."""
+    """The operation's revision and those of what it carries: the method's, and those of attacks that have one."""
     how = getattr(work, "how", None)
-    own = [attack.revision for attack in work.attacks if isinstance(attack, OwnAttack)] if isinstance(work, AttackTrial) else []
-    return (work.revision, *own) if how is None else (work.revision, type(how).revision)
+    attacks = work.attacks if isinstance(work, AttackTrial) else ()
+    revised = [attack.revision for attack in attacks if attack.revision]
+    return (work.revision, *revised) if how is None else (work.revision, type(how).revision)
 
 
 def _lower_trial(trial: Trial, tasks: _Tasks) -> TrialPlan:
     audit, point = trial.point.audit, trial.point
-    population, address = population_of(trial), trial.address
-    recipe, how = point.classifier, _how(point)
+    population, address = tasks.share_population(population_of(trial)), trial.address
+    recipe, how = point.classifier, _hashed_method(point)
     stages: list[Stage] = []
     needs: list[tuple[str, str]] = []
 
     for shadow in range(audit.shadows):
         pool = audit.shadows if audit.membership == "balanced" else None
-        private = tasks.private(population, audit.membership, trial.replicate, shadow, pool)
-        made = _lower_shadow(point, how, private, recipe, tasks, f"{address}/shadow {shadow}")
-        stages += [Stage(task, shadow, name) for name, task in made]
-        needs += [(f"{name}/{shadow}", task) for name, task in made if name in ATTACKED]
+        private = tasks.share_private(population, audit.membership, trial.replicate, shadow, pool)
+        steps = _lower_shadow(point, how, private, recipe, tasks, f"{address}/shadow {shadow}")
+        stages += [Stage(task, shadow, name) for name, task in steps.items()]
+        needs += [(f"{name}/{shadow}", task) for name, task in steps.items() if name in ATTACKED]
 
     attack = AttackTrial(
-        population,
-        audit.membership,
-        trial.replicate,
-        audit.shadows,
-        audit.queries,
-        audit.attacks,
-        audit.fpr,
-        audit.headline,
-        audit.resamples,
-        audit.interval,
-        audit.null_permutations,
-        audit.confidence,
-        audit.delta,
-        audit.thresholds,
-        audit.target,
+        population=population, design=audit.membership, replicate=trial.replicate, shadows=audit.shadows, queries=audit.queries,
+        attacks=audit.attacks, fpr=audit.fpr, headline=audit.headline, resamples=audit.resamples, interval=audit.interval,
+        null_permutations=audit.null_permutations, confidence=audit.confidence, delta=audit.delta, thresholds=audit.thresholds,
+        target=audit.target,
     )
     answer = tasks.add_all(attack, address, needs)
     return TrialPlan(trial, answer, tuple(stages))
 
 
 def _lower_claim(resolved: Resolved, planned: tuple[TrialPlan, ...], tasks: _Tasks) -> ClaimPlan:
-    left, right = ([planned[place] for place in side] for side in (resolved.left, resolved.right))
-    needs = [(f"{side}/{place}", trial.answer) for side, of in (("left", left), ("right", right)) for place, trial in enumerate(of)]
+    sides = {name: [planned[index] for index in side] for name, side in (("left", resolved.left), ("right", resolved.right))}
+    needs = [(f"{name}/{index}", trial.answer) for name, side in sides.items() for index, trial in enumerate(side)]
     task = tasks.add_all(resolved.work, f"claim {resolved.name}", needs)
-    addresses = (tuple(one.trial.address for one in of) for of in (left, right))
-    return ClaimPlan(resolved.name, resolved.claim, task, *addresses)
+    addresses = {name: tuple(trial.trial.address for trial in side) for name, side in sides.items()}
+    return ClaimPlan(resolved.name, resolved.claim, task, **addresses)
 
 
 ATTACKED = ("model", "synthesize", "final_model", "teacher", "synthetic_set", "generator")
 """Stages that the attack of a trial reads: the rest is only on the way."""
 
 
-def _how(point: Point) -> Method | None:
-    """The words of the arm that its synthesis depends on, None where there is none: one object for all of a trial's shadows."""
+def _hashed_method(point: Point) -> Method | None:
+    """The arm's fields that its synthesis depends on, None where it has none: one object for all of a trial's shadows."""
     arm = point.arm
     if not isinstance(arm, Method):
         return None
@@ -151,50 +145,53 @@ def _how(point: Point) -> Method | None:
 
 def _lower_shadow(
     point: Point, how: Method | None, private: Private, recipe: Recipe, tasks: _Tasks, at: str
-) -> list[tuple[str, str]]:
-    """The pipeline of one shadow as (stage, task id), in order; `model` is the release that every attack can ask."""
+) -> dict[str, str]:
+    """The pipeline of one shadow as stage → task id, in order; `model` is the release that every attack can query."""
     iterations = iterations_of(point, recipe)
     arm, audit = point.arm, point.audit
-    looked_at = {level for attack in audit.attacks for level in levels(attack)}
-    made: dict[str, str] = {}
+    attacked = {level for attack in audit.attacks for level in attack.reads}
+    steps: dict[str, str] = {}
 
     if isinstance(arm, Undefended | DpSgd):
         privacy = arm.privacy if isinstance(arm, DpSgd) else None
-        made["model"] = tasks.add(TrainClassifier(private, recipe, iterations, privacy), f"{at}/model")
+        steps["model"] = tasks.add(TrainClassifier(private, recipe, iterations, privacy), f"{at}/model")
     elif isinstance(arm, ImportedLogits):
         file = file_of(arm.path, private.replicate, private.shadow)
-        answers = tasks.add(ImportLogits(private, audit.queries, digest_of_file(file), str(file)), f"{at}/import")
-        return [("model", answers), ("final_model", answers)]
+        logits = tasks.add(ImportLogits(private, audit.queries, digest_of_file(file), str(file)), f"{at}/import")
+        return {"model": logits, "final_model": logits}
     else:
+        assert isinstance(arm, Method)
         sources: dict[str, str] = {}
         for need in arm.needs:
-            sources[need] = made[f"train {need}"] = tasks.add(_source(need, point, private, recipe), f"{at}/{need}")
+            sources[need] = steps[f"train {need}"] = tasks.add(_source_of(need, point, private, recipe), f"{at}/{need}")
         assert how is not None
         if isinstance(how, ImportedSets):
             file = file_of(how.path, private.replicate, private.shadow)
-            taken = ImportSet(private, how.model_copy(update={"path": ""}), digest_of_file(file), str(file))
-            made["synthesize"] = tasks.add(taken, f"{at}/import")
+            work = ImportSet(private, how.model_copy(update={"path": ""}), digest_of_file(file), str(file))
+            steps["synthesize"] = tasks.add(work, f"{at}/import")
         else:
-            made["synthesize"] = tasks.add(Synthesize(private, how, recipe, iterations), f"{at}/synthesize", **sources)
+            steps["synthesize"] = tasks.add(Synthesize(private, how, recipe, iterations), f"{at}/synthesize", **sources)
         if arm.gives_student:
-            made["model"] = made["synthesize"]
+            steps["model"] = steps["synthesize"]
         else:
-            made["model"] = tasks.add(TrainClassifier(private, recipe, iterations), f"{at}/model", set=made["synthesize"])
-        if looked_at & {"synthetic_set", "index_list"}:
-            turned = any(isinstance(attack, Nearest) and attack.queries > 1 for attack in audit.attacks)
-            asked_set = QuerySet(private, audit.queries if turned else Queries())
-            made["synthetic_set"] = tasks.add(asked_set, f"{at}/query set", set=made["synthesize"])
+            steps["model"] = tasks.add(TrainClassifier(private, recipe, iterations), f"{at}/model", set=steps["synthesize"])
+        if attacked & {"synthetic_set", "index_list"}:
+            all_views = any("synthetic_set" in attack.reads and getattr(attack, "queries", 1) > 1 for attack in audit.attacks)
+            query = QuerySet(private, audit.queries if all_views else Queries())
+            steps["synthetic_set"] = tasks.add(query, f"{at}/query set", set=steps["synthesize"])
         if arm.gives_student and "teacher" in sources:
-            asked = QueryClassifier(private, recipe, audit.queries)
-            made["teacher"] = tasks.add(asked, f"{at}/query teacher", model=sources["teacher"])
-        if arm.generator is not None and arm.denoises and "generator" in looked_at:
-            denoiser = QueryGenerator(private, arm.generator)
-            made["generator"] = tasks.add(denoiser, f"{at}/query generator", generator=sources["generator"])
-    made["final_model"] = tasks.add(QueryClassifier(private, recipe, audit.queries), f"{at}/query", model=made["model"])
-    return list(made.items())
+            steps["teacher"] = tasks.add(
+                QueryClassifier(private, recipe, audit.queries), f"{at}/query teacher", model=sources["teacher"]
+            )
+        if arm.generator is not None and arm.denoises and "generator" in attacked:
+            steps["generator"] = tasks.add(
+                QueryGenerator(private, arm.generator), f"{at}/query generator", generator=sources["generator"]
+            )
+    steps["final_model"] = tasks.add(QueryClassifier(private, recipe, audit.queries), f"{at}/query", model=steps["model"])
+    return steps
 
 
-def _source(need: str, point: Point, private: Private, recipe: Recipe) -> Work:
+def _source_of(need: str, point: Point, private: Private, recipe: Recipe) -> Work:
     """The work behind a need that a method declares."""
     match need:
         case "proxy":
@@ -216,29 +213,19 @@ def iterations_of(point: Point, recipe: Recipe) -> int:
 
 
 def population_of(trial: Trial) -> Population:
-    """Who could be in a private set of the trial."""
+    """All samples that could be in a private set of the trial."""
     point = trial.point
     dataset = dataset_of(point.data)
     public = dataset_of(point.public, dataset.shape) if point.public else None
-    groups = tuple(point.audit.canaries.items())
-    lying = [of and (of.own or of.made) for of in (dataset, public)]
-    return _shared_population(dataset, public, trial.seed, groups, point.audit.z_pool, *lying)
-
-
-@lru_cache(maxsize=1024)  # one object for all tasks of a study, so that its canonical text is made once
-def _shared_population(
-    dataset: Dataset, public: Dataset | None, seed: int, groups: tuple[tuple[str, CanaryGroup], ...], z_pool: int,
-    *lying: Own | Made | None,   # where the user's images lie is no part of their identity, yet another place is another object
-) -> Population:
-    return Population(dataset, public, seed, groups, z_pool)
+    return Population(dataset, public, trial.seed, tuple(point.audit.canaries.items()), point.audit.z_pool)
 
 
 def dataset_of(data: Data, shape: tuple[int, int, int] | None = None) -> Dataset:
     """A data set by content; `shape` asks for another size than its own."""
     card = card_of(data)
-    if isinstance(data, OwnData):
-        words = data.model_copy(update={"path": None, "subset": None, "test": None})
-        digest = fingerprint("data set", words, data.revision, card)
-        return Dataset(data.name, digest, data.subset, data.test, shape or card.shape, made=Made(data, card))
-    own = Own(data.path, card) if data.name == OWN and data.path else None
-    return Dataset(card.name, card.digest, data.subset, data.test, shape or card.shape, own)
+    if isinstance(data, PluginData):
+        params = data.model_copy(update={"path": None, "subset": None, "test": None})
+        digest = fingerprint("data set", params, data.revision, card)
+        return Dataset(data.name, digest, data.subset, data.test, shape or card.shape, PluginImages(data, card))
+    files = UserFiles(data.path, card) if data.name == OWN and data.path else None
+    return Dataset(card.name, card.digest, data.subset, data.test, shape or card.shape, files)

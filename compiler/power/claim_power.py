@@ -1,7 +1,7 @@
 """Whether a claim could be decided at all, and how large an effect has to be: before anything runs, closed form.
 
 Planning bounds for a test at the audit's confidence, adjusted for the pairs of the claim as Holm's first step is, with a power of
-80 %. The standard errors are those of `power`; that both sides are read on the same canaries and shadows is not counted on.
+80 %. The standard errors are those of `resolution`; that both sides are read on the same canaries and shadows is not counted on.
 Not here: the tests themselves (`runtime.audit.compare`), which know the spread.
 """
 
@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 
 from compiler.language.study import Trial
+from compiler.power.epsilon_bounds import STANDARD_NORMAL, bisect
 from compiler.power.resolution import Resolution, resolution
 from compiler.work.operations import CompareTrials
 
-NORMAL = NormalDist()
 POWER = 0.8
 READ_FROM_SCORES = ("leakage", "auc")
 
@@ -47,7 +46,7 @@ def prospect(work: CompareTrials, left: Sequence[Trial], right: Sequence[Trial])
         shared = f"{pairs} pairs share {work.resamples:,} resamples"
         never = f"no data could {verb} it: {shared}, so no adjusted p-value is below {least:.2g}"
         return Prospect(pairs, never, f"set `audit.resamples` to {enough:,} or more, or choose fewer trials", "nothing")
-    return Prospect(pairs, "", "", _effect(work, left, pairs))
+    return Prospect(pairs, "", "", _describe_effect(work, left, pairs))
 
 
 def count_pairs(work: CompareTrials, left: Sequence[Trial], right: Sequence[Trial]) -> int:
@@ -76,11 +75,11 @@ def _least_p(work: CompareTrials, pairs: int) -> float:
     return _sides(work) * pairs / (work.resamples + 1)
 
 
-def _effect(work: CompareTrials, left: Sequence[Trial], pairs: int) -> str:
+def _describe_effect(work: CompareTrials, left: Sequence[Trial], pairs: int) -> str:
     alpha = (1 - work.confidence) / pairs
-    z = NORMAL.inv_cdf(1 - alpha / _sides(work)) + NORMAL.inv_cdf(POWER)
+    z = STANDARD_NORMAL.inv_cdf(1 - alpha / _sides(work)) + STANDARD_NORMAL.inv_cdf(POWER)
     shadows = min(trial.point.audit.shadows for trial in left)
-    spread = f"{_t(z, shadows - 1) / math.sqrt(shadows):.1f} sd of the paired differences of {shadows} shadows"
+    spread = f"{student_quantile(z, shadows - 1) / math.sqrt(shadows):.1f} sd of the paired differences of {shadows} shadows"
     if work.test == "correlation":
         canaries = min(trial.point.audit.canaries[work.left.canaries].count for trial in left)
         if canaries <= 3:
@@ -89,15 +88,15 @@ def _effect(work: CompareTrials, left: Sequence[Trial], pairs: int) -> str:
         low, high = (math.tanh(middle + side * z * error) for side in (-1, 1))
         return f"a rank correlation below {low:.2f} or above {high:.2f}"
     if work.test == "dominance":
-        return f"{_of_rates(work, left, z)}; accuracy, seconds: {spread}"
+        return f"{_describe_rates(work, left, z)}; accuracy, seconds: {spread}"
     if work.metric == "auc":
         return "depends on how the scores spread: no closed form"
     if work.metric in READ_FROM_SCORES or work.metric.startswith("tpr@"):
-        return _of_rates(work, left, z)
+        return _describe_rates(work, left, z)
     return spread
 
 
-def _of_rates(work: CompareTrials, left: Sequence[Trial], z: float) -> str:
+def _describe_rates(work: CompareTrials, left: Sequence[Trial], z: float) -> str:
     """Which other TPR could be told from none at all (the FPR), and from a half."""
     fpr = float(work.metric.removeprefix("tpr@fpr=")) if work.metric.startswith("tpr@") else work.fpr
     reads = [resolution(work.left.canaries, audit.canaries[work.left.canaries], audit.shadows, fpr)
@@ -109,30 +108,21 @@ def _of_rates(work: CompareTrials, left: Sequence[Trial], z: float) -> str:
         near = [f"{base:.0%}" for base in (fpr, 0.5) if z * math.sqrt(2) * worst.standard_error(base) < work.margin]
         what = f"a margin of {work.margin:g}"
         return f"{what} at a TPR of {' and '.join(near)}" if near else f"nothing: {what} is small"
-    told = [f"{base:.0%} from {other:.0%}" for base in (fpr, 0.5) if (other := _told_apart(worst, base, z)) is not None]
+    others = {base: smallest_distinct(worst, base, z) for base in (fpr, 0.5)}
+    distinct = [f"{base:.0%} from {other:.0%}" for base, other in others.items() if other is not None]
     few = ", more for a stratum, which has fewer members" if work.left.stratum or work.right.stratum else ""
-    return f"a TPR of {' or '.join(told)}{few}" if told else "nothing"
+    return f"a TPR of {' or '.join(distinct)}{few}" if distinct else "nothing"
 
 
-def _told_apart(read: Resolution, base: float, z: float) -> float | None:
-    """The smallest TPR above `base` that is told from it; None if even 1 is not."""
+def smallest_distinct(read: Resolution, base: float, z: float) -> float | None:
+    """The smallest TPR above `base` that differs from it by `z` standard errors; None if even 99.9 % does not."""
 
-    def apart(other: float) -> bool:
-        return other - base >= z * math.hypot(read.standard_error(base), read.standard_error(other))
+    def too_near(other: float) -> bool:
+        return other - base < z * math.hypot(read.standard_error(base), read.standard_error(other))
 
-    return _smallest(apart, base, 0.999)
-
-
-def _smallest(holds: Callable[[float], bool], low: float, high: float) -> float | None:
-    """The smallest number for which it holds, where it holds from there on."""
-    if not holds(high):
-        return None
-    for _ in range(40):
-        middle = (low + high) / 2
-        low, high = (low, middle) if holds(middle) else (middle, high)
-    return high
+    return None if too_near(0.999) else bisect(too_near, base, 0.999)
 
 
-def _t(z: float, freedom: int) -> float:
+def student_quantile(z: float, freedom: int) -> float:
     """Student's quantile from the normal one (Fisher and Cornish 1960, to the second order)."""
     return z + (z**3 + z) / (4 * freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)

@@ -11,12 +11,11 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from statistics import NormalDist
 
 from compiler.language.audit import Audit, CanaryGroup
+from compiler.power.epsilon_bounds import STANDARD_NORMAL
 
-NORMAL = NormalDist()
-COARSE = 10
+MIN_FALSE_POSITIVES = 10
 """Fewer allowed false positives than this make a reading coarse: one of them moves the threshold visibly."""
 
 
@@ -36,14 +35,14 @@ class Resolution:
     def verdict(self) -> str:
         if self.false_positives < 1:
             return "not resolvable"
-        return "coarse" if self.false_positives < COARSE else "resolved"
+        return "coarse" if self.false_positives < MIN_FALSE_POSITIVES else "resolved"
 
     def standard_error(self, tpr: float) -> float:
         """Planning bound of the standard error of a true TPR of `tpr`; NaN where the rate is not resolvable."""
         if self.false_positives < 1 or not 0 < tpr < 1:
             return math.nan
-        z = NORMAL.inv_cdf(1 - self.fpr)
-        d = z + NORMAL.inv_cdf(tpr)
+        z = STANDARD_NORMAL.inv_cdf(1 - self.fpr)
+        d = z + STANDARD_NORMAL.inv_cdf(tpr)
         threshold = (self.fpr * math.exp(d * z - d * d / 2)) ** 2 / self.false_positives
         return math.sqrt(tpr * (1 - tpr) / self.canaries + threshold)
 

@@ -1,8 +1,8 @@
-"""Several texts → one tree: `extends`, `profiles`, `--set`. Every node still knows where it was written.
+"""Several texts → one tree: `extends`, `profiles`, `--set`. Every node keeps the location where it was written.
 
 Mappings merge name by name, the later text on top; lists, values and grids replace. In a later text `null` takes an arm, a
 claim, a silenced lint or a group of canaries away, and a classifier with a `preset` begins anew.
-Not here: what the words mean (`spec`).
+Not here: what the fields mean (`compiler.language`).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence as Many
 from pathlib import Path
 
-from compiler.errors import Diagnostic, Place, SpecError, did_you_mean
+from compiler.errors import Diagnostic, Location, SpecError, did_you_mean
 from compiler.text.nodes import Mapping, Node, Scalar, parse_value, read
 
 REMOVABLE = (("arms",), ("claims",), ("allow",), ("audit", "canaries"))
@@ -22,82 +22,69 @@ def compose(path: Path, profile: str | None = None, sets: Many[str] = ()) -> Map
 
     SpecError for a circle of `extends`, an unknown profile, an assignment without a path.
     """
-    tree = _extended(path, ())
+    tree = _read_extended(path, ())
     if profile is not None:
-        tree = merge(tree, _profile(tree, profile))
+        tree = merge(tree, _find_profile(tree, profile))
     for assignment in sets:
-        tree = merge(tree, _assigned(assignment))
+        tree = merge(tree, _parse_assignment(assignment))
     return _without(tree, "profiles", "extends")
 
 
 def sources(path: Path) -> dict[str, str]:
     """File → text, of a study that composes: the file itself and what it extends, so that a result can be traced to them."""
-    found: dict[str, str] = {}
-    while str(path) not in found:
-        found[str(path)] = path.read_text(encoding="utf-8-sig")
+    texts: dict[str, str] = {}
+    while str(path) not in texts:
+        texts[str(path)] = path.read_text(encoding="utf-8-sig")
         base = read(path).items.get("extends")
         if isinstance(base, Scalar) and isinstance(base.value, str):
             path = path.parent / base.value
-    return found
+    return texts
 
 
-def _extended(path: Path, below: tuple[Path, ...]) -> Mapping:
+def _read_extended(path: Path, below: tuple[Path, ...]) -> Mapping:
     tree = read(path)
     base = tree.items.get("extends")
     if base is None:
         return tree
     if not isinstance(base, Scalar) or not isinstance(base.value, str):
-        raise SpecError(
-            [Diagnostic("extends", base.place, "`extends` must be the name of one file", "such as `extends: base.yaml`")]
-        )
+        what = "`extends` must be the name of one file"
+        raise SpecError(Diagnostic("extends", base.location, what, "such as `extends: base.yaml`"))
     target = path.parent / base.value
     chain = (*below, path.resolve())
     if target.resolve() in chain:
-        names = " → ".join(found.name for found in (*chain, target))
-        raise SpecError(
-            [Diagnostic("extends-circle", base.place, f"files extend each other in a circle: {names}", "drop one `extends`")]
-        )
+        what = f"files extend each other in a circle: {' → '.join(file.name for file in (*chain, target))}"
+        raise SpecError(Diagnostic("extends-circle", base.location, what, "drop one `extends`"))
     if not target.is_file():
-        raise SpecError(
-            [
-                Diagnostic(
-                    "missing-file",
-                    base.place,
-                    f"extends {base.value!r}, but there is no file {target}",
-                    "paths are relative to this file",
-                )
-            ]
-        )
-    return merge(_extended(target, chain), tree)
+        what = f"extends {base.value!r}, but there is no file {target}"
+        raise SpecError(Diagnostic("missing-file", base.location, what, "paths are relative to this file"))
+    return merge(_read_extended(target, chain), tree)
 
 
-def _profile(tree: Mapping, name: str) -> Mapping:
+def _find_profile(tree: Mapping, name: str) -> Mapping:
     profiles = tree.items.get("profiles")
     known = profiles.items if isinstance(profiles, Mapping) else {}
-    place = profiles.place if profiles is not None else tree.place
+    location = profiles.location if profiles is not None else tree.location
     if name not in known:
         hint = did_you_mean(name, known) if known else "the study has no `profiles:`"
-        raise SpecError([Diagnostic("unknown-profile", place, f"no profile is called {name!r}", hint)])
+        raise SpecError(Diagnostic("unknown-profile", location, f"no profile is called {name!r}", hint))
     overlay = known[name]
     if not isinstance(overlay, Mapping):
-        raise SpecError(
-            [Diagnostic("profile", overlay.place, f"the profile {name!r} is not a mapping", "write the fields that it changes")]
-        )
+        what = f"the profile {name!r} is not a mapping"
+        raise SpecError(Diagnostic("profile", overlay.location, what, "write the fields that it changes"))
     return overlay
 
 
-def _assigned(assignment: str) -> Mapping:
+def _parse_assignment(assignment: str) -> Mapping:
     """`audit.shadows=32` as a tree with one leaf."""
     path, equals, text = assignment.partition("=")
     names = path.split(".")
-    place = Place(f"--set {assignment}", 1, len(path) + 2)
+    location = Location(f"--set {assignment}", 1, len(path) + 2)
     if not equals or not all(names):
-        raise SpecError(
-            [Diagnostic("set", place, "not an assignment", "write path.to.field=value, such as --set audit.shadows=32")]
-        )
+        hint = "write path.to.field=value, such as --set audit.shadows=32"
+        raise SpecError(Diagnostic("set", location, "not an assignment", hint))
     node = parse_value(text, f"--set {assignment}")
     for name in reversed(names):
-        node = Mapping({name: node}, {name: place}, place)
+        node = Mapping({name: node}, {name: location}, location)
     assert isinstance(node, Mapping)
     return node
 
@@ -121,8 +108,8 @@ def merge(below: Mapping, above: Mapping, path: tuple[str, ...] = ()) -> Mapping
         if isinstance(old, Mapping) and isinstance(node, Mapping) and not is_grid(old) and not is_grid(node):
             node = merge(old, node, (*path, name))
         items[name], keys[name] = node, above.keys[name]
-    return Mapping(items, keys, above.place if not below.items else below.place)
+    return Mapping(items, keys, above.location if not below.items else below.location)
 
 
 def _without(tree: Mapping, *names: str) -> Mapping:
-    return Mapping({name: node for name, node in tree.items.items() if name not in names}, tree.keys, tree.place)
+    return Mapping({name: node for name, node in tree.items.items() if name not in names}, tree.keys, tree.location)

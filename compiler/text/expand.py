@@ -15,7 +15,7 @@ from compiler.errors import Diagnostic, SpecError
 from compiler.text.compose import is_grid
 from compiler.text.nodes import Mapping, Node, Scalar, Sequence, Value, plain
 
-MOST_TRIALS = 10_000
+MAX_TRIALS = 10_000
 
 
 @dataclass(frozen=True)
@@ -35,41 +35,40 @@ class Expanded:
     axes: tuple[Coordinate, ...] = ()
 
 
-def expand(node: Node, limit: int = MOST_TRIALS) -> list[Expanded]:
+def expand(node: Node, limit: int = MAX_TRIALS) -> list[Expanded]:
     """All trees that `node` stands for, the last grid of the text varying fastest.
 
     SpecError for an empty grid, a grid that is no list, or more than `limit` trees, before any is built.
 
     >>> from compiler.text.nodes import parse
-    >>> [plain(found.node) for found in expand(parse("a: {grid: [1, 2]}", "example"))]
+    >>> [plain(point.node) for point in expand(parse("a: {grid: [1, 2]}", "example"))]
     [{'a': 1}, {'a': 2}]
     """
-    found = list(_faults(node))
-    if found:
-        raise SpecError(found)
+    if problems := list(_check_grids(node)):
+        raise SpecError(*problems)
     count = _count(node)
     if count > limit:
         hint = f"at most {limit:,}: shorten a grid, or split the study"
-        raise SpecError([Diagnostic("too-many-trials", node.place, f"the grids stand for {count:,} combinations", hint)])
-    return list(_expanded(node, ()))
+        raise SpecError(Diagnostic("too-many-trials", node.location, f"the grids stand for {count:,} combinations", hint))
+    return list(_expand(node, ()))
 
 
-def _expanded(node: Node, path: tuple[str, ...]) -> Iterator[Expanded]:
+def _expand(node: Node, path: tuple[str, ...]) -> Iterator[Expanded]:
     match node:
         case Scalar():
             yield Expanded(node)
-        case Sequence(items=items, place=place):
-            yield Expanded(Sequence(tuple(found.node for item in items for found in _expanded(item, ())), place))
+        case Sequence(items=items, location=location):
+            yield Expanded(Sequence(tuple(point.node for item in items for point in _expand(item, ())), location))
         case Mapping() if is_grid(node):
             for value in _values(node):
                 # A grid in a grid is one axis: its values are among the outer one's.
-                here = () if is_grid(value) else (Coordinate(path, _written(value)),)
-                for found in _expanded(value, path):
-                    yield Expanded(found.node, (*here, *found.axes))
-        case Mapping(items=named, keys=keys, place=place):
-            for combination in product(*(list(_expanded(child, (*path, name))) for name, child in named.items())):
-                made = {name: found.node for name, found in zip(named, combination, strict=True)}
-                yield Expanded(Mapping(made, keys, place), tuple(axis for found in combination for axis in found.axes))
+                here = () if is_grid(value) else (Coordinate(path, _label(value)),)
+                for point in _expand(value, path):
+                    yield Expanded(point.node, (*here, *point.axes))
+        case Mapping(items=named, keys=keys, location=location):
+            for combination in product(*(list(_expand(child, (*path, name))) for name, child in named.items())):
+                nodes = {name: point.node for name, point in zip(named, combination, strict=True)}
+                yield Expanded(Mapping(nodes, keys, location), tuple(axis for point in combination for axis in point.axes))
 
 
 def _count(node: Node) -> int:
@@ -87,12 +86,12 @@ def _values(grid: Mapping) -> tuple[Node, ...]:
     return values.items
 
 
-def _written(node: Node) -> Value:
+def _label(node: Node) -> Value:
     match node:
         case Scalar(value=value):
             return value
         case Mapping(items=named):
-            return ",".join(name if _count(inner) > 1 else f"{name}={_written(inner)}" for name, inner in named.items())
+            return ",".join(name if _count(inner) > 1 else f"{name}={_label(inner)}" for name, inner in named.items())
         case Sequence():
             return str(plain(node))
 
@@ -103,35 +102,34 @@ def _leaves(grid: Mapping) -> Iterator[Node]:
         yield from _leaves(value) if isinstance(value, Mapping) and is_grid(value) else (value,)
 
 
-def _twice(grid: Mapping) -> Iterator[Diagnostic]:
+def _find_repeats(grid: Mapping) -> Iterator[Diagnostic]:
     """Values that a grid has more than once: their trials would be one, with one name."""
     seen: set[str] = set()
     for leaf in _leaves(grid):
         text = json.dumps(plain(leaf), ensure_ascii=False)
         if text in seen:
-            yield Diagnostic("grid", leaf.place, f"the grid has {text} twice", "drop one of them")
+            yield Diagnostic("grid", leaf.location, f"the grid has {text} twice", "drop one of them")
         seen.add(text)
 
 
-def _faults(node: Node) -> Iterator[Diagnostic]:
+def _check_grids(node: Node) -> Iterator[Diagnostic]:
     match node:
         case Mapping() if is_grid(node):
             values = node.items["grid"]
             if not isinstance(values, Sequence):
-                yield Diagnostic("grid", values.place, "a grid must be a list of values", "such as {grid: [0.1, 0.3]}")
+                yield Diagnostic("grid", values.location, "a grid must be a list of values", "such as {grid: [0.1, 0.3]}")
             elif not values.items:
-                yield Diagnostic(
-                    "empty-grid", values.place, "the grid is empty, so nothing would run", "give it at least one value"
-                )
+                what = "the grid is empty, so nothing would run"
+                yield Diagnostic("empty-grid", values.location, what, "give it at least one value")
             else:
-                inner = [fault for value in values.items for fault in _faults(value)]
-                yield from inner or _twice(node)
+                inner = [problem for value in values.items for problem in _check_grids(value)]
+                yield from inner or _find_repeats(node)
         case Mapping(items=named, keys=keys):
             if "grid" in named:
                 hint = "a grid stands alone: {grid: [...]}"
                 yield Diagnostic("grid", keys["grid"], f"`grid` beside {', '.join(name for name in named if name != 'grid')}", hint)
             for child in named.values():
-                yield from _faults(child)
+                yield from _check_grids(child)
         case Sequence(items=items):
             for item in items:
-                yield from _faults(item)
+                yield from _check_grids(item)

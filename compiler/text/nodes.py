@@ -1,14 +1,13 @@
-"""YAML 1.2 text → nodes that know their place. The only file that knows YAML.
+"""YAML 1.2 text → nodes that know where they were written. The only file that knows YAML.
 
-What YAML allows and a study should not say is refused here, each with its place: duplicate keys and anchors, merge keys (`<<`),
+What YAML allows and a study should not say is refused here, each with its location: duplicate keys and anchors, merge keys (`<<`),
 tags that build objects, dates, infinities, keys that are not text, aliases that unfold without end.
-Not here: what the words mean (`spec`), where values from several files meet (`compose`).
+Not here: what the fields mean (`compiler.language`), where values from several files meet (`compose`).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,15 +16,14 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, ScalarNode, SequenceNode
 from ruamel.yaml.nodes import Node as YamlNode
 
-from compiler.errors import Diagnostic, Place, SpecError
+from compiler.errors import Diagnostic, Location, SpecError, first_line
 
 Value = str | int | float | bool | None
 
-MOST_NODES = 200_000
+MAX_NODES = 200_000
 """Of one text, aliases unfolded: a few kilobytes of nested aliases could stand for more nodes than any memory holds."""
-DEEPEST = 60
-LARGEST = 4_000_000
-"""Bytes of one text."""
+MAX_DEPTH = 60
+MAX_TEXT_BYTES = 4_000_000
 
 
 @dataclass(frozen=True)
@@ -33,7 +31,7 @@ class Scalar:
     """One value, and where it was written."""
 
     value: Value
-    place: Place
+    location: Location
 
 
 @dataclass(frozen=True)
@@ -41,7 +39,7 @@ class Sequence:
     """Nodes in order."""
 
     items: tuple[Node, ...]
-    place: Place
+    location: Location
 
 
 @dataclass(frozen=True)
@@ -49,34 +47,40 @@ class Mapping:
     """Nodes by name, in the order of the text; `keys` says where each name was written."""
 
     items: dict[str, Node]
-    keys: dict[str, Place]
-    place: Place
+    keys: dict[str, Location]
+    location: Location
 
-    def get(self, *path: str) -> Node | None:
-        """The node at a path of names, None if there is none."""
+    def get(self, *path: str | int) -> Node | None:
+        """The node at a path of names, and of indices into lists; None if there is none."""
         node: Node | None = self
-        for name in path:
-            node = node.items.get(name) if isinstance(node, Mapping) else None
+        for step in path:
+            match node:
+                case Mapping(items=named):
+                    node = named.get(str(step))
+                case Sequence(items=items) if isinstance(step, int) and step < len(items):
+                    node = items[step]
+                case _:
+                    return None
         return node
 
-    def nearest(self, *path: str) -> Place:
-        """Where the value at a path of names was written, else where the nearest thing around it was."""
+    def nearest(self, *path: str | int) -> Location:
+        """Where the value at a path was written, else where the nearest thing around it was."""
         while path:
             if (node := self.get(*path)) is not None:
-                return node.place
+                return node.location
             path = path[:-1]
-        return self.place
+        return self.location
 
-    def place_of(self, name: str) -> Place:
-        """Where a name was written; the mapping's own place if it was not."""
-        return self.keys.get(name, self.place)
+    def location_of(self, name: str) -> Location:
+        """Where a name was written; the mapping's own location if it was not."""
+        return self.keys.get(name, self.location)
 
 
 Node = Scalar | Sequence | Mapping
 
 
 def plain(node: Node) -> object:
-    """The node as Python values, places forgotten."""
+    """The node as Python values, locations left out."""
     match node:
         case Scalar(value=value):
             return value
@@ -88,130 +92,106 @@ def plain(node: Node) -> object:
 
 def read(path: Path) -> Mapping:
     """The study in the file `path`; SpecError when it is missing, not UTF-8, not YAML, or not a mapping."""
-    start = Place(str(path))
+    start = Location(str(path))
     try:
         content = path.read_bytes()
     except FileNotFoundError:
-        raise SpecError([Diagnostic("missing-file", start, "there is no such file", _neighbours(path))]) from None
+        raise SpecError(Diagnostic("missing-file", start, "there is no such file", _list_specs(path))) from None
     except OSError as error:
-        raise SpecError([Diagnostic("unreadable-file", start, f"cannot be read: {error.strerror}")]) from error
-    if len(content) > LARGEST:
-        raise SpecError(
-            [Diagnostic("too-large", start, f"{len(content):,} bytes are too many for a study", f"at most {LARGEST:,}")]
-        )
+        raise SpecError(Diagnostic("unreadable-file", start, f"cannot be read: {error.strerror}")) from error
+    if len(content) > MAX_TEXT_BYTES:
+        what = f"{len(content):,} bytes are too many for a study"
+        raise SpecError(Diagnostic("too-large", start, what, f"at most {MAX_TEXT_BYTES:,}"))
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         column = error.start - content.rfind(b"\n", 0, error.start)
-        found = Diagnostic(
-            "not-utf8", Place(str(path), line, column), f"byte 0x{content[error.start]:02x} is not UTF-8", "save the file as UTF-8"
-        )
-        raise SpecError([found]) from None
+        what = f"byte 0x{content[error.start]:02x} is not UTF-8"
+        raise SpecError(Diagnostic("not-utf8", Location(str(path), line, column), what, "save the file as UTF-8")) from None
     return parse(text, str(path))
 
 
 def parse(text: str, name: str) -> Mapping:
-    """The mapping that `text` holds; `name` stands for its file in places."""
+    """The mapping that `text` holds; `name` stands for its file in locations."""
     node = parse_value(text, name)
     if isinstance(node, Mapping):
         return node
-    what = (
-        "nothing"
-        if isinstance(node, Scalar) and node.value is None
-        else "a list"
-        if isinstance(node, Sequence)
-        else "a single value"
-    )
+    empty = isinstance(node, Scalar) and node.value is None
+    what = "nothing" if empty else "a list" if isinstance(node, Sequence) else "a single value"
     hint = "a study is a mapping such as `study: my_study`"
-    raise SpecError([Diagnostic("not-a-mapping", node.place, f"the file holds {what}", hint)])
+    raise SpecError(Diagnostic("not-a-mapping", node.location, f"the file holds {what}", hint))
 
 
 def parse_value(text: str, name: str) -> Node:
     """Whatever `text` holds: also single values, as `--set` gives them."""
     yaml = YAML(typ="safe", pure=True)   # the round-trip loader also gathers comments, a fifth of the time
-    yaml.composer.warn_double_anchors = False   # `_Reader` complains, with a place
+    yaml.composer.warn_double_anchors = False   # `_Reader` reports them with a location
     try:
         documents = list(yaml.compose_all(text))
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        place = Place(name, mark.line + 1, mark.column + 1) if mark else Place(name)
-        raise SpecError(
-            [Diagnostic("not-yaml", place, f"not YAML: {' '.join(str(error.problem or error.context or error).split())}")]
-        ) from None
+        location = Location(name, mark.line + 1, mark.column + 1) if mark else Location(name)
+        what = " ".join(str(error.problem or error.context or error).split())
+        raise SpecError(Diagnostic("not-yaml", location, f"not YAML: {what}")) from None
     except RecursionError:
-        raise SpecError([Diagnostic("too-deep", Place(name), "nested too deeply", f"at most {DEEPEST} levels")]) from None
+        raise SpecError(Diagnostic("too-deep", Location(name), "nested too deeply", f"at most {MAX_DEPTH} levels")) from None
     except (YAMLError, ValueError, TypeError, AttributeError, KeyError, IndexError, AssertionError, NotImplementedError) as error:
         # ruamel meets some malformed directives, escapes and characters with whatever exception comes first.
-        first = next(iter(str(error).splitlines()), type(error).__name__)
-        raise SpecError([Diagnostic("not-yaml", Place(name), f"not YAML: {first}")]) from None
+        raise SpecError(Diagnostic("not-yaml", Location(name), f"not YAML: {first_line(error)}")) from None
     if len(documents) > 1:
-        raise SpecError(
-            [
-                Diagnostic(
-                    "several-documents", _place(documents[1], name), "the file holds several documents (`---`)", "a study is one"
-                )
-            ]
-        )
+        what = "the file holds several documents (`---`)"
+        raise SpecError(Diagnostic("several-documents", _location(documents[1], name), what, "a study is one"))
     if not documents or documents[0] is None:
-        return Scalar(None, Place(name))
+        return Scalar(None, Location(name))
     reader = _Reader(name, yaml)
     try:
         node = reader.node(documents[0], 0)
-    except _Endless as endless:
-        raise SpecError([*reader.found, endless.diagnostic]) from None
-    if reader.found:
-        raise SpecError(reader.found)
+    except SpecError as error:
+        raise SpecError(*reader.problems, *error.diagnostics) from None
+    if reader.problems:
+        raise SpecError(*reader.problems)
     return node
 
 
-class _Endless(Exception):
-    """The text unfolds into too much to go on reading."""
-
-    def __init__(self, diagnostic: Diagnostic) -> None:
-        self.diagnostic = diagnostic
-        super().__init__(str(diagnostic))
-
-
 class _Reader:
-    """Turns YAML nodes into ours, and collects what is wrong with them."""
+    """Turns YAML nodes into ours, and collects what is wrong with them. SpecError where they unfold into too much to go on."""
 
     def __init__(self, name: str, yaml: YAML) -> None:
-        self.name, self.found = name, list[Diagnostic]()
+        self.name, self.problems = name, list[Diagnostic]()
         self._seen = 0
         self._anchors: dict[str, YamlNode] = {}
         self._construct = yaml.constructor
 
     def node(self, node: YamlNode, depth: int) -> Node:
-        place = _place(node, self.name)
+        location = _location(node, self.name)
         self._seen += 1
-        if self._seen > MOST_NODES:
-            raise _Endless(
-                Diagnostic("too-large", place, f"more than {MOST_NODES:,} values once aliases are unfolded", "write them out")
-            )
-        if depth > DEEPEST:
-            raise _Endless(
-                Diagnostic("too-deep", place, "nested too deeply, or an alias that holds itself", f"at most {DEEPEST} levels")
-            )
+        if self._seen > MAX_NODES:
+            what = f"more than {MAX_NODES:,} values once aliases are unfolded"
+            raise SpecError(Diagnostic("too-large", location, what, "write them out"))
+        if depth > MAX_DEPTH:
+            what = "nested too deeply, or an alias that holds itself"
+            raise SpecError(Diagnostic("too-deep", location, what, f"at most {MAX_DEPTH} levels"))
         if node.anchor and self._anchors.setdefault(node.anchor, node) is not node:
-            first = _place(self._anchors[node.anchor], self.name)
-            self._complain("anchor", place, f"the anchor &{node.anchor} was used before, at line {first.line}", "name it otherwise")
+            first = _location(self._anchors[node.anchor], self.name)
+            what = f"the anchor &{node.anchor} was used before, at line {first.line}"
+            self._complain("anchor", location, what, "name it otherwise")
         match node:
             case MappingNode():
-                self._refuse_tag(node, "map", place)
-                return self._mapping(node, place, depth)
+                self._refuse_tag(node, "map", location)
+                return self._mapping(node, location, depth)
             case SequenceNode():
-                self._refuse_tag(node, "seq", place)
-                return Sequence(tuple(self.node(item, depth + 1) for item in node.value), place)
+                self._refuse_tag(node, "seq", location)
+                return Sequence(tuple(self.node(item, depth + 1) for item in node.value), location)
             case _:
                 assert isinstance(node, ScalarNode)
-                return Scalar(self._scalar(node, place), place)
+                return Scalar(self._scalar(node, location), location)
 
-    def _mapping(self, node: MappingNode, place: Place, depth: int) -> Mapping:
+    def _mapping(self, node: MappingNode, location: Location, depth: int) -> Mapping:
         items: dict[str, Node] = {}
-        keys: dict[str, Place] = {}
+        keys: dict[str, Location] = {}
         for key, value in node.value:
-            at = _place(key, self.name)
+            at = _location(key, self.name)
             if not isinstance(key, ScalarNode):
                 self._complain("key-not-text", at, "a name must be plain text, not a list or a mapping")
                 continue
@@ -223,9 +203,9 @@ class _Reader:
             else:
                 keys[name] = at
                 items[name] = self.node(value, depth + 1)
-        return Mapping(items, keys, place)
+        return Mapping(items, keys, location)
 
-    def _scalar(self, node: ScalarNode, place: Place) -> Value:
+    def _scalar(self, node: ScalarNode, location: Location) -> Value:
         tag, text = str(node.tag).rpartition(":")[2], str(node.value)
         match tag:
             case "str":
@@ -235,45 +215,41 @@ class _Reader:
             case "bool":
                 return text.lower() == "true"
             case "int" | "float":
-                return self._number(node, text, place)
+                return self._number(node, text, location)
             case "timestamp":
-                self._complain("date", place, f"{text} reads as a date", f"write '{text}' for text")
+                self._complain("date", location, f"{text} reads as a date", f"write '{text}' for text")
                 return None
-        self._complain("tag", place, f"the tag {node.tag} is not part of the language", "write a plain value")
+        self._complain("tag", location, f"the tag {node.tag} is not part of the language", "write a plain value")
         return None
 
-    def _number(self, node: ScalarNode, text: str, place: Place) -> Value:
+    def _number(self, node: ScalarNode, text: str, location: Location) -> Value:
         try:
             value = self._construct.construct_object(node, deep=True)
             number = float(value) if isinstance(value, float) else int(value)
         except (ValueError, TypeError, OverflowError):
-            self._complain("number", place, f"{text!r} is not a number", "quote it for text")
+            self._complain("number", location, f"{text!r} is not a number", "quote it for text")
             return None
         if isinstance(number, float) and not math.isfinite(number):
-            self._complain("not-finite", place, f"{text} is not a finite number", "use null, or a number")
+            self._complain("not-finite", location, f"{text} is not a finite number", "use null, or a number")
             return None
         if isinstance(number, int) and abs(number) >= 1 << 63:
-            self._complain("number", place, f"{text} is too large a number", "at most 2^63 - 1")
+            self._complain("number", location, f"{text} is too large a number", "at most 2^63 - 1")
             return None
         return number
 
-    def _refuse_tag(self, node: YamlNode, expected: str, place: Place) -> None:
+    def _refuse_tag(self, node: YamlNode, expected: str, location: Location) -> None:
         if str(node.tag).rpartition(":")[2] != expected:
-            self._complain("tag", place, f"the tag {node.tag} is not part of the language", "write a plain value")
+            self._complain("tag", location, f"the tag {node.tag} is not part of the language", "write a plain value")
 
-    def _complain(self, code: str, place: Place, message: str, hint: str = "") -> None:
-        self.found.append(Diagnostic(code, place, message, hint))
-
-
-def _place(node: YamlNode, name: str) -> Place:
-    return Place(name, node.start_mark.line + 1, node.start_mark.column + 1)
+    def _complain(self, code: str, location: Location, message: str, hint: str = "") -> None:
+        self.problems.append(Diagnostic(code, location, message, hint))
 
 
-def _neighbours(path: Path) -> str:
+def _location(node: YamlNode, name: str) -> Location:
+    return Location(name, node.start_mark.line + 1, node.start_mark.column + 1)
+
+
+def _list_specs(path: Path) -> str:
     """Hint: the specs that do lie in that folder."""
-
-    def specs() -> Iterator[str]:
-        yield from sorted(str(other) for pattern in ("*.yaml", "*.yml") for other in path.parent.glob(pattern))
-
-    listed = list(specs())[:8] if path.parent.is_dir() else []
-    return f"there are: {', '.join(listed)}" if listed else "`synthc init NAME` writes a starter"
+    specs = sorted(str(other) for pattern in ("*.yaml", "*.yml") for other in path.parent.glob(pattern))
+    return f"there are: {', '.join(specs[:8])}" if specs else "`synthc init NAME` writes a starter"

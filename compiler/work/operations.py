@@ -6,22 +6,24 @@ numbers that an operation gives change; whatever does not change numbers (device
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, is_dataclass
 from typing import ClassVar, Literal
 
 from compiler.language.audit import Attack, CanaryGroup, Design, Headline, Interval, Queries, ReleaseLevel, Strategy
-from compiler.language.base import Frozen
+from compiler.language.base import Frozen, Generator, Method
 from compiler.language.claims import Stratum, TestName
 from compiler.language.classifier import Recipe
 from compiler.language.datasets import CARDS, Card, used_at
 from compiler.language.methods.baselines import Privacy
 from compiler.language.methods.imported import ImportedSets
-from compiler.language.plugins import OwnData
+from compiler.language.plugins import PluginData
+from compiler.language.study import ARMS
 from compiler.work import Kind
 
 
 @dataclass(frozen=True)
-class Own:
+class UserFiles:
     """Where images of the user's own lie, and what they are like."""
 
     path: str
@@ -30,10 +32,10 @@ class Own:
 
 
 @dataclass(frozen=True)
-class Made:
-    """Images that a package of the user's reads or draws."""
+class PluginImages:
+    """Images that a package of the user's reads or draws: the digest of their data set is that of the words."""
 
-    words: OwnData
+    words: PluginData
     card: Card
 
 
@@ -49,16 +51,13 @@ class Dataset:
     """Images set aside for testing; None means the official split."""
     shape: tuple[int, int, int]
     """At which the images are used; `shapes` is drawn at any size, other public sets are resized to it."""
-    own: Own | None = field(default=None, compare=False)
-    """For images of the user's own. It follows from the digest, and where they lie never matters: no part of the identity."""
-    made: Made | None = field(default=None, compare=False)
-    """For images that a package of the user's gives; the digest is of its words."""
+    source: UserFiles | PluginImages | None = field(default=None, compare=False)
+    """Of images of the user's own, or of a package. It follows from the digest: where they lie is no part of the identity."""
 
     @property
     def card(self) -> Card:
         """What may be known of the images without loading them, at the size at which they are used."""
-        given = self.own or self.made
-        return used_at(given.card if given else CARDS[self.name], self.shape)
+        return used_at(self.source.card if self.source else CARDS[self.name], self.shape)
 
 
 @dataclass(frozen=True)
@@ -108,7 +107,7 @@ class TrainGenerator:
     """Train a generator or a pool of experts on the private set, for several synthesize tasks to use."""
 
     private: Private
-    how: Frozen
+    how: Generator
     """The part of a method's words that the generator depends on; its class carries a `revision`."""
 
     kind: ClassVar[Kind] = "train"
@@ -120,7 +119,7 @@ class Synthesize:
     """Make a synthetic set (or a student) from the private set and the needs `proxy`, `teacher`, `generator`."""
 
     private: Private
-    how: Frozen
+    how: Method
     """The arm's words; its class carries a `revision`."""
     recipe: Recipe
     """The classifier's: nets and normalisation that a method may imitate; data-free distillation trains a student of it."""
@@ -187,7 +186,7 @@ class QueryGenerator:
     """The denoising loss of the need `generator` on every canary, with noise common to all shadows."""
 
     private: Private
-    how: Frozen
+    how: Generator
 
     kind: ClassVar[Kind] = "query"
     revision: ClassVar[int] = 1
@@ -299,3 +298,14 @@ class Rehearsal:
 Asked = QueryClassifier | QuerySet | QueryGenerator
 Imports = ImportSet | ImportLogits
 Work = TrainClassifier | TrainGenerator | Synthesize | Imports | Asked | AttackTrial | AuditFile | CompareTrials | Rehearsal
+
+
+def structures() -> dict[str, type]:
+    """Every class that a task's canonical text can name (see `compiler.fingerprint.restore`), those of loaded packages included."""
+    def below(kind: type[Frozen]) -> Iterator[type[Frozen]]:
+        yield kind
+        for child in kind.__subclasses__():
+            yield from below(child)
+
+    works = [kind for kind in globals().values() if isinstance(kind, type) and is_dataclass(kind)]
+    return {kind.__name__: kind for kind in (*below(Frozen), *ARMS, *works)}

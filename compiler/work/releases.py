@@ -1,4 +1,4 @@
-"""Release levels as ports: which an arm has, and which an attack reads."""
+"""Release levels: what an arm publishes, and which attack a headline at one of them names."""
 
 from __future__ import annotations
 
@@ -6,27 +6,19 @@ from collections.abc import Iterable
 
 from compiler.language.audit import Attack, Headline, ReleaseLevel
 from compiler.language.base import Frozen, Method
-from compiler.language.plugins import OwnAttack
 
-MODELS: tuple[ReleaseLevel, ...] = ("final_model", "teacher")
-READS: dict[str, tuple[ReleaseLevel, ...]] = {
-    **dict.fromkeys(("threshold", "reference", "calibrated", "lira", "lira_offline", "rmia", "quantile"), MODELS),
-    "label_only": ("labels_only",),
-    "nearest": ("synthetic_set",),
-    "selected": ("index_list",),
-    "denoising": ("generator",),
-}
-"""Attack → the levels at which it is scored."""
-FROM: dict[ReleaseLevel, str] = {
+OWNERS: dict[ReleaseLevel, str] = {
     "teacher": "data_free_kd has one",
     "synthetic_set": "coreset, distillation, data_free_kd and diffusion have one",
     "index_list": "coresets, `init: real` and sdedit have one",
     "generator": "diffusion has one",
 }
 """Level → which arms have it."""
+HEADLINE_FIELDS = ("signal", "variant", "queries")
+"""By which a headline tells attacks of one name apart."""
 
 
-def has(arm: Frozen, release: ReleaseLevel) -> bool:
+def has_release(arm: Frozen, release: ReleaseLevel) -> bool:
     """Whether an adversary could be given this level of the arm."""
     match release:
         case "final_model" | "labels_only":
@@ -42,19 +34,15 @@ def has(arm: Frozen, release: ReleaseLevel) -> bool:
     return False
 
 
-def levels(attack: Attack) -> tuple[str, ...]:
-    """Where the attack is scored; one of the user's own says so itself."""
-    return attack.reads if isinstance(attack, OwnAttack) else READS[attack.attack]
+def fits(attack: Attack, headline: Headline) -> bool:
+    """Whether the attack is one that the headline names; what the headline leaves open, or the attack does not have, may differ."""
+    fields = {name: getattr(headline, name) for name in HEADLINE_FIELDS}
+    return attack.attack == headline.attack and all(
+        value is None or getattr(attack, name, value) == value for name, value in fields.items()
+    )
 
 
 def declared(attacks: Iterable[Attack], headline: Headline) -> Attack | None:
     """The attack that the headline names: the first, and one without `compat` before others; None if there is none."""
-    words = ("signal", "variant", "queries")
-    named = [
-        attack
-        for attack in attacks
-        if attack.attack == headline.attack
-        and headline.release in levels(attack)
-        and all(getattr(headline, word) in (None, getattr(attack, word, getattr(headline, word))) for word in words)
-    ]
-    return min(named, key=lambda attack: len(attack.compat), default=None)
+    fitting = [attack for attack in attacks if fits(attack, headline) and headline.release in attack.reads]
+    return min(fitting, key=lambda attack: len(attack.compat), default=None)

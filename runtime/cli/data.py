@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compiler.data.seen import card_here, data_root, seen
+from compiler.data.records import card_here, data_root, record_of
 from compiler.errors import SynthcError, did_you_mean
 from compiler.language.datasets import CARDS
 
@@ -85,7 +85,7 @@ def _whereabouts(name: str) -> str:
         return str(error) if "lacks" in str(error) else f"not here; synthc data fetch {name}"
     if CARDS[name].digest:
         return f"{folder}; its digest {CARDS[name].digest} is pinned, compared at each use"
-    if (record := seen(name)) is None:
+    if (record := record_of(name)) is None:
         return f"{folder}; unverified until it is read: synthc data verify {name}"
     said = {True: "the published files", False: "NOT the published files", None: "no checksums published for this form"}
     return f"{folder}; digest {record.digest} as first seen here, {said[record.published]}"

@@ -47,9 +47,12 @@ def _find_splits(args: argparse.Namespace) -> Splits:
     from compiler.check.trials import check
     from compiler.plan.lower import population_of
     from compiler.text.compose import compose
+    from runtime.data.cards import make_cards
     from runtime.data.population.export import Splits
 
-    checked = check(compose(args.spec, args.profile, args.sets), imported=False)
+    tree = compose(args.spec, args.profile, args.sets)
+    make_cards(tree)
+    checked = check(tree, imported=False)
     arms = {trial.arm_name for trial in checked.trials}
     if args.arm is not None and args.arm not in arms:
         raise SynthcError(f"--arm {args.arm}: no arm is called that; {did_you_mean(args.arm, arms)}")

@@ -53,16 +53,16 @@ def select_forced(plan: Plan, args: argparse.Namespace) -> frozenset[str]:
     """The tasks that `--force` names, with all that rests on them."""
     if not args.force:
         return frozenset()
-    from compiler.inspect.explain import chosen
+    from compiler.inspect.explain import find_tasks
 
-    return plan.resting_on(task.id for address in args.force for task in chosen(plan, address))
+    return plan.resting_on(task.id for address in args.force for task in find_tasks(plan, address))
 
 
 def compile_study_of(args: argparse.Namespace) -> Plan:
     """The plan of the study that the arguments name; SpecError when it does not compile."""
-    from compiler.compile import compile_study
+    from runtime.data.cards import compile_with_files
 
-    return compile_study(args.spec, args.profile, args.sets)
+    return compile_with_files(args.spec, args.profile, args.sets)
 
 
 def print_notices(plan: Plan) -> None:

@@ -127,10 +127,10 @@ def _summarize(plan: Plan, args: argparse.Namespace) -> Any:
 
 def _split_tasks(plan: Plan, args: argparse.Namespace) -> tuple[frozenset[str], dict[str, Task]]:
     """Tasks that are done, and those that would run."""
-    from compiler.plan.select import part
+    from compiler.plan.select import select
 
     done = _find_done(plan, args) - select_forced(plan, args)
-    return done, plan.to_run(done.__contains__, part(plan, args.only).answers)
+    return done, plan.to_run(done.__contains__, select(plan, args.only).answers)
 
 
 def _find_done(plan: Plan, args: argparse.Namespace) -> frozenset[str]:
@@ -143,16 +143,16 @@ MAX_TASKS_IN_DETAIL = 12
 
 
 def _explain(args: argparse.Namespace) -> int:
-    from compiler.inspect.explain import Explanation, as_json, chosen, detail, overview
+    from compiler.inspect.explain import Explanation, detail, explanation_json, find_tasks, overview
     from runtime.store.runs import load_previous, read_trace
 
     plan, store = compile_study_of(args), store_of(args)
     _, to_run = _split_tasks(plan, args)
     last = load_previous(store, plan.header.study, plan.profile) if store.is_dir() else None
     explanation = Explanation(plan, to_run, functools.cache(lambda task: read_trace(store, task)), last)
-    tasks = chosen(plan, args.address) if args.address else list(to_run.values())
+    tasks = find_tasks(plan, args.address) if args.address else list(to_run.values())
     if args.json:
-        print(json.dumps(as_json(explanation, tasks), indent=1, ensure_ascii=False))
+        print(json.dumps(explanation_json(explanation, tasks), indent=1, ensure_ascii=False))
     elif args.address and len(tasks) <= MAX_TASKS_IN_DETAIL:
         print("\n\n".join("\n".join(detail(explanation, task)) for task in tasks))
     else:
@@ -179,11 +179,11 @@ def _graph(args: argparse.Namespace) -> int:
 
 
 def _diff(args: argparse.Namespace) -> int:
-    from compiler.compile import compile_study
     from compiler.inspect.diff import diff, diff_json, diff_text
+    from runtime.data.cards import compile_with_files
 
     specs, profiles = (args.left, args.right), [name or None for name in args.profiles]
-    difference = diff(*(compile_study(spec, profile) for spec, profile in zip(specs, profiles, strict=True)))
+    difference = diff(*(compile_with_files(spec, profile) for spec, profile in zip(specs, profiles, strict=True)))
     if args.json:
         print(json.dumps(diff_json(difference), indent=1, ensure_ascii=False))
         return 0

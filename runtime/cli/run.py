@@ -69,13 +69,13 @@ def register(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """The command."""
-    from compiler.plan.select import part
+    from compiler.plan.select import select
     from compiler.text.compose import sources
     from runtime.present import spec_charts
 
     plan, store = _compile_with_data(args), store_of(args)
     print_notices(plan)
-    selected, forced = part(plan, args.only), select_forced(plan, args)
+    selected, forced = select(plan, args.only), select_forced(plan, args)
     texts = sources(args.spec)
     origin = {"spec": str(args.spec), "spec_text": texts[str(args.spec)], "texts": texts, "argv": sys.argv[1:]}
     with lock_store(store):

@@ -2,7 +2,7 @@
 
 URLs and md5 of MNIST, Fashion-MNIST, CIFAR and SVHN are those of torchvision 0.29.1 (`torchvision/datasets/{mnist,cifar,svhn}.py`).
 CINIC-10 (Darlow et al. 2018, doi 10.7488/ds/2448): URL and md5 of the archive as nine public loaders give them, all alike.
-Not here: downloading (`fetch`), the formats (`idx`, `cifar`, `svhn`, `own`), cards (`compiler.language.datasets`).
+Not here: downloading (`fetch`), the formats (`runtime.data.formats`), cards (`compiler.language.datasets`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from hashlib import md5
 from pathlib import Path
 
 from compiler.data.files import by_class
-from compiler.data.seen import data_root
+from compiler.data.records import data_root
 from compiler.errors import SynthcError
 from runtime.data.formats import cifar, idx, svhn
 from runtime.data.formats.own_files import decoded
@@ -130,7 +130,8 @@ CATALOGUE: dict[str, Entry] = {
         ("16019d7e3df5f24257cddd939b257f8d", "f0ef6b0ae62326f3e7ffdfab6717acfc"),
     ),
     "svhn": Entry(
-        (Form(("svhn", "SVHN", ""), svhn.FILES, svhn.read, SVHN_MD5),),   # torchvision leaves them in the root itself
+        # torchvision leaves the files in the root itself
+        (Form(("svhn", "SVHN", ""), svhn.FILES, partial(svhn.read, checksums=SVHN_MD5), SVHN_MD5),),
         tuple(Remote((f"http://ufldl.stanford.edu/housenumbers/{file}",), md5, "svhn") for file, md5 in SVHN_MD5.items()),
     ),
     "cinic10": Entry(

@@ -16,17 +16,17 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
-from compiler.data.seen import data_root
+from compiler.data.records import data_root
 from compiler.errors import SynthcError
 from runtime.data.catalogue import CATALOGUE, Remote, md5_of
 
-ATTEMPTS = 5
+MAX_ATTEMPTS = 5
 """Connections that may break off before a download gives up; what came is kept, and the next `fetch` goes on from it."""
-PATIENCE = 30.0
+TIMEOUT_SECONDS = 30.0
 """Seconds without a byte until a connection counts as broken."""
-LARGEST = 1 << 32
-"""Bytes of a download; CINIC-10's archive has 688 million."""
-LARGEST_UNPACKED = 1 << 33
+MAX_DOWNLOAD_BYTES = 1 << 32
+"""CINIC-10's archive has 688 million."""
+MAX_UNPACKED_BYTES = 1 << 33
 
 Progress = Callable[[str, int, int | None], None]
 """Called with a file's name, bytes so far, and bytes in all where the server says so."""
@@ -78,11 +78,11 @@ def downloaded(name: str, remote: Remote, folder: Path, progress: Progress) -> P
 def _receive(url: str, part: Path, name: str, progress: Progress) -> str | None:
     """Append to `part` what it lacks of `url`; why it did not end well, else None."""
     reason = "no answer"
-    for _ in range(ATTEMPTS):
+    for _ in range(MAX_ATTEMPTS):
         have = part.stat().st_size if part.exists() else 0
         request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
         try:
-            with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
+            with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:
                 resumed = answer.status == 206   # else the server begins anew, whatever it was asked
                 have = have if resumed else 0
                 length = answer.headers.get("Content-Length")
@@ -90,8 +90,8 @@ def _receive(url: str, part: Path, name: str, progress: Progress) -> str | None:
                 with part.open("ab" if resumed else "wb") as to:
                     while block := answer.read(1 << 16):
                         have += to.write(block)
-                        if have > LARGEST:
-                            return f"it has over {LARGEST:,} bytes"
+                        if have > MAX_DOWNLOAD_BYTES:
+                            return f"it has over {MAX_DOWNLOAD_BYTES:,} bytes"
                         progress(name, have, total)
             if total is None or have == total:
                 return None
@@ -122,8 +122,8 @@ def unpack(archive: Path, folder: Path, wanted: tuple[str, ...]) -> None:
                 if not member.isfile() or ".." in path.parts or not any(path.is_relative_to(name) for name in wanted):
                     continue   # links, devices, what lies elsewhere, and what nobody asked for
                 size += member.size
-                if size > LARGEST_UNPACKED:
-                    raise SynthcError(f"{archive}: unpacks to over {LARGEST_UNPACKED:,} bytes")
+                if size > MAX_UNPACKED_BYTES:
+                    raise SynthcError(f"{archive}: unpacks to over {MAX_UNPACKED_BYTES:,} bytes")
                 target = beside / path
                 target.parent.mkdir(parents=True, exist_ok=True)
                 content = members.extractfile(member)

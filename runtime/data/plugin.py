@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from compiler.language.datasets import Card
-from compiler.language.plugins import OwnData
+from compiler.language.plugins import PluginData
 from runtime.data.images import LabeledImages, content_digest
 from runtime.data.valid import images_wrong, whole_wrong
 
@@ -22,7 +22,7 @@ def load_function(name: str, module: str, function: str) -> Callable[..., Any]:
     return found
 
 
-def read(how: OwnData, card: Card) -> tuple[LabeledImages, LabeledImages | None]:
+def read(how: PluginData, card: Card) -> tuple[LabeledImages, LabeledImages | None]:
     """The user's images; ValueError if they are not what their card says."""
     pool, test = load_function(how.name, how.compute, "read")(how)
     for name, part, count in (("pool", pool, card.samples), ("test split", test, card.test_samples)):

@@ -7,8 +7,7 @@ memory of every worker and compared with that digest. Images of the user's own a
 from __future__ import annotations
 
 import contextlib
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
@@ -16,14 +15,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from compiler.data.seen import Seen, array_files, record_files, records, stamps
+from compiler.data.records import Array, Record, array_files, stamp_of
 from compiler.errors import SynthcError, did_you_mean
-from compiler.language.datasets import CARDS, OWN, Card
-from compiler.work.operations import Dataset
+from compiler.language.datasets import CARDS, Card
+from compiler.work.operations import Dataset, PluginImages, UserFiles
 from runtime.data import plugin
+from runtime.data.cards import write_record
 from runtime.data.catalogue import CATALOGUE, Splits, find
-from runtime.data.formats import digits, shapes
-from runtime.data.formats import own_files as own
+from runtime.data.formats import digits, own_files, shapes
 from runtime.data.images import LabeledImages, content_digest
 from runtime.seeds import generator
 from runtime.store.artifacts import atomic_write
@@ -47,21 +46,22 @@ def load(dataset: Dataset) -> Loaded:
     if dataset.subset is not None and dataset.subset < len(pool):
         pool = pool[balanced_part(pool.labels, dataset.subset)]
     shape = dataset.shape
-    return Loaded(_resized(pool, shape), test and _resized(test, shape), dataset.card.classes, dataset.digest)
+    return Loaded(resize(pool, shape), test and resize(test, shape), dataset.card.classes, dataset.digest)
 
 
 def _read(dataset: Dataset) -> Splits:
-    if dataset.made is not None:
-        return plugin.read(dataset.made.words, dataset.made.card)
+    match dataset.source:
+        case PluginImages(words, card):
+            return plugin.read(words, card)
+        case UserFiles(_, card):
+            return _fitting(card, own_files.read(dataset.source))
     match dataset.name:
         case "shapes":
             return shapes.read(dataset.shape)   # its digest is that of the size on its card
         case "digits":
             return _as_planned(dataset, digits.read())
-        case name if name == OWN and dataset.own is not None:
-            return _fitting(dataset.own.card, own.read(dataset.own))
         case name if name in CATALOGUE:
-            return _mapped(dataset.digest) or _as_planned(dataset, _decoded(name))
+            return mapped_arrays(dataset.digest) or _as_planned(dataset, _decoded(name))
     raise SynthcError(f"no data set is called {dataset.name!r}; {did_you_mean(dataset.name, CARDS)}")
 
 
@@ -107,7 +107,7 @@ def _decoded(name: str) -> Splits:
     return pool, test
 
 
-def _mapped(digest: str) -> Splits | None:
+def mapped_arrays(digest: str) -> Splits | None:
     """The arrays of this digest, mapped from their file and so shared by all processes; None if there is none, or a damaged one."""
     for path in array_files(digest):
         try:
@@ -126,24 +126,19 @@ def _mapped(digest: str) -> Splits | None:
     return None
 
 
-def see(name: str) -> Seen:
+def see(name: str) -> Record:
     """Read the files of a known set and write down what they hold, for the compiler; SynthcError if they are absent or broken."""
     found = find(name)
-    files = stamps(found.files)   # before reading: a file that changes meanwhile is read again
+    files = tuple(map(str, found.files))
+    stamp = stamp_of(files, 0)   # before reading: a file that changes meanwhile is read again
     checks = [fine for _, fine in found.checked()]
     pool, test = _decoded(name)
     published = False if False in checks else None if None in checks else True
-    record = Seen(content_digest(pool, test), len(pool), len(test) if test is not None else 0, published, files)
-    said = json.dumps(records() | {name: asdict(record)}, indent=1)
-    for path in record_files():
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with atomic_write(path) as beside:
-                beside.write_text(said, encoding="utf-8")
-            return record
-        except OSError as error:
-            reason = f"{path}: cannot be written: {error.strerror}"
-    raise SynthcError(f"{reason}; SYNTHC_DATA names another folder")
+    splits = {"images": pool, "test_images": test}
+    arrays = {name: Array("|u1", tuple(split.images.shape)) for name, split in splits.items() if split is not None}
+    record = Record(files, 0, stamp, content_digest(pool, test), arrays, published)
+    write_record(name, record)
+    return record
 
 
 def balanced_part(labels: Tensor, n: int) -> Tensor:
@@ -157,14 +152,14 @@ def balanced_part(labels: Tensor, n: int) -> Tensor:
     return by_rank[:n].sort().values
 
 
-def _resized(data: LabeledImages, shape: tuple[int, int, int]) -> LabeledImages:
+def resize(data: LabeledImages, shape: tuple[int, int, int]) -> LabeledImages:
     """The same images at another size: antialiased bilinear, grey repeated or colours averaged (ITU-R BT.601 weights)."""
     if tuple(data.images.shape[1:]) == shape:
         return data
-    resized = torch.empty(len(data), *shape, dtype=torch.uint8)
+    made = torch.empty(len(data), *shape, dtype=torch.uint8)
     for rows in torch.arange(len(data)).split(4096):   # as float32 a large set would take many times its memory
-        resized[rows] = _at(data.images[rows].to(torch.float32), shape)
-    return LabeledImages(resized, data.labels)
+        made[rows] = _at(data.images[rows].to(torch.float32), shape)
+    return LabeledImages(made, data.labels)
 
 
 def _at(images: Tensor, shape: tuple[int, int, int]) -> Tensor:

@@ -7,6 +7,9 @@ from torch import Tensor
 
 from compiler.language.datasets import Card
 
+MAX_GREY_LEVEL = 10.0
+"""Beyond this, grey levels are of another scale: learned images leave 0..1, but not by so much."""
+
 
 def images_wrong(images: Tensor, card: Card) -> list[str]:
     """What is wrong with images of a set: uint8, or float32 in grey levels of about 0 to 1."""
@@ -14,14 +17,10 @@ def images_wrong(images: Tensor, card: Card) -> list[str]:
         return [f"images have the shape {tuple(images.shape)}; it should be n × {' × '.join(map(str, card.shape))}, n at least 1"]
     if images.dtype not in (torch.uint8, torch.float32):
         return [f"images are {images.dtype}; they should be uint8, or float32 from 0 to 1"]
-    if images.dtype == torch.float32 and not bool((images.abs() <= MOST_GREY).all()):
+    if images.dtype == torch.float32 and not bool((images.abs() <= MAX_GREY_LEVEL).all()):
         worst = images[images.isfinite()].abs().max() if bool(images.isfinite().all()) else "not a number, or infinite"
         return [f"images hold a grey level that is {worst}; black is 0 and white is 1"]
     return []
-
-
-MOST_GREY = 10.0
-"""Beyond this, grey levels are of another scale: learned images leave 0..1, but not by so much."""
 
 
 def labels_wrong(labels: Tensor, images: int, card: Card) -> list[str]:

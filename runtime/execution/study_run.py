@@ -238,10 +238,11 @@ def _headline(plan: Plan) -> dict[str, Any]:
 
 def _lint_record(finding: Finding, spec: str) -> dict[str, Any]:
     """A lint with the reasons for it and against it; files are named relative to the spec's folder."""
-    lint, place = LINTS[finding.code], finding.place
+    lint, place = LINTS[finding.code], finding.location
     if place and not place.file.startswith("--"):
         place = replace(place, file=os.path.relpath(place.file, Path(spec).parent))
-    return asdict(finding) | {
+    fields = {name: value for name, value in asdict(finding).items() if name != "location"}
+    return fields | {
         "place": str(place) if place else None, "seen_in": "spec" if place else "results",
         "title": lint.title, "because": lint.because, "source": lint.source,
     }

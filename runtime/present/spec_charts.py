@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from compiler.check.claim_sides import selected
+from compiler.check.claim_sides import select_trials
 from compiler.errors import SynthcError
 from compiler.language.charts import Chart
 from compiler.plan.dag import Plan
@@ -63,7 +63,7 @@ def _query(plan: Plan, chart: Chart) -> str:
 def _trials(plan: Plan, chart: Chart) -> list[str]:
     """Addresses of the trials that the chart shows."""
     trials = [planned.trial for planned in plan.trials]
-    return [trials[place].address for place in selected(chart.of, trials)]
+    return [trials[place].address for place in select_trials(chart.of, trials)]
 
 
 def _is_of(plan: Plan, chart: Chart, row: dict[str, object]) -> bool:

@@ -13,15 +13,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from compiler.check.imported_files import LARGEST
+from compiler.check.imported_files import MAX_BYTES_PER_FILE
 from compiler.data.files import file_digest
 from compiler.errors import SynthcError
-from compiler.language.datasets import Card
 from compiler.work.operations import ImportLogits, Imports, ImportSet
 from runtime.data.formats.npz import read_arrays
+from runtime.data.formats.own_files import channels_first
 from runtime.data.population.export import rows_of_table
 from runtime.data.population.queries import asked
-from runtime.data.population.roles import PrivateSet, cast, private_set
+from runtime.data.population.roles import PrivateSet, private_set, roles_of
 from runtime.data.valid import images_wrong, labels_wrong
 from runtime.outcome import Metric, Product
 from runtime.store.artifacts import Artifact
@@ -38,26 +38,19 @@ def perform(work: Imports, inputs: Mapping[str, Artifact], device: torch.device)
     if file_digest(path) != work.digest:
         raise SynthcError(f"{path}: has changed since the study was compiled; run it again")
     if isinstance(work, ImportSet):
-        return _set(work, read_arrays(path, ("images", "labels", "origins", "seconds"), LARGEST))
-    return _logits(work, read_arrays(path, ("logits", "seconds"), LARGEST))
+        return _set(work, read_arrays(path, ("images", "labels", "origins", "seconds"), MAX_BYTES_PER_FILE))
+    return _logits(work, read_arrays(path, ("logits", "seconds"), MAX_BYTES_PER_FILE))
 
 
 def _set(work: ImportSet, arrays: dict[str, np.ndarray]) -> Product:
     card, private = work.private.population.dataset.card, private_set(work.private)
-    images = _images(arrays["images"], card)
+    pixels = channels_first(arrays["images"], card)
+    images = torch.from_numpy(pixels if pixels.dtype == np.uint8 else pixels.astype(np.float32))
     labels = torch.from_numpy(arrays["labels"].astype(np.float32 if arrays["labels"].dtype.kind == "f" else np.int64))
     for complaint in (*images_wrong(images, card), *labels_wrong(labels, len(images), card)):
         raise SynthcError(f"{work.path}: {complaint}")
     origins = _origins(work, arrays["origins"], private) if work.how.private_origins else None
     return taken(Release(images, labels, origins, notes=ELSEWHERE), private, work.private, *_seconds(work, arrays))
-
-
-def _images(images: np.ndarray, card: Card) -> Tensor:
-    """n × channels × height × width, uint8 or float32."""
-    if images.shape[1:] != card.shape:
-        images = images[..., None] if images.ndim == 3 else images   # grey without a channel
-        images = images.transpose(0, 3, 1, 2)
-    return torch.from_numpy(np.ascontiguousarray(images if images.dtype == np.uint8 else images.astype(np.float32)))
 
 
 def _origins(work: ImportSet, origins: np.ndarray, private: PrivateSet) -> Tensor:
@@ -84,7 +77,7 @@ def _logits(work: ImportLogits, arrays: dict[str, np.ndarray]) -> Product:
         rows = len(images) * work.queries.count
         answers |= dict.fromkeys(names, logits[first : first + rows].reshape(len(images), work.queries.count, logits.shape[1]))
         first += rows
-    test = cast(population).test
+    test = roles_of(population).test
     right = (logits[first:].argmax(1) == test.labels).to(torch.float64).mean().item()
     metrics = [Metric("test_accuracy", right, n=len(test)), *canary_accuracy(answers["canary"][:, 0], work.private)]
     return Product({"answers": answers}, (*metrics, *_seconds(work, arrays)), ELSEWHERE)

@@ -1,64 +1,32 @@
-"""Methods that make a synthetic set: one file per paradigm or paper, each a function `synthesize` (see `release`).
+"""The auditor's side of methods that make a synthetic set: finds the module that computes one, and checks what it gives.
 
-The auditor's side of them: `perform` gives a method the private set without saying who is a canary, and only then measures
-what became of the canaries.
+A method is given the private set without being told who is a canary; what became of the canaries is measured afterwards.
 """
 
 from __future__ import annotations
 
-import importlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from compiler.language.plugins import OwnMethod
+from compiler.language.base import Generator, Method
+from compiler.language.datasets import Card
+from compiler.language.plugins import PluginMethod
 from compiler.work.operations import Private, Synthesize, TrainGenerator
-from runtime.data.population.roles import PrivateSet, cast, expected_size, private_set
+from runtime.data.images import LabeledImages
+from runtime.data.plugin import load_function
+from runtime.data.population.roles import PrivateSet, expected_size, private_set, roles_of
 from runtime.data.sources import load
+from runtime.data.valid import images_wrong, labels_wrong, whole_wrong
 from runtime.outcome import Metric, Product
 from runtime.seeds import Seeds
 from runtime.store.artifacts import Artifact
-from runtime.synthesize import plugin
 from runtime.synthesize.release import Release, Setting, Surroundings
 from runtime.training.nets import restored
 from runtime.training.scoring import reported
-
-METHODS = {
-    "RandomSubset": "runtime.synthesize.coreset.selection",
-    "Forgetting": "runtime.synthesize.coreset.selection",
-    "El2n": "runtime.synthesize.coreset.selection",
-    "AreaUnderMargin": "runtime.synthesize.coreset.selection",
-    "Stratified": "runtime.synthesize.coreset.selection",
-    "GradientNorm": "runtime.synthesize.coreset.selection",
-    "Uncertainty": "runtime.synthesize.coreset.selection",
-    "KCenter": "runtime.synthesize.coreset.selection",
-    "Herding": "runtime.synthesize.coreset.selection",
-    "Moderate": "runtime.synthesize.coreset.selection",
-    "Submodular": "runtime.synthesize.coreset.selection",
-    "DistributionMatching": "runtime.synthesize.distillation.matching",
-    "GradientMatching": "runtime.synthesize.distillation.matching",
-    "TrajectoryMatching": "runtime.synthesize.distillation.trajectory",
-    "DifficultyAligned": "runtime.synthesize.distillation.trajectory",
-    "Recovery": "runtime.synthesize.distillation.recovery",
-    "Inversion": "runtime.synthesize.data_free_kd.rounds",
-    "Fast": "runtime.synthesize.data_free_kd.rounds",
-    "DeepInversion": "runtime.synthesize.data_free_kd.rounds",
-    "Dafl": "runtime.synthesize.data_free_kd.rounds",
-    "Zskt": "runtime.synthesize.data_free_kd.rounds",
-    "Dfad": "runtime.synthesize.data_free_kd.rounds",
-    "Dfq": "runtime.synthesize.data_free_kd.rounds",
-    "Conditional": "runtime.synthesize.diffusion.generate",
-    "ImageToImage": "runtime.synthesize.diffusion.generate",
-}
-"""Words of an arm → the module whose `synthesize(how, private, needs, setting) -> Release` makes its set."""
-
-GENERATORS = {
-    "Experts": "runtime.synthesize.distillation.trajectory",
-    "Denoiser": "runtime.synthesize.diffusion.generate",
-}
-"""Words of a generator → the module whose `train_generator(how, private, surroundings) -> Product` leaves the file `generator`."""
 
 
 def perform(work: Synthesize | TrainGenerator, inputs: Mapping[str, Artifact], device: torch.device) -> Product:
@@ -69,14 +37,13 @@ def perform(work: Synthesize | TrainGenerator, inputs: Mapping[str, Artifact], d
     """
     around = surroundings(work.private, device)
     private = private_set(work.private)
-    name = type(work.how).__name__
     if isinstance(work, TrainGenerator):
-        return importlib.import_module(GENERATORS[name]).train_generator(work.how, private.data, around)
+        product: Product = function_of(work.how, "train_generator")(work.how, private.data, around)
+        return product
 
     started = time.perf_counter()
     setting = Setting(**vars(around), recipe=work.recipe, iterations=work.iterations)
-    module = plugin if isinstance(work.how, OwnMethod) else importlib.import_module(METHODS[name])
-    release: Release = module.synthesize(work.how, private.data, inputs, setting)
+    release = synthesize(work.how, private.data, inputs, setting)
     seconds = Metric("seconds", time.perf_counter() - started, n=1)
     product = taken(release, private, work.private, seconds)
     if release.student is None:
@@ -84,6 +51,37 @@ def perform(work: Synthesize | TrainGenerator, inputs: Mapping[str, Artifact], d
     student = restored(work.recipe, setting.card, dict(release.student))
     found = reported(student, work.private, setting.card, device)
     return Product({**product.files, "model": release.student}, (*product.metrics, *found), product.notes)
+
+
+def function_of(how: Method | Generator, function: str) -> Callable[..., Any]:
+    """The function of the module that computes these words: in the folder of their paradigm, or where a package says."""
+    place = how.compute if isinstance(how, PluginMethod) else f"{__package__}.{how.paradigm}.{how.compute}"
+    return load_function(getattr(how, "method", type(how).__name__), place, function)
+
+
+def synthesize(how: Method, private: LabeledImages, needs: Mapping[str, Artifact], setting: Setting) -> Release:
+    """What the method makes of a copy of the private set; ValueError if it is no release."""
+    given = LabeledImages(private.images.clone(), private.labels.clone())   # other tasks read the private set too
+    release = function_of(how, "synthesize")(how, given, needs, setting)
+    for complaint in _complaints(release, how, len(private), setting.card):
+        raise ValueError(f"{how.method}: {complaint}")
+    return release
+
+
+def _complaints(release: Any, how: Method, private: int, card: Card) -> list[str]:
+    """What is wrong with a release."""
+    if not isinstance(release, Release):
+        return [f"synthesize gave a {type(release).__name__}; it should be a runtime.synthesize.release.Release"]
+    found = [*images_wrong(release.images, card), *labels_wrong(release.labels, len(release.images), card)]
+    if (release.origins is not None) != how.from_private_images:
+        said = f"`from_private_images` is {how.from_private_images}"
+        found.append(f"{said}, and the release has {'no ' if release.origins is None else ''}origins; the two belong together")
+    elif release.origins is not None:
+        found += whole_wrong("origins", release.origins, len(release.images), -1, private - 1)
+    if (release.student is not None) != how.gives_student:
+        said = f"`gives_student` is {how.gives_student}"
+        found.append(f"{said}, and the release has {'no ' if release.student is None else 'a '}student; the two belong together")
+    return found
 
 
 def taken(release: Release, private: PrivateSet, who: Private, *measured: Metric) -> Product:
@@ -123,7 +121,7 @@ def selection(origins: Tensor, private: PrivateSet, who: Private) -> Iterator[Me
     share = used.to(torch.float64).mean().item()
     yield Metric("share_selected", share, n=len(used))
     first = 0
-    for group in cast(who.population).groups:
+    for group in roles_of(who.population).groups:
         rows = (private.canary >= first) & (private.canary < first + len(group))   # copies of a canary are rows of their own
         held, chosen = private.canary[rows].unique(), private.canary[rows & used].unique()
         first += len(group)

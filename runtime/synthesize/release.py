@@ -1,8 +1,10 @@
 """The contract between the runtime and a method that makes a synthetic set.
 
-A method is a function `synthesize(how, private, needs, setting) -> Release`, one file per paradigm or paper, where
-`how` is the arm's words from the spec. It never learns which rows of `private` are canaries: membership, masks and
-scoring stay with the auditor. Where several sets are made from one generator or one pool of experts, the module also has
+A method is a class of words (`compiler.language.base.Method`) and a module with a function
+`synthesize(how, private, needs, setting) -> Release`, where `how` is the arm's words from the spec. The module is found by its
+place, `runtime/synthesize/PARADIGM/COMPUTE.py`, as the class says in `compute`; that of a package by its name. It never learns
+which rows of `private` are canaries: membership, masks and scoring stay with the auditor. Where several sets are made from one
+generator or one pool of experts, there are words and a module of it too (`compiler.language.base.Generator`), with a function
 `train_generator(how, private, surroundings) -> Product`, whose file `generator` the sets' `needs["generator"]` then gives.
 """
 

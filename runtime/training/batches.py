@@ -10,11 +10,32 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from compiler.language.classifier import Augment, Recipe
+from compiler.language.classifier import Recipe
 from compiler.language.datasets import Card
 from runtime.seeds import Seeds
 from runtime.training import siamese
 from runtime.training.nets import Classifier, normalise
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """On what a classifier is trained, how, for how long, from which random streams and where."""
+
+    images: Tensor
+    """n × channels × height × width: uint8, or grey levels 0..1 in floating point."""
+    labels: Tensor
+    """n, int64; or n × classes, float32, for soft labels."""
+    recipe: Recipe
+    iterations: int
+    card: Card
+    seeds: Seeds
+    device: torch.device
+    purpose: str
+    """Names the random streams."""
+
+    def stream(self, use: str) -> torch.Generator:
+        """The random stream of this training for one use."""
+        return self.seeds(f"{self.purpose}/{use}")
 
 
 @dataclass(frozen=True)
@@ -25,12 +46,12 @@ class Fitted:
     images_seen: int
     seconds: float
     loss: float | None
-    """Mean training loss over the last pass (as presented, before each step); None where nobody looked."""
+    """Mean training loss over the last pass (as presented, before each step); None if it was not computed."""
     dynamics: Mapping[str, Tensor] | None = None
     """Per presentation and sample, if asked for: `correct` (uint8), `margin` and `el2n` (float32)."""
 
 
-def pace(schedule: str, step: int, steps: int) -> float:
+def lr_factor(schedule: str, step: int, steps: int) -> float:
     """The learning rate at `step` as a share of its peak: one_cycle rises for a fifth of the steps, then falls to 0, linearly."""
     done = (step + 0.5) / steps
     match schedule:
@@ -62,20 +83,21 @@ class Batch:
         return Batch(self.rows[part], self.turn[part], self.down[part], self.right[part], self.mirror[part])
 
 
-def presentations(samples: int, recipe: Recipe, iterations: int, seeds: Seeds, purpose: str) -> Iterator[Batch]:
-    """Full batches from one random order after another."""
-    order, moves = seeds(f"{purpose}/order"), seeds(f"{purpose}/augment")
-    span = 2 * recipe.augment.shift + 1
+def presentations(training: Training) -> Iterator[Batch]:
+    """Full batches from one random order after another, one for each iteration."""
+    samples, size = len(training.labels), training.recipe.batch_size
+    order, moves = training.stream("order"), training.stream("augment")
+    span = 2 * training.recipe.augment.shift + 1
     waiting = torch.empty(0, 5, dtype=torch.int64)
     turn = 0
-    for _ in range(iterations):
-        while len(waiting) < recipe.batch_size:
+    for _ in range(training.iterations):
+        while len(waiting) < size:
             columns = [torch.randperm(samples, generator=order), torch.full((samples,), turn)]
             columns += torch.randint(span, (2, samples), generator=moves).unbind()
             columns += [torch.randint(2, (samples,), generator=moves)]
             waiting = torch.cat([waiting, torch.stack(columns, dim=1)])
             turn += 1
-        batch, waiting = waiting[: recipe.batch_size], waiting[recipe.batch_size :]
+        batch, waiting = waiting[:size], waiting[size:]
         rows, turns, down, right, mirror = batch.unbind(1)
         yield Batch(rows, turns, down, right, mirror.bool())
 
@@ -83,19 +105,18 @@ def presentations(samples: int, recipe: Recipe, iterations: int, seeds: Seeds, p
 class Examples:
     """Images and labels on the device, ready to be presented: padded once, so that a shift is a gather."""
 
-    def __init__(
-        self, images: Tensor, labels: Tensor, augment: Augment, card: Card, device: torch.device, maps: torch.Generator
-    ) -> None:
-        """`maps`: the stream of `augment.dsa`."""
-        self.card, self.augment, self.maps = card, augment, maps
-        self.black = siamese.black_level(card).to(device)
-        shift = augment.shift
-        padded = F.pad(images, (shift, shift, shift, shift)).to(device)   # black, before normalisation, as the queries pad
-        height, width = images.shape[2:]
+    def __init__(self, training: Training) -> None:
+        self.card, self.augment = training.card, training.recipe.augment
+        self.maps = training.stream("maps")
+        """The stream of `augment.dsa`."""
+        self.black = siamese.black_level(self.card).to(training.device)
+        shift = self.augment.shift
+        padded = F.pad(training.images, (shift,) * 4).to(training.device)   # black, before normalisation, as the queries pad
+        height, width = training.images.shape[2:]
         self.windows = padded.unfold(2, height, 1).unfold(3, width, 1)   # a view: n × c × down × right × height × width
-        self.labels = labels.to(device)
+        self.labels = training.labels.to(training.device)
 
-    def presented(self, batch: Batch) -> tuple[Tensor, Tensor]:
+    def present(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Normalised images and labels of a batch."""
         device = self.labels.device
         rows = batch.rows.to(device)
@@ -107,11 +128,19 @@ class Examples:
         if self.augment.flip:
             x = torch.where(batch.mirror.to(device)[:, None, None, None], x.flip(3), x)
         if self.augment.dsa:
-            x = siamese.transformed(x, siamese.draw(len(x), self.card, self.maps).to(device), self.black)
+            x = siamese.augment(x, self.card, self.maps, self.black)
         return x, self.labels[rows]
 
 
-class Average:
+def new_optimizer(net: nn.Module, recipe: Recipe) -> torch.optim.SGD:
+    """The recipe's SGD, with Nesterov's momentum if any."""
+    return torch.optim.SGD(
+        net.parameters(), lr=recipe.lr, momentum=recipe.momentum, nesterov=recipe.momentum > 0, weight_decay=recipe.weight_decay,
+        fused=True,
+    )
+
+
+class EMA:
     """Exponential moving average of a net's weights and running statistics, warmed up by (1 + t) / (10 + t)."""
 
     def __init__(self, net: nn.Module, decay: float) -> None:
@@ -134,6 +163,5 @@ class Average:
         torch._foreach_lerp_(self.kept, self.live, 1 - decay)
 
     @torch.no_grad()
-    def give(self) -> None:
-        """Make the average the net's weights."""
+    def copy_to_net(self) -> None:
         torch._foreach_copy_(self.live, self.kept)

@@ -1,24 +1,22 @@
-"""Training the classifier that is audited, and asking a trained one for logits.
+"""Trains the classifier that is audited.
 
 Data are tensors on the device: one index per batch, augmentation as one gather, every random choice from a named stream. What is
 drawn does not depend on the device, so the arms of a study see the same order and the same augmentation.
-Not here: DP-SGD (`privacy`), the views and canaries an audit asks about (`query.classifier`).
+Not here: DP-SGD (`dp_sgd`), the queries of an audit (`audit.query.classifier`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import torch
-from torch import Tensor
 
-from compiler.language.datasets import Card
 from compiler.work.operations import Private, TrainClassifier
 from runtime.data.population.roles import expected_size, private_set
 from runtime.outcome import Metric, Product
 from runtime.seeds import Seeds
 from runtime.store.artifacts import Artifact
-from runtime.training.batches import Fitted
+from runtime.training.batches import Fitted, Training
 from runtime.training.nets import build
 from runtime.training.scoring import accuracy, reported
 from runtime.training.sgd import fit
@@ -26,43 +24,38 @@ from runtime.training.sgd import fit
 
 def perform(work: TrainClassifier, inputs: Mapping[str, Artifact], device: torch.device) -> Product:
     """Train on the private set, or on the set of the need `set`; the weights and what became of them."""
-    private, recipe = work.private, work.recipe
-    card = private.population.dataset.card
-    seeds = Seeds(private.population.seed, private.replicate, private.shadow)
+    private = work.private
     if "set" in inputs:
         given = inputs["set"].tensors("set")
         images, labels = given["images"], given["labels"]
     else:
         data = private_set(private).data
         images, labels = data.images, data.labels
+    training = Training(
+        images=images, labels=labels, recipe=work.recipe, iterations=work.iterations, card=private.population.dataset.card,
+        seeds=Seeds(private.population.seed, private.replicate, private.shadow), device=device, purpose=work.purpose,
+    )
 
-    net = build(recipe, card, seeds(f"{work.purpose}/init"))
-    extra: tuple[Metric, ...] = ()
+    net = build(work.recipe, training.card, training.stream("init"))
+    guarantee: Iterable[Metric] = ()
     if work.privacy is None:
-        fitted = fit(
-            net, images, labels, recipe=recipe, iterations=work.iterations, card=card, seeds=seeds, device=device,
-            purpose=work.purpose, dynamics=work.dynamics,
-        )
+        fitted = fit(net, training, dynamics=work.dynamics)
     else:
-        from runtime.training import dp_sgd as privacy  # loads the accountants
+        from runtime.training import dp_sgd  # loads the accountants
 
-        fitted, spent = privacy.fit_privately(
-            net, images, labels, recipe=recipe, privacy=work.privacy, iterations=work.iterations,
-            expected=expected_size(private.population), card=card, seeds=seeds, device=device, purpose=work.purpose,
-        )
-        extra = tuple(privacy.metrics(spent))
+        fitted, spent = dp_sgd.fit_privately(net, training, work.privacy, expected_size(private.population))
+        guarantee = dp_sgd.metrics(spent)
     files = {"model": fitted.net.state_dict()}
     if fitted.dynamics is not None:
         files["dynamics"] = dict(fitted.dynamics)
-    return Product(files, (*_metrics(fitted, private, images, labels, card, device), *extra))
+    return Product(files, (*_metrics(fitted, private, training), *guarantee))
 
 
-def _metrics(
-    fitted: Fitted, private: Private, images: Tensor, labels: Tensor, card: Card, device: torch.device
-) -> Iterator[Metric]:
+def _metrics(fitted: Fitted, private: Private, training: Training) -> Iterator[Metric]:
     """What every trainer reports."""
+    labels, card, device = training.labels, training.card, training.device
     hard = labels if labels.dim() == 1 else labels.argmax(1)
-    yield Metric("train_accuracy", accuracy(fitted.net, images, hard, card, device), n=len(hard))
+    yield Metric("train_accuracy", accuracy(fitted.net, training.images, hard, card, device), n=len(hard))
     yield from reported(fitted.net, private, card, device)
     if fitted.loss is not None:
         yield Metric("train_loss", fitted.loss, n=len(hard))

@@ -8,13 +8,15 @@ Not here: private tuning (whoever picks a recipe by looking at many spends more 
 
 from __future__ import annotations
 
+import logging
 import math
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import islice
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -22,29 +24,26 @@ from torch.func import functional_call, grad_and_value, vmap
 from torch.nn import functional as F
 
 from compiler.errors import SynthcError
-from compiler.language.classifier import Recipe
-from compiler.language.datasets import Card
 from compiler.language.methods.baselines import Privacy
 from runtime.outcome import Diverged, Metric
-from runtime.seeds import Seeds
 from runtime.store import checkpoint
-from runtime.training.batches import Average, Batch, Examples, Fitted, pace
-from runtime.training.nets import Classifier
+from runtime.training.batches import EMA, Batch, Examples, Fitted, Training, lr_factor, new_optimizer
+from runtime.training.nets import Classifier, split_by_parameter
 
-MOST_IMAGES = 256
-MOST_NUMBERS = 2**27
+MAX_IMAGES_AT_ONCE = 256
+MAX_GRADIENT_NUMBERS_AT_ONCE = 2**27
 """Of images in one forward pass, and of gradients held at once (512 MB). Fashion-MNIST, 29,000 weights, one core: 2,700 images per
 second in parts of 256, 2,100 in parts of 64."""
 
-VACUOUS = 100.0
+VACUOUS_EPSILON = 100.0
 """Above this epsilon a guarantee says nothing that a person could use: e^100 : 1 odds."""
 
-Accountant = Literal["pld", "rdp"]
+Accountant = Literal["rdp", "pld"]
 
 
 @dataclass(frozen=True)
 class Spent:
-    """What a training gives away: (epsilon, delta) for one image added or removed, by this accountant."""
+    """What a training spends: (epsilon, delta) for one image added or removed, by this accountant."""
 
     epsilon: float | None
     """None when it is above 1e6."""
@@ -56,92 +55,118 @@ class Spent:
 
     @property
     def note(self) -> str:
-        size = "> 1e6, vacuous; " if self.epsilon is None else "vacuous; " if self.epsilon > VACUOUS else ""
+        size = "> 1e6, vacuous; " if self.epsilon is None else "vacuous; " if self.epsilon > VACUOUS_EPSILON else ""
         return (
             f"{size}delta {self.delta:g}, one image added or removed, Poisson sampling at rate {self.sampling_rate:.4g}, "
             f"{self.steps} steps, noise multiplier {self.noise_multiplier:.4g}, accountant {self.accountant}"
         )
 
 
-def fit_privately(
-    net: Classifier, images: Tensor, labels: Tensor, *, recipe: Recipe, privacy: Privacy, iterations: int, expected: int,
-    card: Card, seeds: Seeds, device: torch.device, purpose: str,
-) -> tuple[Fitted, Spent]:
-    """Train `net` in place for `iterations` noisy steps; `expected` is the expected size of the private set."""
+Loss = Callable[..., Tensor]
+"""(weights by name, one sample's tensors …) → that sample's loss, a scalar."""
+
+
+@dataclass(frozen=True)
+class Mechanism:
+    """The Poisson-sampled Gaussian mechanism of one training. All of it is public."""
+
+    privacy: Privacy
+    noise_multiplier: float
+    sampling_rate: float
+    expected_batch: float
+    """Samples drawn in a step, on average."""
+    steps: int
+
+    def set_gradients(self, net: nn.Module, loss: Loss, chunks: Iterable[tuple[Tensor, ...]], noise: torch.Generator) -> Tensor:
+        """Set each parameter's gradient to the noised sum of clipped gradients over the expected batch; the sum of the losses.
+
+        The losses are private: for logs that stay with the audit.
+        """
+        parameters, clip = parameters_of(net), self.privacy.clip
+        total, lost = clipped_sum(loss, parameters, chunks, clip)
+        total += (self.noise_multiplier * clip) * torch.randn(len(total), generator=noise).to(total.device)
+        for name, gradient in split_by_parameter(net, total / self.expected_batch).items():
+            net.get_parameter(name).grad = gradient
+        return lost
+
+    def spent(self) -> Spent:
+        """What all steps together spend."""
+        return spent(self.noise_multiplier, self.privacy.delta, self.sampling_rate, self.steps)
+
+
+def new_mechanism(privacy: Privacy, batch_size: int, expected_size: int, steps: int) -> Mechanism:
+    """The mechanism with the given noise, or with the noise that the given epsilon takes."""
+    rate = min(1.0, batch_size / expected_size)
+    noise = privacy.noise_multiplier
+    if noise is None:
+        noise = noise_for(privacy.epsilon or 0.0, privacy.delta, rate, steps)
+    return Mechanism(privacy, noise, rate, rate * expected_size, steps)
+
+
+def fit_privately(net: Classifier, training: Training, privacy: Privacy, expected_size: int) -> tuple[Fitted, Spent]:
+    """Train `net` in place by noisy steps; `expected_size` is that of the private set. Diverged if weights stop being numbers."""
     _refuse_batch_norm(net)
-    rate = min(1.0, recipe.batch_size / expected)
-    sigma = privacy.noise_multiplier
-    if sigma is None:
-        sigma = noise_for(privacy.epsilon or 0.0, privacy.delta, rate, iterations)
+    recipe, iterations, device = training.recipe, training.iterations, training.device
+    mechanism = new_mechanism(privacy, recipe.batch_size, expected_size, iterations)
     started = time.perf_counter()
     net.to(device).train()
-    examples = Examples(images, labels, recipe.augment, card, device, seeds(f"{purpose}/maps"))
-    parameters = {name: parameter.detach() for name, parameter in net.named_parameters()}
-    flat = torch.cat([parameter.flatten() for parameter in parameters.values()])
-    velocity = torch.zeros_like(flat)
-    noise = seeds(f"{purpose}/noise")
-    average = Average(net, recipe.ema) if recipe.ema is not None else None
+    examples, noise = Examples(training), training.stream("noise")
+    optimizer, loss = new_optimizer(net, recipe), classification_loss(net)
+    ema = EMA(net, recipe.ema) if recipe.ema is not None else None
     half = torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16")
     seen = torch.zeros((), dtype=torch.int64)
 
-    batches = poisson(len(labels), rate, privacy.multiplicity, recipe, iterations, seeds, purpose)
+    batches = poisson(training, mechanism.sampling_rate, privacy.multiplicity)
     steps = checkpoint.loop(
-        purpose, iterations, net=net, flat=flat, velocity=velocity, noise=noise, average=average, seen=seen, maps=examples.maps
+        training.purpose, iterations, net=net, optimizer=optimizer, noise=noise, ema=ema, seen=seen, maps=examples.maps
     )
     for step, batch in zip(steps, islice(batches, steps.start, None)):   # noqa: B905 (the loop tells when it is over)
         with half:
-            chunks = _chunks(examples, batch, privacy.multiplicity, together(parameters, privacy.multiplicity))
-            total, _ = clipped_sum(classification_loss(net), parameters, chunks, privacy.clip, device)
-        total += (sigma * privacy.clip) * torch.randn(len(flat), generator=noise).to(device)
-        direction = total / (rate * expected) + recipe.weight_decay * flat
-        velocity.mul_(recipe.momentum).add_(direction)
-        stepped = direction + recipe.momentum * velocity if recipe.momentum else direction
-        flat -= recipe.lr * pace(recipe.schedule, step, iterations) * stepped
-        _unflatten(flat, parameters)
-        if average is not None:
-            average.update()
+            mechanism.set_gradients(net, loss, _chunks(net, examples, batch, privacy.multiplicity), noise)
+        optimizer.param_groups[0]["lr"] = recipe.lr * lr_factor(recipe.schedule, step, iterations)
+        optimizer.step()
+        if ema is not None:
+            ema.update()
         seen += len(batch.rows)
-    if not torch.isfinite(flat).all():
+    if not all(parameter.isfinite().all() for parameter in net.parameters()):
         raise Diverged(f"weights are not finite after {iterations} steps of DP-SGD")
-    if average is not None:
-        average.give()
-    seconds = time.perf_counter() - started
-    return Fitted(net, int(seen), seconds, None), spent(sigma, privacy.delta, rate, iterations)
+    if ema is not None:
+        ema.copy_to_net()
+    return Fitted(net, int(seen), time.perf_counter() - started, None), mechanism.spent()
 
 
-def poisson(
-    samples: int, rate: float, multiplicity: int, recipe: Recipe, iterations: int, seeds: Seeds, purpose: str
-) -> Iterator[Batch]:
+def poisson(training: Training, rate: float, multiplicity: int) -> Iterator[Batch]:
     """Every sample independently with probability `rate` at each step: batches of any size, empty ones too.
 
     A sample is listed `multiplicity` times in a row, each with its own shift and mirror; `turn` is the step.
     """
-    chosen, moves = seeds(f"{purpose}/poisson"), seeds(f"{purpose}/augment")
-    span = 2 * recipe.augment.shift + 1
-    for step in range(iterations):
-        rows = (torch.rand(samples, generator=chosen) < rate).nonzero()[:, 0].repeat_interleave(multiplicity)
+    chosen, moves = training.stream("poisson"), training.stream("augment")
+    span = 2 * training.recipe.augment.shift + 1
+    for step in range(training.iterations):
+        rows = (torch.rand(len(training.labels), generator=chosen) < rate).nonzero()[:, 0].repeat_interleave(multiplicity)
         down, right = torch.randint(span, (2, len(rows)), generator=moves)
         mirror = torch.randint(2, (len(rows),), generator=moves).bool()
         yield Batch(rows, torch.full_like(rows, step), down, right, mirror)
 
 
-def together(parameters: dict[str, Tensor], multiplicity: int) -> int:
+def samples_at_once(net: nn.Module, multiplicity: int) -> int:
     """How many samples' gradients are computed at once."""
-    weights = sum(parameter.numel() for parameter in parameters.values())
-    return max(1, min(MOST_IMAGES // multiplicity, MOST_NUMBERS // weights))
+    weights = sum(parameter.numel() for parameter in net.parameters())
+    return max(1, min(MAX_IMAGES_AT_ONCE // multiplicity, MAX_GRADIENT_NUMBERS_AT_ONCE // weights))
 
 
-def _chunks(examples: Examples, batch: Batch, multiplicity: int, samples: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """A batch in parts of so many samples: samples × copies × image, and labels."""
-    rows = samples * multiplicity
+def _chunks(net: nn.Module, examples: Examples, batch: Batch, multiplicity: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """A batch in parts that fit at once: samples × copies × image, and labels."""
+    rows = samples_at_once(net, multiplicity) * multiplicity
     for first in range(0, len(batch.rows), rows):
-        x, y = examples.presented(batch[first : first + rows])
+        x, y = examples.present(batch[first : first + rows])
         # Channels last does not survive the split into copies: torch would take the samples of a strided convolution one by one.
         yield x.contiguous().unflatten(0, (-1, multiplicity)), y[::multiplicity]
 
 
-Loss = Callable[..., Tensor]
-"""(weights by name, one sample's tensors …) → that sample's loss, a scalar."""
+def parameters_of(net: nn.Module) -> dict[str, Tensor]:
+    """The net's parameters by name, without their graph; they share its storage."""
+    return {name: parameter.detach() for name, parameter in net.named_parameters()}
 
 
 def classification_loss(net: nn.Module) -> Loss:
@@ -155,12 +180,12 @@ def classification_loss(net: nn.Module) -> Loss:
 
 
 def clipped_sum(
-    loss: Loss, parameters: dict[str, Tensor], chunks: Iterable[tuple[Tensor, ...]], clip: float, device: torch.device
+    loss: Loss, parameters: dict[str, Tensor], chunks: Iterable[tuple[Tensor, ...]], clip: float
 ) -> tuple[Tensor, Tensor]:
     """Sum over samples of their gradients, each scaled down to norm `clip` over all parameters together (flat, float32), and
-    the sum of their losses, which is private: for logs that stay with the audit."""
-    total = [torch.zeros(parameter.numel(), device=device) for parameter in parameters.values()]
-    lost = torch.zeros((), device=device)
+    the sum of their losses."""
+    total = [parameter.new_zeros(parameter.numel()) for parameter in parameters.values()]
+    lost = total[0].new_zeros(())
     for chunk in chunks:
         each, losses = per_sample_gradients(loss, parameters, *chunk)
         gradients = [gradient.flatten(1) for gradient in each.values()]
@@ -177,14 +202,6 @@ def per_sample_gradients(loss: Loss, parameters: dict[str, Tensor], *samples: Te
     return vmap(grad_and_value(loss), in_dims=(None, *[0] * len(samples)))(parameters, *samples)
 
 
-def _unflatten(flat: Tensor, parameters: dict[str, Tensor]) -> None:
-    """Write the flat vector into the parameters, in place."""
-    at = 0
-    for parameter in parameters.values():
-        parameter.copy_(flat[at : at + parameter.numel()].view_as(parameter))
-        at += parameter.numel()
-
-
 def _refuse_batch_norm(net: nn.Module) -> None:
     if any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in net.modules()):
         raise SynthcError("DP-SGD: batch norm mixes samples, so no sample's gradient is its own; use `norm: group`")
@@ -192,61 +209,64 @@ def _refuse_batch_norm(net: nn.Module) -> None:
 
 @lru_cache(maxsize=64)
 def spent(noise_multiplier: float, delta: float, rate: float, steps: int) -> Spent:
-    """What `steps` of DP-SGD give away: by PLD where the figure is real, by RDP where it is vacuous, as PLD's grids grow with it.
+    """What `steps` of DP-SGD spend: by PLD where the figure is real, by RDP where it is vacuous, as PLD's grids grow with it.
 
     Noise so small that the accountant overflows, or none at all, gives None: "> 1e6, vacuous".
     """
-    bound = _epsilon("rdp", noise_multiplier, delta, rate, steps) if noise_multiplier > 0 else math.inf
+    bound = epsilon_of("rdp", noise_multiplier, delta, rate, steps) if noise_multiplier > 0 else math.inf
     accountant: Accountant = "rdp"
-    if bound <= VACUOUS:
-        accountant, bound = "pld", min(bound, _epsilon("pld", noise_multiplier, delta, rate, steps))
+    if bound <= VACUOUS_EPSILON:
+        accountant, bound = "pld", min(bound, epsilon_of("pld", noise_multiplier, delta, rate, steps))
     return Spent(bound if bound <= 1e6 else None, delta, accountant, noise_multiplier, rate, steps)
 
 
 @lru_cache(maxsize=64)
 def noise_for(epsilon: float, delta: float, rate: float, steps: int) -> float:
-    """Smallest noise multiplier (to 0.1 %) whose PLD epsilon is at most `epsilon`."""
-    if epsilon > VACUOUS:
+    """Smallest noise multiplier whose epsilon is at most `epsilon`, rounded up to thousandths, so that machines agree on it.
+
+    RDP's answer first, in milliseconds: it is above PLD's, which takes seconds and gigabytes where the noise is far too small. It
+    stands where PLD's grid of 1e-3 is too coarse to be better (an epsilon of 0.01 over 10,000 steps).
+    """
+    from dp_accounting import LowerEndpointAndGuess, calibrate_dp_mechanism
+    from dp_accounting.mechanism_calibration import NoBracketIntervalFoundError
+
+    if epsilon > VACUOUS_EPSILON:
         raise SynthcError(f"DP-SGD: an epsilon of {epsilon:g} promises nothing; give the noise itself with `noise_multiplier`")
-    low, high = 0.0, 0.5
-    while _epsilon_within(high, delta, rate, steps, epsilon) > epsilon:
-        low, high = high, 2 * high
-        if high > 1e6:
-            raise SynthcError(f"DP-SGD: no noise gives epsilon {epsilon:g} at delta {delta:g} over {steps} steps")
-    while high - low > 1e-3 * high:
-        middle = (low + high) / 2
-        low, high = (low, middle) if _epsilon_within(middle, delta, rate, steps, epsilon) <= epsilon else (middle, high)
-    return high
+    noise, bracket = math.inf, LowerEndpointAndGuess(0.01, 1.0)
+    try:
+        for accountant in get_args(Accountant):
+            noise = min(noise, calibrate_dp_mechanism(
+                partial(_accountant, accountant), partial(_event, rate=rate, steps=steps), epsilon, delta, bracket, tol=5e-4
+            ))
+            bracket = LowerEndpointAndGuess(noise / 2, noise)
+    except (NoBracketIntervalFoundError, ValueError) as error:
+        raise SynthcError(f"DP-SGD: no noise gives epsilon {epsilon:g} at delta {delta:g} over {steps} steps") from error
+    return math.ceil(1000 * noise) / 1000
 
 
-def _epsilon_within(noise_multiplier: float, delta: float, rate: float, steps: int, target: float) -> float:
-    """PLD epsilon; where the RDP bound is far above the target, that bound, which is enough to say "too little noise"."""
-    bound = _epsilon("rdp", noise_multiplier, delta, rate, steps)
-    return bound if bound > 2 * target + 10 else _epsilon("pld", noise_multiplier, delta, rate, steps)
-
-
-def _epsilon(accountant: Accountant, noise_multiplier: float, delta: float, rate: float, steps: int) -> float:
+def epsilon_of(accountant: Accountant, noise_multiplier: float, delta: float, rate: float, steps: int) -> float:
     """dp_accounting's answer for add/remove neighbours; infinity where its arithmetic overflows."""
-    import logging
-    import warnings
-
-    import dp_accounting
-    from dp_accounting import pld, rdp
-
-    neighbours = dp_accounting.NeighboringRelation.ADD_OR_REMOVE_ONE
-    made: dict[Accountant, Any] = {
-        "rdp": lambda: rdp.RdpAccountant(neighboring_relation=neighbours),
-        "pld": lambda: pld.PLDAccountant(neighboring_relation=neighbours, value_discretization_interval=1e-3),
-    }
-    logging.getLogger("absl").setLevel(logging.ERROR)   # of orders left out of a minimum, which is then larger, never too small
-    step = dp_accounting.PoissonSampledDpEvent(rate, dp_accounting.GaussianDpEvent(noise_multiplier))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")   # overflow is expected here, and answered below
         try:
-            found = made[accountant]().compose(dp_accounting.SelfComposedDpEvent(step, steps)).get_epsilon(delta)
+            found = _accountant(accountant).compose(_event(noise_multiplier, rate, steps)).get_epsilon(delta)
         except (OverflowError, ValueError, FloatingPointError):
             return math.inf
     return float(found) if math.isfinite(found) else math.inf
+
+
+def _event(noise_multiplier: float, rate: float, steps: int) -> Any:
+    from dp_accounting import GaussianDpEvent, PoissonSampledDpEvent, SelfComposedDpEvent
+
+    return SelfComposedDpEvent(PoissonSampledDpEvent(rate, GaussianDpEvent(noise_multiplier)), steps)
+
+
+def _accountant(name: Accountant) -> Any:
+    from dp_accounting import NeighboringRelation, pld, rdp
+
+    logging.getLogger("absl").setLevel(logging.ERROR)   # of orders left out of a minimum, which is then larger, never too small
+    neighbours = NeighboringRelation.ADD_OR_REMOVE_ONE
+    return rdp.RdpAccountant(None, neighbours) if name == "rdp" else pld.PLDAccountant(neighbours, 1e-3)
 
 
 def metrics(what: Spent) -> Iterator[Metric]:

@@ -93,6 +93,15 @@ def reset(net: nn.Module, generator: torch.Generator) -> None:
                 module.reset_running_stats()
 
 
+def split_by_parameter(net: nn.Module, vector: Tensor) -> dict[str, Tensor]:
+    """The vector's parts, each of one parameter's shape, by its name: views, differentiable.
+
+    The inverse of torch.nn.utils.parameters_to_vector, where vector_to_parameters writes into the net.
+    """
+    parts = vector.split([parameter.numel() for parameter in net.parameters()])
+    return {name: part.view_as(parameter) for (name, parameter), part in zip(net.named_parameters(), parts, strict=True)}
+
+
 def normalise(images: Tensor, card: Card) -> Tensor:
     """float32, centred and scaled by the card's public constants. Takes uint8, or grey levels 0..1 in floating point."""
     grey = images.to(torch.float32) / 255 if images.dtype == torch.uint8 else images.to(torch.float32)

@@ -9,12 +9,12 @@ from torch import Tensor
 
 from compiler.language.datasets import Card
 from compiler.work.operations import Private
-from runtime.data.population.membership import saw
-from runtime.data.population.roles import cast
+from runtime.data.population.membership import membership_of
+from runtime.data.population.roles import roles_of
 from runtime.outcome import Metric
 from runtime.training.nets import Classifier, normalise, placed
 
-SCORED_TOGETHER = 256
+IMAGES_SCORED_AT_ONCE = 256
 """Images per forward pass when scoring: always this many, so that no image's logits depend on how many were asked about."""
 
 
@@ -24,8 +24,8 @@ def logits(net: Classifier, images: Tensor, card: Card, device: torch.device) ->
     training = net.training
     placed(net, device).eval()
     found = [torch.empty(0, card.classes)]
-    for chunk in images.split(SCORED_TOGETHER) if len(images) else ():   # a z pool may be empty
-        fill = SCORED_TOGETHER - len(chunk)
+    for chunk in images.split(IMAGES_SCORED_AT_ONCE) if len(images) else ():   # a z pool may be empty
+        fill = IMAGES_SCORED_AT_ONCE - len(chunk)
         full = torch.cat([chunk, chunk[-1:].expand(fill, -1, -1, -1)]) if fill else chunk
         found.append(net(normalise(full.to(device), card))[: len(chunk)].float().cpu())
     net.train(training)
@@ -39,7 +39,7 @@ def accuracy(net: Classifier, images: Tensor, labels: Tensor, card: Card, device
 
 def reported(net: Classifier, private: Private, card: Card, device: torch.device) -> Iterator[Metric]:
     """Accuracy on the test set, and on each group of canaries by whether this shadow held them (label: the scored one)."""
-    parts = cast(private.population)
+    parts = roles_of(private.population)
     yield Metric("test_accuracy", accuracy(net, parts.test.images, parts.test.labels, card, device), n=len(parts.test))
     said = [logits(net, group.images, card, device) for group in parts.groups]
     yield from canary_accuracy(torch.cat(said), private)
@@ -47,8 +47,8 @@ def reported(net: Classifier, private: Private, card: Card, device: torch.device
 
 def canary_accuracy(said: Tensor, private: Private) -> Iterator[Metric]:
     """Of each group of canaries by whether this shadow held them. said: canary × class, logits."""
-    parts = cast(private.population)
-    member = torch.from_numpy(saw(private.population, private.design, private.replicate, private.shadow, private.shadows).copy())
+    parts = roles_of(private.population)
+    member = torch.from_numpy(membership_of(private).copy())
     first = 0
     for group in parts.groups:
         held, right = member[first : first + len(group)], said[first : first + len(group)].argmax(1) == group.labels

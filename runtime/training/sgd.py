@@ -10,56 +10,46 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from compiler.language.classifier import Recipe
-from compiler.language.datasets import Card
 from runtime.outcome import Diverged
-from runtime.seeds import Seeds
 from runtime.store import checkpoint
-from runtime.training.batches import Average, Batch, Examples, Fitted, pace, presentations
+from runtime.training.batches import EMA, Batch, Examples, Fitted, Training, lr_factor, new_optimizer, presentations
 from runtime.training.nets import Classifier, placed
 
 
-def fit(
-    net: Classifier, images: Tensor, labels: Tensor, *, recipe: Recipe, iterations: int, card: Card, seeds: Seeds,
-    device: torch.device, purpose: str, dynamics: bool = False,
-) -> Fitted:
-    """Train `net` in place for `iterations` steps of SGD on hard (int64) or soft (n × classes, float) labels.
+def fit(net: Classifier, training: Training, *, dynamics: bool = False) -> Fitted:
+    """Train `net` in place by SGD on hard or soft labels; with `dynamics`, also log every sample's.
 
     Every batch is full: passes follow each other without a gap, and a set smaller than a batch is repeated within it.
     Diverged if the loss stops being a number.
     """
     started = time.perf_counter()
+    recipe, iterations, device, samples = training.recipe, training.iterations, training.device, len(training.labels)
     placed(net, device).train()
-    examples = Examples(images, labels, recipe.augment, card, device, seeds(f"{purpose}/maps"))
-    batches = presentations(len(labels), recipe, iterations, seeds, purpose)
-    log = Dynamics(len(labels), iterations * recipe.batch_size // len(labels), device) if dynamics else None
-    optimizer = torch.optim.SGD(
-        net.parameters(), lr=recipe.lr, momentum=recipe.momentum, nesterov=recipe.momentum > 0, weight_decay=recipe.weight_decay,
-        fused=True,
-    )
-    average = Average(net, recipe.ema) if recipe.ema is not None else None
+    examples = Examples(training)
+    log = Dynamics(samples, iterations * recipe.batch_size // samples, device) if dynamics else None
+    optimizer = new_optimizer(net, recipe)
+    ema = EMA(net, recipe.ema) if recipe.ema is not None else None
     half = torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16")
-    last_pass = max(0, iterations - max(1, len(labels) // recipe.batch_size))
+    last_pass = max(0, iterations - max(1, samples // recipe.batch_size))
     total = torch.zeros((), device=device)
 
     steps = checkpoint.loop(
-        purpose, iterations, net=net, optimizer=optimizer, total=total, average=average, log=log, maps=examples.maps
+        training.purpose, iterations, net=net, optimizer=optimizer, total=total, ema=ema, log=log, maps=examples.maps
     )
-    for step, batch in zip(steps, islice(batches, steps.start, None)):   # noqa: B905 (the loop tells when it is over)
-        x, y = examples.presented(batch)
+    for step, batch in zip(steps, islice(presentations(training), steps.start, None)):   # noqa: B905 (the loop tells when it is over)
+        x, y = examples.present(batch)
         with half:
             out = net(x)
         out = out.float()
         loss = F.cross_entropy(out, y, label_smoothing=recipe.label_smoothing)
         if log is not None:
             log.record(batch, out.detach(), y)
-        for group in optimizer.param_groups:
-            group["lr"] = recipe.lr * pace(recipe.schedule, step, iterations)
+        optimizer.param_groups[0]["lr"] = recipe.lr * lr_factor(recipe.schedule, step, iterations)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        if average is not None:
-            average.update()
+        if ema is not None:
+            ema.update()
         if step >= last_pass:
             total += loss.detach()
         if step % 100 == 99 and not math.isfinite(loss.item()):
@@ -68,10 +58,10 @@ def fit(
     final = (total / (iterations - last_pass)).item()
     if not math.isfinite(final):
         raise Diverged(f"the loss is {final} at the end of {iterations} steps")
-    if average is not None:
-        average.give()
+    if ema is not None:
+        ema.copy_to_net()
     seconds = time.perf_counter() - started
-    return Fitted(net, iterations * recipe.batch_size, seconds, final, log.tensors() if log is not None else None)
+    return Fitted(net, iterations * recipe.batch_size, seconds, final, log.state() if log is not None else None)
 
 
 class Dynamics:
@@ -87,7 +77,7 @@ class Dynamics:
         self.el2n = torch.zeros(passes, samples, device=device)
 
     def state(self) -> dict[str, Tensor]:
-        return self.tensors()
+        return {"correct": self.correct, "margin": self.margin, "el2n": self.el2n}
 
     def restore(self, state: dict[str, Tensor]) -> None:
         self.correct, self.margin, self.el2n = (state[name].to(self.margin.device) for name in ("correct", "margin", "el2n"))
@@ -105,6 +95,3 @@ class Dynamics:
         self.correct[where] = (out.argmax(1) == label)[whole].to(torch.uint8)
         self.margin[where] = (own - others)[whole]
         self.el2n[where] = (p - target).norm(dim=1)[whole]
-
-    def tensors(self) -> dict[str, Tensor]:
-        return {"correct": self.correct, "margin": self.margin, "el2n": self.el2n}

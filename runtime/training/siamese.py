@@ -24,7 +24,7 @@ CROP, CUTOUT, SCALE, ROTATE = 0.125, 0.5, 1.2, 15.0   # shares of the side, larg
 
 
 @dataclass(frozen=True)
-class Maps:
+class AugmentParams:
     """The parameters of several maps; each row is one map."""
 
     affine: Tensor
@@ -38,11 +38,11 @@ class Maps:
     def __len__(self) -> int:
         return len(self.affine)
 
-    def __getitem__(self, rows: Tensor) -> Maps:
-        return Maps(**{field.name: getattr(self, field.name)[rows] for field in fields(self)})
+    def __getitem__(self, rows: Tensor) -> AugmentParams:
+        return AugmentParams(**{field.name: getattr(self, field.name)[rows] for field in fields(self)})
 
-    def to(self, device: torch.device) -> Maps:
-        return Maps(**{field.name: getattr(self, field.name).to(device) for field in fields(self)})
+    def to(self, device: torch.device) -> AugmentParams:
+        return AugmentParams(**{field.name: getattr(self, field.name).to(device) for field in fields(self)})
 
 
 def families(card: Card) -> tuple[str, ...]:
@@ -50,7 +50,7 @@ def families(card: Card) -> tuple[str, ...]:
     return FAMILIES if card.flips else tuple(family for family in FAMILIES if family != "flip")
 
 
-def draw(maps: int, card: Card, generator: torch.Generator) -> Maps:
+def sample(maps: int, card: Card, generator: torch.Generator) -> AugmentParams:
     """So many maps, each of one family drawn uniformly; on the CPU."""
     _, height, width = card.shape
     of = torch.randint(len(families(card)), (maps,), generator=generator)
@@ -85,10 +85,10 @@ def draw(maps: int, card: Card, generator: torch.Generator) -> Maps:
     strength = torch.rand(maps, 2, generator=generator)
     saturation = only("colour", 1 + (2 * strength[:, 0] - 1) * SATURATION, 1.0)
     contrast = only("colour", 1 + (2 * strength[:, 1] - 1) * CONTRAST, 1.0)
-    return Maps(affine, hole, brightness, saturation, contrast)
+    return AugmentParams(affine, hole, brightness, saturation, contrast)
 
 
-def transformed(images: Tensor, maps: Maps, black: Tensor) -> Tensor:
+def transform(images: Tensor, maps: AugmentParams, black: Tensor) -> Tensor:
     """Each image (n × c × h × w, normalised) under its own map: row i of `maps` is for image i. Differentiable in the images.
 
     `black` (c × 1 × 1) is what comes in from outside and what holes are filled with.
@@ -111,10 +111,15 @@ def transformed(images: Tensor, maps: Maps, black: Tensor) -> Tensor:
     return level + (x - level) * maps.contrast[:, None, None, None]
 
 
-def transformed_blocks(blocks: Tensor, maps: Maps, black: Tensor) -> Tensor:
+def augment(images: Tensor, card: Card, draws: torch.Generator, black: Tensor) -> Tensor:
+    """Each image under a map of its own, drawn here."""
+    return transform(images, sample(len(images), card, draws).to(images.device), black)
+
+
+def transform_blocks(blocks: Tensor, maps: AugmentParams, black: Tensor) -> Tensor:
     """The same for map × image × c × h × w: all images of block i under map i."""
     maps, images = maps[torch.arange(len(maps), device=blocks.device).repeat_interleave(blocks.shape[1])], blocks.flatten(0, 1)
-    return transformed(images, maps, black).unflatten(0, blocks.shape[:2])
+    return transform(images, maps, black).unflatten(0, blocks.shape[:2])
 
 
 def black_level(card: Card) -> Tensor:

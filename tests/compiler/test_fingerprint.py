@@ -23,13 +23,11 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from compiler.compile import compile_study
-from compiler.fingerprint import SCHEME, canonical_text, encode, fingerprint
-from compiler.inspect.json_schema import _reachable
-from compiler.language.base import Frozen
-from compiler.language.claims import Claim
+from compiler.fingerprint import SCHEME, canonical_text, encode, fingerprint, parse_canonical, restore
+from compiler.language.base import Frozen, Generator, Method
 from compiler.language.methods.baselines import DpSgd, Undefended
-from compiler.language.study import Header, Point
 from compiler.work import operations as words
+from tests.compiler.models import language_models
 from tests.conftest import ROOT
 
 VECTORS = Path(__file__).with_name("vectors.json")
@@ -76,6 +74,15 @@ def test_texts_that_are_remembered_are_those_that_would_be_made() -> None:
         assert encode(task.work) == naive(task.work)
 
 
+def test_a_text_read_back_gives_the_work_that_it_was_made_from() -> None:
+    types = {kind.__name__: kind for kind in (*languages(), *operations())}
+    plan = compile_study(ROOT / "specs" / "full_study.yaml", "complete")
+    for task in list(plan.tasks.values())[::7]:
+        said = parse_canonical(task.text)
+        assert (said.operation, tuple(said.needs.items())) == (type(task.work).__name__, task.needs)
+        assert restore(said.params, types) == task.work
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), {1: 2}, {"a"}, Path("a"), print, object(), int, b"bytes", 1j])
 def test_what_has_no_stable_bytes_is_refused(value: object) -> None:
     with pytest.raises((TypeError, ValueError), match=r"stable bytes|not a string"):
@@ -91,7 +98,7 @@ def test_equal_numbers_of_different_types_are_different_texts() -> None:
 
 
 def languages() -> list[type[BaseModel]]:
-    return [model for model in _reachable(Point, Header, Claim) if issubclass(model, Frozen)]
+    return [model for model in language_models() if issubclass(model, Frozen)]
 
 
 def operations() -> list[type]:
@@ -106,10 +113,12 @@ def sample(annotation: Any, other: bool = False) -> Any:
         return arguments[-1] if other else arguments[0]
     if origin in (Union, types.UnionType):
         options = [option for option in arguments if option is not type(None)]
+        if all(isinstance(option, type) and issubclass(option, BaseModel) for option in options):
+            options.sort(key=lambda kind: kind.__name__, reverse=True)   # whatever file they are found in
         if type(None) in arguments and not other:
             return None
         return sample(options[-1]) if other and len(options) > 1 else sample(options[0], other)
-    if annotation is Frozen:
+    if annotation in (Frozen, Generator, Method):
         return built(DpSgd if other else Undefended)
     if origin is tuple:
         alike = arguments[-1] is Ellipsis

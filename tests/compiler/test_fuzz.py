@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from compiler.check.trials import check
 from compiler.compile import compile_study
-from compiler.errors import Place, SpecError
+from compiler.errors import Location, SpecError
 from compiler.lint import lint
 from compiler.plan.dag import Plan
 from compiler.plan.lower import lower
@@ -57,7 +57,7 @@ def judged(compiling: Callable[[], Plan]) -> None:
         said = error
     if isinstance(said, SpecError):
         assert said.diagnostics
-        assert all(found.message and min(found.place.line, found.place.column) >= 1 for found in said.diagnostics)
+        assert all(found.message and min(found.location.line, found.location.column) >= 1 for found in said.diagnostics)
     else:
         assert said.answers
 
@@ -100,7 +100,7 @@ def tree_of(name: str) -> Any:
 
 def placed(tree: Any) -> Node:
     """Plain values as nodes, without a text to be read: that takes three quarters of the time of compiling the full study."""
-    at = Place("study.yaml")
+    at = Location("study.yaml")
     if isinstance(tree, dict):
         return Mapping({name: placed(item) for name, item in tree.items()}, dict.fromkeys(tree, at), at)
     return Sequence(tuple(map(placed, tree)), at) if isinstance(tree, list) else Scalar(tree, at)

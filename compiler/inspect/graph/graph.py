@@ -1,6 +1,6 @@
 """A plan as a graph that people can read: folded over shadows and grid points, one lane for each arm, one column for each step.
 
-What several arms share lies in the lane of the first that asks for it. Columns count from the end, so that what is compared stands
+What several arms share lies in the lane of the first that needs it. Columns count from the end, so that what is compared stands
 under each other. Not here: pictures (`drawing`).
 """
 
@@ -89,8 +89,8 @@ class Graph:
 
 def graph(plan: Plan, done: Container[str] = (), unfold: Unfold | None = None) -> Graph:
     """The plan's graph, folded unless asked otherwise."""
-    seen = _first_uses(plan, unfold)
-    keys = {id: _key(plan.tasks[id], use, unfold) for id, use in seen.items()}
+    uses = _first_uses(plan, unfold)
+    keys = {id: _key(plan.tasks[id], use, unfold) for id, use in uses.items()}
     gathered: dict[Key, list[str]] = defaultdict(list)
     for id in plan.tasks:
         gathered[keys[id]].append(id)
@@ -99,14 +99,14 @@ def graph(plan: Plan, done: Container[str] = (), unfold: Unfold | None = None) -
         for need in {need for _, need in task.needs}:
             edges[keys[need], keys[id]] += 1
     columns = _columns(plan, keys)
-    nodes = {key: _node(plan, key, tasks, seen, done, columns[key]) for key, tasks in gathered.items()}
+    nodes = {key: _node(plan, key, tasks, uses, done, columns[key]) for key, tasks in gathered.items()}
     lanes = _lanes(plan, unfold, bool(plan.claims))
     return Graph(plan.header.study, plan.header.question, lanes, nodes, _direct(edges, columns))
 
 
 @dataclass(frozen=True)
 class _Use:
-    """Where a task was first asked for."""
+    """Where a task is first needed."""
 
     lane: str
     trial: str
@@ -157,11 +157,11 @@ def _direct(edges: dict[tuple[Key, Key], int], columns: dict[Key, int]) -> dict[
     return {(source, target): count for (source, target), count in edges.items() if target not in beyond[source]}
 
 
-def _node(plan: Plan, key: Key, tasks: list[str], seen: dict[str, _Use], done: Container[str], column: int) -> Node:
+def _node(plan: Plan, key: Key, tasks: list[str], first_uses: dict[str, _Use], done: Container[str], column: int) -> Node:
     first = plan.tasks[tasks[0]]
     operations = list(dict.fromkeys(plan.tasks[id].operation.removeprefix(f"{type(first.work).__name__} ") for id in tasks))
     shown = operations[0] if len(operations) == 1 else f"{len(operations)} methods"
-    uses = [seen[id] for id in tasks]
+    uses = [first_uses[id] for id in tasks]
     members = tuple(use.trial for use in uses) if first.kind == "compare" else ()
     shadows, points = len({use.shadow for use in uses}), len({use.trial for use in uses})
     finished, points = sum(id in done for id in tasks), 1 if members else points

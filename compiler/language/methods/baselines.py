@@ -4,10 +4,10 @@ from typing import Literal
 
 from pydantic import Field
 
-from compiler.language.base import Frozen
+from compiler.language.base import Arm, Frozen
 
 
-class Undefended(Frozen):
+class Undefended(Arm):
     """Train on the private data itself."""
 
     paradigm: Literal["undefended"]
@@ -27,7 +27,7 @@ class Privacy(Frozen):
     """Augmented copies of a sample whose gradients are averaged before clipping."""
 
 
-class DpSgd(Frozen):
+class DpSgd(Arm):
     """DP-SGD on the private data: the baseline that every claim of empirical privacy has to beat."""
 
     paradigm: Literal["dp_sgd"]

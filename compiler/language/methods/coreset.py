@@ -1,11 +1,12 @@
 """Paradigm `coreset`: train on a chosen part of the private set."""
 
-from typing import Annotated, ClassVar, Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from compiler.language.base import Method
 from compiler.language.classifier import Recipe
+from compiler.language.cost import Cost, Sizes
 
 
 class Selection(Method):
@@ -14,8 +15,9 @@ class Selection(Method):
     Classes are those of the labels as given: a mislabeled image competes in the class that it is labelled with.
     """
 
+    compute: ClassVar[str] = "difficulty"
+
     paradigm: Literal["coreset"]
-    method: str
     fraction: float | None = Field(default=None, gt=0, le=1)
     """Share of the private set to keep; give this or `per_class`."""
     per_class: int | None = Field(default=None, gt=0)
@@ -28,6 +30,13 @@ class Selection(Method):
     @property
     def from_private_images(self) -> bool:
         return True
+
+    def cost(self, sizes: Sizes) -> Cost:
+        return Cost(2e-7 * sizes.images)   # a sort
+
+    def kept(self, sizes: Sizes) -> float:
+        """About how many images are chosen."""
+        return self.fraction * sizes.images if self.fraction is not None else (self.per_class or 0) * sizes.classes
 
     @model_validator(mode="after")
     def _one_size(self) -> Self:
@@ -110,6 +119,10 @@ class GradientNorm(Selection):
     passes: int = Field(default=2, gt=0)
     """Passes that each net is trained for. At 0, before any training, the norm was found to say nothing (Kirsch 2023)."""
 
+    def cost(self, sizes: Sizes) -> Cost:
+        steps = sizes.images / 64
+        return (sizes.net.training(self.passes * steps, 64) + sizes.net.sample_gradients(steps, 64)) * self.inits
+
 
 class ByProxy(Selection):
     """Selections that ask the trained proxy itself. Its recipe enters the id, since the net has to be built again."""
@@ -118,9 +131,11 @@ class ByProxy(Selection):
     def needs(self) -> tuple[str, ...]:
         return ("proxy",)
 
-
     proxy: Recipe | None = None
     """The proxy's training; null means the classifier's recipe."""
+
+    def cost(self, sizes: Sizes) -> Cost:
+        return sizes.net.answers(sizes.images)
 
 
 class Uncertainty(ByProxy):
@@ -132,11 +147,15 @@ class Uncertainty(ByProxy):
 class KCenter(ByProxy):
     """Keep samples so that none is far from a kept one in the proxy's features: k-center greedy (Sener and Savarese 2018)."""
 
+    compute: ClassVar[str] = "coverage"
+
     method: Literal["k_center"]
 
 
 class ClassWise(ByProxy):
     """Selections that are about the geometry of one class at a time."""
+
+    compute: ClassVar[str] = "coverage"
 
     class_balanced: Literal[True] = True
     """These methods choose class by class."""
@@ -161,10 +180,3 @@ class Submodular(ClassWise):
     """
 
     method: Literal["graph_cut", "facility_location"]
-
-
-Coreset = Annotated[
-    RandomSubset | Forgetting | El2n | AreaUnderMargin | Stratified | GradientNorm | Uncertainty | KCenter | Herding | Moderate
-    | Submodular,
-    Field(discriminator="method"),
-]

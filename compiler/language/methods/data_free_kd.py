@@ -3,11 +3,13 @@
 One loop, several methods: what they differ in is how images are invented, and which losses say that an image is good.
 """
 
-from typing import Annotated, ClassVar, Literal, Self
+from abc import abstractmethod
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from compiler.language.base import Method
+from compiler.language.cost import NO_NET, Cost, Net, Sizes, convolutions
 from compiler.language.methods.inversion import Losses
 
 
@@ -19,11 +21,11 @@ class DataFree(Method):
         return ("teacher",)
 
     gives_student: ClassVar[bool] = True
+    compute: ClassVar[str] = "rounds"
 
     revision: ClassVar[int] = 3
 
     paradigm: Literal["data_free_kd"]
-    method: str
     losses: Losses
     """What images are improved by."""
     rounds: int = Field(default=60, gt=0)
@@ -44,12 +46,25 @@ class DataFree(Method):
     """Largest shift of an image on its way to teacher and student; null: an eighth of its side. Mirrored where classes allow."""
     labels: Literal["hard", "soft"] = "hard"
     """Of the released images: the teacher's choice, or its probabilities."""
-    released: bool = False
-    """Whether the adversary also sees the invented images (release level `synthetic_set`)."""
 
     @property
     def needs_batch_norm(self) -> bool:
         return self.losses.statistics > 0
+
+    @property
+    @abstractmethod
+    def tries(self) -> int:
+        """Batches that are judged in each round."""
+
+    def inventor(self, sizes: Sizes) -> Net:
+        """The net that images come from."""
+        return NO_NET
+
+    def cost(self, sizes: Sizes) -> Cost:
+        nets = 2 if self.losses.adversarial else 1   # that judge
+        judged = sizes.net.training(self.tries * nets, self.batch_size) + self.inventor(sizes).training(self.tries, self.batch_size)
+        taught = sizes.net.training(self.student_steps, self.batch_size) + sizes.net.answers(self.student_steps * self.batch_size)
+        return (judged + taught) * self.rounds
 
     @model_validator(mode="after")
     def _the_student_learns(self) -> Self:
@@ -72,6 +87,13 @@ class _Generated(DataFree):
     """Channels of its last layer but one; the papers take 64."""
     latent: int = Field(default=64, gt=0)
     """Length of its input; the papers take 256 to 1000."""
+
+    @property
+    def tries(self) -> int:
+        return self.generator_steps
+
+    def inventor(self, sizes: Sizes) -> Net:
+        return convolutions("generator", self.width, sizes.shape)
 
 
 class Inversion(_Generated):
@@ -110,6 +132,10 @@ class DeepInversion(DataFree):
     """Steps of each batch's pixels; the paper takes 2,000."""
     pixel_lr: float = Field(default=0.05, gt=0)
     """Learning rate of the pixels (Adam), in normalised grey levels."""
+
+    @property
+    def tries(self) -> int:
+        return self.pixel_steps
 
 
 class Online(_Generated):
@@ -159,6 +185,3 @@ class Dfq(Online):
     method: Literal["dfq"]
     losses: Losses = Field(default_factory=lambda: Losses(one_hot=1.0, balance=20.0, statistics=1.0, adversarial=1.0))
     """What images are improved by."""
-
-
-DataFreeKd = Annotated[Inversion | Fast | DeepInversion | Dafl | Zskt | Dfad | Dfq, Field(discriminator="method")]

@@ -1,11 +1,16 @@
 """Paradigm `distillation`: learn a few images that stand for the private set."""
 
-from typing import Annotated, ClassVar, Literal, Self, TypeVar
+import math
+from typing import ClassVar, Literal, Self, TypeVar
 
 from pydantic import Field, model_validator
 
-from compiler.language.base import Frozen, Method
+from compiler.language.base import Generator, Method
+from compiler.language.cost import Cost, Sizes, convolutions
 from compiler.language.methods.inversion import Losses
+
+TWICE = 3
+"""A gradient of a gradient, in units of the time of the gradient."""
 
 
 class Distilled(Method):
@@ -17,16 +22,20 @@ class Distilled(Method):
     init: Literal["noise", "real", "class_mean", "public"] = "noise"
     """Where the learned images start: the key privacy variable. noise: normal, in normalised space. real: private images.
     class_mean: the private mean of the class and a little noise. public: images of the study's public set."""
-    released: bool = False
-    """Whether the adversary also sees the set (release level `synthetic_set`)."""
 
     @property
     def from_private_images(self) -> bool:
         return self.init == "real"
 
+    def learned(self, sizes: Sizes) -> int:
+        """Images that are learned."""
+        return self.images_per_class * sizes.classes
+
 
 class DistributionMatching(Distilled):
     """Match the mean features of fresh random nets, class by class (Zhao and Bilen, WACV 2023)."""
+
+    compute: ClassVar[str] = "matching"
 
     method: Literal["dm"]
     steps: int = Field(default=300, gt=0)
@@ -41,6 +50,10 @@ class DistributionMatching(Distilled):
     augment: bool = True
     """Siamese augmentation (Zhao and Bilen, ICML 2021)."""
 
+    def cost(self, sizes: Sizes) -> Cost:
+        net = convolutions("convnet", self.width, sizes.shape)
+        return net.training(self.steps, self.learned(sizes)) + net.answers(self.steps * self.batch_real * sizes.classes)
+
 
 class GradientMatching(Distilled):
     """Match the loss gradients of nets along their training on the learned images.
@@ -49,6 +62,7 @@ class GradientMatching(Distilled):
     """
 
     revision: ClassVar[int] = 2
+    compute: ClassVar[str] = "matching"
 
     method: Literal["dc", "dsa"]
     nets: int = Field(default=20, gt=0)
@@ -68,11 +82,17 @@ class GradientMatching(Distilled):
     depth: int | None = Field(default=None, gt=0)
     """Their blocks; null: as many as the image can be halved down to 2×2, at most 3."""
 
+    def cost(self, sizes: Sizes) -> Cost:
+        net, learned = convolutions("convnet", self.width, sizes.shape), self.learned(sizes)
+        matched = net.training(TWICE, learned) + net.training(1, self.batch_real * sizes.classes)
+        return (matched * self.points + net.training((self.points - 1) * self.net_steps, learned)) * self.nets
 
-class Experts(Frozen):
+
+class Experts(Generator):
     """Trainings on the private set whose weights are kept after every epoch: what trajectory matching follows."""
 
-    revision: ClassVar[int] = 1
+    paradigm: ClassVar[str] = "distillation"
+    compute: ClassVar[str] = "trajectory"
 
     count: int = Field(default=10, gt=0)
     """Trainings; the papers take 100."""
@@ -88,14 +108,18 @@ class Experts(Frozen):
     depth: int | None = Field(default=None, gt=0)
     """Their blocks; null: as many as the image can be halved down to 2×2, at most 3."""
 
+    def cost(self, sizes: Sizes) -> Cost:
+        net = convolutions("convnet", self.width, sizes.shape)
+        return net.training(self.count * self.epochs * math.ceil(sizes.images / self.batch_size), self.batch_size)
+
 
 class _Trajectories(Distilled):
     revision: ClassVar[int] = 2
+    compute: ClassVar[str] = "trajectory"
 
     @property
     def needs(self) -> tuple[str, ...]:
         return ("generator",)
-
 
     experts: Experts = Field(default_factory=Experts)
     """The trainings to follow. Arms with the same words share them."""
@@ -124,6 +148,12 @@ class _Trajectories(Distilled):
     @property
     def generator(self) -> Experts:
         return self.experts
+
+    def cost(self, sizes: Sizes) -> Cost:
+        net = convolutions("convnet", self.experts.width, sizes.shape)
+        followed = net.training(self.steps * self.net_steps * (1 + TWICE), self.batch or self.learned(sizes))
+        experts = 4 * self.experts.count * (self.experts.epochs + 1) * net.weights / 1e6
+        return followed + Cost(0.0, followed.gpu_mb + experts)
 
 
 class TrajectoryMatching(_Trajectories):
@@ -167,6 +197,7 @@ class Recovery(Distilled):
     """SRe2L: images recovered from a classifier that saw the private set, and relabeled by it (Yin, Xing and Shen 2023)."""
 
     revision: ClassVar[int] = 2
+    compute: ClassVar[str] = "recovery"
 
     method: Literal["sre2l"]
     losses: Losses = Field(default_factory=lambda: Losses(statistics=1.0, one_hot=1.0))
@@ -183,6 +214,10 @@ class Recovery(Distilled):
     @property
     def needs(self) -> tuple[str, ...]:
         return ("teacher",)
+
+    def cost(self, sizes: Sizes) -> Cost:
+        batches = math.ceil(self.learned(sizes) / 250)
+        return sizes.net.training(self.steps * batches, self.learned(sizes) / batches)
 
     @property
     def needs_batch_norm(self) -> bool:
@@ -205,8 +240,3 @@ def _checked(how: T, last_start: int) -> T:
             "lower `last_start` or raise `experts.epochs`"
         )
     return how
-
-
-Distillation = Annotated[
-    DistributionMatching | GradientMatching | TrajectoryMatching | DifficultyAligned | Recovery, Field(discriminator="method")
-]

@@ -4,15 +4,16 @@
 .npz per shadow, under the name that the shadow's own file has there.
 """
 
-from typing import Annotated, Literal
+from typing import ClassVar, Literal
 
-from pydantic import Field
-
-from compiler.language.base import Frozen, Method
+from compiler.language.base import Arm, Method
+from compiler.language.cost import Cost, Sizes
 
 
 class ImportedSets(Method):
     """A synthetic set per shadow, on which the study's classifier is trained."""
+
+    compute: ClassVar[str] = ""   # elsewhere
 
     paradigm: Literal["imported"]
     method: Literal["sets"]
@@ -22,21 +23,19 @@ class ImportedSets(Method):
     private_origins: bool
     """Whether an image is, or began as, a private image. Then each file says which, in `origins` (n; -1 for none), release levels
     and claims of coresets apply, and the set counts as private images wherever images are shown."""
-    released: bool = False
-    """Whether the adversary also sees the set (release level `synthetic_set`)."""
 
     @property
     def from_private_images(self) -> bool:
         return self.private_origins
 
+    def cost(self, sizes: Sizes) -> Cost:
+        return Cost(0.1)   # reading a file
 
-class ImportedLogits(Frozen):
+
+class ImportedLogits(Arm):
     """The answers of each shadow's classifier, trained elsewhere, to the images in `queries.npz`."""
 
     paradigm: Literal["imported"]
     method: Literal["logits"]
     path: str
     """Folder, relative to the spec. Each file holds `logits` (one row per query, one column per class); optionally `seconds`."""
-
-
-Imported = Annotated[ImportedSets | ImportedLogits, Field(discriminator="method")]

@@ -1,29 +1,76 @@
-"""What one release level said about one canary group: the input of every attack."""
+"""What the models at one release level answer about one canary group: the input of every attack."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
-from compiler.language.audit import (
-    ReleaseLevel,
-)
+from compiler.language.attacks.base import ReleaseLevel
+from runtime.audit.attacks import signals
 from runtime.data.population.roles import Group
 
 Score = Callable[[np.ndarray], np.ndarray]
-"""Membership (canary × shadow) → scores (canary × shadow): an attack on one group with everything else fixed."""
+"""Membership (canary × shadow, bool) → scores (canary × shadow): an attack on one group with everything else fixed, so that it runs
+on the true membership and on redrawn ones alike. HIGHER MEANS MEMBER; NaN where too few shadows are left to judge by."""
 
 
 @dataclass(frozen=True)
 class Answers:
-    """What the shadows of one release level said about one canary group."""
+    """Of all shadows, at one release level, about one canary group."""
 
     release: ReleaseLevel
     group: Group
     logits: np.ndarray | None = None
     """canary × view × shadow × class."""
     z_logits: np.ndarray | None = None
+    """z sample × view × shadow × class."""
     measured: Mapping[str, np.ndarray] | None = None
     """Signals that a set or a generator gave: name → canary × shadow."""
+    given_signal: np.ndarray | None = None
+    """canary × view × shadow: a signal that stands in for logits, in files from outside."""
+
+    @property
+    def labels(self) -> np.ndarray:
+        return self.group.labels.numpy()
+
+    def signal(self, name: str, queries: int) -> np.ndarray | None:
+        """canary × view × shadow, finite: the signal of that name on the first `queries` views; None without logits."""
+        if self.given_signal is not None:
+            return self.given_signal
+        if self.logits is None:
+            return None
+        key = name, queries   # several attacks read the same one
+        if key not in self._signals:
+            found = signals.by_shadow(signals.SIGNALS[name], self.logits[:, :queries], self.labels)
+            self._signals[key] = check_finite(found)
+        return self._signals[key]
+
+    def z_signal(self, name: str, queries: int) -> np.ndarray | None:
+        """z sample × view × shadow; None without answers about a z pool."""
+        if self.z_logits is None:
+            return None
+        return signals.by_shadow(signals.SIGNALS[name], self.z_logits[:, :queries], self.group.z_labels.numpy())
+
+    @cached_property
+    def _signals(self) -> dict[tuple[str, int], np.ndarray]:
+        return {}
+
+    def measure(self, name: str) -> np.ndarray | None:
+        """canary × 1 × shadow, finite: what a set or a generator gave under that name, if anything."""
+        values = (self.measured or {}).get(name)
+        return None if values is None else check_finite(values[:, None, :])
+
+
+def check_finite(signal: np.ndarray) -> np.ndarray:
+    """The signal itself (canary × view × shadow); ValueError with the place of what is no number.
+
+    It would spread to all scores of its canary, and these be dropped.
+    """
+    if not np.isfinite(signal).all():
+        canary, view, shadow = (int(index) for index in np.argwhere(~np.isfinite(signal))[0])
+        value = f"{signal[canary, view, shadow]} for view {view} of canary {canary}"
+        raise ValueError(f"shadow {shadow} gives {value}; a model that gives no number cannot be scored")
+    return signal

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from compiler.language.attacks.label_only import LabelOnly
+from runtime.audit.attacks import signals
+from runtime.audit.attacks.answers import Answers, Score
 from runtime.audit.attacks.pool import FEWEST, Pool
 
 PENALTY = 1.0
@@ -16,6 +19,17 @@ STEPS = 25
 """Newton steps at most: the penalty makes the loss strongly convex, and the change is below 1e-9 after about ten."""
 CONVERGED = 1e-10
 """Steps smaller than this no longer move a log-odds that anybody reads."""
+
+
+def scorer(how: LabelOnly, answers: Answers, paired: bool) -> Score | None:
+    """None without logits, of which nothing but the largest is looked at."""
+    if answers.logits is None:
+        return None
+    correct = signals.by_shadow(signals.correct, answers.logits[:, : how.queries], answers.labels)
+    if how.variant == "vote":
+        share = vote(correct)
+        return lambda member: share
+    return lambda member: label_only(correct, Pool(member, paired))
 
 
 def label_only(correct: np.ndarray, pool: Pool) -> np.ndarray:

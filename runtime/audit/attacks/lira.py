@@ -9,11 +9,56 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import gammaln
 
+from compiler.language.attacks.lira import Lira, LiraOffline
+from runtime.audit.attacks import signals
+from runtime.audit.attacks.answers import Answers, Score, check_finite
 from runtime.audit.attacks.pool import VARIANCE_FLOOR, Pool, Side, sides, usable
+
+
+def scorer(how: Lira | LiraOffline, answers: Answers, paired: bool) -> Score | None:
+    """None without logits, and on a signal of the true label where the canaries' labels are the true ones."""
+    signal = _signal(how, answers)
+    if signal is None:
+        return None
+    if isinstance(how, LiraOffline):
+        return lambda member: lira_offline(signal, Pool(member, paired), how.variant, how.compat)
+    return Likelihood(signal, paired, how.variant, how.compat)
+
+
+def _signal(how: Lira | LiraOffline, answers: Answers) -> np.ndarray | None:
+    """canary × view × shadow."""
+    if how.signal not in ("true_label", "contrast"):
+        return answers.signal(how.signal, how.queries)
+    labels, true_labels = answers.labels, answers.group.true_labels.numpy()
+    if answers.logits is None or (true_labels < 0).any() or (true_labels == labels).all():
+        return None  # only a wrong label has a true one beside it
+    asked = answers.logits[:, : how.queries]
+    if how.signal == "contrast":
+        return check_finite(signals.by_shadow(signals.contrast, asked, labels, true_labels))
+    return check_finite(signals.by_shadow(signals.logit, asked, true_labels))
+
+
+@dataclass(frozen=True)
+class Likelihood:
+    """A LiRA on a signal, as a score that can also count its degenerate fits."""
+
+    signal: np.ndarray
+    """canary × view × shadow."""
+    paired: bool
+    variant: str
+    compat: tuple[str, ...] = ()
+
+    def __call__(self, member: np.ndarray) -> np.ndarray:
+        return lira(self.signal, Pool(member, self.paired), self.variant, self.compat)
+
+    def floored(self, member: np.ndarray) -> int:
+        """Fits whose shadows agree so well that their spread is taken to be the least one."""
+        return sum(side.floored(self.variant) for side in sides(self.signal, Pool(member, self.paired)))
 
 
 def lira(signal: np.ndarray, pool: Pool, variant: str = "pooled", compat: tuple[str, ...] = ()) -> np.ndarray:

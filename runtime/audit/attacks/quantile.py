@@ -8,8 +8,21 @@ from __future__ import annotations
 
 import numpy as np
 
+from compiler.language.attacks.quantile import Quantile
+from runtime.audit.attacks.answers import Answers, Score
+
 COMPONENTS = 16
 PENALTY = 1.0
+
+
+def scorer(how: Quantile, answers: Answers, paired: bool) -> Score | None:
+    """None without logits of canaries and of a z pool."""
+    signal, z_signal = answers.signal(how.signal, how.queries), answers.z_signal(how.signal, how.queries)
+    if signal is None or z_signal is None:
+        return None
+    images, z_images = (part.flatten(1).numpy() for part in (answers.group.images, answers.group.z_images))
+    scores = quantile(signal, z_signal, images, z_images)
+    return lambda member: scores
 
 
 def quantile(signal: np.ndarray, z_signal: np.ndarray, images: np.ndarray, z_images: np.ndarray) -> np.ndarray:

@@ -4,7 +4,22 @@ from __future__ import annotations
 
 import numpy as np
 
+from compiler.language.attacks.base import Asking
+from compiler.language.attacks.reference import Reference, Threshold
+from runtime.audit.attacks.answers import Answers, Score
 from runtime.audit.attacks.pool import FEWEST, Pool, sides, usable
+
+
+def scorer(how: Asking, answers: Answers, paired: bool) -> Score | None:
+    """`Threshold`, `Reference` or `Calibrated`; None without logits."""
+    signal = answers.signal(how.signal, how.queries)
+    if signal is None:
+        return None
+    if isinstance(how, Threshold):
+        scores = threshold(signal)
+        return lambda member: scores
+    attack = reference if isinstance(how, Reference) else calibrated
+    return lambda member: attack(signal, Pool(member, paired))
 
 
 def threshold(signal: np.ndarray) -> np.ndarray:

@@ -8,7 +8,28 @@ from __future__ import annotations
 
 import numpy as np
 
+from compiler.language.attacks.rmia import Rmia
+from runtime.audit.attacks import signals
+from runtime.audit.attacks.answers import Answers, Score, check_finite
 from runtime.audit.attacks.pool import FEWEST, Pool
+
+
+def scorer(how: Rmia, answers: Answers, paired: bool) -> Score | None:
+    """None without logits of canaries and of a z pool."""
+    if answers.logits is None or answers.z_logits is None:
+        return None
+    read = signals.taylor_confidence if "taylor_softmax" in how.compat else signals.confidence
+    own, others = (
+        check_finite(signals.by_shadow(read, logits[:, : how.queries], labels, how.temperature))
+        for logits, labels in ((answers.logits, answers.labels), (answers.z_logits, answers.group.z_labels.numpy()))
+    )
+    online, majority, trimmed = how.variant == "online", how.vote == "majority", "trimmed_mean" in how.compat
+
+    def score(member: np.ndarray) -> np.ndarray:
+        pool = Pool(member, paired)
+        return rmia(own, others, pool, online=online, gamma=how.gamma, a=how.a, majority=majority, trimmed=trimmed)
+
+    return score
 
 
 def rmia(

@@ -5,6 +5,9 @@ A float32 softmax loses the tail: log(p / (1 - p)) is infinite from a logit gap 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
 
@@ -65,16 +68,29 @@ def _taylor(x: np.ndarray) -> np.ndarray:
     return 1 + x * (1 + x / 2 * (1 + x / 3 * (1 + x / 4)))
 
 
+def by_shadow(read: Callable[..., np.ndarray], logits: np.ndarray, *options: Any) -> np.ndarray:
+    """canary × view × shadow, of logits that are canary × view × shadow × class: `read(logits, *options)` of each shadow alone.
+
+    One at a time, so that the float64 copies that a signal needs stay small.
+    """
+    _check_finite(logits)
+    return np.stack([read(logits[:, :, shadow], *options) for shadow in range(logits.shape[2])], axis=2)
+
+
 SIGNALS = {"logit": logit, "hinge": hinge, "loss": loss}
 
 
 def _finite(logits: np.ndarray) -> np.ndarray:
     """In float64; ValueError with the place of the first that is no number."""
     values = np.asarray(logits, np.float64)
-    if not np.isfinite(values).all():
-        place = tuple(int(index) for index in np.argwhere(~np.isfinite(values))[0])
-        raise ValueError(f"the logit at {place} is {values[place]}; a model that gives no number cannot be scored")
+    _check_finite(values)
     return values
+
+
+def _check_finite(logits: np.ndarray) -> None:
+    if not np.isfinite(logits).all():
+        place = tuple(int(index) for index in np.argwhere(~np.isfinite(logits))[0])
+        raise ValueError(f"the logit at {place} is {logits[place]}; a model that gives no number cannot be scored")
 
 
 def _own(values: np.ndarray, labels: np.ndarray) -> np.ndarray:

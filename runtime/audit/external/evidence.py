@@ -19,7 +19,7 @@ import numpy as np
 
 from compiler.errors import SynthcError
 from compiler.language.audit import Design
-from runtime.data.formats.npz import LIMIT, read_arrays
+from runtime.data.formats.npz import MAX_BYTES, read_arrays
 
 KINDS: dict[str, tuple[str, ...]] = {
     "logits": ("shadows", "samples", "views", "classes"),
@@ -59,7 +59,7 @@ class Evidence:
         return self.values.shape[2] if self.kind == "logits" else 1
 
 
-def read_evidence(path: Path, limit: int = LIMIT) -> Evidence:
+def read_evidence(path: Path, limit: int = MAX_BYTES) -> Evidence:
     """The evidence in an `.npz` file; SynthcError, one line, for whatever is wrong with it."""
     return check(read_arrays(path, NAMES, limit), str(path))
 

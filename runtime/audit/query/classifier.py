@@ -12,7 +12,7 @@ from torch import Tensor
 
 from compiler.work.operations import QueryClassifier
 from runtime.data.population.queries import asked, views
-from runtime.data.population.roles import cast
+from runtime.data.population.roles import roles_of
 from runtime.outcome import Metric, Product
 from runtime.store.artifacts import Artifact
 from runtime.training.nets import restored
@@ -24,7 +24,7 @@ def perform(work: QueryClassifier, inputs: Mapping[str, Artifact], device: torch
     population = work.private.population
     card = population.dataset.card
     net = restored(work.recipe, card, inputs["model"].tensors("model"))
-    parts = cast(population)
+    parts = roles_of(population)
     answers: dict[str, Tensor] = {}
     for names, images in asked(population):
         seen = views(images, work.queries)

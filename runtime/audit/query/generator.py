@@ -12,13 +12,13 @@ from torch import Tensor
 
 from compiler.language.methods.diffusion import Denoiser
 from compiler.work.operations import QueryGenerator
-from runtime.data.population.roles import cast
+from runtime.data.population.roles import roles_of
 from runtime.outcome import Product
 from runtime.seeds import generator
 from runtime.store.artifacts import Artifact
 from runtime.synthesize.diffusion.denoisers import Net
 from runtime.synthesize.diffusion.generate import restored
-from runtime.synthesize.diffusion.process import process
+from runtime.synthesize.diffusion.process import audited_levels, denoising_errors, new_scheduler
 from runtime.synthesize.operation import surroundings
 
 DRAWS = 32
@@ -31,7 +31,7 @@ def perform(work: QueryGenerator, inputs: Mapping[str, Artifact], device: torch.
     population = work.private.population
     around = surroundings(work.private, device)
     net = restored(work.how, inputs["generator"], around)
-    groups = cast(population).groups
+    groups = roles_of(population).groups
     images = torch.cat([group.images for group in groups]).to(device)
     labels = torch.cat([group.labels for group in groups]).to(device)
     return Product({"answers": {"denoising": -loss(net, images, labels, work.how, population.seed)}})
@@ -40,11 +40,11 @@ def perform(work: QueryGenerator, inputs: Mapping[str, Artifact], device: torch.
 @torch.inference_mode()
 def loss(net: Net, images: Tensor, labels: Tensor, how: Denoiser, seed: int) -> Tensor:
     """n, float64: the denoiser's mean error on each image (uint8), at the same levels and noises whatever the net."""
-    hidden, signals = process(how), net.encoded(images)
+    scheduler, signals = new_scheduler(how), net.encoded(images)
     draws = generator(seed, None, "denoising query")
     total = torch.zeros(len(images), dtype=torch.float64)
-    for level in hidden.asked(DRAWS):
+    for level in audited_levels(how, DRAWS):
         noise = torch.randn(signals.shape, generator=draws).to(images.device)
         at = level.expand(len(images)).to(images.device)
-        total += hidden.errors(net, signals, noise, at, labels).double().cpu() / DRAWS
+        total += denoising_errors(net, scheduler, signals, noise, at, labels).double().cpu() / DRAWS
     return total

@@ -15,8 +15,9 @@ from torch import Tensor
 from compiler.language.classifier import Recipe
 from compiler.language.datasets import Card
 from compiler.work.operations import Population, QuerySet
+from runtime.data.distances import IMAGES_PER_BLOCK, nearest
 from runtime.data.population.queries import views
-from runtime.data.population.roles import cast, private_set
+from runtime.data.population.roles import private_set, roles_of
 from runtime.data.sources import load
 from runtime.outcome import Metric, Product
 from runtime.seeds import generator
@@ -25,8 +26,6 @@ from runtime.training.nets import Classifier, build, normalise
 
 SMALLEST = 1e-6
 """Added to a distance before its logarithm: a copy is far nearer than anything else, and still a number."""
-TOGETHER = 512
-"""Images of the set per block of distances."""
 
 
 def perform(work: QuerySet, inputs: Mapping[str, Artifact], device: torch.device) -> Product:
@@ -38,7 +37,7 @@ def perform(work: QuerySet, inputs: Mapping[str, Artifact], device: torch.device
     """
     population = work.private.population
     card = population.dataset.card
-    plain = torch.cat([group.images for group in cast(population).groups])
+    plain = torch.cat([group.images for group in roles_of(population).groups])
     canaries = normalise(plain, card).to(device)
     images = inputs["set"].tensors("set")["images"]
     released = normalise(images, card).to(device)
@@ -66,23 +65,13 @@ def perform(work: QuerySet, inputs: Mapping[str, Artifact], device: torch.device
     return Product({"answers": answers, "nearest": {"images": grey_levels(images)[row.cpu()]}}, tuple(metrics))
 
 
-def nearest(points: Tensor, among: Tensor) -> tuple[Tensor, Tensor]:
-    """n, float64: Euclidean distance of each point (n × d) to the nearest of `among` (m × d), m ≥ 1; n, int64: which that is."""
-    points = points.double()
-    # Which is the nearest is told by a matrix product (up to 13 times as fast); how near it is, which cancels there, anew.
-    best = [((block**2).sum(1) - 2 * points @ block.T).min(dim=1) for block in map(Tensor.double, among.split(TOGETHER))]
-    which = torch.stack([one.values for one in best]).argmin(dim=0)
-    rows = torch.stack([one.indices + TOGETHER * place for place, one in enumerate(best)]).gather(0, which[None])[0]
-    return (points - among[rows].double()).norm(dim=1), rows
-
-
 def trace_back(released: Tensor, pool: Tensor, origins: Tensor) -> Metric:
     """Share of the images that began as a private one whose nearest private image is still that one. n × image, m × image, n."""
     began = origins >= 0
     found = None
     if began.any():
         x, among = released[began].flatten(1), pool.flatten(1)
-        row = torch.cat([nearest(block, among)[1] for block in x.split(TOGETHER)])
+        row = torch.cat([nearest(block, among)[1] for block in x.split(IMAGES_PER_BLOCK)])
         found = (row == origins[began]).double().mean().item()
     return Metric("trace_back_rate", found, n=int(began.sum()), note="" if began.any() else "no image began as a private one")
 
@@ -92,7 +81,7 @@ def _public_distance(population: Population, count: int) -> float:
     """Median distance of the canaries to the nearest of so many public images; the same for every shadow."""
     assert population.public is not None
     card = population.dataset.card
-    canaries = normalise(torch.cat([group.images for group in cast(population).groups]), card)
+    canaries = normalise(torch.cat([group.images for group in roles_of(population).groups]), card)
     public = normalise(load(population.public).pool.images[:count], card)
     return nearest(canaries.flatten(1), public.flatten(1))[0].median().item()
 
@@ -115,4 +104,4 @@ def random_features(card: Card) -> Classifier:
 
 @torch.inference_mode()
 def _embedded(net: Classifier, x: Tensor) -> Tensor:
-    return torch.cat([net.features(block) for block in x.split(TOGETHER)])
+    return torch.cat([net.features(block) for block in x.split(IMAGES_PER_BLOCK)])

@@ -13,6 +13,7 @@ from typing import get_args
 import numpy as np
 
 from compiler.language.audit import Strategy
+from compiler.power.epsilon_bounds import f_dp
 from runtime.audit.statistics import epsilon
 from runtime.seeds import numpy_generator
 
@@ -28,7 +29,7 @@ SPLITS = 15
 OneRun = Callable[[int, int, int, float, float], float]
 """(right, guesses, canaries, delta, error) → epsilon."""
 
-BOUNDS: dict[str, OneRun] = {"steinke": epsilon.steinke, "f_dp": epsilon.f_dp}
+BOUNDS: dict[str, OneRun] = {"steinke": epsilon.steinke, "f_dp": f_dp}
 
 
 @dataclass(frozen=True)

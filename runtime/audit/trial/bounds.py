@@ -11,6 +11,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from compiler.power.epsilon_bounds import f_dp_rejects
 from compiler.work.operations import AttackTrial
 from runtime.audit.statistics import epsilon
 from runtime.audit.statistics.one_run import BOUNDS, Guessed, one_run
@@ -88,7 +89,7 @@ def _telling(guesses: int, canaries: int, delta: float, error: float) -> int:
             right
             for right in range(guesses // 2, guesses + 1)
             if epsilon.steinke_p_value(0.0, right, guesses, canaries, delta) <= error
-            or epsilon.f_dp_rejects(0.0, right, guesses, canaries, error)
+            or f_dp_rejects(0.0, right, guesses, canaries, error)
         ),
         guesses + 1,
     )

@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from compiler.language.audit import Attack, LabelOnly, Quantile, variant_name
-from compiler.language.plugins import OwnAttack
+from compiler.language.audit import Attack
 from compiler.work.operations import AttackTrial
 from runtime.audit.attacks.answers import Answers, Score
 from runtime.audit.statistics.bootstrap import Readings, Resamples, interval, read_resamples
@@ -23,8 +22,6 @@ from runtime.seeds import numpy_generator
 
 BAND = 40
 """Points of a curve at which its band is read, spread evenly in log FPR."""
-FITTED = (LabelOnly, Quantile)
-"""Attacks that fit a model per target: a tenth of the redraws must do for their null control."""
 
 PRIORS = (0.5, 0.1, 0.01)
 """Shares of members among those asked about at which a positive predictive value is stated."""
@@ -99,7 +96,7 @@ class Figures:
         for fpr in self.work.fpr if self.there.any() else ():
             reading, false = self.reading(fpr), self._false(self.reading(fpr))
             yield {
-                "release": self.said.release, "attack": self.attack.attack, "variant": variant_name(self.attack),
+                "release": self.said.release, "attack": self.attack.attack, "variant": self.attack.variant_name,
                 "canaries": self.said.group.name, "fpr": fpr, "tpr": reading.value, "members": reading.members,
                 "non_members": reading.non_members, "allowed": reading.allowed, "false_positives": reading.false_positives,
                 "false_positive_canaries": int(false.any(1).sum()), "false_positive_shadows": int(false.any(0).sum()),
@@ -144,9 +141,9 @@ class Figures:
     def null_control(self, score: Score) -> tuple[list[Metric], list[str]]:
         """Metrics of the null control, and what it complains of."""
         redraws = self.work.null_permutations
-        if isinstance(self.attack, FITTED) or (isinstance(self.attack, OwnAttack) and self.attack.fitted):
+        if self.attack.fitted:
             redraws = max(10, redraws // 10)
-        purpose = f"null/{self.said.group.name}/{self.attack.attack}/{variant_name(self.attack)}"
+        purpose = f"null/{self.said.group.name}/{self.attack.attack}/{self.attack.variant_name}"
         rng = numpy_generator(self.work.population.seed, None, purpose)
         fpr = self.work.headline.fpr
         alarmed = bounds.alarm(self.work, self.said.group)
@@ -207,7 +204,7 @@ class Figures:
         """A figure with the coordinates of this attack."""
         low, high = bounds if bounds is not None else (None, None)
         return Metric(
-            name, value, low, high, n, note, self.said.group.name, self.attack.attack, variant_name(self.attack), self.said.release
+            name, value, low, high, n, note, self.said.group.name, self.attack.attack, self.attack.variant_name, self.said.release
         )
 
 

@@ -15,12 +15,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from compiler.language.audit import Attack, Lira, ReleaseLevel, variant_name
+from compiler.language.attacks.lira import Lira
+from compiler.language.audit import Attack, ReleaseLevel
 from compiler.work.operations import AttackTrial
 from compiler.work.releases import declared
 from runtime.audit.attacks import signals
 from runtime.audit.attacks.answers import Answers, Score
-from runtime.audit.attacks.dispatch import Likelihood, scorer_of
+from runtime.audit.attacks.dispatch import scorer_of
+from runtime.audit.attacks.lira import Likelihood
 from runtime.audit.statistics.bootstrap import Resamples, interval
 from runtime.audit.trial.copies import Nearness
 from runtime.audit.trial.metrics import Figures, tpr_name
@@ -28,8 +30,8 @@ from runtime.audit.trial.risk import memorization
 from runtime.audit.trial.soundness import guarantee, soundness
 from runtime.audit.trial.utility import per_shadow, utility
 from runtime.data.population.membership import membership
-from runtime.data.population.near_duplicates import NEAR, near_duplicates
-from runtime.data.population.roles import Group, cast
+from runtime.data.population.near_duplicates import MAX_RMS_DIFFERENCE, near_duplicates
+from runtime.data.population.roles import Group, roles_of
 from runtime.outcome import Metric, Product
 from runtime.seeds import numpy_generator
 from runtime.store.artifacts import Artifact
@@ -38,7 +40,7 @@ from runtime.store.artifacts import Artifact
 def perform(work: AttackTrial, inputs: Mapping[str, Artifact], device: torch.device) -> Product:
     """See the module; the files are `scores`, `roc`, `risk`, `canaries`, `shadows` (figures with a value for each shadow), and,
     where a set was made and measured, `pairs`: images of it beside canaries, the nearest and the most telling. Audit-only."""
-    everyone = cast(work.population)
+    everyone = roles_of(work.population)
     member = membership(work.population, work.design, work.replicate, work.shadows)
     trial = _Trial(work, inputs, member, _spans(everyone.groups), _resamples(work, everyone.groups))
     releases = list(_releases(work, inputs, everyone.groups, trial.spans))
@@ -144,7 +146,7 @@ class _Trial:
             self.headline_column = len(self.columns)
         self.scores[f"score/{key}"] = torch.from_numpy(column)
         self.risk[key] = torch.from_numpy(per_canary)
-        self.columns.append({"release": release, "attack": attack.attack, "variant": variant_name(attack)})
+        self.columns.append({"release": release, "attack": attack.attack, "variant": attack.variant_name})
 
     def _figures(self, figures: Figures, score: Score, headline: bool) -> None:
         name, release = figures.said.group.name, figures.said.release
@@ -160,7 +162,7 @@ class _Trial:
         if isinstance(score, Likelihood) and (floored := score.floored(figures.member)):
             metrics.append(figures.metric("floored_fits", float(floored), None, figures.member.size, "shadows that all but agree"))
         control, complaints = figures.null_control(score)
-        told = f"{release} {figures.attack.attack} {variant_name(figures.attack)} {name}"
+        told = f"{release} {figures.attack.attack} {figures.attack.variant_name} {name}"
         self.flags += [f"{NULL_FAILED}: {told}, {complaint}" for complaint in complaints]
         self.metrics += metrics + control
 
@@ -297,7 +299,7 @@ def _releases(
 
 def _near_duplicates(work: AttackTrial, groups: tuple[Group, ...], spans: Mapping[str, slice]) -> Iterator[Metric]:
     twins = near_duplicates(work.population)
-    note = f"root mean square difference of at most {NEAR:g} grey values to the fixed part or another canary"
+    note = f"root mean square difference of at most {MAX_RMS_DIFFERENCE:g} grey values to the fixed part or another canary"
     for group in groups:
         yield Metric("near_duplicates", float(twins[spans[group.name]].sum()), n=len(group), note=note, canaries=group.name)
 

@@ -17,8 +17,8 @@ import torch
 from compiler.errors import SynthcError
 from runtime.data.images import LabeledImages
 
-LARGEST = 1 << 30
-"""Bytes of one array; MNIST's largest has 47 million."""
+MAX_ARRAY_BYTES = 1 << 30
+"""MNIST's largest has 47 million."""
 
 FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 
@@ -46,8 +46,8 @@ def read_array(path: Path) -> np.ndarray:
                 raise SynthcError(f"{path}: not an IDX file of unsigned bytes (it starts with {head.hex() or 'nothing'})")
             extents = tuple(int(extent) for extent in np.frombuffer(handle.read(4 * head[3]), ">u4"))
             size = math.prod(extents)
-            if len(extents) < head[3] or not 0 < size <= LARGEST:
-                raise SynthcError(f"{path}: its header speaks of {extents}, at most {LARGEST:,} bytes can be read")
+            if len(extents) < head[3] or not 0 < size <= MAX_ARRAY_BYTES:
+                raise SynthcError(f"{path}: its header speaks of {extents}, at most {MAX_ARRAY_BYTES:,} bytes can be read")
             content = handle.read(size + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise SynthcError(f"{path}: cannot be read: {error}") from error

@@ -1,4 +1,4 @@
-"""A Parquet file of encoded images → an .npz, whose headers the compiler can read.
+"""A Parquet file of encoded images → an .npz.
 
 A column of PNG or JPEG bytes (or of `{bytes, path}`, as Hugging Face writes them) and a column of whole numbers or names.
 """
@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from compiler.data.files import LARGEST, shape_said
+from compiler.data.files import MAX_BYTES_OF_IMAGES
 from compiler.errors import SynthcError, did_you_mean
-from runtime.data.formats.own_files import image
+from runtime.data.formats.image_file import decode
 from runtime.database.files import open_parquet
 from runtime.store.artifacts import atomic_write
 
@@ -31,9 +31,8 @@ def converted(source: Path, test: Path | None, target: Path, image_column: str, 
         images, labels = _read(path, image_column, label_column)
         if not names:
             names = sorted(set(labels))
-        strangers = set(labels) - set(names)
-        if strangers:
-            raise SynthcError(f"{path}: the label {min(strangers)!r} is not among those of {source.name}")
+        if unknown := set(labels) - set(names):
+            raise SynthcError(f"{path}: the label {min(unknown)!r} is not among those of {source.name}")
         if arrays and images.shape[1:] != arrays["images"].shape[1:]:
             raise SynthcError(f"{path}: images of {images.shape[1:]}, those of {source.name} have {arrays['images'].shape[1:]}")
         arrays[f"{of}images"] = images
@@ -61,20 +60,21 @@ def _read(path: Path, image_column: str, label_column: str) -> tuple[np.ndarray,
             name = f"{path}: row {row}"
             if not isinstance(label, int | str):
                 raise SynthcError(f"{name}: the label {label!r} is neither a whole number nor a name")
-            shape = shape_said(io.BytesIO(content), name)
-            if decoded and shape[1:] != decoded[0].shape[1:]:
-                height, width = decoded[0].shape[1:]
-                raise SynthcError(f"{name}: {shape[1]}×{shape[2]} pixels, the first image has {height}×{width}; make them one size")
-            size += shape[0] * shape[1] * shape[2]
-            if size > LARGEST:
-                raise SynthcError(f"{path}: decoded images of over {LARGEST:,} bytes; use fewer")
-            decoded.append(image(io.BytesIO(content), shape, name).numpy())
+            pixels = decode(io.BytesIO(content), name)
+            height, width = pixels.shape[:2]
+            if decoded and (first := decoded[0].shape[:2]) != (height, width):
+                what = f"{height}×{width} pixels, the first image has {first[0]}×{first[1]}"
+                raise SynthcError(f"{name}: {what}; make them one size")
+            size += pixels.size
+            if size > MAX_BYTES_OF_IMAGES:
+                raise SynthcError(f"{path}: decoded images of over {MAX_BYTES_OF_IMAGES:,} bytes; use fewer")
+            decoded.append(pixels)
             labels.append(label)
     if not decoded:
         raise SynthcError(f"{path}: no row")
-    channels = max(len(one) for one in decoded)
-    images = np.stack([np.broadcast_to(one, (channels, *one.shape[1:])) for one in decoded])
-    return (images[:, 0] if channels == 1 else images.transpose(0, 2, 3, 1)), labels
+    if len({pixels.ndim for pixels in decoded}) > 1:   # grey ones among colours
+        decoded = [np.broadcast_to(pixels.reshape(height, width, -1), (height, width, 3)) for pixels in decoded]
+    return np.stack(decoded), labels
 
 
 def _bytes(path: Path, rows: Iterator[tuple[Any, ...]]) -> Iterator[tuple[bytes, Any]]:

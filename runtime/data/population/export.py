@@ -29,7 +29,7 @@ from compiler.language.audit import Design, Queries
 from compiler.work.operations import Population, Private
 from runtime.data.population.membership import membership
 from runtime.data.population.queries import asked, views
-from runtime.data.population.roles import PrivateSet, cast, places, private_set, strangers
+from runtime.data.population.roles import PrivateSet, extra_images, private_set, roles_of, sample_ids
 from runtime.data.sources import balanced_part, load
 from runtime.store.artifacts import atomic_write
 
@@ -64,7 +64,7 @@ class Splits:
 
 def rows_of_table(private: Private, known: PrivateSet) -> Tensor:
     """n, int64: which image each row of the private set is, as the files count them."""
-    return _table(private.population)[known.places]
+    return _table(private.population)[known.sample_ids]
 
 
 def _table(population: Population) -> Tensor:
@@ -72,7 +72,7 @@ def _table(population: Population) -> Tensor:
     whole = load(dataclasses.replace(population.dataset, subset=None)).pool
     subset = population.dataset.subset
     part = balanced_part(whole.labels, subset) if subset is not None and subset < len(whole) else torch.arange(len(whole))
-    return torch.cat([part, torch.arange(len(strangers(population))) + len(whole)])
+    return torch.cat([part, torch.arange(len(extra_images(population))) + len(whole)])
 
 
 def write(folder: Path, splits: Splits, *, images: bool = False, queries: bool = False) -> list[Path]:
@@ -80,7 +80,7 @@ def write(folder: Path, splits: Splits, *, images: bool = False, queries: bool =
     mark = folder / "membership.json"
     _refuse_another(mark, splits)
     population = splits.population
-    further, whole = strangers(population), load(dataclasses.replace(population.dataset, subset=None)).pool
+    further, whole = extra_images(population), load(dataclasses.replace(population.dataset, subset=None)).pool
     made: list[Path] = []
 
     def save(name: str, **arrays: Tensor | np.ndarray) -> None:
@@ -113,17 +113,17 @@ def write(folder: Path, splits: Splits, *, images: bool = False, queries: bool =
 def _queries(splits: Splits) -> Tensor:
     """n × channels × height × width, uint8: every view of canaries and z samples, image by image; then the test set."""
     seen = [views(images, splits.queries).flatten(0, 1) for _, images in asked(splits.population)]
-    return torch.cat([*seen, cast(splits.population).test.images])
+    return torch.cat([*seen, roles_of(splits.population).test.images])
 
 
 def _canaries(splits: Splits) -> dict[str, Any]:
     """Of each canary its index, labels and group, and member: replicate × canary × shadow."""
-    groups = cast(splits.population).groups
+    groups = roles_of(splits.population).groups
     member = [
         membership(splits.population, splits.design, replicate, splits.shadows) for replicate in range(splits.replicates)
     ]
     return {
-        "indices": _table(splits.population)[torch.cat([where[:, 0] for where in places(splits.population)])],
+        "indices": _table(splits.population)[torch.cat([where[:, 0] for where in sample_ids(splits.population)])],
         "labels": torch.cat([group.labels for group in groups]),
         "true_labels": torch.cat([group.true_labels for group in groups]),
         "group": np.concatenate([np.full(len(group), group.name) for group in groups]),

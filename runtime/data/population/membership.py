@@ -1,4 +1,4 @@
-"""Which canaries a shadow saw: the same for every arm, extended and never redrawn."""
+"""Which canaries each shadow holds: the same for every arm; more shadows extend it and never redraw it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from functools import lru_cache
 import numpy as np
 
 from compiler.language.audit import Design
-from compiler.work.operations import Population
+from compiler.work.operations import Population, Private
 from runtime.seeds import numpy_generator
 
 
@@ -45,7 +45,7 @@ def membership(population: Population, design: Design, replicate: int, shadows: 
     return member
 
 
-def saw(population: Population, design: Design, replicate: int, shadow: int, shadows: int | None) -> np.ndarray:
-    """One shadow's column: canary, bool. `shadows` may be None where the design does not depend on it."""
-    enough = shadow + 2 - shadow % 2   # the pair is complete
-    return membership(population, design, replicate, shadows if shadows is not None else enough)[:, shadow]
+def membership_of(private: Private) -> np.ndarray:
+    """canary, bool: the column of `membership` of one shadow. `private.shadows` is None where the design does not depend on it."""
+    pairs_complete = private.shadow + 2 - private.shadow % 2
+    return membership(private.population, private.design, private.replicate, private.shadows or pairs_complete)[:, private.shadow]

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from compiler.language.audit import Queries
 from compiler.work.operations import Population
-from runtime.data.population.roles import cast
+from runtime.data.population.roles import roles_of
 
 
 def asked(population: Population) -> list[tuple[list[str], Tensor]]:
@@ -16,11 +16,11 @@ def asked(population: Population) -> list[tuple[list[str], Tensor]]:
 
     Groups of the data set's own images share one z pool, about which a model is asked once.
     """
-    parts = cast(population)
+    roles = roles_of(population)
     z: dict[int, tuple[list[str], Tensor]] = {}
-    for group in parts.groups:
+    for group in roles.groups:
         z.setdefault(group.z_images.data_ptr(), ([], group.z_images))[0].append(f"z/{group.name}")
-    return [(["canary"], torch.cat([group.images for group in parts.groups])), *z.values()]
+    return [(["canary"], torch.cat([group.images for group in roles.groups])), *z.values()]
 
 
 def views(images: Tensor, queries: Queries) -> Tensor:

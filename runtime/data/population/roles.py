@@ -1,9 +1,9 @@
-"""Who plays which part: test set, canaries, z pool, fixed part; and from them the private set of a shadow.
+"""Splits a data set into test set, canary groups, z pool and fixed training images, and builds each shadow's private set from them.
 
-Rows are dealt from one permutation of the data set: the test set from its front, then the canaries group by group, passing over
-images that have a twin; the z pool from its end. What is left is fixed: in every private set. So a group added at the end takes
-from the fixed part only, and the size of the z pool moves no canary. Depends on the study's seed alone, never on arms, shadows or
-replicates.
+Rows are taken from one permutation of the data set: the test set from its front, then the canaries group by group, skipping
+images that have an exact duplicate; the z pool from its end. What is left is fixed: it is in every private set. So a group added
+at the end takes from the fixed part only, and the size of the z pool moves no canary. The split depends on the study's seed alone,
+never on arms, shadows or replicates.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from compiler.errors import SynthcError
 from compiler.language.audit import CanaryGroup, CanaryKind
 from compiler.work.operations import Population, Private
 from runtime.data.images import LabeledImages
-from runtime.data.population.membership import saw
+from runtime.data.population.membership import membership_of
 from runtime.data.sources import load
 from runtime.seeds import Seeds, generator, numpy_generator
 
@@ -50,8 +50,8 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Cast:
-    """Everyone who appears in a study."""
+class Roles:
+    """All samples of a study, by role."""
 
     fixed: LabeledImages
     groups: tuple[Group, ...]
@@ -71,13 +71,13 @@ class PrivateSet:
     data: LabeledImages
     canary: Tensor
     """n, int64: index of the canary that a row is, -1 for none. Never shown to a method."""
-    places: Tensor
-    """n, int64: which image a row shows, as `places` counts them. Never shown to a method."""
+    sample_ids: Tensor
+    """n, int64: which image a row shows, numbered as by `sample_ids`. Never shown to a method."""
 
 
 @lru_cache(maxsize=8)
-def cast(population: Population) -> Cast:
-    """Deal the parts; SynthcError if there are too few images for them."""
+def roles_of(population: Population) -> Roles:
+    """All samples of a study, by role; SynthcError if there are too few images for the roles."""
     loaded = load(population.dataset)
     pool = loaded.pool
     test_rows = population.dataset.test or 0
@@ -91,31 +91,32 @@ def cast(population: Population) -> Cast:
     if loaded.test is None and not test_rows:
         raise SynthcError(f"{population.dataset.name} has no official test split: set some images aside with `data: {{test: N}}`")
 
+    # "cast" names a random stream: another name would redraw the canaries of every study.
     order = torch.randperm(len(pool), generator=generator(population.seed, None, "cast"))
     free = order[test_rows : len(pool) - population.z_pool]
     z = pool[order[len(pool) - population.z_pool :]]
-    candidates = free[_alone(pool.images)[free]]
+    candidates = free[_unique(pool.images)[free]]
     if len(candidates) < drawn:
         raise SynthcError(
             f"{population.dataset.name}: {drawn} canaries, and only {len(candidates)} images without a twin; ask for fewer"
         )
-    groups, at, public_at = [], 0, 0
+    groups, drawn_so_far, public_so_far = [], 0, 0
     for name, group in population.groups:
         if group.kind in FOREIGN:
-            groups.append(_foreign_group(name, group, population, loaded.classes, public_at))
-            public_at += group.count if group.kind == "ood" else 0
+            groups.append(_foreign_group(name, group, population, loaded.classes, public_so_far))
+            public_so_far += group.count if group.kind == "ood" else 0
             continue
-        rows = candidates[at : at + group.count]
+        rows = candidates[drawn_so_far : drawn_so_far + group.count]
         groups.append(_own_group(name, group, population.seed, pool[rows], rows, z, loaded.classes))
-        at += group.count
-    fixed = free[~torch.isin(free, candidates[:at])]
+        drawn_so_far += group.count
+    fixed = free[~torch.isin(free, candidates[:drawn_so_far])]
     test = pool[order[:test_rows]] if test_rows else loaded.test
     assert test is not None
-    return Cast(pool[fixed], tuple(groups), test, fixed)
+    return Roles(pool[fixed], tuple(groups), test, fixed)
 
 
-def _alone(images: Tensor) -> Tensor:
-    """Image, bool: whether no other is the same, pixel by pixel: a canary with a twin in the fixed part would never be OUT.
+def _unique(images: Tensor) -> Tensor:
+    """n, bool: whether no other image has the same pixels: a canary with a duplicate in the fixed part would never be OUT.
 
     Near copies are not looked for; data sets that are known for them should come without.
     """
@@ -135,7 +136,7 @@ def _own_group(
     labels, z_labels = data.labels, z.labels
     if group.kind != "clean":
         labels, z_labels = (
-            _wrong(of.labels, classes, numpy_generator(seed, None, f"canaries/{name}/{whose}"))
+            _wrong_labels(of.labels, classes, numpy_generator(seed, None, f"canaries/{name}/{whose}"))
             for of, whose in ((data, "labels"), (z, "z labels"))
         )
     copies = _near_copies(data.images, group.copies - 1, numpy_generator(seed, None, f"canaries/{name}/copies"))
@@ -164,23 +165,23 @@ def _foreign_group(name: str, group: CanaryGroup, population: Population, classe
         )
     labels = torch.from_numpy(draws.integers(0, classes, n))
     z_labels = torch.from_numpy(draws.integers(0, classes, z_pool))
-    nobody = torch.full((n,), -1)
+    none = torch.full((n,), -1)
     copies = _near_copies(images, group.copies - 1, numpy_generator(population.seed, None, f"canaries/{name}/copies"))
-    return Group(name, group.kind, images, labels, nobody, nobody, z_images, z_labels, group.copies, copies)
+    return Group(name, group.kind, images, labels, none, none, z_images, z_labels, group.copies, copies)
 
 
 def _colours(name: str, n: int, z_pool: int, channels: int, draws: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """n and z_pool × channels, uint8: n colours, no two alike, and others for the z pool, where they may repeat."""
-    there = 256**channels
-    if n >= there:
-        raise SynthcError(f"canaries {name!r}: {n} images of one colour, and there are {there} colours; use fewer")
-    drawn = draws.choice(there, n, replace=False)
-    z = draws.integers(0, there - n, z_pool)
+    colours = 256**channels
+    if n >= colours:
+        raise SynthcError(f"canaries {name!r}: {n} images of one colour, and there are {colours} colours; use fewer")
+    drawn = draws.choice(colours, n, replace=False)
+    z = draws.integers(0, colours - n, z_pool)
     z += np.searchsorted(np.sort(drawn) - np.arange(n), z, side="right")   # past the colours that are taken
-    return tuple((colours[:, None] >> (8 * np.arange(channels)) & 255).astype(np.uint8) for colours in (drawn, z))   # type: ignore[return-value]
+    return tuple((codes[:, None] >> (8 * np.arange(channels)) & 255).astype(np.uint8) for codes in (drawn, z))   # type: ignore[return-value]
 
 
-def _wrong(labels: Tensor, classes: int, draws: np.random.Generator) -> Tensor:
+def _wrong_labels(labels: Tensor, classes: int, draws: np.random.Generator) -> Tensor:
     """One uniformly random other label for each."""
     return (labels + torch.from_numpy(draws.integers(1, classes, len(labels)))) % classes
 
@@ -198,11 +199,11 @@ def _near_copies(images: Tensor, copies: int, draws: np.random.Generator) -> Ten
     return (made.to(torch.int16) + noise).clamp(0, 255).to(torch.uint8)
 
 
-def places(population: Population) -> tuple[Tensor, ...]:
-    """For each group canary × copy, int64: the row of the data set that a copy is. What is no row of it is counted on from its end,
-    in the order of `strangers`."""
+def sample_ids(population: Population) -> tuple[Tensor, ...]:
+    """For each group canary × copy, int64: the row of the data set that a copy is. Images that are not in the data set
+    are numbered from its length on, in the order of `extra_images`."""
     beyond, found = len(load(population.dataset).pool), []
-    for group in cast(population).groups:
+    for group in roles_of(population).groups:
         rows = group.samples[:, None] if group.kind not in FOREIGN else group.samples.new_empty(len(group), 0)
         copies = group.copies - rows.shape[1]
         new = torch.arange(len(group) * copies).reshape(len(group), copies) + beyond
@@ -211,10 +212,10 @@ def places(population: Population) -> tuple[Tensor, ...]:
     return tuple(found)
 
 
-def strangers(population: Population) -> Tensor:
+def extra_images(population: Population) -> Tensor:
     """n × channels × height × width, uint8: canaries that are no rows of the data set, being of another source or near copies."""
     shown = [torch.empty(0, *population.dataset.shape, dtype=torch.uint8)]
-    for group in cast(population).groups:
+    for group in roles_of(population).groups:
         every = torch.cat([group.images[:, None], group.near_copies], dim=1)
         shown.append((every if group.kind in FOREIGN else every[:, 1:]).flatten(0, 1))
     return torch.cat(shown)
@@ -222,20 +223,20 @@ def strangers(population: Population) -> Tensor:
 
 def expected_size(population: Population) -> int:
     """Images in the private set of a shadow that holds half of the canaries: the nominal size, which no membership shows in."""
-    parts = cast(population)
-    return len(parts.fixed) + sum(len(group) * group.copies for group in parts.groups) // 2
+    roles = roles_of(population)
+    return len(roles.fixed) + sum(len(group) * group.copies for group in roles.groups) // 2
 
 
 @lru_cache(maxsize=4)
 def private_set(private: Private) -> PrivateSet:
     """The fixed part and the canaries that this shadow holds, in a seeded shuffled order, so that position says nothing."""
     population = private.population
-    parts = cast(population)
-    member = saw(population, private.design, private.replicate, private.shadow, private.shadows)
-    images, labels = [parts.fixed.images], [parts.fixed.labels]
-    canary, shown = [torch.full((len(parts.fixed),), -1)], [parts.fixed_samples]
+    roles = roles_of(population)
+    member = membership_of(private)
+    images, labels = [roles.fixed.images], [roles.fixed.labels]
+    canary, shown = [torch.full((len(roles.fixed),), -1)], [roles.fixed_samples]
     first = 0
-    for group, where in zip(parts.groups, places(population), strict=True):
+    for group, where in zip(roles.groups, sample_ids(population), strict=True):
         held = torch.from_numpy(member[first : first + len(group)].nonzero()[0])
         every = torch.cat([group.images[:, None], group.near_copies], dim=1)[held]   # held × copies × image
         images.append(every.flatten(0, 1))

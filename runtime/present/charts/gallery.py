@@ -10,16 +10,15 @@ import io
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, is_dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-import compiler.language.study  # noqa: F401  loads the models of all methods, which `work_types` finds as subclasses
 from compiler.fingerprint import parse_canonical, restore
-from compiler.language.base import Frozen, Method
-from compiler.work import operations
+from compiler.language.base import Method
+from compiler.work.operations import Private, structures
 from runtime.store.artifacts import atomic_write, folder_of
 
 KINDS = ("nearest", "copied but not caught", "caught but not copied")
@@ -70,7 +69,7 @@ def make_sheet(store: Path, task: str, with_private: bool = False, answer: str |
     if private and not with_private:
         return Sheet(True, len(images), 0, None, None, ())
     beside = None
-    if with_private and isinstance(getattr(work, "private", None), operations.Private):
+    if with_private and isinstance(getattr(work, "private", None), Private):
         beside = to_png(_nearest(images, chosen, work.private), chosen)
     pairs, kept = _pairs(store, answer) if with_private and answer is not None else (None, ())
     return Sheet(private, len(images), int((chosen >= 0).sum()), to_png(images, chosen), beside, classes, pairs, kept)
@@ -169,34 +168,24 @@ def to_png(images: np.ndarray, chosen: np.ndarray) -> bytes:
     return out.getvalue()
 
 
-def _nearest(images: np.ndarray, chosen: np.ndarray, private: operations.Private) -> np.ndarray:
+def _nearest(images: np.ndarray, chosen: np.ndarray, private: Private) -> np.ndarray:
     """For each chosen image the private one at the least Euclidean distance; other rows are left black."""
+    import torch
+
+    from runtime.data.distances import nearest
     from runtime.data.population.roles import private_set
 
-    pool = to_uint8(private_set(private).data.images.numpy())
-    flat = pool.reshape(len(pool), -1).astype(np.float32)
-    squares = (flat * flat).sum(axis=1)
-    nearest = np.zeros_like(images)
-    for row in chosen[chosen >= 0]:
-        image = images[row].reshape(-1).astype(np.float32)
-        nearest[row] = pool[np.argmin(squares - 2.0 * (flat @ image))]
-    return nearest
+    pool, shown = private_set(private).data.images, chosen[chosen >= 0]
+    _, rows = nearest(torch.from_numpy(images[shown]).flatten(1), torch.from_numpy(to_uint8(pool.numpy())).flatten(1))
+    beside = np.zeros_like(images)
+    beside[shown] = to_uint8(pool[rows].numpy())
+    return beside
 
 
 def read_work(store: Path, task: str) -> Any:
     """The work of a task, restored from the text that was hashed; None where this version does not know its classes."""
     try:
         text = json.loads((folder_of(store, task) / "task.json").read_text(encoding="utf-8"))["text"]
-        return restore(parse_canonical(text).params, work_types())
+        return restore(parse_canonical(text).params, structures())
     except (OSError, ValueError, KeyError, TypeError):
         return None
-
-
-def work_types() -> dict[str, type]:
-    """Every model of the language and every dataclass of a work, by its name."""
-    works = {name: kind for name, kind in vars(operations).items() if isinstance(kind, type) and is_dataclass(kind)}
-    return {kind.__name__: kind for kind in _descend(Frozen)} | works
-
-
-def _descend(kind: type[Frozen]) -> list[type[Frozen]]:
-    return [kind, *(deeper for child in kind.__subclasses__() for deeper in _descend(child))]

@@ -8,7 +8,6 @@ from typing import Any
 from pydantic import BaseModel
 
 from compiler.errors import plural
-from compiler.language.audit import variant_name
 from compiler.language.field_docs import meanings
 from runtime.database.quoting import literal
 from runtime.present.report.read import ReportArm, StudyResults
@@ -20,7 +19,7 @@ AUDIT_FIELDS = ("design", "shadows", "queries", "attacks", "fpr", "resamples", "
 def list_audit_parameters(audit: Any) -> dict[str, str]:
     """Of the work of an attack: name → value."""
     fields = {name: getattr(audit, name) for name in AUDIT_FIELDS if hasattr(audit, name)}
-    attacks = ", ".join(f"{attack.attack} {variant_name(attack)}" for attack in fields.pop("attacks", ()))
+    attacks = ", ".join(f"{attack.attack} {attack.variant_name}" for attack in fields.pop("attacks", ()))
     groups = getattr(getattr(audit, "population", None), "groups", ())
     return {
         **{name: _print(value) for name, value in fields.items()},

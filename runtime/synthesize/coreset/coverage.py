@@ -7,9 +7,44 @@ the first wins, so the caller shuffles. Not here: choosing by difficulty alone (
 from __future__ import annotations
 
 import heapq
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
+from torch.nn.functional import one_hot
+
+from compiler.language.methods.coreset import Herding, KCenter, Moderate, Submodular
+from runtime.data.images import LabeledImages
+from runtime.store.artifacts import Artifact
+from runtime.synthesize.coreset.selection import chosen, embedded
+from runtime.synthesize.release import Release, Setting
+
+
+def synthesize(
+    how: KCenter | Herding | Moderate | Submodular, private: LabeledImages, needs: Mapping[str, Artifact], setting: Setting
+) -> Release:
+    """The images that a rule picks in the proxy's features."""
+    features, logits = embedded(how, private.images, needs["proxy"], setting)
+    errors = logits.softmax(1) - one_hot(private.labels, logits.shape[1])
+    place = torch.randperm(len(private), generator=setting.seeds("coreset/ties"))
+
+    def picked(rows: Tensor, keep: int) -> Tensor:
+        match how:
+            case KCenter():
+                return k_center(features[rows], keep)
+            case Herding():
+                return herding(features[rows], keep)
+            case Moderate():
+                return moderate(features[rows], keep)
+            case Submodular():
+                rule = graph_cut if how.method == "graph_cut" else facility_location
+                return rule(gradient_similarity(features[rows], errors[rows]), keep)
+
+    def pick(rows: Tensor, keep: int) -> Tensor:
+        shuffled = rows[place[rows].argsort()]
+        return shuffled[picked(shuffled, keep)]
+
+    return chosen(how, private, setting, pick)
 
 
 def herding(features: Tensor, keep: int) -> Tensor:

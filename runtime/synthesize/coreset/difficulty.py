@@ -7,7 +7,7 @@ Not here: choosing by where samples lie among each other (`coverage`).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Literal
 
 import torch
@@ -16,11 +16,22 @@ from torch.func import functional_call, grad, vmap
 from torch.nn.functional import cross_entropy
 
 from compiler.errors import SynthcError
-from compiler.language.methods.coreset import GradientNorm
+from compiler.language.methods.coreset import (
+    AreaUnderMargin,
+    El2n,
+    Forgetting,
+    GradientNorm,
+    RandomSubset,
+    Selection,
+    Stratified,
+    Uncertainty,
+)
 from runtime.data.images import LabeledImages
 from runtime.outcome import Diverged
 from runtime.store.artifacts import Artifact
-from runtime.synthesize.release import Setting
+from runtime.synthesize.coreset.selection import Picker, chosen, embedded
+from runtime.synthesize.release import Release, Setting
+from runtime.training.batches import Training
 from runtime.training.nets import Classifier, build, normalise
 from runtime.training.sgd import fit
 
@@ -30,8 +41,35 @@ CHUNK = 64
 Log = Mapping[str, Tensor]
 """`correct` (uint8), `margin` and `el2n` (float), each presentation × sample."""
 
-Picker = Callable[[Tensor, int], Tensor]
-"""(rows that compete, how many to keep) → the kept ones of these rows."""
+
+def synthesize(how: Selection, private: LabeledImages, needs: Mapping[str, Artifact], setting: Setting) -> Release:
+    """The hardest images; with `ccs`, images of every difficulty."""
+    score, ties = scored(how, private, needs, setting), setting.seeds("coreset/ties")
+    pick = stratified(score, how.cut, how.strata, ties) if isinstance(how, Stratified) else hardest(score, ties)
+    return chosen(how, private, setting, pick)
+
+
+def scored(how: Selection, private: LabeledImages, needs: Mapping[str, Artifact], setting: Setting) -> Tensor:
+    """n: how hard each image is by the method's score, with whatever had to be looked up or trained for it."""
+    match how:
+        case RandomSubset():
+            return torch.rand(len(private), generator=setting.seeds("coreset/random"))
+        case GradientNorm():
+            return gradient_norm(how, private, setting)
+        case Uncertainty():
+            _, logits = embedded(how, private.images, needs["proxy"], setting)
+            return uncertainty(logits, how.method)
+    log = logged(needs["proxy"], len(private))
+    match how:
+        case Forgetting():
+            return forgetting(log, how.never_learned)
+        case El2n() | Stratified(score="el2n"):
+            return el2n(log, how.passes)
+        case AreaUnderMargin() | Stratified(score="aum"):
+            return area_under_margin(log)
+        case Stratified(score="forgetting"):
+            return forgetting(log)
+    raise TypeError(f"{type(how).__name__} has no score that this module knows")
 
 
 def logged(proxy: Artifact, samples: int) -> Log:
@@ -73,17 +111,6 @@ def area_under_margin(log: Log) -> Tensor:
     return -log["margin"].to(torch.float64).mean(0)
 
 
-def difficulty(score: Literal["aum", "el2n", "forgetting"], log: Log, passes: int) -> Tensor:
-    """The score of this name."""
-    match score:
-        case "aum":
-            return area_under_margin(log)
-        case "el2n":
-            return el2n(log, passes)
-        case "forgetting":
-            return forgetting(log)
-
-
 def uncertainty(logits: Tensor, measure: str) -> Tensor:
     """How unsure a trained net is of each sample, whatever its label; from n × classes logits."""
     log_p = logits.to(torch.float64).log_softmax(1)
@@ -106,10 +133,10 @@ def gradient_norm(how: GradientNorm, private: LabeledImages, setting: Setting) -
     for init in range(how.inits):
         purpose = f"coreset/grand/{init}"
         net = build(recipe, card, setting.seeds(f"{purpose}/init"))
-        net = fit(
-            net, private.images, private.labels, recipe=recipe, iterations=iterations, card=card, seeds=setting.seeds,
+        net = fit(net, Training(
+            images=private.images, labels=private.labels, recipe=recipe, iterations=iterations, card=card, seeds=setting.seeds,
             device=device, purpose=purpose,
-        ).net.eval()
+        )).net.eval()
         pairs = zip(private.images.split(CHUNK), private.labels.split(CHUNK), strict=True)
         norms = [gradient_norms(net, normalise(images.to(device), card), labels.to(device)).cpu() for images, labels in pairs]
         total += torch.cat(norms).to(torch.float64)

@@ -1,130 +1,47 @@
-"""Coreset selection: a part of the private set, chosen by a rule.
+"""What all ways of choosing a part of the private set share: which images compete, how many stay, and what a proxy sees in them.
 
-    parts     which rows compete with each other, and how many of them stay
-    picker    of one such part, the rows that stay: a function of the method (`difficulty`, `coverage`)
+A method has a module with a function `synthesize` that makes a `Picker`, and gives it to `chosen`.
 
 Classes are those of the labels as given, wrong ones included. Ties are broken by a seeded shuffle, never by the order of the
 private set. The set is given in the order of the private set, which is shuffled: a place in it does not tell a rank.
-Not here: training on the set (`runtime.training.classifier`, for a fixed number of iterations, whatever its size).
+Not here: the rules (`difficulty`, `coverage`), training on the set (`runtime.training.classifier`, for a fixed number of
+iterations, whatever its size).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
-from torch.nn.functional import one_hot
 
 from compiler.errors import SynthcError
-from compiler.language.methods.coreset import (
-    AreaUnderMargin,
-    ByDynamics,
-    ByProxy,
-    El2n,
-    Forgetting,
-    GradientNorm,
-    Herding,
-    KCenter,
-    Moderate,
-    RandomSubset,
-    Selection,
-    Stratified,
-    Submodular,
-    Uncertainty,
-)
+from compiler.language.methods.coreset import ByProxy, Selection
 from runtime.data.images import LabeledImages
 from runtime.outcome import Diverged
 from runtime.store.artifacts import Artifact
-from runtime.synthesize.coreset.coverage import facility_location, gradient_similarity, graph_cut, herding, k_center, moderate
-from runtime.synthesize.coreset.difficulty import (
-    Log,
-    Picker,
-    area_under_margin,
-    difficulty,
-    el2n,
-    forgetting,
-    gradient_norm,
-    hardest,
-    logged,
-    stratified,
-    uncertainty,
-)
 from runtime.synthesize.release import Release, Setting
-from runtime.training.nets import Classifier, normalise, restored
+from runtime.training.nets import normalise, restored
 
 TOGETHER = 256
 """Images per forward pass of the proxy."""
 
+Picker = Callable[[Tensor, int], Tensor]
+"""(rows that compete, how many to keep) → the kept ones of these rows."""
 
-def synthesize(how: Selection, private: LabeledImages, needs: Mapping[str, Artifact], setting: Setting) -> Release:
-    """The chosen images as they are; `origins` are their rows in the private set."""
-    pick = picker(how, private, needs, setting)
+
+def chosen(how: Selection, private: LabeledImages, setting: Setting, pick: Picker) -> Release:
+    """The picked images as they are; `origins` are their rows in the private set."""
     rows = torch.cat([pick(rows, keep) for rows, keep in parts(how, private.labels, setting.card.classes)]).sort().values
-    chosen = private[rows]
-    counts = chosen.labels.bincount(minlength=setting.card.classes)
-    return Release(chosen.images, chosen.labels, origins=rows, notes={"images_per_class": counts.tolist()})
-
-
-def picker(how: Selection, private: LabeledImages, needs: Mapping[str, Artifact], setting: Setting) -> Picker:
-    """The rule of a method, with whatever it had to look up or train."""
-    ties = setting.seeds("coreset/ties")
-    match how:
-        case RandomSubset():
-            return hardest(torch.rand(len(private), generator=setting.seeds("coreset/random")), ties)
-        case GradientNorm():
-            return hardest(gradient_norm(how, private, setting), ties)
-        case ByDynamics():
-            return _by_dynamics(how, logged(needs["proxy"], len(private)), ties)
-        case ByProxy():
-            return _by_proxy(how, private, needs["proxy"], setting, ties)
-    raise TypeError(f"{type(how).__name__} is no way of choosing that this module knows")
-
-
-def _by_dynamics(how: ByDynamics, log: Log, ties: torch.Generator) -> Picker:
-    match how:
-        case Forgetting():
-            return hardest(forgetting(log, how.never_learned), ties)
-        case El2n():
-            return hardest(el2n(log, how.passes), ties)
-        case AreaUnderMargin():
-            return hardest(area_under_margin(log), ties)
-        case Stratified():
-            return stratified(difficulty(how.score, log, how.passes), how.cut, how.strata, ties)
-    raise TypeError(f"{type(how).__name__} is no score that this module knows")
-
-
-def _by_proxy(how: ByProxy, private: LabeledImages, proxy: Artifact, setting: Setting, ties: torch.Generator) -> Picker:
-    net = restored(how.proxy or setting.recipe, setting.card, proxy.tensors("model")).to(setting.device)
-    features, logits = embedded(net, private.images, setting)
-    if isinstance(how, Uncertainty):
-        return hardest(uncertainty(logits, how.method), ties)
-    errors = logits.softmax(1) - one_hot(private.labels, logits.shape[1])
-    place = torch.randperm(len(private), generator=ties)
-
-    def pick(rows: Tensor, keep: int) -> Tensor:
-        shuffled = rows[place[rows].argsort()]
-        return shuffled[chosen(shuffled, keep)]
-
-    def chosen(rows: Tensor, keep: int) -> Tensor:
-        match how:
-            case Herding():
-                return herding(features[rows], keep)
-            case KCenter():
-                return k_center(features[rows], keep)
-            case Moderate():
-                return moderate(features[rows], keep)
-            case Submodular():
-                rule = graph_cut if how.method == "graph_cut" else facility_location
-                return rule(gradient_similarity(features[rows], errors[rows]), keep)
-        raise TypeError(f"{type(how).__name__} is no way of choosing that this module knows")
-
-    return pick
+    kept = private[rows]
+    counts = kept.labels.bincount(minlength=setting.card.classes)
+    return Release(kept.images, kept.labels, origins=rows, notes={"images_per_class": counts.tolist()})
 
 
 @torch.inference_mode()
-def embedded(net: Classifier, images: Tensor, setting: Setting) -> tuple[Tensor, Tensor]:
-    """(n × features, n × classes logits) in eval mode, on the CPU; Diverged if they are no numbers."""
+def embedded(how: ByProxy, images: Tensor, proxy: Artifact, setting: Setting) -> tuple[Tensor, Tensor]:
+    """(n × features, n × classes logits) of the proxy in eval mode, on the CPU; Diverged if they are no numbers."""
+    net = restored(how.proxy or setting.recipe, setting.card, proxy.tensors("model")).to(setting.device)
     features = [net.features(normalise(chunk.to(setting.device), setting.card)).cpu() for chunk in images.split(TOGETHER)]
     found = torch.cat(features)
     logits = torch.cat([net.head(chunk.to(setting.device)).cpu() for chunk in features])

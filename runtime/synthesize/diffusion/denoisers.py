@@ -1,7 +1,7 @@
 """Denoisers: nets that predict the noise in a signal at a noise level, given a label. Light, or diffusers' U-Net.
 
 A signal is what an image is to a denoiser: its pixels in [-1, 1], or its principal components. Label `classes` stands for none.
-Not here: noise schedules (`noise`), training and sampling (`diffusion`).
+Not here: noise schedules (`process`), training and sampling (`generate`).
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class Mlp(Net):
 
     def forward(self, x: Tensor, level: Tensor, label: Tensor) -> Tensor:
         """Noise, of the shape of x."""
-        context = nn.functional.silu(self.level(waves(level, 64)) + self.label(label))
+        context = nn.functional.silu(self.level(timestep_embedding(level, 64)) + self.label(label))
         h = self.first(x.flatten(1))
         for norm, modulate, block in zip(self.norms, self.modulate, self.blocks, strict=True):
             scale, shift = modulate(context).chunk(2, dim=1)
@@ -149,7 +149,7 @@ class UNet(Net):
         return self.net(padded, level, class_labels=label).sample[..., : x.shape[2], : x.shape[3]]
 
 
-def waves(level: Tensor, width: int) -> Tensor:
+def timestep_embedding(level: Tensor, width: int) -> Tensor:
     """n × width: sines and cosines of the level at geometric frequencies (Vaswani et al. 2017)."""
     frequency = torch.exp(-math.log(10_000) * torch.arange(width // 2, device=level.device) / (width // 2))
     angle = level[:, None].float() * frequency

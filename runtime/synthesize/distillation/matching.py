@@ -113,14 +113,14 @@ class _Task:
         real, learned = self.real.draw(), self.pixels.unflatten(0, (len(self.labels), -1))
         if not siamese_maps:
             return real, learned
-        maps = siamese.draw(len(self.labels), self.card, self.moves).to(self.device)
-        return siamese.transformed_blocks(real, maps, self.black), siamese.transformed_blocks(learned, maps, self.black)
+        maps = siamese.sample(len(self.labels), self.card, self.moves).to(self.device)
+        return siamese.transform_blocks(real, maps, self.black), siamese.transform_blocks(learned, maps, self.black)
 
     def training_batch(self, *, mapped: bool) -> tuple[Tensor, Tensor]:
         """All learned images as constants, each under a map of its own, with their labels."""
         x = self.pixels.detach()
         if mapped:
-            x = siamese.transformed(x, siamese.draw(len(x), self.card, self.moves).to(self.device), self.black)
+            x = siamese.transform(x, siamese.sample(len(x), self.card, self.moves).to(self.device), self.black)
         return x, self.labels.repeat_interleave(self.start.per_class)
 
     def move(self, loss: Tensor) -> None:

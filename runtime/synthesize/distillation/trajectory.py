@@ -66,8 +66,8 @@ def _trained(
         for rows in torch.randperm(len(private), generator=order).split(how.batch_size):
             shown = x[rows.to(around.device)]
             if how.augment:
-                maps = siamese.draw(len(rows), around.card, moves).to(around.device)
-                shown = siamese.transformed(shown, maps, black)
+                maps = siamese.sample(len(rows), around.card, moves).to(around.device)
+                shown = siamese.transform(shown, maps, black)
             optimizer.zero_grad()
             F.cross_entropy(net(shown), y[rows.to(around.device)]).backward()
             optimizer.step()
@@ -157,11 +157,11 @@ def synthesize(
         epoch = int(torch.randint(first, last + 1, (), generator=draws))
         shown = list(_batches(how, len(start.labels), card, order, moves))
 
-        def loss_at(weights: Tensor, at: int, shown: list[tuple[Tensor, siamese.Maps | None]] = shown) -> Tensor:
+        def loss_at(weights: Tensor, at: int, shown: list[tuple[Tensor, siamese.AugmentParams | None]] = shown) -> Tensor:
             rows, maps = shown[at]
             x = pixels[rows.to(device)]
             if maps is not None:
-                x = siamese.transformed(x, maps.to(device), black)
+                x = siamese.transform(x, maps.to(device), black)
             return F.cross_entropy(student(weights, x), targets[rows.to(device)].softmax(1))
 
         learned = [pixels, targets] if targets.requires_grad else [pixels]
@@ -221,7 +221,7 @@ def clipped(gradient: Tensor, most: float) -> Tensor:
 
 def _batches(
     how: TrajectoryMatching | DifficultyAligned, images: int, card: Card, order: torch.Generator, moves: torch.Generator
-) -> Iterator[tuple[Tensor, siamese.Maps | None]]:
+) -> Iterator[tuple[Tensor, siamese.AugmentParams | None]]:
     """For each step of the student: which learned images, and under which maps, one for each."""
     size = min(how.batch or images, images)
     waiting = torch.empty(0, dtype=torch.int64)
@@ -229,7 +229,7 @@ def _batches(
         while len(waiting) < size:
             waiting = torch.cat([waiting, torch.randperm(images, generator=order)])
         rows, waiting = waiting[:size], waiting[size:]
-        yield rows, siamese.draw(size, card, moves) if how.augment else None
+        yield rows, siamese.sample(size, card, moves) if how.augment else None
 
 
 HARD = 20.0

@@ -15,14 +15,14 @@ import pytest
 import torch
 
 from compiler.check.imported_files import file_name, queries
-from compiler.compile import compile_study
 from compiler.data.files import card_of
 from compiler.errors import SpecError, SynthcError
 from compiler.language.classifier import Recipe
 from compiler.plan.dag import Plan
 from compiler.work.operations import Private
 from runtime.cli.main import main
-from runtime.data.population.roles import cast, private_set
+from runtime.data.cards import compile_with_files
+from runtime.data.population.roles import private_set, roles_of
 from runtime.store.artifacts import Artifact, folder_of
 from runtime.training.nets import restored
 from runtime.training.scoring import logits
@@ -75,7 +75,7 @@ def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Done:
     return run_study(folder, STUDY + IMPORTS)
 
 
-DIGITS = card_of(compile_study(ROOT / "specs" / "smoke.yaml").trials[0].trial.point.data)
+DIGITS = card_of(compile_with_files(ROOT / "specs" / "smoke.yaml").trials[0].trial.point.data)
 
 
 def stage(done: Done, trial: str, shadow: int, name: str) -> Artifact:
@@ -113,11 +113,11 @@ def test_where_the_files_lie_is_in_no_id_and_each_files_bytes_are_in_those_of_it
     for name in ("sets", "logits"):
         shutil.copytree(elsewhere.folder / name, tmp_path / name)
     (tmp_path / "study.yaml").write_text(STUDY + IMPORTS)
-    moved = compile_study(tmp_path / "study.yaml")
-    assert list(moved.tasks) == list(compile_study(elsewhere.spec).tasks)
+    moved = compile_with_files(tmp_path / "study.yaml")
+    assert list(moved.tasks) == list(compile_with_files(elsewhere.spec).tasks)
     file = tmp_path / "sets" / file_name(0, 3)
     np.savez(file, **(numbers(file) | {"labels": numbers(file)["labels"][::-1]}))
-    changed = {id: task for id, task in compile_study(tmp_path / "study.yaml").tasks.items() if id not in moved.tasks}
+    changed = {id: task for id, task in compile_with_files(tmp_path / "study.yaml").tasks.items() if id not in moved.tasks}
     parts = ("import", "model", "query", "query set")
     assert {task.address for task in changed.values()} == {"sets#0", *(f"sets#0/shadow 3/{part}" for part in parts)}
 
@@ -155,7 +155,7 @@ def test_the_examples_pipeline_gives_what_its_study_imports(tmp_path: Path, monk
     spec.write_text((examples / "imported.yaml").read_text().replace("shadows: 16", "shadows: 8"))
     told = export(spec, tmp_path / "splits", "--images", "--queries")
     pipeline.main(told, tmp_path / "answers")
-    plan = compile_study(spec)
+    plan = compile_with_files(spec)
     assert sum(type(task.work).__name__ == "ImportSet" for task in plan.tasks.values()) == 8
     assert 10 < len(perform(plan, "medoids#0/shadow 7/import").files["audit"]["origins"]) <= 20
     assert perform(plan, "forest#0/shadow 7/import").metrics[0].value > 0.5
@@ -192,7 +192,7 @@ def everyone(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Plan]:
     folder = tmp_path_factory.mktemp("everyone")
     (folder / "study.yaml").write_text(EVERYONE)
     export(folder / "study.yaml", folder / "splits", "--images", "--queries")
-    return folder / "splits", compile_study(folder / "study.yaml")
+    return folder / "splits", compile_with_files(folder / "study.yaml")
 
 
 def privates(plan: Plan) -> Iterator[Private]:
@@ -237,7 +237,7 @@ def test_without_images_only_those_that_the_data_set_does_not_have_are_written(e
 def test_canaries_lie_apart_with_who_saw_them(everyone: tuple[Path, Plan]) -> None:
     splits, plan = everyone
     held = numbers(splits / "audit-only" / "canaries.npz")
-    parts = cast(next(privates(plan)).population)
+    parts = roles_of(next(privates(plan)).population)
     images = numbers(splits / "images.npz")["images"]
     np.testing.assert_array_equal(images[held["indices"]], torch.cat([group.images for group in parts.groups]).numpy())
     assert held["group"].tolist() == [group.name for group in parts.groups for _ in range(len(group))]
@@ -302,7 +302,7 @@ def copied(elsewhere: Done, folder: Path) -> Iterator[Path]:
 
 def complaints(spec: Path) -> str:
     with pytest.raises(SpecError) as caught:
-        compile_study(spec)
+        compile_with_files(spec)
     return str(caught.value).replace(f"{spec.parent}/", "")
 
 
@@ -327,7 +327,7 @@ def test_missing_and_broken_files_are_counted_and_named(elsewhere: Done, tmp_pat
         shutil.rmtree(tmp_path / "sets")
         assert "there is no folder" in complaints(spec)
     assert "2 of 8 files are missing, the first is replicate-0-shadow-002.npz" in missing
-    assert "replicate-0-shadow-001.npz: cannot be read" in broken
+    assert "replicate-0-shadow-001.npz: not an .npz archive" in broken
 
 
 def test_every_replicate_has_files_of_its_own(elsewhere: Done, tmp_path: Path) -> None:
@@ -353,12 +353,12 @@ def test_an_origin_that_the_shadow_does_not_hold_is_an_error(elsewhere: Done, tm
     with copied(elsewhere, tmp_path) as spec:
         shutil.copy(tmp_path / "sets" / file_name(0, 1), tmp_path / "sets" / file_name(0, 0))   # the complement's
         with pytest.raises(SynthcError, match="which shadow 0 does not hold"):
-            perform(compile_study(spec), "sets#0/shadow 0/import")
+            perform(compile_with_files(spec), "sets#0/shadow 0/import")
 
 
 def test_a_file_that_changed_after_the_plan_was_made_is_an_error(elsewhere: Done, tmp_path: Path) -> None:
     with copied(elsewhere, tmp_path) as spec:
-        plan = compile_study(spec)
+        plan = compile_with_files(spec)
         file = tmp_path / "logits" / file_name(0, 0)
         np.savez(file, logits=numbers(file)["logits"] + 1)
         with pytest.raises(SynthcError, match="has changed since the study was compiled"):
@@ -374,7 +374,7 @@ def test_numbers_that_cannot_be_are_an_error_of_their_task(elsewhere: Done, tmp_
         file = tmp_path / "logits" / file_name(0, 0)
         np.savez(file, **change(numbers(file)))
         with pytest.raises(SynthcError, match=complaint):
-            perform(compile_study(spec), "logits#0/shadow 0/import")
+            perform(compile_with_files(spec), "logits#0/shadow 0/import")
 
 
 @pytest.mark.parametrize("change", [
@@ -387,6 +387,6 @@ def test_images_may_come_with_channels_last_without_channels_or_as_floats(
         file = tmp_path / "sets" / file_name(0, 0)
         held = numbers(file)
         np.savez(file, **(held | {"images": change(held["images"])}))
-        made = perform(compile_study(spec), "sets#0/shadow 0/import").files["set"]["images"].numpy()
+        made = perform(compile_with_files(spec), "sets#0/shadow 0/import").files["set"]["images"].numpy()
     grey = made if made.dtype == np.uint8 else (made * 255).round()
     np.testing.assert_array_equal(grey, held["images"])

@@ -11,7 +11,7 @@ import pytest
 
 from compiler.inspect.explain import differences
 from runtime.cli.main import main
-from runtime.store.runs import PLAN, load_last_run
+from runtime.store.runs import PLAN_FILE, load_last_run
 from tests.conftest import TINY, Done
 
 
@@ -178,6 +178,6 @@ def test_the_text_of_what_a_study_extends_is_kept_too(tmp_path: Path) -> None:
 
 
 def test_a_plan_that_was_damaged_explains_what_it_still_can(copy: Done, capsys: pytest.CaptureFixture[str]) -> None:
-    for path in copy.store.glob(f"runs/*/{PLAN}"):
+    for path in copy.store.glob(f"runs/*/{PLAN_FILE}"):
         path.write_bytes(path.read_bytes()[:40])
     assert one(copy, capsys, MODEL, "--set", "classifier.lr=0.05")[0] == "changed"

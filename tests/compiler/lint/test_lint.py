@@ -67,13 +67,13 @@ def findings(folder: Path, *changes: tuple[str, str]) -> list[tuple[str, str, st
     spec = folder / "study.yaml"
     spec.write_text(text)
     try:
-        told = [(f.code, f.severity, f.place, f.message) for f in lint(check(compose(spec)))]
+        told = [(f.code, f.severity, f.location, f.message) for f in lint(check(compose(spec)))]
     except SpecError as error:
-        told = [(f.code, "error", f.place, f.message) for f in error.diagnostics]
+        told = [(f.code, "error", f.location, f.message) for f in error.diagnostics]
         # Warnings are not told of a study that is refused: silence what refuses it.
         refused = ", ".join(f"{code}: it is meant" for code in sorted({code for code, *_ in told}))
         spec.write_text(f"{text}allow: {{{refused}}}\n")
-        told += [(f.code, f.severity, f.place, f.message) for f in lint(check(compose(spec))) if f.silenced is None]
+        told += [(f.code, f.severity, f.location, f.message) for f in lint(check(compose(spec))) if f.silenced is None]
     lines = text.splitlines()
     return [(code, how, lines[place.line - 1][place.column - 1 :], message) for code, how, place, message in told if place]
 
@@ -135,7 +135,7 @@ CASES: list[tuple[str, str, str, str, list[tuple[str, str]]]] = [
 @pytest.mark.parametrize(
     ("code", "severity", "at", "said", "changes"), CASES, ids=[f"{case[0]}-{place}" for place, case in enumerate(CASES)]
 )
-def test_a_lint_fires_at_the_place_of_what_is_wrong(
+def test_a_lint_fires_at_the_location_of_what_is_wrong(
     tmp_path: Path, code: str, severity: str, at: str, said: str, changes: list[tuple[str, str]]
 ) -> None:
     told = findings(tmp_path, *changes)

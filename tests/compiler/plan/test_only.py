@@ -10,7 +10,7 @@ import pytest
 from compiler.compile import compile_study
 from compiler.errors import SpecError
 from compiler.plan.dag import Plan
-from compiler.plan.select import part
+from compiler.plan.select import select
 from runtime.cli.main import main
 from tests.conftest import ROOT, TINY, Done
 
@@ -21,12 +21,12 @@ def plan() -> Plan:
 
 
 def trials(plan: Plan, *only: str) -> list[str]:
-    answers = part(plan, only).answers
+    answers = select(plan, only).answers
     return [planned.trial.address for planned in plan.trials if planned.answer in answers]
 
 
 def test_without_it_everything_is_asked_for(plan: Plan) -> None:
-    assert part(plan, ()).answers == plan.answers
+    assert select(plan, ()).answers == plan.answers
 
 
 @pytest.mark.parametrize(("only", "chosen"), [
@@ -55,14 +55,14 @@ def test_words_are_joined_and_a_word_said_twice_may_have_either_value(plan: Plan
 ])
 def test_what_chooses_nothing_is_said_with_what_would(plan: Plan, only: tuple[str, ...], complaint: str) -> None:
     with pytest.raises(SpecError) as raised:
-        part(plan, only)
+        select(plan, only)
     assert complaint in str(raised.value)
 
 
 def test_claims_wait_until_all_of_their_trials_are_asked_for(plan: Plan) -> None:
-    assert part(plan, ("arm=large",)).waiting == ("size_matters",)
-    assert part(plan, ("arm=[large, small]",)).waiting == ()
-    assert part(plan, ("arm=small",)).waiting == ("size_matters", "worst_case")
+    assert select(plan, ("arm=large",)).waiting == ("size_matters",)
+    assert select(plan, ("arm=[large, small]",)).waiting == ()
+    assert select(plan, ("arm=small",)).waiting == ("size_matters", "worst_case")
 
 
 def test_a_part_is_run_and_the_rest_waits(tiny: Done, tmp_path: Path) -> None:

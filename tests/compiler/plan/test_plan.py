@@ -173,10 +173,10 @@ def test_what_a_backward_pass_keeps_is_what_autograd_keeps(net: str, width: int)
 
 def test_what_a_gpu_would_hold_rests_on_the_sizes_that_the_runtime_takes_at_once() -> None:
     from runtime.synthesize.diffusion import generate as diffusion
-    from runtime.training import dp_sgd as privacy
-    from runtime.training import scoring as training
+    from runtime.training import dp_sgd, scoring
 
-    taken = (training.SCORED_TOGETHER, diffusion.DRAWN_TOGETHER, privacy.MOST_IMAGES, privacy.MOST_NUMBERS)
+    images = (scoring.IMAGES_SCORED_AT_ONCE, diffusion.IMAGES_DRAWN_AT_ONCE, dp_sgd.MAX_IMAGES_AT_ONCE)
+    taken = (*images, dp_sgd.MAX_GRADIENT_NUMBERS_AT_ONCE)
     assert (vram.SCORED_TOGETHER, vram.DRAWN_TOGETHER, vram.MOST_IMAGES, vram.MOST_NUMBERS) == taken
 
 

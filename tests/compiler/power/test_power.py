@@ -11,8 +11,8 @@ from scipy import stats
 
 from compiler.compile import compile_study
 from compiler.language.audit import CanaryGroup
-from compiler.power.ceilings import f_dp_ceiling, guesses_of, steinke_ceiling
-from compiler.power.claim_power import _t, _told_apart, prospect
+from compiler.power.claim_power import prospect, smallest_distinct, student_quantile
+from compiler.power.epsilon_bounds import count_guesses, delta_of_mu, steinke_ceiling
 from compiler.power.outlook import outlook
 from compiler.power.resolution import Resolution, resolution
 from compiler.work.operations import CompareTrials
@@ -23,11 +23,17 @@ from tests.conftest import ROOT, TINY
 
 
 @pytest.mark.parametrize("canaries", [8, 33, 128, 500])
-def test_ceilings_are_what_the_bounds_give_when_every_guess_is_right(canaries: int) -> None:
-    guesses, delta, p = guesses_of(canaries), 1e-5, 0.05
-    assert f_dp_ceiling(guesses, canaries, delta, p) == pytest.approx(epsilon.f_dp(guesses, guesses, canaries, delta, p), abs=1e-6)
+def test_the_ceiling_is_what_the_bound_gives_when_every_guess_is_right(canaries: int) -> None:
+    guesses, delta, p = count_guesses(canaries), 1e-5, 0.05
     assert steinke_ceiling(guesses, p) == pytest.approx(epsilon.steinke(guesses, guesses, canaries, 0.0, p), abs=1e-6)
     assert steinke_ceiling(guesses, p) >= epsilon.steinke(guesses, guesses, canaries, delta, p)
+
+
+def test_the_closed_form_of_gaussian_dp_is_exact_in_the_tails() -> None:
+    for mu in (0.05, 0.5, 2.0, 8.0):
+        for eps in (0.0, 0.3, 3.0, 20.0):
+            exact = stats.norm.cdf(-eps / mu + mu / 2) - np.exp(eps + stats.norm.logcdf(-eps / mu - mu / 2))
+            assert delta_of_mu(mu, eps) == pytest.approx(exact, rel=1e-9, abs=1e-15)
 
 
 @pytest.mark.parametrize("leaking", [0.02, 0.3, 1.0])
@@ -35,18 +41,18 @@ def test_the_planning_error_is_above_the_spread_of_simulated_readings_and_not_fa
     rng = np.random.default_rng(3)
     read = resolution("it", CanaryGroup(kind="mislabeled", count=128), 16, 0.01)
     member = np.tile([True, False], 8)[None].repeat(128, 0)
-    found = []
+    rates = []
     for _ in range(200):
         strength = np.where(rng.random(128) < leaking, 2.5, 0.0)
         scores = rng.normal(size=(128, 16)) + member * strength[:, None]
-        found.append(tpr_at(0.01, scores.ravel(), member.ravel()).value or 0.0)
-    assert np.std(found) < read.standard_error(float(np.mean(found))) < 6 * np.std(found)
+        rates.append(tpr_at(0.01, scores.ravel(), member.ravel()).value or 0.0)
+    assert np.std(rates) < read.standard_error(float(np.mean(rates))) < 6 * np.std(rates)
 
 
-def test_a_difference_that_is_said_to_be_told_apart_is_found_four_times_in_five() -> None:
+def test_the_smallest_difference_that_is_promised_is_found_four_times_in_five() -> None:
     rng, read = np.random.default_rng(5), Resolution("it", 128, 0.01, 1024, 10)
     z = stats.norm.ppf(0.975) + stats.norm.ppf(0.8)
-    other = _told_apart(read, 0.5, float(z))
+    other = smallest_distinct(read, 0.5, float(z))
     assert other is not None
     errors = read.standard_error(0.5), read.standard_error(other)
     differences = rng.normal(other, errors[1], 4000) - rng.normal(0.5, errors[0], 4000)
@@ -55,7 +61,7 @@ def test_a_difference_that_is_said_to_be_told_apart_is_found_four_times_in_five(
 
 def test_the_approximate_t_quantile_is_near_the_true_one() -> None:
     for z in (1.96, 2.8, 3.9):
-        assert _t(z, 15) == pytest.approx(stats.t.ppf(stats.norm.cdf(z), 15), rel=0.03)
+        assert student_quantile(z, 15) == pytest.approx(stats.t.ppf(stats.norm.cdf(z), 15), rel=0.03)
 
 
 CLAIMS = """\

@@ -217,7 +217,7 @@ def test_on_null_data_epsilon_is_positive_in_at_most_its_share_of_audits() -> No
 
 @pytest.mark.parametrize("strategy", ["preset", "split", "bonferroni", "multisplit"])
 def test_a_gaussian_mechanism_is_bounded_below_its_truth(strategy: str) -> None:
-    from runtime.audit.statistics.epsilon import epsilon_of_mu
+    from compiler.power.epsilon_bounds import epsilon_of_mu
 
     settings = Settings(resamples=100, redraws=10, fpr=("0.1",), terms=Terms(one_run=True, strategy=strategy))
     bounds = report_of(one_run(samples=1000, gap=1.5), settings).attacks["scores"].epsilon_lower
@@ -524,7 +524,7 @@ def header(descr: str, shape: str) -> bytes:
     (header("'|O'", "(1,)") + b"cos\nsystem\n(S'true'\ntR.", "pickled objects"),
     (header("'<f8'", "(" * 3000 + ")" * 3000), "cannot be read"),
     (header("__import__('os')", "(1,)"), "cannot be read"),
-    (b"\x93NUMPY\x01\x00\xff\xff" + bytes(10), "has 65535 characters"),
+    (b"\x93NUMPY\x01\x00\xff\xff" + bytes(10), "header cannot be read"),
     (b"GIF89a" + bytes(10), "is no numpy array"),
     (header("'|b1'", "(3,)") + b"\x00\x02\x01", "neither true nor false"),
 ])   # fmt: skip

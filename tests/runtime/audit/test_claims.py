@@ -50,7 +50,7 @@ def written(folder: Path, claims: str) -> Path:
 def complaint(folder: Path, claim: str) -> str:
     with pytest.raises(SpecError) as caught:
         compile_study(written(folder, f"claims:\n  it: {claim}\n"))
-    return " ".join(f"{found.place.line}: {found.message} | {found.hint}" for found in caught.value.diagnostics)
+    return " ".join(f"{found.location.line}: {found.message} | {found.hint}" for found in caught.value.diagnostics)
 
 
 # Which trials

@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from compiler.language.audit import Attack, KnownAttack, variant_name
-from compiler.work.releases import levels
+from compiler.language.audit import Attack, KnownAttack
 from runtime.audit.attacks import signals
 from runtime.audit.attacks.answers import Answers
 from runtime.audit.attacks.dispatch import scorer_of
@@ -41,7 +40,7 @@ def ways() -> Iterator[Attack]:
             yield kind(attack=get_args(tag)[0], compat=(choice,), **{name: values[0] for name, values in choices.items()})
 
 
-EVERY = {f"{attack.attack}/{variant_name(attack)}": attack for attack in ways()}
+EVERY = {f"{attack.attack}/{attack.variant_name}": attack for attack in ways()}
 
 
 def membership(seed: int = 0) -> np.ndarray:
@@ -71,7 +70,7 @@ def said(attack: Attack, member: np.ndarray, gap: float = 4.0) -> Answers:
         name: rng.normal(scale=5, size=(CANARIES, 1)) + rng.normal(size=member.shape) + gap * member
         for name in ("pixel", "feature", f"pixel/{VIEWS}q", f"feature/{VIEWS}q", "denoising")
     } | {"selected": (member & (rng.random(member.shape) < 0.6)).astype(np.float64)}
-    release: Any = levels(attack)[0]
+    release: Any = attack.reads[0]
     return Answers(release, group, logits, z_logits, measured if release not in ("final_model", "labels_only") else None)
 
 

@@ -17,6 +17,7 @@ import pytest
 import torch
 
 from compiler.compile import compile_study
+from compiler.power.epsilon_bounds import f_dp
 from compiler.work.operations import Private, TrainClassifier
 from runtime.audit.external.audit_file import Settings, audit
 from runtime.audit.external.evidence import check
@@ -29,7 +30,7 @@ from runtime.audit.statistics.roc import auc
 from runtime.data.images import LabeledImages
 from runtime.data.population import roles as casting
 from runtime.data.population.membership import membership
-from runtime.data.population.roles import cast, private_set
+from runtime.data.population.roles import private_set, roles_of
 from runtime.data.sources import Loaded
 from runtime.seeds import generator
 from runtime.store.artifacts import Artifact, folder_of
@@ -82,7 +83,7 @@ def test_mistake_4_a_canary_is_answered_the_same_alone_and_in_any_batch_and_batc
     private = private_of(tmp_path)
     works = (task.work for task in compile_study(tmp_path / "study.yaml").tasks.values())
     recipe = next(work.recipe for work in works if isinstance(work, TrainClassifier))
-    card, images = private.population.dataset.card, cast(private.population).groups[0].images
+    card, images = private.population.dataset.card, roles_of(private.population).groups[0].images
     net = build(recipe, card, generator(0, None, "test"))
     assert any(isinstance(part, torch.nn.BatchNorm2d) for part in net.modules())
     net.train()   # as somebody may have left it
@@ -116,11 +117,11 @@ def test_mistake_12_no_canary_has_a_twin_in_the_fixed_part(tmp_path: Path, monke
     images[1::2] = images[0:-1:2]   # every image stands there twice, but for the last
     images[:300] = whole.pool.images[:300]
     monkeypatch.setattr(casting, "load", lambda _: Loaded(LabeledImages(images, whole.pool.labels), None, whole.classes, "twins"))
-    cast.cache_clear()
+    roles_of.cache_clear()
     try:
-        found = cast(private_of(tmp_path).population)
+        found = roles_of(private_of(tmp_path).population)
     finally:
-        cast.cache_clear()
+        roles_of.cache_clear()
     fixed = {image.numpy().tobytes() for image in found.fixed.images}
     everyone = [image.numpy().tobytes() for group in found.groups for image in group.images]
     assert len(set(everyone)) == len(everyone) == 40
@@ -155,7 +156,7 @@ def test_mistake_14_a_one_run_bound_is_about_one_declared_model() -> None:
 
 
 def test_mistake_14_the_delta_that_is_printed_is_the_delta_that_was_used() -> None:
-    for bound in (epsilon.steinke, epsilon.f_dp):
+    for bound in (epsilon.steinke, f_dp):
         assert bound(60, 64, 2000, 1e-2) != bound(60, 64, 2000, 0.0)
 
 
@@ -181,7 +182,7 @@ def test_mistake_14_numbers_of_guesses_are_not_chosen_on_the_scores_that_they_ar
 
 def test_mistake_15_members_and_non_members_are_the_same_images_so_that_no_look_at_them_tells(tmp_path: Path) -> None:
     population = private_of(tmp_path).population
-    groups = cast(population).groups
+    groups = roles_of(population).groups
     member = membership(population, "pairs", 0, 8)
     blind: list[Callable[[casting.Group], torch.Tensor]] = [
         lambda group: group.images.double().mean((1, 2, 3)), lambda group: group.labels, lambda group: group.true_labels,
@@ -215,7 +216,7 @@ def test_mistake_17_membership_that_no_model_knows_gives_half_an_auc_and_no_epsi
         if design == "bernoulli":
             member = rng.random((100, 8)) < 0.5
         areas.append(auc(scores, member))
-        found = [one_run(bound, scores[:, 0], member[:, 0], delta=1e-5, error=0.05) for bound in (epsilon.steinke, epsilon.f_dp)]
+        found = [one_run(bound, scores[:, 0], member[:, 0], delta=1e-5, error=0.05) for bound in (epsilon.steinke, f_dp)]
         above += any(one.value > 0 for one in found)
     assert np.mean(np.array(areas, float)) == pytest.approx(0.5, abs=0.005)
     assert above <= 150 * 0.05 + 3 * math.sqrt(150 * 0.05 * 0.95)

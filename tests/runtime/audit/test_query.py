@@ -13,9 +13,10 @@ from compiler.language.audit import Queries
 from compiler.language.datasets import CARDS
 from compiler.work.operations import QueryClassifier, QuerySet
 from runtime.audit.query.classifier import perform as perform_query
-from runtime.audit.query.synthetic_set import nearest, perform, trace_back
+from runtime.audit.query.synthetic_set import perform, trace_back
+from runtime.data.distances import nearest
 from runtime.data.population.queries import views
-from runtime.data.population.roles import cast, private_set
+from runtime.data.population.roles import private_set, roles_of
 from runtime.training.nets import build
 from tests.artifacts import artifact
 from tests.conftest import TINY
@@ -69,7 +70,7 @@ def test_a_copy_is_nearer_than_anything_else_and_what_was_chosen_is_said_to_be(t
     population = compile_study(spec).trials[0].trial
     private = next(iter(compile_study(spec).tasks.values())).work.private  # type: ignore[union-attr]
     assert population.seed == private.population.seed
-    images = torch.cat([group.images for group in cast(private.population).groups])
+    images = torch.cat([group.images for group in roles_of(private.population).groups])
     held = private_set(private)
     row = int((held.canary >= 0).nonzero()[0])
     canary = int(held.canary[row])
@@ -98,7 +99,7 @@ def test_a_mirrored_and_shifted_copy_is_found_by_the_views_and_not_by_the_plain_
     spec = tmp_path / "study.yaml"
     spec.write_text(TINY)
     private = next(iter(compile_study(spec).tasks.values())).work.private  # type: ignore[union-attr]
-    images = torch.cat([group.images for group in cast(private.population).groups])
+    images = torch.cat([group.images for group in roles_of(private.population).groups])
     queries = Queries(shift=1, flip=True)
     others = torch.randint(0, 255, (5, *images.shape[1:]), dtype=torch.uint8, generator=rng())
     released = torch.cat([others, views(images[3:4], queries)[0, 13:14]])

@@ -14,10 +14,11 @@ from compiler.language.methods.baselines import Privacy
 from runtime.audit.attacks import signals
 from runtime.audit.statistics import epsilon
 from runtime.audit.statistics.one_run import one_run
-from runtime.data.population.membership import saw
-from runtime.data.population.roles import cast, expected_size, private_set
+from runtime.data.population.membership import membership_of
+from runtime.data.population.roles import expected_size, private_set, roles_of
 from runtime.seeds import Seeds, generator
-from runtime.training import dp_sgd as privacy
+from runtime.training.batches import Training
+from runtime.training.dp_sgd import fit_privately
 from runtime.training.nets import build
 from runtime.training.scoring import logits
 from tests.conftest import TINY
@@ -32,14 +33,14 @@ def ruled_out(folder: Path) -> float:
     private: Any = next(iter(compile_study(folder / "study.yaml").tasks.values())).work.private   # type: ignore[union-attr]
     card, data, expected = private.population.dataset.card, private_set(private).data, expected_size(private.population)
     net = build(RECIPE, card, generator(0, None, "soundness"))
-    privacy.fit_privately(
-        net, data.images, data.labels, recipe=RECIPE, privacy=Privacy(epsilon=CLAIMED), expected=expected, card=card,
-        iterations=int(RECIPE.epochs * expected / RECIPE.batch_size), seeds=Seeds(0, 0, 0), device=torch.device("cpu"),
-        purpose="classifier",
-    )   # fmt: skip
-    group = cast(private.population).groups[0]
+    training = Training(
+        images=data.images, labels=data.labels, recipe=RECIPE, iterations=int(RECIPE.epochs * expected / RECIPE.batch_size),
+        card=card, seeds=Seeds(0, 0, 0), device=torch.device("cpu"), purpose="classifier",
+    )
+    fit_privately(net, training, Privacy(epsilon=CLAIMED), expected)
+    group = roles_of(private.population).groups[0]
     said = signals.logit(logits(net, group.images, card, torch.device("cpu")).numpy(), group.labels.numpy())
-    member = saw(private.population, private.design, private.replicate, private.shadow, private.shadows)[: len(group)]
+    member = membership_of(private)[: len(group)]
     return one_run(epsilon.steinke, said, member, delta=1e-5, error=0.05).value
 
 

@@ -14,12 +14,16 @@ import torch
 from torch import Tensor
 
 from compiler.compile import compile_study
-from compiler.language.audit import Denoising, Headline, LabelOnly, Lira, Nearest
+from compiler.language.attacks.denoising import Denoising
+from compiler.language.attacks.label_only import LabelOnly
+from compiler.language.attacks.lira import Lira
+from compiler.language.attacks.synthetic_set import Nearest
+from compiler.language.audit import Headline
 from compiler.work.operations import AttackTrial
 from runtime.audit.trial import copies
 from runtime.audit.trial.trial import perform
 from runtime.data.population.membership import membership
-from runtime.data.population.roles import cast
+from runtime.data.population.roles import roles_of
 from runtime.outcome import Metric, Product
 from runtime.present.charts import gallery
 from runtime.present.charts.gallery import make_sheet
@@ -74,7 +78,7 @@ def answers(
 ) -> dict[str, Any]:
     """What shadows say whose members differ from non-members by so much, in standard deviations of noise."""
     rng = np.random.default_rng(0)
-    groups = cast(work.population).groups
+    groups = roles_of(work.population).groups
     member = membership(work.population, work.design, 0, SHADOWS)
     labels, true_labels = (torch.cat([getattr(group, name) for group in groups]).numpy() for name in ("labels", "true_labels"))
     made: dict[str, Any] = {}
@@ -159,7 +163,7 @@ def test_leakage_is_seen_although_no_image_is_like_a_private_one(leaking: Produc
 def test_kept_pairs_are_members_with_the_image_of_their_own_shadow(copying: Product, work: AttackTrial) -> None:
     pairs = copying.files["pairs"]
     member = membership(work.population, work.design, 0, SHADOWS)
-    images = torch.cat([group.images for group in cast(work.population).groups])
+    images = torch.cat([group.images for group in roles_of(work.population).groups])
     for row, (canary, shadow) in enumerate(zip(pairs["clean/canary"].tolist(), pairs["clean/shadow"].tolist(), strict=True)):
         assert member[canary, shadow]
         assert torch.equal(pairs["clean/canary_image"][row], images[canary])

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from scipy import optimize, stats
 
+from compiler.power.epsilon_bounds import f_dp_rejects
 from runtime.audit.attacks import signals
 from runtime.audit.attacks.label_only import label_only, vote
 from runtime.audit.attacks.lira import lira, lira_offline
@@ -475,7 +476,7 @@ def test_one_run_bounds(correct: int, guesses: int, canaries: int) -> None:
         return any(a + b > guesses / canaries for a, b in zip(r, h, strict=True))
 
     for mu in (0.0, 0.3, 1.0, 2.0, 4.0):
-        assert epsilon.f_dp_rejects(mu, correct, guesses, canaries, p) == overshoots(mu), mu
+        assert f_dp_rejects(mu, correct, guesses, canaries, p) == overshoots(mu), mu
     bound = epsilon.steinke(correct, guesses, canaries, 0.0, p)
     if bound:
         q = 1 / (1 + math.exp(-bound))

@@ -6,7 +6,6 @@ import gzip
 import struct
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -71,14 +70,14 @@ def cifar10(root: Path, n: int, test: int, binary: bool = False) -> None:
             (folder / name).write_bytes(python2_pickle(images[begin:end], labels[begin:end].tolist()))
 
 
-def svhn(folder: Path, n: int, test: int, **changed: Any) -> None:
-    """Two MATLAB files as SciPy writes them, compressed; `changed` arrays take the place of X or y."""
+def svhn(folder: Path, n: int, test: int) -> None:
+    """Two MATLAB files as SciPy writes them, compressed."""
     from scipy.io import savemat
 
     folder.mkdir(parents=True)
     for name, count in (("train", n), ("test", test)):
         images, labels = pictures(count, 10, seed=count)
-        arrays = {"X": images.transpose(2, 3, 1, 0), "y": np.where(labels == 0, 10, labels).astype(np.uint8)[:, None]} | changed
+        arrays = {"X": images.transpose(2, 3, 1, 0), "y": np.where(labels == 0, 10, labels).astype(np.uint8)[:, None]}
         savemat(folder / f"{name}_32x32.mat", arrays, do_compression=True)
 
 

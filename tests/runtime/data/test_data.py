@@ -7,6 +7,7 @@ import io
 import pickle
 import struct
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,26 +15,29 @@ import pytest
 import torch
 
 from compiler.compile import compile_study
+from compiler.data import records
 from compiler.data.files import card_of
-from compiler.data.seen import seen
-from compiler.errors import SynthcError
+from compiler.data.records import record_of
+from compiler.errors import SpecError, SynthcError
 from compiler.inspect.data_notices import notices, unseen
 from compiler.language.data import Data
 from compiler.language.datasets import CARDS
 from compiler.plan.lower import dataset_of
+from compiler.work.operations import Dataset
 from runtime.cli.main import main
-from runtime.data import sources
-from runtime.data.catalogue import DEBIAN, find
+from runtime.data import cards, sources
+from runtime.data.catalogue import DEBIAN, SVHN_MD5, find, md5_of
 from runtime.data.formats import cifar, idx, svhn
 from runtime.data.sources import load, see
 from tests.conftest import TINY
 from tests.runtime.data import data_files
+from tests.test_layers import passes
 
 
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty data root, an empty cache, and no Debian packages."""
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("SYNTHC_DATA", str(tmp_path / "data"))
     monkeypatch.setattr("runtime.data.catalogue.DEBIAN", tmp_path / "none")
     return tmp_path / "data"
@@ -102,10 +106,17 @@ def test_cifar100_takes_the_fine_labels_of_both_versions(root: Path) -> None:
     assert torch.equal(binary.labels, python.pool.labels)
 
 
-def test_svhn_is_read_as_scipy_reads_it_and_ten_is_the_digit_zero(root: Path) -> None:
+def published_svhn(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two small files, taken for the published ones."""
+    data_files.svhn(root / "svhn", 30, 20)
+    for name in svhn.FILES:
+        monkeypatch.setitem(SVHN_MD5, name, md5_of(root / "svhn" / name))
+
+
+def test_svhn_is_read_as_scipy_reads_it_and_ten_is_the_digit_zero(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from scipy.io import loadmat
 
-    data_files.svhn(root / "svhn", 30, 20)
+    published_svhn(root, monkeypatch)
     found = loaded("svhn")
     said = loadmat(root / "svhn/train_32x32.mat")
     assert torch.equal(found.pool.images, torch.from_numpy(said["X"].transpose(3, 2, 0, 1).copy()))
@@ -141,8 +152,13 @@ def test_fashion_mnist_is_what_its_pinned_digest_says() -> None:
 # --- the user's own ------------------------------------------------------------------------------------------------------
 
 
+def planned_own(path: Path) -> Dataset:
+    cards.write_record(str(path), cards.read(path))
+    return dataset_of(Data(name="files", path=str(path)))
+
+
 def own(path: Path) -> sources.Loaded:
-    return load(dataset_of(Data(name="files", path=str(path))))
+    return load(planned_own(path))
 
 
 def test_an_npz_in_every_layout_gives_the_same_images(tmp_path: Path) -> None:
@@ -173,17 +189,21 @@ def test_a_folder_of_images_by_class_is_read_with_its_splits(tmp_path: Path) -> 
 def test_own_images_that_changed_since_the_plan_are_refused(tmp_path: Path) -> None:
     images, labels = data_files.pictures(24, 4, (3, 10, 10))
     np.savez(tmp_path / "set.npz", images=images, labels=labels)
-    planned = dataset_of(Data(name="files", path=str(tmp_path / "set.npz")))
+    planned = planned_own(tmp_path / "set.npz")
     np.savez(tmp_path / "set.npz", images=images[::-1], labels=labels)
     with pytest.raises(SynthcError, match=r"set\.npz: its content has changed since the study was planned"):
         load(planned)
 
 
-def test_images_of_the_users_own_are_written_nowhere(tmp_path: Path, root: Path) -> None:
+def test_images_of_the_users_own_are_written_nowhere_and_their_record_is_for_their_owner_alone(tmp_path: Path, root: Path) -> None:
     images, labels = data_files.pictures(24, 4, (3, 10, 10))
-    np.savez(tmp_path / "set.npz", images=images, labels=labels)
-    own(tmp_path / "set.npz")
+    data_files.folders(tmp_path / "set", images, labels, ["a", "b", "c", "d"])
+    own(tmp_path / "set")
     assert not root.exists()
+    (record,) = [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
+    assert record.stat().st_mode & 0o077 == 0
+    assert record.stat().st_size < 2_000   # counts and digests
+    assert "n0000_0.png" not in record.read_text()
 
 
 def test_parquet_with_image_bytes_becomes_an_npz(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -260,23 +280,28 @@ GOOD = data_files.python2_pickle(IMAGES, LABELS.tolist())
     (reduced(b"builtins", b"eval"), r"names builtins\.eval"),
     (reduced(b"numpy", b"load"), r"names numpy\.load"),
     (reduced(b"_codecs", b"decode"), "names _codecs.decode"),
-    (reduced(b"_codecs", b"encode").replace(b"U\x05touch\x85", b"K\x05\x85"), "a call of something else"),
+    (reduced(b"_codecs", b"encode").replace(b"U\x05touch\x85", b"K\x05\x85"), "holds no dictionary"),
     (b"\x80\x04\x8c\x02os\x8c\x06system\x93.", r"names os\.system"),
-    (b"\x80\x02U\x02os\x85\x81.", "the pickle holds NEWOBJ"),
-    (b"\x80\x02P1\n.", "PERSID"),
-    (b"\x80\x02\x82\x01.", "EXT1"),
+    (b"\x80\x02U\x02os\x85\x81.", "broken or truncated"),
+    (b"\x80\x02P1\n.", "broken or truncated pickle .*persistent"),
+    (b"\x80\x02\x82\x01.", "broken or truncated pickle .*extension"),
     (data_files.python2_pickle(IMAGES, LABELS.tolist(), name=(b"posix", b"system")), r"names posix\.system"),
     (GOOD[:-1], "broken or truncated"),
     (GOOD[: len(GOOD) // 2], "broken or truncated"),
     (b"", "broken or truncated"),
     (b"\x80\x02t.", "broken or truncated"),
-    (b"\x80\x02}((tK\x01u.", "a key is no string"),
+    (b"\x80\x02}((tK\x01u.", r"holds \(\); one of CIFAR's files"),
     (b"\x80\x02K\x01.", "holds no dictionary"),
-    (b"\x80\x02}U\x05datas]s.", "holds datas; one of CIFAR's files holds data and labels"),
-    (data_files.python2_pickle(IMAGES[:, :, :16], LABELS.tolist()), r"shape \(4, 1536\)"),
-    (data_files.python2_pickle(IMAGES, [0, 1]), "2 × 3,072"),
-    (GOOD.replace(b"U\x02u1", b"U\x02f8"), "type f8"),
-    (GOOD.replace(struct.pack("<i", 4) + b"J", struct.pack("<i", 9) + b"J"), r"shape \(9, 3072\)"),
+    (b"\x80\x02}U\x05datas]s.", "holds datas; one of CIFAR's files holds data .* and labels"),
+    (data_files.python2_pickle(IMAGES[:, :, :16], LABELS.tolist()), r"holds data \(n × 3,072, uint8\)"),
+    (data_files.python2_pickle(IMAGES, [0, 1]), "12,288 pixels with 2 labels"),
+    (GOOD.replace(b"U\x02u1", b"U\x02f8"), r"holds data \(n × 3,072, uint8\)"),
+    (GOOD.replace(struct.pack("<i", 4) + b"J", struct.pack("<i", 9) + b"J"), r"holds data \(n × 3,072, uint8\)"),
+    # A few bytes that would take 64 GB, the whole stack, or longer than anyone waits.
+    (b"\x80\x02K\x01r\xff\xff\xff\xff.", "an index of 4,294,967,295"),
+    (b"\x80\x02})" + b"\x85" * 100_000 + b"K\x01s.", "100,000 tuples"),
+    (b"\x80\x02})" + b"q\x01h\x01\x86" * 60 + b"K\x01s.", "a tuple that is there twice"),
+    (b"\x80\x02})" + b"2\x86" * 60 + b"K\x01s.", "the operation DUP"),
 ])
 def test_a_pickle_that_is_not_cifars_runs_nothing_and_costs_a_sentence(tmp_path: Path, content: bytes, complaint: str) -> None:
     (tmp_path / "batch").write_bytes(content)
@@ -285,14 +310,15 @@ def test_a_pickle_that_is_not_cifars_runs_nothing_and_costs_a_sentence(tmp_path:
     assert str(tmp_path / "batch") in str(raised.value)
 
 
-def test_pythons_own_pickles_of_objects_are_refused() -> None:
+def test_pythons_own_pickles_of_objects_are_refused(tmp_path: Path) -> None:
     for value in (Path("x"), struct.Struct("<I"), {1, 2}, np.float64(1.0), np.array([object()]), range(3), ValueError("no")):
         try:
             content = pickle.dumps(value)
         except TypeError:
             continue
+        (tmp_path / "batch").write_bytes(content)
         with pytest.raises(SynthcError):
-            cifar.unpickled(content)
+            cifar.read_pickles(tmp_path, ["batch"], ["batch"], "labels")
 
 
 def test_a_binary_file_of_half_a_record_is_refused(tmp_path: Path) -> None:
@@ -301,59 +327,17 @@ def test_a_binary_file_of_half_a_record_is_refused(tmp_path: Path) -> None:
         cifar.read_binary(tmp_path, ["batch.bin"], ["batch.bin"], labels=1)
 
 
-def element(kind: int, content: bytes) -> bytes:
-    return struct.pack("<II", kind, len(content)) + content + bytes(-len(content) % 8 if kind != svhn.COMPRESSED else 0)
-
-
-def matrix(name: bytes, shape: tuple[int, ...], numbers: bytes, kind: int = 2, flags: int = 9) -> bytes:
-    extents = struct.pack(f"<{len(shape)}i", *shape)
-    parts = (element(6, struct.pack("<II", flags, 0)), element(5, extents), element(1, name), element(kind, numbers))
-    return element(svhn.MATRIX, b"".join(parts))
-
-
-HEAD = b"MATLAB 5.0 MAT-file".ljust(124) + b"\0\1IM"
-
-
-@pytest.mark.parametrize(("content", "complaint"), [
-    (b"", "not a MATLAB 5 file"),
-    (b"\x89HDF" + bytes(200), "not a MATLAB 5 file"),
-    (HEAD + matrix(b"X", (2, 2), b"1234")[:-6], "truncated"),
-    (HEAD + matrix(b"X", (2, 3), b"1234"), r"shape \(2, 3\) with 4 numbers"),
-    (HEAD + matrix(b"X", (-2, -2), b"1234"), "with 4 numbers"),
-    (HEAD + matrix(b"X", (2, 2), b"1234", flags=0x809), "complex"),
-    (HEAD + matrix(b"X", (2, 2), b"1234", kind=14), "no array of real numbers"),
-    (HEAD + element(svhn.COMPRESSED, b"no zlib stream"), "cannot be read"),
-    (HEAD + element(svhn.COMPRESSED, zlib.compress(matrix(b"X", (2, 2), b"1234"))[:-6]), "truncated"),
-    (HEAD + element(svhn.COMPRESSED, zlib.compress(element(svhn.COMPRESSED, zlib.compress(b"x")))), "compressed array within"),
-    (HEAD + matrix(b"Z", (2, 2), b"1234"), "holds nothing; SVHN's files hold X and y"),
-])
-def test_a_broken_matlab_file_costs_a_sentence(tmp_path: Path, content: bytes, complaint: str) -> None:
-    for name in svhn.FILES:
-        (tmp_path / name).write_bytes(content)
-    with pytest.raises(SynthcError, match=complaint) as raised:
-        svhn.read(tmp_path)
-    assert "train_32x32.mat" in str(raised.value)
-
-
-def test_a_compressed_bomb_in_a_matlab_file_is_not_inflated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(svhn, "LARGEST", 1 << 20)
-    path = tmp_path / "train_32x32.mat"
-    path.write_bytes(HEAD + element(svhn.COMPRESSED, zlib.compress(bytes(1 << 24))))
-    with pytest.raises(SynthcError, match="an array of over 1,048,576 bytes"):
-        svhn.read_arrays(path, ("X",))
-
-
-@pytest.mark.parametrize(("changed", "complaint"), [
-    ({"y": np.full((30, 1), 11, np.uint8)}, "y must hold 1 to 10"),
-    ({"X": np.zeros((32, 32, 3, 30))}, "type float64"),
-    ({"y": np.ones((7, 1), np.uint8)}, r"y of shape \(7, 1\)"),
-])
-def test_svhn_of_another_shape_or_with_other_labels_is_refused(
-    tmp_path: Path, changed: dict[str, np.ndarray], complaint: str
+def test_a_matlab_file_that_was_not_published_never_reaches_the_library_that_reads_it(
+    root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    data_files.svhn(tmp_path / "svhn", 30, 30, **changed)
-    with pytest.raises(SynthcError, match=complaint):
-        svhn.read(tmp_path / "svhn")
+    # A forged file of 261 kB became 268 MB in `scipy.io.loadmat` before it was refused.
+    monkeypatch.setattr("scipy.io.loadmat", lambda *_, **__: pytest.fail("opened"))
+    published_svhn(root, monkeypatch)
+    train = root / "svhn/train_32x32.mat"
+    train.write_bytes(train.read_bytes() + b"\0")
+    with pytest.raises(SynthcError, match=r"train_32x32\.mat: not the published file .* fetch it again"):
+        see("svhn")
+    assert main(["data", "verify", "svhn"]) == 2
 
 
 def test_labels_out_of_range_and_other_shapes_are_refused(root: Path) -> None:
@@ -384,7 +368,7 @@ def larger_inside(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(("damage", "complaint"), [
-    (broken_png, "cannot be decoded"), (larger_inside, "the decoder finds 3000×3000 pixels"),
+    (broken_png, "cannot be decoded"), (larger_inside, "3000×3000 pixels; at most 1,048,576 can be read"),
 ])
 def test_a_damaged_image_of_a_folder_costs_a_sentence_that_names_it(tmp_path: Path, damage: object, complaint: str) -> None:
     images, labels = data_files.pictures(8, 2, (3, 10, 10))
@@ -397,10 +381,10 @@ def test_a_damaged_image_of_a_folder_costs_a_sentence_that_names_it(tmp_path: Pa
 def test_an_image_that_would_inflate_to_gigabytes_is_not_decoded(tmp_path: Path) -> None:
     images, labels = data_files.pictures(8, 2, (3, 10, 10))
     data_files.folders(tmp_path / "set", images, labels, ["a", "b"])
-    head = b"IHDR" + struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
-    bomb = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + head + struct.pack(">I", zlib.crc32(head))
-    (tmp_path / "set/a/n0000_0.png").write_bytes(bomb)
-    with pytest.raises(SynthcError, match=r"n0000_0\.png: 60000×60000 pixels; at most"):
+    chunks = (b"IHDR" + struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0), b"IDAT" + zlib.compress(bytes(1 << 20)))
+    bomb = b"".join(struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk)) for chunk in chunks)
+    (tmp_path / "set/a/n0000_0.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bomb)
+    with pytest.raises(SynthcError, match=r"set: a/n0000_0\.png: .*3600000000 pixels"):
         own(tmp_path / "set")
 
 
@@ -443,6 +427,87 @@ def test_parquet_without_images_costs_a_sentence(
         connection.execute(f"COPY ({query}) TO '{tmp_path}/x.parquet' (FORMAT parquet)")
     assert main(["data", "import", str(tmp_path / "x.parquet")]) == 2
     assert complaint in capsys.readouterr().err
+
+
+# --- the record of the user's own files ----------------------------------------------------------------------------------
+
+OWN_STUDY = TINY.replace("{name: digits, test: 360}", "{name: files, path: set, test: 60}").replace("z_pool: 40", "z_pool: 20")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """200 images by class, and the study of them."""
+    images, labels = data_files.pictures(200, 4, (3, 8, 8))
+    data_files.folders(tmp_path / "set", images, labels, ["a", "b", "c", "d"])
+    (tmp_path / "study.yaml").write_text(OWN_STUDY)
+    return tmp_path / "set"
+
+
+def test_a_command_reads_the_users_own_files_once_and_then_rests_on_their_record(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = folder.parent / "study.yaml"
+    with pytest.raises(SpecError, match=r"study\.yaml:4:27: .*set: not read yet, or changed since; `synthc check` reads it"):
+        compile_study(spec)
+    assert main(["check", str(spec)]) == 0
+    before = sorted(compile_study(spec).tasks)
+    with monkeypatch.context() as patch:
+        patch.setattr(cards, "read", lambda path: pytest.fail("read again"))
+        assert main(["check", str(spec)]) == 0
+        assert main(["diff", str(spec), str(spec)]) == 0
+    image = folder / "b/n0001_0.png"
+    image.write_bytes((folder / "b/n0005_0.png").read_bytes())   # changed in its place: the folder shows nothing of it
+    assert not set(cards.compile_with_files(spec).tasks) & set(before)
+    image.write_bytes(b"GIF89a")
+    assert main(["check", str(spec)]) == 2
+    assert "study.yaml:4:27: " in (said := capsys.readouterr().err)
+    assert "b/n0001_0.png: not a PNG or JPEG" in said
+
+
+def test_a_record_of_another_reader_or_that_somebody_changed_does_not_count(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    record = cards.read(folder)
+    cards.write_record(str(folder), record)
+    assert record_of(str(folder)) == record
+    cards.write_record(str(folder), replace(record, revision=0))
+    assert record_of(str(folder)) is None
+    (file,) = records.record_files(str(folder))
+    file.write_text("{}")
+    assert record_of(str(folder)) is None
+
+
+def test_a_cache_that_cannot_be_written_is_done_without(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder.parent / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder.parent / "file"))   # a folder that nobody can make
+    assert main(["check", str(folder.parent / "study.yaml")]) == 0
+
+
+@pytest.mark.parametrize("path", ["\\0.npz", "a" * 300, "study.yaml/set", "/proc/1/root/set"])
+def test_a_path_that_cannot_be_looked_at_is_a_complaint(folder: Path, capsys: pytest.CaptureFixture[str], path: str) -> None:
+    spec = folder.parent / "study.yaml"
+    imported = f'  elsewhere: {{paradigm: imported, method: logits, path: "{path}"}}\n'
+    spec.write_text(OWN_STUDY.replace("path: set", f'path: "{path}"') + imported)
+    assert main(["check", str(spec)]) == 2
+    assert "study.yaml:4:27: " in capsys.readouterr().err
+
+
+def test_files_in_grids_and_of_the_public_set_are_read_too(tmp_path: Path) -> None:
+    for name in ("one", "two", "three"):
+        images, labels = data_files.pictures(200, 4, (3, 8, 8), seed=len(name))
+        np.savez(tmp_path / f"{name}.npz", images=images, labels=labels)
+    data = "data: {name: files, test: 60, path: {grid: [one.npz, two.npz]}}\n"
+    data += "public: {grid: [{name: files, path: three.npz}, {name: shapes}]}"
+    (tmp_path / "study.yaml").write_text(OWN_STUDY.replace("data: {name: files, path: set, test: 60}", data))
+    assert len(cards.compile_with_files(tmp_path / "study.yaml").trials) == 4 * 3
+
+
+def test_checking_a_study_of_the_users_own_files_needs_no_torch(folder: Path) -> None:
+    script = (
+        "import sys; from runtime.cli.main import main\n"
+        f"code = main(['check', {str(folder.parent / 'study.yaml')!r}])\n"
+        "heavy = {'torch', 'ray', 'duckdb', 'scipy'} & set(sys.modules)\n"
+        "sys.exit(f'imported {heavy}' if heavy else code)"
+    )
+    passes(script)
 
 
 # --- identity ------------------------------------------------------------------------------------------------------------
@@ -525,17 +590,15 @@ def test_an_altered_copy_of_a_pinned_set_is_refused(root: Path, capsys: pytest.C
 def test_decoded_arrays_are_mapped_by_the_next_process_and_compared_with_their_digest(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    data_files.svhn(root / "svhn", 30, 20)
+    published_svhn(root, monkeypatch)
     see("svhn")
     dataset = dataset_of(Data(name="svhn"))
     (mapped,) = (root / "arrays").iterdir()
-    monkeypatch.setattr(svhn, "read", None)   # nothing is decoded again
+    (root / "svhn").rename(root / "away")   # nothing is decoded again
     first = load(dataset)
     assert str(mapped) in Path("/proc/self/maps").read_text()
     load.cache_clear()
-    monkeypatch.undo()
-    monkeypatch.setenv("HOME", str(root.parent / "home"))
-    monkeypatch.setenv("SYNTHC_DATA", str(root))
+    (root / "away").rename(root / "svhn")
     content = bytearray(mapped.read_bytes())
     content[-5000] ^= 1
     mapped.write_bytes(content)
@@ -548,26 +611,20 @@ def test_a_data_root_that_cannot_be_written_is_used_all_the_same(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data_files.mnist(root / "MNIST/raw", 40, 20)
-    mkdir, opened = Path.mkdir, Path.write_text
+    mkdir = Path.mkdir
 
     def no_folder(path: Path, *words: object, **more: object) -> None:
-        if path == root / "arrays":
+        if path.parent == root:
             raise PermissionError(13, "Permission denied")
         mkdir(path, *words, **more)   # type: ignore[arg-type]
 
-    def no_file(path: Path, *words: object, **more: object) -> int:
-        if path.parent == root:
-            raise PermissionError(13, "Permission denied")
-        return opened(path, *words, **more)   # type: ignore[arg-type]
-
     monkeypatch.setattr(Path, "mkdir", no_folder)
-    monkeypatch.setattr(Path, "write_text", no_file)
     record = see("mnist")
     assert sorted(path.name for path in root.iterdir()) == ["MNIST"]
-    assert seen("mnist") == record
-    assert sources._mapped(record.digest) is not None
+    assert record_of("mnist") == record
+    assert sources.mapped_arrays(record.digest) is not None
     monkeypatch.setenv("SYNTHC_DATA", str(tmp_path / "other"))
-    assert seen("mnist") is None   # what was seen elsewhere says nothing of this root
+    assert record_of("mnist") is None   # what was seen elsewhere says nothing of this root
 
 
 def test_a_class_balanced_part_is_balanced_and_lies_within_a_larger_one(root: Path) -> None:
@@ -582,8 +639,8 @@ def test_a_class_balanced_part_is_balanced_and_lies_within_a_larger_one(root: Pa
 def test_another_size_is_the_same_whatever_else_is_resized_with_it(root: Path) -> None:
     images, labels = data_files.pictures(6, 3)
     data = sources.LabeledImages(torch.from_numpy(images), torch.from_numpy(labels))
-    whole = sources._resized(data, (1, 28, 28))
-    alone = torch.cat([sources._resized(data[torch.tensor([row])], (1, 28, 28)).images for row in range(6)])
+    whole = sources.resize(data, (1, 28, 28))
+    alone = torch.cat([sources.resize(data[torch.tensor([row])], (1, 28, 28)).images for row in range(6)])
     assert torch.equal(whole.images, alone)
     assert whole.images.shape == (6, 1, 28, 28)
 
@@ -609,7 +666,7 @@ def test_the_list_says_of_every_set_where_it_is_and_whether_it_was_verified(
     assert "lacks test_32x32.mat" in said["svhn"]
     assert main(["data", "verify", "cifar10"]) == 1   # tiny files are not the published ones
     assert "data_batch_1: not the published file" in capsys.readouterr().out
-    record = seen("cifar10")
+    record = record_of("cifar10")
     assert record is not None
     assert record.digest in lines()["cifar10"]
     assert "NOT the published files" in lines()["cifar10"]

@@ -95,7 +95,7 @@ def test_a_fetched_set_is_unpacked_read_and_written_down(home: str, tmp_path: Pa
     said = capsys.readouterr()
     assert "fetching cifar-10-python.tar.gz" in said.err
     assert "cifar10: 500 + 20 images" in said.out
-    assert sorted(path.name for path in (tmp_path / "data").iterdir()) == ["arrays", "cifar-10-batches-py", "seen.json"]
+    assert sorted(path.name for path in (tmp_path / "data").iterdir()) == ["arrays", "cifar-10-batches-py", "records"]
     assert main(["data", "fetch", "cifar10"]) == 0
     assert "already in" in capsys.readouterr().out
     assert len(Server.asked) == 1
@@ -111,7 +111,7 @@ def test_a_download_goes_on_where_the_connection_broke_off(home: str) -> None:
 def test_the_next_fetch_goes_on_where_the_last_one_gave_up(
     home: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(fetch, "ATTEMPTS", 1)
+    monkeypatch.setattr(fetch, "MAX_ATTEMPTS", 1)
     Server.cut, Server.breaks = 1000, 1
     assert main(["data", "fetch", "cifar10"]) == 2
     assert "the connection broke off after 1,000 of" in capsys.readouterr().err
@@ -210,7 +210,7 @@ def test_a_broken_archive_or_one_that_unpacks_to_too_much_leaves_nothing(tmp_pat
         (tmp_path / "a.tar").write_bytes(content)
         with pytest.raises(fetch.SynthcError, match=complaint):
             fetch.unpack(tmp_path / "a.tar", folder, (wanted,))
-    monkeypatch.setattr(fetch, "LARGEST_UNPACKED", 4000)
+    monkeypatch.setattr(fetch, "MAX_UNPACKED_BYTES", 4000)
     (tmp_path / "a.tar").write_bytes(whole)
     with pytest.raises(fetch.SynthcError, match="unpacks to over 4,000 bytes"):
         fetch.unpack(tmp_path / "a.tar", folder, ("train",))

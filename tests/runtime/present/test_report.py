@@ -16,16 +16,14 @@ import numpy as np
 import pytest
 import torch
 
-from compiler.compile import compile_study
 from compiler.errors import SynthcError
-from compiler.fingerprint import encode, restore
 from runtime.cli.main import main
 from runtime.present import charts, report
-from runtime.present.charts.gallery import arrange, make_sheet, to_png, to_uint8, work_types
+from runtime.present.charts.gallery import arrange, make_sheet, to_png, to_uint8
 from runtime.present.report.read import ReportArm, StudyResults, read
 from runtime.store.artifacts import folder_of
 from tests.artifacts import artifact
-from tests.conftest import ROOT, Done
+from tests.conftest import Done
 from tests.runtime.present.test_charts import claim, rows_for, trial
 
 EVIL = '<script>alert("1")</script>'
@@ -305,12 +303,6 @@ def test_a_set_is_shown_only_when_its_words_and_its_origins_say_that_it_is_not_p
 
 
 # Parts
-
-
-def test_what_a_task_was_asked_can_be_rebuilt_from_the_text_that_was_hashed() -> None:
-    plan = compile_study(ROOT / "specs" / "full_study.yaml", sets=["audit.shadows=8"])
-    for work in {type(getattr(task.work, "how", task.work)): task.work for task in plan.tasks.values()}.values():
-        assert restore(json.loads(encode(work)), work_types()) == work
 
 
 def test_a_sheet_has_a_row_per_class_and_keeps_its_pixels() -> None:

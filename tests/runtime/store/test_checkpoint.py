@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from compiler.language.classifier import Augment
 from compiler.language.methods.baselines import Privacy
 from compiler.language.methods.diffusion import Denoiser
-from compiler.language.study import Arm
+from compiler.language.study import AnyArm
 from compiler.work.operations import Synthesize, TrainClassifier, TrainGenerator, Work
 from runtime.operations import OPERATIONS
 from runtime.outcome import Product
@@ -141,7 +141,7 @@ LONG: dict[str, Callable[[], Work]] = {
 
 
 def arm(**words: Any) -> Synthesize:
-    return Synthesize(private(), TypeAdapter(Arm).validate_python(words), RECIPE, 10)
+    return Synthesize(private(), TypeAdapter(AnyArm).validate_python(words), RECIPE, 10)
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,8 @@ from torch.nn import functional as F
 from compiler.errors import SynthcError
 from compiler.language.classifier import Recipe
 from compiler.language.datasets import CARDS
-from compiler.language.methods.coreset import Coreset, GradientNorm, Selection
+from compiler.language.methods.coreset import GradientNorm, Selection
+from compiler.language.study import AnyArm
 from runtime.data.formats import digits
 from runtime.data.images import LabeledImages
 from runtime.outcome import Diverged
@@ -32,8 +33,10 @@ from runtime.synthesize.coreset.difficulty import (
     stratified,
     uncertainty,
 )
-from runtime.synthesize.coreset.selection import apportioned, parts, synthesize
+from runtime.synthesize.coreset.selection import apportioned, parts
+from runtime.synthesize.operation import synthesize
 from runtime.synthesize.release import Setting
+from runtime.training.batches import Training
 from runtime.training.nets import build, normalise
 from runtime.training.sgd import fit
 from tests.artifacts import artifact
@@ -50,11 +53,18 @@ SETTING = Setting(
 
 def words(method: str, **fields: Any) -> Selection:
     size = {} if "per_class" in fields else {"fraction": 0.3}
-    return TypeAdapter(Coreset).validate_python({"paradigm": "coreset", "method": method, **size, **fields})
+    return TypeAdapter(AnyArm).validate_python({"paradigm": "coreset", "method": method, **size, **fields})
 
 
 def rng(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
+
+
+def training(data: LabeledImages, recipe: Recipe, iterations: int, purpose: str) -> Training:
+    return Training(
+        images=data.images, labels=data.labels, recipe=recipe, iterations=iterations, card=SETTING.card, seeds=SETTING.seeds,
+        device=SETTING.device, purpose=purpose,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -66,10 +76,7 @@ def private() -> LabeledImages:
 @pytest.fixture(scope="module")
 def proxy(private: LabeledImages, tmp_path_factory: pytest.TempPathFactory) -> Artifact:
     net = build(RECIPE, CARDS["digits"], SETTING.seeds("proxy/init"))
-    fitted = fit(
-        net, private.images, private.labels, recipe=RECIPE, iterations=40, card=CARDS["digits"], seeds=SETTING.seeds,
-        device=SETTING.device, purpose="proxy", dynamics=True,
-    )
+    fitted = fit(net, training(private, RECIPE, 40, "proxy"), dynamics=True)
     assert fitted.dynamics is not None
     return artifact(tmp_path_factory.mktemp("proxy"), model=fitted.net.state_dict(), dynamics=dict(fitted.dynamics))
 
@@ -113,10 +120,7 @@ def test_gradient_norms_are_those_of_one_backward_pass_a_sample(private: Labeled
     how = words("grand", inits=1, passes=1)
     assert isinstance(how, GradientNorm)
     net = build(RECIPE, SETTING.card, SETTING.seeds("coreset/grand/0/init"))
-    fit(
-        net, few.images, few.labels, recipe=RECIPE, iterations=3, card=SETTING.card, seeds=SETTING.seeds, device=SETTING.device,
-        purpose="coreset/grand/0",
-    )
+    fit(net, training(few, RECIPE, 3, "coreset/grand/0"))
     net.eval()
     naive = []
     for image, label in zip(few.images, few.labels, strict=True):
@@ -343,10 +347,7 @@ def test_mislabeled_samples_are_kept_by_the_margin_and_dropped_by_ccs(private: L
     poisoned = LabeledImages(private.images, labels)
     recipe = RECIPE.model_copy(update={"width": 16})
     net = build(recipe, SETTING.card, SETTING.seeds("proxy/init"))
-    fitted = fit(
-        net, poisoned.images, labels, recipe=recipe, iterations=80, card=SETTING.card, seeds=SETTING.seeds, device=SETTING.device,
-        purpose="proxy", dynamics=True,
-    )
+    fitted = fit(net, training(poisoned, recipe, 80, "proxy"), dynamics=True)
     assert fitted.dynamics is not None
     needs = {"proxy": artifact(tmp_path, dynamics=dict(fitted.dynamics))}
 

@@ -13,7 +13,8 @@ from torch.nn import functional as F
 from compiler.errors import SynthcError
 from compiler.language.classifier import Recipe
 from compiler.language.datasets import CARDS, Card
-from compiler.language.methods.distillation import Distillation, Distilled
+from compiler.language.methods.distillation import Distilled
+from compiler.language.study import AnyArm
 from runtime.data.formats import digits
 from runtime.data.images import LabeledImages
 from runtime.outcome import Diverged
@@ -42,7 +43,7 @@ SETTING = Setting(
 def words(method: str = "dm", **fields: Any) -> Any:
     quick: dict[str, Any] = {"steps": 4} if method == "dm" else {"nets": 2, "points": 2, "net_steps": 2}
     given = {"paradigm": "distillation", "method": method, "images_per_class": 3, "width": 4, "batch_real": 8, **quick, **fields}
-    return TypeAdapter(Distillation).validate_python(given)
+    return TypeAdapter(AnyArm).validate_python(given)
 
 
 def rng(seed: int = 0) -> torch.Generator:

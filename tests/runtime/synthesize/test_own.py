@@ -9,7 +9,7 @@ import tomllib
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -19,13 +19,12 @@ from compiler.compile import compile_study
 from compiler.errors import SpecError
 from compiler.language.audit import Audit
 from compiler.language.datasets import CARDS
-from compiler.language.plugins import words_of
+from compiler.language.plugins import PluginMethod, words_of
 from compiler.plan.dag import Plan
-from compiler.plan.lower import _shared_population
-from runtime.audit.attacks.plugin import scorer
+from runtime.audit.attacks.dispatch import scorer_of
 from runtime.data.images import LabeledImages
 from runtime.data.plugin import read
-from runtime.synthesize.plugin import synthesize
+from runtime.synthesize.operation import synthesize
 from tests.conftest import ROOT, TINY, run_study
 
 EXAMPLES = ROOT / "specs" / "examples"
@@ -86,8 +85,8 @@ def with_attack(words: str) -> str:
 
 
 METHOD = """
-from compiler.language.plugins import OwnMethod
-class Mine(OwnMethod):
+from compiler.language.plugins import PluginMethod
+class Mine(PluginMethod):
     revision: ClassVar[int] = {revision}
     compute: ClassVar[str] = "nowhere"
     size: int = 3
@@ -169,7 +168,6 @@ def test_the_revision_of_an_attack_or_a_data_set_changes_ids(
     attacked = compile_study(EXAMPLES / "own.yaml")
     assert {task.kind for id, task in before.tasks.items() if id not in attacked.tasks} == {"attack", "compare"}
     monkeypatch.setattr(Stripes, "revision", 2)
-    _shared_population.cache_clear()
     assert not set(before.tasks) & set(compile_study(EXAMPLES / "own.yaml").tasks)
 
 
@@ -221,8 +219,9 @@ def test_a_package_is_loaded_only_when_a_spec_names_it(tmp_path: Path, package: 
 
 
 BAD_WORDS = {
-    "Mine = 3": "'mine:m' is 3; the entry point should name a subclass of compiler.language.plugins.OwnMethod",
-    "from compiler.language.plugins import OwnMethod\nclass Mine(OwnMethod): pass": "'mine:m' does not say where it is computed",
+    "Mine = 3": "'mine:m' is 3; the entry point should name a subclass of compiler.language.plugins.PluginMethod",
+    "from compiler.language.plugins import PluginMethod\nclass Mine(PluginMethod): pass":
+        "'mine:m' does not say where it is computed",
     METHOD.format(revision=1).replace("int = 3", "list[int] = [1]"): "'mine:m' has words that no id can rest on: unhashable",
     METHOD.format(revision=1) + "    @property\n    def needs(self):\n        return 'proxy', 'generator'":
         "'mine:m' needs generator; a method of your own can have: proxy",
@@ -249,7 +248,7 @@ def test_words_that_import_torch_are_refused(tmp_path: Path, package: Any) -> No
 
 def test_a_card_that_cannot_be_one_is_refused_at_its_place(tmp_path: Path, package: Any) -> None:
     words = (
-        "from compiler.language.plugins import OwnData\nfrom compiler.language.datasets import Card\nclass Mine(OwnData):\n"
+        "from compiler.language.plugins import PluginData\nfrom compiler.language.datasets import Card\nclass Mine(PluginData):\n"
         "    compute: ClassVar[str] = 'nowhere'\n    n: int = 0\n    @property\n    def card(self):\n"
         "        return Card('x', 100 // self.n, 0, 1, (1, 8, 8), (0.5,), (0.5,), '', '')\n"
     )
@@ -303,7 +302,11 @@ def test_a_release_that_is_none_is_an_error_that_names_the_package(monkeypatch: 
     assert complaint in str(caught.value)
 
 
-HOW: Any = SimpleNamespace(method="mine:m", compute="nowhere", from_private_images=False, gives_student=False)
+class Mine(PluginMethod):
+    compute: ClassVar[str] = "nowhere"
+
+
+HOW = Mine(paradigm="own", method="mine:m")
 PRIVATE = LabeledImages(torch.zeros(6, 1, 8, 8, dtype=torch.uint8), torch.arange(6))
 
 
@@ -328,7 +331,8 @@ def test_scores_that_are_none_are_an_error_that_names_the_package(
 ) -> None:
     module = SimpleNamespace(scorer=lambda how, said, paired: lambda member: scores)
     monkeypatch.setitem(sys.modules, "nowhere", module)
-    score = scorer(SimpleNamespace(attack="mine:a", compute="nowhere"), None, True)   # type: ignore[arg-type]
+    how: Any = SimpleNamespace(attack="mine:a", compute="nowhere", reads=("final_model",))
+    score = scorer_of(how, SimpleNamespace(release="final_model"), True)   # type: ignore[arg-type]
     assert score is not None
     with pytest.raises(ValueError, match=r"^mine:a: ") as caught:
         score(np.zeros((2, 3), dtype=bool))

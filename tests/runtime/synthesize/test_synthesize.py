@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, get_args
 
 import pytest
 import torch
 
 from compiler.language.audit import CanaryGroup
-from compiler.language.base import Method
+from compiler.language.base import Generator, Method
 from compiler.language.classifier import Recipe
 from compiler.language.datasets import CARDS
 from compiler.language.methods.coreset import Forgetting, RandomSubset
 from compiler.language.methods.distillation import DistributionMatching
 from compiler.language.methods.imported import ImportedSets
-from compiler.language.plugins import OwnMethod
-from compiler.language.study import Arm
+from compiler.language.study import ARMS
 from compiler.work.operations import Dataset, Population, Private, Synthesize
 from runtime.data.population.roles import private_set
 from runtime.outcome import Metric
 from runtime.store.artifacts import Artifact
-from runtime.synthesize.operation import GENERATORS, METHODS, perform
+from runtime.synthesize.operation import function_of, perform
 from runtime.synthesize.release import Setting
 from tests.artifacts import artifact
 
@@ -53,24 +51,13 @@ def value(metrics: tuple[Metric, ...], name: str, canaries: str = "") -> float |
     return found.value
 
 
-def methods(annotation: Any = Arm) -> Iterator[type[Method]]:
-    if isinstance(annotation, type):
-        if issubclass(annotation, Method):
-            yield annotation
-        return
-    for part in get_args(annotation):
-        yield from methods(part)
-
-
 def test_every_method_that_the_language_knows_has_a_module_with_its_function() -> None:
-    import importlib
-
-    known = set(methods()) - {OwnMethod, ImportedSets}   # computed by a package of the user's, and elsewhere
-    assert len(known) > 10
-    for method in known:
-        assert callable(importlib.import_module(METHODS[method.__name__]).synthesize)
-    for module in GENERATORS.values():
-        assert callable(importlib.import_module(module).train_generator)
+    known = [kind for kind in ARMS if issubclass(kind, Method) and kind is not ImportedSets]   # those are computed elsewhere
+    for kind in known:
+        paradigm, *_ = get_args(kind.model_fields["paradigm"].annotation)
+        assert callable(function_of(kind.model_construct(paradigm=paradigm, method=""), "synthesize"))
+    for generator in Generator.__subclasses__():
+        assert callable(function_of(generator.model_construct(), "train_generator"))
 
 
 def test_a_set_is_written_with_its_origins_and_the_canaries_behind_them() -> None:
@@ -123,7 +110,7 @@ def test_what_draws_from_the_global_generator_changes_nothing() -> None:
 
 
 def test_a_method_is_given_images_and_labels_and_no_canaries(monkeypatch: pytest.MonkeyPatch) -> None:
-    import runtime.synthesize.coreset.selection as coreset
+    import runtime.synthesize.coreset.difficulty as coreset
 
     seen: list[Any] = []
 

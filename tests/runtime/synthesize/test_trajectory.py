@@ -12,7 +12,7 @@ from torch import Tensor
 from compiler.errors import SynthcError
 from compiler.language.classifier import Recipe
 from compiler.language.datasets import CARDS
-from compiler.language.methods.distillation import Distillation
+from compiler.language.study import AnyArm
 from runtime.data.formats import digits
 from runtime.data.images import LabeledImages
 from runtime.seeds import Seeds
@@ -42,7 +42,7 @@ def words(method: str = "mtt", **fields: Any) -> Any:
         "paradigm": "distillation", "method": method, "images_per_class": 2, "steps": 3, "net_steps": 3,
         "expert_epochs": 1, "last_start": 2, "experts": EXPERTS, **({"window": 1} if method == "datm" else {}), **fields,
     }
-    return TypeAdapter(Distillation).validate_python(given)
+    return TypeAdapter(AnyArm).validate_python(given)
 
 
 def rng(seed: int = 0) -> torch.Generator:

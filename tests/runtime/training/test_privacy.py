@@ -7,18 +7,17 @@ import warnings
 
 import pytest
 import torch
-from torch import nn
 from torch.nn import functional as F
 
 from compiler.errors import SynthcError
 from compiler.language.classifier import Augment, Recipe
-from compiler.language.datasets import CARDS
+from compiler.language.datasets import CARDS, Card
 from compiler.language.methods.baselines import Privacy
 from runtime.data.formats import digits
 from runtime.data.images import LabeledImages
 from runtime.seeds import Seeds
-from runtime.training import dp_sgd as privacy
-from runtime.training import nets
+from runtime.training import dp_sgd, nets
+from runtime.training.batches import Training
 from runtime.training.scoring import accuracy
 
 CARD = CARDS["digits"]
@@ -31,8 +30,13 @@ def rng(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def weights(net: nn.Module) -> dict[str, torch.Tensor]:
-    return {name: parameter.detach() for name, parameter in net.named_parameters()}
+def training(
+    images: torch.Tensor, labels: torch.Tensor, recipe: Recipe = RECIPE, iterations: int = 1, *, card: Card = CARD,
+    seeds: Seeds = SEEDS,
+) -> Training:
+    return Training(
+        images=images, labels=labels, recipe=recipe, iterations=iterations, card=card, seeds=seeds, device=CPU, purpose="test"
+    )
 
 
 NETS = [
@@ -48,7 +52,7 @@ def test_gradients_of_single_samples_equal_opacus(recipe: Recipe) -> None:
 
     net = nets.build(recipe, CARD, rng())
     x, y = torch.randn(9, *CARD.shape, generator=rng(1)), torch.arange(9) % 10
-    ours, losses = privacy.per_sample_gradients(privacy.classification_loss(net), weights(net), x[:, None], y)
+    ours, losses = dp_sgd.per_sample_gradients(dp_sgd.classification_loss(net), dp_sgd.parameters_of(net), x[:, None], y)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")   # of its own hooks
         theirs = GradSampleModule(nets.restored(recipe, CARD, net.state_dict()).train(), loss_reduction="sum")
@@ -61,7 +65,7 @@ def test_gradients_of_single_samples_equal_opacus(recipe: Recipe) -> None:
 def test_the_sum_clips_each_sample_over_all_parameters_together_whatever_the_chunks() -> None:
     net = nets.build(RECIPE, CARD, rng())
     x, y = torch.randn(7, 1, *CARD.shape, generator=rng(1)), torch.arange(7)
-    loss, held = privacy.classification_loss(net), weights(net)
+    loss, held = dp_sgd.classification_loss(net), dp_sgd.parameters_of(net)
     naive = torch.zeros(sum(parameter.numel() for parameter in held.values()))
     for one in range(7):
         net.zero_grad()
@@ -70,15 +74,15 @@ def test_the_sum_clips_each_sample_over_all_parameters_together_whatever_the_chu
         naive += gradient * min(1.0, 0.5 / gradient.norm().item())
     for cut in (7, 3):
         chunks = list(zip(x.split(cut), y.split(cut), strict=True))
-        assert torch.allclose(privacy.clipped_sum(loss, held, chunks, 0.5, CPU)[0], naive, atol=1e-5)
+        assert torch.allclose(dp_sgd.clipped_sum(loss, held, chunks, 0.5)[0], naive, atol=1e-5)
 
 
 def test_copies_of_a_sample_are_averaged_before_they_are_clipped() -> None:
     net = nets.build(RECIPE, CARD, rng())
     x, y = torch.randn(1, 4, *CARD.shape, generator=rng(1)), torch.tensor([3])
-    loss, held = privacy.classification_loss(net), weights(net)
-    together = privacy.clipped_sum(loss, held, [(x, y)], 1e6, CPU)[0]
-    apart = sum(privacy.clipped_sum(loss, held, [(x[:, one : one + 1], y)], 1e6, CPU)[0] for one in range(4)) / 4
+    loss, held = dp_sgd.classification_loss(net), dp_sgd.parameters_of(net)
+    together = dp_sgd.clipped_sum(loss, held, [(x, y)], 1e6)[0]
+    apart = sum(dp_sgd.clipped_sum(loss, held, [(x[:, one : one + 1], y)], 1e6)[0] for one in range(4)) / 4
     assert torch.allclose(together, apart, atol=1e-5)
 
 
@@ -86,7 +90,7 @@ def test_copies_of_a_sample_are_averaged_before_they_are_clipped() -> None:
 def test_the_noise_for_an_epsilon_agrees_with_opacus_to_a_hundredth(epsilon: float, rate: float, steps: int) -> None:
     from opacus.accountants import PRVAccountant
 
-    ours = privacy.noise_for(epsilon, 1e-5, rate, steps)
+    ours = dp_sgd.noise_for(epsilon, 1e-5, rate, steps)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
 
@@ -99,24 +103,6 @@ def test_the_noise_for_an_epsilon_agrees_with_opacus_to_a_hundredth(epsilon: flo
         assert theirs(1.01 * ours) < epsilon < theirs(0.99 * ours)
 
 
-@pytest.mark.parametrize(("epsilon", "rate", "steps"), [(8.0, 0.2, 60), (3.0, 0.0341, 586)])
-def test_the_noise_for_an_epsilon_is_what_the_other_accountant_calibrates_to_a_hundredth(
-    epsilon: float, rate: float, steps: int
-) -> None:
-    import dp_accounting
-    from dp_accounting import pld
-
-    def event(sigma: float) -> dp_accounting.DpEvent:
-        step = dp_accounting.PoissonSampledDpEvent(rate, dp_accounting.GaussianDpEvent(sigma))
-        return dp_accounting.SelfComposedDpEvent(step, steps)
-
-    theirs = dp_accounting.calibrate_dp_mechanism(
-        lambda: pld.PLDAccountant(value_discretization_interval=1e-3), event, epsilon, 1e-5,
-        bracket_interval=dp_accounting.ExplicitBracketInterval(0.5, 10.0), tol=1e-3,
-    )
-    assert privacy.noise_for(epsilon, 1e-5, rate, steps) == pytest.approx(theirs, rel=1e-2)
-
-
 @pytest.mark.parametrize(("sigma", "rate", "steps"), [(1.0, 0.2, 60), (2.0, 0.05, 300), (0.6, 0.01, 1000)])
 def test_the_bound_by_renyi_divergences_is_that_of_opacus_to_a_hundredth(sigma: float, rate: float, steps: int) -> None:
     from opacus.accountants import RDPAccountant
@@ -125,16 +111,20 @@ def test_the_bound_by_renyi_divergences_is_that_of_opacus_to_a_hundredth(sigma: 
     theirs.history = [(sigma, rate, steps)]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")   # of the order that was best
-        assert privacy._epsilon("rdp", sigma, 1e-5, rate, steps) == pytest.approx(theirs.get_epsilon(1e-5), rel=1e-2)
+        assert dp_sgd.epsilon_of("rdp", sigma, 1e-5, rate, steps) == pytest.approx(theirs.get_epsilon(1e-5), rel=1e-2)
+
+
+def blank(samples: int, recipe: Recipe, iterations: int) -> Training:
+    return training(torch.zeros(samples, *CARD.shape), torch.zeros(samples, dtype=torch.int64), recipe, iterations)
 
 
 def test_copies_of_a_sample_are_drawn_together_and_changed_apart() -> None:
     recipe = RECIPE.model_copy(update={"augment": Augment(shift=2, flip=True)})
-    batches = list(privacy.poisson(200, 0.1, 4, recipe, 50, Seeds(0, 0, 0), "test"))
+    batches = list(dp_sgd.poisson(blank(200, recipe, 50), 0.1, 4))
     rows, down = (torch.cat([getattr(batch, word) for batch in batches]).unflatten(0, (-1, 4)) for word in ("rows", "down"))
     assert (rows == rows[:, :1]).all()
     assert (down != down[:, :1]).any(dim=1).to(torch.float64).mean().item() == pytest.approx(1 - (1 / 5) ** 3, abs=0.03)
-    plain = torch.cat([batch.rows for batch in privacy.poisson(200, 0.1, 1, recipe, 50, Seeds(0, 0, 0), "test")])
+    plain = torch.cat([batch.rows for batch in dp_sgd.poisson(blank(200, recipe, 50), 0.1, 1)])
     assert torch.equal(plain, rows[:, 0])   # copies change who is drawn for nobody
 
 
@@ -143,20 +133,18 @@ def test_copies_of_colour_images_are_taken_together_by_a_net_with_strides() -> N
     net = nets.build(Recipe(net="wrn", depth=10, width=16, norm="group"), colour, rng())
     images, labels = torch.randint(256, (16, 3, 32, 32), dtype=torch.uint8, generator=rng()), torch.arange(16) % 10
     recipe = Recipe(net="wrn", depth=10, width=16, norm="group", batch_size=8, momentum=0.0)
-    privacy.fit_privately(   # torch warns where it falls back to a loop, and here warnings are errors
-        net, images, labels, recipe=recipe, privacy=Privacy(noise_multiplier=1.0, multiplicity=2), iterations=1, expected=16,
-        card=colour, seeds=Seeds(0, 0, 0), device=torch.device("cpu"), purpose="test",
-    )
+    # torch warns where it falls back to a loop, and here warnings are errors
+    dp_sgd.fit_privately(net, training(images, labels, recipe, card=colour), Privacy(noise_multiplier=1.0, multiplicity=2), 16)
 
 
 def test_poisson_sampling_takes_each_sample_independently_and_may_take_none() -> None:
-    batches = list(privacy.poisson(200, 0.05, 1, RECIPE, 2000, Seeds(0, 0, 0), "test"))
+    batches = list(dp_sgd.poisson(blank(200, RECIPE, 2000), 0.05, 1))
     counts = torch.stack([torch.bincount(batch.rows, minlength=200) for batch in batches])
     assert counts.max() == 1
     assert counts.float().mean().item() == pytest.approx(0.05, abs=0.002)
     sizes = counts.sum(1).float()
     assert sizes.var().item() == pytest.approx(200 * 0.05 * 0.95, rel=0.15)   # a batch of fixed size would have none
-    rare = list(privacy.poisson(5, 0.05, 1, RECIPE, 100, Seeds(0, 0, 0), "test"))
+    rare = list(dp_sgd.poisson(blank(5, RECIPE, 100), 0.05, 1))
     assert any(len(batch.rows) == 0 for batch in rare)
 
 
@@ -165,10 +153,8 @@ def train(
     expected: int = 600, seeds: Seeds = SEEDS,
 ) -> None:
     """Train in place."""
-    privacy.fit_privately(
-        net, data.images, data.labels, recipe=recipe, privacy=Privacy(noise_multiplier=noise), iterations=iterations,
-        expected=expected, card=CARD, seeds=seeds, device=CPU, purpose="test",
-    )
+    job = training(data.images, data.labels, recipe, iterations, seeds=seeds)
+    dp_sgd.fit_privately(net, job, Privacy(noise_multiplier=noise), expected)
 
 
 def fitted(noise: float, seed: Seeds, iterations: int = 40, images: int = 600) -> nets.Classifier:
@@ -215,11 +201,11 @@ def test_batch_norm_is_refused() -> None:
 
 
 def test_a_vacuous_epsilon_is_said_to_be_one_and_no_noise_gives_none() -> None:
-    assert "vacuous" in privacy.spent(0.05, 1e-5, 0.1, 160).note
-    nothing = privacy.spent(0.0, 1e-5, 0.1, 160)
+    assert "vacuous" in dp_sgd.spent(0.05, 1e-5, 0.1, 160).note
+    nothing = dp_sgd.spent(0.0, 1e-5, 0.1, 160)
     assert nothing.epsilon is None
     assert "> 1e6" in nothing.note
-    real = privacy.spent(2.0, 1e-5, 0.1, 60)
+    real = dp_sgd.spent(2.0, 1e-5, 0.1, 60)
     assert real.epsilon is not None
     assert math.isfinite(real.epsilon)
     assert "vacuous" not in real.note

@@ -22,9 +22,8 @@ from runtime.data.images import LabeledImages
 from runtime.data.population.roles import private_set
 from runtime.outcome import Diverged, Metric
 from runtime.seeds import Seeds
-from runtime.training import classifier as training
-from runtime.training import nets
-from runtime.training.batches import Average, Batch, Examples, Fitted, pace, presentations
+from runtime.training import classifier, nets
+from runtime.training.batches import EMA, Batch, Examples, Fitted, Training, lr_factor, presentations
 from runtime.training.scoring import accuracy, logits
 from runtime.training.sgd import fit
 from tests.conftest import TINY, Done
@@ -40,12 +39,13 @@ def data() -> LabeledImages:
     return digits.read()[0][torch.arange(500)]
 
 
+def training(data: LabeledImages, recipe: Recipe = RECIPE, iterations: int = 40, **words: Any) -> Training:
+    given = {"images": data.images, "labels": data.labels, "card": CARD, "seeds": SEEDS, "device": CPU, "purpose": "test"}
+    return Training(recipe=recipe, iterations=iterations, **given | words)
+
+
 def fitted(data: LabeledImages, recipe: Recipe = RECIPE, seeds: Seeds = SEEDS, iterations: int = 40, **words: Any) -> Fitted:
-    net = nets.build(recipe, CARD, seeds("test/init"))
-    return fit(
-        net, data.images, words.pop("labels", data.labels), recipe=recipe, iterations=iterations, card=CARD, seeds=seeds,
-        device=CPU, purpose="test", **words,
-    )
+    return fit(nets.build(recipe, CARD, seeds("test/init")), training(data, recipe, iterations, seeds=seeds, **words))
 
 
 def flat(net: nn.Module) -> torch.Tensor:
@@ -56,18 +56,18 @@ def flat(net: nn.Module) -> torch.Tensor:
 
 
 @pytest.mark.parametrize(("samples", "batch"), [(500, 64), (50, 64), (64, 64), (130, 50)])
-def test_batches_are_full_and_every_sample_is_presented_once_a_pass(samples: int, batch: int) -> None:
+def test_batches_are_full_and_every_sample_is_presented_once_a_pass(samples: int, batch: int, data: LabeledImages) -> None:
     recipe = RECIPE.model_copy(update={"batch_size": batch})
-    batches = list(presentations(samples, recipe, 30, SEEDS, "test"))
+    batches = list(presentations(training(data[torch.arange(samples)], recipe, 30)))
     assert {len(found) for found in batches} == {batch}
     rows, turn = (torch.cat([getattr(found, word) for found in batches]) for word in ("rows", "turn"))
     for passed in range(int(turn.max())):   # the last pass may be cut short
         assert rows[turn == passed].sort().values.tolist() == list(range(samples))
 
 
-def test_shifts_and_mirrors_are_uniform_and_drawn_anew_each_time() -> None:
+def test_shifts_and_mirrors_are_uniform_and_drawn_anew_each_time(data: LabeledImages) -> None:
     recipe = RECIPE.model_copy(update={"augment": Augment(shift=2, flip=True)})
-    batches = list(presentations(640, recipe, 100, SEEDS, "test"))
+    batches = list(presentations(training(data, recipe, 100)))
     for word, values in (("down", 5), ("right", 5), ("mirror", 2)):
         drawn = torch.cat([getattr(found, word) for found in batches]).to(torch.int64)
         shares = torch.bincount(drawn, minlength=values) / len(drawn)
@@ -79,7 +79,7 @@ def test_shifts_and_mirrors_are_uniform_and_drawn_anew_each_time() -> None:
 def test_a_presented_image_is_the_one_that_padding_cropping_and_mirroring_give(data: LabeledImages) -> None:
     batch = Batch(torch.arange(6), torch.zeros(6, dtype=torch.int64), torch.tensor([0, 4, 2, 1, 3, 2]),
                   torch.tensor([4, 0, 2, 3, 1, 2]), torch.tensor([True, False, True, False, True, False]))
-    x, y = Examples(data.images, data.labels, Augment(shift=2, flip=True), CARD, CPU, SEEDS("test/maps")).presented(batch)
+    x, y = Examples(training(data, RECIPE.model_copy(update={"augment": Augment(shift=2, flip=True)}))).present(batch)
     for place in range(6):
         down, right = int(batch.down[place]), int(batch.right[place])
         image = F.pad(data.images[place], (2, 2, 2, 2))[:, down : down + 8, right : right + 8]
@@ -90,7 +90,7 @@ def test_a_presented_image_is_the_one_that_padding_cropping_and_mirroring_give(d
 
 @pytest.mark.parametrize("schedule", ["one_cycle", "cosine", "constant"])
 def test_a_schedule_stays_between_nothing_and_its_peak_and_ends_low_unless_constant(schedule: str) -> None:
-    rates = [pace(schedule, step, 200) for step in range(200)]
+    rates = [lr_factor(schedule, step, 200) for step in range(200)]
     assert 0 < min(rates)
     assert max(rates) == pytest.approx(1.0, abs=0.02)
     assert rates[-1] == 1.0 if schedule == "constant" else rates[-1] < 0.01
@@ -111,11 +111,11 @@ def test_steps_are_those_of_a_loop_that_knows_no_tricks(data: LabeledImages) -> 
     recipe = RECIPE.model_copy(update={"augment": Augment(shift=1)})
     net = nets.build(recipe, CARD, SEEDS("test/init")).train()
     optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9, nesterov=True, weight_decay=5e-4, foreach=False)
-    for step, batch in enumerate(presentations(len(data), recipe, 10, SEEDS, "test")):
+    for step, batch in enumerate(presentations(training(data, recipe, 10))):
         padded = F.pad(data.images, (1, 1, 1, 1))
         images = [padded[row, :, down : down + 8, right : right + 8] for row, down, right in
                   zip(batch.rows.tolist(), batch.down.tolist(), batch.right.tolist(), strict=True)]
-        optimizer.param_groups[0]["lr"] = 0.1 * pace("one_cycle", step, 10)
+        optimizer.param_groups[0]["lr"] = 0.1 * lr_factor("one_cycle", step, 10)
         optimizer.zero_grad()
         F.cross_entropy(net(nets.normalise(torch.stack(images), CARD)), data.labels[batch.rows]).backward()
         optimizer.step()
@@ -124,7 +124,7 @@ def test_steps_are_those_of_a_loop_that_knows_no_tricks(data: LabeledImages) -> 
 
 def test_an_average_of_weights_is_that_of_a_loop() -> None:
     net = nets.build(RECIPE, CARD, SEEDS("test/init"))
-    average, wanted = Average(net, 0.8), flat(net)
+    ema, wanted = EMA(net, 0.8), flat(net)
     draws = torch.Generator().manual_seed(0)
     for step in range(1, 30):
         with torch.no_grad():
@@ -133,9 +133,9 @@ def test_an_average_of_weights_is_that_of_a_loop() -> None:
                     tensor += torch.randn(tensor.shape, generator=draws)
         decay = min(0.8, (1 + step) / (10 + step))
         wanted = decay * wanted + (1 - decay) * flat(net)
-        average.update()
+        ema.update()
     last = flat(net)
-    average.give()
+    ema.copy_to_net()
     floating = torch.cat([torch.full((tensor.numel(),), tensor.is_floating_point()) for tensor in net.state_dict().values()])
     assert torch.allclose(flat(net)[floating], wanted[floating], atol=1e-5)
     assert not torch.allclose(flat(net), last)
@@ -178,7 +178,7 @@ def reported(folder: Path, arm: str) -> tuple[TrainClassifier, dict[str, list[Me
     work = plan.tasks[plan.trials[1].stages[0].task].work
     assert isinstance(work, TrainClassifier)
     found: dict[str, list[Metric]] = {}
-    for metric in training.perform(work, {}, CPU).metrics:
+    for metric in classifier.perform(work, {}, CPU).metrics:
         found.setdefault(metric.name, []).append(metric)
     return work, found
 

@@ -7,10 +7,10 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from compiler.language.datasets import Card
-from compiler.language.plugins import OwnAttack, OwnData, OwnMethod
+from compiler.language.plugins import PluginAttack, PluginData, PluginMethod
 
 
-class Microaggregation(OwnMethod):
+class Microaggregation(PluginMethod):
     """Release means of groups of similar private images of one class (Domingo-Ferrer and Mateo-Sanz 2002)."""
 
     revision: ClassVar[int] = 1
@@ -21,7 +21,7 @@ class Microaggregation(OwnMethod):
     """Private images behind each released one; the last group of a class may be larger."""
 
 
-class ModifiedEntropy(OwnAttack):
+class ModifiedEntropy(PluginAttack):
     """Low entropy, and the mass on the right label: the threshold attack of Song and Mittal (2021)."""
 
     compute: ClassVar[str] = "synthc_examples.modified_entropy"
@@ -30,7 +30,7 @@ class ModifiedEntropy(OwnAttack):
     """Divides the logits first."""
 
 
-class Stripes(OwnData):
+class Stripes(PluginData):
     """Stripes at as many angles as there are classes, in noise: a private set that is nobody's."""
 
     compute: ClassVar[str] = "synthc_examples.stripes"

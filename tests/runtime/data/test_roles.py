@@ -14,7 +14,7 @@ from compiler.plan.lower import dataset_of
 from compiler.work.operations import Population, Private
 from runtime.data.images import LabeledImages
 from runtime.data.population import near_duplicates as duplicates
-from runtime.data.population import roles as cast
+from runtime.data.population import roles
 from runtime.data.population.near_duplicates import near_duplicates
 from runtime.data.population.roles import private_set
 from tests.conftest import Done
@@ -27,8 +27,8 @@ POPULATION = Population(
 )
 
 
-def groups() -> dict[str, cast.Group]:
-    return {group.name: group for group in cast.cast(POPULATION).groups}
+def groups() -> dict[str, roles.Group]:
+    return {group.name: group for group in roles.roles_of(POPULATION).groups}
 
 
 def test_labels_of_canaries_are_wrong_right_or_of_nobody_as_their_kind_says() -> None:
@@ -44,7 +44,7 @@ def test_labels_of_canaries_are_wrong_right_or_of_nobody_as_their_kind_says() ->
 
 
 def test_canaries_z_pool_test_set_and_fixed_part_share_no_sample() -> None:
-    parts = cast.cast(POPULATION)
+    parts = roles.roles_of(POPULATION)
     rows = [*parts.fixed_samples.tolist(), *(row for group in parts.groups for row in group.samples.tolist() if row >= 0)]
     assert len(set(rows)) == len(rows) == 1797 - 360 - 100
 
@@ -60,11 +60,11 @@ def test_the_z_pool_is_treated_like_the_canaries() -> None:
 def test_no_public_image_is_a_canary_of_two_groups_and_a_later_group_moves_no_earlier_one() -> None:
     ood = CanaryGroup(kind="ood", count=900)
     populations = (replace(POPULATION, groups=groups) for groups in ((("a", ood),), (("a", ood), ("b", ood))))
-    one, two = ([group.images.flatten(1) for group in cast.cast(population).groups] for population in populations)
+    one, two = ([group.images.flatten(1) for group in roles.roles_of(population).groups] for population in populations)
     assert torch.equal(one[0], two[0])
     assert len(torch.cat(two).unique(dim=0)) == 1800
     with pytest.raises(SynthcError, match="2700 ood canaries and a z pool of 100 need more than 2000 public images"):
-        cast.cast(replace(POPULATION, groups=(("a", ood), ("b", ood), ("c", ood))))
+        roles.roles_of(replace(POPULATION, groups=(("a", ood), ("b", ood), ("c", ood))))
 
 
 def test_blank_canaries_have_one_colour_each_and_no_two_the_same() -> None:
@@ -74,11 +74,11 @@ def test_blank_canaries_have_one_colour_each_and_no_two_the_same() -> None:
     assert len(set(colours)) == 24
     assert not set(colours) & set(group.z_images[:, 0, 0, 0].tolist())
     whole = replace(POPULATION, groups=(("blank", CanaryGroup(kind="blank", count=255)),))
-    (all_but_one,) = cast.cast(whole).groups
+    (all_but_one,) = roles.roles_of(whole).groups
     assert len(set(all_but_one.images[:, 0, 0, 0].tolist())) == 255
     assert len(set(all_but_one.z_images[:, 0, 0, 0].tolist())) == 1
     with pytest.raises(SynthcError, match="there are 256 colours"):
-        cast.cast(replace(whole, groups=(("blank", CanaryGroup(kind="blank", count=256)),)))
+        roles.roles_of(replace(whole, groups=(("blank", CanaryGroup(kind="blank", count=256)),)))
 
 
 def test_a_private_set_holds_each_of_its_canaries_as_often_as_its_kind_says_and_no_other() -> None:
@@ -94,14 +94,14 @@ def test_digits_have_no_near_duplicates_among_their_canaries_but_blank_ones_of_l
     assert not any(spans[kind].any() for kind in ("mislabeled", "clean", "duplicated"))
     colours = groups()["blank"].images[:, 0, 0, 0].long()
     gaps = (colours[:, None] - colours).abs().fill_diagonal_(999).amin(1)
-    assert spans["blank"].tolist() == (gaps <= duplicates.NEAR).tolist()
+    assert spans["blank"].tolist() == (gaps <= duplicates.MAX_RMS_DIFFERENCE).tolist()
     assert spans["blank"].any()
 
 
 def test_a_twin_of_a_canary_in_the_fixed_part_or_among_canaries_is_found_as_one_image_at_a_time_would(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    parts = cast.cast(POPULATION)
+    parts = roles.roles_of(POPULATION)
     first, second = parts.groups[0], parts.groups[1]
     noise = torch.randint(-7, 8, first.images[3].shape, generator=torch.Generator().manual_seed(0))
     images = parts.fixed.images.clone()
@@ -111,13 +111,12 @@ def test_a_twin_of_a_canary_in_the_fixed_part_or_among_canaries_is_found_as_one_
     planted = replace(
         parts, fixed=LabeledImages(images, parts.fixed.labels), groups=(first, replace(second, images=twins), *parts.groups[2:3])
     )
-    monkeypatch.setattr(duplicates, "cast", lambda _: planted)
-    monkeypatch.setattr(duplicates, "_CHUNK", 97)
+    monkeypatch.setattr(duplicates, "roles_of", lambda _: planted)
     found = near_duplicates.__wrapped__(POPULATION)
     canaries = torch.cat([group.images for group in planted.groups]).double()
     others = [torch.cat([images.double(), canaries[:row], canaries[row + 1 :]]) for row in range(len(canaries))]
     distances = [((other - one) ** 2).mean((1, 2, 3)).sqrt().amin() for one, other in zip(canaries, others, strict=True)]
-    naive = [bool(distance <= duplicates.NEAR) for distance in distances]
+    naive = [bool(distance <= duplicates.MAX_RMS_DIFFERENCE) for distance in distances]
     assert found.tolist() == naive
     assert found.nonzero().flatten().tolist() == [3, 8, 24 + 5]
 

@@ -1,0 +1,1 @@
+"""Words of attacks, one file for each family: what a study may say under `audit: attacks:`."""

@@ -1,0 +1,69 @@
+"""What all attacks share, built-in ones and those of plug-ins.
+
+An attack is a class of words here, and a module that computes: `scorer(how, answers, paired) -> Score | None` gives the function
+from membership to scores (`runtime.audit.attacks.answers`), None where the attack does not apply. The class variables say all that
+other parts of the house need to know of an attack, so that no list of attacks stands anywhere else.
+"""
+
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from compiler.language.base import Frozen
+
+ReleaseLevel = Literal["final_model", "labels_only", "synthetic_set", "index_list", "generator", "teacher"]
+Signal = Literal["logit", "hinge", "loss"]
+"""Of a model that was asked about a canary, larger where it is surer of the label: log p / (1 - p), the lead over the next class,
+log p."""
+LiraSignal = Literal["logit", "hinge", "loss", "true_label", "contrast"]
+"""Also what the label alone is blind to, for canaries with a wrong one: log p / (1 - p) of the true label, which a copy with its
+true label raises and a memorised wrong label lowers; and the logit of the label minus that of the true one."""
+Spread = Literal["per_example", "pooled", "student_t"]
+
+LOGIT_LEVELS: tuple[ReleaseLevel, ...] = ("final_model", "teacher")
+"""Release levels that answer with logits."""
+BARE = ("signal", "space", "variant")
+"""Fields whose value alone stands in the name of a variant."""
+
+
+class Tried(Frozen):
+    """What all attacks share."""
+
+    revision: ClassVar[int] = 0
+    """Raised by hand when the scores of this attack alone change. 0 stays out of ids, which rest on the trial's own revision."""
+    compute: ClassVar[str] = ""
+    """Name of the module that has its `scorer`, in `runtime.audit.attacks`."""
+    reads: ClassVar[tuple[ReleaseLevel, ...]] = LOGIT_LEVELS
+    """Release levels at which it is scored."""
+    fitted: ClassVar[bool] = False
+    """Whether it fits a model per target: a tenth of the redraws must do for its null control."""
+    learned: ClassVar[bool] = False
+    """Whether it is trained on the other shadows' membership, and so would read off what that gives away of the target's."""
+    needs_z_pool: ClassVar[bool] = False
+    looks_at: ClassVar[str] = ""
+    """What it needs beyond the answers of models, in words, so that a file of answers does not suffice (`synthc audit`)."""
+
+    attack: str
+    compat: tuple[Literal["strict_fpr"], ...] = ()
+    """Reproduce a choice of published code; off by default, recorded with every row. strict_fpr: a TPR is read at the last
+    threshold whose false-positive rate lies below the declared one, not at or below it."""
+
+    @property
+    def variant_name(self) -> str:
+        """One string for how it is done: signal, variant, number of queries, whatever else is not as usual; `logit/pooled/1q`.
+
+        Together with the attack's name and a release level it names a column of scores.
+        """
+        values = {name: getattr(self, name) for name in type(self).model_fields if name not in Tried.model_fields}
+        views = [f"{values.pop('queries')}q"] if "queries" in values else []
+        bare = [str(values.pop(name)) for name in BARE if name in values]
+        unusual = [f"{name}={value}" for name, value in values.items() if value != type(self).model_fields[name].default]
+        return "/".join([*bare, *views, *unusual, *self.compat])
+
+
+class Asking(Tried):
+    """An attack on logits: from which signal, and how many views are asked about."""
+
+    signal: Signal = "logit"
+    queries: int = Field(default=1, gt=0)
+    """1 for the plain image, or the number of all views."""

@@ -1,0 +1,34 @@
+"""The likelihood ratio attack, with models that hold the canary and without them."""
+
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from compiler.language.attacks.base import Asking, LiraSignal, Spread, Tried
+
+
+class Lira(Tried):
+    """Leave-one-out likelihood ratio attack, online (Carlini et al. 2022)."""
+
+    compute: ClassVar[str] = "lira"
+
+    attack: Literal["lira"]
+    signal: LiraSignal = "logit"
+    variant: Spread = "pooled"
+    """How the spread of the shadows' signals is estimated: per canary, pooled within canaries, or as a predictive t."""
+    queries: int = Field(default=1, gt=0)
+    """1 for the plain image, or the number of all views."""
+    compat: tuple[Literal["median_location", "global_variance", "strict_fpr"], ...] = ()   # type: ignore[assignment]
+    """As in every attack; also median_location: medians instead of means; global_variance: one uncentred standard deviation of
+    all members' signals, for both sides."""
+
+
+class LiraOffline(Asking):
+    """LiRA from the models without the canary only, one-sided."""
+
+    compute: ClassVar[str] = "lira"
+
+    attack: Literal["lira_offline"]
+    variant: Spread = "pooled"
+    compat: tuple[Literal["median_location", "two_sided", "strict_fpr"], ...] = ()   # type: ignore[assignment]
+    """As in every attack; also median_location, and two_sided: unusually low confidence counts as a sign of membership too."""

@@ -1,0 +1,29 @@
+"""Attacks that need few or no shadows: one threshold for all, a reference rank, difficulty calibration."""
+
+from typing import ClassVar, Literal
+
+from compiler.language.attacks.base import Asking
+
+
+class Threshold(Asking):
+    """One threshold for all canaries and models (Attack-P: its ROC equals that of a threshold from the z pool)."""
+
+    compute: ClassVar[str] = "reference"
+
+    attack: Literal["threshold"]
+
+
+class Reference(Asking):
+    """Attack-R: the share of models without the canary that are no more confident than the target."""
+
+    compute: ClassVar[str] = "reference"
+
+    attack: Literal["reference"]
+
+
+class Calibrated(Asking):
+    """Difficulty-calibrated: the target's signal minus the mean signal of models without the canary."""
+
+    compute: ClassVar[str] = "reference"
+
+    attack: Literal["calibrated"]

@@ -1,0 +1,29 @@
+"""Robust membership inference, which compares a canary with samples of the z pool."""
+
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from compiler.language.attacks.base import Tried
+
+
+class Rmia(Tried):
+    """Robust membership inference against the z pool (Zarifzadeh et al. 2024)."""
+
+    compute: ClassVar[str] = "rmia"
+    needs_z_pool: ClassVar[bool] = True
+
+    attack: Literal["rmia"]
+    variant: Literal["online", "offline"] = "online"
+    gamma: float = Field(default=1.0, gt=0)
+    """How much likelier the canary must be than a z sample to beat it."""
+    a: float = Field(default=0.3, ge=0, le=1)
+    """Slope of the assumed line from OUT to IN confidence: of canaries where offline, of z samples always."""
+    temperature: float = Field(default=1.0, gt=0)
+    """Of the softmax."""
+    queries: int = Field(default=1, gt=0)
+    vote: Literal["mean", "majority"] = "mean"
+    """Of the views on each z sample: the share of them in which it is beaten, or whether it is beaten in most."""
+    compat: tuple[Literal["taylor_softmax", "trimmed_mean", "strict_fpr"], ...] = ()   # type: ignore[assignment]
+    """As in every attack; also, as in the paper's code for CIFAR-10, taylor_softmax: a Taylor polynomial of order 4 instead of the
+    exponential, with a soft margin of 0.6; trimmed_mean: over models without the lowest and the highest fifth of them."""

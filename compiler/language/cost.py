@@ -1,0 +1,127 @@
+"""What computing takes, in terms that words can be priced in: nets, the steps that train them, the images that they answer.
+
+Declared figures for one core in float32, measured on a shared machine whose cores differ by 2 ×. They say minutes or hours, not
+which minute; a test compares every method with a run at three sizes. Where an operation has a history, only the ratio of two costs
+is used (`compiler.inspect.cost.estimate`).
+"""
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+GRADIENTS = 2**27
+"""Numbers of per-sample gradients that `runtime.training.dp_sgd` holds at once; for at most `TOGETHER` images."""
+TOGETHER = 256
+"""Images that are scored at once."""
+FORWARD = 1 / 3
+"""Of the time and of the memory of a training step, where no gradient is wanted."""
+STATES = 4
+"""Numbers for each weight in training: itself, its gradient, its momentum or moments, its average."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What something takes. Sums are of what comes one after the other: seconds add up, memory is given back."""
+
+    seconds: float
+    """On one core."""
+    gpu_mb: float = 0.0
+    """Held on a GPU, should one compute it."""
+
+    def __add__(self, then: "Cost") -> "Cost":
+        return Cost(self.seconds + then.seconds, max(self.gpu_mb, then.gpu_mb))
+
+    def __mul__(self, times: float) -> "Cost":
+        return Cost(self.seconds * times, self.gpu_mb)
+
+
+@dataclass(frozen=True)
+class Net:
+    """A net on images of one size, as far as its cost goes."""
+
+    step: float
+    """Seconds of a training step that do not depend on the batch: Python, launches of kernels, the optimizer."""
+    image: float
+    """Seconds of one image, forward and backward."""
+    kept: float
+    """Bytes of one image's forward pass that the backward pass needs."""
+    weights: float
+
+    def training(self, steps: float, batch: float) -> Cost:
+        """So many steps on batches of so many images."""
+        return Cost(steps * (self.step + batch * self.image), (self.kept * batch + 4 * STATES * self.weights) / 1e6)
+
+    def answers(self, images: float) -> Cost:
+        """Forward passes of so many images."""
+        return Cost(FORWARD * images * self.image, (FORWARD * self.kept * TOGETHER + 4 * self.weights) / 1e6)
+
+    def sample_gradients(self, steps: float, batch: float, copies: int = 1) -> Cost:
+        """So many steps that take each image's own gradient, averaged over its copies."""
+        held = max(1, min(batch, TOGETHER // copies, GRADIENTS // self.weights))
+        whole = self.training(steps, batch * copies) * PER_SAMPLE
+        return Cost(whole.seconds, (self.kept * held * copies + 4 * (held + STATES) * self.weights) / 1e6)
+
+
+NO_NET = Net(0.0, 0.0, 0.0, 1.0)
+
+
+class _Layers(NamedTuple):
+    """Of convolutions, at width 32 and one pixel."""
+
+    step: float
+    seconds: float
+    kept: float
+    """Bytes for each pixel and unit of width."""
+    weights: float
+    """In units of the squared width, for 3×32×32."""
+
+
+PER_SAMPLE = 4.0
+"""Gradients of each sample, in units of the time of their mean."""
+CONVOLUTIONS = {
+    "small": _Layers(1.2e-3, 0.9e-6, 14.5, 112),
+    "convnet": _Layers(1.5e-3, 0.8e-6, 12.5, 24),
+    "resnet9": _Layers(4e-3, 2.4e-6, 29.0, 486),
+    "resnet18": _Layers(13e-3, 14e-6, 69.0, 2731),
+    "wrn": _Layers(10e-3, 6e-6, 60.0, 676),
+    "generator": _Layers(3e-3, 1.5e-6, 60.0, 100),
+    "unet": _Layers(40e-3, 20e-6, 198.0, 1024),
+}
+"""Measured at 8×8 to 32×32, widths 8 to 64, batches of 8 to 256. What a backward pass needs and the weights were counted
+(autograd's saved tensors)."""
+
+
+def convolutions(kind: str, width: int, shape: tuple[int, int, int]) -> Net:
+    """A net of convolutions on images of this shape. Its time grows a little faster than its width."""
+    layers, pixels = CONVOLUTIONS[kind], shape[1] * shape[2]
+    weights = layers.weights * width**2
+    wide = width / 32 * (0.5 + width / 64)
+    return Net(layers.step + OPTIMIZED * weights, layers.seconds * pixels * wide, layers.kept * width * pixels, weights)
+
+
+OPTIMIZED = 4e-9
+"""Seconds in which an optimizer and an average move a weight."""
+
+
+def dense(weights: float, units: float, step: float = 4e-4) -> Net:
+    """A net of linear layers with so many weights and units."""
+    return Net(step + OPTIMIZED * weights, 2.5e-10 * weights, 8 * units, weights)
+
+
+def classifier(kind: str, width: int, shape: tuple[int, int, int]) -> Net:
+    """The net of a recipe."""
+    if kind != "mlp":
+        return convolutions(kind, width, shape)
+    return dense((math.prod(shape) + width) * width, math.prod(shape) + 2 * width)
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What a cost depends on besides the words: one shadow's private set, and the classifier that is trained in the end."""
+
+    images: float
+    """Of the private set, on average over memberships."""
+    classes: int
+    shape: tuple[int, int, int]
+    """Channels, height, width."""
+    net: Net

@@ -1,0 +1,85 @@
+"""Lower bounds on epsilon in closed form: what planning and measuring share, by the standard library alone.
+
+A bound from one run: some of the canaries, fair coins, are guessed; so many right guesses rule out every epsilon below the bound.
+Not here: bounds that need incomplete beta functions (`runtime.audit.statistics.epsilon`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from statistics import NormalDist
+
+STANDARD_NORMAL = NormalDist()
+MAX_EPSILON = 60.0
+"""Bounds are searched up to here; e^60 is beyond any number of trials."""
+
+
+def bisect(holds: Callable[[float], bool], low: float, high: float) -> float:
+    """The largest number up to `high` for which it holds, where it holds from `low` on; to 3e-14 of their distance."""
+    if holds(high):
+        return high
+    for _ in range(45):
+        middle = (low + high) / 2
+        low, high = (middle, high) if holds(middle) else (low, middle)
+    return low
+
+
+def count_guesses(canaries: int) -> int:
+    """How many of them one run is guessed about, a quarter on each side; 0 where no bound is computed."""
+    return 2 * (canaries // 4) if canaries >= 8 else 0
+
+
+def check_guesses(correct: int, guesses: int, canaries: int) -> None:
+    """ValueError for counts that do not fit."""
+    if not 0 <= correct <= guesses <= canaries or guesses < 1:
+        raise ValueError(f"{correct} right of {guesses} guesses about {canaries} canaries: these numbers do not fit")
+
+
+def steinke_ceiling(guesses: int, p: float) -> float:
+    """The bound if every guess is right: logit(p^(1/r)), at delta 0, above which no delta takes it.
+
+    Steinke, Nasr and Jagielski 2023, theorem 5.2.
+    """
+    right = p ** (1 / guesses)
+    return max(0.0, math.log(right / (1 - right)))
+
+
+def f_dp(correct: int, guesses: int, canaries: int, delta: float, p: float = 0.05) -> float:
+    """One run against a Gaussian trade-off (Mahloujifar, Melis and Chaudhuri 2024): usually much tighter on equal counts."""
+    check_guesses(correct, guesses, canaries)
+    if not correct or not f_dp_rejects(0.0, correct, guesses, canaries, p):
+        return 0.0
+    return epsilon_of_mu(bisect(lambda mu: f_dp_rejects(mu, correct, guesses, canaries, p), 0.0, 20.0), delta)
+
+
+def f_dp_rejects(mu: float, correct: int, guesses: int, canaries: int, p: float = 0.05) -> bool:
+    """Whether so many right guesses rule mu-Gaussian DP out at error p: the recursion of Mahloujifar et al. 2024 overshoots."""
+    right = p * correct / canaries
+    wrong = p * (guesses - correct) / canaries
+    for step in range(correct - 1, -1, -1):
+        raised = max(wrong, _cdf(STANDARD_NORMAL.inv_cdf(right) - mu) if right < 1 else 1.0)
+        right += step / (guesses - step) * (raised - wrong)
+        wrong = raised
+        if right + wrong > guesses / canaries:
+            return True
+    return right + wrong > guesses / canaries
+
+
+def delta_of_mu(mu: float, epsilon: float) -> float:
+    """delta(epsilon) of mu-Gaussian DP (Dong, Roth and Su 2022, corollary 1)."""
+    if mu <= 0:
+        return 0.0
+    return _cdf(-epsilon / mu + mu / 2) - math.exp(epsilon) * _cdf(-epsilon / mu - mu / 2)
+
+
+def epsilon_of_mu(mu: float, delta: float) -> float:
+    """The epsilon at which mu-Gaussian DP has this delta; 0 where even epsilon 0 has less."""
+    if not math.isfinite(mu):
+        return MAX_EPSILON
+    return bisect(lambda epsilon: delta_of_mu(mu, epsilon) > delta, 0.0, MAX_EPSILON)
+
+
+def _cdf(x: float) -> float:
+    """Of the normal distribution, exact in the tails too: `NormalDist.cdf` goes by erf before Python 3.12."""
+    return math.erfc(-x / math.sqrt(2)) / 2

@@ -1,0 +1,103 @@
+"""Reads the user's own files once, and writes down what the compiler needs to know of them: counts, shapes, labels, faults, digest.
+
+Commands do so before they compile (`compile_with_files`), so that ids are known before anything runs. Records lie in the user's
+cache, for the user alone; they hold no pixel and no name of an image.
+Not here: what a record looks like and when it counts (`compiler.data.records`).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from compiler.compile import compile_tree
+from compiler.data.files import WHOLE_NUMBERS, file_digest, splits, user_files
+from compiler.data.records import Array, Record, folder_stamp, record_files, record_of, record_type, stamp_of, unwritten
+from compiler.errors import SynthcError
+from compiler.language.datasets import CARDS
+from compiler.plan.dag import Plan
+from compiler.text.compose import compose
+from compiler.text.nodes import Mapping
+from runtime.store.artifacts import atomic_write
+
+MAX_LABEL_BYTES = 1 << 30
+
+
+def compile_with_files(path: Path, profile: str | None = None, sets: Sequence[str] = ()) -> Plan:
+    """`compiler.compile.compile_study`, after what the study names of the user's own files was read."""
+    tree = compose(path, profile, sets)
+    make_cards(tree)
+    return compile_tree(tree, profile)
+
+
+def make_cards(tree: Mapping) -> None:
+    """Read the user's own files and folders that a composed study names, unless a record of them still holds."""
+    folder_stamp.cache_clear()   # an image may have changed in a folder that shows no change
+    for path in filter(os.path.exists, user_files(tree)):
+        record = record_of(str(path))
+        if record is None or record.fault:   # a fault may be gone although no file changed: a permission, a mounted disk
+            write_record(str(path), read(path))
+
+
+def read(path: Path) -> Record:
+    """What a file or folder of the user's own holds. What is wrong with it is part of that."""
+    files, levels = (str(path),), 3 if path.is_dir() else 0   # train, class, image
+    stamp = stamp_of(files, levels)   # before reading: what changes meanwhile is read again
+    try:
+        arrays = _folder(path) if path.is_dir() else _npz(path)
+        return Record(files, levels, stamp, file_digest(path), arrays)
+    except SynthcError as error:
+        return Record(files, levels, stamp, fault=str(error).replace(f"{path}/", "").removeprefix(f"{path}: "))
+
+
+def _npz(path: Path) -> dict[str, Array]:
+    """What the headers say; of labels also which there are."""
+    import numpy as np
+
+    from runtime.data.formats.npz import read_arrays, read_headers
+
+    arrays = {name: Array(header.dtype.str, header.shape) for name, header in read_headers(path).items()}
+    for name in {"labels", "test_labels"} & arrays.keys():
+        kind, shape = arrays[name].dtype, arrays[name].shape
+        if kind[1:] in WHOLE_NUMBERS and len(shape) == 1 and shape[0]:
+            found = np.unique(read_arrays(path, (name,), MAX_LABEL_BYTES)[name])
+            arrays[name] = Array(kind, shape, int(found[0]), int(found[-1]), len(found))
+    return arrays
+
+
+def _folder(path: Path) -> dict[str, Array]:
+    """The arrays that a folder of images stands for. Every image is decoded: a broken one is found before a study runs."""
+    from runtime.data.formats.image_file import decode_file
+
+    arrays: dict[str, Array] = {}
+    sizes: dict[tuple[int, ...], Path] = {}   # height × width → an image of that size
+    colour = False
+    for split, images in zip(("", "test_"), splits(path), strict=True):
+        for image, _ in images:
+            shape = decode_file(image).shape
+            sizes.setdefault(shape[:2], image)
+            colour |= len(shape) == 3
+            if len(sizes) > 1:
+                one, two = (f"{image.name} has {height}×{width}" for (height, width), image in sizes.items())
+                raise SynthcError(f"{one} pixels and {two}; images of a set must have one size")
+        labels = {label for _, label in images}
+        arrays[f"{split}labels"] = Array("<i8", (len(images),), min(labels, default=0), max(labels, default=0), len(labels))
+    (size,) = sizes
+    for split in ("", "test_") if arrays["test_labels"].shape[0] else ("",):
+        arrays[f"{split}images"] = Array("|u1", (*arrays[f"{split}labels"].shape, *size, *((3,) if colour else ())))
+    return arrays
+
+
+def write_record(key: str, record: Record) -> None:
+    """Write down what was found for `record_of`; where no file can be written, the record counts for this process."""
+    for path in record_files(key):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with atomic_write(path, synced=False) as beside:
+                beside.touch(mode=0o644 if key in CARDS else 0o600)
+                beside.write_bytes(record_type().dump_json(record, indent=1))
+            return
+        except OSError:
+            continue
+    unwritten[key] = record
