@@ -16,7 +16,7 @@ from compiler.text.nodes import Mapping
 def compile_study(path: Path, profile: str | None = None, sets: Sequence[str] = ()) -> Plan:
     """The plan of the study in the file `path`, under a profile and `--set` assignments.
 
-    SpecError with every mistake found, each with its place; in a study without mistakes, with every lint that refuses it.
+    SpecError with every mistake, each with its location; in a study without mistakes, with every lint that refuses it.
     """
     return compile_tree(compose(path, profile, sets), profile)
 

@@ -1,1 +1,1 @@
-"""Placed trees → typed trials: all complaints of a study at once, each at its place."""
+"""Trees → typed trials: all problems of a study at once, each at its location."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from compiler.check.trials import Checked
 from compiler.errors import Diagnostic, Finding, SpecError
 from compiler.lint.catalog import LINTS, Lint
-from compiler.lint.results import Results
+from compiler.lint.results import RunResults
 from compiler.lint.study import Study
 
 
@@ -24,7 +24,7 @@ def lint(checked: Checked) -> tuple[Finding, ...]:
     return tuple(ordered)
 
 
-def lint_results(results: Results) -> tuple[Finding, ...]:
+def lint_results(results: RunResults) -> tuple[Finding, ...]:
     """What the lints find in the results. Nothing is refused any more; errors say what the figures cannot show."""
     return tuple(
         Finding(rule.code, rule.severity, None, message, hint, results.header.allow.get(rule.code))  # type: ignore[call-overload]

@@ -21,7 +21,7 @@ ADAPTIVE: Mapping[str, tuple[str, ...]] = {
     "distillation": ("nearest",),
     "diffusion": ("denoising", "nearest"),
 }
-"""Attacks on what a paradigm releases or changes. Data-free distillation needs none: its teacher is always asked too."""
+"""Attacks on what a paradigm releases or changes. Data-free distillation needs none: its teacher is always queried too."""
 
 GIVEN_AWAY: tuple[tuple[ReleaseLevel, str], ...] = (
     ("synthetic_set", "nearest"),

@@ -2,7 +2,7 @@
 
 After audits of published defences: Aerni, Zhang and Tramèr 2024, "Evaluations of Machine Learning Privacy Defenses are
 Misleading" (CCS), for L01 to L08; for the rest the source stands beside it. What the language makes impossible by its
-construction is said here and looked for nowhere.
+construction is listed here and looked for nowhere.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Lint:
     source: str
     before: Callable[[Study], Iterator[Weakness]] | None = None
     """Looks at the spec."""
-    after: Callable[[results.Results], Iterator[tuple[str, str]]] | None = None
+    after: Callable[[results.RunResults], Iterator[tuple[str, str]]] | None = None
     """Looks at the results: messages and hints."""
     built_in: str = ""
     """What of it cannot happen, and why."""

@@ -35,7 +35,7 @@ class Measured:
 
 
 @dataclass(frozen=True)
-class Results:
+class RunResults:
     """What a lint sees after a run."""
 
     header: Header
@@ -56,7 +56,7 @@ class Results:
         return self.of(*{trial.paradigm for trial in self.trials} - set(BASELINES))
 
 
-def unmatched(results: Results) -> Iterator[tuple[str, str]]:
+def unmatched(results: RunResults) -> Iterator[tuple[str, str]]:
     """L01, after the run: arms that are more accurate than any DP-SGD there is."""
     waiting = [trial.trial for trial in results.trials if trial.paradigm == "dp_sgd" and trial.test_accuracy is None]
     private, margin = results.of("dp_sgd"), results.header.accuracy_margin
@@ -74,7 +74,7 @@ def unmatched(results: Results) -> Iterator[tuple[str, str]]:
         yield what, "add one with less noise, or more training"
 
 
-def straw_man(results: Results) -> Iterator[tuple[str, str]]:
+def straw_man(results: RunResults) -> Iterator[tuple[str, str]]:
     """L02."""
     private, synthetic = results.of("dp_sgd"), results.synthetic
     if not private or not synthetic or any(trial.epsilon is None or trial.epsilon >= LARGE_EPSILON for trial, _ in private):
@@ -87,7 +87,7 @@ def straw_man(results: Results) -> Iterator[tuple[str, str]]:
         yield f"{what} below the best arm on synthetic data", "add one with little noise, such as {noise_multiplier: 0.05}"
 
 
-def other_headline(results: Results) -> Iterator[tuple[str, str]]:
+def other_headline(results: RunResults) -> Iterator[tuple[str, str]]:
     """L16, after the run: results under another headline were there before this one was declared."""
     others = [(run, headline) for run, headline in results.earlier if dict(headline) != dict(results.headline)]
     if others:
@@ -97,7 +97,7 @@ def other_headline(results: Results) -> Iterator[tuple[str, str]]:
         yield f"the headline was another one when the run {run} had its results: {changed}", ""
 
 
-def no_interval(results: Results) -> Iterator[tuple[str, str]]:
+def no_interval(results: RunResults) -> Iterator[tuple[str, str]]:
     """L23, after the run."""
     bare = [trial for trial in results.trials if trial.test_accuracy is not None and trial.leakage_low is None]
     if bare:

@@ -69,7 +69,7 @@ class Study:
         """Where the first attack of that name is written."""
         listed = self.tree.get("arms", trial.arm_name, "audit", "attacks") or self.tree.get("audit", "attacks")
         for item in listed.items if isinstance(listed, Sequence) else ():
-            if isinstance(item, Mapping) and (said := item.get("attack")) is not None and plain(said) == name:
+            if isinstance(item, Mapping) and (attack := item.get("attack")) is not None and plain(attack) == name:
                 return item.location
         return self.at(trial, "audit", "attacks")
 

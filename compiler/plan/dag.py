@@ -10,7 +10,7 @@ from compiler.errors import Finding
 from compiler.language.claims import Claim
 from compiler.language.plugins import is_own
 from compiler.language.study import Header, Trial
-from compiler.work import Kind
+from compiler.work import TaskKind
 from compiler.work.operations import Work
 
 
@@ -28,7 +28,7 @@ class Task:
     """The canonical text that was hashed: kept beside the result, so that a difference can be explained field by field."""
 
     @property
-    def kind(self) -> Kind:
+    def kind(self) -> TaskKind:
         return self.work.kind
 
     @property
@@ -96,14 +96,14 @@ class Plan:
 
     def to_run(self, done: Callable[[str], bool], answers: Iterable[str] | None = None) -> dict[str, Task]:
         """What must run to have these answers (default: all), in topological order: nothing behind a done task is looked at."""
-        wanted: set[str] = set()
+        needed: set[str] = set()
         waiting = [answer for answer in (self.answers if answers is None else answers) if not done(answer)]
         while waiting:
             task = waiting.pop()
-            if task not in wanted:
-                wanted.add(task)
-                waiting += [need for _, need in self.tasks[task].needs if need not in wanted and not done(need)]
-        return {id: task for id, task in self.tasks.items() if id in wanted}
+            if task not in needed:
+                needed.add(task)
+                waiting += [need for _, need in self.tasks[task].needs if need not in needed and not done(need)]
+        return {id: task for id, task in self.tasks.items() if id in needed}
 
     def resting_on(self, tasks: Iterable[str]) -> frozenset[str]:
         """These tasks, and all that need one of them, however indirectly."""

@@ -1,6 +1,6 @@
 """`--only arm=coreset`: the part of a plan that a selector chooses, by the fields that claims use.
 
-The plan stays whole, and so does the record of the run: what is not asked for is simply not computed yet.
+The plan stays whole, and so does the record of the run: what is not selected is simply not computed yet.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ class Prospect:
     needed: str
     """What would, or "" where it never can."""
     effect: str
-    """The smallest effect that would be told apart, for people."""
+    """The smallest effect that the test would detect, for people."""
 
 
 def prospect(work: CompareTrials, left: Sequence[Trial], right: Sequence[Trial]) -> Prospect:
@@ -97,7 +97,7 @@ def _describe_effect(work: CompareTrials, left: Sequence[Trial], pairs: int) -> 
 
 
 def _describe_rates(work: CompareTrials, left: Sequence[Trial], z: float) -> str:
-    """Which other TPR could be told from none at all (the FPR), and from a half."""
+    """Which other TPR differs detectably from none at all (the FPR), and from a half."""
     fpr = float(work.metric.removeprefix("tpr@fpr=")) if work.metric.startswith("tpr@") else work.fpr
     reads = [resolution(work.left.canaries, audit.canaries[work.left.canaries], audit.shadows, fpr)
              for audit in {id(trial.point.audit): trial.point.audit for trial in left}.values()]

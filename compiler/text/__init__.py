@@ -1,1 +1,1 @@
-"""YAML text → one placed tree: nodes, composition, expansion of grids."""
+"""YAML text → one tree of nodes with locations; composition, expansion of grids."""

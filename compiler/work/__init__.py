@@ -2,5 +2,5 @@
 
 from typing import Literal
 
-Kind = Literal["train", "synthesize", "query", "attack", "compare"]
+TaskKind = Literal["train", "synthesize", "query", "attack", "compare"]
 """Kinds of task. Here, since the command line needs it for its help, which should not wait for the models of the language."""

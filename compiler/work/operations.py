@@ -1,7 +1,7 @@
-"""What a worker can be asked for: frozen dataclasses, one per operation.
+"""What a worker can compute: frozen dataclasses, one per operation.
 
 Everything here enters a task's id, together with the ids of what the task needs. `revision` is raised by hand when the
-numbers that an operation gives change; whatever does not change numbers (device, batching, logging) has no place here.
+numbers that an operation gives change; whatever does not change numbers (device, batching, logging) is not here.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from compiler.language.methods.baselines import Privacy
 from compiler.language.methods.imported import ImportedSets
 from compiler.language.plugins import PluginData
 from compiler.language.study import ARMS
-from compiler.work import Kind
+from compiler.work import TaskKind
 
 
 @dataclass(frozen=True)
 class UserFiles:
-    """Where images of the user's own lie, and what they are like."""
+    """Where the user's image files lie, and their card."""
 
     path: str
     """Absolute."""
@@ -33,7 +33,7 @@ class UserFiles:
 
 @dataclass(frozen=True)
 class PluginImages:
-    """Images that a package of the user's reads or draws: the digest of their data set is that of the words."""
+    """Images that a plugin reads or draws."""
 
     words: PluginData
     card: Card
@@ -41,8 +41,8 @@ class PluginImages:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Images by content: the digest is of the arrays, so a path or a file's date never matters. Of images that a package of the
-    user's gives it is of the words, their revision and the card."""
+    """Images by content: the digest is of the arrays, so a path or a file's date never matters. For a
+    plugin data set the digest covers its parameters, its revision and its card instead of the pixels."""
 
     name: str
     digest: str
@@ -52,7 +52,7 @@ class Dataset:
     shape: tuple[int, int, int]
     """At which the images are used; `shapes` is drawn at any size, other public sets are resized to it."""
     source: UserFiles | PluginImages | None = field(default=None, compare=False)
-    """Of images of the user's own, or of a package. It follows from the digest: where they lie is no part of the identity."""
+    """For the user's own files and for plugins. Not part of the identity, since it follows from the digest."""
 
     @property
     def card(self) -> Card:
@@ -62,7 +62,7 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Population:
-    """Who could be in a private set: which samples are canaries, z pool, test and fixed. The same for all shadows,
+    """All samples of a study, by role: canaries, z pool, test set and fixed training images. The same for all shadows,
     replicates and arms; adding a group at the end of `groups` leaves the earlier ones as they are."""
 
     dataset: Dataset
@@ -98,7 +98,7 @@ class TrainClassifier:
     purpose: str = "classifier"
     """Names the seeds: a proxy and a classifier of equal recipe and purpose are the same task."""
 
-    kind: ClassVar[Kind] = "train"
+    kind: ClassVar[TaskKind] = "train"
     revision: ClassVar[int] = 3   # DP-SGD adds up its gradients in larger parts; ConvNets have biases and pad 28×28
 
 
@@ -108,9 +108,9 @@ class TrainGenerator:
 
     private: Private
     how: Generator
-    """The part of a method's words that the generator depends on; its class carries a `revision`."""
+    """The part of a method's parameters that the generator depends on; its class carries a `revision`."""
 
-    kind: ClassVar[Kind] = "train"
+    kind: ClassVar[TaskKind] = "train"
     revision: ClassVar[int] = 2
 
 
@@ -120,12 +120,12 @@ class Synthesize:
 
     private: Private
     how: Method
-    """The arm's words; its class carries a `revision`."""
+    """The method and its parameters; its class carries a `revision`."""
     recipe: Recipe
     """The classifier's: nets and normalisation that a method may imitate; data-free distillation trains a student of it."""
     iterations: int
 
-    kind: ClassVar[Kind] = "synthesize"
+    kind: ClassVar[TaskKind] = "synthesize"
     revision: ClassVar[int] = 2
 
 
@@ -140,20 +140,20 @@ class ImportSet:
     path: str = field(default="", compare=False)
     """Absolute; where it lies never matters."""
 
-    kind: ClassVar[Kind] = "synthesize"
+    kind: ClassVar[TaskKind] = "synthesize"
     revision: ClassVar[int] = 1
 
 
 @dataclass(frozen=True)
 class ImportLogits:
-    """Take in what this shadow's classifier, trained elsewhere, said of the queries: the same file as `QueryClassifier` leaves."""
+    """Take in the logits of this shadow's classifier, which was trained elsewhere: the same file as `QueryClassifier` leaves."""
 
     private: Private
     queries: Queries
     digest: str
     path: str = field(default="", compare=False)
 
-    kind: ClassVar[Kind] = "query"
+    kind: ClassVar[TaskKind] = "query"
     revision: ClassVar[int] = 1
 
 
@@ -165,19 +165,19 @@ class QueryClassifier:
     recipe: Recipe
     queries: Queries
 
-    kind: ClassVar[Kind] = "query"
+    kind: ClassVar[TaskKind] = "query"
     revision: ClassVar[int] = 1
 
 
 @dataclass(frozen=True)
 class QuerySet:
-    """What the set of the need `set` says about every canary: distance to the nearest image, exact membership."""
+    """What the set of the need `set` reveals of every canary: distance to the nearest image, exact membership."""
 
     private: Private
     queries: Queries
     """Views of each canary, of which the nearest to an image is measured as well; of one view there is nothing more to measure."""
 
-    kind: ClassVar[Kind] = "query"
+    kind: ClassVar[TaskKind] = "query"
     revision: ClassVar[int] = 3   # the nearest image is found by a matrix product
 
 
@@ -188,7 +188,7 @@ class QueryGenerator:
     private: Private
     how: Generator
 
-    kind: ClassVar[Kind] = "query"
+    kind: ClassVar[TaskKind] = "query"
     revision: ClassVar[int] = 1
 
 
@@ -216,13 +216,13 @@ class AttackTrial:
     thresholds: Strategy
     target: int
 
-    kind: ClassVar[Kind] = "attack"
+    kind: ClassVar[TaskKind] = "attack"
     revision: ClassVar[int] = 2
 
 
 @dataclass(frozen=True)
 class Reading:
-    """Which column of a trial's scores is read, and of whom."""
+    """Which column of a trial's scores is read, and for which canaries."""
 
     attack: str
     variant: str
@@ -253,7 +253,7 @@ class CompareTrials:
     confidence: float
     seed: int
 
-    kind: ClassVar[Kind] = "compare"
+    kind: ClassVar[TaskKind] = "compare"
     revision: ClassVar[int] = 2   # pairs are refuted at p-values that account for the other pairs, as they are supported
 
 
@@ -262,7 +262,7 @@ class AuditFile:
     """All that applies of attacks and statistics on a file about models that were trained elsewhere."""
 
     digest: str
-    """Of the arrays: a file's name, place and date never matter."""
+    """Of the arrays: a file's name, path and date never matter."""
     tried: tuple[str, ...]
     """Names of attacks; empty for all that apply."""
     fpr: tuple[str, ...]
@@ -279,25 +279,25 @@ class AuditFile:
     interval: Interval
     null_permutations: int | None
 
-    kind: ClassVar[Kind] = "attack"
-    revision: ClassVar[int] = 1
+    kind: ClassVar[TaskKind] = "attack"
+    revision: ClassVar[int] = 2   # gives the rows of a trial: more metrics, variants by their names in a study
 
 
 @dataclass(frozen=True)
 class Rehearsal:
-    """Does nothing for so many seconds and ends as told: how the runtime itself is tested and measured."""
+    """Does nothing for so many seconds and ends as `ending` says: how the runtime itself is tested and measured."""
 
     label: str
     seconds: float = 0.0
     ending: Literal["done", "exception", "diverged", "out_of_memory", "crash", "crash once"] = "done"
 
-    kind: ClassVar[Kind] = "train"
+    kind: ClassVar[TaskKind] = "train"
     revision: ClassVar[int] = 1
 
 
-Asked = QueryClassifier | QuerySet | QueryGenerator
 Imports = ImportSet | ImportLogits
-Work = TrainClassifier | TrainGenerator | Synthesize | Imports | Asked | AttackTrial | AuditFile | CompareTrials | Rehearsal
+Query = QueryClassifier | QuerySet | QueryGenerator
+Work = TrainClassifier | TrainGenerator | Synthesize | Imports | Query | AttackTrial | AuditFile | CompareTrials | Rehearsal
 
 
 def structures() -> dict[str, type]:

@@ -12,40 +12,36 @@ from typing import Any
 
 from compiler.errors import SynthcError, did_you_mean
 from runtime.cli import membership
-from runtime.cli.results_options import results_options, store_of
+from runtime.cli.results_options import add_command, results_options, store_of
 from runtime.store.artifacts import folder_of
 
 
 def register(commands: Any) -> None:
     """Add the commands of this family."""
-    status = commands.add_parser(
-        "status", parents=[results_options()], help="how far the studies are",
+    add_command(
+        commands, "status", _status, parents=[results_options()], help="how far the studies are",
         description="For each study: its latest run, tasks by kind and status, and what failed.",
         epilog="example:\n  synthc status",
     )
-    status.set_defaults(handler=_status)
-    runs = commands.add_parser(
-        "runs", parents=[results_options()], help="all runs, newest first",
+    add_command(
+        commands, "runs", _runs, parents=[results_options()], help="all runs, newest first",
         description="All runs, newest first.", epilog="example:\n  synthc runs",
     )
-    runs.set_defaults(handler=_runs)
-    show = commands.add_parser(
-        "show", parents=[results_options()], help="everything about one trial or task",
+    show = add_command(
+        commands, "show", _show, parents=[results_options()], help="everything about one trial or task",
         description="Everything about a trial (by its address or label) or a task (by its id, or the beginning of it).",
         epilog="examples:\n  synthc show undefended#0\n  synthc show 'coreset[method=random,fraction=0.3]#0'\n  synthc show 4f0c",
     )
     show.add_argument("what", metavar="TRIAL|TASK")
-    show.set_defaults(handler=_show)
-    logs = commands.add_parser(
-        "logs", parents=[results_options()], help="what a task printed",
+    logs = add_command(
+        commands, "logs", _logs, parents=[results_options()], help="what a task printed",
         description="What the attempts at a task printed; a failed one's traceback is here.",
         epilog="examples:\n  synthc logs 4f0c\n  synthc logs 4f0c --attempt 1",
     )
     logs.add_argument("task", metavar="TASK", help="its id, or the beginning of it")
     logs.add_argument("--attempt", type=int, metavar="N", help="this attempt (default: the last)")
-    logs.set_defaults(handler=_logs)
-    export = commands.add_parser(
-        "export", parents=[results_options()], help="take results elsewhere",
+    export = add_command(
+        commands, "export", _export, parents=[results_options()], help="take results elsewhere",
         description="Write raw scores, views, or the whole database to files that other tools read.\n"
         "Or, before anything was run, who trains on what in a study, so that a pipeline that\n"
         "synthc does not run can be audited (paradigm imported).",
@@ -59,7 +55,6 @@ def register(commands: Any) -> None:
     export.add_argument("--view", nargs=2, metavar=("VIEW", "FILE"), help="a view (.parquet, .csv or .json)")
     export.add_argument("--compat", type=Path, metavar="FILE", help="the whole database, for DuckDB clients before 2.0")
     membership.add_options(export)
-    export.set_defaults(handler=_export)
 
 
 def _print_query(args: argparse.Namespace, text: str, empty: str) -> int:
@@ -189,11 +184,11 @@ def _group_needs(needs: list[tuple[str, str]]) -> dict[str, list[str]]:
 
 def _read_params(folder: Path) -> dict[str, str]:
     """The parameters that a task's id was made from, by dotted names."""
-    from compiler.inspect.cost.estimate import words_of
+    from compiler.fingerprint import parse_canonical
 
     try:
-        params = words_of(json.loads((folder / "task.json").read_text(encoding="utf-8"))["text"])
-    except (OSError, ValueError, KeyError, IndexError):
+        params = parse_canonical(json.loads((folder / "task.json").read_text(encoding="utf-8"))["text"]).params
+    except (OSError, ValueError, KeyError, TypeError):
         return {}
     return dict(_flatten(_drop_kinds(params), ""))
 

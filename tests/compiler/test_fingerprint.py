@@ -62,7 +62,7 @@ values = st.recursive(leaves, lambda inner: st.lists(inner) | st.tuples(inner, i
 
 
 @given(values)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300, deadline=None, derandomize=True)
 def test_the_canonical_text_is_that_of_json_with_sorted_keys(value: object) -> None:
     assert encode(value) == naive(value)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from compiler.plan.dag import Plan, Task
-from compiler.work import Kind
+from compiler.work import TaskKind
 
 Unfold = Literal["points", "shadows"]
 """points: a lane for each trial. shadows: besides, a node for each task."""
@@ -41,12 +41,12 @@ class Node:
     lane: str
     stage: str
     operation: str
-    kind: Kind
+    kind: TaskKind
     tasks: tuple[str, ...]
     done: int
     shadows: int
     points: int
-    """Grid points and replicates whose tasks these are."""
+    """Grid points and replicates that the tasks belong to."""
     column: int = 0
     """Steps to the end: 0 for claims, 1 for attacks."""
     members: tuple[str, ...] = ()
@@ -88,7 +88,7 @@ class Graph:
 
 
 def graph(plan: Plan, done: Container[str] = (), unfold: Unfold | None = None) -> Graph:
-    """The plan's graph, folded unless asked otherwise."""
+    """The plan's graph, folded unless `unfold` says otherwise."""
     uses = _first_uses(plan, unfold)
     keys = {id: _key(plan.tasks[id], use, unfold) for id, use in uses.items()}
     gathered: dict[Key, list[str]] = defaultdict(list)
@@ -176,7 +176,7 @@ def _lanes(plan: Plan, unfold: Unfold | None, claims: bool) -> tuple[Lane, ...]:
         method = getattr(arm, "method", None)
         if method is not None and method not in methods:
             methods.append(method)
-    lanes = [Lane(name, ", ".join(_listed(*item) for item in words.items())) for name, words in about.items()]
+    lanes = [Lane(name, ", ".join(_listed(*item) for item in methods.items())) for name, methods in about.items()]
     return (*lanes, *([Lane(CLAIMS, "")] if claims else []))
 
 

@@ -19,10 +19,9 @@ import numpy as np
 from compiler.fingerprint import parse_canonical, restore
 from compiler.language.base import Method
 from compiler.work.operations import Private, structures
+from runtime.outcome import PAIR_KINDS
 from runtime.store.artifacts import atomic_write, folder_of
 
-KINDS = ("nearest", "copied but not caught", "caught but not copied")
-"""Of pairs that an audit keeps, as numbered in their artifact (`runtime.audit.trial.copies`)."""
 MAX_CLASSES, MAX_IMAGES_PER_CLASS = 10, 10
 """Rows and columns of a sheet."""
 PIXELS_PER_PIXEL = 6
@@ -109,7 +108,7 @@ def _pairs(store: Path, answer: str) -> tuple[bytes | None, tuple[str, ...]]:
     images: list[np.ndarray] = []
     kept: list[str] = []
     for group in sorted({name.split("/")[0] for name in arrays}):
-        for kind, what in enumerate(KINDS):
+        for kind, what in enumerate(PAIR_KINDS):
             rows = np.flatnonzero(arrays[f"{group}/kind"] == kind)[:MAX_IMAGES_PER_CLASS]
             if len(rows):
                 images += [to_uint8(arrays[f"{group}/{side}"][rows]) for side in ("canary_image", "released_image")]
@@ -177,9 +176,9 @@ def _nearest(images: np.ndarray, chosen: np.ndarray, private: Private) -> np.nda
 
     pool, shown = private_set(private).data.images, chosen[chosen >= 0]
     _, rows = nearest(torch.from_numpy(images[shown]).flatten(1), torch.from_numpy(to_uint8(pool.numpy())).flatten(1))
-    beside = np.zeros_like(images)
-    beside[shown] = to_uint8(pool[rows].numpy())
-    return beside
+    twins = np.zeros_like(images)
+    twins[shown] = to_uint8(pool[rows].numpy())
+    return twins
 
 
 def read_work(store: Path, task: str) -> Any:

@@ -13,7 +13,6 @@ import pytest
 
 from compiler.compile import compile_study
 from compiler.plan.dag import Plan
-from compiler.text.nodes import parse, plain
 from tests.conftest import ROOT
 
 FOLDER = ROOT / "tests" / "studies"
@@ -66,15 +65,6 @@ def test_in_a_plan_every_need_comes_before_its_users(spec: Path) -> None:
     for task in compile_study(spec, *options(spec)).tasks.values():
         assert {need for _, need in task.needs} <= seen
         seen.add(task.id)
-
-
-def test_a_folded_text_has_spaces_where_its_lines_ended() -> None:
-    text = "question: >-\n  one\n  two\n\n  three\nname: \"a\\ab\"\nplain: one\n  two\n"
-    assert plain(parse(text, "study")) == {"question": "one two\nthree", "name": "a\ab", "plain": "one two"}
-
-
-def test_there_are_at_least_twelve() -> None:
-    assert len(STUDIES) >= 12
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from compiler.language.allow import LintCode
 from compiler.language.study import Header
 from compiler.lint import lint, lint_results
 from compiler.lint.catalog import LINTS, explain
-from compiler.lint.results import Measured, Results
+from compiler.lint.results import Measured, RunResults
 from compiler.text.compose import compose
 from runtime.cli.main import main
 from tests.conftest import ROOT, TINY, Done, run_study
@@ -191,17 +191,17 @@ def test_a_profile_can_take_a_silenced_lint_away(tmp_path: Path) -> None:
 # After the run
 
 
-def results(*, margin: float = 0.02, earlier: Any = (), **accuracies: float | None) -> Results:
+def results(*, margin: float = 0.02, earlier: Any = (), **accuracies: float | None) -> RunResults:
     header = Header(study="s", accuracy_margin=margin)
     trials = tuple(
         Measured(f"{name}#0", "dp_sgd" if name.startswith("dp") else "coreset" if name != "undefended" else name, value,
                  8.0 if name.startswith("dp") else None, 0.1, 0.05, None)
         for name, value in accuracies.items()
     )
-    return Results(header, trials, {"attack": "lira", "fpr": 0.01}, tuple(earlier))
+    return RunResults(header, trials, {"attack": "lira", "fpr": 0.01}, tuple(earlier))
 
 
-def after(found: Results) -> dict[str, str]:
+def after(found: RunResults) -> dict[str, str]:
     return {finding.code: finding.message for finding in lint_results(found)}
 
 

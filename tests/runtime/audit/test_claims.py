@@ -312,7 +312,7 @@ def test_no_difference_is_called_one_in_about_the_declared_share_of_studies() ->
 
 
 @pytest.mark.parametrize("test", ["difference", "dominance"])
-def test_where_nothing_differs_no_pair_of_nine_is_called_and_no_claim_decided_in_more_than_the_declared_share(test: str) -> None:
+def test_where_nothing_differs_claims_are_decided_in_no_more_than_the_declared_share(test: str) -> None:
     decided: Counter[str] = Counter()
     for seed in range(200):
         rng = np.random.default_rng(seed)

@@ -88,7 +88,7 @@ def test_a_private_set_holds_each_of_its_canaries_as_often_as_its_kind_says_and_
     assert counts == {kind: {0, 4} if kind == "duplicated" else {0, 1} for kind in KINDS}
 
 
-def test_digits_have_no_near_duplicates_among_their_canaries_but_blank_ones_of_like_colours_do() -> None:
+def test_canaries_of_digits_have_no_near_duplicates_and_blank_ones_of_like_colours_do() -> None:
     found = near_duplicates(POPULATION)
     spans = {kind: found[24 * place : 24 * (place + 1)] for place, kind in enumerate(KINDS)}
     assert not any(spans[kind].any() for kind in ("mislabeled", "clean", "duplicated"))
@@ -98,7 +98,7 @@ def test_digits_have_no_near_duplicates_among_their_canaries_but_blank_ones_of_l
     assert spans["blank"].any()
 
 
-def test_a_twin_of_a_canary_in_the_fixed_part_or_among_canaries_is_found_as_one_image_at_a_time_would(
+def test_a_twin_of_a_canary_is_found_as_a_search_of_one_image_at_a_time_would(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     parts = roles.roles_of(POPULATION)

@@ -165,7 +165,7 @@ def test_drawing_is_the_same_under_the_same_seeds_and_differs_between_shadows(tr
     assert not torch.equal(once.images, diffusion.synthesize(words(), private, {"generator": trained}, other).images)
 
 
-def test_no_guidance_is_the_conditional_model_itself_and_guidance_moves_away_from_the_unlabeled_one(
+def test_guidance_moves_away_from_the_unlabeled_model_and_none_is_the_conditional_one(
     trained: Any, private: LabeledImages
 ) -> None:
     net = diffusion.restored(words().denoiser, trained, SETTING)
@@ -230,7 +230,7 @@ def test_training_lowers_the_loss_on_images_that_were_seen(private: LabeledImage
     assert found["denoiser_loss"] < 0.8   # an untrained one answers zero: 1
 
 
-def test_the_loss_of_an_image_is_its_own_whatever_stands_beside_it_and_the_mean_over_levels_and_noises(
+def test_the_loss_of_an_image_is_a_mean_over_levels_and_noises_whatever_its_batch(
     trained: Any, private: LabeledImages
 ) -> None:
     how, images, labels = Denoiser(**LIGHT), private.images[:6], private.labels[:6]
