@@ -139,8 +139,9 @@ def _perform(order: Order, store: Path, device: str, operations: Mapping[str, st
         return product
     torch.cuda.reset_peak_memory_stats(where)
     product = module.perform(order.work, inputs, where)
-    held = Metric("gpu_memory_mb", torch.cuda.max_memory_allocated(where) / 1e6, n=1, note="most that torch held, without its context")
-    return dataclasses.replace(product, metrics=(*product.metrics, held))
+    held = torch.cuda.max_memory_allocated(where) / 1e6
+    metric = Metric("gpu_memory_mb", held, n=1, note="most that torch held, without its context")
+    return dataclasses.replace(product, metrics=(*product.metrics, metric))
 
 
 def committed(folder: Path) -> Outcome | None:

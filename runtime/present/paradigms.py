@@ -1,4 +1,7 @@
-"""Paradigms in their fixed order, and their names in print: the same in tables, on charts and in the report. Needs no Altair."""
+"""Paradigms in their fixed order, and their names in print: the same in tables, on charts and in the report. Needs no Altair.
+
+A paradigm that is not listed here comes last, under its own name made readable.
+"""
 
 from __future__ import annotations
 
@@ -21,11 +24,11 @@ PARADIGMS = tuple(NAMES)
 
 def printed(paradigm: str) -> str:
     """Its name in print."""
-    return NAMES.get(paradigm, paradigm)
+    return NAMES.get(paradigm, paradigm.replace("_", " ").capitalize())
 
 
 def present(rows: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Paradigms that occur, in their fixed order; unknown ones last."""
+    """Paradigms that occur, in their fixed order; others last, by name."""
     found = {row["paradigm"] for row in rows}
     return [name for name in PARADIGMS if name in found] + sorted(found - set(PARADIGMS))
 
