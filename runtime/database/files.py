@@ -11,7 +11,7 @@ from typing import Any
 import duckdb
 
 from compiler.errors import SynthcError
-from runtime.database.publish import check_target
+from runtime.database.revision import check_target
 from runtime.database.quoting import first_line, identifier, literal
 
 ENDINGS = {".parquet": "FORMAT parquet, COMPRESSION zstd", ".csv": "FORMAT csv, HEADER", ".json": "FORMAT json, ARRAY true"}

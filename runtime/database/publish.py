@@ -1,149 +1,114 @@
-"""Publishing: `results.duckdb` is replaced by a copy of the index, whole and at once, and what is the user's comes along."""
+"""Publishing: the rows of one origin in a published database are brought up to what another database says of it."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import duckdb
 
-from compiler.errors import SynthcError
-from runtime.database.quoting import first_line, identifier, literal
-from runtime.database.schema import OURS
+from runtime.database.connect import execute
+from runtime.database.quoting import literal
+from runtime.database.revision import revision
+
+OF_RUN = ("run", "trial", "stage", "task")
+"""Tables whose rows belong to a run."""
+OF_OUTCOME = ("outcome", "metric", "roc", "canary", "risk", "score")
+"""Tables whose rows belong to what a task committed."""
 
 
-class TargetBusy(SynthcError):
-    """Somebody has the published database open for writing: nothing is lost, publishing waits."""
+def publish(index: Path, target: Path, origin: str) -> None:
+    """Replace the rows of `origin` in `target` by those of the checkpointed database `index`; all other rows stay.
 
-
-def publish(connection: duckdb.DuckDBPyConnection, index: Path, target: Path) -> None:
-    """Replace `target` by a copy of the file `index`, on which `connection` is open; open readers keep the old one.
-
-    TargetBusy when a writer has it open; SynthcError when it is not ours, or cannot be written; duckdb.Error of the index itself.
+    TargetBusy when another process writes to it; SynthcError when it is not ours, or cannot be written.
     """
-    check_target(target)
-    beside = target.with_name(f".{target.name}.next")
-    connection.execute("CHECKPOINT").fetchall()
-    try:
-        beside.unlink(missing_ok=True)
-        # An instance of its own: a disk that is full where the target lies would make the index's one unusable.
-        with contextlib.closing(duckdb.connect()) as aside, _holding(aside, target) as kept:
-            _copy(index, beside)
-            if kept:
-                with _attached(aside, beside, "published") as cursor:
-                    _carry_over(cursor)
-            os.replace(beside, target)  # the old file stays held until it is replaced
-    except (OSError, duckdb.Error) as error:
-        why = error.strerror if isinstance(error, OSError) else first_line(error)
-        raise SynthcError(f"{target}: cannot be published: {why}; make room there, or name another --db") from error
-    finally:
-        beside.unlink(missing_ok=True)
-
-
-def _copy(index: Path, beside: Path) -> None:
-    """The index's file as it is: a twentieth of the time that copying its rows takes, and whole after a checkpoint, since
-    nobody else writes. Closing it here lets go of DuckDB's lock on it; the store's own (`artifacts.held`) is what counts."""
-    shutil.copyfile(index, beside)
-    with beside.open("rb+") as copy:
-        os.fsync(copy.fileno())
+    with revision(target, of=index) as connection, _second_name(index) as source:
+        execute(connection, f"ATTACH {literal(source)} AS source (READ_ONLY)")
+        bring_rows(connection, origin, "replace")
+        adopt_earlier_runs(connection, origin)
+        execute(connection, "DETACH source")
 
 
 @contextlib.contextmanager
-def _holding(connection: duckdb.DuckDBPyConnection, target: Path) -> Iterator[bool]:
-    """Keep writers away from `target` while it is replaced; whether there is one.
-
-    Opened for writing if nobody has it open, which also takes in the log of a writer that was killed; else for
-    reading, which readers do not mind and which keeps writers out. Neither works while a writer is there.
-    """
-    if not target.exists():
-        yield False
-        return
-    cursor = connection.cursor()
+def _second_name(index: Path) -> Iterator[Path]:
+    """Another path to the same file: this process has the index open, and DuckDB attaches no path twice."""
+    other = index.with_name(f".{index.name}.{os.getpid()}.next")
+    other.unlink(missing_ok=True)
     try:
         try:
-            cursor.execute(f"ATTACH {literal(target)} AS old").fetchall()
-            cursor.execute("CHECKPOINT old").fetchall()
-        except duckdb.IOException:
-            try:
-                cursor.execute(f"ATTACH {literal(target)} AS old (READ_ONLY)").fetchall()
-            except duckdb.IOException as error:
-                raise _busy(target, error) from error
-    except duckdb.Error as error:
-        raise SynthcError(f"{target}: cannot be opened: {first_line(error)}; move it away, or name another --db") from error
-    try:
-        yield True
+            os.link(index, other)
+        except OSError:   # a file system without hard links
+            shutil.copyfile(index, other)
+        yield other
     finally:
-        with contextlib.suppress(duckdb.Error):
-            cursor.execute("DETACH old").fetchall()
+        other.unlink(missing_ok=True)
 
 
-@contextlib.contextmanager
-def _attached(connection: duckdb.DuckDBPyConnection, path: Path, name: str) -> Iterator[duckdb.DuckDBPyConnection]:
-    cursor = connection.cursor()
-    cursor.execute(f"ATTACH {literal(path)} AS {name}").fetchall()
-    try:
-        yield cursor
-    finally:
-        with contextlib.suppress(duckdb.Error):
-            cursor.execute(f"DETACH {name}").fetchall()
+def bring_rows(connection: duckdb.DuckDBPyConnection, origin: str, how: Literal["replace", "add"]) -> None:
+    """Bring the rows of `origin` in the attached `published` up to those in the attached `source`.
+
+    replace: what `source` does not have goes. add: it stays, and of a run or a task that both have the later one counts.
+    Only what differs is written. A run that is over does not change; a task's outcome is known by when and where it was computed.
+    """
+    execute(connection, "BEGIN TRANSACTION")
+    own = f"origin = {literal(origin)}"
+    execute(connection, f"""
+      CREATE TEMP TABLE new_run AS
+        SELECT run FROM (SELECT * FROM source.base.run WHERE {own} EXCEPT SELECT * FROM published.base.run WHERE {own})
+        UNION SELECT run FROM source.base.run WHERE {own} AND status = 'running'""")
+    execute(connection, f"""
+      CREATE TEMP TABLE new_task AS
+        SELECT task FROM (SELECT task, started, seconds, host FROM source.base.outcome WHERE {own}
+                          EXCEPT SELECT task, started, seconds, host FROM published.base.outcome WHERE {own})""")
+    if how == "add":
+        execute(connection, f"""
+          DELETE FROM new_run WHERE run IN (
+            SELECT run FROM published.base.run AS here JOIN source.base.run AS there USING (origin, run)
+            WHERE {own} AND (here.status <> 'running' AND there.status = 'running' OR here.ended > there.ended))""")
+        execute(connection, f"""
+          DELETE FROM new_task WHERE task IN (
+            SELECT task FROM published.base.outcome AS here JOIN source.base.outcome AS there USING (origin, task)
+            WHERE {own} AND here.started >= there.started)""")
+    for tables, key in ((OF_RUN, "run"), (OF_OUTCOME, "task")):
+        main = tables[0]
+        old = f"SELECT {key} FROM new_{key}"
+        if how == "replace":
+            old += f" UNION SELECT {key} FROM published.base.{main} WHERE {own} AND {key} NOT IN (SELECT {key} FROM source.base.{main} WHERE {own})"
+        (stale,), = execute(connection, f"SELECT count(*) FROM published.base.{main} WHERE {own} AND {key} IN ({old})")
+        execute(connection, f"CREATE TEMP TABLE old_{key} AS {old}")
+        for table in tables:
+            if stale:
+                execute(connection, f"DELETE FROM published.base.{table} WHERE {own} AND {key} IN (FROM old_{key})")
+            execute(
+                connection,
+                f"INSERT INTO published.base.{table} BY NAME FROM source.base.{table} WHERE {own} AND {key} IN (FROM new_{key})",
+            )
+        execute(connection, f"DROP TABLE old_{key}; DROP TABLE new_{key}")
+    attempts = "(origin, task, attempt)"
+    if how == "replace":
+        execute(connection, f"DELETE FROM published.base.attempt WHERE {own} AND {attempts} NOT IN (SELECT {attempts} FROM source.base.attempt)")
+    execute(connection, f"""
+      INSERT INTO published.base.attempt BY NAME
+        FROM source.base.attempt WHERE {own} AND {attempts} NOT IN (SELECT {attempts} FROM published.base.attempt)""")
+    execute(connection, "COMMIT")
 
 
-def check_target(target: Path) -> None:
-    """SynthcError unless `target` is free or a database that we published before."""
-    if not target.parent.is_dir():
-        raise SynthcError(f"{target}: there is no folder {target.parent}; make it, or name another --db")
-    if not os.access(target.parent, os.W_OK):
-        raise SynthcError(f"{target}: the folder cannot be written; name another --db")
-    if not target.exists():
-        return
-    try:
-        with contextlib.closing(duckdb.connect(str(target), read_only=True)) as connection:
-            found = connection.execute("SELECT made_by FROM base.meta").fetchall()
-    except duckdb.IOException as error:
-        if "lock" in str(error).lower():
-            return  # somebody writes to it; publishing will say who
-        if target.with_name(f"{target.name}.wal").exists():
-            return  # a log to take in first, which needs a writer: publishing does
-        raise SynthcError(f"{target}: not a database ({first_line(error)}); move it away, or name another --db") from error
-    except duckdb.Error as error:
-        raise SynthcError(f"{target}: a database, but not one of synthc's; move it away, or name another --db") from error
-    if found != [("synthc",)]:
-        raise SynthcError(f"{target}: a database, but not one of synthc's; move it away, or name another --db")
+def adopt_earlier_runs(connection: duckdb.DuckDBPyConnection, origin: str) -> None:
+    """Drop rows that a version without origins published of this same store: it has them, under its own name, too."""
+    earlier = [name for (name,) in execute(connection, "SELECT DISTINCT origin FROM published.base.run WHERE origin LIKE 'earlier-%'")]
+    for name in earlier:
+        (left,), = execute(connection, f"""
+          SELECT count(*) FROM published.base.run WHERE origin = {literal(name)}
+            AND run NOT IN (SELECT run FROM published.base.run WHERE origin = {literal(origin)})""")
+        if not left:
+            forget_origin(connection, name)
 
 
-def _carry_over(cursor: duckdb.DuckDBPyConnection) -> None:
-    """Copy what the user keeps in the old file into the new one: schemas, tables, views."""
-    schemas = cursor.execute(
-        "SELECT DISTINCT schema_name FROM duckdb_schemas() "
-        "WHERE database_name = 'old' AND NOT internal AND schema_name NOT IN ('base', 'main')"
-    ).fetchall()
-    for (schema,) in schemas:
-        cursor.execute(f"CREATE SCHEMA IF NOT EXISTS published.{identifier(schema)}").fetchall()
-    tables = cursor.execute(
-        "SELECT schema_name, table_name FROM duckdb_tables() WHERE database_name = 'old' AND schema_name <> 'base' AND NOT internal"
-    ).fetchall()
-    for schema, table in tables:
-        where = f"{identifier(schema)}.{identifier(table)}"
-        cursor.execute(f"CREATE TABLE published.{where} AS FROM old.{where}").fetchall()
-    views = cursor.execute(
-        "SELECT schema_name, view_name, sql FROM duckdb_views() "
-        "WHERE database_name = 'old' AND schema_name <> 'base' AND NOT internal"
-    ).fetchall()
-    for schema, view, text in views:
-        if schema == "main" and view in OURS:
-            continue
-        body = re.split(r"\bAS\b", text, maxsplit=1, flags=re.IGNORECASE)[1]
-        with contextlib.closing(cursor.cursor()) as inside:  # a cursor of its own: what it uses by default cannot be detached
-            inside.execute("USE published").fetchall()
-            inside.execute(f"CREATE VIEW {identifier(schema)}.{identifier(view)} AS {body}").fetchall()
-
-
-def _busy(target: Path, error: duckdb.Error) -> SynthcError:
-    holder = re.search(r"held in (.+?) \(PID (\d+)\)", str(error))
-    if holder is None:
-        return SynthcError(f"{target}: cannot be opened: {first_line(error)}; move it away, or name another --db")
-    return TargetBusy(f"{target} is open for writing in {holder[1]} (pid {holder[2]}), so publishing waits; its changes are safe")
+def forget_origin(connection: duckdb.DuckDBPyConnection, origin: str) -> None:
+    """Take all rows of `origin` out of the attached `published`."""
+    for table in (*OF_RUN, *OF_OUTCOME, "attempt"):
+        execute(connection, f"DELETE FROM published.base.{table} WHERE origin = {literal(origin)}")

@@ -22,7 +22,7 @@ from compiler.lint.results import Measured, Results
 from compiler.plan.dag import ClaimPlan, Plan, Task, TrialPlan
 from runtime import machine
 from runtime.database.index import Index, Unwritable
-from runtime.database.publish import TargetBusy, check_target
+from runtime.database.revision import TargetBusy, check_target
 from runtime.outcome import Outcome
 from runtime.store.artifacts import Corrupt, folder_of, is_done, quarantine, retract
 from runtime.store.commit import write_json

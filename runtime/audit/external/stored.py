@@ -30,7 +30,7 @@ from runtime.audit.external.file_bounds import AnyBound, Refused
 from runtime.audit.statistics.roc import Reading, allowed_false_positives, roc_points, tpr_at
 from runtime.audit.trial.risk import of_canaries
 from runtime.database.index import Index
-from runtime.database.publish import check_target
+from runtime.database.revision import check_target
 from runtime.execution.worker import Order, keep
 from runtime.outcome import Metric, Product
 from runtime.store.artifacts import folder_of, held

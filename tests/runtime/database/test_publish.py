@@ -18,7 +18,7 @@ from compiler.errors import SynthcError
 from runtime.cli.main import main
 from runtime.database.files import export
 from runtime.database.index import Index, rebuild
-from runtime.database.publish import TargetBusy, check_target
+from runtime.database.revision import TargetBusy, check_target
 from runtime.database.read import query
 from runtime.execution.study_run import StudyRun
 from tests.conftest import Done
