@@ -7,7 +7,7 @@ from typing import Any
 
 import duckdb
 
-NO_EXTENSIONS = {"autoload_known_extensions": "false", "autoinstall_known_extensions": "false"}
+NO_EXTENSIONS: dict[str, Any] = {"autoload_known_extensions": "false", "autoinstall_known_extensions": "false"}
 """A file of another kind (SQLite's, say) would otherwise make DuckDB look for the extension that reads it."""
 
 

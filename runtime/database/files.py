@@ -11,8 +11,8 @@ from typing import Any
 import duckdb
 
 from compiler.errors import SynthcError
-from runtime.database.revision import check_target
 from runtime.database.quoting import first_line, identifier, literal
+from runtime.database.revision import check_target
 
 ENDINGS = {".parquet": "FORMAT parquet, COMPRESSION zstd", ".csv": "FORMAT csv, HEADER", ".json": "FORMAT json, ARRAY true"}
 """How a file's ending says what to write into it."""

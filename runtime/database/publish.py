@@ -77,7 +77,8 @@ def bring_rows(connection: duckdb.DuckDBPyConnection, origin: str, how: Literal[
         main = tables[0]
         old = f"SELECT {key} FROM new_{key}"
         if how == "replace":
-            old += f" UNION SELECT {key} FROM published.base.{main} WHERE {own} AND {key} NOT IN (SELECT {key} FROM source.base.{main} WHERE {own})"
+            kept = f"SELECT {key} FROM source.base.{main} WHERE {own}"
+            old += f" UNION SELECT {key} FROM published.base.{main} WHERE {own} AND {key} NOT IN ({kept})"
         (stale,), = execute(connection, f"SELECT count(*) FROM published.base.{main} WHERE {own} AND {key} IN ({old})")
         execute(connection, f"CREATE TEMP TABLE old_{key} AS {old}")
         for table in tables:
@@ -90,7 +91,8 @@ def bring_rows(connection: duckdb.DuckDBPyConnection, origin: str, how: Literal[
         execute(connection, f"DROP TABLE old_{key}; DROP TABLE new_{key}")
     attempts = "(origin, task, attempt)"
     if how == "replace":
-        execute(connection, f"DELETE FROM published.base.attempt WHERE {own} AND {attempts} NOT IN (SELECT {attempts} FROM source.base.attempt)")
+        kept = f"SELECT {attempts} FROM source.base.attempt"
+        execute(connection, f"DELETE FROM published.base.attempt WHERE {own} AND {attempts} NOT IN ({kept})")
     execute(connection, f"""
       INSERT INTO published.base.attempt BY NAME
         FROM source.base.attempt WHERE {own} AND {attempts} NOT IN (SELECT {attempts} FROM published.base.attempt)""")
@@ -99,8 +101,8 @@ def bring_rows(connection: duckdb.DuckDBPyConnection, origin: str, how: Literal[
 
 def adopt_earlier_runs(connection: duckdb.DuckDBPyConnection, origin: str) -> None:
     """Drop rows that a version without origins published of this same store: it has them, under its own name, too."""
-    earlier = [name for (name,) in execute(connection, "SELECT DISTINCT origin FROM published.base.run WHERE origin LIKE 'earlier-%'")]
-    for name in earlier:
+    earlier = execute(connection, "SELECT DISTINCT origin FROM published.base.run WHERE origin LIKE 'earlier-%'")
+    for (name,) in earlier:
         (left,), = execute(connection, f"""
           SELECT count(*) FROM published.base.run WHERE origin = {literal(name)}
             AND run NOT IN (SELECT run FROM published.base.run WHERE origin = {literal(origin)})""")

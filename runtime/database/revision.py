@@ -1,4 +1,4 @@
-"""Changes of the published database: made in a copy beside it, checked, and renamed into its place under a lock of the database's own.
+"""Changes of the published database: made in a copy, checked, and renamed into its place under a lock of the database's own.
 
     .results.duckdb.lock         held from before the first look to after the rename: publishers wait for each other
     .results.duckdb.<pid>.next   the copy
@@ -175,7 +175,7 @@ def _take_place(copy: Path, target: Path) -> None:
 
 
 def _reason(error: OSError | duckdb.Error) -> str:
-    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error)
+    full = (isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)) or "No space left" in str(error)
     said = error.strerror if isinstance(error, OSError) else first_line(error)
     return f"{said}; {'free some space, or name another --db' if full else 'name another --db'}"
 

@@ -50,7 +50,8 @@ def upgrade(connection: duckdb.DuckDBPyConnection) -> None:
     except duckdb.Error:
         version = 0
     if version > SCHEMA_VERSION:
-        raise SynthcError(f"the database was made by a newer synthc (schema {version}, this one has {SCHEMA_VERSION}); upgrade synthc")
+        newer = f"schema {version}, this one has {SCHEMA_VERSION}"
+        raise SynthcError(f"the database was made by a newer synthc ({newer}); upgrade synthc")
     if version < 1:
         raise SynthcError("the database was made by a version that is too old to be carried on; move it away, then run again")
     execute(connection, "BEGIN TRANSACTION")
@@ -63,15 +64,17 @@ def upgrade(connection: duckdb.DuckDBPyConnection) -> None:
         execute(connection, f"DROP MACRO {kind} IF EXISTS main.{macro}")
     execute(connection, "CREATE SCHEMA before")
     for table in tables:
-        execute(connection, f"CREATE TABLE before.{table} AS FROM base.{table}")
+        execute(connection, f"CREATE TABLE before.{identifier(table)} AS FROM base.{identifier(table)}")
     execute(connection, "DROP SCHEMA base CASCADE")
     execute(connection, "COMMIT")
     create(connection)
     execute(connection, "BEGIN TRANSACTION")
     names = "".join(name for (name,) in execute(connection, "SELECT run FROM before.run ORDER BY run"))
     earlier = "" if version > 1 else f"SELECT 'earlier-{hashlib.sha256(names.encode()).hexdigest()[:8]}' AS origin, * "
+    ours = {name for (name,) in execute(connection, f"SELECT table_name FROM duckdb_tables() WHERE {OF_BASE}")}
     for table in set(tables) - {"meta", "meaning"}:
-        execute(connection, f"INSERT INTO base.{table} BY NAME {earlier}FROM before.{table}")
+        into = f"INSERT INTO base.{table} BY NAME {earlier}" if table in ours else f"CREATE TABLE base.{identifier(table)} AS "
+        execute(connection, f"{into}FROM before.{identifier(table)}")
     execute(connection, "DROP SCHEMA before CASCADE")
     execute(connection, "COMMIT")
 
