@@ -81,13 +81,13 @@ def bring_rows(connection: duckdb.DuckDBPyConnection, origin: str, how: Literal[
             old += f" UNION SELECT {key} FROM published.base.{main} WHERE {own} AND {key} NOT IN ({kept})"
         (stale,), = execute(connection, f"SELECT count(*) FROM published.base.{main} WHERE {own} AND {key} IN ({old})")
         execute(connection, f"CREATE TEMP TABLE old_{key} AS {old}")
+        (new,), = execute(connection, f"SELECT count(*) FROM new_{key}")
         for table in tables:
             if stale:
                 execute(connection, f"DELETE FROM published.base.{table} WHERE {own} AND {key} IN (FROM old_{key})")
-            execute(
-                connection,
-                f"INSERT INTO published.base.{table} BY NAME FROM source.base.{table} WHERE {own} AND {key} IN (FROM new_{key})",
-            )
+            if new:
+                rows = f"FROM source.base.{table} WHERE {own} AND {key} IN (FROM new_{key})"
+                execute(connection, f"INSERT INTO published.base.{table} BY NAME {rows}")
         execute(connection, f"DROP TABLE old_{key}; DROP TABLE new_{key}")
     attempts = "(origin, task, attempt)"
     if how == "replace":
