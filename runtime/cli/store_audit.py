@@ -23,7 +23,7 @@ from runtime.audit.external.evidence import Evidence
 from runtime.audit.external.file_attacks import Settings
 from runtime.audit.external.product import audit_with_product, headline_of, work_of
 from runtime.database.index import Index
-from runtime.database.publish import check_target
+from runtime.database.revision import check_target
 from runtime.execution.worker import TaskRequest, commit_product
 from runtime.store.artifacts import folder_of, lock_store
 from runtime.store.commit import write_json

@@ -10,9 +10,10 @@ from typing import Any
 import duckdb
 
 from compiler.errors import SynthcError, first_line
-from runtime.database.publish import check_target
-from runtime.database.quoting import execute, identifier, literal
+from runtime.database.connect import connect, execute
+from runtime.database.quoting import identifier, literal
 from runtime.database.read import check_exists
+from runtime.database.revision import check_target
 from runtime.store.artifacts import atomic_write
 
 COPY_OPTIONS = {".parquet": "FORMAT parquet, COMPRESSION zstd", ".csv": "FORMAT csv, HEADER", ".json": "FORMAT json, ARRAY true"}
@@ -24,7 +25,7 @@ def export(database: Path, text: str, target: Path) -> None:
     if target.suffix not in COPY_OPTIONS:
         raise SynthcError(f"{target}: the ending should be one of {', '.join(COPY_OPTIONS)}")
     check_exists(database)
-    with _replace(target) as temp, contextlib.closing(duckdb.connect(str(database), read_only=True)) as connection:
+    with _replace(target) as temp, contextlib.closing(connect(database, read_only=True)) as connection:
         execute(connection, f"SET allowed_paths = [{literal(temp)}]")   # and nothing else, whatever the query says
         execute(connection, "SET enable_external_access = false")
         execute(connection, f"COPY ({text}) TO {literal(temp)} ({COPY_OPTIONS[target.suffix]})")
@@ -38,7 +39,7 @@ def export_compatible(database: Path, target: Path) -> None:
     """Write the whole published database in a format that older DuckDB reads: tables, views, macros, comments."""
     check_exists(database)
     check_target(target)
-    with _replace(target) as temp, contextlib.closing(duckdb.connect()) as connection:
+    with _replace(target) as temp, contextlib.closing(connect()) as connection:
         execute(connection, f"ATTACH {literal(database)} AS published (READ_ONLY)")
         execute(connection, f"ATTACH {literal(temp)} AS compatible (STORAGE_VERSION '{COMPATIBLE_STORAGE}')")
         execute(connection, "COPY FROM DATABASE published TO compatible")
@@ -57,7 +58,7 @@ def _replace(target: Path) -> Iterator[Path]:
 @contextlib.contextmanager
 def open_parquet(path: Path) -> Iterator[tuple[list[str], Callable[[list[str]], Iterator[tuple[Any, ...]]]]]:
     """Yield the column names of a Parquet file, and a function from column names to rows; SynthcError if it cannot be read."""
-    with duckdb.connect(config={"autoload_known_extensions": "false", "autoinstall_known_extensions": "false"}) as connection:
+    with connect() as connection:
 
         def rows(columns: list[str]) -> Iterator[tuple[Any, ...]]:
             result = connection.execute(f"SELECT {', '.join(map(identifier, columns))} FROM read_parquet({literal(path)})")

@@ -17,10 +17,10 @@ import duckdb
 
 from compiler.errors import SynthcError, first_line
 from runtime.database import rows
+from runtime.database.connect import connect, execute
 from runtime.database.publish import publish
-from runtime.database.quoting import execute
 from runtime.database.schema import SCHEMA_DIGEST, create
-from runtime.store.artifacts import Artifact, Corrupt, check_version, folder_of, quarantine
+from runtime.store.artifacts import Artifact, Corrupt, check_version, folder_of, identity_of, quarantine
 
 MAX_PENDING_ROWS = 4096
 
@@ -61,6 +61,7 @@ class Index:
 
     def __init__(self, path: Path, connection: duckdb.DuckDBPyConnection) -> None:
         self.path, self._connection = path, connection
+        self.origin = identity_of(path.parent)
         self.damaged: list[Path] = []
         self._pending: list[_PendingRows] = []
         self._pending_count = 0
@@ -74,7 +75,7 @@ class Index:
         path = store / "index.duckdb"
         fresh = not path.exists()
         try:
-            connection = duckdb.connect(str(path))
+            connection = connect(path)
             index = cls._create(path, connection) if fresh else cls(path, connection)
             version = index._rows("SELECT schema FROM base.meta")
             index._verify()
@@ -91,7 +92,7 @@ class Index:
             if damaged.exists():
                 damaged.replace(damaged.with_name(f"{damaged.name}.damaged"))
         with _raise_unwritable(path):
-            index = cls._create(path, duckdb.connect(str(path)))
+            index = cls._create(path, connect(path))
             index._read_store(store)
         return index
 
@@ -205,7 +206,8 @@ class Index:
         """Replace `target` by a copy of the index; TargetBusy and SynthcError as `publish` says, Unwritable if the index is."""
         self.flush()
         with _raise_unwritable(self.path):
-            publish(self._connection, self.path, target)
+            execute(self._connection, "CHECKPOINT")
+        publish(self.path, target, self.origin)
 
     def _verify(self) -> None:
         """Every block has a checksum that reading it compares: 34 ms for 14 MB, against damage that would be published."""
@@ -244,7 +246,7 @@ class Index:
         for table, values in tables:
             if values:
                 with self._connection.appender(f"base.{table}") as appender:
-                    appender.append_rows(values)
+                    appender.append_rows([(self.origin, *row) for row in values])
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -277,6 +279,6 @@ def rebuild(store: Path, target: Path) -> None:
         old.unlink(missing_ok=True)
     path = store / "index.duckdb"
     check_version(store)
-    with contextlib.closing(Index._create(path, duckdb.connect(str(path)))) as index:
+    with contextlib.closing(Index._create(path, connect(path))) as index:
         index._read_store(store)
         index.publish(target)

@@ -1,142 +1,116 @@
-"""Publishing: `results.duckdb` is replaced by a copy of the index, whole and at once, and what is the user's comes along."""
+"""Publishing: the rows of one origin in a published database are brought up to what another database says of it."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import duckdb
 
-from compiler.errors import SynthcError, first_line
-from runtime.database.quoting import execute, identifier, literal
-from runtime.database.schema import PUBLIC_VIEWS
+from runtime.database.connect import execute
+from runtime.database.quoting import literal
+from runtime.database.revision import revision
+
+OF_RUN = ("run", "trial", "stage", "task")
+"""Tables whose rows belong to a run."""
+OF_OUTCOME = ("outcome", "metric", "roc", "canary", "risk", "score")
+"""Tables whose rows belong to what a task committed."""
 
 
-class TargetBusy(SynthcError):
-    """Another process has the published database open for writing: nothing is lost, publishing waits."""
+def publish(index: Path, target: Path, origin: str) -> None:
+    """Replace the rows of `origin` in `target` by those of the checkpointed database `index`; all other rows stay.
 
-
-def publish(connection: duckdb.DuckDBPyConnection, index: Path, target: Path) -> None:
-    """Replace `target` by a copy of the file `index`, on which `connection` is open; open readers keep the old one.
-
-    TargetBusy when a writer has it open; SynthcError when it is not ours, or cannot be written; duckdb.Error of the index itself.
+    TargetBusy when another process writes to it; SynthcError when it is not ours, or cannot be written.
     """
-    check_target(target)
-    temp = target.with_name(f".{target.name}.next")
-    execute(connection, "CHECKPOINT")
-    try:
-        temp.unlink(missing_ok=True)
-        # An instance of its own: a disk that is full where the target lies would make the index's one unusable.
-        with contextlib.closing(duckdb.connect()) as aside, _lock_out_writers(aside, target) as exists:
-            _copy(index, temp)
-            if exists:
-                with _attach(aside, temp, "published") as cursor:
-                    _carry_over(cursor)
-            os.replace(temp, target)  # the old file stays locked until it is replaced
-    except (OSError, duckdb.Error) as error:
-        why = error.strerror if isinstance(error, OSError) else first_line(error)
-        raise SynthcError(f"{target}: cannot be published: {why}; make room there, or name another --db") from error
-    finally:
-        temp.unlink(missing_ok=True)
-
-
-def _copy(index: Path, temp: Path) -> None:
-    """Copy the index's file: a twentieth of the time that copying its rows takes, and whole after a checkpoint, since no other
-    process writes. Closing it here releases DuckDB's lock on it; the store's own (`artifacts.lock_store`) is what counts."""
-    shutil.copyfile(index, temp)
-    with temp.open("rb+") as copy:
-        os.fsync(copy.fileno())
+    with revision(target, of=index) as connection, _second_name(index) as source:
+        execute(connection, f"ATTACH {literal(source)} AS source (READ_ONLY)")
+        bring_rows(connection, origin, "replace")
+        adopt_earlier_runs(connection, origin)
+        execute(connection, "DETACH source")
 
 
 @contextlib.contextmanager
-def _lock_out_writers(connection: duckdb.DuckDBPyConnection, target: Path) -> Iterator[bool]:
-    """Lock `target` against writers while it is replaced; yields whether it exists.
-
-    Opened for writing if no process has it open, which also applies the log of a writer that was killed; else for reading, which
-    readers allow and which keeps writers out. Neither works while there is a writer.
-    """
-    if not target.exists():
-        yield False
-        return
-    cursor = connection.cursor()
+def _second_name(index: Path) -> Iterator[Path]:
+    """Another path to the same file: this process has the index open, and DuckDB attaches no path twice."""
+    other = index.with_name(f".{index.name}.{os.getpid()}.next")
+    other.unlink(missing_ok=True)
     try:
         try:
-            execute(cursor, f"ATTACH {literal(target)} AS old")
-            execute(cursor, "CHECKPOINT old")
-        except duckdb.IOException:
-            try:
-                execute(cursor, f"ATTACH {literal(target)} AS old (READ_ONLY)")
-            except duckdb.IOException as error:
-                raise _busy_error(target, error) from error
-    except duckdb.Error as error:
-        raise SynthcError(f"{target}: cannot be opened: {first_line(error)}; move it away, or name another --db") from error
-    try:
-        yield True
+            os.link(index, other)
+        except OSError:   # a file system without hard links
+            shutil.copyfile(index, other)
+        yield other
     finally:
-        with contextlib.suppress(duckdb.Error):
-            execute(cursor, "DETACH old")
+        other.unlink(missing_ok=True)
 
 
-@contextlib.contextmanager
-def _attach(connection: duckdb.DuckDBPyConnection, path: Path, name: str) -> Iterator[duckdb.DuckDBPyConnection]:
-    cursor = connection.cursor()
-    execute(cursor, f"ATTACH {literal(path)} AS {name}")
-    try:
-        yield cursor
-    finally:
-        with contextlib.suppress(duckdb.Error):
-            execute(cursor, f"DETACH {name}")
+def bring_rows(connection: duckdb.DuckDBPyConnection, origin: str, how: Literal["replace", "add"]) -> None:
+    """Bring the rows of `origin` in the attached `published` up to those in the attached `source`.
+
+    replace: what `source` does not have goes. add: it stays, and of a run or a task that both have the later one counts.
+    Only what differs is written. A run that is over does not change; a task's outcome is known by when and where it was computed.
+    """
+    execute(connection, "BEGIN TRANSACTION")
+    own = f"origin = {literal(origin)}"
+    execute(connection, f"""
+      CREATE TEMP TABLE new_run AS
+        SELECT run FROM (SELECT * FROM source.base.run WHERE {own} EXCEPT SELECT * FROM published.base.run WHERE {own})
+        UNION SELECT run FROM source.base.run WHERE {own} AND status = 'running'""")
+    execute(connection, f"""
+      CREATE TEMP TABLE new_task AS
+        SELECT task FROM (SELECT task, started, seconds, host FROM source.base.outcome WHERE {own}
+                          EXCEPT SELECT task, started, seconds, host FROM published.base.outcome WHERE {own})""")
+    if how == "add":
+        execute(connection, f"""
+          DELETE FROM new_run WHERE run IN (
+            SELECT run FROM published.base.run AS here JOIN source.base.run AS there USING (origin, run)
+            WHERE {own} AND (here.status <> 'running' AND there.status = 'running' OR here.ended > there.ended))""")
+        execute(connection, f"""
+          DELETE FROM new_task WHERE task IN (
+            SELECT task FROM published.base.outcome AS here JOIN source.base.outcome AS there USING (origin, task)
+            WHERE {own} AND here.started >= there.started)""")
+    for tables, key in ((OF_RUN, "run"), (OF_OUTCOME, "task")):
+        main = tables[0]
+        old = f"SELECT {key} FROM new_{key}"
+        if how == "replace":
+            kept = f"SELECT {key} FROM source.base.{main} WHERE {own}"
+            old += f" UNION SELECT {key} FROM published.base.{main} WHERE {own} AND {key} NOT IN ({kept})"
+        (stale,), = execute(connection, f"SELECT count(*) FROM published.base.{main} WHERE {own} AND {key} IN ({old})")
+        execute(connection, f"CREATE TEMP TABLE old_{key} AS {old}")
+        (new,), = execute(connection, f"SELECT count(*) FROM new_{key}")
+        for table in tables:
+            if stale:
+                execute(connection, f"DELETE FROM published.base.{table} WHERE {own} AND {key} IN (FROM old_{key})")
+            if new:
+                rows = f"FROM source.base.{table} WHERE {own} AND {key} IN (FROM new_{key})"
+                execute(connection, f"INSERT INTO published.base.{table} BY NAME {rows}")
+        execute(connection, f"DROP TABLE old_{key}; DROP TABLE new_{key}")
+    attempts = "(origin, task, attempt)"
+    if how == "replace":
+        kept = f"SELECT {attempts} FROM source.base.attempt"
+        execute(connection, f"DELETE FROM published.base.attempt WHERE {own} AND {attempts} NOT IN ({kept})")
+    execute(connection, f"""
+      INSERT INTO published.base.attempt BY NAME
+        FROM source.base.attempt WHERE {own} AND {attempts} NOT IN (SELECT {attempts} FROM published.base.attempt)""")
+    execute(connection, "COMMIT")
 
 
-def check_target(target: Path) -> None:
-    """SynthcError unless `target` is free or a database that we published before."""
-    if not target.parent.is_dir():
-        raise SynthcError(f"{target}: there is no folder {target.parent}; make it, or name another --db")
-    if not os.access(target.parent, os.W_OK):
-        raise SynthcError(f"{target}: the folder cannot be written; name another --db")
-    if not target.exists():
-        return
-    try:
-        with contextlib.closing(duckdb.connect(str(target), read_only=True)) as connection:
-            found = execute(connection, "SELECT made_by FROM base.meta")
-    except duckdb.IOException as error:
-        if "lock" in str(error).lower():
-            return  # another process writes to it; publishing will say which
-        if target.with_name(f"{target.name}.wal").exists():
-            return  # a log to take in first, which needs a writer: publishing does
-        raise SynthcError(f"{target}: not a database ({first_line(error)}); move it away, or name another --db") from error
-    except duckdb.Error as error:
-        raise SynthcError(f"{target}: a database, but not one of synthc's; move it away, or name another --db") from error
-    if found != [("synthc",)]:
-        raise SynthcError(f"{target}: a database, but not one of synthc's; move it away, or name another --db")
+def adopt_earlier_runs(connection: duckdb.DuckDBPyConnection, origin: str) -> None:
+    """Drop rows that a version without origins published of this same store: it has them, under its own name, too."""
+    earlier = execute(connection, "SELECT DISTINCT origin FROM published.base.run WHERE origin LIKE 'earlier-%'")
+    for (name,) in earlier:
+        (left,), = execute(connection, f"""
+          SELECT count(*) FROM published.base.run WHERE origin = {literal(name)}
+            AND run NOT IN (SELECT run FROM published.base.run WHERE origin = {literal(origin)})""")
+        if not left:
+            forget_origin(connection, name)
 
 
-def _carry_over(cursor: duckdb.DuckDBPyConnection) -> None:
-    """Copy what the user keeps in the old file into the new one: schemas, tables, views."""
-    theirs = "database_name = 'old' AND NOT internal AND schema_name <> 'base'"
-    schemas = execute(cursor, f"SELECT DISTINCT schema_name FROM duckdb_schemas() WHERE {theirs} AND schema_name <> 'main'")
-    for (schema,) in schemas:
-        execute(cursor, f"CREATE SCHEMA IF NOT EXISTS published.{identifier(schema)}")
-    tables = execute(cursor, f"SELECT schema_name, table_name FROM duckdb_tables() WHERE {theirs}")
-    for schema, table in tables:
-        name = f"{identifier(schema)}.{identifier(table)}"
-        execute(cursor, f"CREATE TABLE published.{name} AS FROM old.{name}")
-    views = execute(cursor, f"SELECT schema_name, view_name, sql FROM duckdb_views() WHERE {theirs}")
-    for schema, view, text in views:
-        if schema == "main" and view in PUBLIC_VIEWS:
-            continue
-        body = re.split(r"\bAS\b", text, maxsplit=1, flags=re.IGNORECASE)[1]
-        with contextlib.closing(cursor.cursor()) as other:  # a cursor of its own: what it uses by default cannot be detached
-            execute(other, "USE published")
-            execute(other, f"CREATE VIEW {identifier(schema)}.{identifier(view)} AS {body}")
-
-
-def _busy_error(target: Path, error: duckdb.Error) -> SynthcError:
-    holder = re.search(r"held in (.+?) \(PID (\d+)\)", str(error))
-    if holder is None:
-        return SynthcError(f"{target}: cannot be opened: {first_line(error)}; move it away, or name another --db")
-    return TargetBusy(f"{target} is open for writing in {holder[1]} (pid {holder[2]}), so publishing waits; its changes are safe")
+def forget_origin(connection: duckdb.DuckDBPyConnection, origin: str) -> None:
+    """Take all rows of `origin` out of the attached `published`."""
+    for table in (*OF_RUN, *OF_OUTCOME, "attempt"):
+        execute(connection, f"DELETE FROM published.base.{table} WHERE origin = {literal(origin)}")

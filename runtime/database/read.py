@@ -10,7 +10,7 @@ from typing import Any
 import duckdb
 
 from compiler.errors import SynthcError, first_line
-from runtime.database.quoting import execute
+from runtime.database.connect import connect, execute
 
 
 def check_exists(database: Path) -> None:
@@ -30,7 +30,7 @@ def open_read_only(database: Path) -> Iterator[Callable[[str], tuple[list[str], 
     """Yield a function like `query` for several queries on one state: what is published meanwhile is not seen."""
     check_exists(database)
     try:
-        connection = duckdb.connect(str(database), read_only=True, config={"enable_external_access": "false"})
+        connection = connect(database, read_only=True, enable_external_access="false")
     except duckdb.Error as error:
         raise SynthcError(f"{database}: cannot be opened: {first_line(error)}") from error
 

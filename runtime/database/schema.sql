@@ -1,4 +1,5 @@
--- The index of a store. Tables in `base` are ours to change; the views in `main` are the public interface.
+-- The rows of one store or of several. Tables in `base` are ours to change; the views in `main` are the public interface.
+-- `origin` names the store that a row comes from: runs and tasks of different stores are told apart by it, equal names or not.
 -- No keys and no indexes: tables are append-only, and replay bugs gather around indexes.
 
 CREATE SCHEMA base;
@@ -6,55 +7,55 @@ CREATE SCHEMA base;
 CREATE TABLE base.meta (schema VARCHAR, made_by VARCHAR);   -- digest of this file
 CREATE TABLE base.meaning (view VARCHAR, name VARCHAR, meaning VARCHAR);   -- of a view's column; view '': wherever it occurs
 CREATE TABLE base.run (
-  run VARCHAR, study VARCHAR, question VARCHAR, profile VARCHAR, spec VARCHAR, spec_text VARCHAR, argv JSON, started TIMESTAMP,
+  origin VARCHAR, run VARCHAR, study VARCHAR, question VARCHAR, profile VARCHAR, spec VARCHAR, spec_text VARCHAR, argv JSON, started TIMESTAMP,
   ended TIMESTAMP, status VARCHAR, headline JSON, versions JSON, "commit" VARCHAR, source_digest VARCHAR, claims JSON, lints JSON);
 CREATE TABLE base.trial (
-  run VARCHAR, trial VARCHAR, arm VARCHAR, paradigm VARCHAR, method VARCHAR, label VARCHAR, axes JSON, replicate INTEGER,
+  origin VARCHAR, run VARCHAR, trial VARCHAR, arm VARCHAR, paradigm VARCHAR, method VARCHAR, label VARCHAR, axes JSON, replicate INTEGER,
   data VARCHAR, answer VARCHAR);
-CREATE TABLE base.stage (run VARCHAR, trial VARCHAR, task VARCHAR, shadow INTEGER, stage VARCHAR);
-CREATE TABLE base.task (run VARCHAR, task VARCHAR, kind VARCHAR, operation VARCHAR, address VARCHAR, needs JSON, blocked_by VARCHAR);
+CREATE TABLE base.stage (origin VARCHAR, run VARCHAR, trial VARCHAR, task VARCHAR, shadow INTEGER, stage VARCHAR);
+CREATE TABLE base.task (origin VARCHAR, run VARCHAR, task VARCHAR, kind VARCHAR, operation VARCHAR, address VARCHAR, needs JSON, blocked_by VARCHAR);
 CREATE TABLE base.outcome (
-  task VARCHAR, started TIMESTAMP, seconds DOUBLE, host VARCHAR, device VARCHAR, threads INTEGER, peak_memory_mb DOUBLE,
+  origin VARCHAR, task VARCHAR, started TIMESTAMP, seconds DOUBLE, host VARCHAR, device VARCHAR, threads INTEGER, peak_memory_mb DOUBLE,
   "commit" VARCHAR, source_digest VARCHAR, null_ok BOOLEAN, flags VARCHAR, notes JSON);
 CREATE TABLE base.metric (
-  task VARCHAR, metric VARCHAR, value DOUBLE, low DOUBLE, high DOUBLE, n BIGINT, note VARCHAR, canaries VARCHAR, attack VARCHAR,
+  origin VARCHAR, task VARCHAR, metric VARCHAR, value DOUBLE, low DOUBLE, high DOUBLE, n BIGINT, note VARCHAR, canaries VARCHAR, attack VARCHAR,
   variant VARCHAR, release VARCHAR);
 CREATE TABLE base.attempt (
-  task VARCHAR, attempt INTEGER, status VARCHAR, error_kind VARCHAR, error VARCHAR, log VARCHAR, started TIMESTAMP, seconds DOUBLE,
+  origin VARCHAR, task VARCHAR, attempt INTEGER, status VARCHAR, error_kind VARCHAR, error VARCHAR, log VARCHAR, started TIMESTAMP, seconds DOUBLE,
   host VARCHAR, device VARCHAR);
 CREATE TABLE base.roc (
-  task VARCHAR, release VARCHAR, attack VARCHAR, variant VARCHAR, canaries VARCHAR, fpr DOUBLE, tpr DOUBLE,
+  origin VARCHAR, task VARCHAR, release VARCHAR, attack VARCHAR, variant VARCHAR, canaries VARCHAR, fpr DOUBLE, tpr DOUBLE,
   low DOUBLE, high DOUBLE);
 CREATE TABLE base.canary (
-  task VARCHAR, canary INTEGER, canaries VARCHAR, kind VARCHAR, label INTEGER, true_label INTEGER, sample INTEGER,
+  origin VARCHAR, task VARCHAR, canary INTEGER, canaries VARCHAR, kind VARCHAR, label INTEGER, true_label INTEGER, sample INTEGER,
   memorization DOUBLE);
 CREATE TABLE base.risk (
-  task VARCHAR, release VARCHAR, attack VARCHAR, variant VARCHAR, canary INTEGER, tpr DOUBLE, low DOUBLE, high DOUBLE,
+  origin VARCHAR, task VARCHAR, release VARCHAR, attack VARCHAR, variant VARCHAR, canary INTEGER, tpr DOUBLE, low DOUBLE, high DOUBLE,
   auc DOUBLE);
 CREATE TABLE base.score (
-  task VARCHAR, release VARCHAR, attack VARCHAR, variant VARCHAR, canary INTEGER, shadow INTEGER, member BOOLEAN, score DOUBLE);
+  origin VARCHAR, task VARCHAR, release VARCHAR, attack VARCHAR, variant VARCHAR, canary INTEGER, shadow INTEGER, member BOOLEAN, score DOUBLE);
 
--- The run that counts for a study under a profile is its latest; names of runs begin with their time.
+-- The run that counts for a study of an origin under a profile is its latest; names of runs begin with their time.
 CREATE VIEW base.latest AS
-  SELECT study, profile, max(run) AS run FROM base.run GROUP BY study, profile;
+  SELECT origin, study, profile, max(run) AS run FROM base.run GROUP BY ALL;
 CREATE VIEW base.any_trial AS
-  SELECT run.study, run.profile, CAST(run.headline->>'$.fpr' AS DOUBLE) AS fpr, trial.* FROM base.trial JOIN base.run USING (run);
+  SELECT run.study, run.profile, CAST(run.headline->>'$.fpr' AS DOUBLE) AS fpr, trial.* FROM base.trial JOIN base.run USING (origin, run);
 CREATE VIEW base.current_trial AS
-  SELECT any_trial.* FROM base.any_trial SEMI JOIN base.latest USING (run);
+  SELECT any_trial.* FROM base.any_trial SEMI JOIN base.latest USING (origin, run);
 
 CREATE VIEW run AS
-  SELECT run, study, profile, status, started, ended, spec, argv, "commit", source_digest, versions, headline, question, spec_text
+  SELECT origin, run, study, profile, status, started, ended, spec, argv, "commit", source_digest, versions, headline, question, spec_text
   FROM base.run;
 COMMENT ON VIEW run IS 'One row per run: when, from which spec text, with which versions of code and libraries.';
 
 CREATE VIEW attempt AS
-  SELECT task, attempt, status, error_kind, error, log, started, seconds, host, device FROM base.attempt;
+  SELECT origin, task, attempt, status, error_kind, error, log, started, seconds, host, device FROM base.attempt;
 COMMENT ON VIEW attempt IS 'One row per attempt at a task, with its outcome, error and log (a path in the store).';
 
 CREATE VIEW task AS
-  WITH current AS (SELECT DISTINCT ON (task) * FROM base.task JOIN base.latest USING (run) ORDER BY task, run DESC),
-       last_attempt AS (SELECT DISTINCT ON (task) * FROM base.attempt ORDER BY task, attempt DESC)
-  SELECT current.task, current.kind, current.operation, current.address,
+  WITH current AS (SELECT DISTINCT ON (origin, task) * FROM base.task JOIN base.latest USING (origin, run) ORDER BY origin, task, run DESC),
+       last_attempt AS (SELECT DISTINCT ON (origin, task) * FROM base.attempt ORDER BY origin, task, attempt DESC)
+  SELECT current.origin, current.task, current.kind, current.operation, current.address,
     CASE WHEN outcome.task IS NOT NULL THEN 'done'
          WHEN last_attempt.status = 'failed' THEN 'failed'
          WHEN current.blocked_by IS NOT NULL THEN 'blocked'
@@ -62,23 +63,24 @@ CREATE VIEW task AS
     outcome.seconds, outcome.device, outcome.host, outcome.peak_memory_mb, outcome.started,
     CASE WHEN outcome.task IS NULL THEN coalesce(last_attempt.error, current.blocked_by) END AS error,
     coalesce(last_attempt.attempt, 0) AS attempts, last_attempt.log, outcome."commit", outcome.source_digest, current.needs
-  FROM current LEFT JOIN base.outcome AS outcome USING (task) LEFT JOIN last_attempt USING (task);
+  FROM current LEFT JOIN base.outcome AS outcome USING (origin, task) LEFT JOIN last_attempt USING (origin, task);
 COMMENT ON VIEW task IS 'One row per task of the latest run of each study: its status (done, failed, blocked, missing), cost and error.';
 
 CREATE VIEW base.any_result AS
-  SELECT trial.run, trial.study, trial.profile, trial.arm, trial.paradigm, trial.method, trial.label, trial.trial, trial.axes,
+  SELECT trial.origin, trial.run, trial.study, trial.profile, trial.arm, trial.paradigm, trial.method, trial.label, trial.trial, trial.axes,
     trial.replicate, metric.canaries, metric.attack, metric.variant, metric.release, metric.metric, metric.value, metric.low,
     metric.high, metric.n, metric.note
-  FROM base.any_trial AS trial JOIN base.metric AS metric ON metric.task = trial.answer;
+  FROM base.any_trial AS trial JOIN base.metric AS metric ON metric.origin = trial.origin AND metric.task = trial.answer;
 CREATE VIEW result AS
-  SELECT * EXCLUDE (run) FROM base.any_result SEMI JOIN base.latest USING (run);
+  SELECT * EXCLUDE (run) FROM base.any_result SEMI JOIN base.latest USING (origin, run);
 COMMENT ON VIEW result IS 'One row per trial and metric, long. canaries, attack, variant and release are empty for figures of the whole trial.';
 
 CREATE VIEW comparison AS
-  WITH figure AS (SELECT DISTINCT ON (task, metric) * FROM base.metric WHERE attack = '' AND canaries = '' ORDER BY task, metric),
-       headline AS (SELECT DISTINCT ON (task) * FROM base.metric WHERE metric = 'headline' ORDER BY task)
-  SELECT trial.study, trial.profile, trial.arm, trial.paradigm, trial.method, trial.label, trial.trial, trial.axes, trial.replicate,
-    trial.data,
+  WITH figure AS (SELECT DISTINCT ON (origin, task, metric) * FROM base.metric WHERE attack = '' AND canaries = ''
+         ORDER BY origin, task, metric),
+       headline AS (SELECT DISTINCT ON (origin, task) * FROM base.metric WHERE metric = 'headline' ORDER BY origin, task)
+  SELECT trial.origin, trial.study, trial.profile, trial.arm, trial.paradigm, trial.method, trial.label, trial.trial, trial.axes,
+    trial.replicate, trial.data,
     accuracy.value AS test_accuracy, accuracy.low AS test_accuracy_low, accuracy.high AS test_accuracy_high,
     headline.value AS leakage, headline.low AS leakage_low, headline.high AS leakage_high, headline.n AS leakage_n,
     trial.fpr,
@@ -88,20 +90,21 @@ CREATE VIEW comparison AS
     cost.value AS seconds, cost.low AS seconds_low, cost.high AS seconds_high, cost.n AS shadows,
     outcome.null_ok, outcome.flags
   FROM base.current_trial AS trial
-    LEFT JOIN base.outcome AS outcome ON outcome.task = trial.answer
-    LEFT JOIN headline ON headline.task = trial.answer
-    LEFT JOIN figure AS accuracy ON accuracy.task = trial.answer AND accuracy.metric = 'test_accuracy'
-    LEFT JOIN figure AS cost ON cost.task = trial.answer AND cost.metric = 'seconds'
-    LEFT JOIN figure AS epsilon ON epsilon.task = trial.answer AND epsilon.metric = 'epsilon'
-    LEFT JOIN base.metric AS area ON area.task = trial.answer AND area.metric = 'auc' AND area.canaries = headline.canaries
-      AND area.attack = headline.attack AND area.variant = headline.variant AND area.release = headline.release
-  ORDER BY trial.study, trial.profile, trial.paradigm, trial.label;
+    LEFT JOIN base.outcome AS outcome ON outcome.origin = trial.origin AND outcome.task = trial.answer
+    LEFT JOIN headline ON headline.origin = trial.origin AND headline.task = trial.answer
+    LEFT JOIN figure AS accuracy
+      ON accuracy.origin = trial.origin AND accuracy.task = trial.answer AND accuracy.metric = 'test_accuracy'
+    LEFT JOIN figure AS cost ON cost.origin = trial.origin AND cost.task = trial.answer AND cost.metric = 'seconds'
+    LEFT JOIN figure AS epsilon ON epsilon.origin = trial.origin AND epsilon.task = trial.answer AND epsilon.metric = 'epsilon'
+    LEFT JOIN base.metric AS area ON area.origin = trial.origin AND area.task = trial.answer AND area.metric = 'auc'
+      AND area.canaries = headline.canaries AND area.attack = headline.attack AND area.variant = headline.variant AND area.release = headline.release
+  ORDER BY trial.origin, trial.study, trial.profile, trial.paradigm, trial.label;
 COMMENT ON VIEW comparison IS 'One row per trial, wide: accuracy, the headline leakage declared in the spec, AUC, cost, each with its interval.';
 
 CREATE VIEW roc AS
-  SELECT trial.study, trial.profile, trial.arm, trial.paradigm, trial.method, trial.label, trial.trial, roc.canaries, roc.attack,
+  SELECT trial.origin, trial.study, trial.profile, trial.arm, trial.paradigm, trial.method, trial.label, trial.trial, roc.canaries, roc.attack,
     roc.variant, roc.release, roc.fpr, roc.tpr, roc.low, roc.high
-  FROM base.current_trial AS trial JOIN base.roc AS roc ON roc.task = trial.answer;
+  FROM base.current_trial AS trial JOIN base.roc AS roc ON roc.origin = trial.origin AND roc.task = trial.answer;
 COMMENT ON VIEW roc IS 'One row per point of a trial''s ROC curve per attack, thinned to about 300 points spread in log FPR.';
 
 CREATE VIEW reading AS
@@ -110,8 +113,8 @@ CREATE VIEW reading AS
       "variant": "VARCHAR", "release": "VARCHAR", "fpr": "DOUBLE", "tpr": "DOUBLE", "members": "BIGINT",
       "non_members": "BIGINT", "allowed": "BIGINT", "false_positives": "BIGINT", "false_positive_canaries": "BIGINT",
       "false_positive_shadows": "BIGINT", "threshold": "DOUBLE", "rule": "VARCHAR"}]')) AS reading
-    FROM base.current_trial AS trial JOIN base.outcome AS outcome ON outcome.task = trial.answer)
-  SELECT study, profile, arm, paradigm, method, label, trial, reading.canaries, reading.attack, reading.variant, reading.release,
+    FROM base.current_trial AS trial JOIN base.outcome AS outcome ON outcome.origin = trial.origin AND outcome.task = trial.answer)
+  SELECT origin, study, profile, arm, paradigm, method, label, trial, reading.canaries, reading.attack, reading.variant, reading.release,
     reading.fpr, reading.tpr, reading.members, reading.non_members, reading.allowed, reading.false_positives,
     CAST(reading.false_positives AS DOUBLE) / nullif(reading.non_members, 0) AS realised_fpr,
     reading.false_positive_canaries, reading.false_positive_shadows, reading.threshold, reading.rule
@@ -119,83 +122,84 @@ CREATE VIEW reading AS
 COMMENT ON VIEW reading IS 'One row per TPR that was read: members, non-members, allowed and actual false positives and whose they are, threshold, rule.';
 
 CREATE VIEW canary_risk AS
-  SELECT trial.study, trial.profile, trial.arm, trial.paradigm, trial.method, trial.label, trial.trial, canary.canaries, canary.kind,
+  SELECT trial.origin, trial.study, trial.profile, trial.arm, trial.paradigm, trial.method, trial.label, trial.trial, canary.canaries, canary.kind,
     canary.canary, canary.sample, canary.label AS canary_label, canary.true_label, risk.release, risk.attack, risk.variant, risk.tpr, risk.low,
     risk.high, risk.auc, canary.memorization
-  FROM base.current_trial AS trial JOIN base.risk AS risk ON risk.task = trial.answer
-    JOIN base.canary AS canary ON canary.task = risk.task AND canary.canary = risk.canary;
+  FROM base.current_trial AS trial JOIN base.risk AS risk ON risk.origin = trial.origin AND risk.task = trial.answer
+    JOIN base.canary AS canary ON canary.origin = risk.origin AND canary.task = risk.task AND canary.canary = risk.canary;
 COMMENT ON VIEW canary_risk IS 'One row per canary, trial and attack: share of the models with it that the attack catches at the headline FPR.';
 
 CREATE VIEW cost AS
-  SELECT trial.study, trial.profile, trial.arm, trial.paradigm, trial.method, trial.label, trial.trial, stage.stage,
-    count(*) AS tasks, avg(outcome.seconds) AS seconds, min(outcome.seconds) AS seconds_low, max(outcome.seconds) AS seconds_high,
-    max(outcome.peak_memory_mb) AS peak_memory_mb, any_value(outcome.device) AS device, sum(images.value) AS images_seen,
-    max(gpu.value) AS gpu_memory_mb
-  FROM base.current_trial AS trial JOIN base.stage AS stage ON stage.run = trial.run AND stage.trial = trial.trial
-    JOIN base.outcome AS outcome ON outcome.task = stage.task
-    LEFT JOIN base.metric AS images ON images.task = stage.task AND images.metric = 'images_seen'
-    LEFT JOIN base.metric AS gpu ON gpu.task = stage.task AND gpu.metric = 'gpu_memory_mb'
+  SELECT trial.origin, trial.study, trial.profile, trial.arm, trial.paradigm, trial.method, trial.label, trial.trial, stage.stage,
+    count(*) AS tasks, round(avg(outcome.seconds), 6) AS seconds, min(outcome.seconds) AS seconds_low,
+    max(outcome.seconds) AS seconds_high, max(outcome.peak_memory_mb) AS peak_memory_mb, any_value(outcome.device) AS device,
+    sum(images.value) AS images_seen, max(gpu.value) AS gpu_memory_mb
+  FROM base.current_trial AS trial JOIN base.stage AS stage USING (origin, run, trial)
+    JOIN base.outcome AS outcome USING (origin, task)
+    LEFT JOIN base.metric AS images ON images.origin = stage.origin AND images.task = stage.task AND images.metric = 'images_seen'
+    LEFT JOIN base.metric AS gpu ON gpu.origin = stage.origin AND gpu.task = stage.task AND gpu.metric = 'gpu_memory_mb'
   GROUP BY ALL;
 COMMENT ON VIEW cost IS 'One row per trial and stage of its pipeline: seconds per shadow (mean, least, most), device, memory, images seen.';
 
 -- The declared claims of the current runs, beside what their tests found.
 CREATE VIEW base.tested AS
   WITH declared AS (
-    SELECT latest.study, latest.profile, unnest(CAST(run.claims AS JSON[])) AS claim,
+    SELECT latest.origin, latest.study, latest.profile, unnest(CAST(run.claims AS JSON[])) AS claim,
       generate_subscripts(CAST(run.claims AS JSON[]), 1) AS place
-    FROM base.latest JOIN base.run USING (run))
-  SELECT study, profile, place, claim->>'$.claim' AS claim, claim->>'$.statement' AS statement, claim->>'$.test' AS test,
+    FROM base.latest JOIN base.run USING (origin, run))
+  SELECT declared.origin, study, profile, place, claim->>'$.claim' AS claim, claim->>'$.statement' AS statement, claim->>'$.test' AS test,
     claim->>'$.metric' AS metric, CAST(claim->>'$.margin' AS DOUBLE) AS margin, claim->>'$.pairs' AS pairs, claim->>'$.task' AS task,
     CAST(claim->'$.left' AS VARCHAR[]) AS left_trials, CAST(claim->'$.right' AS VARCHAR[]) AS right_trials,
     claim->'$.left_selector' AS left_selector, claim->'$.right_selector' AS right_selector, outcome.notes
-  FROM declared LEFT JOIN base.outcome AS outcome ON outcome.task = claim->>'$.task';
+  FROM declared LEFT JOIN base.outcome AS outcome ON outcome.origin = declared.origin AND outcome.task = claim->>'$.task';
 
 CREATE VIEW claim_pair AS
   WITH pair AS (SELECT * EXCLUDE (notes), unnest(CAST(notes->'$.pairs' AS JSON[])) AS pair FROM base.tested)
-  SELECT study, profile, claim, test, metric, left_trials[CAST(pair->>'$.left' AS INTEGER) + 1] AS "left",
+  SELECT origin, study, profile, claim, test, metric, left_trials[CAST(pair->>'$.left' AS INTEGER) + 1] AS "left",
     right_trials[CAST(pair->>'$.right' AS INTEGER) + 1] AS "right", left_selector, right_selector,
     CAST(pair->>'$.effect' AS DOUBLE) AS effect, CAST(pair->>'$.low' AS DOUBLE) AS low, CAST(pair->>'$.high' AS DOUBLE) AS high,
     CAST(pair->>'$.n' AS BIGINT) AS n, CAST(pair->>'$.p' AS DOUBLE) AS p, margin, pair->>'$.verdict' AS verdict, pair->>'$.note' AS note,
     pair->'$.parts' AS parts
-  FROM pair ORDER BY study, profile, place;
+  FROM pair ORDER BY origin, study, profile, place;
 COMMENT ON VIEW claim_pair IS 'One row per pair of trials that a claim compares: left minus right (or over it), interval, Holm-adjusted p, verdict.';
 
 CREATE VIEW claim AS
-  SELECT tested.study, tested.profile, tested.claim, tested.statement, tested.test, tested.metric, metric.value AS effect, metric.low,
+  SELECT tested.origin, tested.study, tested.profile, tested.claim, tested.statement, tested.test, tested.metric, metric.value AS effect, metric.low,
     metric.high, metric.n, tested.margin, tested.pairs,
     coalesce(json_array_length(tested.notes->'$.pairs'), 0) AS compared,
     coalesce(tested.notes->>'$.verdict', 'not tested') AS verdict, metric.note
-  FROM base.tested AS tested LEFT JOIN base.metric AS metric ON metric.task = tested.task AND metric.metric = 'claim'
-  ORDER BY tested.study, tested.profile, tested.place;
+  FROM base.tested AS tested
+    LEFT JOIN base.metric AS metric ON metric.origin = tested.origin AND metric.task = tested.task AND metric.metric = 'claim'
+  ORDER BY tested.origin, tested.study, tested.profile, tested.place;
 COMMENT ON VIEW claim IS 'One row per claim of a study: its statement, the effect and interval of the pair that decides, and the verdict.';
 
 CREATE VIEW lint AS
   WITH found AS (
-    SELECT latest.study, latest.profile, unnest(CAST(run.lints AS JSON[])) AS lint,
+    SELECT latest.origin, latest.study, latest.profile, unnest(CAST(run.lints AS JSON[])) AS lint,
       generate_subscripts(CAST(run.lints AS JSON[]), 1) AS place
-    FROM base.latest JOIN base.run USING (run))
-  SELECT study, profile, lint->>'$.code' AS code, lint->>'$.severity' AS severity, lint->>'$.title' AS title,
+    FROM base.latest JOIN base.run USING (origin, run))
+  SELECT origin, study, profile, lint->>'$.code' AS code, lint->>'$.severity' AS severity, lint->>'$.title' AS title,
     lint->>'$.message' AS message, lint->>'$.hint' AS hint, lint->>'$.place' AS place, lint->>'$.seen_in' AS seen_in,
     lint->>'$.silenced' AS silenced, lint->>'$.because' AS because, lint->>'$.source' AS source
-  FROM found ORDER BY study, profile, found.place;
+  FROM found ORDER BY origin, study, profile, found.place;
 COMMENT ON VIEW lint IS 'One row per weakness that a lint found in a study or in its results (seen_in), with the reason for which the spec silences it.';
 
 -- Macros. Raise the version when a public column goes, is renamed, or changes its meaning; new ones need none.
-CREATE MACRO schema_version() AS 1;
+CREATE MACRO schema_version() AS 2;
 COMMENT ON MACRO schema_version IS 'Version of views and macros: raised when a column goes, is renamed, or changes its meaning.';
 CREATE MACRO columns_of(wanted) AS TABLE
   SELECT column_name AS "column", data_type AS type, comment AS meaning FROM duckdb_columns()
   WHERE database_name = current_database() AND schema_name = 'main' AND table_name = wanted ORDER BY column_index;
 COMMENT ON MACRO TABLE columns_of IS 'What the columns of a view mean: FROM columns_of(''comparison'').';
 CREATE MACRO matched(accuracy, margin := 0.02) AS TABLE
-  SELECT * FROM comparison WHERE abs(test_accuracy - accuracy) <= margin ORDER BY leakage, study, profile, trial;
+  SELECT * FROM comparison WHERE abs(test_accuracy - accuracy) <= margin ORDER BY leakage, origin, study, profile, trial;
 COMMENT ON MACRO TABLE matched IS 'Trials within 2 points (or margin := …) of an accuracy, least leaky first: FROM matched(0.95).';
 CREATE MACRO compare(name) AS TABLE
-  SELECT study, profile, label, trial, canaries, attack, variant, release, value, low, high, n, note FROM result WHERE metric = name
+  SELECT origin, study, profile, label, trial, canaries, attack, variant, release, value, low, high, n, note FROM result WHERE metric = name
   ORDER BY ALL;
 COMMENT ON MACRO TABLE compare IS 'One metric over all trials, with its coordinates: FROM compare(''auc'').';
 CREATE MACRO roc_at(wanted_trial, wanted_attack) AS TABLE
-  SELECT study, profile, canaries, variant, release, fpr, tpr, low, high FROM roc
+  SELECT origin, study, profile, canaries, variant, release, fpr, tpr, low, high FROM roc
   WHERE trial = wanted_trial AND attack = wanted_attack ORDER BY ALL;
 COMMENT ON MACRO TABLE roc_at IS 'The curves of a trial under an attack: FROM roc_at(''undefended#0'', ''lira'').';
 CREATE MACRO result_of(wanted_run) AS TABLE
@@ -204,6 +208,7 @@ COMMENT ON MACRO TABLE result_of IS 'As the view result, of any run and not the 
 
 -- What columns mean: put on each column as its comment when an index is made.
 INSERT INTO base.meaning VALUES
+  ('', 'origin', 'The store that the row comes from: its name and identity. One database may gather several.'),
   ('', 'study', 'Name of the study.'),
   ('', 'profile', 'Profile of the spec under which it ran; empty for none.'),
   ('', 'arm', 'Name of the arm in the spec.'),

@@ -20,7 +20,7 @@ from compiler.lint.results import Measured, RunResults
 from compiler.plan.dag import ClaimPlan, Plan, Task, TrialPlan
 from runtime import machine
 from runtime.database.index import Index, Unwritable
-from runtime.database.publish import TargetBusy, check_target
+from runtime.database.revision import TargetBusy, check_target
 from runtime.execution.driver import EarlierRuns
 from runtime.outcome import Outcome
 from runtime.store.artifacts import Corrupt, folder_of, is_done, quarantine, retract

@@ -15,6 +15,7 @@ import fcntl
 import json
 import os
 import re
+import secrets
 import socket
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -93,19 +94,34 @@ def _unwritable(store: Path, error: OSError) -> SynthcError:
 
 
 def check_version(store: Path) -> None:
-    """SynthcError if a newer synthc made the store; marks a new store with our version."""
-    mark = store / "store.json"
+    """SynthcError if a newer synthc made the store; marks a new store with our version and an identity of its own."""
+    _mark(store)
+
+
+def identity_of(store: Path) -> str:
+    """What the rows of this store are called where several stores are gathered: the folder's name and eight random digits."""
+    return str(_mark(store)["origin"])
+
+
+def _mark(store: Path) -> dict[str, Any]:
+    path = store / "store.json"
     try:
-        version = json.loads(mark.read_text())["version"]
+        mark = json.loads(path.read_text())
+        version = int(mark["version"])
     except FileNotFoundError:
-        with atomic_write(mark) as temp:
-            temp.write_text(json.dumps({"version": STORE_VERSION}))
-        return
+        mark, version = {"version": STORE_VERSION}, STORE_VERSION
     except (ValueError, KeyError, TypeError) as error:
-        raise SynthcError(f"{mark}: not a store's mark ({error}); name another folder with --store") from error
+        hint = f'if the store is whole, write {{"version": {STORE_VERSION}}} into it, or name another folder with --store'
+        raise SynthcError(f"{path}: not a store's mark ({error}); {hint}") from error
     if version > STORE_VERSION:
         newer = f"made by a newer synthc (its version is {version}, this one reads {STORE_VERSION})"
-        raise SynthcError(f"{mark}: {newer}; upgrade, or name another folder with --store")
+        raise SynthcError(f"{path}: {newer}; upgrade, or name another folder with --store")
+    if not isinstance(mark.get("origin"), str):
+        name = re.sub(r"[^A-Za-z0-9_.-]+", "_", (store.parent if store.name.startswith(".") else store).name) or "store"
+        mark = {"version": version, "origin": f"{name}-{secrets.token_hex(4)}"}
+        with atomic_write(path) as temp:
+            temp.write_text(json.dumps(mark))
+    return mark
 
 
 def folder_of(store: Path, task: str) -> Path:

@@ -245,5 +245,5 @@ def test_a_compatible_copy_overwrites_nothing_that_is_not_ours(tiny: Done, tmp_p
 
 
 if __name__ == "__main__":
-    COLUMNS.write_text("\n".join(["version 1", *_columns()]) + "\n")
+    COLUMNS.write_text("\n".join(["version 2", *_columns()]) + "\n")
     PAGE.write_text(_page(), encoding="utf-8")

@@ -18,8 +18,8 @@ from compiler.errors import SynthcError
 from runtime.cli.main import main
 from runtime.database.files import export
 from runtime.database.index import Index, rebuild
-from runtime.database.publish import TargetBusy, check_target
 from runtime.database.read import query
+from runtime.database.revision import TargetBusy, check_target
 from runtime.execution.study_run import StudyRun
 from tests.conftest import HANG_SECONDS, Done
 
@@ -198,10 +198,10 @@ def test_a_disk_that_is_full_where_the_database_lies_is_said_once_and_stops_no_r
              "--set", "audit.fpr=[0.05]"]   # fmt: skip
     before = target.read_bytes()
     with monkeypatch.context() as patch:
-        patch.setattr(shutil, "copyfile", full)
+        patch.setattr("runtime.database.revision.os.sendfile", full)
         assert main(words) == 2
     said = capsys.readouterr().err
-    assert said.count("No space left on device; make room there, or name another --db; computing goes on meanwhile") == 1
+    assert said.count("No space left on device; free some space, or name another --db; computing goes on meanwhile") == 1
     assert target.read_bytes() == before
     assert main(words) == 0
     assert "everything was done before" in capsys.readouterr().err

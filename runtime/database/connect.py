@@ -1,0 +1,26 @@
+"""Connections to DuckDB: none of ours loads or fetches an extension."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+NO_EXTENSIONS: dict[str, Any] = {"autoload_known_extensions": "false", "autoinstall_known_extensions": "false"}
+"""A file of another kind (SQLite's, say) would otherwise make DuckDB look for the extension that reads it."""
+
+
+def connect(path: Path | None = None, *, read_only: bool = False, **config: str) -> duckdb.DuckDBPyConnection:
+    """A connection to a database file, or to one in memory; duckdb.Error if it cannot be opened."""
+    return duckdb.connect(":memory:" if path is None else str(path), read_only=read_only, config=NO_EXTENSIONS | config)
+
+
+def execute(connection: duckdb.DuckDBPyConnection, statement: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+    """Run a statement to its end, and return its rows.
+
+    DuckDB 2.0 streams results: one that is not fetched, of DDL too, owns the connection, and the next statement may raise
+    ResourceInUseException.
+    """
+    return connection.execute(statement, values or None).fetchall()

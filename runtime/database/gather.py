@@ -1,0 +1,86 @@
+"""Rows of several stores in one published database: brought in from other databases, and taken out again."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import duckdb
+
+from compiler.errors import SynthcError, first_line
+from runtime.database.connect import connect, execute
+from runtime.database.publish import bring_rows, forget_origin
+from runtime.database.quoting import literal
+from runtime.database.revision import check_target, revision
+from runtime.database.schema import SCHEMA_DIGEST, upgrade
+
+
+def merge(target: Path, others: Sequence[Path]) -> list[str]:
+    """Bring what `others` published into `target`; the origins that they have. Merged twice is once.
+
+    Of a run that both have the later record counts. SynthcError for what is no database of ours, TargetBusy while a process
+    writes to `target`.
+    """
+    for other in others:
+        if not other.exists():
+            raise SynthcError(f"{other}: there is no such database")
+        check_target(other)
+    brought: list[str] = []
+    with revision(target) as connection:
+        for other in others:
+            with _as_source(connection, other):
+                origins = [name for (name,) in execute(connection, "SELECT DISTINCT origin FROM source.base.run ORDER BY origin")]
+                for origin in origins:
+                    bring_rows(connection, origin, "add")
+                brought += origins
+    return brought
+
+
+@contextlib.contextmanager
+def _as_source(connection: duckdb.DuckDBPyConnection, other: Path) -> Iterator[None]:
+    """Attach a copy of another published database as `source`, with the schema of this version."""
+    with tempfile.TemporaryDirectory(prefix="synthc-merge-") as folder:
+        copy = Path(folder) / "other.duckdb"
+        try:
+            with contextlib.closing(connect(other, read_only=True)):   # refuses the log of a killed writer
+                pass
+            shutil.copyfile(other, copy)
+            with contextlib.closing(connect(copy)) as alone:
+                if execute(alone, "SELECT schema FROM base.meta") != [(SCHEMA_DIGEST,)]:
+                    upgrade(alone)
+        except duckdb.Error as error:
+            raise SynthcError(f"{other}: cannot be read: {first_line(error)}") from error
+        execute(connection, f"ATTACH {literal(copy)} AS source (READ_ONLY)")
+        try:
+            yield
+        finally:
+            execute(connection, "DETACH source")
+
+
+def forget(target: Path, name: str) -> str:
+    """Take the rows of an origin, or of a study, out of `target`; what was taken out, in words. SynthcError if there is neither."""
+    with revision(target) as connection:
+        origins = {origin for (origin,) in execute(connection, "SELECT DISTINCT origin FROM base.run")}
+        studies = {study for (study,) in execute(connection, "SELECT DISTINCT study FROM base.run")}
+        if name in origins:
+            forget_origin(connection, name)
+            return f"all rows of the origin {name}"
+        if name not in studies:
+            known = ", ".join(sorted(origins | studies)) or "nothing"
+            raise SynthcError(f"{target}: no origin and no study is called {name!r}; it has: {known}")
+        _forget_study(connection, name)
+        return f"all runs of the study {name}"
+
+
+def _forget_study(connection: duckdb.DuckDBPyConnection, study: str) -> None:
+    """Drop the runs of a study, and what its tasks committed unless a run that stays has them too."""
+    execute(connection, f"CREATE TEMP TABLE gone AS SELECT origin, run FROM base.run WHERE study = {literal(study)}")
+    asked = "(SELECT origin, task FROM base.task)"
+    for table in ("trial", "stage", "task", "run"):
+        execute(connection, f"DELETE FROM base.{table} WHERE (origin, run) IN (FROM gone)")
+    for table in ("outcome", "metric", "roc", "canary", "risk", "score", "attempt"):
+        execute(connection, f"DELETE FROM base.{table} WHERE (origin, task) NOT IN {asked}")
+    execute(connection, "DROP TABLE gone")

@@ -1,0 +1,193 @@
+"""Changes of the published database: made in a copy, checked, and renamed into its place under a lock of the database's own.
+
+    .results.duckdb.lock         held from before the first look to after the rename: publishers wait for each other
+    .results.duckdb.<pid>.next   the copy
+
+Since the copy is one of the file, whatever a user keeps in it comes along as it is: tables with their keys, views, macros, types,
+sequences, indexes, comments. Readers keep the old file until they let go of it.
+Not here: which rows change (`publish`, `gather`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+import duckdb
+
+from compiler.errors import SynthcError, first_line
+from runtime.database.connect import connect, execute
+from runtime.database.quoting import literal
+from runtime.database.schema import SCHEMA_DIGEST, create, upgrade
+
+LOCK_SECONDS = 60.0
+"""How long a publisher waits for another one: publishing takes well below a second for a million rows."""
+
+
+class TargetBusy(SynthcError):
+    """Another process has the published database open for writing, or publishes into it: nothing is lost, publishing waits."""
+
+
+@contextlib.contextmanager
+def revision(target: Path, *, of: Path | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection on which the published database, or a new one, is attached as `published`, to be changed.
+
+    When the block ends well, the change takes the place of `target`. What does not exist yet begins as a copy of the file `of`,
+    or empty. TargetBusy when another process writes to it; SynthcError when it is not ours, or cannot be written.
+    """
+    target = Path(os.path.realpath(target))
+    copy = target.with_name(f".{target.name}.{os.getpid()}.next")
+    _check_folder(target)
+    with locked(target), contextlib.ExitStack() as stack:
+        try:
+            for abandoned in target.parent.glob(f".{target.name}.*next"):
+                abandoned.unlink(missing_ok=True)
+            stack.callback(copy.unlink, missing_ok=True)
+            if check_target(target):
+                _copy_held(target, copy, stack)
+            elif of is not None:
+                shutil.copyfile(of, copy)
+            # An instance of its own: a disk that is full where the target lies would make the index's one unusable.
+            with contextlib.closing(connect()) as connection:
+                execute(connection, f"ATTACH {literal(copy)} AS published")
+                execute(connection, "USE published")
+                _bring_schema(connection)
+                yield connection
+                execute(connection, "CHECKPOINT published")
+                execute(connection, "USE memory")
+                execute(connection, "DETACH published")
+            _check_copy(copy)
+            _take_place(copy, target)
+        except (OSError, duckdb.Error) as error:
+            raise SynthcError(f"{target}: cannot be published: {_reason(error)}") from error
+
+
+@contextlib.contextmanager
+def locked(target: Path) -> Iterator[None]:
+    """Hold the lock of a published database, waiting for who has it; TargetBusy after `LOCK_SECONDS`."""
+    path = target.with_name(f".{target.name}.lock")
+    try:
+        handle = path.open("ab+", buffering=0)
+    except OSError as error:
+        raise SynthcError(f"{target}: cannot be published: {path}: {error.strerror}; name another --db") from error
+    with handle:
+        deadline = time.monotonic() + LOCK_SECONDS
+        while not _lock(handle, path):
+            if time.monotonic() > deadline:
+                raise TargetBusy(f"{target}: another process has published into it for {LOCK_SECONDS:.0f} s; publishing waits")
+            time.sleep(0.02)
+        yield
+
+
+def _lock(handle: IO[bytes], path: Path) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP):
+            raise SynthcError(f"{path}: the file system has no locks (flock); name a --db on another one") from error
+        raise
+
+
+def check_target(target: Path) -> bool:
+    """Whether `target` is a database that we published before; SynthcError unless it is, or is free."""
+    target = Path(os.path.realpath(target))
+    _check_folder(target)
+    if not target.exists():
+        return False
+    try:
+        with contextlib.closing(connect(target, read_only=True)) as connection:
+            makers = execute(connection, "SELECT made_by FROM base.meta")
+    except duckdb.IOException as error:
+        if "lock" in str(error).lower() or target.with_name(f"{target.name}.wal").exists():
+            return True  # a process writes to it, or a log waits to be taken in: the copy finds out
+        raise SynthcError(f"{target}: not a database ({first_line(error)}); move it away, or name another --db") from error
+    except duckdb.Error as error:
+        raise SynthcError(f"{target}: a database, but not one of synthc's; move it away, or name another --db") from error
+    if makers != [("synthc",)]:
+        raise SynthcError(f"{target}: a database, but not one of synthc's; move it away, or name another --db")
+    return True
+
+
+def _check_folder(target: Path) -> None:
+    if not target.parent.is_dir():
+        raise SynthcError(f"{target}: there is no folder {target.parent}; make it, or name another --db")
+    if not os.access(target.parent, os.W_OK):
+        raise SynthcError(f"{target}: the folder cannot be written; name another --db")
+
+
+def _copy_held(target: Path, copy: Path, stack: contextlib.ExitStack) -> None:
+    """Copy `target` while writers are kept away from it, until `stack` is closed.
+
+    Opened for writing if no process has it open, which also takes in the log of a writer that was killed; else for reading, which
+    readers do not mind and which keeps writers out. Neither works while a writer is there.
+    """
+    # Opened before DuckDB does and closed after it: closing any handle of a file drops the process's locks on it (POSIX).
+    source = stack.enter_context(target.open("rb"))
+    holder = stack.enter_context(contextlib.closing(connect()))
+    try:
+        try:
+            execute(holder, f"ATTACH {literal(target)} AS held")
+            execute(holder, "CHECKPOINT held")
+        except duckdb.IOException:
+            execute(holder, f"ATTACH {literal(target)} AS held (READ_ONLY)")
+    except duckdb.IOException as error:
+        raise _busy(target, error) from error
+    except duckdb.Error as error:
+        raise SynthcError(f"{target}: cannot be opened: {first_line(error)}; move it away, or name another --db") from error
+    with copy.open("wb") as into:
+        size = os.fstat(source.fileno()).st_size
+        while (done := into.tell()) < size:   # in the kernel: half of the time of reading and writing
+            into.seek(done + os.sendfile(into.fileno(), source.fileno(), done, size - done))
+
+
+def _bring_schema(connection: duckdb.DuckDBPyConnection) -> None:
+    """Make the tables and views of an empty copy, or bring those of an earlier version to this one."""
+    tables = execute(connection, "SELECT 1 FROM duckdb_tables() WHERE database_name = 'published' AND schema_name = 'base'")
+    if not tables:
+        create(connection)
+    elif execute(connection, "SELECT schema FROM base.meta") != [(SCHEMA_DIGEST,)]:
+        upgrade(connection)
+
+
+def _check_copy(copy: Path) -> None:
+    """Read the copy as a reader will; SynthcError if it is not whole."""
+    with contextlib.closing(connect(copy, read_only=True)) as connection:
+        if execute(connection, "SELECT schema, made_by FROM base.meta") != [(SCHEMA_DIGEST, "synthc")]:
+            raise SynthcError(f"{copy}: the copy is not whole; nothing was published")
+        execute(connection, "SELECT count(*) FROM base.outcome")
+
+
+def _take_place(copy: Path, target: Path) -> None:
+    """Sync the copy and rename it, with the rights and the owner of what it replaces."""
+    with copy.open("rb+") as handle:
+        os.fsync(handle.fileno())
+    if target.exists():
+        old = target.stat()
+        os.chmod(copy, old.st_mode & 0o7777)
+        with contextlib.suppress(PermissionError):   # only root may give a file away
+            os.chown(copy, old.st_uid, old.st_gid)
+    os.replace(copy, target)
+
+
+def _reason(error: OSError | duckdb.Error) -> str:
+    full = (isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)) or "No space left" in str(error)
+    said = error.strerror if isinstance(error, OSError) else first_line(error)
+    return f"{said}; {'free some space, or name another --db' if full else 'name another --db'}"
+
+
+def _busy(target: Path, error: duckdb.Error) -> SynthcError:
+    holder = re.search(r"held in (.+?) \(PID (\d+)\)", str(error))
+    if holder is None:
+        return SynthcError(f"{target}: cannot be opened: {first_line(error)}; move it away, or name another --db")
+    return TargetBusy(f"{target} is open for writing in {holder[1]} (pid {holder[2]}), so publishing waits; its changes are safe")

@@ -1,0 +1,246 @@
+"""Promise 14: one database gathers several stores; each publisher replaces its own rows and keeps all others."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from compiler.errors import SynthcError
+from runtime.database.gather import forget, merge
+from runtime.database.index import Index, rebuild
+from runtime.database.read import query
+from runtime.database.schema import SCHEMA
+from tests.conftest import ROOT, Done
+
+ROWS = "SELECT origin, count(*) FROM result GROUP BY ALL ORDER BY ALL"
+VERSION_1 = Path(__file__).parent / "results_of_version_1.duckdb.gz"
+
+
+def store_called(tiny: Done, folder: Path, origin: str, study: str = "tiny") -> Path:
+    """A copy of the tiny study's store with another identity, and under another name of the study if asked."""
+    store = folder / origin
+    shutil.copytree(tiny.store, store)
+    for index in store.glob("index.duckdb*"):
+        index.unlink()
+    (store / "store.json").write_text(json.dumps({"version": 1, "origin": origin}))
+    for record in store.glob("runs/*/run.json"):
+        record.write_text(json.dumps(json.loads(record.read_text()) | {"study": study}))
+    return store
+
+
+@pytest.fixture
+def stores(tiny: Done, tmp_path: Path) -> tuple[Path, Path]:
+    return store_called(tiny, tmp_path, "first"), store_called(tiny, tmp_path, "second")
+
+
+def test_two_stores_publish_into_one_database_and_each_keeps_the_rows_of_the_other(
+    stores: tuple[Path, Path], tmp_path: Path
+) -> None:
+    target = tmp_path / "results.duckdb"
+    rebuild(stores[0], target)
+    (_, rows), = query(target, ROWS)[1]
+    for store in (stores[1], stores[0], stores[1]):
+        rebuild(store, target)
+        assert query(target, ROWS)[1] == [("first", rows), ("second", rows)]
+    assert query(target, "SELECT DISTINCT origin, study FROM comparison ORDER BY ALL")[1] == [("first", "tiny"), ("second", "tiny")]
+
+
+def test_a_run_that_is_gone_from_its_store_goes_from_the_database_and_no_other_does(
+    stores: tuple[Path, Path], tmp_path: Path
+) -> None:
+    target = tmp_path / "results.duckdb"
+    for store in stores:
+        rebuild(store, target)
+    shutil.rmtree(stores[0] / "runs")
+    rebuild(stores[0], target)
+    assert query(target, "SELECT DISTINCT origin FROM run")[1] == [("second",)]
+    assert query(target, "SELECT count(*) FROM base.score WHERE origin = 'second'")[1][0][0] > 0
+
+
+def test_every_view_and_macro_keeps_origins_apart(stores: tuple[Path, Path], tmp_path: Path) -> None:
+    alone, both = tmp_path / "alone.duckdb", tmp_path / "both.duckdb"
+    rebuild(stores[0], alone)
+    for store in stores:
+        rebuild(store, both)
+    for view in ("run", "attempt", "task", "result", "comparison", "roc", "reading", "canary_risk", "cost", "claim", "lint"):
+        mine = query(both, f"FROM {view} WHERE origin = 'first' ORDER BY ALL")[1]
+        assert mine == query(alone, f"FROM {view} ORDER BY ALL")[1], view
+    for macro in ("compare('auc')", "matched(0.9, margin := 1)", "roc_at('undefended#0', 'lira')"):
+        mine = query(both, f"FROM {macro} WHERE origin = 'first' ORDER BY ALL")[1]
+        assert mine == query(alone, f"FROM {macro} ORDER BY ALL")[1], macro
+        assert mine, macro
+
+
+def test_merged_twice_is_once(stores: tuple[Path, Path], tmp_path: Path) -> None:
+    target, other = tmp_path / "results.duckdb", tmp_path / "other.duckdb"
+    rebuild(stores[0], target)
+    rebuild(stores[1], other)
+    assert merge(target, [other]) == ["second"]
+    once = query(target, ROWS)[1]
+    merge(target, [other, other])
+    assert query(target, ROWS)[1] == once
+    assert [origin for origin, _ in once] == ["first", "second"]
+
+
+def test_of_a_run_that_both_have_the_later_record_counts(stores: tuple[Path, Path], tmp_path: Path) -> None:
+    target, other = tmp_path / "results.duckdb", tmp_path / "other.duckdb"
+    rebuild(stores[0], target)
+    record, = (stores[0] / "runs").glob("*/run.json")
+    content = json.loads(record.read_text())
+    record.write_text(json.dumps(content | {"status": "running", "ended": None}))
+    rebuild(stores[0], other)
+    merge(target, [other])
+    assert query(target, "SELECT status FROM run")[1] == [("done",)]
+    record.write_text(json.dumps(content))
+    merge(other, [target])
+    assert query(other, "SELECT status FROM run")[1] == [("done",)]
+
+
+def test_a_study_or_an_origin_is_forgotten_alone(tiny: Done, tmp_path: Path) -> None:
+    target = tmp_path / "results.duckdb"
+    for origin, study in (("first", "tiny"), ("second", "other")):
+        rebuild(store_called(tiny, tmp_path, origin, study), target)
+    assert forget(target, "other") == "all runs of the study other"
+    assert query(target, "SELECT DISTINCT study FROM comparison")[1] == [("tiny",)]
+    assert query(target, "SELECT DISTINCT origin FROM base.score")[1] == [("first",)]
+    with pytest.raises(SynthcError, match="no origin and no study is called 'other'; it has: first, tiny"):
+        forget(target, "other")
+    forget(target, "first")
+    assert query(target, ROWS)[1] == []
+
+
+def test_what_the_user_keeps_comes_along_whole(stores: tuple[Path, Path], tmp_path: Path) -> None:
+    target = tmp_path / "results.duckdb"
+    rebuild(stores[0], target)
+    statements = (
+        "CREATE SEQUENCE counter START 5", "CREATE TYPE mood AS ENUM ('good', 'bad')",
+        "CREATE TABLE note (id INTEGER PRIMARY KEY DEFAULT nextval('counter'), mood mood, "
+        "points INTEGER DEFAULT 3 CHECK (points > 0))",
+        "INSERT INTO note (mood) VALUES ('good'), ('bad')", "CREATE INDEX by_points ON note (points)",
+        "COMMENT ON TABLE note IS 'mine'", "CREATE MACRO more(a, b := 2) AS a + b",
+        "CREATE VIEW zebra(p, q) AS SELECT label, leakage FROM comparison", "CREATE VIEW ant AS SELECT more(q) AS z FROM zebra",
+        'CREATE VIEW "known as" AS SELECT 1 AS x', "CREATE TABLE gone (a INTEGER)", "CREATE VIEW dangling AS FROM gone",
+        "DROP TABLE gone", "CREATE TABLE base.theirs AS SELECT 7 AS x",
+    )
+    with duckdb.connect(str(target)) as user:
+        for statement in statements:
+            user.execute(statement).fetchall()
+    rebuild(stores[1], target)
+    rebuild(stores[0], target)
+    assert query(target, "FROM note ORDER BY ALL")[1] == [(5, "good", 3), (6, "bad", 3)]
+    assert query(target, "SELECT count(z) FROM ant")[1] == [(6,)]
+    assert query(target, 'FROM "known as", base.theirs')[1] == [(1, 7)]
+    assert query(target, "SELECT more(1)")[1] == [(3,)]
+    with duckdb.connect(str(target)) as user:
+        user.execute("INSERT INTO note (mood) VALUES ('bad')").fetchall()
+        with pytest.raises(duckdb.ConstraintException):
+            user.execute("INSERT INTO note (points) VALUES (-1)").fetchall()
+        assert user.execute("SELECT comment FROM duckdb_tables() WHERE table_name = 'note'").fetchall() == [("mine",)]
+        assert user.execute("SELECT count(*) FROM duckdb_indexes()").fetchall() == [(1,)]
+
+
+def version_1(folder: Path) -> Path:
+    """A database as version 1 of the schema, without origins, published it: the tiny study."""
+    path = folder / "version_1.duckdb"
+    path.write_bytes(gzip.decompress(VERSION_1.read_bytes()))
+    return path
+
+
+def test_a_database_of_the_schema_before_this_one_is_carried_on(stores: tuple[Path, Path], tmp_path: Path) -> None:
+    target = version_1(tmp_path)
+    with duckdb.connect(str(target)) as user:
+        before = user.execute("SELECT trial, value, low, high FROM result ORDER BY ALL").fetchall()
+        user.execute("CREATE MACRO more(a, b := 2) AS a + b").fetchall()
+        user.execute("CREATE VIEW mine AS SELECT label FROM comparison").fetchall()
+    rebuild(stores[0], target)
+    origins = [origin for origin, _ in query(target, ROWS)[1]]
+    assert origins[1:] == ["first"]
+    assert origins[0].startswith("earlier-")
+    carried = query(target, f"SELECT trial, value, low, high FROM result WHERE origin = '{origins[0]}' ORDER BY ALL")[1]
+    assert carried == before
+    assert query(target, "SELECT more(1), count(*) FROM mine")[1] == [(3, 6)]
+
+
+def test_what_this_store_published_before_there_were_origins_is_its_own(tiny: Done, tmp_path: Path) -> None:
+    target = version_1(tmp_path)
+    with duckdb.connect(str(target)) as connection:
+        (run,), = connection.execute("SELECT run FROM base.run").fetchall()
+    store = store_called(tiny, tmp_path, "mine")
+    folder, = (store / "runs").iterdir()
+    (folder / "run.json").write_text(json.dumps(json.loads((folder / "run.json").read_text()) | {"run": run}))
+    folder.rename(folder.with_name(run))
+    rebuild(store, target)
+    assert [origin for origin, _ in query(target, ROWS)[1]] == ["mine"]
+
+
+@pytest.mark.parametrize(("version", "reason"), [(99, "a newer synthc"), (0, "too old to be carried on")])
+def test_a_database_of_another_version_is_refused_in_a_sentence(
+    stores: tuple[Path, Path], tmp_path: Path, version: int, reason: str
+) -> None:
+    target = tmp_path / "results.duckdb"
+    with duckdb.connect(str(target)) as other:
+        other.execute(SCHEMA).fetchall()
+        other.execute("INSERT INTO base.meta VALUES ('another', 'synthc')").fetchall()
+        other.execute(f"CREATE OR REPLACE MACRO schema_version() AS {version}").fetchall()
+    before = target.read_bytes()
+    with pytest.raises(SynthcError, match=reason):
+        rebuild(stores[0], target)
+    assert target.read_bytes() == before
+
+
+def test_rights_and_links_of_the_file_stay(stores: tuple[Path, Path], tmp_path: Path) -> None:
+    real, link = tmp_path / "real.duckdb", tmp_path / "results.duckdb"
+    rebuild(stores[0], real)
+    real.chmod(0o600)
+    link.symlink_to(real)
+    rebuild(stores[1], link)
+    assert link.is_symlink()
+    assert real.stat().st_mode & 0o777 == 0o600
+    assert len(query(real, ROWS)[1]) == 2
+
+
+PUBLISHER = """
+import contextlib, sys
+from pathlib import Path
+from runtime.database.index import Index
+store, target, times = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+with contextlib.closing(Index.open(store)) as index:
+    for _ in range(times):
+        index.publish(target)
+"""
+
+
+def test_publishers_at_the_same_time_wait_for_each_other_and_lose_nothing(stores: tuple[Path, Path], tmp_path: Path) -> None:
+    target = tmp_path / "results.duckdb"
+    for store in stores:
+        rebuild(store, target)
+    with duckdb.connect(str(target)) as user:
+        user.execute("CREATE TABLE mine AS SELECT 42 AS answer").fetchall()
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    words = [[sys.executable, "-c", PUBLISHER, str(store), str(target), "8"] for store in stores]
+    running = [subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) for command in words]
+    for process in running:
+        _, said = process.communicate(timeout=120)
+        assert process.returncode == 0, said
+    rows = query(target, ROWS)[1]
+    assert [origin for origin, _ in rows] == ["first", "second"]
+    assert rows[0][1] == rows[1][1]
+    assert query(target, "FROM mine")[1] == [(42,)]
+    assert not list(tmp_path.glob(".*.next"))
+
+
+def test_an_abandoned_copy_is_cleared_away(stores: tuple[Path, Path], tmp_path: Path) -> None:
+    target = tmp_path / "results.duckdb"
+    (tmp_path / ".results.duckdb.4242.next").write_bytes(b"half of a database")
+    with contextlib.closing(Index.open(stores[0])) as index:
+        index.publish(target)
+    assert not list(tmp_path.glob(".*.next"))
