@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Collection
-from dataclasses import replace
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from statistics import fmean, median
 from typing import Any
@@ -42,8 +41,16 @@ def history(database: Path, store: Path, tasks: Collection[Task]) -> dict[str, P
         _, rows = query(database, text)
     except SynthcError:   # being written, or not ours: no reason to fail
         return {}
-    wanted, types = {task.operation for task in tasks}, structures() | {"Dataset": _placed(tasks)}
-    ratios: dict[str, list[tuple[float, float, float, float | None]]] = defaultdict(list)
+    wanted = {task.operation for task in tasks}
+    datasets = [task.work.private.population.dataset for task in tasks if hasattr(task.work, "private")]
+    sources = {dataset.digest: dataset.source for dataset in datasets}
+
+    def dataset(digest: str, **fields: Any) -> Dataset:
+        """A text does not say where images of the user's own lie: the tasks that are planned do."""
+        return Dataset(digest=digest, source=sources.get(digest), **fields)
+
+    types: dict[str, Callable[..., Any]] = structures() | {"Dataset": dataset}
+    ratios: dict[str, list[tuple[float, float, float, float]]] = defaultdict(list)
     for operation, task, seconds, memory, gpu in rows:
         if operation not in wanted:
             continue
@@ -55,24 +62,10 @@ def history(database: Path, store: Path, tasks: Collection[Task]) -> dict[str, P
             guessed, disk = guess.cost(work), guess.disk_mb(work)
         except (OSError, ValueError, KeyError, TypeError):   # gone, of another version, or of images that are not known here
             continue
-        held = (gpu + guess.DEVICE_MB) / guessed.gpu_mb if gpu is not None and guessed.gpu_mb else None
+        held = (gpu + guess.DEVICE_MB) / guessed.gpu_mb if gpu else 0.0
         ratios[operation].append((seconds / guessed.seconds, size / disk, memory or 0.0, held))
-    return {operation: _past(found) for operation, found in ratios.items()}
+    return {operation: _past(*zip(*found, strict=True)) for operation, found in ratios.items()}
 
 
-def _past(found: list[tuple[float, float, float, float | None]]) -> Past:
-    seconds, disk, memory, gpu = zip(*found, strict=True)
-    return Past(len(found), median(seconds), fmean(disk), max(memory), max((one for one in gpu if one is not None), default=None))
-
-
-def _placed(tasks: Collection[Task]) -> Any:
-    """Makes a data set of its fields. A text does not say where images of the user's own lie: the tasks that are planned do."""
-    works = [task.work for task in tasks]
-    sources = {work.private.population.dataset.digest: work.private.population.dataset.source
-               for work in works if hasattr(work, "private")}
-
-    def make(**fields: Any) -> Dataset:
-        made = Dataset(**fields)
-        return replace(made, source=sources.get(made.digest))
-
-    return make
+def _past(seconds: Sequence[float], disk: Sequence[float], memory: Sequence[float], gpu: Sequence[float]) -> Past:
+    return Past(len(seconds), median(seconds), fmean(disk), max(memory), max(gpu) or None)

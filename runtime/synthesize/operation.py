@@ -73,14 +73,12 @@ def _complaints(release: Any, how: Method, private: int, card: Card) -> list[str
     if not isinstance(release, Release):
         return [f"synthesize gave a {type(release).__name__}; it should be a runtime.synthesize.release.Release"]
     found = [*images_wrong(release.images, card), *labels_wrong(release.labels, len(release.images), card)]
-    if (release.origins is not None) != how.from_private_images:
-        said = f"`from_private_images` is {how.from_private_images}"
-        found.append(f"{said}, and the release has {'no ' if release.origins is None else ''}origins; the two belong together")
-    elif release.origins is not None:
+    if release.origins is not None:
         found += whole_wrong("origins", release.origins, len(release.images), -1, private - 1)
-    if (release.student is not None) != how.gives_student:
-        said = f"`gives_student` is {how.gives_student}"
-        found.append(f"{said}, and the release has {'no ' if release.student is None else 'a '}student; the two belong together")
+    for word, given, what in (("from_private_images", release.origins, "origins"), ("gives_student", release.student, "a student")):
+        if (given is not None) != getattr(how, word):
+            has = f"has no {what.removeprefix('a ')}" if given is None else f"has {what}"
+            found.append(f"`{word}` is {getattr(how, word)}, and the release {has}; the two belong together")
     return found
 
 

@@ -185,4 +185,4 @@ class Submodular(ClassWise):
     method: Literal["graph_cut", "facility_location"]
 
     def cost(self, sizes: Sizes) -> Cost:
-        return super().cost(sizes) + Cost(2e-4 * self.kept(sizes) + 1e-7 * sizes.images**2 / sizes.classes)   # all similarities
+        return super().cost(sizes) + Cost(1.2e-4 * self.kept(sizes) + 1e-7 * sizes.images**2 / sizes.classes)   # all similarities

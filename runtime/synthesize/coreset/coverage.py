@@ -28,21 +28,12 @@ def synthesize(
     errors = logits.softmax(1) - one_hot(private.labels, logits.shape[1])
     place = torch.randperm(len(private), generator=setting.seeds("coreset/ties"))
 
-    def picked(rows: Tensor, keep: int) -> Tensor:
-        match how:
-            case KCenter():
-                return k_center(features[rows], keep)
-            case Herding():
-                return herding(features[rows], keep)
-            case Moderate():
-                return moderate(features[rows], keep)
-            case Submodular():
-                rule = graph_cut if how.method == "graph_cut" else facility_location
-                return rule(gradient_similarity(features[rows], errors[rows]), keep)
-
     def pick(rows: Tensor, keep: int) -> Tensor:
         shuffled = rows[place[rows].argsort()]
-        return shuffled[picked(shuffled, keep)]
+        seen = features[shuffled]
+        if isinstance(how, Submodular):
+            seen = gradient_similarity(seen, errors[shuffled])
+        return shuffled[RULES[how.method](seen, keep)]
 
     return chosen(how, private, setting, pick)
 
@@ -132,3 +123,9 @@ def facility_location(similarity: Tensor, keep: int) -> Tensor:
         chosen.append(place)
         covered = torch.maximum(covered, similarity[:, place])
     return torch.tensor(chosen, dtype=torch.int64)
+
+
+RULES = {
+    "k_center": k_center, "herding": herding, "moderate": moderate, "graph_cut": graph_cut, "facility_location": facility_location,
+}
+"""Method → its rule."""
