@@ -39,7 +39,7 @@ STYLE = """
 
 
 @dataclass(frozen=True)
-class _Box:
+class Box:
     x: float
     y: float
     wide: float
@@ -48,7 +48,7 @@ class _Box:
 
 def svg(graph: Graph) -> str:
     """The graph as an SVG text."""
-    boxes, bands, wide, high = _layout(graph)
+    boxes, bands, wide, high = lay_out(graph)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{wide:.0f}" height="{high:.0f}" viewBox="0 0 {wide:.0f} {high:.0f}" '
         f'font-family="{FONT}" role="img" aria-label="plan of {escape(graph.study)}">',
@@ -106,7 +106,7 @@ def mermaid(graph: Graph) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _layout(graph: Graph) -> tuple[dict[Key, _Box], dict[str, tuple[float, float]], float, float]:
+def lay_out(graph: Graph) -> tuple[dict[Key, Box], dict[str, tuple[float, float]], float, float]:
     """Where each node lies, from where to where each lane reaches, and the size of it all."""
     columns = sorted({node.column for node in graph.nodes.values()}, reverse=True)
     widths = {column: max(_wide(node) for node in graph.nodes.values() if node.column == column) for column in columns}
@@ -120,7 +120,7 @@ def _layout(graph: Graph) -> tuple[dict[Key, _Box], dict[str, tuple[float, float
     # What asks the released model in the middle, on a level with it: the others' edges pass above and below.
     for node in sorted(graph.nodes.values(), key=lambda node: ORDER.get(node.stage, len(ORDER))):
         stacks[node.lane, node.column].append(node)
-    boxes: dict[Key, _Box] = {}
+    boxes: dict[Key, Box] = {}
     bands: dict[str, tuple[float, float]] = {}
     y = float(TOP)
     for lane in graph.lanes:
@@ -132,19 +132,19 @@ def _layout(graph: Graph) -> tuple[dict[Key, _Box], dict[str, tuple[float, float
             stack = stacks[lane.name, column]
             top = y + (high - len(stack) * (HIGH + GAP) + GAP) / 2
             for place, node in enumerate(stack):
-                boxes[node.key] = _Box(xs[column], top + place * (HIGH + GAP), widths[column], HIGH)
+                boxes[node.key] = Box(xs[column], top + place * (HIGH + GAP), widths[column], HIGH)
         bands[lane.name] = (y, y + high)
         y += high
     compared = [node for node in graph.nodes.values() if node.lane == CLAIMS]
     total = sum(_high(node) + GAP for node in compared) - GAP
     top = max(float(TOP), TOP + (y - TOP - total) / 2)
     for node in compared:
-        boxes[node.key] = _Box(xs[node.column], top, widths[node.column], _high(node))
+        boxes[node.key] = Box(xs[node.column], top, widths[node.column], _high(node))
         top += _high(node) + GAP
     return boxes, bands, max(wide, PADDING * 2 + _length(graph.question, 12), 640), max(y, top) + 46
 
 
-def _headings(graph: Graph, boxes: dict[Key, _Box]) -> Iterator[str]:
+def _headings(graph: Graph, boxes: dict[Key, Box]) -> Iterator[str]:
     for column in sorted({node.column for node in graph.nodes.values()}):
         box = next(boxes[key] for key, node in graph.nodes.items() if node.column == column)
         if column < len(COLUMNS):
@@ -164,7 +164,7 @@ def _bands(graph: Graph, bands: dict[str, tuple[float, float]], wide: float) -> 
             yield _text(PADDING, middle + 14, lane.about, 10, FAINT)
 
 
-def _drawn(node: Node, box: _Box) -> str:
+def _drawn(node: Node, box: Box) -> str:
     colour, share = COLOURS[node.kind], node.done / len(node.tasks)
     tip = f"{node.lane}: {node.title}\n{node.operation}\n{len(node.tasks):,} tasks, {node.done:,} done"
     parts = [
@@ -188,7 +188,7 @@ def _drawn(node: Node, box: _Box) -> str:
     return "".join([*parts, "</g>"])
 
 
-def _edge(source: Node, target: Node, start: _Box, end: _Box, count: int) -> str:
+def _edge(source: Node, target: Node, start: Box, end: Box, count: int) -> str:
     x1, y1, x2, y2 = start.x + start.wide, start.y + start.high / 2, end.x, end.y + end.high / 2
     if target.lane == CLAIMS:
         y2 = min(max(y1, end.y + 12), end.y + end.high - 12)

@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 import pytest
 
 from compiler.compile import compile_study
-from compiler.inspect.graph.drawing import _layout, dot, html, mermaid, svg
+from compiler.inspect.graph.drawing import dot, html, lay_out, mermaid, svg
 from compiler.inspect.graph.graph import CLAIMS, Graph, Key, Unfold, graph
 from compiler.plan.dag import Plan
 from runtime.cli.main import main
@@ -67,7 +67,7 @@ def _behind(folded: Graph, key: Key) -> Iterator[Key]:
 @pytest.mark.parametrize("unfold", [None, "points"])
 def test_edges_run_to_the_right_and_no_box_lies_on_another(complete: Plan, unfold: Unfold | None) -> None:
     drawn = graph(complete, (), unfold)
-    boxes, _, wide, high = _layout(drawn)
+    boxes, _, wide, high = lay_out(drawn)
     for source, target in drawn.edges:
         assert boxes[source].x + boxes[source].wide < boxes[target].x
     rows = sorted(boxes.values(), key=lambda box: (box.x, box.y))
