@@ -23,8 +23,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from runtime.audit.attacks.label_only import label_only
 from runtime.audit.attacks.lira import lira
 from runtime.audit.attacks.pool import Pool
-from runtime.audit.external.audit_file import Settings, audit
+from runtime.audit.external.audit_file import audit
 from runtime.audit.external.evidence import Evidence
+from runtime.audit.external.file_attacks import Settings
 from runtime.audit.statistics.bootstrap import Resamples, read_resamples
 from runtime.audit.statistics.deployed import shadow_only
 
@@ -88,7 +89,7 @@ def whole_large(rng: np.random.Generator) -> Work:
     member = membership(rng, 50_000, 256)
     signal = rng.normal(size=(256, 50_000)).astype(np.float32) + member.T.astype(np.float32)
     evidence = Evidence("signal", signal, member)
-    return lambda: audit(evidence, Settings(attacks=("lira",)))
+    return lambda: audit(evidence, Settings(tried=("lira",)))
 
 
 MEASUREMENTS = {

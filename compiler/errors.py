@@ -107,6 +107,6 @@ def plural(count: int, noun: str) -> str:
 
 
 def and_more(items: Sequence[str], shown: int) -> str:
-    """The first `shown` items, separated by commas, and how many there are besides."""
-    more = f" and {len(items) - shown} more" if len(items) > shown else ""
-    return ", ".join(items[:shown]) + more
+    """The first `shown` items in one line, and how many more there are: `a, b and 3 more`."""
+    rest = len(items) - shown
+    return ", ".join(items[:shown]) + (f" and {rest} more" if rest > 0 else "")

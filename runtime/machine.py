@@ -17,7 +17,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 """The folder that holds `compiler` and `runtime`."""
 
-RECORDED = ("synthc", "torch", "numpy", "scipy", "scikit-learn", "diffusers", "dp-accounting", "ray", "duckdb")
+RECORDED_PACKAGES = ("synthc", "torch", "numpy", "scipy", "scikit-learn", "diffusers", "dp-accounting", "ray", "duckdb")
 
 
 def cores() -> int:
@@ -31,9 +31,9 @@ def host() -> str:
 
 @functools.cache
 def versions(*further: str) -> dict[str, str]:
-    """Versions of what numbers may depend on, and of further distributions."""
+    """Versions of the packages that numbers may depend on, and of `further` ones."""
     found = {}
-    for name in (*RECORDED, *further):
+    for name in (*RECORDED_PACKAGES, *further):
         try:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
@@ -53,8 +53,8 @@ def source_digest() -> str:
 @functools.cache
 def commit() -> str:
     """The git commit of this source with "+" if it was changed since; "" outside a checkout."""
-    def git(*words: str) -> str:
-        done = subprocess.run(["git", "-C", str(ROOT), *words], capture_output=True, text=True, check=False, timeout=10)
+    def git(*args: str) -> str:
+        done = subprocess.run(["git", "-C", str(ROOT), *args], capture_output=True, text=True, check=False, timeout=10)
         return done.stdout.strip() if done.returncode == 0 else ""
 
     try:
@@ -64,14 +64,14 @@ def commit() -> str:
         return ""
 
 
-def forget_peak_memory() -> None:
-    """Let `peak_memory_mb` speak of what comes now, not of earlier tasks of a resident worker; without effect outside Linux."""
+def reset_peak_memory() -> None:
+    """Make `peak_memory_mb` ignore earlier tasks of a resident worker; without effect outside Linux."""
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
 
 
 def peak_memory_mb() -> float:
-    """Largest resident memory of this process since `forget_peak_memory`, in MB."""
+    """Largest resident memory of this process since `reset_peak_memory`, in MB."""
     import resource
     import sys
 

@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from torch import Tensor
 
+PAIR_KINDS = ("nearest", "copied but not caught", "caught but not copied")
+"""Of pairs of a canary and a released image that an audit keeps to be looked at, as numbered in their artifact."""
+
 
 @dataclass(frozen=True)
 class Metric:

@@ -41,12 +41,12 @@ class Queries(Frozen):
         return (9 if self.shift else 1) * (2 if self.flip else 1)
 
 
+KNOWN_ATTACKS = words_in("compiler.language.attacks", Tried, "attack")
+"""The attacks whose words stand in that folder: a new one is a new file there."""
 if TYPE_CHECKING:
     KnownAttack = Tried
 else:
-    _known = words_in("compiler.language.attacks", Tried, "attack")
-    KnownAttack = Annotated[Union[_known], Field(discriminator="attack")]  # noqa: UP007 (made at run time)
-"""The attacks whose words stand in `compiler.language.attacks`: a new one is a new file there."""
+    KnownAttack = Annotated[Union[KNOWN_ATTACKS], Field(discriminator="attack")]  # noqa: UP007 (made at run time)
 Attack = Annotated[KnownAttack | PluginAttack, OrPlugin("attack", KnownAttack)]
 
 

@@ -13,7 +13,7 @@ GRADIENTS = 2**27
 """Numbers of per-sample gradients that `runtime.training.dp_sgd` holds at once; for at most `TOGETHER` images."""
 TOGETHER = 256
 """Images that are scored at once."""
-FORWARD = 1 / 3
+FORWARD_SECONDS, FORWARD_BYTES = 0.5, 0.25
 """Of the time and of the memory of a training step, where no gradient is wanted."""
 STATES = 4
 """Numbers for each weight in training: itself, its gradient, its momentum or moments, its average."""
@@ -53,13 +53,13 @@ class Net:
 
     def answers(self, images: float) -> Cost:
         """Forward passes of so many images."""
-        return Cost(FORWARD * images * self.image, (FORWARD * self.kept * TOGETHER + 4 * self.weights) / 1e6)
+        return Cost(FORWARD_SECONDS * images * self.image, (FORWARD_BYTES * self.kept * TOGETHER + 4 * self.weights) / 1e6)
 
     def sample_gradients(self, steps: float, batch: float, copies: int = 1) -> Cost:
         """So many steps that take each image's own gradient, averaged over its copies."""
         held = max(1, min(batch, TOGETHER // copies, GRADIENTS // self.weights))
-        whole = self.training(steps, batch * copies) * PER_SAMPLE
-        return Cost(whole.seconds, (self.kept * held * copies + 4 * (held + STATES) * self.weights) / 1e6)
+        alone = self.training(steps, batch * copies).seconds + SAMPLE_WEIGHT * steps * batch * self.weights
+        return Cost(alone, (self.kept * held * copies + 4 * (held + STATES) * self.weights) / 1e6)
 
 
 NO_NET = Net(0.0, 0.0, 0.0, 1.0)
@@ -76,14 +76,14 @@ class _Layers(NamedTuple):
     """In units of the squared width, for 3×32×32."""
 
 
-PER_SAMPLE = 4.0
-"""Gradients of each sample, in units of the time of their mean."""
+SAMPLE_WEIGHT = 4e-9
+"""Seconds in which a weight of one sample's gradient is written, measured and scaled."""
 CONVOLUTIONS = {
     "small": _Layers(1.2e-3, 0.9e-6, 14.5, 112),
     "convnet": _Layers(1.5e-3, 0.8e-6, 12.5, 24),
     "resnet9": _Layers(4e-3, 2.4e-6, 29.0, 486),
-    "resnet18": _Layers(13e-3, 14e-6, 69.0, 2731),
-    "wrn": _Layers(10e-3, 6e-6, 60.0, 676),
+    "resnet18": _Layers(12e-3, 12e-6, 69.0, 2731),
+    "wrn": _Layers(9e-3, 8e-6, 60.0, 676),
     "generator": _Layers(3e-3, 1.5e-6, 60.0, 100),
     "unet": _Layers(40e-3, 20e-6, 198.0, 1024),
 }
@@ -105,7 +105,7 @@ OPTIMIZED = 4e-9
 
 def dense(weights: float, units: float, step: float = 4e-4) -> Net:
     """A net of linear layers with so many weights and units."""
-    return Net(step + OPTIMIZED * weights, 2.5e-10 * weights, 8 * units, weights)
+    return Net(step + OPTIMIZED * weights, 1e-10 * weights, 8 * units, weights)
 
 
 def classifier(kind: str, width: int, shape: tuple[int, int, int]) -> Net:

@@ -280,7 +280,7 @@ class AuditFile:
     null_permutations: int | None
 
     kind: ClassVar[TaskKind] = "attack"
-    revision: ClassVar[int] = 1
+    revision: ClassVar[int] = 2   # gives the rows of a trial: more metrics, variants by their names in a study
 
 
 @dataclass(frozen=True)

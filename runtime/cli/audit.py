@@ -16,7 +16,8 @@ from runtime.cli.results_options import store_of
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from runtime.audit.external.audit_file import Report, Settings
+    from runtime.audit.external.audit_file import Report
+    from runtime.audit.external.file_attacks import Settings
 
 DESIGNS = ("auto", "pairs", "balanced", "bernoulli")
 
@@ -89,7 +90,7 @@ def _audit(args: argparse.Namespace) -> int:
         if args.db is None:
             report = audit(evidence, settings)
         else:
-            from runtime.audit.external.stored import audit_and_store
+            from runtime.cli.store_audit import audit_and_store
 
             argv = sys.argv[1:] if sys.argv[1:2] == ["audit"] else ["audit", str(args.file)]
             where: dict[str, Any] = {"store": store_of(args), "target": args.db.absolute()}
@@ -105,9 +106,7 @@ def _audit(args: argparse.Namespace) -> int:
 
 def _settings(args: argparse.Namespace) -> Settings:
     """What was asked for, checked before the file is opened."""
-    from runtime.audit.external.audit_file import Settings
-    from runtime.audit.external.file_attacks import ATTACKS, ONLY_IN_STUDIES, Manner
-    from runtime.audit.external.file_bounds import Terms
+    from runtime.audit.external.file_attacks import ATTACKS, ONLY_IN_STUDIES, Settings
     from runtime.audit.statistics.one_run import STRATEGIES
 
     for name in args.attack or ():
@@ -132,22 +131,21 @@ def _settings(args: argparse.Namespace) -> Settings:
         if not plus + minus:
             raise SynthcError("--guesses 0 0: no guess rules nothing out; at least one is needed")
         guesses = (plus, minus)
-    terms = Terms(
+    return Settings(
+        tried=tuple(args.attack or ()),
+        fpr=rates,
+        membership=args.design,
+        signal=args.signal,
+        variant=args.variant,
+        views=None if args.queries is None else _count("--queries", args.queries),
         confidence=_number("--confidence", args.confidence, 0.5, 1, "a share between 0.5 and 1, such as 0.95"),
         delta=0.0 if args.delta == "0" else _number("--delta", args.delta, 0, 1, "0 or a number below 1, such as 1e-5"),
         guesses=guesses,
-        strategy=args.thresholds,
+        thresholds=args.thresholds,
         one_run=args.one_run,
-    )
-    return Settings(
-        attacks=tuple(args.attack or ()),
-        fpr=rates,
-        design=args.design,
-        manner=Manner(args.signal, args.variant, None if args.queries is None else _count("--queries", args.queries)),
-        terms=terms,
         resamples=None if args.resamples is None else _count("--resamples", args.resamples, least=100),
         interval=args.interval,
-        redraws=None if args.redraws is None else _count("--redraws", args.redraws, least=10),
+        null_permutations=None if args.redraws is None else _count("--redraws", args.redraws, least=10),
     )
 
 
@@ -184,13 +182,12 @@ def _show(file: Path, report: Report, settings: Settings) -> None:
         console = Console(highlight=False, width=160)  # a pipe has no width; eighty columns would fold every row
     console.print(f"{escape(str(file))}: {report.n_shadows:,} shadows × {report.n_samples:,} samples, membership: {report.design}")
     console.print(_table(report, settings))
-    terms = settings.terms
     console.print(
-        f"Intervals: {terms.confidence:.0%}, bootstrap over {report.drawn}, {report.resamples:,} resamples. "
+        f"Intervals: {settings.confidence:.0%}, bootstrap over {report.drawn}, {report.resamples:,} resamples. "
         f"Null AUC: the same attack on redrawn membership, centre and spread."
     )
     console.print(
-        f"ε: values below this are ruled out at confidence {terms.confidence:g}, delta {terms.delta:g}"
+        f"ε: values below this are ruled out at confidence {settings.confidence:g}, delta {settings.delta:g}"
         f"{', for shadow 0' if report.n_shadows > 1 else ''}; it is never the ε of the models."
     )
     for line in (*notes(report), *_refusals(report)):
@@ -200,25 +197,27 @@ def _show(file: Path, report: Report, settings: Settings) -> None:
 def _table(report: Report, settings: Settings) -> Table:
     from rich.table import Table
 
+    from runtime.present.numbers import format_interval
+
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("attack")
     for head in ("AUC", *(f"TPR at {text}" for text in settings.fpr), "null AUC"):
         table.add_column(head, justify="right")
-    stated = (found.epsilon_lower.items() for found in report.attacks.values())
+    stated = (summary.epsilon_lower.items() for summary in report.attacks.values())
     bounds = list(dict.fromkeys(name for items in stated for name, bound in items if bound.value is not None))
     for name in bounds:
         table.add_column(f"ε {name}", justify="right")
-    for attack, found in report.attacks.items():
+    for attack, summary in report.attacks.items():
         rates = [
-            _spread(rate.value, rate.low, rate.high, 100, 1) if rate.value is not None else f"not resolvable, n0 {rate.n0:,}"
-            for rate in found.tpr.values()
+            format_interval(rate.value, rate.low, rate.high, ".1f", 100, " %") or f"not resolvable, n0 {rate.n0:,}"
+            for rate in summary.tpr.values()
         ]
-        ruled_out = [found.epsilon_lower[name].value for name in bounds]
+        ruled_out = [summary.epsilon_lower[name].value for name in bounds]
         table.add_row(
             attack,
-            _spread(found.auc.value, found.auc.low, found.auc.high, 1, 3),
+            format_interval(summary.auc.value, summary.auc.low, summary.auc.high),
             *rates,
-            _spread(found.null_auc.value, found.null_auc.low, found.null_auc.high, 1, 3),
+            format_interval(summary.null_auc.value, summary.null_auc.low, summary.null_auc.high),
             *("" if value is None else f"{value:.2f}" for value in ruled_out),
         )
     return table
@@ -227,13 +226,8 @@ def _table(report: Report, settings: Settings) -> Table:
 def _refusals(report: Report) -> list[str]:
     """One line per reason why bounds are not stated."""
     why: dict[str, dict[str, None]] = {}
-    for found in report.attacks.values():
-        for name, bound in found.epsilon_lower.items():
+    for summary in report.attacks.values():
+        for name, bound in summary.epsilon_lower.items():
             if bound.value is None:
                 why.setdefault(bound.reason, {})[name] = None
     return [f"no ε by {', '.join(names)}: {reason}" for reason, names in why.items()]
-
-
-def _spread(value: float, low: float | None, high: float | None, scale: float, digits: int) -> str:
-    unit = " %" if scale == 100 else ""
-    return f"{scale * value:.{digits}f}{unit} \\[{scale * (low or 0):.{digits}f}, {scale * (high or 0):.{digits}f}]"

@@ -9,13 +9,13 @@ from typing import Any
 
 from compiler.errors import SpecError, SynthcError, plural
 from runtime.cli.options import compile_study_of, print_notices, spec_options
-from runtime.cli.results_options import write
+from runtime.cli.results_options import add_command, write
 
 
 def register(commands: Any) -> None:
     """Add the commands of this family."""
-    check = commands.add_parser(
-        "check",
+    check = add_command(
+        commands, "check", _check,
         parents=[spec_options(optional=True)],
         help="find every mistake in a study, and what it lacks",
         description="Compile a study and say every mistake, and what a rigorous study needs and this one lacks, with its place.\n"
@@ -26,26 +26,23 @@ def register(commands: Any) -> None:
         "  synthc check specs/full_study.yaml --explain L04    and where it speaks in this study",
     )
     check.add_argument("--explain", metavar="CODE", help="what a lint is about, why, after whom, and how it is silenced")
-    check.set_defaults(handler=_check)
 
-    schema = commands.add_parser(
-        "schema",
+    schema = add_command(
+        commands, "schema", _schema,
         help="the language as a JSON Schema, for editors",
         description="Print the JSON Schema of a study. Editors that know it complete and check a study while it is written.",
         epilog="examples:\n  synthc schema -o schema.json\n\nA study whose first line is\n"
         "  # yaml-language-server: $schema=schema.json\nis then checked by VS Code (the YAML extension), Neovim, Emacs and others.",
     )
     schema.add_argument("-o", "--output", type=Path, metavar="FILE", help="write it there (replacing an older one)")
-    schema.set_defaults(handler=_schema)
 
-    init = commands.add_parser(
-        "init",
+    init = add_command(
+        commands, "init", _init,
         help="write a commented starter study",
         description="Write NAME.yaml, a small study with every part explained. Never overwrites a file.",
         epilog="example:\n  synthc init my_study && synthc run my_study.yaml",
     )
     init.add_argument("name", metavar="NAME", help="name of the study, and of its file")
-    init.set_defaults(handler=_init)
 
 
 def _check(args: argparse.Namespace) -> int:

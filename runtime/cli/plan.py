@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from compiler.errors import SynthcError
 from compiler.inspect.json_help import JSON_SHAPE, STAGES
 from runtime.cli.options import compile_study_of, force_option, only_option, print_notices, select_forced, spec_options
-from runtime.cli.results_options import results_options, store_of, write
+from runtime.cli.results_options import add_command, results_options, store_of, write
 from runtime.store.artifacts import is_done
 
 if TYPE_CHECKING:
@@ -28,8 +28,8 @@ def register(commands: Any) -> None:
 
 def _add_plan(commands: Any) -> None:
     stages = "\n".join(f"  {stage:<8}{about}" for stage, about in STAGES.items())
-    plan = commands.add_parser(
-        "plan",
+    plan = add_command(
+        commands, "plan", _plan,
         parents=[spec_options(), only_option(), force_option(), results_options()],
         help="what a study would run, how long, and what its audit could show",
         description="Compile a study and say what is done, what would run and for which arm, how long it would take, and what the "
@@ -42,12 +42,11 @@ def _add_plan(commands: Any) -> None:
     plan.add_argument("--json", action="store_true", help="the summary as JSON (its shape is below)")
     plan.add_argument("--emit", choices=tuple(STAGES), metavar="STAGE", help=f"one stage as JSON: {', '.join(STAGES)}")
     plan.add_argument("--workers", type=int, metavar="N", help="estimate for so many workers (default: one per core)")
-    plan.set_defaults(handler=_plan)
 
 
 def _add_explain(commands: Any) -> None:
-    explain = commands.add_parser(
-        "explain",
+    explain = add_command(
+        commands, "explain", _explain,
         parents=[spec_options(), only_option(), force_option(), results_options()],
         help="why tasks would run: what changed since the last plan",
         description="Say why each task would run, field by field against the last run of the study under the same profile: new, a "
@@ -60,12 +59,11 @@ def _add_explain(commands: Any) -> None:
     explain.add_argument("address", nargs="?", metavar="ADDRESS", help=where)
     shape = "as JSON: a list of {id, address, operation, would_run, reason, lines, compared_with}"
     explain.add_argument("--json", action="store_true", help=shape)
-    explain.set_defaults(handler=_explain)
 
 
 def _add_graph(commands: Any) -> None:
-    graph = commands.add_parser(
-        "graph",
+    graph = add_command(
+        commands, "graph", _graph,
         parents=[spec_options(), results_options()],
         help="a picture of the plan",
         description="Draw the plan: a lane for each arm, a column for each step, shadows and grid points folded; what is done is "
@@ -76,12 +74,11 @@ def _add_graph(commands: Any) -> None:
     )
     graph.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="where to: .svg, .html, .dot, .mermaid")
     graph.add_argument("--unfold", choices=("points", "shadows"), help="what to draw apart (default: nothing)")
-    graph.set_defaults(handler=_graph)
 
 
 def _add_diff(commands: Any) -> None:
-    diff = commands.add_parser(
-        "diff",
+    diff = add_command(
+        commands, "diff", _diff,
         help="what two studies share and where they differ",
         description="Compare two studies, or a study with itself under another profile: trials that are the same, trials that "
         "differ and in which words, tasks that both would use. Runs nothing.",
@@ -93,25 +90,31 @@ def _add_diff(commands: Any) -> None:
     diff.add_argument("right", type=Path, metavar="B.yaml")
     diff.add_argument("--profiles", nargs=2, metavar=("OF_A", "OF_B"), default=("", ""), help="a profile of each ('' for none)")
     diff.add_argument("--json", action="store_true", help="as JSON (its shape is below)")
-    diff.set_defaults(handler=_diff)
 
 
 def _plan(args: argparse.Namespace) -> int:
     from compiler.inspect.emit import emit_plan, emit_text
 
     if args.emit in ("nodes", "tree"):
-        print(json.dumps(emit_text(args.emit, args.spec, args.profile, args.sets), indent=1, ensure_ascii=False))
+        _print_json(emit_text(args.emit, args.spec, args.profile, args.sets))
         return 0
     plan = compile_study_of(args)
     if args.emit:
-        print(json.dumps(emit_plan(args.emit, plan), indent=1, ensure_ascii=False))
+        _print_json(emit_plan(args.emit, plan))
         return 0
     from compiler.inspect.summary import summary_json, summary_text
 
     print_notices(plan)
     summary = _summarize(plan, args)
-    print(json.dumps(summary_json(summary), indent=1, ensure_ascii=False) if args.json else "\n".join(summary_text(summary)))
+    if args.json:
+        _print_json(summary_json(summary))
+    else:
+        print("\n".join(summary_text(summary)))
     return 0
+
+
+def _print_json(content: object) -> None:
+    print(json.dumps(content, indent=1, ensure_ascii=False))
 
 
 def _summarize(plan: Plan, args: argparse.Namespace) -> Any:
@@ -121,7 +124,7 @@ def _summarize(plan: Plan, args: argparse.Namespace) -> Any:
     from runtime.database.history import history
 
     done, to_run = _split_tasks(plan, args)
-    past = history(args.db.absolute(), store_of(args)) if to_run else {}
+    past = history(args.db.absolute(), store_of(args), to_run.values()) if to_run else {}
     return Summary(plan, done, to_run, estimate(plan, to_run, past, max(1, args.workers or machine.cores())))
 
 
@@ -152,7 +155,7 @@ def _explain(args: argparse.Namespace) -> int:
     explanation = Explanation(plan, to_run, functools.cache(lambda task: read_trace(store, task)), last)
     tasks = find_tasks(plan, args.address) if args.address else list(to_run.values())
     if args.json:
-        print(json.dumps(explanation_json(explanation, tasks), indent=1, ensure_ascii=False))
+        _print_json(explanation_json(explanation, tasks))
     elif args.address and len(tasks) <= MAX_TASKS_IN_DETAIL:
         print("\n\n".join("\n".join(detail(explanation, task)) for task in tasks))
     else:
@@ -171,9 +174,9 @@ def _graph(args: argparse.Namespace) -> int:
         raise SynthcError(f"{args.output}: the ending should be one of {', '.join(formats)}")
     plan = compile_study_of(args)
     folded = graph(plan, _find_done(plan, args), args.unfold)
-    if len(folded.nodes) > drawing.MOST_DRAWN:
+    if len(folded.nodes) > drawing.MAX_NODES_DRAWN:
         hint = "draw it folded, or fewer trials with --set"
-        raise SynthcError(f"{len(folded.nodes):,} nodes are more than a picture can hold ({drawing.MOST_DRAWN:,}); {hint}")
+        raise SynthcError(f"{len(folded.nodes):,} nodes are more than a picture can hold ({drawing.MAX_NODES_DRAWN:,}); {hint}")
     write(draw(folded), args.output)
     return 0
 
@@ -185,7 +188,7 @@ def _diff(args: argparse.Namespace) -> int:
     specs, profiles = (args.left, args.right), [name or None for name in args.profiles]
     difference = diff(*(compile_with_files(spec, profile) for spec, profile in zip(specs, profiles, strict=True)))
     if args.json:
-        print(json.dumps(diff_json(difference), indent=1, ensure_ascii=False))
+        _print_json(diff_json(difference))
         return 0
     names = [f"{spec} ({profile})" if profile else str(spec) for spec, profile in zip(specs, profiles, strict=True)]
     print("\n".join(diff_text(difference, *names)))

@@ -12,40 +12,36 @@ from typing import Any
 
 from compiler.errors import SynthcError, did_you_mean
 from runtime.cli import membership
-from runtime.cli.results_options import results_options, store_of
+from runtime.cli.results_options import add_command, results_options, store_of
 from runtime.store.artifacts import folder_of
 
 
 def register(commands: Any) -> None:
     """Add the commands of this family."""
-    status = commands.add_parser(
-        "status", parents=[results_options()], help="how far the studies are",
+    add_command(
+        commands, "status", _status, parents=[results_options()], help="how far the studies are",
         description="For each study: its latest run, tasks by kind and status, and what failed.",
         epilog="example:\n  synthc status",
     )
-    status.set_defaults(handler=_status)
-    runs = commands.add_parser(
-        "runs", parents=[results_options()], help="all runs, newest first",
+    add_command(
+        commands, "runs", _runs, parents=[results_options()], help="all runs, newest first",
         description="All runs, newest first.", epilog="example:\n  synthc runs",
     )
-    runs.set_defaults(handler=_runs)
-    show = commands.add_parser(
-        "show", parents=[results_options()], help="everything about one trial or task",
+    show = add_command(
+        commands, "show", _show, parents=[results_options()], help="everything about one trial or task",
         description="Everything about a trial (by its address or label) or a task (by its id, or the beginning of it).",
         epilog="examples:\n  synthc show undefended#0\n  synthc show 'coreset[method=random,fraction=0.3]#0'\n  synthc show 4f0c",
     )
     show.add_argument("what", metavar="TRIAL|TASK")
-    show.set_defaults(handler=_show)
-    logs = commands.add_parser(
-        "logs", parents=[results_options()], help="what a task printed",
+    logs = add_command(
+        commands, "logs", _logs, parents=[results_options()], help="what a task printed",
         description="What the attempts at a task printed; a failed one's traceback is here.",
         epilog="examples:\n  synthc logs 4f0c\n  synthc logs 4f0c --attempt 1",
     )
     logs.add_argument("task", metavar="TASK", help="its id, or the beginning of it")
     logs.add_argument("--attempt", type=int, metavar="N", help="this attempt (default: the last)")
-    logs.set_defaults(handler=_logs)
-    export = commands.add_parser(
-        "export", parents=[results_options()], help="take results elsewhere",
+    export = add_command(
+        commands, "export", _export, parents=[results_options()], help="take results elsewhere",
         description="Write raw scores, views, or the whole database to files that other tools read.\n"
         "Or, before anything was run, who trains on what in a study, so that a pipeline that\n"
         "synthc does not run can be audited (paradigm imported).",
@@ -59,16 +55,15 @@ def register(commands: Any) -> None:
     export.add_argument("--view", nargs=2, metavar=("VIEW", "FILE"), help="a view (.parquet, .csv or .json)")
     export.add_argument("--compat", type=Path, metavar="FILE", help="the whole database, for DuckDB clients before 2.0")
     membership.add_options(export)
-    export.set_defaults(handler=_export)
 
 
 def _print_query(args: argparse.Namespace, text: str, empty: str) -> int:
     """Print a query's rows as a table, or `empty` where there are none. Returns their number."""
     from runtime.database.read import query
-    from runtime.present.tables import rendered
+    from runtime.present.tables import render
 
     columns, rows = query(args.db, text)
-    print(rendered(columns, rows, "table") if rows else empty)
+    print(render(columns, rows, "table") if rows else empty)
     return len(rows)
 
 
@@ -148,13 +143,12 @@ def _show(args: argparse.Namespace) -> int:
 
 def _summarize_trial(row: dict[str, Any]) -> dict[str, str]:
     """Method and figures of a trial, with interval and n, by name."""
+    from runtime.present.numbers import format_epsilon, format_interval
 
     def figure(name: str, counted: str) -> str:
-        value, low, high = (row[f"{name}{end}"] for end in ("", "_low", "_high"))
-        if value is None:
+        if row[name] is None:
             return "not resolvable" if name == "leakage" and row["attack"] else "not measured"
-        ends = "no interval" if low is None or high is None else f"[{low:.4g}, {high:.4g}]"
-        return f"{value:.4g} {ends}{counted}"
+        return format_interval(row[name], row[f"{name}_low"], row[f"{name}_high"], ".4g") + counted
 
     rate = "" if row["fpr"] is None else f"TPR at FPR {row['fpr']:g}"
     by = f" by {row['attack']} {row['variant']} on {row['canaries']} canaries, {row['release']}" if row["attack"] else ""
@@ -164,7 +158,7 @@ def _summarize_trial(row: dict[str, Any]) -> dict[str, str]:
         "test accuracy": figure("test_accuracy", of_shadows),
         "leakage": "; ".join(filter(None, (figure("leakage", of_scores), rate + by, row["leakage_note"]))),
         "AUC": figure("auc", ""),
-        "epsilon": "" if row["epsilon"] is None else f"{row['epsilon']:.4g}, the accountant's",
+        "epsilon": "" if row["epsilon"] is None else f"{format_epsilon(row['epsilon'])}, the accountant's",
         "seconds": figure("seconds", of_shadows),
         "null control": {True: "passed", False: "failed: figures invalid", None: "not run"}[row["null_ok"]],
         "flags": row["flags"] or "",
@@ -190,11 +184,11 @@ def _group_needs(needs: list[tuple[str, str]]) -> dict[str, list[str]]:
 
 def _read_params(folder: Path) -> dict[str, str]:
     """The parameters that a task's id was made from, by dotted names."""
-    from compiler.inspect.cost.estimate import words_of
+    from compiler.fingerprint import parse_canonical
 
     try:
-        params = words_of(json.loads((folder / "task.json").read_text(encoding="utf-8"))["text"])
-    except (OSError, ValueError, KeyError, IndexError):
+        params = parse_canonical(json.loads((folder / "task.json").read_text(encoding="utf-8"))["text"]).params
+    except (OSError, ValueError, KeyError, TypeError):
         return {}
     return dict(_flatten(_drop_kinds(params), ""))
 

@@ -1,4 +1,4 @@
-"""`synthc sql`, `chart`, `table`, `db`: query and draw the results. Each takes `--db` and `--store`."""
+"""`synthc sql`, `chart`, `table`, `report`, `db`: query and draw the results. Each takes `--db` and `--store`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from compiler.errors import SynthcError
-from runtime.cli.results_options import results_options, store_of
+from runtime.cli.results_options import add_command, results_options, store_of
 from runtime.database.questions import question, questions
 
 
@@ -16,12 +16,13 @@ def register(commands: Any) -> None:
     _add_sql(commands)
     _add_chart(commands)
     _add_table(commands)
+    _add_report(commands)
     _add_db(commands)
 
 
 def _add_sql(commands: Any) -> None:
-    sql = commands.add_parser(
-        "sql",
+    sql = add_command(
+        commands, "sql", _sql,
         parents=[results_options()],
         help="ask the results in SQL",
         description="Run one query on the published database, read-only; or @NAME, a question that comes with synthc.",
@@ -36,12 +37,11 @@ def _add_sql(commands: Any) -> None:
     sql.add_argument("--list", action="store_true", help="list views, macros, and the questions that @NAME asks")
     sql.add_argument("--show", action="store_true", help="with @NAME: print its query and do not run it")
     sql.add_argument("--format", choices=("table", "csv", "json", "markdown"), default="table")
-    sql.set_defaults(handler=_sql)
 
 
 def _add_chart(commands: Any) -> None:
-    chart = commands.add_parser(
-        "chart",
+    chart = add_command(
+        commands, "chart", _chart,
         parents=[results_options()],
         help="draw the results",
         description="Draw one chart, or all of them. The file's ending says the format: svg, png, pdf, html, json.",
@@ -67,12 +67,11 @@ def _add_chart(commands: Any) -> None:
     chart.add_argument("--where", metavar="SQL", help="keep only these rows, such as \"study = 'full_study'\"")
     chart.add_argument("--theme", choices=("paper", "screen"), default="paper")
     chart.add_argument("--with-private-images", action="store_true", help="gallery: also sets made of private images")
-    chart.set_defaults(handler=_chart)
 
 
 def _add_table(commands: Any) -> None:
-    table = commands.add_parser(
-        "table",
+    table = add_command(
+        commands, "table", _table,
         parents=[results_options()],
         help="a table for a paper",
         description="The comparison of all trials with intervals, ready to paste.",
@@ -81,19 +80,36 @@ def _add_table(commands: Any) -> None:
     table.add_argument("name", choices=("comparison",), metavar="NAME", help="comparison")
     table.add_argument("--format", choices=("markdown", "latex", "csv", "html"), default="markdown")
     table.add_argument("--where", metavar="SQL", help="keep only these rows")
-    table.set_defaults(handler=_table)
+
+
+def _add_report(commands: Any) -> None:
+    report = add_command(
+        commands, "report", _report,
+        parents=[results_options()],
+        help="one page with everything",
+        description="Write one self-contained HTML file: verdicts of the claims, comparison, linked charts,\n"
+        "synthetic images, parameters, provenance. It works without a network.\n"
+        "Private images are left out unless asked for.",
+        epilog="examples:\n  synthc report -o report.html\n"
+        "  synthc report -o report.html --study full_study --profile fashion_mnist",
+    )
+    report.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="the page to write")
+    report.add_argument("--study", metavar="NAME", help="of several studies in the database (default: the one that ran last)")
+    report.add_argument("--profile", metavar="NAME", help="of several profiles of the study (default: the one that ran last)")
+    report.add_argument(
+        "--with-private-images", action="store_true", help="also show sets made of private images, and private images beside"
+    )
 
 
 def _add_db(commands: Any) -> None:
     db = commands.add_parser("db", help="look after the database", epilog="example:\n  synthc db rebuild")
     actions = db.add_subparsers(metavar="ACTION", required=True)
-    rebuild = actions.add_parser("rebuild", parents=[results_options()], help="make the database anew from the store")
-    rebuild.set_defaults(handler=_rebuild)
+    add_command(actions, "rebuild", _rebuild, parents=[results_options()], help="make the database anew from the store")
 
 
 def _sql(args: argparse.Namespace) -> int:
     from runtime.database.read import query
-    from runtime.present.tables import rendered
+    from runtime.present.tables import render
 
     if args.list:
         print(_list_public())
@@ -104,7 +120,7 @@ def _sql(args: argparse.Namespace) -> int:
     if args.show:
         print(text)
         return 0
-    print(rendered(*query(args.db, text), args.format))
+    print(render(*query(args.db, text), args.format))
     return 0
 
 
@@ -137,9 +153,9 @@ def _chart(args: argparse.Namespace) -> int:
 
 def _gallery(args: argparse.Namespace) -> int:
     from runtime.present.charts.gallery import write
-    from runtime.present.report.read import sets
+    from runtime.present.report.read import read_sets
 
-    for path in write(_make_folder(args.output), sets(args.db, store_of(args), with_private=args.with_private_images)):
+    for path in write(_make_folder(args.output), read_sets(args.db, store_of(args), with_private=args.with_private_images)):
         print(path)
     return 0
 
@@ -160,11 +176,19 @@ def _make_folder(path: Path) -> Path:
 
 def _table(args: argparse.Namespace) -> int:
     from runtime.database.read import query
-    from runtime.present.tables import COMPARISON, comparison, rendered
+    from runtime.present.tables import COMPARISON, comparison, render
 
     text = f"SELECT * FROM ({COMPARISON}) WHERE {args.where}" if args.where else COMPARISON
     columns, rows = query(args.db, text)
-    print(rendered(*comparison(columns, rows), args.format))
+    print(render(*comparison(columns, rows), args.format))
+    return 0
+
+
+def _report(args: argparse.Namespace) -> int:
+    from runtime.present.report import write
+
+    write(args.output, args.db, store_of(args), args.study, args.profile, args.with_private_images)
+    print(f"{args.output}{' (shows private images: do not pass it on)' if args.with_private_images else ''}")
     return 0
 
 

@@ -1,12 +1,21 @@
-"""Where results lie: `--db`, `--store`, and files that a command writes."""
+"""What commands share besides the study: their registration, `--db` and `--store`, and files that they write."""
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from compiler.errors import SynthcError
+
+
+def add_command(commands: Any, name: str, handler: Callable[[argparse.Namespace], int], **options: Any) -> argparse.ArgumentParser:
+    """The parser of a new command; `handler` runs it and returns the exit code."""
+    parser: argparse.ArgumentParser = commands.add_parser(name, **options)
+    parser.set_defaults(handler=handler)
+    return parser
 
 
 def results_options() -> argparse.ArgumentParser:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from compiler.errors import SynthcError
 from compiler.work import TaskKind
 from runtime.cli.options import compile_study_of, force_option, only_option, print_notices, select_forced, spec_options
-from runtime.cli.results_options import results_options, store_of
+from runtime.cli.results_options import add_command, results_options, store_of
 from runtime.store.artifacts import lock_store
 
 if TYPE_CHECKING:
@@ -29,8 +29,8 @@ KINDS = get_args(TaskKind)
 
 
 def register(commands: Any) -> None:
-    parser = commands.add_parser(
-        "run",
+    parser = add_command(
+        commands, "run", run,
         parents=[spec_options(), only_option(), force_option(), results_options()],
         help="run a study, or what is missing of it",
         description="Compile a study, compute what is not in the store yet, publish the results, and draw the spec's `charts:`.",
@@ -64,7 +64,6 @@ def register(commands: Any) -> None:
         metavar="KIND=SECONDS",
         help=f"give up a task after so long; KIND is one of {', '.join(KINDS)}",
     )
-    parser.set_defaults(handler=run)
 
 
 def run(args: argparse.Namespace) -> int:

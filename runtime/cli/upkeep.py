@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -14,28 +15,26 @@ from pathlib import Path
 from typing import Any
 
 from compiler.errors import SynthcError
-from runtime.cli.results_options import results_options, store_of
+from runtime.cli.results_options import add_command, results_options, store_of
 
 
 def register(commands: Any) -> None:
     """Add the commands of this family."""
-    gc = commands.add_parser(
-        "gc", parents=[results_options()], help="drop what no kept study needs",
+    gc = add_command(
+        commands, "gc", _gc, parents=[results_options()], help="drop what no kept study needs",
         description="List what no study needs, as its latest run under each profile says. Only --delete deletes it.",
         epilog="examples:\n  synthc gc\n  synthc gc --delete\n  synthc gc --drop old_study --delete",
     )
     gc.add_argument("--drop", action="append", default=[], metavar="STUDY", help="do not keep this study (repeatable)")
     gc.add_argument("--delete", action="store_true", help="really delete")
-    gc.set_defaults(handler=_gc)
-    doctor = commands.add_parser(
-        "doctor", parents=[results_options()], help="check the installation, the store and the database",
+    doctor = add_command(
+        commands, "doctor", _doctor, parents=[results_options()], help="check the installation, the store and the database",
         description="Check Python, libraries, devices, data sets, disk, store and database. Exit code 1 if something is wrong.",
         epilog="examples:\n  synthc doctor\n  synthc doctor --deep     also read every file of the store\n"
         "  synthc doctor --ray      also start Ray",
     )
     doctor.add_argument("--deep", action="store_true", help="compare every file of the store with its digest")
     doctor.add_argument("--ray", action="store_true", help="start Ray and wait for a worker: some seconds")
-    doctor.set_defaults(handler=_doctor)
 
 
 def _gc(args: argparse.Namespace) -> int:
@@ -89,13 +88,10 @@ def _check_installation() -> Iterator[Check]:
     yield Check("python", sys.version.split()[0], sys.version_info >= (3, 11))
     missing = []
     for requirement in requires("synthc") or []:
-        name = requirement.split(";")[0].strip()
-        if "extra ==" in requirement:
-            continue
-        for end in "<>=!~ [":
-            name = name.split(end)[0]
+        name = re.split(r"[^\w.-]", requirement, maxsplit=1)[0]
         try:
-            version(name)
+            if "extra ==" not in requirement:
+                version(name)
         except PackageNotFoundError:
             missing.append(name)
     yield Check("libraries", f"missing: {', '.join(missing)}; run `make study`" if missing else "all there", not missing)

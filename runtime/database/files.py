@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,8 @@ import duckdb
 from compiler.errors import SynthcError, first_line
 from runtime.database.publish import check_target
 from runtime.database.quoting import execute, identifier, literal
+from runtime.database.read import check_exists
+from runtime.store.artifacts import atomic_write
 
 COPY_OPTIONS = {".parquet": "FORMAT parquet, COMPRESSION zstd", ".csv": "FORMAT csv, HEADER", ".json": "FORMAT json, ARRAY true"}
 """Ending of a file → how DuckDB writes it."""
@@ -22,19 +23,11 @@ def export(database: Path, text: str, target: Path) -> None:
     """Write a query's rows to `target`; its ending says the format."""
     if target.suffix not in COPY_OPTIONS:
         raise SynthcError(f"{target}: the ending should be one of {', '.join(COPY_OPTIONS)}")
-    if not database.exists():
-        raise SynthcError(f"{database}: there is no such database; `synthc run SPEC` makes one, --db names another")
-    temp = target.with_name(f".{target.name}.next")
-    try:
-        with contextlib.closing(duckdb.connect(str(database), read_only=True)) as connection:
-            execute(connection, f"SET allowed_paths = [{literal(temp)}]")   # and nothing else, whatever the query says
-            execute(connection, "SET enable_external_access = false")
-            execute(connection, f"COPY ({text}) TO {literal(temp)} ({COPY_OPTIONS[target.suffix]})")
-        os.replace(temp, target)
-    except (duckdb.Error, OSError) as error:
-        raise SynthcError(f"{target}: cannot be written: {first_line(error)}") from error
-    finally:
-        temp.unlink(missing_ok=True)
+    check_exists(database)
+    with _replace(target) as temp, contextlib.closing(duckdb.connect(str(database), read_only=True)) as connection:
+        execute(connection, f"SET allowed_paths = [{literal(temp)}]")   # and nothing else, whatever the query says
+        execute(connection, "SET enable_external_access = false")
+        execute(connection, f"COPY ({text}) TO {literal(temp)} ({COPY_OPTIONS[target.suffix]})")
 
 
 COMPATIBLE_STORAGE = "v1.2.0"
@@ -43,20 +36,22 @@ COMPATIBLE_STORAGE = "v1.2.0"
 
 def export_compatible(database: Path, target: Path) -> None:
     """Write the whole published database in a format that older DuckDB reads: tables, views, macros, comments."""
-    if not database.exists():
-        raise SynthcError(f"{database}: there is no such database; `synthc run SPEC` makes one, --db names another")
+    check_exists(database)
     check_target(target)
-    temp = target.with_name(f".{target.name}.next")
+    with _replace(target) as temp, contextlib.closing(duckdb.connect()) as connection:
+        execute(connection, f"ATTACH {literal(database)} AS published (READ_ONLY)")
+        execute(connection, f"ATTACH {literal(temp)} AS compatible (STORAGE_VERSION '{COMPATIBLE_STORAGE}')")
+        execute(connection, "COPY FROM DATABASE published TO compatible")
+
+
+@contextlib.contextmanager
+def _replace(target: Path) -> Iterator[Path]:
+    """A temporary path whose file replaces `target`; SynthcError where it cannot be written."""
     try:
-        with contextlib.closing(duckdb.connect()) as connection:
-            execute(connection, f"ATTACH {literal(database)} AS published (READ_ONLY)")
-            execute(connection, f"ATTACH {literal(temp)} AS compatible (STORAGE_VERSION '{COMPATIBLE_STORAGE}')")
-            execute(connection, "COPY FROM DATABASE published TO compatible")
-        os.replace(temp, target)
+        with atomic_write(target, synced=False) as temp:
+            yield temp
     except (duckdb.Error, OSError) as error:
         raise SynthcError(f"{target}: cannot be written: {first_line(error)}") from error
-    finally:
-        temp.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

@@ -7,44 +7,72 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
+from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean, median
+from typing import Any
 
 from compiler.errors import SynthcError
+from compiler.fingerprint import parse_canonical, restore
 from compiler.inspect.cost import guess
-from compiler.inspect.cost.estimate import Past, words_of
+from compiler.inspect.cost.estimate import Past
+from compiler.plan.dag import Task
+from compiler.work.operations import Dataset, structures
 from runtime.store.artifacts import folder_of
 
 MAX_TASKS = 24
 """Tasks of each operation that are read, the latest."""
 
 
-def history(database: Path, store: Path) -> dict[str, Past]:
-    """Operation → what its tasks took; empty without a database, or where it cannot be read now."""
+def history(database: Path, store: Path, tasks: Collection[Task]) -> dict[str, Past]:
+    """What each operation of these tasks took before; empty without a database, or where it cannot be read now."""
     if not database.exists():
         return {}
     from runtime.database.read import query
 
     text = (
-        "SELECT operation, outcome.task, seconds, peak_memory_mb FROM base.outcome AS outcome "
-        "JOIN (SELECT DISTINCT task, operation FROM base.task) USING (task) WHERE seconds IS NOT NULL "
+        "SELECT operation, outcome.task, seconds, peak_memory_mb, gpu.value FROM base.outcome AS outcome "
+        "JOIN (SELECT DISTINCT task, operation FROM base.task) USING (task) "
+        "LEFT JOIN (SELECT task, value FROM base.metric WHERE metric = 'gpu_memory_mb') AS gpu USING (task) "
+        "WHERE seconds IS NOT NULL "
         f"QUALIFY row_number() OVER (PARTITION BY operation ORDER BY started DESC) <= {MAX_TASKS}"
     )
     try:
         _, rows = query(database, text)
     except SynthcError:   # being written, or not ours: no reason to fail
         return {}
-    ratios: dict[str, list[tuple[float, float, float]]] = defaultdict(list)
-    for operation, task, seconds, memory in rows:
+    wanted, types = {task.operation for task in tasks}, structures() | {"Dataset": _placed(tasks)}
+    ratios: dict[str, list[tuple[float, float, float, float | None]]] = defaultdict(list)
+    for operation, task, seconds, memory, gpu in rows:
+        if operation not in wanted:
+            continue
         folder = folder_of(store, task)
         try:
-            words = words_of(json.loads((folder / "task.json").read_text(encoding="utf-8"))["text"])
+            canonical = json.loads((folder / "task.json").read_text(encoding="utf-8"))["text"]
+            work = restore(parse_canonical(canonical).params, types)
             size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e6
-            expected = guess.seconds(operation, words), guess.disk_mb(operation, words)
-        except (OSError, ValueError, KeyError, IndexError, TypeError):   # gone, or of another version
+            guessed, disk = guess.cost(work), guess.disk_mb(work)
+        except (OSError, ValueError, KeyError, TypeError):   # gone, of another version, or of images that are not known here
             continue
-        ratios[operation].append((seconds / expected[0], size / expected[1], memory or 0.0))
-    return {
-        operation: Past(len(found), median(one[0] for one in found), fmean(one[1] for one in found), max(one[2] for one in found))
-        for operation, found in ratios.items()
-    }
+        held = (gpu + guess.DEVICE_MB) / guessed.gpu_mb if gpu is not None and guessed.gpu_mb else None
+        ratios[operation].append((seconds / guessed.seconds, size / disk, memory or 0.0, held))
+    return {operation: _past(found) for operation, found in ratios.items()}
+
+
+def _past(found: list[tuple[float, float, float, float | None]]) -> Past:
+    seconds, disk, memory, gpu = zip(*found, strict=True)
+    return Past(len(found), median(seconds), fmean(disk), max(memory), max((one for one in gpu if one is not None), default=None))
+
+
+def _placed(tasks: Collection[Task]) -> Any:
+    """Makes a data set of its fields. A text does not say where images of the user's own lie: the tasks that are planned do."""
+    works = [task.work for task in tasks]
+    sources = {work.private.population.dataset.digest: work.private.population.dataset.source
+               for work in works if hasattr(work, "private")}
+
+    def make(**fields: Any) -> Dataset:
+        made = Dataset(**fields)
+        return replace(made, source=sources.get(made.digest))
+
+    return make

@@ -264,9 +264,9 @@ class Index:
             return execute(self._connection.cursor(), query, list(values))
 
 
-def _merge(parts: rows.Rows) -> dict[str, list[tuple[Any, ...]]]:
+def _merge(found: rows.Rows) -> dict[str, list[tuple[Any, ...]]]:
     tables: dict[str, list[tuple[Any, ...]]] = {}
-    for table, values in parts:
+    for table, values in found:
         tables.setdefault(table, []).extend(values)
     return tables
 

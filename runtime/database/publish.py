@@ -56,8 +56,8 @@ def _copy(index: Path, temp: Path) -> None:
 def _lock_out_writers(connection: duckdb.DuckDBPyConnection, target: Path) -> Iterator[bool]:
     """Lock `target` against writers while it is replaced; yields whether it exists.
 
-    Opened for writing if nobody has it open, which also takes in the log of a writer that was killed; else for
-    reading, which readers do not mind and which keeps writers out. Neither works while a writer is there.
+    Opened for writing if no process has it open, which also applies the log of a writer that was killed; else for reading, which
+    readers allow and which keeps writers out. Neither works while there is a writer.
     """
     if not target.exists():
         yield False

@@ -21,8 +21,8 @@ class Question:
 def questions() -> dict[str, Question]:
     """All of them by name, in the order of the file."""
     content = (files("runtime.database") / "questions.sql").read_text(encoding="utf-8")
-    parts = re.findall(r"^-- @(\w+): (.+)\n((?:(?!-- @).*\n)+)", content, flags=re.MULTILINE)
-    return {name: Question(name, about, text.strip()) for name, about, text in parts}
+    found = re.findall(r"^-- @(\w+): (.+)\n((?:(?!-- @).*\n)+)", content, flags=re.MULTILINE)
+    return {name: Question(name, about, text.strip()) for name, about, text in found}
 
 
 def question(name: str) -> Question:

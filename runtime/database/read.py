@@ -13,6 +13,12 @@ from compiler.errors import SynthcError, first_line
 from runtime.database.quoting import execute
 
 
+def check_exists(database: Path) -> None:
+    """SynthcError unless there is a published database."""
+    if not database.exists():
+        raise SynthcError(f"{database}: there is no such database; `synthc run SPEC` makes one, --db names another")
+
+
 def query(database: Path, text: str) -> tuple[list[str], list[tuple[Any, ...]]]:
     """Columns and rows of a query on the published database: read-only, and without files or network."""
     with open_read_only(database) as run:
@@ -22,8 +28,7 @@ def query(database: Path, text: str) -> tuple[list[str], list[tuple[Any, ...]]]:
 @contextlib.contextmanager
 def open_read_only(database: Path) -> Iterator[Callable[[str], tuple[list[str], list[tuple[Any, ...]]]]]:
     """Yield a function like `query` for several queries on one state: what is published meanwhile is not seen."""
-    if not database.exists():
-        raise SynthcError(f"{database}: there is no such database; `synthc run SPEC` makes one, --db names another")
+    check_exists(database)
     try:
         connection = duckdb.connect(str(database), read_only=True, config={"enable_external_access": "false"})
     except duckdb.Error as error:

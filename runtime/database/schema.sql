@@ -129,10 +129,12 @@ COMMENT ON VIEW canary_risk IS 'One row per canary, trial and attack: share of t
 CREATE VIEW cost AS
   SELECT trial.study, trial.profile, trial.arm, trial.paradigm, trial.method, trial.label, trial.trial, stage.stage,
     count(*) AS tasks, avg(outcome.seconds) AS seconds, min(outcome.seconds) AS seconds_low, max(outcome.seconds) AS seconds_high,
-    max(outcome.peak_memory_mb) AS peak_memory_mb, any_value(outcome.device) AS device, sum(images.value) AS images_seen
+    max(outcome.peak_memory_mb) AS peak_memory_mb, any_value(outcome.device) AS device, sum(images.value) AS images_seen,
+    max(gpu.value) AS gpu_memory_mb
   FROM base.current_trial AS trial JOIN base.stage AS stage ON stage.run = trial.run AND stage.trial = trial.trial
     JOIN base.outcome AS outcome ON outcome.task = stage.task
     LEFT JOIN base.metric AS images ON images.task = stage.task AND images.metric = 'images_seen'
+    LEFT JOIN base.metric AS gpu ON gpu.task = stage.task AND gpu.metric = 'gpu_memory_mb'
   GROUP BY ALL;
 COMMENT ON VIEW cost IS 'One row per trial and stage of its pipeline: seconds per shadow (mean, least, most), device, memory, images seen.';
 
@@ -230,6 +232,7 @@ INSERT INTO base.meaning VALUES
   ('', 'device', 'Where it was computed: cpu, cuda.'),
   ('', 'host', 'Name of the machine.'),
   ('', 'peak_memory_mb', 'Peak memory of the worker in MB.'),
+  ('', 'gpu_memory_mb', 'Most that torch held of a GPU in MB, without its context; NULL where no GPU computed it.'),
   ('', 'started', 'When it began, UTC.'),
   ('', 'ended', 'When it ended, UTC; NULL while it runs.'),
   ('', 'status', 'done, failed, blocked (waits for what failed) or missing.'),

@@ -57,7 +57,7 @@ class RayEngine:
         self._killed: set[Dispatch] = set()
         self._had_worker_at = self._checked_at = time.monotonic()
         try:
-            self._share, self._memory = self._divide_gpu(gpu_memory)
+            self._share = self._divide_gpu(gpu_memory)
             for _ in range(self._count_workers()):
                 self._start_worker()
             if not self._starting:
@@ -105,7 +105,7 @@ class RayEngine:
         # A CPU worker would see every GPU of the node: CUDA_VISIBLE_DEVICES stays unset for num_gpus=0.
         environment = {} if self._share else {"CUDA_VISIBLE_DEVICES": ""}
         options = {"num_cpus": 1, "num_gpus": self._share, "max_restarts": 0, "runtime_env": {"env_vars": environment}}
-        worker = self._remote.options(**options).remote(str(self.store), device, self._memory, self._operations)
+        worker = self._remote.options(**options).remote(str(self.store), device, self._share, self._operations)
         self._starting[worker.describe.remote()] = worker
 
     def _register(self, ref: Any) -> None:
@@ -166,17 +166,16 @@ class RayEngine:
         cpus, gpus = int(resources.get("CPU", 0)), int(resources.get("GPU", 0))
         return min(cpus, int(gpus / self._share)) if self._share else cpus
 
-    def _divide_gpu(self, needed: float) -> tuple[float, float]:
-        """Share of a GPU for each worker and the part of its memory that it may take; zeros where there is no GPU."""
+    def _divide_gpu(self, needed: float) -> float:
+        """Share of a GPU, and of its memory, for each worker; 0 where there is no GPU."""
         if not self._ray.cluster_resources().get("GPU"):
-            return 0.0, 0.0
+            return 0.0
         probe = self._ray.remote(num_gpus=1, max_calls=1)(_gpu_memory).remote()
         ready, _ = self._ray.wait([probe], timeout=WORKER_GRACE_SECONDS)
         if not ready:
             found = self._list_resources()
             raise SynthcError(f"no GPU of the Ray cluster answered for {WORKER_GRACE_SECONDS:.0f} s; it has {found}")
-        workers = workers_per_gpu(self._ray.get(probe), needed)
-        return 1 / workers, 1 / workers
+        return 1 / workers_per_gpu(self._ray.get(probe), needed)
 
     def _list_resources(self) -> str:
         resources = self._ray.cluster_resources()
@@ -209,13 +208,13 @@ def read_lock(store: Path) -> str | None:
 class _Worker:
     """The resident process on a node."""
 
-    def __init__(self, store: str, device: str, memory_share: float, operations: Mapping[str, str]) -> None:
+    def __init__(self, store: str, device: str, gpu_share: float, operations: Mapping[str, str]) -> None:
         self.store, self.device, self.operations = Path(store), device, operations
         prepare_worker()
         if device == "cuda":
             import torch
 
-            torch.cuda.set_per_process_memory_fraction(memory_share)   # Ray's shares are bookkeeping, without isolation
+            torch.cuda.set_per_process_memory_fraction(gpu_share)   # Ray's shares are bookkeeping, without isolation
 
     def describe(self) -> dict[str, Any]:
         return identity() | {"host": machine.host(), "lock": read_lock(self.store)}

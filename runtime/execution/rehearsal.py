@@ -1,4 +1,4 @@
-"""A task that does nothing, or fails as told: for tests and benchmarks of the runtime with real engines and real commits."""
+"""A task that does nothing, or fails in a given way: for tests and benchmarks of the runtime with real engines and real commits."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class TwoPartError(Exception):
 
 
 def perform(work: Rehearsal, inputs: Mapping[str, Artifact], device: torch.device) -> Product:
-    """Sleep, then end as told. The metric `needs` counts the needs that were really there to read."""
-    if work.seconds:   # to sleep for 0 s hands the core to somebody else
+    """Sleep, then end as `work.ending` says. The metric `needs` counts the needs that could be read."""
+    if work.seconds:   # sleeping for 0 s would yield the core
         time.sleep(work.seconds)
     match work.ending:
         case "exception":

@@ -85,7 +85,9 @@ class StudyRun:
         """Whether something damaged was found and can be computed again: `todo` then holds it, and what waits for it."""
         self.index.flush()
         damaged = (*self.damaged_inputs, *(folder.name for folder in self.index.damaged))
-        again = [id for id in self._with_ancestors(damaged) if not self.is_done(id)]
+        # All that they were made from: an attack reads that, also where all between is done.
+        origins = self.plan.to_run(lambda id: False, [id for id in damaged if id in self.plan.tasks])
+        again = [id for id in origins if not self.is_done(id)]
         if not again:
             return False
         self.damaged_inputs.clear()
@@ -96,17 +98,6 @@ class StudyRun:
         self.given_up |= {id: self.failures[missing[id].address] for id in failed if id in missing}
         self.todo = self._reachable(missing)
         return bool(self.todo)
-
-    def _with_ancestors(self, ids: Iterable[str]) -> set[str]:
-        """These tasks and all that they were made from: an attack reads that, also where all between is done."""
-        found: set[str] = set()
-        waiting = list(ids)
-        while waiting:
-            id = waiting.pop()
-            if id in self.plan.tasks and id not in found:
-                found.add(id)
-                waiting += [need for _, need in self.plan.tasks[id].needs]
-        return found
 
     def is_done(self, id: str) -> bool:
         return is_done(self.store, id)
@@ -148,7 +139,7 @@ class StudyRun:
             self.index.publish(self.target)
         except Unwritable:
             raise
-        except SynthcError as error:   # somebody writes to it, its disk is full, …: no reason to stop computing
+        except SynthcError as error:   # another process writes to it, its disk is full, …: no reason to stop computing
             self._publish_at = started + 30.0
             notice = str(error) if isinstance(error, TargetBusy) else f"{error}; computing goes on meanwhile"
             repeated, self._notice = notice == self._notice, notice
@@ -216,18 +207,15 @@ class StudyRun:
 
 
 def run_record(plan: Plan) -> dict[str, Any]:
-    """The plan's part of `run.json`: trials and tasks, so that a result can be traced to what asked for it."""
-    tasks = [
-        {"id": task.id, "kind": task.kind, "operation": task.operation, "address": task.address, "needs": task.needs}
-        for task in plan.tasks.values()
-    ]
+    """The plan's part of `run.json`: trials and tasks, so that a result can be traced to the trials that need it."""
+    fields = ("id", "kind", "operation", "address", "needs")
     return {
         "study": plan.header.study,
         "question": plan.header.question,
         "profile": plan.profile,
         "headline": _headline(plan),
         "trials": [_trial_record(planned) for planned in plan.trials],
-        "tasks": tasks,
+        "tasks": [{name: getattr(task, name) for name in fields} for task in plan.tasks.values()],
         "claims": [_claim_record(planned) for planned in plan.claims],
     }
 
@@ -251,9 +239,9 @@ def _lint_record(finding: Finding, spec: str) -> dict[str, Any]:
 def _claim_record(planned: ClaimPlan) -> dict[str, Any]:
     claim = planned.claim
     return {
-        "claim": planned.name, "task": planned.task, "statement": claim.text, "test": claim.test, "metric": claim.metric,
-        "margin": claim.margin, "pairs": claim.pairs, "left": planned.left, "right": planned.right,
-        "left_selector": claim.left, "right_selector": claim.right,
+        "claim": planned.name, "statement": claim.text, "left_selector": claim.left, "right_selector": claim.right,
+        **{name: getattr(planned, name) for name in ("task", "left", "right")},
+        **{name: getattr(claim, name) for name in ("test", "metric", "margin", "pairs")},
     }
 
 

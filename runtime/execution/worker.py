@@ -81,7 +81,7 @@ def _compute(
     attempt = folder / "attempts" / str(request.attempt)
     log = attempt / "log.txt"
     started, clock = datetime.now(UTC), time.perf_counter()
-    machine.forget_peak_memory()
+    machine.reset_peak_memory()
     try:
         if (before := read_committed(folder)) is not None:   # a worker died between the commit and its answer
             return before
@@ -136,7 +136,13 @@ def _perform(request: TaskRequest, store: Path, device: str, operations: Mapping
     module = importlib.import_module(operations[type(request.work).__name__])
     on = torch.device(device)
     _seed_global_generators(on)
-    return module.perform(request.work, inputs, on)
+    if on.type != "cuda" or request.work.kind in ("attack", "compare"):   # those stay on the CPU
+        product: Product = module.perform(request.work, inputs, on)
+        return product
+    torch.cuda.reset_peak_memory_stats(on)
+    product = module.perform(request.work, inputs, on)
+    held = Metric("gpu_memory_mb", torch.cuda.max_memory_allocated(on) / 1e6, n=1, note="most that torch held, without its context")
+    return dataclasses.replace(product, metrics=(*product.metrics, held))
 
 
 def read_committed(folder: Path) -> Outcome | None:

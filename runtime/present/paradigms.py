@@ -1,11 +1,17 @@
-"""Paradigms in their fixed order, and their names in print: the same in tables, on charts and in the report. Needs no Altair."""
+"""Paradigms in their fixed order, and their names in print: the same in tables, on charts and in the report. Needs no Altair.
+
+A paradigm that is not listed here comes last, under its own name made readable.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-NAMES = {
+Row = dict[str, Any]
+"""A row of a query, by column."""
+
+PRINTED_NAMES = {
     "undefended": "Undefended",
     "dp_sgd": "DP-SGD",
     "coreset": "Coreset",
@@ -16,22 +22,22 @@ NAMES = {
     "own": "Own method",
 }
 """Baselines first."""
-PARADIGMS = tuple(NAMES)
+PARADIGMS = tuple(PRINTED_NAMES)
 
 
-def printed(paradigm: str) -> str:
+def printed_name(paradigm: str) -> str:
     """Its name in print."""
-    return NAMES.get(paradigm, paradigm)
+    return PRINTED_NAMES.get(paradigm, paradigm.replace("_", " ").capitalize())
 
 
-def present(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+def paradigms_of(rows: Iterable[Mapping[str, Any]]) -> list[str]:
     """Paradigms that occur, in their fixed order; unknown ones last."""
-    found = {row["paradigm"] for row in rows}
-    return [name for name in PARADIGMS if name in found] + sorted(found - set(PARADIGMS))
+    names = {row["paradigm"] for row in rows}
+    return [name for name in PARADIGMS if name in names] + sorted(names - set(PARADIGMS))
 
 
-def ordered(rows: Iterable[Mapping[str, Any]]) -> list[Any]:
+def order_by_paradigm(rows: Iterable[Mapping[str, Any]]) -> list[Any]:
     """Rows paradigm by paradigm; within one as they came."""
     rows = list(rows)
-    order = present(rows)
+    order = paradigms_of(rows)
     return sorted(rows, key=lambda row: order.index(row["paradigm"]))

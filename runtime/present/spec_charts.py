@@ -29,7 +29,7 @@ def draw(plan: Plan, database: Path, store: Path) -> Iterator[Path]:
     from runtime.database.read import query
     from runtime.present import charts
     from runtime.present.charts.gallery import write
-    from runtime.present.report.read import sets
+    from runtime.present.report.read import read_sets
 
     into = folder(plan, database)
     try:
@@ -38,7 +38,7 @@ def draw(plan: Plan, database: Path, store: Path) -> Iterator[Path]:
         raise SynthcError(f"{into}: cannot be made a folder: {error.strerror}") from error
     for chart in plan.header.charts:
         if chart.chart == "gallery":
-            yield from write(into, (found for found in sets(database, store) if _is_of(plan, chart, found[0])))
+            yield from write(into, (sheet for sheet in read_sets(database, store) if _is_of(plan, chart, sheet[0])))
             continue
         drawn = charts.draw(chart.chart, *query(database, _query(plan, chart)), theme=chart.theme)
         for ending in chart.format:

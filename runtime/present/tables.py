@@ -8,29 +8,22 @@ import io
 import json
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from runtime.present.paradigms import ordered, printed
+from compiler.errors import plural
+from runtime.present.numbers import format_epsilon, format_interval
+from runtime.present.paradigms import Row, order_by_paradigm, printed_name
 
 COMPARISON = "SELECT * FROM comparison"
-
-_LATEX = {
-    "\\": r"\textbackslash{}",
-    "&": r"\&",
-    "%": r"\%",
-    "$": r"\$",
-    "#": r"\#",
-    "_": r"\_",
-    "{": r"\{",
-    "}": r"\}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-}
-
-
-_NOTHING = "not resolvable"
+UNRESOLVABLE = "not resolvable"
+MAX_CELL_LETTERS = 48
+"""Of a table that does not fit on the terminal."""
+LATEX_ESCAPES = str.maketrans(
+    {letter: f"\\{letter}" for letter in "&%$#_{}"}
+    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+)
 
 
 class Best(str):
@@ -40,79 +33,71 @@ class Best(str):
 def comparison(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> tuple[list[str], list[list[str]]]:
     """The comparison as a paper shows it: a line per trial, baselines first, figures with intervals and n; the best is a `Best`."""
     heads = ["trial", "paradigm", "test accuracy, %", "shadows", "leakage, %", "non-members", "AUC", "epsilon", "seconds"]
-    cells = ordered(dict(zip(columns, row, strict=True)) for row in rows)
-    best = {name: _best(cells, name, sign) for name, sign in (("test_accuracy", 1), ("leakage", -1), ("auc", -1), ("seconds", -1))}
+    trials = order_by_paradigm(dict(zip(columns, row, strict=True)) for row in rows)
+    better = {"test_accuracy": 1, "leakage": -1, "auc": -1, "seconds": -1}
+    best = {name: _find_best(trials, name, sign) for name, sign in better.items()}
 
-    def figure(place: int, name: str, scale: float, digits: int) -> str:
-        text = _spread(cells[place], name, scale, digits)
-        return Best(text) if place == best[name] else text
+    def print_figure(trial: Row, name: str, spec: str, scale: float = 1) -> str:
+        text = format_interval(trial[name], trial[f"{name}_low"], trial[f"{name}_high"], spec, scale)
+        return Best(text) if trial is best[name] else text
 
     body = []
-    for place, cell in enumerate(cells):
-        valid = "" if cell["null_ok"] in (True, None) else " (null control failed)"
-        replicate = f" #{cell['replicate']}" if cell["replicate"] else ""
+    for trial in trials:
+        invalid = " (null control failed)" if trial["null_ok"] is False else ""
+        replicate = f" #{trial['replicate']}" if trial["replicate"] else ""
         body.append(
             [
-                cell["label"] + replicate + valid,
-                printed(cell["paradigm"]),
-                figure(place, "test_accuracy", 100, 1),
-                str(cell["shadows"] or ""),
-                figure(place, "leakage", 100, 1) if cell["leakage"] is not None else _NOTHING,
-                str(cell["leakage_n"] or ""),
-                figure(place, "auc", 1, 3),
-                _epsilon(cell["epsilon"]),
-                figure(place, "seconds", 1, 1),
+                trial["label"] + replicate + invalid,
+                printed_name(trial["paradigm"]),
+                print_figure(trial, "test_accuracy", ".1f", 100),
+                str(trial["shadows"] or ""),
+                print_figure(trial, "leakage", ".1f", 100) or UNRESOLVABLE,
+                str(trial["leakage_n"] or ""),
+                print_figure(trial, "auc", ".3f"),
+                "" if trial["epsilon"] is None else format_epsilon(trial["epsilon"]),
+                print_figure(trial, "seconds", ".1f"),
             ]
         )
     return heads, body
 
 
-def _epsilon(epsilon: float | None) -> str:
-    if epsilon is None:
-        return ""
-    return f"{epsilon:.3g}" if epsilon < 1000 else f"{epsilon:,.0f}" if epsilon <= 1e6 else "above 1,000,000"
-
-
-def _best(cells: Sequence[dict[str, Any]], name: str, sign: int) -> int | None:
-    """The place of the one trial whose interval lies beyond those of all others; None if there is none.
+def _find_best(trials: Iterable[Row], name: str, sign: int) -> Row | None:
+    """The one trial whose interval lies beyond those of all others; None if there is none.
 
     Intervals apart are a stricter demand than a significant difference; trials whose null control failed do not take part.
     """
-    spans = {
-        place: sorted((sign * cell[f"{name}_low"], sign * cell[f"{name}_high"]))
-        for place, cell in enumerate(cells)
-        if cell["null_ok"] is not False and None not in (cell[name], cell[f"{name}_low"], cell[f"{name}_high"])
-    }
+    spans = [
+        (*sorted((sign * trial[f"{name}_low"], sign * trial[f"{name}_high"])), trial)
+        for trial in trials
+        if trial["null_ok"] is not False and None not in (trial[name], trial[f"{name}_low"], trial[f"{name}_high"])
+    ]
     if len(spans) < 2:
         return None
-    first = max(spans, key=lambda place: spans[place][0])
-    return first if all(spans[first][0] > high for other, (_, high) in spans.items() if other != first) else None
+    low, _, best = max(spans, key=lambda span: span[0])
+    return best if all(low > high for _, high, trial in spans if trial is not best) else None
 
 
-def _spread(cell: dict[str, Any], name: str, scale: float, digits: int) -> str:
-    value, low, high = (cell[f"{name}{end}"] for end in ("", "_low", "_high"))
-    if value is None:
-        return ""
-    interval = f" [{scale * low:.{digits}f}, {scale * high:.{digits}f}]" if low is not None and high is not None else ""
-    return f"{scale * value:.{digits}f}{interval}"
-
-
-def rendered(columns: Sequence[str], rows: Sequence[Sequence[Any]], how: str) -> str:
+def render(columns: Sequence[str], rows: Sequence[Sequence[Any]], how: str) -> str:
     """The table as text in one of: table, csv, json, markdown, latex, html."""
     match how:
         case "json":
             return json.dumps([dict(zip(columns, map(_plain, row), strict=True)) for row in rows], ensure_ascii=False, indent=1)
         case "csv":
             out = io.StringIO()
-            csv.writer(out, lineterminator="\n").writerows([columns, *([_plain(value) for value in row] for row in rows)])
+            csv.writer(out, lineterminator="\n").writerows([columns, *(map(_plain, row) for row in rows)])
             return out.getvalue().rstrip("\n")
         case "markdown":
-            return _markdown(columns, rows)
+            lines = [columns, ["---"] * len(columns), *rows]
+            bars = [_escape(line, lambda text: text.replace("|", "\\|"), "**{}**") for line in lines]
+            return "\n".join(f"| {' | '.join(bar)} |" for bar in bars)
         case "latex":
             return _latex(columns, rows)
         case "html":
-            return _html(columns, rows)
-    return _aligned(columns, rows)
+            head, *body = ["".join(_escape(line, html.escape, "<strong>{}</strong>", "<td>{}</td>")) for line in (columns, *rows)]
+            head = head.replace("<td>", '<th scope="col">').replace("</td>", "</th>")
+            inner = "\n".join(f"<tr>{line}</tr>" for line in body)
+            return f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{inner}\n</tbody>\n</table>"
+    return _align(columns, rows)
 
 
 def _plain(value: Any) -> Any:
@@ -127,7 +112,7 @@ def _plain(value: Any) -> Any:
     return str(value)
 
 
-def _text(value: Any) -> str:
+def _print(value: Any) -> str:
     if value is None:
         return ""
     if isinstance(value, float):
@@ -135,29 +120,45 @@ def _text(value: Any) -> str:
     return " ".join(str(_plain(value)).split())
 
 
-def _aligned(columns: Sequence[str], rows: Sequence[Sequence[Any]], widest: int = 48) -> str:
+def _escape(values: Sequence[Any], escape: Callable[[str], str], bold: str, cell: str = "{}") -> list[str]:
+    """Cells of a row in a format; a `Best` stands in `bold`."""
+    texts = [escape(_print(value)) for value in values]
+    return [cell.format(bold.format(text) if isinstance(value, Best) else text) for value, text in zip(values, texts, strict=True)]
+
+
+def _latex(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    lines = [_escape(line, lambda text: text.translate(LATEX_ESCAPES), r"\textbf{{{}}}") for line in (columns, *rows)]
+    head, *body = [" & ".join(line) + r" \\" for line in lines]
+    sides = "".join("r" if _holds_figures([_print(row[at]) for row in rows]) else "l" for at in range(len(columns)))
+    frame = [rf"\begin{{tabular}}{{{sides}}}", r"\toprule", head, r"\midrule", *body, r"\bottomrule", r"\end{tabular}"]
+    return "\n".join(frame)
+
+
+def _holds_figures(cells: Sequence[str]) -> bool:
+    """Whether a column stands on the right: figures, whatever is missing among them."""
+    there = [cell for cell in cells if cell not in ("", UNRESOLVABLE)]
+    return bool(there) and all(cell.lstrip("-")[0].isdigit() for cell in there)
+
+
+def _align(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     """Columns below each other; where they do not fit beside each other, long cells are cut.
 
     On a terminal that is too narrow even so, columns go on in a further block, each begun by the column that tells rows apart.
     """
-    cells = [[_text(value) for value in row] for row in rows]
+    cells = [[_print(value) for value in row] for row in rows]
 
     def widths() -> list[int]:
-        return [max([len(head), *(len(row[place]) for row in cells)]) for place, head in enumerate(columns)]
+        return [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
 
     room = shutil.get_terminal_size((160, 0)).columns
     if sum(widths()) + 2 * (len(columns) - 1) > room:
-        cells = [[_shortened(text, widest) for text in row] for row in cells]
-    blocks = _blocks(widths(), _key(cells), room) if sys.stdout.isatty() else [list(range(len(columns)))]
-    right = [bool(rows) and all(_is_number(row[place]) for row in rows) for place in range(len(columns))]
-
-    def line(parts: Sequence[str], block: Sequence[int]) -> str:
-        wide = widths()
-        return "  ".join(parts[at].rjust(wide[at]) if right[at] else parts[at].ljust(wide[at]) for at in block).rstrip()
-
-    rules = ["─" * width for width in widths()]
-    drawn = ["\n".join(line(parts, block) for parts in (list(columns), rules, *cells)) for block in blocks]
-    return "\n\n".join(drawn) + f"\n({len(rows)} row{'s' if len(rows) != 1 else ''})"
+        cells = [list(map(_shorten, row)) for row in cells]
+    blocks = _split(widths(), _key(cells), room) if sys.stdout.isatty() else [list(range(len(columns)))]
+    sides = [">" if rows and all(map(_is_number, column)) else "<" for column in zip(*rows, strict=True)] or ["<"] * len(columns)
+    specs = [f"{side}{width}" for side, width in zip(sides, widths(), strict=True)]
+    lines = [list(columns), ["─" * width for width in widths()], *cells]
+    texts = ["\n".join("  ".join(format(line[at], specs[at]) for at in block).rstrip() for line in lines) for block in blocks]
+    return "\n\n".join(texts) + f"\n({plural(len(rows), 'row')})"
 
 
 def _is_number(value: Any) -> bool:
@@ -166,71 +167,23 @@ def _is_number(value: Any) -> bool:
 
 def _key(cells: Sequence[Sequence[str]]) -> int:
     """The first column that no two rows share a cell of; else the first."""
-    places = range(len(cells[0])) if len(cells) > 1 else ()
-    return next((place for place in places if len({row[place] for row in cells}) == len(cells)), 0)
+    columns = zip(*cells, strict=True) if len(cells) > 1 else ()
+    return next((at for at, column in enumerate(columns) if len(set(column)) == len(cells)), 0)
 
 
-def _blocks(widths: Sequence[int], key: int, room: int) -> list[list[int]]:
-    """Columns that fit beside each other, as places; from the second block on the key comes first."""
+def _split(widths: Sequence[int], key: int, room: int) -> list[list[int]]:
+    """Columns that fit beside each other, by index; from the second block on the key comes first."""
     blocks: list[list[int]] = [[]]
-    for place in range(len(widths)):
+    for at, width in enumerate(widths):
         block = blocks[-1]
-        if len(block) > (block[:1] == [key]) and sum(widths[at] + 2 for at in block) + widths[place] > room:
-            blocks.append([key] if place != key else [])
-        blocks[-1].append(place)
+        if len(block) > (block[:1] == [key]) and sum(widths[other] + 2 for other in block) + width > room:
+            blocks.append([key] if at != key else [])
+        blocks[-1].append(at)
     return blocks
 
 
-def _shortened(text: str, widest: int) -> str:
+def _shorten(text: str) -> str:
     """Cut off at the end; of a path the end stays, which tells it from others."""
-    if len(text) <= widest:
+    if len(text) <= MAX_CELL_LETTERS:
         return text
-    return f"…{text[1 - widest :]}" if text.startswith("/") else f"{text[: widest - 1]}…"
-
-
-def _markdown(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    def line(parts: Sequence[str]) -> str:
-        return "| " + " | ".join(part.replace("|", "\\|") for part in parts) + " |"
-
-    def cell(value: Any) -> str:
-        return f"**{_text(value)}**" if isinstance(value, Best) else _text(value)
-
-    return "\n".join([line(list(columns)), line(["---"] * len(columns)), *(line([cell(value) for value in row]) for row in rows)])
-
-
-def _latex(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    def cell(value: Any) -> str:
-        escaped = "".join(_LATEX.get(letter, letter) for letter in _text(value))
-        return rf"\textbf{{{escaped}}}" if isinstance(value, Best) else escaped
-
-    def line(values: Sequence[Any]) -> str:
-        return " & ".join(map(cell, values)) + r" \\"
-
-    body = [line(row) for row in rows]
-    sides = ["r" if _of_figures([_text(row[place]) for row in rows]) else "l" for place in range(len(columns))]
-    frame = [
-        rf"\begin{{tabular}}{{{''.join(sides)}}}",
-        r"\toprule",
-        line(list(columns)),
-        r"\midrule",
-        *body,
-        r"\bottomrule",
-        r"\end{tabular}",
-    ]
-    return "\n".join(frame)
-
-
-def _of_figures(cells: Sequence[str]) -> bool:
-    """Whether a column stands on the right: figures, whatever is missing among them."""
-    there = [cell for cell in cells if cell not in ("", _NOTHING)]
-    return bool(there) and all(cell.lstrip("-").startswith(tuple("0123456789")) for cell in there)
-
-
-def _html(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    def cell(value: Any) -> str:
-        escaped = html.escape(_text(value))
-        return f"<td><strong>{escaped}</strong></td>" if isinstance(value, Best) else f"<td>{escaped}</td>"
-
-    head = "".join(f'<th scope="col">{html.escape(name)}</th>' for name in columns)
-    body = "\n".join("<tr>" + "".join(map(cell, row)) + "</tr>" for row in rows)
-    return f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>"
+    return f"…{text[1 - MAX_CELL_LETTERS :]}" if text.startswith("/") else f"{text[: MAX_CELL_LETTERS - 1]}…"

@@ -1,4 +1,4 @@
-"""Where a task's tensors lie: one folder per task, written beside and renamed, read back without pickles.
+"""The files of a task: one folder per task, each file written under a temporary name and renamed, read without pickles.
 
     <store>/<aa>/<id>/task.json          the text that was hashed, and its readable form
                       attempts/<n>/log   what the attempt printed
@@ -139,7 +139,7 @@ OUTCOME_FIELDS = {"task", "status", "metrics", "notes", "provenance", "files"}
 
 
 class Corrupt(SynthcError):
-    """A task's folder does not hold what was committed there: a damaged disk, or somebody's hand."""
+    """A task's folder does not hold what was committed there: a damaged disk, or a file that was edited."""
 
     def __init__(self, folder: Path, what: str) -> None:
         super().__init__(f"{folder}: {what}")

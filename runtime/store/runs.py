@@ -3,7 +3,7 @@
     <store>/runs/<run>/run.json      trials, stages, claims, spec texts, versions, code
                        plan.jsonl.gz   one line per task: id, address, the text that its id is the hash of
 
-With both a figure can be traced to exactly what was asked, also after its artifacts are gone.
+With both a figure can be traced to exactly what was computed, also after its artifacts are gone.
 """
 
 from __future__ import annotations
@@ -107,16 +107,13 @@ def read_trace(store: Path, task: str) -> Trace:
     folder = folder_of(store, task)
     if not folder.is_dir():
         return Trace()
-    done, damaged = (folder / "outcome.json").exists(), (folder / "outcome.json.corrupt").exists()
+    done = (folder / "outcome.json").exists()
+    damaged = not done and (folder / "outcome.json.corrupt").exists()
     attempts = sorted(folder.glob("attempts/*/attempt.json"), key=lambda path: int(path.parent.name))
-    if not attempts:
-        return Trace(done, damaged and not done)
     try:
         last = json.loads(attempts[-1].read_text(encoding="utf-8"))
-        hopeless = last["error_kind"] in DETERMINISTIC_ERRORS and last["provenance"]["source_digest"] == machine.source_digest()
-        failed = last["status"] == "failed"
-        return Trace(
-            done, damaged and not done, len(attempts), last["status"], last["error"], last["log"], given_up=failed and hopeless
-        )
-    except (OSError, ValueError, KeyError, TypeError):
-        return Trace(done, damaged and not done, len(attempts))
+        deterministic = last["status"] == "failed" and last["error_kind"] in DETERMINISTIC_ERRORS
+        given_up = deterministic and last["provenance"]["source_digest"] == machine.source_digest()
+        return Trace(done, damaged, len(attempts), last["status"], last["error"], last["log"], given_up)
+    except (OSError, ValueError, LookupError, TypeError):
+        return Trace(done, damaged, len(attempts))

@@ -7,14 +7,12 @@ Not here: reading the history (`runtime.database.history`), the guesses (`guess`
 from __future__ import annotations
 
 import heapq
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from compiler.inspect.cost import guess
-from compiler.inspect.cost.gpu_memory import ON_DEVICE, vram_mb
 from compiler.plan.dag import Plan, Task, upward_rank
 
 
@@ -29,10 +27,12 @@ class Past:
     """Mean of bytes / guessed bytes."""
     memory_mb: float
     """Largest resident memory of a worker that ran one."""
+    gpu: float | None = None
+    """Largest GPU memory / guessed; None where no GPU computed one."""
 
 
 @dataclass(frozen=True)
-class Cost:
+class Expected:
     """What one task is expected to take."""
 
     seconds: float
@@ -40,14 +40,14 @@ class Cost:
     known: bool
     """Whether its operation has a history."""
     vram_mb: float = 0.0
-    """Of a GPU's memory, should one compute it; 0 for what stays on the CPU. Always guessed."""
+    """Of a GPU's memory, should one compute it; 0 for what stays on the CPU."""
 
 
 @dataclass(frozen=True)
 class Estimate:
     """What is left of a plan."""
 
-    costs: Mapping[str, Cost]
+    costs: Mapping[str, Expected]
     """Of each task to run."""
     workers: int
     seconds: float
@@ -99,34 +99,27 @@ def estimate(plan: Plan, to_run: Mapping[str, Task], past: Mapping[str, Past], w
     return Estimate(costs, workers, _span(to_run, costs, rank, workers), _critical(to_run, rank), memory * busy)
 
 
-def words_of(text: str) -> guess.Words:
-    """The work that a canonical text says."""
-    words: guess.Words = json.loads(text)[5]
-    return words
-
-
-def _costs(to_run: Mapping[str, Task], past: Mapping[str, Past]) -> dict[str, Cost]:
-    costs: dict[str, Cost] = {}
-    alike: dict[Any, Cost] = {}
+def _costs(to_run: Mapping[str, Task], past: Mapping[str, Past]) -> dict[str, Expected]:
+    costs: dict[str, Expected] = {}
+    alike: dict[Any, Expected] = {}
     for id, task in to_run.items():
         # Shadows differ in who is a member, which is not what takes time.
-        key = task.operation, tuple(getattr(task.work, name) for name in _telling(type(task.work)))
+        key = task.operation, tuple(getattr(task.work, name) for name in _cost_fields(type(task.work)))
         if key not in alike:
-            words, before = words_of(task.text), past.get(task.operation)
-            seconds, disk = guess.seconds(task.operation, words), guess.disk_mb(task.operation, words)
-            factors = (before.seconds, before.disk) if before else (1.0, 1.0)
-            device = vram_mb(task.operation, words) if task.kind in ON_DEVICE and "private" in words else 0.0
-            alike[key] = Cost(seconds * factors[0], disk * factors[1], before is not None, device)
+            guessed, before = guess.cost(task.work), past.get(task.operation)
+            seconds, disk, gpu = (before.seconds, before.disk, before.gpu or 1.0) if before else (1.0, 1.0, 1.0)
+            left = disk * guess.disk_mb(task.work)
+            alike[key] = Expected(seconds * guessed.seconds, left, before is not None, gpu * guessed.gpu_mb)
         costs[id] = alike[key]
     return costs
 
 
-def _telling(kind: type) -> tuple[str, ...]:
+def _cost_fields(kind: type) -> tuple[str, ...]:
     """Fields of a work that its cost depends on."""
     return tuple(name for name in kind.__dataclass_fields__ if name != "private")  # type: ignore[attr-defined]
 
 
-def _span(to_run: Mapping[str, Task], costs: Mapping[str, Cost], rank: Mapping[str, float], workers: int) -> float:
+def _span(to_run: Mapping[str, Task], costs: Mapping[str, Expected], rank: Mapping[str, float], workers: int) -> float:
     """Seconds until all are done when each free worker takes what is ready and has the longest way to the end."""
     waits = {id: sum(need in to_run for _, need in task.needs) for id, task in to_run.items()}
     users: dict[str, list[str]] = defaultdict(list)

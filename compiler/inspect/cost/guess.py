@@ -1,167 +1,117 @@
-"""What a task costs, guessed from its words alone: declared figures for one core, used until something of the kind was run.
-
-Measured on digits (scikit-learn's, 8x8) at the settings of `specs/full_study.yaml`, least of 16 shadows on one core, and scaled by
-what a method does: images × passes × pixels × width. They say minutes or hours, not which; where an operation has a history, only
-the ratio of two guesses is used, so that a longer training is expected to take longer.
-"""
+"""What a task takes, from its words alone, used until something of the kind was run: what a method takes, its words say
+(`compiler.language.base.Computed.cost`); here is what the other operations take, and what surrounds every task."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any
 
-from compiler.language.datasets import CARDS
+from compiler.data.sizes import private_images
+from compiler.language.classifier import Recipe
+from compiler.language.cost import NO_NET, Cost, Net, Sizes, classifier
+from compiler.language.methods.diffusion import Denoiser
+from compiler.work.operations import (
+    AttackTrial,
+    CompareTrials,
+    Population,
+    Private,
+    QueryClassifier,
+    QueryGenerator,
+    QuerySet,
+    Synthesize,
+    TrainClassifier,
+    TrainGenerator,
+    Work,
+)
 
-Words = dict[str, Any]
-"""A work or a model as its canonical text says it."""
-
-SECONDS_PER_IMAGE = 4.2e-5
-"""Forward, backward and step of the small net of width 32 on one 8x8 image."""
-NETS = {"small": 1.0, "mlp": 0.3, "convnet": 2.0, "resnet9": 8.0, "resnet18": 60.0, "wrn": 60.0}
-"""Of other nets, in units of the small one at the same width."""
-PER_SAMPLE = 4.0
-"""DP-SGD: gradients per sample instead of their mean."""
-AROUND = 0.1
-"""Seconds around a training, however short: the private set is made, the net is built and evaluated."""
+AROUND = 0.006
+"""Seconds around a task, however short: the private set is made, the artifact is written."""
 WORKER_MB = 550.0
 """A worker with torch loaded and a small training behind it."""
+DEVICE_MB = 600.0
+"""Of a GPU's memory, whatever the task: a context, the kernels of torch and cuDNN's workspaces."""
+ON_DEVICE = ("train", "synthesize", "query")
+"""Kinds of tasks that a worker computes on its GPU, where it has one."""
+NOISES = 32
+"""For each canary that a denoiser is asked about."""
 DISK_MB = {
-    "TrainClassifier": 0.1, "TrainGenerator": 2.1, "Synthesize": 0.3, "QueryClassifier": 0.24, "QuerySet": 0.01,
-    "QueryGenerator": 0.01, "AttackTrial": 0.5, "CompareTrials": 0.01,
+    TrainClassifier: 0.1, TrainGenerator: 2.1, Synthesize: 0.3, QueryClassifier: 0.24, QuerySet: 0.01, QueryGenerator: 0.01,
+    AttackTrial: 0.5, CompareTrials: 0.01,
 }
-"""What a task leaves behind, log and outcome included."""
+"""What a task leaves behind on images of 8×8, log and outcome included."""
 
 
-def seconds(operation: str, work: Words) -> float:
-    """Expected seconds of a work on one core; one second for what nothing is known of, such as a user's own method."""
-    name = operation.split()[0]
-    if name == "Synthesize":
-        return _METHODS.get(work["how"].get("method", ""), lambda _: 1.0)(work) + 0.01
-    return _OPERATIONS[name](work) + 0.01 if name in _OPERATIONS else 1.0
+def cost(work: Work) -> Cost:
+    """Expected seconds on one core, and of a GPU's memory, should one compute it (0 for what stays on the CPU)."""
+    took = _computed(work)
+    private = getattr(work, "private", None)
+    if private is None or work.kind not in ON_DEVICE:
+        return Cost(took.seconds)
+    images = images_of(private) * math.prod(private.population.dataset.shape) / 1e6   # uint8
+    return Cost(took.seconds + AROUND, took.gpu_mb + images + DEVICE_MB)
 
 
-def disk_mb(operation: str, work: Words) -> float:
+def disk_mb(work: Work) -> float:
     """Expected size of what a task leaves behind. Models and images grow with the images' pixels."""
-    return DISK_MB.get(operation.split()[0], 0.1) * (max(1.0, pixels(work) / 64) if "private" in work else 1.0)
+    private = getattr(work, "private", None)
+    pixels = math.prod(private.population.dataset.shape) if private is not None else 64
+    return DISK_MB.get(type(work), 0.1) * max(1.0, pixels / 64)
 
 
-def private_images(work: Words) -> float:
-    """About how many images a shadow's private set has."""
-    population = work["private"]["population"]
-    dataset = population["dataset"]
-    card = CARDS.get(dataset["name"])
-    pool = dataset["subset"] or (card.samples if card else 10_000)
-    return max(1.0, pool - (dataset["test"] or 0) - population["z_pool"] - _canaries(population) / 2)
+def _computed(work: Work) -> Cost:
+    match work:
+        case TrainClassifier():
+            return _training(work)
+        case TrainGenerator():
+            return work.how.cost(sizes(work.private))
+        case Synthesize():
+            made = work.how.cost(sizes(work.private, work.recipe))
+            return made + _scored(work.private, work.recipe) if work.how.gives_student else made
+        case QueryClassifier():
+            views = work.queries.count * (_canaries(work.private.population) + work.private.population.z_pool)
+            return _net(work.private, work.recipe).answers(views) + _scored(work.private, work.recipe)
+        case QueryGenerator(how=Denoiser() as how):
+            asked = how.priced(sizes(work.private)).answers(NOISES * _canaries(work.private.population))
+            return asked + Cost(NOISES * 5e-4)
+        case QuerySet():
+            return Cost(0.2)
+        case AttackTrial():
+            return Cost(0.4 * len(work.attacks) * len(work.population.groups) * work.resamples / 1000)
+        case CompareTrials():
+            return Cost(1.0)
+    return Cost(0.0)
 
 
-def _canaries(population: Words) -> int:
-    return sum(group["count"] for _, group in population["groups"])
+def sizes(private: Private, recipe: Recipe | None = None) -> Sizes:
+    """What a method's cost depends on besides its words."""
+    card = private.population.dataset.card
+    return Sizes(images_of(private), card.classes, card.shape, _net(private, recipe) if recipe else NO_NET)
 
 
-def pixels(work: Words) -> int:
-    """Numbers in an image, channels included."""
-    return math.prod(work["private"]["population"]["dataset"]["shape"])
+def images_of(private: Private) -> int:
+    """Expected number of images in the private set."""
+    population, dataset = private.population, private.population.dataset
+    groups = [group for _, group in population.groups]
+    return max(1, private_images(dataset.subset or dataset.card.samples, dataset.test, population.z_pool, groups))
 
 
-def _step(work: Words, net: str = "small", width: float | None = None) -> float:
-    """Seconds for one image to go through one step of training."""
-    recipe = work.get("recipe", {})
-    wide = (width or recipe.get("width", 32)) / 32
-    return SECONDS_PER_IMAGE * NETS.get(net, 1.0) * wide * max(1.0, pixels(work) / 64)
+def _training(work: TrainClassifier) -> Cost:
+    net, batch = _net(work.private, work.recipe), work.recipe.batch_size
+    if work.privacy is None:
+        fitted = net.training(work.iterations, batch)
+    else:
+        fitted = net.sample_gradients(work.iterations, batch, work.privacy.multiplicity)
+    return fitted + net.answers(images_of(work.private)) + _scored(work.private, work.recipe)
 
 
-def _train(work: Words) -> float:
-    recipe, privacy = work["recipe"], work.get("privacy")
-    slower = PER_SAMPLE * privacy.get("multiplicity", 1) if privacy else 1.0
-    return AROUND + work["iterations"] * recipe["batch_size"] * slower * _step(work, recipe["net"])
+def _scored(private: Private, recipe: Recipe) -> Cost:
+    """A classifier's accuracy on the test set and on the canaries."""
+    dataset = private.population.dataset
+    return _net(private, recipe).answers((dataset.test or dataset.card.test_samples) + _canaries(private.population))
 
 
-def _train_generator(work: Words) -> float:
-    how = work["how"]
-    images = how.get("epochs", 10) * private_images(work)
-    if "count" in how:   # experts of trajectory matching
-        return images * how["count"] * _step(work, "convnet", how.get("width"))
-    return images * (PER_SAMPLE if how.get("privacy") else 1.0) * _step(work, "mlp" if how.get("net") == "mlp" else "wrn", 96)
+def _net(private: Private, recipe: Recipe) -> Net:
+    return classifier(recipe.net, recipe.width, private.population.dataset.shape)
 
 
-def _query(work: Words) -> float:
-    population, queries = work["private"]["population"], work["queries"]
-    views = (9 if queries["shift"] else 1) * (2 if queries["flip"] else 1)
-    recipe = work["recipe"]
-    return (_canaries(population) + population["z_pool"]) * views * _step(work, recipe["net"]) / 3
-
-
-def _attack(work: Words) -> float:
-    return 0.4 * len(work["attacks"]) * len(work["population"]["groups"]) * work["resamples"] / 1000
-
-
-def classes(work: Words) -> int:
-    """Of the private set."""
-    card = CARDS.get(work["private"]["population"]["dataset"]["name"])
-    return card.classes if card else 10
-
-
-def _select(work: Words) -> float:
-    return private_images(work) * _step(work) / 3
-
-
-def _match_distributions(work: Words) -> float:
-    how = work["how"]
-    batch = classes(work) * (how["batch_real"] + how["images_per_class"])
-    return how["steps"] * batch * _step(work, "small", how["width"])
-
-
-def _match_gradients(work: Words) -> float:
-    how = work["how"]
-    learned = classes(work) * how["images_per_class"]
-    twice = 3 * classes(work) * how["batch_real"] + 3 * learned   # a gradient of a gradient
-    return how["nets"] * how["points"] * (twice + how["net_steps"] * learned) * _step(work, "small", how["width"])
-
-
-def _match_trajectories(work: Words) -> float:
-    how = work["how"]
-    batch = how["batch"] or classes(work) * how["images_per_class"]
-    return how["steps"] * how["net_steps"] * 3 * batch * _step(work, "convnet", how["experts"]["width"])
-
-
-def _recover(work: Words) -> float:
-    how = work["how"]
-    return how["steps"] * classes(work) * how["images_per_class"] * 2 * _step(work)
-
-
-def _data_free(work: Words) -> float:
-    how = work["how"]
-    invented = how.get("generator_steps", 0) + how.get("pixel_steps", 0)
-    return 3 * how["rounds"] * how["batch_size"] * (how["student_steps"] + 3 * invented) * _step(work)
-
-
-def _draw(work: Words) -> float:
-    how = work["how"]
-    images = private_images(work) * how.get("multiple", 1.0)
-    net = "mlp" if how["denoiser"]["net"] == "mlp" else "wrn"
-    return images * how["steps"] * how.get("strength", 1.0) * _step(work, net, 32)
-
-
-_OPERATIONS: dict[str, Callable[[Words], float]] = {
-    "TrainClassifier": _train,
-    "TrainGenerator": _train_generator,
-    "QueryClassifier": _query,
-    "QuerySet": lambda work: 0.2,
-    "QueryGenerator": lambda work: 0.2,
-    "AttackTrial": _attack,
-    "CompareTrials": lambda work: 1.0,
-    "Rehearsal": lambda work: 0.0,
-}
-_METHODS: dict[str, Callable[[Words], float]] = {
-    **dict.fromkeys(("random", "forgetting", "el2n", "aum", "ccs"), lambda work: 0.01),
-    **dict.fromkeys(("least_confidence", "entropy", "margin", "k_center", "herding", "moderate"), _select),
-    **dict.fromkeys(("graph_cut", "facility_location"), _select),
-    "grand": lambda work: work["how"]["inits"] * work["how"]["passes"] * PER_SAMPLE * private_images(work) * _step(work),
-    "dm": _match_distributions,
-    **dict.fromkeys(("dc", "dsa"), _match_gradients),
-    **dict.fromkeys(("mtt", "datm"), _match_trajectories),
-    "sre2l": _recover,
-    **dict.fromkeys(("inversion", "fast", "deep_inversion", "dafl", "zskt", "dfad", "dfq"), _data_free),
-    **dict.fromkeys(("conditional", "sdedit"), _draw),
-}
+def _canaries(population: Population) -> int:
+    return sum(group.count for _, group in population.groups)

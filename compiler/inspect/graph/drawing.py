@@ -7,63 +7,69 @@ Colours are those of Paul Tol's bright scheme, which colour-blind readers can te
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from html import escape
 
 from compiler.inspect.graph.graph import CLAIMS, COLUMNS, Graph, Key, Node
 
 COLOURS = {"train": "#4477aa", "synthesize": "#aa3377", "query": "#228833", "attack": "#ee6677", "compare": "#b5a42e"}
-INK, FAINT, LINE, BAND = "#22262b", "#667079", "#a9b3bc", "#f5f7f9"
-FONT = "Inter, 'Helvetica Neue', Helvetica, Arial, sans-serif"
 
-HIGH, GAP = 42, 10
-"""Of a node, and between two of a stack."""
-BETWEEN = 64
+NODE_HEIGHT, NODE_GAP, LINE_HEIGHT = 42, 10, 15
+"""Pixels, as all below: of a node, between two of a stack, and of a claim listed in a node."""
+COLUMN_GAP = 64
 """From one column to the next: room for the curves."""
-PADDING, TOP = 14, 96
-WIDEST = 13
-"""Claims that are listed by name in one node."""
-
-ORDER = {"synthetic_set": 0, "final_model": 1}
-"""Of stages in a stack."""
-MOST_DRAWN = 5_000
-"""Nodes beyond which no browser is quick with the picture."""
+PADDING, TOP, FOOT = 14, 96, 46
+MAX_CLAIMS_LISTED = 13
+"""By name, in one node."""
+MAX_NODES_DRAWN = 5_000
+"""Beyond, no browser is quick with the picture."""
+STACK_ORDER = {"synthetic_set": 0, "final_model": 1}
+"""Of stages in a stack: what asks the released model in the middle, on a level with it; the others' edges pass above and below."""
 
 STYLE = """
-.node rect.box { fill: #ffffff; stroke: #cbd3da; }
-.node:hover rect.box { stroke: #22262b; stroke-width: 1.5; }
+svg { font-family: Inter, 'Helvetica Neue', Helvetica, Arial, sans-serif; font-size: 10.5px; fill: #22262b; }
+.faint { fill: #667079; }
+.study { font-size: 17px; font-weight: 600; }
+.question { font-size: 12px; fill: #667079; }
+.lane { font-size: 13px; font-weight: 600; }
+.title { font-size: 12.5px; font-weight: 600; }
+.band { fill: #f5f7f9; }
+.node rect { fill: #ffffff; stroke: #cbd3da; }
+.node:hover rect { stroke: #22262b; stroke-width: 1.5; }
 .edge { fill: none; stroke: #b4bdc6; stroke-width: 1.3; }
 .edge.shared { stroke: #7b8794; stroke-dasharray: 5 3; }
 """
 
 
 @dataclass(frozen=True)
-class Box:
+class _Box:
     x: float
     y: float
-    wide: float
-    high: float
+    width: float
+    height: float
 
 
 def svg(graph: Graph) -> str:
     """The graph as an SVG text."""
-    boxes, bands, wide, high = lay_out(graph)
+    boxes, bands = _lay_out(graph)
+    width = max([640, 2 * PADDING + _length(graph.question, 12), *(box.x + box.width + PADDING + 8 for box in boxes.values())])
+    height = FOOT + max([TOP, *(bottom for _, bottom in bands.values()), *(box.y + box.height for box in boxes.values())])
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{wide:.0f}" height="{high:.0f}" viewBox="0 0 {wide:.0f} {high:.0f}" '
-        f'font-family="{FONT}" role="img" aria-label="plan of {escape(graph.study)}">',
-        f"<style>{STYLE}</style>",
-        f'<rect width="{wide:.0f}" height="{high:.0f}" fill="#ffffff"/>',
-        _text(PADDING, 28, graph.study, 17, weight=600),
-        _text(PADDING, 48, graph.question, 12, FAINT),
-        *_headings(graph, boxes),
-        *_bands(graph, bands, wide),
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:.0f}" height="{height:.0f}" viewBox="0 0 {width:.0f} {height:.0f}" '
+        f'role="img" aria-label="plan of {escape(graph.study)}">',
+        f'<style>{STYLE}</style>\n<rect width="100%" height="100%" fill="#ffffff"/>',
+        _text(PADDING, 28, graph.study, "study"),
+        _text(PADDING, 48, graph.question, "question"),
+        *_draw_lanes(graph, bands, width),
     ]
+    heads = {node.column: boxes[key].x for key, node in graph.nodes.items() if node.column < len(COLUMNS)}
+    parts += [_text(x, TOP - 12, COLUMNS[column], "faint") for column, x in heads.items()]
     # A study shares by first use: an edge out of its lane is work that was done for another arm.
     for (source, target), count in sorted(graph.edges.items()):
-        parts.append(_edge(graph.nodes[source], graph.nodes[target], boxes[source], boxes[target], count))
-    parts += [_drawn(node, boxes[key]) for key, node in graph.nodes.items()]
-    return "\n".join([*parts, *_legend(wide), "</svg>"]) + "\n"
+        parts.append(_draw_edge(graph.nodes[source], graph.nodes[target], boxes[source], boxes[target], count))
+    parts += [_draw_node(node, boxes[key]) for key, node in graph.nodes.items()]
+    return "\n".join([*parts, *_draw_legend(width), "</svg>"]) + "\n"
 
 
 def html(graph: Graph) -> str:
@@ -76,173 +82,159 @@ def html(graph: Graph) -> str:
 
 def dot(graph: Graph) -> str:
     """The graph for Graphviz: lanes are clusters."""
-    name = {key: f"n{place}" for place, key in enumerate(graph.nodes)}
-    look = "  rankdir=LR; node [shape=box, style=rounded, fontname=Helvetica, fontsize=11];"
-    lines = [f"digraph {_quoted(graph.study)} {{", look]
-    for place, lane in enumerate(graph.lanes):
-        lines.append(f"  subgraph cluster_{place} {{ label={_quoted(lane.name)}; color=gray85;")
-        for key, node in graph.nodes.items():
-            if node.lane == lane.name:
-                label = "\\n".join(filter(None, (node.title, node.about, _progress(node))))
-                lines.append(f"    {name[key]} [label={_quoted(label)}, color={_quoted(COLOURS[node.kind])}];")
-        lines.append("  }")
-    lines += [f"  {name[source]} -> {name[target]};" for source, target in sorted(graph.edges)]
-    return "\n".join([*lines, "}"]) + "\n"
+
+    def quote(text: str) -> str:
+        return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
+
+    return "\n".join([
+        f"digraph {quote(graph.study)} {{",
+        "  rankdir=LR; node [shape=box, style=rounded, fontname=Helvetica, fontsize=11];",
+        *_list_lanes(
+            graph,
+            lambda at, name: f"  subgraph cluster_{at} {{ label={quote(name)}; color=gray85;",
+            lambda name, label, kind: f"    {name} [label={quote(label)}, color={quote(COLOURS[kind])}];",
+            "  }",
+        ),
+        *(f"  {source} -> {target};" for source, target in _list_edges(graph)),
+        "}\n",
+    ])
 
 
 def mermaid(graph: Graph) -> str:
     """The graph as a Mermaid flowchart, which GitHub and GitLab draw in Markdown."""
-    name = {key: f"n{place}" for place, key in enumerate(graph.nodes)}
-    lines = ["flowchart LR"]
-    for place, lane in enumerate(graph.lanes):
-        lines.append(f"  subgraph lane{place}[{_worded(lane.name)}]")
-        for key, node in graph.nodes.items():
+
+    def quote(text: str) -> str:
+        return '"' + text.replace('"', "#quot;").replace("\n", "<br>") + '"'
+
+    return "\n".join([
+        "flowchart LR",
+        *_list_lanes(
+            graph,
+            lambda at, name: f"  subgraph lane{at}[{quote(name)}]",
+            lambda name, label, kind: f"    {name}[{quote(label)}]:::{kind}",
+            "  end",
+        ),
+        *(f"  {source} --> {target}" for source, target in _list_edges(graph)),
+        *(f"  classDef {kind} fill:#fff,stroke:{colour},stroke-width:2px;" for kind, colour in COLOURS.items()),
+        "",
+    ])
+
+
+def _list_lanes(graph: Graph, begin: Callable[[int, str], str], line: Callable[[str, str, str], str], end: str) -> Iterator[str]:
+    """Each lane with its nodes; `line` takes a node's name, label and kind."""
+    for at, lane in enumerate(graph.lanes):
+        yield begin(at, lane.name)
+        for number, node in enumerate(graph.nodes.values()):
             if node.lane == lane.name:
-                label = "<br>".join(filter(None, (node.title, node.about, _progress(node))))
-                lines.append(f"    {name[key]}[{_worded(label)}]:::{node.kind}")
-        lines.append("  end")
-    lines += [f"  {name[source]} --> {name[target]}" for source, target in sorted(graph.edges)]
-    lines += [f"  classDef {kind} fill:#fff,stroke:{colour},stroke-width:2px;" for kind, colour in COLOURS.items()]
-    return "\n".join(lines) + "\n"
+                progress = f"{node.done} of {len(node.tasks)} done" if node.done else f"{len(node.tasks)} tasks"
+                yield line(f"n{number}", "\n".join(filter(None, (node.title, node.about, progress))), node.kind)
+        yield end
 
 
-def lay_out(graph: Graph) -> tuple[dict[Key, Box], dict[str, tuple[float, float]], float, float]:
-    """Where each node lies, from where to where each lane reaches, and the size of it all."""
-    columns = sorted({node.column for node in graph.nodes.values()}, reverse=True)
-    widths = {column: max(_wide(node) for node in graph.nodes.values() if node.column == column) for column in columns}
-    left = PADDING + max([90.0, *(max(_length(lane.name, 13, True), _length(lane.about, 10)) for lane in graph.lanes)]) + 26
-    xs: dict[int, float] = {}
-    for column in columns:
-        xs[column] = left
-        left += widths[column] + BETWEEN
-    wide = left - BETWEEN + PADDING + 8
+def _list_edges(graph: Graph) -> list[tuple[str, str]]:
+    names = {key: f"n{number}" for number, key in enumerate(graph.nodes)}
+    return [(names[source], names[target]) for source, target in sorted(graph.edges)]
+
+
+def _lay_out(graph: Graph) -> tuple[dict[Key, _Box], dict[str, tuple[float, float]]]:
+    """Where each node lies, and from where to where each lane reaches; claims, which are of all lanes, beside them all."""
+    widths: dict[int, float] = defaultdict(float)
     stacks: dict[tuple[str, int], list[Node]] = defaultdict(list)
-    # What asks the released model in the middle, on a level with it: the others' edges pass above and below.
-    for node in sorted(graph.nodes.values(), key=lambda node: ORDER.get(node.stage, len(ORDER))):
+    for node in sorted(graph.nodes.values(), key=lambda node: STACK_ORDER.get(node.stage, len(STACK_ORDER))):
+        lines = [_length(node.title, 12.5) + 22, *(_length(line, 10.5) for line in (node.about, *_names(node)))]
+        widths[node.column] = max(widths[node.column], 92, max(lines) + 32)
         stacks[node.lane, node.column].append(node)
-    boxes: dict[Key, Box] = {}
+    left = PADDING + 26 + max([90, *(max(_length(lane.name, 13), _length(lane.about, 10)) for lane in graph.lanes)])
+    xs: dict[int, float] = {}
+    for column in sorted(widths, reverse=True):
+        xs[column] = left
+        left += widths[column] + COLUMN_GAP
     bands: dict[str, tuple[float, float]] = {}
-    y = float(TOP)
+    bottom = float(TOP)
     for lane in graph.lanes:
-        if lane.name == CLAIMS:
-            continue
-        rows = max([1, *(len(stack) for (name, _), stack in stacks.items() if name == lane.name)])
-        high = rows * (HIGH + GAP) - GAP + 2 * PADDING
-        for column in columns:
-            stack = stacks[lane.name, column]
-            top = y + (high - len(stack) * (HIGH + GAP) + GAP) / 2
-            for place, node in enumerate(stack):
-                boxes[node.key] = Box(xs[column], top + place * (HIGH + GAP), widths[column], HIGH)
-        bands[lane.name] = (y, y + high)
-        y += high
-    compared = [node for node in graph.nodes.values() if node.lane == CLAIMS]
-    total = sum(_high(node) + GAP for node in compared) - GAP
-    top = max(float(TOP), TOP + (y - TOP - total) / 2)
-    for node in compared:
-        boxes[node.key] = Box(xs[node.column], top, widths[node.column], _high(node))
-        top += _high(node) + GAP
-    return boxes, bands, max(wide, PADDING * 2 + _length(graph.question, 12), 640), max(y, top) + 46
+        if lane.name != CLAIMS:
+            rows = max([1, *(len(stack) for (name, _), stack in stacks.items() if name == lane.name)])
+            bands[lane.name] = bottom, bottom + rows * (NODE_HEIGHT + NODE_GAP) - NODE_GAP + 2 * PADDING
+            bottom = bands[lane.name][1]
+    boxes: dict[Key, _Box] = {}
+    for (name, column), stack in stacks.items():
+        high = sum(_height(node) + NODE_GAP for node in stack) - NODE_GAP
+        y = max(TOP, (sum(bands.get(name, (TOP, bottom))) - high) / 2)
+        for node in stack:
+            boxes[node.key] = _Box(xs[column], y, widths[column], _height(node))
+            y += _height(node) + NODE_GAP
+    return boxes, bands
 
 
-def _headings(graph: Graph, boxes: dict[Key, Box]) -> Iterator[str]:
-    for column in sorted({node.column for node in graph.nodes.values()}):
-        box = next(boxes[key] for key, node in graph.nodes.items() if node.column == column)
-        if column < len(COLUMNS):
-            yield _text(box.x, TOP - 12, COLUMNS[column], 11, FAINT)
-
-
-def _bands(graph: Graph, bands: dict[str, tuple[float, float]], wide: float) -> Iterator[str]:
-    for place, lane in enumerate(graph.lanes):
-        if lane.name not in bands:
-            continue
+def _draw_lanes(graph: Graph, bands: dict[str, tuple[float, float]], width: float) -> Iterator[str]:
+    for at, lane in enumerate(lane for lane in graph.lanes if lane.name in bands):
         top, bottom = bands[lane.name]
-        if place % 2 == 0:
-            yield f'<rect x="0" y="{top:.1f}" width="{wide:.1f}" height="{bottom - top:.1f}" fill="{BAND}"/>'
+        if at % 2 == 0:
+            yield f'<rect class="band" y="{top:.1f}" width="{width:.1f}" height="{bottom - top:.1f}"/>'
         middle = (top + bottom) / 2
-        yield _text(PADDING, middle - 1 if lane.about else middle + 4, lane.name, 13, weight=600)
-        if lane.about:
-            yield _text(PADDING, middle + 14, lane.about, 10, FAINT)
+        yield _text(PADDING, middle - 1 if lane.about else middle + 4, lane.name, "lane")
+        yield _text(PADDING, middle + 14, lane.about, "faint")
 
 
-def _drawn(node: Node, box: Box) -> str:
+def _draw_node(node: Node, box: _Box) -> str:
     colour, share = COLOURS[node.kind], node.done / len(node.tasks)
     tip = f"{node.lane}: {node.title}\n{node.operation}\n{len(node.tasks):,} tasks, {node.done:,} done"
+    lines = _names(node) or [node.about]
     parts = [
-        f'<g class="node"><title>{escape(tip)}</title>',
-        f'<rect class="box" x="{box.x:.1f}" y="{box.y:.1f}" width="{box.wide:.1f}" height="{box.high:.1f}" rx="7"/>',
-        f'<path d="M{box.x + 7:.1f} {box.y:.1f} h-1 a6 6 0 0 0 -6 6 v{box.high - 12:.1f} a6 6 0 0 0 6 6 h1 z" fill="{colour}"/>',
-        _text(box.x + 16, box.y + (18 if node.about or node.members[1:] else 26), node.title, 12.5, weight=600),
+        f'<g class="node" transform="translate({box.x:.1f} {box.y:.1f})"><title>{escape(tip)}</title>',
+        f'<rect width="{box.width:.1f}" height="{box.height:.1f}" rx="7"/>',
+        f'<path d="M7 0 h-1 a6 6 0 0 0 -6 6 v{box.height - 12:.1f} a6 6 0 0 0 6 6 h1 z" fill="{colour}"/>',
+        _text(16, 18 if any(lines) else 26, node.title, "title"),
+        *(_text(16, 34 + LINE_HEIGHT * at, line, "faint") for at, line in enumerate(lines)),
     ]
-    if node.members[1:]:
-        for place, name in enumerate(_names(node)):
-            parts.append(_text(box.x + 16, box.y + 35 + 15 * place, name, 10.5, FAINT))
-    elif node.about:
-        parts.append(_text(box.x + 16, box.y + 33, node.about, 10.5, FAINT))
     if share == 1:
-        tick = f"M{box.x + box.wide - 18:.1f} {box.y + 12:.1f} l3.5 3.5 l6 -7"
+        tick = f"M{box.width - 18:.1f} 12 l3.5 3.5 l6 -7"
         parts.append(f'<path d="{tick}" fill="none" stroke="{colour}" stroke-width="2" stroke-linecap="round"/>')
     elif share:
         # What is done, as a bar along the foot of the box.
-        y = box.y + box.high - 1.5
-        parts.append(f'<path d="M{box.x + 8:.1f} {y:.1f} h{(box.wide - 16) * share:.1f}" stroke="{colour}" stroke-width="3"/>')
+        bar = f"M8 {box.height - 1.5:.1f} h{(box.width - 16) * share:.1f}"
+        parts.append(f'<path d="{bar}" stroke="{colour}" stroke-width="3"/>')
     return "".join([*parts, "</g>"])
 
 
-def _edge(source: Node, target: Node, start: Box, end: Box, count: int) -> str:
-    x1, y1, x2, y2 = start.x + start.wide, start.y + start.high / 2, end.x, end.y + end.high / 2
-    if target.lane == CLAIMS:
-        y2 = min(max(y1, end.y + 12), end.y + end.high - 12)
-    shared = source.lane != target.lane and target.lane != CLAIMS
+def _draw_edge(source: Node, target: Node, start: _Box, end: _Box, count: int) -> str:
+    x1, y1, x2, y2 = start.x + start.width, start.y + start.height / 2, end.x, end.y + end.height / 2
     # The curve lies in the gap behind the source; the rest is straight, at the target's height, between the nodes of a stack.
-    bend = min(x2 - x1, BETWEEN) if target.lane != CLAIMS else x2 - x1
+    bend = min(x2 - x1, COLUMN_GAP)
+    if target.lane == CLAIMS:
+        y2, bend = min(max(y1, end.y + 12), end.y + end.height - 12), x2 - x1
+    shared = " shared" if source.lane != target.lane != CLAIMS else ""
     way = f"M{x1:.1f} {y1:.1f} C{x1 + 0.6 * bend:.1f} {y1:.1f} {x1 + 0.4 * bend:.1f} {y2:.1f} {x1 + bend:.1f} {y2:.1f} H{x2:.1f}"
     tip = f"{count:,} × {source.lane} {source.title} → {target.lane} {target.title}"
-    return f'<path class="edge{" shared" if shared else ""}" d="{way}"><title>{escape(tip)}</title></path>'
+    return f'<path class="edge{shared}" d="{way}"><title>{escape(tip)}</title></path>'
 
 
-def _legend(wide: float) -> Iterator[str]:
-    x = wide - PADDING
+def _draw_legend(width: float) -> Iterator[str]:
+    x = width - PADDING
     for kind, colour in reversed(COLOURS.items()):
         x -= _length(kind, 10.5) + 28
         yield f'<rect x="{x:.1f}" y="20" width="10" height="10" rx="3" fill="{colour}"/>'
-        yield _text(x + 15, 29, kind, 10.5, FAINT)
-    x = wide - PADDING - 250
+        yield _text(x + 15, 29, kind, "faint")
+    x = width - PADDING - 250
     yield f'<path class="edge shared" d="M{x:.1f} 47 h26"/>'
-    yield _text(x + 33, 51, "computed once, for several arms", 10.5, FAINT)
+    yield _text(x + 33, 51, "computed once, for several arms", "faint")
 
 
-def _text(x: float, y: float, text: str, size: float, colour: str = INK, weight: int = 400) -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" font-size="{size}" font-weight="{weight}" fill="{colour}">{escape(text)}</text>'
+def _text(x: float, y: float, text: str, style: str) -> str:
+    return f'<text x="{x:.1f}" y="{y:.1f}" class="{style}">{escape(text)}</text>' if text else ""
 
 
-def _length(text: str, size: float, bold: bool = False) -> float:
+def _length(text: str, size: float) -> float:
     """About how wide a text is: no font is at hand to measure it by."""
-    return len(text) * size * (0.6 if bold else 0.55)
+    return len(text) * size * 0.58
 
 
-def _wide(node: Node) -> float:
-    lines = [_length(node.title, 12.5, True) + 22, _length(node.about, 10.5), *(_length(name, 10.5) for name in _names(node))]
-    return max(92.0, max(lines) + 32)
-
-
-def _high(node: Node) -> float:
-    return HIGH if not node.members[1:] else 30 + 15 * len(_names(node)) + 6
+def _height(node: Node) -> float:
+    return 36 + LINE_HEIGHT * len(_names(node)) if _names(node) else NODE_HEIGHT
 
 
 def _names(node: Node) -> list[str]:
-    if not node.members[1:]:
-        return []
-    more = len(node.members) - WIDEST
-    return [*node.members[:WIDEST], *([f"and {more} more"] if more > 0 else [])]
-
-
-def _progress(node: Node) -> str:
-    return f"{len(node.tasks)} tasks" if not node.done else f"{node.done} of {len(node.tasks)} done"
-
-
-def _quoted(text: str) -> str:
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\\\\n", "\\n") + '"'
-
-
-def _worded(text: str) -> str:
-    return '"' + text.replace('"', "#quot;") + '"'
+    """Claims that the node lists, if it has several."""
+    more = len(node.members) - MAX_CLAIMS_LISTED
+    listed = [*node.members[:MAX_CLAIMS_LISTED], *([f"and {more} more"] if more > 0 else [])]
+    return listed if node.members[1:] else []

@@ -151,6 +151,9 @@ class KCenter(ByProxy):
 
     method: Literal["k_center"]
 
+    def cost(self, sizes: Sizes) -> Cost:
+        return super().cost(sizes) + Cost(5e-8 * self.kept(sizes) * sizes.images)   # distances to all, for each that is chosen
+
 
 class ClassWise(ByProxy):
     """Selections that are about the geometry of one class at a time."""
@@ -180,3 +183,6 @@ class Submodular(ClassWise):
     """
 
     method: Literal["graph_cut", "facility_location"]
+
+    def cost(self, sizes: Sizes) -> Cost:
+        return super().cost(sizes) + Cost(2e-4 * self.kept(sizes) + 1e-7 * sizes.images**2 / sizes.classes)   # all similarities

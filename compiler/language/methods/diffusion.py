@@ -60,7 +60,7 @@ class Denoiser(Generator):
         if self.privacy is not None:
             return net.sample_gradients(steps, self.batch_size, self.privacy.multiplicity)
         pixels = math.prod(sizes.shape)
-        basis = 1e-10 * sizes.images * pixels**2 + 2e-9 * pixels**3 if self.net == "latent_mlp" else 0.0
+        basis = 1e-10 * sizes.images * pixels**2 + 2e-10 * pixels**3 if self.net == "latent_mlp" else 0.0
         return net.training(steps, self.batch_size) + Cost(basis)
 
 

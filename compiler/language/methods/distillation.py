@@ -9,8 +9,10 @@ from compiler.language.base import Generator, Method
 from compiler.language.cost import Cost, Sizes, convolutions
 from compiler.language.methods.inversion import Losses
 
-TWICE = 3
+TWICE = 5
 """A gradient of a gradient, in units of the time of the gradient."""
+OF_CLASSES = 2
+"""The gradients of each class, in units of the time of their mean."""
 
 
 class Distilled(Method):
@@ -84,7 +86,7 @@ class GradientMatching(Distilled):
 
     def cost(self, sizes: Sizes) -> Cost:
         net, learned = convolutions("convnet", self.width, sizes.shape), self.learned(sizes)
-        matched = net.training(TWICE, learned) + net.training(1, self.batch_real * sizes.classes)
+        matched = net.training(TWICE, learned) + net.training(OF_CLASSES, self.batch_real * sizes.classes)
         return (matched * self.points + net.training((self.points - 1) * self.net_steps, learned)) * self.nets
 
 
@@ -224,7 +226,7 @@ class Recovery(Distilled):
         return self.losses.statistics > 0
 
     @model_validator(mode="after")
-    def _nobody_to_play_with(self) -> Self:
+    def _no_student(self) -> Self:
         if self.losses.adversarial:
             raise ValueError("there is no student to play against; leave `losses.adversarial` out")
         return self

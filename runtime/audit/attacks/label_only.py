@@ -11,7 +11,7 @@ import numpy as np
 from compiler.language.attacks.label_only import LabelOnly
 from runtime.audit.attacks import signals
 from runtime.audit.attacks.answers import Answers, Score
-from runtime.audit.attacks.pool import FEWEST, Pool
+from runtime.audit.attacks.pool import MIN_SHADOWS, Pool
 
 PENALTY = 1.0
 """1 / C of the ridge penalty; C = 1 as in the paper's code."""
@@ -45,7 +45,7 @@ def label_only(correct: np.ndarray, pool: Pool) -> np.ndarray:
         y = pool.member[:, shadows]
         weights = fit(x, y.astype(np.float64))
         odds = (_with_constant(correct[:, :, [target]])[:, 0] * weights).sum(1)
-        enough = (y.sum(1) >= FEWEST) & ((~y).sum(1) >= FEWEST)
+        enough = (y.sum(1) >= MIN_SHADOWS) & ((~y).sum(1) >= MIN_SHADOWS)
         score[enough, target] = odds[enough]
     return score
 

@@ -18,7 +18,7 @@ VARIANCE_FLOOR = 1e-12
 CANCELLED = 1e-7
 """Share of a running sum of squares below which what is left after subtraction has lost half of its digits."""
 
-FEWEST = 3
+MIN_SHADOWS = 3
 """Shadows on a side below which a fit says nothing: the score is NaN and counts as not applicable. Judged without the target."""
 
 
@@ -64,7 +64,7 @@ class Side:
 
     def floored(self, how: str) -> int:
         """Fits whose spread is taken to be `VARIANCE_FLOOR`, since their shadows agree; of those with enough shadows."""
-        enough = np.broadcast_to(self.count >= FEWEST, self.squares.shape)
+        enough = np.broadcast_to(self.count >= MIN_SHADOWS, self.squares.shape)
         return int((enough & (self.variance(how) <= VARIANCE_FLOOR)).sum())
 
     def variance(self, how: str) -> np.ndarray:
@@ -121,7 +121,7 @@ def _summed_again(
 
 def usable(first: Side, *others: Side) -> np.ndarray:
     """canary × model, bool: whether every side has enough shadows."""
-    enough = first.count[:, 0] >= FEWEST
+    enough = first.count[:, 0] >= MIN_SHADOWS
     for side in others:
-        enough = enough & (side.count[:, 0] >= FEWEST)
+        enough = enough & (side.count[:, 0] >= MIN_SHADOWS)
     return enough

@@ -7,7 +7,7 @@ import numpy as np
 from compiler.language.attacks.base import Asking
 from compiler.language.attacks.reference import Reference, Threshold
 from runtime.audit.attacks.answers import Answers, Score
-from runtime.audit.attacks.pool import FEWEST, Pool, sides, usable
+from runtime.audit.attacks.pool import MIN_SHADOWS, Pool, sides, usable
 
 
 def scorer(how: Asking, answers: Answers, paired: bool) -> Score | None:
@@ -43,5 +43,5 @@ def reference(signal: np.ndarray, pool: Pool) -> np.ndarray:
     for target, out in enumerate(pool.shadows(~pool.member)):
         count = out.sum(1)
         below = ((mean <= mean[:, target, None]) & out).sum(1)
-        score[:, target] = np.divide(below, count, out=np.full(len(count), np.nan), where=count >= FEWEST)
+        score[:, target] = np.divide(below, count, out=np.full(len(count), np.nan), where=count >= MIN_SHADOWS)
     return score

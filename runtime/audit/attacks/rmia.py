@@ -11,7 +11,7 @@ import numpy as np
 from compiler.language.attacks.rmia import Rmia
 from runtime.audit.attacks import signals
 from runtime.audit.attacks.answers import Answers, Score, check_finite
-from runtime.audit.attacks.pool import FEWEST, Pool
+from runtime.audit.attacks.pool import MIN_SHADOWS, Pool
 
 
 def scorer(how: Rmia, answers: Answers, paired: bool) -> Score | None:
@@ -63,9 +63,9 @@ def rmia(
         share, steps = beaten.mean(1) / len(z_ratio), len(z_ratio) * views
     own = ratio.mean(1)
     within = 0.5 + 0.5 * own / (1 + np.abs(own))  # a logistic would be exactly 1 from 37 on and tie the tail
-    enough = pool.without_target(outside.astype(np.float64)) >= FEWEST
+    enough = pool.without_target(outside.astype(np.float64)) >= MIN_SHADOWS
     if online:
-        enough &= pool.without_target(pool.member.astype(np.float64)) >= FEWEST
+        enough &= pool.without_target(pool.member.astype(np.float64)) >= MIN_SHADOWS
     return np.where(enough, share + 0.5 * within / steps, np.nan)
 
 

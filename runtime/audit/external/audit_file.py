@@ -1,48 +1,34 @@
-"""One file from outside, audited: every attack that applies, with intervals, null controls and epsilon lower bounds."""
+"""One file from outside, audited as a trial is: every attack that applies, with intervals, null controls and epsilon bounds."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from compiler.errors import SynthcError
-from compiler.language.audit import Design, Interval
-from runtime.audit.attacks.pool import FEWEST
-from runtime.audit.external.evidence import Evidence, design_of
-from runtime.audit.external.file_attacks import FITTED, ON_MODELS, Manner, Score, Scorer, obstacle
-from runtime.audit.external.file_bounds import AnyBound, Terms, lower_bounds
-from runtime.audit.statistics.bootstrap import Resamples, interval, read_resamples
-from runtime.audit.statistics.null import central, control
-from runtime.audit.statistics.roc import auc, tpr_at
+from compiler.language.audit import Design
+from runtime.audit.attacks.pool import MIN_SHADOWS
+from runtime.audit.external.evidence import GROUP, Evidence, answers_of, design_of
+from runtime.audit.external.file_attacks import Settings, applicable, conditions
+from runtime.audit.statistics.bootstrap import Resamples, interval
+from runtime.audit.statistics.null import central
+from runtime.audit.trial.bounds import Bound, bound_as_json
+from runtime.audit.trial.measure import AttackResult, Scope, measure_attack
+from runtime.audit.trial.metrics import AttackMetrics
+from runtime.audit.trial.terms import Terms
 from runtime.seeds import numpy_generator
 
-RESAMPLED = 2_000_000_000
+SCORES_RESAMPLED = 2_000_000_000
 """Scores that a bootstrap may draw: 1,000 resamples up to two million scores, 100 from twenty million on."""
-REDRAWN = 50_000_000
+SIGNALS_REDRAWN = 50_000_000
 """Signals that a null control may touch: 100 redraws up to 500,000 signals, 10 from five million on."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What was declared before the file was opened."""
-
-    attacks: tuple[str, ...] = ()
-    """Names; empty for all that apply."""
-    fpr: tuple[str, ...] = ("0.001", "0.01", "0.1")
-    """False-positive rates, as written."""
-    design: str = "auto"
-    manner: Manner = field(default_factory=Manner)
-    terms: Terms = field(default_factory=Terms)
-    resamples: int | None = None
-    """Of the bootstrap; None for as many as `RESAMPLED` allows, from 100 to 1000."""
-    interval: Interval = "two_way"
-    """What a resample draws; two-way, as a study's headline, since any figure of a file may become one."""
-    redraws: int | None = None
-    """Of the null control; None for as many as `REDRAWN` allows, from 10 to 100."""
+TARGET = 0
+"""The shadow that one-run bounds speak about: the first, so that nobody chooses it after seeing scores."""
+HEADLINE_FPR = "0.01"
 
 
 @dataclass(frozen=True)
@@ -70,17 +56,24 @@ class Rate:
 
 
 @dataclass(frozen=True)
-class Found:
+class Summary:
     """One attack's figures."""
 
     auc: Estimate
     tpr: dict[str, Rate]
     null_auc: Estimate
     """Mean over redrawn memberships, and where the central share `confidence` of the redraws lies."""
-    epsilon_lower: dict[str, AnyBound]
+    epsilon_lower: dict[str, Bound]
     null_passed: bool
     left_out: int
     """Scores without enough shadows to judge by."""
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "auc": asdict(self.auc), "tpr": {text: asdict(rate) for text, rate in self.tpr.items()},
+            "null_auc": asdict(self.null_auc),
+            "epsilon_lower": {name: bound_as_json(bound) for name, bound in self.epsilon_lower.items()},
+        }   # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -94,122 +87,129 @@ class Report:
     """Behind every interval."""
     drawn: str
     """What these draw, in words."""
-    attacks: dict[str, Found]
+    attacks: dict[str, Summary]
     skipped: dict[str, str]
     """Attacks that do not apply, each with the reason."""
 
     def as_json(self) -> dict[str, Any]:
         """The documented public form: finite numbers, strings, booleans and null."""
-        attacks = {name: {key: _plain(getattr(found, key)) for key in JSON_KEYS} for name, found in self.attacks.items()}
+        attacks = {name: summary.as_json() for name, summary in self.attacks.items()}
         return {"n_shadows": self.n_shadows, "n_samples": self.n_samples, "attacks": attacks}
 
 
-JSON_KEYS = ("auc", "tpr", "null_auc", "epsilon_lower")
+def audit(evidence: Evidence, settings: Settings, on_result: Callable[[AttackResult], None] | None = None) -> Report:
+    """Audit what a file says; SynthcError where what was asked for does not fit what it holds.
 
-
-def _plain(value: Any) -> Any:
-    return {key: asdict(one) for key, one in value.items()} if isinstance(value, dict) else asdict(value)
-
-
-Heard = Callable[[str, np.ndarray, Found], None]
-"""Is told each attack's name, scores (sample × shadow) and figures, as they come."""
-
-
-def audit(evidence: Evidence, settings: Settings, heard: Heard | None = None) -> Report:
-    """Audit what a file says; SynthcError where what was asked for does not fit what it holds."""
-    design = _checked(evidence, settings)
-    wanted = settings.attacks or (("scores",) if evidence.kind == "scores" else ON_MODELS)
-    skipped = {name: reason for name in wanted if (reason := obstacle(name, evidence, design))}
-    if settings.attacks and skipped:
-        raise SynthcError(f"--attack {next(iter(skipped))}: {next(iter(skipped.values()))}")
-    scorer = Scorer.of(evidence, design == "pairs", settings.manner)
-    one_way = evidence.shadows == 1 or settings.interval == "canaries"
-    resamples = Resamples.draw(
-        settings.resamples or max(100, min(1000, RESAMPLED // evidence.member.size)),
-        evidence.samples,
-        numpy_generator(0, None, "audit/bootstrap"),
-        None if one_way else evidence.shadows,
-        paired=design == "pairs",
-    )
-    found: dict[str, Found] = {}
-    for name in dict.fromkeys(wanted):
-        if name in skipped:
+    `on_result` is called with each attack's result as it comes: together they may not fit into memory.
+    """
+    design = _checked_design(evidence, settings)
+    attacks, skipped = applicable(evidence, settings, design)
+    _refuse_if_asked(settings, skipped)
+    scope, answers = scope_of(evidence, settings, design), answers_of(evidence)
+    summaries: dict[str, Summary] = {}
+    for attack in attacks:
+        result = measure_attack(attack, [replace(answers, release=attack.reads[0])], scope)
+        if result is None or _one_sided(result.groups[0].measured):
+            few = f"{evidence.shadows} shadows leave too few to judge a target by: {MIN_SHADOWS} with and {MIN_SHADOWS} without it"
+            skipped[attack.attack] = few
+            _refuse_if_asked(settings, skipped)
             continue
-        score = scorer.attack(name)
-        scores = score(evidence.member)
-        sides = evidence.member[~np.isnan(scores)]
-        if sides.all() or not sides.any():
-            skipped[name] = f"{evidence.shadows} shadows leave too few to judge a target by: {FEWEST} with and {FEWEST} without it"
-            if settings.attacks:
-                raise SynthcError(f"--attack {name}: {skipped[name]}")
-            continue
-        found[name] = _figures(name, score, scores, scorer, resamples, design, settings)
-        if heard is not None:
-            heard(name, scores, found[name])
+        summaries[attack.attack] = _summary(result, settings)
+        if on_result is not None:
+            on_result(result)
+    one_way = _one_way(evidence, settings)
     drawn = "samples" if one_way else f"samples and {'pairs of shadows' if design == 'pairs' else 'shadows'}"
-    return Report(evidence.shadows, evidence.samples, design, len(resamples), drawn, found, skipped)
+    return Report(evidence.shadows, evidence.samples, design, _resamples(evidence, settings), drawn, summaries, skipped)
 
 
-def _checked(evidence: Evidence, settings: Settings) -> Design:
+def _refuse_if_asked(settings: Settings, skipped: dict[str, str]) -> None:
+    for name, reason in skipped.items() if settings.tried else ():
+        raise SynthcError(f"--attack {name}: {reason}")
+
+
+def scope_of(evidence: Evidence, settings: Settings, design: Design) -> Scope:
+    """The audit of a file, as that of a trial with one canary group."""
+    shadows = None if _one_way(evidence, settings) else evidence.shadows
+    rng = numpy_generator(0, None, "audit/bootstrap")
+    resamples = Resamples.draw(_resamples(evidence, settings), evidence.samples, rng, shadows, paired=design == "pairs")
+    signals = evidence.member.size * min(settings.views or evidence.views, evidence.views)
+    terms = Terms(
+        design=design, fpr=tuple(map(float, dict.fromkeys(settings.fpr))), headline_fpr=headline_fpr(settings),
+        confidence=settings.confidence, delta=settings.delta, thresholds=settings.thresholds, guesses=settings.guesses,
+        target=TARGET, redraws=settings.null_permutations or max(10, min(100, SIGNALS_REDRAWN // signals)), seed=0,
+        null_purpose="audit/null/{attack}",
+    )   # fmt: skip
+    return Scope(
+        terms, evidence.member, {GROUP: slice(None)}, lambda attack, group: resamples,
+        lambda attack, group: conditions(attack, evidence, design, settings), (None, "final_model"),
+    )   # fmt: skip
+
+
+def headline_fpr(settings: Settings) -> float:
+    return float(HEADLINE_FPR if HEADLINE_FPR in settings.fpr else settings.fpr[0])
+
+
+def _one_way(evidence: Evidence, settings: Settings) -> bool:
+    return evidence.shadows == 1 or settings.interval == "canaries"
+
+
+def _resamples(evidence: Evidence, settings: Settings) -> int:
+    return settings.resamples or max(100, min(1000, SCORES_RESAMPLED // evidence.member.size))
+
+
+def _checked_design(evidence: Evidence, settings: Settings) -> Design:
     """The design, after what was asked for was held against what the file holds."""
-    terms, queries = settings.terms, settings.manner.queries
-    if terms.one_run and evidence.kind != "scores":
+    if settings.one_run and evidence.kind != "scores":
         raise SynthcError(f"--one-run wants scores (1 × samples); the file holds {evidence.kind}")
-    if terms.one_run and evidence.shadows != 1:
+    if settings.one_run and evidence.shadows != 1:
         raise SynthcError(f"--one-run wants scores of one shadow (1 × samples); the file holds {evidence.shadows} shadows")
-    if terms.guesses and sum(terms.guesses) > evidence.samples:
-        plus, minus = terms.guesses
+    if settings.guesses and sum(settings.guesses) > evidence.samples:
+        plus, minus = settings.guesses
         raise SynthcError(f"--guesses {plus} {minus}: more guesses than the file's {evidence.samples} samples")
-    if queries is not None and queries > evidence.views:
-        raise SynthcError(f"--queries {queries}: the file holds {evidence.views} views of each sample")
-    return design_of(evidence, settings.design)
+    if settings.views is not None and settings.views > evidence.views:
+        raise SynthcError(f"--queries {settings.views}: the file holds {evidence.views} views of each sample")
+    return design_of(evidence, settings.membership)
 
 
-def _figures(
-    name: str, score: Score, scores: np.ndarray, scorer: Scorer, resamples: Resamples, design: Design, settings: Settings
-) -> Found:
-    evidence, confidence = scorer.evidence, settings.terms.confidence
-    there = ~np.isnan(scores)
-    fpr = {text: float(text) for text in settings.fpr}
-    draws = read_resamples(scores, evidence.member, tuple(set(fpr.values())), resamples, there)
-    rates = {text: _rate(rate, scores[there], evidence.member[there], draws.tpr[rate], confidence) for text, rate in fpr.items()}
-    value = auc(scores[there], evidence.member[there])
-    assert value is not None  # both sides are there
-    # Where most resamples hold one side only, they exclude nothing.
-    low, high = interval(draws.auc, confidence) or (0.0, 1.0)
-
-    redraws = settings.redraws or max(10, min(100, REDRAWN // scorer.signal.size))
-    if name in FITTED:
-        redraws = min(redraws, 10)
-    made = control(score, _read, evidence.member, design, redraws, numpy_generator(0, None, f"audit/null/{name}"))
-    null = Estimate(float(made.auc.mean()), *central(made.auc, confidence))
-    bounds = lower_bounds(name, scores, evidence, design, settings.terms)
-    return Found(Estimate(value, low, high), rates, null, bounds, made.passed, int((~there).sum()))
+def _one_sided(measured: AttackMetrics) -> bool:
+    sides = measured.member[measured.there]
+    return bool(sides.all() or not sides.any())
 
 
-def _rate(fpr: float, scores: np.ndarray, member: np.ndarray, draws: np.ndarray, confidence: float) -> Rate:
-    reading = tpr_at(fpr, scores, member)
+def _summary(result: AttackResult, settings: Settings) -> Summary:
+    measured, control = result.groups[0].measured, result.groups[0].control
+    area, confidence = measured.steps.area(), settings.confidence
+    assert area is not None  # both sides are there
+    return Summary(
+        auc=Estimate(area, *_interval(measured.draws.auc, confidence)),
+        tpr={text: _rate(measured, float(text)) for text in settings.fpr},
+        null_auc=Estimate(float(control.auc.mean()), *central(control.auc, confidence)),
+        epsilon_lower=measured.bounds,
+        null_passed=control.passed,
+        left_out=int((~measured.there).sum()),
+    )
+
+
+def _rate(measured: AttackMetrics, fpr: float) -> Rate:
+    reading = measured.reading(fpr)
     if reading.value is None:
         return Rate(None, None, None, reading.non_members, 0, None, False)
-    # Where most resamples cannot resolve the rate, they exclude nothing.
-    low, high = interval(draws, confidence) or (0.0, 1.0)
-    bar = reading.threshold if reading.threshold is not None and math.isfinite(reading.threshold) else None
-    return Rate(reading.value, low, high, reading.non_members, reading.false_positives, bar, True)
+    low, high = _interval(measured.draws.tpr[fpr], measured.terms.confidence)
+    threshold = reading.threshold if reading.threshold is not None and math.isfinite(reading.threshold) else None
+    return Rate(reading.value, low, high, reading.non_members, reading.false_positives, threshold, True)
 
 
-def _read(scores: np.ndarray, member: np.ndarray) -> tuple[float, float, float]:
-    """AUC of one redraw; TPR and bounds are not controlled here."""
-    there = ~np.isnan(scores)
-    found = auc(scores[there], member[there]) if there.any() else None
-    return (0.5 if found is None else found), math.nan, math.nan
+def _interval(resampled: np.ndarray, confidence: float) -> tuple[float, float]:
+    """Where most resamples cannot resolve the rate, or hold one side only, they exclude nothing."""
+    return interval(resampled, confidence) or (0.0, 1.0)
 
 
 def notes(report: Report) -> Iterator[str]:
     """What a reader of the table must know beside the figures."""
-    for name, found in report.attacks.items():
-        if not found.null_passed:
+    for name, summary in report.attacks.items():
+        if not summary.null_passed:
             yield f"{name}: the null control failed; its figures are not to be trusted"
-        if found.left_out:
-            yield f"{name}: {found.left_out:,} scores are left out: too few shadows to judge by"
+        if summary.left_out:
+            yield f"{name}: {summary.left_out:,} scores are left out: too few shadows to judge by"
     for name, reason in report.skipped.items():
         yield f"{name}: not done, {reason}"

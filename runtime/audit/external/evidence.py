@@ -16,20 +16,26 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import torch
 
 from compiler.errors import SynthcError
 from compiler.language.audit import Design
+from runtime.audit.attacks.answers import Answers
+from runtime.audit.trial.bounds import BALANCED
 from runtime.data.formats.npz import MAX_BYTES, read_arrays
+from runtime.data.population.roles import Group
 
-KINDS: dict[str, tuple[str, ...]] = {
+DIMENSIONS: dict[str, tuple[str, ...]] = {
     "logits": ("shadows", "samples", "views", "classes"),
     "signal": ("shadows", "samples"),
     "scores": ("shadows", "samples"),
 }
 """What a file may hold, and what its dimensions mean."""
-LARGEST = 1e100
-"""Of a logit or a signal: attacks square it."""
-NAMES = (*KINDS, "labels", "member", "z_logits", "z_labels")
+MAX_SIGNAL = 1e100
+"""Of a logit or a signal, positive or negative: attacks square it."""
+GROUP = "samples"
+"""What the one canary group of a file is called."""
+NAMES = (*DIMENSIONS, "labels", "member", "z_logits", "z_labels")
 
 
 @dataclass(frozen=True)
@@ -66,12 +72,12 @@ def read_evidence(path: Path, limit: int = MAX_BYTES) -> Evidence:
 
 def check(arrays: dict[str, np.ndarray], source: str) -> Evidence:
     """Evidence from named arrays; `source` begins every complaint."""
-    kinds = [kind for kind in KINDS if kind in arrays]
+    kinds = [kind for kind in DIMENSIONS if kind in arrays]
     if len(kinds) != 1:
         held = ", ".join(arrays)
-        raise SynthcError(f"{source}: holds {held}; exactly one of {', '.join(KINDS)} is wanted, beside member")
+        raise SynthcError(f"{source}: holds {held}; exactly one of {', '.join(DIMENSIONS)} is wanted, beside member")
     kind = kinds[0]
-    values = _shaped(source, kind, arrays[kind], KINDS[kind])
+    values = _shaped(source, kind, arrays[kind], DIMENSIONS[kind])
     member = _member(source, arrays, kind, values.shape)
     _no_nan(source, kind, values, infinite_too=kind != "scores")
     if kind != "logits":
@@ -85,6 +91,22 @@ def check(arrays: dict[str, np.ndarray], source: str) -> Evidence:
         raise SynthcError(f"{source}: z_logits has shape {z_logits.shape}, but logits {values.shape}; wanted is {expected}")
     _no_nan(source, "z_logits", z_logits, infinite_too=True)
     return Evidence("logits", values, member, labels, z_logits, _labels(source, "z_labels", arrays, z_logits, "z_logits"))
+
+
+def answers_of(evidence: Evidence) -> Answers:
+    """What the file says as a trial's final models would: of one canary group, without images and true labels."""
+    nothing, unknown = torch.empty(0), torch.full((evidence.samples,), -1)
+    labels, z_labels = (
+        missing if values is None else torch.from_numpy(values)
+        for values, missing in ((evidence.labels, unknown), (evidence.z_labels, nothing))
+    )
+    rows = torch.arange(evidence.samples)
+    group = Group(GROUP, evidence.kind, nothing, labels, unknown, rows, nothing, z_labels, 1, nothing)   # type: ignore[arg-type]
+    if evidence.kind == "logits":
+        z_logits = None if evidence.z_logits is None else evidence.z_logits.transpose(1, 2, 0, 3)
+        return Answers("final_model", group, evidence.values.transpose(1, 2, 0, 3), z_logits)
+    signal = np.ascontiguousarray(evidence.values.T[:, None, :], dtype=np.float64)
+    return Answers("final_model", group, given_signal=signal)
 
 
 def _shaped(source: str, name: str, values: np.ndarray, dimensions: Sequence[str]) -> np.ndarray:
@@ -106,10 +128,10 @@ def _no_nan(source: str, name: str, values: np.ndarray, *, infinite_too: bool) -
     for shadow, one in enumerate(values):  # shadow by shadow, so that a large array is never doubled
         bad = ~np.isfinite(one) if infinite_too else np.isnan(one)
         if infinite_too and one.itemsize == 8:  # smaller floats cannot be that large
-            bad |= np.abs(one) > LARGEST
+            bad |= np.abs(one) > MAX_SIGNAL
         if bad.any():
             place = (shadow, *(int(index) for index in np.argwhere(bad)[0]))
-            wanted = f"a number from -{LARGEST:g} to {LARGEST:g}" if infinite_too else "a number or an infinity"
+            wanted = f"a number from -{MAX_SIGNAL:g} to {MAX_SIGNAL:g}" if infinite_too else "a number or an infinity"
             raise SynthcError(f"{source}: {name}{list(place)} is {values[place]}; wanted is {wanted}")
 
 
@@ -197,7 +219,7 @@ def given_away(member: np.ndarray, design: Design) -> str | None:
     """Why a target's membership could be told from that of the others, without any model; None if it could not."""
     seen = looks_like(member)
     if design == "balanced" or seen == "balanced":
-        return "every sample is in equally many shadows: given the others, the target's membership is no coin"
+        return f"every sample is in {BALANCED}"
     if design == "bernoulli" and seen == "pairs":
         return "shadows 2j and 2j+1 are complements, but were declared bernoulli: each gives the other away (--design pairs)"
     return None

@@ -1,125 +1,148 @@
-"""The attacks that a file from outside allows: each a function from membership to scores. LARGER MEANS MEMBER.
-
-The attacks themselves live in `runtime.attack`; here is only which of them apply to what the file holds.
-"""
+"""Which attacks a file from outside allows, in the words of a study; and which epsilon bounds may be stated about them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
+from pydantic import BaseModel
+from scipy.stats import binomtest
 
-from compiler.language.audit import Design
-from runtime.audit.attacks import signals
-from runtime.audit.attacks.label_only import label_only
-from runtime.audit.attacks.lira import lira, lira_offline
-from runtime.audit.attacks.pool import Pool
-from runtime.audit.attacks.reference import calibrated, reference, threshold
-from runtime.audit.attacks.rmia import rmia
-from runtime.audit.external.evidence import Evidence, given_away
+from compiler.language.attacks.base import Spread, Tried
+from compiler.language.attacks.reference import Threshold
+from compiler.language.audit import KNOWN_ATTACKS, Design, Interval, Strategy
+from runtime.audit.external.evidence import Evidence, given_away, looks_like
+from runtime.audit.trial.bounds import MIN_CANARIES
+from runtime.audit.trial.terms import Conditions
 
-Score = Callable[[np.ndarray], np.ndarray]
-"""Membership (sample × shadow) → scores (sample × shadow); NaN where too few shadows are left to judge by."""
-
-ON_SIGNALS = ("threshold", "reference", "calibrated", "lira", "lira_offline")
-"""What one number per sample and shadow suffices for."""
-ON_MODELS = (*ON_SIGNALS, "rmia", "label_only")
-ATTACKS = (*ON_MODELS, "scores")
-ONLY_IN_STUDIES = {
-    "quantile": "the samples' images",
-    "nearest": "a released set",
-    "selected": "a released list of samples",
-    "denoising": "a denoiser",
-}
-"""Attacks of a study that no file suffices for, and what they look at."""
-FITTED = ("label_only",)
-"""Attacks that fit a model per sample and target: a tenth of the redraws must do for their null control."""
+UNFAIR = 1e-3
+"""A share of members that fair coins give less often than this is not taken for fair coins."""
 
 
 @dataclass(frozen=True)
-class Manner:
-    """How the attacks are done; the words of a study's `attacks`."""
+class Settings:
+    """What was declared before the file was opened; all of `AuditFile` but the digest of the file."""
 
+    tried: tuple[str, ...] = ()
+    """Names of attacks; empty for all that apply."""
+    fpr: tuple[str, ...] = ("0.001", "0.01", "0.1")
+    """False-positive rates, as written."""
+    membership: Design | Literal["auto"] = "auto"
     signal: str = "logit"
     """Read from logits: logit or hinge."""
     variant: str = "pooled"
     """LiRA's spread: pooled, per_example, student_t."""
-    queries: int | None = None
+    views: int | None = None
     """How many of the file's views to use, the first ones; None for all."""
+    confidence: float = 0.95
+    delta: float = 1e-5
+    guesses: tuple[int, int] | None = None
+    """How many samples to call members and non-members; None for a quarter each."""
+    thresholds: Strategy = "preset"
+    one_run: bool = False
+    """Whether the caller says that the one model's members were drawn by fair coins."""
+    resamples: int | None = None
+    """Of the bootstrap; None for as many as `audit_file.SCORES_RESAMPLED` allows, from 100 to 1000."""
+    interval: Interval = "two_way"
+    """What a resample draws; two-way, as a study's headline, since any figure of a file may become one."""
+    null_permutations: int | None = None
+    """Of the null control; None for as many as `audit_file.SIGNALS_REDRAWN` allows, from 10 to 100."""
 
 
-def obstacle(name: str, evidence: Evidence, design: Design) -> str | None:
+class Scores(Threshold):
+    """What an attack that was done elsewhere gave: one threshold on its scores as they are."""
+
+    attack: Literal["scores"] = "scores"   # type: ignore[assignment]
+
+    @property
+    def variant_name(self) -> str:
+        return ""
+
+
+def _name(words: type[BaseModel]) -> str:
+    name: str = words.model_fields["attack"].annotation.__args__[0]   # type: ignore[union-attr]
+    return name
+
+
+ON_MODELS: dict[str, type[Tried]] = {
+    _name(words): words for words in sorted(KNOWN_ATTACKS, key=lambda words: (words.learned, words.needs_z_pool))
+    if not words.looks_at
+}   # fmt: skip
+"""Attacks of a study that logits or a signal suffice for: what needs more stands later."""
+ATTACKS = (*ON_MODELS, "scores")
+ONLY_IN_STUDIES = {_name(words): words.looks_at for words in KNOWN_ATTACKS if words.looks_at}
+"""Attacks of a study that no file suffices for, and what they look at."""
+
+
+def applicable(evidence: Evidence, settings: Settings, design: Design) -> tuple[list[Tried], dict[str, str]]:
+    """The attacks that were asked for, as a study would say them; and of those that do not apply the reason."""
+    wanted = dict.fromkeys(settings.tried or (("scores",) if evidence.kind == "scores" else ON_MODELS))
+    skipped = {name: reason for name in wanted if (reason := _obstacle(name, evidence, design))}
+    return [_as_in_a_study(name, evidence, settings) for name in wanted if name not in skipped], skipped
+
+
+def _obstacle(name: str, evidence: Evidence, design: Design) -> str | None:
     """Why the attack does not apply to what the file holds or to how membership was drawn; None if it does."""
     if name == "scores":
         return None if evidence.kind == "scores" else f"the file holds {evidence.kind}, no scores"
     if evidence.kind == "scores":
         return "the file holds scores of an attack done elsewhere: only their statistics can be computed (--attack scores)"
-    if name in ON_SIGNALS:
-        return None
+    words = ON_MODELS[name]
     if evidence.kind == "signal":
-        return f"{name} needs logits; the file holds a signal"
-    if name == "rmia" and evidence.z_logits is None:
-        return "rmia needs z_logits and z_labels: samples that no shadow was trained on"
-    if name == "label_only" and evidence.views < 2:
-        return "label_only needs at least two views of each sample"
-    if name == "label_only" and (reason := given_away(evidence.member, design)):
+        return None if "signal" in words.model_fields else f"{name} needs logits; the file holds a signal"
+    if words.needs_z_pool and evidence.z_logits is None:
+        return f"{name} needs z_logits and z_labels: samples that no shadow was trained on"
+    queries = words.model_fields.get("queries")
+    if queries is not None and queries.is_required() and evidence.views < 2:
+        return f"{name} needs at least two views of each sample"
+    if words.learned and (reason := given_away(evidence.member, design)):
         return f"a learned attack would read that off: {reason}"
     return None
 
 
-@dataclass(frozen=True)
-class Scorer:
-    """Makes the scores of attacks on one file; signals are computed once."""
-
-    signal: np.ndarray
-    """sample × view × shadow, float64; of a file of scores, these."""
-    evidence: Evidence
-    paired: bool
-    manner: Manner
-
-    @classmethod
-    def of(cls, evidence: Evidence, paired: bool, manner: Manner) -> Scorer:
-        if evidence.kind == "logits":
-            signal = _per_shadow(signals.SIGNALS[manner.signal], evidence.values[:, :, : manner.queries], evidence.labels)
-        else:
-            signal = np.ascontiguousarray(evidence.values.T[:, None, :], dtype=np.float64)
-        return cls(signal, evidence, paired, manner)
-
-    def attack(self, name: str) -> Score:
-        """The attack with everything but membership fixed."""
-        signal, variant = self.signal, self.manner.variant
-        match name:
-            case "scores":
-                return lambda member: signal[:, 0]
-            case "threshold":
-                fixed = threshold(signal)
-                return lambda member: fixed
-            case "reference":
-                return lambda member: reference(signal, self._pool(member))
-            case "calibrated":
-                return lambda member: calibrated(signal, self._pool(member))
-            case "lira":
-                return lambda member: lira(signal, self._pool(member), variant)
-            case "lira_offline":
-                return lambda member: lira_offline(signal, self._pool(member), variant)
-        logits, labels = self.evidence.values[:, :, : self.manner.queries], self.evidence.labels
-        if name == "label_only":
-            correct = _per_shadow(signals.correct, logits, labels)
-            return lambda member: label_only(correct, self._pool(member))
-        assert self.evidence.z_logits is not None
-        own = _per_shadow(signals.confidence, logits, labels)
-        others = _per_shadow(signals.confidence, self.evidence.z_logits[:, :, : self.manner.queries], self.evidence.z_labels)
-        return lambda member: rmia(own, others, self._pool(member))
-
-    def _pool(self, member: np.ndarray) -> Pool:
-        return Pool(member, self.paired)
+def _as_in_a_study(name: str, evidence: Evidence, settings: Settings) -> Tried:
+    if name == "scores":
+        return Scores()
+    fields = ON_MODELS[name].model_fields
+    given: dict[str, Any] = {"signal": "given" if evidence.kind == "signal" else settings.signal}
+    given["queries"] = settings.views or evidence.views
+    if "variant" in fields and fields["variant"].annotation == Spread:
+        given["variant"] = settings.variant
+    # Not validated: a signal that is given has no name in a study, and label_only may be asked about a single view of several.
+    return ON_MODELS[name].model_construct(attack=name, **{word: value for word, value in given.items() if word in fields})
 
 
-def _per_shadow(read: Callable[..., np.ndarray], logits: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
-    """sample × view × shadow. One shadow at a time: the float64 copy that a signal needs is then small."""
-    shadows, samples, views, _ = logits.shape
-    found = np.empty((samples, views, shadows))
-    for shadow in range(shadows):
-        found[:, :, shadow] = read(logits[shadow], labels)
-    return found
+def conditions(attack: Tried, evidence: Evidence, design: Design, settings: Settings) -> Conditions:
+    """What cannot be checked is not assumed: then there is a reason instead of a bound."""
+    return Conditions(lambda member: _one_run_refusal(evidence, design, settings, member), _multi_run_refusal(attack, evidence))
+
+
+def _one_run_refusal(evidence: Evidence, design: Design, settings: Settings, member: np.ndarray) -> str:
+    """Why the theorems about one run do not apply to the target, whose scored samples have this membership; or ""."""
+    scored, members = len(member), int(member.sum())
+    if evidence.shadows == 1 and not settings.one_run:
+        return "nothing says that the one shadow's members were drawn by independent fair coins; --one-run says it"
+    if reason := given_away(evidence.member, design):
+        return reason
+    if design == "pairs" and evidence.kind == "scores":
+        return "whether these scores were made without the target's complement is not known; its membership gives the target's away"
+    if settings.guesses and sum(settings.guesses) > scored:
+        return f"{sum(settings.guesses)} guesses about {scored} scored samples"
+    if scored < MIN_CANARIES:
+        return f"{scored} scored samples of the target are too few to rule anything out"
+    if binomtest(members, scored).pvalue < UNFAIR:
+        return f"{members} of the target's {scored} samples are members: fair coins hardly ever give that"
+    return ""
+
+
+def _multi_run_refusal(attack: Tried, evidence: Evidence) -> str:
+    if evidence.samples > 1:
+        return "scores of one model share its training noise, those of one sample its difficulty: the trials are not independent"
+    if not isinstance(attack, Threshold):
+        return "leave-one-out scores are fitted on one another's models: the trials are not independent"
+    if looks_like(evidence.member) == "pairs":
+        return "paired shadows are complements: the trials are not independent"
+    if evidence.shadows < 2 * MIN_CANARIES:
+        return f"{evidence.shadows} models are too few to choose a threshold on one half and test it on the other"
+    return ""

@@ -1,95 +1,168 @@
-"""Epsilon lower bounds of a trial: on one model, declared beforehand; and for every bound that may not be stated, the reason.
+"""Epsilon lower bounds, declared beforehand; and for every bound that may not be stated, the reason.
 
-For trainings without noise there is no true epsilon: a bound says what is ruled out. Not here: the bounds themselves
-(`statistics.epsilon`), how many guesses are made (`statistics.one_run`).
+A one-run bound speaks about one model, the target, and holds only if that model's memberships are independent fair coins given all
+that the attack used. A multi-run bound needs independent trials: one sample in each of many models. Pooled leave-one-out scores are
+neither. For trainings without noise there is no true epsilon: a bound says what is ruled out.
+Not here: the bounds themselves (`statistics.epsilon`), how many guesses are made (`statistics.one_run`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
+from compiler.language.audit import Design
 from compiler.power.epsilon_bounds import f_dp_rejects
-from compiler.work.operations import AttackTrial
 from runtime.audit.statistics import epsilon
-from runtime.audit.statistics.one_run import BOUNDS, Guessed, one_run
-from runtime.data.population.roles import Group
+from runtime.audit.statistics.one_run import BOUNDS, one_run
+from runtime.audit.trial.terms import Conditions, Terms
+from runtime.seeds import numpy_generator
 
-FEWEST = 8
-"""Canaries: four right guesses of four rule nothing out at 95 %."""
+MIN_CANARIES = 8
+"""For a one-run bound: four right guesses of four rule nothing out at 95 %."""
+MULTI_RUN: dict[str, Callable[..., float]] = {"clopper_pearson": epsilon.multi_run, "mu_gdp": epsilon.gaussian}
 
 POOLED = "leave-one-out scores of a pool share canaries and models: they are no independent trials"
+BALANCED = "equally many shadows: given the others, the target's membership is no coin"
 
 
-def lower_bounds(
-    work: AttackTrial, group: Group, scores: np.ndarray, member: np.ndarray
-) -> Iterator[tuple[str, float | None, int, str]]:
-    """Of each bound its name, value (None: not stated), canaries, and how it was found or why it may not be stated."""
-    column = scores[:, work.target]
-    canaries = int((~np.isnan(column)).sum())
-    reason = refusal(work, group, canaries)
+@dataclass(frozen=True)
+class OneRunBound:
+    """Epsilon below `value` is ruled out for the target; never "epsilon is"."""
+
+    value: float
+    confidence: float
+    delta: float
+    target: int
+    k_plus: int
+    """Canaries called members."""
+    k_minus: int
+    n: int
+    """Canaries that the guesses were chosen from."""
+    note: str
+    """Everything that the bound must be quoted with."""
+
+    @property
+    def guesses(self) -> int:
+        return self.k_plus + self.k_minus
+
+
+@dataclass(frozen=True)
+class MultiRunBound:
+    """Epsilon below `value` is ruled out for the mechanism, from one sample in many models."""
+
+    value: float
+    confidence: float
+    delta: float
+    threshold: float
+    members: int
+    non_members: int
+    n: int
+    note: str
+
+
+@dataclass(frozen=True)
+class Refused:
+    """No bound, and why."""
+
+    value: None
+    reason: str
+    n: int = 0
+
+    @property
+    def note(self) -> str:
+        return self.reason
+
+
+Bound = OneRunBound | MultiRunBound | Refused
+
+
+def bound_as_json(bound: Bound) -> dict[str, Any]:
+    """The documented fields."""
+    return {name: value for name, value in vars(bound).items() if name not in ("n", "note")}
+
+
+def lower_bounds(terms: Terms, conditions: Conditions, scores: np.ndarray, member: np.ndarray) -> dict[str, Bound]:
+    """Every bound by its name. scores, member: canary × shadow; NaN scores are not applicable."""
+    there = ~np.isnan(scores[:, terms.target])
+    column, sides = scores[there, terms.target], member[there, terms.target]
+    found: dict[str, Bound] = {}
+    reason = conditions.one_run(sides)
     for name in BOUNDS:
-        if reason:
-            yield name, None, canaries, reason
-        else:
-            found = guessed(work, column, member[:, work.target], name)
-            yield name, found.value, found.canaries, told(work, found)
-    for name in ("clopper_pearson", "mu_gdp"):
-        yield name, None, 0, POOLED
+        found[name] = Refused(None, reason, len(column)) if reason else one_run_bound(name, terms, column, sides, terms.delta)
+    for name in MULTI_RUN:
+        reason = conditions.multi_run
+        found[name] = Refused(None, reason) if reason else multi_run_bound(name, terms, scores[0], member[0])
+    return found
 
 
-def refusal(work: AttackTrial, group: Group, canaries: int) -> str:
-    """Why nothing can be said about one model, or ""."""
-    if work.design == "balanced":
-        return "every canary is in equally many shadows: given the others, the target's membership is no coin"
-    if group.copies > 1:
-        return f"{group.copies} copies of a canary test the privacy of a group of images, not of one"
-    return f"{canaries} scored canaries of the target are too few to rule anything out" if canaries < FEWEST else ""
+def one_run_refusal(design: Design, copies: int, canaries: int) -> str:
+    """Why nothing can be said about one model of a trial whose membership was drawn by us, or ""."""
+    if design == "balanced":
+        return f"every canary is in {BALANCED}"
+    if copies > 1:
+        return f"{copies} copies of a canary test the privacy of a group of images, not of one"
+    return f"{canaries} scored canaries of the target are too few to rule anything out" if canaries < MIN_CANARIES else ""
 
 
-def guessed(work: AttackTrial, scores: np.ndarray, member: np.ndarray, name: str, delta: float | None = None) -> Guessed:
-    """The bound of this name on the target's scores (canary)."""
-    there = ~np.isnan(scores)
-    return one_run(
-        BOUNDS[name], scores[there], member[there], delta=work.delta if delta is None else delta, error=1 - work.confidence,
-        strategy=work.thresholds,
+def one_run_bound(name: str, terms: Terms, scores: np.ndarray, member: np.ndarray, delta: float) -> OneRunBound:
+    """The bound of this name on the target's scores (canary, without NaN)."""
+    found = one_run(
+        BOUNDS[name], scores, member, delta=delta, error=terms.error, strategy=terms.thresholds, guesses=terms.guesses
     )
-
-
-def told(work: AttackTrial, found: Guessed, delta: float | None = None) -> str:
-    """How a bound was found: everything that it must be quoted with."""
-    return (
-        f"ruled out at confidence {work.confidence:g}, delta {work.delta if delta is None else delta:g}; shadow {work.target}, "
-        f"{found.right} of {found.k_plus + found.k_minus} guesses right, {found.canaries} canaries, thresholds {work.thresholds}"
+    note = (
+        f"ruled out at confidence {terms.confidence:g}, delta {delta:g}; shadow {terms.target}, {found.right} of "
+        f"{found.k_plus + found.k_minus} guesses right, {found.canaries} canaries, thresholds {terms.thresholds}"
     )
+    return OneRunBound(found.value, terms.confidence, delta, terms.target, found.k_plus, found.k_minus, found.canaries, note)
 
 
-def alarm(work: AttackTrial, group: Group) -> Callable[[np.ndarray, np.ndarray], float]:
-    """(scores, member) → 1 where a bound is above zero, 0 where none is, NaN where none may be stated (null control)."""
+def multi_run_bound(name: str, terms: Terms, scores: np.ndarray, member: np.ndarray) -> MultiRunBound:
+    """The bound of this name on one sample's scores (model): the threshold is chosen on half of the models, tested on the rest."""
+    turn = numpy_generator(0, None, "audit/halves").permutation(len(scores))
+    half = len(scores) // 2
+    first, second = turn[:half], turn[half:]
+
+    def at(threshold: float, rows: np.ndarray) -> float:
+        called, sides = scores[rows] >= threshold, member[rows]
+        true, false, members = int((called & sides).sum()), int((called & ~sides).sum()), int(sides.sum())
+        return MULTI_RUN[name](true, members, false, len(rows) - members, terms.delta, terms.error)
+
+    candidates = np.unique(np.quantile(scores[first], np.linspace(0, 1, 101), method="lower"))
+    best = float(max(candidates, key=lambda threshold: at(threshold, first)))
+    value, members = at(best, second), int(member[second].sum())
+    note = f"ruled out at confidence {terms.confidence:g}, delta {terms.delta:g}; {len(second)} models, threshold from the others"
+    return MultiRunBound(value, terms.confidence, terms.delta, best, members, len(second) - members, len(second), note)
+
+
+def alarm(terms: Terms, conditions: Conditions) -> Callable[[np.ndarray, np.ndarray], float]:
+    """(scores, member) → 1 where a one-run bound is above zero, 0 where none is, NaN where none may be stated (null control)."""
 
     def read(scores: np.ndarray, member: np.ndarray) -> float:
-        there = ~np.isnan(scores[:, work.target])
-        canaries = int(there.sum())
-        if refusal(work, group, canaries) or work.thresholds != "preset":
+        there = ~np.isnan(scores[:, terms.target])
+        column, sides = scores[there, terms.target], member[there, terms.target]
+        if terms.thresholds != "preset" or conditions.one_run(sides):
             return np.nan
-        side = canaries // 4
-        right = epsilon.guess(scores[there, work.target], member[there, work.target], side, side)
-        return float(right >= _telling(2 * side, canaries, work.delta, 1 - work.confidence))
+        k_plus, k_minus = terms.guesses or (len(column) // 4, len(column) // 4)
+        correct = epsilon.guess(column, sides, k_plus, k_minus)
+        return float(correct >= _min_correct_guesses(k_plus + k_minus, len(column), terms.delta, terms.error))
 
     return read
 
 
 @lru_cache(maxsize=64)
-def _telling(guesses: int, canaries: int, delta: float, error: float) -> int:
-    """The fewest right guesses that put some bound above zero."""
+def _min_correct_guesses(guesses: int, canaries: int, delta: float, error: float) -> int:
+    """The smallest number of correct guesses for which some lower bound on epsilon is above zero."""
     return next(
         (
-            right
-            for right in range(guesses // 2, guesses + 1)
-            if epsilon.steinke_p_value(0.0, right, guesses, canaries, delta) <= error
-            or f_dp_rejects(0.0, right, guesses, canaries, error)
+            correct
+            for correct in range(guesses // 2, guesses + 1)
+            if epsilon.steinke_p_value(0.0, correct, guesses, canaries, delta) <= error
+            or f_dp_rejects(0.0, correct, guesses, canaries, error)
         ),
         guesses + 1,
     )

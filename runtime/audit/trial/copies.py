@@ -22,10 +22,9 @@ from runtime.data.population.roles import Group
 from runtime.outcome import Metric
 from runtime.store.artifacts import Artifact
 
-KINDS = ("nearest", "copied but not caught", "caught but not copied")
-"""Of pairs that are kept: the nearest of all; of those with a copy the least suspicious; of those caught the least alike."""
-EACH = 6
-"""Pairs of a kind and canary group."""
+PAIRS_KEPT = 6
+"""Of a kind (`runtime.outcome.PAIR_KINDS`) and canary group: the nearest of all; of those with a copy the least suspicious; of
+those caught the least alike."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +55,8 @@ class Nearness:
         around = interval(draws, self.work.confidence) if reading.value is not None else None
         how = f"members nearer to an image than all but {fpr:g} of the non-members"
         yield self._metric("copied_share", reading.value, around, reading.non_members, reading.note or how)
-        ratio = float(np.exp(_gap(self.closeness, self.member, None))[0])
-        around = interval(np.exp(_gap(self.closeness, self.member, self.resamples)), self.work.confidence)
+        ratio = float(np.exp(log_distance_gap(self.closeness, self.member, None))[0])
+        around = interval(np.exp(log_distance_gap(self.closeness, self.member, self.resamples)), self.work.confidence)
         if np.isfinite(ratio):
             how = "distance of members over that of non-members, geometric mean over canaries: 1 where members are no nearer"
             yield self._metric("nearest_ratio", ratio, around, len(self.group), how)
@@ -73,7 +72,7 @@ class Nearness:
             (caught if copied is None else caught & ~copied, self.closeness),
         ]):   # fmt: skip
             rows, columns = np.nonzero(there)
-            first = np.argsort(order[rows, columns], kind="stable")[:EACH]
+            first = np.argsort(order[rows, columns], kind="stable")[:PAIRS_KEPT]
             chosen += [(kind, int(rows[one]), int(columns[one])) for one in first]
         kinds, canaries, shadows = (torch.tensor([row[part] for row in chosen], dtype=torch.int64) for part in range(3))
         nearest = {shadow: inputs[f"synthetic_set/{shadow}"].tensors("nearest")["images"] for shadow in set(shadows.tolist())}
@@ -92,7 +91,7 @@ class Nearness:
         return Metric(name, value, low, high, n, note, canaries=self.group.name, release="synthetic_set")
 
 
-def _gap(closeness: np.ndarray, member: np.ndarray, resamples: Resamples | None) -> np.ndarray:
+def log_distance_gap(closeness: np.ndarray, member: np.ndarray, resamples: Resamples | None) -> np.ndarray:
     """resample: mean over canaries of the mean log distance where a member minus that where not; NaN canaries take no part."""
     one = np.ones((1, len(member))) if resamples is None else resamples.canaries.astype(np.float64)
     two = np.ones((len(one), member.shape[1])) if resamples is None or resamples.shadows is None else resamples.shadows

@@ -1,4 +1,4 @@
-"""The figures of one attack on one canary group at one release level: each with n, interval and null control."""
+"""The metrics of one attack on one canary group at one release level: each with n, interval and null control."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from compiler.language.audit import Attack
-from compiler.work.operations import AttackTrial
+from compiler.language.attacks.base import Tried
 from runtime.audit.attacks.answers import Answers, Score
 from runtime.audit.statistics.bootstrap import Readings, Resamples, interval, read_resamples
 from runtime.audit.statistics.deployed import shadow_only
 from runtime.audit.statistics.null import Control, Expected, central, control
 from runtime.audit.statistics.roc import Reading, Steps, balanced_accuracy, roc_points, tpr_at
-from runtime.audit.trial import bounds, risk
+from runtime.audit.trial import risk
+from runtime.audit.trial.bounds import Bound, alarm, lower_bounds
+from runtime.audit.trial.terms import Conditions, Terms
 from runtime.outcome import Metric
 from runtime.seeds import numpy_generator
 
@@ -28,15 +29,16 @@ PRIORS = (0.5, 0.1, 0.01)
 
 
 @dataclass(frozen=True)
-class Figures:
+class AttackMetrics:
     """See the module. `scores` and `member`: canary × shadow; NaN scores are not applicable."""
 
-    work: AttackTrial
-    attack: Attack
-    said: Answers
+    terms: Terms
+    attack: Tried
+    answers: Answers
     scores: np.ndarray
     member: np.ndarray
     resamples: Resamples
+    conditions: Conditions
 
     @cached_property
     def there(self) -> np.ndarray:
@@ -49,12 +51,17 @@ class Figures:
 
     @cached_property
     def draws(self) -> Readings:
-        """Every figure from every resample."""
-        return read_resamples(self.scores, self.member, self.work.fpr, self.resamples, self.there, self.strict)
+        """Every rate and area from every resample."""
+        return read_resamples(self.scores, self.member, self.terms.fpr, self.resamples, self.there, self.strict)
 
     @property
     def strict(self) -> bool:
         return "strict_fpr" in self.attack.compat
+
+    @cached_property
+    def bounds(self) -> dict[str, Bound]:
+        """Epsilon lower bounds, or the reasons why they may not be stated."""
+        return lower_bounds(self.terms, self.conditions, self.scores, self.member)
 
     def reading(self, fpr: float) -> Reading:
         return self.steps.reading(fpr, self.strict)
@@ -63,41 +70,42 @@ class Figures:
         """TPR at every FPR, AUC, balanced accuracy, epsilon lower bounds; nothing where no score is applicable."""
         if not self.there.any():
             return
-        confidence, n = self.work.confidence, int(self.there.sum())
-        for fpr in self.work.fpr:
+        confidence, n = self.terms.confidence, int(self.there.sum())
+        for fpr in self.terms.fpr:
             yield self._tpr(tpr_name(fpr), self.reading(fpr), self.draws.tpr[fpr])
         yield self.metric("auc", self.steps.area(), interval(self.draws.auc, confidence), n)
         balanced = balanced_accuracy(self.scores[self.there], self.member[self.there])
         yield self.metric("balanced_accuracy", balanced, interval(self.draws.balanced_accuracy, confidence), n)
-        for name, value, canaries, note in bounds.lower_bounds(self.work, self.said.group, self.scores, self.member):
-            yield self.metric(f"epsilon_lower_{name}", value, None, canaries, note)
+        for name, bound in self.bounds.items():
+            yield self.metric(f"epsilon_lower_{name}", bound.value, None, bound.n, bound.note)
 
     def _tpr(self, name: str, reading: Reading, resampled: np.ndarray) -> Metric:
-        bounds = interval(resampled, self.work.confidence) if reading.value is not None else None
+        around = interval(resampled, self.terms.confidence) if reading.value is not None else None
         note = "; ".join(filter(None, [reading.note, self._from_one_shadow(reading)]))
-        if reading.value is not None and bounds is None:
+        if reading.value is not None and around is None:
             return self.metric(name, None, None, reading.non_members, "; ".join(["not resolvable in most resamples", note]))
-        return self.metric(name, reading.value, bounds, reading.non_members, note)
+        return self.metric(name, reading.value, around, reading.non_members, note)
 
-    def _false(self, reading: Reading) -> np.ndarray:
-        """canary × shadow, bool: false positives."""
+    def _false_positives(self, reading: Reading) -> np.ndarray:
+        """canary × shadow, bool."""
         bar = np.inf if reading.threshold is None else reading.threshold
         return self.there & ~self.member & (self.scores >= bar)
 
     def _from_one_shadow(self, reading: Reading) -> str:
         """A warning where most false positives are one model's, so that the reading says more of it than of the attack."""
-        each = self._false(reading).sum(0)
-        most = int(each.argmax())
-        telling = reading.false_positives >= 4 and 2 * each[most] > reading.false_positives
-        return f"{each[most]} of {reading.false_positives} false positives are of shadow {most}" if telling else ""
+        by_shadow = self._false_positives(reading).sum(0)
+        most = int(by_shadow.argmax())
+        if reading.false_positives < 4 or 2 * by_shadow[most] <= reading.false_positives:
+            return ""
+        return f"{by_shadow[most]} of {reading.false_positives} false positives are of shadow {most}"
 
     def readings(self) -> Iterator[dict[str, Any]]:
         """JSON: at each FPR all that is needed to judge how finely the TPR was read."""
-        for fpr in self.work.fpr if self.there.any() else ():
-            reading, false = self.reading(fpr), self._false(self.reading(fpr))
+        for fpr in self.terms.fpr if self.there.any() else ():
+            reading, false = self.reading(fpr), self._false_positives(self.reading(fpr))
             yield {
-                "release": self.said.release, "attack": self.attack.attack, "variant": self.attack.variant_name,
-                "canaries": self.said.group.name, "fpr": fpr, "tpr": reading.value, "members": reading.members,
+                "release": self.answers.release, "attack": self.attack.attack, "variant": self.attack.variant_name,
+                "canaries": self.answers.group.name, "fpr": fpr, "tpr": reading.value, "members": reading.members,
                 "non_members": reading.non_members, "allowed": reading.allowed, "false_positives": reading.false_positives,
                 "false_positive_canaries": int(false.any(1).sum()), "false_positive_shadows": int(false.any(0).sum()),
                 "threshold": reading.threshold, "rule": reading.rule,
@@ -105,7 +113,7 @@ class Figures:
 
     def strata(self, parts: Mapping[str, np.ndarray]) -> Iterator[Metric]:
         """The TPR at the headline's FPR of the members in each part (canary × shadow, bool), against all non-members."""
-        fpr = self.work.headline.fpr
+        fpr = self.terms.headline_fpr
         for name, kept in parts.items():
             there = self.there & (~self.member | kept)
             members = int((there & self.member).sum())
@@ -113,58 +121,57 @@ class Figures:
                 yield self.metric(f"{tpr_name(fpr)},{name}", None, None, 0, f"no member is {name.replace('_', ' ')}")
                 continue
             reading = tpr_at(fpr, self.scores[there], self.member[there], self.strict)
-            bounds = None
+            around = None
             if reading.value is not None:
                 draws = read_resamples(self.scores, self.member, (fpr,), self.resamples, there, self.strict)
-                bounds = interval(draws.tpr[fpr], self.work.confidence)
-            yield self.metric(f"{tpr_name(fpr)},{name}", reading.value, bounds, members, reading.note)
+                around = interval(draws.tpr[fpr], self.terms.confidence)
+            yield self.metric(f"{tpr_name(fpr)},{name}", reading.value, around, members, reading.note)
 
     def deployed(self) -> Iterator[Metric]:
         """What comes of thresholds that are read from the shadows of each target alone: rates, and the PPV at each prior."""
-        fpr, paired = self.work.headline.fpr, self.work.design == "pairs"
+        fpr, paired = self.terms.headline_fpr, self.terms.paired
         if self.reading(fpr).value is None:
             return
         found = shadow_only(self.scores, self.member, fpr, paired)
         draws = shadow_only(self.scores, self.member, fpr, paired, self.resamples)
         how, n = f"thresholds from shadows only, at a declared FPR of {fpr:g}", self.reading(fpr).non_members
         for name in ("tpr", "fpr"):
-            around = interval(getattr(draws, name), self.work.confidence)
+            around = interval(getattr(draws, name), self.terms.confidence)
             yield self.metric(f"realised_{name}", float(getattr(found, name)[0]), around, n, how)
         for prior in PRIORS:
             value = float(found.ppv(prior)[0])
-            around = interval(draws.ppv(prior), self.work.confidence)
+            around = interval(draws.ppv(prior), self.terms.confidence)
             if np.isfinite(value):
                 yield self.metric(f"ppv@prior={prior:g}", value, around, n, how)
             else:
                 yield self.metric(f"ppv@prior={prior:g}", None, None, n, f"nobody is called a member; {how}")
 
-    def null_control(self, score: Score) -> tuple[list[Metric], list[str]]:
-        """Metrics of the null control, and what it complains of."""
-        redraws = self.work.null_permutations
-        if self.attack.fitted:
-            redraws = max(10, redraws // 10)
-        purpose = f"null/{self.said.group.name}/{self.attack.attack}/{self.attack.variant_name}"
-        rng = numpy_generator(self.work.population.seed, None, purpose)
-        fpr = self.work.headline.fpr
-        alarmed = bounds.alarm(self.work, self.said.group)
+    def null_control(self, score: Score) -> Control:
+        """The same attack on memberships that no model knows."""
+        redraws = max(10, self.terms.redraws // 10) if self.attack.fitted else self.terms.redraws
+        purpose = self.terms.null_purpose.format(
+            group=self.answers.group.name, attack=self.attack.attack, variant=self.attack.variant_name
+        )
+        rng = numpy_generator(self.terms.seed, None, purpose)
+        fpr, alarmed = self.terms.headline_fpr, alarm(self.terms, self.conditions)
 
         def read(scores: np.ndarray, member: np.ndarray) -> tuple[float, float, float]:
             there = ~np.isnan(scores)
+            if not there.any():
+                return 0.5, np.nan, np.nan
             steps = Steps.of(scores[there], member[there])
-            found, value = steps.area(), steps.reading(fpr, self.strict).value
-            return 0.5 if found is None else found, np.nan if value is None else value, alarmed(scores, member)
+            area, tpr = steps.area(), steps.reading(fpr, self.strict).value
+            return 0.5 if area is None else area, np.nan if tpr is None else tpr, alarmed(scores, member)
 
         reading = self.reading(fpr)
-        expected = None if reading.value is None else (reading.allowed + 1) / (reading.non_members + 1)
-        made = control(
-            score, read, self.member, self.work.design, redraws, rng, Expected(expected, reading.members, 1 - self.work.confidence)
-        )
-        return list(self._null(made, reading)), made.complaints()
+        tpr = None if reading.value is None else (reading.allowed + 1) / (reading.non_members + 1)
+        expected = Expected(tpr, reading.members, self.terms.error)
+        return control(score, read, self.member, self.terms.design, redraws, rng, expected)
 
-    def _null(self, made: Control, reading: Reading) -> Iterator[Metric]:
+    def null_metrics(self, made: Control) -> Iterator[Metric]:
         verdict = "" if made.passed else f"null control failed, the trial is invalid: {', '.join(made.complaints())}"
         # The bounds are where the redraws lie: what an attack that knows nothing shows on this pool.
-        confidence, redraws = self.work.confidence, len(made.auc)
+        confidence, redraws, reading = self.terms.confidence, len(made.auc), self.reading(self.terms.headline_fpr)
         yield self.metric("null_auc", float(made.auc.mean()), central(made.auc, confidence), redraws, verdict)
         if np.isfinite(made.alarm).all():
             yield self.metric("null_epsilon_share", float(made.alarm.mean()), None, redraws, "redraws with a bound above zero")
@@ -182,29 +189,30 @@ class Figures:
             rates = np.unique(np.geomspace(2 / max((~self.member[self.there]).sum(), 2), 1.0, BAND).round(9))
             draws = read_resamples(self.scores, self.member, rates.tolist(), self.resamples, self.there)
             for rate in rates.tolist():
-                bounds = interval(draws.tpr[rate], self.work.confidence)
+                bounds = interval(draws.tpr[rate], self.terms.confidence)
                 if bounds is not None:
                     band[np.searchsorted(points[:, 0], rate + 1e-9, side="right") - 1] = bounds
         return np.concatenate([points, band], axis=1)
 
     def risk(self) -> np.ndarray:
         """canary × 4, see `risk.of_canaries`, at the headline's FPR."""
-        return risk.of_canaries(self.scores, self.member, self.reading(self.work.headline.fpr).threshold)
+        return risk.of_canaries(self.scores, self.member, self.reading(self.terms.headline_fpr).threshold)
 
     def stability(self) -> Metric:
         """Whether other models would call the same canaries the most exposed."""
-        rng = numpy_generator(self.work.population.seed, None, f"risk/{self.said.group.name}")
-        bar = self.reading(self.work.headline.fpr).threshold
-        top, found = risk.overlap(self.scores, self.member, bar, self.work.design == "pairs", rng)
+        rng = numpy_generator(self.terms.seed, None, f"risk/{self.answers.group.name}")
+        bar = self.reading(self.terms.headline_fpr).threshold
+        top, found = risk.overlap(self.scores, self.member, bar, self.terms.paired, rng)
         chance = top / (2 * len(self.scores) - top)
         note = f"Jaccard overlap of the {top} canaries of most risk between halves of the shadows; by chance {chance:.2f}"
-        return self.metric("risk_overlap", float(found.mean()), central(found, self.work.confidence), len(found), note)
+        return self.metric("risk_overlap", float(found.mean()), central(found, self.terms.confidence), len(found), note)
 
     def metric(self, name: str, value: float | None, bounds: tuple[float, float] | None, n: int, note: str = "") -> Metric:
         """A figure with the coordinates of this attack."""
         low, high = bounds if bounds is not None else (None, None)
+        attack = self.attack
         return Metric(
-            name, value, low, high, n, note, self.said.group.name, self.attack.attack, self.attack.variant_name, self.said.release
+            name, value, low, high, n, note, self.answers.group.name, attack.attack, attack.variant_name, self.answers.release
         )
 
 

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 
 from compiler.work.operations import AttackTrial
 from runtime.audit.statistics import epsilon
-from runtime.audit.trial import bounds
-from runtime.audit.trial.metrics import Figures
+from runtime.audit.trial.bounds import one_run_bound
+from runtime.audit.trial.metrics import AttackMetrics
 from runtime.outcome import Metric
 from runtime.store.artifacts import Artifact
 
@@ -27,20 +27,18 @@ def guarantee(work: AttackTrial, inputs: Mapping[str, Artifact]) -> tuple[float,
     return None
 
 
-def soundness(figures: Figures, claimed: tuple[float, float]) -> tuple[Metric, str]:
+def check_soundness(measured: AttackMetrics, claimed: tuple[float, float]) -> tuple[Metric, str]:
     """The metric `dp_soundness`, whose value is the audited bound; and a flag where it exceeds the guarantee, else ""."""
-    work, (limit, delta) = figures.work, claimed
-    scores, member = figures.scores[:, work.target], figures.member[:, work.target]
-    canaries = int(figures.there[:, work.target].sum())
-    if reason := bounds.refusal(work, figures.said.group, canaries):
-        return figures.metric("dp_soundness", None, None, canaries, reason), ""
-    found = bounds.guessed(work, scores, member, "steinke", delta)
-    guesses = found.k_plus + found.k_minus
-    ceiling = epsilon.steinke(guesses, guesses, found.canaries, delta, 1 - work.confidence) if guesses else 0.0
+    terms, (limit, delta) = measured.terms, claimed
+    there = measured.there[:, terms.target]
+    scores, member = measured.scores[there, terms.target], measured.member[there, terms.target]
+    if reason := measured.conditions.one_run(member):
+        return measured.metric("dp_soundness", None, None, len(scores), reason), ""
+    bound = one_run_bound("steinke", terms, scores, member, delta)
+    ceiling = epsilon.steinke(bound.guesses, bound.guesses, bound.n, delta, terms.error) if bound.guesses else 0.0
     against = f"the accountant's {limit:.4g} at delta {delta:g}"
-    if found.value > limit:
-        verdict = f"failed: {found.value:.2f} is ruled out, above {against}; the training or the audit is broken"
-        return figures.metric("dp_soundness", found.value, None, canaries, verdict), f"DP soundness {verdict}"
+    if bound.value > limit:
+        verdict = f"failed: {bound.value:.2f} is ruled out, above {against}; the training or the audit is broken"
+        return measured.metric("dp_soundness", bound.value, None, len(scores), verdict), f"DP soundness {verdict}"
     verdict = f"holds against {against}" + (f", but could not fail: {ceiling:.2f} is the most" if ceiling <= limit else "")
-    note = f"{verdict}; {bounds.told(work, found, delta)}; Steinke et al."
-    return figures.metric("dp_soundness", found.value, None, canaries, note), ""
+    return measured.metric("dp_soundness", bound.value, None, len(scores), f"{verdict}; {bound.note}; Steinke et al."), ""

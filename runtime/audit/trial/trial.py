@@ -1,33 +1,40 @@
 """One trial, attacked: every attack on every canary group at every release level, with intervals and null controls.
 
-Reads the queries of the trial's shadows, scores leave-one-out over the pool, and writes what a claim needs: figures with
+Reads the queries of the trial's shadows, scores leave-one-out over the pool, and writes what a claim needs: metrics with
 n and interval, ROC points, per-canary risk, raw scores; and the trial's utility and cost.
-Not here: the attacks (`scorer` and their own files), how figures are read (`figures`), comparisons between trials.
+Not here: the attacks (`attacks`), one attack at one release level (`measure`), comparisons between trials.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from compiler.language.attacks.base import LOGIT_LEVELS, ReleaseLevel, Tried
 from compiler.language.attacks.lira import Lira
-from compiler.language.audit import Attack, ReleaseLevel
 from compiler.work.operations import AttackTrial
 from compiler.work.releases import declared
-from runtime.audit.attacks import signals
-from runtime.audit.attacks.answers import Answers, Score
-from runtime.audit.attacks.dispatch import scorer_of
-from runtime.audit.attacks.lira import Likelihood
+from runtime.audit.attacks.answers import Answers
 from runtime.audit.statistics.bootstrap import Resamples, interval
+from runtime.audit.trial.bounds import POOLED, one_run_refusal
 from runtime.audit.trial.copies import Nearness
-from runtime.audit.trial.metrics import Figures, tpr_name
-from runtime.audit.trial.risk import memorization
-from runtime.audit.trial.soundness import guarantee, soundness
+from runtime.audit.trial.measure import (
+    NULL_FAILED,
+    AttackResult,
+    Kept,
+    Scope,
+    describe_canaries,
+    describe_groups,
+    measure_attack,
+)
+from runtime.audit.trial.metrics import AttackMetrics, tpr_name
+from runtime.audit.trial.soundness import check_soundness, guarantee
+from runtime.audit.trial.terms import Conditions, terms_of
 from runtime.audit.trial.utility import per_shadow, utility
 from runtime.data.population.membership import membership
 from runtime.data.population.near_duplicates import MAX_RMS_DIFFERENCE, near_duplicates
@@ -37,185 +44,159 @@ from runtime.seeds import numpy_generator
 from runtime.store.artifacts import Artifact
 
 
+@dataclass(frozen=True)
+class Sets:
+    """What the sets of the trial's shadows show by themselves."""
+
+    nearness: dict[str, Nearness]
+    """Group → how near each set comes to its canaries; empty where no set was measured."""
+    used: np.ndarray | None
+    """canary × shadow, bool: whether some image of the set is, or began as, the canary; None where no set is made so."""
+
+    @cached_property
+    def copied(self) -> dict[str, np.ndarray]:
+        """Group → canary × shadow, bool: members with an almost-copy in their shadow's set, where that can be resolved."""
+        found = {name: near.copied for name, near in self.nearness.items()}
+        return {name: copied for name, copied in found.items() if copied is not None}
+
+
 def perform(work: AttackTrial, inputs: Mapping[str, Artifact], device: torch.device) -> Product:
-    """See the module; the files are `scores`, `roc`, `risk`, `canaries`, `shadows` (figures with a value for each shadow), and,
+    """See the module; the files are `scores`, `roc`, `risk`, `canaries`, `shadows` (metrics with a value for each shadow), and,
     where a set was made and measured, `pairs`: images of it beside canaries, the nearest and the most telling. Audit-only."""
-    everyone = roles_of(work.population)
-    member = membership(work.population, work.design, work.replicate, work.shadows)
-    trial = _Trial(work, inputs, member, _spans(everyone.groups), _resamples(work, everyone.groups))
-    releases = list(_releases(work, inputs, everyone.groups, trial.spans))
-    trial.look_at_sets(releases)
-    for release, answers in releases:
-        for attack in work.attacks:
-            trial.attack(release, attack, answers)
-    trial.conclude()
-    trial.look_for_twins(everyone.groups)
-
+    groups = roles_of(work.population).groups
+    scope = _scope(work, groups)
+    answers = dict(_answers(work, inputs, groups, scope.spans))
+    sets = measure_sets(work, inputs, answers.get("synthetic_set", []), scope)
+    results = [
+        result for of_level in answers.values() for attack in work.attacks
+        if (result := measure_attack(attack, of_level, scope)) is not None
+    ]   # fmt: skip
+    kept = Kept.of(scope)
+    for result in results:
+        kept.add(result)
+    headline, unsound = measure_headline(work, inputs, results, sets, scope)
+    twins = list(_near_duplicates(work, groups, scope.spans))
+    flags = [*kept.flags, *unsound, *_twin_flags(twins), *_device_flags(inputs)]
+    metrics = [
+        *(metric for near in sets.nearness.values() for metric in near.metrics()), *kept.metrics, *headline,
+        *_strata_of_copies(work, results, sets, scope), *_student_over_teacher(results, scope), *twins, *utility(work, inputs),
+    ]   # fmt: skip
+    files = {"scores": kept.scores, "roc": kept.roc, "risk": kept.risk, "shadows": per_shadow(work, inputs)}
+    files["canaries"] = describe_canaries(groups, answers["final_model"], scope)
+    if sets.used is not None:
+        files["scores"]["used"] = torch.from_numpy(sets.used.astype(np.uint8))
+    if pairs := _pairs_to_look_at(inputs, results, sets, scope):
+        files["pairs"] = pairs
     notes = {
-        "columns": trial.columns,
-        "groups": [{"name": group.name, "kind": group.kind, "count": len(group)} for group in everyone.groups],
-        "headline_column": trial.headline_column,
-        "null_ok": not any(flag.startswith(NULL_FAILED) for flag in trial.flags),
-        "flags": trial.flags + _devices(inputs),
-        "readings": trial.readings,
+        "columns": kept.columns, "groups": describe_groups(groups), "headline_column": kept.headline_column,
+        "null_ok": not any(flag.startswith(NULL_FAILED) for flag in flags), "flags": flags, "readings": kept.readings,
         "interval": _interval(work),
-    }
-    canaries = {
-        "labels": torch.cat([group.labels for group in everyone.groups]),
-        "true_labels": torch.cat([group.true_labels for group in everyone.groups]),
-        "samples": torch.cat([group.samples for group in everyone.groups]),
-        "group": torch.cat([torch.full((len(group),), index) for index, group in enumerate(everyone.groups)]),
-        "memorization": torch.from_numpy(_memorization(releases, member, trial.spans)),
-    }
-    files = {"scores": trial.scores, "roc": trial.roc, "risk": trial.risk, "canaries": canaries}
-    files["shadows"] = per_shadow(work, inputs)
-    if trial.pairs:
-        files["pairs"] = trial.pairs
-    return Product(files, (*trial.metrics, *utility(work, inputs)), notes)
+    }   # fmt: skip
+    return Product(files, tuple(metrics), notes)
 
 
-def _interval(work: AttackTrial) -> str:
-    two_way = f"two-way over canaries and {'pairs of shadows' if work.design == 'pairs' else 'shadows'}"
-    over = two_way if work.interval == "two_way" else f"over canaries; the headline and claims {two_way}"
-    return f"bootstrap {over}, {work.resamples} resamples, {work.confidence:.0%}"
+def _scope(work: AttackTrial, groups: tuple[Group, ...]) -> Scope:
+    named, both = declared(work.attacks, work.headline), _resamples(work, groups)
+
+    def resamples(attack: Tried, group: Group) -> Resamples:
+        one_way = work.interval == "canaries" and attack != named
+        return Resamples(both[group.name].canaries) if one_way else both[group.name]
+
+    def conditions(attack: Tried, group: Group) -> Conditions:
+        return Conditions(lambda member: one_run_refusal(work.design, group.copies, len(member)), POOLED)
+
+    member = membership(work.population, work.design, work.replicate, work.shadows)
+    return Scope(terms_of(work), member, _spans(groups), resamples, conditions, (named, work.headline.release))
 
 
-NULL_FAILED = "null control failed"
+def measure_sets(work: AttackTrial, inputs: Mapping[str, Artifact], answers: Iterable[Answers], scope: Scope) -> Sets:
+    """`answers`: of the release level `synthetic_set`, if there is one."""
+    nearness = {}
+    for of_group in answers:
+        if of_group.measured and "pixel" in of_group.measured:
+            group, span = of_group.group, scope.spans[of_group.group.name]
+            resamples = _resamples(work, (group,))[group.name]
+            nearness[group.name] = Nearness(work, group, of_group.measured["pixel"], scope.member[span], resamples)
+    return Sets(nearness, origins(work, inputs, len(scope.member)))
 
 
-class _Trial:
-    """What is gathered on the way through releases, attacks and canary groups."""
-
-    def __init__(
-        self, work: AttackTrial, inputs: Mapping[str, Artifact], member: np.ndarray, spans: Mapping[str, slice],
-        resamples: Mapping[str, Resamples],
-    ) -> None:
-        self.work, self.inputs, self.member, self.spans, self.resamples = work, inputs, member, spans, resamples
-        self.declared = declared(work.attacks, work.headline)
-        self.scores: dict[str, Tensor] = {"member": torch.from_numpy(member.astype(np.uint8))}
-        self.used = origins(work, inputs, len(member))
-        if self.used is not None:
-            self.scores["used"] = torch.from_numpy(self.used.astype(np.uint8))
-        self.columns: list[dict[str, str]] = []
-        self.roc: dict[str, Tensor] = {}
-        self.risk: dict[str, Tensor] = {}
-        self.metrics: list[Metric] = []
-        self.readings: list[dict[str, Any]] = []
-        self.flags: list[str] = []
-        self.pairs: dict[str, Tensor] = {}
-        self.nearness: dict[str, Nearness] = {}
-        self.headline_column: int | None = None
-        self.of_declared: dict[tuple[str, str], Figures] = {}
-        """(release, group) → figures of the declared attack."""
-
-    def look_at_sets(self, releases: list[tuple[ReleaseLevel, list[Answers]]]) -> None:
-        """Which members have an almost-copy in their shadow's set: known before the model is attacked, and read beside it."""
-        for said in (said for release, answers in releases if release == "synthetic_set" for said in answers):
-            if said.measured and "pixel" in said.measured:
-                name = said.group.name
-                member = self.member[self.spans[name]]
-                near = Nearness(self.work, said.group, said.measured["pixel"], member, self.resamples[name])
-                self.nearness[name] = near
-                self.metrics += near.metrics()
-
-    def attack(self, release: str, attack: Attack, answers: list[Answers]) -> None:
-        """One attack at one release level, on every group that it applies to: a column of scores, if any."""
-        column = np.full(self.member.shape, np.nan)
-        per_canary = np.full((len(self.member), 4), np.nan)
-        headline = attack == self.declared and release == self.work.headline.release
-        key, found = str(len(self.columns)), False
-        for said in answers:
-            name, span = said.group.name, self.spans[said.group.name]
-            score = scorer_of(attack, said, self.work.design == "pairs")
-            if score is None:
-                continue
-            column[span] = score(self.member[span])
-            resamples = self.resamples[name]
-            if self.work.interval == "canaries" and attack != self.declared:
-                resamples = Resamples(resamples.canaries)
-            figures = Figures(self.work, attack, said, column[span], self.member[span], resamples)
-            if not figures.there.any():
-                continue
-            found = True
-            self._figures(figures, score, headline)
-            self.roc[f"{key}/{name}"] = torch.from_numpy(figures.roc(banded=headline))
-            per_canary[span] = figures.risk()
-        if not found:
-            return
-        if headline:
-            self.headline_column = len(self.columns)
-        self.scores[f"score/{key}"] = torch.from_numpy(column)
-        self.risk[key] = torch.from_numpy(per_canary)
-        self.columns.append({"release": release, "attack": attack.attack, "variant": attack.variant_name})
-
-    def _figures(self, figures: Figures, score: Score, headline: bool) -> None:
-        name, release = figures.said.group.name, figures.said.release
-        metrics = list(figures.metrics())
-        self.readings += figures.readings()
-        if headline:
-            metrics += self._of_headline(figures)
-        copied = self.nearness[name].copied if name in self.nearness else None
-        if copied is not None and release == self.work.headline.release and self._is_beside_declared(figures.attack):
-            metrics += figures.strata({"copied": copied, "not_copied": ~copied})
-        if figures.attack == self.declared:
-            self.of_declared[release, name] = figures
-        if isinstance(score, Likelihood) and (floored := score.floored(figures.member)):
-            metrics.append(figures.metric("floored_fits", float(floored), None, figures.member.size, "shadows that all but agree"))
-        control, complaints = figures.null_control(score)
-        told = f"{release} {figures.attack.attack} {figures.attack.variant_name} {name}"
-        self.flags += [f"{NULL_FAILED}: {told}, {complaint}" for complaint in complaints]
-        self.metrics += metrics + control
-
-    def _of_headline(self, figures: Figures) -> Iterator[Metric]:
-        """Figures of the declared attack at the declared release, of every group; `headline` itself of the declared one."""
-        name, span = figures.said.group.name, self.spans[figures.said.group.name]
-        reading = tpr_name(self.work.headline.fpr)
-        if name == self.work.headline.canaries:
-            yield from (replace(metric, name="headline") for metric in figures.metrics() if metric.name == reading)
-            claimed = guarantee(self.work, self.inputs)
-            if claimed is not None:
-                metric, flag = soundness(figures, claimed)
-                self.flags += [flag] if flag else []
-                yield metric
-        if self.used is not None:
-            yield from figures.strata({"used": self.used[span], "unused": ~self.used[span]})
-        yield from figures.deployed()
-        yield figures.stability()
-
-    def _is_beside_declared(self, attack: Attack) -> bool:
-        """The declared attack, or the same one on a signal that the wrong label does not blind."""
-        if attack == self.declared:
-            return True
-        same = isinstance(attack, Lira) and isinstance(self.declared, Lira) and attack.signal in ("true_label", "contrast")
-        return same and attack == self.declared.model_copy(update={"signal": attack.signal})   # type: ignore[union-attr]
-
-    def look_for_twins(self, groups: tuple[Group, ...]) -> None:
-        """Near-duplicates of canaries, by which the world without a canary would hold a twin of it."""
-        for twin in _near_duplicates(self.work, groups, self.spans):
-            self.metrics.append(twin)
-            self.flags += [f"{twin.value:.0f} of {twin.n} canaries {twin.canaries} have a near-duplicate"] if twin.value else []
-
-    def conclude(self) -> None:
-        """What needs several releases: pairs to be looked at, and how much of the teacher's leakage its student keeps."""
-        for (release, name), figures in self.of_declared.items():
-            if release == self.work.headline.release and name in self.nearness:
-                bar = figures.reading(self.work.headline.fpr).threshold
-                kept = self.nearness[name].pairs(figures.scores, bar, self.inputs)
-                self.pairs |= {f"{name}/{what}": tensor for what, tensor in kept.items()}
-            if release == "final_model" and (teacher := self.of_declared.get(("teacher", name))) is not None:
-                self.metrics.append(_kept(figures, teacher))
+def _headline_groups(results: Sequence[AttackResult], scope: Scope) -> dict[str, AttackMetrics]:
+    """Group → metrics of the declared attack at the declared release level."""
+    result = next((result for result in results if (result.attack, result.release) == scope.headline), None)
+    return {group.group.name: group.measured for group in result.groups} if result else {}
 
 
-def _kept(student: Figures, teacher: Figures) -> Metric:
-    """The student's TPR over the teacher's, on the same draws."""
-    fpr = student.work.headline.fpr
+def measure_headline(
+    work: AttackTrial, inputs: Mapping[str, Artifact], results: Sequence[AttackResult], sets: Sets, scope: Scope
+) -> tuple[list[Metric], list[str]]:
+    """Metrics of the declared attack at the declared release level, of every group, and flags; `headline` of the declared group."""
+    metrics: list[Metric] = []
+    flags: list[str] = []
+    for name, measured in _headline_groups(results, scope).items():
+        if name == work.headline.canaries:
+            leakage = tpr_name(work.headline.fpr)
+            metrics += [replace(metric, name="headline") for metric in measured.metrics() if metric.name == leakage]
+            if (claimed := guarantee(work, inputs)) is not None:
+                metric, flag = check_soundness(measured, claimed)
+                metrics.append(metric)
+                flags += [flag] if flag else []
+        if sets.used is not None:
+            used = sets.used[scope.spans[name]]
+            metrics += measured.strata({"used": used, "unused": ~used})
+        metrics += [*measured.deployed(), measured.stability()]
+    return metrics, flags
+
+
+def _strata_of_copies(work: AttackTrial, results: Iterable[AttackResult], sets: Sets, scope: Scope) -> Iterator[Metric]:
+    """The declared attack, and the same one on signals of the true label, on members with an almost-copy and on those without."""
+    for result in results:
+        if result.release == work.headline.release and _matches_headline(result.attack, scope.headline[0]):
+            for group in result.groups:
+                if (copied := sets.copied.get(group.group.name)) is not None:
+                    yield from group.measured.strata({"copied": copied, "not_copied": ~copied})
+
+
+def _matches_headline(attack: Tried, headline: Tried | None) -> bool:
+    """True for the headline attack, and for the same LiRA on the true-label or contrast signal (a mislabeled canary's own label is
+    useless as a signal)."""
+    if not (isinstance(attack, Lira) and isinstance(headline, Lira) and attack.signal in ("true_label", "contrast")):
+        return attack == headline
+    return attack == headline.model_copy(update={"signal": attack.signal})
+
+
+def _pairs_to_look_at(
+    inputs: Mapping[str, Artifact], results: Sequence[AttackResult], sets: Sets, scope: Scope
+) -> dict[str, Tensor]:
+    pairs: dict[str, Tensor] = {}
+    for name, measured in _headline_groups(results, scope).items():
+        if name in sets.nearness:
+            threshold = measured.reading(scope.terms.headline_fpr).threshold
+            found = sets.nearness[name].pairs(measured.scores, threshold, inputs)
+            pairs |= {f"{name}/{what}": tensor for what, tensor in found.items()}
+    return pairs
+
+
+def _student_over_teacher(results: Iterable[AttackResult], scope: Scope) -> Iterator[Metric]:
+    """How much of the teacher's leakage its student keeps: the declared attack's TPR on both, on the same draws."""
+    levels = {
+        result.release: {group.group.name: group.measured for group in result.groups}
+        for result in results if result.attack == scope.headline[0]
+    }   # fmt: skip
+    teachers = levels.get("teacher", {})
+    for name, student in levels.get("final_model", {}).items():
+        if name in teachers:
+            yield _ratio(student, teachers[name])
+
+
+def _ratio(student: AttackMetrics, teacher: AttackMetrics) -> Metric:
+    fpr = student.terms.headline_fpr
     above, below = student.reading(fpr).value, teacher.reading(fpr).value
     name, n = "student_teacher_ratio", student.reading(fpr).non_members
     if above is None or not below:
         return student.metric(name, None, None, n, "not resolvable" if below is None else "the teacher does not leak")
     with np.errstate(invalid="ignore", divide="ignore"):
         drawn = np.where(teacher.draws.tpr[fpr] > 0, student.draws.tpr[fpr] / teacher.draws.tpr[fpr], np.nan)
-    return student.metric(name, above / below, interval(drawn, student.work.confidence), n, f"of the TPR at {fpr:g}")
+    return student.metric(name, above / below, interval(drawn, student.terms.confidence), n, f"of the TPR at {fpr:g}")
 
 
 def _resamples(work: AttackTrial, groups: tuple[Group, ...]) -> dict[str, Resamples]:
@@ -230,16 +211,6 @@ def _resamples(work: AttackTrial, groups: tuple[Group, ...]) -> dict[str, Resamp
         )
         for group in groups
     }
-
-
-def _memorization(releases: list[tuple[ReleaseLevel, list[Answers]]], member: np.ndarray, spans: Mapping[str, slice]) -> np.ndarray:
-    """canary: see `risk.memorization`; of the final model on the plain image."""
-    found = np.full(len(member), np.nan)
-    for said in next(answers for release, answers in releases if release == "final_model"):
-        span = spans[said.group.name]
-        assert said.logits is not None
-        found[span] = memorization(signals.confidence(said.logits[:, 0], said.group.labels.numpy()), member[span])
-    return found
 
 
 def origins(work: AttackTrial, inputs: Mapping[str, Artifact], canaries: int) -> np.ndarray | None:
@@ -263,45 +234,40 @@ def _spans(groups: tuple[Group, ...]) -> dict[str, slice]:
     return spans
 
 
-MODELS: tuple[ReleaseLevel, ...] = ("final_model", "teacher")
-MEASURED: tuple[ReleaseLevel, ...] = ("synthetic_set", "index_list", "generator")
-"""Levels that are asked for logits, and levels that are asked for measures of their own."""
+def _interval(work: AttackTrial) -> str:
+    two_way = f"two-way over canaries and {'pairs of shadows' if work.design == 'pairs' else 'shadows'}"
+    over = two_way if work.interval == "two_way" else f"over canaries; the headline and claims {two_way}"
+    return f"bootstrap {over}, {work.resamples} resamples, {work.confidence:.0%}"
 
 
-def _releases(
+MEASURED_LEVELS: tuple[ReleaseLevel, ...] = ("synthetic_set", "index_list", "generator")
+"""Levels that answer with measures of their own; the others answer with logits."""
+
+
+def _answers(
     work: AttackTrial, inputs: Mapping[str, Artifact], groups: tuple[Group, ...], spans: Mapping[str, slice]
 ) -> Iterator[tuple[ReleaseLevel, list[Answers]]]:
-    """Every release level that was queried in all shadows, with what it said about each group."""
-    for release in MODELS:
-        files = _files(work, inputs, release)
-        if files:
-            said = []
-            for group in groups:
-                logits = np.stack([file["canary"][spans[group.name]].numpy() for file in files], axis=2)
-                z_logits = np.stack([file[f"z/{group.name}"].numpy() for file in files], axis=2) if len(group.z_labels) else None
-                said.append(Answers(release, group, logits, z_logits))
-            yield release, said
+    """Every release level that was queried in all shadows, with its answers about each group."""
+    for release in LOGIT_LEVELS:
+        if files := _files(work, inputs, release):
+            answers = [_logits(release, group, files, spans[group.name]) for group in groups]
+            yield release, answers
             if release == "final_model":
-                yield "labels_only", [replace(one, release="labels_only") for one in said]
-    for release in MEASURED:
-        files = _files(work, inputs, "synthetic_set" if release == "index_list" else release)
-        if files:
+                yield "labels_only", [replace(of_group, release="labels_only") for of_group in answers]
+    for release in MEASURED_LEVELS:
+        if files := _files(work, inputs, "synthetic_set" if release == "index_list" else release):
             names = [name for name in files[0] if (name == "selected") == (release == "index_list") and files[0][name].ndim == 1]
-            stacked = {name: np.stack([file[name].double().numpy() for file in files], axis=1) for name in names}
-            yield (
-                release,
-                [
-                    Answers(release, group, measured={name: values[spans[group.name]] for name, values in stacked.items()})
-                    for group in groups
-                ],
-            )
+            values = {name: np.stack([file[name].double().numpy() for file in files], axis=1) for name in names}
+            yield release, [
+                Answers(release, group, measured={name: array[spans[group.name]] for name, array in values.items()})
+                for group in groups
+            ]
 
 
-def _near_duplicates(work: AttackTrial, groups: tuple[Group, ...], spans: Mapping[str, slice]) -> Iterator[Metric]:
-    twins = near_duplicates(work.population)
-    note = f"root mean square difference of at most {MAX_RMS_DIFFERENCE:g} grey values to the fixed part or another canary"
-    for group in groups:
-        yield Metric("near_duplicates", float(twins[spans[group.name]].sum()), n=len(group), note=note, canaries=group.name)
+def _logits(release: ReleaseLevel, group: Group, files: list[dict[str, Tensor]], span: slice) -> Answers:
+    logits = np.stack([file["canary"][span].numpy() for file in files], axis=2)
+    z_logits = np.stack([file[f"z/{group.name}"].numpy() for file in files], axis=2) if len(group.z_labels) else None
+    return Answers(release, group, logits, z_logits)
 
 
 def _files(work: AttackTrial, inputs: Mapping[str, Artifact], role: str) -> list[dict[str, Tensor]]:
@@ -309,6 +275,18 @@ def _files(work: AttackTrial, inputs: Mapping[str, Artifact], role: str) -> list
     return [inputs[name].tensors("answers") for name in roles] if all(name in inputs for name in roles) else []
 
 
-def _devices(inputs: Mapping[str, Artifact]) -> list[str]:
+def _near_duplicates(work: AttackTrial, groups: tuple[Group, ...], spans: Mapping[str, slice]) -> Iterator[Metric]:
+    """Canaries with a near-duplicate, by which the world without a canary would hold a twin of it."""
+    twins = near_duplicates(work.population)
+    note = f"root mean square difference of at most {MAX_RMS_DIFFERENCE:g} grey values to the fixed part or another canary"
+    for group in groups:
+        yield Metric("near_duplicates", float(twins[spans[group.name]].sum()), n=len(group), note=note, canaries=group.name)
+
+
+def _twin_flags(twins: Iterable[Metric]) -> list[str]:
+    return [f"{twin.value:.0f} of {twin.n} canaries {twin.canaries} have a near-duplicate" for twin in twins if twin.value]
+
+
+def _device_flags(inputs: Mapping[str, Artifact]) -> list[str]:
     devices = {artifact.outcome["provenance"]["device"] for role, artifact in inputs.items() if role.startswith("model/")}
     return [f"models of this pool were trained on different devices: {', '.join(sorted(devices))}"] if len(devices) > 1 else []

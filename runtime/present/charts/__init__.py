@@ -14,52 +14,55 @@ from typing import Any
 import altair as alt
 
 from compiler.errors import SynthcError, did_you_mean
+from compiler.language.charts import Theme
 from runtime.present.charts import ablation, cost, epsilon, look, roc, tradeoff, vulnerability
 from runtime.present.charts import forest as claims
-
-Rows = list[dict[str, Any]]
+from runtime.present.paradigms import Row
 
 
 @dataclass(frozen=True)
-class Kind:
+class ChartKind:
     """A named chart: the query behind it, and what draws its rows."""
 
     query: str
-    draw: Callable[[Rows, look.Theme], alt.TopLevelMixin]
+    draw: Callable[[list[Row], Theme], alt.TopLevelMixin]
     about: str
     missing: str = "no study was run, or no row is left"
     """What would give it rows."""
 
 
-CHARTS: dict[str, Kind] = {
-    "tradeoff": Kind(tradeoff.QUERY, tradeoff.draw, "accuracy against leakage, both with intervals"),
-    "roc": Kind(roc.QUERY, roc.draw, "ROC curves of the headline attack, log-log"),
-    "vulnerability": Kind(vulnerability.QUERY, vulnerability.draw, "how the risk spreads over canaries"),
-    "ablation": Kind(ablation.QUERY, ablation.draw, "leakage and accuracy along the grids of an arm", "no arm has a grid"),
-    "cost": Kind(cost.QUERY, cost.draw, "seconds per shadow against accuracy and leakage"),
-    "epsilon": Kind(
+CHARTS: dict[str, ChartKind] = {
+    "tradeoff": ChartKind(tradeoff.QUERY, tradeoff.draw, "accuracy against leakage, both with intervals"),
+    "roc": ChartKind(roc.QUERY, roc.draw, "ROC curves of the headline attack, log-log"),
+    "vulnerability": ChartKind(vulnerability.QUERY, vulnerability.draw, "how the risk spreads over canaries"),
+    "ablation": ChartKind(ablation.QUERY, ablation.draw, "leakage and accuracy along the grids of an arm", "no arm has a grid"),
+    "cost": ChartKind(cost.QUERY, cost.draw, "seconds per shadow against accuracy and leakage"),
+    "epsilon": ChartKind(
         epsilon.QUERY, epsilon.draw, "the audited lower bound beside the accountant's epsilon", "no bound was computed"
     ),
-    "claims": Kind(claims.QUERY, claims.draw, "effects of the claims with intervals and verdicts", "the study makes no claims"),
+    "claims": ChartKind(
+        claims.QUERY, claims.draw, "effects of the claims with intervals and verdicts", "the study makes no claims"
+    ),
 }
 FORMATS = ("svg", "png", "pdf", "html", "json")
 
 
-def kind_of(name: str) -> Kind:
+def kind_of(name: str) -> ChartKind:
     """The chart of this name; SynthcError if there is none."""
     if name not in CHARTS:
         raise SynthcError(f"no chart is called {name!r}; {did_you_mean(name, CHARTS)}")
     return CHARTS[name]
 
 
-def draw(name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], theme: look.Theme = "paper") -> alt.TopLevelMixin:
+def draw(name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], theme: Theme = "paper") -> alt.TopLevelMixin:
     """The chart `name` of rows that its query gave; a chart that says so when there are none."""
     kind = kind_of(name)
-    found = [look.finite(dict(zip(columns, row, strict=True))) for row in rows]
-    drawn: Any = kind.draw(found, theme) if found else look.empty(f"nothing to draw for {name!r} yet: {kind.missing}", theme)
-    if drawn.description is alt.Undefined:
-        drawn = drawn.properties(description=f"Chart: {kind.about}.")
-    return look.dressed(drawn, theme)
+    finite = [look.drop_nonfinite(dict(zip(columns, row, strict=True))) for row in rows]
+    nothing = f"nothing to draw for {name!r} yet: {kind.missing}"
+    chart: Any = kind.draw(finite, theme) if finite else look.draw_nothing(nothing, theme)
+    if chart.description is alt.Undefined:
+        chart = chart.properties(description=f"Chart: {kind.about}.")
+    return look.configure(chart, theme)
 
 
 def save(chart: alt.TopLevelMixin, path: Path) -> None:

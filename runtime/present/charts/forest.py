@@ -8,16 +8,20 @@ from typing import Any
 
 import altair as alt
 
+from compiler.errors import plural
+from compiler.language.charts import Theme
 from runtime.present.charts import look
+from runtime.present.numbers import format_ends, format_interval
+from runtime.present.paradigms import Row
 
 QUERY = "SELECT * FROM claim"
-WIDEST, LINES, LEFT = 46, 3, 260
+LETTERS_PER_LINE, MAX_LINES, STATEMENT_WIDTH = 46, 3, 260
 """Letters of a claim in one line of the axis, its lines at most, and the points that they take."""
 SHAPES = {"supported": "circle", "refuted": "cross", "undecided": "diamond"}
 """Whether a verdict is good news depends on the claim, so shapes tell verdicts apart and no colour judges."""
 
 
-def draw(rows: list[look.Row], theme: look.Theme) -> alt.TopLevelMixin:
+def draw(rows: list[Row], theme: Theme) -> alt.TopLevelMixin:
     """One row per claim, a panel per unit. A claim without an effect keeps its row and its verdict."""
     several = len({(row.get("study"), row.get("profile")) for row in rows}) > 1
     data = [_row(row, several) for row in rows]
@@ -28,18 +32,18 @@ def draw(rows: list[look.Row], theme: look.Theme) -> alt.TopLevelMixin:
     panels = [
         _panel(unit, [row for row in data if row["unit"] == unit], theme) for unit in dict.fromkeys(row["unit"] for row in data)
     ]
-    n = sorted({row["n"] for row in data if row["n"] is not None})
-    title = look.titled(
+    n = [row["n"] for row in data if row["n"] is not None]
+    title = look.make_title(
         "What was claimed",
-        f"{len(data)} claim{'s' if len(data) != 1 else ''}, written down before the data existed"
-        + (f"; n = {n[0]:,}" if len(n) == 1 else f"; n = {n[0]:,} to {n[-1]:,}" if n else ""),
+        f"{plural(len(data), 'claim')}, written down before the data existed"
+        + (f"; n = {look.format_range(n)}" if n else ""),
         "bars: intervals of the pair of trials that decides; dashed: no effect; ticks: the margin to exceed",
-        width=LEFT + look.theme_size(theme, 0.75)[0],
+        width=STATEMENT_WIDTH + look.panel_size(theme, 0.75)[0],
     )
     return alt.vconcat(*panels, spacing=18).properties(title=title)
 
 
-def _panel(unit: str, data: list[look.Row], theme: look.Theme) -> Any:
+def _panel(unit: str, data: list[Row], theme: Theme) -> Any:
     nothing = 1.0 if unit.startswith("Ratio") else 0.0
     ends = [value for row in data for value in (row["effect"], row["low"], row["high"], *row["margins"]) if value is not None]
     low, high = min([*ends, nothing]), max([*ends, nothing])
@@ -53,21 +57,21 @@ def _panel(unit: str, data: list[look.Row], theme: look.Theme) -> Any:
     order = [row["label"] for row in data]
     y = alt.Y("label:N", title=None, sort=order, scale=alt.Scale(domain=order), axis=None)
     shape = alt.Shape("verdict:N", scale=alt.Scale(domain=[*SHAPES, "other"], range=[*SHAPES.values(), "square"]), legend=None)
-    tooltip = [
-        alt.Tooltip("statement:N", title="claim"),
-        alt.Tooltip("effect:Q", format=".3f"),
-        alt.Tooltip("interval:N"),
-        alt.Tooltip("n:Q", format=","),
-        alt.Tooltip("test:N"),
-        alt.Tooltip("words:N", title="verdict"),
-    ]
-    base = alt.Chart(alt.Data(values=data))
-    zero = alt.Chart(alt.Data(values=[{"effect": nothing}])).mark_rule(color=look.LINE, strokeDash=[3, 3]).encode(x)
+    tooltip = look.tooltip(
+        ("effect:Q", "effect", ".3f"),
+        ("interval:N", "interval"),
+        ("n:Q", "n", ","),
+        ("test:N", "test"),
+        ("words:N", "verdict"),
+        first=("statement:N", "claim"),
+    )
+    base = look.plot(data)
+    zero = look.plot([{"effect": nothing}]).mark_rule(color=look.LINE, strokeDash=[3, 3]).encode(x)
     bars = base.mark_rule(strokeWidth=1.6, color=look.INK).encode(look.end(x, "low"), y, alt.X2("high:Q"))
     marks = base.transform_filter("isValid(datum.effect)").mark_point(filled=True, size=80, opacity=1, color=look.INK)
-    margins = alt.Chart(alt.Data(values=[{"label": row["label"], "at": at} for row in data for at in row["margins"]]))
+    margins = look.plot([{"label": row["label"], "at": at} for row in data for at in row["margins"]])
     ticks = margins.mark_tick(color=look.LINE, thickness=2, size=18).encode(look.end(x, "at"), y)
-    width = look.theme_size(theme, 0.75)[0]
+    width = look.panel_size(theme, 0.75)[0]
     # Names as marks: an axis would put the first of several lines, and not their middle, beside the point.
     names = base.mark_text(
         align="right",
@@ -76,7 +80,7 @@ def _panel(unit: str, data: list[look.Row], theme: look.Theme) -> Any:
         lineHeight=12,
         lineBreak="\n",
         dy=alt.expr("-6 * datum.further"),
-        limit=LEFT,
+        limit=STATEMENT_WIDTH,
         color=look.INK,
     ).encode(x=alt.value(-10), y=y, text="label:N")
     words = [
@@ -91,14 +95,15 @@ def _panel(unit: str, data: list[look.Row], theme: look.Theme) -> Any:
     )
 
 
-def _row(row: look.Row, several: bool) -> look.Row:
+def _row(row: Row, several: bool) -> Row:
     statement = " ".join(str(row.get("statement") or row.get("claim") or "claim").split())
     study = ":".join(str(part) for part in (row.get("study"), row.get("profile")) if part)
-    lines = textwrap.wrap(f"{study}: {statement}" if several else statement, WIDEST, break_on_hyphens=False)
-    label = "\n".join(lines[:LINES]) + ("…" if len(lines) > LINES else "")
+    lines = textwrap.wrap(f"{study}: {statement}" if several else statement, LETTERS_PER_LINE, break_on_hyphens=False)
+    label = "\n".join(lines[:MAX_LINES]) + ("…" if len(lines) > MAX_LINES else "")
     verdict = str(row.get("verdict") or "not tested")
     margin, test = row.get("margin"), str(row.get("test") or "")
     margins = [] if margin is None or test == "dominance" else [-margin, margin] if test == "equivalence" else [margin]
+    effect = row.get("effect"), row.get("low"), row.get("high")
     return {
         "label": label,
         "further": label.count("\n"),
@@ -109,18 +114,9 @@ def _row(row: look.Row, several: bool) -> look.Row:
         "margins": [float(value) for value in margins],
         "verdict": verdict if verdict in SHAPES else "other",
         "words": verdict,
-        "shown": _effect(row),
-        "interval": look.interval({"of_low": row.get("low"), "of_high": row.get("high")}, "of"),
+        "shown": format_interval(*effect).replace("-", "−") or "no effect resolvable",
+        "interval": format_ends(*effect[1:]),
     }
-
-
-def _effect(row: look.Row) -> str:
-    """The effect with its interval, for those who read the figure without the table."""
-    effect, low, high = row.get("effect"), row.get("low"), row.get("high")
-    if effect is None:
-        return "no effect resolvable"
-    ends = "" if low is None or high is None else f" [{low:.3f}, {high:.3f}]"
-    return f"{effect:.3f}{ends}".replace("-", "−")
 
 
 def _unit(test: str, metric: str) -> str:

@@ -1,7 +1,7 @@
 """Contact sheets of synthetic images, a row per class: what a set looks like to whoever receives it.
 
 A set whose images are, or began as, private images counts as private: it is made only when asked for, and only then are the
-nearest private images put beside it. What cannot be told counts as private. Needs no Altair.
+nearest private images put beside it. What is unknown counts as private. Needs no Altair.
 """
 
 from __future__ import annotations
@@ -19,14 +19,13 @@ import numpy as np
 from compiler.fingerprint import parse_canonical, restore
 from compiler.language.base import Method
 from compiler.work.operations import Private, structures
+from runtime.outcome import PAIR_KINDS
 from runtime.store.artifacts import atomic_write, folder_of
 
-KINDS = ("nearest", "copied but not caught", "caught but not copied")
-"""Of pairs that an audit keeps, as numbered in their artifact (`runtime.audit.trial.copies`)."""
-CLASSES, PER_CLASS = 10, 10
-"""At most so many rows and columns of a sheet."""
-ENLARGED = 6
-"""Side of a pixel in the files that `write` makes."""
+MAX_CLASSES, MAX_IMAGES_PER_CLASS = 10, 10
+"""Rows and columns of a sheet."""
+PIXELS_PER_PIXEL = 6
+"""Side of an image's pixel in the files that `write` makes."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,7 @@ class Sheet:
     """What can be shown of one trial's set."""
 
     private: bool
-    """Whether it is made of private images, as far as can be told."""
+    """Whether it is made of private images, as far as is known."""
     images: int
     """In the set."""
     shown: int
@@ -50,7 +49,7 @@ class Sheet:
     """What each double row of `pairs` shows."""
 
 
-def sheet(store: Path, task: str, with_private: bool = False, answer: str | None = None) -> Sheet | None:
+def make_sheet(store: Path, task: str, with_private: bool = False, answer: str | None = None) -> Sheet | None:
     """The sheet of the set that the task left in the store; None where there is none. `answer`: the attack on its trial.
 
     The store is only read: `task` and `answer` are ids, and files are safetensors.
@@ -60,20 +59,19 @@ def sheet(store: Path, task: str, with_private: bool = False, answer: str | None
     folder = folder_of(store, task)
     if not (folder / "set.safetensors").exists():
         return None
-    made = load_file(folder / "set.safetensors")
-    images, labels = grey_levels(made["images"]), made["labels"]
+    arrays = load_file(folder / "set.safetensors")
+    images, labels = to_uint8(arrays["images"]), arrays["labels"]
     labels = labels.argmax(axis=1) if labels.ndim == 2 else labels
-    asked = task_words(store, task)
-    private = _is_private(folder, asked)
-    chosen, classes = arranged(labels)
-    shown = int((chosen >= 0).sum())
+    work = read_work(store, task)
+    private = _is_private(folder, work)
+    chosen, classes = arrange(labels)
     if private and not with_private:
         return Sheet(True, len(images), 0, None, None, ())
     beside = None
-    if with_private and isinstance(getattr(asked, "private", None), Private):
-        beside = png(_nearest(images, chosen, asked.private), chosen)
+    if with_private and isinstance(getattr(work, "private", None), Private):
+        beside = to_png(_nearest(images, chosen, work.private), chosen)
     pairs, kept = _pairs(store, answer) if with_private and answer is not None else (None, ())
-    return Sheet(private, len(images), shown, png(images, chosen), beside, classes, pairs, kept)
+    return Sheet(private, len(images), int((chosen >= 0).sum()), to_png(images, chosen), beside, classes, pairs, kept)
 
 
 def write(folder: Path, sets: Iterable[tuple[Mapping[str, Any], Sheet]]) -> list[Path]:
@@ -83,7 +81,7 @@ def write(folder: Path, sets: Iterable[tuple[Mapping[str, Any], Sheet]]) -> list
 
     `sets` are trials (`study`, `profile`, `trial`) with their sheets. Gives the files.
     """
-    from PIL import Image
+    from PIL import Image, ImageOps
 
     made = []
     for row, shown in sets:
@@ -93,8 +91,8 @@ def write(folder: Path, sets: Iterable[tuple[Mapping[str, Any], Sheet]]) -> list
                 continue
             path = folder / f"gallery-{name}{ending}.png"
             with Image.open(io.BytesIO(content)) as image, atomic_write(path, synced=False) as beside:
-                larger = image.resize((image.width * ENLARGED, image.height * ENLARGED), Image.Resampling.NEAREST)
-                larger.save(beside, format="PNG", optimize=True)
+                enlarged = ImageOps.scale(image, PIXELS_PER_PIXEL, Image.Resampling.NEAREST)
+                enlarged.save(beside, format="PNG", optimize=True)
             made.append(path)
     return made
 
@@ -106,70 +104,66 @@ def _pairs(store: Path, answer: str) -> tuple[bytes | None, tuple[str, ...]]:
     path = folder_of(store, answer) / "pairs.safetensors"
     if not path.exists():
         return None, ()
-    held = load_file(path)
+    arrays = load_file(path)
     images: list[np.ndarray] = []
-    places: list[np.ndarray] = []
     kept: list[str] = []
-    for group in sorted({name.split("/")[0] for name in held}):
-        for kind, told in enumerate(KINDS):
-            rows = np.flatnonzero(held[f"{group}/kind"] == kind)[:PER_CLASS]
-            if not len(rows):
-                continue
-            for side in ("canary_image", "released_image"):
-                place = np.full(PER_CLASS, -1)
-                place[: len(rows)] = sum(map(len, images)) + np.arange(len(rows))
-                images.append(grey_levels(held[f"{group}/{side}"][rows]))
-                places.append(place)
-            kept.append(f"{group}, {told}")
-    return (png(np.concatenate(images), np.stack(places)), tuple(kept)) if kept else (None, ())
+    for group in sorted({name.split("/")[0] for name in arrays}):
+        for kind, what in enumerate(PAIR_KINDS):
+            rows = np.flatnonzero(arrays[f"{group}/kind"] == kind)[:MAX_IMAGES_PER_CLASS]
+            if len(rows):
+                images += [to_uint8(arrays[f"{group}/{side}"][rows]) for side in ("canary_image", "released_image")]
+                kept.append(f"{group}, {what}")
+    if not kept:
+        return None, ()
+    chosen = np.full((len(images), MAX_IMAGES_PER_CLASS), -1)
+    filled = np.arange(MAX_IMAGES_PER_CLASS) < np.array([[len(row)] for row in images])
+    chosen[filled] = np.arange(filled.sum())  # row by row, as the images lie
+    return to_png(np.concatenate(images), chosen), tuple(kept)
 
 
-def _is_private(folder: Path, asked: Any) -> bool:
-    """By the words of its method, and by what the auditor recorded; when in doubt, yes."""
+def _is_private(folder: Path, work: Any) -> bool:
+    """By the parameters of its method, and by the origins that the auditor recorded; when in doubt, yes."""
     from safetensors.numpy import load_file
 
-    words = getattr(asked, "how", None)
-    if not isinstance(words, Method) or words.from_private_images:
+    method = getattr(work, "how", None)
+    if not isinstance(method, Method) or method.from_private_images:
         return True
     audit = folder / "audit.safetensors"
     return audit.exists() and bool((load_file(audit)["origins"] >= 0).any())
 
 
-def grey_levels(images: np.ndarray) -> np.ndarray:
+def to_uint8(images: np.ndarray) -> np.ndarray:
     """n × channels × height × width as n × height × width × channels, uint8; grey levels that leave 0..1 are cut off."""
     if images.dtype != np.uint8:
         images = (np.nan_to_num(images).clip(0, 1) * 255).round().astype(np.uint8)
     return images.transpose(0, 2, 3, 1)
 
 
-def arranged(labels: np.ndarray) -> tuple[np.ndarray, tuple[int, ...]]:
-    """Places of a sheet as rows of the set, class × column, -1 for an empty place; the classes of its rows.
+def arrange(labels: np.ndarray) -> tuple[np.ndarray, tuple[int, ...]]:
+    """For each cell of a sheet (class × column) a row of the set, -1 for an empty cell; and the classes of its rows.
 
-    The first of each class: a fixed rule, so that nobody picked the pretty ones.
+    The first of each class: a fixed rule, so that none is picked for its looks.
     """
-    classes = tuple(int(label) for label in np.unique(labels)[:CLASSES])
-    chosen = np.full((len(classes), PER_CLASS), -1)
+    classes = tuple(int(label) for label in np.unique(labels)[:MAX_CLASSES])
+    chosen = np.full((len(classes), MAX_IMAGES_PER_CLASS), -1)
     for row, label in enumerate(classes):
-        found = np.flatnonzero(labels == label)[:PER_CLASS]
-        chosen[row, : len(found)] = found
+        first = np.flatnonzero(labels == label)[:MAX_IMAGES_PER_CLASS]
+        chosen[row, : len(first)] = first
     return chosen, classes
 
 
-def png(images: np.ndarray, chosen: np.ndarray) -> bytes:
+def to_png(images: np.ndarray, chosen: np.ndarray) -> bytes:
     """The images at their places, one transparent pixel between them, as a PNG without enlargement."""
     from PIL import Image
 
     _, high, wide, channels = images.shape
     rows, columns = chosen.shape
-    canvas = np.zeros((rows * (high + 1) - 1, columns * (wide + 1) - 1, 4), dtype=np.uint8)
-    for row, column in zip(*np.nonzero(chosen >= 0), strict=True):
-        at = np.s_[row * (high + 1) : row * (high + 1) + high, column * (wide + 1) : column * (wide + 1) + wide]
+    canvas = Image.new("RGBA", (columns * (wide + 1) - 1, rows * (high + 1) - 1))
+    for row, column in np.argwhere(chosen >= 0).tolist():
         image = images[chosen[row, column]]
-        canvas[at] = np.concatenate(
-            [image if channels == 3 else image[..., :1].repeat(3, -1), np.full((high, wide, 1), 255)], axis=-1
-        )
+        canvas.paste(Image.fromarray(image if channels == 3 else image[..., 0]), (column * (wide + 1), row * (high + 1)))
     out = io.BytesIO()
-    Image.fromarray(canvas).save(out, format="PNG", optimize=True)
+    canvas.save(out, format="PNG", optimize=True)
     return out.getvalue()
 
 
@@ -181,16 +175,16 @@ def _nearest(images: np.ndarray, chosen: np.ndarray, private: Private) -> np.nda
     from runtime.data.population.roles import private_set
 
     pool, shown = private_set(private).data.images, chosen[chosen >= 0]
-    _, rows = nearest(torch.from_numpy(images[shown]).flatten(1), torch.from_numpy(grey_levels(pool.numpy())).flatten(1))
-    found = np.zeros_like(images)
-    found[shown] = grey_levels(pool[rows].numpy())
-    return found
+    _, rows = nearest(torch.from_numpy(images[shown]).flatten(1), torch.from_numpy(to_uint8(pool.numpy())).flatten(1))
+    twins = np.zeros_like(images)
+    twins[shown] = to_uint8(pool[rows].numpy())
+    return twins
 
 
-def task_words(store: Path, task: str) -> Any:
-    """What a task was asked, restored from the text that was hashed; None where this version does not know its words."""
+def read_work(store: Path, task: str) -> Any:
+    """The work of a task, restored from the text that was hashed; None where this version does not know its classes."""
     try:
         text = json.loads((folder_of(store, task) / "task.json").read_text(encoding="utf-8"))["text"]
         return restore(parse_canonical(text).params, structures())
-    except (OSError, ValueError, KeyError, IndexError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError):
         return None

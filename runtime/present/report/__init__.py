@@ -1,7 +1,8 @@
 """One self-contained page that answers a study's question: verdicts, figures, charts, images, provenance.
 
 Works without a network and says so to the browser: a content policy lets nothing be fetched and no script run but the
-page's own, by their hashes. Not here: what is read (`read`), the sections (`sections`), how charts are drawn (`charts`).
+page's own, by their hashes. `page.html` is the page, `macros.html` what its sections share; Jinja escapes every text.
+Not here: what is read (`read`), what the sections say (`sections`, `parameters`), how charts are drawn (`charts`).
 """
 
 from __future__ import annotations
@@ -9,28 +10,26 @@ from __future__ import annotations
 import base64
 import hashlib
 from functools import lru_cache
-from html import escape
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
-from string import Template
 from typing import Any
 
 import altair as alt
 import vl_convert
+from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from compiler.errors import SynthcError
 from runtime.present import charts
 from runtime.present.charts import look
-from runtime.present.report import html as cells
-from runtime.present.report import provenance as record
-from runtime.present.report import sections as parts
-from runtime.present.report.read import Results, read
+from runtime.present.numbers import format_ends, format_epsilon
+from runtime.present.paradigms import paradigms_of, printed_name
+from runtime.present.report import parameters, sections
+from runtime.present.report.read import StudyResults, read
 from runtime.store.artifacts import atomic_write
 
-NOTHING_ELSE = "base-uri 'none'; form-action 'none'"
-SHOWN = ("tradeoff", "roc", "cost", "ablation", "vulnerability", "epsilon")
-"""Charts in the section of charts, in this order; `claims` stands with the verdicts."""
+CHARTS_IN_ORDER = ("tradeoff", "roc", "cost", "ablation", "vulnerability", "epsilon")
+"""In the section of charts; `claims` stands with the verdicts."""
 
 
 def write(
@@ -42,67 +41,77 @@ def write(
         with atomic_write(path, synced=False) as beside:
             beside.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise SynthcError(f"{path}: cannot be written: {error.strerror}") from error
+        raise SynthcError(f"{path}: cannot be atomic_write: {error.strerror}") from error
 
 
-def page(results: Results, database_name: str = "results.duckdb", with_private: bool = False) -> str:
+def page(results: StudyResults, database_name: str = "results.duckdb", with_private: bool = False) -> str:
     """The report as HTML. The same results give the same text."""
-    run = results.run
-    shown = [name for name in SHOWN if name != "ablation" or results.charts[name][1]]
-    drawn = {name: chart(name, results) for name in (*shown, *(["claims"] if results.claims else []))}
-    titles = {name: title for name, (title, _) in drawn.items()}
-    claims = parts.figure("claims", titles.pop("claims")) if results.claims else ""
-    sections = {
-        "answer": ("The answer", parts.answer(results) + claims),
-        "comparison": ("Comparison", parts.headline(results) + parts.comparison(results)),
-        "charts": ("Charts", parts.charts(titles, results)),
-        "gallery": ("Synthetic images", parts.gallery(results, with_private)),
-        "warnings": ("Lints and flags", parts.warnings(results)),
-        "methods": ("Methods and parameters", record.methods(results)),
-        "provenance": ("Provenance", record.provenance(results)),
-        "reproduce": ("How to reproduce", record.reproduce(results, database_name)),
-    }
-    style, script = _file("page.css") + _colors(), _file("page.js")
-    scripts = (_bundle(), script)
-    hashes = " ".join(f"'sha256-{_digest(text)}'" for text in scripts)
-    policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src {hashes}; {NOTHING_ELSE}"
-    return Template(_file("page.html")).substitute(
-        policy=policy,
-        title=escape(f"{run['study']}: {run['question'] or 'privacy study'}"),
-        style=style,
-        study=escape(run["study"]),
-        question=escape(run["question"] or run["study"]),
-        summary=parts.summary(results),
-        contents="".join(f'<li><a href="#{name}">{title}</a></li>' for name, (title, _) in sections.items()),
-        sections="\n".join(
-            f'<section id="{name}" aria-labelledby="{name}-title"><h2 id="{name}-title">{title}</h2>{body}</section>'
-            for name, (title, body) in sections.items()
-        ),
+    shown = [name for name in CHARTS_IN_ORDER if name != "ablation" or results.charts[name][1]]
+    drawn = {name: _draw_chart(name, results) for name in (*shown, *(["claims"] if results.claims else []))}
+    scripts = (_bundle(), _file("page.js"))
+    hashes = " ".join(f"'sha256-{_base64(hashlib.sha256(text.encode()).digest())}'" for text in scripts)
+    sources = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src {hashes}"
+    return _environment().get_template("page.html").render(
+        results=results,
+        database_name=database_name,
+        with_private=with_private,
+        policy=f"{sources}; base-uri 'none'; form-action 'none'",
+        style=_file("page.css") + _color_variables(),
+        charts=drawn,
+        specs={name: chart["spec"] for name, chart in drawn.items()},
+        scripts=scripts,
         version=version("synthc"),
-        charts=cells.as_json({name: spec for name, (_, spec) in drawn.items()}),
-        scripts="\n".join(f"<script>{text}</script>" for text in scripts),
     )
 
 
-def chart(name: str, results: Results) -> tuple[parts.Title, dict[str, Any]]:
+@lru_cache(maxsize=1)
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("runtime.present.report", ""),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
+    # Tags of JSON inside a script element are escaped by `tojson`; NaN is none of JSON.
+    environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
+    environment.filters |= sections.FILTERS | {
+        "base64": _base64,
+        "color": lambda paradigm: _variable(look.color_of(paradigm)),
+        "epsilon": format_epsilon,
+        "paradigms": paradigms_of,
+        "printed_name": printed_name,
+        "spec": format,
+    }
+    environment.globals |= vars(sections) | vars(parameters) | {"format_ends": format_ends}
+    return environment
+
+
+def _draw_chart(name: str, results: StudyResults) -> dict[str, Any]:
     """A chart's title and conditions, for the page to set, and the rest as Vega-Lite, in colours that the page can change."""
-    drawn = charts.draw(name, *results.charts[name], theme="screen").to_dict()
-    title = drawn.pop("title", {"text": charts.kind_of(name).about})
+    spec = charts.draw(name, *results.charts[name], theme="screen").to_dict()
+    about = charts.kind_of(name).about
+    title = spec.pop("title", {"text": about})
     # Screen readers get one sentence and the tables; thousands of marks that each speak would bury both.
-    drawn["config"] |= {"background": None, "aria": False}
-    return (title["text"], title.get("subtitle", [])), _recolored(drawn)
+    spec["config"] |= {"background": None, "aria": False}
+    return {"title": title["text"], "conditions": title.get("subtitle", []), "about": about, "spec": _recolor(spec)}
 
 
-def _recolored(value: Any, inside: str = "") -> Any:
+def _recolor(value: Any) -> Any:
     """Every colour that dark mode knows as a CSS variable; data is left alone."""
     if isinstance(value, dict):
-        return {key: item if key in ("datasets", "values") else _recolored(item, key) for key, item in value.items()}
+        return {key: item if key in ("datasets", "values") else _recolor(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_recolored(item, inside) for item in value]
-    return cells.variable(value) if isinstance(value, str) and value in look.DARK else value
+        return list(map(_recolor, value))
+    return _variable(value) if isinstance(value, str) and value in look.DARK else value
 
 
-def _colors() -> str:
+def _variable(color: str) -> str:
+    """A colour that the page's dark mode and its print can change."""
+    return f"var(--c{color.lstrip('#').lower()}, {color})"
+
+
+def _color_variables() -> str:
     """The variables, light and dark; paper is always light."""
     light = "".join(f"--c{color.lstrip('#').lower()}: {color};" for color in look.DARK)
     dark = "".join(f"--c{color.lstrip('#').lower()}: {other};" for color, other in look.DARK.items())
@@ -117,8 +126,8 @@ def _bundle() -> str:
     return text.replace("</script", "<\\/script").replace("<!--", "<\\!--")
 
 
-def _digest(text: str) -> str:
-    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode()
 
 
 def _file(name: str) -> str:

@@ -1,4 +1,4 @@
-"""What a report needs to know of one study, read from the published database and the store. Not here: how it looks."""
+"""What a report shows of one study, read from the published database and the store. Not here: how it looks."""
 
 from __future__ import annotations
 
@@ -12,16 +12,15 @@ from compiler.errors import SynthcError, did_you_mean
 from runtime.database.quoting import literal
 from runtime.database.read import open_read_only
 from runtime.present.charts import CHARTS
-from runtime.present.charts.gallery import Sheet, sheet, task_words
-from runtime.present.charts.look import finite
-from runtime.present.paradigms import ordered
+from runtime.present.charts.gallery import Sheet, make_sheet, read_work
+from runtime.present.charts.look import drop_nonfinite
+from runtime.present.paradigms import Row, order_by_paradigm
 
-Row = dict[str, Any]
-Ask = Callable[[str], tuple[list[str], list[tuple[Any, ...]]]]
+Query = Callable[[str], tuple[list[str], list[tuple[Any, ...]]]]
 
 
 @dataclass(frozen=True)
-class Results:
+class StudyResults:
     """One study under one profile, by its latest run."""
 
     run: Row
@@ -39,47 +38,49 @@ class Results:
     """Tasks that failed or wait for one that did."""
     charts: dict[str, tuple[list[str], list[tuple[Any, ...]]]]
     """Columns and rows of each chart's query."""
-    arms: list[Arm]
+    arms: list[ReportArm]
     sets: list[tuple[Row, Sheet]]
     """Trials (`trial`, `label`, `arm`, `paradigm`) with what can be shown of the set of shadow 0."""
     audit: Any
-    """The words of the first trial's attack; None where the store does not have them."""
+    """The work of the first trial's attack; None where the store does not have it."""
     store_found: bool
 
 
 @dataclass(frozen=True)
-class Arm:
-    """An arm with the words of each of its trials, as the compiler resolved them."""
+class ReportArm:
+    """An arm with the models of each of its trials, as the compiler resolved them."""
 
     name: str
     paradigm: str
     method: str
     trials: list[Row]
-    words: list[dict[str, Any]]
-    """For each trial: the operations of shadow 0 → what they were asked; {} where the store does not have them."""
+    models: list[dict[str, Any]]
+    """For each trial, of shadow 0: `method`, `generator`, `recipe`, `privacy` → its model; {} where the store has none."""
 
 
-def read(database: Path, store: Path, study: str | None = None, profile: str | None = None, with_private: bool = False) -> Results:
+def read(
+    database: Path, store: Path, study: str | None = None, profile: str | None = None, with_private: bool = False
+) -> StudyResults:
     """Everything about `study`, or about the study that ran last; SynthcError where there is no such thing."""
-    with open_read_only(database) as ask:
-        run = _run(ask, database, study, profile)
+    with open_read_only(database) as query:
+        run = _latest_run(query, database, study, profile)
         this = f"WHERE study = {literal(run['study'])} AND profile = {literal(run['profile'])}"
-        trials = _rows(ask, COMPARISON.format(this=this))
-        stages = _rows(ask, STAGES.format(this=this))
+        trials = _fetch(query, COMPARISON.format(this=this))
+        stages = _fetch(query, STAGES.format(this=this))
         declared = {claim["claim"]: place for place, claim in enumerate(run["claims"] or [])}
         store_found = (store / "store.json").exists()
-        return Results(
-            run=run | {"computed": ask(COMPUTED.format(run=literal(run["run"])))[1][0]},
+        return StudyResults(
+            run=run | {"computed": query(COMPUTED.format(run=literal(run["run"])))[1][0]},
             comparison=trials,
-            figures=_rows(ask, FIGURES.format(this=this)),
-            claims=sorted(_rows(ask, f"FROM claim {this}"), key=lambda row: declared.get(row["claim"], len(declared))),
-            pairs=_rows(ask, f"FROM claim_pair {this}") if ask(PAIRS)[1] else [],
-            cost=_rows(ask, f"FROM cost {this}"),
-            failed=_rows(ask, FAILED.format(run=literal(run["run"]))),
-            charts={name: ask(f"SELECT * FROM ({kind.query}) AS chart {this}") for name, kind in CHARTS.items()},
-            arms=_arms(store, trials, stages),
-            sets=_sets(store, stages, with_private) if store_found else [],
-            audit=next(filter(None, (task_words(store, row["answer"]) for row in trials)), None),
+            figures=_fetch(query, FIGURES.format(this=this)),
+            claims=sorted(_fetch(query, f"FROM claim {this}"), key=lambda row: declared.get(row["claim"], len(declared))),
+            pairs=_fetch(query, f"FROM claim_pair {this}") if query(PAIRS)[1] else [],
+            cost=_fetch(query, f"FROM cost {this}"),
+            failed=_fetch(query, FAILED.format(run=literal(run["run"]))),
+            charts={name: query(f"SELECT * FROM ({kind.query}) AS chart {this}") for name, kind in CHARTS.items()},
+            arms=_gather_arms(store, trials, stages),
+            sets=_make_sheets(store, stages, with_private) if store_found else [],
+            audit=next(filter(None, (read_work(store, row["answer"]) for row in trials)), None),
             store_found=store_found,
         )
 
@@ -110,8 +111,8 @@ WHERE planned.run = {run} AND task.status IN ('failed', 'blocked') ORDER BY task
 """
 
 
-def _run(ask: Ask, database: Path, study: str | None, profile: str | None) -> Row:
-    runs = _rows(ask, "FROM base.run ORDER BY run DESC")
+def _latest_run(query: Query, database: Path, study: str | None, profile: str | None) -> Row:
+    runs = _fetch(query, "FROM base.run ORDER BY run DESC")
     if not runs:
         raise SynthcError(f"{database}: holds no run yet; `synthc run SPEC` makes one")
     if study is not None and study not in {row["study"] for row in runs}:
@@ -125,46 +126,47 @@ def _run(ask: Ask, database: Path, study: str | None, profile: str | None) -> Ro
     return {**row, **decoded}
 
 
-def _arms(store: Path, trials: list[Row], stages: list[Row]) -> list[Arm]:
+def _gather_arms(store: Path, trials: list[Row], stages: list[Row]) -> list[ReportArm]:
     by_trial: dict[str, list[str]] = {}
     for row in stages:
         by_trial.setdefault(row["trial"], []).append(row["task"])
-    found: dict[str, list[Row]] = {}
-    for trial in ordered(trials):
-        found.setdefault(trial["arm"], []).append(trial)
+    by_arm: dict[str, list[Row]] = {}
+    for trial in order_by_paradigm(trials):
+        by_arm.setdefault(trial["arm"], []).append(trial)
+    models = {row["trial"]: _read_models(store, by_trial.get(row["trial"], ())) for row in trials}
     return [
-        Arm(name, rows[0]["paradigm"], rows[0]["method"], rows, [_words(store, by_trial.get(row["trial"], ())) for row in rows])
-        for name, rows in found.items()
+        ReportArm(name, rows[0]["paradigm"], rows[0]["method"], rows, [models[row["trial"]] for row in rows])
+        for name, rows in by_arm.items()
     ]
 
 
-def _words(store: Path, tasks: Iterable[str]) -> dict[str, Any]:
-    """Of a pipeline: `method`, `generator`, `recipe`, `privacy`, as models; whatever of them there is."""
-    words: dict[str, Any] = {}
+def _read_models(store: Path, tasks: Iterable[str]) -> dict[str, Any]:
+    """Of a pipeline's tasks: `method`, `generator`, `recipe`, `privacy`; whatever of them there is."""
+    models: dict[str, Any] = {}
     for task in tasks:
-        asked = task_words(store, task)
-        kind = type(asked).__name__
-        if kind == "Synthesize":
-            words |= {"method": asked.how, "recipe": asked.recipe}
-        elif kind == "TrainGenerator":
-            words["generator"] = asked.how
-        elif kind == "TrainClassifier" and not asked.dynamics:
-            words |= {"recipe": asked.recipe} | ({"privacy": asked.privacy} if asked.privacy else {})
-    return words
+        work = read_work(store, task)
+        match type(work).__name__:
+            case "Synthesize":
+                models |= {"method": work.how, "recipe": work.recipe}
+            case "TrainGenerator":
+                models["generator"] = work.how
+            case "TrainClassifier" if not work.dynamics:
+                models |= {"recipe": work.recipe} | ({"privacy": work.privacy} if work.privacy else {})
+    return models
 
 
-def sets(database: Path, store: Path, with_private: bool = False) -> list[tuple[Row, Sheet]]:
+def read_sets(database: Path, store: Path, with_private: bool = False) -> list[tuple[Row, Sheet]]:
     """Trials of all current runs with what can be shown of the set of shadow 0."""
-    with open_read_only(database) as ask:
-        return _sets(store, _rows(ask, STAGES.format(this="")), with_private)
+    with open_read_only(database) as query:
+        return _make_sheets(store, _fetch(query, STAGES.format(this="")), with_private)
 
 
-def _sets(store: Path, stages: list[Row], with_private: bool) -> list[tuple[Row, Sheet]]:
+def _make_sheets(store: Path, stages: list[Row], with_private: bool) -> list[tuple[Row, Sheet]]:
     made = {(row["study"], row["profile"], row["trial"]): row for row in stages if row["stage"] == "synthesize"}
-    found = [(row, sheet(store, row["task"], with_private, row["answer"])) for row in made.values()]
-    return [(row, shown) for row, shown in found if shown is not None]
+    sheets = ((row, make_sheet(store, row["task"], with_private, row["answer"])) for row in made.values())
+    return [(row, sheet) for row, sheet in sheets if sheet is not None]
 
 
-def _rows(ask: Ask, text: str) -> list[Row]:
-    columns, rows = ask(text)
-    return [finite(dict(zip(columns, row, strict=True))) for row in rows]
+def _fetch(query: Query, text: str) -> list[Row]:
+    columns, rows = query(text)
+    return [drop_nonfinite(dict(zip(columns, row, strict=True))) for row in rows]

@@ -1,7 +1,7 @@
-"""How images are invented: by a generator that is tuned each round, by one that learns to be tuned, or by moving pixels.
+"""How images are generated: by a generator that is tuned each round, by one that learns to be tuned, or by moving pixels.
 
-An inventor gives one batch of images a round and asks a `Judge` which images are good. The generator of the online methods is
-here too; its rounds, which are the student's, are in `data_free_kd`.
+Each makes one batch of images a round and descends on an `ImageLoss`. The generator of the online methods is here too; its rounds,
+which are the student's, are in `rounds`.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from runtime.outcome import Diverged
 from runtime.store import checkpoint
 from runtime.training.nets import placed
 
-BETAS = (0.5, 0.999)
-"""Of Adam, as the papers of this family have it."""
-LATENT_LR = 3
+ADAM_BETAS = (0.5, 0.999)
+"""As the papers of this family have them."""
+LATENT_LR_FACTOR = 3
 """Learning rate of latents over that of the generator (Aerni et al. 2024: 0.015 and 0.005)."""
 
-Judge = Callable[[Tensor, Tensor], Tensor]
-"""(images in grey levels 0..1, wanted class of each) → how bad they are, a scalar to descend on."""
+ImageLoss = Callable[[Tensor, Tensor], Tensor]
+"""(images in grey levels 0..1, wanted class of each) → a scalar to descend on."""
 
 
 class Generator(nn.Module):
@@ -69,27 +69,28 @@ def new_generator(latent: int, width: int, card: Card, seed: torch.Generator, de
         return placed(Generator(latent, width, card.shape), device)
 
 
-class Tuned:
+class TunedGenerator:
     """`inversion` and `fast`: fresh latents each round, a few steps of latents and generator together, the best batch is kept.
 
     `inversion` keeps the tuned generator. `fast` tunes a copy, and the copy's last gradients move the generator itself once
     (first-order MAML): it learns to be a good beginning.
     """
 
-    def __init__(self, how: Inversion | Fast, generator: Generator, judge: Judge, draws: torch.Generator) -> None:
-        self.how, self.generator, self.judge, self.draws = how, generator, judge, draws
-        self.meta = torch.optim.Adam(generator.parameters(), lr=how.generator_lr * how.generator_steps, betas=BETAS, fused=True)
+    def __init__(self, how: Inversion | Fast, generator: Generator, draws: torch.Generator) -> None:
+        self.how, self.generator, self.draws = how, generator, draws
+        meta_lr = how.generator_lr * how.generator_steps
+        self.meta = torch.optim.Adam(generator.parameters(), lr=meta_lr, betas=ADAM_BETAS, fused=True)
         self.parts: dict[str, checkpoint.Part] = {"generator": generator, "meta": self.meta}
 
-    def invent(self, wanted: Tensor) -> Tensor:
+    def generate(self, wanted: Tensor, loss: ImageLoss) -> Tensor:
         """The best batch of a round, one image for each wanted class."""
         how = self.how
         latents = self.generator.latents(len(wanted), self.draws).requires_grad_(True)
         tuned = copy.deepcopy(self.generator) if isinstance(how, Fast) else self.generator
-        latent_lr = LATENT_LR * how.generator_lr
+        latent_lr = LATENT_LR_FACTOR * how.generator_lr
         groups: list[dict[str, Any]] = [{"params": list(tuned.parameters())}, {"params": [latents], "lr": latent_lr}]
-        optimizer = torch.optim.Adam(groups, lr=how.generator_lr, betas=BETAS, fused=True)
-        best = _best(((tuned(latents), optimizer) for _ in range(how.generator_steps)), self.judge, wanted)
+        optimizer = torch.optim.Adam(groups, lr=how.generator_lr, betas=ADAM_BETAS, fused=True)
+        best = _best(((tuned(latents), optimizer) for _ in range(how.generator_steps)), loss, wanted)
         if isinstance(how, Fast):
             for into, tuned_one in zip(self.generator.parameters(), tuned.parameters(), strict=True):
                 into.grad = tuned_one.grad
@@ -98,31 +99,31 @@ class Tuned:
         return best
 
 
-class Pixels:
+class OptimizedPixels:
     """`deep_inversion`: a batch begins as noise around the public mean, and its pixels are improved."""
 
     parts: Mapping[str, checkpoint.Part] = {}
 
-    def __init__(self, how: DeepInversion, card: Card, judge: Judge, draws: torch.Generator, device: torch.device) -> None:
-        self.how, self.card, self.judge, self.draws, self.device = how, card, judge, draws, device
+    def __init__(self, how: DeepInversion, card: Card, draws: torch.Generator, device: torch.device) -> None:
+        self.how, self.card, self.draws, self.device = how, card, draws, device
 
-    def invent(self, wanted: Tensor) -> Tensor:
+    def generate(self, wanted: Tensor, loss: ImageLoss) -> Tensor:
         """The best batch of all steps, one image for each wanted class."""
         pixels = torch.randn(len(wanted), *self.card.shape, generator=self.draws).to(self.device).requires_grad_(True)
-        optimizer = torch.optim.Adam([pixels], lr=self.how.pixel_lr, betas=BETAS, fused=True)
+        optimizer = torch.optim.Adam([pixels], lr=self.how.pixel_lr, betas=ADAM_BETAS, fused=True)
         mean, std = (pixels.new_tensor(constants)[:, None, None] for constants in (self.card.mean, self.card.std))
-        return _best((((pixels * std + mean).clamp(0, 1), optimizer) for _ in range(self.how.pixel_steps)), self.judge, wanted)
+        return _best((((pixels * std + mean).clamp(0, 1), optimizer) for _ in range(self.how.pixel_steps)), loss, wanted)
 
 
-def _best(tries: Iterable[tuple[Tensor, torch.optim.Optimizer]], judge: Judge, wanted: Tensor) -> Tensor:
-    """Step after step; the images (detached) that were judged least bad."""
+def _best(tries: Iterable[tuple[Tensor, torch.optim.Optimizer]], loss: ImageLoss, wanted: Tensor) -> Tensor:
+    """Step after step; the images (detached) of the least loss."""
     least, best = math.inf, None
     for images, optimizer in tries:
-        badness = judge(images, wanted)
-        if (found := badness.item()) < least:
-            least, best = found, images.detach()
+        found = loss(images, wanted)
+        if found.item() < least:
+            least, best = found.item(), images.detach()
         optimizer.zero_grad(set_to_none=True)
-        badness.backward()
+        found.backward()
         optimizer.step()
     if best is None:
         raise Diverged("the loss of the invented images is no number; lower the inventor's learning rate")

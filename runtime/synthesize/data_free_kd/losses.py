@@ -1,13 +1,12 @@
-"""What makes an invented image a good one, by the word of a frozen teacher: the losses of data-free distillation.
+"""The losses of data-free distillation: how well an image fits what a frozen teacher learned.
 
-Of use to every method that inverts a classifier. Not here: how images are invented (`inventors`), and
-what is done with them (`data_free_kd`).
+Of use to every method that inverts a classifier. Not here: how images are generated (`generators`), and what is done with them
+(`rounds`).
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -17,67 +16,48 @@ from compiler.language.datasets import Card
 from compiler.language.methods.inversion import Losses
 from runtime.training.nets import Classifier, normalise
 
-BLEND = 0.9
+EARLIER_BATCHES_WEIGHT = 0.9
 """Weight of earlier batches in the statistics that an image is judged by (Aerni et al. 2024, code)."""
 
 
 class Statistics:
-    """Means and variances before each BatchNorm layer of a teacher: those of a batch, and those of the private data."""
+    """Mean and variance before each BatchNorm layer of a teacher: those of a batch, and those of the private data."""
 
-    def __init__(self, teacher: Classifier) -> None:
-        self.layers = [_Layer(layer) for layer in teacher.modules() if isinstance(layer, nn.BatchNorm2d)]
+    def __init__(self, teacher: nn.Module) -> None:
+        self.layers = [layer for layer in teacher.modules() if isinstance(layer, nn.BatchNorm2d)]
+        self.last: dict[nn.Module, tuple[Tensor, Tensor]] = {}
+        """Layer → mean and variance of the batch last shown."""
+        self.earlier: list[Tensor] = []
+        """Mean and variance of each layer in turn, blended over earlier batches; empty before the first `blend`."""
         for layer in self.layers:
-            layer.norm.register_forward_pre_hook(layer.see)
+            layer.register_forward_pre_hook(self._record)
 
-    def state(self) -> dict[str, Tensor]:
-        """What was kept of earlier batches."""
-        kept = ((place, layer.blended or ()) for place, layer in enumerate(self.layers))
-        return {f"{place}/{part}": tensor for place, parts in kept for part, tensor in enumerate(parts)}
+    def _record(self, layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        """A batch without gradients is to be labelled, not to be optimised."""
+        if torch.is_grad_enabled():
+            variance, mean = torch.var_mean(inputs[0], (0, 2, 3), correction=0)
+            self.last[layer] = mean, variance
 
-    def restore(self, state: dict[str, Tensor]) -> None:
-        for place, layer in enumerate(self.layers):
-            parts = tuple(state[f"{place}/{part}"].to(layer.norm.weight.device) for part in range(2) if f"{place}/{part}" in state)
-            layer.blended = parts or None
+    def current(self) -> list[Tensor]:
+        """Mean and variance of each layer in turn: the last batch, blended with earlier ones."""
+        new, old = [part for layer in self.layers for part in self.last[layer]], EARLIER_BATCHES_WEIGHT
+        if not self.earlier:
+            return new
+        return [old * before.to(now.device) + (1 - old) * now for before, now in zip(self.earlier, new, strict=True)]
 
     def distance(self) -> Tensor:
         """Sum over layers of ||mean − running mean|| + ||variance − running variance||, of the batch last shown to the teacher."""
-        return torch.stack([layer.distance() for layer in self.layers]).sum()
+        private = [layer.get_buffer(name) for layer in self.layers for name in ("running_mean", "running_var")]
+        each = torch.stack([(part - goal).norm() for part, goal in zip(self.current(), private, strict=True)])
+        return each.unflatten(0, (-1, 2)).sum(1).sum()
 
-    def keep(self) -> None:
-        """Blend the batch last shown into what later ones are judged with."""
-        for layer in self.layers:
-            layer.blended = tuple(part.detach() for part in layer.seen())
-
-
-@dataclass
-class _Layer:
-    norm: nn.BatchNorm2d
-    mean: Tensor | None = None
-    variance: Tensor | None = None
-    blended: tuple[Tensor, ...] | None = None
-    """Running blend of earlier batches."""
-
-    def see(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        """Forward pre-hook. A batch that is shown without gradients is to be answered, not to be judged."""
-        if torch.is_grad_enabled():
-            self.variance, self.mean = torch.var_mean(inputs[0], (0, 2, 3), correction=0)
-
-    def seen(self) -> tuple[Tensor, ...]:
-        """Mean and variance of the last batch, blended with those of earlier ones."""
-        if self.mean is None or self.variance is None:
-            raise RuntimeError("the teacher has not been shown a batch yet")
-        new = (self.mean, self.variance)
-        if self.blended is None:
-            return new
-        return tuple(BLEND * before + (1 - BLEND) * now for before, now in zip(self.blended, new, strict=True))
-
-    def distance(self) -> Tensor:
-        known = (self.norm.get_buffer("running_mean"), self.norm.get_buffer("running_var"))
-        return torch.stack([(seen - private).norm() for seen, private in zip(self.seen(), known, strict=True)]).sum()
+    def blend(self) -> None:
+        """Blend the batch last shown into the statistics of later ones."""
+        self.earlier[:] = [part.detach() for part in self.current()]
 
 
 class Critic:
-    """Judges images by what a frozen teacher makes of them."""
+    """The loss of images by a frozen teacher."""
 
     def __init__(self, teacher: Classifier, losses: Losses, card: Card, shift: int, moves: torch.Generator) -> None:
         """`shift`: largest random shift of images on their way to the teacher, drawn from `moves`."""
@@ -85,14 +65,14 @@ class Critic:
         self.shift, self.moves = shift, moves
         self.statistics = Statistics(teacher)
 
-    def shown(self, images: Tensor) -> Tensor:
-        """The images (grey levels 0..1) as a net is shown them: moved together, and normalised."""
-        return normalise(moved(images, self.shift, self.card, self.moves), self.card)
+    def prepare(self, images: Tensor) -> Tensor:
+        """The images (grey levels 0..1) as nets take them: moved together, and normalised."""
+        return normalise(move(images, self.shift, self.card, self.moves), self.card)
 
     def __call__(self, images: Tensor, wanted: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        """How bad images are, a scalar; what the teacher was shown; its answer. `wanted`: the classes of the images; None:
-        whatever the teacher sees in them. The adversarial loss is not here: it takes a student."""
-        weight, x = self.losses, self.shown(images)
+        """The images' loss, a scalar; the teacher's input; its logits. `wanted`: the classes of the images; None: those that the
+        teacher predicts. The adversarial loss is not here: it takes a student."""
+        weight, x = self.losses, self.prepare(images)
         features = self.teacher.features(x)
         answer = self.teacher.head(features)
         loss = answer.new_zeros(())
@@ -131,7 +111,7 @@ def total_variation(images: Tensor) -> Tensor:
     return images.diff(dim=2).square().mean() + images.diff(dim=3).square().mean()
 
 
-def moved(images: Tensor, limit: int, card: Card, draws: torch.Generator) -> Tensor:
+def move(images: Tensor, limit: int, card: Card, draws: torch.Generator) -> Tensor:
     """One random shift of up to `limit` pixels, and a mirror where classes allow it, for the whole batch; differentiable."""
     down, right = (int(torch.randint(-limit, limit + 1, (), generator=draws)) for _ in range(2))
     height, width = images.shape[2:]
@@ -141,6 +121,6 @@ def moved(images: Tensor, limit: int, card: Card, draws: torch.Generator) -> Ten
     return shifted.flip(3) if mirrored else shifted
 
 
-def usual_shift(card: Card) -> int:
+def default_shift(card: Card) -> int:
     """An eighth of the shorter side."""
     return math.ceil(min(card.shape[1:]) / 8)

@@ -1,8 +1,8 @@
-"""Data-free knowledge distillation: a student learns from a private teacher on images that are invented for it.
+"""Data-free knowledge distillation: a student learns from a private teacher on images that are generated for it.
 
-One loop, several methods. With a pool (`inversion`, `fast`, `deep_inversion`), each round invents a batch,
-and the student learns from all batches so far. Online (`dafl`, `zskt`, `dfad`, `dfq`), generator and student take turns.
-The last student counts, never the best on any data.
+One loop, several methods. With a pool (`inversion`, `fast`, `deep_inversion`), each round generates a batch, and the student
+learns from all batches so far. Online (`dafl`, `zskt`, `dfad`, `dfq`), generator and student take turns. The last student counts,
+never the best on any data.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -19,8 +20,8 @@ from runtime.data.images import LabeledImages
 from runtime.outcome import Diverged, Metric
 from runtime.store import checkpoint
 from runtime.store.artifacts import Artifact
-from runtime.synthesize.data_free_kd.generators import BETAS, Pixels, Tuned, new_generator
-from runtime.synthesize.data_free_kd.losses import Critic, difference, divergence, usual_shift
+from runtime.synthesize.data_free_kd.generators import ADAM_BETAS, OptimizedPixels, TunedGenerator, new_generator
+from runtime.synthesize.data_free_kd.losses import Critic, default_shift, difference, divergence
 from runtime.synthesize.release import Release, Setting
 from runtime.training import nets
 
@@ -29,35 +30,43 @@ from runtime.training import nets
 class Rounds:
     """How a method makes its rounds."""
 
-    one: Callable[[int], float]
+    run: Callable[[int], float]
     """Index of a round → the student's mean loss in it."""
     parts: dict[str, checkpoint.Part]
-    """What changes from round to round, besides lesson and pool."""
+    """What changes from round to round, besides student and pool."""
 
 
 def synthesize(how: DataFree, private: LabeledImages, needs: Mapping[str, Artifact], setting: Setting) -> Release:
-    """Invent images, teach the student. `private` is not looked at: all that is private comes through the teacher."""
+    """Generate images, train the student. `private` is not read: all that is private comes through the teacher."""
     teacher = nets.placed(nets.restored(setting.recipe, setting.card, needs["teacher"].tensors("model")), setting.device)
-    lesson = Lesson(how, teacher, setting)
+    trainer = StudentTrainer(how, teacher, setting)
     pool = Pool(how, setting)
-    rounds = online(how, lesson, pool, setting) if isinstance(how, Online) else pooled(how, lesson, pool, setting)
+    rounds = (online_rounds if isinstance(how, Online) else pooled_rounds)(how, trainer, pool, setting)
     last = torch.zeros((), dtype=torch.float64)
-    for turn in checkpoint.loop(f"data_free_kd/{how.method}", how.rounds, **lesson.parts, **rounds.parts, pool=pool, last=last):
-        loss = rounds.one(turn)
+    parts = trainer.parts | rounds.parts | pool.parts
+    for turn in checkpoint.loop(f"data_free_kd/{how.method}", how.rounds, **parts, last=last):
+        loss = rounds.run(turn)
         last.fill_(loss)
         if not math.isfinite(loss):
             raise Diverged(f"the student's loss is {loss} in round {turn + 1}; lower student_lr ({how.student_lr:g})")
 
-    answers = torch.cat([lesson.taught(part) for part in pool.images.split(512)]).softmax(1).cpu()
-    classes = answers.argmax(1)
+    answers, replies = (_logits(net, pool.images, setting) for net in (teacher, trainer.student.eval()))
+    soft, classes = answers.softmax(1).cpu(), answers.argmax(1).cpu()
+    agreement = (replies.argmax(1).cpu() == classes).to(torch.float64).mean().item()
     same = "share of invented images to which teacher and student give the same answer"
     metrics = (
-        Metric("student_agreement", lesson.agreement(pool.images), n=len(classes), note=same),
+        Metric("student_agreement", agreement, n=len(classes), note=same),
         Metric("classes_invented", float(len(classes.unique())), n=len(classes)),
-        Metric("images_seen", float(lesson.seen), n=1),
+        Metric("images_seen", float(trainer.seen), n=1),
     )
-    labels = classes if how.labels == "hard" else answers
-    return Release(pool.images, labels, student=lesson.student.state_dict(), metrics=metrics, notes={"loss_last": last.item()})
+    labels = classes if how.labels == "hard" else soft
+    return Release(pool.images, labels, student=trainer.student.state_dict(), metrics=metrics, notes={"loss_last": last.item()})
+
+
+@torch.no_grad()
+def _logits(net: nets.Classifier, images: Tensor, setting: Setting) -> Tensor:
+    """n × classes, from grey levels 0..255."""
+    return torch.cat([net(nets.normalise(part.to(setting.device), setting.card)) for part in images.split(512)])
 
 
 class Pool:
@@ -65,22 +74,15 @@ class Pool:
 
     def __init__(self, how: DataFree, setting: Setting) -> None:
         self.space = torch.empty(how.rounds * how.batch_size, *setting.card.shape, dtype=torch.uint8)
-        self.filled = 0
+        self.filled = torch.zeros((), dtype=torch.int64)
         self.batch_size, self.device = how.batch_size, setting.device
         self.order = setting.seeds(f"data_free_kd/{how.method}/pool order")
+        self.parts: dict[str, checkpoint.Part] = {"pool": self.space, "filled": self.filled, "order": self.order}
 
     @property
     def images(self) -> Tensor:
         """n × channels × height × width, uint8."""
         return self.space[: self.filled]
-
-    def state(self) -> dict[str, Tensor]:
-        return {"images": self.images, "order": self.order.get_state()}
-
-    def restore(self, state: dict[str, Tensor]) -> None:
-        self.filled = len(state["images"])
-        self.space[: self.filled] = state["images"]
-        self.order.set_state(state["order"])
 
     def add(self, batch: Tensor) -> None:
         """Keep a batch of grey levels 0..1."""
@@ -89,17 +91,17 @@ class Pool:
 
     def draw(self) -> Tensor:
         """A random batch, grey levels 0..1, on the device."""
-        rows = torch.randint(self.filled, (self.batch_size,), generator=self.order)
+        rows = torch.randint(len(self.images), (self.batch_size,), generator=self.order)
         return self.space[rows].to(self.device).float() / 255
 
 
-class Lesson:
-    """Teacher and student of one shadow, and what images are judged by."""
+class StudentTrainer:
+    """Teacher and student of one shadow, and the losses of both generator and student."""
 
     def __init__(self, how: DataFree, teacher: nets.Classifier, setting: Setting) -> None:
-        self.how, self.card, self.teacher = how, setting.card, teacher
+        self.how, self.teacher = how, teacher
         name = f"data_free_kd/{how.method}"
-        shift = usual_shift(setting.card) if how.shift is None else how.shift
+        shift = default_shift(setting.card) if how.shift is None else how.shift
         self.critic = Critic(teacher, how.losses, setting.card, shift, setting.seeds(f"{name}/shifts"))
         # A stream of its own: a student that began where the teacher did would inherit more than knowledge.
         student = nets.build(setting.recipe, setting.card, setting.seeds(f"{name}/student init"))
@@ -115,33 +117,36 @@ class Lesson:
         """What changes as the student learns."""
         return {
             "student": self.student, "student_optimizer": self.optimizer, "schedule": self.schedule, "seen": self.seen,
-            "shifts": self.critic.moves, "statistics": self.critic.statistics,
+            "shifts": self.critic.moves, "statistics": self.critic.statistics.earlier,
         }
 
-    def badness(self, images: Tensor, wanted: Tensor | None, against_student: bool) -> Tensor:
-        """How bad images (grey levels 0..1) are, a scalar. `wanted`: their classes; None: whatever the teacher sees in them."""
+    def image_loss(self, images: Tensor, wanted: Tensor | None, against_student: bool) -> Tensor:
+        """What a generator descends on, a scalar, from grey levels 0..1. `wanted`: their classes; None: those that the teacher
+        predicts."""
         loss, x, answer = self.critic(images, wanted)
         if self.how.losses.adversarial and against_student:
-            loss = loss - self.how.losses.adversarial * self._game(x, answer)
+            loss = loss - self.how.losses.adversarial * self._adversarial_loss(x, answer)
         return loss
 
-    def _game(self, x: Tensor, answer: Tensor) -> Tensor:
-        """How far the student's reply is from the teacher's answer; in pools only where both choose the same class."""
+    def _adversarial_loss(self, x: Tensor, answer: Tensor) -> Tensor:
+        """Teacher–student disagreement, which the generator maximises. For methods that keep a pool of images it counts only where
+        both predict the same class."""
         online = isinstance(self.how, Online)
         self.student.train(online)
         reply = self.student(x)
-        apart = difference(answer, reply) if self.how.lesson == "l1" else divergence(answer, reply, 1.0)
+        apart = self._disagreement(answer, reply, 1.0)
         return apart.mean() if online else (apart * (answer.argmax(1) == reply.argmax(1))).mean()
 
-    def teach(self, images: Tensor) -> float:
-        """One step of the student; its loss before."""
-        x = self.critic.shown(images)
+    def _disagreement(self, answer: Tensor, reply: Tensor, temperature: float) -> Tensor:
+        return difference(answer, reply) if self.how.lesson == "l1" else divergence(answer, reply, temperature)
+
+    def step(self, images: Tensor) -> float:
+        """One step of the student on grey levels 0..1; its loss before."""
+        x = self.critic.prepare(images)
         with torch.no_grad():
             answer = self.teacher(x)
         self.student.train()
-        reply = self.student(x)
-        apart = difference(answer, reply) if self.how.lesson == "l1" else divergence(answer, reply, self.how.temperature)
-        loss = apart.mean()
+        loss = self._disagreement(answer, self.student(x), self.how.temperature).mean()
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()
@@ -149,75 +154,55 @@ class Lesson:
         self.seen += len(images)
         return loss.item()
 
-    @torch.no_grad()
-    def taught(self, images: Tensor) -> Tensor:
-        """n × classes: what the teacher answers."""
-        return self.teacher(nets.normalise(images.to(self.teacher.head.weight.device), self.card))
 
-    @torch.no_grad()
-    def agreement(self, images: Tensor) -> float:
-        """Share of images on which student and teacher give the same answer."""
-        self.student.eval()
-        same = 0
-        for part in images.split(512):
-            reply = self.student(nets.normalise(part.to(self.teacher.head.weight.device), self.card))
-            same += int((reply.argmax(1) == self.taught(part).argmax(1)).sum())
-        return same / len(images)
-
-
-def pooled(how: DataFree, lesson: Lesson, pool: Pool, setting: Setting) -> Rounds:
+def pooled_rounds(how: DataFree, trainer: StudentTrainer, pool: Pool, setting: Setting) -> Rounds:
     """Each round: one batch more, then the student's steps on all so far."""
     name = f"data_free_kd/{how.method}"
     draws, classes = setting.seeds(f"{name}/latents"), setting.seeds(f"{name}/classes")
-    turn_now = 0
-
-    def judge(images: Tensor, wanted: Tensor) -> Tensor:
-        return lesson.badness(images, wanted, against_student=turn_now >= how.warm_up)
-
-    inventor: Tuned | Pixels
+    source: TunedGenerator | OptimizedPixels
     if isinstance(how, DeepInversion):
-        inventor = Pixels(how, setting.card, judge, draws, setting.device)
+        source = OptimizedPixels(how, setting.card, draws, setting.device)
     else:
         assert isinstance(how, Inversion | Fast)
         generator = new_generator(how.latent, how.width, setting.card, setting.seeds(f"{name}/generator init"), setting.device)
-        inventor = Tuned(how, generator, judge, draws)
+        source = TunedGenerator(how, generator, draws)
 
-    def one(turn: int) -> float:
-        nonlocal turn_now
-        turn_now = turn
+    def run(turn: int) -> float:
         wanted = torch.randint(setting.card.classes, (how.batch_size,), generator=classes).to(setting.device)
-        pool.add(inventor.invent(wanted))
+        pool.add(source.generate(wanted, partial(trainer.image_loss, against_student=turn >= how.warm_up)))
         if how.losses.statistics and not isinstance(how, DeepInversion):   # its batches are large enough to be judged alone
-            lesson.critic.statistics.keep()
-        return _mean(lesson.teach(pool.draw()) for _ in range(how.student_steps)) if turn >= how.warm_up else 0.0
+            trainer.critic.statistics.blend()
+        return _mean(trainer.step(pool.draw()) for _ in range(how.student_steps)) if turn >= how.warm_up else 0.0
 
-    return Rounds(one, {"latents": draws, "classes": classes, **inventor.parts})
+    return Rounds(run, {"latents": draws, "classes": classes, **source.parts})
 
 
-def online(how: Online, lesson: Lesson, pool: Pool, setting: Setting) -> Rounds:
+def online_rounds(how: DataFree, trainer: StudentTrainer, pool: Pool, setting: Setting) -> Rounds:
     """Each round: the generator's steps, then the student's on fresh images, some of them looking back into the pool."""
+    assert isinstance(how, Online)
     name = f"data_free_kd/{how.method}"
     draws = setting.seeds(f"{name}/latents")
     generator = new_generator(how.latent, how.width, setting.card, setting.seeds(f"{name}/generator init"), setting.device)
-    optimizer = torch.optim.Adam(generator.parameters(), lr=how.generator_lr, betas=BETAS, fused=True)
+    optimizer = torch.optim.Adam(generator.parameters(), lr=how.generator_lr, betas=ADAM_BETAS, fused=True)
 
-    @torch.no_grad()
-    def fresh() -> Tensor:
+    def generate() -> Tensor:
         return generator(generator.latents(how.batch_size, draws))
 
-    def one(turn: int) -> float:
+    fresh = torch.no_grad()(generate)
+
+    def run(turn: int) -> float:
         for _ in range(how.generator_steps):
-            badness = lesson.badness(generator(generator.latents(how.batch_size, draws)), None, against_student=turn >= how.warm_up)
+            loss = trainer.image_loss(generate(), None, against_student=turn >= how.warm_up)
             optimizer.zero_grad(set_to_none=True)
-            badness.backward()
+            loss.backward()
             optimizer.step()
         pool.add(fresh())
         if turn < how.warm_up:
             return 0.0
         looks_back = [math.floor((step + 1) * how.replay) > math.floor(step * how.replay) for step in range(how.student_steps)]
-        return _mean(lesson.teach(pool.draw() if back else fresh()) for back in looks_back)
+        return _mean(trainer.step(pool.draw() if back else fresh().detach()) for back in looks_back)
 
-    return Rounds(one, {"latents": draws, "generator": generator, "generator_optimizer": optimizer})
+    return Rounds(run, {"latents": draws, "generator": generator, "generator_optimizer": optimizer})
 
 
 def _mean(losses: Iterable[float]) -> float:

@@ -5,7 +5,8 @@ Learned images live in normalised space, one block per class. Not here: what mov
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,7 +41,7 @@ class Start:
     per_class: int
 
 
-def started(how: Distilled, private: LabeledImages, setting: Setting) -> Start:
+def begin(how: Distilled, private: LabeledImages, setting: Setting) -> Start:
     """The images at their beginning, by `how.init`; SynthcError where there are too few images to begin with."""
     per_class, seeds, card = how.images_per_class, setting.seeds, setting.card
     classes = tuple(private.labels.unique().tolist())
@@ -60,7 +61,7 @@ def started(how: Distilled, private: LabeledImages, setting: Setting) -> Start:
     return Start(pixels, labels, origins, classes, per_class)
 
 
-def finished(
+def finish(
     start: Start, pixels: Tensor, card: Card, labels: Tensor | None = None, notes: Mapping[str, Any] | None = None
 ) -> Release:
     """The learned images in grey levels (which may leave 0..1), with `labels` if those were learned; Diverged for no numbers."""
@@ -71,6 +72,14 @@ def finished(
     without = [label for label in range(card.classes) if label not in start.classes]
     declared = {"classes_without_images": without, **(notes or {})}
     return Release(images, start.labels if labels is None else labels, start.origins, notes=declared)
+
+
+def summarise(losses: Sequence[Tensor], method: str, advice: str) -> dict[str, float]:
+    """The loss at the beginning and at the end, means of twenty steps; Diverged, with the advice, if it stopped being a number."""
+    first, last = (torch.stack(list(part)).mean().item() for part in (losses[:20], losses[-20:]))
+    if not math.isfinite(last):
+        raise Diverged(f"{method}: the loss is {last} after {len(losses)} steps; {advice}")
+    return {"loss_first": first, "loss_last": last}
 
 
 def _noise(n: int, card: Card, seeds: Seeds) -> Tensor:

@@ -21,10 +21,9 @@ from compiler.language.classifier import Recipe
 from compiler.language.datasets import Card
 from compiler.language.methods.distillation import DistributionMatching, GradientMatching
 from runtime.data.images import LabeledImages
-from runtime.outcome import Diverged
 from runtime.store import checkpoint
 from runtime.store.artifacts import Artifact
-from runtime.synthesize.distillation.initial import finished, started
+from runtime.synthesize.distillation.initial import begin, finish, summarise
 from runtime.synthesize.release import Release, Setting
 from runtime.training import nets, siamese
 
@@ -41,19 +40,19 @@ def distribution(how: DistributionMatching, private: LabeledImages, setting: Set
 
     loss = sum over classes of || mean f(A_c(private batch)) − mean f(A_c(learned images)) ||², f the net's flat features.
     """
-    task = _Task(how, private, setting)
-    net = task.net.requires_grad_(False)
+    learner = LearnedImages(how, private, setting)
+    net = learner.net.requires_grad_(False)
     losses: list[Tensor] = []
-    for step in checkpoint.loop(how.method, how.steps, **task.parts, losses=losses):
+    for step in checkpoint.loop(how.method, how.steps, **learner.parts, losses=losses):
         if step:
-            nets.reset(net, task.fresh)
-        real, learned = task.batches(siamese_maps=how.augment)
+            nets.reset(net, learner.fresh)
+        real, learned = learner.batches(siamese_maps=how.augment)
         with torch.no_grad():
             target = class_means(net, real)
         loss = (target - class_means(net, learned)).square().sum()
-        task.move(loss)
+        learner.step(loss)
         losses.append(loss.detach())
-    return task.finished(losses)
+    return learner.release(losses)
 
 
 def gradients(how: GradientMatching, private: LabeledImages, setting: Setting) -> Release:
@@ -62,34 +61,34 @@ def gradients(how: GradientMatching, private: LabeledImages, setting: Setting) -
     At each of `points` points of that training the images make one step on the sum over classes of D(private gradient, learned
     gradient), and then the net makes `net_steps` steps on the images. Gradients of private batches are constants.
     """
-    task = _Task(how, private, setting)
-    net, augment = task.net, how.method == "dsa"
+    learner = LearnedImages(how, private, setting)
+    net, augment = learner.net, how.method == "dsa"
     losses: list[Tensor] = []
-    for restart in checkpoint.loop(how.method, how.nets, **task.parts, losses=losses):
+    for restart in checkpoint.loop(how.method, how.nets, **learner.parts, losses=losses):
         if restart:
-            nets.reset(net, task.fresh)
+            nets.reset(net, learner.fresh)
         trainer = torch.optim.SGD(net.parameters(), lr=how.net_lr, momentum=0.5)
         for point in range(how.points):
-            real, learned = task.batches(siamese_maps=augment)
+            real, learned = learner.batches(siamese_maps=augment)
             with torch.no_grad():
-                target = class_gradients(net, real, task.labels)
-            loss = gradient_distance(target, class_gradients(net, learned, task.labels))
-            task.move(loss)
+                target = class_gradients(net, real, learner.labels)
+            loss = gradient_distance(target, class_gradients(net, learned, learner.labels))
+            learner.step(loss)
             losses.append(loss.detach())
             for _ in range(how.net_steps if point + 1 < how.points else 0):
-                x, y = task.training_batch(mapped=augment)
+                x, y = learner.training_batch(mapped=augment)
                 trainer.zero_grad()
                 F.cross_entropy(net(x), y).backward()
                 trainer.step()
-    return task.finished(losses)
+    return learner.release(losses)
 
 
-class _Task:
-    """What both methods have in hand: the learned images, private batches, a net, and a stream for each kind of draw."""
+class LearnedImages:
+    """The images that are learned, with what both methods learn them by: private batches, a net, a stream for each kind of draw."""
 
     def __init__(self, how: DistributionMatching | GradientMatching, private: LabeledImages, setting: Setting) -> None:
         self.how, self.card, self.device = how, setting.card, setting.device
-        self.start = started(how, private, setting)
+        self.start = begin(how, private, setting)
         self.labels = torch.tensor(self.start.classes, device=self.device)
         """The classes, one for each block of learned images."""
         self.pixels = self.start.pixels.to(self.device).requires_grad_()
@@ -120,20 +119,18 @@ class _Task:
         """All learned images as constants, each under a map of its own, with their labels."""
         x = self.pixels.detach()
         if mapped:
-            x = siamese.transform(x, siamese.sample(len(x), self.card, self.moves).to(self.device), self.black)
+            x = siamese.augment(x, self.card, self.moves, self.black)
         return x, self.labels.repeat_interleave(self.start.per_class)
 
-    def move(self, loss: Tensor) -> None:
-        """One step of the learned images; what the loss says of the net's weights is ignored."""
+    def step(self, loss: Tensor) -> None:
+        """One step of the learned images; the loss's gradient in the net's weights is not taken."""
         (self.pixels.grad,) = torch.autograd.grad(loss, [self.pixels])
         self.optimizer.step()
 
-    def finished(self, losses: Sequence[Tensor]) -> Release:
-        """The learned images, the loss at the beginning and at the end; Diverged if it stopped being a number."""
-        first, last = (torch.stack(list(part)).mean().item() for part in (losses[:20], losses[-20:]))
-        if not math.isfinite(last):
-            raise Diverged(f"{self.how.method}: the loss is {last} after {len(losses)} steps; lower lr ({self.how.lr:g})")
-        return finished(self.start, self.pixels, self.card, notes={"loss_first": first, "loss_last": last})
+    def release(self, losses: Sequence[Tensor]) -> Release:
+        """The learned images; Diverged if the loss stopped being a number."""
+        notes = summarise(losses, self.how.method, f"lower lr ({self.how.lr:g})")
+        return finish(self.start, self.pixels, self.card, notes=notes)
 
 
 class ClassBatches:

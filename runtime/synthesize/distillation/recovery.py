@@ -17,28 +17,28 @@ from runtime.data.images import LabeledImages
 from runtime.outcome import Diverged
 from runtime.store import checkpoint
 from runtime.store.artifacts import Artifact
-from runtime.synthesize.data_free_kd.losses import Critic, usual_shift
-from runtime.synthesize.distillation.initial import finished, started
+from runtime.synthesize.data_free_kd.losses import Critic, default_shift
+from runtime.synthesize.distillation.initial import begin, finish
 from runtime.synthesize.release import Release, Setting
 from runtime.training import nets
 
-TOGETHER = 250
+IMAGES_AT_ONCE = 250
 """Images that are recovered together: their joint statistics are compared with the teacher's."""
 
 
 def synthesize(how: Recovery, private: LabeledImages, needs: Mapping[str, Artifact], setting: Setting) -> Release:
     """Recover `images_per_class` images of each class; the last step counts, not the best one."""
     teacher = nets.restored(setting.recipe, setting.card, needs["teacher"].tensors("model")).to(setting.device)
-    critic = Critic(teacher, how.losses, setting.card, usual_shift(setting.card), setting.seeds("sre2l/shifts"))
+    critic = Critic(teacher, how.losses, setting.card, default_shift(setting.card), setting.seeds("sre2l/shifts"))
     mean, std = (torch.tensor(constants)[:, None, None] for constants in (setting.card.mean, setting.card.std))
 
     def grey_levels(pixels: Tensor) -> Tensor:
         return (pixels * std.to(pixels) + mean.to(pixels)).clamp(0, 1)
 
-    start = started(how, private, setting)
+    start = begin(how, private, setting)
     recovered, last = [], torch.zeros(())
     # Strided, so that every batch has images of all classes, as the statistics that it is compared with have.
-    batches = math.ceil(len(start.labels) / TOGETHER)
+    batches = math.ceil(len(start.labels) / IMAGES_AT_ONCE)
     order = torch.cat([torch.arange(first, len(start.labels), batches) for first in range(batches)])
     for rows in order.split(math.ceil(len(order) / batches)):
         pixels = start.pixels[rows].to(setting.device).requires_grad_(True)
@@ -58,4 +58,4 @@ def synthesize(how: Recovery, private: LabeledImages, needs: Mapping[str, Artifa
     if how.labels == "soft":
         with torch.no_grad():
             labels = (teacher(images) / how.temperature).softmax(1).cpu()
-    return finished(start, images, setting.card, labels, {"loss_last": last.item()})
+    return finish(start, images, setting.card, labels, {"loss_last": last.item()})

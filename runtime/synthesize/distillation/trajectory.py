@@ -18,15 +18,15 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 from torch.nn import functional as F
+from torch.nn.utils import parameters_to_vector
 
 from compiler.errors import SynthcError
-from compiler.language.datasets import Card
 from compiler.language.methods.distillation import DifficultyAligned, Experts, TrajectoryMatching
 from runtime.data.images import LabeledImages
 from runtime.outcome import Diverged, Metric, Product
 from runtime.store import checkpoint
 from runtime.store.artifacts import Artifact
-from runtime.synthesize.distillation.initial import Start, finished, started
+from runtime.synthesize.distillation.initial import Start, begin, finish, summarise
 from runtime.synthesize.distillation.matching import matching_net
 from runtime.synthesize.release import Release, Setting, Surroundings
 from runtime.training import nets, siamese
@@ -40,7 +40,7 @@ def train_generator(how: Experts, private: LabeledImages, around: Surroundings) 
     kept, found = [], []
     for expert in range(how.count):
         net = nets.build(recipe, around.card, fresh).to(around.device)
-        kept.append(torch.stack(_trained(net, how, private, around, expert)))
+        kept.append(torch.stack(_train_expert(net, how, private, around, expert)))
         found.append(accuracy(net, private.images, private.labels, around.card, around.device))
     weights = torch.stack(kept)
     if not weights.isfinite().all():
@@ -53,7 +53,7 @@ def train_generator(how: Experts, private: LabeledImages, around: Surroundings) 
     return Product({"generator": {"weights": weights}}, metrics, {"experts": how.count, "steps": steps})
 
 
-def _trained(
+def _train_expert(
     net: nets.Classifier, how: Experts, private: LabeledImages, around: Surroundings, expert: int
 ) -> list[Tensor]:
     """The weights before training and after each epoch of plain SGD."""
@@ -61,29 +61,28 @@ def _trained(
     x, y = nets.normalise(private.images.to(around.device), around.card), private.labels.to(around.device)
     black = siamese.black_level(around.card).to(around.device)
     optimizer = torch.optim.SGD(net.parameters(), lr=how.lr)
-    path = [flat(net)]
+    path = [_weights(net)]
     for _ in checkpoint.loop(f"expert {expert}", how.epochs, net=net, optimizer=optimizer, order=order, moves=moves, path=path):
         for rows in torch.randperm(len(private), generator=order).split(how.batch_size):
             shown = x[rows.to(around.device)]
             if how.augment:
-                maps = siamese.sample(len(rows), around.card, moves).to(around.device)
-                shown = siamese.transform(shown, maps, black)
+                shown = siamese.augment(shown, around.card, moves, black)
             optimizer.zero_grad()
             F.cross_entropy(net(shown), y[rows.to(around.device)]).backward()
             optimizer.step()
-        path.append(flat(net))
+        path.append(_weights(net))
     return path
 
 
-def flat(net: nets.Classifier) -> Tensor:
-    """A copy of all weights in one vector."""
-    return torch.cat([parameter.detach().flatten() for parameter in net.parameters()]).cpu()
+def _weights(net: nets.Classifier) -> Tensor:
+    """A copy of all weights in one vector, on the CPU."""
+    return parameters_to_vector(net.parameters()).detach().cpu()
 
 
 # One comparison with an expert
 
 @dataclass(frozen=True)
-class Compared:
+class Comparison:
     """How far from an expert's end a student ended, and what that says of everything learned."""
 
     loss: Tensor
@@ -94,10 +93,10 @@ class Compared:
     """Its derivative in the student's learning rate."""
 
 
-def compared(
+def compare_with_expert(
     loss_at: Callable[[Tensor, int], Tensor], learned: Sequence[Tensor], net_lr: Tensor, start: Tensor, target: Tensor, steps: int,
     *, cross_terms: bool = True,
-) -> Compared:
+) -> Comparison:
     """Train a student for `steps` steps and differentiate how far from `target` it ends.
 
     `loss_at(weights, step)` is the student's loss, which depends on `learned`. The weights along the way are kept, the graphs are
@@ -125,7 +124,7 @@ def compared(
         totals = [total + part for total, part in zip(totals, parts, strict=True)]
         if cross_terms:
             adjoint = adjoint + of_weights
-    return Compared(loss, tuple(totals), of_lr)
+    return Comparison(loss, tuple(totals), of_lr)
 
 
 # MTT and DATM
@@ -134,76 +133,98 @@ def synthesize(
     how: TrajectoryMatching | DifficultyAligned, private: LabeledImages, needs: Mapping[str, Artifact], setting: Setting
 ) -> Release:
     """Learn images (DATM: and soft labels) so that students trained on them follow the experts of the need `generator`."""
-    card, device, seeds = setting.card, setting.device, setting.seeds
-    experts = needs["generator"].tensors("generator")["weights"].to(device)
-    net = nets.build(matching_net(how.experts.width, how.experts.depth, card), card, seeds(f"{how.method}/student"))
-    student = Student(net.to(device).requires_grad_(False))
-    start, logits = _beginning(how, private, student, experts[0, -1], setting)
-
-    pixels = start.pixels.to(device).requires_grad_()
-    targets = logits.to(device).requires_grad_(isinstance(how, DifficultyAligned))
-    log_lr = torch.tensor(math.log(how.net_lr), device=device)
-    image_optimizer = torch.optim.SGD([pixels], lr=how.lr, momentum=0.5)
-    label_optimizer = torch.optim.SGD([targets], lr=getattr(how, "lr_labels", 0.0), momentum=0.9)
-    average = pixels.detach().clone()
-    draws, moves, order = (seeds(f"{how.method}/{use}") for use in ("experts", "augment", "order"))
-    black = siamese.black_level(card).to(device)
+    experts = needs["generator"].tensors("generator")["weights"].to(setting.device)
+    recipe = matching_net(how.experts.width, how.experts.depth, setting.card)
+    net = nets.build(recipe, setting.card, setting.seeds(f"{how.method}/student")).to(setting.device).requires_grad_(False)
+    start, logits = _begin(how, private, net, experts[0, -1], setting)
+    learned = LearnedSet(how, start, logits, setting)
+    draws = setting.seeds(f"{how.method}/experts")
     losses: list[Tensor] = []
-    parts: dict[str, checkpoint.Part] = {"pixels": pixels, "targets": targets, "log_lr": log_lr, "average": average}
-    parts |= {"image_optimizer": image_optimizer, "label_optimizer": label_optimizer}
-    for step in checkpoint.loop(how.method, how.steps, **parts, draws=draws, moves=moves, order=order, losses=losses):
+    for step in checkpoint.loop(how.method, how.steps, **learned.parts, draws=draws, losses=losses):
         expert = int(torch.randint(len(experts), (), generator=draws))
         first, last = window(how, step)
         epoch = int(torch.randint(first, last + 1, (), generator=draws))
-        shown = list(_batches(how, len(start.labels), card, order, moves))
-
-        def loss_at(weights: Tensor, at: int, shown: list[tuple[Tensor, siamese.AugmentParams | None]] = shown) -> Tensor:
-            rows, maps = shown[at]
-            x = pixels[rows.to(device)]
-            if maps is not None:
-                x = siamese.transform(x, maps.to(device), black)
-            return F.cross_entropy(student(weights, x), targets[rows.to(device)].softmax(1))
-
-        learned = [pixels, targets] if targets.requires_grad else [pixels]
-        result = compared(
-            loss_at, learned, log_lr.exp(), experts[expert, epoch], experts[expert, epoch + how.expert_epochs], how.net_steps,
-            cross_terms=how.cross_terms == "kept",
+        result = compare_with_expert(
+            learned.student_loss(net), learned.tensors, learned.log_lr.exp(), experts[expert, epoch],
+            experts[expert, epoch + how.expert_epochs], how.net_steps, cross_terms=how.cross_terms == "kept",
         )
-        pixels.grad = clipped(result.learned[0], how.clip)
-        image_optimizer.step()
-        if targets.requires_grad:
-            targets.grad = result.learned[1]
-            label_optimizer.step()
-        log_lr -= (how.lr_net_lr * log_lr.exp() * result.net_lr).clamp(-LR_STEP, LR_STEP)
-        decay = min(getattr(how, "ema", 0.0), (1 + step) / (10 + step))
-        average.lerp_(pixels.detach(), 1 - decay)
+        learned.step(result, step)
         losses.append(result.loss)
-
-    first_loss, last_loss = (torch.stack(part).mean().item() for part in (losses[:20], losses[-20:]))
-    if not math.isfinite(last_loss):
-        raise Diverged(f"{how.method}: the loss is {last_loss} after {how.steps} steps; lower lr ({how.lr:g}), clip ({how.clip:g})")
-    notes = {"loss_first": first_loss, "loss_last": last_loss, "net_lr": log_lr.exp().item()}
-    labels = targets.detach().softmax(1).cpu() if targets.requires_grad else None
-    return finished(start, average, card, labels, notes)
+    return learned.release(losses)
 
 
-LR_STEP = 0.1
+MAX_LOG_LR_STEP = 0.1
 """Most that one step changes the logarithm of the student's learning rate."""
 
 
-class Student:
-    """A net as a function of a flat vector of weights."""
+class LearnedSet:
+    """Images, soft labels (constant but for DATM) and the student's learning rate, and how they are learned."""
 
-    def __init__(self, net: nets.Classifier) -> None:
-        self.net = net
-        self.names = [name for name, _ in net.named_parameters()]
-        self.shapes = [parameter.shape for parameter in net.parameters()]
+    def __init__(self, how: TrajectoryMatching | DifficultyAligned, start: Start, logits: Tensor, setting: Setting) -> None:
+        self.how, self.start, self.card, self.device = how, start, setting.card, setting.device
+        self.pixels = start.pixels.to(self.device).requires_grad_()
+        self.targets = logits.to(self.device).requires_grad_(isinstance(how, DifficultyAligned))
+        self.log_lr = torch.tensor(math.log(how.net_lr), device=self.device)
+        self.image_optimizer = torch.optim.SGD([self.pixels], lr=how.lr, momentum=0.5)
+        self.label_optimizer = torch.optim.SGD([self.targets], lr=getattr(how, "lr_labels", 0.0), momentum=0.9)
+        self.average = self.pixels.detach().clone()
+        self.moves, self.order = (setting.seeds(f"{how.method}/{use}") for use in ("augment", "order"))
+        self.black = siamese.black_level(self.card).to(self.device)
 
-    def __call__(self, weights: Tensor, x: Tensor) -> Tensor:
-        """n × classes: logits."""
-        parts = weights.split([shape.numel() for shape in self.shapes])
-        named = {name: part.view(shape) for name, part, shape in zip(self.names, parts, self.shapes, strict=True)}
-        return functional_call(self.net, named, (x,))
+    @property
+    def parts(self) -> dict[str, checkpoint.Part]:
+        """What a checkpoint must keep."""
+        optimizers = {"image_optimizer": self.image_optimizer, "label_optimizer": self.label_optimizer}
+        tensors = {"pixels": self.pixels, "targets": self.targets, "log_lr": self.log_lr, "average": self.average}
+        return {**tensors, **optimizers, "moves": self.moves, "order": self.order}
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        """What is learned by the derivative of the comparison."""
+        return [self.pixels, self.targets] if self.targets.requires_grad else [self.pixels]
+
+    def student_loss(self, net: nets.Classifier) -> Callable[[Tensor, int], Tensor]:
+        """(weights, step of a student) → its loss, for one training of a student: its batches and maps are drawn here."""
+        batches = list(self._batches())
+
+        def loss_at(weights: Tensor, step: int) -> Tensor:
+            rows, maps = batches[step]
+            x = self.pixels[rows.to(self.device)]
+            if maps is not None:
+                x = siamese.transform(x, maps.to(self.device), self.black)
+            logits = functional_call(net, nets.split_by_parameter(net, weights), (x,))
+            return F.cross_entropy(logits, self.targets[rows.to(self.device)].softmax(1))
+
+        return loss_at
+
+    def _batches(self) -> Iterator[tuple[Tensor, siamese.AugmentParams | None]]:
+        """For each step of the student: which learned images, and under which maps, one for each."""
+        images = len(self.start.labels)
+        size = min(self.how.batch or images, images)
+        waiting = torch.empty(0, dtype=torch.int64)
+        for _ in range(self.how.net_steps):
+            while len(waiting) < size:
+                waiting = torch.cat([waiting, torch.randperm(images, generator=self.order)])
+            rows, waiting = waiting[:size], waiting[size:]
+            yield rows, siamese.sample(size, self.card, self.moves) if self.how.augment else None
+
+    def step(self, result: Comparison, step: int) -> None:
+        """Move all that is learned against its derivative."""
+        how = self.how
+        self.pixels.grad = clip_norm(result.learned[0], how.clip)
+        self.image_optimizer.step()
+        if self.targets.requires_grad:
+            self.targets.grad = result.learned[1]
+            self.label_optimizer.step()
+        self.log_lr -= (how.lr_net_lr * self.log_lr.exp() * result.net_lr).clamp(-MAX_LOG_LR_STEP, MAX_LOG_LR_STEP)
+        decay = min(getattr(how, "ema", 0.0), (1 + step) / (10 + step))
+        self.average.lerp_(self.pixels.detach(), 1 - decay)
+
+    def release(self, losses: list[Tensor]) -> Release:
+        """The learned images, averaged, and labels; Diverged if the loss stopped being a number."""
+        notes = summarise(losses, self.how.method, f"lower lr ({self.how.lr:g}), clip ({self.how.clip:g})")
+        labels = self.targets.detach().softmax(1).cpu() if self.targets.requires_grad else None
+        return finish(self.start, self.average, self.card, labels, notes | {"net_lr": self.log_lr.exp().item()})
 
 
 def window(how: TrajectoryMatching | DifficultyAligned, step: int) -> tuple[int, int]:
@@ -214,48 +235,36 @@ def window(how: TrajectoryMatching | DifficultyAligned, step: int) -> tuple[int,
     return how.first_start, how.window + int(done * (how.last_start - how.window))
 
 
-def clipped(gradient: Tensor, most: float) -> Tensor:
+def clip_norm(gradient: Tensor, most: float) -> Tensor:
     """The gradient, no longer than `most`."""
     return gradient * (most / gradient.norm().clamp(min=1e-12)).clamp(max=1.0)
 
 
-def _batches(
-    how: TrajectoryMatching | DifficultyAligned, images: int, card: Card, order: torch.Generator, moves: torch.Generator
-) -> Iterator[tuple[Tensor, siamese.AugmentParams | None]]:
-    """For each step of the student: which learned images, and under which maps, one for each."""
-    size = min(how.batch or images, images)
-    waiting = torch.empty(0, dtype=torch.int64)
-    for _ in range(how.net_steps):
-        while len(waiting) < size:
-            waiting = torch.cat([waiting, torch.randperm(images, generator=order)])
-        rows, waiting = waiting[:size], waiting[size:]
-        yield rows, siamese.sample(size, card, moves) if how.augment else None
-
-
-HARD = 20.0
+HARD_LABEL_LOGIT = 20.0
 """Logit of the own class of a hard label, as targets are kept as logits: softmax gives 1 − 2e-8 with ten classes."""
 
 
-def _beginning(
-    how: TrajectoryMatching | DifficultyAligned, private: LabeledImages, student: Student, expert: Tensor, setting: Setting
+def _begin(
+    how: TrajectoryMatching | DifficultyAligned, private: LabeledImages, net: nets.Classifier, expert: Tensor, setting: Setting
 ) -> tuple[Start, Tensor]:
     """The images at their beginning, and the logits of their labels.
 
-    DATM starts from what an expert at its end says of private images that it classifies right: of the very image where that is the
+    DATM starts from an expert's final logits of private images that it classifies right: those of the very image where that is the
     beginning, else the mean over its class.
     """
     if isinstance(how, TrajectoryMatching):
-        start = started(how, private, setting)
-        return start, HARD * F.one_hot(start.labels, setting.card.classes).float()
+        start = begin(how, private, setting)
+        return start, HARD_LABEL_LOGIT * F.one_hot(start.labels, setting.card.classes).float()
 
     with torch.no_grad():
         x = nets.normalise(private.images.to(setting.device), setting.card)
-        logits = torch.cat([student(expert, chunk) for chunk in x.split(256)]).cpu()
+        weights = nets.split_by_parameter(net, expert)
+        logits = torch.cat([functional_call(net, weights, (chunk,)) for chunk in x.split(256)]).cpu()
     right = (logits.argmax(1) == private.labels).nonzero()[:, 0]
     missing = sorted(set(private.labels.tolist()) - set(private.labels[right].tolist()))
     if missing:
         raise SynthcError(f"datm: the experts classify no private image of class {missing[0]} right; train them longer")
-    start = started(how, private[right], setting)
+    start = begin(how, private[right], setting)
     if start.origins is not None:
         rows = right[start.origins]
         return Start(start.pixels, start.labels, rows, start.classes, start.per_class), logits[rows]

@@ -123,10 +123,10 @@ def test_where_the_files_lie_is_in_no_id_and_each_files_bytes_are_in_those_of_it
 
 
 def test_a_gallery_shows_imported_sets_only_if_they_are_not_of_private_images(elsewhere: Done, tmp_path: Path) -> None:
-    from runtime.present.charts.gallery import sheet
+    from runtime.present.charts.gallery import make_sheet
 
     made = stage(elsewhere, "sets#0", 0, "synthesize").folder
-    shown = sheet(elsewhere.store, made.name)
+    shown = make_sheet(elsewhere.store, made.name)
     assert shown is not None
     assert (shown.private, shown.png) == (True, None)
     text = json.loads((made / "task.json").read_text())["text"].replace('"private_origins":true', '"private_origins":false')
@@ -134,7 +134,7 @@ def test_a_gallery_shows_imported_sets_only_if_they_are_not_of_private_images(el
     copy.mkdir(parents=True)
     shutil.copy(made / "set.safetensors", copy)
     (copy / "task.json").write_text(json.dumps({"text": text}))
-    shown = sheet(tmp_path, made.name)
+    shown = make_sheet(tmp_path, made.name)
     assert shown is not None
     assert shown.png is not None
 

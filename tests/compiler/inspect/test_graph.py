@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from itertools import pairwise
+from itertools import combinations
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
 from compiler.compile import compile_study
-from compiler.inspect.graph.drawing import dot, html, lay_out, mermaid, svg
+from compiler.inspect.graph.drawing import dot, html, mermaid, svg
 from compiler.inspect.graph.graph import CLAIMS, Graph, Key, Unfold, graph
 from compiler.plan.dag import Plan
 from runtime.cli.main import main
@@ -66,14 +66,21 @@ def _behind(folded: Graph, key: Key) -> Iterator[Key]:
 
 @pytest.mark.parametrize("unfold", [None, "points"])
 def test_edges_run_to_the_right_and_no_box_lies_on_another(complete: Plan, unfold: Unfold | None) -> None:
-    drawn = graph(complete, (), unfold)
-    boxes, _, wide, high = lay_out(drawn)
-    for source, target in drawn.edges:
-        assert boxes[source].x + boxes[source].wide < boxes[target].x
-    rows = sorted(boxes.values(), key=lambda box: (box.x, box.y))
-    for one, other in pairwise(rows):
-        assert one.x != other.x or one.y + one.high < other.y
-    assert all(0 < box.x and box.x + box.wide < wide and box.y + box.high < high for box in boxes.values())
+    root = ElementTree.fromstring(svg(graph(complete, (), unfold)))
+    boxes = []
+    for node in root.iter(f"{SVG}g"):
+        (rect,) = node.findall(f"{SVG}rect")
+        x, y = map(float, re.findall(r"[\d.]+", node.attrib["transform"]))
+        boxes.append((x, y, x + float(rect.attrib["width"]), y + float(rect.attrib["height"])))
+    for one, other in combinations(boxes, 2):
+        assert one[2] < other[0] or other[2] < one[0] or one[3] < other[1] or other[3] < one[1]
+    wide, high = float(root.attrib["width"]), float(root.attrib["height"])
+    assert all(x > 0 and y > 0 and right < wide and bottom < high for x, y, right, bottom in boxes)
+    edges = [path.attrib["d"] for path in root.iter(f"{SVG}path") if path.find(f"{SVG}title") is not None]
+    assert edges
+    for way in edges:
+        begin, *_, end = map(float, re.findall(r"-?[\d.]+", way))
+        assert begin < end
 
 
 def test_the_picture_is_well_formed_and_says_what_is_done(plan: Plan) -> None:

@@ -58,7 +58,6 @@ def test_an_attack_is_added_by_two_files_and_then_checked_planned_and_run(tmp_pa
     assert "wrong.yaml:14:16: no attack is called 'margni'; did you mean 'margin'?" in synthc("check", "wrong.yaml").stderr
     ran = synthc("run", "study.yaml", "--engine", "inline", "--db", "r.duckdb")
     assert ran.returncode == 0, ran.stderr
-    chosen = "attack = 'margin' AND metric IN ('auc', 'null_auc')"
-    figures = f"SELECT DISTINCT attack, variant, metric FROM result WHERE {chosen} ORDER BY ALL"
-    said = synthc("sql", figures, "--db", "r.duckdb", "--format", "csv").stdout
+    figures = "FROM result WHERE attack = 'margin' AND metric IN ('auc', 'null_auc') ORDER BY ALL"
+    said = synthc("sql", f"SELECT DISTINCT attack, variant, metric {figures}", "--db", "r.duckdb", "--format", "csv").stdout
     assert said.split() == ["attack,variant,metric", "margin,1q/power=2.0,auc", "margin,1q/power=2.0,null_auc"]

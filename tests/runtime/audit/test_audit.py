@@ -16,16 +16,16 @@ import pytest
 from scipy import stats
 
 from compiler.errors import SynthcError
-from runtime.audit.external.audit_file import Report, Settings, audit
-from runtime.audit.external.evidence import NAMES, Evidence, check, design_of
-from runtime.audit.external.file_attacks import Manner, Scorer
-from runtime.audit.external.file_bounds import PooledBound, Terms
+from runtime.audit.external.audit_file import Report, audit
+from runtime.audit.external.evidence import NAMES, Evidence, answers_of, check, design_of
+from runtime.audit.external.file_attacks import Settings
+from runtime.audit.trial.bounds import MultiRunBound
 from runtime.cli.main import main
 from runtime.data.formats.npz import read_arrays
 from runtime.seeds import numpy_generator
 
 Arrays = dict[str, Any]
-QUICK = Settings(resamples=100, redraws=20, fpr=("0.1",))
+QUICK = Settings(resamples=100, null_permutations=20, fpr=("0.1",))
 
 
 def pairs(rng: np.random.Generator, shadows: int, samples: int) -> np.ndarray:
@@ -85,7 +85,7 @@ def test_the_json_has_the_documented_keys_and_no_others(tmp_path: Path, capsys: 
     assert set(lira["auc"]) == set(lira["null_auc"]) == {"value", "low", "high"}
     assert list(lira["tpr"]) == ["0.05", "1e-9"]   # as written
     assert set(lira["tpr"]["0.05"]) == {"value", "low", "high", "n0", "false_positives", "threshold", "resolvable"}
-    assert set(lira["epsilon_lower"]) == {"steinke", "fdp", "clopper_pearson", "mu_gdp"}
+    assert set(lira["epsilon_lower"]) == {"steinke", "f_dp", "clopper_pearson", "mu_gdp"}
     assert set(lira["epsilon_lower"]["steinke"]) == {"value", "confidence", "delta", "target", "k_plus", "k_minus"}
     assert set(lira["epsilon_lower"]["clopper_pearson"]) == {"value", "reason"}
 
@@ -151,7 +151,7 @@ def test_lira_of_a_file_equals_the_loop_over_targets_and_so_do_its_figures() -> 
     kept = np.array([min((member[:, sample].sum(), (~member[:, sample]).sum())) >= 4 for sample in range(30)])
     assert kept.all()
     slow = lira_naive(signal, member)
-    found = report_of({"signal": signal, "member": member}, Settings(("lira",), ("0.1",), manner=Manner(variant="per_example")))
+    found = report_of({"signal": signal, "member": member}, Settings(("lira",), ("0.1",), variant="per_example"))
     sides = member.T
     higher = slow[sides][:, None] > slow[~sides][None, :]
     assert found.attacks["lira"].auc.value == pytest.approx(higher.mean())
@@ -163,12 +163,13 @@ def test_lira_of_a_file_equals_the_loop_over_targets_and_so_do_its_figures() -> 
 
 def test_logits_become_the_signal_that_their_definition_gives() -> None:
     arrays = models()
-    scorer = Scorer.of(check(arrays, "here"), True, Manner(queries=1))
+    signal = answers_of(check(arrays, "here")).signal("logit", 1)
+    assert signal is not None
     for shadow, sample in ((0, 0), (3, 17), (11, 39)):
         z = arrays["logits"][shadow, sample, 0].astype(np.float64)
         p = (np.exp(z) / np.exp(z).sum())[arrays["labels"][sample]]
-        assert scorer.signal[sample, 0, shadow] == pytest.approx(math.log(p / (1 - p)))
-    assert scorer.signal.shape == (40, 1, 12)
+        assert signal[sample, 0, shadow] == pytest.approx(math.log(p / (1 - p)))
+    assert signal.shape == (40, 1, 12)
 
 
 def test_an_interval_over_canaries_draws_samples_with_all_their_shadows() -> None:
@@ -202,9 +203,9 @@ def test_on_null_data_the_null_auc_covers_one_half_and_nothing_is_found(seed: in
 
 
 def test_on_null_data_epsilon_is_positive_in_at_most_its_share_of_audits() -> None:
-    positive = {"steinke": 0, "fdp": 0}
+    positive = {"steinke": 0, "f_dp": 0}
     for seed in range(200):
-        settings = Settings(resamples=100, redraws=10, fpr=("0.1",), terms=Terms(one_run=True, strategy="bonferroni"))
+        settings = Settings(resamples=100, null_permutations=10, fpr=("0.1",), one_run=True, thresholds="bonferroni")
         bounds = report_of(one_run(seed, samples=100, gap=0.0), settings).attacks["scores"].epsilon_lower
         for name in positive:
             positive[name] += bounds[name].value > 0   # type: ignore[operator]
@@ -219,9 +220,9 @@ def test_on_null_data_epsilon_is_positive_in_at_most_its_share_of_audits() -> No
 def test_a_gaussian_mechanism_is_bounded_below_its_truth(strategy: str) -> None:
     from compiler.power.epsilon_bounds import epsilon_of_mu
 
-    settings = Settings(resamples=100, redraws=10, fpr=("0.1",), terms=Terms(one_run=True, strategy=strategy))
+    settings = Settings(resamples=100, null_permutations=10, fpr=("0.1",), one_run=True, thresholds=strategy)
     bounds = report_of(one_run(samples=1000, gap=1.5), settings).attacks["scores"].epsilon_lower
-    for name in ("steinke", "fdp"):
+    for name in ("steinke", "f_dp"):
         value = bounds[name].value
         assert value is not None
         assert 0.5 < value < epsilon_of_mu(1.5, 1e-5)
@@ -246,7 +247,7 @@ def test_a_grid_of_guesses_pays_for_each_of_its_entries() -> None:
     from runtime.audit.statistics.epsilon import guess, steinke
 
     arrays = one_run(gap=1.0)
-    settings = Settings(resamples=100, redraws=10, fpr=("0.1",), terms=Terms(one_run=True, strategy="bonferroni"))
+    settings = Settings(resamples=100, null_permutations=10, fpr=("0.1",), one_run=True, thresholds="bonferroni")
     found = report_of(arrays, settings).attacks["scores"].epsilon_lower["steinke"]
     scores, member = arrays["scores"][0], arrays["member"][0]
     each = {k: steinke(guess(scores, member, k, k), 2 * k, 400, 1e-5, 0.05 / 6) for k in (6, 12, 25, 50, 100, 200)}
@@ -256,23 +257,24 @@ def test_a_grid_of_guesses_pays_for_each_of_its_entries() -> None:
 
 def test_constant_scores_of_a_file_that_lists_its_members_first_show_nothing() -> None:
     arrays = {"scores": np.zeros((1, 400)), "member": np.arange(400)[None] < 200}
-    settings = Settings(resamples=100, redraws=10, fpr=("0.1",), terms=Terms(one_run=True))
+    settings = Settings(resamples=100, null_permutations=10, fpr=("0.1",), one_run=True)
     found = report_of(arrays, settings).attacks["scores"]
     assert (found.auc.value, found.tpr["0.1"].value) == (0.5, 0.0)
-    assert found.epsilon_lower["steinke"].value == found.epsilon_lower["fdp"].value == 0.0
+    assert found.epsilon_lower["steinke"].value == found.epsilon_lower["f_dp"].value == 0.0
 
 
 def test_ties_are_not_broken_by_the_order_of_a_file_that_lists_its_members_first() -> None:
     positive = 0
     for seed in range(100):
         scores = np.random.default_rng(seed).integers(0, 2, (1, 200))
-        settings = Settings(resamples=100, redraws=10, fpr=("0.1",), terms=Terms(one_run=True))
+        settings = Settings(resamples=100, null_permutations=10, fpr=("0.1",), one_run=True)
         bound = report_of({"scores": scores, "member": np.arange(200)[None] < 100}, settings).attacks["scores"].epsilon_lower
         positive += bound["steinke"].value > 0   # type: ignore[operator]
     assert positive <= 100 * 0.05 + 3 * math.sqrt(100 * 0.05 * 0.95)
 
 
-ONE_RUN = {"terms": Terms(one_run=True)}
+ONE_RUN: dict[str, Any] = {"one_run": True}
+BERNOULLI: dict[str, Any] = {"membership": "bernoulli"}
 
 
 def balanced(rng: np.random.Generator) -> np.ndarray:
@@ -283,17 +285,17 @@ def balanced(rng: np.random.Generator) -> np.ndarray:
     (lambda rng: {"scores": rng.normal(size=(1, 40)), "member": rng.random((1, 40)) < 0.5}, {}, "--one-run says it"),
     (lambda rng: {"scores": rng.normal(size=(1, 90)), "member": np.arange(90)[None] < 20}, ONE_RUN, "hardly ever"),
     (lambda rng: {"signal": rng.normal(size=(12, 40)), "member": balanced(rng)}, {}, "is no coin"),
-    (lambda rng: {"scores": rng.normal(size=(12, 40)), "member": balanced(rng)}, {"design": "bernoulli"}, "is no coin"),
-    (lambda rng: {"signal": rng.normal(size=(12, 40)), "member": pairs(rng, 12, 40)}, {"design": "bernoulli"}, "are complements"),
+    (lambda rng: {"scores": rng.normal(size=(12, 40)), "member": balanced(rng)}, BERNOULLI, "is no coin"),
+    (lambda rng: {"signal": rng.normal(size=(12, 40)), "member": pairs(rng, 12, 40)}, BERNOULLI, "are complements"),
     (lambda rng: {"scores": rng.normal(size=(12, 40)), "member": pairs(rng, 12, 40)}, {}, "without the target's complement"),
     (lambda rng: {"scores": rng.normal(size=(1, 5)), "member": np.eye(5)[:1] > 0}, ONE_RUN, "too few"),
 ])   # fmt: skip
 def test_a_one_run_bound_is_refused_where_memberships_are_no_independent_coins(
     make: Callable[[np.random.Generator], Arrays], options: dict[str, Any], reason: str
 ) -> None:
-    found = report_of(make(np.random.default_rng(0)), Settings(resamples=100, redraws=10, fpr=("0.1",), **options))
+    found = report_of(make(np.random.default_rng(0)), Settings(resamples=100, null_permutations=10, fpr=("0.1",), **options))
     for attack in found.attacks.values():
-        for name in ("steinke", "fdp"):
+        for name in ("steinke", "f_dp"):
             bound = attack.epsilon_lower[name]
             assert bound.value is None
             assert reason in bound.reason
@@ -306,7 +308,7 @@ def test_pooled_scores_never_become_a_multi_run_epsilon_but_one_sample_in_many_m
     member = rng.random((400, 1)) < 0.5
     found = report_of({"scores": rng.normal(size=(400, 1)) + 3 * member, "member": member}).attacks["scores"].epsilon_lower
     bound = found["clopper_pearson"]
-    assert isinstance(bound, PooledBound)
+    assert isinstance(bound, MultiRunBound)
     assert bound.members + bound.non_members == 200   # tested on the half that did not choose the threshold
     assert 1 < bound.value < 20
 
@@ -314,7 +316,8 @@ def test_pooled_scores_never_become_a_multi_run_epsilon_but_one_sample_in_many_m
 def test_a_learned_attack_that_would_read_the_class_count_is_not_done() -> None:
     arrays = models()
     for member, design in ((balanced(np.random.default_rng(0)), "auto"), (arrays["member"], "bernoulli")):
-        found = report_of({**arrays, "member": member}, Settings(resamples=100, redraws=10, fpr=("0.1",), design=design))
+        settings = Settings(resamples=100, null_permutations=10, fpr=("0.1",), membership=design)
+        found = report_of({**arrays, "member": member}, settings)
         assert "a learned attack would read that off" in found.skipped["label_only"]
 
 

@@ -15,8 +15,8 @@ from compiler.language.audit import Attack, KnownAttack
 from runtime.audit.attacks import signals
 from runtime.audit.attacks.answers import Answers
 from runtime.audit.attacks.dispatch import scorer_of
-from runtime.audit.external.evidence import check
-from runtime.audit.external.file_attacks import ATTACKS, Manner, Scorer
+from runtime.audit.external.evidence import answers_of, check
+from runtime.audit.external.file_attacks import ON_MODELS, Settings, applicable
 from runtime.audit.statistics.roc import auc, tpr_at
 from runtime.data.population.roles import Group
 
@@ -182,7 +182,7 @@ def test_mistake_11_a_signal_is_larger_where_the_label_is_surer(read: Callable[.
     assert sure > unsure
 
 
-@pytest.mark.parametrize("name", [name for name in ATTACKS if name != "scores"])
+@pytest.mark.parametrize("name", ON_MODELS)
 def test_mistake_11_larger_means_member_in_a_file_from_outside(name: str) -> None:
     member = membership()
     answers = said(EVERY["threshold/logit/9q"], member)
@@ -192,6 +192,8 @@ def test_mistake_11_larger_means_member_in_a_file_from_outside(name: str) -> Non
         "logits": answers.logits.transpose(2, 0, 1, 3), "labels": answers.group.labels.numpy(), "member": member.T,
         "z_logits": answers.z_logits.transpose(2, 0, 1, 3), "z_labels": answers.group.z_labels.numpy(),
     }   # fmt: skip
-    found = Scorer.of(check(arrays, "here"), True, Manner()).attack(name)(member)
+    evidence = check(arrays, "here")
+    (attack,), _ = applicable(evidence, Settings(tried=(name,)), "pairs")
+    found = scores(attack, replace(answers_of(evidence), release=attack.reads[0]), member)
     there = np.isfinite(found)
     assert (auc(found[there], member[there]) or 0.0) > 0.6

@@ -19,9 +19,10 @@ import torch
 from compiler.compile import compile_study
 from compiler.power.epsilon_bounds import f_dp
 from compiler.work.operations import Private, TrainClassifier
-from runtime.audit.external.audit_file import Settings, audit
+from runtime.audit.external.audit_file import audit
 from runtime.audit.external.evidence import check
-from runtime.audit.external.stored import asked
+from runtime.audit.external.file_attacks import Settings
+from runtime.audit.external.product import work_of
 from runtime.audit.statistics import epsilon
 from runtime.audit.statistics.deployed import shadow_only
 from runtime.audit.statistics.null import redrawn
@@ -69,7 +70,7 @@ def test_mistake_2_no_answer_is_served_for_another_file_of_the_same_shape() -> N
     retrained[2, 3] += 1e-9
     moved[2, :2] = ~moved[2, :2]
     files = [(scores, member), (retrained, member), (scores, moved), (scores[:, turn], member[:, turn]), (scores[:, turn], member)]
-    works = {asked(check({"scores": one, "member": side}, "here"), Settings()) for one, side in files}
+    works = {work_of(check({"scores": one, "member": side}, "here"), Settings()) for one, side in files}
     assert len(works) == len(files)
 
 
@@ -146,8 +147,9 @@ def test_mistake_14_a_one_run_bound_is_about_one_declared_model() -> None:
     member = rng.random((6, 200)) < 0.5
     scores = rng.normal(size=(6, 200))
     scores[0] += 2 * member[0]   # the target leaks, the others do not
+    settings = Settings(resamples=100, null_permutations=10, membership="bernoulli")
     bounds = [
-        audit(check({"scores": rows, "member": member}, "here"), Settings(resamples=100, redraws=10, design="bernoulli"))
+        audit(check({"scores": rows, "member": member}, "here"), settings)
         .attacks["scores"].epsilon_lower["steinke"]
         for rows in (scores, np.vstack([scores[:1], rng.normal(size=(5, 200)) + 9 * member[1:]]))
     ]   # fmt: skip

@@ -20,13 +20,11 @@ from compiler.language.attacks.lira import Lira
 from compiler.language.attacks.synthetic_set import Nearest
 from compiler.language.audit import Headline
 from compiler.work.operations import AttackTrial
-from runtime.audit.trial import copies
 from runtime.audit.trial.trial import perform
 from runtime.data.population.membership import membership
 from runtime.data.population.roles import roles_of
 from runtime.outcome import Metric, Product
-from runtime.present.charts import gallery
-from runtime.present.charts.gallery import sheet
+from runtime.present.charts.gallery import make_sheet
 from runtime.store.artifacts import folder_of
 from tests.artifacts import artifact
 from tests.conftest import TINY, Done
@@ -281,10 +279,10 @@ def test_kept_pairs_are_shown_with_private_images_only(copying: Product, tmp_pat
     artifact(folder_of(tmp_path, answer), pairs=dict(copying.files["pairs"]))
     for name in (made, answer):
         (folder_of(tmp_path, name) / "task.json").write_text("{}")   # of unknown words: in doubt, private
-    withheld = sheet(tmp_path, made, with_private=False, answer=answer)
+    withheld = make_sheet(tmp_path, made, with_private=False, answer=answer)
     assert withheld is not None
     assert withheld.pairs is None
-    shown = sheet(tmp_path, made, with_private=True, answer=answer)
+    shown = make_sheet(tmp_path, made, with_private=True, answer=answer)
     assert shown is not None
     assert shown.pairs is not None
     assert shown.kept[:3] == ("clean, nearest", "clean, copied but not caught", "mislabeled, nearest")
@@ -293,4 +291,3 @@ def test_kept_pairs_are_shown_with_private_images_only(copying: Product, tmp_pat
     first = copying.files["pairs"]["clean/canary_image"][0, 0].numpy()
     np.testing.assert_array_equal(grey[:8, :8], first)
     assert grey[9, 0] == copying.files["pairs"]["clean/shadow"][0]   # below it, the image of its shadow's set
-    assert gallery.KINDS == copies.KINDS

@@ -16,7 +16,7 @@ from compiler.power.epsilon_bounds import f_dp_rejects
 from runtime.audit.attacks import signals
 from runtime.audit.attacks.label_only import label_only, vote
 from runtime.audit.attacks.lira import lira, lira_offline
-from runtime.audit.attacks.pool import FEWEST, VARIANCE_FLOOR, Pool, sides
+from runtime.audit.attacks.pool import MIN_SHADOWS, VARIANCE_FLOOR, Pool, sides
 from runtime.audit.attacks.quantile import COMPONENTS, quantile
 from runtime.audit.attacks.reference import calibrated, reference, threshold
 from runtime.audit.attacks.rmia import rmia
@@ -26,7 +26,7 @@ from runtime.audit.statistics.deployed import shadow_only
 from runtime.audit.statistics.one_run import SHARES, SPLITS, one_run
 from runtime.audit.statistics.roc import auc, balanced_accuracy, roc_points, tpr_at
 from runtime.audit.trial import risk
-from runtime.audit.trial.copies import _gap
+from runtime.audit.trial.copies import log_distance_gap
 from runtime.audit.trial.risk import HALVES
 from runtime.seeds import numpy_generator
 
@@ -108,7 +108,7 @@ def every(pool: Pool, sides_needed: tuple[bool, ...], score: Callable[[int, int]
     found = np.full((CANARIES, SHADOWS), np.nan)
     for canary, target in itertools.product(range(CANARIES), range(SHADOWS)):
         counts = [sum(pool.member[canary, u] == side for u in others(pool, target)) for side in sides_needed]
-        if min(counts) >= FEWEST:
+        if min(counts) >= MIN_SHADOWS:
             found[canary, target] = score(canary, target)
     return found
 
@@ -295,8 +295,8 @@ def test_degenerate_fits_are_counted() -> None:
     pool = Pool(membership("pairs"), True)
     inside, outside = sides(world("constant"), pool)
     counts = np.array([[sum(pool.member[i, u] for u in others(pool, t)) for t in range(SHADOWS)] for i in range(CANARIES)])
-    assert inside.floored("per_example") == VIEWS * (counts >= FEWEST).sum()
-    assert outside.floored("pooled") == VIEWS * (10 - counts >= FEWEST).sum()
+    assert inside.floored("per_example") == VIEWS * (counts >= MIN_SHADOWS).sum()
+    assert outside.floored("pooled") == VIEWS * (10 - counts >= MIN_SHADOWS).sum()
     assert sum(side.floored("pooled") for side in sides(world("random"), pool)) == 0
 
 
@@ -434,7 +434,7 @@ def test_distances_of_members_over_those_of_non_members() -> None:
             inside = [-closeness[i, t] for t in shadows if member[i, t]]
             outside = [-closeness[i, t] for t in shadows if not member[i, t]]
             gaps += [np.mean(inside) - np.mean(outside)] if inside and outside else []
-        assert _gap(closeness, member, resamples)[row] == pytest.approx(np.mean(gaps))
+        assert log_distance_gap(closeness, member, resamples)[row] == pytest.approx(np.mean(gaps))
 
 
 def upper_naive(hits: int, trials: int, p: float) -> float:

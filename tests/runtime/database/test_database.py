@@ -167,9 +167,9 @@ def test_trials_are_matched_with_the_baseline_of_like_accuracy_in_the_same_repli
 
 def test_the_front_in_sql_is_the_front_that_the_chart_draws(again: Done) -> None:
     from runtime.present.charts import look
-    from runtime.present.charts.tradeoff import front
+    from runtime.present.charts.tradeoff import find_front
 
-    drawn = front(look.named(rows(again, "FROM comparison")))
+    drawn = find_front(look.identify(rows(again, "FROM comparison")))
     assert {row["trial"] for row in asked(again, "pareto")} == {key.split(" ")[-1] for key in drawn}
 
 

@@ -20,7 +20,7 @@ from tests.runtime.present.test_charts import data_of
 def test_the_language_names_the_charts_formats_and_themes_that_there_are() -> None:
     assert get_args(ChartName) == (*charts.CHARTS, "gallery")
     assert set(get_args(Format)) == set(charts.FORMATS)
-    assert get_args(Theme) == get_args(look.Theme)
+    assert {*get_args(Theme)} == {*look.PANEL_WIDTH} == {*look.PANEL_HEIGHT} == {*look.MARK_LETTERS}
 
 
 @pytest.fixture

@@ -19,8 +19,8 @@ import torch
 from compiler.errors import SynthcError
 from runtime.cli.main import main
 from runtime.present import charts, report
-from runtime.present.charts.gallery import arranged, grey_levels, png, sheet
-from runtime.present.report.read import Arm, Results, read
+from runtime.present.charts.gallery import arrange, make_sheet, to_png, to_uint8
+from runtime.present.report.read import ReportArm, StudyResults, read
 from runtime.store.artifacts import folder_of
 from tests.artifacts import artifact
 from tests.conftest import Done
@@ -63,7 +63,7 @@ class Parsed(HTMLParser):
         return " ".join(" ".join(self.text).split())
 
 
-def results(trials: list[dict[str, Any]], **other: Any) -> Results:
+def results(trials: list[dict[str, Any]], **other: Any) -> StudyResults:
     """Results as `read` would give them, without a database."""
     run: dict[str, Any] = {
         "run": "r",
@@ -92,13 +92,13 @@ def results(trials: list[dict[str, Any]], **other: Any) -> Results:
         "pairs": [],
         "cost": [],
         "failed": [],
-        "arms": [Arm(row["arm"], row["paradigm"], row["method"], [row], [{}]) for row in trials],
+        "arms": [ReportArm(row["arm"], row["paradigm"], row["method"], [row], [{}]) for row in trials],
         "charts": {name: (list(rows[0]) if rows else [], [tuple(row.values()) for row in rows]) for name, rows in drawn.items()},
         "sets": [],
         "audit": None,
         "store_found": False,
     }
-    return Results(**whole | other)
+    return StudyResults(**whole | other)
 
 
 @pytest.fixture(scope="session")
@@ -281,7 +281,7 @@ def test_a_set_is_shown_only_when_its_words_and_its_origins_say_that_it_is_not_p
         (folder / "task.json").write_text(json.dumps({"text": text}))
 
     def withheld() -> bool:
-        found = sheet(tmp_path, task)
+        found = make_sheet(tmp_path, task)
         return found is not None and found.private and found.png is None
 
     learned = {"": "DistributionMatching", "paradigm": "distillation", "method": "dm", "images_per_class": 2}
@@ -299,7 +299,7 @@ def test_a_set_is_shown_only_when_its_words_and_its_origins_say_that_it_is_not_p
     assert withheld()
     (folder / "task.json").unlink()
     assert withheld()
-    assert sheet(tmp_path, "f" * 16) is None
+    assert make_sheet(tmp_path, "f" * 16) is None
 
 
 # Parts
@@ -310,12 +310,12 @@ def test_a_sheet_has_a_row_per_class_and_keeps_its_pixels() -> None:
 
     from PIL import Image
 
-    images = grey_levels(np.array([[[[0.0, 1.5], [-1.0, np.nan]]]] * 5, dtype=np.float32))
+    images = to_uint8(np.array([[[[0.0, 1.5], [-1.0, np.nan]]]] * 5, dtype=np.float32))
     assert images[0, :, :, 0].tolist() == [[0, 255], [0, 0]]
-    chosen, classes = arranged(np.array([7, 3, 3, 7, 3]))
+    chosen, classes = arrange(np.array([7, 3, 3, 7, 3]))
     assert classes == (3, 7)
     assert chosen[:, :3].tolist() == [[1, 2, 4], [0, 3, -1]]
-    with Image.open(io.BytesIO(png(images, chosen))) as image:
+    with Image.open(io.BytesIO(to_png(images, chosen))) as image:
         assert image.size == (10 * 3 - 1, 2 * 3 - 1)
         assert image.getpixel((1, 0)) == (255, 255, 255, 255)
         assert image.getpixel((2, 0)) == (0, 0, 0, 0)  # between two images

@@ -17,8 +17,15 @@ from compiler.language.study import ARMS, AnyArm
 from runtime.data.formats import digits
 from runtime.data.images import LabeledImages
 from runtime.seeds import Seeds
-from runtime.synthesize.data_free_kd.losses import BLEND, Statistics, divergence, moved, negative_entropy, total_variation
-from runtime.synthesize.data_free_kd.rounds import Lesson, synthesize
+from runtime.synthesize.data_free_kd.losses import (
+    EARLIER_BATCHES_WEIGHT,
+    Statistics,
+    divergence,
+    move,
+    negative_entropy,
+    total_variation,
+)
+from runtime.synthesize.data_free_kd.rounds import StudentTrainer, synthesize
 from runtime.synthesize.distillation import recovery
 from runtime.synthesize.release import Setting
 from runtime.training import nets
@@ -63,8 +70,8 @@ def teacher() -> Any:
     return Kept(net.state_dict())
 
 
-def lesson(teacher: Any, how: Any) -> Lesson:
-    return Lesson(how, nets.restored(RECIPE, CARD, teacher.tensors("model")), SETTING)
+def trainer_of(teacher: Any, how: Any) -> StudentTrainer:
+    return StudentTrainer(how, nets.restored(RECIPE, CARD, teacher.tensors("model")), SETTING)
 
 
 NOTHING = LabeledImages(torch.empty(0, *CARD.shape, dtype=torch.uint8), torch.empty(0, dtype=torch.int64))
@@ -89,7 +96,7 @@ def test_a_method_needs_no_private_image_and_gives_the_same_student_again(method
 def test_the_student_does_not_begin_where_the_teacher_did() -> None:
     how, seeds = words("inversion"), Seeds(0, 0, 0)
     begun = nets.build(RECIPE, CARD, seeds("classifier/init"))
-    student = Lesson(how, begun, SETTING).student
+    student = StudentTrainer(how, begun, SETTING).student
     assert not any(torch.equal(student.state_dict()[name], begun.state_dict()[name]) for name in ("head.weight", "trunk.0.weight"))
 
 
@@ -103,11 +110,11 @@ def test_statistics_are_the_distance_written_out_and_blend_with_earlier_batches(
         norm(x)
         flat = x.transpose(0, 1).flatten(1)
         own = flat.mean(1), flat.var(1, unbiased=False)
-        mean = own[0] if mean is None else BLEND * mean + (1 - BLEND) * own[0]
-        variance = own[1] if variance is None else BLEND * variance + (1 - BLEND) * own[1]
+        mean = own[0] if mean is None else EARLIER_BATCHES_WEIGHT * mean + (1 - EARLIER_BATCHES_WEIGHT) * own[0]
+        variance = own[1] if variance is None else EARLIER_BATCHES_WEIGHT * variance + (1 - EARLIER_BATCHES_WEIGHT) * own[1]
         naive = (mean - norm.running_mean).norm() + (variance - norm.running_var).norm()
         assert statistics.distance().item() == pytest.approx(naive.item())
-        statistics.keep()
+        statistics.blend()
 
 
 def test_the_gradient_of_the_statistics_equals_finite_differences() -> None:
@@ -125,23 +132,23 @@ def test_the_gradient_of_the_statistics_equals_finite_differences() -> None:
 
 @pytest.mark.parametrize("method", ["zskt", "dfad", "dfq", "fast"])
 def test_the_adversarial_term_is_not_zero_as_it_is_where_the_teacher_is_passed_as_the_student(method: str, teacher: Any) -> None:
-    """Fast-Datafree, issue 11: the game of four methods compared the teacher with itself."""
+    """Fast-Datafree, issue 11: the adversarial loss of four methods compared the teacher with itself."""
     how = words(method, losses={"adversarial": 1.0}, warm_up=0)
-    here = lesson(teacher, how)
+    here = trainer_of(teacher, how)
     # A student that answers as the teacher, but less surely: agreement does not hide the difference.
     here.student.load_state_dict(teacher.tensors("model"))
     with torch.no_grad():
         here.student.head.weight.mul_(0.5)
     images = digits.read()[0].images[:32].float() / 255
     images.requires_grad_()
-    badness = here.badness(images, torch.zeros(32, dtype=torch.int64), against_student=True)
-    assert badness.item() < -1e-3
-    (gradient,) = torch.autograd.grad(badness, images)
+    loss = here.image_loss(images, torch.zeros(32, dtype=torch.int64), against_student=True)
+    assert loss.item() < -1e-3
+    (gradient,) = torch.autograd.grad(loss, images)
     assert gradient.abs().max() > 0
 
 
-def test_in_a_pool_only_images_on_which_both_agree_count_in_the_game(teacher: Any) -> None:
-    here = lesson(teacher, words("fast", losses={"adversarial": 1.0}, warm_up=0))
+def test_in_a_pool_the_adversarial_loss_counts_only_images_on_which_both_agree(teacher: Any) -> None:
+    here = trainer_of(teacher, words("fast", losses={"adversarial": 1.0}, warm_up=0, shift=0))
     with torch.no_grad():   # a student that says 3 to everything
         here.student.head.weight.zero_()
         here.student.head.bias.copy_(5.0 * F.one_hot(torch.tensor(3), 10))
@@ -149,7 +156,7 @@ def test_in_a_pool_only_images_on_which_both_agree_count_in_the_game(teacher: An
     x = nets.normalise(images, CARD)
     answer = here.teacher(x)
     apart = divergence(answer, here.student(x), 1.0) * (answer.argmax(1) == 3)
-    assert here._game(x, answer).item() == pytest.approx(apart.mean().item(), rel=1e-5)
+    assert here.image_loss(images, None, against_student=True).item() == pytest.approx(-apart.mean().item(), rel=1e-5)
     assert 0 < (answer.argmax(1) == 3).sum() < 64
 
 
@@ -173,15 +180,15 @@ def test_total_variation_of_a_checkerboard_is_one_in_each_direction() -> None:
 def test_moving_shifts_by_whole_pixels_and_nothing_comes_in_from_the_other_side() -> None:
     image = torch.zeros(1, 1, 8, 8)
     image[0, 0, 4, 4] = 1.0
-    places = {tuple(moved(image, 1, CARD, rng(seed))[0, 0].nonzero()[0].tolist()) for seed in range(60)}
+    places = {tuple(move(image, 1, CARD, rng(seed))[0, 0].nonzero()[0].tolist()) for seed in range(60)}
     assert places == {(4 + down, 4 + right) for down in (-1, 0, 1) for right in (-1, 0, 1)}
     edge = torch.zeros(1, 1, 8, 8)
     edge[..., 0] = 1.0
-    assert all(moved(edge, 1, CARD, rng(seed))[..., -1].sum() == 0 for seed in range(20))
+    assert all(move(edge, 1, CARD, rng(seed))[..., -1].sum() == 0 for seed in range(20))
 
 
 def test_fast_moves_the_generator_once_a_round_and_inversion_each_step(teacher: Any) -> None:
-    from runtime.synthesize.data_free_kd.generators import Tuned, new_generator
+    from runtime.synthesize.data_free_kd.generators import TunedGenerator, new_generator
 
     for method, kept_apart in (("fast", True), ("inversion", False)):
         how = words(method, generator_steps=3)
@@ -189,11 +196,11 @@ def test_fast_moves_the_generator_once_a_round_and_inversion_each_step(teacher: 
         before = generator.first.weight.detach().clone()
         met: list[torch.Tensor] = []
 
-        def judge(images: torch.Tensor, wanted: torch.Tensor, own: Any = generator, met: Any = met) -> torch.Tensor:
+        def loss(images: torch.Tensor, wanted: torch.Tensor, own: Any = generator, met: Any = met) -> torch.Tensor:
             met.append(own.first.weight.detach().clone())
             return images.mean()
 
-        Tuned(how, generator, judge, rng()).invent(torch.zeros(16, dtype=torch.int64))
+        TunedGenerator(how, generator, rng()).generate(torch.zeros(16, dtype=torch.int64), loss)
         assert all(torch.equal(before, seen) for seen in met) == kept_apart
         assert not torch.equal(before, generator.first.weight)
 
@@ -232,7 +239,7 @@ def test_recovered_images_are_what_the_teacher_takes_them_for_and_carry_its_soft
     assert how.needs_batch_norm
 
 
-def test_a_decoupled_distillation_has_nobody_to_play_with() -> None:
+def test_a_decoupled_distillation_has_no_student_for_an_adversarial_loss() -> None:
     with pytest.raises(ValidationError, match="no student to play against"):
         TypeAdapter(AnyArm).validate_python(
             {"paradigm": "distillation", "method": "sre2l", "images_per_class": 3, "losses": {"adversarial": 1.0}}

@@ -69,7 +69,7 @@ def quadratic(x: Tensor) -> Any:
 def test_one_step_on_a_quadratic_has_the_derivative_on_paper() -> None:
     x, lr = torch.tensor([2.0, -1.0]).double().requires_grad_(), torch.tensor(0.1).double()
     start, target = torch.zeros(2).double(), torch.tensor([1.0, 1.0]).double()
-    found = trajectory.compared(quadratic(x), [x], lr, start, target, 1)
+    found = trajectory.compare_with_expert(quadratic(x), [x], lr, start, target, 1)
     end = torch.tensor([0.1 * 2, 0.3 * -1]).double()                     # start − lr · curvature · (start − x)
     assert found.loss.item() == pytest.approx(((end - target).square().sum() / 2).item())
     assert torch.allclose(found.learned[0], (end - target) * torch.tensor([0.1, 0.3]).double())
@@ -96,7 +96,7 @@ def test_walking_back_step_by_step_equals_the_plain_unroll() -> None:
         weights = weights - lr * gradient
     plain = (weights - target).square().sum() / (start - target).square().sum()
     of_x, of_lr = torch.autograd.grad(plain, [x, lr])
-    found = trajectory.compared(loss_at, [x], lr.detach(), start, target, 7)
+    found = trajectory.compare_with_expert(loss_at, [x], lr.detach(), start, target, 7)
     assert found.loss.item() == pytest.approx(plain.item())
     assert torch.allclose(found.learned[0], of_x, atol=1e-12)
     assert found.net_lr.item() == pytest.approx(of_lr.item())
@@ -105,7 +105,9 @@ def test_walking_back_step_by_step_equals_the_plain_unroll() -> None:
 def test_dropped_cross_terms_are_teslas_derivative_and_not_the_losss() -> None:
     loss_at, x, start = net_and_images()
     target, lr = start + 0.3, torch.tensor(0.5, dtype=torch.float64)
-    whole, dropped = (trajectory.compared(loss_at, [x], lr, start, target, 7, cross_terms=kept) for kept in (True, False))
+    whole, dropped = (
+        trajectory.compare_with_expert(loss_at, [x], lr, start, target, 7, cross_terms=kept) for kept in (True, False)
+    )
     # TESLA: the sum over steps of the gradient at weights that are taken for constants.
     weights, naive = start, torch.zeros_like(x)
     at = []

@@ -231,5 +231,5 @@ def test_the_peak_memory_of_a_task_is_not_that_of_an_earlier_one() -> None:
     large = torch.ones(50_000_000)
     before = machine.peak_memory_mb()
     del large
-    machine.forget_peak_memory()
+    machine.reset_peak_memory()
     assert machine.peak_memory_mb() < before - 100

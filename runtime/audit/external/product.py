@@ -1,0 +1,61 @@
+"""An audit from outside as a task of its own, whose artifact is like that of a trial.
+
+The task's id is made from the arrays and the settings, so `synthc db rebuild` gives the same rows, and `sql`, charts and the report
+know no difference. What only training could tell (accuracy, cost, true labels) stays empty. Not here: where it is kept
+(`cli.store_audit`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from hashlib import blake2b
+from typing import Any
+
+import numpy as np
+
+from compiler.work.operations import AuditFile
+from runtime.audit.external.audit_file import Report, audit, headline_fpr, notes, scope_of
+from runtime.audit.external.evidence import GROUP, Evidence, answers_of, design_of
+from runtime.audit.external.file_attacks import Settings
+from runtime.audit.trial.measure import Kept, describe_canaries, describe_groups
+from runtime.audit.trial.metrics import tpr_name
+from runtime.outcome import Product
+
+MAX_SCORES_KEPT = 4_000_000
+"""Of all attacks together; of larger files only the metrics are kept."""
+
+
+def work_of(evidence: Evidence, settings: Settings) -> AuditFile:
+    """The work whose id an audit has."""
+    digest = blake2b(digest_size=8)
+    for name in ("values", "member", "labels", "z_logits", "z_labels"):
+        array = getattr(evidence, name)
+        if array is not None:
+            digest.update(f"{evidence.kind} {name} {array.dtype.str} {array.shape}".encode())
+            digest.update(np.ascontiguousarray(array).data)
+    return AuditFile(digest=digest.hexdigest(), **vars(settings))
+
+
+def audit_with_product(evidence: Evidence, settings: Settings) -> tuple[Report, Product]:
+    """The audit, and what is kept of it. Its headline is LiRA where that was done, else the first attack."""
+    scope, answers = scope_of(evidence, settings, design_of(evidence, settings.membership)), answers_of(evidence)
+    kept = Kept.of(scope, MAX_SCORES_KEPT)
+    report = audit(evidence, settings, kept.add)
+    headline = next((index for index, column in enumerate(kept.columns) if column["attack"] == "lira"), 0)
+    attack, name = kept.columns[headline]["attack"], tpr_name(headline_fpr(settings))
+    leakage = next(metric for metric in kept.metrics if (metric.attack, metric.name) == (attack, name))
+    beside = {
+        "columns": kept.columns, "groups": describe_groups([answers.group]), "headline_column": headline,
+        "null_ok": all(summary.null_passed for summary in report.attacks.values()), "flags": list(notes(report)),
+        "readings": kept.readings, "interval": f"bootstrap over {report.drawn}, {report.resamples} resamples",
+        "report": report.as_json(),
+    }   # fmt: skip
+    files = {"scores": kept.scores, "roc": kept.roc, "risk": kept.risk}
+    files["canaries"] = describe_canaries([answers.group], [answers], scope)
+    return report, Product(files, (replace(leakage, name="headline"), *kept.metrics), beside)
+
+
+def headline_of(product: Product, settings: Settings) -> dict[str, Any]:
+    """As a study would declare it."""
+    column = product.notes["columns"][product.notes["headline_column"]]
+    return {**column, "canaries": GROUP, "fpr": headline_fpr(settings)}

@@ -1,0 +1,63 @@
+"""What is declared before any score is seen: how scores are read, and under which conditions an epsilon bound may be stated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from compiler.language.audit import Design, Strategy
+from compiler.work.operations import AttackTrial
+
+
+@dataclass(frozen=True, kw_only=True)
+class Terms:
+    """The same for all attacks, release levels and canary groups of an audit."""
+
+    design: Design
+    """How membership was drawn."""
+    fpr: tuple[float, ...]
+    """False-positive rates at which the TPR is read."""
+    headline_fpr: float
+    confidence: float
+    """Of every interval and bound."""
+    delta: float
+    """At which epsilon lower bounds are stated."""
+    thresholds: Strategy
+    """How the number of guesses behind a one-run bound is set."""
+    guesses: tuple[int, int] | None = None
+    """For `preset` thresholds: canaries to call members and non-members; None for a quarter each."""
+    target: int
+    """The shadow that one-run bounds speak about."""
+    redraws: int
+    """Memberships redrawn for each null control."""
+    seed: int
+    null_purpose: str = "null/{group}/{attack}/{variant}"
+    """Names the stream of random numbers of a null control."""
+
+    @property
+    def paired(self) -> bool:
+        return self.design == "pairs"
+
+    @property
+    def error(self) -> float:
+        """Probability at most with which a bound is wrong."""
+        return 1 - self.confidence
+
+
+def terms_of(work: AttackTrial) -> Terms:
+    """As a study declares them."""
+    return Terms(
+        design=work.design, fpr=work.fpr, headline_fpr=work.headline.fpr, confidence=work.confidence, delta=work.delta,
+        thresholds=work.thresholds, target=work.target, redraws=work.null_permutations, seed=work.population.seed,
+    )   # fmt: skip
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """Why bounds may not be stated about one attack on one canary group; "" where nothing speaks against them."""
+
+    one_run: Callable[[np.ndarray], str]
+    """From the membership of the target's scored canaries."""
+    multi_run: str

@@ -1,0 +1,82 @@
+"""An audit from outside, kept as a study of its own: one trial, stored and published like any other.
+
+Its folder is committed by the worker's own protocol, and its run leaves a record.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import time
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from compiler.errors import SynthcError
+from compiler.fingerprint import canonical_text, digest_of
+from compiler.work.operations import AuditFile
+from runtime import machine
+from runtime.audit.external.audit_file import Report
+from runtime.audit.external.evidence import Evidence
+from runtime.audit.external.file_attacks import Settings
+from runtime.audit.external.product import audit_with_product, headline_of, work_of
+from runtime.database.index import Index
+from runtime.database.publish import check_target
+from runtime.execution.worker import TaskRequest, commit_product
+from runtime.store.artifacts import folder_of, lock_store
+from runtime.store.commit import write_json
+from runtime.store.runs import run_name
+
+
+def audit_and_store(
+    evidence: Evidence, settings: Settings, *, file: Path, study: str | None, argv: list[str], store: Path, target: Path
+) -> Report:
+    """Audit the file, keep what comes out in `store` and publish it to `target`; SynthcError as for a run or an audit.
+
+    `argv`: the command, to be recorded.
+    """
+    name = study or re.sub(r"[^\w.-]+", "_", file.stem) or "audit"
+    if not re.fullmatch(r"[\w.-]+", name):
+        raise SynthcError(f"--study {name}: wanted are letters, digits, '_', '-' and '.'")
+    check_target(target)
+    started, clock = datetime.now(UTC), time.perf_counter()
+    report, product = audit_with_product(evidence, settings)
+    seconds = time.perf_counter() - clock
+    work = work_of(evidence, settings)
+    text = canonical_text("task", type(work).__name__, work.kind, (work.revision,), work, ())
+    request = TaskRequest(digest_of(text), work, (), f"{name}#0", text, 1)
+    with lock_store(store), contextlib.closing(Index.open(store)) as index:
+        commit_product(request, product, started, seconds, store)
+        if index.missing([request.task]):
+            folder = folder_of(store, request.task)
+            index.record_outcome(folder)
+            index.record_attempts(folder)
+        record = _record(name, evidence.kind, file, work, request.task) | {
+            "run": run_name(store, started, name), "argv": argv, "started": started.isoformat(timespec="seconds"),
+            "headline": headline_of(product, settings),
+        }   # fmt: skip
+        folder = store / "runs" / record["run"]
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / "run.json", record)
+        index.record_run(record)
+        index.publish(target)
+    return report
+
+
+def _record(name: str, kind: str, file: Path, work: AuditFile, task: str) -> dict[str, Any]:
+    """What `run.json` says: the study is the file, its one trial is what was found in it."""
+    trial = {
+        "trial": f"{name}#0", "arm": name, "paradigm": "imported", "method": kind, "label": name, "axes": {},
+        "replicate": 0, "answer": task, "data": file.name, "stages": [],
+    }   # fmt: skip
+    return {
+        "study": name, "profile": None,
+        "question": "What do these models, trained elsewhere, leak?", "spec": str(file),
+        "spec_text": f"# synthc audit {file}\n{json.dumps(asdict(work), indent=1)}",
+        "ended": datetime.now(UTC).isoformat(timespec="seconds"), "status": "done", "blocked": {},
+        "trials": [trial], "claims": [], "lints": [], "versions": machine.versions(), "commit": machine.commit(),
+        "tasks": [{"id": task, "kind": "attack", "operation": "AuditFile", "address": f"{name}#0", "needs": []}],
+        "source_digest": machine.source_digest(),
+    }   # fmt: skip

@@ -1,0 +1,20 @@
+"""How numbers are printed: the same in tables, on charts, in the report and on a terminal."""
+
+from __future__ import annotations
+
+
+def format_interval(
+    value: float | None, low: float | None, high: float | None, spec: str = ".3f", scale: float = 1.0, unit: str = ""
+) -> str:
+    """`value [low, high]`, each times `scale`; "" without a value."""
+    return "" if value is None else f"{scale * value:{spec}}{unit} {format_ends(low, high, spec, scale)}"
+
+
+def format_ends(low: float | None, high: float | None, spec: str = ".3f", scale: float = 1.0) -> str:
+    """`[low, high]`, or that there is none: no number stands without its uncertainty."""
+    return "no interval" if low is None or high is None else f"[{scale * low:{spec}}, {scale * high:{spec}}]"
+
+
+def format_epsilon(epsilon: float) -> str:
+    """An accountant's epsilon to three digits; beyond a million its size says nothing."""
+    return f"{epsilon:.3g}" if epsilon < 1000 else f"{epsilon:,.0f}" if epsilon <= 1e6 else "above 1,000,000"
