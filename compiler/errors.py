@@ -3,14 +3,14 @@
     SynthcError           anything a user can mend; printed as one line, exit code 2
     └── SpecError         one or more diagnostics, each with its location in the text
 
-A diagnostic gives the location, the value and what would do. Passes return diagnostics; they are raised once, all together.
+A diagnostic gives the location, the value and what would do. Passes yield diagnostics; they are raised once, all together.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 
 @dataclass(frozen=True, order=True)
@@ -55,6 +55,21 @@ class Finding:
     def __str__(self) -> str:
         where = f"{self.severity}: {self.location}" if self.location else "results"
         return f"{where}: {self.message}" + (f"; {self.hint}" if self.hint else "") + f" [{self.code}]"
+
+
+Made = TypeVar("Made")
+Checking = Generator[Diagnostic, None, Made]
+"""A pass that yields what is wrong, and returns what it could make nevertheless."""
+
+
+def collect(checking: Checking[Made]) -> tuple[Made, list[Diagnostic]]:
+    """What a pass returns, and what it yields."""
+    problems = []
+    while True:
+        try:
+            problems.append(next(checking))
+        except StopIteration as end:
+            return end.value, problems
 
 
 class SynthcError(Exception):

@@ -47,6 +47,8 @@ def select_trials(selector: dict[str, Any], trials: Sequence[Trial]) -> tuple[in
     )
 
 
+Problem = tuple[tuple[str, ...], str, str]
+"""(path in the claim's text, message, hint)."""
 _ABSENT = object()
 
 
@@ -68,7 +70,8 @@ def check_claim(claim: Claim, trials: Sequence[Trial], tree: Mapping) -> list[Di
 
     `tree` is the claim's text.
     """
-    return [*_check_selectors(claim, trials, tree), *_check_sides(claim, trials, tree)]
+    problems = (*_check_selectors(claim, trials), *_check_sides(claim, trials))
+    return [Diagnostic("claim", tree.nearest(*path), what, hint) for path, what, hint in problems]
 
 
 def resolve(name: str, claim: Claim, trials: Sequence[Trial]) -> Resolved:
@@ -119,26 +122,26 @@ def explain_empty_selection(
     yield None, "no trial has all of these", "each is had by some; drop one"
 
 
-def _check_selectors(claim: Claim, trials: Sequence[Trial], tree: Mapping) -> Iterator[Diagnostic]:
+def _check_selectors(claim: Claim, trials: Sequence[Trial]) -> Iterator[Problem]:
     for side in ("left", "right"):
         for field, what, hint in explain_empty_selection(getattr(claim, side), trials):
-            yield Diagnostic("claim", tree.nearest(side, *([field] if field else [])), what, hint)
+            yield (side, *([field] if field else [])), what, hint
 
 
-def _check_sides(claim: Claim, trials: Sequence[Trial], tree: Mapping) -> Iterator[Diagnostic]:
+def _check_sides(claim: Claim, trials: Sequence[Trial]) -> Iterator[Problem]:
     """What these trials will not have: the first of it, else what is wrong with the metric."""
     for side in ("left", "right"):
         selector = getattr(claim, side)
         for field in READING_FIELDS:
             if field in selector and not isinstance(selector[field], str):
-                yield Diagnostic("claim", tree.nearest(side, field), f"{field} is {selector[field]!r}", "give one name")
+                yield (side, field), f"{field} is {selector[field]!r}", "give one name"
                 return
         for index in select_trials(selector, trials) if selector else ():
             if (problem := _check_reading(claim, selector, trials[index])) is not None:
                 field, what, hint = problem
-                yield Diagnostic("claim", tree.nearest(side, field), what, hint)
+                yield (side, field), what, hint
                 return
-    yield from _check_metric(claim, trials, tree)
+    yield from _check_metric(claim, trials)
 
 
 def _check_reading(claim: Claim, selector: dict[str, str], trial: Trial) -> tuple[str, str, str] | None:
@@ -159,27 +162,27 @@ def _check_reading(claim: Claim, selector: dict[str, str], trial: Trial) -> tupl
     return None
 
 
-def _check_metric(claim: Claim, trials: Sequence[Trial], tree: Mapping) -> Iterator[Diagnostic]:
-    at = tree.nearest("metric")
+def _check_metric(claim: Claim, trials: Sequence[Trial]) -> Iterator[Problem]:
+    path = ("metric",)
     rate = re.fullmatch(r"tpr@fpr=(.+)", claim.metric)
     if claim.test == "correlation":
         attacks = {attack.attack for trial in trials for attack in trial.point.audit.attacks}
         for field in ("metric", "against"):
             if (attack := getattr(claim, field)) not in attacks:
                 hint = did_you_mean(attack, attacks)
-                yield Diagnostic("claim", tree.nearest(field), f"no attack of the audit is called {attack!r}", hint)
+                yield (field,), f"no attack of the audit is called {attack!r}", hint
     elif rate:
         known = {f"{fpr:g}" for trial in trials for fpr in trial.point.audit.fpr}
         if rate[1] not in known:
-            yield Diagnostic("claim", at, f"the FPR {rate[1]} is not read", f"`audit.fpr` has: {', '.join(sorted(known))}")
+            yield path, f"the FPR {rate[1]} is not read", f"`audit.fpr` has: {', '.join(sorted(known))}"
     elif claim.metric not in ("leakage", "auc", *PER_SHADOW_METRICS):
         known = {"leakage", "auc", "tpr@fpr=0.01", *PER_SHADOW_METRICS}
-        yield Diagnostic("claim", at, f"no trial has the metric {claim.metric!r}", did_you_mean(claim.metric, known))
+        yield path, f"no trial has the metric {claim.metric!r}", did_you_mean(claim.metric, known)
     elif claim.metric == "canary_share_selected":
         chosen = [trials[index] for selector in (claim.left, claim.right) for index in select_trials(selector, trials)]
         if without := next((trial for trial in chosen if not _has_origins(trial)), None):
             hint = "this figure is of coresets, `init: real` and sdedit"
-            yield Diagnostic("claim", at, f"{without.address} selects no canaries", hint)
+            yield path, f"{without.address} selects no canaries", hint
 
 
 def _has_origins(trial: Trial) -> bool:

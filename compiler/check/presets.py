@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from compiler.data.files import card_of
-from compiler.errors import Diagnostic, Location, SynthcError, did_you_mean
+from compiler.errors import Checking, Diagnostic, Location, SynthcError, did_you_mean
 from compiler.language.data import Data
 from compiler.language.datasets import CARDS, OWN, Card
 from compiler.text.compose import merge
@@ -21,18 +21,15 @@ from compiler.text.nodes import Mapping, Node, Scalar, Value
 Fields = dict[str, "Value | Fields"]
 
 
-def resolve_presets(parts: dict[str, Node], data: Data | None) -> tuple[dict[str, Node], list[Diagnostic]]:
-    """The parts of one point with the presets of its `classifier` and of its arm's `proxy` resolved; unknown presets."""
-    card, problems = _find_card(data), list[Diagnostic]()
+def resolve_presets(parts: dict[str, Node], data: Data | None) -> Checking[dict[str, Node]]:
+    """The parts of one point with the presets of its `classifier` and of its arm's `proxy` resolved."""
+    card, arm = _find_card(data), parts.get("arm")
     if "classifier" in parts:
-        recipe, problems = _resolve_preset(parts["classifier"], card)
-        parts = parts | {"classifier": recipe}
-    arm = parts.get("arm")
+        parts = parts | {"classifier": (yield from _resolve_preset(parts["classifier"], card))}
     if isinstance(arm, Mapping) and "proxy" in arm.items:
-        proxy, wrong = _resolve_preset(arm.items["proxy"], card)
-        problems += wrong
+        proxy = yield from _resolve_preset(arm.items["proxy"], card)
         parts = parts | {"arm": Mapping(arm.items | {"proxy": proxy}, arm.keys, arm.location)}
-    return parts, problems
+    return parts
 
 
 def _find_card(data: Data | None) -> Card | None:
@@ -45,20 +42,22 @@ def _find_card(data: Data | None) -> Card | None:
         return None
 
 
-def _resolve_preset(recipe: Node, card: Card | None) -> tuple[Node, list[Diagnostic]]:
+def _resolve_preset(recipe: Node, card: Card | None) -> Checking[Node]:
     """A recipe whose `preset`, if it has one, became fields beneath the written ones, each located where the preset is named.
 
     Without a card (the data are wrong, and reported) the preset stands for nothing.
     """
     if not isinstance(recipe, Mapping) or "preset" not in recipe.items:
-        return recipe, []
+        return recipe
     preset = recipe.items["preset"]
     written = Mapping({name: node for name, node in recipe.items.items() if name != "preset"}, recipe.keys, recipe.location)
     name = preset.value if isinstance(preset, Scalar) else None
     if name not in PRESETS:
         what = f"no preset is called {name!r}" if name is not None else "`preset` must be a name"
-        return written, [Diagnostic("unknown-preset", preset.location, what, did_you_mean(name, PRESETS))]
-    return written if card is None else merge(_to_node(PRESETS[str(name)](card), preset.location), written), []
+        yield Diagnostic("unknown-preset", preset.location, what, did_you_mean(name, PRESETS))
+    elif card is not None:
+        return merge(_to_node(PRESETS[str(name)](card), preset.location), written)
+    return written
 
 
 def _to_node(fields: Fields, at: Location) -> Mapping:

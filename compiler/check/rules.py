@@ -27,7 +27,7 @@ Problem = tuple[str, tuple[str | int, ...], str, str]
 """(code, path, message, hint)."""
 
 
-def check_point(point: Point, tree: Mapping) -> list[Diagnostic]:
+def check_sense(point: Point, tree: Mapping) -> list[Diagnostic]:
     """Every problem of a point that is well-formed; `tree` knows the locations."""
     # Nothing else can be judged where the data set is unknown.
     problems = list(_check_data_sets(point)) or [problem for rule in RULES for problem in rule(point)]

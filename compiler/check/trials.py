@@ -15,10 +15,10 @@ from typing import Any
 from compiler.check import imported_files as files
 from compiler.check.claim_sides import Resolved, check_claim, explain_empty_selection, resolve
 from compiler.check.presets import resolve_presets
-from compiler.check.rules import check_point
+from compiler.check.rules import check_sense
 from compiler.check.validate import Validator
 from compiler.data.files import anchored
-from compiler.errors import Diagnostic, SpecError, did_you_mean
+from compiler.errors import Checking, Diagnostic, SpecError, collect, did_you_mean
 from compiler.language.audit import Audit
 from compiler.language.claims import Claim
 from compiler.language.classifier import Recipe
@@ -26,7 +26,7 @@ from compiler.language.plugins import AnyData
 from compiler.language.study import AnyArm, Header, Point, Trial
 from compiler.text.compose import merge
 from compiler.text.expand import MAX_TRIALS, Expanded, expand
-from compiler.text.nodes import Mapping, Node, Scalar, Sequence
+from compiler.text.nodes import Mapping, Scalar, Sequence
 
 SHARED = ("data", "public", "audit", "classifier")
 """What a study says for all its arms; an arm may say part of `audit` and `classifier` anew."""
@@ -54,51 +54,53 @@ def check(tree: Mapping, imported: bool = True) -> Checked:
 
     `imported`: whether what imported arms name must be there; before it is made elsewhere, it is not.
     """
-    header, problems = _validate_header(tree)
-    problems += _check_fields(tree)
-    arms, wrong = _read_arms(tree)
-    problems += wrong
+    (header, trials), problems = collect(_check_trials(tree, imported))
+    claims, wrong = collect(_check_claims(tree, () if problems else trials))
+    if header is not None and not problems:
+        wrong += _check_charts(tree, header, trials)
+    if header is None or problems or wrong:
+        raise SpecError(*problems, *wrong)
+    return Checked(header, tuple(trials), tuple(claims), tree)
+
+
+def _check_trials(tree: Mapping, imported: bool) -> Checking[tuple[Header | None, list[Trial]]]:
+    header = yield from _check_header(tree)
+    yield from _check_fields(tree)
+    arms = yield from _check_arms(tree)
     validators = _Validators()
     replicates = header.replicates if header and header.replicates <= MAX_TRIALS else 1
     trials: list[Trial] = []
     for name, arm in arms.items():
-        points, wrong = _expand_arm(tree, arm, (MAX_TRIALS - len(trials)) // replicates)
-        problems += wrong
+        points = yield from _expand_arm(tree, arm, (MAX_TRIALS - len(trials)) // replicates)
         names = _name_axes(points)
         for expanded in points:
-            point, wrong = validators.validate_point(expanded.node)
-            if point is not None and header is not None:
-                assert isinstance(expanded.node, Mapping)
-                wrong += check_point(point, expanded.node)
-                if imported and not wrong:
-                    wrong += files.complaints(point, expanded.node, header.replicates)
+            assert isinstance(expanded.node, Mapping)
+            point, problems = collect(validators.check_point(expanded.node))
+            if point is not None and header is not None and not problems:
+                problems += check_sense(point, expanded.node)
+                if imported and not problems:
+                    problems += files.complaints(point, expanded.node, header.replicates)
                 axes = tuple((names[axis.path], axis.value) for axis in expanded.axes)
                 trials += [
                     Trial(study=header.study, seed=header.seed, arm_name=name, axes=axes, replicate=replicate, point=point)
                     for replicate in range(replicates)
                 ]
-            problems += wrong
+            yield from problems
     if (models := sum(trial.point.audit.shadows for trial in trials)) > MAX_MODELS:
         hint = f"at most {MAX_MODELS:,}: fewer shadows, replicates or grid points"
         what = f"the study asks for {models:,} models"
-        problems.append(Diagnostic("too-many-models", tree.nearest("audit", "shadows"), what, hint))
-    claims, wrong = _check_claims(tree, () if problems else trials)
-    if not problems and header is not None:
-        wrong += _check_charts(tree, header, trials)
-    if problems or wrong:
-        raise SpecError(*problems, *wrong)
-    assert header is not None
-    return Checked(header, tuple(trials), tuple(claims), tree)
+        yield Diagnostic("too-many-models", tree.nearest("audit", "shadows"), what, hint)
+    return header, trials
 
 
-def _validate_header(tree: Mapping) -> tuple[Header | None, list[Diagnostic]]:
+def _check_header(tree: Mapping) -> Checking[Header | None]:
     items = {name: node for name, node in tree.items.items() if name in Header.model_fields}
-    header, problems = Validator(Header)(Mapping(items, tree.keys, tree.location))
+    header: Header | None = yield from Validator(Header).check(Mapping(items, tree.keys, tree.location))
     if header is not None and header.replicates > MAX_TRIALS:
         what = f"{header.replicates:,} replicates of every trial"
         hint = f"at most {MAX_TRIALS:,} trials in all"
-        problems.append(Diagnostic("too-many-trials", tree.nearest("replicates"), what, hint))
-    return header, problems
+        yield Diagnostic("too-many-trials", tree.nearest("replicates"), what, hint)
+    return header
 
 
 def _check_fields(tree: Mapping) -> Iterator[Diagnostic]:
@@ -112,23 +114,22 @@ def _check_fields(tree: Mapping) -> Iterator[Diagnostic]:
             yield Diagnostic("missing-field", tree.location, f"`{name}` is missing", hint)
 
 
-def _read_arms(tree: Mapping) -> tuple[dict[str, Mapping], list[Diagnostic]]:
+def _check_arms(tree: Mapping) -> Checking[dict[str, Mapping]]:
     arms = tree.items.get("arms")
     if arms is None:
-        return {}, []
+        return {}
     if not isinstance(arms, Mapping) or not arms.items:
         hint = "such as undefended: {paradigm: undefended}"
-        return {}, [Diagnostic("arms", arms.location, "`arms` must name at least one arm", hint)]
-    problems = [
-        Diagnostic("arms", arm.location, f"the arm {name!r} is not a mapping", "such as {paradigm: undefended}")
-        for name, arm in arms.items.items() if not isinstance(arm, Mapping)
-    ]
-    return {name: arm for name, arm in arms.items.items() if isinstance(arm, Mapping)}, problems
+        yield Diagnostic("arms", arms.location, "`arms` must name at least one arm", hint)
+        return {}
+    for name, arm in arms.items.items():
+        if not isinstance(arm, Mapping):
+            yield Diagnostic("arms", arm.location, f"the arm {name!r} is not a mapping", "such as {paradigm: undefended}")
+    return {name: arm for name, arm in arms.items.items() if isinstance(arm, Mapping)}
 
 
-def _expand_arm(tree: Mapping, arm: Mapping, limit: int) -> tuple[list[Expanded], list[Diagnostic]]:
+def _expand_arm(tree: Mapping, arm: Mapping, limit: int) -> Checking[list[Expanded]]:
     """The trees of an arm's trials: data, public, audit, classifier, arm."""
-    problems: list[Diagnostic] = []
     items = {part: tree.items[part] for part in SHARED if part in tree.items}
     keys = {part: tree.keys[part] for part in items}
     for part in ("audit", "classifier"):
@@ -139,25 +140,27 @@ def _expand_arm(tree: Mapping, arm: Mapping, limit: int) -> tuple[list[Expanded]
             keys.setdefault(part, arm.keys[part])
         elif changes is not None:
             what = f"`{part}` of an arm is not a mapping"
-            problems.append(Diagnostic("wrong-value", changes.location, what, "write the fields that it changes"))
+            yield Diagnostic("wrong-value", changes.location, what, "write the fields that it changes")
     items["arm"] = Mapping({name: node for name, node in arm.items.items() if name not in PER_ARM}, arm.keys, arm.location)
     keys["arm"] = arm.location
     try:
-        points, wrong = _drop_excluded(expand(Mapping(items, keys, arm.location), limit), arm)
+        points = expand(Mapping(items, keys, arm.location), limit)
     except SpecError as error:
-        return [], [*problems, *error.diagnostics]
-    return points, problems + wrong
+        yield from error.diagnostics
+        return []
+    return (yield from _drop_excluded(points, arm))
 
 
-def _drop_excluded(points: list[Expanded], arm: Mapping) -> tuple[list[Expanded], list[Diagnostic]]:
+def _drop_excluded(points: list[Expanded], arm: Mapping) -> Checking[list[Expanded]]:
     """Without the points that `exclude:` names, a list of mappings from axis to value."""
     rules = arm.items.get("exclude")
     if rules is None:
-        return points, []
+        return points
     if not isinstance(rules, Sequence) or not all(isinstance(rule, Mapping) for rule in rules.items):
         hint = "such as [{method: random, fraction: 0.1}]"
-        return points, [Diagnostic("exclude", rules.location, "`exclude` must be a list of mappings", hint)]
-    kept, problems = list[Expanded](), list[Diagnostic]()
+        yield Diagnostic("exclude", rules.location, "`exclude` must be a list of mappings", hint)
+        return points
+    kept = []
     for point in points:
         values = {axis.path[-1]: axis.value for axis in point.axes}
         for rule in rules.items:
@@ -165,14 +168,14 @@ def _drop_excluded(points: list[Expanded], arm: Mapping) -> tuple[list[Expanded]
             unknown = next((name for name in rule.items if name not in values), None)
             if unknown is not None:
                 what = f"no grid of this arm is called {unknown!r}"
-                problems.append(Diagnostic("exclude", rule.location_of(unknown), what, did_you_mean(unknown, values)))
+                yield Diagnostic("exclude", rule.location_of(unknown), what, did_you_mean(unknown, values))
                 continue
             scalars = {name: node.value for name, node in rule.items.items() if isinstance(node, Scalar)}
             if scalars and all(values[name] == value for name, value in scalars.items()):
                 break
         else:
             kept.append(point)
-    return kept, problems
+    return kept
 
 
 def _name_axes(points: list[Expanded]) -> dict[tuple[str, ...], str]:
@@ -197,40 +200,36 @@ class _Validators:
             "data": data, "public": data, "audit": Validator(Audit), "classifier": Validator(Recipe), "arm": Validator(AnyArm),
         }
 
-    def validate_point(self, tree: Node) -> tuple[Point | None, list[Diagnostic]]:
-        assert isinstance(tree, Mapping)
-        parts, problems = tree.items, list[Diagnostic]()
-        models: dict[str, Any] = {}
+    def check_point(self, tree: Mapping) -> Checking[Point | None]:
+        """None where the data or the audit is missing; to be used where nothing is wrong."""
+        parts, models = tree.items, dict[str, Any]()
         for name, validate in self.parts.items():
             if name == "classifier":   # its preset, and that of the arm's proxy, depend on the data
-                parts, wrong = resolve_presets(parts, models.get("data"))
-                problems += wrong
+                parts = yield from resolve_presets(parts, models.get("data"))
             if name in parts:
-                models[name], wrong = validate(anchored(parts[name]))
-                problems += wrong
-        complete = not problems and {"data", "audit"} <= models.keys()
-        return Point.model_construct(**models) if complete else None, problems
+                models[name] = yield from validate.check(anchored(parts[name]))
+        return Point.model_construct(**models) if {"data", "audit"} <= models.keys() else None
 
 
-def _check_claims(tree: Mapping, trials: Many[Trial]) -> tuple[list[Resolved], list[Diagnostic]]:
+def _check_claims(tree: Mapping, trials: Many[Trial]) -> Checking[list[Resolved]]:
     """The study's claims. What they say of trials is judged only where there are `trials`."""
     claims = tree.items.get("claims")
     if claims is None or (isinstance(claims, Scalar) and claims.value is None):
-        return [], []
+        return []
     if not isinstance(claims, Mapping):
         hint = "such as init_leaks: {text: …, test: difference, left: {init: real}, right: {init: noise}}"
-        return [], [Diagnostic("claims", claims.location, "`claims` must map names to hypotheses", hint)]
-    validate = Validator(Claim)
-    resolved, problems = list[Resolved](), list[Diagnostic]()
+        yield Diagnostic("claims", claims.location, "`claims` must map names to hypotheses", hint)
+        return []
+    validator, resolved = Validator(Claim), []
     for name, node in claims.items.items():
-        claim, wrong = validate(node)
+        claim = yield from validator.check(node)
         if claim is not None and trials:
             assert isinstance(node, Mapping)
-            wrong = check_claim(claim, trials, node)
-            if not wrong:
+            problems = check_claim(claim, trials, node)
+            yield from problems
+            if not problems:
                 resolved.append(resolve(name, claim, trials))
-        problems += wrong
-    return resolved, problems
+    return resolved
 
 
 def _check_charts(tree: Mapping, header: Header, trials: Many[Trial]) -> Iterator[Diagnostic]:

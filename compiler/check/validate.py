@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from compiler.errors import Diagnostic, Location, did_you_mean
+from compiler.errors import Checking, Diagnostic, Location, did_you_mean
 from compiler.language.plugins import PluginAttack, PluginData, PluginMethod, model_at
 from compiler.text.nodes import Mapping, Node, Sequence, plain
 
@@ -26,15 +26,15 @@ class Validator:
         self._adapter = _adapter(annotation)
         self._models: dict[str, Any] = {}
 
-    def __call__(self, node: Node) -> tuple[Any | None, list[Diagnostic]]:
-        """The model, or None and what keeps the node from being one."""
+    def check(self, node: Node) -> Checking[Any | None]:
+        """The model; None where the node cannot be one."""
         text = json.dumps(plain(node), allow_nan=False)
-        if text in self._models:
-            return self._models[text], []
-        try:
-            return self._models.setdefault(text, self._adapter.validate_json(text, strict=True)), []
-        except ValidationError as error:
-            return None, [self._diagnose(details, node) for details in error.errors(include_url=False)]
+        if text not in self._models:
+            try:
+                self._models[text] = self._adapter.validate_json(text, strict=True)
+            except ValidationError as error:
+                yield from (self._diagnose(details, node) for details in error.errors(include_url=False))
+        return self._models.get(text)
 
     def _diagnose(self, details: Any, node: Node) -> Diagnostic:
         names, context = tuple(details["loc"]), details.get("ctx", {})
