@@ -102,9 +102,24 @@ def _add_report(commands: Any) -> None:
 
 
 def _add_db(commands: Any) -> None:
-    db = commands.add_parser("db", help="look after the database", epilog="example:\n  synthc db rebuild")
+    db = commands.add_parser(
+        "db",
+        help="look after the database",
+        description="One database gathers the rows of several stores: each row names its origin.",
+        epilog="examples:\n  synthc db rebuild\n  synthc db merge colleague.duckdb cluster.duckdb\n"
+        "  synthc db forget colleague-1f2e3d4c",
+    )
     actions = db.add_subparsers(metavar="ACTION", required=True)
-    add_command(actions, "rebuild", _rebuild, parents=[results_options()], help="make the database anew from the store")
+    add_command(
+        actions, "rebuild", _rebuild, parents=[results_options()],
+        help="make this store's rows anew; those of other stores, and what is yours, stay",
+    )
+    merge = add_command(
+        actions, "merge", _merge, parents=[results_options()], help="bring in what other databases hold; merged twice is once"
+    )
+    merge.add_argument("others", nargs="+", type=Path, metavar="OTHER", help="a database that synthc published")
+    forget = add_command(actions, "forget", _forget, parents=[results_options()], help="take the rows of an origin or a study out")
+    forget.add_argument("name", metavar="ORIGIN|STUDY", help="which; the store keeps all that is its own")
 
 
 def _sql(args: argparse.Namespace) -> int:
@@ -189,6 +204,21 @@ def _report(args: argparse.Namespace) -> int:
 
     write(args.output, args.db, store_of(args), args.study, args.profile, args.with_private_images)
     print(f"{args.output}{' (shows private images: do not pass it on)' if args.with_private_images else ''}")
+    return 0
+
+
+def _merge(args: argparse.Namespace) -> int:
+    from runtime.database.gather import merge
+
+    brought = merge(args.db.absolute(), args.others)
+    print(f"{args.db} has the rows of {', '.join(brought) or 'no origin'}")
+    return 0
+
+
+def _forget(args: argparse.Namespace) -> int:
+    from runtime.database.gather import forget
+
+    print(f"took {forget(args.db.absolute(), args.name)} out of {args.db}")
     return 0
 
 

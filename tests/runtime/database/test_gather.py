@@ -15,6 +15,7 @@ import duckdb
 import pytest
 
 from compiler.errors import SynthcError
+from runtime.cli.main import main
 from runtime.database.gather import forget, merge
 from runtime.database.index import Index, rebuild
 from runtime.database.read import query
@@ -244,3 +245,20 @@ def test_an_abandoned_copy_is_cleared_away(stores: tuple[Path, Path], tmp_path: 
     with contextlib.closing(Index.open(stores[0])) as index:
         index.publish(target)
     assert not list(tmp_path.glob(".*.next"))
+
+
+def test_databases_are_merged_and_forgotten_from_the_command_line(
+    stores: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target, other = tmp_path / "results.duckdb", tmp_path / "other.duckdb"
+    rebuild(stores[0], target)
+    rebuild(stores[1], other)
+    assert main(["db", "merge", str(other), "--db", str(target)]) == 0
+    assert [origin for origin, _ in query(target, ROWS)[1]] == ["first", "second"]
+    assert main(["db", "forget", "second", "--db", str(target)]) == 0
+    assert [origin for origin, _ in query(target, ROWS)[1]] == ["first"]
+    capsys.readouterr()
+    assert main(["db", "forget", "third", "--db", str(target)]) == 2
+    assert "no origin and no study is called 'third'; it has: first, tiny" in capsys.readouterr().err
+    assert main(["db", "merge", str(tmp_path / "none.duckdb"), "--db", str(target)]) == 2
+    assert "none.duckdb: there is no such database" in capsys.readouterr().err
