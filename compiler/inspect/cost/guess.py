@@ -7,7 +7,7 @@ import math
 
 from compiler.data.sizes import private_images
 from compiler.language.classifier import Recipe
-from compiler.language.cost import NO_NET, Cost, Net, Sizes, classifier
+from compiler.language.cost import NO_NET, TOGETHER, Cost, Net, Sizes, classifier
 from compiler.language.methods.diffusion import Denoiser
 from compiler.work.operations import (
     AttackTrial,
@@ -67,8 +67,9 @@ def _computed(work: Work) -> Cost:
             made = work.how.cost(sizes(work.private, work.recipe))
             return made + _scored(work.private, work.recipe) if work.how.gives_student else made
         case QueryClassifier():
-            views = work.queries.count * (_canaries(work.private.population) + work.private.population.z_pool)
-            return _net(work.private, work.recipe).answers(views) + _scored(work.private, work.recipe)
+            population, views = work.private.population, work.queries.count
+            images = _full(views * _canaries(population)) + _full(views * population.z_pool) + _full(_test_images(population))
+            return _net(work.private, work.recipe).answers(images)
         case QueryGenerator(how=Denoiser() as how):
             asked = how.priced(sizes(work.private)).answers(NOISES * _canaries(work.private.population))
             return asked + Cost(NOISES * 5e-4)
@@ -105,8 +106,18 @@ def _training(work: TrainClassifier) -> Cost:
 
 def _scored(private: Private, recipe: Recipe) -> Cost:
     """A classifier's accuracy on the test set and on the canaries."""
-    dataset = private.population.dataset
-    return _net(private, recipe).answers((dataset.test or dataset.card.test_samples) + _canaries(private.population))
+    population = private.population
+    canaries = sum(_full(group.count) for _, group in population.groups)
+    return _net(private, recipe).answers(_full(_test_images(population)) + canaries)
+
+
+def _full(images: int) -> int:
+    """Images that are computed where so many are scored: batches are always full."""
+    return TOGETHER * math.ceil(images / TOGETHER)
+
+
+def _test_images(population: Population) -> int:
+    return population.dataset.test or population.dataset.card.test_samples
 
 
 def _net(private: Private, recipe: Recipe) -> Net:

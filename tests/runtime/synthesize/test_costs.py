@@ -21,6 +21,7 @@ from compiler.plan.dag import Task
 from runtime.data.formats import digits
 from runtime.execution.worker import Order, compute
 from runtime.operations import OPERATIONS
+from tests.runtime.execution.rehearsals import task as rehearsal
 
 STUDY = """\
 study: costs
@@ -141,3 +142,13 @@ def test_every_method_and_generator_is_among_those_that_are_measured(tmp_path: P
     measured = {type(how) for task in tasks(tmp_path, SIZES["small"]).values() if (how := getattr(task.work, "how", None))}
     methods = {kind for kind in ARMS if issubclass(kind, Method) and kind is not ImportedSets}   # those are made elsewhere
     assert methods | set(Generator.__subclasses__()) <= measured
+
+
+def test_what_a_task_held_of_a_gpu_is_one_of_its_metrics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda device: None)
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: 3e9)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "pretended")
+    done = rehearsal("one")
+    order = Order(done.id, done.work, (), done.address, done.text, 1)
+    cpu, gpu = ({metric.name: metric.value for metric in compute([order], tmp_path / on, on)[0].metrics} for on in ("cpu", "cuda"))
+    assert gpu == cpu | {"gpu_memory_mb": 3000.0}
