@@ -37,7 +37,7 @@ from runtime.data.sources import load
 from runtime.seeds import Seeds
 from runtime.training import nets
 from runtime.training.batches import Training
-from runtime.training.dp_sgd import fit_privately, noise_for
+from runtime.training.dp_sgd import fit_privately, new_mechanism
 from runtime.training.scoring import accuracy
 from runtime.training.sgd import fit
 
@@ -94,14 +94,15 @@ def undefended(bench: Bench, workers: int) -> dict[str, Callable[[int], Run]]:
 
 
 def dp_sgd(bench: Bench, workers: int) -> dict[str, Callable[[int], Run]]:
-    rate = bench.recipe.batch_size / len(bench.train)
-    sigma = noise_for(EPSILON, DELTA, rate, bench.iterations)
-    print(f"epsilon {EPSILON:g} at delta {DELTA:g}: noise multiplier {sigma:.3f} for {bench.iterations} steps at rate {rate:.4f}")
+    privacy = Privacy(epsilon=EPSILON, delta=DELTA)
+    mechanism = new_mechanism(privacy, bench.recipe.batch_size, len(bench.train), bench.iterations)
+    sigma = mechanism.noise_multiplier
+    at = f"{bench.iterations} steps at rate {mechanism.sampling_rate:.4f}"
+    print(f"epsilon {EPSILON:g} at delta {DELTA:g}: noise multiplier {sigma:.3f} for {at}")
 
     def ours(round: int) -> Run:
         net, begun = bench.net(round), time.process_time()
-        privacy = Privacy(noise_multiplier=sigma, delta=DELTA)
-        fitted, _ = fit_privately(net, bench.training(round), privacy, len(bench.train))
+        fitted = fit_privately(net, bench.training(round), mechanism)
         return _judged(bench, net, fitted.seconds, begun)
 
     def theirs(round: int) -> Run:

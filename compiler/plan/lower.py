@@ -92,11 +92,9 @@ class _Tasks:
 
 
 def revision_of(work: Work) -> tuple[int, ...]:
-    """The operation's revision and those of what it carries: the method's, and those of attacks that have one."""
-    how = getattr(work, "how", None)
-    attacks = work.attacks if isinstance(work, AttackTrial) else ()
-    revised = [attack.revision for attack in attacks if attack.revision]
-    return (work.revision, *revised) if how is None else (work.revision, type(how).revision)
+    """The operation's revision and those of what it carries: the method's, DP-SGD's, and those of attacks that have one."""
+    carried = [getattr(work, "how", None), getattr(work, "privacy", None), *getattr(work, "attacks", ())]
+    return (work.revision, *(part.revision for part in carried if part is not None and part.revision))
 
 
 def _lower_trial(trial: Trial, tasks: _Tasks) -> TrialPlan:

@@ -1,4 +1,7 @@
-"""Paradigms in their fixed order, and their names in print: the same in tables, on charts and in the report. Needs no Altair."""
+"""Paradigms in their fixed order, and their names in print: the same in tables, on charts and in the report. Needs no Altair.
+
+A paradigm that is not listed here comes last, under its own name made readable.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ PARADIGMS = tuple(PRINTED_NAMES)
 
 def printed_name(paradigm: str) -> str:
     """Its name in print."""
-    return PRINTED_NAMES.get(paradigm, paradigm)
+    return PRINTED_NAMES.get(paradigm, paradigm.replace("_", " ").capitalize())
 
 
 def paradigms_of(rows: Iterable[Mapping[str, Any]]) -> list[str]:

@@ -43,8 +43,9 @@ def perform(work: TrainClassifier, inputs: Mapping[str, Artifact], device: torch
     else:
         from runtime.training import dp_sgd  # loads the accountants
 
-        fitted, spent = dp_sgd.fit_privately(net, training, work.privacy, expected_size(private.population))
-        guarantee = dp_sgd.metrics(spent)
+        size = expected_size(private.population)
+        mechanism = dp_sgd.new_mechanism(work.privacy, work.recipe.batch_size, size, work.iterations)
+        fitted, guarantee = dp_sgd.fit_privately(net, training, mechanism), mechanism.metrics()
     files = {"model": fitted.net.state_dict()}
     if fitted.dynamics is not None:
         files["dynamics"] = dict(fitted.dynamics)

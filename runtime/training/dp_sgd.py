@@ -41,27 +41,6 @@ VACUOUS_EPSILON = 100.0
 Accountant = Literal["rdp", "pld"]
 
 
-@dataclass(frozen=True)
-class Spent:
-    """What a training spends: (epsilon, delta) for one image added or removed, by this accountant."""
-
-    epsilon: float | None
-    """None when it is above 1e6."""
-    delta: float
-    accountant: Accountant
-    noise_multiplier: float
-    sampling_rate: float
-    steps: int
-
-    @property
-    def note(self) -> str:
-        size = "> 1e6, vacuous; " if self.epsilon is None else "vacuous; " if self.epsilon > VACUOUS_EPSILON else ""
-        return (
-            f"{size}delta {self.delta:g}, one image added or removed, Poisson sampling at rate {self.sampling_rate:.4g}, "
-            f"{self.steps} steps, noise multiplier {self.noise_multiplier:.4g}, accountant {self.accountant}"
-        )
-
-
 Loss = Callable[..., Tensor]
 """(weights by name, one sample's tensors …) → that sample's loss, a scalar."""
 
@@ -89,9 +68,18 @@ class Mechanism:
             net.get_parameter(name).grad = gradient
         return lost
 
-    def spent(self) -> Spent:
-        """What all steps together spend."""
-        return spent(self.noise_multiplier, self.privacy.delta, self.sampling_rate, self.steps)
+    def metrics(self) -> Iterator[Metric]:
+        """What all steps together spend: (epsilon, delta) for one image added or removed; every assumption in the note."""
+        delta = self.privacy.delta
+        epsilon, accountant = epsilon_spent(self.noise_multiplier, delta, self.sampling_rate, self.steps)
+        size = "> 1e6, vacuous; " if epsilon is None else "vacuous; " if epsilon > VACUOUS_EPSILON else ""
+        note = (
+            f"{size}delta {delta:g}, one image added or removed, Poisson sampling at rate {self.sampling_rate:.4g}, "
+            f"{self.steps} steps, noise multiplier {self.noise_multiplier:.4g}, accountant {accountant}"
+        )
+        yield Metric("epsilon", epsilon, n=self.steps, note=note)
+        yield Metric("delta", delta, n=self.steps)
+        yield Metric("noise_multiplier", self.noise_multiplier, n=self.steps)
 
 
 def new_mechanism(privacy: Privacy, batch_size: int, expected_size: int, steps: int) -> Mechanism:
@@ -103,11 +91,10 @@ def new_mechanism(privacy: Privacy, batch_size: int, expected_size: int, steps: 
     return Mechanism(privacy, noise, rate, rate * expected_size, steps)
 
 
-def fit_privately(net: Classifier, training: Training, privacy: Privacy, expected_size: int) -> tuple[Fitted, Spent]:
-    """Train `net` in place by noisy steps; `expected_size` is that of the private set. Diverged if weights stop being numbers."""
+def fit_privately(net: Classifier, training: Training, mechanism: Mechanism) -> Fitted:
+    """Train `net` in place by noisy steps. Diverged if weights stop being numbers."""
     _refuse_batch_norm(net)
-    recipe, iterations, device = training.recipe, training.iterations, training.device
-    mechanism = new_mechanism(privacy, recipe.batch_size, expected_size, iterations)
+    recipe, iterations, device, multiplicity = training.recipe, training.iterations, training.device, mechanism.privacy.multiplicity
     started = time.perf_counter()
     net.to(device).train()
     examples, noise = Examples(training), training.stream("noise")
@@ -116,13 +103,13 @@ def fit_privately(net: Classifier, training: Training, privacy: Privacy, expecte
     half = torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16")
     seen = torch.zeros((), dtype=torch.int64)
 
-    batches = poisson(training, mechanism.sampling_rate, privacy.multiplicity)
+    batches = poisson(training, mechanism.sampling_rate, multiplicity)
     steps = checkpoint.loop(
         training.purpose, iterations, net=net, optimizer=optimizer, noise=noise, ema=ema, seen=seen, maps=examples.maps
     )
     for step, batch in zip(steps, islice(batches, steps.start, None)):   # noqa: B905 (the loop tells when it is over)
         with half:
-            mechanism.set_gradients(net, loss, _chunks(net, examples, batch, privacy.multiplicity), noise)
+            mechanism.set_gradients(net, loss, _chunks(net, examples, batch, multiplicity), noise)
         optimizer.param_groups[0]["lr"] = recipe.lr * lr_factor(recipe.schedule, step, iterations)
         optimizer.step()
         if ema is not None:
@@ -132,7 +119,7 @@ def fit_privately(net: Classifier, training: Training, privacy: Privacy, expecte
         raise Diverged(f"weights are not finite after {iterations} steps of DP-SGD")
     if ema is not None:
         ema.copy_to_net()
-    return Fitted(net, int(seen), time.perf_counter() - started, None), mechanism.spent()
+    return Fitted(net, int(seen), time.perf_counter() - started, None)
 
 
 def poisson(training: Training, rate: float, multiplicity: int) -> Iterator[Batch]:
@@ -208,16 +195,15 @@ def _refuse_batch_norm(net: nn.Module) -> None:
 
 
 @lru_cache(maxsize=64)
-def spent(noise_multiplier: float, delta: float, rate: float, steps: int) -> Spent:
-    """What `steps` of DP-SGD spend: by PLD where the figure is real, by RDP where it is vacuous, as PLD's grids grow with it.
+def epsilon_spent(noise_multiplier: float, delta: float, rate: float, steps: int) -> tuple[float | None, Accountant]:
+    """Epsilon by PLD where the figure is real, by RDP where it is vacuous, as PLD's grids grow with it; and which of them.
 
-    Noise so small that the accountant overflows, or none at all, gives None: "> 1e6, vacuous".
+    None above 1e6: noise so small that the accountant overflows, or none at all.
     """
     bound = epsilon_of("rdp", noise_multiplier, delta, rate, steps) if noise_multiplier > 0 else math.inf
-    accountant: Accountant = "rdp"
     if bound <= VACUOUS_EPSILON:
-        accountant, bound = "pld", min(bound, epsilon_of("pld", noise_multiplier, delta, rate, steps))
-    return Spent(bound if bound <= 1e6 else None, delta, accountant, noise_multiplier, rate, steps)
+        return min(bound, epsilon_of("pld", noise_multiplier, delta, rate, steps)), "pld"
+    return bound if bound <= 1e6 else None, "rdp"
 
 
 @lru_cache(maxsize=64)
@@ -267,10 +253,3 @@ def _accountant(name: Accountant) -> Any:
     logging.getLogger("absl").setLevel(logging.ERROR)   # of orders left out of a minimum, which is then larger, never too small
     neighbours = NeighboringRelation.ADD_OR_REMOVE_ONE
     return rdp.RdpAccountant(None, neighbours) if name == "rdp" else pld.PLDAccountant(neighbours, 1e-3)
-
-
-def metrics(what: Spent) -> Iterator[Metric]:
-    """The guarantee as rows; every assumption in the note."""
-    yield Metric("epsilon", what.epsilon, n=what.steps, note=what.note)
-    yield Metric("delta", what.delta, n=what.steps)
-    yield Metric("noise_multiplier", what.noise_multiplier, n=what.steps)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import textwrap
+import zlib
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
@@ -25,8 +26,11 @@ SHAPES = ("cross", "square", "circle", "triangle-up", "diamond", "triangle-down"
 DASHES = ([1, 0], [8, 3], [3, 2], [10, 2, 2, 2], [5, 5], [14, 3], [1, 3], [6, 2, 1, 2])
 """Of lines, which have no shape to tell them apart in grey."""
 LOOKS = dict(zip(PARADIGMS, zip(COLORS, SHAPES, DASHES, strict=True), strict=True))
-UNKNOWN = ("#767676", "stroke", [1, 1])
-"""Colour, shape and dashes of a paradigm that this version does not know."""
+FURTHER_LOOKS = (
+    ("#767676", "stroke", [1, 1]), ("#882255", "triangle-left", [4, 1]),
+    ("#332288", "wedge", [12, 4]), ("#44AA99", "arrow", [2, 6]),
+)
+"""Colour, shape and dashes of paradigms beyond the fixed ones: each keeps its own, by its name."""
 MAX_DASHED_TRIALS = 6
 """Trials whose dashes can be told apart."""
 
@@ -48,6 +52,9 @@ DARK = {
     "#56B4E9": "#8fd0f7",
     "#8C7A00": "#e3d25a",
     "#767676": "#a3a3a3",
+    "#882255": "#d06a9c",
+    "#332288": "#9b8cf0",
+    "#44AA99": "#6fd0c0",
 }
 """What each colour becomes on a dark page; the report switches between the two without drawing again."""
 FONT = "Inter, 'Helvetica Neue', Arial, sans-serif"
@@ -93,7 +100,7 @@ def drop_nonfinite(row: Row) -> Row:
 
 
 def _looks_of(paradigm: str) -> tuple[str, str, list[int]]:
-    return LOOKS.get(paradigm, UNKNOWN)
+    return LOOKS.get(paradigm) or FURTHER_LOOKS[zlib.crc32(paradigm.encode()) % len(FURTHER_LOOKS)]
 
 
 def color_of(paradigm: str) -> str:

@@ -7,7 +7,6 @@ Of use to every method that inverts a classifier. Not here: how images are gener
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -22,59 +21,39 @@ EARLIER_BATCHES_WEIGHT = 0.9
 
 
 class Statistics:
-    """Means and variances before each BatchNorm layer of a teacher: those of a batch, and those of the private data."""
+    """Mean and variance before each BatchNorm layer of a teacher: those of a batch, and those of the private data."""
 
-    def __init__(self, teacher: Classifier) -> None:
-        self.layers = [_Layer(layer) for layer in teacher.modules() if isinstance(layer, nn.BatchNorm2d)]
+    def __init__(self, teacher: nn.Module) -> None:
+        self.layers = [layer for layer in teacher.modules() if isinstance(layer, nn.BatchNorm2d)]
+        self.last: dict[nn.Module, tuple[Tensor, Tensor]] = {}
+        """Layer → mean and variance of the batch last shown."""
+        self.earlier: list[Tensor] = []
+        """Mean and variance of each layer in turn, blended over earlier batches; empty before the first `blend`."""
         for layer in self.layers:
-            layer.norm.register_forward_pre_hook(layer.record)
+            layer.register_forward_pre_hook(self._record)
 
-    def state(self) -> dict[str, Tensor]:
-        """What was kept of earlier batches."""
-        kept = ((place, layer.blended or ()) for place, layer in enumerate(self.layers))
-        return {f"{place}/{part}": tensor for place, parts in kept for part, tensor in enumerate(parts)}
+    def _record(self, layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        """A batch without gradients is to be labelled, not to be optimised."""
+        if torch.is_grad_enabled():
+            variance, mean = torch.var_mean(inputs[0], (0, 2, 3), correction=0)
+            self.last[layer] = mean, variance
 
-    def restore(self, state: dict[str, Tensor]) -> None:
-        for place, layer in enumerate(self.layers):
-            parts = tuple(state[f"{place}/{part}"].to(layer.norm.weight.device) for part in range(2) if f"{place}/{part}" in state)
-            layer.blended = parts or None
+    def current(self) -> list[Tensor]:
+        """Mean and variance of each layer in turn: the last batch, blended with earlier ones."""
+        new, old = [part for layer in self.layers for part in self.last[layer]], EARLIER_BATCHES_WEIGHT
+        if not self.earlier:
+            return new
+        return [old * before.to(now.device) + (1 - old) * now for before, now in zip(self.earlier, new, strict=True)]
 
     def distance(self) -> Tensor:
         """Sum over layers of ||mean − running mean|| + ||variance − running variance||, of the batch last shown to the teacher."""
-        return torch.stack([layer.distance() for layer in self.layers]).sum()
+        private = [layer.get_buffer(name) for layer in self.layers for name in ("running_mean", "running_var")]
+        each = torch.stack([(part - goal).norm() for part, goal in zip(self.current(), private, strict=True)])
+        return each.unflatten(0, (-1, 2)).sum(1).sum()
 
     def blend(self) -> None:
         """Blend the batch last shown into the statistics of later ones."""
-        for layer in self.layers:
-            layer.blended = tuple(part.detach() for part in layer.statistics())
-
-
-@dataclass
-class _Layer:
-    norm: nn.BatchNorm2d
-    mean: Tensor | None = None
-    variance: Tensor | None = None
-    blended: tuple[Tensor, ...] | None = None
-    """Running blend of earlier batches."""
-
-    def record(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        """Forward pre-hook. A batch without gradients is to be labelled, not to be optimised."""
-        if torch.is_grad_enabled():
-            self.variance, self.mean = torch.var_mean(inputs[0], (0, 2, 3), correction=0)
-
-    def statistics(self) -> tuple[Tensor, ...]:
-        """Mean and variance of the last batch, blended with those of earlier ones."""
-        if self.mean is None or self.variance is None:
-            raise RuntimeError("the teacher has not been shown a batch yet")
-        new = (self.mean, self.variance)
-        if self.blended is None:
-            return new
-        old = EARLIER_BATCHES_WEIGHT
-        return tuple(old * before + (1 - old) * now for before, now in zip(self.blended, new, strict=True))
-
-    def distance(self) -> Tensor:
-        known = (self.norm.get_buffer("running_mean"), self.norm.get_buffer("running_var"))
-        return torch.stack([(seen - private).norm() for seen, private in zip(self.statistics(), known, strict=True)]).sum()
+        self.earlier[:] = [part.detach() for part in self.current()]
 
 
 class Critic:

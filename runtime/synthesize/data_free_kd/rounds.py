@@ -43,7 +43,8 @@ def synthesize(how: DataFree, private: LabeledImages, needs: Mapping[str, Artifa
     pool = Pool(how, setting)
     rounds = (online_rounds if isinstance(how, Online) else pooled_rounds)(how, trainer, pool, setting)
     last = torch.zeros((), dtype=torch.float64)
-    for turn in checkpoint.loop(f"data_free_kd/{how.method}", how.rounds, **trainer.parts, **rounds.parts, pool=pool, last=last):
+    parts = trainer.parts | rounds.parts | pool.parts
+    for turn in checkpoint.loop(f"data_free_kd/{how.method}", how.rounds, **parts, last=last):
         loss = rounds.run(turn)
         last.fill_(loss)
         if not math.isfinite(loss):
@@ -73,22 +74,15 @@ class Pool:
 
     def __init__(self, how: DataFree, setting: Setting) -> None:
         self.space = torch.empty(how.rounds * how.batch_size, *setting.card.shape, dtype=torch.uint8)
-        self.filled = 0
+        self.filled = torch.zeros((), dtype=torch.int64)
         self.batch_size, self.device = how.batch_size, setting.device
         self.order = setting.seeds(f"data_free_kd/{how.method}/pool order")
+        self.parts: dict[str, checkpoint.Part] = {"pool": self.space, "filled": self.filled, "order": self.order}
 
     @property
     def images(self) -> Tensor:
         """n × channels × height × width, uint8."""
         return self.space[: self.filled]
-
-    def state(self) -> dict[str, Tensor]:
-        return {"images": self.images, "order": self.order.get_state()}
-
-    def restore(self, state: dict[str, Tensor]) -> None:
-        self.filled = len(state["images"])
-        self.space[: self.filled] = state["images"]
-        self.order.set_state(state["order"])
 
     def add(self, batch: Tensor) -> None:
         """Keep a batch of grey levels 0..1."""
@@ -97,7 +91,7 @@ class Pool:
 
     def draw(self) -> Tensor:
         """A random batch, grey levels 0..1, on the device."""
-        rows = torch.randint(self.filled, (self.batch_size,), generator=self.order)
+        rows = torch.randint(len(self.images), (self.batch_size,), generator=self.order)
         return self.space[rows].to(self.device).float() / 255
 
 
@@ -123,7 +117,7 @@ class StudentTrainer:
         """What changes as the student learns."""
         return {
             "student": self.student, "student_optimizer": self.optimizer, "schedule": self.schedule, "seen": self.seen,
-            "shifts": self.critic.moves, "statistics": self.critic.statistics,
+            "shifts": self.critic.moves, "statistics": self.critic.statistics.earlier,
         }
 
     def image_loss(self, images: Tensor, wanted: Tensor | None, against_student: bool) -> Tensor:

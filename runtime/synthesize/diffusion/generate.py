@@ -42,7 +42,7 @@ def train_generator(how: Denoiser, private: LabeledImages, around: Surroundings)
     else:
         mechanism = dp_sgd.new_mechanism(how.privacy, how.batch_size, around.expected_size, steps)
         losses = _train_privately(net, examples, mechanism, ema)
-        spent = tuple(dp_sgd.metrics(mechanism.spent()))
+        spent = tuple(mechanism.metrics())
     late = losses[-max(1, steps // 20) :]
     loss = sum(late) / len(late)
     if not math.isfinite(loss):

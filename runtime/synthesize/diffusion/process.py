@@ -16,7 +16,7 @@ from compiler.language.methods.diffusion import Conditional, Denoiser, ImageToIm
 from runtime.synthesize.diffusion.denoisers import Net
 
 AUDITED_LEVELS = (0.05, 0.3)
-"""Between these shares of the noise levels a denoiser is audited, where a member is told best: little noise, but some."""
+"""Between these shares of the noise levels a denoiser is audited, where members differ most from others: little noise, but some."""
 
 
 def new_scheduler(how: Denoiser, sampler: str = "ddim", limit: float = 1.0) -> Any:

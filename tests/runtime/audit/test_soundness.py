@@ -18,7 +18,7 @@ from runtime.data.population.membership import membership_of
 from runtime.data.population.roles import expected_size, private_set, roles_of
 from runtime.seeds import Seeds, generator
 from runtime.training.batches import Training
-from runtime.training.dp_sgd import fit_privately
+from runtime.training.dp_sgd import fit_privately, new_mechanism
 from runtime.training.nets import build
 from runtime.training.scoring import logits
 from tests.conftest import TINY
@@ -37,7 +37,7 @@ def ruled_out(folder: Path) -> float:
         images=data.images, labels=data.labels, recipe=RECIPE, iterations=int(RECIPE.epochs * expected / RECIPE.batch_size),
         card=card, seeds=Seeds(0, 0, 0), device=torch.device("cpu"), purpose="classifier",
     )
-    fit_privately(net, training, Privacy(epsilon=CLAIMED), expected)
+    fit_privately(net, training, new_mechanism(Privacy(epsilon=CLAIMED), RECIPE.batch_size, expected, training.iterations))
     group = roles_of(private.population).groups[0]
     said = signals.logit(logits(net, group.images, card, torch.device("cpu")).numpy(), group.labels.numpy())
     member = membership_of(private)[: len(group)]

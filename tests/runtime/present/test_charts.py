@@ -347,9 +347,9 @@ def test_trials_of_several_studies_and_replicates_keep_apart() -> None:
     assert len({row["key"] for row in rows}) == 2
 
 
-def test_a_paradigm_that_this_version_does_not_know_is_drawn_grey() -> None:
+def test_a_paradigm_without_a_fixed_colour_is_drawn_in_one_that_follows_from_its_name() -> None:
     spec = drawn("tradeoff", [trial(0, paradigm="teleportation")])
-    assert encodings(spec, "point")[0]["color"]["scale"] == {"domain": ["teleportation"], "range": [look.UNKNOWN[0]]}
+    assert encodings(spec, "point")[0]["color"]["scale"] == {"domain": ["Teleportation"], "range": [look.color_of("teleportation")]}
 
 
 # What is computed

@@ -15,6 +15,7 @@ from compiler.language.datasets import CARDS, Card
 from compiler.language.methods.baselines import Privacy
 from runtime.data.formats import digits
 from runtime.data.images import LabeledImages
+from runtime.outcome import Metric
 from runtime.seeds import Seeds
 from runtime.training import dp_sgd, nets
 from runtime.training.batches import Training
@@ -134,7 +135,8 @@ def test_copies_of_colour_images_are_taken_together_by_a_net_with_strides() -> N
     images, labels = torch.randint(256, (16, 3, 32, 32), dtype=torch.uint8, generator=rng()), torch.arange(16) % 10
     recipe = Recipe(net="wrn", depth=10, width=16, norm="group", batch_size=8, momentum=0.0)
     # torch warns where it falls back to a loop, and here warnings are errors
-    dp_sgd.fit_privately(net, training(images, labels, recipe, card=colour), Privacy(noise_multiplier=1.0, multiplicity=2), 16)
+    mechanism = dp_sgd.new_mechanism(Privacy(noise_multiplier=1.0, multiplicity=2), 8, 16, 1)
+    dp_sgd.fit_privately(net, training(images, labels, recipe, card=colour), mechanism)
 
 
 def test_poisson_sampling_takes_each_sample_independently_and_may_take_none() -> None:
@@ -154,7 +156,9 @@ def train(
 ) -> None:
     """Train in place."""
     job = training(data.images, data.labels, recipe, iterations, seeds=seeds)
-    dp_sgd.fit_privately(net, job, Privacy(noise_multiplier=noise), expected)
+    dp_sgd.fit_privately(
+        net, job, dp_sgd.new_mechanism(Privacy(noise_multiplier=noise), recipe.batch_size, expected, iterations)
+    )
 
 
 def fitted(noise: float, seed: Seeds, iterations: int = 40, images: int = 600) -> nets.Classifier:
@@ -201,11 +205,14 @@ def test_batch_norm_is_refused() -> None:
 
 
 def test_a_vacuous_epsilon_is_said_to_be_one_and_no_noise_gives_none() -> None:
-    assert "vacuous" in dp_sgd.spent(0.05, 1e-5, 0.1, 160).note
-    nothing = dp_sgd.spent(0.0, 1e-5, 0.1, 160)
-    assert nothing.epsilon is None
+    def epsilon(noise: float, batch_size: int, steps: int) -> Metric:
+        return next(dp_sgd.new_mechanism(Privacy(noise_multiplier=noise), batch_size, 100, steps).metrics())
+
+    assert "vacuous" in epsilon(0.05, 10, 160).note
+    nothing = epsilon(0.0, 10, 160)
+    assert nothing.value is None
     assert "> 1e6" in nothing.note
-    real = dp_sgd.spent(2.0, 1e-5, 0.1, 60)
-    assert real.epsilon is not None
-    assert math.isfinite(real.epsilon)
+    real = epsilon(2.0, 10, 60)
+    assert real.value is not None
+    assert math.isfinite(real.value)
     assert "vacuous" not in real.note
