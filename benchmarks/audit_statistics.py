@@ -1,4 +1,4 @@
-"""What intervals, controls, bounds are worth, by simulation: `OMP_NUM_THREADS=1 python benchmarks/statistics.py [--only NAME …]`.
+"""Intervals, controls and bounds, by simulation: `OMP_NUM_THREADS=1 python benchmarks/audit_statistics.py [--only NAME …]`.
 
 Four worlds whose truth is known, written out below. Prints six tables: coverage of nominal 95 % intervals of TPR at 1 % FPR;
 AUC of LiRA on null data; the attack that reads nothing but counts; verdicts on claims about nothing; false alarms of the one-run
