@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from runtime.audit.attacks.label_only import label_only
 from runtime.audit.attacks.lira import lira
-from runtime.audit.attacks.pool import Pool
+from runtime.audit.attacks.pool import ShadowPool
 from runtime.audit.external.audit_file import audit
 from runtime.audit.external.evidence import Evidence
 from runtime.audit.external.file_attacks import Settings
@@ -53,7 +53,7 @@ def leave_one_out(shadows: int, canaries: int, views: int, variant: str) -> Call
     def prepare(rng: np.random.Generator) -> Work:
         member = membership(rng, canaries, shadows)
         signal = rng.normal(size=(canaries, views, shadows))
-        return lambda: lira(signal, Pool(member, paired=True), variant)
+        return lambda: lira(signal, ShadowPool(member, paired=True), variant)
 
     return prepare
 
@@ -73,7 +73,7 @@ def deployed(rng: np.random.Generator) -> Work:
 def labels_only(rng: np.random.Generator) -> Work:
     member = membership(rng, 500, 64)
     correct = (rng.random((500, 18, 64)) < np.where(member[:, None, :], 0.8, 0.4)).astype(np.float64)
-    return lambda: label_only(correct, Pool(member, paired=True))
+    return lambda: label_only(correct, ShadowPool(member, paired=True))
 
 
 def whole(rng: np.random.Generator) -> Work:

@@ -21,40 +21,40 @@ from scipy import stats
 from compiler.work.operations import CompareTrials, Reading
 from runtime.audit.statistics.bootstrap import Readings, Resamples, read_resamples
 from runtime.audit.statistics.roc import auc, tpr_at
-from runtime.audit.statistics.testing import Effect, Verdict, from_pairs, from_resamples, p_values, settled, together
+from runtime.audit.statistics.testing import Effect, Verdict, from_pairs, from_resamples, judge_claim, judge_pairs, p_values
 from runtime.outcome import Metric, Product
 from runtime.seeds import numpy_generator
 from runtime.store.artifacts import Artifact
 
-FINITE = 1e-9
+MIN_DIVISOR = 1e-9
 """A TPR below this is zero: a ratio with it is no number."""
 
 
 def perform(work: CompareTrials, inputs: Mapping[str, Artifact], device: torch.device) -> Product:
     """Metrics: `claim`, the effect of the pair that decides; notes: the verdict, and every pair with its own."""
-    left = [Side(inputs[role], work, work.left) for role in _roles(inputs, "left")]
-    right = [Side(inputs[role], work, work.right) for role in _roles(inputs, "right")]
-    pairs = [_judged(work, pair) for pair in _pairs(work, left, right)]
+    left, right = _sides(inputs, work, "left", work.left), _sides(inputs, work, "right", work.right)
+    pairs = [_test_pair(work, one, other) for one, other in _pairs(work, left, right)]
     if not pairs:
         nothing = Metric("claim", None, note="no pair of trials can be compared")
         return Product(metrics=(nothing,), notes={"verdict": "undecided", "pairs": []})
-    for pair, found in zip(pairs, settled([(pair.supports, pair.refutes) for pair in pairs], 1 - work.confidence), strict=True):
+    for pair, found in zip(pairs, judge_pairs([(pair.supports, pair.refutes) for pair in pairs], 1 - work.confidence), strict=True):
         pair.verdict, pair.adjusted = found
-    verdict = together([pair.verdict for pair in pairs], work.pairs)
-    decisive = _decisive(pairs, verdict, work)
+    verdict = judge_claim([pair.verdict for pair in pairs], work.pairs)
+    decisive = _decisive_pair(pairs, verdict, work)
     shown = Metric("claim", decisive.value, decisive.low, decisive.high, decisive.n, decisive.note)
     return Product(metrics=(shown,), notes={"verdict": verdict, "pairs": [pair.record() for pair in pairs]})
 
 
-def _roles(inputs: Mapping[str, Artifact], side: str) -> list[str]:
-    return [f"{side}/{place}" for place in range(len(inputs)) if f"{side}/{place}" in inputs]
+def _sides(inputs: Mapping[str, Artifact], work: CompareTrials, side: str, reading: Reading) -> list[ClaimSide]:
+    roles = [(index, f"{side}/{index}") for index in range(len(inputs))]
+    return [ClaimSide(index, inputs[role], work, reading) for index, role in roles if role in inputs]
 
 
-class Side:
+class ClaimSide:
     """A trial as one side of a claim reads it."""
 
-    def __init__(self, artifact: Artifact, work: CompareTrials, reading: Reading) -> None:
-        self.artifact, self.work, self.reading = artifact, work, reading
+    def __init__(self, index: int, artifact: Artifact, work: CompareTrials, reading: Reading) -> None:
+        self.index, self.artifact, self.work, self.reading = index, artifact, work, reading
         self.notes: Mapping[str, Any] = artifact.outcome["notes"]
         self.readings: dict[float, Readings] = {}
 
@@ -144,7 +144,7 @@ class Side:
 
 
 @dataclass
-class Pair:
+class ComparedPair:
     """Two trials, compared. Effects in which bigger means more of what the claim says."""
 
     left: int
@@ -161,7 +161,7 @@ class Pair:
     """The smaller of the two p-values, each adjusted for the other pairs."""
 
     @classmethod
-    def of(cls, left: int, right: int | None, parts: dict[str, tuple[Effect, float]]) -> Pair:
+    def of(cls, left: int, right: int | None, parts: dict[str, tuple[Effect, float]]) -> ComparedPair:
         """All of whose parts must be above their margins."""
         return cls(left, right, parts, "", *p_values([effect for effect, _ in parts.values()]))
 
@@ -184,36 +184,33 @@ class Pair:
         }
 
 
-def _pairs(work: CompareTrials, left: list[Side], right: list[Side]) -> list[tuple[int, Side, int | None, Side | None]]:
+def _pairs(work: CompareTrials, left: list[ClaimSide], right: list[ClaimSide]) -> list[tuple[ClaimSide, ClaimSide | None]]:
     """Which trials are compared: each with each, or with itself where both sides are the same trials, read in two ways."""
     if work.test == "correlation":
-        return [(place, one, None, None) for place, one in enumerate(left)]
+        return [(one, None) for one in left]
     if work.test == "matched":
-        return [(place, one, *_most_alike(work, one, right)) for place, one in enumerate(left)]
+        return [(one, _closest_match(work, one, right)) for one in left]
     same = [one.artifact.folder for one in left] == [other.artifact.folder for other in right]
     if same and work.left != work.right:
-        return [(place, one, place, other) for place, (one, other) in enumerate(zip(left, right, strict=True))]
-    apart = [(i, one, j, other) for i, one in enumerate(left) for j, other in enumerate(right)]
-    return [(i, one, j, other) for i, one, j, other in apart if one.artifact.folder != other.artifact.folder]
+        return list(zip(left, right, strict=True))
+    return [(one, other) for one in left for other in right if one.artifact.folder != other.artifact.folder]
 
 
-def _most_alike(work: CompareTrials, one: Side, others: list[Side]) -> tuple[int | None, Side | None]:
+def _closest_match(work: CompareTrials, one: ClaimSide, others: list[ClaimSide]) -> ClaimSide | None:
     """The trial that is most like `one` in accuracy or leakage, if any is within the tolerance."""
     own = one.mean(work.match)
     if own is None:
-        return None, None
-    found = [(abs(value - own), place) for place, other in enumerate(others) if (value := other.mean(work.match)) is not None]
-    if not found or min(found)[0] > work.tolerance:
-        return None, None
-    return min(found)[1], others[min(found)[1]]
+        return None
+    distances = [(abs(value - own), index) for index, other in enumerate(others) if (value := other.mean(work.match)) is not None]
+    nearest = min(distances, default=(math.inf, 0))
+    return others[nearest[1]] if nearest[0] <= work.tolerance else None
 
 
-def _judged(work: CompareTrials, pair: tuple[int, Side, int | None, Side | None]) -> Pair:
-    i, one, j, other = pair
+def _test_pair(work: CompareTrials, one: ClaimSide, other: ClaimSide | None) -> ComparedPair:
     if work.test == "correlation":
-        return _correlation(work, i, one)
+        return _correlation(work, one)
     if other is None:
-        return Pair(i, None, {}, f"no right trial is within {work.tolerance:g} of its {work.match}")
+        return ComparedPair(one.index, None, {}, f"no right trial is within {work.tolerance:g} of its {work.match}")
     match work.test:
         case "dominance":
             wanted = {
@@ -222,20 +219,21 @@ def _judged(work: CompareTrials, pair: tuple[int, Side, int | None, Side | None]
                 "seconds": (_difference(work, "seconds", other, one, 0.0), 0.0),
             }
         case "equivalence":
-            return _equivalence(work, i, one, j, other)
+            return _equivalence(work, one, other)
         case "ratio":
             wanted = {work.metric: (_ratio(work, one, other), work.margin)}
         case _:
             wanted = {work.metric: (_difference(work, work.metric, one, other, work.margin), work.margin)}
-    if any(effect is None for effect, _ in wanted.values()):
-        return Pair(i, j, {}, UNREADABLE)
-    return Pair.of(i, j, {name: (effect, margin) for name, (effect, margin) in wanted.items() if effect is not None})
+    parts = {name: (effect, margin) for name, (effect, margin) in wanted.items() if effect is not None}
+    if len(parts) < len(wanted):
+        return ComparedPair(one.index, other.index, {}, UNREADABLE)
+    return ComparedPair.of(one.index, other.index, parts)
 
 
 UNREADABLE = "not resolvable: the figure of a side cannot be read, or not in most resamples"
 
 
-def _difference(work: CompareTrials, metric: str, one: Side, other: Side, margin: float) -> Effect | None:
+def _difference(work: CompareTrials, metric: str, one: ClaimSide, other: ClaimSide, margin: float) -> Effect | None:
     """one − other."""
     if not _from_scores(metric):
         values = one.per_shadow(metric), other.per_shadow(metric)
@@ -245,11 +243,11 @@ def _difference(work: CompareTrials, metric: str, one: Side, other: Side, margin
     return _from_draws(work, metric, one, other, margin, lambda a, b: a - b)
 
 
-def _ratio(work: CompareTrials, one: Side, other: Side) -> Effect | None:
+def _ratio(work: CompareTrials, one: ClaimSide, other: ClaimSide) -> Effect | None:
     """one / other: of figures read from scores, or of means over shadows by a bootstrap over shadows."""
     def ratio(a: Any, b: Any) -> Any:
         with np.errstate(divide="ignore", invalid="ignore"):
-            return np.where(np.abs(b) > FINITE, np.divide(a, b), np.nan)
+            return np.where(np.abs(b) > MIN_DIVISOR, np.divide(a, b), np.nan)
 
     if _from_scores(work.metric):
         return _from_draws(work, work.metric, one, other, work.margin, ratio)
@@ -262,13 +260,14 @@ def _ratio(work: CompareTrials, one: Side, other: Side) -> Effect | None:
     return from_resamples(whole, ratio(*means), work.margin, work.confidence, len(values[0]))
 
 
-def _equivalence(work: CompareTrials, i: int, one: Side, j: int | None, other: Side) -> Pair:
+def _equivalence(work: CompareTrials, one: ClaimSide, other: ClaimSide) -> ComparedPair:
     """one − other within the margin: two one-sided tests (Schuirmann 1987); refuted where it is beyond either end."""
     low, high = (_difference(work, work.metric, one, other, margin) for margin in (-work.margin, work.margin))
     if low is None or high is None:
-        return Pair(i, j, {}, UNREADABLE)
+        return ComparedPair(one.index, other.index, {}, UNREADABLE)
     inside, outside = max(low.above, high.below), min(1.0, 2 * min(low.below, high.above))
-    return Pair(i, j, {work.metric: (dataclasses.replace(low, above=inside, below=outside), work.margin)}, "", inside, outside)
+    parts = {work.metric: (dataclasses.replace(low, above=inside, below=outside), work.margin)}
+    return ComparedPair(one.index, other.index, parts, "", inside, outside)
 
 
 def _from_scores(metric: str) -> bool:
@@ -276,7 +275,7 @@ def _from_scores(metric: str) -> bool:
 
 
 def _from_draws(
-    work: CompareTrials, metric: str, one: Side, other: Side, margin: float, effect: Callable[[Any, Any], Any]
+    work: CompareTrials, metric: str, one: ClaimSide, other: ClaimSide, margin: float, effect: Callable[[Any, Any], Any]
 ) -> Effect | None:
     """Both sides read from the same draws. Groups of canaries that differ are drawn apart, their shadows together."""
     figures = one.figure(metric), other.figure(metric)
@@ -287,20 +286,22 @@ def _from_draws(
     return from_resamples(float(effect(*figures)), resampled, margin, work.confidence, n)
 
 
-def _correlation(work: CompareTrials, place: int, side: Side) -> Pair:
+def _correlation(work: CompareTrials, side: ClaimSide) -> ComparedPair:
     """Spearman's rank correlation over canaries of how much two attacks tell members from non-members."""
     assert work.against is not None
     first, second = (_separation(side.column(attack), side.member) for attack in (work.metric, work.against))
     there = np.isfinite(first) & np.isfinite(second)
     if there.sum() < 3:
-        return Pair(place, None, {}, UNREADABLE)
+        return ComparedPair(side.index, None, {}, UNREADABLE)
     first, second = first[there], second[there]
     drawn = numpy_generator(work.seed, None, "claims/correlation").integers(len(first), size=(work.resamples, len(first)))
     with np.errstate(invalid="ignore", divide="ignore"):
         whole = float(_spearman(first[None], second[None])[0])
         resampled = _spearman(first[drawn], second[drawn])
     effect = from_resamples(whole, resampled, work.margin, work.confidence, len(first)) if math.isfinite(whole) else None
-    return Pair.of(place, None, {work.metric: (effect, work.margin)}) if effect else Pair(place, None, {}, UNREADABLE)
+    if effect is None:
+        return ComparedPair(side.index, None, {}, UNREADABLE)
+    return ComparedPair.of(side.index, None, {work.metric: (effect, work.margin)})
 
 
 def _separation(scores: np.ndarray, member: np.ndarray) -> np.ndarray:
@@ -317,7 +318,7 @@ def _spearman(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return (centred[0] * centred[1]).sum(1) / np.sqrt((centred[0] ** 2).sum(1) * (centred[1] ** 2).sum(1))
 
 
-def _decisive(pairs: list[Pair], verdict: Verdict, work: CompareTrials) -> Pair:
+def _decisive_pair(pairs: list[ComparedPair], verdict: Verdict, work: CompareTrials) -> ComparedPair:
     """The pair that the verdict hangs on: the weakest of those that carry it, or the strongest of those that break it."""
     carriers: dict[Verdict, Verdict] = {"supported": "refuted", "refuted": "supported", "undecided": "undecided"}
     wanted = carriers[verdict] if work.pairs == "none" else verdict

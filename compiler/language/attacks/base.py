@@ -61,7 +61,7 @@ class Tried(Frozen):
         return "/".join([*bare, *views, *unusual, *self.compat])
 
 
-class Asking(Tried):
+class LogitAttack(Tried):
     """An attack on logits: from which signal, and how many views are asked about."""
 
     signal: Signal = "logit"

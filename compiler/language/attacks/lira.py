@@ -4,7 +4,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from compiler.language.attacks.base import Asking, LiraSignal, Spread, Tried
+from compiler.language.attacks.base import LiraSignal, LogitAttack, Spread, Tried
 
 
 class Lira(Tried):
@@ -23,7 +23,7 @@ class Lira(Tried):
     all members' signals, for both sides."""
 
 
-class LiraOffline(Asking):
+class LiraOffline(LogitAttack):
     """LiRA from the models without the canary only, one-sided."""
 
     compute: ClassVar[str] = "lira"

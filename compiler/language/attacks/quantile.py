@@ -2,10 +2,10 @@
 
 from typing import ClassVar, Literal
 
-from compiler.language.attacks.base import Asking
+from compiler.language.attacks.base import LogitAttack
 
 
-class Quantile(Asking):
+class Quantile(LogitAttack):
     """Quantile regression on the z pool, no shadows (Bertran et al. 2023)."""
 
     compute: ClassVar[str] = "quantile"

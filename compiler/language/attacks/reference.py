@@ -2,10 +2,10 @@
 
 from typing import ClassVar, Literal
 
-from compiler.language.attacks.base import Asking
+from compiler.language.attacks.base import LogitAttack
 
 
-class Threshold(Asking):
+class Threshold(LogitAttack):
     """One threshold for all canaries and models (Attack-P: its ROC equals that of a threshold from the z pool)."""
 
     compute: ClassVar[str] = "reference"
@@ -13,7 +13,7 @@ class Threshold(Asking):
     attack: Literal["threshold"]
 
 
-class Reference(Asking):
+class Reference(LogitAttack):
     """Attack-R: the share of models without the canary that are no more confident than the target."""
 
     compute: ClassVar[str] = "reference"
@@ -21,7 +21,7 @@ class Reference(Asking):
     attack: Literal["reference"]
 
 
-class Calibrated(Asking):
+class Calibrated(LogitAttack):
     """Difficulty-calibrated: the target's signal minus the mean signal of models without the canary."""
 
     compute: ClassVar[str] = "reference"

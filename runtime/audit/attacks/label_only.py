@@ -11,13 +11,13 @@ import numpy as np
 from compiler.language.attacks.label_only import LabelOnly
 from runtime.audit.attacks import signals
 from runtime.audit.attacks.answers import Answers, Score
-from runtime.audit.attacks.pool import MIN_SHADOWS, Pool
+from runtime.audit.attacks.pool import MIN_SHADOWS, ShadowPool
 
 PENALTY = 1.0
 """1 / C of the ridge penalty; C = 1 as in the paper's code."""
-STEPS = 25
+MAX_STEPS = 25
 """Newton steps at most: the penalty makes the loss strongly convex, and the change is below 1e-9 after about ten."""
-CONVERGED = 1e-10
+CONVERGED_STEP = 1e-10
 """Steps smaller than this no longer move a log-odds that anybody reads."""
 
 
@@ -29,10 +29,10 @@ def scorer(how: LabelOnly, answers: Answers, paired: bool) -> Score | None:
     if how.variant == "vote":
         share = vote(correct)
         return lambda member: share
-    return lambda member: label_only(correct, Pool(member, paired))
+    return lambda member: label_only(correct, ShadowPool(member, paired))
 
 
-def label_only(correct: np.ndarray, pool: Pool) -> np.ndarray:
+def label_only(correct: np.ndarray, pool: ShadowPool) -> np.ndarray:
     """canary × model: fitted log-odds of the target's own vector. correct: canary × view × model, 0 or 1."""
     canaries, _, models = correct.shape
     score = np.full((canaries, models), np.nan)
@@ -66,7 +66,7 @@ def fit(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     weights = np.zeros((x.shape[0], x.shape[2]))
     penalty = PENALTY * np.eye(x.shape[2])
     penalty[-1, -1] = 1e-6  # the constant is not shrunk; a trace of penalty keeps one-sided data finite
-    for _ in range(STEPS):
+    for _ in range(MAX_STEPS):
         odds = np.einsum("nmf,nf->nm", x, weights)
         p = 0.5 * (1 + np.tanh(0.5 * odds))
         gradient = np.einsum("nmf,nm->nf", x, p - y) + weights @ penalty
@@ -75,6 +75,6 @@ def fit(x: np.ndarray, y: np.ndarray) -> np.ndarray:
         hessian = np.swapaxes(x, 1, 2) @ (x * (p * (1 - p))[..., None]) + penalty
         step = np.linalg.solve(hessian, gradient[..., None])[..., 0]
         weights = weights - step * np.minimum(1.0, 5.0 / np.maximum(np.abs(step).max(1, keepdims=True), 1e-12))
-        if np.abs(step).max() < CONVERGED:
+        if np.abs(step).max() < CONVERGED_STEP:
             break
     return weights

@@ -17,7 +17,7 @@ from scipy.special import gammaln
 from compiler.language.attacks.lira import Lira, LiraOffline
 from runtime.audit.attacks import signals
 from runtime.audit.attacks.answers import Answers, Score, check_finite
-from runtime.audit.attacks.pool import VARIANCE_FLOOR, Pool, Side, sides, usable
+from runtime.audit.attacks.pool import VARIANCE_FLOOR, ShadowPool, SideMoments, sides, usable
 
 
 def scorer(how: Lira | LiraOffline, answers: Answers, paired: bool) -> Score | None:
@@ -26,7 +26,7 @@ def scorer(how: Lira | LiraOffline, answers: Answers, paired: bool) -> Score | N
     if signal is None:
         return None
     if isinstance(how, LiraOffline):
-        return lambda member: lira_offline(signal, Pool(member, paired), how.variant, how.compat)
+        return lambda member: lira_offline(signal, ShadowPool(member, paired), how.variant, how.compat)
     return Likelihood(signal, paired, how.variant, how.compat)
 
 
@@ -54,14 +54,14 @@ class Likelihood:
     compat: tuple[str, ...] = ()
 
     def __call__(self, member: np.ndarray) -> np.ndarray:
-        return lira(self.signal, Pool(member, self.paired), self.variant, self.compat)
+        return lira(self.signal, ShadowPool(member, self.paired), self.variant, self.compat)
 
     def floored(self, member: np.ndarray) -> int:
         """Fits whose shadows agree so well that their spread is taken to be the least one."""
-        return sum(side.floored(self.variant) for side in sides(self.signal, Pool(member, self.paired)))
+        return sum(side.floored(self.variant) for side in sides(self.signal, ShadowPool(member, self.paired)))
 
 
-def lira(signal: np.ndarray, pool: Pool, variant: str = "pooled", compat: tuple[str, ...] = ()) -> np.ndarray:
+def lira(signal: np.ndarray, pool: ShadowPool, variant: str = "pooled", compat: tuple[str, ...] = ()) -> np.ndarray:
     """canary × model: log density as a member minus as a non-member, leave-one-out. signal: canary × view × model.
 
     NaN where a side has too few shadows. `variant`: per_example, pooled, student_t. `compat` reproduces published code:
@@ -73,7 +73,7 @@ def lira(signal: np.ndarray, pool: Pool, variant: str = "pooled", compat: tuple[
         inside, outside = _at_median(inside, signal, pool.member, pool), _at_median(outside, signal, ~pool.member, pool)
     shared = _global_variance(signal, pool) if "global_variance" in compat else None
 
-    def density(side: Side) -> np.ndarray:
+    def density(side: SideMoments) -> np.ndarray:
         return _log_density(signal, side, side.variance(variant) if shared is None else shared, variant)
 
     ratio = density(inside)
@@ -82,7 +82,7 @@ def lira(signal: np.ndarray, pool: Pool, variant: str = "pooled", compat: tuple[
     return np.where(usable(inside, outside), ratio.mean(1), np.nan)
 
 
-def lira_offline(signal: np.ndarray, pool: Pool, variant: str = "pooled", compat: tuple[str, ...] = ()) -> np.ndarray:
+def lira_offline(signal: np.ndarray, pool: ShadowPool, variant: str = "pooled", compat: tuple[str, ...] = ()) -> np.ndarray:
     """canary × model: how far the signal lies above models without the canary, in standard deviations (one-sided).
 
     The order is that of 1 - Pr[Z > signal], which as a number is exactly 1 from z = 8.3 on and so would tie the tail.
@@ -101,7 +101,7 @@ def lira_offline(signal: np.ndarray, pool: Pool, variant: str = "pooled", compat
     return np.where(usable(outside), score.mean(1), np.nan)
 
 
-def _log_density(signal: np.ndarray, side: Side, variance: np.ndarray, variant: str) -> np.ndarray:
+def _log_density(signal: np.ndarray, side: SideMoments, variance: np.ndarray, variant: str) -> np.ndarray:
     if variant == "student_t":
         freedom = np.maximum(side.count - 1, 1)
         scale = np.sqrt(variance * (1 + 1 / np.maximum(side.count, 1)))
@@ -111,19 +111,19 @@ def _log_density(signal: np.ndarray, side: Side, variance: np.ndarray, variant: 
     return -0.5 * ((signal - side.mean) ** 2 / variance + np.log(2 * math.pi * variance))
 
 
-def _at_median(side: Side, signal: np.ndarray, chosen: np.ndarray, pool: Pool) -> Side:
+def _at_median(side: SideMoments, signal: np.ndarray, chosen: np.ndarray, pool: ShadowPool) -> SideMoments:
     """The side with the median of its shadows instead of their mean."""
     location = np.stack([np.nanmedian(shadows, axis=-1) for shadows in _shadows(signal, chosen, pool)], axis=-1)
-    return Side(side.count, location, side.squares)
+    return SideMoments(side.count, location, side.squares)
 
 
-def _global_variance(signal: np.ndarray, pool: Pool) -> np.ndarray:
+def _global_variance(signal: np.ndarray, pool: ShadowPool) -> np.ndarray:
     """1 × view × model: of all members' signals together, each canary's own level included."""
     variance = np.stack([np.nanvar(shadows, axis=(0, 2)) for shadows in _shadows(signal, pool.member, pool)], axis=-1)
     return np.maximum(variance[None], VARIANCE_FLOOR)
 
 
-def _shadows(signal: np.ndarray, chosen: np.ndarray, pool: Pool) -> Iterator[np.ndarray]:
+def _shadows(signal: np.ndarray, chosen: np.ndarray, pool: ShadowPool) -> Iterator[np.ndarray]:
     """For each target what the chosen shadows say, NaN elsewhere. A loop over targets, for replication only."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")   # of sides without any shadow, which `usable` masks

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 VARIANCE_FLOOR = 1e-12
-"""Of a squared signal: keeps a constant signal from giving an infinite density; `Side.floored` counts how often it bites."""
+"""Of a squared signal: keeps a constant signal from giving an infinite density; `SideMoments.floored` counts how often it bites."""
 
 CANCELLED = 1e-7
 """Share of a running sum of squares below which what is left after subtraction has lost half of its digits."""
@@ -23,7 +23,7 @@ MIN_SHADOWS = 3
 
 
 @dataclass(frozen=True)
-class Pool:
+class ShadowPool:
     """Who was trained on what."""
 
     member: np.ndarray
@@ -52,7 +52,7 @@ class Pool:
 
 
 @dataclass(frozen=True)
-class Side:
+class SideMoments:
     """For each canary, view and target: what the shadows of one side (IN or OUT) say."""
 
     count: np.ndarray
@@ -80,14 +80,14 @@ class Side:
             return np.maximum(self.squares / freedom, VARIANCE_FLOOR)
 
 
-def sides(signal: np.ndarray, pool: Pool) -> tuple[Side, Side]:
+def sides(signal: np.ndarray, pool: ShadowPool) -> tuple[SideMoments, SideMoments]:
     """IN and OUT shadows of every target. signal: canary × view × model, finite."""
     signal = np.asarray(signal, np.float64)
     centred = signal - signal.mean(-1, keepdims=True)  # running sums of squares cancel badly far from zero
     return _side(signal, centred, pool.member, pool), _side(signal, centred, ~pool.member, pool)
 
 
-def _side(signal: np.ndarray, centred: np.ndarray, chosen: np.ndarray, pool: Pool) -> Side:
+def _side(signal: np.ndarray, centred: np.ndarray, chosen: np.ndarray, pool: ShadowPool) -> SideMoments:
     mask = chosen[:, None, :].astype(np.float64)
     count = pool.without_target(mask)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -97,11 +97,11 @@ def _side(signal: np.ndarray, centred: np.ndarray, chosen: np.ndarray, pool: Poo
     doubtful = squares < CANCELLED * powers.sum(-1, keepdims=True)
     if doubtful.any():
         _summed_again(squares, mean, doubtful, centred, chosen, pool)
-    return Side(count, mean + signal.mean(-1, keepdims=True), squares)
+    return SideMoments(count, mean + signal.mean(-1, keepdims=True), squares)
 
 
 def _summed_again(
-    squares: np.ndarray, mean: np.ndarray, doubtful: np.ndarray, centred: np.ndarray, chosen: np.ndarray, pool: Pool
+    squares: np.ndarray, mean: np.ndarray, doubtful: np.ndarray, centred: np.ndarray, chosen: np.ndarray, pool: ShadowPool
 ) -> None:
     """Without subtraction, in place, where the target alone makes most of the running sum: shadows that agree, a target apart."""
     where = np.argwhere(doubtful)
@@ -119,7 +119,7 @@ def _summed_again(
         squares[canary, view, target] = np.where(kept, (values - center[:, None]) ** 2, 0.0).sum(1)
 
 
-def usable(first: Side, *others: Side) -> np.ndarray:
+def usable(first: SideMoments, *others: SideMoments) -> np.ndarray:
     """canary × model, bool: whether every side has enough shadows."""
     enough = first.count[:, 0] >= MIN_SHADOWS
     for side in others:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from compiler.language.attacks.base import Asking
+from compiler.language.attacks.base import LogitAttack
 from compiler.language.attacks.reference import Reference, Threshold
 from runtime.audit.attacks.answers import Answers, Score
-from runtime.audit.attacks.pool import MIN_SHADOWS, Pool, sides, usable
+from runtime.audit.attacks.pool import MIN_SHADOWS, ShadowPool, sides, usable
 
 
-def scorer(how: Asking, answers: Answers, paired: bool) -> Score | None:
+def scorer(how: LogitAttack, answers: Answers, paired: bool) -> Score | None:
     """`Threshold`, `Reference` or `Calibrated`; None without logits."""
     signal = answers.signal(how.signal, how.queries)
     if signal is None:
@@ -19,7 +19,7 @@ def scorer(how: Asking, answers: Answers, paired: bool) -> Score | None:
         scores = threshold(signal)
         return lambda member: scores
     attack = reference if isinstance(how, Reference) else calibrated
-    return lambda member: attack(signal, Pool(member, paired))
+    return lambda member: attack(signal, ShadowPool(member, paired))
 
 
 def threshold(signal: np.ndarray) -> np.ndarray:
@@ -27,13 +27,13 @@ def threshold(signal: np.ndarray) -> np.ndarray:
     return np.asarray(signal, np.float64).mean(1)
 
 
-def calibrated(signal: np.ndarray, pool: Pool) -> np.ndarray:
+def calibrated(signal: np.ndarray, pool: ShadowPool) -> np.ndarray:
     """canary × model: the signal minus its mean over models without the canary (Watson et al. 2022); NaN where they are too few."""
     _, outside = sides(signal, pool)
     return np.where(usable(outside), (np.asarray(signal, np.float64) - outside.mean).mean(1), np.nan)
 
 
-def reference(signal: np.ndarray, pool: Pool) -> np.ndarray:
+def reference(signal: np.ndarray, pool: ShadowPool) -> np.ndarray:
     """canary × model: share of models without the canary that are no more confident than the target (Attack-R, Ye et al. 2022).
 
     With k such models only k + 1 values exist: no FPR below about 1 / (k + 1) can be resolved. NaN where they are too few.

@@ -11,7 +11,7 @@ import numpy as np
 from compiler.language.attacks.rmia import Rmia
 from runtime.audit.attacks import signals
 from runtime.audit.attacks.answers import Answers, Score, check_finite
-from runtime.audit.attacks.pool import MIN_SHADOWS, Pool
+from runtime.audit.attacks.pool import MIN_SHADOWS, ShadowPool
 
 
 def scorer(how: Rmia, answers: Answers, paired: bool) -> Score | None:
@@ -26,14 +26,14 @@ def scorer(how: Rmia, answers: Answers, paired: bool) -> Score | None:
     online, majority, trimmed = how.variant == "online", how.vote == "majority", "trimmed_mean" in how.compat
 
     def score(member: np.ndarray) -> np.ndarray:
-        pool = Pool(member, paired)
+        pool = ShadowPool(member, paired)
         return rmia(own, others, pool, online=online, gamma=how.gamma, a=how.a, majority=majority, trimmed=trimmed)
 
     return score
 
 
 def rmia(
-    confidence: np.ndarray, z_confidence: np.ndarray, pool: Pool, *,
+    confidence: np.ndarray, z_confidence: np.ndarray, pool: ShadowPool, *,
     online: bool = True, gamma: float = 1.0, a: float = 0.3, majority: bool = False, trimmed: bool = False,
 ) -> np.ndarray:
     """canary × model: share of z samples that the canary beats by `gamma`.
@@ -78,14 +78,14 @@ def _log(p: np.ndarray) -> np.ndarray:
     return np.log(np.maximum(p, np.finfo(np.float64).tiny))
 
 
-def _mean(values: np.ndarray, chosen: np.ndarray, pool: Pool) -> np.ndarray:
+def _mean(values: np.ndarray, chosen: np.ndarray, pool: ShadowPool) -> np.ndarray:
     """Mean over the chosen models without target and complement; NaN where none is left."""
     mask = chosen[:, None, :].astype(np.float64)
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.maximum(pool.without_target(mask * values), 0.0) / pool.without_target(mask)  # rounding may leave -1e-17
 
 
-def _trimmed_mean(values: np.ndarray, chosen: np.ndarray, pool: Pool) -> np.ndarray:
+def _trimmed_mean(values: np.ndarray, chosen: np.ndarray, pool: ShadowPool) -> np.ndarray:
     """The same without the lowest and the highest fifth, rounded down. A loop over targets, for replication only."""
     found = np.empty(values.shape)
     rank = np.arange(values.shape[-1])

@@ -28,7 +28,7 @@ def perform(work: QueryClassifier, inputs: Mapping[str, Artifact], device: torch
     answers: dict[str, Tensor] = {}
     for names, images in asked(population):
         seen = views(images, work.queries)
-        said = logits(net, seen.flatten(0, 1), card, device).reshape(*seen.shape[:2], card.classes)
-        answers |= dict.fromkeys(names, said)
+        of_views = logits(net, seen.flatten(0, 1), card, device).reshape(*seen.shape[:2], card.classes)
+        answers |= dict.fromkeys(names, of_views)
     found = accuracy(net, parts.test.images, parts.test.labels, card, device)
     return Product({"answers": answers}, (Metric("test_accuracy", found, n=len(parts.test)),))

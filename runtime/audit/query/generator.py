@@ -21,7 +21,7 @@ from runtime.synthesize.diffusion.generate import restored
 from runtime.synthesize.diffusion.process import audited_levels, denoising_errors, new_scheduler
 from runtime.synthesize.operation import surroundings
 
-DRAWS = 32
+NOISES_PER_CANARY = 32
 """Noises per canary; the loss is averaged over them."""
 
 
@@ -43,8 +43,8 @@ def loss(net: Net, images: Tensor, labels: Tensor, how: Denoiser, seed: int) -> 
     scheduler, signals = new_scheduler(how), net.encoded(images)
     draws = generator(seed, None, "denoising query")
     total = torch.zeros(len(images), dtype=torch.float64)
-    for level in audited_levels(how, DRAWS):
+    for level in audited_levels(how, NOISES_PER_CANARY):
         noise = torch.randn(signals.shape, generator=draws).to(images.device)
         at = level.expand(len(images)).to(images.device)
-        total += denoising_errors(net, scheduler, signals, noise, at, labels).double().cpu() / DRAWS
+        total += denoising_errors(net, scheduler, signals, noise, at, labels).double().cpu() / NOISES_PER_CANARY
     return total

@@ -24,7 +24,7 @@ from runtime.seeds import generator
 from runtime.store.artifacts import Artifact
 from runtime.training.nets import Classifier, build, normalise
 
-SMALLEST = 1e-6
+DISTANCE_OFFSET = 1e-6
 """Added to a distance before its logarithm: a copy is far nearer than anything else, and still a number."""
 
 
@@ -44,14 +44,14 @@ def perform(work: QuerySet, inputs: Mapping[str, Artifact], device: torch.device
     net = random_features(card).to(device)
     answers: dict[str, Tensor] = {}
     distance, row = nearest(canaries.flatten(1), released.flatten(1))
-    answers["pixel"] = -(distance + SMALLEST).log().cpu()
+    answers["pixel"] = -(distance + DISTANCE_OFFSET).log().cpu()
     features = _embedded(net, released)
-    answers["feature"] = -(nearest(_embedded(net, canaries), features)[0] + SMALLEST).log().cpu()
+    answers["feature"] = -(nearest(_embedded(net, canaries), features)[0] + DISTANCE_OFFSET).log().cpu()
     if (count := work.queries.count) > 1:
         turned = normalise(views(plain, work.queries).flatten(0, 1), card).to(device)
         for space, points, among in (("pixel", turned, released), ("feature", _embedded(net, turned), features)):
             each = nearest(points.flatten(1), among.flatten(1))[0].unflatten(0, (-1, count))
-            answers[f"{space}/{count}q"] = -(each.amin(1) + SMALLEST).log().cpu()
+            answers[f"{space}/{count}q"] = -(each.amin(1) + DISTANCE_OFFSET).log().cpu()
     metrics = [Metric("nearest_pixel_distance", distance.median().item(), n=len(canaries), note="median over canaries")]
     if population.public is not None:
         median = _public_distance(population, len(images))

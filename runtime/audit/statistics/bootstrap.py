@@ -16,7 +16,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from runtime.audit.statistics.roc import checked
+from runtime.audit.statistics.roc import check_scores
 
 CHUNK = 500_000
 """Weights held at once: 4 MB, which stay in a core's cache: 128 × 16 scores are read 2,000 times in 0.08 s, with 32 MB in 0.24."""
@@ -70,7 +70,7 @@ def read_resamples(
     `there` (canary × shadow, bool): only these scores count; the others take no part, whatever is drawn. `strict`: see `tpr_at`.
     """
     shadows = np.shape(scores)[1]
-    flat, sides = checked(scores, member) if there is None else checked(scores[there], member[there])
+    flat, sides = check_scores(scores, member) if there is None else check_scores(scores[there], member[there])
     order = np.argsort(-flat, kind="stable")
     falling, sides = flat[order], sides[order]
     ends = np.append(np.flatnonzero(falling[1:] != falling[:-1]), len(falling) - 1)

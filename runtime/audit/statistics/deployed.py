@@ -1,4 +1,4 @@
-"""What an adversary gets who must fix a threshold before meeting the target: thresholds from shadows only, and the PPV at a prior.
+"""Attack performance when the threshold must be fixed in advance: thresholds from shadows only, and the PPV at a prior.
 
 For each target the threshold is read, by the count rule, from the non-member scores of the other models, its complement left
 out; then it is applied to the target. The false-positive rate that comes out is not the declared one, and is reported
@@ -24,7 +24,8 @@ class Deployed:
     """resample: what came of the declared rate."""
 
     def ppv(self, prior: float) -> np.ndarray:
-        """Probability that who is called a member is one, where this share of those asked about are; NaN where nobody is called."""
+        """Positive predictive value: the probability that a sample called a member is one, at this share of members; NaN where no
+        sample is."""
         with np.errstate(invalid="ignore", divide="ignore"):
             return prior * self.tpr / (prior * self.tpr + (1 - prior) * self.fpr)
 

@@ -14,11 +14,11 @@ import numpy as np
 
 from compiler.language.audit import Design
 
-BAND = 4.0
+MAX_STANDARD_ERRORS = 4.0
 """Standard errors that the mean null AUC may lie from one half: about one false alarm in 16,000 controls."""
-SLACK = 0.005
+AUC_SLACK = 0.005
 """Further AUC that is tolerated: `balanced` membership is slightly conservative at few shadows."""
-RATE_SLACK = 1.25
+MAX_TPR_RATIO = 1.25
 """Times the expected TPR that is tolerated: fits from few shadows differ in their tails."""
 
 
@@ -34,7 +34,7 @@ class Expected:
     """Share of redraws in which a bound may be above zero: its error probability."""
 
 
-KNOWS_NOTHING = Expected()
+BY_CHANCE = Expected()
 
 
 @dataclass(frozen=True)
@@ -57,17 +57,17 @@ class Control:
         """What the redraws found although there is nothing to find: in the middle, in the tail, or in the bound."""
         redraws, found = len(self.auc), []
         error = self.auc.std(ddof=1) / np.sqrt(redraws) if redraws > 1 else np.inf
-        if abs(self.auc.mean() - 0.5) > BAND * error + SLACK:
+        if abs(self.auc.mean() - 0.5) > MAX_STANDARD_ERRORS * error + AUC_SLACK:
             found.append(f"mean AUC {self.auc.mean():.3f}")
         if self.expected.tpr is not None and np.isfinite(self.tpr).all():
             # With few redraws their spread may be nothing by chance; a rate read from so many members has at least this.
             least = np.sqrt(self.expected.tpr / max(self.expected.members, 1))
             error = max(self.tpr.std(ddof=1) if redraws > 1 else np.inf, least) / np.sqrt(redraws)
-            if self.tpr.mean() > RATE_SLACK * self.expected.tpr + BAND * error:
+            if self.tpr.mean() > MAX_TPR_RATIO * self.expected.tpr + MAX_STANDARD_ERRORS * error:
                 found.append(f"mean TPR {self.tpr.mean():.3f} where {self.expected.tpr:.3f} is expected")
         if np.isfinite(self.alarm).all():
             p = self.expected.alarm
-            if self.alarm.mean() > p + BAND * np.sqrt(p * (1 - p) / redraws):
+            if self.alarm.mean() > p + MAX_STANDARD_ERRORS * np.sqrt(p * (1 - p) / redraws):
                 found.append(f"epsilon above zero in {self.alarm.mean():.0%} of the redraws")
         return found
 
@@ -82,7 +82,7 @@ def central(redraws: np.ndarray, confidence: float = 0.95) -> tuple[float, float
     return float(low), float(high)
 
 
-def redrawn(member: np.ndarray, design: Design, rng: np.random.Generator) -> np.ndarray:
+def redraw(member: np.ndarray, design: Design, rng: np.random.Generator) -> np.ndarray:
     """Another membership of the same design: orientations flipped, rows permuted, or coins tossed again. canary × shadow."""
     match design:
         case "pairs":
@@ -96,19 +96,19 @@ def redrawn(member: np.ndarray, design: Design, rng: np.random.Generator) -> np.
     return rng.permuted(member, axis=0)
 
 
-def control(
+def run_null_control(
     attack: Callable[[np.ndarray], np.ndarray],
     read: Callable[[np.ndarray, np.ndarray], tuple[float, float, float]],
     member: np.ndarray,
     design: Design,
     redraws: int,
     rng: np.random.Generator,
-    expected: Expected = KNOWS_NOTHING,
+    expected: Expected = BY_CHANCE,
 ) -> Control:
     """Run `attack(membership) -> scores` and `read(scores, membership) -> (AUC, TPR, alarm)` on so many redrawn memberships."""
     found = []
     for _ in range(redraws):
-        fresh = redrawn(member, design, rng)
+        fresh = redraw(member, design, rng)
         found.append(read(attack(fresh), fresh))
     auc, tpr, alarm = np.array(found, dtype=np.float64).T
     return Control(auc, tpr, alarm, expected)

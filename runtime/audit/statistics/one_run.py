@@ -33,7 +33,7 @@ BOUNDS: dict[str, OneRun] = {"steinke": epsilon.steinke, "f_dp": f_dp}
 
 
 @dataclass(frozen=True)
-class Guessed:
+class GuessBound:
     """Epsilon below `value` is ruled out for the model that was scored."""
 
     value: float
@@ -49,20 +49,20 @@ class Guessed:
 def one_run(
     bound: OneRun, scores: np.ndarray, member: np.ndarray, *,
     delta: float, error: float, strategy: Strategy = "preset", guesses: tuple[int, int] | None = None,
-) -> Guessed:
+) -> GuessBound:
     """The bound on one model's scores (canary) at an error probability. `guesses`: for `preset`, else a quarter on each side."""
     scores, member = np.asarray(scores, np.float64), np.asarray(member, bool)
     if scores.min() == scores.max():   # no two canaries are told apart: there is nothing to guess by
-        return Guessed(0.0, 0, 0, 0, len(scores))
+        return GuessBound(0.0, 0, 0, 0, len(scores))
     # Ties are broken by position, and files from outside often list members first: shuffled, position knows nothing.
     turn = numpy_generator(0, None, "audit/guesses").permutation(len(scores))
     scores, member = scores[turn], member[turn]
 
-    def at(count: tuple[int, int], rows: np.ndarray, share: float) -> Guessed:
+    def at(count: tuple[int, int], rows: np.ndarray, share: float) -> GuessBound:
         right = epsilon.guess(scores[rows], member[rows], *count)
-        return Guessed(bound(right, sum(count), len(rows), delta, share), *count, right, len(rows))
+        return GuessBound(bound(right, sum(count), len(rows), delta, share), *count, right, len(rows))
 
-    def chosen_on(first: np.ndarray, second: np.ndarray, share: float) -> Guessed:
+    def chosen_on(first: np.ndarray, second: np.ndarray, share: float) -> GuessBound:
         best = max(SHARES, key=lambda part: at(_both(len(first), part), first, share).value)
         return at(_both(len(second), best), second, share)
 

@@ -12,12 +12,12 @@ from fractions import Fraction
 
 import numpy as np
 
-COARSE = 10
+FEW_FALSE_POSITIVES = 10
 """Readings that allow fewer false positives than this are flagged: a single non-member moves them visibly."""
 
 
 @dataclass(frozen=True)
-class Reading:
+class RateReading:
     """TPR at one FPR, and everything needed to judge how finely it was read."""
 
     fpr: float
@@ -41,7 +41,7 @@ class Reading:
     def note(self) -> str:
         if self.value is None:
             return f"not resolvable: {self.non_members} non-member scores allow no false positive at {self.fpr:g}"
-        return f"coarse: {self.allowed} false positives allowed" if self.allowed < COARSE else ""
+        return f"coarse: {self.allowed} false positives allowed" if self.allowed < FEW_FALSE_POSITIVES else ""
 
 
 def allowed_false_positives(fpr: float, non_members: int, strict: bool = False) -> int:
@@ -50,7 +50,7 @@ def allowed_false_positives(fpr: float, non_members: int, strict: bool = False) 
     return math.ceil(exact) - 1 if strict else math.floor(exact)
 
 
-def tpr_at(fpr: float, scores: np.ndarray, member: np.ndarray, strict: bool = False) -> Reading:
+def tpr_at(fpr: float, scores: np.ndarray, member: np.ndarray, strict: bool = False) -> RateReading:
     """TPR at `fpr` by the count rule. `scores` and `member` of one shape; ValueError for NaN.
 
     `strict` reproduces published code: the last threshold whose FPR is below `fpr`, not at or below it.
@@ -94,7 +94,7 @@ class Steps:
 
     @classmethod
     def of(cls, scores: np.ndarray, member: np.ndarray) -> Steps:
-        scores, member = checked(scores, member)
+        scores, member = check_scores(scores, member)
         order = np.argsort(-scores, kind="stable")
         falling, sides = scores[order], member[order]
         ends = np.append(np.flatnonzero(falling[1:] != falling[:-1]), len(falling) - 1)
@@ -107,19 +107,19 @@ class Steps:
         both = float(self.true[-1]) * float(self.false[-1])
         return float(np.trapezoid(self.true, self.false) / both) if both else None
 
-    def reading(self, fpr: float, strict: bool = False) -> Reading:
+    def reading(self, fpr: float, strict: bool = False) -> RateReading:
         """See `tpr_at`."""
         members, non_members = int(self.true[-1]), int(self.false[-1])
         allowed = allowed_false_positives(fpr, non_members, strict)
         if allowed_false_positives(fpr, non_members) < 1 or members < 1:
-            return Reading(fpr, None, members, non_members, allowed, 0, None, strict)
+            return RateReading(fpr, None, members, non_members, allowed, 0, None, strict)
         accepted = int((self.false <= allowed).sum()) - 1
         threshold = float(self.threshold[accepted]) if accepted else None
         value, false = float(self.true[accepted]) / members, int(self.false[accepted])
-        return Reading(fpr, value, members, non_members, allowed, false, threshold, strict)
+        return RateReading(fpr, value, members, non_members, allowed, false, threshold, strict)
 
 
-def checked(scores: np.ndarray, member: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def check_scores(scores: np.ndarray, member: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Flat float64 scores and bool membership; ValueError with the place of the first NaN, or for shapes that differ."""
     scores, member = np.asarray(scores, np.float64), np.asarray(member, bool)
     if scores.shape != member.shape or not scores.size:

@@ -69,7 +69,7 @@ def p_values(effects: Sequence[Effect]) -> tuple[float, float]:
     return min(1.0, 2 * supports), min(1.0, 2 * refutes)
 
 
-def settled(sides: Sequence[tuple[float, float]], alpha: float) -> list[tuple[Verdict, float]]:
+def judge_pairs(sides: Sequence[tuple[float, float]], alpha: float) -> list[tuple[Verdict, float]]:
     """Verdict and adjusted p-value of each pair from its two p-values, that supports and that refutes.
 
     By Holm in each direction, so that over all pairs a wrong "supported" and a wrong "refuted" are as rare as of a single pair,
@@ -82,7 +82,7 @@ def settled(sides: Sequence[tuple[float, float]], alpha: float) -> list[tuple[Ve
     ]
 
 
-def together(verdicts: Sequence[Verdict], pairs: Literal["all", "any", "none"]) -> Verdict:
+def judge_claim(verdicts: Sequence[Verdict], pairs: Literal["all", "any", "none"]) -> Verdict:
     """What the pairs' verdicts say of the claim about them all.
 
     One pair that breaks `all` or `none`, or carries `any`, is found by looking at all: Holm pays for that. What all pairs must
@@ -90,7 +90,7 @@ def together(verdicts: Sequence[Verdict], pairs: Literal["all", "any", "none"]) 
     """
     if pairs == "none":
         opposite: dict[Verdict, Verdict] = {"supported": "refuted", "refuted": "supported", "undecided": "undecided"}
-        return together([opposite[verdict] for verdict in verdicts], "all")
+        return judge_claim([opposite[verdict] for verdict in verdicts], "all")
     strong: Verdict = "refuted" if pairs == "all" else "supported"
     if strong in verdicts:
         return strong

@@ -13,15 +13,15 @@ from compiler.language.attacks.base import Tried
 from runtime.audit.attacks.answers import Answers, Score
 from runtime.audit.statistics.bootstrap import Readings, Resamples, interval, read_resamples
 from runtime.audit.statistics.deployed import shadow_only
-from runtime.audit.statistics.null import Control, Expected, central, control
-from runtime.audit.statistics.roc import Reading, Steps, balanced_accuracy, roc_points, tpr_at
+from runtime.audit.statistics.null import Control, Expected, central, run_null_control
+from runtime.audit.statistics.roc import RateReading, Steps, balanced_accuracy, roc_points, tpr_at
 from runtime.audit.trial import risk
 from runtime.audit.trial.bounds import Bound, alarm, lower_bounds
 from runtime.audit.trial.terms import Conditions, Terms
 from runtime.outcome import Metric
 from runtime.seeds import numpy_generator
 
-BAND = 40
+BAND_POINTS = 40
 """Points of a curve at which its band is read, spread evenly in log FPR."""
 
 PRIORS = (0.5, 0.1, 0.01)
@@ -63,7 +63,7 @@ class AttackMetrics:
         """Epsilon lower bounds, or the reasons why they may not be stated."""
         return lower_bounds(self.terms, self.conditions, self.scores, self.member)
 
-    def reading(self, fpr: float) -> Reading:
+    def reading(self, fpr: float) -> RateReading:
         return self.steps.reading(fpr, self.strict)
 
     def metrics(self) -> Iterator[Metric]:
@@ -79,19 +79,19 @@ class AttackMetrics:
         for name, bound in self.bounds.items():
             yield self.metric(f"epsilon_lower_{name}", bound.value, None, bound.n, bound.note)
 
-    def _tpr(self, name: str, reading: Reading, resampled: np.ndarray) -> Metric:
+    def _tpr(self, name: str, reading: RateReading, resampled: np.ndarray) -> Metric:
         around = interval(resampled, self.terms.confidence) if reading.value is not None else None
-        note = "; ".join(filter(None, [reading.note, self._from_one_shadow(reading)]))
+        note = "; ".join(filter(None, [reading.note, self._one_shadow_warning(reading)]))
         if reading.value is not None and around is None:
             return self.metric(name, None, None, reading.non_members, "; ".join(["not resolvable in most resamples", note]))
         return self.metric(name, reading.value, around, reading.non_members, note)
 
-    def _false_positives(self, reading: Reading) -> np.ndarray:
+    def _false_positives(self, reading: RateReading) -> np.ndarray:
         """canary × shadow, bool."""
         bar = np.inf if reading.threshold is None else reading.threshold
         return self.there & ~self.member & (self.scores >= bar)
 
-    def _from_one_shadow(self, reading: Reading) -> str:
+    def _one_shadow_warning(self, reading: RateReading) -> str:
         """A warning where most false positives are one model's, so that the reading says more of it than of the attack."""
         by_shadow = self._false_positives(reading).sum(0)
         most = int(by_shadow.argmax())
@@ -166,7 +166,7 @@ class AttackMetrics:
         reading = self.reading(fpr)
         tpr = None if reading.value is None else (reading.allowed + 1) / (reading.non_members + 1)
         expected = Expected(tpr, reading.members, self.terms.error)
-        return control(score, read, self.member, self.terms.design, redraws, rng, expected)
+        return run_null_control(score, read, self.member, self.terms.design, redraws, rng, expected)
 
     def null_metrics(self, made: Control) -> Iterator[Metric]:
         verdict = "" if made.passed else f"null control failed, the trial is invalid: {', '.join(made.complaints())}"
@@ -186,7 +186,7 @@ class AttackMetrics:
         points = roc_points(self.scores[self.there], self.member[self.there])
         band = np.full_like(points, np.nan)
         if banded:
-            rates = np.unique(np.geomspace(2 / max((~self.member[self.there]).sum(), 2), 1.0, BAND).round(9))
+            rates = np.unique(np.geomspace(2 / max((~self.member[self.there]).sum(), 2), 1.0, BAND_POINTS).round(9))
             draws = read_resamples(self.scores, self.member, rates.tolist(), self.resamples, self.there)
             for rate in rates.tolist():
                 bounds = interval(draws.tpr[rate], self.terms.confidence)

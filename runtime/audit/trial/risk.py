@@ -9,11 +9,11 @@ from __future__ import annotations
 import numpy as np
 from scipy import stats
 
-HALVES = 20
+HALVINGS = 20
 """Random divisions of the shadows into halves."""
-TOGETHER = 4_000_000
+COMPARISONS_AT_ONCE = 4_000_000
 """Comparisons of two models' scores held at once."""
-TOP = 10
+CANARIES_PER_EXPOSED = 10
 """One in so many canaries counts as most exposed."""
 
 
@@ -34,7 +34,8 @@ def of_canaries(scores: np.ndarray, member: np.ndarray, threshold: float | None)
 def auc_of_canaries(scores: np.ndarray, member: np.ndarray) -> np.ndarray:
     """canary: probability that a model with it scores it higher than one without, ties counting half; NaN without both."""
     shadows = scores.shape[1]
-    parts = np.array_split(np.arange(len(scores)), max(1, scores.size * shadows // TOGETHER))   # canary × shadow × shadow at once
+    blocks = max(1, scores.size * shadows // COMPARISONS_AT_ONCE)   # canary × shadow × shadow at once
+    parts = np.array_split(np.arange(len(scores)), blocks)
     return np.concatenate([_auc_of(scores[part], member[part]) for part in parts])
 
 
@@ -61,10 +62,10 @@ def overlap(
 ) -> tuple[int, np.ndarray]:
     """How many count as most exposed, and for each division the Jaccard overlap of the two halves' most exposed."""
     canaries, shadows = scores.shape
-    top = max(1, canaries // TOP)
+    top = max(1, canaries // CANARIES_PER_EXPOSED)
     unit = 2 if paired else 1
-    found = np.empty(HALVES)
-    for turn in range(HALVES):
+    found = np.empty(HALVINGS)
+    for turn in range(HALVINGS):
         order = rng.permutation(shadows // unit)
         halves = [(part[:, None] * unit + np.arange(unit)).ravel() for part in np.array_split(order, 2)]
         first, second = (_most_exposed(scores[:, half], member[:, half], threshold, top, rng) for half in halves)

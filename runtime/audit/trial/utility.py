@@ -15,7 +15,7 @@ from compiler.work.operations import AttackTrial
 from runtime.outcome import Metric
 from runtime.store.artifacts import Artifact
 
-READ = {
+METRICS_BY_ROLE = {
     "final_model": {"test_accuracy"},
     "model": {"train_accuracy", "canary_accuracy_in", "canary_accuracy_out", "images_seen"},
     "synthesize": {"images", "canary_share_selected", "canary_enrichment", "student_agreement"},
@@ -39,27 +39,27 @@ def utility(work: AttackTrial, inputs: Mapping[str, Artifact]) -> Iterator[Metri
         for shadow in range(work.shadows)
         if f"{role}/{shadow}" in inputs
     ]
-    yield from _means(asked, READ["final_model"], work.confidence)
-    yield from _means(models, READ["model"], work.confidence)
+    yield from _means(asked, METRICS_BY_ROLE["final_model"], work.confidence)
+    yield from _means(models, METRICS_BY_ROLE["model"], work.confidence)
     if made:
-        yield from _means(made, READ["synthesize"] | READ["synthetic_set"], work.confidence)
+        yield from _means(made, METRICS_BY_ROLE["synthesize"] | METRICS_BY_ROLE["synthetic_set"], work.confidence)
     for artifact in inputs["model/0"].ancestry():   # DP-SGD trained the classifier, or the generator behind its images
         for metric in artifact.outcome["metrics"]:
             if metric["name"] in ("epsilon", "noise_multiplier"):
                 yield Metric(metric["name"], metric["value"], n=1, note=metric["note"])
-    seconds = _seconds(work, inputs)
+    seconds = _pipeline_seconds(work, inputs)
     unknown = Metric("seconds", None, n=0, note="made elsewhere, by files that do not say `seconds`")
     yield _mean("seconds", seconds, work.confidence) if seconds else unknown
 
 
-def _seconds(work: AttackTrial, inputs: Mapping[str, Artifact]) -> list[float]:
+def _pipeline_seconds(work: AttackTrial, inputs: Mapping[str, Artifact]) -> list[float]:
     """Of each shadow's whole pipeline: proxy, teacher or generator, the set, and the classifier; none where that is not known."""
     pipelines = [inputs[f"model/{shadow}"].ancestry() for shadow in range(work.shadows)]
-    spent = [[_spent(artifact) for artifact in pipeline] for pipeline in pipelines]
+    spent = [[_task_seconds(artifact) for artifact in pipeline] for pipeline in pipelines]
     return [sum(filter(None, stages)) for stages in spent] if all(None not in stages for stages in spent) else []
 
 
-def _spent(artifact: Artifact) -> float | None:
+def _task_seconds(artifact: Artifact) -> float | None:
     """Seconds of a task; of what was made elsewhere, those that its file says."""
     if artifact.outcome["notes"].get("made_elsewhere"):
         return artifact.metric("seconds")
@@ -68,9 +68,9 @@ def _spent(artifact: Artifact) -> float | None:
 
 def per_shadow(work: AttackTrial, inputs: Mapping[str, Artifact]) -> dict[str, Tensor]:
     """Figures with a value for each shadow, float64: the name of a metric, and `/<group>` where it is of a canary group."""
-    found: dict[str, list[float]] = {"seconds": _seconds(work, inputs)}
+    found: dict[str, list[float]] = {"seconds": _pipeline_seconds(work, inputs)}
     for shadow in range(work.shadows):
-        for role, names in READ.items():
+        for role, names in METRICS_BY_ROLE.items():
             artifact = inputs.get(f"{role}/{shadow}")
             for metric in artifact.outcome["metrics"] if artifact is not None else ():
                 if metric["name"] in names and metric["value"] is not None:

@@ -18,7 +18,7 @@ from compiler.power.resolution import Resolution, resolution
 from compiler.work.operations import CompareTrials
 from runtime.audit.statistics import epsilon
 from runtime.audit.statistics.roc import tpr_at
-from runtime.audit.statistics.testing import from_resamples, p_values, settled
+from runtime.audit.statistics.testing import from_resamples, judge_pairs, p_values
 from tests.conftest import ROOT, TINY
 
 
@@ -97,7 +97,7 @@ def test_what_no_data_could_decide_is_what_the_most_convincing_resamples_leave_u
     for resamples in (40, 79, 80, 200):
         best = from_resamples(1.0, np.ones(resamples), 0.0, 0.95, 9)
         assert best is not None
-        decided = settled([p_values([best])] * 2, 1 - 0.95)[0][0] == "supported"
+        decided = judge_pairs([p_values([best])] * 2, 1 - 0.95)[0][0] == "supported"
         assert (prospect(replace(base, resamples=resamples), left, right).never == "") == decided, resamples
 
 

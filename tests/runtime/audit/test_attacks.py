@@ -11,7 +11,7 @@ from scipy import stats
 from runtime.audit.attacks import signals
 from runtime.audit.attacks.label_only import label_only
 from runtime.audit.attacks.lira import lira, lira_offline
-from runtime.audit.attacks.pool import Pool
+from runtime.audit.attacks.pool import ShadowPool
 from runtime.audit.statistics.roc import auc, tpr_at
 
 
@@ -22,19 +22,19 @@ def paired(rng: np.random.Generator, canaries: int, shadows: int) -> np.ndarray:
     return member
 
 
-def world(seed: int = 0, canaries: int = 40, shadows: int = 12, views: int = 3, gap: float = 2.0) -> tuple[np.ndarray, Pool]:
+def world(seed: int = 0, canaries: int = 40, shadows: int = 12, views: int = 3, gap: float = 2.0) -> tuple[np.ndarray, ShadowPool]:
     """Signals in which members stand out by `gap`, canaries differing in difficulty by far more."""
     rng = np.random.default_rng(seed)
     member = paired(rng, canaries, shadows)
     difficulty = rng.normal(scale=10, size=(canaries, 1, 1))
-    return difficulty + rng.normal(size=(canaries, views, shadows)) + gap * member[:, None, :], Pool(member, paired=True)
+    return difficulty + rng.normal(size=(canaries, views, shadows)) + gap * member[:, None, :], ShadowPool(member, paired=True)
 
 
-def others(pool: Pool, target: int) -> list[int]:
+def others(pool: ShadowPool, target: int) -> list[int]:
     return [model for model in range(pool.member.shape[1]) if model != target and not (pool.paired and model == target ^ 1)]
 
 
-def lira_naive(signal: np.ndarray, pool: Pool, variant: str) -> np.ndarray:
+def lira_naive(signal: np.ndarray, pool: ShadowPool, variant: str) -> np.ndarray:
     canaries, views, models = signal.shape
     score = np.zeros((canaries, models))
     for target in range(models):
@@ -78,7 +78,7 @@ def test_mistake_1_a_target_and_its_complement_are_not_among_its_own_shadows() -
     assert before[0, 4] != after[0, 4]
 
 
-def _fit(signal: np.ndarray, pool: Pool, canary: int, target: int, inside: bool) -> tuple[np.ndarray, np.ndarray]:
+def _fit(signal: np.ndarray, pool: ShadowPool, canary: int, target: int, inside: bool) -> tuple[np.ndarray, np.ndarray]:
     chosen = [u for u in others(pool, target) if pool.member[canary, u] == inside]
     return signal[canary][:, chosen].mean(1), signal[canary][:, chosen].std(1, ddof=1)
 
@@ -87,7 +87,7 @@ def test_mistake_3_membership_that_varies_in_count_is_masked_and_never_zero_fill
     rng = np.random.default_rng(1)
     member = rng.random((30, 20)) < 0.5
     signal = 5.0 + rng.normal(size=(30, 1, 20)) + 2 * member[:, None, :]
-    pool = Pool(member, paired=False)
+    pool = ShadowPool(member, paired=False)
     np.testing.assert_allclose(lira(signal, pool, "per_example"), lira_naive(signal, pool, "per_example"), rtol=1e-8)
 
 
@@ -106,7 +106,7 @@ def test_mistake_6_offline_scores_far_in_the_tail_stay_apart() -> None:
     member = paired(rng, 3, 40)
     member[:, 0], member[:, 1] = True, False
     signal[0, 0, 0], signal[1, 0, 0] = 9.0, 40.0
-    score = lira_offline(signal, Pool(member, paired=True), "per_example")
+    score = lira_offline(signal, ShadowPool(member, paired=True), "per_example")
     assert score[0, 0] < score[1, 0]
 
 
@@ -115,20 +115,21 @@ def test_mistake_7_offline_unusually_low_confidence_is_no_sign_of_membership() -
     signal = rng.normal(size=(2, 1, 40))
     member = paired(rng, 2, 40)
     signal[0, 0, 0], signal[1, 0, 0] = -12.0, 0.0
-    one_sided = lira_offline(signal, Pool(member, paired=True), "per_example")
+    one_sided = lira_offline(signal, ShadowPool(member, paired=True), "per_example")
     assert one_sided[0, 0] < one_sided[1, 0]
-    two_sided = lira_offline(signal, Pool(member, paired=True), "per_example", compat=("two_sided",))
+    two_sided = lira_offline(signal, ShadowPool(member, paired=True), "per_example", compat=("two_sided",))
     assert two_sided[0, 0] > two_sided[1, 0]   # the mistake, reproduced under its name
 
 
 def test_mistake_14_and_17_predicting_the_minority_side_scores_nothing_under_pairs_with_drop() -> None:
     rng = np.random.default_rng(3)
     member = paired(rng, 200, 16)
-    pool = Pool(member, paired=True)
+    pool = ShadowPool(member, paired=True)
     minority = -pool.without_target(member.astype(float))   # call IN whoever is IN less often among the others
     assert auc(minority, member) == 0.5
     balanced = rng.permuted(np.tile(np.arange(16) < 8, (200, 1)), axis=1)
-    assert auc(-Pool(balanced, paired=False).without_target(balanced.astype(float)), balanced) == 1.0   # what `balanced` gives away
+    given_away = -ShadowPool(balanced, paired=False).without_target(balanced.astype(float))
+    assert auc(given_away, balanced) == 1.0   # what `balanced` gives away
 
 
 @pytest.mark.parametrize("shadows", [8, 16, 32])
@@ -169,8 +170,8 @@ def test_label_only_agrees_with_scikit_learn() -> None:
     rng = np.random.default_rng(0)
     member = paired(rng, 5, 16)
     correct = (rng.random((5, 9, 16)) < np.where(member[:, None, :], 0.8, 0.3)).astype(float)
-    score = label_only(correct, Pool(member, True))
+    score = label_only(correct, ShadowPool(member, True))
     for i, target in ((0, 0), (3, 7)):
-        rest = others(Pool(member, True), target)
+        rest = others(ShadowPool(member, True), target)
         model = LogisticRegression(C=1.0, tol=1e-10, max_iter=10_000).fit(correct[i][:, rest].T, member[i, rest])
         assert score[i, target] == pytest.approx(model.decision_function(correct[i][:, [target]].T)[0], abs=1e-3)

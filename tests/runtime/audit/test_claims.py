@@ -20,7 +20,7 @@ from compiler.work.operations import CompareTrials, Reading
 from runtime.audit.compare import perform
 from runtime.audit.statistics.bootstrap import Resamples
 from runtime.audit.statistics.roc import tpr_at
-from runtime.audit.statistics.testing import Effect, from_pairs, from_resamples, holm, p_values, settled, together
+from runtime.audit.statistics.testing import Effect, from_pairs, from_resamples, holm, judge_claim, judge_pairs, p_values
 from runtime.seeds import numpy_generator
 from tests.conftest import TINY, Done, run_study
 
@@ -326,7 +326,7 @@ def test_where_nothing_differs_claims_are_decided_in_no_more_than_the_declared_s
         verdicts = [pair["verdict"] for pair in compared(alike[:3], alike[3:], **words)[1]]
         decided["a pair"] += set(verdicts) != {"undecided"}
         for pairs in ("all", "any", "none"):
-            decided[pairs] += together(verdicts, pairs) != "undecided"   # type: ignore[arg-type]
+            decided[pairs] += judge_claim(verdicts, pairs) != "undecided"   # type: ignore[arg-type]
     assert all(count <= stats.binom.ppf(0.999, 200, 0.05) for count in decided.values()), decided
 
 
@@ -367,12 +367,12 @@ def test_equal_differences_in_every_shadow_are_decided_without_dividing_by_zero(
     ],
 )
 def test_verdicts_of_pairs_add_up(verdicts: Any, pairs: Any, whole: str) -> None:
-    assert together(verdicts, pairs) == whole
+    assert judge_claim(verdicts, pairs) == whole
 
 
 def test_an_effect_is_refuted_only_when_it_is_significantly_the_other_way_round() -> None:
     def judged(above: float, below: float) -> tuple[str, float]:
-        (found,) = settled([p_values([Effect(-1.0, -2.0, -0.5, 9, above, below)])], 0.05)
+        (found,) = judge_pairs([p_values([Effect(-1.0, -2.0, -0.5, 9, above, below)])], 0.05)
         return found
 
     assert judged(0.999, 0.001) == ("refuted", 0.002)
@@ -388,7 +388,7 @@ def test_parts_support_by_the_least_convincing_and_refute_by_any_that_pays_for_a
 
 def test_pairs_are_supported_and_refuted_each_by_holm() -> None:
     sides = [(0.01, 1.0), (0.03, 1.0), (1.0, 0.01), (1.0, 0.02), (1.0, 0.2)]
-    found = settled(sides, 0.05)
+    found = judge_pairs(sides, 0.05)
     assert [p for _, p in found] == [
         min(one, other) for one, other in zip(*(holm([side[way] for side in sides]) for way in (0, 1)), strict=True)
     ]

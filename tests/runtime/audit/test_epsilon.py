@@ -10,7 +10,7 @@ from scipy.stats import binom
 
 from compiler.power.epsilon_bounds import delta_of_mu, epsilon_of_mu, f_dp
 from runtime.audit.statistics import epsilon
-from runtime.audit.statistics.null import control, redrawn
+from runtime.audit.statistics.null import redraw, run_null_control
 
 
 def test_perfect_trials_reach_the_known_ceiling() -> None:
@@ -74,7 +74,7 @@ def test_delta_and_epsilon_of_mu_are_inverse() -> None:
 @pytest.mark.parametrize("design", ["pairs", "balanced", "bernoulli"])
 def test_a_redraw_stays_within_its_design(design: str) -> None:
     rng = np.random.default_rng(0)
-    member = redrawn(np.tile(np.arange(16) < 8, (50, 1)), design, rng)   # type: ignore[arg-type]
+    member = redraw(np.tile(np.arange(16) < 8, (50, 1)), design, rng)   # type: ignore[arg-type]
     if design == "pairs":
         np.testing.assert_array_equal(member[:, 0::2], ~member[:, 1::2])
     if design == "balanced":
@@ -87,13 +87,13 @@ def test_a_null_control_passes_on_an_honest_attack_and_fails_on_one_that_peeks()
 
     rng = np.random.default_rng(0)
     noise = rng.normal(size=(100, 16))
-    member = redrawn(np.zeros((100, 16), bool), "pairs", rng)
+    member = redraw(np.zeros((100, 16), bool), "pairs", rng)
 
     def read(scores: np.ndarray, side: np.ndarray) -> tuple[float, float, float]:
         return auc(scores, side) or 0.0, tpr_at(0.05, scores, side).value or 0.0, np.nan
 
-    honest = control(lambda side: noise, read, member, "pairs", 50, rng)
+    honest = run_null_control(lambda side: noise, read, member, "pairs", 50, rng)
     assert honest.passed
     assert 0.01 < honest.p_value(0.05) <= 1
-    peeking = control(lambda side: noise + 0.2 * side, read, member, "pairs", 50, rng)
+    peeking = run_null_control(lambda side: noise + 0.2 * side, read, member, "pairs", 50, rng)
     assert not peeking.passed

@@ -25,7 +25,7 @@ from runtime.audit.external.file_attacks import Settings
 from runtime.audit.external.product import work_of
 from runtime.audit.statistics import epsilon
 from runtime.audit.statistics.deployed import shadow_only
-from runtime.audit.statistics.null import redrawn
+from runtime.audit.statistics.null import redraw
 from runtime.audit.statistics.one_run import SHARES, one_run
 from runtime.audit.statistics.roc import auc
 from runtime.data.images import LabeledImages
@@ -214,7 +214,7 @@ def test_mistake_17_membership_that_no_model_knows_gives_half_an_auc_and_no_epsi
     rng = np.random.default_rng(1)
     areas, above = [], 0
     for _ in range(150):
-        member, scores = redrawn(np.zeros((100, 8), bool), design, rng), rng.normal(size=(100, 8))   # type: ignore[arg-type]
+        member, scores = redraw(np.zeros((100, 8), bool), design, rng), rng.normal(size=(100, 8))   # type: ignore[arg-type]
         if design == "bernoulli":
             member = rng.random((100, 8)) < 0.5
         areas.append(auc(scores, member))

@@ -16,7 +16,7 @@ from compiler.power.epsilon_bounds import f_dp_rejects
 from runtime.audit.attacks import signals
 from runtime.audit.attacks.label_only import label_only, vote
 from runtime.audit.attacks.lira import lira, lira_offline
-from runtime.audit.attacks.pool import MIN_SHADOWS, VARIANCE_FLOOR, Pool, sides
+from runtime.audit.attacks.pool import MIN_SHADOWS, VARIANCE_FLOOR, ShadowPool, sides
 from runtime.audit.attacks.quantile import COMPONENTS, quantile
 from runtime.audit.attacks.reference import calibrated, reference, threshold
 from runtime.audit.attacks.rmia import rmia
@@ -27,7 +27,7 @@ from runtime.audit.statistics.one_run import SHARES, SPLITS, one_run
 from runtime.audit.statistics.roc import auc, balanced_accuracy, roc_points, tpr_at
 from runtime.audit.trial import risk
 from runtime.audit.trial.copies import log_distance_gap
-from runtime.audit.trial.risk import HALVES
+from runtime.audit.trial.risk import HALVINGS
 from runtime.seeds import numpy_generator
 
 CANARIES, VIEWS, SHADOWS = 6, 2, 10
@@ -67,16 +67,16 @@ WORLDS = ("random", "ties", "constant", "saturated", "almost constant", "float32
 DESIGNS = ("pairs", "bernoulli")
 
 
-def others(pool: Pool, target: int) -> list[int]:
+def others(pool: ShadowPool, target: int) -> list[int]:
     return [model for model in range(SHADOWS) if model != target and not (pool.paired and model == target ^ 1)]
 
 
-def side_of(signal: np.ndarray, pool: Pool, canary: int, view: int, target: int, inside: bool) -> np.ndarray:
+def side_of(signal: np.ndarray, pool: ShadowPool, canary: int, view: int, target: int, inside: bool) -> np.ndarray:
     """What the shadows of one side say, one by one."""
     return np.array([float(signal[canary, view, u]) for u in others(pool, target) if pool.member[canary, u] == inside])
 
 
-def spread(signal: np.ndarray, pool: Pool, canary: int, view: int, target: int, inside: bool, variant: str) -> float:
+def spread(signal: np.ndarray, pool: ShadowPool, canary: int, view: int, target: int, inside: bool, variant: str) -> float:
     """Variance; floored as documented."""
     whose = range(CANARIES) if variant == "pooled" else [canary]
     values = [side_of(signal, pool, one, view, target, inside) for one in whose]
@@ -84,7 +84,9 @@ def spread(signal: np.ndarray, pool: Pool, canary: int, view: int, target: int, 
     return max(squares / sum(max(len(value) - 1, 0) for value in values), VARIANCE_FLOOR)
 
 
-def density(signal: np.ndarray, pool: Pool, at: tuple[int, int, int], inside: bool, variant: str, compat: tuple[str, ...]) -> float:
+def density(
+    signal: np.ndarray, pool: ShadowPool, at: tuple[int, int, int], inside: bool, variant: str, compat: tuple[str, ...]
+) -> float:
     """Log density of the target's signal under one side."""
     values = side_of(signal, pool, *at, inside)
     location = np.median(values) if "median_location" in compat else values.mean()
@@ -103,7 +105,7 @@ def normal(away: float, variance: float) -> float:
     return -(away**2) / (2 * variance) - math.log(math.sqrt(2 * math.pi * variance))
 
 
-def every(pool: Pool, sides_needed: tuple[bool, ...], score: Callable[[int, int], float]) -> np.ndarray:
+def every(pool: ShadowPool, sides_needed: tuple[bool, ...], score: Callable[[int, int], float]) -> np.ndarray:
     """canary × shadow, NaN where a side has fewer than three shadows."""
     found = np.full((CANARIES, SHADOWS), np.nan)
     for canary, target in itertools.product(range(CANARIES), range(SHADOWS)):
@@ -120,7 +122,7 @@ def every(pool: Pool, sides_needed: tuple[bool, ...], score: Callable[[int, int]
     [("per_example", ()), ("pooled", ()), ("student_t", ()), ("pooled", ("median_location",)), ("pooled", ("global_variance",))],
 )
 def test_lira(design: str, kind: str, variant: str, compat: tuple[str, ...]) -> None:
-    signal, pool = world(kind), Pool(membership(design), design == "pairs")
+    signal, pool = world(kind), ShadowPool(membership(design), design == "pairs")
 
     def score(canary: int, target: int) -> float:
         views = [
@@ -139,7 +141,7 @@ def test_lira(design: str, kind: str, variant: str, compat: tuple[str, ...]) -> 
     [("per_example", ()), ("pooled", ()), ("student_t", ()), ("pooled", ("median_location",)), ("per_example", ("two_sided",))],
 )
 def test_lira_offline(design: str, kind: str, variant: str, compat: tuple[str, ...]) -> None:
-    signal, pool = world(kind), Pool(membership(design), design == "pairs")
+    signal, pool = world(kind), ShadowPool(membership(design), design == "pairs")
 
     def distance(canary: int, view: int, target: int) -> float:
         if "two_sided" in compat:
@@ -157,7 +159,7 @@ def test_lira_offline(design: str, kind: str, variant: str, compat: tuple[str, .
 @pytest.mark.parametrize("design", DESIGNS)
 @pytest.mark.parametrize("kind", WORLDS)
 def test_threshold_reference_and_calibrated(design: str, kind: str) -> None:
-    signal, pool = world(kind), Pool(membership(design), design == "pairs")
+    signal, pool = world(kind), ShadowPool(membership(design), design == "pairs")
     mean = signal.astype(np.float64).mean(1)
 
     def rank(canary: int, target: int) -> float:
@@ -182,7 +184,7 @@ def test_threshold_reference_and_calibrated(design: str, kind: str) -> None:
     ],
 )   # fmt: skip
 def test_rmia(design: str, kind: str, online: bool, majority: bool, gamma: float, trimmed: bool) -> None:
-    pool, a = Pool(membership(design), design == "pairs"), 0.3
+    pool, a = ShadowPool(membership(design), design == "pairs"), 0.3
     squashed = 1 / (1 + np.exp(-np.clip(world(kind), -700, 700)))
     z = 1 / (1 + np.exp(-np.random.default_rng(2).normal(size=(9, VIEWS, SHADOWS))))
 
@@ -225,7 +227,7 @@ def test_rmia_breaks_ties_by_the_canarys_own_ratio_however_large() -> None:
     p[0, 0], p[1, 0] = 1e-60, 1e-90
     p[0, 0, 0] = p[1, 0, 0] = 0.9
     member[:2, 0], member[:2, 1] = True, False
-    score = rmia(p, z, Pool(member, True))
+    score = rmia(p, z, ShadowPool(member, True))
     assert score[0, 0] < score[1, 0]   # both beat all of z; a logistic of the ratio would be exactly 1 for both
 
 
@@ -233,7 +235,7 @@ def test_rmia_breaks_ties_by_the_canarys_own_ratio_however_large() -> None:
 def test_label_only_and_vote(design: str) -> None:
     from sklearn.linear_model import LogisticRegression
 
-    pool = Pool(membership(design), design == "pairs")
+    pool = ShadowPool(membership(design), design == "pairs")
     rng = np.random.default_rng(3)
     correct = (rng.random((CANARIES, 5, SHADOWS)) < 0.6).astype(np.float32)
     correct[3], correct[4] = 1.0, 0.0   # always right, never right: only the constant can be fitted
@@ -292,7 +294,7 @@ def test_signals_by_their_definitions_from_float32_and_saturated_logits() -> Non
 
 
 def test_degenerate_fits_are_counted() -> None:
-    pool = Pool(membership("pairs"), True)
+    pool = ShadowPool(membership("pairs"), True)
     inside, outside = sides(world("constant"), pool)
     counts = np.array([[sum(pool.member[i, u] for u in others(pool, t)) for t in range(SHADOWS)] for i in range(CANARIES)])
     assert inside.floored("per_example") == VIEWS * (counts >= MIN_SHADOWS).sum()
@@ -533,7 +535,7 @@ def test_the_most_exposed_of_two_halves(kind: str, paired: bool) -> None:
     scores, member, bar = SCORES[kind].astype(np.float64), SIDES["half"], 0.5
     rng = np.random.default_rng(0)
     found = []
-    for _ in range(HALVES):
+    for _ in range(HALVINGS):
         order = rng.permutation(4 if paired else 8).tolist()
         halves = [order[: len(order) // 2], order[len(order) // 2 :]]
         exposed = []

@@ -15,7 +15,7 @@ from compiler.language.classifier import Recipe
 from compiler.language.datasets import CARDS
 from compiler.language.methods.diffusion import Denoiser
 from compiler.language.study import AnyArm
-from runtime.audit.query.generator import DRAWS, loss
+from runtime.audit.query.generator import NOISES_PER_CANARY, loss
 from runtime.data.formats import digits
 from runtime.data.images import LabeledImages
 from runtime.seeds import Seeds, generator
@@ -237,12 +237,13 @@ def test_the_loss_of_an_image_is_a_mean_over_levels_and_noises_whatever_its_batc
     net, draws = diffusion.restored(how, trained, SETTING), generator(3, None, "denoising query")
     scheduler, signals = new_scheduler(how), net.encoded(images)
     naive = np.zeros(6)
-    for level in audited_levels(how, DRAWS):
+    for level in audited_levels(how, NOISES_PER_CANARY):
         noise = torch.randn(signals.shape, generator=draws)
         for i in range(6):
             one = slice(i, i + 1)
             with torch.inference_mode():
-                naive[i] += float(denoising_errors(net, scheduler, signals[one], noise[one], level.expand(1), labels[one])) / DRAWS
+                error = denoising_errors(net, scheduler, signals[one], noise[one], level.expand(1), labels[one])
+            naive[i] += float(error) / NOISES_PER_CANARY
     np.testing.assert_allclose(loss(net, images, labels, how, 3).numpy(), naive, rtol=1e-5)
 
 

@@ -8,11 +8,11 @@ from runtime.audit.attacks.answers import Answers, Score
 from synthc_examples.words import ModifiedEntropy
 
 
-def scorer(how: ModifiedEntropy, said: Answers, paired: bool) -> Score | None:
+def scorer(how: ModifiedEntropy, answers: Answers, paired: bool) -> Score | None:
     """One threshold for all: the scores do not depend on who was a member, so membership is not looked at."""
-    if said.logits is None:
+    if answers.logits is None:
         return None
-    scores = -modified_entropy(said.logits[:, : how.queries] / how.temperature, said.group.labels.numpy()).mean(1)
+    scores = -modified_entropy(answers.logits[:, : how.queries] / how.temperature, answers.group.labels.numpy()).mean(1)
     return lambda member: scores
 
 

@@ -1,4 +1,4 @@
-"""What intervals, controls, bounds are worth, by simulation: `OMP_NUM_THREADS=1 python benchmarks/statistics.py [--only NAME …]`.
+"""Intervals, controls and bounds, by simulation: `OMP_NUM_THREADS=1 python benchmarks/audit_statistics.py [--only NAME …]`.
 
 Four worlds whose truth is known, written out below. Prints six tables: coverage of nominal 95 % intervals of TPR at 1 % FPR;
 AUC of LiRA on null data; the attack that reads nothing but counts; verdicts on claims about nothing; false alarms of the one-run
@@ -24,12 +24,12 @@ from scipy import stats
 
 from compiler.language.audit import Design
 from runtime.audit.attacks.lira import lira
-from runtime.audit.attacks.pool import Pool
+from runtime.audit.attacks.pool import ShadowPool
 from runtime.audit.statistics import epsilon
 from runtime.audit.statistics.bootstrap import Resamples, interval, read_resamples
-from runtime.audit.statistics.null import redrawn
+from runtime.audit.statistics.null import redraw
 from runtime.audit.statistics.roc import auc, tpr_at
-from runtime.audit.statistics.testing import from_pairs, p_values, settled, together
+from runtime.audit.statistics.testing import from_pairs, judge_claim, judge_pairs, p_values
 
 FPR = 0.01
 
@@ -116,7 +116,7 @@ def null(worlds: int, rng: np.random.Generator) -> None:
             for _ in range(worlds):
                 member = World("", 128, shadows, lambda rng, member: np.zeros(member.shape)).sample(rng)[1]
                 signal = rng.normal(size=member.shape) + rng.normal(size=(128, 1))
-                scores = lira(signal[:, None, :], Pool(member, True), variant)
+                scores = lira(signal[:, None, :], ShadowPool(member, True), variant)
                 found.append(auc(scores, member))
             values = np.array(found, dtype=float)
             cells += f"{values.mean():>13.4f} ± {2 * values.std(ddof=1) / math.sqrt(worlds):.4f}{values.std(ddof=1):>8.4f}"
@@ -131,8 +131,8 @@ def minority(worlds: int, rng: np.random.Generator) -> None:
     for design in designs:
         areas, rates = [], []
         for _ in range(worlds):
-            member = redrawn(np.tile(np.arange(16) < 8, (128, 1)), design, rng)
-            score = -Pool(member, design == "pairs").without_target(member.astype(np.float64))
+            member = redraw(np.tile(np.arange(16) < 8, (128, 1)), design, rng)
+            score = -ShadowPool(member, design == "pairs").without_target(member.astype(np.float64))
             areas.append(auc(score, member))
             rates.append(tpr_at(FPR, score, member).value)
         print(f"{design:>10}{np.mean(np.array(areas, float)):>8.4f}{np.mean(np.array(rates, float)):>14.4f}")
@@ -151,11 +151,11 @@ def verdicts(worlds: int, rng: np.random.Generator) -> None:
                 p_values([from_pairs(one - other, 0.0, 0.95) for one, other in zip(left, right, strict=True)])
                 for left in figures[:3] for right in figures[3:]
             ]   # fmt: skip
-            found = [verdict for verdict, _ in settled(pairs, 0.05)]
+            found = [verdict for verdict, _ in judge_pairs(pairs, 0.05)]
             raw += min(min(pair) for pair in pairs) <= 0.05
             called["a pair"] += set(found) != {"undecided"}
             for quantifier in quantifiers:
-                called[quantifier] += together(found, quantifier) != "undecided"
+                called[quantifier] += judge_claim(found, quantifier) != "undecided"
         shares = "".join(f"{hits / worlds:>9.3f}" for hits in called.values())
         print(f"{count:>6}{parts:>6}{raw / worlds:>20.3f}{shares}")
 
