@@ -16,6 +16,7 @@ import pytest
 
 from compiler.errors import SynthcError
 from runtime.cli.main import main
+from runtime.database.connect import connect, execute
 from runtime.database.files import export
 from runtime.database.index import Index, rebuild
 from runtime.database.read import query
@@ -216,3 +217,13 @@ def test_rebuilding_needs_only_the_store(tiny: Done, tmp_path: Path) -> None:
         again = query(tmp_path / "results.duckdb", f"FROM {view} ORDER BY ALL")[1]
         assert again == query(tiny.db, f"FROM {view} ORDER BY ALL")[1], view
         assert again, view
+
+
+def test_a_file_of_another_database_loads_no_extension(tmp_path: Path) -> None:
+    target = tmp_path / "theirs.sqlite"
+    target.write_bytes(b"SQLite format 3\0" + b"\0" * 84)
+    with pytest.raises(SynthcError, match="move it away, or name another --db"):
+        check_target(target)
+    with contextlib.closing(connect()) as connection:
+        settings = "SELECT name, value FROM duckdb_settings() WHERE name LIKE 'auto%extensions'"
+        assert {value for _, value in execute(connection, settings)} == {"false"}

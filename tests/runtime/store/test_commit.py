@@ -13,7 +13,7 @@ from runtime.execution.driver import Driver, EarlierRuns
 from runtime.execution.engine import InlineEngine
 from runtime.execution.worker import TaskRequest, compute, read_committed
 from runtime.outcome import Metric, Outcome, Provenance
-from runtime.store.artifacts import Artifact, is_done
+from runtime.store.artifacts import Artifact, is_done, lock_store
 from runtime.store.commit import stage
 from tests.runtime.execution.rehearsals import task, todo
 
@@ -139,3 +139,13 @@ def test_tasks_of_one_dispatch_are_all_committed_when_their_outcomes_are_heard_o
 
     Driver(todo(tasks), InlineEngine(tmp_path), record, earlier=EarlierRuns({"Rehearsal": 0.001})).run()
     assert heard == [20] * 20
+
+
+def test_a_store_is_for_its_owner_alone(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        with lock_store(tmp_path / "there" / "store"):
+            pass
+    finally:
+        os.umask(before)
+    assert (tmp_path / "there" / "store").stat().st_mode & 0o777 == 0o700
