@@ -14,8 +14,9 @@ test: $(VENV)/.installed-test  ## the test suite: Python packages only, a few mi
 test-all: $(VENV)/.installed-test  ## also what takes long, or needs Debian's chromium and dataset-fashion-mnist; lists what it skipped
 	$(BIN)/python -m pytest -n 2 -rs
 
-check: $(VENV)/.installed-test  ## lint and types
+check: $(VENV)/.installed-test  ## lint, format and types
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
 smoke: $(VENV)/.installed  ## a tiny study end to end, in a temporary folder

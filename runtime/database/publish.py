@@ -89,14 +89,18 @@ def bring_rows(connection: duckdb.DuckDBPyConnection, origin: str, how: Literal[
                 rows = f"FROM source.base.{table} WHERE {own} AND {key} IN (FROM new_{key})"
                 execute(connection, f"INSERT INTO published.base.{table} BY NAME {rows}")
         execute(connection, f"DROP TABLE old_{key}; DROP TABLE new_{key}")
+    _bring_attempts(connection, own, how)
+    execute(connection, "COMMIT")
+
+
+def _bring_attempts(connection: duckdb.DuckDBPyConnection, own: str, how: Literal["replace", "add"]) -> None:
     attempts = "(origin, task, attempt)"
     if how == "replace":
         kept = f"SELECT {attempts} FROM source.base.attempt"
         execute(connection, f"DELETE FROM published.base.attempt WHERE {own} AND {attempts} NOT IN ({kept})")
-    execute(connection, f"""
-      INSERT INTO published.base.attempt BY NAME
-        FROM source.base.attempt WHERE {own} AND {attempts} NOT IN (SELECT {attempts} FROM published.base.attempt)""")
-    execute(connection, "COMMIT")
+    there = f"SELECT {attempts} FROM published.base.attempt"
+    new = f"FROM source.base.attempt WHERE {own} AND {attempts} NOT IN ({there})"
+    execute(connection, f"INSERT INTO published.base.attempt BY NAME {new}")
 
 
 def adopt_earlier_runs(connection: duckdb.DuckDBPyConnection, origin: str) -> None:
