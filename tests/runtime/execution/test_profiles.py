@@ -31,7 +31,7 @@ SMALL = {
     )},
     "arms.inversion.warm_up": 1,
     **{f"arms.{arm}.{word}": value for arm in ("diffusion", "sdedit") for word, value in (
-        ("denoiser.width", 16), ("denoiser.blocks", 2), ("denoiser.epochs", 1), ("denoiser.batch_size", 64), ("steps", 2),
+        ("denoiser.width", 16), ("denoiser.blocks", 2), ("denoiser.epochs", 1), ("denoiser.batch_size", 64), ("steps", 5),
         ("multiple", 0.3),
     )},
 }

@@ -94,7 +94,7 @@ COMPUTE = """
 import sys
 from pathlib import Path
 from compiler.compile import compile_study
-from runtime.execution.worker import Order, compute
+from runtime.execution.worker import TaskRequest, compute
 from runtime.operations import OPERATIONS
 import runtime
 assert Path(runtime.__file__).is_relative_to(sys.argv[1]), runtime.__file__
@@ -103,7 +103,7 @@ for trial in plan.trials:
     for stage in trial.stages:
         task = plan.tasks[stage.task]
         if stage.shadow == 0:
-            order = Order(task.id, task.work, task.needs, task.address, task.text, 1)
+            order = TaskRequest(task.id, task.work, task.needs, task.address, task.text, 1)
             (outcome,) = compute([order], Path(sys.argv[1], "store"), operations=OPERATIONS)
             assert outcome.status == "done", outcome.error
             print(task.operation, task.address, sep=" | ")
@@ -112,9 +112,9 @@ for trial in plan.trials:
 DRAW = """
 import json
 from runtime.present.charts import look
-from runtime.present.paradigms import present, printed
+from runtime.present.paradigms import paradigms_of, printed_name
 rows = [{"paradigm": "blurring"}, {"paradigm": "diffusion"}, {"paradigm": "undefended"}]
-print(json.dumps([[printed(name), look.color_of(name)] for name in present(rows)]))
+print(json.dumps([[printed_name(name), look.color_of(name)] for name in paradigms_of(rows)]))
 """
 
 

@@ -12,14 +12,14 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from compiler.compile import compile_study
 from compiler.inspect.cost import guess
 from compiler.language.base import Generator, Method
 from compiler.language.methods.imported import ImportedSets
 from compiler.language.study import ARMS
 from compiler.plan.dag import Task
+from runtime.data.cards import compile_with_files
 from runtime.data.formats import digits
-from runtime.execution.worker import Order, compute
+from runtime.execution.worker import TaskRequest, compute
 from runtime.operations import OPERATIONS
 from tests.runtime.execution.rehearsals import task as rehearsal
 
@@ -99,7 +99,7 @@ def tasks(folder: Path, size: Size) -> dict[str, Task]:
     images = F.interpolate(pool.images.float(), size.side).to(torch.uint8)
     np.savez(folder / "images.npz", images=images[:, 0].numpy(), labels=pool.labels.numpy())
     (folder / "study.yaml").write_text(STUDY.format(**vars(size)))
-    plan = compile_study(folder / "study.yaml")
+    plan = compile_with_files(folder / "study.yaml")
     wanted = {stage.task for trial in plan.trials for stage in trial.stages if stage.shadow == 0}
     return {id: task for id, task in plan.tasks.items() if id in wanted}
 
@@ -108,7 +108,7 @@ def measured(tasks: dict[str, Task], store: Path) -> Iterator[tuple[str, float]]
     """Task → seconds of this process that it took."""
     for id, task in tasks.items():
         began = time.process_time()
-        (outcome,) = compute([Order(id, task.work, task.needs, task.address, task.text, 1)], store, operations=OPERATIONS)
+        (outcome,) = compute([TaskRequest(id, task.work, task.needs, task.address, task.text, 1)], store, operations=OPERATIONS)
         assert outcome.status == "done", outcome.error
         yield id, time.process_time() - began
 
@@ -149,6 +149,6 @@ def test_what_a_task_held_of_a_gpu_is_one_of_its_metrics(tmp_path: Path, monkeyp
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: 3e9)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "pretended")
     done = rehearsal("one")
-    order = Order(done.id, done.work, (), done.address, done.text, 1)
+    order = TaskRequest(done.id, done.work, (), done.address, done.text, 1)
     cpu, gpu = ({metric.name: metric.value for metric in compute([order], tmp_path / on, on)[0].metrics} for on in ("cpu", "cuda"))
     assert gpu == cpu | {"gpu_memory_mb": 3000.0}
