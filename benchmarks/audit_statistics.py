@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-sys.path.pop(0)   # this folder: its `statistics` would hide Python's own
+sys.path.pop(0)  # this folder: its `statistics` would hide Python's own
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import argparse
@@ -150,7 +150,7 @@ def verdicts(worlds: int, rng: np.random.Generator) -> None:
             pairs = [
                 p_values([from_pairs(one - other, 0.0, 0.95) for one, other in zip(left, right, strict=True)])
                 for left in figures[:3] for right in figures[3:]
-            ]   # fmt: skip
+            ]  # fmt: skip
             found = [verdict for verdict, _ in judge_pairs(pairs, 0.05)]
             raw += min(min(pair) for pair in pairs) <= 0.05
             called["a pair"] += set(found) != {"undecided"}

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-sys.path.pop(0)   # this folder: its `statistics` would hide Python's own
+sys.path.pop(0)  # this folder: its `statistics` would hide Python's own
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import argparse
@@ -35,7 +35,7 @@ CURVE = (
         "batch_size=512 epochs=20 lr=0.5",
         "width=32 lr=0.5", "width=128 lr=0.5", "lr=0.5 ema=0.9",
     )),
-)   # fmt: skip
+)  # fmt: skip
 OF_PRIVACY = ("clip", "multiplicity")
 
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-sys.path.pop(0)   # this folder: its `statistics` would hide Python's own
+sys.path.pop(0)  # this folder: its `statistics` would hide Python's own
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import argparse
@@ -82,8 +82,14 @@ class Bench:
         setting, recipe = self.setting, self.setting.recipe
         net = build(recipe, self.card, setting.seeds(f"{purpose}/init"))
         training = Training(
-            images=images, labels=labels, recipe=recipe, iterations=setting.iterations, card=self.card, seeds=setting.seeds,
-            device=setting.device, purpose=purpose,
+            images=images,
+            labels=labels,
+            recipe=recipe,
+            iterations=setting.iterations,
+            card=self.card,
+            seeds=setting.seeds,
+            device=setting.device,
+            purpose=purpose,
         )
         return fit(net, training, dynamics=dynamics)
 
@@ -104,6 +110,7 @@ def stopwatch() -> Callable[[], float]:
 
 
 # Families: each yields its arms one by one
+
 
 def coreset(bench: Bench, arms: Mapping[str, Any]) -> Found:
     """The proxy is the classifier's recipe on all private images, its dynamics logged: as many passes as `full` makes."""
@@ -183,19 +190,19 @@ TEN = {"paradigm": "distillation", "images_per_class": 10, "init": "real", "batc
 
 FAMILIES = {
     "coreset": Family(
-        coreset, SMALL, 1500,
+        coreset,
+        SMALL,
+        1500,
         {
             f"{method} {fraction:g}": words(paradigm="coreset", method=method, fraction=fraction)
             for method, fraction in (("random", 0.7), ("forgetting", 0.7), ("random", 0.1), ("forgetting", 0.1), ("ccs", 0.1))
         },
-        (
-            Wanted("forgetting 0.7", "full", -0.5),
-            Wanted("random 0.1", "forgetting 0.1", 0.0),
-            Wanted("ccs 0.1", "random 0.1", 0.0),
-        ),
+        (Wanted("forgetting 0.7", "full", -0.5), Wanted("random 0.1", "forgetting 0.1", 0.0), Wanted("ccs 0.1", "random 0.1", 0.0)),
     ),
     "distillation": Family(
-        distillation, EVALUATOR, 300,
+        distillation,
+        EVALUATOR,
+        300,
         {
             "random": words(paradigm="coreset", method="random", per_class=10),
             "dm": words(**TEN, method="dm", steps=200),
@@ -206,20 +213,33 @@ FAMILIES = {
         "published for DSA at width 128 with 60,000 images and 1,000 nets: 84.6; not measured here, it needs a GPU",
     ),
     "data_free_kd": Family(
-        data_free_kd, SMALL, 1500,
+        data_free_kd,
+        SMALL,
+        1500,
         {
             "student": words(
-                paradigm="data_free_kd", method="inversion", batch_size=64, rounds=240, student_steps=10, temperature=10.0,
-                width=16, shift=2,
+                paradigm="data_free_kd",
+                method="inversion",
+                batch_size=64,
+                rounds=240,
+                student_steps=10,
+                temperature=10.0,
+                width=16,
+                shift=2,
             )
         },
         (Wanted("student", "teacher", -6.0),),
     ),
     "diffusion": Family(
-        diffusion, SMALL, 1500,
+        diffusion,
+        SMALL,
+        1500,
         {
             arm: words(
-                paradigm="diffusion", method="conditional", steps=25, **more,
+                paradigm="diffusion",
+                method="conditional",
+                steps=25,
+                **more,
                 denoiser={"net": "latent_mlp", "width": 384, "blocks": 3, "components": 96, "epochs": 150.0},
             )
             for arm, more in (("drawn", {}), ("drawn, believed", {"filter": 0.5, "multiple": 2.0}))
@@ -230,6 +250,7 @@ FAMILIES = {
 
 
 # Tables
+
 
 def interval(values: Sequence[float]) -> tuple[float, float, float]:
     """Mean, and Student's t interval at 95 %."""

@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[0] = str(ROOT)   # this folder's `statistics` would hide Python's own
+sys.path[0] = str(ROOT)  # this folder's `statistics` would hide Python's own
 
 import duckdb  # noqa: E402
 
@@ -111,7 +111,7 @@ def main() -> int:
         wanted = {origin: sum(rows_of(folder / f"{study}.duckdb").values()) for study, origin in stores.items()}
         target, written = folder / "results.duckdb", set()
         for round_ in range(args.rounds):
-            for study in ("one", "two"):   # something to compute in this round
+            for study in ("one", "two"):  # something to compute in this round
                 for outcome in chance.sample(sorted((folder / study).glob("??/*/outcome.json")), 3):
                     outcome.unlink()
             db = ["--db", str(target)]

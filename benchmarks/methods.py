@@ -11,7 +11,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-sys.path.pop(0)   # this folder: its `statistics` would hide Python's own
+sys.path.pop(0)  # this folder: its `statistics` would hide Python's own
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import argparse
@@ -71,7 +71,7 @@ class Bench:
             source = stage.name.startswith("train ")
             if stage.shadow >= shadows or not (source or stage.name in ("synthesize", "model")):
                 continue
-            trained_before = stage.task in found.stages   # a method that trains the student itself makes set and model in one task
+            trained_before = stage.task in found.stages  # a method that trains the student itself makes set and model in one task
             found.stages.add(stage.task)
             self.run(stage.task)
             outcome, seconds = self.outcomes[stage.task], self.took[stage.task] / shadows

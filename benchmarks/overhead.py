@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-sys.path.pop(0)   # this folder: its `statistics` would hide Python's own
+sys.path.pop(0)  # this folder: its `statistics` would hide Python's own
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
@@ -87,7 +87,7 @@ def measure(count: int, kind: str, grouped: bool, folder: Path) -> Took:
             index.record_outcome(folder_of(store, task.id))
             index.record_attempt(folder_of(store, task.id) / "attempts" / str(attempt))
 
-        Driver(plan(40, "warm"), engine, record, earlier=earlier).run()   # a worker's first task loads torch's parts
+        Driver(plan(40, "warm"), engine, record, earlier=earlier).run()  # a worker's first task loads torch's parts
         for place in range(ROUNDS):
             raw = _raw(engine.slots, share) if isinstance(engine, RayEngine) else 0.0
             start = time.perf_counter()
@@ -221,7 +221,7 @@ def cached(folder: Path) -> None:
         start = time.perf_counter()
         with (folder / "said").open("w") as said:
             running = subprocess.Popen(words, cwd=folder, env=environment, stdout=said, stderr=said)
-            _, _, used = os.wait4(running.pid, 0)   # of this process alone: `getrusage` knows the largest of all
+            _, _, used = os.wait4(running.pid, 0)  # of this process alone: `getrusage` knows the largest of all
         took, text = time.perf_counter() - start, (folder / "said").read_text()
         assert "everything was done before" in text, text
         print(f"{name:<12} {took:>9.2f} {used.ru_maxrss / 1e3:>9.0f}", flush=True)
@@ -242,7 +242,7 @@ def main() -> None:
     print(f"tasks that do nothing, engine {args.engine}, {ROUNDS} rounds; ms per task, driver's peak MB so far")
     heads = ("raw Ray", "added", "least", "most", "compile", "publish s", "found done s", "driver MB")
     print(f"{'tasks':>6} {'dispatch':<12}", *(f"{head:>12}" for head in heads))
-    with tempfile.TemporaryDirectory() as place:   # until all is printed: to delete a store takes longer than to fill it
+    with tempfile.TemporaryDirectory() as place:  # until all is printed: to delete a store takes longer than to fill it
         for count in args.tasks:
             for name in ("one by one", "grouped"):
                 took = measure(count, args.engine, name == "grouped", Path(place) / f"{count} {name}")

@@ -32,7 +32,7 @@ class Images(Dataset[tuple[Tensor, Tensor]]):
     def __len__(self) -> int:
         return len(self.data)
 
-    def __getitem__(self, row: int) -> tuple[Tensor, Tensor]:   # Opacus looks at one to learn its shape
+    def __getitem__(self, row: int) -> tuple[Tensor, Tensor]:  # Opacus looks at one to learn its shape
         x, y = self.__getitems__([row])
         return x[0], y[0]
 
@@ -62,8 +62,13 @@ def whole(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
 
 def loader(data: LabeledImages, recipe: Recipe, card: Card, workers: int) -> DataLoader[tuple[Tensor, Tensor]]:
     return DataLoader(
-        Images(data, recipe.augment, card), batch_size=recipe.batch_size, shuffle=True, drop_last=True, collate_fn=whole,
-        num_workers=workers, persistent_workers=workers > 0,
+        Images(data, recipe.augment, card),
+        batch_size=recipe.batch_size,
+        shuffle=True,
+        drop_last=True,
+        collate_fn=whole,
+        num_workers=workers,
+        persistent_workers=workers > 0,
     )
 
 
@@ -83,24 +88,33 @@ def train(
         loss.backward()
         optimizer.step()
         schedule.step()
-    loss.item()   # waits for a GPU
+    loss.item()  # waits for a GPU
     return time.perf_counter() - started
 
 
 def train_privately(
-    net: nn.Module, batches: DataLoader[tuple[Tensor, Tensor]], recipe: Recipe, iterations: int, noise_multiplier: float,
-    clip: float, device: torch.device, physical: int = 256,
+    net: nn.Module,
+    batches: DataLoader[tuple[Tensor, Tensor]],
+    recipe: Recipe,
+    iterations: int,
+    noise_multiplier: float,
+    clip: float,
+    device: torch.device,
+    physical: int = 256,
 ) -> float:
     """The same by Opacus: its hooks, its Poisson sampling, its noise, its way to take a large batch in parts; seconds."""
     from opacus import PrivacyEngine
     from opacus.utils.batch_memory_manager import BatchMemoryManager
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")   # of its own hooks and generator
+        warnings.simplefilter("ignore")  # of its own hooks and generator
         started = time.perf_counter()
         optimizer = torch.optim.SGD(net.parameters(), lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
         model, optimizer, private = PrivacyEngine().make_private(
-            module=net.to(device).train(), optimizer=optimizer, data_loader=batches, noise_multiplier=noise_multiplier,
+            module=net.to(device).train(),
+            optimizer=optimizer,
+            data_loader=batches,
+            noise_multiplier=noise_multiplier,
             max_grad_norm=clip,
         )
         with BatchMemoryManager(data_loader=private, max_physical_batch_size=physical, optimizer=optimizer) as parts:

@@ -35,7 +35,7 @@ def loop(many: list[nets.Classifier], x: Tensor, y: Tensor, half: bool = False, 
     """One net after another, images stored channels last."""
     layout = torch.channels_last if last else torch.contiguous_format
     for net in many:
-        net.to(memory_format=layout)   # type: ignore[call-overload]
+        net.to(memory_format=layout)  # type: ignore[call-overload]
     shown = [images.contiguous(memory_format=layout) for images in x]
 
     def step() -> None:
@@ -50,7 +50,7 @@ def loop(many: list[nets.Classifier], x: Tensor, y: Tensor, half: bool = False, 
 
 def mapped(many: list[nets.Classifier], x: Tensor, y: Tensor) -> Step:
     """`vmap` of the gradient over stacked weights."""
-    weights, buffers = stack_module_state(many)   # type: ignore[arg-type]
+    weights, buffers = stack_module_state(many)  # type: ignore[arg-type]
 
     def loss(weights: dict[str, Tensor], buffers: dict[str, Tensor], images: Tensor, labels: Tensor) -> Tensor:
         return F.cross_entropy(functional_call(many[0], (weights, buffers), (images,)), labels)
@@ -61,7 +61,7 @@ def mapped(many: list[nets.Classifier], x: Tensor, y: Tensor) -> Step:
 
 def mapped_forward(many: list[nets.Classifier], x: Tensor, y: Tensor) -> Step:
     """`vmap` of the forward pass, one backward pass for all."""
-    weights, buffers = stack_module_state(many)   # type: ignore[arg-type]
+    weights, buffers = stack_module_state(many)  # type: ignore[arg-type]
 
     def loss(weights: dict[str, Tensor], buffers: dict[str, Tensor], images: Tensor, labels: Tensor) -> Tensor:
         return F.cross_entropy(functional_call(many[0], (weights, buffers), (images,)), labels)
@@ -73,7 +73,7 @@ def mapped_forward(many: list[nets.Classifier], x: Tensor, y: Tensor) -> Step:
 def grouped(many: list[nets.Classifier], x: Tensor, y: Tensor) -> Step:
     """All nets as one with grouped convolutions: `small` with GroupNorm, whose groups never cross from one net to another."""
     count, layers = len(many), []
-    for modules in zip(*(net.trunk for net in many), strict=True):   # type: ignore[call-overload]
+    for modules in zip(*(net.trunk for net in many), strict=True):  # type: ignore[call-overload]
         first = modules[0]
         if isinstance(first, nn.Conv2d):
             wide = nn.Conv2d(count * first.in_channels, count * first.out_channels, 3, padding=1, groups=count, bias=False)
@@ -83,13 +83,13 @@ def grouped(many: list[nets.Classifier], x: Tensor, y: Tensor) -> Step:
             layers.append(nn.GroupNorm(count * first.num_groups, count * first.num_channels))
         elif not isinstance(first, nn.Flatten):
             layers.append(first)
-    trunk = nn.Sequential(*layers).to(memory_format=torch.channels_last)   # type: ignore[call-overload]
+    trunk = nn.Sequential(*layers).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     head = nn.Parameter(torch.stack([net.head.weight.data for net in many]))
     weights = [*trunk.parameters(), head]
-    beside = x.transpose(0, 1).flatten(1, 2).contiguous(memory_format=torch.channels_last)   # batch × (nets · channels) × …
+    beside = x.transpose(0, 1).flatten(1, 2).contiguous(memory_format=torch.channels_last)  # batch × (nets · channels) × …
 
     def step() -> object:
-        features = trunk(beside).unflatten(1, (count, -1)).flatten(2).transpose(0, 1)   # net × batch × feature
+        features = trunk(beside).unflatten(1, (count, -1)).flatten(2).transpose(0, 1)  # net × batch × feature
         out = torch.bmm(features, head.transpose(1, 2))
         return torch.autograd.grad(F.cross_entropy(out.flatten(0, 1), y.flatten()), weights)
 
@@ -113,10 +113,10 @@ def batched(many: list[nets.Classifier], x: Tensor, y: Tensor) -> Step:
 
 def ways(net: str) -> dict[str, Callable[..., Step]]:
     def chw(*given: object) -> Step:
-        return loop(*given, last=False)   # type: ignore[arg-type]
+        return loop(*given, last=False)  # type: ignore[arg-type]
 
     def half(*given: object) -> Step:
-        return loop(*given, half=True)   # type: ignore[arg-type]
+        return loop(*given, half=True)  # type: ignore[arg-type]
 
     shared = {"loop": chw, "vmap": mapped, "vmap, one backward": mapped_forward}
     if net == "mlp":
@@ -135,7 +135,7 @@ def seconds_of(step: Step, repeats: int = 5) -> float:
 
 
 def many(net: str, width: int, count: int) -> list[nets.Classifier]:
-    recipe = Recipe(net=net, width=width, norm="none" if net == "mlp" else "group")   # type: ignore[arg-type]
+    recipe = Recipe(net=net, width=width, norm="none" if net == "mlp" else "group")  # type: ignore[arg-type]
     return [nets.build(recipe, CARDS["fashion_mnist"], Seeds(0, 0, shadow)("classifier/init")).train() for shadow in range(count)]
 
 

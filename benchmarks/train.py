@@ -61,8 +61,14 @@ class Bench:
 
     def training(self, round: int) -> Training:
         return Training(
-            images=self.train.images, labels=self.train.labels, recipe=self.recipe, iterations=self.iterations, card=self.card,
-            seeds=Seeds(0, 0, round), device=self.device, purpose="classifier",
+            images=self.train.images,
+            labels=self.train.labels,
+            recipe=self.recipe,
+            iterations=self.iterations,
+            card=self.card,
+            seeds=Seeds(0, 0, round),
+            device=self.device,
+            purpose="classifier",
         )
 
     def net(self, round: int) -> nets.Classifier:
@@ -127,7 +133,7 @@ def best_workers(bench: Bench) -> int:
     for workers in (0, 1, 2):
         batches = plain.loader(bench.train, bench.recipe, bench.card, workers)
         steps = min(20, len(batches))
-        plain.train(bench.net(0), batches, bench.recipe, 2, bench.device)   # starts them
+        plain.train(bench.net(0), batches, bench.recipe, 2, bench.device)  # starts them
         seconds[workers] = plain.train(bench.net(0), batches, bench.recipe, steps, bench.device)
     print("plain loop, seconds by loader processes:", ", ".join(f"{n}: {took:.2f}" for n, took in seconds.items()))
     return min(seconds, key=lambda n: seconds[n])
@@ -139,7 +145,7 @@ def matmul_rate(dtype: torch.dtype, device: torch.device, side: int = 2048) -> f
     best = math.inf
     for _ in range(8):
         started = time.perf_counter()
-        (a @ b)[0, 0].item()   # waits for a GPU
+        (a @ b)[0, 0].item()  # waits for a GPU
         best = min(best, time.perf_counter() - started)
     return 2 * side**3 / best
 
@@ -156,7 +162,7 @@ def operations(bench: Bench) -> float:
 def compare(bench: Bench, sides: dict[str, Callable[[int], Run]], rounds: int) -> None:
     found: dict[str, list[Run]] = {side: [] for side in sides}
     for round in range(rounds):
-        for side in list(sides) if round % 2 else reversed(sides):   # who goes first takes turns
+        for side in list(sides) if round % 2 else reversed(sides):  # who goes first takes turns
             found[side].append(sides[side](round))
         told = (f"{side} {runs[-1].seconds:.1f} s, {runs[-1].cpu:.1f} CPU s" for side, runs in found.items())
         print(f"round {round}: {'; '.join(told)}", flush=True)
@@ -168,8 +174,10 @@ def compare(bench: Bench, sides: dict[str, Callable[[int], Run]], rounds: int) -
         seconds, cpu, right = ([getattr(run, word) for run in runs] for word in ("seconds", "cpu", "accuracy"))
         rate = rates[bench.recipe.precision if side == "ours" else "float32"]
         share = operations(bench) / np.mean(seconds) / rate
-        spread = (f"{np.mean(of):.{digits}f} ± {np.std(of, ddof=1) if rounds > 1 else 0:.{digits}f}" for of, digits in
-                  ((seconds, 1), (cpu, 1), (right, 4)))
+        spread = (
+            f"{np.mean(of):.{digits}f} ± {np.std(of, ddof=1) if rounds > 1 else 0:.{digits}f}"
+            for of, digits in ((seconds, 1), (cpu, 1), (right, 4))
+        )
         took, busy, accurate = spread
         print(f"{side:<8}{took:>16}{busy:>16}{seen / np.mean(seconds):>10,.0f}{accurate:>18}{share:>11.1%}")
     for word, clock in (("seconds", "seconds"), ("cpu", "CPU seconds")) if "plain" in found else ():

@@ -53,6 +53,7 @@ def source_digest() -> str:
 @functools.cache
 def commit() -> str:
     """The git commit of this source with "+" if it was changed since; "" outside a checkout."""
+
     def git(*args: str) -> str:
         done = subprocess.run(["git", "-C", str(ROOT), *args], capture_output=True, text=True, check=False, timeout=10)
         return done.stdout.strip() if done.returncode == 0 else ""

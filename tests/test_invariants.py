@@ -53,9 +53,10 @@ def test_the_name_of_an_arm_a_study_or_a_folder_is_in_no_id(tmp_path: Path) -> N
     assert list(plan_of(tmp_path).tasks) == list(plan_of(other, renamed).tasks)
 
 
-@pytest.mark.parametrize("change", [
-    "seed=1", "classifier.lr=0.05", "audit.canaries.mislabeled.count=25", "classifier.precision=bfloat16", "data.test=300",
-])
+@pytest.mark.parametrize(
+    "change",
+    ["seed=1", "classifier.lr=0.05", "audit.canaries.mislabeled.count=25", "classifier.precision=bfloat16", "data.test=300"],
+)
 def test_every_parameter_that_changes_numbers_changes_every_id(tmp_path: Path, change: str) -> None:
     assert not set(plan_of(tmp_path).tasks) & set(plan_of(tmp_path, TINY, change).tasks)
 
@@ -66,7 +67,7 @@ def test_every_parameter_that_changes_numbers_changes_every_id(tmp_path: Path, c
 def test_a_proxy_serves_every_fraction_and_is_one_task(tmp_path: Path) -> None:
     plan = plan_of(tmp_path, TINY.replace("fraction: 0.3", "fraction: {grid: [0.1, 0.3, 0.5]}"))
     proxies = [task for task in plan.tasks.values() if getattr(task.work, "purpose", "") == "proxy"]
-    assert len(proxies) == 8   # one a shadow, for three fractions
+    assert len(proxies) == 8  # one a shadow, for three fractions
 
 
 def test_a_second_run_computes_nothing_and_starts_no_ray(tiny: Done) -> None:
@@ -94,13 +95,13 @@ def test_more_shadows_extend_a_pool_and_never_redraw_it(tmp_path: Path) -> None:
 def test_no_stage_of_the_pipeline_is_shared_between_shadows(tmp_path: Path) -> None:
     for task in plan_of(tmp_path).tasks.values():
         if task.kind in ("train", "synthesize"):
-            shadows = {task.work.private.shadow} | _shadows_behind(plan_of(tmp_path), task.id)   # type: ignore[union-attr]
+            shadows = {task.work.private.shadow} | _shadows_behind(plan_of(tmp_path), task.id)  # type: ignore[union-attr]
             assert len(shadows) == 1
 
 
 def _shadows_behind(plan: Plan, id: str) -> set[int]:
     needs = [need for _, need in plan.tasks[id].needs]
-    return {plan.tasks[need].work.private.shadow for need in needs}.union(*(_shadows_behind(plan, need) for need in needs))   # type: ignore[union-attr]
+    return {plan.tasks[need].work.private.shadow for need in needs}.union(*(_shadows_behind(plan, need) for need in needs))  # type: ignore[union-attr]
 
 
 def test_shadows_with_different_members_leave_different_artifacts_at_every_stage(tiny: Done) -> None:
@@ -125,7 +126,7 @@ def test_arms_of_a_study_share_their_private_sets(tmp_path: Path) -> None:
     by_shadow: dict[int, set[object]] = {}
     for task in plan.tasks.values():
         if task.kind == "train":
-            by_shadow.setdefault(task.work.private.shadow, set()).add(task.work.private)   # type: ignore[union-attr]
+            by_shadow.setdefault(task.work.private.shadow, set()).add(task.work.private)  # type: ignore[union-attr]
     assert {shadow: len(found) for shadow, found in by_shadow.items()} == dict.fromkeys(range(8), 1)
 
 
@@ -133,7 +134,7 @@ def test_a_replicate_redraws_orientation_and_never_canaries(tmp_path: Path) -> N
     from runtime.data.population.membership import membership
     from runtime.data.population.roles import roles_of
 
-    private = next(task.work.private for task in plan_of(tmp_path).tasks.values() if task.kind == "train")   # type: ignore[union-attr]
+    private = next(task.work.private for task in plan_of(tmp_path).tasks.values() if task.kind == "train")  # type: ignore[union-attr]
     first = membership(private.population, "pairs", 0, 8)
     second = membership(private.population, "pairs", 1, 8)
     assert (first != second).any()
@@ -180,7 +181,7 @@ def test_a_killed_run_continues_and_ends_with_the_same_rows(tiny: Done, tmp_path
     kept = {path: path.stat().st_mtime_ns for path in copy.store.glob("*/*/outcome.json")}
     assert 5 <= len(kept) < len(plan_of(tmp_path).tasks)
     run_study(tmp_path)
-    assert {path: path.stat().st_mtime_ns for path in kept} == kept   # nothing was computed twice
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept  # nothing was computed twice
     numbers = (
         "SELECT trial, metric, canaries, attack, variant, release, value, low, high, n FROM result "
         "WHERE metric NOT LIKE '%second%' AND metric NOT LIKE '%memory%' ORDER BY ALL"
@@ -214,7 +215,7 @@ def test_every_attack_figure_has_n_and_an_interval_or_says_why_not(tiny: Done) -
     )
     assert bare == []
     unresolved = tiny.rows("SELECT DISTINCT value FROM result WHERE metric = 'tpr@fpr=0.001' AND canaries = 'mislabeled'")
-    assert unresolved == [(None,)]   # 96 non-member scores cannot show one false positive in a thousand
+    assert unresolved == [(None,)]  # 96 non-member scores cannot show one false positive in a thousand
 
 
 # 12. Null data gives null results

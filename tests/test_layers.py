@@ -69,7 +69,8 @@ def room_of(module: str) -> str:
 def floors() -> dict[str, int]:
     """Room → floor, from the two lines above; all of the runtime stands above all of the compiler."""
     levels = [
-        [f"{tree}.{room}" for room in level.split()] for tree, line in (("compiler", COMPILER), ("runtime", RUNTIME))
+        [f"{tree}.{room}" for room in level.split()]
+        for tree, line in (("compiler", COMPILER), ("runtime", RUNTIME))
         for level in line.split("<")
     ]
     return {room: height for height, level in enumerate(levels) for room in level}
@@ -83,7 +84,8 @@ def test_a_room_imports_lower_rooms_only() -> None:
     floor = floors()
     wrong = {
         f"{source} → {target}"
-        for source, targets in arrows().items() for target in targets
+        for source, targets in arrows().items()
+        for target in targets
         if "." in source and room_of(source) != room_of(target) and floor[room_of(source)] <= floor[room_of(target)]
     }
     assert wrong == set()
@@ -148,12 +150,15 @@ def test_the_compiler_imports_pydantic_ruamel_and_the_standard_library_and_nothi
     assert others == {}
 
 
-@pytest.mark.parametrize(("library", "homes"), [
-    ("ray", {"runtime.execution.ray_engine"}),
-    ("duckdb", {"runtime.database"}),
-    ("altair", {"runtime.present.charts", "runtime.present.report"}),
-    ("vl_convert", {"runtime.present.charts", "runtime.present.report"}),
-])
+@pytest.mark.parametrize(
+    ("library", "homes"),
+    [
+        ("ray", {"runtime.execution.ray_engine"}),
+        ("duckdb", {"runtime.database"}),
+        ("altair", {"runtime.present.charts", "runtime.present.report"}),
+        ("vl_convert", {"runtime.present.charts", "runtime.present.report"}),
+    ],
+)
 def test_a_library_at_the_rim_is_imported_in_its_own_room_only(library: str, homes: set[str]) -> None:
     users = {name for name, path in modules().items() if library in imported(path)}
     assert {user for user in users if not any(f"{user}.".startswith(f"{home}.") for home in homes)} == set()
@@ -164,11 +169,21 @@ def test_no_room_is_called_utils() -> None:
     assert [path for folder in ("compiler", "runtime", "tests") for path in files(folder) if path.stem in banned] == []
 
 
-@pytest.mark.parametrize("command", [
-    "--help", "run --help", "check specs/full_study.yaml", "schema", "diff specs/smoke.yaml specs/full_study.yaml",
-    "plan specs/full_study.yaml --db {db}", "plan specs/smoke.yaml --json --db {db}", "plan specs/smoke.yaml --emit trials",
-    "explain specs/smoke.yaml --db {db}", "graph specs/smoke.yaml -o {svg} --db {db}",
-])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "--help",
+        "run --help",
+        "check specs/full_study.yaml",
+        "schema",
+        "diff specs/smoke.yaml specs/full_study.yaml",
+        "plan specs/full_study.yaml --db {db}",
+        "plan specs/smoke.yaml --json --db {db}",
+        "plan specs/smoke.yaml --emit trials",
+        "explain specs/smoke.yaml --db {db}",
+        "graph specs/smoke.yaml -o {svg} --db {db}",
+    ],
+)
 def test_asking_needs_neither_torch_nor_ray(command: str, tmp_path: Path) -> None:
     words = command.format(db=tmp_path / "results.duckdb", svg=tmp_path / "plan.svg").split()
     script = (

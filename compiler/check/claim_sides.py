@@ -22,7 +22,7 @@ READING_FIELDS = tuple(Side.model_fields)
 PER_SHADOW_METRICS = (
     "test_accuracy", "train_accuracy", "canary_accuracy_in", "canary_accuracy_out", "canary_share_selected", "seconds",
     "nearest_pixel_distance", "trace_back_rate",
-)   # fmt: skip
+)  # fmt: skip
 """Metrics that a trial keeps for each shadow."""
 
 
@@ -80,10 +80,19 @@ def resolve(name: str, claim: Claim, trials: Sequence[Trial]) -> Resolved:
     audit = trials[left[0]].point.audit
     reading = _resolve_reading(claim.left, trials[left[0]])
     work = CompareTrials(
-        test=claim.test, metric=claim.metric, against=claim.against, left=reading,
+        test=claim.test,
+        metric=claim.metric,
+        against=claim.against,
+        left=reading,
         right=_resolve_reading(claim.right, trials[right[0]]) if right else reading,
-        margin=claim.margin, match=claim.match, tolerance=claim.tolerance, pairs=claim.pairs,
-        fpr=audit.headline.fpr, resamples=audit.resamples, confidence=audit.confidence, seed=trials[0].seed,
+        margin=claim.margin,
+        match=claim.match,
+        tolerance=claim.tolerance,
+        pairs=claim.pairs,
+        fpr=audit.headline.fpr,
+        resamples=audit.resamples,
+        confidence=audit.confidence,
+        seed=trials[0].seed,
     )
     return Resolved(name, claim, left, right, work)
 
@@ -92,8 +101,11 @@ def _resolve_reading(selector: dict[str, Any], trial: Trial) -> Reading:
     headline = trial.point.audit.headline
     attack = declared(trial.point.audit.attacks, headline)
     return Reading(
-        attack=headline.attack, variant=(attack or headline).variant_name, release=selector.get("release") or headline.release,
-        canaries=selector.get("canaries") or headline.canaries, stratum=selector.get("stratum"),
+        attack=headline.attack,
+        variant=(attack or headline).variant_name,
+        release=selector.get("release") or headline.release,
+        canaries=selector.get("canaries") or headline.canaries,
+        stratum=selector.get("stratum"),
     )
 
 

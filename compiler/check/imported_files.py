@@ -103,7 +103,7 @@ def _judge_set(arrays: Mapping[str, Array], card: Card, private_origins: bool) -
     if math.prod(images.shape) * int(images.dtype[2:]) > MAX_BYTES_PER_FILE:
         raise SynthcError(f"images have the shape {images.shape}, over {MAX_BYTES_PER_FILE:,} bytes; send fewer, or as uint8")
     labels = array_called(arrays, "labels")
-    if labels.dtype[1:] not in FLOATS or labels.shape != (count, card.classes):   # not probabilities
+    if labels.dtype[1:] not in FLOATS or labels.shape != (count, card.classes):  # not probabilities
         if labels.dtype[1:] not in WHOLE_NUMBERS or labels.shape != (count,) or labels.least is None or labels.most is None:
             raise _unfit("labels", labels, f"{count} whole numbers, or {count} × {card.classes} probabilities")
         if labels.least < 0 or labels.most >= card.classes:

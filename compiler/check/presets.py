@@ -85,7 +85,7 @@ def fast(card: Card) -> Fields:
     if small:
         return {"net": "small", "width": 32, "epochs": 15, "batch_size": 64, "lr": 0.1, "weight_decay": 2e-3}
     shared: Fields = {"augment": _augment(card), "precision": "bfloat16", "weight_decay": 5e-4}
-    if colour:   # in the airbench manner (Jordan 2024), with no whitening of private images
+    if colour:  # in the airbench manner (Jordan 2024), with no whitening of private images
         return {"net": "resnet9", "width": 64, "epochs": 10, "batch_size": 512, "lr": 0.2, **shared}
     return {"net": "small", "width": 32, "epochs": 10, "batch_size": 256, "lr": 0.1, **shared}
 
@@ -108,7 +108,7 @@ def high_utility(card: Card) -> Fields:
     if small:
         return {"net": "small", "width": 16, "epochs": 16, "batch_size": 128, "lr": 2.0, **_PRIVATE}
     shared: Fields = {"augment": _augment(card), "ema": 0.999, **_PRIVATE}
-    if colour:   # Aerni, Zhang and Tramèr 2024, "high", but for their multiplicity 8, which is `privacy`'s
+    if colour:  # Aerni, Zhang and Tramèr 2024, "high", but for their multiplicity 8, which is `privacy`'s
         return {"net": "wrn", "depth": 16, "width": 64, "epochs": 16, "batch_size": 64, "lr": 4.0, **shared, "ema": 0.9999}
     return {"net": "small", "width": 16, "epochs": 8, "batch_size": 256, "lr": 2.0, **shared}
 
@@ -119,7 +119,7 @@ def real_epsilon(card: Card) -> Fields:
     if small:
         return {"net": "small", "width": 16, "epochs": 12, "batch_size": 256, "lr": 1.0, **_PRIVATE, "schedule": "constant"}
     shared: Fields = {**_PRIVATE, "schedule": "constant"}
-    if colour:   # De et al. 2022, but for their multiplicity 16, which is `privacy`'s
+    if colour:  # De et al. 2022, but for their multiplicity 16, which is `privacy`'s
         shared |= {"augment": _augment(card), "ema": 0.999}
         return {"net": "wrn", "depth": 16, "width": 64, "epochs": 200, "batch_size": 4096, "lr": 4.0, **shared}
     return {"net": "small", "width": 16, "epochs": 15, "batch_size": 2048, "lr": 2.0, "ema": 0.99, **shared}
@@ -128,6 +128,9 @@ def real_epsilon(card: Card) -> Fields:
 _PRIVATE: Fields = {"norm": "group", "momentum": 0.0, "weight_decay": 0.0}
 
 PRESETS: dict[str, Callable[[Card], Fields]] = {
-    "fast": fast, "memorising": memorising, "high_utility": high_utility, "real_epsilon": real_epsilon,
+    "fast": fast,
+    "memorising": memorising,
+    "high_utility": high_utility,
+    "real_epsilon": real_epsilon,
 }
 """Preset → a function of the data set's card that gives its fields."""

@@ -221,6 +221,18 @@ def _check_batch(point: Point) -> Iterator[Problem]:
 
 
 RULES: tuple[Callable[[Point], Iterator[Problem]], ...] = (
-    _check_test_set, _check_subset, _check_enough_images, _check_canaries, _check_shadows, _check_attacks, _check_headline,
-    _check_headline_release, _check_public_set, _check_privacy, _check_norm, _check_components, _check_proxy, _check_batch,
+    _check_test_set,
+    _check_subset,
+    _check_enough_images,
+    _check_canaries,
+    _check_shadows,
+    _check_attacks,
+    _check_headline,
+    _check_headline_release,
+    _check_public_set,
+    _check_privacy,
+    _check_norm,
+    _check_components,
+    _check_proxy,
+    _check_batch,
 )

@@ -197,14 +197,18 @@ class _Validators:
     def __init__(self) -> None:
         data = Validator(AnyData)
         self.parts = {
-            "data": data, "public": data, "audit": Validator(Audit), "classifier": Validator(Recipe), "arm": Validator(AnyArm),
+            "data": data,
+            "public": data,
+            "audit": Validator(Audit),
+            "classifier": Validator(Recipe),
+            "arm": Validator(AnyArm),
         }
 
     def check_point(self, tree: Mapping) -> Checking[Point | None]:
         """None where the data or the audit is missing; to be used where nothing is wrong."""
         parts, models = tree.items, dict[str, Any]()
         for name, validate in self.parts.items():
-            if name == "classifier":   # its preset, and that of the arm's proxy, depend on the data
+            if name == "classifier":  # its preset, and that of the arm's proxy, depend on the data
                 parts = yield from resolve_presets(parts, models.get("data"))
             if name in parts:
                 models[name] = yield from validate.check(anchored(parts[name]))

@@ -75,7 +75,7 @@ class Validator:
             case "own_words":
                 word = context["word"]
                 return report(f"own-{word}", context["message"], context["hint"], member(word).location)
-            case "value_error":   # a model's own rule: it says itself what would do
+            case "value_error":  # a model's own rule: it says itself what would do
                 return report("wrong-value", str(details["msg"]).removeprefix("Value error, "))
             case "string_pattern_mismatch":
                 hint = f"it should match {context['pattern']}"
@@ -147,7 +147,7 @@ def _step(annotation: Any, name: Any) -> Any:
 
 def _models(annotation: Any) -> Iterator[type[BaseModel]]:
     if annotation in (PluginMethod, PluginAttack, PluginData):
-        return   # what plugins extend: no text names them alone
+        return  # what plugins extend: no text names them alone
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
     elif get_origin(annotation) in (Annotated, Union, types.UnionType):

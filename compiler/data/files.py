@@ -86,7 +86,7 @@ def contents(path: Path) -> Record:
     """The record of a file or folder of the user's own; SynthcError where it is missing, not read yet, or broken."""
     try:
         path.stat()
-    except (OSError, ValueError) as error:   # ValueError: a zero byte
+    except (OSError, ValueError) as error:  # ValueError: a zero byte
         reason = getattr(error, "strerror", error)
         raise SynthcError(f"cannot be read: {reason}; a path is relative to the spec it stands in") from error
     record = record_of(str(path))
@@ -217,6 +217,6 @@ def _entries(folder: Path, root: Path) -> list[Path]:
         for entry in entries:
             if entry.is_symlink() and not entry.resolve().is_relative_to(inside):
                 raise SynthcError(f"{entry.relative_to(root)}: a link that leads out of {root.name}; copy what it points to")
-    except (OSError, RuntimeError) as error:   # RuntimeError: links in a circle
+    except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle
         raise SynthcError(f"{folder}: cannot be read: {error}") from error
     return entries

@@ -100,7 +100,7 @@ def stamp_of(files: Iterable[str], levels: int) -> str:
     return folder_stamp(tuple((file, status.st_size, status.st_mtime_ns) for file in files for status in [os.stat(file)]), levels)
 
 
-@lru_cache(maxsize=8192)   # a folder of many images is walked once per process, as long as the folder itself shows no change
+@lru_cache(maxsize=8192)  # a folder of many images is walked once per process, as long as the folder itself shows no change
 def folder_stamp(files: tuple[tuple[str, int, int], ...], levels: int) -> str:
     """The same, of paths with their sizes and dates (ns)."""
     digest = blake2b(repr(files).encode(), digest_size=8)

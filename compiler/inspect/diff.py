@@ -54,7 +54,7 @@ def diff(left: Plan, right: Plan) -> Difference:
     for planned in left.trials:
         other = there.get(planned.trial.address)
         if other is None or other.answer != planned.answer:
-            other = by_answer.get(planned.answer, other)   # the same task by another name comes before another one by the same name
+            other = by_answer.get(planned.answer, other)  # the same task by another name comes before another one by the same name
         if other is None or other.trial.address in taken:
             only_left.append(planned.trial.address)
             continue

@@ -51,7 +51,11 @@ def trials(plan: Plan) -> list[dict[str, Any]]:
 def tasks(plan: Plan) -> list[dict[str, Any]]:
     return [
         {
-            "id": task.id, "kind": task.kind, "operation": task.operation, "address": task.address, "needs": dict(task.needs),
+            "id": task.id,
+            "kind": task.kind,
+            "operation": task.operation,
+            "address": task.address,
+            "needs": dict(task.needs),
             "text": task.text,
         }
         for task in plan.tasks.values()

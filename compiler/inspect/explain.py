@@ -260,10 +260,16 @@ def explanation_json(explanation: Explanation, tasks: Iterable[Task]) -> list[di
     """One object per task: id, address, operation, whether it would run, reason, lines."""
     return [
         {
-            "id": task.id, "address": task.address, "operation": task.operation, "would_run": task.id in explanation.to_run,
-            "reason": reason.code, "lines": list(reason.lines), "compared_with": reason.compared or None,
+            "id": task.id,
+            "address": task.address,
+            "operation": task.operation,
+            "would_run": task.id in explanation.to_run,
+            "reason": reason.code,
+            "lines": list(reason.lines),
+            "compared_with": reason.compared or None,
         }
-        for task in tasks for reason in (explanation.why(task),)
+        for task in tasks
+        for reason in (explanation.why(task),)
     ]
 
 

@@ -27,8 +27,18 @@ Schema = dict[str, Any]
 
 DRAFT = "http://json-schema.org/draft-07/schema#"
 """The newest that editors understand whole."""
-KEYWORDS = ("minItems", "pattern", "const", "enum", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "type",
-            "propertyNames")
+KEYWORDS = (
+    "minItems",
+    "pattern",
+    "const",
+    "enum",
+    "minimum",
+    "maximum",
+    "exclusiveMinimum",
+    "exclusiveMaximum",
+    "type",
+    "propertyNames",
+)
 """What is kept of a single value's schema as pydantic writes it."""
 PLUGINS = {field: model for field, (_, model) in BASES.items()}
 """The field that can name a plugin → what all of these have in common."""
@@ -59,8 +69,12 @@ def schema() -> Schema:
     definitions["study"] = _closed(whole | top) | {"required": ["study", "data", "audit", "arms"]}
     definitions["study.in_part"] = _closed(part | top)
     return {
-        "$schema": DRAFT, "title": "a study of synthc", "type": "object",
-        "if": {"required": ["extends"]}, "then": _ref("study.in_part"), "else": _ref("study"),
+        "$schema": DRAFT,
+        "title": "a study of synthc",
+        "type": "object",
+        "if": {"required": ["extends"]},
+        "then": _ref("study.in_part"),
+        "else": _ref("study"),
         "definitions": dict(sorted(definitions.items())),
     }
 
@@ -143,7 +157,7 @@ class _Language:
         for word in ("items", "additionalProperties"):
             if isinstance(given.get(word), dict):
                 inner = self.value(given[word], grids)
-                inner = self.or_grid(inner) if grids else inner   # in a list it multiplies the member
+                inner = self.or_grid(inner) if grids else inner  # in a list it multiplies the member
                 made[word] = inner if word == "items" else self.or_null(inner)
         return made
 

@@ -114,8 +114,12 @@ def _headlines(plan: Plan) -> list[dict[str, Any]]:
         arms_of.setdefault(read, []).append(planned.trial.arm_name)
     return [
         {
-            "arms": list(dict.fromkeys(arms)), "canaries": read.group, "fpr": read.fpr, "non_members": read.non_members,
-            "false_positives": read.false_positives, "verdict": read.verdict,
+            "arms": list(dict.fromkeys(arms)),
+            "canaries": read.group,
+            "fpr": read.fpr,
+            "non_members": read.non_members,
+            "false_positives": read.false_positives,
+            "verdict": read.verdict,
         }
         for read, arms in arms_of.items()
     ]

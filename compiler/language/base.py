@@ -19,12 +19,7 @@ class Frozen(BaseModel):
     """
 
     model_config = ConfigDict(
-        strict=True,
-        frozen=True,
-        extra="forbid",
-        allow_inf_nan=False,
-        validate_default=True,
-        defer_build=True,
+        strict=True, frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True, defer_build=True
     )
 
 

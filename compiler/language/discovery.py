@@ -21,6 +21,9 @@ def words_in(package: str, base: type[T], tag: str, *further: str) -> tuple[type
         kind
         for module in modules
         for kind in vars(module).values()
-        if isinstance(kind, type) and issubclass(kind, base) and kind.__module__ == module.__name__ and tag in kind.model_fields
+        if isinstance(kind, type)
+        and issubclass(kind, base)
+        and kind.__module__ == module.__name__
+        and tag in kind.model_fields
         and all(get_origin(kind.model_fields[name].annotation) is Literal for name in (tag, *further) if name in kind.model_fields)
     )

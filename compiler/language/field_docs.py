@@ -28,14 +28,17 @@ def _of_module(name: str) -> dict[str, dict[str, str]]:
     """Class → field → docstring, of all classes at the top of a module."""
     try:
         tree = ast.parse(inspect.getsource(sys.modules[name]))
-    except (OSError, KeyError):   # no source at hand: nothing to say
+    except (OSError, KeyError):  # no source at hand: nothing to say
         return {}
     return {
         node.name: {
             field.target.id: " ".join(inspect.cleandoc(said.value.value).split())
             for field, said in zip(node.body, node.body[1:], strict=False)
-            if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
-            and isinstance(said, ast.Expr) and isinstance(said.value, ast.Constant) and isinstance(said.value.value, str)
+            if isinstance(field, ast.AnnAssign)
+            and isinstance(field.target, ast.Name)
+            and isinstance(said, ast.Expr)
+            and isinstance(said.value, ast.Constant)
+            and isinstance(said.value.value, str)
         }
         for node in tree.body
         if isinstance(node, ast.ClassDef)

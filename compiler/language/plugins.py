@@ -121,7 +121,7 @@ def words_of(word: str, name: str) -> type[Frozen] | Refusal:
     before = set(sys.modules)
     try:
         found = offered[name].load()
-    except Exception as error:   # whatever the user's module raises
+    except Exception as error:  # whatever the user's module raises
         return Refusal(f"{name!r} cannot be loaded: {type(error).__name__}: {' '.join(str(error).split())}", "mend the package")
     brought = [library for library in HEAVY if library in sys.modules and library not in before]
     if brought:
@@ -160,7 +160,7 @@ class OrPlugin:
         return core_schema.with_info_wrap_validator_function(self._validated, closed, serialization=as_it_is)
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        return handler(cast(Any, schema)["schema"])   # of what synthc knows; what a package adds, its users have installed
+        return handler(cast(Any, schema)["schema"])  # of what synthc knows; what a package adds, its users have installed
 
     def _validated(self, value: Any, known: Callable[[Any], Any], info: ValidationInfo) -> Any:
         named = value.get(self.word) if isinstance(value, dict) else None
@@ -168,7 +168,7 @@ class OrPlugin:
             return own_words(self.word, value)
         if isinstance(value, dict) and value.get("paradigm") == "own":
             raise _complaint(self.word, f"the method of paradigm own is {json.dumps(named)}", "name it as package:name")
-        if info.mode == "json" and isinstance(value, dict):   # as JSON, where strict takes a list for a tuple
+        if info.mode == "json" and isinstance(value, dict):  # as JSON, where strict takes a list for a tuple
             return self._known.validate_json(json.dumps(value), strict=True)
         return known(value)
 
@@ -212,7 +212,7 @@ def checked_card(data: PluginData) -> Card:
         card = data.card
     except SynthcError:
         raise
-    except Exception as error:   # whatever the user's property raises
+    except Exception as error:  # whatever the user's property raises
         raise SynthcError(f"{data.name}: its card cannot be made: {type(error).__name__}: {error}") from error
     is_card = isinstance(card, Card) and isinstance(card.shape, tuple) and len(card.shape) == 3
     counts = (card.samples, card.classes - 1, *card.shape) if is_card else (0,)

@@ -24,9 +24,11 @@ def _told_apart(arms: Iterable[type[Arm]]) -> Any:
     for arm in arms:
         for paradigm in get_args(arm.model_fields["paradigm"].annotation):
             families.setdefault(paradigm, []).append(arm)
-    members = [Annotated[Union[tuple(family)], Field(discriminator="method")] if len(family) > 1 else family[0]   # noqa: UP007
-               for family in families.values()]
-    return Annotated[Union[tuple(members)], Field(discriminator="paradigm")]   # noqa: UP007 (made at run time)
+    members = [
+        Annotated[Union[tuple(family)], Field(discriminator="method")] if len(family) > 1 else family[0]  # noqa: UP007
+        for family in families.values()
+    ]
+    return Annotated[Union[tuple(members)], Field(discriminator="paradigm")]  # noqa: UP007 (made at run time)
 
 
 if TYPE_CHECKING:

@@ -148,7 +148,7 @@ def released_and_not_attacked(study: Study) -> Iterator[Weakness]:
     for trial in study.synthetic:
         attacks = {attack.attack for attack in trial.point.audit.attacks}
         for level, attack in GIVEN_AWAY if getattr(trial.point.arm, "released", False) else ():
-            listed = level != "index_list" or isinstance(trial.point.arm, Selection)   # nobody publishes where images began
+            listed = level != "index_list" or isinstance(trial.point.arm, Selection)  # nobody publishes where images began
             if has_release(trial.point.arm, level) and listed and attack not in attacks:
                 what = f"{trial.arm_name} releases its {level}, and no attack looks at it"
                 yield Weakness(study.arm(trial, "released"), what, f"add {{attack: {attack}}} to `audit.attacks`")

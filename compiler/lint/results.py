@@ -47,8 +47,7 @@ class RunResults:
     def of(self, *paradigms: str) -> list[tuple[Measured, float]]:
         """Trials of these paradigms that have an accuracy, and it."""
         return [
-            (trial, trial.test_accuracy) for trial in self.trials
-            if trial.paradigm in paradigms and trial.test_accuracy is not None
+            (trial, trial.test_accuracy) for trial in self.trials if trial.paradigm in paradigms and trial.test_accuracy is not None
         ]
 
     @property

@@ -16,6 +16,7 @@ GUARANTEE = re.compile(
 )
 """Words of a guarantee. What an audit measures is a lower bound on what leaks."""
 
+
 def untested_comparison(study: Study) -> Iterator[Weakness]:
     """L23, before the run: intervals of two rows do not say whether the rows differ."""
     if study.synthetic and not study.claims:

@@ -112,9 +112,20 @@ def _lower_trial(trial: Trial, tasks: _Tasks) -> TrialPlan:
         needs += [(f"{name}/{shadow}", task) for name, task in steps.items() if name in ATTACKED]
 
     attack = AttackTrial(
-        population=population, design=audit.membership, replicate=trial.replicate, shadows=audit.shadows, queries=audit.queries,
-        attacks=audit.attacks, fpr=audit.fpr, headline=audit.headline, resamples=audit.resamples, interval=audit.interval,
-        null_permutations=audit.null_permutations, confidence=audit.confidence, delta=audit.delta, thresholds=audit.thresholds,
+        population=population,
+        design=audit.membership,
+        replicate=trial.replicate,
+        shadows=audit.shadows,
+        queries=audit.queries,
+        attacks=audit.attacks,
+        fpr=audit.fpr,
+        headline=audit.headline,
+        resamples=audit.resamples,
+        interval=audit.interval,
+        null_permutations=audit.null_permutations,
+        confidence=audit.confidence,
+        delta=audit.delta,
+        thresholds=audit.thresholds,
         target=audit.target,
     )
     answer = tasks.add_all(attack, address, needs)
@@ -141,9 +152,7 @@ def _hashed_method(point: Point) -> Method | None:
     return arm.model_copy(update={name: type(arm).model_fields[name].default for name in arm.outside_work})
 
 
-def _lower_shadow(
-    point: Point, how: Method | None, private: Private, recipe: Recipe, tasks: _Tasks, at: str
-) -> dict[str, str]:
+def _lower_shadow(point: Point, how: Method | None, private: Private, recipe: Recipe, tasks: _Tasks, at: str) -> dict[str, str]:
     """The pipeline of one shadow as stage → task id, in order; `model` is the release that every attack can query."""
     iterations = iterations_of(point, recipe)
     arm, audit = point.arm, point.audit

@@ -48,7 +48,7 @@ def _parse_selector(only: Sequence[str]) -> dict[str, Any]:
     """Field → its values. Every value is typed by YAML."""
     selector: dict[str, list[Any]] = {}
     for text in only:
-        for assignment in re.split(r",(?![^\[]*\])", text):   # not the commas inside of a list
+        for assignment in re.split(r",(?![^\[]*\])", text):  # not the commas inside of a list
             field, equals, value = (side.strip() for side in assignment.partition("="))
             location = Location(f"--only {text}")
             if not equals or not field:

@@ -99,8 +99,10 @@ def _describe_effect(work: CompareTrials, left: Sequence[Trial], pairs: int) -> 
 def _describe_rates(work: CompareTrials, left: Sequence[Trial], z: float) -> str:
     """Which other TPR differs detectably from none at all (the FPR), and from a half."""
     fpr = float(work.metric.removeprefix("tpr@fpr=")) if work.metric.startswith("tpr@") else work.fpr
-    reads = [resolution(work.left.canaries, audit.canaries[work.left.canaries], audit.shadows, fpr)
-             for audit in {id(trial.point.audit): trial.point.audit for trial in left}.values()]
+    reads = [
+        resolution(work.left.canaries, audit.canaries[work.left.canaries], audit.shadows, fpr)
+        for audit in {id(trial.point.audit): trial.point.audit for trial in left}.values()
+    ]
     worst = min(reads, key=lambda read: (read.false_positives, read.canaries))
     if worst.verdict == "not resolvable":
         return f"nothing: an FPR of {fpr:g} cannot be resolved"

@@ -97,7 +97,7 @@ def is_grid(node: Node) -> bool:
 def merge(below: Mapping, above: Mapping, path: tuple[str, ...] = ()) -> Mapping:
     """`above` on top of `below`, which is at `path` of the study."""
     if path[-1:] == ("classifier",) and "preset" in above.items:
-        return above   # fields of an earlier text belong to another recipe: a preset would be left with some of them
+        return above  # fields of an earlier text belong to another recipe: a preset would be left with some of them
     items, keys = dict(below.items), dict(below.keys)
     for name, node in above.items.items():
         old = items.get(name)

@@ -125,8 +125,8 @@ def parse(text: str, name: str) -> Mapping:
 
 def parse_value(text: str, name: str) -> Node:
     """Whatever `text` holds: also single values, as `--set` gives them."""
-    yaml = YAML(typ="safe", pure=True)   # the round-trip loader also gathers comments, a fifth of the time
-    yaml.composer.warn_double_anchors = False   # `_Reader` reports them with a location
+    yaml = YAML(typ="safe", pure=True)  # the round-trip loader also gathers comments, a fifth of the time
+    yaml.composer.warn_double_anchors = False  # `_Reader` reports them with a location
     try:
         documents = list(yaml.compose_all(text))
     except MarkedYAMLError as error:

@@ -99,7 +99,7 @@ class TrainClassifier:
     """Names the seeds: a proxy and a classifier of equal recipe and purpose are the same task."""
 
     kind: ClassVar[TaskKind] = "train"
-    revision: ClassVar[int] = 3   # DP-SGD adds up its gradients in larger parts; ConvNets have biases and pad 28×28
+    revision: ClassVar[int] = 3  # DP-SGD adds up its gradients in larger parts; ConvNets have biases and pad 28×28
 
 
 @dataclass(frozen=True)
@@ -178,7 +178,7 @@ class QuerySet:
     """Views of each canary, of which the nearest to an image is measured as well; of one view there is nothing more to measure."""
 
     kind: ClassVar[TaskKind] = "query"
-    revision: ClassVar[int] = 3   # the nearest image is found by a matrix product
+    revision: ClassVar[int] = 3  # the nearest image is found by a matrix product
 
 
 @dataclass(frozen=True)
@@ -254,7 +254,7 @@ class CompareTrials:
     seed: int
 
     kind: ClassVar[TaskKind] = "compare"
-    revision: ClassVar[int] = 2   # pairs are refuted at p-values that account for the other pairs, as they are supported
+    revision: ClassVar[int] = 2  # pairs are refuted at p-values that account for the other pairs, as they are supported
 
 
 @dataclass(frozen=True)
@@ -280,7 +280,7 @@ class AuditFile:
     null_permutations: int | None
 
     kind: ClassVar[TaskKind] = "attack"
-    revision: ClassVar[int] = 2   # gives the rows of a trial: more metrics, variants by their names in a study
+    revision: ClassVar[int] = 2  # gives the rows of a trial: more metrics, variants by their names in a study
 
 
 @dataclass(frozen=True)
@@ -302,6 +302,7 @@ Work = TrainClassifier | TrainGenerator | Synthesize | Imports | Query | AttackT
 
 def structures() -> dict[str, type]:
     """Every class that a task's canonical text can name (see `compiler.fingerprint.restore`), those of loaded packages included."""
+
     def below(kind: type[Frozen]) -> Iterator[type[Frozen]]:
         yield kind
         for child in kind.__subclasses__():

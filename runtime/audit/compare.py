@@ -179,8 +179,16 @@ class ComparedPair:
         """JSON: what the database keeps of the pair."""
         parts = {name: dataclasses.asdict(effect) | {"margin": margin} for name, (effect, margin) in self.parts.items()}
         return {
-            "left": self.left, "right": self.right, "effect": self.value, "low": self.low, "high": self.high, "n": self.n,
-            "p": self.adjusted, "verdict": self.verdict, "note": self.note, "parts": parts,
+            "left": self.left,
+            "right": self.right,
+            "effect": self.value,
+            "low": self.low,
+            "high": self.high,
+            "n": self.n,
+            "p": self.adjusted,
+            "verdict": self.verdict,
+            "note": self.note,
+            "parts": parts,
         }
 
 
@@ -245,6 +253,7 @@ def _difference(work: CompareTrials, metric: str, one: ClaimSide, other: ClaimSi
 
 def _ratio(work: CompareTrials, one: ClaimSide, other: ClaimSide) -> Effect | None:
     """one / other: of figures read from scores, or of means over shadows by a bootstrap over shadows."""
+
     def ratio(a: Any, b: Any) -> Any:
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.where(np.abs(b) > MIN_DIVISOR, np.divide(a, b), np.nan)

@@ -15,7 +15,9 @@ from runtime.cli.results_options import add_command, write
 def register(commands: Any) -> None:
     """Add the commands of this family."""
     check = add_command(
-        commands, "check", _check,
+        commands,
+        "check",
+        _check,
         parents=[spec_options(optional=True)],
         help="find every mistake in a study, and what it lacks",
         description="Compile a study and say every mistake, and what a rigorous study needs and this one lacks, with its place.\n"
@@ -28,7 +30,9 @@ def register(commands: Any) -> None:
     check.add_argument("--explain", metavar="CODE", help="what a lint is about, why, after whom, and how it is silenced")
 
     schema = add_command(
-        commands, "schema", _schema,
+        commands,
+        "schema",
+        _schema,
         help="the language as a JSON Schema, for editors",
         description="Print the JSON Schema of a study. Editors that know it complete and check a study while it is written.",
         epilog="examples:\n  synthc schema -o schema.json\n\nA study whose first line is\n"
@@ -37,7 +41,9 @@ def register(commands: Any) -> None:
     schema.add_argument("-o", "--output", type=Path, metavar="FILE", help="write it there (replacing an older one)")
 
     init = add_command(
-        commands, "init", _init,
+        commands,
+        "init",
+        _init,
         help="write a commented starter study",
         description="Write NAME.yaml, a small study with every part explained. Never overwrites a file.",
         epilog="example:\n  synthc init my_study && synthc run my_study.yaml",

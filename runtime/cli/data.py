@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 def register(commands: Any) -> None:
     """Add the commands of this family."""
     data = commands.add_parser(
-        "data", help="list, fetch and check data sets",
+        "data",
+        help="list, fetch and check data sets",
         description="Data sets that a study can name: in $SYNTHC_DATA (or ~/.cache/synthc/data) as torchvision lays them out, or\n"
         "in Debian's /usr/share/datasets.",
         epilog="examples:\n  synthc data list\n  synthc data fetch cifar10 cinic10\n  synthc data verify fashion_mnist\n"
@@ -32,7 +33,8 @@ def register(commands: Any) -> None:
     listed.set_defaults(handler=_list)
 
     fetch = what.add_parser(
-        "fetch", help="download from the public home, with a checksum",
+        "fetch",
+        help="download from the public home, with a checksum",
         description="Download data sets from their public homes into $SYNTHC_DATA. Goes on where an earlier download broke off.",
         epilog="example:\n  synthc data fetch mnist cifar10",
     )
@@ -40,7 +42,8 @@ def register(commands: Any) -> None:
     fetch.set_defaults(handler=_fetch)
 
     verify = what.add_parser(
-        "verify", help="compare files with the published checksums, and content with the pinned digest",
+        "verify",
+        help="compare files with the published checksums, and content with the pinned digest",
         description="Read data sets whole and compare them. Without a name: all that are here. Exit code 1 if one is not what it\n"
         "should be, 2 if one cannot be read.",
         epilog="examples:\n  synthc data verify\n  synthc data verify cifar10",
@@ -49,7 +52,8 @@ def register(commands: Any) -> None:
     verify.set_defaults(handler=_verify)
 
     taken = what.add_parser(
-        "import", help="make an .npz of a Parquet file of images",
+        "import",
+        help="make an .npz of a Parquet file of images",
         description="Decode a column of PNG or JPEG bytes into an .npz, for a study with `data: {name: files, path: FILE.npz}`.",
         epilog="examples:\n  synthc data import photos.parquet -o photos.npz\n"
         "  synthc data import train.parquet --test test.parquet --image img --label fine_label -o photos.npz",
@@ -129,7 +133,7 @@ def _verified(name: str) -> bool:
     found, pinned = find(name), CARDS[name].digest
     record = see(name)
     counts = f"{record.samples:,} + {record.test_samples:,} images in {found.folder}"
-    if record.digest == pinned:   # whatever the files are: the content decides, and a file can be compressed in another way
+    if record.digest == pinned:  # whatever the files are: the content decides, and a file can be compressed in another way
         print(f"{name}: {counts}, digest {record.digest}, as pinned")
         return True
     for path, fine in found.checked():

@@ -65,8 +65,7 @@ class Parser(argparse.ArgumentParser):
 def parser() -> argparse.ArgumentParser:
     top = Parser(
         prog="synthc",
-        description="Compile and run privacy studies: does training on synthetic data protect\n"
-        "the private data it was made from?",
+        description="Compile and run privacy studies: does training on synthetic data protect\nthe private data it was made from?",
         epilog="examples:\n"
         "  synthc init my_study              write a commented starter spec\n"
         "  synthc plan my_study.yaml         what would run, and why\n"

@@ -30,7 +30,8 @@ def spec_options(*, optional: bool = False) -> argparse.ArgumentParser:
 def only_option() -> argparse.ArgumentParser:
     """`--only` (a parent parser), for commands that can work on a part of a study."""
     return _repeatable_option(
-        "--only", "WORD=VALUE",
+        "--only",
+        "WORD=VALUE",
         "only trials with this value, such as arm=coreset,method=[random,forgetting]; repeatable, the words of claims",
     )
 
@@ -38,7 +39,8 @@ def only_option() -> argparse.ArgumentParser:
 def force_option() -> argparse.ArgumentParser:
     """`--force` (a parent parser), for commands that run tasks or list what would run."""
     return _repeatable_option(
-        "--force", "ADDRESS",
+        "--force",
+        "ADDRESS",
         "compute again though done: a task's address or id, a trial or a pattern with *, and what rests on it; repeatable",
     )
 

@@ -29,7 +29,9 @@ def register(commands: Any) -> None:
 def _add_plan(commands: Any) -> None:
     stages = "\n".join(f"  {stage:<8}{about}" for stage, about in STAGES.items())
     plan = add_command(
-        commands, "plan", _plan,
+        commands,
+        "plan",
+        _plan,
         parents=[spec_options(), only_option(), force_option(), results_options()],
         help="what a study would run, how long, and what its audit could show",
         description="Compile a study and say what is done, what would run and for which arm, how long it would take, and what the "
@@ -46,7 +48,9 @@ def _add_plan(commands: Any) -> None:
 
 def _add_explain(commands: Any) -> None:
     explain = add_command(
-        commands, "explain", _explain,
+        commands,
+        "explain",
+        _explain,
         parents=[spec_options(), only_option(), force_option(), results_options()],
         help="why tasks would run: what changed since the last plan",
         description="Say why each task would run, field by field against the last run of the study under the same profile: new, a "
@@ -63,7 +67,9 @@ def _add_explain(commands: Any) -> None:
 
 def _add_graph(commands: Any) -> None:
     graph = add_command(
-        commands, "graph", _graph,
+        commands,
+        "graph",
+        _graph,
         parents=[spec_options(), results_options()],
         help="a picture of the plan",
         description="Draw the plan: a lane for each arm, a column for each step, shadows and grid points folded; what is done is "
@@ -78,7 +84,9 @@ def _add_graph(commands: Any) -> None:
 
 def _add_diff(commands: Any) -> None:
     diff = add_command(
-        commands, "diff", _diff,
+        commands,
+        "diff",
+        _diff,
         help="what two studies share and where they differ",
         description="Compare two studies, or a study with itself under another profile: trials that are the same, trials that "
         "differ and in which words, tasks that both would use. Runs nothing.",

@@ -19,37 +19,57 @@ from runtime.store.artifacts import folder_of
 def register(commands: Any) -> None:
     """Add the commands of this family."""
     add_command(
-        commands, "status", _status, parents=[results_options()], help="how far the studies are",
+        commands,
+        "status",
+        _status,
+        parents=[results_options()],
+        help="how far the studies are",
         description="For each study: its latest run, tasks by kind and status, and what failed.",
         epilog="example:\n  synthc status",
     )
     add_command(
-        commands, "runs", _runs, parents=[results_options()], help="all runs, newest first",
-        description="All runs, newest first.", epilog="example:\n  synthc runs",
+        commands,
+        "runs",
+        _runs,
+        parents=[results_options()],
+        help="all runs, newest first",
+        description="All runs, newest first.",
+        epilog="example:\n  synthc runs",
     )
     show = add_command(
-        commands, "show", _show, parents=[results_options()], help="everything about one trial or task",
+        commands,
+        "show",
+        _show,
+        parents=[results_options()],
+        help="everything about one trial or task",
         description="Everything about a trial (by its address or label) or a task (by its id, or the beginning of it).",
         epilog="examples:\n  synthc show undefended#0\n  synthc show 'coreset[method=random,fraction=0.3]#0'\n  synthc show 4f0c",
     )
     show.add_argument("what", metavar="TRIAL|TASK")
     logs = add_command(
-        commands, "logs", _logs, parents=[results_options()], help="what a task printed",
+        commands,
+        "logs",
+        _logs,
+        parents=[results_options()],
+        help="what a task printed",
         description="What the attempts at a task printed; a failed one's traceback is here.",
         epilog="examples:\n  synthc logs 4f0c\n  synthc logs 4f0c --attempt 1",
     )
     logs.add_argument("task", metavar="TASK", help="its id, or the beginning of it")
     logs.add_argument("--attempt", type=int, metavar="N", help="this attempt (default: the last)")
     export = add_command(
-        commands, "export", _export, parents=[results_options()], help="take results elsewhere",
+        commands,
+        "export",
+        _export,
+        parents=[results_options()],
+        help="take results elsewhere",
         description="Write raw scores, views, or the whole database to files that other tools read.\n"
         "Or, before anything was run, who trains on what in a study, so that a pipeline that\n"
         "synthc does not run can be audited (paradigm imported).",
         epilog="examples:\n"
         "  synthc export --scores scores.parquet          every score of every canary, to recompute every figure\n"
         "  synthc export --view comparison comparison.csv\n"
-        "  synthc export --compat results-1.2.duckdb      for DuckDB 1.2 and later\n"
-        + membership.EXAMPLES,
+        "  synthc export --compat results-1.2.duckdb      for DuckDB 1.2 and later\n" + membership.EXAMPLES,
     )
     export.add_argument("--scores", type=Path, metavar="FILE", help="all raw attack scores with membership (.parquet or .csv)")
     export.add_argument("--view", nargs=2, metavar=("VIEW", "FILE"), help="a view (.parquet, .csv or .json)")
@@ -169,9 +189,9 @@ def _summarize_trial(row: dict[str, Any]) -> dict[str, str]:
 def _print_field(name: str, value: str) -> None:
     width = max(shutil.get_terminal_size((160, 0)).columns, 40)
     head, indent = f"{name:15} ", " " * 16
-    print(textwrap.fill(
-        value, width, initial_indent=head, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
-    ))
+    print(
+        textwrap.fill(value, width, initial_indent=head, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+    )
 
 
 def _group_needs(needs: list[tuple[str, str]]) -> dict[str, list[str]]:

@@ -22,11 +22,13 @@ def register(commands: Any) -> None:
 
 def _add_sql(commands: Any) -> None:
     sql = add_command(
-        commands, "sql", _sql,
+        commands,
+        "sql",
+        _sql,
         parents=[results_options()],
         help="ask the results in SQL",
         description="Run one query on the published database, read-only; or @NAME, a question that comes with synthc.",
-        epilog='examples:\n  synthc sql --list                              views, macros, and questions by name\n'
+        epilog="examples:\n  synthc sql --list                              views, macros, and questions by name\n"
         '  synthc sql "FROM comparison"\n'
         "  synthc sql \"FROM columns_of('comparison')\"      what its columns mean\n"
         '  synthc sql "SELECT arm, leakage FROM comparison ORDER BY leakage" --format markdown\n'
@@ -41,7 +43,9 @@ def _add_sql(commands: Any) -> None:
 
 def _add_chart(commands: Any) -> None:
     chart = add_command(
-        commands, "chart", _chart,
+        commands,
+        "chart",
+        _chart,
         parents=[results_options()],
         help="draw the results",
         description="Draw one chart, or all of them. The file's ending says the format: svg, png, pdf, html, json.",
@@ -71,7 +75,9 @@ def _add_chart(commands: Any) -> None:
 
 def _add_table(commands: Any) -> None:
     table = add_command(
-        commands, "table", _table,
+        commands,
+        "table",
+        _table,
         parents=[results_options()],
         help="a table for a paper",
         description="The comparison of all trials with intervals, ready to paste.",
@@ -84,7 +90,9 @@ def _add_table(commands: Any) -> None:
 
 def _add_report(commands: Any) -> None:
     report = add_command(
-        commands, "report", _report,
+        commands,
+        "report",
+        _report,
         parents=[results_options()],
         help="one page with everything",
         description="Write one self-contained HTML file: verdicts of the claims, comparison, linked charts,\n"
@@ -111,7 +119,10 @@ def _add_db(commands: Any) -> None:
     )
     actions = db.add_subparsers(metavar="ACTION", required=True)
     add_command(
-        actions, "rebuild", _rebuild, parents=[results_options()],
+        actions,
+        "rebuild",
+        _rebuild,
+        parents=[results_options()],
         help="make this store's rows anew; those of other stores, and what is yours, stay",
     )
     merge = add_command(

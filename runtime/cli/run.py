@@ -30,7 +30,9 @@ KINDS = get_args(TaskKind)
 
 def register(commands: Any) -> None:
     parser = add_command(
-        commands, "run", run,
+        commands,
+        "run",
+        run,
         parents=[spec_options(), only_option(), force_option(), results_options()],
         help="run a study, or what is missing of it",
         description="Compile a study, compute what is not in the store yet, publish the results, and draw the spec's `charts:`.",
@@ -86,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
             try:
                 status = _compute(study, args) if study.todo else "done"
             except BaseException:
-                with contextlib.suppress(SynthcError, OSError):   # the first error says more
+                with contextlib.suppress(SynthcError, OSError):  # the first error says more
                     study.close("failed")
                 raise
             if notice := study.close(status):

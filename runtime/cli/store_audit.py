@@ -56,7 +56,7 @@ def audit_and_store(
         record = _record(name, evidence.kind, file, work, request.task) | {
             "run": run_name(store, started, name), "argv": argv, "started": started.isoformat(timespec="seconds"),
             "headline": headline_of(product, settings),
-        }   # fmt: skip
+        }  # fmt: skip
         folder = store / "runs" / record["run"]
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / "run.json", record)
@@ -70,7 +70,7 @@ def _record(name: str, kind: str, file: Path, work: AuditFile, task: str) -> dic
     trial = {
         "trial": f"{name}#0", "arm": name, "paradigm": "imported", "method": kind, "label": name, "axes": {},
         "replicate": 0, "answer": task, "data": file.name, "stages": [],
-    }   # fmt: skip
+    }  # fmt: skip
     return {
         "study": name, "profile": None,
         "question": "What do these models, trained elsewhere, leak?", "spec": str(file),
@@ -79,4 +79,4 @@ def _record(name: str, kind: str, file: Path, work: AuditFile, task: str) -> dic
         "trials": [trial], "claims": [], "lints": [], "versions": machine.versions(), "commit": machine.commit(),
         "tasks": [{"id": task, "kind": "attack", "operation": "AuditFile", "address": f"{name}#0", "needs": []}],
         "source_digest": machine.source_digest(),
-    }   # fmt: skip
+    }  # fmt: skip

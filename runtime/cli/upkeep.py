@@ -21,14 +21,22 @@ from runtime.cli.results_options import add_command, results_options, store_of
 def register(commands: Any) -> None:
     """Add the commands of this family."""
     gc = add_command(
-        commands, "gc", _gc, parents=[results_options()], help="drop what no kept study needs",
+        commands,
+        "gc",
+        _gc,
+        parents=[results_options()],
+        help="drop what no kept study needs",
         description="List what no study needs, as its latest run under each profile says. Only --delete deletes it.",
         epilog="examples:\n  synthc gc\n  synthc gc --delete\n  synthc gc --drop old_study --delete",
     )
     gc.add_argument("--drop", action="append", default=[], metavar="STUDY", help="do not keep this study (repeatable)")
     gc.add_argument("--delete", action="store_true", help="really delete")
     doctor = add_command(
-        commands, "doctor", _doctor, parents=[results_options()], help="check the installation, the store and the database",
+        commands,
+        "doctor",
+        _doctor,
+        parents=[results_options()],
+        help="check the installation, the store and the database",
         description="Check Python, libraries, devices, data sets, disk, store and database. Exit code 1 if something is wrong.",
         epilog="examples:\n  synthc doctor\n  synthc doctor --deep     also read every file of the store\n"
         "  synthc doctor --ray      also start Ray",

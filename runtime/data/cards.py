@@ -33,17 +33,17 @@ def compile_with_files(path: Path, profile: str | None = None, sets: Sequence[st
 
 def make_cards(tree: Mapping) -> None:
     """Read the user's own files and folders that a composed study names, unless a record of them still holds."""
-    folder_stamp.cache_clear()   # an image may have changed in a folder that shows no change
+    folder_stamp.cache_clear()  # an image may have changed in a folder that shows no change
     for path in filter(os.path.exists, user_files(tree)):
         record = record_of(str(path))
-        if record is None or record.fault:   # a fault may be gone although no file changed: a permission, a mounted disk
+        if record is None or record.fault:  # a fault may be gone although no file changed: a permission, a mounted disk
             write_record(str(path), read(path))
 
 
 def read(path: Path) -> Record:
     """What a file or folder of the user's own holds. What is wrong with it is part of that."""
-    files, levels = (str(path),), 3 if path.is_dir() else 0   # train, class, image
-    stamp = stamp_of(files, levels)   # before reading: what changes meanwhile is read again
+    files, levels = (str(path),), 3 if path.is_dir() else 0  # train, class, image
+    stamp = stamp_of(files, levels)  # before reading: what changes meanwhile is read again
     try:
         arrays = _folder(path) if path.is_dir() else _npz(path)
         return Record(files, levels, stamp, file_digest(path), arrays)
@@ -71,7 +71,7 @@ def _folder(path: Path) -> dict[str, Array]:
     from runtime.data.formats.image_file import decode_file
 
     arrays: dict[str, Array] = {}
-    sizes: dict[tuple[int, ...], Path] = {}   # height × width → an image of that size
+    sizes: dict[tuple[int, ...], Path] = {}  # height × width → an image of that size
     colour = False
     for split, images in zip(("", "test_"), splits(path), strict=True):
         for image, _ in images:

@@ -78,7 +78,13 @@ def _idx(folders: tuple[str, ...], places: tuple[str, ...], checksums: tuple[str
 
 
 def _cifar(
-    name: str, folder: str, binary: str, pool: tuple[str, ...], test: tuple[str], key: str, archive: Remote,
+    name: str,
+    folder: str,
+    binary: str,
+    pool: tuple[str, ...],
+    test: tuple[str],
+    key: str,
+    archive: Remote,
     checksums: tuple[str, ...],
 ) -> Entry:
     files = (*pool, *test)
@@ -108,24 +114,49 @@ SVHN_MD5 = dict(zip(svhn.FILES, ("e26dedcc434d2e4c54c9b2d4a06d8373", "eb5a983be6
 
 CATALOGUE: dict[str, Entry] = {
     "mnist": _idx(
-        ("MNIST/raw", "mnist"), ("https://ossci-datasets.s3.amazonaws.com/mnist/", "http://yann.lecun.com/exdb/mnist/"),
-        ("f68b3c2dcbeaaa9fbdd348bbdeb94873", "d53e105ee54ea40749a09fcbcd1e9432",
-         "9fb629c4189551a2d022fa330f9573f3", "ec29112dd5afa0611ce80d1b7f02629c"),
+        ("MNIST/raw", "mnist"),
+        ("https://ossci-datasets.s3.amazonaws.com/mnist/", "http://yann.lecun.com/exdb/mnist/"),
+        (
+            "f68b3c2dcbeaaa9fbdd348bbdeb94873",
+            "d53e105ee54ea40749a09fcbcd1e9432",
+            "9fb629c4189551a2d022fa330f9573f3",
+            "ec29112dd5afa0611ce80d1b7f02629c",
+        ),
     ),
     "fashion_mnist": _idx(
-        ("FashionMNIST/raw", "fashion_mnist", "fashion-mnist"), ("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",),
-        ("8d4fb7e6c68d591d4c3dfef9ec88bf0d", "25c81989df183df01b3e8a0aad5dffbe",
-         "bef4ecab320f06d8554ea6380940ec79", "bb300cfdad3c16e7a12a480ee83cd310"),
+        ("FashionMNIST/raw", "fashion_mnist", "fashion-mnist"),
+        ("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",),
+        (
+            "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
+            "25c81989df183df01b3e8a0aad5dffbe",
+            "bef4ecab320f06d8554ea6380940ec79",
+            "bb300cfdad3c16e7a12a480ee83cd310",
+        ),
     ),
     "cifar10": _cifar(
-        "cifar10", "cifar-10-batches-py", "cifar-10-batches-bin",
-        ("data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4", "data_batch_5"), ("test_batch",), "labels",
+        "cifar10",
+        "cifar-10-batches-py",
+        "cifar-10-batches-bin",
+        ("data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4", "data_batch_5"),
+        ("test_batch",),
+        "labels",
         Remote(("https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",), "c58f30108f718f92721af3b95e74349a", ""),
-        ("c99cafc152244af753f735de768cd75f", "d4bba439e000b95fd0a9bffe97cbabec", "54ebc095f3ab1f0389bbae665268c751",
-         "634d18415352ddfa80567beed471001a", "482c414d41f54cd18b22e5b47cb7c3cb", "40351d587109b95175f43aff81a1287e"),
+        (
+            "c99cafc152244af753f735de768cd75f",
+            "d4bba439e000b95fd0a9bffe97cbabec",
+            "54ebc095f3ab1f0389bbae665268c751",
+            "634d18415352ddfa80567beed471001a",
+            "482c414d41f54cd18b22e5b47cb7c3cb",
+            "40351d587109b95175f43aff81a1287e",
+        ),
     ),
     "cifar100": _cifar(
-        "cifar100", "cifar-100-python", "cifar-100-binary", ("train",), ("test",), "fine_labels",
+        "cifar100",
+        "cifar-100-python",
+        "cifar-100-binary",
+        ("train",),
+        ("test",),
+        "fine_labels",
         Remote(("https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz",), "eb9058c3a382ffc7106e4002c42a8d85", ""),
         ("16019d7e3df5f24257cddd939b257f8d", "f0ef6b0ae62326f3e7ffdfab6717acfc"),
     ),
@@ -136,8 +167,14 @@ CATALOGUE: dict[str, Entry] = {
     ),
     "cinic10": Entry(
         (Form(("CINIC-10", "cinic-10", "CINIC10", "cinic10"), ("train", "test"), _cinic),),
-        (Remote(("https://datashare.ed.ac.uk/bitstream/handle/10283/3192/CINIC-10.tar.gz",), "6ee4d0c996905fe93221de577967a372",
-                "CINIC-10", ("train", "test")),),
+        (
+            Remote(
+                ("https://datashare.ed.ac.uk/bitstream/handle/10283/3192/CINIC-10.tar.gz",),
+                "6ee4d0c996905fe93221de577967a372",
+                "CINIC-10",
+                ("train", "test"),
+            ),
+        ),
     ),
 }
 """Sets that lie in files; `digits` comes with scikit-learn and `shapes` are drawn."""

@@ -67,7 +67,7 @@ def downloaded(name: str, remote: Remote, folder: Path, progress: Progress) -> P
         if found == remote.md5:
             os.replace(part, target)
             return target
-        part.unlink()   # what is wrong cannot be gone on from
+        part.unlink()  # what is wrong cannot be gone on from
         reasons.append(f"{url}: its md5 is {found}, not {remote.md5}: another file, or damaged on its way")
     raise SynthcError(
         f"{name}: {'; '.join(reasons)}. Try again later (what came is kept), or get {remote.name} on another machine, "
@@ -83,7 +83,7 @@ def _receive(url: str, part: Path, name: str, progress: Progress) -> str | None:
         request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
         try:
             with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:
-                resumed = answer.status == 206   # else the server begins anew, whatever it was asked
+                resumed = answer.status == 206  # else the server begins anew, whatever it was asked
                 have = have if resumed else 0
                 length = answer.headers.get("Content-Length")
                 total = have + int(length) if length and length.isdecimal() else None
@@ -97,7 +97,7 @@ def _receive(url: str, part: Path, name: str, progress: Progress) -> str | None:
                 return None
             reason = f"the connection broke off after {have:,} of {total:,} bytes"
         except urllib.error.HTTPError as error:
-            if error.code == 416 and have:   # nothing is lacking; the checksum tells whether it is right
+            if error.code == 416 and have:  # nothing is lacking; the checksum tells whether it is right
                 return None
             reason = f"the server says {error.code} {error.reason}"
             if error.code < 500:
@@ -105,7 +105,7 @@ def _receive(url: str, part: Path, name: str, progress: Progress) -> str | None:
         except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
             cause = getattr(error, "reason", error)
             if isinstance(cause, OSError) and not isinstance(cause, TimeoutError | ConnectionResetError):
-                return f"cannot be reached ({cause.strerror or cause})"   # no network: no use in trying again
+                return f"cannot be reached ({cause.strerror or cause})"  # no network: no use in trying again
             reason = f"the connection broke off ({cause})"
     return reason
 
@@ -120,7 +120,7 @@ def unpack(archive: Path, folder: Path, wanted: tuple[str, ...]) -> None:
             for member in members:
                 path = PurePosixPath(member.name)
                 if not member.isfile() or ".." in path.parts or not any(path.is_relative_to(name) for name in wanted):
-                    continue   # links, devices, what lies elsewhere, and what nobody asked for
+                    continue  # links, devices, what lies elsewhere, and what nobody asked for
                 size += member.size
                 if size > MAX_UNPACKED_BYTES:
                     raise SynthcError(f"{archive}: unpacks to over {MAX_UNPACKED_BYTES:,} bytes")

@@ -35,6 +35,6 @@ def read(how: PluginData, card: Card) -> tuple[LabeledImages, LabeledImages | No
             wrong.append(f"images are {part.images.dtype}; they should be uint8")
         for complaint in wrong:
             raise ValueError(f"{how.name}: {complaint}")
-    if how.path is None and card.digest and (found := content_digest(pool, test)) != card.digest:   # of a path it is the files'
+    if how.path is None and card.digest and (found := content_digest(pool, test)) != card.digest:  # of a path it is the files'
         raise ValueError(f"{how.name}: its images have the digest {found}, its card says {card.digest}")
     return pool, test

@@ -57,7 +57,7 @@ def _read(dataset: Dataset) -> Splits:
             return _fitting(card, own_files.read(dataset.source))
     match dataset.name:
         case "shapes":
-            return shapes.read(dataset.shape)   # its digest is that of the size on its card
+            return shapes.read(dataset.shape)  # its digest is that of the size on its card
         case "digits":
             return _as_planned(dataset, digits.read())
         case name if name in CATALOGUE:
@@ -98,11 +98,11 @@ def _decoded(name: str) -> Splits:
     if test is not None:
         arrays |= {"test_images": test.images, "test_labels": test.labels}
     for target in array_files(content_digest(pool, test)):
-        with contextlib.suppress(OSError):   # a folder of others, or a full disk: the next process decodes again if need be
+        with contextlib.suppress(OSError):  # a folder of others, or a full disk: the next process decodes again if need be
             target.parent.mkdir(parents=True, exist_ok=True)
             with atomic_write(target, synced=False) as beside:
                 save_file(arrays, beside)
-                beside.chmod(0o644)   # safetensors' files are for their owner alone, a shared folder is for all
+                beside.chmod(0o644)  # safetensors' files are for their owner alone, a shared folder is for all
             break
     return pool, test
 
@@ -117,7 +117,7 @@ def mapped_arrays(digest: str) -> Splits | None:
             test = LabeledImages(of["test_images"], of["test_labels"]) if "test_images" in of else None
             if content_digest(pool, test) == digest:
                 return pool, test
-        except OSError:   # none there, or not ours to read
+        except OSError:  # none there, or not ours to read
             continue
         except (SafetensorError, KeyError):
             pass
@@ -130,7 +130,7 @@ def see(name: str) -> Record:
     """Read the files of a known set and write down what they hold, for the compiler; SynthcError if they are absent or broken."""
     found = find(name)
     files = tuple(map(str, found.files))
-    stamp = stamp_of(files, 0)   # before reading: a file that changes meanwhile is read again
+    stamp = stamp_of(files, 0)  # before reading: a file that changes meanwhile is read again
     checks = [fine for _, fine in found.checked()]
     pool, test = _decoded(name)
     published = False if False in checks else None if None in checks else True
@@ -144,7 +144,7 @@ def see(name: str) -> Record:
 def balanced_part(labels: Tensor, n: int) -> Tensor:
     """Rows of a class-balanced part of n samples, in their old order; a smaller part lies within a larger one."""
     order = torch.randperm(len(labels), generator=generator(0, None, "subset"))
-    rank = torch.empty_like(order)   # how many of the same class come before, in that order
+    rank = torch.empty_like(order)  # how many of the same class come before, in that order
     for label in labels.unique():
         rows = order[labels[order] == label]
         rank[rows] = torch.arange(len(rows))
@@ -157,7 +157,7 @@ def resize(data: LabeledImages, shape: tuple[int, int, int]) -> LabeledImages:
     if tuple(data.images.shape[1:]) == shape:
         return data
     made = torch.empty(len(data), *shape, dtype=torch.uint8)
-    for rows in torch.arange(len(data)).split(4096):   # as float32 a large set would take many times its memory
+    for rows in torch.arange(len(data)).split(4096):  # as float32 a large set would take many times its memory
         made[rows] = _at(data.images[rows].to(torch.float32), shape)
     return LabeledImages(made, data.labels)
 

@@ -26,7 +26,7 @@ def export(database: Path, text: str, target: Path) -> None:
         raise SynthcError(f"{target}: the ending should be one of {', '.join(COPY_OPTIONS)}")
     check_exists(database)
     with _replace(target) as temp, contextlib.closing(connect(database, read_only=True)) as connection:
-        execute(connection, f"SET allowed_paths = [{literal(temp)}]")   # and nothing else, whatever the query says
+        execute(connection, f"SET allowed_paths = [{literal(temp)}]")  # and nothing else, whatever the query says
         execute(connection, "SET enable_external_access = false")
         execute(connection, f"COPY ({text}) TO {literal(temp)} ({COPY_OPTIONS[target.suffix]})")
 

@@ -45,7 +45,7 @@ def _as_source(connection: duckdb.DuckDBPyConnection, other: Path) -> Iterator[N
     with tempfile.TemporaryDirectory(prefix="synthc-merge-") as folder:
         copy = Path(folder) / "other.duckdb"
         try:
-            with contextlib.closing(connect(other, read_only=True)):   # refuses the log of a killed writer
+            with contextlib.closing(connect(other, read_only=True)):  # refuses the log of a killed writer
                 pass
             shutil.copyfile(other, copy)
             with contextlib.closing(connect(copy)) as alone:

@@ -39,7 +39,7 @@ def history(database: Path, store: Path, tasks: Collection[Task]) -> dict[str, P
     )
     try:
         _, rows = query(database, text)
-    except SynthcError:   # being written, or not ours: no reason to fail
+    except SynthcError:  # being written, or not ours: no reason to fail
         return {}
     wanted = {task.operation for task in tasks}
     datasets = [task.work.private.population.dataset for task in tasks if hasattr(task.work, "private")]
@@ -60,7 +60,7 @@ def history(database: Path, store: Path, tasks: Collection[Task]) -> dict[str, P
             work = restore(parse_canonical(canonical).params, types)
             size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e6
             guessed, disk = guess.cost(work), guess.disk_mb(work)
-        except (OSError, ValueError, KeyError, TypeError):   # gone, of another version, or of images that are not known here
+        except (OSError, ValueError, KeyError, TypeError):  # gone, of another version, or of images that are not known here
             continue
         held = (gpu + guess.DEVICE_MB) / guessed.gpu_mb if gpu else 0.0
         ratios[operation].append((seconds / guessed.seconds, size / disk, memory or 0.0, held))

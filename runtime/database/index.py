@@ -106,7 +106,7 @@ class Index:
         try:
             self.flush()
         finally:
-            with contextlib.suppress(duckdb.Error):   # after a full disk closing may fail
+            with contextlib.suppress(duckdb.Error):  # after a full disk closing may fail
                 self._connection.close()
 
     def missing(self, ids: Iterable[str]) -> list[str]:
@@ -256,7 +256,7 @@ class Index:
                 yield self._connection
                 execute(self._connection, "COMMIT")
             except BaseException:
-                with contextlib.suppress(duckdb.Error):   # a commit that failed has rolled back itself
+                with contextlib.suppress(duckdb.Error):  # a commit that failed has rolled back itself
                     execute(self._connection, "ROLLBACK")
                 raise
 

@@ -41,7 +41,7 @@ def _second_name(index: Path) -> Iterator[Path]:
     try:
         try:
             os.link(index, other)
-        except OSError:   # a file system without hard links
+        except OSError:  # a file system without hard links
             shutil.copyfile(index, other)
         yield other
     finally:
@@ -56,32 +56,44 @@ def bring_rows(connection: duckdb.DuckDBPyConnection, origin: str, how: Literal[
     """
     execute(connection, "BEGIN TRANSACTION")
     own = f"origin = {literal(origin)}"
-    execute(connection, f"""
+    execute(
+        connection,
+        f"""
       CREATE TEMP TABLE new_run AS
         SELECT run FROM (SELECT * FROM source.base.run WHERE {own} EXCEPT SELECT * FROM published.base.run WHERE {own})
-        UNION SELECT run FROM source.base.run WHERE {own} AND status = 'running'""")
-    execute(connection, f"""
+        UNION SELECT run FROM source.base.run WHERE {own} AND status = 'running'""",
+    )
+    execute(
+        connection,
+        f"""
       CREATE TEMP TABLE new_task AS
         SELECT task FROM (SELECT task, started, seconds, host FROM source.base.outcome WHERE {own}
-                          EXCEPT SELECT task, started, seconds, host FROM published.base.outcome WHERE {own})""")
+                          EXCEPT SELECT task, started, seconds, host FROM published.base.outcome WHERE {own})""",
+    )
     if how == "add":
-        execute(connection, f"""
+        execute(
+            connection,
+            f"""
           DELETE FROM new_run WHERE run IN (
             SELECT run FROM published.base.run AS here JOIN source.base.run AS there USING (origin, run)
-            WHERE {own} AND (here.status <> 'running' AND there.status = 'running' OR here.ended > there.ended))""")
-        execute(connection, f"""
+            WHERE {own} AND (here.status <> 'running' AND there.status = 'running' OR here.ended > there.ended))""",
+        )
+        execute(
+            connection,
+            f"""
           DELETE FROM new_task WHERE task IN (
             SELECT task FROM published.base.outcome AS here JOIN source.base.outcome AS there USING (origin, task)
-            WHERE {own} AND here.started >= there.started)""")
+            WHERE {own} AND here.started >= there.started)""",
+        )
     for tables, key in ((OF_RUN, "run"), (OF_OUTCOME, "task")):
         main = tables[0]
         old = f"SELECT {key} FROM new_{key}"
         if how == "replace":
             kept = f"SELECT {key} FROM source.base.{main} WHERE {own}"
             old += f" UNION SELECT {key} FROM published.base.{main} WHERE {own} AND {key} NOT IN ({kept})"
-        (stale,), = execute(connection, f"SELECT count(*) FROM published.base.{main} WHERE {own} AND {key} IN ({old})")
+        ((stale,),) = execute(connection, f"SELECT count(*) FROM published.base.{main} WHERE {own} AND {key} IN ({old})")
         execute(connection, f"CREATE TEMP TABLE old_{key} AS {old}")
-        (new,), = execute(connection, f"SELECT count(*) FROM new_{key}")
+        ((new,),) = execute(connection, f"SELECT count(*) FROM new_{key}")
         for table in tables:
             if stale:
                 execute(connection, f"DELETE FROM published.base.{table} WHERE {own} AND {key} IN (FROM old_{key})")
@@ -107,9 +119,12 @@ def adopt_earlier_runs(connection: duckdb.DuckDBPyConnection, origin: str) -> No
     """Drop rows that a version without origins published of this same store: it has them, under its own name, too."""
     earlier = execute(connection, "SELECT DISTINCT origin FROM published.base.run WHERE origin LIKE 'earlier-%'")
     for (name,) in earlier:
-        (left,), = execute(connection, f"""
+        ((left,),) = execute(
+            connection,
+            f"""
           SELECT count(*) FROM published.base.run WHERE origin = {literal(name)}
-            AND run NOT IN (SELECT run FROM published.base.run WHERE origin = {literal(origin)})""")
+            AND run NOT IN (SELECT run FROM published.base.run WHERE origin = {literal(origin)})""",
+        )
         if not left:
             forget_origin(connection, name)
 

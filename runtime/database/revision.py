@@ -147,7 +147,7 @@ def _copy_held(target: Path, copy: Path, stack: contextlib.ExitStack) -> None:
         raise SynthcError(f"{target}: cannot be opened: {first_line(error)}; move it away, or name another --db") from error
     with copy.open("wb") as into:
         size = os.fstat(source.fileno()).st_size
-        while (done := into.tell()) < size:   # in the kernel: half of the time of reading and writing
+        while (done := into.tell()) < size:  # in the kernel: half of the time of reading and writing
             into.seek(done + os.sendfile(into.fileno(), source.fileno(), done, size - done))
 
 
@@ -175,7 +175,7 @@ def _take_place(copy: Path, target: Path) -> None:
     if target.exists():
         old = target.stat()
         os.chmod(copy, old.st_mode & 0o7777)
-        with contextlib.suppress(PermissionError):   # only root may give a file away
+        with contextlib.suppress(PermissionError):  # only root may give a file away
             os.chown(copy, old.st_uid, old.st_gid)
     os.replace(copy, target)
 

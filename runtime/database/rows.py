@@ -25,23 +25,24 @@ def run_rows(record: Mapping[str, Any]) -> Rows:
         record["spec"], record["spec_text"], _json(record["argv"]), _time(record["started"]), _time(record["ended"]),
         record["status"], _json(record["headline"]), _json(record["versions"]), record["commit"], record["source_digest"],
         _json(record["claims"]), _json(record["lints"]),
-    )]   # fmt: skip
+    )]  # fmt: skip
     yield "trial", [
         (
             run, trial["trial"], trial["arm"], trial["paradigm"], trial["method"], trial["label"], _json(trial["axes"]),
             trial["replicate"], trial["data"], trial["answer"],
         )
         for trial in record["trials"]
-    ]   # fmt: skip
-    yield "stage", [
-        (run, trial["trial"], task, shadow, stage) for trial in record["trials"] for task, shadow, stage in trial["stages"]
-    ]
+    ]  # fmt: skip
+    yield (
+        "stage",
+        [(run, trial["trial"], task, shadow, stage) for trial in record["trials"] for task, shadow, stage in trial["stages"]],
+    )
     yield "task", [
         (
             run, task["id"], task["kind"], task["operation"], task["address"], _json(task["needs"]), blocked.get(task["id"]),
         )
         for task in record["tasks"]
-    ]   # fmt: skip
+    ]  # fmt: skip
 
 
 def outcome_rows(artifact: Artifact) -> Rows:
@@ -51,7 +52,7 @@ def outcome_rows(artifact: Artifact) -> Rows:
     machine = (provenance[name] for name in ("seconds", "host", "device", "threads", "peak_memory_mb", "commit", "source_digest"))
     yield "outcome", [(
         task, _time(provenance["started"]), *machine, notes.get("null_ok"), "; ".join(notes.get("flags", [])), _json(notes),
-    )]   # fmt: skip
+    )]  # fmt: skip
     yield "metric", [(task, *(metric[name] for name in METRIC_COLUMNS)) for metric in outcome["metrics"]]
     if "columns" in notes:
         for table, rows in _attack_rows(artifact, notes):
@@ -65,7 +66,7 @@ def attempt_rows(folder: Path) -> Rows:
     yield "attempt", [(
         content["task"], int(folder.name), content["status"], content["error_kind"], content["error"], content["log"],
         _time(provenance.get("started")), *map(provenance.get, ("seconds", "host", "device")),
-    )]   # fmt: skip
+    )]  # fmt: skip
 
 
 def _attack_rows(artifact: Artifact, notes: Mapping[str, Any]) -> Rows:
@@ -73,11 +74,14 @@ def _attack_rows(artifact: Artifact, notes: Mapping[str, Any]) -> Rows:
     scores, roc, risk, canaries = (artifact.arrays(stem) for stem in ("scores", "roc", "risk", "canaries"))
     groups = notes["groups"]
     columns = [canaries[name].tolist() for name in ("group", "labels", "true_labels", "samples")]
-    memorized = [value for value, in _numbers(canaries["memorization"][:, None])]
-    yield "canary", [
-        (canary, groups[group]["name"], groups[group]["kind"], *values)
-        for canary, (group, *values) in enumerate(zip(*columns, memorized, strict=True))
-    ]
+    memorized = [value for (value,) in _numbers(canaries["memorization"][:, None])]
+    yield (
+        "canary",
+        [
+            (canary, groups[group]["name"], groups[group]["kind"], *values)
+            for canary, (group, *values) in enumerate(zip(*columns, memorized, strict=True))
+        ],
+    )
     member = scores["member"].astype(bool).tolist()
     for key, column in enumerate(notes["columns"]):
         attack = (column["release"], column["attack"], column["variant"])
@@ -87,13 +91,16 @@ def _attack_rows(artifact: Artifact, notes: Mapping[str, Any]) -> Rows:
                 yield "roc", [(*attack, group["name"], *point) for point in _numbers(curve)]
         risks = enumerate(_numbers(risk[str(key)]))
         yield "risk", [(*attack, canary, *values) for canary, values in risks if values[0] is not None]
-        if f"score/{key}" in scores:   # absent for a file so large that only its metrics are stored
-            yield "score", [
-                (*attack, canary, shadow, member[canary][shadow], score)
-                for canary, row in enumerate(scores[f"score/{key}"].tolist())
-                for shadow, score in enumerate(row)
-                if score == score
-            ]
+        if f"score/{key}" in scores:  # absent for a file so large that only its metrics are stored
+            yield (
+                "score",
+                [
+                    (*attack, canary, shadow, member[canary][shadow], score)
+                    for canary, row in enumerate(scores[f"score/{key}"].tolist())
+                    for shadow, score in enumerate(row)
+                    if score == score
+                ],
+            )
 
 
 def _numbers(rows: Any) -> list[list[float | None]]:

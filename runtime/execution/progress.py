@@ -71,7 +71,7 @@ class Display:
                 self._seconds.setdefault(task.operation, []).append(outcome.provenance.seconds if outcome.provenance else 0.0)
                 self._bars.update(self._rows[task.kind], completed=self.done[task.kind])
             case "failed" if outcome.error_kind == "corrupt":
-                self.total[task.kind] -= 1   # it comes again
+                self.total[task.kind] -= 1  # it comes again
                 self.print_line(f"damaged: {outcome.error}")
             case "failed":
                 self.failed += 1

@@ -45,7 +45,11 @@ class RayEngine:
     """
 
     def __init__(
-        self, store: Path, address: str | None = None, workers: int | None = None, gpu_memory: float = 8.0,
+        self,
+        store: Path,
+        address: str | None = None,
+        workers: int | None = None,
+        gpu_memory: float = 8.0,
         operations: Mapping[str, str] = REHEARSAL_OPERATIONS,
     ) -> None:
         self.store, self._requested, self._operations = store, workers, operations
@@ -115,7 +119,7 @@ class RayEngine:
         except self._ray.exceptions.RayTaskError as error:
             raise SynthcError(f"a worker cannot start: {first_line(error.cause or error)}") from error
         except self._ray.exceptions.RayError:
-            self._start_worker()   # its node was lost before it answered
+            self._start_worker()  # its node was lost before it answered
             return
         ours = identity()
         if differing := ", ".join(f"{name} {theirs[name]} there, {ours[name]} here" for name in ours if theirs[name] != ours[name]):
@@ -214,7 +218,7 @@ class _Worker:
         if device == "cuda":
             import torch
 
-            torch.cuda.set_per_process_memory_fraction(gpu_share)   # Ray's shares are bookkeeping, without isolation
+            torch.cuda.set_per_process_memory_fraction(gpu_share)  # Ray's shares are bookkeeping, without isolation
 
     def describe(self) -> dict[str, Any]:
         return identity() | {"host": machine.host(), "lock": read_lock(self.store)}

@@ -23,7 +23,7 @@ class TwoPartError(Exception):
 
 def perform(work: Rehearsal, inputs: Mapping[str, Artifact], device: torch.device) -> Product:
     """Sleep, then end as `work.ending` says. The metric `needs` counts the needs that could be read."""
-    if work.seconds:   # sleeping for 0 s would yield the core
+    if work.seconds:  # sleeping for 0 s would yield the core
         time.sleep(work.seconds)
     match work.ending:
         case "exception":

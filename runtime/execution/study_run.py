@@ -79,7 +79,7 @@ class StudyRun:
                     quarantine(corrupt.folder)
             self.index.record_attempts(folder)
         self.index.flush()
-        self.index.damaged.clear()   # retracted before anything runs: what is left to do is found out next
+        self.index.damaged.clear()  # retracted before anything runs: what is left to do is found out next
 
     def repair(self) -> bool:
         """Whether something damaged was found and can be computed again: `todo` then holds it, and what waits for it."""
@@ -104,9 +104,7 @@ class StudyRun:
 
     def earlier(self) -> EarlierRuns:
         """What this study's driver should know of earlier runs."""
-        return EarlierRuns(
-            self.index.seconds_by_operation(), lambda id: len(list(folder_of(self.store, id).glob("attempts/*")))
-        )
+        return EarlierRuns(self.index.seconds_by_operation(), lambda id: len(list(folder_of(self.store, id).glob("attempts/*"))))
 
     def on_outcome(self, task: Task, outcome: Outcome, attempt: int) -> None:
         """Record an outcome as rows, and write the attempt's record where the worker died before it did."""
@@ -139,7 +137,7 @@ class StudyRun:
             self.index.publish(self.target)
         except Unwritable:
             raise
-        except SynthcError as error:   # another process writes to it, its disk is full, …: no reason to stop computing
+        except SynthcError as error:  # another process writes to it, its disk is full, …: no reason to stop computing
             self._publish_at = started + 30.0
             notice = str(error) if isinstance(error, TargetBusy) else f"{error}; computing goes on meanwhile"
             repeated, self._notice = notice == self._notice, notice
@@ -231,15 +229,21 @@ def _lint_record(finding: Finding, spec: str) -> dict[str, Any]:
         place = replace(place, file=os.path.relpath(place.file, Path(spec).parent))
     fields = {name: value for name, value in asdict(finding).items() if name != "location"}
     return fields | {
-        "place": str(place) if place else None, "seen_in": "spec" if place else "results",
-        "title": lint.title, "because": lint.because, "source": lint.source,
+        "place": str(place) if place else None,
+        "seen_in": "spec" if place else "results",
+        "title": lint.title,
+        "because": lint.because,
+        "source": lint.source,
     }
 
 
 def _claim_record(planned: ClaimPlan) -> dict[str, Any]:
     claim = planned.claim
     return {
-        "claim": planned.name, "statement": claim.text, "left_selector": claim.left, "right_selector": claim.right,
+        "claim": planned.name,
+        "statement": claim.text,
+        "left_selector": claim.left,
+        "right_selector": claim.right,
         **{name: getattr(planned, name) for name in ("task", "left", "right")},
         **{name: getattr(claim, name) for name in ("test", "metric", "margin", "pairs")},
     }

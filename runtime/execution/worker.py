@@ -35,7 +35,7 @@ REHEARSAL_OPERATIONS = {"Rehearsal": "runtime.execution.rehearsal"}
 """The one operation of this room. Those of studies are in `runtime.operations`, which the command line passes to the engine."""
 
 
-@dataclass(frozen=True, eq=False)   # equal by identity: comparing whole works would be slow
+@dataclass(frozen=True, eq=False)  # equal by identity: comparing whole works would be slow
 class TaskRequest:
     """One task for a worker to compute: ids and parameters, never data."""
 
@@ -59,7 +59,7 @@ def prepare_worker(threads: int = 1) -> None:
     import torch
 
     torch.set_num_threads(threads)
-    torch.set_flush_denormal(True)   # diverging or dying units otherwise cost a hundred times the time of live ones
+    torch.set_flush_denormal(True)  # diverging or dying units otherwise cost a hundred times the time of live ones
 
 
 def compute(
@@ -83,7 +83,7 @@ def _compute(
     started, clock = datetime.now(UTC), time.perf_counter()
     machine.reset_peak_memory()
     try:
-        if (before := read_committed(folder)) is not None:   # a worker died between the commit and its answer
+        if (before := read_committed(folder)) is not None:  # a worker died between the commit and its answer
             return before
         attempt.mkdir(parents=True, exist_ok=True)
         _write_task(request, folder)
@@ -94,7 +94,7 @@ def _compute(
                 with checkpoint.checkpoints_in(folder):
                     product = _perform(request, store, device, operations)
                     staged = _stage(request, folder, product, _provenance(started, clock, device), store)
-                    if alone or checkpoint.has_checkpoints(folder):   # they go when this block ends, and not before the commit
+                    if alone or checkpoint.has_checkpoints(folder):  # they go when this block ends, and not before the commit
                         return staged.commit()
             except Exception as error:
                 traceback.print_exc()
@@ -104,7 +104,7 @@ def _compute(
                 write_json(attempt / "attempt.json", outcome.attempt_json())
                 return outcome
         return commit_async(lambda: _commit(request, staged))
-    except OSError as error:   # outside the task's own work: the disk is full, or the store cannot be written
+    except OSError as error:  # outside the task's own work: the disk is full, or the store cannot be written
         return _storage_failure(request, error, _provenance(started, clock, device))
 
 
@@ -136,7 +136,7 @@ def _perform(request: TaskRequest, store: Path, device: str, operations: Mapping
     module = importlib.import_module(operations[type(request.work).__name__])
     on = torch.device(device)
     _seed_global_generators(on)
-    if on.type != "cuda" or request.work.kind in ("attack", "compare"):   # those stay on the CPU
+    if on.type != "cuda" or request.work.kind in ("attack", "compare"):  # those stay on the CPU
         product: Product = module.perform(request.work, inputs, on)
         return product
     torch.cuda.reset_peak_memory_stats(on)
@@ -177,7 +177,11 @@ def _stage(request: TaskRequest, folder: Path, product: Product, provenance: Pro
 def _failure(request: TaskRequest, error: BaseException, provenance: Provenance | None, log: Path) -> Outcome:
     message = " ".join(str(error).split()) or type(error).__name__
     return Outcome(
-        request.task, "failed", provenance=provenance, error=f"{type(error).__name__}: {message}", error_kind=_classify(error),
+        request.task,
+        "failed",
+        provenance=provenance,
+        error=f"{type(error).__name__}: {message}",
+        error_kind=_classify(error),
         log=log.as_posix(),
     )
 
@@ -206,9 +210,16 @@ def _provenance(started: datetime, clock: float, device: str) -> Provenance:
         threads = torch_module.get_num_threads()
         name = _device_name(torch_module, device)
     return Provenance(
-        host=machine.host(), pid=os.getpid(), device=name, threads=threads, started=started.isoformat(timespec="milliseconds"),
-        seconds=round(time.perf_counter() - clock, 6), peak_memory_mb=round(machine.peak_memory_mb(), 1),
-        versions=machine.versions(), commit=machine.commit(), source_digest=machine.source_digest(),
+        host=machine.host(),
+        pid=os.getpid(),
+        device=name,
+        threads=threads,
+        started=started.isoformat(timespec="milliseconds"),
+        seconds=round(time.perf_counter() - clock, 6),
+        peak_memory_mb=round(machine.peak_memory_mb(), 1),
+        versions=machine.versions(),
+        commit=machine.commit(),
+        source_digest=machine.source_digest(),
     )
 
 

@@ -65,8 +65,8 @@ def lock_store(store: Path) -> Iterator[None]:
     The lock is the kernel's: it is released when its owner ends, however it ends.
     """
     try:
-        store.mkdir(mode=0o700, parents=True, exist_ok=True)   # what derives from private images is for their owner alone
-        lock = (store / "lock").open("ab+", buffering=0)   # unbuffered: a full disk is an error at once, not on close
+        store.mkdir(mode=0o700, parents=True, exist_ok=True)  # what derives from private images is for their owner alone
+        lock = (store / "lock").open("ab+", buffering=0)  # unbuffered: a full disk is an error at once, not on close
     except OSError as error:
         raise _unwritable(store, error) from error
     with lock:

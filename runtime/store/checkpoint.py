@@ -73,7 +73,7 @@ def has_checkpoints(folder: Path) -> bool:
     return any(folder.glob(FILE_PATTERN))
 
 
-class loop:   # lower case: it is used as `range` is
+class loop:  # lower case: it is used as `range` is
     """The steps of a loop that are left; a part may be None."""
 
     def __init__(self, name: str, steps: int, **parts: Part | None) -> None:
@@ -88,7 +88,7 @@ class loop:   # lower case: it is used as `range` is
             yield step
             if self._path is not None and time.monotonic() - self._saved_at >= INTERVAL_SECONDS:
                 self._save(step + 1)
-        if self._is_long:   # other loops of this task may follow: this one must not run again
+        if self._is_long:  # other loops of this task may follow: this one must not run again
             self._save(self.steps)
 
     def _save(self, step: int) -> None:
@@ -166,7 +166,7 @@ def _restore_optimizer(optimizer: Optimizer, state: dict[str, Tensor]) -> None:
     states: dict[int, dict[str, Any]] = {}
     for name, tensor in state.items():
         index, key = name.split("/", 1)
-        like = parameters[int(index)]   # a fused step walks over memory: both must lie in it in the same order
+        like = parameters[int(index)]  # a fused step walks over memory: both must lie in it in the same order
         value = torch.empty_like(like, dtype=tensor.dtype).copy_(tensor) if tensor.shape == like.shape else tensor
         states.setdefault(int(index), {})[key] = value
     optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})

@@ -70,7 +70,7 @@ def stage(folder: Path, attempt: int, files: Mapping[str, Mapping[str, Tensor]],
     staged = Staged(folder, attempt, dataclasses.replace(outcome, files=digests))
     try:
         for stem, tensors in files.items():
-            name, content = f"{stem}.safetensors", encode_tensors(tensors)   # one at a time: they may be large
+            name, content = f"{stem}.safetensors", encode_tensors(tensors)  # one at a time: they may be large
             digests[name] = digest_of(content)
             temp_path(folder / name).write_bytes(content)
         temp_path(folder / "outcome.json").write_bytes(encode_json(staged.outcome.to_json()))

@@ -43,7 +43,7 @@ def find_garbage(store: Path, drop: Collection[str] = ()) -> Garbage:
 def latest_runs(store: Path) -> Iterator[dict]:
     """The record of the latest run of each study under each profile; damaged records are skipped."""
     latest: dict[tuple[str, str], dict] = {}
-    for path in sorted(store.glob("runs/*/run.json")):   # names begin with the time
+    for path in sorted(store.glob("runs/*/run.json")):  # names begin with the time
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
             latest[record["study"], record["profile"] or ""] = record

@@ -38,6 +38,7 @@ def save_plan(folder: Path, plan: Plan) -> None:
 
 def run_name(store: Path, started: datetime, study: str) -> str:
     """A name for a run: names sort as runs came, also when the clock was set back between two of them."""
+
     def stamp(time: datetime) -> str:
         return f"{time:%Y%m%dT%H%M%S.%f}"
 
@@ -79,7 +80,7 @@ class RecordedRun:
 
 def load_last_run(store: Path, study: str, profile: str | None) -> RecordedRun | None:
     """The plan of the latest run of a study under a profile, None if there is none."""
-    for folder in sorted(store.glob(f"runs/*-{study}"), reverse=True):   # names begin with the time
+    for folder in sorted(store.glob(f"runs/*-{study}"), reverse=True):  # names begin with the time
         try:
             record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):

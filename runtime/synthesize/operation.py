@@ -61,7 +61,7 @@ def function_of(how: Method | Generator, function: str) -> Callable[..., Any]:
 
 def synthesize(how: Method, private: LabeledImages, needs: Mapping[str, Artifact], setting: Setting) -> Release:
     """What the method makes of a copy of the private set; ValueError if it is no release."""
-    given = LabeledImages(private.images.clone(), private.labels.clone())   # other tasks read the private set too
+    given = LabeledImages(private.images.clone(), private.labels.clone())  # other tasks read the private set too
     release = function_of(how, "synthesize")(how, given, needs, setting)
     for complaint in _complaints(release, how, len(private), setting.card):
         raise ValueError(f"{how.method}: {complaint}")
@@ -120,7 +120,7 @@ def selection(origins: Tensor, private: PrivateSet, who: Private) -> Iterator[Me
     yield Metric("share_selected", share, n=len(used))
     first = 0
     for group in roles_of(who.population).groups:
-        rows = (private.canary >= first) & (private.canary < first + len(group))   # copies of a canary are rows of their own
+        rows = (private.canary >= first) & (private.canary < first + len(group))  # copies of a canary are rows of their own
         held, chosen = private.canary[rows].unique(), private.canary[rows & used].unique()
         first += len(group)
         found = len(chosen) / len(held) if len(held) else None

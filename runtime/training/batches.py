@@ -111,9 +111,9 @@ class Examples:
         """The stream of `augment.dsa`."""
         self.black = siamese.black_level(self.card).to(training.device)
         shift = self.augment.shift
-        padded = F.pad(training.images, (shift,) * 4).to(training.device)   # black, before normalisation, as the queries pad
+        padded = F.pad(training.images, (shift,) * 4).to(training.device)  # black, before normalisation, as the queries pad
         height, width = training.images.shape[2:]
-        self.windows = padded.unfold(2, height, 1).unfold(3, width, 1)   # a view: n × c × down × right × height × width
+        self.windows = padded.unfold(2, height, 1).unfold(3, width, 1)  # a view: n × c × down × right × height × width
         self.labels = training.labels.to(training.device)
 
     def present(self, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -135,7 +135,11 @@ class Examples:
 def new_optimizer(net: nn.Module, recipe: Recipe) -> torch.optim.SGD:
     """The recipe's SGD, with Nesterov's momentum if any."""
     return torch.optim.SGD(
-        net.parameters(), lr=recipe.lr, momentum=recipe.momentum, nesterov=recipe.momentum > 0, weight_decay=recipe.weight_decay,
+        net.parameters(),
+        lr=recipe.lr,
+        momentum=recipe.momentum,
+        nesterov=recipe.momentum > 0,
+        weight_decay=recipe.weight_decay,
         fused=True,
     )
 

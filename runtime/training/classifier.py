@@ -32,8 +32,14 @@ def perform(work: TrainClassifier, inputs: Mapping[str, Artifact], device: torch
         data = private_set(private).data
         images, labels = data.images, data.labels
     training = Training(
-        images=images, labels=labels, recipe=work.recipe, iterations=work.iterations, card=private.population.dataset.card,
-        seeds=Seeds(private.population.seed, private.replicate, private.shadow), device=device, purpose=work.purpose,
+        images=images,
+        labels=labels,
+        recipe=work.recipe,
+        iterations=work.iterations,
+        card=private.population.dataset.card,
+        seeds=Seeds(private.population.seed, private.replicate, private.shadow),
+        device=device,
+        purpose=work.purpose,
     )
 
     net = build(work.recipe, training.card, training.stream("init"))

@@ -107,7 +107,7 @@ def fit_privately(net: Classifier, training: Training, mechanism: Mechanism) -> 
     steps = checkpoint.loop(
         training.purpose, iterations, net=net, optimizer=optimizer, noise=noise, ema=ema, seen=seen, maps=examples.maps
     )
-    for step, batch in zip(steps, islice(batches, steps.start, None)):   # noqa: B905 (the loop tells when it is over)
+    for step, batch in zip(steps, islice(batches, steps.start, None)):  # noqa: B905 (the loop tells when it is over)
         with half:
             mechanism.set_gradients(net, loss, _chunks(net, examples, batch, multiplicity), noise)
         optimizer.param_groups[0]["lr"] = recipe.lr * lr_factor(recipe.schedule, step, iterations)
@@ -221,9 +221,12 @@ def noise_for(epsilon: float, delta: float, rate: float, steps: int) -> float:
     noise, bracket = math.inf, LowerEndpointAndGuess(0.01, 1.0)
     try:
         for accountant in get_args(Accountant):
-            noise = min(noise, calibrate_dp_mechanism(
-                partial(_accountant, accountant), partial(_event, rate=rate, steps=steps), epsilon, delta, bracket, tol=5e-4
-            ))
+            noise = min(
+                noise,
+                calibrate_dp_mechanism(
+                    partial(_accountant, accountant), partial(_event, rate=rate, steps=steps), epsilon, delta, bracket, tol=5e-4
+                ),
+            )
             bracket = LowerEndpointAndGuess(noise / 2, noise)
     except (NoBracketIntervalFoundError, ValueError) as error:
         raise SynthcError(f"DP-SGD: no noise gives epsilon {epsilon:g} at delta {delta:g} over {steps} steps") from error
@@ -233,7 +236,7 @@ def noise_for(epsilon: float, delta: float, rate: float, steps: int) -> float:
 def epsilon_of(accountant: Accountant, noise_multiplier: float, delta: float, rate: float, steps: int) -> float:
     """dp_accounting's answer for add/remove neighbours; infinity where its arithmetic overflows."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")   # overflow is expected here, and answered below
+        warnings.simplefilter("ignore")  # overflow is expected here, and answered below
         try:
             found = _accountant(accountant).compose(_event(noise_multiplier, rate, steps)).get_epsilon(delta)
         except (OverflowError, ValueError, FloatingPointError):
@@ -250,6 +253,6 @@ def _event(noise_multiplier: float, rate: float, steps: int) -> Any:
 def _accountant(name: Accountant) -> Any:
     from dp_accounting import NeighboringRelation, pld, rdp
 
-    logging.getLogger("absl").setLevel(logging.ERROR)   # of orders left out of a minimum, which is then larger, never too small
+    logging.getLogger("absl").setLevel(logging.ERROR)  # of orders left out of a minimum, which is then larger, never too small
     neighbours = NeighboringRelation.ADD_OR_REMOVE_ONE
     return rdp.RdpAccountant(None, neighbours) if name == "rdp" else pld.PLDAccountant(neighbours, 1e-3)

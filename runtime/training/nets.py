@@ -48,7 +48,7 @@ def build(recipe: Recipe, card: Card, generator: torch.Generator) -> Classifier:
 
 def skeleton(recipe: Recipe, card: Card) -> Classifier:
     """The recipe's net without storage (device `meta`): to be filled from a state dict, or by `reset`."""
-    with torch.device("meta"):   # also keeps the layers' own constructors from drawing from the global generator
+    with torch.device("meta"):  # also keeps the layers' own constructors from drawing from the global generator
         trunk, features = TRUNKS[recipe.net](recipe, card.shape)
         return Classifier(trunk, features, card.classes)
 

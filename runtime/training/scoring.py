@@ -24,7 +24,7 @@ def logits(net: Classifier, images: Tensor, card: Card, device: torch.device) ->
     training = net.training
     placed(net, device).eval()
     found = [torch.empty(0, card.classes)]
-    for chunk in images.split(IMAGES_SCORED_AT_ONCE) if len(images) else ():   # a z pool may be empty
+    for chunk in images.split(IMAGES_SCORED_AT_ONCE) if len(images) else ():  # a z pool may be empty
         fill = IMAGES_SCORED_AT_ONCE - len(chunk)
         full = torch.cat([chunk, chunk[-1:].expand(fill, -1, -1, -1)]) if fill else chunk
         found.append(net(normalise(full.to(device), card))[: len(chunk)].float().cpu())

@@ -36,7 +36,7 @@ def fit(net: Classifier, training: Training, *, dynamics: bool = False) -> Fitte
     steps = checkpoint.loop(
         training.purpose, iterations, net=net, optimizer=optimizer, total=total, ema=ema, log=log, maps=examples.maps
     )
-    for step, batch in zip(steps, islice(presentations(training), steps.start, None)):   # noqa: B905 (the loop tells when it is over)
+    for step, batch in zip(steps, islice(presentations(training), steps.start, None)):  # noqa: B905 (the loop tells when it is over)
         x, y = examples.present(batch)
         with half:
             out = net(x)

@@ -19,8 +19,8 @@ from torch.nn import functional as F
 from compiler.language.datasets import Card
 
 FAMILIES = ("colour", "crop", "cutout", "flip", "scale", "rotate")
-BRIGHTNESS, SATURATION, CONTRAST = 0.5, 1.0, 0.5   # half widths, in normalised units and as factors around 1
-CROP, CUTOUT, SCALE, ROTATE = 0.125, 0.5, 1.2, 15.0   # shares of the side, largest factor, degrees
+BRIGHTNESS, SATURATION, CONTRAST = 0.5, 1.0, 0.5  # half widths, in normalised units and as factors around 1
+CROP, CUTOUT, SCALE, ROTATE = 0.125, 0.5, 1.2, 15.0  # shares of the side, largest factor, degrees
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def sample(maps: int, card: Card, generator: torch.Generator) -> AugmentParams:
     """So many maps, each of one family drawn uniformly; on the CPU."""
     _, height, width = card.shape
     of = torch.randint(len(families(card)), (maps,), generator=generator)
-    u = torch.rand(maps, 10, generator=generator)   # as many numbers whatever the family, so that draws stay in step
+    u = torch.rand(maps, 10, generator=generator)  # as many numbers whatever the family, so that draws stay in step
     chosen = {family: of == place for place, family in enumerate(families(card))}
     never = torch.zeros(maps, dtype=torch.bool)
 
@@ -62,7 +62,7 @@ def sample(maps: int, card: Card, generator: torch.Generator) -> AugmentParams:
         return torch.where(chosen.get(family, never), drawn, identity)
 
     def whole(of_unit: Tensor, many: int) -> Tensor:
-        return (of_unit * many).long().clamp(max=many - 1)   # 0 .. many − 1; float32 rounding may reach 1.0
+        return (of_unit * many).long().clamp(max=many - 1)  # 0 .. many − 1; float32 rounding may reach 1.0
 
     angle = only("rotate", (2 * u[:, 0] - 1) * math.radians(ROTATE), 0.0)
     scale_x, scale_y = (only("scale", 1 / SCALE + u[:, i] * (SCALE - 1 / SCALE), 1.0) for i in (1, 2))
@@ -71,10 +71,9 @@ def sample(maps: int, card: Card, generator: torch.Generator) -> AugmentParams:
     right = only("crop", whole(u[:, 4], 2 * reach_x + 1).float() - reach_x, 0.0) * 2 / width
     down = only("crop", whole(u[:, 5], 2 * reach_y + 1).float() - reach_y, 0.0) * 2 / height
     cos, sin = angle.cos(), angle.sin()
-    affine = torch.stack([
-        torch.stack([cos * scale_x * mirror, -sin, right], dim=1),
-        torch.stack([sin, cos * scale_y, down], dim=1),
-    ], dim=1)
+    affine = torch.stack(
+        [torch.stack([cos * scale_x * mirror, -sin, right], dim=1), torch.stack([sin, cos * scale_y, down], dim=1)], dim=1
+    )
 
     tall, wide = int(CUTOUT * height + 0.5), int(CUTOUT * width + 0.5)
     top = whole(u[:, 6], height + 1 - tall % 2) - tall // 2
@@ -99,7 +98,7 @@ def transform(images: Tensor, maps: AugmentParams, black: Tensor) -> Tensor:
 
     rows, columns = torch.arange(height, device=x.device), torch.arange(width, device=x.device)
     first_row, end_row, first_column, end_column = maps.hole[:, :, None].unbind(1)
-    in_rows = (rows >= first_row) & (rows < end_row)   # n × height
+    in_rows = (rows >= first_row) & (rows < end_row)  # n × height
     in_columns = (columns >= first_column) & (columns < end_column)
     x = x.masked_fill((in_rows[:, :, None] & in_columns[:, None, :])[:, None], 0.0) + black
 

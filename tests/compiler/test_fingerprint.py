@@ -56,7 +56,7 @@ def naive(value: object) -> str:
     return json.dumps(plain(value), sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 
-numbers = st.floats(allow_nan=False, allow_infinity=False, allow_subnormal=False)   # a worker in this process flushes those to zero
+numbers = st.floats(allow_nan=False, allow_infinity=False, allow_subnormal=False)  # a worker in this process flushes those to zero
 leaves = st.none() | st.booleans() | st.integers() | numbers | st.text()
 values = st.recursive(leaves, lambda inner: st.lists(inner) | st.tuples(inner, inner) | st.dictionaries(st.text(), inner))
 
@@ -114,7 +114,7 @@ def sample(annotation: Any, other: bool = False) -> Any:
     if origin in (Union, types.UnionType):
         options = [option for option in arguments if option is not type(None)]
         if all(isinstance(option, type) and issubclass(option, BaseModel) for option in options):
-            options.sort(key=lambda kind: kind.__name__, reverse=True)   # whatever file they are found in
+            options.sort(key=lambda kind: kind.__name__, reverse=True)  # whatever file they are found in
         if type(None) in arguments and not other:
             return None
         return sample(options[-1]) if other and len(options) > 1 else sample(options[0], other)
@@ -172,7 +172,7 @@ def test_a_revision_changes_the_id(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(words.TrainClassifier, "revision", 1_000)
     after = compile_study(ROOT / "specs" / "smoke.yaml")
     kept = {task.operation for id, task in before.tasks.items() if id in after.tasks}
-    assert kept == {"Synthesize random"}   # what needs no training
+    assert kept == {"Synthesize random"}  # what needs no training
 
 
 # Golden ids

@@ -65,18 +65,42 @@ WORDS = (
     "lira difference mislabeled ~"
 )
 PIECES = (
-    "", "\t", "&a ", "*a", "<<: *a", "!!python/object:os.system ", "- ", "{", "]", ": ", "|\n", "\x00", "\ufeff", "---\n",
-    "%YAML 9.9\n", "? ", "'", '"\\x', ".nan", "2024-01-01", "1e999",
+    "",
+    "\t",
+    "&a ",
+    "*a",
+    "<<: *a",
+    "!!python/object:os.system ",
+    "- ",
+    "{",
+    "]",
+    ": ",
+    "|\n",
+    "\x00",
+    "\ufeff",
+    "---\n",
+    "%YAML 9.9\n",
+    "? ",
+    "'",
+    '"\\x',
+    ".nan",
+    "2024-01-01",
+    "1e999",
 )
 words = st.sampled_from([*WORDS.split(), ""])
 scalars = (
-    st.none() | st.booleans() | st.integers(-3, 40) | st.sampled_from([2**62, -(2**62), 10**9, 1e-300, 1e300, 0.0, 0.1, 1.0])
-    | words | st.text(max_size=6)
+    st.none()
+    | st.booleans()
+    | st.integers(-3, 40)
+    | st.sampled_from([2**62, -(2**62), 10**9, 1e-300, 1e300, 0.0, 0.1, 1.0])
+    | words
+    | st.text(max_size=6)
 )
 values = st.recursive(
     scalars,
     lambda inner: (
-        st.lists(inner, max_size=3) | st.dictionaries(words, inner, max_size=3)
+        st.lists(inner, max_size=3)
+        | st.dictionaries(words, inner, max_size=3)
         | st.fixed_dictionaries({"grid": st.lists(inner, max_size=3)})
     ),
     max_leaves=8,

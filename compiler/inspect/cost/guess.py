@@ -34,8 +34,14 @@ ON_DEVICE = ("train", "synthesize", "query")
 NOISES = 32
 """For each canary that a denoiser is asked about."""
 DISK_MB = {
-    TrainClassifier: 0.1, TrainGenerator: 2.1, Synthesize: 0.3, QueryClassifier: 0.24, QuerySet: 0.01, QueryGenerator: 0.01,
-    AttackTrial: 0.5, CompareTrials: 0.01,
+    TrainClassifier: 0.1,
+    TrainGenerator: 2.1,
+    Synthesize: 0.3,
+    QueryClassifier: 0.24,
+    QuerySet: 0.01,
+    QueryGenerator: 0.01,
+    AttackTrial: 0.5,
+    CompareTrials: 0.01,
 }
 """What a task leaves behind on images of 8×8, log and outcome included."""
 
@@ -46,7 +52,7 @@ def cost(work: Work) -> Cost:
     private = getattr(work, "private", None)
     if private is None or work.kind not in ON_DEVICE:
         return Cost(took.seconds)
-    images = images_of(private) * math.prod(private.population.dataset.shape) / 1e6   # uint8
+    images = images_of(private) * math.prod(private.population.dataset.shape) / 1e6  # uint8
     return Cost(took.seconds + AROUND, took.gpu_mb + images + DEVICE_MB)
 
 

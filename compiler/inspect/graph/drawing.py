@@ -86,18 +86,20 @@ def dot(graph: Graph) -> str:
     def quote(text: str) -> str:
         return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
 
-    return "\n".join([
-        f"digraph {quote(graph.study)} {{",
-        "  rankdir=LR; node [shape=box, style=rounded, fontname=Helvetica, fontsize=11];",
-        *_list_lanes(
-            graph,
-            lambda at, name: f"  subgraph cluster_{at} {{ label={quote(name)}; color=gray85;",
-            lambda name, label, kind: f"    {name} [label={quote(label)}, color={quote(COLOURS[kind])}];",
-            "  }",
-        ),
-        *(f"  {source} -> {target};" for source, target in _list_edges(graph)),
-        "}\n",
-    ])
+    return "\n".join(
+        [
+            f"digraph {quote(graph.study)} {{",
+            "  rankdir=LR; node [shape=box, style=rounded, fontname=Helvetica, fontsize=11];",
+            *_list_lanes(
+                graph,
+                lambda at, name: f"  subgraph cluster_{at} {{ label={quote(name)}; color=gray85;",
+                lambda name, label, kind: f"    {name} [label={quote(label)}, color={quote(COLOURS[kind])}];",
+                "  }",
+            ),
+            *(f"  {source} -> {target};" for source, target in _list_edges(graph)),
+            "}\n",
+        ]
+    )
 
 
 def mermaid(graph: Graph) -> str:
@@ -106,18 +108,20 @@ def mermaid(graph: Graph) -> str:
     def quote(text: str) -> str:
         return '"' + text.replace('"', "#quot;").replace("\n", "<br>") + '"'
 
-    return "\n".join([
-        "flowchart LR",
-        *_list_lanes(
-            graph,
-            lambda at, name: f"  subgraph lane{at}[{quote(name)}]",
-            lambda name, label, kind: f"    {name}[{quote(label)}]:::{kind}",
-            "  end",
-        ),
-        *(f"  {source} --> {target}" for source, target in _list_edges(graph)),
-        *(f"  classDef {kind} fill:#fff,stroke:{colour},stroke-width:2px;" for kind, colour in COLOURS.items()),
-        "",
-    ])
+    return "\n".join(
+        [
+            "flowchart LR",
+            *_list_lanes(
+                graph,
+                lambda at, name: f"  subgraph lane{at}[{quote(name)}]",
+                lambda name, label, kind: f"    {name}[{quote(label)}]:::{kind}",
+                "  end",
+            ),
+            *(f"  {source} --> {target}" for source, target in _list_edges(graph)),
+            *(f"  classDef {kind} fill:#fff,stroke:{colour},stroke-width:2px;" for kind, colour in COLOURS.items()),
+            "",
+        ]
+    )
 
 
 def _list_lanes(graph: Graph, begin: Callable[[int, str], str], line: Callable[[str, str, str], str], end: str) -> Iterator[str]:

@@ -24,7 +24,9 @@ COLUMNS = ("compare", "attack", "query", "released model", "synthetic set", "pro
 SOURCES = len(COLUMNS) - 1
 """The column of what is trained for a synthesis."""
 TITLES = {
-    ("train", "model"): "train", ("synthesize", "model"): "synthesize", ("query", "final_model"): "query model",
+    ("train", "model"): "train",
+    ("synthesize", "model"): "synthesize",
+    ("query", "final_model"): "query model",
     ("query", "synthetic_set"): "query set",
 }
 """What a stage is called, where kind and stage together do not say it."""
@@ -152,7 +154,7 @@ def _direct(edges: dict[tuple[Key, Key], int], columns: dict[Key, int]) -> dict[
     for source, target in edges:
         users[source].add(target)
     beyond: dict[Key, set[Key]] = {}
-    for key in sorted(columns, key=lambda key: columns[key]):   # users stand in lower columns
+    for key in sorted(columns, key=lambda key: columns[key]):  # users stand in lower columns
         beyond[key] = set().union(*(users[user] | beyond.get(user, set()) for user in users[key]))
     return {(source, target): count for (source, target), count in edges.items() if target not in beyond[source]}
 

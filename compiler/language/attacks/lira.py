@@ -18,7 +18,7 @@ class Lira(Tried):
     """How the spread of the shadows' signals is estimated: per canary, pooled within canaries, or as a predictive t."""
     queries: int = Field(default=1, gt=0)
     """1 for the plain image, or the number of all views."""
-    compat: tuple[Literal["median_location", "global_variance", "strict_fpr"], ...] = ()   # type: ignore[assignment]
+    compat: tuple[Literal["median_location", "global_variance", "strict_fpr"], ...] = ()  # type: ignore[assignment]
     """As in every attack; also median_location: medians instead of means; global_variance: one uncentred standard deviation of
     all members' signals, for both sides."""
 
@@ -30,5 +30,5 @@ class LiraOffline(LogitAttack):
 
     attack: Literal["lira_offline"]
     variant: Spread = "pooled"
-    compat: tuple[Literal["median_location", "two_sided", "strict_fpr"], ...] = ()   # type: ignore[assignment]
+    compat: tuple[Literal["median_location", "two_sided", "strict_fpr"], ...] = ()  # type: ignore[assignment]
     """As in every attack; also median_location, and two_sided: unusually low confidence counts as a sign of membership too."""

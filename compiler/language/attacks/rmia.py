@@ -24,6 +24,6 @@ class Rmia(Tried):
     queries: int = Field(default=1, gt=0)
     vote: Literal["mean", "majority"] = "mean"
     """Of the views on each z sample: the share of them in which it is beaten, or whether it is beaten in most."""
-    compat: tuple[Literal["taylor_softmax", "trimmed_mean", "strict_fpr"], ...] = ()   # type: ignore[assignment]
+    compat: tuple[Literal["taylor_softmax", "trimmed_mean", "strict_fpr"], ...] = ()  # type: ignore[assignment]
     """As in every attack; also, as in the paper's code for CIFAR-10, taylor_softmax: a Taylor polynomial of order 4 instead of the
     exponential, with a soft margin of 0.6; trimmed_mean: over models without the lowest and the highest fifth of them."""

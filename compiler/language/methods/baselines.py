@@ -16,7 +16,7 @@ class Undefended(Arm):
 class Privacy(Frozen):
     """What DP-SGD adds to a recipe: clipping, noise, Poisson sampling (Abadi et al. 2016; De et al. 2022)."""
 
-    revision: ClassVar[int] = 1   # the noise for an epsilon is dp-accounting's, rounded up to thousandths
+    revision: ClassVar[int] = 1  # the noise for an epsilon is dp-accounting's, rounded up to thousandths
 
     noise_multiplier: float | None = Field(default=None, ge=0)
     """Standard deviation of the noise in units of `clip`; give this or `epsilon`."""

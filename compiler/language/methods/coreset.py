@@ -32,7 +32,7 @@ class Selection(Method):
         return True
 
     def cost(self, sizes: Sizes) -> Cost:
-        return Cost(2e-7 * sizes.images)   # a sort
+        return Cost(2e-7 * sizes.images)  # a sort
 
     def kept(self, sizes: Sizes) -> float:
         """About how many images are chosen."""
@@ -58,7 +58,7 @@ class ByDynamics(Selection):
     def needs(self) -> tuple[str, ...]:
         return ("proxy",)
 
-    outside_work: ClassVar[tuple[str, ...]] = ("released", "proxy")   # the proxy enters through its own id
+    outside_work: ClassVar[tuple[str, ...]] = ("released", "proxy")  # the proxy enters through its own id
 
     class_balanced: bool = False
     """With `fraction`: keep this share of every class. false, as published: of the whole set, so that hard classes keep more."""
@@ -152,7 +152,7 @@ class KCenter(ByProxy):
     method: Literal["k_center"]
 
     def cost(self, sizes: Sizes) -> Cost:
-        return super().cost(sizes) + Cost(5e-8 * self.kept(sizes) * sizes.images)   # distances to all, for each that is chosen
+        return super().cost(sizes) + Cost(5e-8 * self.kept(sizes) * sizes.images)  # distances to all, for each that is chosen
 
 
 class ClassWise(ByProxy):
@@ -185,4 +185,4 @@ class Submodular(ClassWise):
     method: Literal["graph_cut", "facility_location"]
 
     def cost(self, sizes: Sizes) -> Cost:
-        return super().cost(sizes) + Cost(1.2e-4 * self.kept(sizes) + 1e-7 * sizes.images**2 / sizes.classes)   # all similarities
+        return super().cost(sizes) + Cost(1.2e-4 * self.kept(sizes) + 1e-7 * sizes.images**2 / sizes.classes)  # all similarities

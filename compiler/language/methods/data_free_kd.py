@@ -61,7 +61,7 @@ class DataFree(Method):
         return NO_NET
 
     def cost(self, sizes: Sizes) -> Cost:
-        nets = 2 if self.losses.adversarial else 1   # that judge
+        nets = 2 if self.losses.adversarial else 1  # that judge
         judged = sizes.net.training(self.tries * nets, self.batch_size) + self.inventor(sizes).training(self.tries, self.batch_size)
         taught = sizes.net.training(self.student_steps, self.batch_size) + sizes.net.answers(self.student_steps * self.batch_size)
         return (judged + taught) * self.rounds

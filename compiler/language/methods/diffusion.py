@@ -13,7 +13,7 @@ from compiler.language.methods.baselines import Privacy
 class Denoiser(Generator):
     """The generator: a class-conditional denoiser trained from scratch on the private set (Ho et al. 2020, cosine schedule)."""
 
-    revision: ClassVar[int] = 5   # noise levels by diffusers, in float32; EDM is gone
+    revision: ClassVar[int] = 5  # noise levels by diffusers, in float32; EDM is gone
     paradigm: ClassVar[str] = "diffusion"
     compute: ClassVar[str] = "generate"
 
@@ -65,7 +65,7 @@ class Denoiser(Generator):
 
 
 class _Diffused(Method):
-    revision: ClassVar[int] = 3   # diffusers' samplers: SDEdit takes the steps below its strength, not all of them
+    revision: ClassVar[int] = 3  # diffusers' samplers: SDEdit takes the steps below its strength, not all of them
     compute: ClassVar[str] = "generate"
     denoises: ClassVar[bool] = True
 

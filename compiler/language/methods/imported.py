@@ -13,7 +13,7 @@ from compiler.language.cost import Cost, Sizes
 class ImportedSets(Method):
     """A synthetic set per shadow, on which the study's classifier is trained."""
 
-    compute: ClassVar[str] = ""   # elsewhere
+    compute: ClassVar[str] = ""  # elsewhere
 
     paradigm: Literal["imported"]
     method: Literal["sets"]
@@ -29,7 +29,7 @@ class ImportedSets(Method):
         return self.private_origins
 
     def cost(self, sizes: Sizes) -> Cost:
-        return Cost(0.1)   # reading a file
+        return Cost(0.1)  # reading a file
 
 
 class ImportedLogits(Arm):

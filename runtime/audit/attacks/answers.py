@@ -42,7 +42,7 @@ class Answers:
             return self.given_signal
         if self.logits is None:
             return None
-        key = name, queries   # several attacks read the same one
+        key = name, queries  # several attacks read the same one
         if key not in self._signals:
             found = signals.by_shadow(signals.SIGNALS[name], self.logits[:, :queries], self.labels)
             self._signals[key] = check_finite(found)

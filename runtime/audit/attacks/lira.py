@@ -126,6 +126,6 @@ def _global_variance(signal: np.ndarray, pool: ShadowPool) -> np.ndarray:
 def _shadows(signal: np.ndarray, chosen: np.ndarray, pool: ShadowPool) -> Iterator[np.ndarray]:
     """For each target what the chosen shadows say, NaN elsewhere. A loop over targets, for replication only."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")   # of sides without any shadow, which `usable` masks
+        warnings.simplefilter("ignore")  # of sides without any shadow, which `usable` masks
         for kept in pool.shadows(chosen):
             yield np.where(kept[:, None, :], signal, np.nan)

@@ -33,8 +33,15 @@ def scorer(how: Rmia, answers: Answers, paired: bool) -> Score | None:
 
 
 def rmia(
-    confidence: np.ndarray, z_confidence: np.ndarray, pool: ShadowPool, *,
-    online: bool = True, gamma: float = 1.0, a: float = 0.3, majority: bool = False, trimmed: bool = False,
+    confidence: np.ndarray,
+    z_confidence: np.ndarray,
+    pool: ShadowPool,
+    *,
+    online: bool = True,
+    gamma: float = 1.0,
+    a: float = 0.3,
+    majority: bool = False,
+    trimmed: bool = False,
 ) -> np.ndarray:
     """canary × model: share of z samples that the canary beats by `gamma`.
 
@@ -92,7 +99,7 @@ def _trimmed_mean(values: np.ndarray, chosen: np.ndarray, pool: ShadowPool) -> n
     for target, kept in enumerate(pool.shadows(chosen)):
         count = kept.sum(1)[:, None]
         inside = ((rank >= count // 5) & (rank < count - count // 5))[:, None, :]
-        rising = np.sort(np.where(kept[:, None, :], values, np.inf), axis=-1)   # models that do not count stand behind all that do
+        rising = np.sort(np.where(kept[:, None, :], values, np.inf), axis=-1)  # models that do not count stand behind all that do
         with np.errstate(invalid="ignore", divide="ignore"):
             found[..., target] = np.where(inside, rising, 0.0).sum(-1) / inside.sum(-1)
     return found

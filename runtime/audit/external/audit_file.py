@@ -73,7 +73,7 @@ class Summary:
             "auc": asdict(self.auc), "tpr": {text: asdict(rate) for text, rate in self.tpr.items()},
             "null_auc": asdict(self.null_auc),
             "epsilon_lower": {name: bound_as_json(bound) for name, bound in self.epsilon_lower.items()},
-        }   # fmt: skip
+        }  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -138,11 +138,11 @@ def scope_of(evidence: Evidence, settings: Settings, design: Design) -> Scope:
         confidence=settings.confidence, delta=settings.delta, thresholds=settings.thresholds, guesses=settings.guesses,
         target=TARGET, redraws=settings.null_permutations or max(10, min(100, SIGNALS_REDRAWN // signals)), seed=0,
         null_purpose="audit/null/{attack}",
-    )   # fmt: skip
+    )  # fmt: skip
     return Scope(
         terms, evidence.member, {GROUP: slice(None)}, lambda attack, group: resamples,
         lambda attack, group: conditions(attack, evidence, design, settings), (None, "final_model"),
-    )   # fmt: skip
+    )  # fmt: skip
 
 
 def headline_fpr(settings: Settings) -> float:

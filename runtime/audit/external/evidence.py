@@ -101,7 +101,7 @@ def answers_of(evidence: Evidence) -> Answers:
         for values, missing in ((evidence.labels, unknown), (evidence.z_labels, nothing))
     )
     rows = torch.arange(evidence.samples)
-    group = Group(GROUP, evidence.kind, nothing, labels, unknown, rows, nothing, z_labels, 1, nothing)   # type: ignore[arg-type]
+    group = Group(GROUP, evidence.kind, nothing, labels, unknown, rows, nothing, z_labels, 1, nothing)  # type: ignore[arg-type]
     if evidence.kind == "logits":
         z_logits = None if evidence.z_logits is None else evidence.z_logits.transpose(1, 2, 0, 3)
         return Answers("final_model", group, evidence.values.transpose(1, 2, 0, 3), z_logits)

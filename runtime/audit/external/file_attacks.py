@@ -53,7 +53,7 @@ class Settings:
 class Scores(Threshold):
     """What an attack that was done elsewhere gave: one threshold on its scores as they are."""
 
-    attack: Literal["scores"] = "scores"   # type: ignore[assignment]
+    attack: Literal["scores"] = "scores"  # type: ignore[assignment]
 
     @property
     def variant_name(self) -> str:
@@ -61,14 +61,14 @@ class Scores(Threshold):
 
 
 def _name(words: type[BaseModel]) -> str:
-    name: str = words.model_fields["attack"].annotation.__args__[0]   # type: ignore[union-attr]
+    name: str = words.model_fields["attack"].annotation.__args__[0]  # type: ignore[union-attr]
     return name
 
 
 ON_MODELS: dict[str, type[Tried]] = {
     _name(words): words for words in sorted(KNOWN_ATTACKS, key=lambda words: (words.learned, words.needs_z_pool))
     if not words.looks_at
-}   # fmt: skip
+}  # fmt: skip
 """Attacks of a study that logits or a signal suffice for: what needs more stands later."""
 ATTACKS = (*ON_MODELS, "scores")
 ONLY_IN_STUDIES = {_name(words): words.looks_at for words in KNOWN_ATTACKS if words.looks_at}

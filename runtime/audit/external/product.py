@@ -49,7 +49,7 @@ def audit_with_product(evidence: Evidence, settings: Settings) -> tuple[Report, 
         "null_ok": all(summary.null_passed for summary in report.attacks.values()), "flags": list(notes(report)),
         "readings": kept.readings, "interval": f"bootstrap over {report.drawn}, {report.resamples} resamples",
         "report": report.as_json(),
-    }   # fmt: skip
+    }  # fmt: skip
     files = {"scores": kept.scores, "roc": kept.roc, "risk": kept.risk}
     files["canaries"] = describe_canaries([answers.group], [answers], scope)
     return report, Product(files, (replace(leakage, name="headline"), *kept.metrics), beside)

@@ -62,7 +62,11 @@ class Readings:
 
 
 def read_resamples(
-    scores: np.ndarray, member: np.ndarray, fprs: Sequence[float], resamples: Resamples, there: np.ndarray | None = None,
+    scores: np.ndarray,
+    member: np.ndarray,
+    fprs: Sequence[float],
+    resamples: Resamples,
+    there: np.ndarray | None = None,
     strict: bool = False,
 ) -> Readings:
     """TPR at each FPR, AUC and balanced accuracy of every resample. `scores`, `member`: canary × shadow.
@@ -114,7 +118,7 @@ def _read(fpr: float, true: np.ndarray, false: np.ndarray, strict: bool) -> np.n
 
 def allowances(fpr: float, non_members: np.ndarray, strict: bool = False) -> tuple[np.ndarray, np.ndarray]:
     """False positives that each weighted number of non-members allows, and whether it allows one at all; exact in integers."""
-    exact = Fraction(repr(fpr))   # a weighted count is a whole number below 2^53
+    exact = Fraction(repr(fpr))  # a weighted count is a whole number below 2^53
     products = [int(count) * exact.numerator for count in non_members]
     floors = np.array([product // exact.denominator for product in products], dtype=np.float64)
     if not strict:

@@ -30,9 +30,7 @@ class Deployed:
             return prior * self.tpr / (prior * self.tpr + (1 - prior) * self.fpr)
 
 
-def shadow_only(
-    scores: np.ndarray, member: np.ndarray, fpr: float, paired: bool, resamples: Resamples | None = None
-) -> Deployed:
+def shadow_only(scores: np.ndarray, member: np.ndarray, fpr: float, paired: bool, resamples: Resamples | None = None) -> Deployed:
     """scores, member: canary × shadow, NaN where not applicable. Without `resamples`, of the scores as they are.
 
     Each resample reads its thresholds anew: weights along one sorted order, as in `bootstrap`.
@@ -46,10 +44,10 @@ def shadow_only(
     canary, shadow = canary[falling], shadow[falling]
     values = scores[canary, shadow]
     left_out = [{target, target ^ 1} if paired else {target} for target in range(shadows)]
-    total = (one @ (there & ~member).astype(np.float64)) * two   # resample × shadow: weight of its non-members
+    total = (one @ (there & ~member).astype(np.float64)) * two  # resample × shadow: weight of its non-members
 
     every = total.sum(1)
-    first = int(4 * allowances(fpr, every)[0].max()) + 50   # only the top of the order can hold a threshold
+    first = int(4 * allowances(fpr, every)[0].max()) + 50  # only the top of the order can hold a threshold
     true, false = np.zeros(len(one)), np.zeros(len(one))
     for target, gone in enumerate(left_out):
         allowed, resolvable = allowances(fpr, every - total[:, sorted(gone)].sum(1))
@@ -57,14 +55,14 @@ def shadow_only(
         for kept in (min(first, len(values)), len(values)) if resolvable.any() else ():
             ends = np.flatnonzero(np.append(values[1:kept] != values[: kept - 1], True))
             weight = one[:, canary[:kept]] * np.where(np.isin(shadow[:kept], list(gone)), 0.0, two[:, shadow[:kept]])
-            refused = (np.cumsum(weight, axis=1)[:, ends] <= allowed[:, None]).sum(1)   # the first tie block that is too much
-            if (refused < len(ends) - 1).all() or kept >= len(values):   # the last block of a part may be cut
+            refused = (np.cumsum(weight, axis=1)[:, ends] <= allowed[:, None]).sum(1)  # the first tie block that is too much
+            if (refused < len(ends) - 1).all() or kept >= len(values):  # the last block of a part may be cut
                 bar = np.where(refused < len(ends), values[ends][np.minimum(refused, len(ends) - 1)], -np.inf)
                 break
         bar = np.where(resolvable, bar, np.inf)
         own = np.flatnonzero(there[:, target])
         rising = own[np.argsort(scores[own, target], kind="stable")]
-        called = len(rising) - np.searchsorted(scores[rising, target], bar, side="right")   # strictly above the refused block
+        called = len(rising) - np.searchsorted(scores[rising, target], bar, side="right")  # strictly above the refused block
         for sum_of, side in ((true, member), (false, ~member)):
             counts = np.cumsum((one[:, rising] * side[rising, target])[:, ::-1], axis=1)
             hits = np.take_along_axis(counts, np.maximum(called - 1, 0)[:, None], axis=1)[:, 0] if len(rising) else 0.0

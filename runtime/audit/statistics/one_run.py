@@ -47,12 +47,18 @@ class GuessBound:
 
 
 def one_run(
-    bound: OneRun, scores: np.ndarray, member: np.ndarray, *,
-    delta: float, error: float, strategy: Strategy = "preset", guesses: tuple[int, int] | None = None,
+    bound: OneRun,
+    scores: np.ndarray,
+    member: np.ndarray,
+    *,
+    delta: float,
+    error: float,
+    strategy: Strategy = "preset",
+    guesses: tuple[int, int] | None = None,
 ) -> GuessBound:
     """The bound on one model's scores (canary) at an error probability. `guesses`: for `preset`, else a quarter on each side."""
     scores, member = np.asarray(scores, np.float64), np.asarray(member, bool)
-    if scores.min() == scores.max():   # no two canaries are told apart: there is nothing to guess by
+    if scores.min() == scores.max():  # no two canaries are told apart: there is nothing to guess by
         return GuessBound(0.0, 0, 0, 0, len(scores))
     # Ties are broken by position, and files from outside often list members first: shuffled, position knows nothing.
     turn = numpy_generator(0, None, "audit/guesses").permutation(len(scores))

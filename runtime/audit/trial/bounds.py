@@ -111,9 +111,7 @@ def one_run_refusal(design: Design, copies: int, canaries: int) -> str:
 
 def one_run_bound(name: str, terms: Terms, scores: np.ndarray, member: np.ndarray, delta: float) -> OneRunBound:
     """The bound of this name on the target's scores (canary, without NaN)."""
-    found = one_run(
-        BOUNDS[name], scores, member, delta=delta, error=terms.error, strategy=terms.thresholds, guesses=terms.guesses
-    )
+    found = one_run(BOUNDS[name], scores, member, delta=delta, error=terms.error, strategy=terms.thresholds, guesses=terms.guesses)
     note = (
         f"ruled out at confidence {terms.confidence:g}, delta {delta:g}; shadow {terms.target}, {found.right} of "
         f"{found.k_plus + found.k_minus} guesses right, {found.canaries} canaries, thresholds {terms.thresholds}"

@@ -70,7 +70,7 @@ class Nearness:
             (self.member, -self.closeness),
             (np.zeros_like(self.member) if copied is None else copied & ~caught & np.isfinite(scores), scores),
             (caught if copied is None else caught & ~copied, self.closeness),
-        ]):   # fmt: skip
+        ]):  # fmt: skip
             rows, columns = np.nonzero(there)
             first = np.argsort(order[rows, columns], kind="stable")[:PAIRS_KEPT]
             chosen += [(kind, int(rows[one]), int(columns[one])) for one in first]
@@ -80,8 +80,11 @@ class Nearness:
         first_row = int(_first_row(self.work, self.group.name))
         released = [nearest[shadow][first_row + canary] for _, canary, shadow in chosen]
         return {
-            "kind": kinds, "canary": canaries + first_row, "shadow": shadows,
-            "distance": torch.from_numpy(np.exp(-self.closeness[at])), "score": torch.from_numpy(scores[at]),
+            "kind": kinds,
+            "canary": canaries + first_row,
+            "shadow": shadows,
+            "distance": torch.from_numpy(np.exp(-self.closeness[at])),
+            "score": torch.from_numpy(scores[at]),
             "canary_image": self.group.images[canaries],
             "released_image": torch.stack(released) if released else self.group.images[:0],
         }
@@ -97,7 +100,7 @@ def log_distance_gap(closeness: np.ndarray, member: np.ndarray, resamples: Resam
     two = np.ones((len(one), member.shape[1])) if resamples is None or resamples.shadows is None else resamples.shadows
     with np.errstate(invalid="ignore", divide="ignore"):
         inside, outside = ((two @ (-closeness * side).T) / (two @ side.T.astype(np.float64)) for side in (member, ~member))
-        gap = inside - outside   # resample × canary
+        gap = inside - outside  # resample × canary
         weight = one * np.isfinite(gap)
         return (np.nan_to_num(gap) * weight).sum(1) / weight.sum(1)
 

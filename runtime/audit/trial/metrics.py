@@ -104,11 +104,20 @@ class AttackMetrics:
         for fpr in self.terms.fpr if self.there.any() else ():
             reading, false = self.reading(fpr), self._false_positives(self.reading(fpr))
             yield {
-                "release": self.answers.release, "attack": self.attack.attack, "variant": self.attack.variant_name,
-                "canaries": self.answers.group.name, "fpr": fpr, "tpr": reading.value, "members": reading.members,
-                "non_members": reading.non_members, "allowed": reading.allowed, "false_positives": reading.false_positives,
-                "false_positive_canaries": int(false.any(1).sum()), "false_positive_shadows": int(false.any(0).sum()),
-                "threshold": reading.threshold, "rule": reading.rule,
+                "release": self.answers.release,
+                "attack": self.attack.attack,
+                "variant": self.attack.variant_name,
+                "canaries": self.answers.group.name,
+                "fpr": fpr,
+                "tpr": reading.value,
+                "members": reading.members,
+                "non_members": reading.non_members,
+                "allowed": reading.allowed,
+                "false_positives": reading.false_positives,
+                "false_positive_canaries": int(false.any(1).sum()),
+                "false_positive_shadows": int(false.any(0).sum()),
+                "threshold": reading.threshold,
+                "rule": reading.rule,
             }
 
     def strata(self, parts: Mapping[str, np.ndarray]) -> Iterator[Metric]:

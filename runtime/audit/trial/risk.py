@@ -34,7 +34,7 @@ def of_canaries(scores: np.ndarray, member: np.ndarray, threshold: float | None)
 def auc_of_canaries(scores: np.ndarray, member: np.ndarray) -> np.ndarray:
     """canary: probability that a model with it scores it higher than one without, ties counting half; NaN without both."""
     shadows = scores.shape[1]
-    blocks = max(1, scores.size * shadows // COMPARISONS_AT_ONCE)   # canary × shadow × shadow at once
+    blocks = max(1, scores.size * shadows // COMPARISONS_AT_ONCE)  # canary × shadow × shadow at once
     parts = np.array_split(np.arange(len(scores)), blocks)
     return np.concatenate([_auc_of(scores[part], member[part]) for part in parts])
 
@@ -73,9 +73,7 @@ def overlap(
     return top, found
 
 
-def _most_exposed(
-    scores: np.ndarray, member: np.ndarray, threshold: float | None, top: int, rng: np.random.Generator
-) -> set[int]:
+def _most_exposed(scores: np.ndarray, member: np.ndarray, threshold: float | None, top: int, rng: np.random.Generator) -> set[int]:
     """By the share that is caught, then by the canary's own AUC; ties by lot, since by position they would overlap by design."""
     share, _, _, area = np.nan_to_num(of_canaries(scores, member, threshold), nan=-1.0).T
     return set(np.lexsort((rng.random(len(share)), area, share))[::-1][:top].tolist())

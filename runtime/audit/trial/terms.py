@@ -51,7 +51,7 @@ def terms_of(work: AttackTrial) -> Terms:
     return Terms(
         design=work.design, fpr=work.fpr, headline_fpr=work.headline.fpr, confidence=work.confidence, delta=work.delta,
         thresholds=work.thresholds, target=work.target, redraws=work.null_permutations, seed=work.population.seed,
-    )   # fmt: skip
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -23,15 +23,7 @@ from runtime.audit.attacks.answers import Answers
 from runtime.audit.statistics.bootstrap import Resamples, interval
 from runtime.audit.trial.bounds import POOLED, one_run_refusal
 from runtime.audit.trial.copies import Nearness
-from runtime.audit.trial.measure import (
-    NULL_FAILED,
-    AttackResult,
-    Kept,
-    Scope,
-    describe_canaries,
-    describe_groups,
-    measure_attack,
-)
+from runtime.audit.trial.measure import NULL_FAILED, AttackResult, Kept, Scope, describe_canaries, describe_groups, measure_attack
 from runtime.audit.trial.metrics import AttackMetrics, tpr_name
 from runtime.audit.trial.soundness import check_soundness, guarantee
 from runtime.audit.trial.terms import Conditions, terms_of
@@ -70,7 +62,7 @@ def perform(work: AttackTrial, inputs: Mapping[str, Artifact], device: torch.dev
     results = [
         result for of_level in answers.values() for attack in work.attacks
         if (result := measure_attack(attack, of_level, scope)) is not None
-    ]   # fmt: skip
+    ]  # fmt: skip
     kept = Kept.of(scope)
     for result in results:
         kept.add(result)
@@ -80,7 +72,7 @@ def perform(work: AttackTrial, inputs: Mapping[str, Artifact], device: torch.dev
     metrics = [
         *(metric for near in sets.nearness.values() for metric in near.metrics()), *kept.metrics, *headline,
         *_strata_of_copies(work, results, sets, scope), *_student_over_teacher(results, scope), *twins, *utility(work, inputs),
-    ]   # fmt: skip
+    ]  # fmt: skip
     files = {"scores": kept.scores, "roc": kept.roc, "risk": kept.risk, "shadows": per_shadow(work, inputs)}
     files["canaries"] = describe_canaries(groups, answers["final_model"], scope)
     if sets.used is not None:
@@ -91,7 +83,7 @@ def perform(work: AttackTrial, inputs: Mapping[str, Artifact], device: torch.dev
         "columns": kept.columns, "groups": describe_groups(groups), "headline_column": kept.headline_column,
         "null_ok": not any(flag.startswith(NULL_FAILED) for flag in flags), "flags": flags, "readings": kept.readings,
         "interval": _interval(work),
-    }   # fmt: skip
+    }  # fmt: skip
     return Product(files, tuple(metrics), notes)
 
 
@@ -181,7 +173,7 @@ def _student_over_teacher(results: Iterable[AttackResult], scope: Scope) -> Iter
     levels = {
         result.release: {group.group.name: group.measured for group in result.groups}
         for result in results if result.attack == scope.headline[0]
-    }   # fmt: skip
+    }  # fmt: skip
     teachers = levels.get("teacher", {})
     for name, student in levels.get("final_model", {}).items():
         if name in teachers:
@@ -258,10 +250,13 @@ def _answers(
         if files := _files(work, inputs, "synthetic_set" if release == "index_list" else release):
             names = [name for name in files[0] if (name == "selected") == (release == "index_list") and files[0][name].ndim == 1]
             values = {name: np.stack([file[name].double().numpy() for file in files], axis=1) for name in names}
-            yield release, [
-                Answers(release, group, measured={name: array[spans[group.name]] for name, array in values.items()})
-                for group in groups
-            ]
+            yield (
+                release,
+                [
+                    Answers(release, group, measured={name: array[spans[group.name]] for name, array in values.items()})
+                    for group in groups
+                ],
+            )
 
 
 def _logits(release: ReleaseLevel, group: Group, files: list[dict[str, Tensor]], span: slice) -> Answers:

@@ -25,7 +25,7 @@ METRICS_BY_ROLE = {
 
 PROPORTIONS = (
     "test_accuracy", "train_accuracy", "canary_accuracy_in", "canary_accuracy_out", "canary_share_selected", "trace_back_rate"
-)   # fmt: skip
+)  # fmt: skip
 """Means whose interval is cut at 1; all are cut at 0, since shares, counts and seconds are never less."""
 
 
@@ -43,7 +43,7 @@ def utility(work: AttackTrial, inputs: Mapping[str, Artifact]) -> Iterator[Metri
     yield from _means(models, METRICS_BY_ROLE["model"], work.confidence)
     if made:
         yield from _means(made, METRICS_BY_ROLE["synthesize"] | METRICS_BY_ROLE["synthetic_set"], work.confidence)
-    for artifact in inputs["model/0"].ancestry():   # DP-SGD trained the classifier, or the generator behind its images
+    for artifact in inputs["model/0"].ancestry():  # DP-SGD trained the classifier, or the generator behind its images
         for metric in artifact.outcome["metrics"]:
             if metric["name"] in ("epsilon", "noise_multiplier"):
                 yield Metric(metric["name"], metric["value"], n=1, note=metric["note"])

@@ -90,7 +90,7 @@ class Call:
     state: object = None
 
     def __call__(self, *given: object) -> Call | bytes:
-        if self.name == "encode" and isinstance(given[0], str):   # how protocol 2 writes bytes
+        if self.name == "encode" and isinstance(given[0], str):  # how protocol 2 writes bytes
             return given[0].encode("latin-1")
         return Call(self.name, given)
 
@@ -99,9 +99,12 @@ class Call:
 
 
 NAMES = {
-    "numpy": ("ndarray", "dtype"), "_codecs": ("encode",),
-    "numpy.core.multiarray": ("_reconstruct",), "numpy._core.multiarray": ("_reconstruct",),
-    "numpy.core.numeric": ("_frombuffer",), "numpy._core.numeric": ("_frombuffer",),
+    "numpy": ("ndarray", "dtype"),
+    "_codecs": ("encode",),
+    "numpy.core.multiarray": ("_reconstruct",),
+    "numpy._core.multiarray": ("_reconstruct",),
+    "numpy.core.numeric": ("_frombuffer",),
+    "numpy._core.numeric": ("_frombuffer",),
 }
 """All that may be named: what the pickle of an array of numbers, or of bytes, is made of."""
 MAX_TUPLES = 64
@@ -122,7 +125,7 @@ def unpickled(content: bytes) -> object:
         return _Unpickler(io.BytesIO(content), encoding="latin-1").load()
     except SynthcError:
         raise
-    except Exception as error:   # whatever the unpickler makes of bytes that are no pickle
+    except Exception as error:  # whatever the unpickler makes of bytes that are no pickle
         raise SynthcError(f"a broken or truncated pickle ({error})") from error
 
 
@@ -132,7 +135,7 @@ def _refuse_exhausting(content: bytes) -> None:
     The unpickler makes room for as many entries as an index says (one of 200 million took 3 GB and 5 s), and hashes the keys of
     dictionaries: a tuple in a tuple in a tuple can end the stack, tuples that hold one of before twice can take forever.
     """
-    memo: dict[int, str] = {}   # index → operation that made the value
+    memo: dict[int, str] = {}  # index → operation that made the value
     made, tuples = "", 0
     for operations, (operation, argument, _) in enumerate(pickletools.genops(content)):
         match operation.name:
@@ -157,7 +160,7 @@ def _pixels(data: object) -> bytes | None:
     """The content of an n × 3,072 array of uint8, as Python 2, protocols 2 to 4 and protocol 5 write it; None for anything else."""
     match data:
         case Call("_reconstruct", state=(_, (int() as rows, 3072), Call("dtype", ("u1", *_)), 0, bytes() | str() as content)):
-            pixels = content.encode("latin-1") if isinstance(content, str) else content   # a string of Python 2 is bytes
+            pixels = content.encode("latin-1") if isinstance(content, str) else content  # a string of Python 2 is bytes
         case Call("_frombuffer", (bytes() | bytearray() as content, Call("dtype", ("u1", *_)), (int() as rows, 3072), "C")):
             pixels = bytes(content)
         case _:

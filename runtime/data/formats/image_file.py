@@ -32,9 +32,9 @@ def decode(handle: IO[bytes], name: str) -> np.ndarray:
     from PIL import Image, UnidentifiedImageError
 
     try:
-        with Image.open(handle, formats=("PNG", "JPEG")) as opened:   # reads the header alone
+        with Image.open(handle, formats=("PNG", "JPEG")) as opened:  # reads the header alone
             width, height = opened.size
-            deep = str(opened.tile[0][3]).endswith("16B") if opened.tile else False   # colours of 16 bits, which it would cut off
+            deep = str(opened.tile[0][3]).endswith("16B") if opened.tile else False  # colours of 16 bits, which it would cut off
             if opened.mode not in MODES or deep:
                 raise UnidentifiedImageError
             if not 0 < width * height <= MAX_PIXELS:

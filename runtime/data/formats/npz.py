@@ -88,7 +88,7 @@ def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
         if not path.is_file():
             raise SynthcError("not a file; numpy.savez makes what is wanted here")
         with path.open("rb") as handle, warnings.catch_warnings():
-            warnings.simplefilter("ignore")   # about damaged extra fields, which are not read, and headers of Python 2
+            warnings.simplefilter("ignore")  # about damaged extra fields, which are not read, and headers of Python 2
             if not zipfile.is_zipfile(handle):
                 raise SynthcError("not an .npz archive; numpy.savez(file, name=array, …) writes one")
             with zipfile.ZipFile(handle) as archive:
@@ -117,12 +117,12 @@ def _header(archive: zipfile.ZipFile, name: str, entry: zipfile.ZipInfo) -> Head
     if entry.flag_bits & 1 or entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise SynthcError(f"{name!r} is encrypted or compressed in an unusual way; write it with numpy.savez_compressed")
     with archive.open(entry) as stream:
-        head = io.BytesIO(stream.read(MAX_HEADER_BYTES + 12))   # no more of what may inflate without end
+        head = io.BytesIO(stream.read(MAX_HEADER_BYTES + 12))  # no more of what may inflate without end
     try:
         # Version 3 is for names of fields beyond Latin-1, and records are not read.
         parse = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}[npy.read_magic(head)]
         shape, _, dtype = parse(head, max_header_size=MAX_HEADER_BYTES)
-    except Exception as error:   # whatever NumPy makes of bytes that are no header
+    except Exception as error:  # whatever NumPy makes of bytes that are no header
         raise SynthcError(f"{name!r} is no numpy array, or its header cannot be read; write it anew with numpy.savez") from error
     if not all(type(length) is int and length >= 0 for length in shape) or len(shape) > 8:
         raise SynthcError(f"the header of {name!r} declares no shape that an array can have; the file is damaged")
@@ -138,7 +138,7 @@ def _content(archive: zipfile.ZipFile, name: str, entry: zipfile.ZipInfo, header
     try:
         with archive.open(entry) as stream:
             array: np.ndarray = npy.read_array(stream, allow_pickle=False, max_header_size=MAX_HEADER_BYTES)
-            stream.read(1)   # the end of the stream is where the checksum is compared
+            stream.read(1)  # the end of the stream is where the checksum is compared
     except MemoryError as error:
         raise SynthcError(f"{name!r} needs {header.nbytes / 2**30:.3g} GiB, more than is free here") from error
     if header.dtype.kind == "b" and array.size and int(array.view("u1").max()) > 1:

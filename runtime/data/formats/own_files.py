@@ -31,7 +31,7 @@ def read(files: UserFiles) -> tuple[LabeledImages, LabeledImages | None]:
         pool, test = splits(path)
         return decoded(pool, files.card.shape), decoded(test, files.card.shape) if test else None
     names = [f"{split}{what}" for split in ("", "test_") for what in ("images", "labels")]
-    arrays = read_arrays(path, names, 2 * MAX_BYTES_OF_IMAGES)   # with the labels, which may be of eight bytes
+    arrays = read_arrays(path, names, 2 * MAX_BYTES_OF_IMAGES)  # with the labels, which may be of eight bytes
     return _labeled(arrays, "", files.card), _labeled(arrays, "test_", files.card) if files.card.test_samples else None
 
 
@@ -43,7 +43,7 @@ def _labeled(arrays: dict[str, np.ndarray], split: str, card: Card) -> LabeledIm
 def channels_first(images: np.ndarray, card: Card) -> np.ndarray:
     """n × channels × height × width, of images in any layout that the card fits."""
     if images.shape[1:] != card.shape:
-        images = images[..., None] if images.ndim == 3 else images   # grey without a channel
+        images = images[..., None] if images.ndim == 3 else images  # grey without a channel
         images = images.transpose(0, 3, 1, 2)
     return np.ascontiguousarray(images)
 
@@ -56,5 +56,5 @@ def decoded(labelled: Sequence[tuple[Path, int]], shape: tuple[int, int, int]) -
         pixels = decode_file(path)
         if pixels.shape[:2] != (height, width):
             raise SynthcError(f"{path}: {pixels.shape[0]}×{pixels.shape[1]} pixels; the set has {height}×{width}")
-        images[row] = torch.from_numpy(pixels.reshape(height, width, -1).copy()).permute(2, 0, 1)   # one channel fills three
+        images[row] = torch.from_numpy(pixels.reshape(height, width, -1).copy()).permute(2, 0, 1)  # one channel fills three
     return LabeledImages(images, torch.tensor([label for _, label in labelled]))

@@ -72,7 +72,7 @@ def _read(path: Path, image_column: str, label_column: str) -> tuple[np.ndarray,
             labels.append(label)
     if not decoded:
         raise SynthcError(f"{path}: no row")
-    if len({pixels.ndim for pixels in decoded}) > 1:   # grey ones among colours
+    if len({pixels.ndim for pixels in decoded}) > 1:  # grey ones among colours
         decoded = [np.broadcast_to(pixels.reshape(height, width, -1), (height, width, 3)) for pixels in decoded]
     return np.stack(decoded), labels
 

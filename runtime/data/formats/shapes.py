@@ -22,10 +22,10 @@ _FINE = 4
 def read(shape: tuple[int, int, int]) -> tuple[LabeledImages, None]:
     """2,000 images at channels × height × width, labels in turn; the same figures at every size."""
     channels, height, width = shape
-    rng = generator(0, None, "shapes")   # of no study: the set is the same for everyone
+    rng = generator(0, None, "shapes")  # of no study: the set is the same for everyone
     labels = torch.arange(SAMPLES) % len(KINDS)
     place = 0.2 * (torch.rand(SAMPLES, 2, generator=rng) - 0.5)
-    size = 0.5 + 0.35 * torch.rand(SAMPLES, generator=rng)       # of the half image
+    size = 0.5 + 0.35 * torch.rand(SAMPLES, generator=rng)  # of the half image
     stroke = 0.16 + 0.12 * torch.rand(SAMPLES, generator=rng)
     angle = math.pi * (torch.rand(SAMPLES, generator=rng) - 0.5) / 3
     ink = 0.65 + 0.35 * torch.rand(SAMPLES, 3, generator=rng)
@@ -34,11 +34,13 @@ def read(shape: tuple[int, int, int]) -> tuple[LabeledImages, None]:
         ink, paper = ink[:, :1], paper[:, :1]
 
     images = torch.empty(SAMPLES, channels, height, width, dtype=torch.uint8)
-    for rows in torch.arange(SAMPLES).split(250):   # bounds the memory of a large size
-        mask = torch.stack([
-            _drawn(KINDS[int(labels[row])], place[row], float(size[row]), float(stroke[row]), float(angle[row]), height, width)
-            for row in rows
-        ])[:, None]
+    for rows in torch.arange(SAMPLES).split(250):  # bounds the memory of a large size
+        mask = torch.stack(
+            [
+                _drawn(KINDS[int(labels[row])], place[row], float(size[row]), float(stroke[row]), float(angle[row]), height, width)
+                for row in rows
+            ]
+        )[:, None]
         shade = paper[rows, :, None, None] + (ink - paper)[rows, :, None, None] * mask
         images[rows] = shade.mul(255).round().to(torch.uint8)
     return LabeledImages(images, labels), None

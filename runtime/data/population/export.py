@@ -119,9 +119,7 @@ def _queries(splits: Splits) -> Tensor:
 def _canaries(splits: Splits) -> dict[str, Any]:
     """Of each canary its index, labels and group, and member: replicate × canary × shadow."""
     groups = roles_of(splits.population).groups
-    member = [
-        membership(splits.population, splits.design, replicate, splits.shadows) for replicate in range(splits.replicates)
-    ]
+    member = [membership(splits.population, splits.design, replicate, splits.shadows) for replicate in range(splits.replicates)]
     return {
         "indices": _table(splits.population)[torch.cat([where[:, 0] for where in sample_ids(splits.population)])],
         "labels": torch.cat([group.labels for group in groups]),

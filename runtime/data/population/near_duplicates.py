@@ -27,5 +27,5 @@ def near_duplicates(population: Population) -> Tensor:
     canaries = torch.cat([group.images for group in roles.groups]).flatten(1).to(torch.float32)
     distance, _ = nearest(canaries, roles.fixed.images.flatten(1), torch.float32)
     among = torch.cdist(canaries.double(), canaries.double()).fill_diagonal_(float("inf"))
-    within = MAX_RMS_DIFFERENCE * canaries.shape[1] ** 0.5 + 1e-3   # cdist takes differences of squares, which errs by about 1e-6
+    within = MAX_RMS_DIFFERENCE * canaries.shape[1] ** 0.5 + 1e-3  # cdist takes differences of squares, which errs by about 1e-6
     return (distance <= within) | (among <= within).any(1)

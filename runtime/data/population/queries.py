@@ -31,8 +31,6 @@ def views(images: Tensor, queries: Queries) -> Tensor:
     s, (height, width) = queries.shift, images.shape[2:]
     padded = F.pad(images, (s, s, s, s))
     offsets = (0, -s, s) if s else (0,)
-    plain = [
-        padded[:, :, s - down : s - down + height, s - right : s - right + width] for down in offsets for right in offsets
-    ]
+    plain = [padded[:, :, s - down : s - down + height, s - right : s - right + width] for down in offsets for right in offsets]
     mirrored = [view.flip(3) for view in plain] if queries.flip else []
     return torch.stack(plain + mirrored, dim=1)

@@ -155,7 +155,7 @@ def _foreign_group(name: str, group: CanaryGroup, population: Population, classe
         if public_at + n + z_pool > len(public):
             wanted = f"{public_at + n} ood canaries and a z pool of {z_pool}"
             raise SynthcError(f"canaries {name!r}: {wanted} need more than {len(public)} public images")
-        order = torch.randperm(len(public), generator=generator(population.seed, None, "canaries/ood"))   # no image in two groups
+        order = torch.randperm(len(public), generator=generator(population.seed, None, "canaries/ood"))  # no image in two groups
         images, z_images = public[order[public_at : public_at + n]], public[order[len(public) - z_pool :]]
     else:
         shape = population.dataset.shape
@@ -177,8 +177,8 @@ def _colours(name: str, n: int, z_pool: int, channels: int, draws: np.random.Gen
         raise SynthcError(f"canaries {name!r}: {n} images of one colour, and there are {colours} colours; use fewer")
     drawn = draws.choice(colours, n, replace=False)
     z = draws.integers(0, colours - n, z_pool)
-    z += np.searchsorted(np.sort(drawn) - np.arange(n), z, side="right")   # past the colours that are taken
-    return tuple((codes[:, None] >> (8 * np.arange(channels)) & 255).astype(np.uint8) for codes in (drawn, z))   # type: ignore[return-value]
+    z += np.searchsorted(np.sort(drawn) - np.arange(n), z, side="right")  # past the colours that are taken
+    return tuple((codes[:, None] >> (8 * np.arange(channels)) & 255).astype(np.uint8) for codes in (drawn, z))  # type: ignore[return-value]
 
 
 def _wrong_labels(labels: Tensor, classes: int, draws: np.random.Generator) -> Tensor:
@@ -238,7 +238,7 @@ def private_set(private: Private) -> PrivateSet:
     first = 0
     for group, where in zip(roles.groups, sample_ids(population), strict=True):
         held = torch.from_numpy(member[first : first + len(group)].nonzero()[0])
-        every = torch.cat([group.images[:, None], group.near_copies], dim=1)[held]   # held × copies × image
+        every = torch.cat([group.images[:, None], group.near_copies], dim=1)[held]  # held × copies × image
         images.append(every.flatten(0, 1))
         labels.append(group.labels[held].repeat_interleave(group.copies))
         canary.append((held + first).repeat_interleave(group.copies))

@@ -69,9 +69,7 @@ def _marks(rows: list[Row], top: float, theme: Theme) -> list[Any]:
         title="lower bound", symbolFillColor=look.INK, symbolStrokeColor=look.INK, orient="bottom", titleOrient="left"
     )
     shapes = alt.Scale(domain=names, range=["circle", "diamond", "square", "triangle-up"][: len(names)])
-    tooltip = look.tooltip(
-        ("bound:Q", "epsilon is at least", ".2f"), ("by:N", "by"), ("bound_n:Q", "n"), ("bound_note:N", "how")
-    )
+    tooltip = look.tooltip(("bound:Q", "epsilon is at least", ".2f"), ("by:N", "by"), ("bound_n:Q", "n"), ("bound_note:N", "how"))
     accountant = look.tooltip(("epsilon:Q", "accountant's epsilon", ",.4g"))
     guarantee: dict[str, Any] = {"x": alt.X("at:Q"), "y": y, "color": color, "tooltip": accountant}
     ticks = points.transform_filter("isValid(datum.at) && !datum.beyond").mark_tick(thickness=2.5, size=14)

@@ -35,8 +35,7 @@ def draw(rows: list[Row], theme: Theme) -> alt.TopLevelMixin:
     n = [row["n"] for row in data if row["n"] is not None]
     title = look.make_title(
         "What was claimed",
-        f"{plural(len(data), 'claim')}, written down before the data existed"
-        + (f"; n = {look.format_range(n)}" if n else ""),
+        f"{plural(len(data), 'claim')}, written down before the data existed" + (f"; n = {look.format_range(n)}" if n else ""),
         "bars: intervals of the pair of trials that decides; dashed: no effect; ticks: the margin to exceed",
         width=STATEMENT_WIDTH + look.panel_size(theme, 0.75)[0],
     )

@@ -27,8 +27,10 @@ DASHES = ([1, 0], [8, 3], [3, 2], [10, 2, 2, 2], [5, 5], [14, 3], [1, 3], [6, 2,
 """Of lines, which have no shape to tell them apart in grey."""
 LOOKS = dict(zip(PARADIGMS, zip(COLORS, SHAPES, DASHES, strict=True), strict=True))
 FURTHER_LOOKS = (
-    ("#767676", "stroke", [1, 1]), ("#882255", "triangle-left", [4, 1]),
-    ("#332288", "wedge", [12, 4]), ("#44AA99", "arrow", [2, 6]),
+    ("#767676", "stroke", [1, 1]),
+    ("#882255", "triangle-left", [4, 1]),
+    ("#332288", "wedge", [12, 4]),
+    ("#44AA99", "arrow", [2, 6]),
 )
 """Colour, shape and dashes of paradigms beyond the fixed ones: each keeps its own, by its name."""
 MAX_DASHED_TRIALS = 6
@@ -196,9 +198,7 @@ def draw_points(points: alt.Chart, hollow: str, size: int, **encodings: Any) -> 
 
 def tooltip(*fields: tuple[str, ...], first: tuple[str, str] = ("name:N", "trial")) -> list[alt.Tooltip]:
     """(field, title, format) each, the format where it has one."""
-    return [
-        alt.Tooltip(field, title=title, format=spec[0] if spec else alt.Undefined) for field, title, *spec in (first, *fields)
-    ]
+    return [alt.Tooltip(field, title=title, format=spec[0] if spec else alt.Undefined) for field, title, *spec in (first, *fields)]
 
 
 def shorten(text: str, letters: int = 34) -> str:

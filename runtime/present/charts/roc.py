@@ -108,9 +108,7 @@ def _headline_marks(headlines: list[Row], x: Any, y: Any, color: Any, theme: The
     if not headlines:
         return []
     points = look.plot(headlines, chosen)
-    tooltip = look.tooltip(
-        ("leakage:Q", "headline TPR", ".3f"), ("interval:N", "interval"), ("n:Q", "non-member scores", ",")
-    )
+    tooltip = look.tooltip(("leakage:Q", "headline TPR", ".3f"), ("interval:N", "interval"), ("n:Q", "non-member scores", ","))
     rules = points.mark_rule(strokeWidth=1.4, opacity=0.6, clip=True)
     return [
         *([rules.encode(x, look.end(y, "low"), alt.Y2("high:Q"), color=color, tooltip=tooltip)] if bars else []),

@@ -51,16 +51,20 @@ def page(results: StudyResults, database_name: str = "results.duckdb", with_priv
     scripts = (_bundle(), _file("page.js"))
     hashes = " ".join(f"'sha256-{_base64(hashlib.sha256(text.encode()).digest())}'" for text in scripts)
     sources = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src {hashes}"
-    return _environment().get_template("page.html").render(
-        results=results,
-        database_name=database_name,
-        with_private=with_private,
-        policy=f"{sources}; base-uri 'none'; form-action 'none'",
-        style=_file("page.css") + _color_variables(),
-        charts=drawn,
-        specs={name: chart["spec"] for name, chart in drawn.items()},
-        scripts=scripts,
-        version=version("synthc"),
+    return (
+        _environment()
+        .get_template("page.html")
+        .render(
+            results=results,
+            database_name=database_name,
+            with_private=with_private,
+            policy=f"{sources}; base-uri 'none'; form-action 'none'",
+            style=_file("page.css") + _color_variables(),
+            charts=drawn,
+            specs={name: chart["spec"] for name, chart in drawn.items()},
+            scripts=scripts,
+            version=version("synthc"),
+        )
     )
 
 

@@ -46,7 +46,7 @@ def herding(features: Tensor, keep: int) -> Tensor:
     mean = features.mean(0)
     lengths = features.square().sum(1)
     open_ = torch.zeros(len(features), device=features.device)
-    wanted = mean.clone()   # (|S| + 1) mean − sum(S)
+    wanted = mean.clone()  # (|S| + 1) mean − sum(S)
     chosen = []
     for _ in range(keep):
         place = int((lengths - 2 * (features @ wanted) + open_).argmin().item())
@@ -66,7 +66,7 @@ def k_center(features: Tensor, keep: int) -> Tensor:
     nearest = torch.full((len(features),), torch.inf, device=features.device)
     while len(chosen) < keep:
         nearest = torch.minimum(nearest, (features - features[place]).square().sum(1))
-        nearest[place] = -1.0   # below any distance: a chosen one is never chosen again, not even among copies
+        nearest[place] = -1.0  # below any distance: a chosen one is never chosen again, not even among copies
         place = int(nearest.argmax().item())
         chosen.append(place)
     return torch.tensor(chosen[:keep], dtype=torch.int64)
@@ -126,6 +126,10 @@ def facility_location(similarity: Tensor, keep: int) -> Tensor:
 
 
 RULES = {
-    "k_center": k_center, "herding": herding, "moderate": moderate, "graph_cut": graph_cut, "facility_location": facility_location,
+    "k_center": k_center,
+    "herding": herding,
+    "moderate": moderate,
+    "graph_cut": graph_cut,
+    "facility_location": facility_location,
 }
 """Method → its rule."""

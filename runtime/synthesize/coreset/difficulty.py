@@ -133,10 +133,19 @@ def gradient_norm(how: GradientNorm, private: LabeledImages, setting: Setting) -
     for init in range(how.inits):
         purpose = f"coreset/grand/{init}"
         net = build(recipe, card, setting.seeds(f"{purpose}/init"))
-        net = fit(net, Training(
-            images=private.images, labels=private.labels, recipe=recipe, iterations=iterations, card=card, seeds=setting.seeds,
-            device=device, purpose=purpose,
-        )).net.eval()
+        net = fit(
+            net,
+            Training(
+                images=private.images,
+                labels=private.labels,
+                recipe=recipe,
+                iterations=iterations,
+                card=card,
+                seeds=setting.seeds,
+                device=device,
+                purpose=purpose,
+            ),
+        ).net.eval()
         pairs = zip(private.images.split(CHUNK), private.labels.split(CHUNK), strict=True)
         norms = [gradient_norms(net, normalise(images.to(device), card), labels.to(device)).cpu() for images, labels in pairs]
         total += torch.cat(norms).to(torch.float64)
@@ -145,6 +154,7 @@ def gradient_norm(how: GradientNorm, private: LabeledImages, setting: Setting) -
 
 def gradient_norms(net: Classifier, x: Tensor, y: Tensor) -> Tensor:
     """n: the length of the gradient of each sample's cross entropy in all weights of a net in eval mode."""
+
     def loss(weights: dict[str, Tensor], image: Tensor, label: Tensor) -> Tensor:
         return cross_entropy(functional_call(net, weights, (image[None],)), label[None])
 
@@ -183,10 +193,10 @@ def stratified(score: Tensor, cut: float, strata: int, draws: torch.Generator) -
                 f"coreset ccs: cut: {cut:g} leaves {len(left)} of {len(rows)} images to choose from, {keep} are asked for; "
                 "lower `cut` or keep fewer"
             )
-        left = left[place[left].argsort()]   # within a stratum, the first of the shuffle are a uniform draw
+        left = left[place[left].argsort()]  # within a stratum, the first of the shuffle are a uniform draw
         value = score[left].to(torch.float64)
-        width = ((value.max() - value.min()) / strata).clamp(min=1e-300)   # all equal: everyone is in the first stratum
-        stratum = ((value - value.min()) / width).long().clamp(max=strata - 1)   # the last one is closed
+        width = ((value.max() - value.min()) / strata).clamp(min=1e-300)  # all equal: everyone is in the first stratum
+        stratum = ((value - value.min()) / width).long().clamp(max=strata - 1)  # the last one is closed
         members = [left[stratum == level] for level in range(strata)]
         kept = []
         for served, of_level in enumerate(sorted(members, key=len)):

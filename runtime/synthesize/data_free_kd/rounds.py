@@ -116,8 +116,12 @@ class StudentTrainer:
     def parts(self) -> dict[str, checkpoint.Part]:
         """What changes as the student learns."""
         return {
-            "student": self.student, "student_optimizer": self.optimizer, "schedule": self.schedule, "seen": self.seen,
-            "shifts": self.critic.moves, "statistics": self.critic.statistics.earlier,
+            "student": self.student,
+            "student_optimizer": self.optimizer,
+            "schedule": self.schedule,
+            "seen": self.seen,
+            "shifts": self.critic.moves,
+            "statistics": self.critic.statistics.earlier,
         }
 
     def image_loss(self, images: Tensor, wanted: Tensor | None, against_student: bool) -> Tensor:
@@ -170,7 +174,7 @@ def pooled_rounds(how: DataFree, trainer: StudentTrainer, pool: Pool, setting: S
     def run(turn: int) -> float:
         wanted = torch.randint(setting.card.classes, (how.batch_size,), generator=classes).to(setting.device)
         pool.add(source.generate(wanted, partial(trainer.image_loss, against_student=turn >= how.warm_up)))
-        if how.losses.statistics and not isinstance(how, DeepInversion):   # its batches are large enough to be judged alone
+        if how.losses.statistics and not isinstance(how, DeepInversion):  # its batches are large enough to be judged alone
             trainer.critic.statistics.blend()
         return _mean(trainer.step(pool.draw()) for _ in range(how.student_steps)) if turn >= how.warm_up else 0.0
 

@@ -41,7 +41,7 @@ class Net(nn.Module):
 
 def build(how: Denoiser, card: Card, generator: torch.Generator) -> Net:
     """The denoiser with initial weights from `generator` alone."""
-    with torch.random.fork_rng(devices=[]):   # torch's layers draw from the global generator: lend it this stream, and give it back
+    with torch.random.fork_rng(devices=[]):  # torch's layers draw from the global generator: lend it this stream, and give it back
         torch.manual_seed(generator.initial_seed())
         match how.net:
             case "mlp":
@@ -101,14 +101,14 @@ class LatentMlp(Mlp):
             raise SynthcError(f"latent_mlp: {how.components} components of {pixels} pixels; lower `components`, or use mlp")
         super().__init__(how, card.classes, (how.components,))
         self.image = card.shape
-        self.centre, self.basis, self.size = (   # in the state dict: whoever has the denoiser can draw images
+        self.centre, self.basis, self.size = (  # in the state dict: whoever has the denoiser can draw images
             nn.Buffer(empty) for empty in (torch.zeros(pixels), torch.zeros(how.components, pixels), torch.ones(how.components))
         )
         self.texture = nn.Buffer(torch.zeros(min(self.FURTHER * how.components, pixels - how.components), pixels))
 
     def prepare(self, images: Tensor) -> None:
         flat = super().encoded(images).flatten(1).double()
-        variance, vectors = torch.linalg.eigh(flat.T.cov())   # ascending
+        variance, vectors = torch.linalg.eigh(flat.T.cov())  # ascending
         spread, rows = variance.flip(0).clamp(min=1e-6).sqrt(), vectors.flip(1).T
         learned, further = len(self.size), len(self.size) + len(self.texture)
         self.centre.copy_(flat.mean(0))
@@ -138,9 +138,15 @@ class UNet(Net):
         step = 2 ** (how.blocks - 1)
         self.down, self.right = -height % step, -width % step
         self.net = UNet2DModel(
-            in_channels=channels, out_channels=channels, layers_per_block=1, num_class_embeds=card.classes + 1, norm_num_groups=8,
+            in_channels=channels,
+            out_channels=channels,
+            layers_per_block=1,
+            num_class_embeds=card.classes + 1,
+            norm_num_groups=8,
             block_out_channels=tuple(how.width * min(2**level, 2) for level in range(how.blocks)),
-            down_block_types=("DownBlock2D",) * how.blocks, up_block_types=("UpBlock2D",) * how.blocks, add_attention=False,
+            down_block_types=("DownBlock2D",) * how.blocks,
+            up_block_types=("UpBlock2D",) * how.blocks,
+            add_attention=False,
         )
 
     def forward(self, x: Tensor, level: Tensor, label: Tensor) -> Tensor:

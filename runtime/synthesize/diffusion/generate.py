@@ -151,7 +151,7 @@ def plan_set(
     how: Conditional | ImageToImage, private: LabeledImages, setting: Setting, draws: torch.Generator
 ) -> tuple[Tensor | None, Tensor]:
     """The private row that each image begins from, if it does, and the label of each."""
-    if how.denoiser.privacy is not None:   # neither the size of this private set nor its labels may show
+    if how.denoiser.privacy is not None:  # neither the size of this private set nor its labels may show
         return None, torch.arange(max(1, round(how.multiple * setting.expected_size))) % setting.card.classes
     count = max(1, round(how.multiple * len(private)))
     if isinstance(how, ImageToImage):
@@ -162,7 +162,11 @@ def plan_set(
 
 @torch.inference_mode()
 def sample(
-    net: denoisers.Net, how: Conditional | ImageToImage, labels: Tensor, setting: Setting, draws: torch.Generator,
+    net: denoisers.Net,
+    how: Conditional | ImageToImage,
+    labels: Tensor,
+    setting: Setting,
+    draws: torch.Generator,
     begin: Tensor | None = None,
 ) -> Tensor:
     """n × channels × height × width, uint8: from noise, or from the images `begin`."""
@@ -180,7 +184,7 @@ def confident_rows(images: Tensor, labels: Tensor, least: float, teacher: Artifa
     kept = own >= least
     for label in labels.unique():
         rows = (labels == label).nonzero()[:, 0]
-        kept[rows[own[rows].argmax()]] = True   # a class must not vanish from the training set
+        kept[rows[own[rows].argmax()]] = True  # a class must not vanish from the training set
     return kept.nonzero()[:, 0]
 
 

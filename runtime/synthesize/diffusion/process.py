@@ -33,9 +33,7 @@ def new_scheduler(how: Denoiser, sampler: str = "ddim", limit: float = 1.0) -> A
     return kind(how.timesteps, beta_schedule="squaredcos_cap_v2", clip_sample_range=limit, timestep_spacing="trailing")
 
 
-def denoising_errors(
-    net: Callable[..., Tensor], scheduler: Any, x: Tensor, noise: Tensor, level: Tensor, label: Tensor
-) -> Tensor:
+def denoising_errors(net: Callable[..., Tensor], scheduler: Any, x: Tensor, noise: Tensor, level: Tensor, label: Tensor) -> Tensor:
     """n: how wrong the net is about the noise on each signal at its level; what training lowers."""
     return (net(scheduler.add_noise(x, noise, level), level, label) - noise).square().flatten(1).mean(1)
 
@@ -55,7 +53,12 @@ def predict_noise(net: nn.Module, x: Tensor, level: Tensor, labels: Tensor, none
 
 
 def denoise(
-    net: Net, how: Conditional | ImageToImage, labels: Tensor, none: int, noise: Tensor, draws: torch.Generator,
+    net: Net,
+    how: Conditional | ImageToImage,
+    labels: Tensor,
+    none: int,
+    noise: Tensor,
+    draws: torch.Generator,
     begin: Tensor | None = None,
 ) -> Tensor:
     """Signals for the labels: from pure `noise`, or (SDEdit) from the signals `begin` with as much of it as the strength says.

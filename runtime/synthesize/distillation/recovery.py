@@ -52,7 +52,7 @@ def synthesize(how: Recovery, private: LabeledImages, needs: Mapping[str, Artifa
             last.copy_(loss.detach())
         if not math.isfinite(last.item()):
             raise Diverged(f"sre2l: the loss is {last.item()} after {how.steps} steps; lower lr ({how.lr:g})")
-        recovered.append(nets.normalise(grey_levels(pixels.detach()), setting.card))   # as they were judged: none beyond white
+        recovered.append(nets.normalise(grey_levels(pixels.detach()), setting.card))  # as they were judged: none beyond white
     images = torch.cat(recovered)[order.argsort()]
     labels = None
     if how.labels == "soft":

@@ -34,6 +34,7 @@ from runtime.training.scoring import accuracy
 
 # Experts
 
+
 def train_generator(how: Experts, private: LabeledImages, around: Surroundings) -> Product:
     """File `generator`: `weights` = expert × epoch (0 is before training) × weight, float32."""
     recipe, fresh = matching_net(how.width, how.depth, around.card), around.seeds("experts/init")
@@ -53,9 +54,7 @@ def train_generator(how: Experts, private: LabeledImages, around: Surroundings) 
     return Product({"generator": {"weights": weights}}, metrics, {"experts": how.count, "steps": steps})
 
 
-def _train_expert(
-    net: nets.Classifier, how: Experts, private: LabeledImages, around: Surroundings, expert: int
-) -> list[Tensor]:
+def _train_expert(net: nets.Classifier, how: Experts, private: LabeledImages, around: Surroundings, expert: int) -> list[Tensor]:
     """The weights before training and after each epoch of plain SGD."""
     order, moves = (around.seeds(f"experts/{expert}/{use}") for use in ("order", "augment"))
     x, y = nets.normalise(private.images.to(around.device), around.card), private.labels.to(around.device)
@@ -81,6 +80,7 @@ def _weights(net: nets.Classifier) -> Tensor:
 
 # One comparison with an expert
 
+
 @dataclass(frozen=True)
 class Comparison:
     """How far from an expert's end a student ended, and what that says of everything learned."""
@@ -94,8 +94,14 @@ class Comparison:
 
 
 def compare_with_expert(
-    loss_at: Callable[[Tensor, int], Tensor], learned: Sequence[Tensor], net_lr: Tensor, start: Tensor, target: Tensor, steps: int,
-    *, cross_terms: bool = True,
+    loss_at: Callable[[Tensor, int], Tensor],
+    learned: Sequence[Tensor],
+    net_lr: Tensor,
+    start: Tensor,
+    target: Tensor,
+    steps: int,
+    *,
+    cross_terms: bool = True,
 ) -> Comparison:
     """Train a student for `steps` steps and differentiate how far from `target` it ends.
 
@@ -129,6 +135,7 @@ def compare_with_expert(
 
 # MTT and DATM
 
+
 def synthesize(
     how: TrajectoryMatching | DifficultyAligned, private: LabeledImages, needs: Mapping[str, Artifact], setting: Setting
 ) -> Release:
@@ -145,8 +152,13 @@ def synthesize(
         first, last = window(how, step)
         epoch = int(torch.randint(first, last + 1, (), generator=draws))
         result = compare_with_expert(
-            learned.student_loss(net), learned.tensors, learned.log_lr.exp(), experts[expert, epoch],
-            experts[expert, epoch + how.expert_epochs], how.net_steps, cross_terms=how.cross_terms == "kept",
+            learned.student_loss(net),
+            learned.tensors,
+            learned.log_lr.exp(),
+            experts[expert, epoch],
+            experts[expert, epoch + how.expert_epochs],
+            how.net_steps,
+            cross_terms=how.cross_terms == "kept",
         )
         learned.step(result, step)
         losses.append(result.loss)

@@ -29,8 +29,10 @@ from runtime.training.scoring import logits
 from tests.conftest import ROOT, TINY, Done, run_study
 
 STUDY = (
-    TINY.split("arms:")[0].replace("queries: 1}\n  fpr", "queries: 1}\n    - {attack: selected}\n    - {attack: nearest}\n  fpr")
-    .replace("allow: {", "allow: {L04: a test of the road, ").replace("epochs: 3", "epochs: 1")
+    TINY.split("arms:")[0]
+    .replace("queries: 1}\n  fpr", "queries: 1}\n    - {attack: selected}\n    - {attack: nearest}\n  fpr")
+    .replace("allow: {", "allow: {L04: a test of the road, ")
+    .replace("epochs: 3", "epochs: 1")
     + "arms:\n  undefended: {paradigm: undefended}\n  coreset: {paradigm: coreset, method: random, fraction: 0.3}\n"
 )
 IMPORTS = """\
@@ -48,7 +50,7 @@ def export(spec: Path, folder: Path, *options: str) -> Path:
 
 
 def numbers(path: Path) -> dict[str, np.ndarray]:
-    with np.load(path) as held:   # refuses pickles
+    with np.load(path) as held:  # refuses pickles
         return dict(held)
 
 
@@ -196,7 +198,7 @@ def everyone(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Plan]:
 
 
 def privates(plan: Plan) -> Iterator[Private]:
-    return (task.work.private for task in plan.tasks.values() if task.kind == "train")   # type: ignore[union-attr]
+    return (task.work.private for task in plan.tasks.values() if task.kind == "train")  # type: ignore[union-attr]
 
 
 def test_indices_and_labels_are_the_private_set_of_their_shadow(everyone: tuple[Path, Plan]) -> None:
@@ -205,7 +207,7 @@ def test_indices_and_labels_are_the_private_set_of_their_shadow(everyone: tuple[
     seen = 0
     for private in privates(plan):
         split, data = numbers(splits / "shadows" / file_name(private.replicate, private.shadow)), private_set(private).data
-        assert set(split) == {"indices", "labels"}   # and nothing that names a canary
+        assert set(split) == {"indices", "labels"}  # and nothing that names a canary
         np.testing.assert_array_equal(images[split["indices"]], data.images.numpy())
         np.testing.assert_array_equal(split["labels"], data.labels.numpy())
         seen += 1
@@ -258,7 +260,7 @@ def test_a_folder_keeps_the_membership_of_one_study(everyone: tuple[Path, Plan],
     before = numbers(splits / "shadows" / file_name(0, 0))["indices"]
     assert main(["export", "--membership", str(splits), "--spec", spec, "--set", "seed=1"]) == 2
     assert "the membership of another study" in capsys.readouterr().err
-    export(Path(spec), splits, "--set", "audit.shadows=10")   # more shadows extend it
+    export(Path(spec), splits, "--set", "audit.shadows=10")  # more shadows extend it
     np.testing.assert_array_equal(numbers(splits / "shadows" / file_name(0, 0))["indices"], before)
 
 
@@ -276,17 +278,23 @@ def test_arms_with_other_private_sets_are_exported_one_by_one(tmp_path: Path, ca
 Change = Callable[[dict[str, np.ndarray]], dict[str, Any]]
 GREY = np.zeros((3, 1, 8, 8), dtype=np.uint8)
 WRONG: dict[str, tuple[str, Change]] = {
-    "images have the shape (3, 1, 8, 9) and type '|u1'; they should be n × 1 × 8 × 8":
-        ("sets", lambda held: held | {"images": np.zeros((3, 1, 8, 9), dtype=np.uint8)}),
+    "images have the shape (3, 1, 8, 9) and type '|u1'; they should be n × 1 × 8 × 8": (
+        "sets",
+        lambda held: held | {"images": np.zeros((3, 1, 8, 9), dtype=np.uint8)},
+    ),
     "images have the shape (3, 1, 8, 8) and type '<i8'": ("sets", lambda held: held | {"images": GREY.astype(np.int64)}),
     "images are none": ("sets", lambda held: held | {"images": GREY[:0]}),
-    "labels have the shape (5,) and type '<i8'; they should be 3 whole numbers, or 3 × 10 probabilities":
-        ("sets", lambda held: held | {"images": GREY, "labels": np.arange(5)}),
-    "labels hold 10; with 10 classes they go from 0 to 9":
-        ("sets", lambda held: held | {"labels": held["labels"] + 10 - held["labels"].max()}),
+    "labels have the shape (5,) and type '<i8'; they should be 3 whole numbers, or 3 × 10 probabilities": (
+        "sets",
+        lambda held: held | {"images": GREY, "labels": np.arange(5)},
+    ),
+    "labels hold 10; with 10 classes they go from 0 to 9": (
+        "sets",
+        lambda held: held | {"labels": held["labels"] + 10 - held["labels"].max()},
+    ),
     "no array is called 'origins'": ("sets", lambda held: {name: held[name] for name in ("images", "labels")}),
-    "images have the shape (3,) and type '|O'":   # pickled: its header is all that is looked at
-        ("sets", lambda held: held | {"images": np.array([None] * 3)}),
+    "images have the shape (3,) and type '|O'":  # pickled: its header is all that is looked at
+    ("sets", lambda held: held | {"images": np.array([None] * 3)}),
     "a row per image of queries.npz": ("logits", lambda held: {"logits": held["logits"][:-1]}),
     "logits have the shape": ("logits", lambda held: {"logits": held["logits"].argmax(1)}),
 }
@@ -346,12 +354,12 @@ def perform(plan: Plan, address: str) -> Any:
     from runtime.synthesize import imported
 
     (task,) = (task for task in plan.tasks.values() if task.address == address)
-    return imported.perform(task.work, {}, torch.device("cpu"))   # type: ignore[arg-type]
+    return imported.perform(task.work, {}, torch.device("cpu"))  # type: ignore[arg-type]
 
 
 def test_an_origin_that_the_shadow_does_not_hold_is_an_error(elsewhere: Done, tmp_path: Path) -> None:
     with copied(elsewhere, tmp_path) as spec:
-        shutil.copy(tmp_path / "sets" / file_name(0, 1), tmp_path / "sets" / file_name(0, 0))   # the complement's
+        shutil.copy(tmp_path / "sets" / file_name(0, 1), tmp_path / "sets" / file_name(0, 0))  # the complement's
         with pytest.raises(SynthcError, match="which shadow 0 does not hold"):
             perform(compile_with_files(spec), "sets#0/shadow 0/import")
 
@@ -365,10 +373,13 @@ def test_a_file_that_changed_after_the_plan_was_made_is_an_error(elsewhere: Done
             perform(plan, "logits#0/shadow 0/import")
 
 
-@pytest.mark.parametrize(("change", "complaint"), [
-    (lambda held: {"logits": np.where(held["logits"] == held["logits"].max(), np.nan, held["logits"])}, "no finite number"),
-    (lambda held: held | {"seconds": np.array([1.0, 2.0])}, "one number from 0 on"),
-])
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (lambda held: {"logits": np.where(held["logits"] == held["logits"].max(), np.nan, held["logits"])}, "no finite number"),
+        (lambda held: held | {"seconds": np.array([1.0, 2.0])}, "one number from 0 on"),
+    ],
+)
 def test_numbers_that_cannot_be_are_an_error_of_their_task(elsewhere: Done, tmp_path: Path, change: Change, complaint: str) -> None:
     with copied(elsewhere, tmp_path) as spec:
         file = tmp_path / "logits" / file_name(0, 0)
@@ -377,9 +388,10 @@ def test_numbers_that_cannot_be_are_an_error_of_their_task(elsewhere: Done, tmp_
             perform(compile_with_files(spec), "logits#0/shadow 0/import")
 
 
-@pytest.mark.parametrize("change", [
-    lambda images: images.transpose(0, 2, 3, 1), lambda images: images[:, 0], lambda images: images.astype(np.float32) / 255,
-])
+@pytest.mark.parametrize(
+    "change",
+    [lambda images: images.transpose(0, 2, 3, 1), lambda images: images[:, 0], lambda images: images.astype(np.float32) / 255],
+)
 def test_images_may_come_with_channels_last_without_channels_or_as_floats(
     elsewhere: Done, tmp_path: Path, change: Callable[[np.ndarray], np.ndarray]
 ) -> None:

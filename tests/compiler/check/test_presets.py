@@ -32,10 +32,10 @@ def recipes(plan: Plan) -> dict[str, Recipe]:
 @pytest.mark.parametrize("card", CARDS.values(), ids=lambda card: card.name)
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_preset_is_a_whole_recipe_for_images_of_any_known_size(name: str, card: object) -> None:
-    fields = PRESETS[name](card)   # type: ignore[arg-type]
+    fields = PRESETS[name](card)  # type: ignore[arg-type]
     recipe = Recipe.model_validate({**fields, "augment": Augment.model_validate(fields.get("augment", {}))})
-    assert recipe.augment.flip <= card.flips   # type: ignore[attr-defined]
-    assert recipe.label_smoothing == 0   # it hides memorisation, so an audit has to ask for it
+    assert recipe.augment.flip <= card.flips  # type: ignore[attr-defined]
+    assert recipe.label_smoothing == 0  # it hides memorisation, so an audit has to ask for it
     assert (recipe.norm == "batch") == (name not in PRIVATE)
 
 
@@ -70,7 +70,7 @@ def test_presets_can_be_a_grid_and_a_proxy_can_have_one(tmp_path: Path) -> None:
     assert {"undefended[preset=fast]#0", "undefended[preset=memorising]#0"} <= set(found)
     proxy = TINY + "  hard: {paradigm: coreset, method: forgetting, fraction: 0.3, proxy: {preset: memorising}}\n"
     arm = plan_of(tmp_path, proxy).trials[-1].trial.point.arm
-    assert arm.proxy == Recipe.model_validate(PRESETS["memorising"](CARDS["digits"]))   # type: ignore[union-attr]
+    assert arm.proxy == Recipe.model_validate(PRESETS["memorising"](CARDS["digits"]))  # type: ignore[union-attr]
 
 
 def test_a_name_that_is_no_preset_is_complained_of_where_it_stands(tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ def test_a_changed_word_is_said_and_what_does_not_depend_on_it_is_shared(tmp_pat
         f"coreset[method={method}]#0": ("arm.fraction: 0.3 → 0.2",) for method in ("random", "forgetting")
     }
     shared = found.left.tasks.keys() & found.right.tasks.keys()
-    assert len(shared) == 17 + 8   # the undefended trial, and the proxies
+    assert len(shared) == 17 + 8  # the undefended trial, and the proxies
 
 
 def test_trials_of_one_side_only_are_listed(tmp_path: Path) -> None:

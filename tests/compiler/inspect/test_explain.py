@@ -45,17 +45,13 @@ def test_what_is_done_would_not_run(tiny: Done, capsys: pytest.CaptureFixture[st
 def test_a_changed_parameter_is_said_from_what_to_what_and_a_changed_parent_by_its_role(
     tiny: Done, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert one(tiny, capsys, MODEL, "--set", "classifier.lr=0.05") == (
-        "changed", ["recipe.lr: 0.1 → 0.05", "parent `set` changed"],
-    )
+    assert one(tiny, capsys, MODEL, "--set", "classifier.lr=0.05") == ("changed", ["recipe.lr: 0.1 → 0.05", "parent `set` changed"])
     assert one(tiny, capsys, MODEL, "--set", "arms.coreset.fraction=0.2") == ("parent", ["parent `set` changed"])
     made = "coreset[method=forgetting]#0/shadow 3/synthesize"
     assert one(tiny, capsys, made, "--set", "arms.coreset.fraction=0.2") == ("changed", ["how.fraction: 0.3 → 0.2"])
 
 
-def test_a_raised_revision_is_the_reason(
-    tiny: Done, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_raised_revision_is_the_reason(tiny: Done, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     from compiler.work.operations import TrainClassifier
 
     now = TrainClassifier.revision
@@ -88,7 +84,7 @@ def test_a_point_that_a_grid_gained_is_new(tiny: Done, capsys: pytest.CaptureFix
 def test_what_failed_is_gone_or_damaged_is_said(copy: Done, capsys: pytest.CaptureFixture[str]) -> None:
     ids = {found["address"]: found["id"] for found in why(copy, capsys, "undefended#0*")}
     attack = ids["undefended#0"]
-    (copy.store / attack[:2] / attack / "outcome.json").unlink()   # so that what it needs is needed
+    (copy.store / attack[:2] / attack / "outcome.json").unlink()  # so that what it needs is needed
     gone, damaged, failed, never = (ids[f"undefended#0/shadow {shadow}/query"] for shadow in range(4))
     folder = {id: copy.store / id[:2] / id for id in (gone, damaged, failed, never)}
     (folder[gone] / "outcome.json").unlink()
@@ -100,7 +96,10 @@ def test_what_failed_is_gone_or_damaged_is_said(copy: Done, capsys: pytest.Captu
     shutil.rmtree(folder[never])
     reasons = {found["id"]: found for found in why(copy, capsys, "undefended#0/*")}
     assert {id: reasons[id]["reason"] for id in folder} == {
-        gone: "missing", damaged: "damaged", failed: "failed", never: "not computed",
+        gone: "missing",
+        damaged: "damaged",
+        failed: "failed",
+        never: "not computed",
     }
     assert "out of luck" in reasons[failed]["lines"][0]
     assert "--retry-failed" in reasons[failed]["lines"][0]
@@ -148,7 +147,7 @@ def test_an_unknown_address_gets_the_nearest(tiny: Done, capsys: pytest.CaptureF
 def test_fields_differ_by_path() -> None:
     was = {"": "A", "a": 1, "b": {"": "B", "c": [1, {"d": 2}]}, "gone": None}
     now = {"": "A", "a": 1.0, "b": {"": "B2", "c": [1, {"d": 3}]}, "new": True}
-    assert list(differences(was, now)) == ["b: \"B\" → \"B2\"", "b.c[1].d: 2 → 3", "gone: null is gone", "new: true is new"]
+    assert list(differences(was, now)) == ['b: "B" → "B2"', "b.c[1].d: 2 → 3", "gone: null is gone", "new: true is new"]
 
 
 # Plans are kept
@@ -173,7 +172,8 @@ def test_the_text_of_what_a_study_extends_is_kept_too(tmp_path: Path) -> None:
     (tmp_path / "base.yaml").write_text(TINY)
     (tmp_path / "study.yaml").write_text("extends: base.yaml\nseed: 3\n")
     assert sources(tmp_path / "study.yaml") == {
-        str(tmp_path / "study.yaml"): "extends: base.yaml\nseed: 3\n", str(tmp_path / "base.yaml"): TINY,
+        str(tmp_path / "study.yaml"): "extends: base.yaml\nseed: 3\n",
+        str(tmp_path / "base.yaml"): TINY,
     }
 
 

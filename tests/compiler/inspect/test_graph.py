@@ -53,7 +53,7 @@ def test_what_feeds_what_survives_folding(plan: Plan) -> None:
     for id, task in plan.tasks.items():
         for _, need in task.needs:
             assert home[id] in reach[home[need]]
-    for source, target in folded.edges:   # and no edge says what a longer way says
+    for source, target in folded.edges:  # and no edge says what a longer way says
         assert all(target not in reach[other] for start, other in folded.edges if start == source and other != target)
 
 
@@ -105,9 +105,16 @@ def test_text_of_the_study_cannot_break_the_picture(tmp_path: Path) -> None:
     assert '["<b>&#quot;x"]' in mermaid(drawn)
 
 
-@pytest.mark.parametrize(("ending", "begins"), [
-    ("svg", "<svg "), ("html", "<!DOCTYPE html>"), ("dot", 'digraph "smoke"'), ("mermaid", "flowchart LR"), ("mmd", "flowchart LR"),
-])
+@pytest.mark.parametrize(
+    ("ending", "begins"),
+    [
+        ("svg", "<svg "),
+        ("html", "<!DOCTYPE html>"),
+        ("dot", 'digraph "smoke"'),
+        ("mermaid", "flowchart LR"),
+        ("mmd", "flowchart LR"),
+    ],
+)
 def test_the_ending_says_the_format(tmp_path: Path, ending: str, begins: str) -> None:
     target = tmp_path / f"plan.{ending}"
     target.write_text("an older picture")

@@ -52,53 +52,65 @@ def test_the_starter_is_valid_and_names_a_schema() -> None:
     assert text.startswith("# yaml-language-server: $schema=schema.json\n")
 
 
-@pytest.mark.parametrize(("was", "becomes"), [
-    ("fraction: 0.3", "fraktion: 0.3"),
-    ("fraction: 0.3", "fraction: 1.3"),
-    ("fraction: 0.3", "fraction: {grid: [0.1, 1.3]}"),
-    ("fraction: 0.3", "fraction: {grid: []}"),
-    ("fraction: 0.3", "fraction: {grid: 0.1}"),
-    ("fraction: 0.3", "fraction: {grid: [0.1], step: 2}"),
-    ("fraction: 0.3", "fraction: 0.3\n    images_per_class: 10"),
-    ("paradigm: coreset", "paradigm: core_set"),
-    ("    paradigm: coreset\n", ""),
-    ("    method: {grid: [random, forgetting]}\n", ""),
-    ("method: {grid: [random, forgetting]}", "method: forgeting"),
-    ("method: {grid: [random, forgetting]}", "method: {grid: [random, forgeting]}"),
-    ("method: {grid: [random, forgetting]}", "method: random\n    never_learned: zero"),
-    ("{paradigm: undefended}", "undefended"),
-    ("{paradigm: undefended}", "{paradigm: undefended, classifier: {widht: 8}}"),
-    ("{paradigm: undefended}", "{paradigm: undefended, exclude: {fraction: 0.1}}"),
-    ("shadows: 8", "shadows: true"),
-    ("shadows: 8", "shadows: '8'"),
-    ("variant: pooled, queries: 1}\n    -", "variant: poled, queries: 1}\n    -"),
-    ("kind: clean", "kind: cleen"),
-    ("data: {name: digits, test: 360}\n", ""),
-    ("study: tiny", "study: tiny\nshadow: 3"),
-    ("study: tiny", "study: tiny\nreplicates: {grid: [1, 2]}"),
-    ("arms:", "claims: {c: {text: t, test: differense, left: {arm: a}}}\narms:"),
-    ("arms:", "profiles: {small: {classifier: {width: none}}}\narms:"),
-])
+@pytest.mark.parametrize(
+    ("was", "becomes"),
+    [
+        ("fraction: 0.3", "fraktion: 0.3"),
+        ("fraction: 0.3", "fraction: 1.3"),
+        ("fraction: 0.3", "fraction: {grid: [0.1, 1.3]}"),
+        ("fraction: 0.3", "fraction: {grid: []}"),
+        ("fraction: 0.3", "fraction: {grid: 0.1}"),
+        ("fraction: 0.3", "fraction: {grid: [0.1], step: 2}"),
+        ("fraction: 0.3", "fraction: 0.3\n    images_per_class: 10"),
+        ("paradigm: coreset", "paradigm: core_set"),
+        ("    paradigm: coreset\n", ""),
+        ("    method: {grid: [random, forgetting]}\n", ""),
+        ("method: {grid: [random, forgetting]}", "method: forgeting"),
+        ("method: {grid: [random, forgetting]}", "method: {grid: [random, forgeting]}"),
+        ("method: {grid: [random, forgetting]}", "method: random\n    never_learned: zero"),
+        ("{paradigm: undefended}", "undefended"),
+        ("{paradigm: undefended}", "{paradigm: undefended, classifier: {widht: 8}}"),
+        ("{paradigm: undefended}", "{paradigm: undefended, exclude: {fraction: 0.1}}"),
+        ("shadows: 8", "shadows: true"),
+        ("shadows: 8", "shadows: '8'"),
+        ("variant: pooled, queries: 1}\n    -", "variant: poled, queries: 1}\n    -"),
+        ("kind: clean", "kind: cleen"),
+        ("data: {name: digits, test: 360}\n", ""),
+        ("study: tiny", "study: tiny\nshadow: 3"),
+        ("study: tiny", "study: tiny\nreplicates: {grid: [1, 2]}"),
+        ("arms:", "claims: {c: {text: t, test: differense, left: {arm: a}}}\narms:"),
+        ("arms:", "profiles: {small: {classifier: {width: none}}}\narms:"),
+    ],
+)
 def test_a_typical_mistake_is_underlined(was: str, becomes: str) -> None:
     assert TINY.count(was) >= 1
     assert complaints(TINY) == []
     assert complaints(TINY.replace(was, becomes, 1)) != []
 
 
-@pytest.mark.parametrize(("was", "becomes"), [
-    ("fraction: 0.3", "fraction: {grid: [0.1, {grid: [0.2, 0.3]}]}"),
-    ("variant: pooled", "variant: {grid: [pooled, student_t]}"),
-    ("data: {name: digits, test: 360}", "data: {grid: [{name: digits, test: 360}, {name: digits, test: {grid: [300, 200]}}]}"),
-    ("fpr: [0.1, 0.001]", "fpr: [{grid: [0.1, 0.001]}]"),
-    ("epochs: 3", "epochs: 3, augment: {grid: [{shift: 1}, {shift: 2}]}"),
-    ("{paradigm: undefended}", "{paradigm: undefended, classifier: {width: {grid: [8, 16]}}, exclude: [{width: 8}]}"),
-    ("{paradigm: undefended}", "{paradigm: undefended, audit: {z_pool: 41}}"),
-    ("{paradigm: undefended}", "{paradigm: undefended, audit: {canaries: {clean: null}}}"),
-    ("{paradigm: undefended}", "{grid: [{paradigm: undefended}, {paradigm: coreset, method: random, per_class: {grid: [1, 8]}}]}"),
-    ("arms:", "profiles: {small: {arms: {coreset: null, undefended: {classifier: {width: 4}}}}}\narms:"),
-    ("arms:", "profiles: {small: {audit: {canaries: {clean: null}}}}\narms:"),
-    ("method: {grid: [random, forgetting]}", "method: {grid: [least_confidence, k_center]}\n    proxy: {grid: [null, {width: 4}]}"),
-])
+@pytest.mark.parametrize(
+    ("was", "becomes"),
+    [
+        ("fraction: 0.3", "fraction: {grid: [0.1, {grid: [0.2, 0.3]}]}"),
+        ("variant: pooled", "variant: {grid: [pooled, student_t]}"),
+        ("data: {name: digits, test: 360}", "data: {grid: [{name: digits, test: 360}, {name: digits, test: {grid: [300, 200]}}]}"),
+        ("fpr: [0.1, 0.001]", "fpr: [{grid: [0.1, 0.001]}]"),
+        ("epochs: 3", "epochs: 3, augment: {grid: [{shift: 1}, {shift: 2}]}"),
+        ("{paradigm: undefended}", "{paradigm: undefended, classifier: {width: {grid: [8, 16]}}, exclude: [{width: 8}]}"),
+        ("{paradigm: undefended}", "{paradigm: undefended, audit: {z_pool: 41}}"),
+        ("{paradigm: undefended}", "{paradigm: undefended, audit: {canaries: {clean: null}}}"),
+        (
+            "{paradigm: undefended}",
+            "{grid: [{paradigm: undefended}, {paradigm: coreset, method: random, per_class: {grid: [1, 8]}}]}",
+        ),
+        ("arms:", "profiles: {small: {arms: {coreset: null, undefended: {classifier: {width: 4}}}}}\narms:"),
+        ("arms:", "profiles: {small: {audit: {canaries: {clean: null}}}}\narms:"),
+        (
+            "method: {grid: [random, forgetting]}",
+            "method: {grid: [least_confidence, k_center]}\n    proxy: {grid: [null, {width: 4}]}",
+        ),
+    ],
+)
 def test_whatever_the_compiler_expands_is_valid(was: str, becomes: str, tmp_path: Path) -> None:
     text = TINY.replace(was, becomes, 1)
     assert text != TINY

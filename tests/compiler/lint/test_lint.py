@@ -84,51 +84,134 @@ def test_a_study_that_has_everything_is_left_alone(tmp_path: Path) -> None:
 
 CASES: list[tuple[str, str, str, str, list[tuple[str, str]]]] = [
     ("L01", "error", "arms:", "no DP-SGD arm", [("  dp: {", "  more: {paradigm: undefended}\n  # {")]),
-    ("L03", "error", "mislabeled:", "average records alone",
-     [("kind: mislabeled", "kind: clean"), ("    ood: {kind: ood, count: 64}\n", "")]),
-    ("L03", "warning", "clean, release", "stand for average",
-     [("canaries: mislabeled,", "canaries: clean,"), ("fpr: 0.01}", "fpr: 0.1}")]),
-    ("L04", "error", "diffusion: {", "strong against diffusion",
-     [(ARMS_END, DIFFUSION + ARMS_END), ("    ood: {kind: ood, count: 64}\n", "")]),
+    (
+        "L03",
+        "error",
+        "mislabeled:",
+        "average records alone",
+        [("kind: mislabeled", "kind: clean"), ("    ood: {kind: ood, count: 64}\n", "")],
+    ),
+    (
+        "L03",
+        "warning",
+        "clean, release",
+        "stand for average",
+        [("canaries: mislabeled,", "canaries: clean,"), ("fpr: 0.01}", "fpr: 0.1}")],
+    ),
+    (
+        "L04",
+        "error",
+        "diffusion: {",
+        "strong against diffusion",
+        [(ARMS_END, DIFFUSION + ARMS_END), ("    ood: {kind: ood, count: 64}\n", "")],
+    ),
     ("L04", "error", "mislabeled: {", "the only worst case for 2 paradigms", [("    ood: {kind: ood, count: 64}\n", "")]),
-    ("L05", "error", "0.001}", "512 non-member scores cannot show",
-     [("fpr: 0.01}", "fpr: 0.001}"), ("[0.01,", "[0.001,"), ("shadows: 16", "shadows: 8")]),
+    (
+        "L05",
+        "error",
+        "0.001}",
+        "512 non-member scores cannot show",
+        [("fpr: 0.01}", "fpr: 0.001}"), ("[0.01,", "[0.001,"), ("shadows: 16", "shadows: 8")],
+    ),
     ("L05", "warning", "0.01}", "allows 5 false positives of 512", [("shadows: 16", "shadows: 8")]),
-    ("L05", "warning", "[0.01, 0.001]", "of clean canaries cannot show a false-positive rate of 0.001",
-     [("[0.01, 0.1]", "[0.01, 0.001]")]),
-    ("L05", "error", "tpr@", "the claim less is about an FPR of 0.001",
-     [("[0.01, 0.1]", "[0.01, 0.001]"), ("shadows: 16", "shadows: 12"),
-      ("test: difference", "test: difference, metric: tpr@fpr=0.001")]),
+    (
+        "L05",
+        "warning",
+        "[0.01, 0.001]",
+        "of clean canaries cannot show a false-positive rate of 0.001",
+        [("[0.01, 0.1]", "[0.01, 0.001]")],
+    ),
+    (
+        "L05",
+        "error",
+        "tpr@",
+        "the claim less is about an FPR of 0.001",
+        [
+            ("[0.01, 0.1]", "[0.01, 0.001]"),
+            ("shadows: 16", "shadows: 12"),
+            ("test: difference", "test: difference, metric: tpr@fpr=0.001"),
+        ],
+    ),
     ("L06", "error", "0.5}", "read at an FPR of 0.5", [("fpr: 0.01}", "fpr: 0.5}"), ("[0.01,", "[0.5,")]),
     ("L06", "warning", "auc", "area under the curve", [("test: difference", "test: difference, metric: auc")]),
-    ("L07", "error", "dm: {", "no attack looks at what distillation makes",
-     [("    - {attack: nearest}\n", ""), ("noise, released: true", "noise")]),
+    (
+        "L07",
+        "error",
+        "dm: {",
+        "no attack looks at what distillation makes",
+        [("    - {attack: nearest}\n", ""), ("noise, released: true", "noise")],
+    ),
     ("L09", "error", "dm: {", "as many random private images (per_class 10)", [("per_class: 10", "per_class: 20")]),
     ("L09", "error", "coreset: {", "(fraction 0.3)", [("{grid: [random, forgetting]}", "forgetting")]),
     ("L10", "error", "arms:", "no undefended arm", [("  undefended: {paradigm: undefended}\n", "")]),
     ("L12", "warning", "public, released", "begins from images of the public set", [("init: noise", "init: public")]),
-    ("L14", "error", "{attack: label_only", "counting",
-     [("membership: pairs", "membership: balanced"), ("- {attack: nearest}", "- {attack: label_only, queries: 9}")]),
-    ("L15", "warning", "{attack: lira, variant: per_example", "from 16 shadows",
-     [("variant: pooled}\n", "variant: per_example}\n"), ("variant: pooled, q", "variant: per_example, q")]),
-    ("L16", "error", "{attack: lira, signal", "leaves variant open, and 2 attacks",
-     [("variant: pooled, q", "variant: null, q"), ("variant: pooled}", "variant: {grid: [pooled, student_t]}}")]),
+    (
+        "L14",
+        "error",
+        "{attack: label_only",
+        "counting",
+        [("membership: pairs", "membership: balanced"), ("- {attack: nearest}", "- {attack: label_only, queries: 9}")],
+    ),
+    (
+        "L15",
+        "warning",
+        "{attack: lira, variant: per_example",
+        "from 16 shadows",
+        [("variant: pooled}\n", "variant: per_example}\n"), ("variant: pooled, q", "variant: per_example, q")],
+    ),
+    (
+        "L16",
+        "error",
+        "{attack: lira, signal",
+        "leaves variant open, and 2 attacks",
+        [("variant: pooled, q", "variant: null, q"), ("variant: pooled}", "variant: {grid: [pooled, student_t]}}")],
+    ),
     ("L17", "warning", "20", "20 redraws", [("membership: pairs", "membership: pairs\n  null_permutations: 20")]),
     ("L18", "warning", "0.01}", "delta 0.01 for 1,", [("1.0e-5", "0.01")]),
     ("L18", "warning", "dp: {", "2 trainings under one guarantee", [("{norm: group}", "{norm: group, lr: {grid: [0.1, 1.0]}}")]),
-    ("L19", "error", "- {attack: nearest}", "what the released images look like",
-     [("    - {attack: lira, variant: pooled}\n", ""), ("attack: lira, signal", "attack: nearest, signal"),
-      ("release: final_model", "release: synthetic_set"), ("queries: 1, c", "queries: null, c"), *WITHOUT_SETS]),
+    (
+        "L19",
+        "error",
+        "- {attack: nearest}",
+        "what the released images look like",
+        [
+            ("    - {attack: lira, variant: pooled}\n", ""),
+            ("attack: lira, signal", "attack: nearest, signal"),
+            ("release: final_model", "release: synthetic_set"),
+            ("queries: 1, c", "queries: null, c"),
+            *WITHOUT_SETS,
+        ],
+    ),
     ("L22", "warning", "true}", "coreset releases its index_list", [("    - {attack: selected}\n", "")]),
     ("L23", "warning", "arms:", "no claim about them", [(RIGOROUS[RIGOROUS.index("claims:") :], "")]),
-    ("L24", "warning", "Distilled sets are private", "'are private' reads as a guarantee",
-     [("Distilled sets leak less than half of the private data.", "Distilled sets are private.")]),
-    ("L24", "warning", "Small sets guarantee", "'guarantee'",
-     [("Do small sets protect the digits?", "Small sets guarantee privacy.")]),
-    ("L26", "error", "less:", "no data could decide it: 6 pairs share 100 resamples",
-     [("  shadows: 16", "  shadows: 16\n  resamples: 100"), ("right: {arm: dm}", "right: {arm: [dm, control, dp]}")]),
-    ("L25", "warning", "{attack: denoising}", "denoising reads the generator, and no arm has one",
-     [("- {attack: selected}", "- {attack: denoising}")]),
+    (
+        "L24",
+        "warning",
+        "Distilled sets are private",
+        "'are private' reads as a guarantee",
+        [("Distilled sets leak less than half of the private data.", "Distilled sets are private.")],
+    ),
+    (
+        "L24",
+        "warning",
+        "Small sets guarantee",
+        "'guarantee'",
+        [("Do small sets protect the digits?", "Small sets guarantee privacy.")],
+    ),
+    (
+        "L26",
+        "error",
+        "less:",
+        "no data could decide it: 6 pairs share 100 resamples",
+        [("  shadows: 16", "  shadows: 16\n  resamples: 100"), ("right: {arm: dm}", "right: {arm: [dm, control, dp]}")],
+    ),
+    (
+        "L25",
+        "warning",
+        "{attack: denoising}",
+        "denoising reads the generator, and no arm has one",
+        [("- {attack: selected}", "- {attack: denoising}")],
+    ),
 ]
 
 
@@ -181,8 +264,10 @@ def test_silencing_is_typed(tmp_path: Path, allow: str, said: str) -> None:
 
 def test_a_profile_can_take_a_silenced_lint_away(tmp_path: Path) -> None:
     spec = tmp_path / "study.yaml"
-    spec.write_text(RIGOROUS.replace("  undefended: {paradigm: undefended}\n", "") + "allow: {L10: another study has it}\n"
-                    "profiles: {paper: {allow: {L10: null}}}\n")
+    spec.write_text(
+        RIGOROUS.replace("  undefended: {paradigm: undefended}\n", "") + "allow: {L10: another study has it}\n"
+        "profiles: {paper: {allow: {L10: null}}}\n"
+    )
     assert compile_study(spec)
     with pytest.raises(SpecError, match="L10"):
         compile_study(spec, "paper")
@@ -194,8 +279,15 @@ def test_a_profile_can_take_a_silenced_lint_away(tmp_path: Path) -> None:
 def results(*, margin: float = 0.02, earlier: Any = (), **accuracies: float | None) -> RunResults:
     header = Header(study="s", accuracy_margin=margin)
     trials = tuple(
-        Measured(f"{name}#0", "dp_sgd" if name.startswith("dp") else "coreset" if name != "undefended" else name, value,
-                 8.0 if name.startswith("dp") else None, 0.1, 0.05, None)
+        Measured(
+            f"{name}#0",
+            "dp_sgd" if name.startswith("dp") else "coreset" if name != "undefended" else name,
+            value,
+            8.0 if name.startswith("dp") else None,
+            0.1,
+            0.05,
+            None,
+        )
         for name, value in accuracies.items()
     )
     return RunResults(header, trials, {"attack": "lira", "fpr": 0.01}, tuple(earlier))

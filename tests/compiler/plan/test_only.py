@@ -29,30 +29,36 @@ def test_without_it_everything_is_asked_for(plan: Plan) -> None:
     assert select(plan, ()).answers == plan.answers
 
 
-@pytest.mark.parametrize(("only", "chosen"), [
-    (("arm=small",), ["small#0"]),
-    (("arm=large", "method=random"), ["large[method=random]#0"]),
-    (("arm=large,method=random",), ["large[method=random]#0"]),
-    (("arm=small", "arm=undefended"), ["undefended#0", "small#0"]),
-    (("arm=[small, undefended]",), ["undefended#0", "small#0"]),
-    (("fraction=0.1",), ["small#0"]),
-    (("paradigm=coreset,fraction=[0.1,0.5],method=random",), ["small#0", "large[method=random]#0"]),
-    (("replicate=0",), ["undefended#0", "small#0", "large[method=random]#0", "large[method=forgetting]#0"]),
-])
+@pytest.mark.parametrize(
+    ("only", "chosen"),
+    [
+        (("arm=small",), ["small#0"]),
+        (("arm=large", "method=random"), ["large[method=random]#0"]),
+        (("arm=large,method=random",), ["large[method=random]#0"]),
+        (("arm=small", "arm=undefended"), ["undefended#0", "small#0"]),
+        (("arm=[small, undefended]",), ["undefended#0", "small#0"]),
+        (("fraction=0.1",), ["small#0"]),
+        (("paradigm=coreset,fraction=[0.1,0.5],method=random",), ["small#0", "large[method=random]#0"]),
+        (("replicate=0",), ["undefended#0", "small#0", "large[method=random]#0", "large[method=forgetting]#0"]),
+    ],
+)
 def test_words_are_joined_and_a_word_said_twice_may_have_either_value(plan: Plan, only: tuple[str, ...], chosen: list[str]) -> None:
     assert trials(plan, *only) == chosen
 
 
-@pytest.mark.parametrize(("only", "complaint"), [
-    (("am=small",), "--only am=small: no trial can be chosen by 'am'; did you mean 'arm'?"),
-    (("arm=smal",), "--only arm=smal: no trial has arm 'smal'; did you mean 'small'?"),
-    (("arm=small", "method=forgetting"), "--only arm=small --only method=forgetting: no trial has all of these"),
-    (("fraction='0.1'",), "no trial has fraction '0.1'"),
-    (("small",), "--only small: not a word and a value; such as --only arm=coreset"),
-    (("canaries=clean",), "canaries says what is read of a trial, not which trial it is"),
-    (("arm={a: 1}",), "arm has a mapping"),
-    (("arm=[",), "not YAML"),
-])
+@pytest.mark.parametrize(
+    ("only", "complaint"),
+    [
+        (("am=small",), "--only am=small: no trial can be chosen by 'am'; did you mean 'arm'?"),
+        (("arm=smal",), "--only arm=smal: no trial has arm 'smal'; did you mean 'small'?"),
+        (("arm=small", "method=forgetting"), "--only arm=small --only method=forgetting: no trial has all of these"),
+        (("fraction='0.1'",), "no trial has fraction '0.1'"),
+        (("small",), "--only small: not a word and a value; such as --only arm=coreset"),
+        (("canaries=clean",), "canaries says what is read of a trial, not which trial it is"),
+        (("arm={a: 1}",), "arm has a mapping"),
+        (("arm=[",), "not YAML"),
+    ],
+)
 def test_what_chooses_nothing_is_said_with_what_would(plan: Plan, only: tuple[str, ...], complaint: str) -> None:
     with pytest.raises(SpecError) as raised:
         select(plan, only)

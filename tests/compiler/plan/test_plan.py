@@ -44,7 +44,15 @@ def test_the_json_has_the_documented_shape(tmp_path: Path, capsys: pytest.Captur
     of_arm = ["trials", "total", "done", "to_run", "shared", "core_seconds", "peak_vram_mb"]
     assert list(found["tasks"]["by_arm"]["student"]) == of_arm
     assert set(found["estimate"]) == {
-        "basis", "from_history", "workers", "seconds", "core_seconds", "peak_memory_mb", "peak_vram_mb", "disk_mb", "critical_path"
+        "basis",
+        "from_history",
+        "workers",
+        "seconds",
+        "core_seconds",
+        "peak_memory_mb",
+        "peak_vram_mb",
+        "disk_mb",
+        "critical_path",
     }
     assert list(found["headlines"][0]) == ["arms", "canaries", "fpr", "non_members", "false_positives", "verdict"]
     for name in (*found, *found["tasks"], *found["estimate"], *found["headlines"][0]):
@@ -57,7 +65,7 @@ def test_counts_are_those_of_the_plan(tmp_path: Path, capsys: pytest.CaptureFixt
     assert found["trials"] == len(plan.trials)
     assert found["tasks"]["total"] == found["tasks"]["to_run"] == len(plan.tasks)
     assert found["tasks"]["by_kind"] == dict(plan.counts())
-    assert found["tasks"]["shared"] == 32   # 16 teachers, and the answers of each about the canaries
+    assert found["tasks"]["shared"] == 32  # 16 teachers, and the answers of each about the canaries
     arms = found["tasks"]["by_arm"]
     assert {arm: figures["shared"] for arm, figures in arms.items()} == {"undefended": 32, "student": 32, "recovered": 16}
 
@@ -140,7 +148,8 @@ def test_on_fashion_mnist_hours_are_expected_and_not_days() -> None:
 def test_measured_gpu_memory_wins_over_the_guess(plan: Plan) -> None:
     guessed, known = (
         estimate(plan, plan.tasks, {"TrainClassifier": Past(10, 1.0, 1.0, 700.0, gpu)}, 1).vram_of(
-            id for id, task in plan.tasks.items() if task.operation == "TrainClassifier")
+            id for id, task in plan.tasks.items() if task.operation == "TrainClassifier"
+        )
         for gpu in (None, 0.5)
     )
     assert known == pytest.approx(guessed / 2)
@@ -152,8 +161,12 @@ def test_what_a_gpu_would_hold_is_said_of_what_runs_there_and_grows_with_the_bat
     costs = [estimate(plan, plan.tasks, {}, 2).costs for plan in (small, large)]
     for plan, of in zip((small, large), costs, strict=True):
         assert {task.kind for task in plan.tasks.values() if of[task.id].vram_mb} == {"train", "synthesize", "query"}
-    first, second = (of[planned.stages[0].task].vram_mb for plan, of in zip((small, large), costs, strict=True)
-                     for planned in plan.trials if planned.trial.arm_name == "undefended")
+    first, second = (
+        of[planned.stages[0].task].vram_mb
+        for plan, of in zip((small, large), costs, strict=True)
+        for planned in plan.trials
+        if planned.trial.arm_name == "undefended"
+    )
     assert second - first == pytest.approx((1024 - 64) * 14.5 * 64 * 32 / 1e6)
 
 
@@ -173,7 +186,7 @@ def test_what_a_backward_pass_keeps_is_what_autograd_keeps(net: str, width: int)
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in weights:
             kept[storage.data_ptr()] = storage.nbytes()
-        held.append(tensor)   # else its memory, and with it its address, would be given away again
+        held.append(tensor)  # else its memory, and with it its address, would be given away again
         return tensor
 
     held: list[torch.Tensor] = []
@@ -206,7 +219,7 @@ def test_every_stage_is_json_and_each_knows_the_next(capsys: pytest.CaptureFixtu
     assert nodes["value"]["extends"] == {"at": f"{spec}:4:10", "value": "quiet.yaml"}
     assert tree["classifier"]["width"] == 64
     assert trials[0]["point"]["classifier"]["width"] == 64
-    assert trials[0]["point"]["classifier"]["momentum"] == 0.9   # a default
+    assert trials[0]["point"]["classifier"]["momentum"] == 0.9  # a default
     ids = {task["id"] for task in tasks}
     assert {stage["task"] for trial in trials for stage in trial["stages"]} | {trial["answer"] for trial in trials} == ids
     assert all(set(task["needs"].values()) <= ids for task in tasks)

@@ -110,7 +110,8 @@ def test_each_audit_has_its_block_and_a_guarantee_that_cannot_be_contradicted_is
     spec.write_text(TINY + "  more: {paradigm: undefended, audit: {shadows: 12}}\n")
     lines = outlook(compile_study(spec))
     assert [line.split(" can show")[0] for line in lines if line.startswith("what the audit")] == [
-        "what the audit of undefended, coreset", "what the audit of more",
+        "what the audit of undefended, coreset",
+        "what the audit of more",
     ]
     strict = (ROOT / "specs" / "full_study.yaml").read_text().replace("epsilon: 8.0", "epsilon: 1.0")
     spec.write_text(strict)

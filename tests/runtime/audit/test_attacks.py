@@ -118,18 +118,18 @@ def test_mistake_7_offline_unusually_low_confidence_is_no_sign_of_membership() -
     one_sided = lira_offline(signal, ShadowPool(member, paired=True), "per_example")
     assert one_sided[0, 0] < one_sided[1, 0]
     two_sided = lira_offline(signal, ShadowPool(member, paired=True), "per_example", compat=("two_sided",))
-    assert two_sided[0, 0] > two_sided[1, 0]   # the mistake, reproduced under its name
+    assert two_sided[0, 0] > two_sided[1, 0]  # the mistake, reproduced under its name
 
 
 def test_mistake_14_and_17_predicting_the_minority_side_scores_nothing_under_pairs_with_drop() -> None:
     rng = np.random.default_rng(3)
     member = paired(rng, 200, 16)
     pool = ShadowPool(member, paired=True)
-    minority = -pool.without_target(member.astype(float))   # call IN whoever is IN less often among the others
+    minority = -pool.without_target(member.astype(float))  # call IN whoever is IN less often among the others
     assert auc(minority, member) == 0.5
     balanced = rng.permuted(np.tile(np.arange(16) < 8, (200, 1)), axis=1)
     given_away = -ShadowPool(balanced, paired=False).without_target(balanced.astype(float))
-    assert auc(given_away, balanced) == 1.0   # what `balanced` gives away
+    assert auc(given_away, balanced) == 1.0  # what `balanced` gives away
 
 
 @pytest.mark.parametrize("shadows", [8, 16, 32])

@@ -61,7 +61,7 @@ def audited(capsys: pytest.CaptureFixture[str], *command: str) -> Any:
     assert main(["audit", *command, "--json", "--resamples", "100", "--redraws", "20"]) == 0
     said = capsys.readouterr()
     assert said.err == ""
-    return json.loads(said.out, parse_constant=pytest.fail)   # strict JSON knows no NaN or Infinity
+    return json.loads(said.out, parse_constant=pytest.fail)  # strict JSON knows no NaN or Infinity
 
 
 def complaint(capsys: pytest.CaptureFixture[str], *command: str) -> str:
@@ -83,7 +83,7 @@ def test_the_json_has_the_documented_keys_and_no_others(tmp_path: Path, capsys: 
     lira = found["attacks"]["lira"]
     assert list(lira) == ["auc", "tpr", "null_auc", "epsilon_lower"]
     assert set(lira["auc"]) == set(lira["null_auc"]) == {"value", "low", "high"}
-    assert list(lira["tpr"]) == ["0.05", "1e-9"]   # as written
+    assert list(lira["tpr"]) == ["0.05", "1e-9"]  # as written
     assert set(lira["tpr"]["0.05"]) == {"value", "low", "high", "n0", "false_positives", "threshold", "resolvable"}
     assert set(lira["epsilon_lower"]) == {"steinke", "f_dp", "clopper_pearson", "mu_gdp"}
     assert set(lira["epsilon_lower"]["steinke"]) == {"value", "confidence", "delta", "target", "k_plus", "k_minus"}
@@ -92,7 +92,7 @@ def test_the_json_has_the_documented_keys_and_no_others(tmp_path: Path, capsys: 
 
 def test_what_cannot_be_resolved_is_null_and_never_a_figure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = str(saved(tmp_path, models()))
-    for text, resolvable in (("0.004", False), ("0.00417", True)):   # 240 non-members: one false positive from 1 / 240 on
+    for text, resolvable in (("0.004", False), ("0.00417", True)):  # 240 non-members: one false positive from 1 / 240 on
         rate = audited(capsys, path, "--attack", "threshold", "--fpr", text)["attacks"]["threshold"]["tpr"][text]
         assert (rate["n0"], rate["resolvable"], rate["value"] is not None) == (240, resolvable, resolvable)
         assert (rate["low"] is None) == (rate["high"] is None) == (not resolvable)
@@ -156,7 +156,7 @@ def test_lira_of_a_file_equals_the_loop_over_targets_and_so_do_its_figures() -> 
     higher = slow[sides][:, None] > slow[~sides][None, :]
     assert found.attacks["lira"].auc.value == pytest.approx(higher.mean())
     rate = found.attacks["lira"].tpr["0.1"]
-    bar = np.sort(slow[~sides])[::-1][24]   # 240 non-members allow 24 false positives; the 25th must be refused
+    bar = np.sort(slow[~sides])[::-1][24]  # 240 non-members allow 24 false positives; the 25th must be refused
     assert (rate.value, rate.n0, rate.false_positives) == (pytest.approx((slow[sides] > bar).mean()), 240, 24)
     assert rate.threshold == pytest.approx(slow[slow > bar].min())
 
@@ -173,7 +173,7 @@ def test_logits_become_the_signal_that_their_definition_gives() -> None:
 
 
 def test_an_interval_over_canaries_draws_samples_with_all_their_shadows() -> None:
-    wide, narrow = (report_of(models(), replace(QUICK, interval=how)) for how in ("two_way", "canaries"))   # type: ignore[arg-type]
+    wide, narrow = (report_of(models(), replace(QUICK, interval=how)) for how in ("two_way", "canaries"))  # type: ignore[arg-type]
     assert (wide.drawn, narrow.drawn) == ("samples and pairs of shadows", "samples")
     apart, close = (one.attacks["lira"].auc.high - one.attacks["lira"].auc.low for one in (wide, narrow))
     assert apart > close
@@ -208,7 +208,7 @@ def test_on_null_data_epsilon_is_positive_in_at_most_its_share_of_audits() -> No
         settings = Settings(resamples=100, null_permutations=10, fpr=("0.1",), one_run=True, thresholds="bonferroni")
         bounds = report_of(one_run(seed, samples=100, gap=0.0), settings).attacks["scores"].epsilon_lower
         for name in positive:
-            positive[name] += bounds[name].value > 0   # type: ignore[operator]
+            positive[name] += bounds[name].value > 0  # type: ignore[operator]
     for name, count in positive.items():
         assert count <= 200 * 0.05 + 3 * math.sqrt(200 * 0.05 * 0.95), name
 
@@ -239,7 +239,11 @@ def test_guesses_are_counted_as_declared(tmp_path: Path, capsys: pytest.CaptureF
     right = int(member[:30].sum() + (~member[-20:]).sum())
     assert found["value"] == pytest.approx(steinke(right, 50, 400, 1e-6, 0.1))
     assert {key: found[key] for key in ("confidence", "delta", "target", "k_plus", "k_minus")} == {
-        "confidence": 0.9, "delta": 1e-6, "target": 0, "k_plus": 30, "k_minus": 20,
+        "confidence": 0.9,
+        "delta": 1e-6,
+        "target": 0,
+        "k_plus": 30,
+        "k_minus": 20,
     }
 
 
@@ -252,7 +256,7 @@ def test_a_grid_of_guesses_pays_for_each_of_its_entries() -> None:
     scores, member = arrays["scores"][0], arrays["member"][0]
     each = {k: steinke(guess(scores, member, k, k), 2 * k, 400, 1e-5, 0.05 / 6) for k in (6, 12, 25, 50, 100, 200)}
     assert found.value == pytest.approx(max(each.values()))
-    assert each[found.k_plus] == pytest.approx(found.value)   # type: ignore[union-attr]
+    assert each[found.k_plus] == pytest.approx(found.value)  # type: ignore[union-attr]
 
 
 def test_constant_scores_of_a_file_that_lists_its_members_first_show_nothing() -> None:
@@ -269,7 +273,7 @@ def test_ties_are_not_broken_by_the_order_of_a_file_that_lists_its_members_first
         scores = np.random.default_rng(seed).integers(0, 2, (1, 200))
         settings = Settings(resamples=100, null_permutations=10, fpr=("0.1",), one_run=True)
         bound = report_of({"scores": scores, "member": np.arange(200)[None] < 100}, settings).attacks["scores"].epsilon_lower
-        positive += bound["steinke"].value > 0   # type: ignore[operator]
+        positive += bound["steinke"].value > 0  # type: ignore[operator]
     assert positive <= 100 * 0.05 + 3 * math.sqrt(100 * 0.05 * 0.95)
 
 
@@ -289,7 +293,7 @@ def balanced(rng: np.random.Generator) -> np.ndarray:
     (lambda rng: {"signal": rng.normal(size=(12, 40)), "member": pairs(rng, 12, 40)}, BERNOULLI, "are complements"),
     (lambda rng: {"scores": rng.normal(size=(12, 40)), "member": pairs(rng, 12, 40)}, {}, "without the target's complement"),
     (lambda rng: {"scores": rng.normal(size=(1, 5)), "member": np.eye(5)[:1] > 0}, ONE_RUN, "too few"),
-])   # fmt: skip
+])  # fmt: skip
 def test_a_one_run_bound_is_refused_where_memberships_are_no_independent_coins(
     make: Callable[[np.random.Generator], Arrays], options: dict[str, Any], reason: str
 ) -> None:
@@ -309,7 +313,7 @@ def test_pooled_scores_never_become_a_multi_run_epsilon_but_one_sample_in_many_m
     found = report_of({"scores": rng.normal(size=(400, 1)) + 3 * member, "member": member}).attacks["scores"].epsilon_lower
     bound = found["clopper_pearson"]
     assert isinstance(bound, MultiRunBound)
-    assert bound.members + bound.non_members == 200   # tested on the half that did not choose the threshold
+    assert bound.members + bound.non_members == 200  # tested on the half that did not choose the threshold
     assert 1 < bound.value < 20
 
 
@@ -375,7 +379,7 @@ def test_charts_and_report_take_a_stored_audit_as_they_take_a_study(tmp_path: Pa
     assert main(["report", "-o", str(tmp_path / "report.html"), "--db", str(database)]) == 0
     page = (tmp_path / "report.html").read_text()
     assert "synthc audit " in page
-    assert "<th scope=\"row\">" in page
+    assert '<th scope="row">' in page
 
 
 def test_a_bad_audit_leaves_nothing_in_a_store(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -449,7 +453,7 @@ UNPAIRED = {**SCORES, "member": with_value(GOOD["member"], (0, 2), GOOD["member"
     ({"logits": np.zeros((4, 6, 2, 5), complex)}, "'logits' is of type '<c16'"),
     ({"labels": np.array(list("abcdef"))}, "'labels' is of type '<U1'"),
     ({"labels": np.zeros(6, [("x", "i4")])}, "'labels' is of type"),
-])   # fmt: skip
+])  # fmt: skip
 def test_a_bad_array_is_one_line_that_names_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], arrays: Arrays, said: str
 ) -> None:
@@ -496,7 +500,7 @@ def test_a_nan_among_scores_is_named_and_an_infinity_is_a_score(tmp_path: Path, 
     (SCORES, ["--guesses", "1", "x"], "--guesses x:"),
     (SCORES, ["--guesses", "1", "1", "--thresholds", "split"], "give one of them"),
     (SCORES, ["--limit", "1e-9"], "more than the limit"),
-])   # fmt: skip
+])  # fmt: skip
 def test_a_bad_option_is_one_line_that_says_what_would_do(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], arrays: Arrays, options: list[str], said: str
 ) -> None:
@@ -530,7 +534,7 @@ def header(descr: str, shape: str) -> bytes:
     (b"\x93NUMPY\x01\x00\xff\xff" + bytes(10), "header cannot be read"),
     (b"GIF89a" + bytes(10), "is no numpy array"),
     (header("'|b1'", "(3,)") + b"\x00\x02\x01", "neither true nor false"),
-])   # fmt: skip
+])  # fmt: skip
 def test_an_array_that_lies_about_itself_is_refused_before_memory_is_asked_for(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], entry: bytes, said: str
 ) -> None:
@@ -606,7 +610,7 @@ def test_no_damage_to_an_archive_gives_anything_but_one_line(tmp_path: Path, sav
         path.write_bytes(damaged(whole.getvalue(), rng, cut=turn % 5 == 0))
         refusals.append(refusal(path))
     assert all(said is None or said.isprintable() for said in refusals)
-    assert sum(said is not None for said in refusals) > 350   # the rest hit what nobody reads: dates, extra fields
+    assert sum(said is not None for said in refusals) > 350  # the rest hit what nobody reads: dates, extra fields
 
 
 def test_no_damage_to_an_array_inside_a_sound_archive_gives_anything_but_one_line(tmp_path: Path) -> None:
@@ -626,4 +630,4 @@ def test_no_damage_to_an_array_inside_a_sound_archive_gives_anything_but_one_lin
                 archive.writestr(f"{name}.npy", head + content[128:])
         refusals.append(refusal(path))
     assert all(said is None or said.isprintable() for said in refusals)
-    assert sum(said is not None for said in refusals) > 250   # the rest hit padding, or made another plain type of the same size
+    assert sum(said is not None for said in refusals) > 250  # the rest hit padding, or made another plain type of the same size

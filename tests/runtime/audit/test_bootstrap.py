@@ -62,7 +62,7 @@ def test_an_interval_of_clustered_scores_covers_the_truth_where_a_binomial_one_w
         assert value is not None
         binomial += abs(value - truth) <= 1.96 * np.sqrt(value * (1 - value) / member.sum())
     assert covered >= 0.90 * len(worlds)
-    assert binomial < 0.75 * len(worlds)   # the interval that we never print
+    assert binomial < 0.75 * len(worlds)  # the interval that we never print
 
 
 def test_what_most_resamples_cannot_resolve_has_no_interval() -> None:

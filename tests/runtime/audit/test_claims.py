@@ -55,6 +55,7 @@ def complaint(folder: Path, claim: str) -> str:
 
 # Which trials
 
+
 def test_a_selector_chooses_by_arm_method_paradigm_axis_and_field(tmp_path: Path) -> None:
     plan = compile_study(written(tmp_path, CLAIMS))
     sides = {claim.name: (claim.left, claim.right) for claim in plan.claims}
@@ -91,7 +92,7 @@ UNDEFENDED, RANDOM = {"arm": "undefended"}, {"method": "random"}
         ({"test": "equivalence"}, "needs a `margin` above 0"),
         ({"test": "correlation", "right": {}}, "has `against`"),
         ({"test": "correlation", "right": {}, "metric": "lira", "against": "nearest"}, "no attack of the audit is called"),
-        ({"test": "guess"}, "`test` is \"guess\""),
+        ({"test": "guess"}, '`test` is "guess"'),
     ],
 )
 def test_a_claim_that_could_not_be_tested_is_refused_before_anything_runs(tmp_path: Path, words: dict[str, Any], said: str) -> None:
@@ -102,6 +103,7 @@ def test_a_claim_that_could_not_be_tested_is_refused_before_anything_runs(tmp_pa
 
 
 # Verdicts on a real study
+
 
 @pytest.fixture(scope="module")
 def claimed(tmp_path_factory: pytest.TempPathFactory) -> Done:
@@ -151,6 +153,7 @@ def test_a_strata_claim_compares_the_strata_that_the_trial_reports(claimed: Done
 
 # Verdicts on made-up trials
 
+
 @dataclass
 class Trial:
     """An attacked trial's artifact, in memory."""
@@ -189,7 +192,7 @@ def compared(lefts: list[Trial], rights: list[Trial], **words: Any) -> tuple[str
     given = usual | {"left": reading, "right": reading} | words
     inputs: Any = {f"{side}/{place}": one for side, of in (("left", lefts), ("right", rights)) for place, one in enumerate(of)}
     product = perform(CompareTrials(**given), inputs, torch.device("cpu"))
-    json.dumps(product.notes, allow_nan=False)   # it must go into outcome.json
+    json.dumps(product.notes, allow_nan=False)  # it must go into outcome.json
     return product.notes["verdict"], product.notes["pairs"]
 
 
@@ -281,7 +284,7 @@ def test_an_effect_is_read_from_both_sides_really_resampled_on_the_same_draws(te
     naive = np.array([effect(*row) for row in zip(drawn, shadows, strict=True)])
     _, (pair,) = compared([sides[0]], [sides[1]], test=test, margin=margin, resamples=40)
     there = naive[np.isfinite(naive)]
-    if len(there) < 20 or np.isnan(whole):   # a resample without the one member says nothing: most two-way draws are without it
+    if len(there) < 20 or np.isnan(whole):  # a resample without the one member says nothing: most two-way draws are without it
         assert pair["note"].startswith("not resolvable")
         return
     beyond = [(1 + sum(hits)) / (1 + len(there)) for hits in (there <= margin, there >= margin, there <= -margin, there >= -margin)]
@@ -297,7 +300,7 @@ def test_an_effect_is_read_from_both_sides_really_resampled_on_the_same_draws(te
 def test_figures_of_shadows_are_compared_by_a_paired_t_test() -> None:
     rng = np.random.default_rng(0)
     a = rng.normal(0.9, 0.01, 16)
-    b = a - 0.002 + rng.normal(0, 0.001, 16)   # far smaller than the spread of either, and paired
+    b = a - 0.002 + rng.normal(0, 0.001, 16)  # far smaller than the spread of either, and paired
     verdict, pairs = compared([trial(0.1, 1, test_accuracy=a)], [trial(0.1, 2, test_accuracy=b)], metric="test_accuracy")
     assert verdict == "supported"
     assert pairs[0]["p"] == pytest.approx(stats.ttest_rel(a, b).pvalue)
@@ -321,16 +324,17 @@ def test_where_nothing_differs_claims_are_decided_in_no_more_than_the_declared_s
                 "test_accuracy": rng.normal(size=8), "seconds": rng.normal(size=8)
             }, Path(str(place)))
             for place in range(6)
-        ]   # fmt: skip
+        ]  # fmt: skip
         words = {"test": test, "metric": "test_accuracy", "tolerance": 0.0, "resamples": 40}
         verdicts = [pair["verdict"] for pair in compared(alike[:3], alike[3:], **words)[1]]
         decided["a pair"] += set(verdicts) != {"undecided"}
         for pairs in ("all", "any", "none"):
-            decided[pairs] += judge_claim(verdicts, pairs) != "undecided"   # type: ignore[arg-type]
+            decided[pairs] += judge_claim(verdicts, pairs) != "undecided"  # type: ignore[arg-type]
     assert all(count <= stats.binom.ppf(0.999, 200, 0.05) for count in decided.values()), decided
 
 
 # The arithmetic
+
 
 def test_holm_equals_the_definition_and_never_lowers_a_p_value() -> None:
     p = [0.01, 0.04, 0.03, 0.005]

@@ -44,11 +44,9 @@ def test_a_confidently_wrong_attack_is_no_leakage() -> None:
 
 
 @pytest.mark.parametrize("bound", [epsilon.steinke, f_dp])
-def test_on_null_data_a_one_run_bound_is_positive_in_at_most_its_share_of_runs(bound) -> None:   # type: ignore[no-untyped-def]
+def test_on_null_data_a_one_run_bound_is_positive_in_at_most_its_share_of_runs(bound) -> None:  # type: ignore[no-untyped-def]
     rng = np.random.default_rng(0)
-    positive = sum(
-        bound(epsilon.guess(rng.normal(size=100), rng.random(100) < 0.5, 25, 25), 50, 100, 1e-5) > 0 for _ in range(400)
-    )
+    positive = sum(bound(epsilon.guess(rng.normal(size=100), rng.random(100) < 0.5, 25, 25), 50, 100, 1e-5) > 0 for _ in range(400))
     assert positive <= 0.05 * 400 + 3 * math.sqrt(0.05 * 0.95 * 400)
 
 
@@ -74,7 +72,7 @@ def test_delta_and_epsilon_of_mu_are_inverse() -> None:
 @pytest.mark.parametrize("design", ["pairs", "balanced", "bernoulli"])
 def test_a_redraw_stays_within_its_design(design: str) -> None:
     rng = np.random.default_rng(0)
-    member = redraw(np.tile(np.arange(16) < 8, (50, 1)), design, rng)   # type: ignore[arg-type]
+    member = redraw(np.tile(np.arange(16) < 8, (50, 1)), design, rng)  # type: ignore[arg-type]
     if design == "pairs":
         np.testing.assert_array_equal(member[:, 0::2], ~member[:, 1::2])
     if design == "balanced":

@@ -61,7 +61,7 @@ def said(attack: Attack, member: np.ndarray, gap: float = 4.0) -> Answers:
     group = Group(
         "mislabeled", "mislabeled", images, torch.from_numpy(labels), torch.from_numpy((labels + 1) % CLASSES), none, z_images,
         torch.from_numpy(z_labels), 1, torch.empty(0),
-    )   # fmt: skip
+    )  # fmt: skip
     logits, z_logits = (rng.normal(size=(n, VIEWS, SHADOWS, CLASSES)) for n in (CANARIES, Z))
     level = rng.normal(size=CANARIES)
     for canary, label in enumerate(labels):
@@ -88,7 +88,7 @@ def test_mistake_11_larger_means_member(attack: Attack) -> None:
     area = auc(found[there], member[there])
     assert area is not None
     assert area > 0.6
-    nothing = scores(attack, said(attack, np.zeros_like(member)), member)   # the same where nobody has memorised anything
+    nothing = scores(attack, said(attack, np.zeros_like(member)), member)  # the same where nobody has memorised anything
     assert abs((auc(nothing, member) or 0.0) - 0.5) < 0.06
 
 
@@ -107,13 +107,13 @@ def test_mistake_17_scores_do_not_change_when_canaries_and_pairs_are_renamed(att
     answers, turn, swap = said(attack, member), np.random.default_rng(0).permutation(CANARIES), np.arange(SHADOWS) ^ 2
     group = replace(answers.group, **{
         name: getattr(answers.group, name)[turn] for name in ("images", "labels", "true_labels", "samples")
-    })   # fmt: skip
+    })  # fmt: skip
     assert answers.logits is not None
     assert answers.z_logits is not None
     renamed = Answers(
         answers.release, group, answers.logits[turn][:, :, swap], answers.z_logits[:, :, swap],
         {name: values[turn][:, swap] for name, values in answers.measured.items()} if answers.measured else None,
-    )   # fmt: skip
+    )  # fmt: skip
     found = scores(attack, renamed, member[turn][:, swap])
     np.testing.assert_allclose(found, scores(attack, answers, member)[turn][:, swap], rtol=1e-7, atol=1e-7)
 
@@ -122,12 +122,12 @@ def test_mistake_17_scores_do_not_change_when_canaries_and_pairs_are_renamed(att
 def test_shadows_that_all_say_the_same_say_nothing(attack: Attack) -> None:
     member = membership()
     answers = said(attack, member)
-    for saturated in (0.0, 1e4):   # what separates canaries, and not shadows, by whatever gap
+    for saturated in (0.0, 1e4):  # what separates canaries, and not shadows, by whatever gap
         changed = {
             "logits": alike(answers.logits, 2) * (1 + saturated), "z_logits": alike(answers.z_logits, 2) * (1 + saturated),
             "measured": {name: alike(values, 1) * (1 + saturated) for name, values in (answers.measured or {}).items()} or None,
-        }   # fmt: skip
-        found = scores(attack, replace(answers, **changed), member).round(6)   # sums over shadows round differently
+        }  # fmt: skip
+        found = scores(attack, replace(answers, **changed), member).round(6)  # sums over shadows round differently
         assert auc(found, member) == 0.5
         reading = tpr_at(0.1, found, member)
         assert reading.value == reading.false_positives / reading.non_members <= 0.1
@@ -173,7 +173,7 @@ def test_float32_answers_give_what_the_same_numbers_in_float64_give(attack: Atta
 READ: dict[str, Callable[..., np.ndarray]] = {
     **signals.SIGNALS, "correct": signals.correct, "confidence": signals.confidence, "taylor_confidence": signals.taylor_confidence,
     "contrast": lambda logits, labels: signals.contrast(logits, labels, labels + 1),
-}   # fmt: skip
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("read", READ.values(), ids=READ)
@@ -191,7 +191,7 @@ def test_mistake_11_larger_means_member_in_a_file_from_outside(name: str) -> Non
     arrays = {
         "logits": answers.logits.transpose(2, 0, 1, 3), "labels": answers.group.labels.numpy(), "member": member.T,
         "z_logits": answers.z_logits.transpose(2, 0, 1, 3), "z_labels": answers.group.z_labels.numpy(),
-    }   # fmt: skip
+    }  # fmt: skip
     evidence = check(arrays, "here")
     (attack,), _ = applicable(evidence, Settings(tried=(name,)), "pairs")
     found = scores(attack, replace(answers_of(evidence), release=attack.reads[0]), member)

@@ -56,7 +56,7 @@ def answers(folder: Path, text: str) -> tuple[str, ...]:
     ("study: tiny", "study: tiny\nseed: 1"),            # the same sizes, other rows
     ("shadows: 8", "shadows: 8\n  membership: bernoulli"),   # as many models, other members
     ("queries: 1}\n    - {attack: threshold", "queries: 1, compat: [strict_fpr]}\n    - {attack: threshold"),
-])   # fmt: skip
+])  # fmt: skip
 def test_mistake_2_no_answer_is_served_for_another_target_split_membership_or_reading(tmp_path: Path, old: str, new: str) -> None:
     assert TINY.replace(old, new) != TINY
     assert not set(answers(tmp_path, TINY)) & set(answers(tmp_path, TINY.replace(old, new)))
@@ -77,7 +77,7 @@ def test_mistake_2_no_answer_is_served_for_another_file_of_the_same_shape() -> N
 def test_mistake_3_more_models_never_redraw_the_memberships_of_the_first(tmp_path: Path) -> None:
     population = private_of(tmp_path).population
     for design in ("pairs", "bernoulli"):
-        np.testing.assert_array_equal(membership(population, design, 0, 32)[:, :16], membership(population, design, 0, 16))   # type: ignore[arg-type]
+        np.testing.assert_array_equal(membership(population, design, 0, 32)[:, :16], membership(population, design, 0, 16))  # type: ignore[arg-type]
 
 
 def test_mistake_4_a_canary_is_answered_the_same_in_any_batch_and_batch_norm_learns_nothing(tmp_path: Path) -> None:
@@ -87,7 +87,7 @@ def test_mistake_4_a_canary_is_answered_the_same_in_any_batch_and_batch_norm_lea
     card, images = private.population.dataset.card, roles_of(private.population).groups[0].images
     net = build(recipe, card, generator(0, None, "test"))
     assert any(isinstance(part, torch.nn.BatchNorm2d) for part in net.modules())
-    net.train()   # as somebody may have left it
+    net.train()  # as somebody may have left it
     before = {name: value.clone() for name, value in net.named_buffers()}
     together = logits(net, images, card, torch.device("cpu"))
     bright = torch.full_like(images[:5], 255)
@@ -105,17 +105,17 @@ def test_mistake_10_a_targets_threshold_knows_nothing_of_its_own_or_its_compleme
     member[:, 0::2] = rng.random((200, 4)) < 0.5
     member[:, 1::2] = ~member[:, 0::2]
     scores = rng.normal(size=member.shape) + 2 * member
-    scores[:, 1:][member[:, 1:]] = np.nan   # the TPR that comes out is then that of target 0
+    scores[:, 1:][member[:, 1:]] = np.nan  # the TPR that comes out is then that of target 0
     before = shadow_only(scores, member, 0.1, paired=True).tpr[0]
     loud = np.where(~member & (np.arange(8) < 2), 1e9, scores)
     assert shadow_only(loud, member, 0.1, paired=True).tpr[0] == before > 0
-    assert shadow_only(loud, member, 0.1, paired=False).tpr[0] == 0.0   # the mistake: its complement is asked
+    assert shadow_only(loud, member, 0.1, paired=False).tpr[0] == 0.0  # the mistake: its complement is asked
 
 
 def test_mistake_12_no_canary_has_a_twin_in_the_fixed_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = casting.load(private_of(tmp_path).population.dataset)
     images = whole.pool.images.clone()
-    images[1::2] = images[0:-1:2]   # every image stands there twice, but for the last
+    images[1::2] = images[0:-1:2]  # every image stands there twice, but for the last
     images[:300] = whole.pool.images[:300]
     monkeypatch.setattr(casting, "load", lambda _: Loaded(LabeledImages(images, whole.pool.labels), None, whole.classes, "twins"))
     roles_of.cache_clear()
@@ -146,13 +146,13 @@ def test_mistake_14_a_one_run_bound_is_about_one_declared_model() -> None:
     rng = np.random.default_rng(0)
     member = rng.random((6, 200)) < 0.5
     scores = rng.normal(size=(6, 200))
-    scores[0] += 2 * member[0]   # the target leaks, the others do not
+    scores[0] += 2 * member[0]  # the target leaks, the others do not
     settings = Settings(resamples=100, null_permutations=10, membership="bernoulli")
     bounds = [
         audit(check({"scores": rows, "member": member}, "here"), settings)
         .attacks["scores"].epsilon_lower["steinke"]
         for rows in (scores, np.vstack([scores[:1], rng.normal(size=(5, 200)) + 9 * member[1:]]))
-    ]   # fmt: skip
+    ]  # fmt: skip
     assert bounds[0] == bounds[1]
     assert bounds[0].value == pytest.approx(one_run(epsilon.steinke, scores[0], member[0], delta=1e-5, error=0.05).value)
 
@@ -174,10 +174,10 @@ def test_mistake_14_numbers_of_guesses_are_not_chosen_on_the_scores_that_they_ar
         every = [(k, epsilon.guess(scores, member, k, k)) for k in range(2, 64)]
         alarms["best of the grid"] += any(above_zero(right, 2 * k, 128, 1e-5, 0.05) for k, right in every)
         for strategy in ("preset", "split", "bonferroni", "multisplit"):
-            found = one_run(above_zero, scores, member, delta=1e-5, error=0.05, strategy=strategy)   # type: ignore[arg-type]
+            found = one_run(above_zero, scores, member, delta=1e-5, error=0.05, strategy=strategy)  # type: ignore[arg-type]
             alarms[strategy] += found.value > 0
     most = 300 * 0.05 + 3 * math.sqrt(300 * 0.05 * 0.95)
-    assert alarms.pop("best of the grid") > 40   # what goes wrong: several times the nominal share
+    assert alarms.pop("best of the grid") > 40  # what goes wrong: several times the nominal share
     assert all(count <= most for count in alarms.values()), alarms
     assert len(SHARES) == 6
 
@@ -189,7 +189,7 @@ def test_mistake_15_members_and_non_members_are_the_same_images_so_that_no_look_
     blind: list[Callable[[casting.Group], torch.Tensor]] = [
         lambda group: group.images.double().mean((1, 2, 3)), lambda group: group.labels, lambda group: group.true_labels,
         lambda group: group.samples,
-    ]   # fmt: skip
+    ]  # fmt: skip
     for look in blind:
         scores = np.repeat(torch.cat([look(group).double() for group in groups]).numpy()[:, None], 8, axis=1)
         assert auc(scores, member) == 0.5
@@ -214,7 +214,7 @@ def test_mistake_17_membership_that_no_model_knows_gives_half_an_auc_and_no_epsi
     rng = np.random.default_rng(1)
     areas, above = [], 0
     for _ in range(150):
-        member, scores = redraw(np.zeros((100, 8), bool), design, rng), rng.normal(size=(100, 8))   # type: ignore[arg-type]
+        member, scores = redraw(np.zeros((100, 8), bool), design, rng), rng.normal(size=(100, 8))  # type: ignore[arg-type]
         if design == "bernoulli":
             member = rng.random((100, 8)) < 0.5
         areas.append(auc(scores, member))

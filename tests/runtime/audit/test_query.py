@@ -37,7 +37,7 @@ def test_views_are_the_plain_image_then_shifts_row_by_row_then_the_same_mirrored
 
 def test_a_view_shows_nothing_that_came_in_from_the_other_side() -> None:
     image = torch.ones(1, 1, 4, 4)
-    shifted_up = views(image, Queries(shift=1))[0, 3, 0]   # down = -1, right = 0
+    shifted_up = views(image, Queries(shift=1))[0, 3, 0]  # down = -1, right = 0
     assert shifted_up[:3].min() == 1.0
     assert shifted_up[3].max() == 0.0
 
@@ -55,7 +55,7 @@ def test_a_study_without_a_z_pool_has_answers_all_the_same(tmp_path: Path) -> No
 @pytest.mark.parametrize("offset", [0.0, 1e4])
 def test_the_nearest_distance_equals_a_loop(offset: float) -> None:
     points, among = torch.randn(7, 12, generator=rng()), torch.randn(1100, 12, generator=rng(1))
-    among[[600, 900]] = points[2]   # copies, of which the first counts
+    among[[600, 900]] = points[2]  # copies, of which the first counts
     points, among = points + offset, among + offset
     naive = [min(float((point.double() - other.double()).norm()) for other in among) for point in points]
     distance, row = nearest(points, among)
@@ -108,11 +108,11 @@ def test_a_mirrored_and_shifted_copy_is_found_by_the_views_and_not_by_the_plain_
     assert set(answers) == {"pixel", "feature", "pixel/18q", "feature/18q"}
     points, among = (part.flatten(-3).double() / 255 for part in (views(images, queries), released))
     naive = [min(float((view - image).norm()) for view in canary for image in among) for canary in points]
-    scale = answers["pixel/18q"].neg().exp() / (torch.tensor(naive) + 1e-9)   # normalisation stretches all distances alike
+    scale = answers["pixel/18q"].neg().exp() / (torch.tensor(naive) + 1e-9)  # normalisation stretches all distances alike
     rest = torch.arange(len(images)) != 3
     assert torch.allclose(scale[rest], scale[rest].mean().expand(int(rest.sum())), rtol=1e-4)
     for space in ("pixel", "feature"):
-        assert answers[f"{space}/18q"][3] == answers[f"{space}/18q"].max() > 13   # -log 1e-6
+        assert answers[f"{space}/18q"][3] == answers[f"{space}/18q"].max() > 13  # -log 1e-6
         assert answers[space][3] < 5
         assert (answers[f"{space}/18q"] >= answers[space]).all()
 
@@ -129,9 +129,9 @@ def test_views_are_held_against_a_set_only_where_an_attack_asks_for_them(tmp_pat
 def test_an_image_is_traced_back_while_its_origin_is_the_nearest_private_one() -> None:
     pool = torch.randn(40, 1, 4, 4, generator=rng())
     released = pool[:10] + 0.3 * torch.randn(10, 1, 4, 4, generator=rng(1))
-    released[8:] = pool[20:22]   # two have drifted to others
+    released[8:] = pool[20:22]  # two have drifted to others
     origins = torch.arange(10)
-    origins[9] = -1   # of the second of them nobody says that it began as a private one
+    origins[9] = -1  # of the second of them nobody says that it began as a private one
     near = [min(range(40), key=lambda row: float((pool[row] - image).norm())) for image in released]
     metric = trace_back(released, pool, origins)
     assert (metric.value, metric.n) == (sum(near[row] == row for row in range(9)) / 9, 9)

@@ -69,7 +69,7 @@ def test_mistake_9_a_rate_below_one_false_positive_gives_no_number_but_the_reaso
 
 
 def test_the_allowance_is_exact_where_floating_point_is_not() -> None:
-    assert int(0.29 * 100) == 28   # the trap
+    assert int(0.29 * 100) == 28  # the trap
     assert allowed_false_positives(0.29, 100) == 29
     assert allowed_false_positives(0.001, 1000) == 1
 

@@ -30,12 +30,18 @@ RECIPE = Recipe(net="small", width=16, norm="group", epochs=60, batch_size=64, l
 def ruled_out(folder: Path) -> float:
     """The one-run bound on a model that DP-SGD trained, by the plainest attack there is: one threshold on its logits."""
     (folder / "study.yaml").write_text(TINY.replace("count: 24", "count: 300"))
-    private: Any = next(iter(compile_study(folder / "study.yaml").tasks.values())).work.private   # type: ignore[union-attr]
+    private: Any = next(iter(compile_study(folder / "study.yaml").tasks.values())).work.private  # type: ignore[union-attr]
     card, data, expected = private.population.dataset.card, private_set(private).data, expected_size(private.population)
     net = build(RECIPE, card, generator(0, None, "soundness"))
     training = Training(
-        images=data.images, labels=data.labels, recipe=RECIPE, iterations=int(RECIPE.epochs * expected / RECIPE.batch_size),
-        card=card, seeds=Seeds(0, 0, 0), device=torch.device("cpu"), purpose="classifier",
+        images=data.images,
+        labels=data.labels,
+        recipe=RECIPE,
+        iterations=int(RECIPE.epochs * expected / RECIPE.batch_size),
+        card=card,
+        seeds=Seeds(0, 0, 0),
+        device=torch.device("cpu"),
+        purpose="classifier",
     )
     fit_privately(net, training, new_mechanism(Privacy(epsilon=CLAIMED), RECIPE.batch_size, expected, training.iterations))
     group = roles_of(private.population).groups[0]
@@ -52,4 +58,4 @@ def test_dp_sgd_whose_noise_is_switched_off_is_caught_and_with_its_noise_is_not(
     real = torch.randn
     with monkeypatch.context() as silent:
         silent.setattr(torch, "randn", lambda *size, **options: torch.zeros_like(real(*size, **options)))
-        assert ruled_out(tmp_path) > 2 * CLAIMED   # 2.7 when written: 146 of 150 guesses were right
+        assert ruled_out(tmp_path) > 2 * CLAIMED  # 2.7 when written: 146 of 150 guesses were right

@@ -57,7 +57,7 @@ class Made:
         return [self]
 
     def metric(self, name: str) -> float | None:
-        return next((row["value"] for row in self.outcome["metrics"] if row["name"] == name), None)   # type: ignore[attr-defined]
+        return next((row["value"] for row in self.outcome["metrics"] if row["name"] == name), None)  # type: ignore[attr-defined]
 
 
 @pytest.fixture(scope="module")
@@ -71,8 +71,14 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> AttackTrial:
 
 
 def answers(
-    work: AttackTrial, *, label: float = 0.0, true_label: float = 0.0, near: float = 0.0, epsilon: float | None = None,
-    teacher: float | None = None, denoising: float = 0.0,
+    work: AttackTrial,
+    *,
+    label: float = 0.0,
+    true_label: float = 0.0,
+    near: float = 0.0,
+    epsilon: float | None = None,
+    teacher: float | None = None,
+    denoising: float = 0.0,
 ) -> dict[str, Any]:
     """What shadows say whose members differ from non-members by so much, in standard deviations of noise."""
     rng = np.random.default_rng(0)
@@ -110,7 +116,7 @@ def found(product: Product, name: str, **where: str) -> Metric:
     fitting = [
         metric for metric in product.metrics
         if metric.name == name and all(getattr(metric, key) == value for key, value in where.items())
-    ]   # fmt: skip
+    ]  # fmt: skip
     assert len(fitting) == 1, (name, where, fitting)
     return fitting[0]
 
@@ -189,7 +195,7 @@ def test_published_choices_stand_in_the_variant_of_every_row(leaking: Product) -
     assert {metric.name for metric in strict} >= {"tpr@fpr=0.1", "auc", "null_auc"}
     rules = {reading["variant"]: reading["rule"] for reading in leaking.notes["readings"]}
     assert (rules["logit/pooled/1q"], rules["logit/pooled/1q/strict_fpr"]) == ("count", "lt")
-    assert value(found(leaking, "headline")) == value(found(leaking, "tpr@fpr=0.1", **PLAIN))   # never the published one
+    assert value(found(leaking, "headline")) == value(found(leaking, "tpr@fpr=0.1", **PLAIN))  # never the published one
 
 
 def test_student_and_teacher_are_read_on_the_same_draws(leaking: Product) -> None:
@@ -237,7 +243,7 @@ def test_an_audited_bound_above_the_accountants_epsilon_flags_the_trial(work: At
     assert value(found(sound, "dp_soundness")) <= 0.5
     assert sound.notes["flags"] == []
     vain = attacked(quick, answers(work, label=9.0, epsilon=8.0))
-    assert "could not fail: 1.26 is the most" in found(vain, "dp_soundness").note   # twelve right guesses of twelve
+    assert "could not fail: 1.26 is the most" in found(vain, "dp_soundness").note  # twelve right guesses of twelve
     assert not [metric for metric in attacked(quick, answers(work)).metrics if metric.name == "dp_soundness"]
 
 
@@ -250,7 +256,7 @@ def test_a_signal_that_is_no_number_is_refused_with_its_place(work: AttackTrial)
 
 def test_the_headline_is_two_way_where_other_figures_are_over_canaries(work: AttackTrial) -> None:
     made = answers(work, label=2.0)
-    narrow = attacked(dataclasses.replace(work, attacks=ATTACKS[:2]), made)   # what nothing is said about
+    narrow = attacked(dataclasses.replace(work, attacks=ATTACKS[:2]), made)  # what nothing is said about
     wide = attacked(dataclasses.replace(work, interval="two_way", attacks=ATTACKS[:2]), made)
     assert found(narrow, "headline") == found(wide, "headline")
     other = {**LIRA, "variant": "true_label/pooled/1q"}
@@ -278,7 +284,7 @@ def test_kept_pairs_are_shown_with_private_images_only(copying: Product, tmp_pat
     artifact(folder_of(tmp_path, made), set={"images": torch.rand(4, 1, 8, 8), "labels": torch.arange(4)})
     artifact(folder_of(tmp_path, answer), pairs=dict(copying.files["pairs"]))
     for name in (made, answer):
-        (folder_of(tmp_path, name) / "task.json").write_text("{}")   # of unknown words: in doubt, private
+        (folder_of(tmp_path, name) / "task.json").write_text("{}")  # of unknown words: in doubt, private
     withheld = make_sheet(tmp_path, made, with_private=False, answer=answer)
     assert withheld is not None
     assert withheld.pairs is None
@@ -290,4 +296,4 @@ def test_kept_pairs_are_shown_with_private_images_only(copying: Product, tmp_pat
         grey = np.asarray(image)[..., 0]
     first = copying.files["pairs"]["clean/canary_image"][0, 0].numpy()
     np.testing.assert_array_equal(grey[:8, :8], first)
-    assert grey[9, 0] == copying.files["pairs"]["clean/shadow"][0]   # below it, the image of its shadow's set
+    assert grey[9, 0] == copying.files["pairs"]["clean/shadow"][0]  # below it, the image of its shadow's set

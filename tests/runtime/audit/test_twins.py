@@ -54,7 +54,7 @@ def world(kind: str) -> np.ndarray:
             return random.round()
         case "constant":
             return np.full_like(random, -3.7)
-        case "saturated":   # logit gaps of ten thousand, and a shadow that stands apart from others that agree
+        case "saturated":  # logit gaps of ten thousand, and a shadow that stands apart from others that agree
             return np.where(rng.random(random.shape) < 0.3, -1e4, 1e4)
         case "almost constant":
             return 1e4 + np.where(rng.random(random.shape) < 0.1, 1e4, 0.0) + 1e-3 * random
@@ -182,7 +182,7 @@ def test_threshold_reference_and_calibrated(design: str, kind: str) -> None:
         (True, False, 1.0, False), (False, False, 2.0, False), (True, True, 1.0, False),
         (True, False, 1.0, True), (False, True, 1.0, True),
     ],
-)   # fmt: skip
+)  # fmt: skip
 def test_rmia(design: str, kind: str, online: bool, majority: bool, gamma: float, trimmed: bool) -> None:
     pool, a = ShadowPool(membership(design), design == "pairs"), 0.3
     squashed = 1 / (1 + np.exp(-np.clip(world(kind), -700, 700)))
@@ -217,7 +217,7 @@ def test_rmia(design: str, kind: str, online: bool, majority: bool, gamma: float
     found = rmia(squashed, z, pool, online=online, gamma=gamma, a=a, majority=majority, trimmed=trimmed)
     steps = len(z) * (1 if majority else VIEWS)
     naive = every(pool, (True, False) if online else (False,), score)
-    np.testing.assert_allclose(np.floor(found * steps + 1e-9), np.round(naive * steps))   # beyond whole steps: how ties are broken
+    np.testing.assert_allclose(np.floor(found * steps + 1e-9), np.round(naive * steps))  # beyond whole steps: how ties are broken
 
 
 def test_rmia_breaks_ties_by_the_canarys_own_ratio_however_large() -> None:
@@ -228,7 +228,7 @@ def test_rmia_breaks_ties_by_the_canarys_own_ratio_however_large() -> None:
     p[0, 0, 0] = p[1, 0, 0] = 0.9
     member[:2, 0], member[:2, 1] = True, False
     score = rmia(p, z, ShadowPool(member, True))
-    assert score[0, 0] < score[1, 0]   # both beat all of z; a logistic of the ratio would be exactly 1 for both
+    assert score[0, 0] < score[1, 0]  # both beat all of z; a logistic of the ratio would be exactly 1 for both
 
 
 @pytest.mark.parametrize("design", DESIGNS)
@@ -238,8 +238,8 @@ def test_label_only_and_vote(design: str) -> None:
     pool = ShadowPool(membership(design), design == "pairs")
     rng = np.random.default_rng(3)
     correct = (rng.random((CANARIES, 5, SHADOWS)) < 0.6).astype(np.float32)
-    correct[3], correct[4] = 1.0, 0.0   # always right, never right: only the constant can be fitted
-    correct[5] = pool.member[5]   # right for members alone: without a penalty there would be no end to the weights
+    correct[3], correct[4] = 1.0, 0.0  # always right, never right: only the constant can be fitted
+    correct[5] = pool.member[5]  # right for members alone: without a penalty there would be no end to the weights
 
     def odds(canary: int, target: int) -> float:
         rest = others(pool, target)
@@ -263,7 +263,7 @@ def test_quantile(kind: str) -> None:
     for model in (0, 7):
         center = Ridge(1.0).fit(z, z_signal.mean(1)[:, model])
         spread = Ridge(1.0).fit(z, np.log(np.abs(z_signal.mean(1)[:, model] - center.predict(z)) + 1e-6))
-        scale = np.exp(spread.predict(x) + (math.log(2) + np.euler_gamma) / 2)   # E log |N(0, s)| = log s - (log 2 + γ) / 2
+        scale = np.exp(spread.predict(x) + (math.log(2) + np.euler_gamma) / 2)  # E log |N(0, s)| = log s - (log 2 + γ) / 2
         naive = (signal.mean(1)[:, model] - center.predict(x)) / scale
         np.testing.assert_allclose(quantile(world(kind), z_signal, images, z_images)[:, model], naive, rtol=1e-6, atol=1e-6)
 
@@ -355,7 +355,7 @@ def test_resamples(kind: str, side: str, strict: bool) -> None:
         cells = [
             (i, t) for i, t in itertools.product(range(12), range(8))
             for _ in range(resamples.canaries[row, i] * resamples.shadows[row, t]) if there[i, t]
-        ]   # fmt: skip
+        ]  # fmt: skip
         drawn, sides_drawn = np.array([scores[cell] for cell in cells]), np.array([member[cell] for cell in cells])
         for fpr in (0.05, 0.29):
             value = tpr_at(fpr, drawn, sides_drawn, strict).value
@@ -371,7 +371,7 @@ def deployed_naive(scores: np.ndarray, member: np.ndarray, weight: np.ndarray, f
     for target in range(scores.shape[1]):
         rest = [u for u in range(scores.shape[1]) if u != target and not (paired and u == target ^ 1)]
         outside = [scores[i, u] for i in range(len(scores)) for u in rest if not member[i, u] and not np.isnan(scores[i, u])
-                   for _ in range(weight[i, u])]   # fmt: skip
+                   for _ in range(weight[i, u])]  # fmt: skip
         for i in range(len(scores)):
             if np.isnan(scores[i, target]):
                 continue
@@ -498,7 +498,7 @@ def test_guesses_by_hand(strategy: str) -> None:
         return epsilon.steinke(int(right), 2 * k, 120, 1e-5, error)
 
     naive = by_hand(30, 0.05) if strategy == "preset" else max(by_hand(max(1, int(120 * share)), 0.05 / 6) for share in SHARES)
-    found = one_run(epsilon.steinke, scores, member, delta=1e-5, error=0.05, strategy=strategy)   # type: ignore[arg-type]
+    found = one_run(epsilon.steinke, scores, member, delta=1e-5, error=0.05, strategy=strategy)  # type: ignore[arg-type]
     assert found.value == pytest.approx(naive)
 
 
@@ -511,7 +511,7 @@ def test_guesses_chosen_on_one_half_and_tested_on_the_other(kind: str, strategy:
 
     def bound(half: list[int], share: float, error: float) -> float:
         k = max(1, int(len(half) * share))
-        order = sorted(half, key=lambda i: -scores[i])   # stable: ties by lot, as they were shuffled
+        order = sorted(half, key=lambda i: -scores[i])  # stable: ties by lot, as they were shuffled
         right = sum(member[i] for i in order[:k]) + sum(not member[i] for i in order[len(half) - k :])
         return epsilon.steinke(int(right), 2 * k, len(half), 1e-5, error)
 
@@ -519,7 +519,7 @@ def test_guesses_chosen_on_one_half_and_tested_on_the_other(kind: str, strategy:
         first, second = order[:48], order[48:]
         return bound(second, max(SHARES, key=lambda share: bound(first, share, error)), error)
 
-    found = one_run(epsilon.steinke, scores, member, delta=1e-5, error=0.05, strategy=strategy)   # type: ignore[arg-type]
+    found = one_run(epsilon.steinke, scores, member, delta=1e-5, error=0.05, strategy=strategy)  # type: ignore[arg-type]
     if len(set(scores.tolist())) == 1:
         assert found.value == 0.0
     elif strategy == "split":
@@ -547,7 +547,7 @@ def test_the_most_exposed_of_two_halves(kind: str, paired: bool) -> None:
                 share = sum(score >= bar for score in inside) / len(inside) if inside else -1.0
                 pairs = [(a > b) + 0.5 * (a == b) for a in inside for b in outside]
                 ranked.append((share, float(np.mean(pairs)) if pairs else -1.0, lot[i], i))
-            exposed.append({max(ranked)[3]})   # of twelve canaries one counts as most exposed
+            exposed.append({max(ranked)[3]})  # of twelve canaries one counts as most exposed
         found.append(len(exposed[0] & exposed[1]) / len(exposed[0] | exposed[1]))
     top, overlaps = risk.overlap(scores, member, bar, paired, np.random.default_rng(0))
     assert (top, overlaps.tolist()) == (1, found)

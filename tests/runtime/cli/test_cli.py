@@ -94,7 +94,11 @@ def test_ctrl_c_finishes_writing_says_how_to_go_on_and_the_next_run_continues(tm
     (tmp_path / "study.yaml").write_text(TINY)
     running = subprocess.Popen(
         [sys.executable, "-m", "runtime.cli", "run", "study.yaml", "--engine", "inline"],
-        cwd=tmp_path, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        cwd=tmp_path,
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
     wait_until(lambda: len(list(tmp_path.glob(".synthc/*/*/outcome.json"))) >= 3, running)
     running.send_signal(signal.SIGINT)
@@ -113,7 +117,11 @@ def test_ctrl_c_twice_stops_now(tmp_path: Path) -> None:
     (tmp_path / "study.yaml").write_text(TINY.replace("epochs: 3", "epochs: 100000"))
     running = subprocess.Popen(
         [sys.executable, "-m", "runtime.cli", "run", "study.yaml", "--engine", "inline"],
-        cwd=tmp_path, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        cwd=tmp_path,
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     assert running.stderr is not None
     wait_until(lambda: list(tmp_path.glob(".synthc/*/*/attempts/1/log.txt")), running)
@@ -121,7 +129,7 @@ def test_ctrl_c_twice_stops_now(tmp_path: Path) -> None:
     while "again to stop now" not in running.stderr.readline():
         assert running.poll() is None
     running.send_signal(signal.SIGINT)
-    _, said = running.communicate(timeout=HANG_SECONDS)   # the task would have taken an hour
+    _, said = running.communicate(timeout=HANG_SECONDS)  # the task would have taken an hour
     # A shell calls both 130: Python ends itself by the signal where an interrupt that was handled came out of an `exec` of a text,
     # as there are many while torch is still being imported.
     assert running.returncode in (130, -signal.SIGINT), said

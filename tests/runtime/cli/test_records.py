@@ -73,7 +73,11 @@ def test_a_task_is_known_by_the_beginning_of_its_id_and_its_log_is_printed(tiny:
     ],
 )
 def test_what_cannot_be_done_is_one_line_and_exit_code_two(
-    tiny: Done, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: tuple[str, ...],
+    tiny: Done,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: tuple[str, ...],
     complaint: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -94,6 +98,6 @@ def test_exported_scores_give_every_published_rate_again(tiny: Done, tmp_path: P
         ).fetchall()
         outside = sorted((score for member, score in rows if not member), reverse=True)
         allowed = len(outside) // 10
-        bar = outside[allowed]   # the first non-member that would be one too many: only scores above it count
+        bar = outside[allowed]  # the first non-member that would be one too many: only scores above it count
         inside = [score for member, score in rows if member]
         assert published == pytest.approx(sum(score > bar for score in inside) / len(inside))

@@ -41,6 +41,7 @@ def mnist(folder: Path, n: int, test: int, zipped: bool = True) -> None:
 
 def python2_pickle(images: np.ndarray, labels: list[int], key: str = "labels", name: tuple[bytes, bytes] = (MODULE, NAME)) -> bytes:
     """A batch as Python 2 pickled CIFAR's: protocol 2, byte strings, an array by `_reconstruct`."""
+
     def text(of: bytes) -> bytes:
         return b"U" + bytes([len(of)]) + of
 

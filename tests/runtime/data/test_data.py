@@ -45,7 +45,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def loaded(name: str, **more: object) -> sources.Loaded:
     see(name)
-    return load(dataset_of(Data(name=name, **more)))   # type: ignore[arg-type]
+    return load(dataset_of(Data(name=name, **more)))  # type: ignore[arg-type]
 
 
 # --- each format ---------------------------------------------------------------------------------------------------------
@@ -137,7 +137,7 @@ def test_cinic10_is_read_from_its_folders_without_the_images_of_cifar10(root: Pa
     found = loaded("cinic10").pool
     order = np.argsort(labels, kind="stable")
     assert torch.equal(found.images[1:], torch.from_numpy(images[order][1:]))
-    assert torch.equal(found.images[0], torch.from_numpy(images[0, :1]).expand(3, -1, -1))   # grey among colours
+    assert torch.equal(found.images[0], torch.from_numpy(images[0, :1]).expand(3, -1, -1))  # grey among colours
     assert found.labels.tolist() == labels[order].tolist()
 
 
@@ -202,7 +202,7 @@ def test_images_of_the_users_own_are_written_nowhere_and_their_record_is_for_the
     assert not root.exists()
     (record,) = [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
     assert record.stat().st_mode & 0o077 == 0
-    assert record.stat().st_size < 2_000   # counts and digests
+    assert record.stat().st_size < 2_000  # counts and digests
     assert "n0000_0.png" not in record.read_text()
 
 
@@ -241,13 +241,16 @@ def png(image: np.ndarray) -> bytes:
 # --- broken and hostile files --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("content", "complaint"), [
-    (b"", "it starts with nothing"),
-    (b"\0\0\x0d\x01" + b"\0" * 8, "not an IDX file of unsigned bytes"),
-    (data_files.idx(np.zeros((5, 28, 28)))[:-9], "truncated"),
-    (data_files.idx(np.zeros((5, 28, 28))) + b"more", "longer where the header speaks of 3,920 bytes"),
-    (b"\0\0\x08\x03" + struct.pack(">3I", 1 << 20, 1 << 10, 1 << 10), "at most 1,073,741,824 bytes can be read"),
-])
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        (b"", "it starts with nothing"),
+        (b"\0\0\x0d\x01" + b"\0" * 8, "not an IDX file of unsigned bytes"),
+        (data_files.idx(np.zeros((5, 28, 28)))[:-9], "truncated"),
+        (data_files.idx(np.zeros((5, 28, 28))) + b"more", "longer where the header speaks of 3,920 bytes"),
+        (b"\0\0\x08\x03" + struct.pack(">3I", 1 << 20, 1 << 10, 1 << 10), "at most 1,073,741,824 bytes can be read"),
+    ],
+)
 @pytest.mark.parametrize("zipped", [False, True])
 def test_a_broken_idx_file_costs_a_sentence(tmp_path: Path, content: bytes, complaint: str, zipped: bool) -> None:
     path = tmp_path / ("broken.gz" if zipped else "broken")
@@ -262,7 +265,7 @@ def test_a_gzip_bomb_is_inflated_no_further_than_its_header_says(tmp_path: Path)
     with pytest.raises(SynthcError, match="longer"):
         idx.read_array(path)
     path.write_bytes(path.read_bytes()[:-20])
-    with pytest.raises(SynthcError, match="longer"):   # the end was never looked at
+    with pytest.raises(SynthcError, match="longer"):  # the end was never looked at
         idx.read_array(path)
 
 
@@ -275,34 +278,37 @@ IMAGES, LABELS = data_files.pictures(4, 4)
 GOOD = data_files.python2_pickle(IMAGES, LABELS.tolist())
 
 
-@pytest.mark.parametrize(("content", "complaint"), [
-    (reduced(b"os", b"system"), "names os.system, and nothing is imported"),
-    (reduced(b"builtins", b"eval"), r"names builtins\.eval"),
-    (reduced(b"numpy", b"load"), r"names numpy\.load"),
-    (reduced(b"_codecs", b"decode"), "names _codecs.decode"),
-    (reduced(b"_codecs", b"encode").replace(b"U\x05touch\x85", b"K\x05\x85"), "holds no dictionary"),
-    (b"\x80\x04\x8c\x02os\x8c\x06system\x93.", r"names os\.system"),
-    (b"\x80\x02U\x02os\x85\x81.", "broken or truncated"),
-    (b"\x80\x02P1\n.", "broken or truncated pickle .*persistent"),
-    (b"\x80\x02\x82\x01.", "broken or truncated pickle .*extension"),
-    (data_files.python2_pickle(IMAGES, LABELS.tolist(), name=(b"posix", b"system")), r"names posix\.system"),
-    (GOOD[:-1], "broken or truncated"),
-    (GOOD[: len(GOOD) // 2], "broken or truncated"),
-    (b"", "broken or truncated"),
-    (b"\x80\x02t.", "broken or truncated"),
-    (b"\x80\x02}((tK\x01u.", r"holds \(\); one of CIFAR's files"),
-    (b"\x80\x02K\x01.", "holds no dictionary"),
-    (b"\x80\x02}U\x05datas]s.", "holds datas; one of CIFAR's files holds data .* and labels"),
-    (data_files.python2_pickle(IMAGES[:, :, :16], LABELS.tolist()), r"holds data \(n × 3,072, uint8\)"),
-    (data_files.python2_pickle(IMAGES, [0, 1]), "12,288 pixels with 2 labels"),
-    (GOOD.replace(b"U\x02u1", b"U\x02f8"), r"holds data \(n × 3,072, uint8\)"),
-    (GOOD.replace(struct.pack("<i", 4) + b"J", struct.pack("<i", 9) + b"J"), r"holds data \(n × 3,072, uint8\)"),
-    # A few bytes that would take 64 GB, the whole stack, or longer than anyone waits.
-    (b"\x80\x02K\x01r\xff\xff\xff\xff.", "an index of 4,294,967,295"),
-    (b"\x80\x02})" + b"\x85" * 100_000 + b"K\x01s.", "100,000 tuples"),
-    (b"\x80\x02})" + b"q\x01h\x01\x86" * 60 + b"K\x01s.", "a tuple that is there twice"),
-    (b"\x80\x02})" + b"2\x86" * 60 + b"K\x01s.", "the operation DUP"),
-])
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        (reduced(b"os", b"system"), "names os.system, and nothing is imported"),
+        (reduced(b"builtins", b"eval"), r"names builtins\.eval"),
+        (reduced(b"numpy", b"load"), r"names numpy\.load"),
+        (reduced(b"_codecs", b"decode"), "names _codecs.decode"),
+        (reduced(b"_codecs", b"encode").replace(b"U\x05touch\x85", b"K\x05\x85"), "holds no dictionary"),
+        (b"\x80\x04\x8c\x02os\x8c\x06system\x93.", r"names os\.system"),
+        (b"\x80\x02U\x02os\x85\x81.", "broken or truncated"),
+        (b"\x80\x02P1\n.", "broken or truncated pickle .*persistent"),
+        (b"\x80\x02\x82\x01.", "broken or truncated pickle .*extension"),
+        (data_files.python2_pickle(IMAGES, LABELS.tolist(), name=(b"posix", b"system")), r"names posix\.system"),
+        (GOOD[:-1], "broken or truncated"),
+        (GOOD[: len(GOOD) // 2], "broken or truncated"),
+        (b"", "broken or truncated"),
+        (b"\x80\x02t.", "broken or truncated"),
+        (b"\x80\x02}((tK\x01u.", r"holds \(\); one of CIFAR's files"),
+        (b"\x80\x02K\x01.", "holds no dictionary"),
+        (b"\x80\x02}U\x05datas]s.", "holds datas; one of CIFAR's files holds data .* and labels"),
+        (data_files.python2_pickle(IMAGES[:, :, :16], LABELS.tolist()), r"holds data \(n × 3,072, uint8\)"),
+        (data_files.python2_pickle(IMAGES, [0, 1]), "12,288 pixels with 2 labels"),
+        (GOOD.replace(b"U\x02u1", b"U\x02f8"), r"holds data \(n × 3,072, uint8\)"),
+        (GOOD.replace(struct.pack("<i", 4) + b"J", struct.pack("<i", 9) + b"J"), r"holds data \(n × 3,072, uint8\)"),
+        # A few bytes that would take 64 GB, the whole stack, or longer than anyone waits.
+        (b"\x80\x02K\x01r\xff\xff\xff\xff.", "an index of 4,294,967,295"),
+        (b"\x80\x02})" + b"\x85" * 100_000 + b"K\x01s.", "100,000 tuples"),
+        (b"\x80\x02})" + b"q\x01h\x01\x86" * 60 + b"K\x01s.", "a tuple that is there twice"),
+        (b"\x80\x02})" + b"2\x86" * 60 + b"K\x01s.", "the operation DUP"),
+    ],
+)
 def test_a_pickle_that_is_not_cifars_runs_nothing_and_costs_a_sentence(tmp_path: Path, content: bytes, complaint: str) -> None:
     (tmp_path / "batch").write_bytes(content)
     with pytest.raises(SynthcError, match=complaint) as raised:
@@ -367,13 +373,13 @@ def larger_inside(folder: Path) -> None:
     path.write_bytes(content[:33] + chunk + content[33:])
 
 
-@pytest.mark.parametrize(("damage", "complaint"), [
-    (broken_png, "cannot be decoded"), (larger_inside, "3000×3000 pixels; at most 1,048,576 can be read"),
-])
+@pytest.mark.parametrize(
+    ("damage", "complaint"), [(broken_png, "cannot be decoded"), (larger_inside, "3000×3000 pixels; at most 1,048,576 can be read")]
+)
 def test_a_damaged_image_of_a_folder_costs_a_sentence_that_names_it(tmp_path: Path, damage: object, complaint: str) -> None:
     images, labels = data_files.pictures(8, 2, (3, 10, 10))
     data_files.folders(tmp_path / "set", images, labels, ["a", "b"])
-    damage(tmp_path / "set")   # type: ignore[operator]
+    damage(tmp_path / "set")  # type: ignore[operator]
     with pytest.raises(SynthcError, match=rf"n0000_0\.png: {complaint}"):
         own(tmp_path / "set")
 
@@ -411,13 +417,16 @@ def test_broken_parquet_costs_a_sentence(tmp_path: Path, capsys: pytest.CaptureF
     assert not (tmp_path / "x.npz").exists()
 
 
-@pytest.mark.parametrize(("query", "complaint"), [
-    ("SELECT 1 AS label, 'text' AS image", "the image column holds str"),
-    ("SELECT 1 AS label, 'text'::BLOB AS image", "row 0: not a PNG or JPEG"),
-    ("SELECT 1 AS label, 2 AS picture", "no column is called 'image'"),
-    ("SELECT 1 AS label, NULL::BLOB AS image", "the image column holds NoneType"),
-    ("SELECT 1 AS label, 'x'::BLOB AS image WHERE false", "no row"),
-])
+@pytest.mark.parametrize(
+    ("query", "complaint"),
+    [
+        ("SELECT 1 AS label, 'text' AS image", "the image column holds str"),
+        ("SELECT 1 AS label, 'text'::BLOB AS image", "row 0: not a PNG or JPEG"),
+        ("SELECT 1 AS label, 2 AS picture", "no column is called 'image'"),
+        ("SELECT 1 AS label, NULL::BLOB AS image", "the image column holds NoneType"),
+        ("SELECT 1 AS label, 'x'::BLOB AS image WHERE false", "no row"),
+    ],
+)
 def test_parquet_without_images_costs_a_sentence(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], query: str, complaint: str
 ) -> None:
@@ -456,7 +465,7 @@ def test_a_command_reads_the_users_own_files_once_and_then_rests_on_their_record
         assert main(["check", str(spec)]) == 0
         assert main(["diff", str(spec), str(spec)]) == 0
     image = folder / "b/n0001_0.png"
-    image.write_bytes((folder / "b/n0005_0.png").read_bytes())   # changed in its place: the folder shows nothing of it
+    image.write_bytes((folder / "b/n0005_0.png").read_bytes())  # changed in its place: the folder shows nothing of it
     assert not set(cards.compile_with_files(spec).tasks) & set(before)
     image.write_bytes(b"GIF89a")
     assert main(["check", str(spec)]) == 2
@@ -477,7 +486,7 @@ def test_a_record_of_another_reader_or_that_somebody_changed_does_not_count(fold
 
 def test_a_cache_that_cannot_be_written_is_done_without(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder.parent / "file").touch()
-    monkeypatch.setenv("XDG_CACHE_HOME", str(folder.parent / "file"))   # a folder that nobody can make
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder.parent / "file"))  # a folder that nobody can make
     assert main(["check", str(folder.parent / "study.yaml")]) == 0
 
 
@@ -549,9 +558,9 @@ def test_two_contents_never_share_an_id_and_one_content_has_one_wherever_it_lies
     assert not set(first) & set(provisional)
     batch = root / "cifar-10-batches-py/data_batch_3"
     content = bytearray(batch.read_bytes())
-    content[-100] ^= 1   # one bit of one pixel
+    content[-100] ^= 1  # one bit of one pixel
     batch.write_bytes(content)
-    assert planned(tmp_path) == provisional   # changed since it was seen: no longer believed
+    assert planned(tmp_path) == provisional  # changed since it was seen: no longer believed
     see("cifar10")
     assert not set(planned(tmp_path)) & {*first, *provisional}
     monkeypatch.setenv("SYNTHC_DATA", str(tmp_path / "elsewhere"))
@@ -594,7 +603,7 @@ def test_decoded_arrays_are_mapped_by_the_next_process_and_compared_with_their_d
     see("svhn")
     dataset = dataset_of(Data(name="svhn"))
     (mapped,) = (root / "arrays").iterdir()
-    (root / "svhn").rename(root / "away")   # nothing is decoded again
+    (root / "svhn").rename(root / "away")  # nothing is decoded again
     first = load(dataset)
     assert str(mapped) in Path("/proc/self/maps").read_text()
     load.cache_clear()
@@ -616,7 +625,7 @@ def test_a_data_root_that_cannot_be_written_is_used_all_the_same(
     def no_folder(path: Path, *words: object, **more: object) -> None:
         if path.parent == root:
             raise PermissionError(13, "Permission denied")
-        mkdir(path, *words, **more)   # type: ignore[arg-type]
+        mkdir(path, *words, **more)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Path, "mkdir", no_folder)
     record = see("mnist")
@@ -624,7 +633,7 @@ def test_a_data_root_that_cannot_be_written_is_used_all_the_same(
     assert record_of("mnist") == record
     assert sources.mapped_arrays(record.digest) is not None
     monkeypatch.setenv("SYNTHC_DATA", str(tmp_path / "other"))
-    assert record_of("mnist") is None   # what was seen elsewhere says nothing of this root
+    assert record_of("mnist") is None  # what was seen elsewhere says nothing of this root
 
 
 def test_a_class_balanced_part_is_balanced_and_lies_within_a_larger_one(root: Path) -> None:
@@ -648,9 +657,7 @@ def test_another_size_is_the_same_whatever_else_is_resized_with_it(root: Path) -
 # --- listing and checking ------------------------------------------------------------------------------------------------
 
 
-def test_the_list_says_of_every_set_where_it_is_and_whether_it_was_verified(
-    root: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_list_says_of_every_set_where_it_is_and_whether_it_was_verified(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data_files.cifar10(root, 50, 20)
     (root / "svhn").mkdir()
     (root / "svhn/train_32x32.mat").write_bytes(b"")
@@ -664,7 +671,7 @@ def test_the_list_says_of_every_set_where_it_is_and_whether_it_was_verified(
     assert "unverified until it is read: synthc data verify cifar10" in said["cifar10"]
     assert "not here; synthc data fetch mnist" in said["mnist"]
     assert "lacks test_32x32.mat" in said["svhn"]
-    assert main(["data", "verify", "cifar10"]) == 1   # tiny files are not the published ones
+    assert main(["data", "verify", "cifar10"]) == 1  # tiny files are not the published ones
     assert "data_batch_1: not the published file" in capsys.readouterr().out
     record = record_of("cifar10")
     assert record is not None
@@ -685,12 +692,15 @@ def test_a_root_with_one_file_missing_says_which(root: Path) -> None:
         find("cifar10")
 
 
-@pytest.mark.parametrize(("words", "complaint"), [
-    (("fetch", "cifar11"), "did you mean 'cifar10'"),
-    (("fetch", "digits"), "'digits' needs no files"),
-    (("verify", "mnist"), "mnist: not on this machine"),
-    (("verify",), "no data set lies in"),
-])
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (("fetch", "cifar11"), "did you mean 'cifar10'"),
+        (("fetch", "digits"), "'digits' needs no files"),
+        (("verify", "mnist"), "mnist: not on this machine"),
+        (("verify",), "no data set lies in"),
+    ],
+)
 def test_a_name_that_cannot_be_had_is_said_with_exit_code_two(
     root: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], complaint: str
 ) -> None:

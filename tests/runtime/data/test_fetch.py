@@ -86,7 +86,7 @@ def publish(monkeypatch: pytest.MonkeyPatch, address: str, name: str) -> None:
         replace(remote, urls=(f"{address}/{remote.name}",), md5=md5(FILES[remote.name]).hexdigest()) for remote in entry.remotes
     )
     published = {form.folders[0]: form for form in entry.forms}
-    forms = tuple(replace(form, md5={}) for form in published.values())   # tiny files have other checksums
+    forms = tuple(replace(form, md5={}) for form in published.values())  # tiny files have other checksums
     monkeypatch.setitem(CATALOGUE, name, replace(entry, forms=forms, remotes=remotes))
 
 
@@ -125,9 +125,7 @@ def test_a_server_that_cannot_go_on_begins_anew(home: str) -> None:
     assert main(["data", "fetch", "cifar10"]) == 0
 
 
-def test_a_wrong_checksum_is_refused_and_nothing_of_it_stays(
-    home: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_wrong_checksum_is_refused_and_nothing_of_it_stays(home: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     right = FILES["cifar-10-python.tar.gz"]
     FILES["cifar-10-python.tar.gz"] = right[:-1] + bytes([right[-1] ^ 1])
     assert main(["data", "fetch", "cifar10"]) == 2
@@ -157,7 +155,7 @@ def test_without_a_network_it_says_which_file_to_put_where(
     assert "cannot be reached (Connection refused)" in said
     assert f"get cifar-10-python.tar.gz on another machine, put it into {tmp_path}/data, and run" in said
     (tmp_path / "data/cifar-10-python.tar.gz").write_bytes(FILES["cifar-10-python.tar.gz"])
-    assert main(["data", "fetch", "cifar10"]) == 0   # which needs no network then
+    assert main(["data", "fetch", "cifar10"]) == 0  # which needs no network then
     assert "500 + 20 images" in capsys.readouterr().out
 
 
@@ -187,10 +185,16 @@ def tar(*members: tuple[str, bytes, bytes]) -> bytes:
 
 def test_an_archive_leaves_nothing_outside_its_folder_and_nothing_that_nobody_asked_for(tmp_path: Path) -> None:
     plain = tarfile.REGTYPE
-    (tmp_path / "a.tar").write_bytes(tar(
-        ("train/x.png", plain, b"x"), ("./train/y.png", plain, b"y"), ("train/../../evil", plain, b"no"),
-        ("/train/evil", plain, b"no"), ("other", plain, b"no"), ("train/link", tarfile.SYMTYPE, b""),
-    ))
+    (tmp_path / "a.tar").write_bytes(
+        tar(
+            ("train/x.png", plain, b"x"),
+            ("./train/y.png", plain, b"y"),
+            ("train/../../evil", plain, b"no"),
+            ("/train/evil", plain, b"no"),
+            ("other", plain, b"no"),
+            ("train/link", tarfile.SYMTYPE, b""),
+        )
+    )
     folder = tmp_path / "into"
     folder.mkdir()
     fetch.unpack(tmp_path / "a.tar", folder, ("train",))

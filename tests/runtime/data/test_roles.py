@@ -21,8 +21,10 @@ from tests.conftest import Done
 
 KINDS = ("mislabeled", "clean", "ood", "blank", "duplicated")
 POPULATION = Population(
-    dataset_of(Data(name="digits", test=360)), dataset_of(Data(name="shapes")), 0,
-    tuple((kind, CanaryGroup(kind=kind, count=24, **({"copies": 4} if kind == "duplicated" else {}))) for kind in KINDS),   # type: ignore[arg-type]
+    dataset_of(Data(name="digits", test=360)),
+    dataset_of(Data(name="shapes")),
+    0,
+    tuple((kind, CanaryGroup(kind=kind, count=24, **({"copies": 4} if kind == "duplicated" else {}))) for kind in KINDS),  # type: ignore[arg-type]
     100,
 )
 
@@ -35,7 +37,7 @@ def test_labels_of_canaries_are_wrong_right_or_of_nobody_as_their_kind_says() ->
     for kind in ("mislabeled", "duplicated"):
         group = groups()[kind]
         assert (group.labels != group.true_labels).all()
-        assert len(group.labels.unique()) > 5   # any other label, not one
+        assert len(group.labels.unique()) > 5  # any other label, not one
     assert torch.equal(groups()["clean"].labels, groups()["clean"].true_labels)
     for kind in ("ood", "blank"):
         assert (groups()[kind].true_labels == -1).all()
@@ -98,9 +100,7 @@ def test_canaries_of_digits_have_no_near_duplicates_and_blank_ones_of_like_colou
     assert spans["blank"].any()
 
 
-def test_a_twin_of_a_canary_is_found_as_a_search_of_one_image_at_a_time_would(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_twin_of_a_canary_is_found_as_a_search_of_one_image_at_a_time_would(monkeypatch: pytest.MonkeyPatch) -> None:
     parts = roles.roles_of(POPULATION)
     first, second = parts.groups[0], parts.groups[1]
     noise = torch.randint(-7, 8, first.images[3].shape, generator=torch.Generator().manual_seed(0))

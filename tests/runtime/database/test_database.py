@@ -131,18 +131,14 @@ def test_a_band_encloses_its_curve_wherever_it_is_given(tiny: Done) -> None:
     assert sum(row["inside"] for row in found) > 0.9 * len(found)  # a percentile interval need not hold its own estimate
     assert all(0 <= row["low"] <= row["high"] <= 1 for row in found)
     ((headline,),) = tiny.rows("SELECT leakage_high - leakage_low FROM comparison WHERE arm = 'undefended'")
-    near = min(
-        (row for row in found if row["canaries"] == "mislabeled"), key=lambda row: abs(row["fpr"] - 0.1)
-    )
+    near = min((row for row in found if row["canaries"] == "mislabeled"), key=lambda row: abs(row["fpr"] - 0.1))
     assert near["high"] - near["low"] == pytest.approx(headline, abs=0.15)
 
 
 def test_the_macros_take_their_parameters(again: Done) -> None:
     assert len(rows(again, "FROM matched(0.5, margin := 0.5)")) == 6
     assert rows(again, "FROM matched(0.5, margin := 0.0)") == []
-    assert {row["label"] for row in rows(again, "FROM compare('auc')")} == {
-        "undefended", "coreset random", "coreset forgetting",
-    }
+    assert {row["label"] for row in rows(again, "FROM compare('auc')")} == {"undefended", "coreset random", "coreset forgetting"}
     assert {row["canaries"] for row in rows(again, "FROM roc_at('undefended#0', 'lira')")} == {"mislabeled", "clean"}
     first = rows(again, "FROM result_of((SELECT min(run) FROM run)) WHERE metric = 'headline'")
     assert len(first) == 3  # the first run had one replicate
@@ -188,9 +184,7 @@ def test_a_canary_that_leaks_everywhere_is_caught_in_every_trial(again: Done) ->
     found = asked(again, "everywhere")
     assert all(row["trials"] == 6 for row in found)
     first = found[0]
-    risks = again.rows(
-        f"SELECT tpr FROM canary_risk WHERE canary = {first['canary']} AND attack = 'lira'"
-    )
+    risks = again.rows(f"SELECT tpr FROM canary_risk WHERE canary = {first['canary']} AND attack = 'lira'")
     assert first["caught_at_least"] == min(risk for (risk,) in risks)
 
 

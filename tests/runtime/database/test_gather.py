@@ -48,7 +48,7 @@ def test_two_stores_publish_into_one_database_and_each_keeps_the_rows_of_the_oth
 ) -> None:
     target = tmp_path / "results.duckdb"
     rebuild(stores[0], target)
-    (_, rows), = query(target, ROWS)[1]
+    ((_, rows),) = query(target, ROWS)[1]
     for store in (stores[1], stores[0], stores[1]):
         rebuild(store, target)
         assert query(target, ROWS)[1] == [("first", rows), ("second", rows)]
@@ -95,7 +95,7 @@ def test_merged_twice_is_once(stores: tuple[Path, Path], tmp_path: Path) -> None
 def test_of_a_run_that_both_have_the_later_record_counts(stores: tuple[Path, Path], tmp_path: Path) -> None:
     target, other = tmp_path / "results.duckdb", tmp_path / "other.duckdb"
     rebuild(stores[0], target)
-    record, = (stores[0] / "runs").glob("*/run.json")
+    (record,) = (stores[0] / "runs").glob("*/run.json")
     content = json.loads(record.read_text())
     record.write_text(json.dumps(content | {"status": "running", "ended": None}))
     rebuild(stores[0], other)
@@ -123,14 +123,21 @@ def test_what_the_user_keeps_comes_along_whole(stores: tuple[Path, Path], tmp_pa
     target = tmp_path / "results.duckdb"
     rebuild(stores[0], target)
     statements = (
-        "CREATE SEQUENCE counter START 5", "CREATE TYPE mood AS ENUM ('good', 'bad')",
+        "CREATE SEQUENCE counter START 5",
+        "CREATE TYPE mood AS ENUM ('good', 'bad')",
         "CREATE TABLE note (id INTEGER PRIMARY KEY DEFAULT nextval('counter'), mood mood, "
         "points INTEGER DEFAULT 3 CHECK (points > 0))",
-        "INSERT INTO note (mood) VALUES ('good'), ('bad')", "CREATE INDEX by_points ON note (points)",
-        "COMMENT ON TABLE note IS 'mine'", "CREATE MACRO more(a, b := 2) AS a + b",
-        "CREATE VIEW zebra(p, q) AS SELECT label, leakage FROM comparison", "CREATE VIEW ant AS SELECT more(q) AS z FROM zebra",
-        'CREATE VIEW "known as" AS SELECT 1 AS x', "CREATE TABLE gone (a INTEGER)", "CREATE VIEW dangling AS FROM gone",
-        "DROP TABLE gone", "CREATE TABLE base.theirs AS SELECT 7 AS x",
+        "INSERT INTO note (mood) VALUES ('good'), ('bad')",
+        "CREATE INDEX by_points ON note (points)",
+        "COMMENT ON TABLE note IS 'mine'",
+        "CREATE MACRO more(a, b := 2) AS a + b",
+        "CREATE VIEW zebra(p, q) AS SELECT label, leakage FROM comparison",
+        "CREATE VIEW ant AS SELECT more(q) AS z FROM zebra",
+        'CREATE VIEW "known as" AS SELECT 1 AS x',
+        "CREATE TABLE gone (a INTEGER)",
+        "CREATE VIEW dangling AS FROM gone",
+        "DROP TABLE gone",
+        "CREATE TABLE base.theirs AS SELECT 7 AS x",
     )
     with duckdb.connect(str(target)) as user:
         for statement in statements:
@@ -174,9 +181,9 @@ def test_a_database_of_the_schema_before_this_one_is_carried_on(stores: tuple[Pa
 def test_what_this_store_published_before_there_were_origins_is_its_own(tiny: Done, tmp_path: Path) -> None:
     target = version_1(tmp_path)
     with duckdb.connect(str(target)) as connection:
-        (run,), = connection.execute("SELECT run FROM base.run").fetchall()
+        ((run,),) = connection.execute("SELECT run FROM base.run").fetchall()
     store = store_called(tiny, tmp_path, "mine")
-    folder, = (store / "runs").iterdir()
+    (folder,) = (store / "runs").iterdir()
     (folder / "run.json").write_text(json.dumps(json.loads((folder / "run.json").read_text()) | {"run": run}))
     folder.rename(folder.with_name(run))
     rebuild(store, target)

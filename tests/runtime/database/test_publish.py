@@ -170,8 +170,13 @@ def test_queries_are_read_only_and_reach_no_file(tiny: Done, tmp_path: Path) -> 
     secret = tmp_path / "secret.csv"
     secret.write_text("a,b\n1,2\n")
     for text in (
-        f"FROM '{secret}'", f"COPY comparison TO '{tmp_path / 'out.csv'}'", "DROP VIEW comparison", "CREATE TABLE t (a INT)",
-        "SET enable_external_access = true", "INSTALL httpfs", f"ATTACH '{tmp_path / 'x.duckdb'}'",
+        f"FROM '{secret}'",
+        f"COPY comparison TO '{tmp_path / 'out.csv'}'",
+        "DROP VIEW comparison",
+        "CREATE TABLE t (a INT)",
+        "SET enable_external_access = true",
+        "INSTALL httpfs",
+        f"ATTACH '{tmp_path / 'x.duckdb'}'",
     ):
         with pytest.raises(SynthcError, match="the query failed"):
             query(tiny.db, text)
@@ -196,7 +201,7 @@ def test_a_disk_that_is_full_where_the_database_lies_is_said_once_and_stops_no_r
 
     target = copy.db
     words = ["run", str(copy.spec), "--engine", "inline", "--db", str(target), "--set", "audit.headline.fpr=0.05",
-             "--set", "audit.fpr=[0.05]"]   # fmt: skip
+             "--set", "audit.fpr=[0.05]"]  # fmt: skip
     before = target.read_bytes()
     with monkeypatch.context() as patch:
         patch.setattr("runtime.database.revision.os.sendfile", full)

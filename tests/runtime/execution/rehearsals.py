@@ -22,7 +22,7 @@ OPERATIONS = {"Rehearsal": __name__}
 
 def task(label: str, *needs: Task, seconds: float = 0.0, ending: str = "done") -> Task:
     """One rehearsal that needs others."""
-    work = Rehearsal(label, seconds, ending)   # type: ignore[arg-type]
+    work = Rehearsal(label, seconds, ending)  # type: ignore[arg-type]
     needed = tuple((f"n{index}", need.id) for index, need in enumerate(needs))
     text = canonical_text("task", work, needed)
     return Task(digest_of(text), work, needed, label, text)

@@ -94,7 +94,7 @@ def test_a_signal_to_the_whole_process_group_lets_running_tasks_finish_and_publi
         words, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, process_group=0
     )
     wait_until(lambda: len(list(tmp_path.glob(".synthc/*/*/outcome.json"))) >= 3, running)
-    os.killpg(running.pid, signal.SIGTERM)   # as a batch system does
+    os.killpg(running.pid, signal.SIGTERM)  # as a batch system does
     said, _ = running.communicate(timeout=HANG_SECONDS)
     assert running.returncode == 130, said
     assert "run the same command again to go on" in said

@@ -40,7 +40,7 @@ def same(done: Done, tiny: Done) -> None:
 def test_a_commit_torn_at_any_byte_is_no_commit(copy: Done) -> None:
     folder = task(copy, "operation = 'QueryClassifier'")
     content = (folder / "outcome.json").read_bytes()
-    with atomic_write(folder / "outcome.json", synced=False) as beside:   # the name that a killed worker leaves behind
+    with atomic_write(folder / "outcome.json", synced=False) as beside:  # the name that a killed worker leaves behind
         beside.write_bytes(content)
     (folder / "outcome.json").unlink()
     for end in range(len(content)):
@@ -92,7 +92,7 @@ def test_a_damaged_artifact_is_computed_again_in_the_same_run_and_the_rows_are_e
 def test_a_damaged_commit_counts_as_never_made(copy: Done, tiny: Done, content: bytes) -> None:
     folder = task(copy, "kind = 'attack'")
     (folder / "outcome.json").write_bytes(content)
-    (copy.store / "index.duckdb").unlink()   # so that the commit is read again
+    (copy.store / "index.duckdb").unlink()  # so that the commit is read again
     assert run(copy) == 0
     same(copy, tiny)
 
@@ -153,9 +153,7 @@ def test_a_task_folder_that_was_removed_takes_its_rows_along(copy: Done, tiny: D
     assert twice == 1
 
 
-def test_the_run_that_counts_is_the_last_one_also_when_the_clock_was_set_back(
-    copy: Done, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_run_that_counts_is_the_last_one_also_when_the_clock_was_set_back(copy: Done, monkeypatch: pytest.MonkeyPatch) -> None:
     class Behind(datetime):
         @classmethod
         def now(cls, tz: Any = None) -> datetime:
@@ -166,7 +164,7 @@ def test_the_run_that_counts_is_the_last_one_also_when_the_clock_was_set_back(
     assert run(copy) == 0
     assert copy.rows("SELECT label FROM comparison ORDER BY label") == [("coreset",), ("undefended",)]
     copy.spec.write_text(TINY)
-    assert run(copy) == 0   # twice back: its name is after that of the one before
+    assert run(copy) == 0  # twice back: its name is after that of the one before
     assert len(copy.rows("FROM comparison")) == 3
 
 
@@ -194,7 +192,7 @@ def test_a_commit_that_is_damaged_as_soon_as_it_was_made_is_made_again_in_the_sa
 def test_what_an_attack_looks_back_at_is_made_again_though_all_that_was_made_from_it_is_done(copy: Done, tiny: Done) -> None:
     asked = "address LIKE 'coreset%' AND (kind = 'attack' OR operation = 'TrainClassifier')"
     for (id,) in copy.rows(f"SELECT task FROM task WHERE {asked}"):
-        shutil.rmtree(copy.store / id[:2] / id)   # of the models that chose the sets, too; the sets stay
+        shutil.rmtree(copy.store / id[:2] / id)  # of the models that chose the sets, too; the sets stay
     assert run(copy) == 0
     same(copy, tiny)
 
@@ -228,7 +226,7 @@ def test_values_that_no_column_takes_take_back_their_own_commit_and_no_other(cop
 
 def test_attempts_that_a_killed_driver_did_not_write_down_become_rows_in_the_next_run(copy: Done, tiny: Done) -> None:
     folder = task(copy, "kind = 'attack'")
-    (folder / "outcome.json").unlink()   # killed when its first attempt had failed
+    (folder / "outcome.json").unlink()  # killed when its first attempt had failed
     with duckdb.connect(str(copy.store / "index.duckdb")) as index:
         for table in ("outcome", "metric", "roc", "canary", "risk", "score", "attempt"):
             index.execute(f"DELETE FROM base.{table} WHERE task = '{folder.name}'").fetchall()
@@ -284,7 +282,7 @@ def test_no_file_of_a_store_can_be_damaged_into_a_traceback(copy: Done, pattern:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("kilobytes", [1950, 3000, 6000])   # while publishing, while computing, when all was computed
+@pytest.mark.parametrize("kilobytes", [1950, 3000, 6000])  # while publishing, while computing, when all was computed
 def test_a_full_disk_stops_a_run_with_a_sentence_and_the_next_one_goes_on(
     tiny: Done, tmp_path: Path, capsys: pytest.CaptureFixture[str], kilobytes: int
 ) -> None:

@@ -17,28 +17,56 @@ SPEC = ROOT / "specs/full_study.yaml"
 CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 
 SMALL = {
-    "audit.shadows": 8, "audit.canaries.mislabeled.count": 20, "audit.canaries.clean.count": 20, "audit.z_pool": 30,
-    "audit.headline.fpr": 0.1, "audit.null_permutations": 20,
-    "classifier.epochs": 1, "classifier.batch_size": 32,
+    "audit.shadows": 8,
+    "audit.canaries.mislabeled.count": 20,
+    "audit.canaries.clean.count": 20,
+    "audit.z_pool": 30,
+    "audit.headline.fpr": 0.1,
+    "audit.null_permutations": 20,
+    "classifier.epochs": 1,
+    "classifier.batch_size": 32,
     "arms.dp_sgd_vacuous.classifier": "{norm: group, width: 16, epochs: 1, batch_size: 32, lr: 0.1, momentum: 0.0}",
     "arms.dp_sgd.classifier": "{norm: group, width: 16, epochs: 1, batch_size: 32, lr: 0.1, momentum: 0.0}",
     "arms.dp_sgd_strict.classifier": "{net: small, norm: group, width: 16, epochs: 1, batch_size: 32, lr: 0.1, momentum: 0.0}",
     "arms.random_set.per_class": 2,
-    "arms.dm.images_per_class": 2, "arms.dm.steps": 3, "arms.dm.width": 8, "arms.dm.batch_real": 8,
-    "arms.dsa.images_per_class": 2, "arms.dsa.nets": 1, "arms.dsa.net_steps": 1, "arms.dsa.width": 8, "arms.dsa.batch_real": 8,
-    **{f"arms.{arm}.{word}": value for arm in ("inversion", "dfq") for word, value in (
-        ("batch_size", 16), ("rounds", 3), ("student_steps", 2), ("width", 8), ("latent", 8),
-    )},
+    "arms.dm.images_per_class": 2,
+    "arms.dm.steps": 3,
+    "arms.dm.width": 8,
+    "arms.dm.batch_real": 8,
+    "arms.dsa.images_per_class": 2,
+    "arms.dsa.nets": 1,
+    "arms.dsa.net_steps": 1,
+    "arms.dsa.width": 8,
+    "arms.dsa.batch_real": 8,
+    **{
+        f"arms.{arm}.{word}": value
+        for arm in ("inversion", "dfq")
+        for word, value in (("batch_size", 16), ("rounds", 3), ("student_steps", 2), ("width", 8), ("latent", 8))
+    },
     "arms.inversion.warm_up": 1,
-    **{f"arms.{arm}.{word}": value for arm in ("diffusion", "sdedit") for word, value in (
-        ("denoiser.width", 16), ("denoiser.blocks", 2), ("denoiser.epochs", 1), ("denoiser.batch_size", 64), ("steps", 5),
-        ("multiple", 0.3),
-    )},
+    **{
+        f"arms.{arm}.{word}": value
+        for arm in ("diffusion", "sdedit")
+        for word, value in (
+            ("denoiser.width", 16),
+            ("denoiser.blocks", 2),
+            ("denoiser.epochs", 1),
+            ("denoiser.batch_size", 64),
+            ("steps", 5),
+            ("multiple", 0.3),
+        )
+    },
 }
 """What makes a profile one of minutes: less of everything, nothing else."""
 SMALLER = SMALL | {
-    "data.subset": 320, "data.test": 60, "audit.canaries.mislabeled.count": 12, "audit.canaries.clean.count": 12,
-    "audit.z_pool": 20, "audit.resamples": 100, "audit.null_permutations": 5, "allow.L26": "a test of seconds",
+    "data.subset": 320,
+    "data.test": 60,
+    "audit.canaries.mislabeled.count": 12,
+    "audit.canaries.clean.count": 12,
+    "audit.z_pool": 20,
+    "audit.resamples": 100,
+    "audit.null_permutations": 5,
+    "allow.L26": "a test of seconds",
 }
 """And one of seconds."""
 
@@ -96,7 +124,7 @@ def test_an_arm_of_each_paradigm_of_the_profile_fashion_mnist_runs_to_the_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     less = dict(SMALLER)
-    if not (DEBIAN / "fashion-mnist").is_dir():   # its digest is pinned, so other images in its format go by another name
+    if not (DEBIAN / "fashion-mnist").is_dir():  # its digest is pinned, so other images in its format go by another name
         monkeypatch.setenv("SYNTHC_DATA", str(tmp_path))
         data_files.mnist(tmp_path / "MNIST/raw", 400, 40)
         less["data.name"] = "mnist"

@@ -70,12 +70,12 @@ def test_a_failed_task_is_one_record_and_what_needs_it_is_blocked_while_the_rest
     status = {address: outcome.status for address, outcome, _ in found}
     assert status == {"bad": "failed", "user": "blocked", "grandchild": "blocked", "bystander": "done"}
     error = next(outcome for address, outcome, _ in found if address == "bad")
-    assert error.error == "TwoPartError: rehearsed at the end"   # an exception that pickle cannot carry keeps its text
+    assert error.error == "TwoPartError: rehearsed at the end"  # an exception that pickle cannot carry keeps its text
     assert len(found) == 4
 
 
 def test_divergence_is_told_apart_and_not_tried_again(engine: Engine) -> None:
-    (_, outcome, attempt), = drive([task("nan", ending="diverged")], engine)
+    ((_, outcome, attempt),) = drive([task("nan", ending="diverged")], engine)
     assert (outcome.error_kind, attempt) == ("diverged", 1)
 
 
@@ -95,12 +95,12 @@ def test_a_worker_that_dies_is_replaced_and_its_task_tried_again(
 
 
 def test_a_task_over_its_time_limit_fails_as_a_timeout(ray_engine: RayEngine) -> None:
-    (_, outcome, _), = drive([task("sleeper", seconds=60)], ray_engine, policy=Policy(timeouts={"train": 0.5}))
+    ((_, outcome, _),) = drive([task("sleeper", seconds=60)], ray_engine, policy=Policy(timeouts={"train": 0.5}))
     assert outcome.error_kind == "timeout"
 
 
 def test_a_worker_without_a_share_of_a_gpu_sees_none(ray_engine: RayEngine, ray_store: Path) -> None:
-    (_, outcome, _), = drive([task("sees")], ray_engine)
+    ((_, outcome, _),) = drive([task("sees")], ray_engine)
     assert "visible GPUs: ''\n" in (ray_store / outcome.log).read_text()
 
 
@@ -108,7 +108,7 @@ def test_what_is_committed_is_not_computed_again(tmp_path: Path) -> None:
     once = task("once")
     drive([once], InlineEngine(tmp_path))
     written = (folder_of(tmp_path, once.id) / "outcome.json").stat().st_mtime_ns
-    (_, outcome, _), = drive([once], InlineEngine(tmp_path))
+    ((_, outcome, _),) = drive([once], InlineEngine(tmp_path))
     assert outcome.status == "done"
     assert (folder_of(tmp_path, once.id) / "outcome.json").stat().st_mtime_ns == written
 
@@ -117,7 +117,7 @@ def test_the_first_interrupt_lets_running_tasks_finish_and_hands_out_no_more(ray
     interrupt = Interrupt()
     tasks = [task(f"slow {i}", seconds=1.0) for i in range(8)]
     found = drive(tasks, ray_engine, interrupt=interrupt, on_tick=lambda in_flight: setattr(interrupt, "count", 1))
-    assert len(found) == 2   # those in flight at the first tick
+    assert len(found) == 2  # those in flight at the first tick
     assert all(outcome.status == "done" for _, outcome, _ in found)
 
 
@@ -145,7 +145,7 @@ def test_the_most_urgent_task_is_the_one_with_the_longest_way_to_the_end() -> No
 
 def test_only_short_tasks_of_one_operation_travel_together() -> None:
     many = todo(task(f"{i}") for i in range(10))
-    assert len(ReadyQueue(many, DurationEstimate({"Rehearsal": 0.1})).take(limit=10)) == 5   # 0.5 s together
+    assert len(ReadyQueue(many, DurationEstimate({"Rehearsal": 0.1})).take(limit=10)) == 5  # 0.5 s together
     assert len(ReadyQueue(many, DurationEstimate({"Rehearsal": 2.0})).take(limit=10)) == 1
     assert len(ReadyQueue(many, DurationEstimate({"Rehearsal": 0.001})).take(limit=3)) == 3
 
@@ -181,7 +181,7 @@ def test_a_run_finds_the_store_held_by_another(tmp_path: Path) -> None:
     finally:
         other.kill()
         other.wait()
-    with lock_store(tmp_path):   # a killed owner holds nothing
+    with lock_store(tmp_path):  # a killed owner holds nothing
         pass
 
 

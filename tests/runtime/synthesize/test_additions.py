@@ -83,12 +83,15 @@ def synthesize(how, private, needs, setting):
 ''',
 }
 
-STUDY = TINY.split("arms:")[0].replace("allow: {", "allow: {L04: a test of additions, ") + """\
+STUDY = (
+    TINY.split("arms:")[0].replace("allow: {", "allow: {L04: a test of additions, ")
+    + """\
 arms:
   undefended: {paradigm: undefended}
   chosen: {paradigm: coreset, method: {grid: [random, first]}, fraction: 0.3}
   blurred: {paradigm: blurring, method: box, side: {grid: [1, 3]}, released: true}
 """
+)
 
 COMPUTE = """
 import sys

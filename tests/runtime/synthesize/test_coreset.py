@@ -42,8 +42,20 @@ from runtime.training.sgd import fit
 from tests.artifacts import artifact
 
 METHODS = (
-    "random", "forgetting", "el2n", "aum", "ccs", "grand", "least_confidence", "entropy", "margin", "k_center", "herding",
-    "moderate", "graph_cut", "facility_location",
+    "random",
+    "forgetting",
+    "el2n",
+    "aum",
+    "ccs",
+    "grand",
+    "least_confidence",
+    "entropy",
+    "margin",
+    "k_center",
+    "herding",
+    "moderate",
+    "graph_cut",
+    "facility_location",
 )
 RECIPE = Recipe(net="small", width=4, epochs=4, batch_size=32)
 SETTING = Setting(
@@ -62,8 +74,14 @@ def rng(seed: int = 0) -> torch.Generator:
 
 def training(data: LabeledImages, recipe: Recipe, iterations: int, purpose: str) -> Training:
     return Training(
-        images=data.images, labels=data.labels, recipe=recipe, iterations=iterations, card=SETTING.card, seeds=SETTING.seeds,
-        device=SETTING.device, purpose=purpose,
+        images=data.images,
+        labels=data.labels,
+        recipe=recipe,
+        iterations=iterations,
+        card=SETTING.card,
+        seeds=SETTING.seeds,
+        device=SETTING.device,
+        purpose=purpose,
     )
 
 
@@ -83,16 +101,19 @@ def proxy(private: LabeledImages, tmp_path_factory: pytest.TempPathFactory) -> A
 
 # Scores
 
-HISTORY = torch.tensor([   # presentation × sample
-    [1, 0, 1, 0, 0],
-    [1, 1, 0, 0, 0],
-    [1, 1, 1, 0, 0],
-    [1, 1, 0, 0, 1],
-], dtype=torch.uint8)
+HISTORY = torch.tensor(
+    [  # presentation × sample
+        [1, 0, 1, 0, 0],
+        [1, 1, 0, 0, 0],
+        [1, 1, 1, 0, 0],
+        [1, 1, 0, 0, 1],
+    ],
+    dtype=torch.uint8,
+)
 
 
 def test_forgetting_counts_the_times_a_sample_went_from_right_to_wrong() -> None:
-    assert forgetting({"correct": HISTORY}).tolist() == [0, 0, 2, 4, 0]   # the fourth was never right: maximal
+    assert forgetting({"correct": HISTORY}).tolist() == [0, 0, 2, 4, 0]  # the fourth was never right: maximal
 
 
 def test_a_never_learned_sample_is_the_hardest_unless_the_published_bug_is_asked_for() -> None:
@@ -116,7 +137,7 @@ def test_uncertainty_is_largest_for_the_least_sure_and_not_for_the_surest(measur
 
 
 def test_gradient_norms_are_those_of_one_backward_pass_a_sample(private: LabeledImages) -> None:
-    few = private[torch.arange(70)]   # more than one chunk
+    few = private[torch.arange(70)]  # more than one chunk
     how = words("grand", inits=1, passes=1)
     assert isinstance(how, GradientNorm)
     net = build(RECIPE, SETTING.card, SETTING.seeds("coreset/grand/0/init"))
@@ -132,6 +153,7 @@ def test_gradient_norms_are_those_of_one_backward_pass_a_sample(private: Labeled
 
 # Picking by a score
 
+
 def test_the_highest_scores_are_kept_and_only_of_the_rows_that_compete() -> None:
     pick = hardest(torch.tensor([5.0, 1.0, 4.0, 3.0, 2.0]), rng())
     assert pick(torch.tensor([0, 1, 3, 4]), 2).tolist() == [0, 3]
@@ -139,11 +161,11 @@ def test_the_highest_scores_are_kept_and_only_of_the_rows_that_compete() -> None
 
 def test_ties_fall_by_the_shuffle_and_not_by_the_order_of_the_set() -> None:
     tied = torch.tensor([1, 1, 1, 1, 1, 1, 1, 2])
-    kept = torch.stack([
-        torch.zeros(8).scatter(0, hardest(tied, rng(seed))(torch.arange(8), 3), 1.0) for seed in range(400)
-    ]).mean(0)
+    kept = torch.stack([torch.zeros(8).scatter(0, hardest(tied, rng(seed))(torch.arange(8), 3), 1.0) for seed in range(400)]).mean(
+        0
+    )
     assert kept[7] == 1
-    assert (kept[:7] - 2 / 7).abs().max() < 0.09   # four standard errors of a fair draw
+    assert (kept[:7] - 2 / 7).abs().max() < 0.09  # four standard errors of a fair draw
 
 
 def test_ccs_drops_the_hardest_and_serves_small_strata_first() -> None:
@@ -157,7 +179,9 @@ def test_ccs_drops_the_hardest_and_serves_small_strata_first() -> None:
 
 @given(
     values=st.lists(st.floats(-5, 5, allow_nan=False, width=32, allow_subnormal=False), min_size=1, max_size=60),
-    cut=st.floats(0, 0.6, allow_subnormal=False), share=st.floats(0, 1, allow_subnormal=False), strata=st.integers(1, 7),
+    cut=st.floats(0, 0.6, allow_subnormal=False),
+    share=st.floats(0, 1, allow_subnormal=False),
+    strata=st.integers(1, 7),
 )
 def test_ccs_keeps_exactly_what_was_asked_each_once_and_none_of_the_dropped(
     values: list[float], cut: float, share: float, strata: int
@@ -181,8 +205,9 @@ def test_ccs_balanced_over_classes_gives_each_class_its_own_count(private: Label
 
 # Picking by geometry
 
+
 def test_herding_follows_the_mean() -> None:
-    line = torch.tensor([[0.0], [1.0], [5.0], [6.0], [8.0]])   # mean 4: 5 is near; then 2 · 4 − 5 = 3 is wanted; then 12 − 6 = 6
+    line = torch.tensor([[0.0], [1.0], [5.0], [6.0], [8.0]])  # mean 4: 5 is near; then 2 · 4 − 5 = 3 is wanted; then 12 − 6 = 6
     assert herding(line, 3).tolist() == [2, 1, 3]
 
 
@@ -196,7 +221,7 @@ def test_herding_agrees_with_its_naive_twin_and_is_no_argmax() -> None:
 
 
 def test_k_center_takes_the_middle_and_then_always_the_farthest() -> None:
-    line = torch.tensor([[0.0], [4.9], [5.0], [5.2], [10.0], [7.7]])   # mean 5.47; distances to 5.2: 5.2, .3, .2, 0, 4.8, 2.5
+    line = torch.tensor([[0.0], [4.9], [5.0], [5.2], [10.0], [7.7]])  # mean 5.47; distances to 5.2: 5.2, .3, .2, 0, 4.8, 2.5
     assert k_center(line, 4).tolist() == [3, 0, 4, 5]
 
 
@@ -205,7 +230,7 @@ def test_k_center_chooses_no_sample_twice_even_among_copies() -> None:
 
 
 def test_moderate_takes_the_samples_at_the_median_distance() -> None:
-    line = torch.tensor([[-9.0], [-3.0], [0.0], [3.2], [8.8]])   # mean 0; distances 9, 3, 0, 3.2, 8.8: median 3.2
+    line = torch.tensor([[-9.0], [-3.0], [0.0], [3.2], [8.8]])  # mean 0; distances 9, 3, 0, 3.2, 8.8: median 3.2
     assert moderate(line, 2).tolist() == [3, 1]
 
 
@@ -249,6 +274,7 @@ def test_facility_location_is_near_the_best_possible_cover() -> None:
 
 # Sizes and bad input
 
+
 @given(sizes=st.lists(st.integers(1, 50), min_size=1, max_size=12), share=st.floats(0, 1, allow_subnormal=False))
 def test_seats_are_dealt_whole_and_in_proportion(sizes: list[int], share: float) -> None:
     seats = max(len(sizes), round(share * sum(sizes)))
@@ -274,9 +300,7 @@ def test_a_fraction_too_small_for_the_classes_is_a_clear_error() -> None:
         list(parts(words("random", fraction=0.01), torch.arange(100) % 10, 10))
 
 
-@pytest.mark.parametrize("fields", [
-    {"fraction": None}, {"fraction": 0.0}, {"fraction": 1.5}, {"fraction": 0.3, "per_class": 3},
-])
+@pytest.mark.parametrize("fields", [{"fraction": None}, {"fraction": 0.0}, {"fraction": 1.5}, {"fraction": 0.3, "per_class": 3}])
 def test_a_size_that_makes_no_sense_is_refused_by_the_language(fields: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         words("random", **fields)
@@ -306,6 +330,7 @@ def test_a_proxy_that_never_saw_every_sample_is_a_clear_error(private: LabeledIm
 
 # Every method, really run
 
+
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_gives_private_images_as_they_are_and_says_where_from(
     method: str, private: LabeledImages, proxy: Artifact
@@ -317,7 +342,7 @@ def test_every_method_gives_private_images_as_they_are_and_says_where_from(
     assert len(release.origins.unique()) == len(release.labels) == 80
     assert torch.equal(release.images, private.images[release.origins])
     assert torch.equal(release.labels, private.labels[release.origins])
-    assert torch.equal(release.origins, release.origins.sort().values)   # a place in the set tells no rank
+    assert torch.equal(release.origins, release.origins.sort().values)  # a place in the set tells no rank
     assert torch.equal(private.images, before)
 
 

@@ -118,14 +118,21 @@ def missed(folder: Path, size: Size, *methods: str) -> list[str]:
     torch.set_num_threads(1)
     asked = tasks(folder, size)
     if methods:
-        rest = [need for task in asked.values() if getattr(task.work, "how", None) and task.operation.split()[-1] in methods
-                for need in (task.id, *(id for _, id in task.needs))]
+        rest = [
+            need
+            for task in asked.values()
+            if getattr(task.work, "how", None) and task.operation.split()[-1] in methods
+            for need in (task.id, *(id for _, id in task.needs))
+        ]
         asked = {id: task for id, task in asked.items() if id in rest}
-    runs = [dict(measured(asked, folder / f"store {turn}")) for turn in range(2)]   # the first also loads libraries
+    runs = [dict(measured(asked, folder / f"store {turn}")) for turn in range(2)]  # the first also loads libraries
     took = {id: min(run[id] for run in runs) for id in asked}
     said = {id: guess.cost(task.work).seconds for id, task in asked.items()}
-    return [f"{task.operation}, {task.address}: {said[id]:.3f} s said, {took[id]:.3f} s taken"
-            for id, task in asked.items() if not 1 / 3 < said[id] / took[id] < 3]
+    return [
+        f"{task.operation}, {task.address}: {said[id]:.3f} s said, {took[id]:.3f} s taken"
+        for id, task in asked.items()
+        if not 1 / 3 < said[id] / took[id] < 3
+    ]
 
 
 @pytest.mark.long
@@ -140,7 +147,7 @@ def test_some_methods_take_what_their_words_say(tmp_path: Path) -> None:
 
 def test_every_method_and_generator_is_among_those_that_are_measured(tmp_path: Path) -> None:
     measured = {type(how) for task in tasks(tmp_path, SIZES["small"]).values() if (how := getattr(task.work, "how", None))}
-    methods = {kind for kind in ARMS if issubclass(kind, Method) and kind is not ImportedSets}   # those are made elsewhere
+    methods = {kind for kind in ARMS if issubclass(kind, Method) and kind is not ImportedSets}  # those are made elsewhere
     assert methods | set(Generator.__subclasses__()) <= measured
 
 

@@ -63,10 +63,19 @@ def rng(seed: int = 0) -> torch.Generator:
 def teacher() -> Any:
     data = digits.read()[0]
     net = nets.build(RECIPE, CARD, rng(1))
-    fit(net, Training(
-        images=data.images, labels=data.labels, recipe=RECIPE, iterations=120, card=CARD, seeds=Seeds(1, 0, 0),
-        device=torch.device("cpu"), purpose="teacher",
-    ))
+    fit(
+        net,
+        Training(
+            images=data.images,
+            labels=data.labels,
+            recipe=RECIPE,
+            iterations=120,
+            card=CARD,
+            seeds=Seeds(1, 0, 0),
+            device=torch.device("cpu"),
+            purpose="teacher",
+        ),
+    )
     return Kept(net.state_dict())
 
 
@@ -149,7 +158,7 @@ def test_the_adversarial_term_is_not_zero_as_it_is_where_the_teacher_is_passed_a
 
 def test_in_a_pool_the_adversarial_loss_counts_only_images_on_which_both_agree(teacher: Any) -> None:
     here = trainer_of(teacher, words("fast", losses={"adversarial": 1.0}, warm_up=0, shift=0))
-    with torch.no_grad():   # a student that says 3 to everything
+    with torch.no_grad():  # a student that says 3 to everything
         here.student.head.weight.zero_()
         here.student.head.bias.copy_(5.0 * F.one_hot(torch.tensor(3), 10))
     images = digits.read()[0].images[:64].float() / 255
@@ -226,15 +235,16 @@ def test_words_that_teach_nothing_are_refused(fields: dict[str, Any], complaint:
 
 # Decoupled distillation, by the same critic
 
+
 def test_recovered_images_are_what_the_teacher_takes_them_for_and_carry_its_soft_labels(teacher: Any) -> None:
     given = {"paradigm": "distillation", "method": "sre2l", "images_per_class": 3, "steps": 60}
     how: Any = TypeAdapter(AnyArm).validate_python(given | {"losses": {"statistics": 1.0, "one_hot": 2.0}})
     made = recovery.synthesize(how, digits.read()[0][torch.arange(100)], {"teacher": teacher}, SETTING)
     assert made.images.shape == (30, *CARD.shape)
     assert made.labels.shape == (30, 10)
-    assert -1e-6 <= made.images.min() <= made.images.max() <= 1 + 1e-6   # grey levels, as the teacher judged them
+    assert -1e-6 <= made.images.min() <= made.images.max() <= 1 + 1e-6  # grey levels, as the teacher judged them
     wanted = torch.arange(10).repeat_interleave(3)
-    assert (made.labels.argmax(1) == wanted).float().mean() > 0.7   # the teacher is a poor one
+    assert (made.labels.argmax(1) == wanted).float().mean() > 0.7  # the teacher is a poor one
     assert how.needs == ("teacher",)
     assert how.needs_batch_norm
 

@@ -112,7 +112,7 @@ def test_every_step_of_drawing_is_that_of_the_papers(sampler: str, steps: int, s
         found = net(x, torch.full((10,), level), labels)
         kept, after = abar[level], abar[level - 40 // steps] if level >= 40 // steps else torch.tensor(1.0)
         clean = ((x - (1 - kept).sqrt() * found) / kept.sqrt()).clamp(-1, 1)
-        found = (x - kept.sqrt() * clean) / (1 - kept).sqrt()   # the noise that goes with the clipped signal
+        found = (x - kept.sqrt() * clean) / (1 - kept).sqrt()  # the noise that goes with the clipped signal
         fresh = ((1 - after) / (1 - kept) * (1 - kept / after)).sqrt() if sampler == "ddpm" else torch.tensor(0.0)
         x = after.sqrt() * clean + (1 - after - fresh**2).clamp(min=0).sqrt() * found
         if sampler == "ddpm" and level:
@@ -165,14 +165,10 @@ def test_drawing_is_the_same_under_the_same_seeds_and_differs_between_shadows(tr
     assert not torch.equal(once.images, diffusion.synthesize(words(), private, {"generator": trained}, other).images)
 
 
-def test_guidance_moves_away_from_the_unlabeled_model_and_none_is_the_conditional_one(
-    trained: Any, private: LabeledImages
-) -> None:
+def test_guidance_moves_away_from_the_unlabeled_model_and_none_is_the_conditional_one(trained: Any, private: LabeledImages) -> None:
     net = diffusion.restored(words().denoiser, trained, SETTING)
     labels = torch.arange(10)
-    plain, guided = (
-        diffusion.sample(net, words(guidance=weight, steps=1), labels, SETTING, rng(5)) for weight in (0.0, 1.0)
-    )
+    plain, guided = (diffusion.sample(net, words(guidance=weight, steps=1), labels, SETTING, rng(5)) for weight in (0.0, 1.0))
     top, x = torch.full((10,), 999), torch.randn(10, *CARD.shape, generator=rng(5))
     abar = kept_signal(1000)[999].float()
     with torch.no_grad():
@@ -200,10 +196,10 @@ def test_the_average_of_the_weights_equals_a_loop_written_out() -> None:
 
 @pytest.mark.parametrize("net", ["mlp", "latent_mlp", "unet"])
 def test_a_denoiser_answers_with_noise_of_the_images_shape_and_looks_at_level_and_label(net: str) -> None:
-    how = Denoiser(net=net, width=8, blocks=2)   # type: ignore[arg-type]
+    how = Denoiser(net=net, width=8, blocks=2)  # type: ignore[arg-type]
     built = denoisers.build(how, CARDS["fashion_mnist"], rng())
     with torch.no_grad():
-        for parameter in built.parameters():   # some begin at zero, on purpose: then nothing would be looked at
+        for parameter in built.parameters():  # some begin at zero, on purpose: then nothing would be looked at
             parameter.add_(0.1 * torch.randn(parameter.shape, generator=rng(1)))
         x = torch.randn(2, *built.shape, generator=rng())
         found = built(x, torch.tensor([10, 10]), torch.tensor([1, 1]))
@@ -227,12 +223,10 @@ def test_training_lowers_the_loss_on_images_that_were_seen(private: LabeledImage
     product = diffusion.train_generator(how, private, SETTING)
     found = {metric.name: metric.value for metric in product.metrics}
     assert found["denoiser_loss"] is not None
-    assert found["denoiser_loss"] < 0.8   # an untrained one answers zero: 1
+    assert found["denoiser_loss"] < 0.8  # an untrained one answers zero: 1
 
 
-def test_the_loss_of_an_image_is_a_mean_over_levels_and_noises_whatever_its_batch(
-    trained: Any, private: LabeledImages
-) -> None:
+def test_the_loss_of_an_image_is_a_mean_over_levels_and_noises_whatever_its_batch(trained: Any, private: LabeledImages) -> None:
     how, images, labels = Denoiser(**LIGHT), private.images[:6], private.labels[:6]
     net, draws = diffusion.restored(how, trained, SETTING), generator(3, None, "denoising query")
     scheduler, signals = new_scheduler(how), net.encoded(images)
@@ -258,10 +252,10 @@ def test_a_denoiser_is_less_wrong_about_what_it_has_seen(private: LabeledImages)
 
 def test_the_real_unet_learns_and_draws(private: LabeledImages) -> None:
     denoiser = {"net": "unet", "width": 8, "blocks": 2, "epochs": 8.0, "batch_size": 64, "lr": 3e-3}
-    product = diffusion.train_generator(Denoiser(**denoiser), private, SETTING)   # type: ignore[arg-type]
+    product = diffusion.train_generator(Denoiser(**denoiser), private, SETTING)  # type: ignore[arg-type]
     found = {metric.name: metric.value for metric in product.metrics}
     assert found["denoiser_loss"] is not None
-    assert found["denoiser_loss"] < 0.8   # an untrained one: about 1
+    assert found["denoiser_loss"] < 0.8  # an untrained one: about 1
     kept: Any = Kept(dict(product.files["generator"]))
     made = drawn(kept, private, denoiser=denoiser, steps=4, multiple=0.1)
     assert made.images.shape == (30, *CARD.shape)
@@ -269,6 +263,7 @@ def test_the_real_unet_learns_and_draws(private: LabeledImages) -> None:
 
 
 # Principal components
+
 
 def test_components_are_those_of_scikit_learn_brought_to_one_scale(private: LabeledImages) -> None:
     from sklearn.decomposition import PCA
@@ -293,14 +288,14 @@ def test_what_the_components_leave_out_is_drawn_with_the_spectrum_that_it_has(pr
     net = denoisers.build(Denoiser(net="latent_mlp", components=12, width=8), CARD, rng())
     net.prepare(private.images)
     flat = private.images.flatten(1).double() / 127.5 - 1
-    further = PCA(60).fit(flat.numpy())   # 12, and 4 for each of them
+    further = PCA(60).fit(flat.numpy())  # 12, and 4 for each of them
     signals = net.encoded(private.images)[:1].expand(20_000, -1)
     smooth = signals[:1] * net.get_buffer("size") @ net.get_buffer("basis") + net.get_buffer("centre")
     noise = torch.randn(20_000, 48, generator=rng(4)) @ net.get_buffer("texture")
     along = (noise.double().numpy() @ further.components_[12:60].T).std(0)
     assert along == pytest.approx(further.explained_variance_[12:60] ** 0.5, rel=0.05, abs=2e-3)
     drawn = net.decoded(signals, rng(4)).flatten(1).float()
-    assert (drawn - ((smooth + noise + 1) * 127.5).clamp(0, 255)).abs().max() < 0.51   # rounded
+    assert (drawn - ((smooth + noise + 1) * 127.5).clamp(0, 255)).abs().max() < 0.51  # rounded
 
 
 def test_a_latent_denoiser_draws_images_and_declares_its_basis(private: LabeledImages) -> None:
@@ -322,6 +317,7 @@ def test_more_components_than_pixels_is_a_clear_error() -> None:
 
 
 # DDPM, filter, DP-SGD
+
 
 def test_ddpm_adds_noise_on_the_way_and_ddim_none(trained: Any) -> None:
     net = diffusion.restored(words().denoiser, trained, SETTING)
@@ -365,7 +361,7 @@ def test_a_set_with_a_guarantee_tells_neither_the_size_nor_the_labels_of_the_pri
     fewer = private[(private.labels != 3).nonzero()[:, 0]]
     one, other = (drawn(kept, data, denoiser=denoiser, multiple=0.5).labels for data in (private, fewer))
     assert torch.equal(one, other)
-    assert one.bincount().tolist() == [15] * 10   # half of the expected 300
+    assert one.bincount().tolist() == [15] * 10  # half of the expected 300
 
 
 @pytest.mark.parametrize(

@@ -63,6 +63,7 @@ def net() -> Any:
 
 # Beginnings
 
+
 def test_noise_asks_nothing_of_the_private_images(private: LabeledImages) -> None:
     other = LabeledImages(255 - private.images, private.labels)
     one, two = (begin(words(), data, SETTING) for data in (private, other))
@@ -109,7 +110,7 @@ def test_what_begins_and_does_not_move_ends_as_it_was(private: LabeledImages) ->
 def test_more_real_images_of_a_class_than_there_are_is_a_clear_error(private: LabeledImages) -> None:
     with pytest.raises(SynthcError, match=r"images_per_class: 50 asks for more images of class 0 than the 21"):
         begin(words(init="real", images_per_class=50), private, SETTING)
-    assert len(begin(words(images_per_class=50), private, SETTING).labels) == 500   # noise has no such limit
+    assert len(begin(words(images_per_class=50), private, SETTING).labels) == 500  # noise has no such limit
 
 
 def test_a_public_beginning_without_a_public_set_or_with_a_small_one_is_a_clear_error(private: LabeledImages) -> None:
@@ -130,6 +131,7 @@ def test_a_class_that_a_relabelling_emptied_has_no_learned_images(method: str, i
 
 # Private batches
 
+
 def test_a_batch_holds_different_images_of_each_class_and_repeats_only_where_a_class_is_small() -> None:
     images = torch.arange(14, dtype=torch.uint8)[:, None, None, None].expand(-1, 1, 4, 4)
     data = LabeledImages(images, torch.tensor([0] * 10 + [2] * 3 + [1]))
@@ -142,6 +144,7 @@ def test_a_batch_holds_different_images_of_each_class_and_repeats_only_where_a_c
 
 
 # DM
+
 
 def test_class_means_are_those_of_a_loop(net: Any) -> None:
     images = torch.randn(3, 5, 1, 4, 4, generator=rng(), dtype=torch.float64)
@@ -162,6 +165,7 @@ def test_dm_brings_the_mean_features_together(private: LabeledImages) -> None:
 
 
 # DC and DSA
+
 
 def test_class_gradients_are_those_of_a_loop(net: Any) -> None:
     images, labels = torch.randn(3, 5, 1, 4, 4, generator=rng(), dtype=torch.float64), torch.tensor([2, 0, 1])
@@ -186,7 +190,7 @@ def test_the_net_of_dsa_is_trained_on_each_learned_image_under_a_map_of_its_own(
         learner.pixels.copy_(learner.pixels[:1].expand_as(learner.pixels))
     mapped, plain = learner.training_batch(mapped=True)[0], learner.training_batch(mapped=False)[0]
     assert len(plain.unique(dim=0)) == 1
-    assert len(mapped.unique(dim=0)) > 40   # of 80; several maps may leave an image as it is
+    assert len(mapped.unique(dim=0)) > 40  # of 80; several maps may leave an image as it is
 
 
 def test_the_distance_counts_rows_by_their_angle_and_leaves_vectors_out() -> None:
@@ -209,6 +213,7 @@ def test_gradient_matching_turns_gradients_towards_the_private_ones(method: str,
 
 
 # All
+
 
 @pytest.mark.parametrize("method", ["dm", "dc", "dsa"])
 def test_images_that_left_all_bounds_are_a_divergence_and_no_result(method: str, private: LabeledImages) -> None:

@@ -54,6 +54,7 @@ def examples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Any:
     """Makes a package `mine` whose words are the given text; its module has a name that no other test uses."""
+
     def make(words: str, **groups: dict[str, str]) -> str:
         module = f"mine_{abs(hash(request.node.name))}"
         (tmp_path / "mine").mkdir()
@@ -110,7 +111,7 @@ def test_ones_own_method_attack_and_data_set_run_like_ours(examples: str, tmp_pa
     assert figures == [("synthc-examples:modified_entropy", "temperature=2.0/1q", metric) for metric in ("auc", "null_auc")]
     assert done.rows("SELECT count(*) FROM result WHERE release = 'synthetic_set' AND metric = 'auc'") == [(2,)]
     assert done.rows("SELECT DISTINCT data FROM comparison") == [("synthc-examples:stripes",)]
-    assert done.rows("SELECT versions->>'synthc-examples' FROM base.run") == [("1",)]   # as `install` says
+    assert done.rows("SELECT versions->>'synthc-examples' FROM base.run") == [("1",)]  # as `install` says
 
 
 def test_the_examples_are_checked_without_torch_or_numpy(examples: str) -> None:
@@ -129,7 +130,7 @@ def test_every_image_of_the_example_is_the_mean_of_enough_private_ones(examples:
 
     points = torch.randn(53, 4, generator=torch.Generator().manual_seed(0))
     found = list(groups(points, 5))
-    assert sorted(torch.cat(found).tolist()) == list(range(53))   # a partition
+    assert sorted(torch.cat(found).tolist()) == list(range(53))  # a partition
     assert min(map(len, found)) >= 5
     assert list(groups(points[:4], 5)) == []
 
@@ -192,7 +193,7 @@ def test_words_are_judged_as_if_they_were_ours_each_at_its_place(examples: str, 
     said = complaints(tmp_path, with_arm("paradigm: own, method: 'synthc-examples:microaggregation', group_size: {grid: [3, 1]}"))
     assert said == "study.yaml:21:92: `group_size` is 1; it should be greater than 1 [wrong-value]"
     said = complaints(tmp_path, with_attack("attack: 'synthc-examples:modified_entropy', temperature: hot"))
-    assert said == "study.yaml:14:65: `temperature` is \"hot\"; it should be a valid number [wrong-value]"
+    assert said == 'study.yaml:14:65: `temperature` is "hot"; it should be a valid number [wrong-value]'
     said = complaints(tmp_path, TINY.replace("digits,", "'synthc-examples:stripes', angels: 4,"))
     assert "study.yaml:4:41: no field is called 'angels'; did you mean 'angles'?" in said
 
@@ -201,7 +202,7 @@ def test_the_paradigm_of_ones_own_needs_a_name_with_a_package(examples: str, tmp
     said = complaints(tmp_path, with_arm("paradigm: own, method: microaggregation"))
     assert said == 'study.yaml:21:33: the method of paradigm own is "microaggregation"; name it as package:name [own-method]'
     said = complaints(tmp_path, with_arm("paradigm: coreset, method: 'synthc-examples:microaggregation', group_size: 3"))
-    assert said.startswith("study.yaml:21:20: `paradigm` is \"coreset\"")
+    assert said.startswith('study.yaml:21:20: `paradigm` is "coreset"')
 
 
 def test_a_name_that_nobody_offers_is_met_with_those_that_are_offered(examples: str, tmp_path: Path) -> None:
@@ -218,13 +219,13 @@ def test_a_package_is_loaded_only_when_a_spec_names_it(tmp_path: Path, package: 
     assert said == "study.yaml:21:33: 'mine:m' cannot be loaded: RuntimeError: loaded; mend the package [own-method]"
 
 
+BARE_METHOD = "from compiler.language.plugins import PluginMethod\nclass Mine(PluginMethod): pass"
+NEEDS_GENERATOR = "    @property\n    def needs(self):\n        return 'proxy', 'generator'"
 BAD_WORDS = {
     "Mine = 3": "'mine:m' is 3; the entry point should name a subclass of compiler.language.plugins.PluginMethod",
-    "from compiler.language.plugins import PluginMethod\nclass Mine(PluginMethod): pass":
-        "'mine:m' does not say where it is computed",
+    BARE_METHOD: "'mine:m' does not say where it is computed",
     METHOD.format(revision=1).replace("int = 3", "list[int] = [1]"): "'mine:m' has words that no id can rest on: unhashable",
-    METHOD.format(revision=1) + "    @property\n    def needs(self):\n        return 'proxy', 'generator'":
-        "'mine:m' needs generator; a method of your own can have: proxy",
+    METHOD.format(revision=1) + NEEDS_GENERATOR: "'mine:m' needs generator; a method of your own can have: proxy",
 }
 
 
@@ -235,14 +236,14 @@ def test_words_that_break_the_contract_are_refused_when_a_spec_is_checked(tmp_pa
 
 
 def test_words_that_import_torch_are_refused(tmp_path: Path, package: Any) -> None:
-    (tmp_path / "torch.py").write_text("")   # stands for the real one, which takes seconds
+    (tmp_path / "torch.py").write_text("")  # stands for the real one, which takes seconds
     package("import torch\n" + METHOD.format(revision=1), methods={"m": "Mine"})
     (tmp_path / "study.yaml").write_text(with_arm("paradigm: own, method: 'mine:m', size: {grid: [1, 2]}"))
     command = [sys.executable, "-m", "runtime.cli", "check", str(tmp_path / "study.yaml")]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, (tmp_path, ROOT, tmp_path / "mine")))}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert done.stderr.count("'mine:m' imports torch when a spec is checked; its words should need pydantic") == 1   # of two trials
+    assert done.stderr.count("'mine:m' imports torch when a spec is checked; its words should need pydantic") == 1  # of two trials
     assert "Traceback" not in done.stderr
 
 
@@ -267,7 +268,7 @@ def test_a_headline_and_a_claim_can_rest_on_an_attack_of_ones_own(examples: str,
     text = text.replace("headline: {attack: lira", "headline: {attack: 'synthc-examples:modified_entropy'")
     text += "claims:\n  c: {text: t, test: difference, left: {arm: undefended}, right: {method: random}}\n"
     plan = compiled(tmp_path, text)
-    assert plan.tasks[plan.claims[0].task].work.left.variant == "temperature=1.0/1q"   # type: ignore[union-attr]
+    assert plan.tasks[plan.claims[0].task].work.left.variant == "temperature=1.0/1q"  # type: ignore[union-attr]
     twice = text.replace("  fpr:", "    - {attack: 'synthc-examples:modified_entropy', temperature: 2.0}\n  fpr:")
     assert "2 attacks are what the headline declares" in complaints(tmp_path, twice)
 
@@ -298,7 +299,7 @@ def test_a_release_that_is_none_is_an_error_that_names_the_package(monkeypatch: 
     module = SimpleNamespace(synthesize=lambda how, private, needs, setting: WRONG_RELEASES[complaint]())
     monkeypatch.setitem(sys.modules, "nowhere", module)
     with pytest.raises(ValueError, match=r"^mine:m: ") as caught:
-        synthesize(HOW, PRIVATE, {}, SimpleNamespace(card=CARDS["digits"]))   # type: ignore[arg-type]
+        synthesize(HOW, PRIVATE, {}, SimpleNamespace(card=CARDS["digits"]))  # type: ignore[arg-type]
     assert complaint in str(caught.value)
 
 
@@ -317,22 +318,25 @@ def test_a_method_gets_a_copy_that_it_may_spoil(monkeypatch: pytest.MonkeyPatch)
         return release()
 
     monkeypatch.setitem(sys.modules, "nowhere", SimpleNamespace(synthesize=spoil))
-    synthesize(HOW, PRIVATE, {}, SimpleNamespace(card=CARDS["digits"]))   # type: ignore[arg-type]
+    synthesize(HOW, PRIVATE, {}, SimpleNamespace(card=CARDS["digits"]))  # type: ignore[arg-type]
     assert PRIVATE.images.max() == 0
     assert PRIVATE.labels.max() == 5
 
 
-@pytest.mark.parametrize(("scores", "complaint"), [
-    (np.zeros((3, 2)), "scores have the shape (3, 2); it should be canary × shadow, (2, 3)"),
-    (np.array([[0.0, np.inf, 0.0], [0.0, 0.0, 0.0]]), "a score is infinite"),
-])
+@pytest.mark.parametrize(
+    ("scores", "complaint"),
+    [
+        (np.zeros((3, 2)), "scores have the shape (3, 2); it should be canary × shadow, (2, 3)"),
+        (np.array([[0.0, np.inf, 0.0], [0.0, 0.0, 0.0]]), "a score is infinite"),
+    ],
+)
 def test_scores_that_are_none_are_an_error_that_names_the_package(
     monkeypatch: pytest.MonkeyPatch, scores: np.ndarray, complaint: str
 ) -> None:
     module = SimpleNamespace(scorer=lambda how, said, paired: lambda member: scores)
     monkeypatch.setitem(sys.modules, "nowhere", module)
     how: Any = SimpleNamespace(attack="mine:a", compute="nowhere", reads=("final_model",))
-    score = scorer_of(how, SimpleNamespace(release="final_model"), True)   # type: ignore[arg-type]
+    score = scorer_of(how, SimpleNamespace(release="final_model"), True)  # type: ignore[arg-type]
     assert score is not None
     with pytest.raises(ValueError, match=r"^mine:a: ") as caught:
         score(np.zeros((2, 3), dtype=bool))

@@ -25,10 +25,7 @@ from tests.artifacts import artifact
 
 CPU = torch.device("cpu")
 RECIPE = Recipe(net="small", width=4, epochs=2)
-GROUPS = (
-    ("mislabeled", CanaryGroup(kind="mislabeled", count=40)),
-    ("twins", CanaryGroup(kind="duplicated", count=20, copies=3)),
-)
+GROUPS = (("mislabeled", CanaryGroup(kind="mislabeled", count=40)), ("twins", CanaryGroup(kind="duplicated", count=20, copies=3)))
 
 
 def private(shadow: int = 0) -> Private:
@@ -52,7 +49,7 @@ def value(metrics: tuple[Metric, ...], name: str, canaries: str = "") -> float |
 
 
 def test_every_method_that_the_language_knows_has_a_module_with_its_function() -> None:
-    known = [kind for kind in ARMS if issubclass(kind, Method) and kind is not ImportedSets]   # those are computed elsewhere
+    known = [kind for kind in ARMS if issubclass(kind, Method) and kind is not ImportedSets]  # those are computed elsewhere
     for kind in known:
         paradigm, *_ = get_args(kind.model_fields["paradigm"].annotation)
         assert callable(function_of(kind.model_construct(paradigm=paradigm, method=""), "synthesize"))
@@ -85,7 +82,7 @@ def test_the_share_of_canaries_chosen_is_counted_by_canary_and_the_enrichment_by
 
 def test_a_choice_that_is_blind_to_canaries_shows_no_enrichment() -> None:
     found = [value(made(random_part(0.5), shadow).metrics, "canary_enrichment", "mislabeled") for shadow in range(12)]
-    assert sum(x for x in found if x is not None) / len(found) == pytest.approx(1.0, abs=0.13)   # about four standard errors
+    assert sum(x for x in found if x is not None) / len(found) == pytest.approx(1.0, abs=0.13)  # about four standard errors
 
 
 def test_the_whole_set_has_every_canary() -> None:
@@ -106,7 +103,7 @@ def test_what_draws_from_the_global_generator_changes_nothing() -> None:
     torch.manual_seed(2)
     state = torch.get_rng_state()
     assert torch.equal(made(how).files["set"]["images"], first)
-    assert torch.equal(torch.get_rng_state(), state)   # and nothing is drawn from it
+    assert torch.equal(torch.get_rng_state(), state)  # and nothing is drawn from it
 
 
 def test_a_method_is_given_images_and_labels_and_no_canaries(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,8 +39,16 @@ class Kept:
 
 def words(method: str = "mtt", **fields: Any) -> Any:
     given = {
-        "paradigm": "distillation", "method": method, "images_per_class": 2, "steps": 3, "net_steps": 3,
-        "expert_epochs": 1, "last_start": 2, "experts": EXPERTS, **({"window": 1} if method == "datm" else {}), **fields,
+        "paradigm": "distillation",
+        "method": method,
+        "images_per_class": 2,
+        "steps": 3,
+        "net_steps": 3,
+        "expert_epochs": 1,
+        "last_start": 2,
+        "experts": EXPERTS,
+        **({"window": 1} if method == "datm" else {}),
+        **fields,
     }
     return TypeAdapter(AnyArm).validate_python(given)
 
@@ -61,6 +69,7 @@ def experts(private: LabeledImages) -> Any:
 
 # The derivative
 
+
 def quadratic(x: Tensor) -> Any:
     """A student of two weights that wants to be at the learned point, more in one direction; the step changes which."""
     return lambda weights, step: (torch.tensor([1.0 + step, 3.0], dtype=torch.float64) * (weights - x).square()).sum() / 2
@@ -70,7 +79,7 @@ def test_one_step_on_a_quadratic_has_the_derivative_on_paper() -> None:
     x, lr = torch.tensor([2.0, -1.0]).double().requires_grad_(), torch.tensor(0.1).double()
     start, target = torch.zeros(2).double(), torch.tensor([1.0, 1.0]).double()
     found = trajectory.compare_with_expert(quadratic(x), [x], lr, start, target, 1)
-    end = torch.tensor([0.1 * 2, 0.3 * -1]).double()                     # start − lr · curvature · (start − x)
+    end = torch.tensor([0.1 * 2, 0.3 * -1]).double()  # start − lr · curvature · (start − x)
     assert found.loss.item() == pytest.approx(((end - target).square().sum() / 2).item())
     assert torch.allclose(found.learned[0], (end - target) * torch.tensor([0.1, 0.3]).double())
     assert found.net_lr.item() == pytest.approx(((end - target) * torch.tensor([2.0, -3.0]).double()).sum().item())
@@ -126,6 +135,7 @@ def test_dropped_cross_terms_are_teslas_derivative_and_not_the_losss() -> None:
 
 
 # The methods
+
 
 def test_experts_are_kept_before_training_and_after_each_epoch(experts: Any) -> None:
     weights = experts.held["weights"]

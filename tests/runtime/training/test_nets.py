@@ -39,7 +39,7 @@ def wrn(depth: int, k: int, classes: int = 10) -> int:
     for width in widths:
         for block in range(blocks):
             total += 2 * inputs + inputs * width * 9 + 2 * width + width * width * 9
-            total += inputs * width if block == 0 and inputs != width else 0   # the 1×1 shortcut
+            total += inputs * width if block == 0 and inputs != width else 0  # the 1×1 shortcut
             inputs = width
     return total + 2 * inputs + inputs * classes + classes
 
@@ -49,7 +49,7 @@ def wrn(depth: int, k: int, classes: int = 10) -> int:
 def test_wide_resnets_have_the_sizes_of_their_paper(depth: int, k: int, millions: float, norm: str) -> None:
     found = parameters(CIFAR, net="wrn", depth=depth, width=16 * k, norm=norm)
     assert found == wrn(depth, k)
-    assert abs(found / 1e6 - millions) <= 0.1   # Zagoruyko and Komodakis 2016, tables 2 to 5: rounded or cut to one decimal
+    assert abs(found / 1e6 - millions) <= 0.1  # Zagoruyko and Komodakis 2016, tables 2 to 5: rounded or cut to one decimal
 
 
 def test_resnet18_has_eleven_million_parameters_in_eighteen_layers() -> None:
@@ -75,7 +75,7 @@ def test_resnet9_is_about_airbenchs_two_million() -> None:
 @pytest.mark.parametrize("shape", [(1, 8, 8), (1, 28, 28), (3, 32, 32)])
 def test_every_net_takes_every_size_and_each_norm(net: str, norm: str, shape: tuple[int, int, int]) -> None:
     card = replace(CIFAR, shape=shape, mean=(0.5,) * shape[0], std=(0.5,) * shape[0])
-    recipe = Recipe(net=net, norm=norm, width=8)   # type: ignore[arg-type]
+    recipe = Recipe(net=net, norm=norm, width=8)  # type: ignore[arg-type]
     if (net, norm, shape[1]) == ("resnet18", "instance", 8):
         with pytest.raises(SynthcError, match="ends in one pixel at 8×8"):
             skeleton(recipe, card)
@@ -89,7 +89,7 @@ def test_every_net_takes_every_size_and_each_norm(net: str, norm: str, shape: tu
     assert logits.shape == (5, 10)
     assert features.shape == (5, made.head.in_features)
     assert torch.isfinite(logits).all()
-    torch.testing.assert_close(logits, alone, rtol=1e-3, atol=1e-4)   # no image's answer depends on its batch mates
+    torch.testing.assert_close(logits, alone, rtol=1e-3, atol=1e-4)  # no image's answer depends on its batch mates
     again = restored(recipe, card, made.state_dict())
     with torch.no_grad():
         assert torch.equal(again(x), logits)
@@ -97,7 +97,7 @@ def test_every_net_takes_every_size_and_each_norm(net: str, norm: str, shape: tu
 
 @pytest.mark.parametrize("net", ["small", "convnet", "resnet9", "resnet18", "wrn", "mlp"])
 def test_initial_weights_come_from_the_given_generator_alone(net: str) -> None:
-    recipe = Recipe(net=net, width=8)   # type: ignore[arg-type]
+    recipe = Recipe(net=net, width=8)  # type: ignore[arg-type]
     torch.manual_seed(1)
     first = build(recipe, CIFAR, torch.Generator().manual_seed(0)).state_dict()
     before = torch.get_rng_state()
@@ -108,10 +108,13 @@ def test_initial_weights_come_from_the_given_generator_alone(net: str) -> None:
     assert not torch.equal(first["head.weight"], other["head.weight"])
 
 
-@pytest.mark.parametrize(("recipe", "complaint"), [
-    ({"net": "convnet", "depth": 6}, r"an image of 32×32 cannot be halved 6 times; depth 5 is the most"),
-    ({"net": "wrn", "depth": 18}, "18 is not"),
-])
+@pytest.mark.parametrize(
+    ("recipe", "complaint"),
+    [
+        ({"net": "convnet", "depth": 6}, r"an image of 32×32 cannot be halved 6 times; depth 5 is the most"),
+        ({"net": "wrn", "depth": 18}, "18 is not"),
+    ],
+)
 def test_a_depth_that_cannot_be_built_is_said(recipe: dict[str, Any], complaint: str) -> None:
     with pytest.raises(SynthcError, match=complaint):
         skeleton(Recipe(**recipe), CIFAR)

@@ -32,7 +32,12 @@ def rng(seed: int = 0) -> torch.Generator:
 
 
 def training(
-    images: torch.Tensor, labels: torch.Tensor, recipe: Recipe = RECIPE, iterations: int = 1, *, card: Card = CARD,
+    images: torch.Tensor,
+    labels: torch.Tensor,
+    recipe: Recipe = RECIPE,
+    iterations: int = 1,
+    *,
+    card: Card = CARD,
     seeds: Seeds = SEEDS,
 ) -> Training:
     return Training(
@@ -41,9 +46,12 @@ def training(
 
 
 NETS = [
-    Recipe(net="small", width=8, norm="group"), Recipe(net="small", width=8, norm="none"),
-    Recipe(net="convnet", width=8, norm="instance"), Recipe(net="resnet9", width=8, norm="group"),
-    Recipe(net="wrn", width=8, depth=10, norm="group"), Recipe(net="mlp", width=16, norm="none"),
+    Recipe(net="small", width=8, norm="group"),
+    Recipe(net="small", width=8, norm="none"),
+    Recipe(net="convnet", width=8, norm="instance"),
+    Recipe(net="resnet9", width=8, norm="group"),
+    Recipe(net="wrn", width=8, depth=10, norm="group"),
+    Recipe(net="mlp", width=16, norm="none"),
 ]
 
 
@@ -55,7 +63,7 @@ def test_gradients_of_single_samples_equal_opacus(recipe: Recipe) -> None:
     x, y = torch.randn(9, *CARD.shape, generator=rng(1)), torch.arange(9) % 10
     ours, losses = dp_sgd.per_sample_gradients(dp_sgd.classification_loss(net), dp_sgd.parameters_of(net), x[:, None], y)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")   # of its own hooks
+        warnings.simplefilter("ignore")  # of its own hooks
         theirs = GradSampleModule(nets.restored(recipe, CARD, net.state_dict()).train(), loss_reduction="sum")
         F.cross_entropy(theirs(x), y, reduction="sum").backward()
     for name, parameter in theirs._module.named_parameters():
@@ -111,7 +119,7 @@ def test_the_bound_by_renyi_divergences_is_that_of_opacus_to_a_hundredth(sigma: 
     theirs = RDPAccountant()
     theirs.history = [(sigma, rate, steps)]
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")   # of the order that was best
+        warnings.simplefilter("ignore")  # of the order that was best
         assert dp_sgd.epsilon_of("rdp", sigma, 1e-5, rate, steps) == pytest.approx(theirs.get_epsilon(1e-5), rel=1e-2)
 
 
@@ -126,7 +134,7 @@ def test_copies_of_a_sample_are_drawn_together_and_changed_apart() -> None:
     assert (rows == rows[:, :1]).all()
     assert (down != down[:, :1]).any(dim=1).to(torch.float64).mean().item() == pytest.approx(1 - (1 / 5) ** 3, abs=0.03)
     plain = torch.cat([batch.rows for batch in dp_sgd.poisson(blank(200, recipe, 50), 0.1, 1)])
-    assert torch.equal(plain, rows[:, 0])   # copies change who is drawn for nobody
+    assert torch.equal(plain, rows[:, 0])  # copies change who is drawn for nobody
 
 
 def test_copies_of_colour_images_are_taken_together_by_a_net_with_strides() -> None:
@@ -145,20 +153,23 @@ def test_poisson_sampling_takes_each_sample_independently_and_may_take_none() ->
     assert counts.max() == 1
     assert counts.float().mean().item() == pytest.approx(0.05, abs=0.002)
     sizes = counts.sum(1).float()
-    assert sizes.var().item() == pytest.approx(200 * 0.05 * 0.95, rel=0.15)   # a batch of fixed size would have none
+    assert sizes.var().item() == pytest.approx(200 * 0.05 * 0.95, rel=0.15)  # a batch of fixed size would have none
     rare = list(dp_sgd.poisson(blank(5, RECIPE, 100), 0.05, 1))
     assert any(len(batch.rows) == 0 for batch in rare)
 
 
 def train(
-    net: nets.Classifier, data: LabeledImages, recipe: Recipe = RECIPE, noise: float = 1.0, iterations: int = 1,
-    expected: int = 600, seeds: Seeds = SEEDS,
+    net: nets.Classifier,
+    data: LabeledImages,
+    recipe: Recipe = RECIPE,
+    noise: float = 1.0,
+    iterations: int = 1,
+    expected: int = 600,
+    seeds: Seeds = SEEDS,
 ) -> None:
     """Train in place."""
     job = training(data.images, data.labels, recipe, iterations, seeds=seeds)
-    dp_sgd.fit_privately(
-        net, job, dp_sgd.new_mechanism(Privacy(noise_multiplier=noise), recipe.batch_size, expected, iterations)
-    )
+    dp_sgd.fit_privately(net, job, dp_sgd.new_mechanism(Privacy(noise_multiplier=noise), recipe.batch_size, expected, iterations))
 
 
 def fitted(noise: float, seed: Seeds, iterations: int = 40, images: int = 600) -> nets.Classifier:
@@ -188,9 +199,9 @@ def test_sums_are_divided_by_the_expected_batch_and_not_by_the_drawn_one() -> No
     start = nets.build(RECIPE, CARD, Seeds(0, 0, 0)("test/init"))
 
     def moved(images: int) -> float:
-        data = digits.read()[0][torch.zeros(images, dtype=torch.int64)]   # one image, many times
+        data = digits.read()[0][torch.zeros(images, dtype=torch.int64)]  # one image, many times
         net = nets.build(RECIPE, CARD, Seeds(0, 0, 0)("test/init"))
-        recipe = RECIPE.model_copy(update={"batch_size": 600, "lr": 1e-3})   # every sample in every batch
+        recipe = RECIPE.model_copy(update={"batch_size": 600, "lr": 1e-3})  # every sample in every batch
         train(net, data, recipe, noise=0.0)
         return (net.head.weight - start.head.weight).norm().item()
 

@@ -82,8 +82,8 @@ def test_parameters_stay_within_their_bounds_and_reach_near_them() -> None:
     factors = maps.affine[:, 1, 1][maps.affine[:, 1, 0] == 0]
     assert 1 / SCALE - 1e-6 <= factors.min() < 1 / SCALE + 0.01
     assert SCALE - 0.01 < factors.max() <= SCALE + 1e-6
-    moved = (maps.affine[:, :, 2] * 16).unique()   # 32 pixels make 2 units
-    assert moved.tolist() == [float(step) for step in range(-4, 5)]   # an eighth of 32
+    moved = (maps.affine[:, :, 2] * 16).unique()  # 32 pixels make 2 units
+    assert moved.tolist() == [float(step) for step in range(-4, 5)]  # an eighth of 32
     assert 0.45 < maps.brightness.abs().max() <= 0.5
 
 
@@ -114,7 +114,7 @@ def test_a_hole_is_black_and_at_most_half_the_side() -> None:
     blotted = images == -1.5
     assert ((images - 2.0).abs() < 1e-5).logical_or(blotted).all()
     assert blotted.flatten(1).sum(1).max() == 16
-    assert blotted.flatten(1).sum(1).min() >= 4   # its centre always lies in the image
+    assert blotted.flatten(1).sum(1).min() >= 4  # its centre always lies in the image
 
 
 def test_colour_changes_level_spread_and_saturation_as_by_hand() -> None:
@@ -163,8 +163,14 @@ def test_a_classifier_in_training_is_shown_each_image_under_a_map_of_its_own() -
     images = torch.randint(256, (6, *GREY.shape), dtype=torch.uint8, generator=rng())
     trainings = [
         Training(
-            images=images, labels=torch.arange(6), recipe=Recipe(batch_size=6, augment=Augment(dsa=dsa)), iterations=1, card=GREY,
-            seeds=Seeds(0, 0, 0), device=torch.device("cpu"), purpose="classifier",
+            images=images,
+            labels=torch.arange(6),
+            recipe=Recipe(batch_size=6, augment=Augment(dsa=dsa)),
+            iterations=1,
+            card=GREY,
+            seeds=Seeds(0, 0, 0),
+            device=torch.device("cpu"),
+            purpose="classifier",
         )
         for dsa in (False, True)
     ]
@@ -172,7 +178,7 @@ def test_a_classifier_in_training_is_shown_each_image_under_a_map_of_its_own() -
     examples = [Examples(training) for training in trainings]
     plain, mapped = (one.present(batch)[0] for one in examples)
     assert torch.equal(mapped, transform(plain, sample(6, GREY, trainings[1].stream("maps")), black_level(GREY)))
-    assert not torch.equal(mapped, examples[1].present(batch)[0])   # and under another one the next time
+    assert not torch.equal(mapped, examples[1].present(batch)[0])  # and under another one the next time
 
 
 @pytest.mark.parametrize("card", [GREY, COLOUR])
@@ -180,5 +186,5 @@ def test_black_is_what_a_black_image_becomes(card: object) -> None:
     from runtime.training.nets import normalise
 
     assert card in (GREY, COLOUR)
-    black = torch.zeros(1, *card.shape, dtype=torch.uint8)   # type: ignore[attr-defined]
-    assert torch.allclose(normalise(black, card)[0, :, :1, :1], black_level(card))   # type: ignore[arg-type]
+    black = torch.zeros(1, *card.shape, dtype=torch.uint8)  # type: ignore[attr-defined]
+    assert torch.allclose(normalise(black, card)[0, :, :1, :1], black_level(card))  # type: ignore[arg-type]

@@ -61,7 +61,7 @@ def test_batches_are_full_and_every_sample_is_presented_once_a_pass(samples: int
     batches = list(presentations(training(data[torch.arange(samples)], recipe, 30)))
     assert {len(found) for found in batches} == {batch}
     rows, turn = (torch.cat([getattr(found, word) for found in batches]) for word in ("rows", "turn"))
-    for passed in range(int(turn.max())):   # the last pass may be cut short
+    for passed in range(int(turn.max())):  # the last pass may be cut short
         assert rows[turn == passed].sort().values.tolist() == list(range(samples))
 
 
@@ -77,8 +77,13 @@ def test_shifts_and_mirrors_are_uniform_and_drawn_anew_each_time(data: LabeledIm
 
 
 def test_a_presented_image_is_the_one_that_padding_cropping_and_mirroring_give(data: LabeledImages) -> None:
-    batch = Batch(torch.arange(6), torch.zeros(6, dtype=torch.int64), torch.tensor([0, 4, 2, 1, 3, 2]),
-                  torch.tensor([4, 0, 2, 3, 1, 2]), torch.tensor([True, False, True, False, True, False]))
+    batch = Batch(
+        torch.arange(6),
+        torch.zeros(6, dtype=torch.int64),
+        torch.tensor([0, 4, 2, 1, 3, 2]),
+        torch.tensor([4, 0, 2, 3, 1, 2]),
+        torch.tensor([True, False, True, False, True, False]),
+    )
     x, y = Examples(training(data, RECIPE.model_copy(update={"augment": Augment(shift=2, flip=True)}))).present(batch)
     for place in range(6):
         down, right = int(batch.down[place]), int(batch.right[place])
@@ -113,8 +118,10 @@ def test_steps_are_those_of_a_loop_that_knows_no_tricks(data: LabeledImages) -> 
     optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9, nesterov=True, weight_decay=5e-4, foreach=False)
     for step, batch in enumerate(presentations(training(data, recipe, 10))):
         padded = F.pad(data.images, (1, 1, 1, 1))
-        images = [padded[row, :, down : down + 8, right : right + 8] for row, down, right in
-                  zip(batch.rows.tolist(), batch.down.tolist(), batch.right.tolist(), strict=True)]
+        images = [
+            padded[row, :, down : down + 8, right : right + 8]
+            for row, down, right in zip(batch.rows.tolist(), batch.down.tolist(), batch.right.tolist(), strict=True)
+        ]
         optimizer.param_groups[0]["lr"] = 0.1 * lr_factor("one_cycle", step, 10)
         optimizer.zero_grad()
         F.cross_entropy(net(nets.normalise(torch.stack(images), CARD)), data.labels[batch.rows]).backward()
@@ -147,7 +154,7 @@ def test_a_half_precise_forward_pass_trains_and_scores_in_float32(data: LabeledI
     assert {parameter.dtype for parameter in half.parameters()} == {torch.float32}
     scores = logits(half, data.images, CARD, CPU)
     assert scores.dtype == torch.float32
-    assert not torch.equal(scores, scores.to(torch.bfloat16).to(torch.float32))   # not merely stored as such
+    assert not torch.equal(scores, scores.to(torch.bfloat16).to(torch.float32))  # not merely stored as such
     assert accuracy(half, data.images, data.labels, CARD, CPU) > accuracy(whole, data.images, data.labels, CARD, CPU) - 0.03
 
 
@@ -183,10 +190,13 @@ def reported(folder: Path, arm: str) -> tuple[TrainClassifier, dict[str, list[Me
     return work, found
 
 
-@pytest.mark.parametrize("arm", [
-    "{paradigm: undefended}",
-    "{paradigm: dp_sgd, privacy: {epsilon: 8.0}, classifier: {norm: group, momentum: 0.0, weight_decay: 0.0}}",
-])
+@pytest.mark.parametrize(
+    "arm",
+    [
+        "{paradigm: undefended}",
+        "{paradigm: dp_sgd, privacy: {epsilon: 8.0}, classifier: {norm: group, momentum: 0.0, weight_decay: 0.0}}",
+    ],
+)
 def test_every_trainer_reports_what_it_cost_and_what_became_of_it(tmp_path: Path, arm: str) -> None:
     work, found = reported(tmp_path, arm)
     for name in ("seconds", "images_seen", "images_per_second", "train_accuracy", "test_accuracy"):
@@ -194,8 +204,8 @@ def test_every_trainer_reports_what_it_cost_and_what_became_of_it(tmp_path: Path
         assert found[name][0].value is not None
         assert found[name][0].n
     rate, seen, seconds = (found[name][0].value for name in ("images_per_second", "images_seen", "seconds"))
-    assert seen == pytest.approx(rate * seconds)   # type: ignore[operator]
-    assert seen == pytest.approx(work.iterations * 64, rel=0.1)   # exact without Poisson sampling
+    assert seen == pytest.approx(rate * seconds)  # type: ignore[operator]
+    assert seen == pytest.approx(work.iterations * 64, rel=0.1)  # exact without Poisson sampling
     for side in ("in", "out"):
         rows = found[f"canary_accuracy_{side}"]
         assert [row.canaries for row in rows] == ["mislabeled", "clean"]
