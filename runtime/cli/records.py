@@ -92,7 +92,8 @@ def _status(args: argparse.Namespace) -> int:
 
     if not _print_query(
         args,
-        f"SELECT DISTINCT ON (study, profile) study, profile, status, {WHEN} FROM run ORDER BY study, profile, run DESC",
+        f"SELECT DISTINCT ON (origin, study, profile) origin, study, profile, status, {WHEN} FROM run "
+        "ORDER BY origin, study, profile, run DESC",
         "no study was run yet; `synthc run SPEC` runs one",
     ):
         return 0
@@ -107,15 +108,16 @@ def _status(args: argparse.Namespace) -> int:
 
 WHEN = "strftime(started, '%Y-%m-%d %H:%M') AS started, round(epoch(ended - started)) AS seconds"
 TASKS = """\
-SELECT study, profile, asked.kind, count(*) FILTER (status = 'done') AS done, count(*) FILTER (status = 'failed') AS failed,
+SELECT origin, study, profile, asked.kind, count(*) FILTER (status = 'done') AS done, count(*) FILTER (status = 'failed') AS failed,
   count(*) FILTER (status = 'blocked') AS blocked, count(*) FILTER (status = 'missing') AS missing, sum(seconds) AS seconds
-FROM base.latest JOIN base.task AS asked USING (run) JOIN task USING (task)
-GROUP BY ALL ORDER BY study, profile, list_position(['train', 'synthesize', 'query', 'attack', 'compare'], any_value(asked.kind))"""
+FROM base.latest JOIN base.task AS asked USING (origin, run) JOIN task USING (origin, task)
+GROUP BY ALL
+ORDER BY origin, study, profile, list_position(['train', 'synthesize', 'query', 'attack', 'compare'], any_value(asked.kind))"""
 """A task that several studies need is counted in each."""
 
 
 def _runs(args: argparse.Namespace) -> int:
-    _print_query(args, f"SELECT run, profile, status, {WHEN}, spec FROM run ORDER BY run DESC", "no study was run yet")
+    _print_query(args, f"SELECT run, origin, profile, status, {WHEN}, spec FROM run ORDER BY run DESC", "no study was run yet")
     return 0
 
 
@@ -124,11 +126,12 @@ def _show(args: argparse.Namespace) -> int:
     from runtime.database.read import query
 
     name = literal(args.what)
-    trials = query(args.db, f"SELECT study, profile, trial FROM comparison WHERE trial = {name} OR label = {name}")[1]
+    trials = query(args.db, f"SELECT origin, study, profile, trial FROM comparison WHERE trial = {name} OR label = {name}")[1]
     if trials:
-        for study, profile, trial in trials:
+        for origin, study, profile, trial in trials:
             print(f"{study}{f' ({profile})' if profile else ''}: {trial}\n")
-            at = f"study = {literal(study)} AND profile = {literal(profile)} AND trial = {literal(trial)}"
+            values = {"origin": origin, "study": study, "profile": profile, "trial": trial}
+            at = " AND ".join(f"{column} = {literal(value)}" for column, value in values.items())
             columns, (row,) = query(args.db, f"FROM comparison WHERE {at}")
             for name, value in _summarize_trial(dict(zip(columns, row, strict=True))).items():
                 _print_field(name, value)

@@ -12,7 +12,7 @@ from runtime.present.paradigms import Row
 
 QUERY = """
 SELECT comparison.*, bound.value AS bound, bound.metric AS bound_by, bound.n AS bound_n, bound.note AS bound_note
-FROM comparison JOIN result AS bound USING (study, profile, trial, canaries, attack, variant, release)
+FROM comparison JOIN result AS bound USING (origin, study, profile, trial, canaries, attack, variant, release)
 WHERE bound.metric IN ('epsilon_lower_steinke', 'epsilon_lower_f_dp')
 """
 BOUNDS = {"epsilon_lower_steinke": "Steinke et al.", "epsilon_lower_f_dp": "f-DP (Gaussian)"}

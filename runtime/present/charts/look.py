@@ -77,14 +77,16 @@ def identify(rows: Iterable[Row]) -> list[Row]:
     """Rows with the paradigm's printed name in `Paradigm`, in `name` one that tells these trials apart, in `key` a unique one, and
     a `number` from 1 for each trial, paradigm by paradigm."""
     rows = list(rows)
+    origins = {row.get("origin") for row in rows}
     several = len({(row.get("study"), row.get("profile")) for row in rows}) > 1
+    parts = [*(["origin"] if len(origins) > 1 else []), *(["study", "profile"] if several else [])]
     repeated = any(row.get("replicate") for row in rows)
     numbers: dict[str, int] = {}
     for row in order_by_paradigm(rows):
         numbers.setdefault(_key(row), len(numbers) + 1)
     identified = []
     for row in rows:
-        study = [":".join(str(row[part]) for part in ("study", "profile") if row.get(part))] if several else []
+        study = [":".join(str(row[part]) for part in parts if row.get(part))] if parts else []
         replicate = [f"#{row['replicate']}"] if repeated and row.get("replicate") is not None else []
         name = " ".join([*study, *str(row["label"]).split(), *replicate])
         known = {"Paradigm": printed_name(row["paradigm"]), "name": name, "key": _key(row), "number": numbers[_key(row)]}
@@ -93,7 +95,7 @@ def identify(rows: Iterable[Row]) -> list[Row]:
 
 
 def _key(row: Row) -> str:
-    return " ".join(str(row.get(part)) for part in ("study", "profile", "trial"))
+    return " ".join(str(row[part]) for part in ("origin", "study", "profile", "trial") if part in row)
 
 
 def drop_nonfinite(row: Row) -> Row:

@@ -15,7 +15,7 @@ from runtime.present.paradigms import Row
 QUERY = """
 SELECT roc.*, comparison.replicate, comparison.data, comparison.shadows, comparison.leakage, comparison.leakage_low,
   comparison.leakage_high, comparison.leakage_n, comparison.fpr AS at, comparison.canaries AS headline_canaries
-FROM roc JOIN comparison USING (study, profile, trial, attack, variant, release)
+FROM roc JOIN comparison USING (origin, study, profile, trial, attack, variant, release)
 """
 
 MAX_BANDED_TRIALS = 6

@@ -64,7 +64,9 @@ def read(
     """Everything about `study`, or about the study that ran last; SynthcError where there is no such thing."""
     with open_read_only(database) as query:
         run = _latest_run(query, database, study, profile)
-        this = f"WHERE study = {literal(run['study'])} AND profile = {literal(run['profile'])}"
+        this = (
+            f"WHERE origin = {literal(run['origin'])} AND study = {literal(run['study'])} AND profile = {literal(run['profile'])}"
+        )
         trials = _fetch(query, COMPARISON.format(this=this))
         stages = _fetch(query, STAGES.format(this=this))
         declared = {claim["claim"]: place for place, claim in enumerate(run["claims"] or [])}
@@ -100,13 +102,13 @@ WHERE figure.metric = format('tpr@fpr={{:g}}', trial.fpr)
 """
 STAGES = """
 SELECT trial.study, trial.profile, trial.trial, trial.label, trial.arm, trial.paradigm, trial.answer, stage.stage, stage.task
-FROM (FROM base.current_trial {this}) AS trial JOIN base.stage AS stage USING (run, trial) WHERE stage.shadow = 0
+FROM (FROM base.current_trial {this}) AS trial JOIN base.stage AS stage USING (origin, run, trial) WHERE stage.shadow = 0
 """
-COMPUTED = "SELECT count(*), sum(task.seconds) FROM task JOIN base.task AS planned USING (task) WHERE planned.run = {run}"
+COMPUTED = "SELECT count(*), sum(task.seconds) FROM task JOIN base.task AS planned USING (origin, task) WHERE planned.run = {run}"
 PAIRS = "FROM duckdb_views() WHERE view_name = 'claim_pair'"
 FAILED = """
 SELECT task.address, task.status, task.error, task.attempts, task.log
-FROM task JOIN base.task AS planned USING (task)
+FROM task JOIN base.task AS planned USING (origin, task)
 WHERE planned.run = {run} AND task.status IN ('failed', 'blocked') ORDER BY task.address
 """
 

@@ -21,7 +21,7 @@ def test_status_names_the_study_and_counts_its_tasks(tiny: Done, capsys: pytest.
     code, out, _ = said(capsys, "status", "--db", str(tiny.db))
     assert code == 0
     assert "tiny" in out
-    assert [line.split()[:3] for line in out.splitlines() if "synthesize" in line] == [["tiny", "synthesize", "16"]]
+    assert [line.split()[1:4] for line in out.splitlines() if "synthesize" in line] == [["tiny", "synthesize", "16"]]
 
 
 def test_runs_are_listed_with_their_spec_newest_first(tiny: Done, capsys: pytest.CaptureFixture[str]) -> None:
