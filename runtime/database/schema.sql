@@ -131,7 +131,8 @@ COMMENT ON VIEW canary_risk IS 'One row per canary, trial and attack: share of t
 
 CREATE VIEW cost AS
   SELECT trial.origin, trial.study, trial.profile, trial.arm, trial.paradigm, trial.method, trial.label, trial.trial, stage.stage,
-    count(*) AS tasks, round(avg(outcome.seconds), 6) AS seconds, min(outcome.seconds) AS seconds_low,
+    count(*) AS tasks,   -- a sum of decimals: one of doubles depends on the order of its rows
+    CAST(sum(CAST(outcome.seconds AS DECIMAL(18, 6))) AS DOUBLE) / count(*) AS seconds, min(outcome.seconds) AS seconds_low,
     max(outcome.seconds) AS seconds_high, max(outcome.peak_memory_mb) AS peak_memory_mb, any_value(outcome.device) AS device,
     sum(images.value) AS images_seen, max(gpu.value) AS gpu_memory_mb
   FROM base.current_trial AS trial JOIN base.stage AS stage USING (origin, run, trial)
