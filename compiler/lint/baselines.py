@@ -69,7 +69,7 @@ def guarantee_of_another_procedure(study: Study) -> Iterator[Weakness]:
 
 
 def _find_privacy(trial: Trial) -> tuple[Privacy | None, tuple[str, ...]]:
-    """The guarantee of a trial, and the path of its fields."""
+    """The DP-SGD settings of a trial, and where its spec states them."""
     if isinstance(trial.point.arm, DpSgd):
         return trial.point.arm.privacy, ("privacy",)
     return getattr(getattr(trial.point.arm, "denoiser", None), "privacy", None), ("denoiser", "privacy")

@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import glob
 import os
 import re
 import shutil
@@ -48,7 +49,7 @@ def revision(target: Path, *, of: Path | None = None) -> Iterator[duckdb.DuckDBP
     _check_folder(target)
     with locked(target), contextlib.ExitStack() as stack:
         try:
-            for abandoned in target.parent.glob(f".{target.name}.*next"):
+            for abandoned in target.parent.glob(f".{glob.escape(target.name)}.*next*"):
                 abandoned.unlink(missing_ok=True)
             stack.callback(copy.unlink, missing_ok=True)
             if check_target(target):

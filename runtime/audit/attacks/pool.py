@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 VARIANCE_FLOOR = 1e-12
-"""Of a squared signal: keeps a constant signal from giving an infinite density; `SideMoments.floored` counts how often it bites."""
+"""Of a squared signal: keeps a constant signal from giving an infinite density; `SideMoments.floored` counts its uses."""
 
 CANCELLED = 1e-7
 """Share of a running sum of squares below which what is left after subtraction has lost half of its digits."""
