@@ -7,7 +7,6 @@ from dataclasses import replace
 import pytest
 import torch
 
-from compiler.errors import SynthcError
 from compiler.language.audit import CanaryGroup
 from compiler.language.data import Data
 from compiler.plan.lower import dataset_of
