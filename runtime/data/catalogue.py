@@ -92,10 +92,7 @@ def _cifar(
     published = dict(zip(files, checksums, strict=True))
     pickles = partial(cifar.read_pickles, pool=pool, test=test, key=key, checksums=published)
     records = partial(cifar.read_binary, pool=as_bytes[0], test=as_bytes[1], labels=2 if key == "fine_labels" else 1)
-    forms = (
-        Form((folder, name), files, pickles, published),
-        Form((binary, name), (*as_bytes[0], *as_bytes[1]), records),
-    )
+    forms = (Form((folder, name), files, pickles, published), Form((binary, name), (*as_bytes[0], *as_bytes[1]), records))
     return Entry(forms, (replace(archive, unpacks=tuple(f"{folder}/{file}" for file in files)),))
 
 
