@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import errno
 import importlib
+import os
 import sys
 import textwrap
 from collections.abc import Sequence
 from typing import Any
 
 from compiler.errors import SynthcError
+from compiler.text.escape import visible_streams
 
 COMMAND_MODULES = ("run", "check", "plan", "results", "records", "upkeep", "audit", "data")
 """Modules of this package; each registers its commands and imports what is heavy inside its handlers."""
@@ -22,7 +24,13 @@ DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code."""
+    with visible_streams():
+        return _run(argv)
+
+
+def _run(argv: Sequence[str] | None) -> int:
     try:
+        _refuse_unspeakable(sys.argv[1:] if argv is None else argv)
         args = parser().parse_args(argv)
         return args.handler(args)
     except SynthcError as error:
@@ -39,6 +47,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         return 130
+
+
+def _refuse_unspeakable(argv: Sequence[str]) -> None:
+    """SynthcError where names that rows and records would hold are no text, or where there is no working directory."""
+    try:
+        here = os.getcwd()
+    except FileNotFoundError:
+        raise SynthcError("the working directory was deleted; change to another one") from None
+    for name in (*argv, here):
+        if not name.isascii() and any("\ud800" <= letter <= "\udfff" for letter in name):
+            raise SynthcError(f"{name}: the name is not UTF-8; rename it, or give it in UTF-8")
 
 
 class Help(argparse.RawDescriptionHelpFormatter):
