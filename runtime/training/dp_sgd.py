@@ -26,8 +26,8 @@ from compiler.language.methods.baselines import Privacy
 from runtime.outcome import Diverged, Metric
 from runtime.store import checkpoint
 from runtime.training.batches import EMA, Batch, Examples, Fitted, Training, lr_factor, new_optimizer
-from runtime.training.gradients import Loss, classification_loss, parameters_of, per_sample_gradients
-from runtime.training.nets import Classifier, split_by_parameter
+from runtime.training.gradients import Loss, classification_loss, per_sample_gradients
+from runtime.training.nets import Classifier
 
 MAX_IMAGES_AT_ONCE = 256
 MAX_GRADIENT_NUMBERS_AT_ONCE = 2**27
@@ -56,11 +56,12 @@ class Mechanism:
 
         The losses are private: for logs that stay with the audit.
         """
-        parameters, clip = parameters_of(net), self.privacy.clip
-        total, lost = clipped_sum(loss, parameters, chunks, clip)
+        parameters, clip = trained(net), self.privacy.clip
+        total, lost = clipped_sum(loss, {name: parameter.detach() for name, parameter in parameters.items()}, chunks, clip)
         total += (self.noise_multiplier * clip) * torch.randn(len(total), generator=noise).to(total.device)
-        for name, gradient in split_by_parameter(net, total / self.expected_batch).items():
-            net.get_parameter(name).grad = gradient
+        parts = (total / self.expected_batch).split([parameter.numel() for parameter in parameters.values()])
+        for parameter, gradient in zip(parameters.values(), parts, strict=True):
+            parameter.grad = gradient.view_as(parameter)
         return lost
 
     def metrics(self) -> Iterator[Metric]:
@@ -131,9 +132,14 @@ def poisson(training: Training, rate: float, multiplicity: int) -> Iterator[Batc
         yield Batch(rows, torch.full_like(rows, step), down, right, mirror)
 
 
+def trained(net: nn.Module) -> dict[str, nn.Parameter]:
+    """The parameters that a training moves, by name."""
+    return {name: parameter for name, parameter in net.named_parameters() if parameter.requires_grad}
+
+
 def samples_at_once(net: nn.Module, multiplicity: int) -> int:
     """How many samples' gradients are computed at once."""
-    weights = sum(parameter.numel() for parameter in net.parameters())
+    weights = sum(parameter.numel() for parameter in trained(net).values())
     return max(1, min(MAX_IMAGES_AT_ONCE // multiplicity, MAX_GRADIENT_NUMBERS_AT_ONCE // weights))
 
 
