@@ -1,6 +1,7 @@
 """When each claim was first declared, in which words, after how many outcomes, and what it was found to be before.
 
-Each run's record carries this on from the last one's, so that it stays when artifacts are gone. Not here: what is tested (`audit.compare`).
+Each run's record carries this on from the last one's, so that it stays when artifacts are gone.
+Not here: what is tested (`audit.compare`).
 """
 
 from __future__ import annotations
