@@ -42,9 +42,9 @@ def perform(work: CompareTrials, inputs: Mapping[str, Artifact], device: torch.d
     verdict = judge_claim([pair.verdict for pair in pairs], work.pairs)
     decisive = _decisive_pair(pairs, verdict, work)
     shown = Metric("claim", decisive.value, decisive.low, decisive.high, decisive.n, decisive.note)
-    found = {"verdict": verdict, "p": decisive.adjusted, "alpha": 1 - work.confidence, "decided_by": decisive.decided_by}
-    sides = {"left": decisive.left, "right": decisive.right}
-    return Product(metrics=(shown,), notes=found | sides | {"pairs": [pair.record() for pair in pairs]})
+    notes: dict[str, Any] = {"verdict": verdict, "p": decisive.adjusted, "alpha": 1 - work.confidence}
+    notes |= {"decided_by": decisive.decided_by, "left": decisive.left, "right": decisive.right}
+    return Product(metrics=(shown,), notes=notes | {"pairs": [pair.record() for pair in pairs]})
 
 
 def _sides(inputs: Mapping[str, Artifact], work: CompareTrials, side: str, reading: Reading) -> list[ClaimSide]:
