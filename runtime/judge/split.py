@@ -240,8 +240,8 @@ def check_parts(split: Split, parts: Mapping[str, ImageSet]) -> None:
     for name, data in parts.items():
         if part_digest(data) != split.digests.get(name):
             raise SynthcError(
-                f"{data.name}: not the {name} that were drawn {split.drawn:%Y-%m-%d %H:%M} UTC ({split.folder / FILE}): images were "
-                "added, left out or changed, or the split was drawn again; judge with the parts that the set was made from"
+                f"{data.name}: not the {name} that were drawn {split.drawn:%Y-%m-%d %H:%M} UTC ({split.folder / FILE}): images "
+                "were added, left out or changed, or the split was drawn again; judge with the parts that the set was made from"
             )
 
 
