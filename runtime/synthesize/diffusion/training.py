@@ -75,10 +75,11 @@ def fit(
         average.update()
         losses.append(loss.detach())
     late = [found.item() for found in losses[-max(1, steps // 20) :]]
-    if not math.isfinite(loss := sum(late) / len(late)):
-        raise Diverged(f"the denoiser's loss is {loss} after {steps} steps; lower lr ({how.lr:g})")
+    mean = sum(late) / len(late)
+    if not math.isfinite(mean):
+        raise Diverged(f"the denoiser's loss is {mean} after {steps} steps; lower lr ({how.lr:g})")
     average.copy_to_net()
-    return Metric("denoiser_loss", loss, n=len(late), note="what training lowers, mean of the last twentieth of the steps")
+    return Metric("denoiser_loss", mean, n=len(late), note="what training lowers, mean of the last twentieth of the steps")
 
 
 class PrivateSteps:
