@@ -97,3 +97,7 @@ class Outcome:
 
 class Diverged(ArithmeticError):
     """A training whose loss stopped being a number: recorded as such, never tried again."""
+
+
+class Stopped(BaseException):
+    """The user stops the run at once: the one exception that a task's code may raise and that is not its failure."""

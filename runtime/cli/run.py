@@ -141,7 +141,14 @@ def _compute(study: StudyRun, args: argparse.Namespace) -> str:
                 repairs = 0
                 while True:
                     Driver(
-                        study.todo, engine, on_outcome, on_tick=on_tick, earlier=study.earlier(), policy=policy, interrupt=interrupt
+                        study.todo,
+                        engine,
+                        on_outcome,
+                        on_submit=study.on_submit,
+                        on_tick=on_tick,
+                        earlier=study.earlier(),
+                        policy=policy,
+                        interrupt=interrupt,
                     ).run()
                     if interrupt.count or repairs == MAX_REPAIRS or not study.repair():
                         break

@@ -76,7 +76,7 @@ def bring_rows(connection: duckdb.DuckDBPyConnection, origin: str, how: Literal[
             f"""
           DELETE FROM new_run WHERE run IN (
             SELECT run FROM published.base.run AS here JOIN source.base.run AS there USING (origin, run)
-            WHERE {own} AND (here.status <> 'running' AND there.status = 'running' OR here.ended > there.ended))""",
+            WHERE {own} AND (here.ended IS NOT NULL AND there.ended IS NULL OR here.ended > there.ended))""",
         )
         execute(
             connection,

@@ -20,7 +20,8 @@ from compiler.fingerprint import parse_canonical, restore
 from compiler.language.base import Method
 from compiler.work.operations import Private, structures
 from runtime.outcome import PAIR_KINDS
-from runtime.store.artifacts import atomic_write, folder_of
+from runtime.store.artifacts import folder_of
+from runtime.store.files import atomic_write
 
 MAX_CLASSES, MAX_IMAGES_PER_CLASS = 10, 10
 """Rows and columns of a sheet."""
