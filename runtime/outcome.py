@@ -99,5 +99,5 @@ class Diverged(ArithmeticError):
     """A training whose loss stopped being a number: recorded as such, never tried again."""
 
 
-class Stopped(BaseException):
-    """The user stops the run at once: the one exception that a task's code may raise and that is not its failure."""
+class Stopped(KeyboardInterrupt):
+    """The user stops the run at once. Any other exception that comes out of a task's code is that task's failure."""

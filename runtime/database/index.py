@@ -21,6 +21,7 @@ from compiler.errors import SynthcError, first_line
 from runtime.database import rows
 from runtime.database.connect import connect, execute
 from runtime.database.publish import OF_OUTCOME, publish
+from runtime.database.revision import PATIENCE_SECONDS
 from runtime.database.schema import SCHEMA_DIGEST, create
 from runtime.store.artifacts import Artifact, folder_of, quarantine, read_mark
 from runtime.store.records import Corrupt, read_record, read_runs, write_record
@@ -229,12 +230,12 @@ class Index:
                         self.damaged.append(one.folder)
                         self._indexed.discard(one.folder.name)
 
-    def publish(self, target: Path) -> None:
+    def publish(self, target: Path, patience: float = PATIENCE_SECONDS) -> None:
         """Replace `target` by a copy of the index; TargetBusy and SynthcError as `publish` says, Unwritable if the index is."""
         self.flush()
         with _raise_unwritable(self.path):
             execute(self._connection, "CHECKPOINT")
-        publish(self.path, target, self.origin)
+        publish(self.path, target, self.origin, patience)
 
     def _verify(self) -> None:
         """Every block has a checksum that reading it compares: 34 ms for 14 MB, against damage that would be published."""

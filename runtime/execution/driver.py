@@ -8,10 +8,11 @@ Not here: what a task does, where its tensors lie, more than one study at a time
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from compiler.errors import SynthcError
@@ -35,6 +36,18 @@ class Interrupt:
     count: int = 0
     by_user: bool = False
     """Whether the user requested it, and not `fail_fast`."""
+    can_stop: bool = False
+    """Whether a second request may raise an exception now."""
+
+    @contextlib.contextmanager
+    def stoppable(self) -> Iterator[None]:
+        """A block that a second request ends at once."""
+        self.can_stop = True
+        try:
+            with contextlib.suppress(KeyboardInterrupt):  # Ray makes one of `Stopped`
+                yield
+        finally:
+            self.can_stop = False
 
 
 @dataclass(frozen=True)

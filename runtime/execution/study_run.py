@@ -156,7 +156,7 @@ class StudyRun:
         if started < self._publish_at:
             return ""
         try:
-            self.index.publish(self.target)
+            self.index.publish(self.target, patience=0.0)
         except Unwritable:
             raise
         except SynthcError as error:  # another process writes to it, its disk is full, …: no reason to stop computing
