@@ -11,6 +11,7 @@ Not here: which rows change (`publish`, `gather`).
 from __future__ import annotations
 
 import contextlib
+import errno
 import glob
 import os
 import re
@@ -179,10 +180,11 @@ def _take_place(copy: Path, target: Path) -> None:
 
 
 def _reason(error: OSError | duckdb.Error) -> str:
-    if isinstance(error, OSError):
+    full = (isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)) or "No space left" in str(error)
+    if isinstance(error, OSError) and not full:
         return sentence_of(error)
-    full = "No space left" in str(error)
-    return f"{first_line(error)}; {'free some space, or name another --db' if full else 'name another --db'}"
+    said = error.strerror if isinstance(error, OSError) else first_line(error)
+    return f"{said}; {'free some space, or name another --db' if full else 'name another --db'}"
 
 
 def _busy(target: Path, error: duckdb.Error) -> SynthcError:
