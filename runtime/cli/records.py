@@ -219,7 +219,7 @@ def _read_params(artifact: Artifact) -> dict[str, str]:
     """The parameters that a task's id was made from, by dotted names; none where the task is not in the store."""
     from compiler.fingerprint import parse_canonical
 
-    return dict(_flatten(parse_canonical(artifact.task["text"]).params)) if artifact.folder.exists() else {}
+    return dict(_flatten(parse_canonical(artifact.text).params)) if artifact.folder.exists() else {}
 
 
 def _flatten(value: Any, path: str = "") -> Iterator[tuple[str, str]]:

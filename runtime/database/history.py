@@ -56,7 +56,7 @@ def history(database: Path, store: Path, tasks: Collection[Task]) -> dict[str, P
             continue
         folder = folder_of(store, task)
         try:
-            work = restore(parse_canonical(Artifact(folder).task["text"]).params, types)
+            work = restore(parse_canonical(Artifact(folder).text).params, types)
             size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e6
             guessed, disk = guess.cost(work), guess.disk_mb(work)
         except (Corrupt, OSError, ValueError, KeyError, TypeError):  # gone, of another version, of images unknown here

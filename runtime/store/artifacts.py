@@ -185,6 +185,11 @@ class Artifact:
         return [need for _, need in self.task["needs"]]
 
     @property
+    def text(self) -> str:
+        """The text that the task's id is the hash of; Corrupt if it cannot be read."""
+        return str(self.task["text"])
+
+    @property
     def stems(self) -> list[str]:
         """Files of tensors that the task left."""
         return sorted(name.removesuffix(".safetensors") for name in self.outcome["files"])

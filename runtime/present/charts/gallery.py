@@ -185,6 +185,6 @@ def _nearest(images: np.ndarray, chosen: np.ndarray, private: Private) -> np.nda
 def read_work(store: Path, task: str) -> Any:
     """The work of a task, restored from the text that was hashed; None where this version does not know its classes."""
     try:
-        return restore(parse_canonical(Artifact(folder_of(store, task)).task["text"]).params, structures())
+        return restore(parse_canonical(Artifact(folder_of(store, task)).text).params, structures())
     except (Corrupt, OSError, ValueError, KeyError, TypeError):
         return None
