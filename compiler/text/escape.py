@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import html as markup
 import re
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from hashlib import blake2b
 from typing import Any
 
@@ -98,21 +96,6 @@ class Visible:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.plain, name)
-
-
-@contextmanager
-def visible_streams() -> Iterator[None]:
-    """Whatever is printed is `visible`, and letters that the output's encoding lacks are codes."""
-    import sys
-
-    streams: tuple[tuple[Any, Callable[[Any], Any]], ...] = ((sys.stdout, redirect_stdout), (sys.stderr, redirect_stderr))
-    with ExitStack() as stack:
-        for stream, redirect in streams:
-            if stream is not None:  # closed by who called
-                if hasattr(stream, "reconfigure"):
-                    stream.reconfigure(errors="backslashreplace")
-                stack.enter_context(redirect(Visible(stream)))
-        yield
 
 
 def plain(stream: Any) -> Any:

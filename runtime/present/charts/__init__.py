@@ -15,8 +15,7 @@ import altair as alt
 
 from compiler.errors import SynthcError, did_you_mean
 from compiler.language.charts import Theme
-from runtime.present import web
-from runtime.present.charts import ablation, cost, epsilon, look, roc, tradeoff, vulnerability
+from runtime.present.charts import ablation, cost, epsilon, look, page, roc, tradeoff, vulnerability
 from runtime.present.charts import forest as claims
 from runtime.present.paradigms import Row
 
@@ -75,7 +74,7 @@ def save(chart: alt.TopLevelMixin, path: Path) -> None:
         if ending == "json":
             path.write_text(json.dumps(chart.to_dict(), indent=1, allow_nan=False) + "\n", encoding="utf-8")
         elif ending == "html":
-            path.write_text(web.chart_page(chart.to_dict()), encoding="utf-8")
+            path.write_text(page.chart_page(chart.to_dict()), encoding="utf-8")
         else:
             chart.save(str(path), scale_factor=3 if ending == "png" else 1)
     except OSError as error:

@@ -17,13 +17,14 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from compiler.errors import SynthcError
-from runtime.present import charts, web
+from runtime.present import charts
 from runtime.present.charts import look
+from runtime.present.charts import page as page_of_charts
 from runtime.present.numbers import format_ends, format_epsilon
 from runtime.present.paradigms import paradigms_of, printed_name
 from runtime.present.report import parameters, sections
 from runtime.present.report.read import StudyResults, read
-from runtime.store.artifacts import atomic_write
+from runtime.store.files import atomic_write
 
 CHARTS_IN_ORDER = ("tradeoff", "roc", "cost", "ablation", "vulnerability", "epsilon")
 """In the section of charts; `claims` stands with the verdicts."""
@@ -45,7 +46,7 @@ def page(results: StudyResults, database_name: str = "results.duckdb", with_priv
     """The report as HTML. The same results give the same text."""
     shown = [name for name in CHARTS_IN_ORDER if name != "ablation" or results.charts[name][1]]
     drawn = {name: _draw_chart(name, results) for name in (*shown, *(["claims"] if results.claims else []))}
-    scripts = (web.bundle(), _file("page.js"))
+    scripts = (page_of_charts.bundle(), _file("page.js"))
     return (
         _environment()
         .get_template("page.html")
@@ -53,7 +54,7 @@ def page(results: StudyResults, database_name: str = "results.duckdb", with_priv
             results=results,
             database_name=database_name,
             with_private=with_private,
-            policy=web.policy(scripts),
+            policy=page_of_charts.policy(scripts),
             style=_file("page.css") + _color_variables(),
             charts=drawn,
             specs={name: chart["spec"] for name, chart in drawn.items()},
