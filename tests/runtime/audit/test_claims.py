@@ -354,7 +354,8 @@ def test_an_effect_that_most_resamples_cannot_read_is_no_effect() -> None:
 
 
 def test_equal_differences_in_every_shadow_are_decided_without_dividing_by_zero() -> None:
-    assert p_values([from_pairs(np.full(8, 0.5), 0.0, 0.95)]) == (0.0, 1.0)
+    assert p_values([from_pairs(np.full(8, 0.5), 0.0, 0.95)]) == (2 * 0.5**8, 1.0)  # as of so many equal signs, never nothing
+    assert p_values([from_pairs(np.full(2, 0.5), 0.0, 0.95)]) == (0.5, 1.0)
     assert p_values([from_pairs(np.zeros(8), 0.0, 0.95)]) == (1.0, 1.0)
 
 

@@ -254,13 +254,16 @@ def test_a_signal_that_is_no_number_is_refused_with_its_place(work: AttackTrial)
         attacked(dataclasses.replace(work, attacks=(Denoising(attack="denoising"),), headline=Headline(attack="denoising")), made)
 
 
-def test_the_headline_is_two_way_where_other_figures_are_over_canaries(work: AttackTrial) -> None:
+def test_all_intervals_of_a_table_are_of_one_kind_two_way_unless_it_is_said(work: AttackTrial) -> None:
     made = answers(work, label=2.0)
-    narrow = attacked(dataclasses.replace(work, attacks=ATTACKS[:2]), made)  # what nothing is said about
-    wide = attacked(dataclasses.replace(work, interval="two_way", attacks=ATTACKS[:2]), made)
-    assert found(narrow, "headline") == found(wide, "headline")
+    wide = attacked(dataclasses.replace(work, attacks=ATTACKS[:2]), made)  # what nothing is said about
+    narrow = attacked(dataclasses.replace(work, interval="canaries", attacks=ATTACKS[:2]), made)
     other = {**LIRA, "variant": "true_label/pooled/1q"}
-    assert found(narrow, "auc", **other).low != found(wide, "auc", **other).low
+    for where in ({"name": "headline"}, {"name": "auc", **other}):
+        assert found(narrow, **where).low != found(wide, **where).low
+        assert found(narrow, **where).value == found(wide, **where).value
+    assert wide.notes["interval"].startswith("bootstrap two-way over canaries and pairs")
+    assert narrow.notes["interval"].startswith("bootstrap over canaries")
 
 
 def test_readings_and_risks_are_views_of_the_database(tiny: Done) -> None:
