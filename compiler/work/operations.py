@@ -12,7 +12,7 @@ from typing import ClassVar, Literal
 
 from compiler.language.audit import Attack, CanaryGroup, Design, Headline, Interval, Queries, ReleaseLevel, Strategy
 from compiler.language.base import Frozen, Generator, Method
-from compiler.language.claims import Stratum, TestName
+from compiler.language.claims import Margins, Stratum, TestName
 from compiler.language.classifier import Recipe
 from compiler.language.datasets import CARDS, Card, used_at
 from compiler.language.methods.baselines import Privacy
@@ -229,24 +229,26 @@ class Reading:
     release: ReleaseLevel
     canaries: str
     stratum: Stratum | None
-    """Members whose image is the origin of some image of the set, members whose image is not, or all."""
+    """Which members; None: all."""
 
 
 @dataclass(frozen=True)
 class CompareTrials:
     """A claim: pairs of left and right trials, tested with the same draws for both.
 
-    Needs `left/<i>` and `right/<j>`, attacks of the trials. A correlation has no right ones.
+    Needs `left/<i>` and, where trials are compared with others, `right/<j>`: attacks of the trials.
     """
 
     test: TestName
     metric: str
     against: str | None
+    over: Literal["canaries", "events"]
     left: Reading
     right: Reading
     margin: float
     match: Literal["test_accuracy", "leakage"]
     tolerance: float
+    margins: Margins
     pairs: Literal["all", "any", "none"]
     fpr: float
     resamples: int
@@ -254,7 +256,7 @@ class CompareTrials:
     seed: int
 
     kind: ClassVar[TaskKind] = "compare"
-    revision: ClassVar[int] = 2  # pairs are refuted at p-values that account for the other pairs, as they are supported
+    revision: ClassVar[int] = 3  # a step-down over the same resamples; cost is counted; likeness is tested
 
 
 @dataclass(frozen=True)

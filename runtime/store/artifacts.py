@@ -17,7 +17,7 @@ import os
 import re
 import secrets
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -217,8 +217,16 @@ class Artifact:
         return list(found.values())
 
     def _read_needs(self) -> list[str]:
+        return self._read_task(lambda content: [need for _, need in content["needs"]])
+
+    @property
+    def text(self) -> str:
+        """The text that the task's id is the hash of; Corrupt if it cannot be read."""
+        return str(self._read_task(lambda content: content["text"]))
+
+    def _read_task(self, part: Callable[[Any], Any]) -> Any:
         try:
-            return [need for _, need in json.loads((self.folder / "task.json").read_text(encoding="utf-8"))["needs"]]
+            return part(json.loads((self.folder / "task.json").read_text(encoding="utf-8")))
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise Corrupt(self.folder, f"task.json cannot be read: {error}") from None
 

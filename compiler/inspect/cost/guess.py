@@ -53,7 +53,7 @@ def cost(work: Work) -> Cost:
     if private is None or work.kind not in ON_DEVICE:
         return Cost(took.seconds)
     images = images_of(private) * math.prod(private.population.dataset.shape) / 1e6  # uint8
-    return Cost(took.seconds + AROUND, took.gpu_mb + images + DEVICE_MB)
+    return Cost(took.seconds + AROUND, took.gpu_mb + images + DEVICE_MB, took.flops)
 
 
 def disk_mb(work: Work) -> float:
