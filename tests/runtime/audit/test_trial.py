@@ -47,7 +47,7 @@ class Made:
 
     def __init__(self, metrics: Mapping[str, float] | None = None, **files: dict[str, Tensor]) -> None:
         rows = [{"name": name, "value": value, "canaries": "", "note": ""} for name, value in (metrics or {}).items()]
-        self.outcome = {"metrics": rows, "notes": {}, "provenance": {"device": "cpu", "seconds": 1.0}}
+        self.outcome = {"metrics": rows, "notes": {"made_elsewhere": True}, "provenance": {"device": "cpu", "seconds": 1.0}}
         self.files, self.stems = files, sorted(files)
 
     def tensors(self, stem: str) -> dict[str, Tensor]:
