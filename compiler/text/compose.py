@@ -70,10 +70,11 @@ def _read_extended(path: Path, below: tuple[Path, ...]) -> Mapping:
 def _check_profiles(tree: Mapping) -> Iterator[Diagnostic]:
     """Names by which files and rows can be called; the empty one stands for no profile."""
     profiles = tree.items.get("profiles")
+    named = profiles if isinstance(profiles, Mapping) else tree
     for name in profiles.items if isinstance(profiles, Mapping) else ():
         if not PROFILE.fullmatch(name) or len(name.encode()) > MAX_NAME_BYTES:
             hint = f"use letters, digits, dots, hyphens and underscores, at most {MAX_NAME_BYTES} bytes, a letter or digit first"
-            yield Diagnostic("profile", profiles.location_of(name), f"{name[:60]!r} cannot be the name of a profile", hint)
+            yield Diagnostic("profile", named.location_of(name), f"{name[:60]!r} cannot be the name of a profile", hint)
 
 
 def _find_profile(tree: Mapping, name: str) -> Mapping:

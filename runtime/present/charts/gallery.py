@@ -84,7 +84,7 @@ def write(folder: Path, sets: Iterable[tuple[Mapping[str, Any], Sheet]]) -> list
     """
     from PIL import Image, ImageOps
 
-    made = []
+    made: list[Path] = []
     for row, shown in sets:
         name = file_name(" ".join(str(row[part]) for part in ("study", "profile", "trial") if row[part]))
         if any(path.name.startswith(f"gallery-{name}.") for path in made):  # names that differ in what no file's name holds
