@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 
+from compiler.check.fit import Problem, check_counts, check_nets
 from compiler.data.files import card_of
 from compiler.data.sizes import pool_size, private_size
 from compiler.errors import Diagnostic, SynthcError, did_you_mean
@@ -23,9 +24,6 @@ from compiler.text.nodes import Mapping
 from compiler.work.releases import HEADLINE_FIELDS, OWNERS, declared, has_release
 
 MIN_SHADOWS = 8
-
-Problem = tuple[str, tuple[str | int, ...], str, str]
-"""(code, path, message, hint)."""
 
 
 def check_sense(point: Point, tree: Mapping) -> list[Diagnostic]:
@@ -120,6 +118,9 @@ def _check_headline(point: Point) -> Iterator[Problem]:
     if audit.canaries and headline.canaries not in audit.canaries:
         hint = did_you_mean(headline.canaries, audit.canaries)
         yield "headline", (*path, "canaries"), f"no canaries are called {headline.canaries!r}", hint
+    twice = [fpr for fpr in audit.fpr if audit.fpr.count(fpr) > 1]
+    if twice:
+        yield "fpr", ("audit", "fpr"), f"the false-positive rate {twice[0]:g} is there twice", "drop one of them"
     if headline.fpr not in audit.fpr:
         hint = f"`audit.fpr` has: {', '.join(f'{fpr:g}' for fpr in audit.fpr)}"
         yield "headline", (*path, "fpr"), f"the FPR {headline.fpr:g} is not read", hint
@@ -247,4 +248,6 @@ RULES: tuple[Callable[[Point], Iterator[Problem]], ...] = (
     _check_denoiser,
     _check_proxy,
     _check_batch,
+    check_nets,
+    check_counts,
 )

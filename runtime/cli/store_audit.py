@@ -9,8 +9,10 @@ import contextlib
 import json
 import re
 import time
+from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import UTC, datetime
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +39,7 @@ def audit_and_store(
 
     `argv`: the command, to be recorded.
     """
-    name = study or re.sub(r"[^\w.-]+", "_", file.stem) or "audit"
+    name = study or _free_name(re.sub(r"[^\w.-]+", "_", file.stem) or "audit", file, store)
     if not re.fullmatch(r"[\w.-]+", name):
         raise SynthcError(f"--study {name}: wanted are letters, digits, '_', '-' and '.'")
     check_target(target)
@@ -65,6 +67,23 @@ def audit_and_store(
     return report
 
 
+def _free_name(stem: str, file: Path, store: Path) -> str:
+    """The file's stem, unless an audit of another file has it: then the folder's name stands before it, or a digest of the path."""
+    taken = {record.get("study"): record.get("spec") for record in _records(store)}
+    whole = str(file.absolute())
+    for name in (stem, re.sub(r"[^\w.-]+", "_", f"{file.absolute().parent.name}_{stem}")):
+        if taken.get(name, whole) == whole:
+            return name
+    return f"{stem}_{blake2b(whole.encode(), digest_size=4).hexdigest()}"
+
+
+def _records(store: Path) -> Iterator[dict[str, Any]]:
+    for path in (store / "runs").glob("*/run.json"):
+        with contextlib.suppress(OSError, ValueError):
+            if isinstance(record := json.loads(path.read_text(encoding="utf-8")), dict):
+                yield record
+
+
 def _record(name: str, kind: str, file: Path, work: AuditFile, task: str) -> dict[str, Any]:
     """What `run.json` says: the study is the file, its one trial is what was found in it."""
     trial = {
@@ -73,7 +92,7 @@ def _record(name: str, kind: str, file: Path, work: AuditFile, task: str) -> dic
     }  # fmt: skip
     return {
         "study": name, "profile": None,
-        "question": "What do these models, trained elsewhere, leak?", "spec": str(file),
+        "question": "What do these models, trained elsewhere, leak?", "spec": str(file.absolute()),
         "spec_text": f"# synthc audit {file}\n{json.dumps(asdict(work), indent=1)}",
         "ended": datetime.now(UTC).isoformat(timespec="seconds"), "status": "done", "blocked": {},
         "trials": [trial], "claims": [], "lints": [], "versions": machine.versions(), "commit": machine.commit(),
