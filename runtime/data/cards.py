@@ -19,7 +19,7 @@ from compiler.language.datasets import CARDS
 from compiler.plan.dag import Plan
 from compiler.text.compose import compose
 from compiler.text.nodes import Mapping
-from runtime.store.artifacts import atomic_write
+from runtime.store.files import atomic_write
 
 MAX_LABEL_BYTES = 1 << 30
 
@@ -98,6 +98,6 @@ def write_record(key: str, record: Record) -> None:
                 beside.touch(mode=0o644 if key in CARDS else 0o600)
                 beside.write_bytes(record_type().dump_json(record, indent=1))
             return
-        except OSError:
+        except (OSError, ValueError):  # ValueError: of letters that are none of JSON, as in an image's name
             continue
     unwritten[key] = record
