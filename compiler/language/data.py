@@ -1,5 +1,7 @@
 """`data:` which images a study is about, and how much of them."""
 
+from typing import ClassVar, Literal
+
 from pydantic import Field
 
 from compiler.language.base import Frozen
@@ -7,6 +9,8 @@ from compiler.language.base import Frozen
 
 class Data(Frozen):
     """The images whose privacy is in question. Canaries, z pool and private set are drawn from them."""
+
+    later: ClassVar[tuple[str, ...]] = ("validation", "judged_on")
 
     name: str
     """A known data set (see `synthc data list`), `files` for images of your own, or `package:name` for what a package gives."""
@@ -18,3 +22,7 @@ class Data(Frozen):
     """Use a class-balanced part of this many images; null means all of them."""
     test: int | None = Field(default=None, gt=0)
     """Images set aside to measure accuracy; null means the official test split, which some sets do not have."""
+    validation: int | None = Field(default=None, gt=0)
+    """Images set aside to choose settings by (`synthc tune`): never trained on, never audited, never tested on."""
+    judged_on: Literal["validation"] | None = None
+    """validation: accuracy is measured on those instead of the test images, as `synthc tune` does; null: on the test images."""

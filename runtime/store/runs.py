@@ -90,6 +90,20 @@ def load_last_run(store: Path, study: str, profile: str | None) -> RecordedRun |
     return None
 
 
+def load_first_results(store: Path, last: RecordedRun | None) -> RecordedRun | None:
+    """The first run of the study of the run `last` that ended with results; None if there is none, or its record is gone."""
+    if last is None:
+        return None
+    name = last.record.get("first_results")
+    if name is None:
+        return last if last.record.get("answered", last.record["status"] == "done") else None
+    folder = store / "runs" / name
+    try:
+        return RecordedRun(folder, json.loads((folder / "run.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return None
+
+
 def load_previous(store: Path, study: str, profile: str | None) -> Before | None:
     """The plan of the latest run in the form that `compiler.inspect.explain` compares with."""
     run = load_last_run(store, study, profile)
