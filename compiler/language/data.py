@@ -1,6 +1,6 @@
-"""`data:` which images a study is about, and how much of them."""
+"""`data:` which images a study is about, and how much of them; `tune:` what is tried on those that are set aside for it."""
 
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -26,3 +26,13 @@ class Data(Frozen):
     """Images set aside to choose settings by (`synthc tune`): never trained on, never audited, never tested on."""
     judged_on: Literal["validation"] | None = None
     """validation: accuracy is measured on those instead of the test images, as `synthc tune` does; null: on the test images."""
+
+
+class Tune(Frozen):
+    """Settings to choose among, by accuracy on the images that `data.validation` sets aside."""
+
+    shadows: int = Field(default=4, ge=2)
+    """Models that are trained for each try."""
+    arms: dict[str, Any]
+    """Arm → fields of it with grids, such as `dp_sgd: {classifier: {lr: {grid: [0.5, 1.0, 2.0]}}}`, or a grid of mappings, such as
+    `classifier: {grid: [{lr: 1.0}, {lr: 2.0, batch_size: 512}]}`. Every arm must have as many points as the others."""

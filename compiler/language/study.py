@@ -11,10 +11,9 @@ from compiler.language.audit import Audit
 from compiler.language.base import Arm, Frozen
 from compiler.language.charts import Chart
 from compiler.language.classifier import Recipe
-from compiler.language.data import Data
+from compiler.language.data import Data, Tune
 from compiler.language.discovery import words_in
 from compiler.language.plugins import OrPlugin, PluginMethod
-from compiler.language.tune import Tune
 
 ARMS = words_in("compiler.language.methods", Arm, "paradigm", "method")
 

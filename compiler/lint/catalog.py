@@ -134,7 +134,8 @@ LINTS: dict[str, Lint] = {
             "membership would not flow through the pipeline, and the audit would measure nothing",
             "Zhao and Zhang 2025 (arXiv 2502.12976)",
             built_in="The compiler makes every shadow its own proxy, teacher, generator, set and classifier; what shadows share is "
-            "public. There is no word for sharing. What was made elsewhere and is imported is taken at its word.",
+            "public: a diffusion model's `base` is trained on the public set, or was made elsewhere, and is tuned for each shadow. "
+            "There is no word for sharing. What was made elsewhere and is imported is taken at its word.",
         ),
         Lint(
             "L12",

@@ -109,8 +109,25 @@ class TrainClassifier:
 
 
 @dataclass(frozen=True)
+class TrainShared:
+    """Make what the generators of all shadows begin from: of public data alone, so that it holds nothing of a membership."""
+
+    public: Dataset
+    """At the shape of the private images."""
+    classes: int
+    """Of the private images."""
+    seed: int
+    how: Generator
+    """`shared` of the generator's words."""
+
+    kind: ClassVar[TaskKind] = "train"
+    revision: ClassVar[int] = 1
+
+
+@dataclass(frozen=True)
 class TrainGenerator:
-    """Train a generator or a pool of experts on the private set, for several synthesize tasks to use."""
+    """Train a generator or a pool of experts on the private set, for several synthesize tasks to use; it begins from the need
+    `base`, if its words describe one."""
 
     private: Private
     how: Generator
@@ -122,7 +139,7 @@ class TrainGenerator:
 
 @dataclass(frozen=True)
 class Synthesize:
-    """Make a synthetic set (or a student) from the private set and the needs `proxy`, `teacher`, `generator`."""
+    """Make a synthetic set (or a student) from the private set and the needs `proxy`, `teacher`, `base`, `generator`."""
 
     private: Private
     how: Method
@@ -189,7 +206,7 @@ class QuerySet:
 
 @dataclass(frozen=True)
 class QueryGenerator:
-    """The denoising loss of the need `generator` on every canary, with noise common to all shadows."""
+    """What the need `generator` (on top of the need `base`, if any) says of every canary, with noise common to all shadows."""
 
     private: Private
     how: Generator
@@ -304,8 +321,9 @@ class Rehearsal:
 
 
 Imports = ImportSet | ImportLogits
+Train = TrainClassifier | TrainShared | TrainGenerator
 Query = QueryClassifier | QuerySet | QueryGenerator
-Work = TrainClassifier | TrainGenerator | Synthesize | Imports | Query | AttackTrial | AuditFile | CompareTrials | Rehearsal
+Work = Train | Synthesize | Imports | Query | AttackTrial | AuditFile | CompareTrials | Rehearsal
 
 
 def structures() -> dict[str, type]:

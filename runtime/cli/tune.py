@@ -67,9 +67,9 @@ def _tune(args: argparse.Namespace) -> int:
         from runtime.database.index import Index
         from runtime.execution.study_run import Scope, StudyRun
 
-        with contextlib.closing(Index.open(store)) as index:
+        with contextlib.closing(Index.open(store)) as index, contextlib.ExitStack() as signals:
             study = StudyRun(tuning.plan, store, index, (store / "tune.duckdb").absolute(), origin, Scope(tuning.answers))
-            status = compute(study, args) if study.todo else "done"
+            status = compute(study, args, signals) if study.todo else "done"
             study.close(status)
             missing = study.count_missing()
     if missing:

@@ -20,6 +20,7 @@ from compiler.work.operations import (
     Synthesize,
     TrainClassifier,
     TrainGenerator,
+    TrainShared,
     Work,
 )
 
@@ -35,6 +36,7 @@ NOISES = 32
 """For each canary that a denoiser is asked about."""
 DISK_MB = {
     TrainClassifier: 0.1,
+    TrainShared: 2.1,
     TrainGenerator: 2.1,
     Synthesize: 0.3,
     QueryClassifier: 0.24,
@@ -67,6 +69,8 @@ def _computed(work: Work) -> Cost:
     match work:
         case TrainClassifier():
             return _training(work)
+        case TrainShared(public=public, how=how):
+            return how.shared_cost(Sizes(public.subset or public.card.samples, work.classes, public.shape, NO_NET))
         case TrainGenerator():
             return work.how.cost(sizes(work.private))
         case Synthesize():
