@@ -29,7 +29,7 @@ LEAST_SHARE = {"digits": 0.0968, "mnist": 0.0903, "svhn": 0.0635}
 def check_nets(point: Point) -> Iterator[Problem]:
     """Nets that images of this size cannot pass."""
     shape, arm = card_of(point.data).shape, point.arm
-    recipes = [(("classifier",), point.classifier)]
+    recipes: list[tuple[tuple[str, ...], Recipe]] = [(("classifier",), point.classifier)]
     if isinstance(arm, ByDynamics | ByProxy) and arm.proxy is not None:
         recipes.append((("arm", "proxy"), arm.proxy))
     for path, recipe in recipes:
@@ -40,8 +40,8 @@ def check_nets(point: Point) -> Iterator[Problem]:
         own = getattr(arm, "experts", arm)
         halvings = _halvings(shape)
         if hasattr(own, "depth") and (halvings < 1 or (own.depth or 1) > halvings):
-            path = ("arm", "experts", "depth") if own is not arm else ("arm", "depth")
-            yield "net", path, f"a ConvNet of {own.depth or 1} blocks for images of {_size(shape)}", _depths(halvings)
+            place = ("arm", "experts", "depth") if own is not arm else ("arm", "depth")
+            yield "net", place, f"a ConvNet of {own.depth or 1} blocks for images of {_size(shape)}", _depths(halvings)
     if isinstance(arm, Conditional | ImageToImage) and arm.denoiser.net == "unet" and arm.denoiser.width % 8:
         what = f"a unet of {arm.denoiser.width} channels"
         yield "net", ("arm", "denoiser", "width"), what, "its norms have groups of eight: use a multiple of 8"
