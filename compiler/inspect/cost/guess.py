@@ -20,6 +20,7 @@ from compiler.work.operations import (
     Synthesize,
     TrainClassifier,
     TrainGenerator,
+    TrainShared,
     Work,
 )
 
@@ -35,6 +36,7 @@ NOISES = 32
 """For each canary that a denoiser is asked about."""
 DISK_MB = {
     TrainClassifier: 0.1,
+    TrainShared: 2.1,
     TrainGenerator: 2.1,
     Synthesize: 0.3,
     QueryClassifier: 0.24,
@@ -53,7 +55,7 @@ def cost(work: Work) -> Cost:
     if private is None or work.kind not in ON_DEVICE:
         return Cost(took.seconds)
     images = images_of(private) * math.prod(private.population.dataset.shape) / 1e6  # uint8
-    return Cost(took.seconds + AROUND, took.gpu_mb + images + DEVICE_MB)
+    return Cost(took.seconds + AROUND, took.gpu_mb + images + DEVICE_MB, took.flops)
 
 
 def disk_mb(work: Work) -> float:
@@ -67,6 +69,8 @@ def _computed(work: Work) -> Cost:
     match work:
         case TrainClassifier():
             return _training(work)
+        case TrainShared(public=public, how=how):
+            return how.shared_cost(Sizes(public.subset or public.card.samples, work.classes, public.shape, NO_NET))
         case TrainGenerator():
             return work.how.cost(sizes(work.private))
         case Synthesize():

@@ -16,8 +16,8 @@ from runtime.data.population.roles import roles_of
 from runtime.outcome import Product
 from runtime.seeds import generator
 from runtime.store.artifacts import Artifact
+from runtime.synthesize.diffusion.bases import restored
 from runtime.synthesize.diffusion.denoisers import Net
-from runtime.synthesize.diffusion.generate import restored
 from runtime.synthesize.diffusion.process import audited_levels, denoising_errors, new_scheduler
 from runtime.synthesize.operation import surroundings
 
@@ -29,8 +29,8 @@ def perform(work: QueryGenerator, inputs: Mapping[str, Artifact], device: torch.
     """File `answers`: `denoising` = canary, float64: minus the mean squared error of the predicted noise."""
     assert isinstance(work.how, Denoiser)
     population = work.private.population
-    around = surroundings(work.private, device)
-    net = restored(work.how, inputs["generator"], around)
+    around = surroundings(work.private, device, inputs.get("base"))
+    net = restored(work.how, inputs.get("generator"), around)
     groups = roles_of(population).groups
     images = torch.cat([group.images for group in groups]).to(device)
     labels = torch.cat([group.labels for group in groups]).to(device)
