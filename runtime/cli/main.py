@@ -17,7 +17,7 @@ from typing import Any, TextIO
 
 from compiler.errors import SynthcError, first_line, sentence_of
 
-COMMAND_MODULES = ("run", "check", "plan", "results", "records", "upkeep", "audit", "split", "data")
+COMMAND_MODULES = ("run", "check", "plan", "results", "records", "upkeep", "audit", "split", "judge", "data")
 """Modules of this package; each registers its commands and imports what is heavy inside its handlers."""
 
 

@@ -1,7 +1,7 @@
 """Which image is nearest to which, by Euclidean distance: the one search that attacks, copies, galleries and `judge` use.
 
-Exact by default: all distances by a matrix product (up to 13 times as fast); how near the nearest are cancels there, and is told anew. A
-first pass in few dimensions is for sets of tens of thousands of images, where all distances would take hours.
+Exact by default: all distances by a matrix product (up to 13 times as fast); how near the nearest are, which cancels there, anew.
+A first pass in few dimensions is for sets of tens of thousands of images, where all distances would take hours.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
@@ -38,7 +39,8 @@ EXIT_CODES: Mapping[Answer, int] = {"open": 0, "closed": 3, "cannot tell": 4}
 
 BLIND = (
     "A model trained on the set may still give members away though no image of it looks like one (distilled images, "
-    "data-free teaching); nor are attributes and text in images looked at. Only a study with shadow models tells: `synthc init leakage_study`.",
+    "data-free teaching), and attributes and text in images are not looked at. Only a study with shadow models tells: "
+    "`synthc init leakage_study` begins one.",
     "There is no upper bound on copies: one that looks like nothing in the declared spaces is not seen.",
 )
 
@@ -229,7 +231,12 @@ def judge(sets: Sets, policy: tuple[Condition, ...] | None, tick: Tick, with_use
 def _features(sets: Sets) -> Features:
     if sets.public is not None:
         return public_features(sets.public.data, sets.public.name)
-    return public_features(shapes.read(tuple(sets.members.data.images.shape[1:]))[0], "shapes")  # type: ignore[arg-type]
+    return _drawn_features(tuple(sets.members.data.images.shape[1:]))
+
+
+@lru_cache(maxsize=2)
+def _drawn_features(shape: tuple[int, int, int]) -> Features:
+    return public_features(shapes.read(shape)[0], "shapes")
 
 
 def _back(values: np.ndarray, turn: torch.Tensor) -> np.ndarray:
@@ -261,7 +268,9 @@ def _copies(score: np.ndarray, member: np.ndarray, listed: int, phantoms: int) -
             Metric("copied_members", float(listed), low, None, members, rule),
             Metric("phantoms", float(phantoms), n=holdout, note="holdout units as near as the listed members, and never seen"),
             Metric("detectable_share", fewest / members if able else None, n=holdout, note=shown if able else "holdout too small"),
-            Metric("holdout_for_a_tenth", float(more), n=members, note=f"holdout units that detect {tenth} copied members"),
+            Metric(
+                "holdout_for_a_tenth", float(more), n=members, note=f"holdout units would detect {plural(tenth, 'copied member')}"
+            ),
             Metric("null_listed", float(empty), n=NULL_DRAWS, note="share of redrawn labels under which anything is listed"),
         )
     }

@@ -6,9 +6,9 @@ here. So crowding, how near other real images are, is measured in the pool: what
     pixels     grey levels without their mean and contrast (brightness), under shifts of one and mirrored
     features   what a net trained on public images sees, along the axes in which these differ most
 
-Combined by size and not by rank: where one space alone sees a copy, the least rank lets as many bystanders of every other space pass
-before it. On digits (30 copies among 590 members) the least rank over three spaces listed none of the shifted, mirrored or brightened
-copies, the largest size 90 to 100 % (benchmarks/LOG.md, 2026-11-28).
+Combined by size and not by rank: where one space alone sees a copy, the least rank lets as many bystanders of every other space
+pass before it. Of 30 copies among 590 digits the least rank over three spaces listed none that were shifted, mirrored or
+brightened, the largest size 90 to 100 % (benchmarks/LOG.md, 2026-11-28).
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def _space(
         distance, _ = others.nearest(ours[part][:, None], own=part, neighbours=min(NEIGHBOURS, len(pool) - 1))
         crowding.append(distance.clamp(min=1e-12).log().mean(1).exp())
         tick(f"{name}: crowding", done := done + len(part), len(pool))
-    return Space(*(torch.cat(parts).double().numpy() for parts in (distances, rows)), torch.cat(crowding).double().numpy())
+    return Space(*(torch.cat(parts).numpy() for parts in (distances, rows, crowding)))
 
 
 def _without_brightness(images: Tensor) -> Tensor:

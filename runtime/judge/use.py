@@ -1,7 +1,7 @@
 """What a released set is good for: classifiers trained on it beside ones trained on members, and how well it covers real images.
 
-Accuracy is read on a test set that nothing was chosen by. Covered and plausible (recall and precision of Kynkäänniemi et al. 2019: balls
-to the third neighbour among real images that were set aside) in public features.
+Accuracy is read on a test set that nothing was chosen by. Covered and plausible: recall and precision of Kynkäänniemi et al. 2019,
+by balls to the third neighbour among real images that were set aside, in public features.
 """
 
 from __future__ import annotations
