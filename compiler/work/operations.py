@@ -171,7 +171,7 @@ class ImportLogits:
     path: str = field(default="", compare=False)
 
     kind: ClassVar[TaskKind] = "query"
-    revision: ClassVar[int] = 1
+    revision: ClassVar[int] = 2  # says of each test image whether it is right
 
 
 @dataclass(frozen=True)
@@ -183,7 +183,7 @@ class QueryClassifier:
     queries: Queries
 
     kind: ClassVar[TaskKind] = "query"
-    revision: ClassVar[int] = 1
+    revision: ClassVar[int] = 2  # says of each test image whether it is right
 
 
 @dataclass(frozen=True)
@@ -204,9 +204,13 @@ class QueryGenerator:
 
     private: Private
     how: Generator
+    signals: tuple[str, ...] = ("mean_loss",)
+    """Sorted."""
+    base: bool = False
+    """Whether the base is asked too."""
 
     kind: ClassVar[TaskKind] = "query"
-    revision: ClassVar[int] = 1
+    revision: ClassVar[int] = 2  # several signals
 
 
 @dataclass(frozen=True)
@@ -234,7 +238,7 @@ class AttackTrial:
     target: int
 
     kind: ClassVar[TaskKind] = "attack"
-    revision: ClassVar[int] = 2
+    revision: ClassVar[int] = 3  # intervals that cover; what cannot be read is no figure
 
 
 @dataclass(frozen=True)
