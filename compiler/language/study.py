@@ -11,7 +11,7 @@ from compiler.language.audit import Audit
 from compiler.language.base import Arm, Frozen
 from compiler.language.charts import Chart
 from compiler.language.classifier import Recipe
-from compiler.language.data import Data
+from compiler.language.data import Data, Tune
 from compiler.language.discovery import words_in
 from compiler.language.plugins import OrPlugin, PluginMethod
 from compiler.language.policy import Condition
@@ -60,6 +60,8 @@ class Header(Frozen):
     policy: tuple[Condition, ...] = ()
     """Conditions under which what is audited may leave the house, about each trial:
     `[{metric: leakage, end: high, at_most: 0.02}]`. A run of which one does not hold, or cannot be read, exits with 3."""
+    tune: Tune | None = None
+    """What `synthc tune` tries for each arm, on validation images; nothing of it is run with the study."""
     charts: tuple[Chart, ...] = ()
     """What a run draws when it ends, into `figures/STUDY/` beside the database:
     `charts: [tradeoff, {chart: roc, of: {arm: coreset}}]`."""
