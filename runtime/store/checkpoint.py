@@ -26,7 +26,8 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from runtime import machine
-from runtime.store.artifacts import atomic_write, digest_of, encode_tensors
+from runtime.store.artifacts import encode_tensors
+from runtime.store.files import atomic_write, digest_of
 
 INTERVAL_SECONDS = 300.0
 """Time between checkpoints: what a kill can cost."""
