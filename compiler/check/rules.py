@@ -16,7 +16,7 @@ from compiler.errors import Diagnostic, SynthcError, did_you_mean
 from compiler.language.base import Method
 from compiler.language.datasets import CARDS, OWN
 from compiler.language.methods.baselines import DpSgd
-from compiler.language.methods.coreset import El2n, Stratified
+from compiler.language.methods.coreset import ByDynamics, El2n, Stratified
 from compiler.language.methods.diffusion import Conditional, ImageToImage
 from compiler.language.plugins import PluginAttack, PluginData
 from compiler.language.study import Point
@@ -223,8 +223,12 @@ def _check_denoiser(point: Point) -> Iterator[Problem]:
 
 
 def _check_proxy(point: Point) -> Iterator[Problem]:
-    """Errors can be read of as many passes as the proxy is trained for."""
+    """Dynamics are read where each sample was presented, and errors of as many passes as the proxy is trained for."""
     arm = point.arm
+    if isinstance(arm, ByDynamics) and (epochs := (arm.proxy or point.classifier).epochs) < 1:
+        path = ("arm", "proxy", "epochs") if arm.proxy else ("classifier", "epochs")
+        what = f"a proxy that is trained for {epochs:g} epochs does not see every sample"
+        yield "passes", path, what, "at least 1: the method reads what it made of each"
     if isinstance(arm, El2n) or (isinstance(arm, Stratified) and arm.score == "el2n"):
         epochs = (arm.proxy or point.classifier).epochs
         if arm.passes > epochs:
