@@ -24,8 +24,8 @@ COMMAND_MODULES = ("run", "check", "plan", "results", "records", "upkeep", "audi
 EXIT_CODES = """\
 exit codes:
   0    done
-  1    run, status: a task failed; db rebuild, doctor, data verify, data
-       compare: something is damaged, or not what it should be
+  1    run, status: a task failed, or is missing; db rebuild, doctor, data
+       verify, data fetch: something is damaged, or not what it should be
   2    there is something to mend, and a sentence says what
   3    judge: a policy is closed
   4    judge: cannot be told from what there is

@@ -99,6 +99,16 @@ def unprivileged(folder: Path) -> Iterator[None]:
         os.seteuid(0)
 
 
+@pytest.fixture(scope="module")
+def loaded(tiny: Done, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Every module that the commands import, which another user may not be able to read."""
+    folder = tmp_path_factory.mktemp("loaded")
+    shutil.copytree(tiny.folder, folder, dirs_exist_ok=True)
+    task = tiny.rows("SELECT min(task) FROM task WHERE kind = 'attack'")[0][0]
+    for words in (*READING, *WRITING):
+        main([*(word.format(folder=folder, task=task) for word in words), "--db", str(folder / "results.duckdb")])
+
+
 @pytest.fixture
 def place(tiny: Done, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder that any user may enter, with the records of data files that were read."""
@@ -118,6 +128,7 @@ def try_all(
     shutil.copytree(tiny.folder, folder)
     done = Done(folder, folder / "study.yaml")
     path = chance.choice(sorted(folder.glob(FILES[file])))
+    wanted = tiny.rows(ROWS)
     task = path.parents[2].name if file in ("attempt", "log") else path.parent.name
     task = task if len(task) == 16 else tiny.rows("SELECT min(task) FROM task WHERE kind = 'attack'")[0][0]
 
@@ -136,7 +147,7 @@ def try_all(
             said_by(words)
         code, said = said_by(WRITING[0])
         if code == 0:
-            assert done.rows(ROWS) == tiny.rows(ROWS), (file, how, said)
+            assert done.rows(ROWS) == wanted, (file, how, said)
         else:
             assert path.name in said, (file, how, said)
     shutil.rmtree(folder)
@@ -146,7 +157,7 @@ def try_all(
 @pytest.mark.parametrize("how", DAMAGES)
 @pytest.mark.parametrize("file", FILES)
 def test_every_damage_is_a_sentence_to_every_command(
-    tiny: Done, place: Path, file: str, how: str, capsys: pytest.CaptureFixture[str]
+    tiny: Done, loaded: None, place: Path, file: str, how: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     try_all(tiny, place, file, how, READING, capsys)
     for words in WRITING:  # each on what nothing has mended yet
