@@ -15,7 +15,7 @@ from compiler.data.files import card_of
 from compiler.data.sizes import private_size
 from compiler.errors import Finding
 from compiler.fingerprint import Memo, canonical_text, digest_of, fingerprint
-from compiler.language.audit import Design, Queries
+from compiler.language.audit import Attack, Design, Queries
 from compiler.language.base import Generator, Method
 from compiler.language.classifier import Recipe
 from compiler.language.data import Data
@@ -202,9 +202,17 @@ def _lower_shadow(point: Point, how: Method | None, private: Private, recipe: Re
             )
         if arm.generator is not None and arm.denoises and "generator" in attacked:
             parts = {need: task for need, task in sources.items() if need in ("generator", "base")}
-            steps["generator"] = tasks.add(QueryGenerator(private, arm.generator), f"{at}/query generator", **parts)
+            query_generator = QueryGenerator(private, arm.generator, *_asked_of_generators(audit.attacks))
+            steps["generator"] = tasks.add(query_generator, f"{at}/query generator", **parts)
     steps["final_model"] = tasks.add(QueryClassifier(private, recipe, audit.queries), f"{at}/query", model=steps["model"])
     return steps
+
+
+def _asked_of_generators(attacks: Iterable[Attack]) -> tuple[tuple[str, ...], bool]:
+    """Which signals the attacks read, and whether one of them compares with the base."""
+    reading = [attack for attack in attacks if "generator" in attack.reads]
+    signals = {getattr(attack, "signal", "mean_loss") for attack in reading}
+    return tuple(sorted(signals)), any(getattr(attack, "variant", None) == "minus_base" for attack in reading)
 
 
 def _source_of(need: str, point: Point, private: Private, recipe: Recipe) -> Work:

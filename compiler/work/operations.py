@@ -204,9 +204,13 @@ class QueryGenerator:
 
     private: Private
     how: Generator
+    signals: tuple[str, ...] = ("mean_loss",)
+    """Sorted."""
+    base: bool = False
+    """Whether the base is asked too."""
 
     kind: ClassVar[TaskKind] = "query"
-    revision: ClassVar[int] = 1
+    revision: ClassVar[int] = 2  # several signals
 
 
 @dataclass(frozen=True)

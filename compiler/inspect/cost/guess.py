@@ -32,8 +32,8 @@ DEVICE_MB = 600.0
 """Of a GPU's memory, whatever the task: a context, the kernels of torch and cuDNN's workspaces."""
 ON_DEVICE = ("train", "synthesize", "query")
 """Kinds of tasks that a worker computes on its GPU, where it has one."""
-NOISES = 32
-"""For each canary that a denoiser is asked about."""
+PASSES = {"mean_loss": 32, "loss": 5, "vector": 50, "pia": 2, "secmi": 12, "sima": 1, "gap": 64}
+"""Of a denoiser, for each canary that it is asked about: by signal."""
 DISK_MB = {
     TrainClassifier: 0.1,
     TrainShared: 2.1,
@@ -81,8 +81,8 @@ def _computed(work: Work) -> Cost:
             images = _full(views * _canaries(population)) + _full(views * population.z_pool) + _full(_test_images(population))
             return _net(work.private, work.recipe).answers(images)
         case QueryGenerator(how=Denoiser() as how):
-            asked = how.priced(sizes(work.private)).answers(NOISES * _canaries(work.private.population))
-            return asked + Cost(NOISES * 5e-4)
+            passes = sum(PASSES[signal] for signal in work.signals) * (2 if work.base else 1)
+            return how.priced(sizes(work.private)).answers(passes * _canaries(work.private.population)) + Cost(passes * 5e-4)
         case QuerySet():
             return Cost(0.2)
         case AttackTrial():

@@ -15,9 +15,6 @@ from torch import Tensor, nn
 from compiler.language.methods.diffusion import Conditional, Denoiser, ImageToImage
 from runtime.synthesize.diffusion.denoisers import Net
 
-AUDITED_LEVELS = (0.05, 0.3)
-"""Between these shares of the noise levels a denoiser is audited, where members differ most from others: little noise, but some."""
-
 
 def new_scheduler(how: Denoiser, sampler: str = "ddim", limit: float = 1.0) -> Any:
     """The denoiser's noise levels, by `sampler`; ddim and ddpm keep predicted signals within ± `limit`.
@@ -42,12 +39,6 @@ def new_scheduler(how: Denoiser, sampler: str = "ddim", limit: float = 1.0) -> A
 def denoising_errors(net: Callable[..., Tensor], scheduler: Any, x: Tensor, noise: Tensor, level: Tensor, label: Tensor) -> Tensor:
     """n: how wrong the net is about the noise on each signal at its level; what training lowers."""
     return (net(scheduler.add_noise(x, noise, level), level, label) - noise).square().flatten(1).mean(1)
-
-
-def audited_levels(how: Denoiser, count: int) -> Tensor:
-    """count, int64: the levels at which an audit measures the denoiser's errors."""
-    low, high = (share * how.timesteps for share in AUDITED_LEVELS)
-    return torch.linspace(low, high, count).long()
 
 
 def predict_noise(net: nn.Module, x: Tensor, level: Tensor, labels: Tensor, none: int, guidance: float) -> Tensor:

@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import Any
 
 import diffusers
-import numpy as np
 import pytest
 import torch
 from pydantic import TypeAdapter
@@ -16,15 +15,14 @@ from compiler.language.classifier import Recipe
 from compiler.language.datasets import CARDS
 from compiler.language.methods.diffusion import Denoiser
 from compiler.language.study import AnyArm
-from runtime.audit.query.generator import NOISES_PER_CANARY, loss
 from runtime.data.formats import digits, shapes
 from runtime.data.images import LabeledImages
-from runtime.seeds import Seeds, generator
+from runtime.seeds import Seeds
 from runtime.store.artifacts import encode_tensors
 from runtime.synthesize.diffusion import bases, denoisers
 from runtime.synthesize.diffusion import generate as diffusion
 from runtime.synthesize.diffusion.bases import restored
-from runtime.synthesize.diffusion.process import audited_levels, denoise, denoising_errors, new_scheduler
+from runtime.synthesize.diffusion.process import denoise, new_scheduler
 from runtime.synthesize.release import Setting
 from runtime.training.batches import EMA
 
@@ -231,30 +229,6 @@ def test_training_lowers_the_loss_on_images_that_were_seen(private: LabeledImage
     assert found["denoiser_loss"] < 0.8  # an untrained one answers zero: 1
 
 
-def test_the_loss_of_an_image_is_a_mean_over_levels_and_noises_whatever_its_batch(trained: Any, private: LabeledImages) -> None:
-    how, images, labels = Denoiser(**LIGHT), private.images[:6], private.labels[:6]
-    net, draws = restored(how, trained, SETTING), generator(3, None, "denoising query")
-    scheduler, signals = new_scheduler(how), net.encoded(images)
-    naive = np.zeros(6)
-    for level in audited_levels(how, NOISES_PER_CANARY):
-        noise = torch.randn(signals.shape, generator=draws)
-        for i in range(6):
-            one = slice(i, i + 1)
-            with torch.inference_mode():
-                error = denoising_errors(net, scheduler, signals[one], noise[one], level.expand(1), labels[one])
-            naive[i] += float(error) / NOISES_PER_CANARY
-    np.testing.assert_allclose(loss(net, images, labels, how, 3).numpy(), naive, rtol=1e-5)
-
-
-def test_a_denoiser_is_less_wrong_about_what_it_has_seen(private: LabeledImages) -> None:
-    how = Denoiser(width=128, blocks=2, epochs=400, batch_size=64)
-    seen, unseen = private[torch.arange(40)], private[torch.arange(150, 290)]
-    kept: Any = Kept(dict(diffusion.train_generator(how, seen, replace(SETTING, expected_size=40)).files["generator"]))
-    net = restored(how, kept, SETTING)
-    inside, outside = (loss(net, part.images, part.labels, how, 0) for part in (seen, unseen))
-    assert inside.mean() < 0.7 * outside.mean()
-
-
 def test_the_real_unet_learns_and_draws(private: LabeledImages) -> None:
     denoiser = {"net": "unet", "width": 8, "blocks": 2, "epochs": 8.0, "batch_size": 64, "lr": 3e-3}
     product = diffusion.train_generator(Denoiser(**denoiser), private, SETTING)  # type: ignore[arg-type]
@@ -312,8 +286,6 @@ def test_a_latent_denoiser_draws_images_and_declares_its_basis(private: LabeledI
     assert made.images.shape == private.images.shape
     means = torch.stack([images.float().mean(0).flatten() for images in (made.images, private.images)])
     assert torch.corrcoef(means)[0, 1] > 0.9
-    how = Denoiser(**denoiser)
-    assert loss(restored(how, kept, SETTING), private.images[:7], private.labels[:7], how, 0).shape == (7,)
 
 
 def test_more_components_than_pixels_is_a_clear_error() -> None:
