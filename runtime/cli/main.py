@@ -5,15 +5,14 @@ from __future__ import annotations
 import argparse
 import contextlib
 import importlib
-import io
 import os
 import resource
 import sys
 import tempfile
 import textwrap
 import traceback
-from collections.abc import Iterator, Sequence
-from typing import Any, TextIO
+from collections.abc import Callable, Sequence
+from typing import Any, TextIO, cast
 
 from compiler.errors import SynthcError, first_line, sentence_of
 
@@ -34,10 +33,11 @@ exit codes:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code. Whatever goes wrong is a sentence, and no traceback."""
-    with contextlib.redirect_stdout(_lasting(sys.stdout)), contextlib.redirect_stderr(_lasting(sys.stderr)):
+    out, err = (cast(TextIO, _Lasting(stream)) for stream in (sys.stdout, sys.stderr))
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         code = _run(parser().parse_args(argv))
-        sys.stdout.flush()
-        sys.stderr.flush()
+        out.flush()
+        err.flush()
         return code
 
 
@@ -77,49 +77,31 @@ def _keep_details() -> str:
     return f" (details: {path})"
 
 
-class _Lasting(io.TextIOBase):
+class _Lasting:
     """Standard output or error that outlives its reader: once nobody reads, what is written goes nowhere.
 
     What an encoding lacks is written as an escape.
     """
 
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
+    def __init__(self, stream: TextIO | None) -> None:
+        self._stream = stream or open(os.devnull, "w")
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
 
-    def isatty(self) -> bool:
-        return self._stream.isatty()
-
-    def fileno(self) -> int:
-        return self._stream.fileno()
-
-    @property
-    def encoding(self) -> str:  # type: ignore[override]
-        return self._stream.encoding
-
-    def write(self, text: str) -> int:
-        encoding = self.encoding or "utf-8"
-        with self._kept():
-            self._stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
-        return len(text)
+    def write(self, text: str) -> None:
+        encoding = self._stream.encoding or "utf-8"
+        self._keep(self._stream.write, text.encode(encoding, "backslashreplace").decode(encoding))
 
     def flush(self) -> None:
-        with self._kept():
-            self._stream.flush()
+        self._keep(self._stream.flush)
 
-    @contextlib.contextmanager
-    def _kept(self) -> Iterator[None]:
+    def _keep(self, act: Callable[..., object], *text: str) -> None:
         try:
-            yield
-        except (BrokenPipeError, ValueError):  # no reader, or closed: also what Python writes when it ends should not fail
+            act(*text)
+        except (BrokenPipeError, ValueError):  # no reader, or closed: what Python writes when it ends should not fail either
             with contextlib.suppress(OSError, ValueError):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
-
-
-def _lasting(stream: TextIO | None) -> TextIO:
-    return _Lasting(stream or open(os.devnull, "w"))  # type: ignore[return-value]
 
 
 class Help(argparse.RawDescriptionHelpFormatter):

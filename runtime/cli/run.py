@@ -54,11 +54,7 @@ def register(commands: Any) -> None:
     memory = "GPU memory that a worker may need, by which workers share a GPU (default: 8)"
     parser.add_argument("--gpu-memory", type=float, default=8.0, metavar="GIB", help=memory)
     parser.add_argument("--retry-failed", action="store_true", help="try again what failed in earlier runs")
-    failing = parser.add_mutually_exclusive_group()
-    failing.add_argument("--fail-fast", action="store_true", help="stop at the first failure")
-    failing.add_argument(
-        "--keep-going", dest="fail_fast", action="store_false", help="go on with what does not need what failed (the default)"
-    )
+    parser.add_argument("--fail-fast", action="store_true", help="stop at the first failure; else what does not need it goes on")
     parser.add_argument(
         "--timeout",
         action="append",
