@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TextIO, cast
 
 from compiler.errors import SynthcError, first_line, sentence_of
+from compiler.text.escape import Visible
 
 COMMAND_MODULES = ("run", "check", "plan", "results", "records", "upkeep", "audit", "split", "data")
 """Modules of this package; each registers its commands and imports what is heavy inside its handlers."""
@@ -33,16 +34,17 @@ exit codes:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code. Whatever goes wrong is a sentence, and no traceback."""
-    out, err = (cast(TextIO, _Lasting(stream)) for stream in (sys.stdout, sys.stderr))
+    out, err = (cast(TextIO, Visible(_Lasting(stream))) for stream in (sys.stdout, sys.stderr))
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        code = _run(parser().parse_args(argv))
+        code = _run(parser().parse_args(argv), sys.argv[1:] if argv is None else argv)
         out.flush()
         err.flush()
         return code
 
 
-def _run(args: argparse.Namespace) -> int:
+def _run(args: argparse.Namespace, argv: Sequence[str]) -> int:
     try:
+        _refuse_unspeakable(argv)
         code: int = args.handler(args)
         return code
     except SynthcError as error:
@@ -102,6 +104,17 @@ class _Lasting:
         except (BrokenPipeError, ValueError):  # no reader, or closed: what Python writes when it ends should not fail either
             with contextlib.suppress(OSError, ValueError):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
+
+
+def _refuse_unspeakable(argv: Sequence[str]) -> None:
+    """SynthcError where names that rows and records would hold are no text, or where there is no working directory."""
+    try:
+        here = os.getcwd()
+    except FileNotFoundError:
+        raise SynthcError("the working directory was deleted; change to another one") from None
+    for name in (*argv, here):
+        if not name.isascii() and any("\ud800" <= letter <= "\udfff" for letter in name):
+            raise SynthcError(f"{name}: the name is not UTF-8; rename it, or give it in UTF-8")
 
 
 class Help(argparse.RawDescriptionHelpFormatter):

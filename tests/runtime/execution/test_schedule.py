@@ -142,7 +142,7 @@ def test_fail_fast_hands_out_nothing_after_a_failure(tmp_path: Path) -> None:
 def test_a_store_that_cannot_be_written_stops_the_run_with_a_sentence(tmp_path: Path) -> None:
     in_the_way = tmp_path / "file"
     in_the_way.write_text("no folder can be made here")
-    with pytest.raises(SynthcError, match=r"the store cannot be written: .*file.*: Not a directory; a file lies where a folder should be"):
+    with pytest.raises(SynthcError, match=r"cannot be written: .*file.*: Not a directory; a file lies where a folder should be"):
         drive([task("x")], InlineEngine(in_the_way))
 
 
