@@ -53,6 +53,12 @@ class Dataset:
     """At which the images are used; `shapes` is drawn at any size, other public sets are resized to it."""
     source: UserFiles | PluginImages | None = field(default=None, compare=False)
     """For the user's own files and for plugins. Not part of the identity, since it follows from the digest."""
+    validation: int | None = None
+    """Images set aside to choose settings by."""
+    judged_on: Literal["validation"] | None = None
+    """Whether accuracy is measured on those, and not on the test images."""
+
+    later: ClassVar[tuple[str, ...]] = ("validation", "judged_on")
 
     @property
     def card(self) -> Card:
