@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -54,11 +55,15 @@ def register(commands: Any) -> None:
 def engine_options(parser: argparse.ArgumentParser) -> None:
     """Who computes, and how."""
     parser.add_argument("--engine", choices=("ray", "inline"), default="ray", help="who computes: ray (default) or this process")
-    parser.add_argument("--address", metavar="HOST:PORT", help="join a running Ray cluster: its address, or auto")
+    address = "join a running Ray cluster: its head's address, auto, or local for none (default: RAY_ADDRESS, or none)"
+    parser.add_argument("--address", metavar="HOST:PORT", help=address)
+    parser.add_argument("--no-token", action="store_true", help="join the cluster although it asks nobody for a token")
     workers = "workers (default: one per core, or as many per GPU as fit)"
     parser.add_argument("--workers", type=_positive_int, metavar="N", help=workers)
     memory = "GPU memory that a worker may need, by which workers share a GPU (default: 8)"
     parser.add_argument("--gpu-memory", type=float, default=8.0, metavar="GIB", help=memory)
+    rehearsed = "ask the cluster for shares of GPUs, which may be logical, and compute on the CPU"
+    parser.add_argument("--rehearse-gpus", action="store_true", help=rehearsed)
     parser.add_argument("--fail-fast", action="store_true", help="stop at the first failure; else what does not need it goes on")
     parser.add_argument(
         "--timeout",
@@ -141,7 +146,7 @@ def compute(study: StudyRun, args: argparse.Namespace, signals: contextlib.ExitS
             if notice := study.publish_if_due():
                 display.print_line(notice)
 
-        engine = _start_engine(args, study.store)
+        engine = _start_engine(args, study.store, display.print_line)
         signals.enter_context(_handle_signals(interrupt, display.print_line))
         try:
             with interrupt.stoppable():
@@ -167,7 +172,7 @@ def compute(study: StudyRun, args: argparse.Namespace, signals: contextlib.ExitS
     return "interrupted" if interrupt.by_user else "done"
 
 
-def _start_engine(args: argparse.Namespace, store: Path) -> Engine:
+def _start_engine(args: argparse.Namespace, store: Path, say: Callable[[str], None]) -> Engine:
     from runtime.operations import OPERATIONS
 
     if args.engine == "inline":
@@ -176,7 +181,17 @@ def _start_engine(args: argparse.Namespace, store: Path) -> Engine:
         return InlineEngine(store, operations=OPERATIONS)
     from runtime.execution.ray_engine import RayEngine
 
-    return RayEngine(store, args.address, args.workers, args.gpu_memory, OPERATIONS)
+    address = args.address or os.environ.get("RAY_ADDRESS") or None
+    return RayEngine(
+        store,
+        address,
+        args.workers,
+        args.gpu_memory,
+        OPERATIONS,
+        with_token=not args.no_token,
+        rehearse_gpus=args.rehearse_gpus,
+        say=say,
+    )
 
 
 def _print_summary(study: StudyRun, status: str) -> int:
