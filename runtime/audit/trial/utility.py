@@ -83,7 +83,7 @@ def _task_seconds(artifact: Artifact) -> float | None:
 
 
 def _pipeline_flops(work: AttackTrial, inputs: Mapping[str, Artifact]) -> list[float]:
-    """Counted work of each shadow's whole pipeline, from the words of its tasks; none where part of it was made elsewhere or is not known."""
+    """Counted work of each shadow's whole pipeline, from the words of its tasks; none where part is not known."""
     sources = {data.digest: data.source for data in (work.population.dataset, work.population.public) if data is not None}
     types = structures() | {"Dataset": lambda digest, **fields: Dataset(digest=digest, source=sources.get(digest), **fields)}
     found = []
