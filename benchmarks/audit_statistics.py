@@ -1,6 +1,6 @@
 """Intervals, controls and bounds, by simulation: `OMP_NUM_THREADS=1 python benchmarks/audit_statistics.py [--only NAME …]`.
 
-Four worlds whose truth is known, written out below. Prints six tables: coverage of nominal 95 % intervals of TPR at 1 % FPR;
+Four worlds whose truth is known, written out below. Prints five tables: coverage of nominal 95 % intervals of TPR at 1 % FPR;
 AUC of LiRA on null data; the attack that reads nothing but counts; false alarms of the one-run
 epsilon bounds; the bound on a Gaussian mechanism beside the truth.
 """
