@@ -46,7 +46,7 @@ def register(commands: Any) -> None:
         "  synthc run study.yaml --force 'dm*/shadow 3/model'    compute it again, and what rests on it\n"
         "  synthc run study.yaml --address auto          on a running Ray cluster\n\n"
         "Ctrl-C once finishes what is running, twice stops now; running again continues.\n"
-        "Exit codes: 0 done, 1 tasks failed, 2 something to mend, 130 interrupted.",
+        "Exit codes: 0 done, 1 tasks failed, 2 something to mend, 3 the policy is closed, 130 interrupted.",
     )
     engine_options(parser)
     parser.add_argument("--retry-failed", action="store_true", help="try again what failed in earlier runs")
@@ -64,11 +64,7 @@ def engine_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--gpu-memory", type=float, default=8.0, metavar="GIB", help=memory)
     rehearsed = "ask the cluster for shares of GPUs, which may be logical, and compute on the CPU"
     parser.add_argument("--rehearse-gpus", action="store_true", help=rehearsed)
-    failing = parser.add_mutually_exclusive_group()
-    failing.add_argument("--fail-fast", action="store_true", help="stop at the first failure")
-    failing.add_argument(
-        "--keep-going", dest="fail_fast", action="store_false", help="go on with what does not need what failed (the default)"
-    )
+    parser.add_argument("--fail-fast", action="store_true", help="stop at the first failure; else what does not need it goes on")
     parser.add_argument(
         "--timeout",
         action="append",
@@ -113,7 +109,20 @@ def run(args: argparse.Namespace) -> int:
             if code != 130 and (study.todo or spec_charts.missing(plan, study.target)):
                 for path in spec_charts.draw(plan, study.target, store):
                     _print(f"drew {path}")
-            return code
+            return _hold_policy(study) if plan.header.policy and not code else code
+
+
+def _hold_policy(study: StudyRun) -> int:
+    """Print how each condition of the study's policy stands; 3 where the policy is closed."""
+    from runtime.judge.gate import hold
+
+    settled = hold(study.plan, study.target, study.index.origin, study.store / "runs" / study.name)
+    for one in settled:
+        _print(one.sentence)
+    closed = sum(not one.holds for one in settled)
+    stand = f"closed: {closed} of {len(settled)} conditions do not hold" if closed else f"open: all {len(settled)} conditions hold"
+    _print(f"the policy is {stand}")
+    return 3 if closed else 0
 
 
 def _compile_with_data(args: argparse.Namespace) -> Plan:
