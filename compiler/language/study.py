@@ -40,7 +40,7 @@ else:
 class Header(Frozen):
     """What a study says once, for all its arms."""
 
-    study: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    study: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100)
     """Name of the study: the key of its rows in the database."""
     question: str = ""
     """What the study wants to know, in a sentence."""
