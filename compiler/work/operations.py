@@ -53,6 +53,12 @@ class Dataset:
     """At which the images are used; `shapes` is drawn at any size, other public sets are resized to it."""
     source: UserFiles | PluginImages | None = field(default=None, compare=False)
     """For the user's own files and for plugins. Not part of the identity, since it follows from the digest."""
+    validation: int | None = None
+    """Images set aside to choose settings by."""
+    judged_on: Literal["validation"] | None = None
+    """Whether accuracy is measured on those, and not on the test images."""
+
+    later: ClassVar[tuple[str, ...]] = ("validation", "judged_on")
 
     @property
     def card(self) -> Card:
@@ -307,6 +313,25 @@ class AuditFile:
 
 
 @dataclass(frozen=True)
+class JudgeSet:
+    """One released set, held against its members and a holdout."""
+
+    released: str
+    """Content digest, like the others: of images and names of classes, in any order."""
+    members: str
+    holdout: str
+    test: str
+    """"" without a test set; then use is not measured."""
+    public: str
+    """"" for the drawn shapes."""
+    policy: str
+    """Digest of the conditions."""
+
+    kind: ClassVar[TaskKind] = "attack"
+    revision: ClassVar[int] = 1
+
+
+@dataclass(frozen=True)
 class Rehearsal:
     """Does nothing for so many seconds and ends as `ending` says: how the runtime itself is tested and measured."""
 
@@ -321,7 +346,7 @@ class Rehearsal:
 Imports = ImportSet | ImportLogits
 Train = TrainClassifier | TrainShared | TrainGenerator
 Query = QueryClassifier | QuerySet | QueryGenerator
-Work = Train | Synthesize | Imports | Query | AttackTrial | AuditFile | CompareTrials | Rehearsal
+Work = Train | Synthesize | Imports | Query | AttackTrial | AuditFile | JudgeSet | CompareTrials | Rehearsal
 
 
 def structures() -> dict[str, type]:

@@ -18,7 +18,7 @@ from typing import Any, TextIO
 from compiler.errors import SynthcError, first_line, sentence_of
 from compiler.text.escape import Visible
 
-COMMAND_MODULES = ("run", "check", "plan", "results", "records", "upkeep", "audit", "split", "data")
+COMMAND_MODULES = ("run", "tune", "check", "plan", "results", "records", "upkeep", "audit", "split", "judge", "data")
 """Modules of this package; each registers its commands and imports what is heavy inside its handlers."""
 
 
