@@ -45,7 +45,7 @@ class ShadowPool:
         if self.paired:
             return (np.arange(models) ^ 1)[None]
         inside = self.member.sum(1)
-        if canaries < 2 or (inside != inside[0]).any() or not 0 < inside[0] < models:
+        if canaries < 8 or (inside != inside[0]).any() or not 0 < inside[0] < models:
             return None
         order = np.argsort(self.member, axis=1, kind="stable")  # canary × model: those without it, then those with it
         lot = numpy_generator(0, None, "audit/left out").random(self.member.shape)

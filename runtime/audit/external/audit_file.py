@@ -150,7 +150,7 @@ def audit(evidence: Evidence, settings: Settings, on_result: Callable[[AttackRes
 def doubts_of(evidence: Evidence, settings: Settings, design: Design) -> Iterator[Doubt]:
     """What speaks against the file, before any attack."""
     answers = answers_of(evidence)
-    yield from doubts_about([answers], scope_of(evidence, settings, design))
+    yield from doubts_about([answers], scope_of(evidence, settings, design), evidence.same)
     if evidence.same is not None:
         distinct = int(evidence.same.max()) + 1
         yield Doubt(f"{evidence.samples} samples are {distinct}: rows are repeated, and count as one sample each", grave=False)

@@ -148,9 +148,13 @@ def _of_targets(score: Score, scope: Scope) -> Score:
     return lambda member: np.where(scope.targets, score(member), np.nan)
 
 
-def doubts_about(answers: Sequence[Answers], scope: Scope) -> Iterator[Doubt]:
-    """What speaks against the data: membership, and the answers of final models (or whatever was asked) about each group."""
-    yield from doubts_of_membership(scope.member, scope.terms.design)
+def doubts_about(answers: Sequence[Answers], scope: Scope, same: np.ndarray | None = None) -> Iterator[Doubt]:
+    """What speaks against the data: membership, and the answers of final models (or whatever was asked) about each group.
+
+    `same`: canary, number of the sample that it is, where several are the same one.
+    """
+    distinct = slice(None) if same is None else np.unique(same, return_index=True)[1]
+    yield from doubts_of_membership(scope.member[distinct], scope.terms.design)
     for of_group in answers:
         member = scope.member[scope.spans[of_group.group.name]]
         said = of_group.logits if of_group.logits is not None else of_group.given_signal
