@@ -113,7 +113,7 @@ def _plan(args: argparse.Namespace) -> int:
     from compiler.inspect.summary import summary_json, summary_text
 
     print_notices(plan)
-    summary = _summarize(plan, args)
+    summary = summarize(args, plan)
     if args.json:
         _print_json(summary_json(summary))
     else:
@@ -125,12 +125,14 @@ def _print_json(content: object) -> None:
     print(json.dumps(content, indent=1, ensure_ascii=False))
 
 
-def _summarize(plan: Plan, args: argparse.Namespace) -> Any:
+def summarize(args: argparse.Namespace, plan: Plan | None = None) -> Any:
+    """The `compiler.inspect.summary.Summary` of the study that the arguments of `synthc plan` name."""
     from compiler.inspect.cost.estimate import estimate
     from compiler.inspect.summary import Summary
     from runtime import machine
     from runtime.database.history import history
 
+    plan = compile_study_of(args) if plan is None else plan
     done, to_run = _split_tasks(plan, args)
     past = history(args.db.absolute(), store_of(args), to_run.values()) if to_run else {}
     return Summary(plan, done, to_run, estimate(plan, to_run, past, max(1, args.workers or machine.cores())))

@@ -71,13 +71,13 @@ def forget(target: Path, name: str) -> str:
         if name not in studies:
             known = ", ".join(sorted(origins | studies)) or "nothing"
             raise SynthcError(f"{target}: no origin and no study is called {name!r}; it has: {known}")
-        _forget_study(connection, name)
+        drop_runs(connection, f"study = {literal(name)}")
         return f"all runs of the study {name}"
 
 
-def _forget_study(connection: duckdb.DuckDBPyConnection, study: str) -> None:
-    """Drop the runs of a study, and what its tasks committed unless a run that stays has them too."""
-    execute(connection, f"CREATE TEMP TABLE gone AS SELECT origin, run FROM base.run WHERE study = {literal(study)}")
+def drop_runs(connection: duckdb.DuckDBPyConnection, condition: str) -> None:
+    """Drop the runs that satisfy a condition, and what their tasks committed unless a run that stays has them too."""
+    execute(connection, f"CREATE TEMP TABLE gone AS SELECT origin, run FROM base.run WHERE {condition}")
     asked = "(SELECT origin, task FROM base.task)"
     for table in ("trial", "stage", "task", "run"):
         execute(connection, f"DELETE FROM base.{table} WHERE (origin, run) IN (FROM gone)")

@@ -10,7 +10,7 @@ from typing import Any
 import duckdb
 
 from compiler.errors import SynthcError, first_line
-from runtime.database.connect import connect, execute
+from runtime.database.connect import connect, execute, second_name
 
 
 def check_exists(database: Path) -> None:
@@ -28,19 +28,41 @@ def query(database: Path, text: str) -> tuple[list[str], list[tuple[Any, ...]]]:
 @contextlib.contextmanager
 def open_read_only(database: Path) -> Iterator[Callable[[str], tuple[list[str], list[tuple[Any, ...]]]]]:
     """Yield a function like `query` for several queries on one state: what is published meanwhile is not seen."""
+    with contextlib.closing(connect_to_state(database)) as connection:
+
+        def run(text: str) -> tuple[list[str], list[tuple[Any, ...]]]:
+            try:
+                cursor = connection.execute(text)
+                return [column[0] for column in cursor.description or ()], cursor.fetchall()
+            except duckdb.Error as error:
+                raise _failed(error) from error
+
+        yield run
+
+
+def connect_to_state(database: Path) -> duckdb.DuckDBPyConnection:
+    """A connection to what is published now: read-only, without files or network. SynthcError if it cannot be opened."""
     check_exists(database)
     try:
-        connection = connect(database, read_only=True, enable_external_access="false")
-    except duckdb.Error as error:
+        # DuckDB takes a path that this process has open for the file that it was then: each state needs a name of its own.
+        with second_name(database) as name:
+            connection = connect(name, read_only=True, enable_external_access="false")
+    except (duckdb.Error, OSError) as error:
         raise SynthcError(f"{database}: cannot be opened: {first_line(error)}") from error
+    execute(connection, "SET lock_configuration = true")
+    return connection
 
-    def run(text: str) -> tuple[list[str], list[tuple[Any, ...]]]:
-        try:
-            cursor = connection.execute(text)
-            return [column[0] for column in cursor.description or ()], cursor.fetchall()
-        except duckdb.Error as error:
-            raise SynthcError(f"the query failed: {str(error).strip()}") from error
 
-    with contextlib.closing(connection):
-        execute(connection, "SET lock_configuration = true")
-        yield run
+def relation(connection: duckdb.DuckDBPyConnection, text: str) -> duckdb.DuckDBPyRelation:
+    """A query as a relation; SynthcError where it cannot be run, or is none that gives rows."""
+    try:
+        found = connection.sql(text)
+    except duckdb.Error as error:
+        raise _failed(error) from error
+    if found is None:
+        raise SynthcError("the query gives no rows; results are read-only")
+    return found
+
+
+def _failed(error: duckdb.Error) -> SynthcError:
+    return SynthcError(f"the query failed: {str(error).strip()}")
