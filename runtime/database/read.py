@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,22 @@ def connect_to_state(database: Path) -> duckdb.DuckDBPyConnection:
         raise SynthcError(f"{database}: cannot be opened: {first_line(error)}") from error
     execute(connection, "SET lock_configuration = true")
     return connection
+
+
+def query_briefly(database: Path, text: str, rows: int, seconds: float) -> tuple[list[str], list[tuple[Any, ...]]]:
+    """Columns and the first `rows` rows of a query; SynthcError where it fails, or takes more than `seconds`."""
+    with contextlib.closing(connect_to_state(database)) as connection:
+        timer = threading.Timer(seconds, connection.interrupt)
+        timer.start()
+        try:
+            cursor = connection.execute(text)
+            return [column[0] for column in cursor.description or ()], cursor.fetchmany(rows)
+        except duckdb.InterruptException:
+            raise SynthcError(f"the query took more than {seconds:g} seconds; `synthc sql` has no such limit") from None
+        except duckdb.Error as error:
+            raise _failed(error) from error
+        finally:
+            timer.cancel()
 
 
 def relation(connection: duckdb.DuckDBPyConnection, text: str) -> duckdb.DuckDBPyRelation:

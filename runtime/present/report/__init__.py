@@ -48,7 +48,7 @@ def page(results: StudyResults, database_name: str = "results.duckdb", with_priv
     """The report as HTML. The same results give the same text."""
     shown = [name for name in CHARTS_IN_ORDER if name != "ablation" or results.charts[name][1]]
     drawn = {name: _draw_chart(name, results) for name in (*shown, *(["claims"] if results.claims else []))}
-    scripts = (_bundle(), _file("page.js"))
+    scripts = (vega_bundle(), _file("page.js"))
     hashes = " ".join(f"'sha256-{_base64(hashlib.sha256(text.encode()).digest())}'" for text in scripts)
     sources = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src {hashes}"
     return (
@@ -59,7 +59,7 @@ def page(results: StudyResults, database_name: str = "results.duckdb", with_priv
             database_name=database_name,
             with_private=with_private,
             policy=f"{sources}; base-uri 'none'; form-action 'none'",
-            style=_file("page.css") + _color_variables(),
+            style=_file("page.css") + color_variables(),
             charts=drawn,
             specs={name: chart["spec"] for name, chart in drawn.items()},
             scripts=scripts,
@@ -98,15 +98,15 @@ def _draw_chart(name: str, results: StudyResults) -> dict[str, Any]:
     title = spec.pop("title", {"text": about})
     # Screen readers get one sentence and the tables; thousands of marks that each speak would bury both.
     spec["config"] |= {"background": None, "aria": False}
-    return {"title": title["text"], "conditions": title.get("subtitle", []), "about": about, "spec": _recolor(spec)}
+    return {"title": title["text"], "conditions": title.get("subtitle", []), "about": about, "spec": recolor(spec)}
 
 
-def _recolor(value: Any) -> Any:
+def recolor(value: Any) -> Any:
     """Every colour that dark mode knows as a CSS variable; data is left alone."""
     if isinstance(value, dict):
-        return {key: item if key in ("datasets", "values") else _recolor(item) for key, item in value.items()}
+        return {key: item if key in ("datasets", "values") else recolor(item) for key, item in value.items()}
     if isinstance(value, list):
-        return list(map(_recolor, value))
+        return list(map(recolor, value))
     return _variable(value) if isinstance(value, str) and value in look.DARK else value
 
 
@@ -115,7 +115,7 @@ def _variable(color: str) -> str:
     return f"var(--c{color.lstrip('#').lower()}, {color})"
 
 
-def _color_variables() -> str:
+def color_variables() -> str:
     """The variables, light and dark; paper is always light."""
     light = "".join(f"--c{color.lstrip('#').lower()}: {color};" for color in look.DARK)
     dark = "".join(f"--c{color.lstrip('#').lower()}: {other};" for color, other in look.DARK.items())
@@ -123,7 +123,7 @@ def _color_variables() -> str:
 
 
 @lru_cache(maxsize=1)
-def _bundle() -> str:
+def vega_bundle() -> str:
     """Vega, Vega-Lite and the embedding, as one script without references to elsewhere."""
     kind = ".".join(alt.SCHEMA_VERSION.lstrip("v").split(".")[:2])
     text = vl_convert.javascript_bundle(vl_version=kind)  # type: ignore[call-arg]   # the stub wants a snippet; without one all comes

@@ -62,7 +62,9 @@ def test_trials_of_a_bundle_count_as_done_in_a_fresh_store_and_claims_are_comput
     code, out = command("db", "merge", bundle, "--db", fresh)
     assert (code, "has 3 trials more that count as done" in out) == (0, True)
     spec = tmp_path / "study.yaml"
-    claim = "{statement: s, test: difference, metric: leakage, left: {arm: undefended}, right: {arm: coreset}, margin: 0.01}"
+    claim = (
+        "{text: It leaks more., test: difference, metric: leakage, left: {arm: undefended}, right: {arm: coreset}, margin: 0.01}"
+    )
     spec.write_text(copy.spec.read_text() + f"claims:\n  leaks: {claim}\n")
     code, out = command("run", spec, "--engine", "inline", "--db", fresh)
     assert code == 0, out
