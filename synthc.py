@@ -33,7 +33,7 @@ def _import_own(name: str) -> None:
     """
     folder = Path(__file__).resolve().parent / name
     if (found := sys.modules.get(name)) is not None:
-        if str(folder) not in map(str, getattr(found, "__path__", ())):
+        if folder not in (Path(place).resolve() for place in getattr(found, "__path__", ())):
             where = getattr(found, "__file__", None) or "another folder"
             raise ImportError(
                 f"synthc needs its own package {name!r}, and {where} was imported under that name; import synthc first"

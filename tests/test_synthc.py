@@ -105,3 +105,14 @@ def test_a_wheel_in_an_empty_folder_runs_the_starter_beside_hostile_folders(
     for words in ("init mine", f"run mine.yaml {options}", "sql @pareto --db out/results.duckdb"):
         done = python(hostile, f"{checked}; sys.argv[1:] = {words.split()!r}; sys.exit(synthc.main())", installed)
         assert done.returncode == 0, (words, done.stderr[-2000:])
+
+
+def test_the_notebook_of_the_docs_runs_from_top_to_bottom(monkeypatch: pytest.MonkeyPatch) -> None:
+    import nbclient
+    import nbformat
+
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    notebook = nbformat.read(ROOT / "docs" / "notebook.ipynb", as_version=4)
+    nbclient.NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(ROOT)}}).execute()
+    shown = [output for cell in notebook.cells for output in cell.get("outputs", ()) if "data" in output]
+    assert {kind for output in shown for kind in output["data"]} >= {"text/html", "image/svg+xml", "image/png"}
