@@ -164,10 +164,9 @@ def _check_public_set(point: Point) -> Iterator[Problem]:
             yield "no-public-set", ("arm", "init"), "`init: public` needs a public set, and the study has none", hint
         return
     there, hint = pool_size(point.public), "use fewer, or a larger public set"
-    for name, count in foreign.items():
-        if count + point.audit.z_pool > there:
-            what = f"{count:,} canaries and a z pool of {point.audit.z_pool:,} from {there:,} public images"
-            yield "public-set", ("audit", "canaries", name, "count"), what, hint
+    if foreign and (count := sum(foreign.values())) + point.audit.z_pool > there:  # no image is in two groups
+        what = f"{count:,} canaries and a z pool of {point.audit.z_pool:,} from {there:,} public images"
+        yield "public-set", ("audit", "canaries", list(foreign)[-1], "count"), what, hint
     images = getattr(point.arm, "images_per_class", 0) * card_of(point.data).classes
     if begins and images > there:
         yield "public-set", ("arm", "init"), f"{images:,} images begin from {there:,} public ones", hint

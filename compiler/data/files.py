@@ -102,14 +102,14 @@ def _card(path: Path) -> Card:
         how = f"`synthc data import {path.name}`" if path.suffix == ".parquet" else "numpy.savez_compressed"
         raise SynthcError(f"neither an .npz nor a folder; {how} makes an .npz of it")
     record = contents(path)
-    shape, samples = _image_shape(record.arrays, "images")
-    classes = _class_count(record.arrays, "labels", samples)
+    shape, samples = image_shape(record.arrays, "images")
+    classes = class_count(record.arrays, "labels", samples)
     test_samples = 0
     if "test_images" in record.arrays:
-        test_shape, test_samples = _image_shape(record.arrays, "test_images")
+        test_shape, test_samples = image_shape(record.arrays, "test_images")
         if test_shape != shape:
             raise SynthcError(f"test_images are of another shape than images: {test_shape} and {shape}")
-        if (of_test := _class_count(record.arrays, "test_labels", test_samples)) > classes:
+        if (of_test := class_count(record.arrays, "test_labels", test_samples)) > classes:
             raise SynthcError(f"test_labels go up to {of_test - 1}, labels to {classes - 1} alone; train on all classes")
     if (count := samples + test_samples) * math.prod(shape) > MAX_BYTES_OF_IMAGES:
         raise SynthcError(f"{count:,} images of {shape[1]}×{shape[2]} are over {MAX_BYTES_OF_IMAGES:,} bytes; use fewer")
@@ -123,7 +123,7 @@ def array_called(arrays: Mapping[str, Array], name: str) -> Array:
     return arrays[name]
 
 
-def _image_shape(arrays: Mapping[str, Array], name: str) -> tuple[tuple[int, int, int], int]:
+def image_shape(arrays: Mapping[str, Array], name: str) -> tuple[tuple[int, int, int], int]:
     """Channels × height × width, and how many images."""
     array = array_called(arrays, name)
     if array.dtype != "|u1":
@@ -144,7 +144,7 @@ def _image_shape(arrays: Mapping[str, Array], name: str) -> tuple[tuple[int, int
     return (channels, height, width), count
 
 
-def _class_count(arrays: Mapping[str, Array], name: str, images: int) -> int:
+def class_count(arrays: Mapping[str, Array], name: str, images: int) -> int:
     """One more than the largest label."""
     array = array_called(arrays, name)
     if array.dtype[1:] not in WHOLE_NUMBERS or array.shape != (images,) or array.least is None or array.most is None:

@@ -4,6 +4,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from compiler.fingerprint import fingerprint
 from compiler.language.audit import ReleaseLevel
 from compiler.language.base import Frozen
 
@@ -28,6 +29,17 @@ class Side(Frozen):
     """Only members that were used in the set, or only those that were not; null: all."""
     release: ReleaseLevel | None = None
     """Release level; null: the headline's."""
+
+
+class EarlierVerdict(Frozen):
+    """What a claim of this name was found to be before, where no run in the store knows it."""
+
+    run: str
+    """Which run, or which version of the study: a commit, a paper."""
+    verdict: Literal["supported", "refuted", "undecided"]
+    effect: float | None = None
+    low: float | None = None
+    high: float | None = None
 
 
 class Claim(Frozen):
@@ -59,6 +71,14 @@ class Claim(Frozen):
     pairs: Literal["all", "any", "none"] = "all"
     """Of how many pairs the claim is made. Each left trial is compared with each right one; where both sides choose the same trials
     and read them differently (other canaries, another stratum), each with itself."""
+
+    earlier: tuple[EarlierVerdict, ...] = ()
+    """Every verdict that was known when these words were written, the opposite ones too: told beside the new one."""
+
+    @property
+    def words(self) -> str:
+        """Digest of what is claimed, as it is written."""
+        return fingerprint("claim", self.model_dump(exclude_unset=True, exclude={"earlier"}))
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:

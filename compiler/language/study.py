@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Annotated, Any, Union, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args
 
 from pydantic import Field, field_validator
 
@@ -44,6 +44,9 @@ class Header(Frozen):
     """Name of the study: the key of its rows in the database."""
     question: str = ""
     """What the study wants to know, in a sentence."""
+    evidence: Literal["exploratory", "confirmatory"] | None = None
+    """exploratory: its questions were asked of these data before. confirmatory: claims and settings stand before any outcome, and
+    lint L27 says where they do not. null: nothing is said."""
     seed: int = Field(default=0, ge=0)
     """Canaries, membership, splits and training all follow from it."""
     replicates: int = Field(default=1, gt=0)

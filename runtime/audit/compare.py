@@ -42,7 +42,9 @@ def perform(work: CompareTrials, inputs: Mapping[str, Artifact], device: torch.d
     verdict = judge_claim([pair.verdict for pair in pairs], work.pairs)
     decisive = _decisive_pair(pairs, verdict, work)
     shown = Metric("claim", decisive.value, decisive.low, decisive.high, decisive.n, decisive.note)
-    return Product(metrics=(shown,), notes={"verdict": verdict, "pairs": [pair.record() for pair in pairs]})
+    notes: dict[str, Any] = {"verdict": verdict, "p": decisive.adjusted, "alpha": 1 - work.confidence}
+    notes |= {"decided_by": decisive.decided_by, "left": decisive.left, "right": decisive.right}
+    return Product(metrics=(shown,), notes=notes | {"pairs": [pair.record() for pair in pairs]})
 
 
 def _sides(inputs: Mapping[str, Artifact], work: CompareTrials, side: str, reading: Reading) -> list[ClaimSide]:
@@ -166,6 +168,13 @@ class ComparedPair:
         return cls(left, right, parts, "", *p_values([effect for effect, _ in parts.values()]))
 
     @property
+    def decided_by(self) -> str | None:
+        """The part on which the verdict hangs: the least convincing for the claim, or the most convincing against it."""
+        if self.supports <= self.refutes:
+            return max(self.parts, key=lambda name: self.parts[name][0].above, default=None)
+        return min(self.parts, key=lambda name: self.parts[name][0].below, default=None)
+
+    @property
     def shown(self) -> Effect | None:
         """The effect of the claim's own metric: the first part."""
         return next((effect for effect, _ in self.parts.values()), None)
@@ -188,6 +197,7 @@ class ComparedPair:
             "p": self.adjusted,
             "verdict": self.verdict,
             "note": self.note,
+            "decided_by": self.decided_by,
             "parts": parts,
         }
 

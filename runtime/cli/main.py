@@ -12,7 +12,7 @@ from typing import Any
 
 from compiler.errors import SynthcError
 
-COMMAND_MODULES = ("run", "check", "plan", "results", "records", "upkeep", "audit", "data", "bundle", "ui")
+COMMAND_MODULES = ("run", "check", "plan", "results", "records", "upkeep", "audit", "split", "data", "bundle", "ui")
 """Modules of this package; each registers its commands and imports what is heavy inside its handlers."""
 
 

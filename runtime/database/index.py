@@ -137,6 +137,14 @@ class Index:
         )
         return [(name, json.loads(headline)) for name, headline in self._rows(query, study, profile or "", run)]
 
+    def count_outcomes(self, study: str) -> int:
+        """Trials of the study that have results here, under any profile and from any run."""
+        query = (
+            "SELECT count(DISTINCT answer) FROM base.trial JOIN base.run USING (origin, run) "
+            "SEMI JOIN base.outcome AS outcome ON outcome.task = answer WHERE study = ?"
+        )
+        return int(self._rows(query, study)[0][0])
+
     def record_run(self, record: Mapping[str, Any]) -> None:
         """Add rows of a run, its trials and tasks; replaces those of an earlier record of the same run."""
         with self._transaction() as cursor:

@@ -151,25 +151,36 @@ CREATE VIEW base.tested AS
   SELECT declared.origin, study, profile, place, claim->>'$.claim' AS claim, claim->>'$.statement' AS statement, claim->>'$.test' AS test,
     claim->>'$.metric' AS metric, CAST(claim->>'$.margin' AS DOUBLE) AS margin, claim->>'$.pairs' AS pairs, claim->>'$.task' AS task,
     CAST(claim->'$.left' AS VARCHAR[]) AS left_trials, CAST(claim->'$.right' AS VARCHAR[]) AS right_trials,
-    claim->'$.left_selector' AS left_selector, claim->'$.right_selector' AS right_selector, outcome.notes
+    claim->'$.left_selector' AS left_selector, claim->'$.right_selector' AS right_selector, outcome.notes,
+    claim->>'$.evidence' AS evidence, claim->>'$.words' AS words, claim->>'$.declared.run' AS declared_in,
+    CAST(claim->>'$.declared.at' AS TIMESTAMPTZ) AT TIME ZONE 'UTC' AS declared,
+    CAST(claim->>'$.declared.outcomes' AS BIGINT) AS outcomes_before, claim->'$.earlier' AS earlier,
+    CAST(outcome.notes->>'$.p' AS DOUBLE) AS p, CAST(outcome.notes->>'$.alpha' AS DOUBLE) AS alpha
   FROM declared LEFT JOIN base.outcome AS outcome ON outcome.origin = declared.origin AND outcome.task = claim->>'$.task';
 
 CREATE VIEW claim_pair AS
-  WITH pair AS (SELECT * EXCLUDE (notes), unnest(CAST(notes->'$.pairs' AS JSON[])) AS pair FROM base.tested)
+  WITH pair AS (SELECT * EXCLUDE (notes, p), unnest(CAST(notes->'$.pairs' AS JSON[])) AS pair FROM base.tested)
   SELECT origin, study, profile, claim, test, metric, left_trials[CAST(pair->>'$.left' AS INTEGER) + 1] AS "left",
     right_trials[CAST(pair->>'$.right' AS INTEGER) + 1] AS "right", left_selector, right_selector,
     CAST(pair->>'$.effect' AS DOUBLE) AS effect, CAST(pair->>'$.low' AS DOUBLE) AS low, CAST(pair->>'$.high' AS DOUBLE) AS high,
     CAST(pair->>'$.n' AS BIGINT) AS n, CAST(pair->>'$.p' AS DOUBLE) AS p, margin, pair->>'$.verdict' AS verdict, pair->>'$.note' AS note,
-    pair->'$.parts' AS parts
+    pair->>'$.decided_by' AS decided_by, pair->'$.parts' AS parts
   FROM pair ORDER BY origin, study, profile, place;
 COMMENT ON VIEW claim_pair IS 'One row per pair of trials that a claim compares: left minus right (or over it), interval, Holm-adjusted p, verdict.';
 
-CREATE VIEW claim AS
+CREATE VIEW claim AS   -- Holm over the claims of a study: the p-values in their order, each times as many as are left, never falling
+  WITH ordered AS (
+    SELECT *, row_number() OVER study AS rank, count(p) OVER (PARTITION BY origin, study, profile) AS claims
+    FROM base.tested WINDOW study AS (PARTITION BY origin, study, profile ORDER BY p NULLS LAST, place)),
+  adjusted AS (SELECT *, least(1.0, max((claims - rank + 1) * p) OVER (PARTITION BY origin, study, profile ORDER BY rank)) AS study_p FROM ordered)
   SELECT tested.origin, tested.study, tested.profile, tested.claim, tested.statement, tested.test, tested.metric, metric.value AS effect, metric.low,
     metric.high, metric.n, tested.margin, tested.pairs,
     coalesce(json_array_length(tested.notes->'$.pairs'), 0) AS compared,
-    coalesce(tested.notes->>'$.verdict', 'not tested') AS verdict, metric.note
-  FROM base.tested AS tested
+    coalesce(tested.notes->>'$.verdict', 'not tested') AS verdict, metric.note, tested.p, CASE WHEN tested.p IS NOT NULL THEN study_p END AS study_p,
+    CASE WHEN tested.p IS NULL OR study_p <= alpha THEN coalesce(tested.notes->>'$.verdict', 'not tested') ELSE 'undecided' END AS study_verdict,
+    tested.notes->>'$.decided_by' AS decided_by, left_trials[CAST(tested.notes->>'$.left' AS INTEGER) + 1] AS "left",
+    right_trials[CAST(tested.notes->>'$.right' AS INTEGER) + 1] AS "right", evidence, words, declared, declared_in, outcomes_before, earlier
+  FROM adjusted AS tested
     LEFT JOIN base.metric AS metric ON metric.origin = tested.origin AND metric.task = tested.task AND metric.metric = 'claim'
   ORDER BY tested.origin, tested.study, tested.profile, tested.place;
 COMMENT ON VIEW claim IS 'One row per claim of a study: its statement, the effect and interval of the pair that decides, and the verdict.';
@@ -308,6 +319,18 @@ INSERT INTO base.meaning VALUES
   ('claim', 'low', 'Lower end of its interval.'),
   ('claim', 'high', 'Upper end of its interval.'),
   ('claim', 'n', 'Units behind the effect.'),
+  ('claim', 'p', 'p-value of the verdict, or of the nearer one where it is undecided; adjusted over the pairs of the claim.'),
+  ('claim', 'study_p', 'The same, Holm-adjusted over the claims of the study.'),
+  ('claim', 'study_verdict', 'The verdict where study_p decides.'),
+  ('claim', 'decided_by', 'Figure of the pair that decides on which the verdict hangs, such as leakage or cost of a dominance.'),
+  ('claim', 'left', 'Address of the left trial of the pair that decides.'),
+  ('claim', 'right', 'Address of its right trial; NULL for a correlation.'),
+  ('claim', 'evidence', 'exploratory: the questions were asked of these data before. confirmatory: declared before any outcome. As the study says.'),
+  ('claim', 'words', 'Digest of what is claimed, as it is written: another one is another claim.'),
+  ('claim', 'declared', 'When these words were first run with, UTC.'),
+  ('claim', 'declared_in', 'That run.'),
+  ('claim', 'outcomes_before', 'Trials of the study that had results in the store by then, under any profile: 0 is declared in advance.'),
+  ('claim', 'earlier', 'Verdicts of other words, trials or settings under this name: run, verdict, effect, low, high; as JSON.'),
   ('claim', 'pairs', 'Of how many pairs it is claimed: all, any or none.'),
   ('claim', 'compared', 'Pairs of trials that were compared.'),
   ('claim_pair', 'metric', 'What is compared: leakage, auc, tpr@fpr=…, test_accuracy, … or an attack, for a correlation.'),
@@ -320,6 +343,7 @@ INSERT INTO base.meaning VALUES
   ('claim_pair', 'high', 'Upper end of its interval.'),
   ('claim_pair', 'n', 'Units behind the effect.'),
   ('claim_pair', 'p', 'p-value of what the data speak for, support or refutation; each Holm-adjusted over the pairs of the claim.'),
+  ('claim_pair', 'decided_by', 'Figure on which its verdict hangs, such as leakage or cost of a dominance.'),
   ('claim_pair', 'parts', 'For a dominance: the verdict on each of its parts.'),
   ('lint', 'code', 'Name of the lint; `synthc check --explain CODE` says more.'),
   ('lint', 'severity',

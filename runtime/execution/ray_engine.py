@@ -33,7 +33,14 @@ WORKER_GRACE_SECONDS = 90.0
 RESOURCE_CHECK_SECONDS = 10.0
 """Time between checks of the cluster's resources."""
 
-MAX_WORKERS_PER_GPU = 8
+
+RAY_SETTINGS = {
+    "RAY_USAGE_STATS_ENABLED": "0",  # they leave the machine unless the value is exactly "0"
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # otherwise `uv run` rebuilds the environment for each worker
+    "RAY_task_oom_retries": "0",  # without limit by default; the driver tries again
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+}
+"""Environment that is read when Ray starts."""
 
 
 class RayEngine:
@@ -105,11 +112,10 @@ class RayEngine:
         self._ray.shutdown()
 
     def _start_worker(self) -> None:
-        device = "cuda" if self._share else "cpu"
         # A CPU worker would see every GPU of the node: CUDA_VISIBLE_DEVICES stays unset for num_gpus=0.
         environment = {} if self._share else {"CUDA_VISIBLE_DEVICES": ""}
         options = {"num_cpus": 1, "num_gpus": self._share, "max_restarts": 0, "runtime_env": {"env_vars": environment}}
-        worker = self._remote.options(**options).remote(str(self.store), device, self._share, self._operations)
+        worker = self._remote.options(**options).remote(self.store, self._share, self._operations)
         self._starting[worker.describe.remote()] = worker
 
     def _register(self, ref: Any) -> None:
@@ -193,7 +199,7 @@ def workers_per_gpu(memory: float, needed: float) -> int:
     """
     if memory < needed:
         raise SynthcError(f"a worker may need {needed:g} GiB of GPU memory and a GPU here has {memory:.0f}; lower --gpu-memory")
-    return max(count for count in (1, 2, 4, MAX_WORKERS_PER_GPU) if count * needed <= memory)
+    return max(count for count in (1, 2, 4, 8) if count * needed <= memory)
 
 
 def identity() -> dict[str, str]:
@@ -212,10 +218,10 @@ def read_lock(store: Path) -> str | None:
 class _Worker:
     """The resident process on a node."""
 
-    def __init__(self, store: str, device: str, gpu_share: float, operations: Mapping[str, str]) -> None:
-        self.store, self.device, self.operations = Path(store), device, operations
+    def __init__(self, store: Path, gpu_share: float, operations: Mapping[str, str]) -> None:
+        self.store, self.device, self.operations = store, "cuda" if gpu_share else "cpu", operations
         prepare_worker()
-        if device == "cuda":
+        if gpu_share:
             import torch
 
             torch.cuda.set_per_process_memory_fraction(gpu_share)  # Ray's shares are bookkeeping, without isolation
@@ -235,11 +241,7 @@ def _gpu_memory() -> float:
 
 
 def _start_ray(address: str | None, workers: int | None) -> Any:
-    # All of these are read when Ray starts. Usage statistics leave the machine unless the value is exactly "0".
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    os.environ["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] = "0"
-    os.environ["RAY_task_oom_retries"] = "0"
-    os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "0"
+    os.environ.update(RAY_SETTINGS)
     if address is None:
         # Token authentication stays on; a token of our own needs no writable home folder.
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(16))

@@ -25,7 +25,8 @@ from runtime.execution.driver import EarlierRuns
 from runtime.outcome import Outcome
 from runtime.store.artifacts import Corrupt, folder_of, is_done, quarantine, retract
 from runtime.store.commit import write_json
-from runtime.store.runs import read_trace, run_name, save_plan
+from runtime.store.declared import carry_on, find_verdict
+from runtime.store.runs import load_last_run, read_trace, run_name, save_plan
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,17 @@ class StudyRun:
         """What the lints found in the results, once the run ended."""
         self._publish_at = time.monotonic()
         self._notice = ""
+        self._claims = self._declare_claims()
         self._write_record("running")
+
+    def _declare_claims(self) -> list[dict[str, Any]]:
+        """The plan's claims, each with when it was first declared and what it was found to be before."""
+        study, profile = self.plan.header.study, self.plan.profile
+        last = load_last_run(self.store, study, profile)
+        at = self.started.isoformat(timespec="seconds")
+        declared = {"run": self.name, "at": at, "outcomes": self.index.count_outcomes(study)}
+        claims = [_claim_record(planned, self.plan.header.evidence) for planned in self.plan.claims]
+        return carry_on(claims, last.record if last else None, declared, self.store)
 
     def _index_store(self) -> None:
         """Add the rows that the index lacks of this plan: a run may have died before they were written."""
@@ -185,6 +196,7 @@ class StudyRun:
             run_record(self.plan)
             | dict(self.origin)
             | {
+                "claims": [claim | {"found": find_verdict(self.store, claim["task"])} for claim in self._claims],
                 "lints": [_lint_record(finding, str(self.origin["spec"])) for finding in (*self.plan.lints, *self.findings)],
                 "run": self.name,
                 "status": status,
@@ -214,7 +226,6 @@ def run_record(plan: Plan) -> dict[str, Any]:
         "headline": _headline(plan),
         "trials": [_trial_record(planned) for planned in plan.trials],
         "tasks": [{name: getattr(task, name) for name in fields} for task in plan.tasks.values()],
-        "claims": [_claim_record(planned) for planned in plan.claims],
     }
 
 
@@ -237,9 +248,12 @@ def _lint_record(finding: Finding, spec: str) -> dict[str, Any]:
     }
 
 
-def _claim_record(planned: ClaimPlan) -> dict[str, Any]:
+def _claim_record(planned: ClaimPlan, evidence: str | None) -> dict[str, Any]:
     claim = planned.claim
     return {
+        "evidence": evidence,
+        "words": claim.words,
+        "earlier": [one.model_dump() for one in claim.earlier],
         "claim": planned.name,
         "statement": claim.text,
         "left_selector": claim.left,

@@ -44,7 +44,7 @@ def perform(work: Imports, inputs: Mapping[str, Artifact], device: torch.device)
 
 def _set(work: ImportSet, arrays: dict[str, np.ndarray]) -> Product:
     card, private = work.private.population.dataset.card, private_set(work.private)
-    pixels = channels_first(arrays["images"], card)
+    pixels = channels_first(arrays["images"], card.shape)
     images = torch.from_numpy(pixels if pixels.dtype == np.uint8 else pixels.astype(np.float32))
     labels = torch.from_numpy(arrays["labels"].astype(np.float32 if arrays["labels"].dtype.kind == "f" else np.int64))
     for complaint in (*images_wrong(images, card), *labels_wrong(labels, len(images), card)):

@@ -28,7 +28,7 @@ def converted(source: Path, test: Path | None, target: Path, image_column: str, 
     for of, path in (("", source), ("test_", test)):
         if path is None:
             continue
-        images, labels = _read(path, image_column, label_column)
+        images, labels, _ = read(path, image_column, label_column)
         if not names:
             names = sorted(set(labels))
         if unknown := set(labels) - set(names):
@@ -45,18 +45,28 @@ def converted(source: Path, test: Path | None, target: Path, image_column: str, 
     return {"images": len(arrays["labels"]), "test_images": len(arrays.get("test_labels", ())), "classes": names}
 
 
-def _read(path: Path, image_column: str, label_column: str) -> tuple[np.ndarray, list[Any]]:
-    """n × height × width (× 3), uint8, in colour if one of the images is; labels as they stand there."""
+def columns_of(path: Path) -> list[str]:
+    """Names of the columns; SynthcError for what is no Parquet."""
+    with open_parquet(path) as (columns, _):
+        return columns
+
+
+def read(
+    path: Path, image_column: str, label_column: str, unit_column: str | None = None
+) -> tuple[np.ndarray, list[Any], list[Any]]:
+    """n × height × width (× 3), uint8, in colour if one of the images is; labels as they stand there; units if asked for."""
     if not path.is_file():
         raise SynthcError(f"{path}: there is no such file")
     decoded: list[np.ndarray] = []
     labels: list[Any] = []
+    units: list[Any] = []
     size = 0
     with open_parquet(path) as (columns, rows):
-        for column in (image_column, label_column):
+        wanted = [image_column, label_column, *([unit_column] if unit_column else [])]
+        for column in wanted:
             if column not in columns:
                 raise SynthcError(f"{path}: no column is called {column!r}; {did_you_mean(column, columns)}")
-        for row, (content, label) in enumerate(_bytes(path, rows([image_column, label_column]))):
+        for row, (content, label, *unit) in enumerate(_bytes(path, rows(wanted))):
             name = f"{path}: row {row}"
             if not isinstance(label, int | str):
                 raise SynthcError(f"{name}: the label {label!r} is neither a whole number nor a name")
@@ -70,16 +80,17 @@ def _read(path: Path, image_column: str, label_column: str) -> tuple[np.ndarray,
                 raise SynthcError(f"{path}: decoded images of over {MAX_BYTES_OF_IMAGES:,} bytes; use fewer")
             decoded.append(pixels)
             labels.append(label)
+            units += unit
     if not decoded:
         raise SynthcError(f"{path}: no row")
     if len({pixels.ndim for pixels in decoded}) > 1:  # grey ones among colours
         decoded = [np.broadcast_to(pixels.reshape(height, width, -1), (height, width, 3)) for pixels in decoded]
-    return np.stack(decoded), labels
+    return np.stack(decoded), labels, units
 
 
-def _bytes(path: Path, rows: Iterator[tuple[Any, ...]]) -> Iterator[tuple[bytes, Any]]:
-    for content, label in rows:
+def _bytes(path: Path, rows: Iterator[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
+    for content, *rest in rows:
         found = content.get("bytes") if isinstance(content, dict) else content
         if not isinstance(found, bytes):
             raise SynthcError(f"{path}: the image column holds {type(found).__name__}, not the bytes of a PNG or JPEG")
-        yield found, label
+        yield found, *rest

@@ -398,3 +398,38 @@ def test_pairs_are_supported_and_refuted_each_by_holm() -> None:
     ]
     # Of five pairs the rarest must be below 0.01: one pair that is refuted makes it no easier for another to be supported.
     assert [verdict for verdict, _ in found] == ["supported", "undecided", "refuted", "undecided", "undecided"]
+
+
+# When it was declared, and what was found before
+
+DECLARED = """\
+claims:
+  leaks: {text: Undefended leaks more, test: difference, left: {arm: undefended}, right: {method: random}}
+  first: {text: TEXT, test: difference, left: {arm: undefended}, right: {method: random}, metric: auc, margin: MARGIN}
+"""
+
+
+def test_a_claim_keeps_when_its_words_were_first_declared_after_how_many_outcomes_and_every_earlier_verdict(tmp_path: Path) -> None:
+    def ran(text: str, margin: str) -> dict[str, tuple[Any, ...]]:
+        done = run_study(tmp_path, TINY + DECLARED.replace("TEXT", text).replace("MARGIN", margin))
+        asked = "SELECT claim, declared_in, outcomes_before, words, json_extract_string(earlier, '$[*].verdict') FROM claim"
+        return {row[0]: row[1:] for row in done.rows(asked)}
+
+    once, again = ran("in advance", "0.9"), ran("in advance", "0.9")
+    assert once == again
+    assert {row[1] for row in once.values()} == {0}
+    after = ran("after looking", "-0.9")
+    assert after["leaks"] == once["leaks"]
+    assert after["first"][0] > once["first"][0]
+    assert (after["first"][1], after["first"][3]) == (3, ["refuted"])
+    assert after["first"][2] != once["first"][2]
+    assert ran("in advance", "0.9")["first"][3] == ["refuted", "supported"]
+    # A record says it all, whatever became of the index and of what was found.
+    (record,) = sorted((tmp_path / ".synthc/runs").glob("*/run.json"))[-1:]
+    assert [one["verdict"] for one in json.loads(record.read_text())["claims"][1]["earlier"]] == ["refuted", "supported"]
+
+
+def test_holm_over_the_claims_of_a_study_stands_beside_each_verdict(claimed: Done) -> None:
+    rows = claimed.rows("SELECT p, study_p, verdict, study_verdict FROM claim")
+    assert [row[1] for row in rows] == pytest.approx(holm([row[0] for row in rows]))
+    assert all(later == (verdict if adjusted <= 0.05 else "undecided") for _, adjusted, verdict, later in rows)
