@@ -16,7 +16,10 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 COMPILER = "errors fingerprint < text < language < data < work < check < plan < power < lint inspect < compile"
-RUNTIME = "machine outcome seeds < store < database < data execution < training present < synthesize ui < audit < judge < operations < cli"
+RUNTIME = (
+    "machine outcome seeds < store < database < data execution < training present < synthesize ui < audit < judge < "
+    "operations < cli"
+)
 
 MODULE = re.compile(r"(compiler|runtime)(\.[a-z_]\w*)+")
 

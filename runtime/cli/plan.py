@@ -87,15 +87,19 @@ def _add_diff(commands: Any) -> None:
         commands,
         "diff",
         _diff,
-        help="what two studies share and where they differ",
+        parents=[results_options()],
+        help="what two studies share and where they differ, or what moved between two runs",
         description="Compare two studies, or a study with itself under another profile: trials that are the same, trials that "
-        "differ and in which words, tasks that both would use. Runs nothing.",
+        "differ and in which words, tasks that both would use. Or two runs, by their names in `synthc runs`: figures that moved "
+        "beyond their intervals, words of the spec and versions that differ. Runs nothing.",
         epilog="examples:\n  synthc diff specs/smoke.yaml specs/full_study.yaml\n"
-        "  synthc diff specs/full_study.yaml specs/full_study.yaml --profiles '' complete\n\n--json: {left, right, trials: {same, "
+        "  synthc diff specs/full_study.yaml specs/full_study.yaml --profiles '' complete\n"
+        "  synthc diff 20261128T101500 20261128T164210      two runs; beginnings of names will do\n\n"
+        "--json, of studies: {left, right, trials: {same, "
         "changed, only_left, only_right}, tasks: {shared, only_left, only_right}}",
     )
-    diff.add_argument("left", type=Path, metavar="A.yaml")
-    diff.add_argument("right", type=Path, metavar="B.yaml")
+    diff.add_argument("left", type=Path, metavar="A.yaml|RUN")
+    diff.add_argument("right", type=Path, metavar="B.yaml|RUN")
     diff.add_argument("--profiles", nargs=2, metavar=("OF_A", "OF_B"), default=("", ""), help="a profile of each ('' for none)")
     diff.add_argument("--json", action="store_true", help="as JSON (its shape is below)")
 
@@ -192,6 +196,10 @@ def _graph(args: argparse.Namespace) -> int:
 
 
 def _diff(args: argparse.Namespace) -> int:
+    if not args.left.exists() and not args.right.exists() and not {args.left.suffix, args.right.suffix} & {".yaml", ".yml"}:
+        from runtime.cli.run_diff import diff_runs
+
+        return diff_runs(args)
     from compiler.inspect.diff import diff, diff_json, diff_text
     from runtime.data.cards import compile_with_files
 
