@@ -61,7 +61,9 @@ def query_briefly(database: Path, text: str, rows: int, seconds: float) -> tuple
         timer.start()
         try:
             cursor = connection.execute(text)
-            return [column[0] for column in cursor.description or ()], cursor.fetchmany(rows)
+            if not cursor or not cursor.description:
+                raise SynthcError("the query is empty, or gives no rows")
+            return [column[0] for column in cursor.description], cursor.fetchmany(rows)
         except duckdb.InterruptException:
             raise SynthcError(f"the query took more than {seconds:g} seconds; `synthc sql` has no such limit") from None
         except duckdb.Error as error:
