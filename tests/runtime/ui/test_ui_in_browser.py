@@ -6,14 +6,13 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import duckdb
 import pytest
 
-from tests.conftest import ROOT, TINY, Done
+from tests.conftest import ROOT, TINY, Done, wait_until
 from tests.runtime.present.browser import Browser, tabbed, violations
 from tests.runtime.ui.test_ui import serving
 
@@ -52,14 +51,14 @@ def test_a_failed_task_s_log_is_two_clicks_away_and_no_name_is_executed(copy: Do
     with duckdb.connect(str(copy.db)) as connection:
         ((task,),) = connection.execute("SELECT min(task) FROM base.stage WHERE stage = 'model'").fetchall()
         connection.execute("DELETE FROM base.outcome WHERE task = ?", [task])
-        row = [task, 1, "failed", "exception", HOSTILE, f"{task[:2]}/{task}/attempts/1/log"]
+        row = [task, 9, "failed", "exception", HOSTILE, f"{task[:2]}/{task}/attempts/9/log"]
         connection.execute(
             "INSERT INTO base.attempt (task, attempt, status, error_kind, error, log) VALUES (?, ?, ?, ?, ?, ?)", row
         )
         connection.execute("UPDATE base.attempt SET origin = (SELECT any_value(origin) FROM base.run) WHERE origin IS NULL")
         connection.execute("UPDATE base.trial SET label = ?, trial = ? WHERE arm = 'undefended'", [HOSTILE, HOSTILE])
         connection.execute("UPDATE base.stage SET trial = ? WHERE trial = 'undefended#0'", [HOSTILE])
-    log = copy.store / task[:2] / task / "attempts" / "1" / "log"
+    log = copy.store / task[:2] / task / "attempts" / "9" / "log"
     log.parent.mkdir(parents=True, exist_ok=True)
     log.write_text(f"Traceback: {HOSTILE}")
     with serving(copy.db, "--store", str(copy.store)) as address:
@@ -92,7 +91,7 @@ def test_rows_appear_while_a_study_runs_and_a_killed_run_or_a_second_tab_is_no_t
     with serving(tmp_path / "results.duckdb") as address:
         show(browser, address, 1600)
         assert browser.js("document.getElementById('study').textContent") == "Waiting for a study"
-        with subprocess.Popen(words, cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL) as run:
+        with subprocess.Popen(words, cwd=tmp_path, env=environment, stderr=subprocess.PIPE) as run:
             browser.wait("document.getElementById('study').textContent === 'tiny'")
             for _ in range(600):
                 if browser.js(
@@ -104,6 +103,7 @@ def test_rows_appear_while_a_study_runs_and_a_killed_run_or_a_second_tab_is_no_t
             assert 0 < seen < 75
             run.kill()
         show(browser, address, 1600)  # loaded again
+        browser.wait("document.getElementById('study').textContent === 'tiny'")
         subprocess.run(words, cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL, check=True)
         browser.wait("document.querySelectorAll('#comparison tbody tr').length === 3")
         browser.wait("document.getElementById('progress').value === 75")
