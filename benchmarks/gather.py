@@ -26,11 +26,11 @@ import duckdb  # noqa: E402
 
 SPEC = """\
 study: {study}
-allow: {{L01: rehearsal, L07: rehearsal, L17: rehearsal, L23: rehearsal, L05: rehearsal}}
+allow: {{L01: &why nothing is concluded, L05: *why, L07: *why, L17: *why, L23: *why}}
 data: {{name: digits, subset: 400, test: 100}}
 audit:
   canaries: {{mislabeled: {{kind: mislabeled, count: 20}}}}
-  shadows: 4
+  shadows: 8
   attacks: [{{attack: lira}}, {{attack: threshold}}]
   fpr: [0.1]
   headline: {{fpr: 0.1}}

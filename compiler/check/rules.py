@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 
 from compiler.data.files import card_of
 from compiler.data.sizes import pool_size, private_size
@@ -155,6 +156,7 @@ def _check_public_set(point: Point) -> Iterator[Problem]:
     """What canaries and learned images take from the public set: is it named, and large enough?"""
     foreign = {name: group.count for name, group in point.audit.canaries.items() if group.kind == "ood"}
     begins = getattr(point.arm, "init", None) == "public"
+    shared = point.arm.generator.shared if isinstance(point.arm, Method) and point.arm.generator else None
     if point.public is None:
         hint = "name one, such as `public: {name: shapes}`"
         for name in foreign:
@@ -162,6 +164,9 @@ def _check_public_set(point: Point) -> Iterator[Problem]:
             yield "no-public-set", ("audit", "canaries", name), what, hint
         if begins:
             yield "no-public-set", ("arm", "init"), "`init: public` needs a public set, and the study has none", hint
+        if shared is not None:
+            what = "a base that is pretrained on the public set, and the study has none"
+            yield "no-public-set", ("arm", "denoiser", "base"), what, hint
         return
     there, hint = pool_size(point.public), "use fewer, or a larger public set"
     if foreign and (count := sum(foreign.values())) + point.audit.z_pool > there:  # no image is in two groups
@@ -193,12 +198,20 @@ def _check_norm(point: Point) -> Iterator[Problem]:
             yield "norm", path, f"{what} has norm {norm}", "use `norm: batch`, or another method"
 
 
-def _check_components(point: Point) -> Iterator[Problem]:
-    if isinstance(point.arm, Conditional | ImageToImage) and point.arm.denoiser.net == "latent_mlp":
-        components, pixels = point.arm.denoiser.components, math.prod(card_of(point.data).shape)
-        if components > pixels:
-            what = f"{components} principal components of images of {pixels} pixels"
-            yield "components", ("arm", "denoiser", "components"), what, f"at most {pixels}"
+def _check_denoiser(point: Point) -> Iterator[Problem]:
+    if not isinstance(point.arm, Conditional | ImageToImage):
+        return
+    how, path, pixels = point.arm.denoiser, ("arm", "denoiser"), math.prod(card_of(point.data).shape)
+    if how.net == "latent_mlp" and how.components > pixels:
+        what = f"{how.components} principal components of images of {pixels} pixels"
+        yield "components", (*path, "components"), what, f"at most {pixels}"
+    if how.finetune == "lora" and how.rank > how.width:
+        what = f"matrices of rank {how.rank} beside layers of {how.width} units"
+        yield "rank", (*path, "rank"), what, f"at most {how.width}; papers take 4 to 16"
+    for name, field in how.packages.items():
+        if find_spec(name) is None:
+            what = f"`{field}: {getattr(how, field)}` needs {name}, which is not installed here"
+            yield "not-installed", (*path, field), what, "pip install 'synthc[pretrained]'"
 
 
 def _check_proxy(point: Point) -> Iterator[Problem]:
@@ -231,7 +244,7 @@ RULES: tuple[Callable[[Point], Iterator[Problem]], ...] = (
     _check_public_set,
     _check_privacy,
     _check_norm,
-    _check_components,
+    _check_denoiser,
     _check_proxy,
     _check_batch,
 )

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Union
 
 from pydantic import Field
 
-from compiler.language.attacks.base import LiraSignal, ReleaseLevel, Tried
+from compiler.language.attacks.base import DenoisingSignal, LiraSignal, ReleaseLevel, Tried
 from compiler.language.base import Frozen
 from compiler.language.discovery import words_in
 from compiler.language.plugins import OrPlugin, PluginAttack
@@ -54,7 +54,7 @@ class Headline(Frozen):
     """The one figure that the study declares in advance as its leakage."""
 
     attack: str = "lira"
-    signal: LiraSignal | None = "logit"
+    signal: LiraSignal | DenoisingSignal | None = "logit"
     variant: str | None = "pooled"
     queries: int | None = 1
     canaries: str = "mislabeled"

@@ -48,6 +48,21 @@ class Generator(Computed):
 
     paradigm: ClassVar[str]
 
+    @property
+    def shared(self) -> "Generator | None":
+        """Words of what all shadows' generators begin from, made once and of public data alone: the module also has
+        `train_shared(how, public, surroundings) -> Product`. None where they begin from nothing."""
+        return None
+
+    def shared_cost(self, sizes: Sizes) -> Cost:
+        """What that takes, for a public set of these sizes."""
+        return Cost(0.0)
+
+    @property
+    def learns(self) -> bool:
+        """Whether it is trained on the private set at all; else all shadows take what `shared` describes as it is."""
+        return True
+
 
 class Method(Arm, Computed):
     """Words of an arm that makes a synthetic set: its module has `synthesize(how, private, needs, setting) -> Release`.

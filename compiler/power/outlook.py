@@ -89,7 +89,7 @@ def _describe_claims(plan: Plan) -> Iterator[str]:
     if not plan.claims:
         return
     trials = {planned.trial.address: planned.trial for planned in plan.trials}
-    yield f"what its claims could tell apart (planning bounds, closed form; power {POWER:.0%}, Holm over the pairs of a claim):"
+    yield f"what its claims could tell apart (planning bounds, closed form; power {POWER:.0%}, all pairs of a claim together):"
     width = max(len(claim.name) for claim in plan.claims)
     for claim in plan.claims:
         work = plan.tasks[claim.task].work

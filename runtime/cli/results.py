@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -249,6 +250,8 @@ def _rebuild(args: argparse.Namespace) -> int:
     if not store.is_dir():
         raise SynthcError(f"{store}: there is no store; `synthc run SPEC` makes one, --store names another")
     with lock_store(store):
-        rebuild(store, args.db.absolute())
+        problems = rebuild(store, args.db.absolute())
+    for problem in problems:
+        print(f"synthc: {problem}", file=sys.stderr)
     print(f"rebuilt {args.db} from {store}")
-    return 0
+    return 1 if problems else 0

@@ -14,6 +14,7 @@ from compiler.errors import SynthcError
 from compiler.work import TaskKind
 from runtime.cli.options import compile_study_of, force_option, only_option, print_notices, select_forced, spec_options
 from runtime.cli.results_options import add_command, results_options, store_of
+from runtime.outcome import Stopped
 from runtime.store.artifacts import lock_store
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def register(commands: Any) -> None:
         "  synthc run study.yaml --force 'dm*/shadow 3/model'    compute it again, and what rests on it\n"
         "  synthc run study.yaml --address auto          on a running Ray cluster\n\n"
         "Ctrl-C once finishes what is running, twice stops now; running again continues.\n"
-        "Exit codes: 0 done, 1 some tasks failed, 2 something to mend, 130 interrupted.",
+        "Exit codes: 0 done, 1 tasks failed, 2 something to mend, 130 interrupted.",
     )
     parser.add_argument("--engine", choices=("ray", "inline"), default="ray", help="who computes: ray (default) or this process")
     parser.add_argument("--address", metavar="HOST:PORT", help="join a running Ray cluster: its address, or auto")
@@ -91,16 +92,19 @@ def run(args: argparse.Namespace) -> int:
         from runtime.database.index import Index
         from runtime.execution.study_run import Scope, StudyRun
 
-        with contextlib.closing(Index.open(store)) as index:
+        with contextlib.closing(Index.open(store)) as index, contextlib.ExitStack() as signals:
+            for problem in index.problems:
+                _print(f"synthc: {problem}")
             study = StudyRun(plan, store, index, args.db.absolute(), origin, Scope(selected.answers, forced, args.retry_failed))
             try:
-                status = _compute(study, args) if study.todo else "done"
+                status = _compute(study, args, signals) if study.todo else "done"
             except BaseException:
                 with contextlib.suppress(SynthcError, OSError):  # the first error says more
                     study.close("failed")
                 raise
             if notice := study.close(status):
                 _print(f"synthc: {notice}")
+            signals.close()
             if selected.waiting:
                 _print(f"claims that wait for trials outside of --only: {', '.join(selected.waiting)}")
             code = _print_summary(study, status)
@@ -125,7 +129,8 @@ def _compile_with_data(args: argparse.Namespace) -> Plan:
     return plan
 
 
-def _compute(study: StudyRun, args: argparse.Namespace) -> str:
+def _compute(study: StudyRun, args: argparse.Namespace, signals: contextlib.ExitStack) -> str:
+    """Until all is done, or the run is stopped; how it ended. Handlers of signals stay until `signals` is closed."""
     from runtime.execution.driver import Driver, Interrupt, Policy
     from runtime.execution.progress import Display
 
@@ -144,12 +149,20 @@ def _compute(study: StudyRun, args: argparse.Namespace) -> str:
                 display.print_line(notice)
 
         engine = _start_engine(args, study.store)
+        signals.enter_context(_handle_signals(interrupt, display.print_line))
         try:
-            with _interruptible(interrupt, display.print_line):
+            with interrupt.stoppable():
                 repairs = 0
                 while True:
                     Driver(
-                        study.todo, engine, on_outcome, on_tick=on_tick, earlier=study.earlier(), policy=policy, interrupt=interrupt
+                        study.todo,
+                        engine,
+                        on_outcome,
+                        on_submit=study.on_submit,
+                        on_tick=on_tick,
+                        earlier=study.earlier(),
+                        policy=policy,
+                        interrupt=interrupt,
                     ).run()
                     if interrupt.count or repairs == MAX_REPAIRS or not study.repair():
                         break
@@ -181,15 +194,18 @@ def _print_summary(study: StudyRun, status: str) -> int:
         _print(f"failed before: {study.plan.tasks[id].address}: {error}")
     if study.given_up:
         _print(f"{len(study.given_up)} tasks failed in an earlier run and were not tried again; --retry-failed does")
-    missing = study.count_missing()
+    missing, results = study.count_missing(), f"results in {study.target}"
     if status == "interrupted":
         _print(f"interrupted with {missing} tasks left; what was finished is kept: run the same command again to go on")
         return 130
-    if study.failures or study.given_up:
-        _print(f"{len(study.failures)} tasks failed, {missing} are missing; what could be computed is in {study.target}")
+    if missing:
+        _print(f"computed {study.computed} tasks; {len(study.failures)} failed, {missing} are missing")
+        if study.published:
+            _print(f"{results}: what could be computed")
         return 1
-    _print(f"computed {len(study.todo)} tasks" if study.todo else "everything was done before")
-    _print(f'results in {study.target}\nnext: synthc sql "FROM comparison"   synthc chart tradeoff -o tradeoff.svg')
+    _print(f"computed {study.computed} tasks" if study.computed else "everything was done before")
+    if study.published:
+        _print(f'{results}\nnext: synthc sql "FROM comparison"   synthc chart tradeoff -o tradeoff.svg')
     return 0
 
 
@@ -198,20 +214,25 @@ def _print(line: str) -> None:
 
 
 @contextlib.contextmanager
-def _interruptible(interrupt: Interrupt, print_line: Callable[[str], None]) -> Iterator[None]:
-    """Ctrl-C and SIGTERM finish what is running, a second one stops now. Installed after Ray, which replaces SIGTERM's handler."""
+def _handle_signals(interrupt: Interrupt, print_line: Callable[[str], None]) -> Iterator[None]:
+    """Ctrl-C, SIGTERM and SIGHUP finish what is running, a second one stops now; further ones do not stop the writing down of it.
+
+    Installed after Ray, which replaces SIGTERM's handler. A signal that is ignored (`nohup`) stays so.
+    """
 
     def handle(number: int, frame: object) -> None:
         interrupt.count += 1
         interrupt.by_user = True
-        if interrupt.count > 1:
-            raise KeyboardInterrupt
-        print_line("stopping: finishing what is running (again to stop now)")
+        if interrupt.count == 1:
+            print_line("stopping: finishing what is running (again to stop now)")
+        elif interrupt.can_stop:
+            interrupt.can_stop = False
+            raise Stopped
 
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = [number for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, handle) for number in numbers}
     try:
-        with contextlib.suppress(KeyboardInterrupt):
-            yield
+        yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -26,7 +26,7 @@ from runtime.database.index import Index
 from runtime.database.revision import check_target
 from runtime.execution.worker import TaskRequest, commit_product
 from runtime.store.artifacts import folder_of, lock_store
-from runtime.store.commit import write_json
+from runtime.store.records import write_record
 from runtime.store.runs import run_name
 
 
@@ -54,12 +54,12 @@ def audit_and_store(
             index.record_outcome(folder)
             index.record_attempts(folder)
         record = _record(name, evidence.kind, file, work, request.task) | {
-            "run": run_name(store, started, name), "argv": argv, "started": started.isoformat(timespec="seconds"),
-            "headline": headline_of(product, settings),
+            "run": run_name(store, started, name), "origin": index.origin, "argv": argv,
+            "started": started.isoformat(timespec="seconds"), "headline": headline_of(product, settings),
         }  # fmt: skip
         folder = store / "runs" / record["run"]
         folder.mkdir(parents=True, exist_ok=True)
-        write_json(folder / "run.json", record)
+        write_record(folder / "run.json", record, synced=True)
         index.record_run(record)
         index.publish(target)
     return report

@@ -19,7 +19,7 @@ from compiler.language.datasets import CARDS
 from compiler.plan.dag import Plan
 from compiler.text.compose import compose
 from compiler.text.nodes import Mapping
-from runtime.store.artifacts import atomic_write
+from runtime.store.files import atomic_write
 
 MAX_LABEL_BYTES = 1 << 30
 

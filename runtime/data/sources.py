@@ -26,7 +26,7 @@ from runtime.data.formats import digits, own_files, shapes
 from runtime.data.images import LabeledImages, content_digest
 from runtime.data.valid import images_wrong, whole_wrong
 from runtime.seeds import generator
-from runtime.store.artifacts import atomic_write
+from runtime.store.files import atomic_write
 
 
 @dataclass(frozen=True)

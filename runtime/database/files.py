@@ -14,7 +14,7 @@ from runtime.database.connect import connect, execute
 from runtime.database.quoting import identifier, literal
 from runtime.database.read import check_exists
 from runtime.database.revision import check_target
-from runtime.store.artifacts import atomic_write
+from runtime.store.files import atomic_write
 
 COPY_OPTIONS = {".parquet": "FORMAT parquet, COMPRESSION zstd", ".csv": "FORMAT csv, HEADER", ".json": "FORMAT json, ARRAY true"}
 """Ending of a file → how DuckDB writes it."""

@@ -9,7 +9,7 @@ import duckdb
 
 from runtime.database.connect import execute, second_name
 from runtime.database.quoting import literal
-from runtime.database.revision import revision
+from runtime.database.revision import PATIENCE_SECONDS, revision
 
 OF_RUN = ("run", "trial", "stage", "task")
 """Tables whose rows belong to a run."""
@@ -17,12 +17,12 @@ OF_OUTCOME = ("outcome", "metric", "roc", "canary", "risk", "score")
 """Tables whose rows belong to what a task committed."""
 
 
-def publish(index: Path, target: Path, origin: str) -> None:
+def publish(index: Path, target: Path, origin: str, patience: float = PATIENCE_SECONDS) -> None:
     """Replace the rows of `origin` in `target` by those of the checkpointed database `index`; all other rows stay.
 
-    TargetBusy when another process writes to it; SynthcError when it is not ours, or cannot be written.
+    TargetBusy when another process writes to it for longer than `patience`; SynthcError when it is not ours, or cannot be written.
     """
-    with revision(target, of=index) as connection, second_name(index) as source:
+    with revision(target, of=index, patience=patience) as connection, second_name(index) as source:
         execute(connection, f"ATTACH {literal(source)} AS source (READ_ONLY)")
         bring_rows(connection, origin, "replace")
         adopt_earlier_runs(connection, origin)
@@ -57,7 +57,7 @@ def bring_rows(connection: duckdb.DuckDBPyConnection, origin: str, how: Literal[
             f"""
           DELETE FROM new_run WHERE run IN (
             SELECT run FROM published.base.run AS here JOIN source.base.run AS there USING (origin, run)
-            WHERE {own} AND (here.status <> 'running' AND there.status = 'running' OR here.ended > there.ended))""",
+            WHERE {own} AND (here.ended IS NOT NULL AND there.ended IS NULL OR here.ended > there.ended))""",
         )
         execute(
             connection,

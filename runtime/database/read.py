@@ -34,6 +34,8 @@ def open_read_only(database: Path) -> Iterator[Callable[[str], tuple[list[str], 
         def run(text: str) -> tuple[list[str], list[tuple[Any, ...]]]:
             try:
                 cursor = connection.execute(text)
+                if cursor is None:
+                    raise SynthcError("the query is empty")
                 return [column[0] for column in cursor.description or ()], cursor.fetchall()
             except duckdb.Error as error:
                 raise _failed(error) from error

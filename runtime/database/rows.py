@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from runtime.store.artifacts import Artifact
+from runtime.store.records import read_record
 
 Rows = Iterable[tuple[str, list[tuple[Any, ...]]]]
 """Tables, each with rows for it."""
@@ -61,7 +62,7 @@ def outcome_rows(artifact: Artifact) -> Rows:
 
 def attempt_rows(folder: Path) -> Rows:
     """One attempt at a task, from the folder of the attempt."""
-    content = json.loads((folder / "attempt.json").read_text(encoding="utf-8"))
+    content = read_record(folder / "attempt.json")
     provenance = content["provenance"] or {}
     yield "attempt", [(
         content["task"], int(folder.name), content["status"], content["error_kind"], content["error"], content["log"],

@@ -166,7 +166,7 @@ CREATE VIEW claim_pair AS
     CAST(pair->>'$.n' AS BIGINT) AS n, CAST(pair->>'$.p' AS DOUBLE) AS p, margin, pair->>'$.verdict' AS verdict, pair->>'$.note' AS note,
     pair->>'$.decided_by' AS decided_by, pair->'$.parts' AS parts
   FROM pair ORDER BY origin, study, profile, place;
-COMMENT ON VIEW claim_pair IS 'One row per pair of trials that a claim compares: left minus right (or over it), interval, Holm-adjusted p, verdict.';
+COMMENT ON VIEW claim_pair IS 'One row per pair of trials that a claim compares: left minus right (or over it), interval, adjusted p, verdict.';
 
 CREATE VIEW claim AS   -- Holm over the claims of a study: the p-values in their order, each times as many as are left, never falling
   WITH ordered AS (
@@ -315,7 +315,7 @@ INSERT INTO base.meaning VALUES
   ('cost', 'images_seen', 'Images that went through a network in training, over all shadows; NULL where it was not counted.'),
   ('claim', 'statement', 'The hypothesis, in a sentence.'),
   ('claim', 'metric', 'What is compared: leakage, auc, tpr@fpr=…, test_accuracy, … or an attack, for a correlation.'),
-  ('claim', 'effect', 'Effect of the pair of trials that decides, in units of the metric; NULL where none could be resolved.'),
+  ('claim', 'effect', 'Effect that decides, of the pair that decides, in units of decided_by; NULL where none could be resolved.'),
   ('claim', 'low', 'Lower end of its interval.'),
   ('claim', 'high', 'Upper end of its interval.'),
   ('claim', 'n', 'Units behind the effect.'),
@@ -338,13 +338,13 @@ INSERT INTO base.meaning VALUES
   ('claim_pair', 'right', 'Address of the trial on the right.'),
   ('claim_pair', 'left_selector', 'Words that chose the left trials, as in the spec.'),
   ('claim_pair', 'right_selector', 'Words that chose the right trials.'),
-  ('claim_pair', 'effect', 'Left minus right, or left over right, by the test.'),
+  ('claim_pair', 'effect', 'Of the figure that decides: left minus right, or left over right for a ratio or a cost.'),
   ('claim_pair', 'low', 'Lower end of its interval.'),
   ('claim_pair', 'high', 'Upper end of its interval.'),
   ('claim_pair', 'n', 'Units behind the effect.'),
-  ('claim_pair', 'p', 'p-value of what the data speak for, support or refutation; each Holm-adjusted over the pairs of the claim.'),
+  ('claim_pair', 'p', 'p-value of what the data speak for, support or refutation; each adjusted over the pairs of the claim (step-down).'),
   ('claim_pair', 'decided_by', 'Figure on which its verdict hangs, such as leakage or cost of a dominance.'),
-  ('claim_pair', 'parts', 'For a dominance: the verdict on each of its parts.'),
+  ('claim_pair', 'parts', 'Everything that was compared, as JSON: effect, interval, margin, one-sided p above and below it; seconds are told, not tested.'),
   ('lint', 'code', 'Name of the lint; `synthc check --explain CODE` says more.'),
   ('lint', 'severity',
    'An error in a spec refuses the study unless silenced; an error in the results says what the figures cannot show.'),

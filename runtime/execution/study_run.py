@@ -23,9 +23,9 @@ from runtime.database.index import Index, Unwritable
 from runtime.database.revision import TargetBusy, check_target
 from runtime.execution.driver import EarlierRuns
 from runtime.outcome import Outcome
-from runtime.store.artifacts import Corrupt, folder_of, is_done, quarantine, retract
-from runtime.store.commit import write_json
+from runtime.store.artifacts import folder_of, is_done, quarantine, retract
 from runtime.store.declared import carry_on, find_verdict
+from runtime.store.records import Corrupt, write_record
 from runtime.store.runs import load_last_run, read_trace, run_name, save_plan
 
 
@@ -48,8 +48,8 @@ class StudyRun:
         self.plan, self.store, self.index, self.target, self.origin, self.scope = plan, store, index, target, origin, scope
         self.started = datetime.now(UTC)
         self.name = run_name(store, self.started, plan.header.study)
-        for id in plan.to_run(lambda id: self.is_done(id) and id not in scope.forced, scope.answers):
-            retract(folder_of(store, id))
+        self._to_retract = set(scope.forced)
+        """To be computed again though they may be done: a commit is taken back when its task is handed out, and no sooner."""
         self._index_store()
         missing = plan.to_run(self.is_done, scope.answers)
         self.given_up = {} if scope.retry_failed else self._failed_before(missing)
@@ -61,6 +61,10 @@ class StudyRun:
         """Address → error, of this run."""
         self.blocked: dict[str, str] = {}
         """Task → why it can never run, of this run."""
+        self.computed = 0
+        """Tasks that were committed in this run."""
+        self.published = False
+        """Whether the end of this run stands in `target`."""
         self.findings: tuple[Finding, ...] = ()
         """What the lints found in the results, once the run ended."""
         self._publish_at = time.monotonic()
@@ -79,7 +83,7 @@ class StudyRun:
 
     def _index_store(self) -> None:
         """Add the rows that the index lacks of this plan: a run may have died before they were written."""
-        undone = {id for id in self.plan.tasks if not self.is_done(id)}
+        undone = {id for id in self.plan.tasks if not is_done(self.store, id)}
         self.index.forget(undone)
         for id in self.index.missing(self.plan.tasks):
             folder = folder_of(self.store, id)
@@ -111,11 +115,17 @@ class StudyRun:
         return bool(self.todo)
 
     def is_done(self, id: str) -> bool:
-        return is_done(self.store, id)
+        return id not in self._to_retract and is_done(self.store, id)
 
     def earlier(self) -> EarlierRuns:
         """What this study's driver should know of earlier runs."""
         return EarlierRuns(self.index.seconds_by_operation(), lambda id: len(list(folder_of(self.store, id).glob("attempts/*"))))
+
+    def on_submit(self, task: Task) -> None:
+        """Take back the commit of a task that is computed again."""
+        if task.id in self._to_retract:
+            self._to_retract.discard(task.id)
+            retract(folder_of(self.store, task.id))
 
     def on_outcome(self, task: Task, outcome: Outcome, attempt: int) -> None:
         """Record an outcome as rows, and write the attempt's record where the worker died before it did."""
@@ -125,7 +135,8 @@ class StudyRun:
         folder = folder_of(self.store, task.id)
         if outcome.status == "done":
             try:
-                self.index.record_outcome(folder)
+                self.index.record_outcome(folder, again=task.id in self.scope.forced)
+                self.computed += 1
             except Corrupt as corrupt:
                 quarantine(corrupt.folder)
                 self.damaged_inputs[task.id] = str(corrupt)
@@ -136,7 +147,7 @@ class StudyRun:
         tried = folder / "attempts" / str(attempt)
         if not (tried / "attempt.json").exists():
             tried.mkdir(parents=True, exist_ok=True)
-            write_json(tried / "attempt.json", outcome.attempt_json())
+            write_record(tried / "attempt.json", outcome.attempt_json())
         self.index.record_attempt(tried)
 
     def publish_if_due(self) -> str:
@@ -145,7 +156,7 @@ class StudyRun:
         if started < self._publish_at:
             return ""
         try:
-            self.index.publish(self.target)
+            self.index.publish(self.target, patience=0.0)
         except Unwritable:
             raise
         except SynthcError as error:  # another process writes to it, its disk is full, …: no reason to stop computing
@@ -158,11 +169,13 @@ class StudyRun:
 
     def close(self, status: str) -> str:
         """Lint the results, write the record's end and publish; a notice for the user, or ""."""
+        self.index.forget(id for id in self.scope.forced if not is_done(self.store, id))
         self.failures |= {self.plan.tasks[id].address: error for id, error in self.damaged_inputs.items()}
         self.findings = lint_results(self._read_results())
         self._write_record(status)
         try:
             self.index.publish(self.target)
+            self.published = True
         except TargetBusy as busy:
             return f"{busy}; `synthc db rebuild` publishes later"
         return ""
@@ -199,6 +212,7 @@ class StudyRun:
                 "claims": [claim | {"found": find_verdict(self.store, claim["task"])} for claim in self._claims],
                 "lints": [_lint_record(finding, str(self.origin["spec"])) for finding in (*self.plan.lints, *self.findings)],
                 "run": self.name,
+                "origin": self.index.origin,
                 "status": status,
                 "started": self.started.isoformat(timespec="seconds"),
                 "ended": None if status == "running" else datetime.now(UTC).isoformat(timespec="seconds"),
@@ -210,9 +224,9 @@ class StudyRun:
         )
         folder = self.store / "runs" / self.name
         folder.mkdir(parents=True, exist_ok=True)
+        write_record(folder / "run.json", record, synced=True)
         if status == "running":
             save_plan(folder, self.plan)
-        write_json(folder / "run.json", record)
         self.index.record_run(record)
 
 

@@ -21,11 +21,14 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
+from compiler.errors import sentence_of
 from compiler.work.operations import Work
 from runtime import machine
-from runtime.outcome import Diverged, Metric, Outcome, Product, Provenance
-from runtime.store.artifacts import Artifact, Corrupt, folder_of, quarantine
-from runtime.store.commit import Staged, commit_async, stage, write_json
+from runtime.outcome import Diverged, Metric, Outcome, Product, Provenance, Stopped
+from runtime.store.artifacts import Artifact, folder_of, quarantine
+from runtime.store.commit import Staged, commit_async, stage
+from runtime.store.files import atomic_write
+from runtime.store.records import Corrupt, write_record
 
 REHEARSAL_OPERATIONS = {"Rehearsal": "runtime.execution.rehearsal"}
 """The one operation of this room. Those of studies are in `runtime.operations`, which the command line passes to the engine."""
@@ -45,6 +48,10 @@ class TaskRequest:
 
 Dispatch = tuple[TaskRequest, ...]
 """A batch of tasks that one worker computes together; none needs another."""
+
+
+PROBE_BYTES = 2**24
+"""Written to see whether a disk is full: more than a checkpoint of the nets of a study, mostly."""
 
 
 def prepare_worker() -> None:
@@ -89,12 +96,16 @@ def _compute(
                     staged = _stage(request, folder, product, provenance())
                     if alone or checkpoint.has_checkpoints(folder):  # they go when this block ends, and not before the commit
                         return staged.commit()
-            except Exception as error:
+            except Stopped:
+                raise
+            except BaseException as error:  # SystemExit and KeyboardInterrupt, too: of the code of a package
+                if isinstance(error, OSError) and _is_of_store(error, store):
+                    raise
                 traceback.print_exc()
                 if isinstance(error, Corrupt):
                     quarantine(error.folder)
                 outcome = _failure(request, error, provenance(), _classify(error), log.relative_to(store).as_posix())
-                write_json(log.with_name("attempt.json"), outcome.attempt_json())
+                write_record(log.with_name("attempt.json"), outcome.attempt_json())
                 return outcome
         return commit_async(lambda: _commit(request, staged))
     except OSError as error:  # outside the task's own work: the disk is full, or the store cannot be written
@@ -121,7 +132,8 @@ def _begin_attempt(request: TaskRequest, folder: Path) -> Path:
     """Make the attempt's folder and write what is asked for; the log's path."""
     log = folder / "attempts" / str(request.attempt) / "log.txt"
     log.parent.mkdir(parents=True, exist_ok=True)
-    write_json(folder / "task.json", {"id": request.task, "address": request.address, "text": request.text, "needs": request.needs})
+    asked = {"id": request.task, "address": request.address, "text": request.text, "needs": request.needs}
+    write_record(folder / "task.json", asked)
     return log
 
 
@@ -146,7 +158,7 @@ def _perform(request: TaskRequest, store: Path, device: str, operations: Mapping
 
 def read_committed(folder: Path) -> Outcome | None:
     """The outcome in a task's folder, None if it was never committed or is damaged; a damaged one is quarantined."""
-    if not (folder / "outcome.json").exists():
+    if not os.path.lexists(folder / "outcome.json"):
         return None
     try:
         content = Artifact(folder).outcome
@@ -164,7 +176,10 @@ def _stage(request: TaskRequest, folder: Path, product: Product, provenance: Pro
 
 
 def _failure(request: TaskRequest, error: BaseException, provenance: Provenance | None, kind: str, log: str = "") -> Outcome:
-    message = f"{type(error).__name__}: {' '.join(str(error).split()) or type(error).__name__}"
+    if kind == "storage" and isinstance(error, OSError):
+        message = sentence_of(error)
+    else:
+        message = f"{type(error).__name__}: {' '.join(str(error).split()) or type(error).__name__}"
     return Outcome(request.task, "failed", provenance=provenance, error=message, error_kind=kind, log=log)
 
 
@@ -176,9 +191,25 @@ def _classify(error: BaseException) -> str:
         return "corrupt"
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return "out_of_memory"
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO):
-        return "storage"
     return "exception"
+
+
+def _is_of_store(error: OSError, store: Path) -> bool:
+    """Whether an error is the store's: it says so, or is one of a full disk, and the store takes no file now.
+
+    Of a write that fails no error says the file; a task may write elsewhere, to a disk of its own.
+    """
+    if str(error.filename or "").startswith(f"{store}{os.sep}"):
+        return not isinstance(error, FileNotFoundError)
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO):
+        return False
+    try:
+        with atomic_write(store / "probe") as temp:
+            temp.write_bytes(bytes(PROBE_BYTES))
+        (store / "probe").unlink()
+    except OSError:
+        return True
+    return False
 
 
 def _provenance(started: datetime, clock: float, device: str) -> Provenance:

@@ -23,7 +23,7 @@ import torch
 
 from compiler.errors import SynthcError, plural
 from runtime.data.image_set import ImageSet
-from runtime.store.artifacts import atomic_write
+from runtime.store.files import atomic_write
 
 PARTS = ("members", "holdout", "test")
 FILE = "split.json"

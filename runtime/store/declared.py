@@ -6,12 +6,12 @@ Not here: what is tested (`audit.compare`).
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from runtime.store.artifacts import folder_of
+from runtime.store.artifacts import Artifact, folder_of
+from runtime.store.records import Corrupt
 
 Record = dict[str, Any]
 FOUND = ("verdict", "effect", "low", "high")
@@ -40,8 +40,8 @@ def _carry_on_one(claim: Record, old: Record | None, declared: Record, before: M
 def find_verdict(store: Path, task: str) -> Record | None:
     """Verdict, effect and interval of a claim's task; None where it has no outcome."""
     try:
-        outcome = json.loads((folder_of(store, task) / "outcome.json").read_text(encoding="utf-8"))
+        outcome = Artifact(folder_of(store, task)).outcome
         (metric,) = (metric for metric in outcome["metrics"] if metric["name"] == "claim")
         return {"verdict": outcome["notes"]["verdict"], "effect": metric["value"], "low": metric["low"], "high": metric["high"]}
-    except (OSError, ValueError, LookupError, TypeError):
+    except (Corrupt, ValueError, LookupError, TypeError):
         return None

@@ -20,8 +20,9 @@ class Effect:
     """An estimated effect. `above`, `below`: one-sided p-values of "the effect is not above (not below) the margin"."""
 
     value: float
-    low: float
-    high: float
+    low: float | None
+    """None, as `high`, where nothing differs, so that no spread can be seen."""
+    high: float | None
     n: int
     above: float
     below: float
@@ -38,13 +39,51 @@ def from_resamples(value: float, resampled: np.ndarray, margin: float, confidenc
 
 
 def from_pairs(differences: np.ndarray, margin: float, confidence: float) -> Effect:
-    """Student's t on paired differences, one for each shadow."""
+    """Student's t on paired differences, one for each shadow; where all are equal the sign test, whose p is never below 2^-n."""
     mean, n = float(np.mean(differences)), len(differences)
-    error = float(np.std(differences, ddof=1) / np.sqrt(n))
-    if error == 0.0:
-        return Effect(mean, mean, mean, n, float(mean <= margin), float(mean >= margin))
-    half = float(stats.t.ppf(0.5 + confidence / 2, n - 1)) * error
-    above = float(stats.t.sf((mean - margin) / error, n - 1))
+    error = float(np.std(differences, ddof=1) / np.sqrt(n)) if n > 1 else 0.0
+    if error <= np.finfo(np.float64).eps * abs(mean):
+        floor = 0.5**n
+        return Effect(mean, None, None, n, floor if mean > margin else 1.0, floor if mean < margin else 1.0)
+    return _student(mean, error, n - 1, margin, confidence, n)
+
+
+def from_cells(cells: np.ndarray, margin: float, confidence: float) -> Effect:
+    """The mean of image × shadow, both drawn: of 0 and 1 an accuracy, of paired differences that of two accuracies. `n`: images.
+
+    The two variances of means add, less what both count of the cells' own noise (Cameron, Gelbach and Miller 2011); Student's t
+    with the degrees of freedom of their sum (Satterthwaite 1946). Where nothing differs, as for so many images that none does.
+    """
+    images, shadows = cells.shape
+    cells = cells.astype(np.float64)
+    mean, n = float(cells.mean()), images
+    rows, columns = cells.mean(1), cells.mean(0)
+    noise = cells - rows[:, None] - columns + mean
+    parts = [float(np.var(side, ddof=1) / len(side)) if len(side) > 1 else 0.0 for side in (rows, columns)]
+    both = float((noise**2).sum() / max((images - 1) * (shadows - 1), 1) / cells.size)
+    variance = max(sum(parts) - both, *parts)
+    if variance <= np.finfo(np.float64).eps:
+        return _equal_cells(mean, images, margin, confidence)
+    freedom = sum(parts) ** 2 / sum(part**2 / max(len(side) - 1, 1) for part, side in zip(parts, (rows, columns), strict=True))
+    return _student(mean, variance**0.5, freedom, margin, confidence, n)
+
+
+def _equal_cells(mean: float, images: int, margin: float, confidence: float) -> Effect:
+    """Of `images` none is unlike the others: as many as Clopper and Pearson's limit allows might be."""
+
+    def unlike(p: float) -> float:
+        return float(1 - p ** (1 / images))
+
+    def p_value(distance: float) -> float:
+        return float((1 - min(distance, 1.0)) ** images) if distance > 0 else 1.0
+
+    half = unlike((1 - confidence) / 2)
+    return Effect(mean, mean - half, mean + half, images, p_value(mean - margin), p_value(margin - mean))
+
+
+def _student(mean: float, error: float, freedom: float, margin: float, confidence: float, n: int) -> Effect:
+    half = float(stats.t.ppf(0.5 + confidence / 2, freedom)) * error
+    above = float(stats.t.sf((mean - margin) / error, freedom))
     return Effect(mean, mean - half, mean + half, n, above, 1 - above)
 
 

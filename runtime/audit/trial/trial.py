@@ -77,6 +77,8 @@ def perform(work: AttackTrial, inputs: Mapping[str, Artifact], device: torch.dev
     files["canaries"] = describe_canaries(groups, answers["final_model"], scope)
     if sets.used is not None:
         files["scores"]["used"] = torch.from_numpy(sets.used.astype(np.uint8))
+    if sets.copied:
+        files["scores"]["copied"] = torch.from_numpy(_join_groups(sets.copied, scope))
     if pairs := _pairs_to_look_at(inputs, results, sets, scope):
         files["pairs"] = pairs
     notes = {
@@ -146,6 +148,14 @@ def _strata_of_copies(work: AttackTrial, results: Iterable[AttackResult], sets: 
             for group in result.groups:
                 if (copied := sets.copied.get(group.group.name)) is not None:
                     yield from group.measured.strata({"copied": copied, "not_copied": ~copied})
+
+
+def _join_groups(found: Mapping[str, np.ndarray], scope: Scope) -> np.ndarray:
+    """canary × shadow, uint8: what was found of each group; 2 where nothing was."""
+    whole = np.full(scope.member.shape, 2, np.uint8)
+    for name, cells in found.items():
+        whole[scope.spans[name]] = cells
+    return whole
 
 
 def _matches_headline(attack: Tried, headline: Tried | None) -> bool:

@@ -11,7 +11,9 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from compiler.work.operations import AttackTrial
+from compiler.fingerprint import parse_canonical, restore
+from compiler.inspect.cost.guess import cost
+from compiler.work.operations import AttackTrial, Dataset, structures
 from runtime.outcome import Metric
 from runtime.store.artifacts import Artifact
 
@@ -66,9 +68,22 @@ def _task_seconds(artifact: Artifact) -> float | None:
     return float(artifact.outcome["provenance"]["seconds"])
 
 
+def _pipeline_flops(work: AttackTrial, inputs: Mapping[str, Artifact]) -> list[float]:
+    """Counted work of each shadow's whole pipeline, from the words of its tasks; none where part of it was made elsewhere."""
+    sources = {data.digest: data.source for data in (work.population.dataset, work.population.public) if data is not None}
+    types = structures() | {"Dataset": lambda digest, **fields: Dataset(digest=digest, source=sources.get(digest), **fields)}
+    found = []
+    for shadow in range(work.shadows):
+        pipeline = inputs[f"model/{shadow}"].ancestry()
+        if any(artifact.outcome["notes"].get("made_elsewhere") for artifact in pipeline):
+            return []
+        found.append(sum(cost(restore(parse_canonical(artifact.text).params, types)).flops for artifact in pipeline))
+    return found
+
+
 def per_shadow(work: AttackTrial, inputs: Mapping[str, Artifact]) -> dict[str, Tensor]:
     """Figures with a value for each shadow, float64: the name of a metric, and `/<group>` where it is of a canary group."""
-    found: dict[str, list[float]] = {"seconds": _pipeline_seconds(work, inputs)}
+    found: dict[str, list[float]] = {"seconds": _pipeline_seconds(work, inputs), "flops": _pipeline_flops(work, inputs)}
     for shadow in range(work.shadows):
         for role, names in METRICS_BY_ROLE.items():
             artifact = inputs.get(f"{role}/{shadow}")

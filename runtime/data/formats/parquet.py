@@ -16,7 +16,7 @@ from compiler.data.files import MAX_BYTES_OF_IMAGES
 from compiler.errors import SynthcError, did_you_mean
 from runtime.data.formats.image_file import decode
 from runtime.database.files import open_parquet
-from runtime.store.artifacts import atomic_write
+from runtime.store.files import atomic_write
 
 
 def converted(source: Path, test: Path | None, target: Path, image_column: str, label_column: str) -> dict[str, Any]:

@@ -7,7 +7,6 @@ nearest private images put beside it. What is unknown counts as private. Needs n
 from __future__ import annotations
 
 import io
-import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -20,7 +19,9 @@ from compiler.fingerprint import parse_canonical, restore
 from compiler.language.base import Method
 from compiler.work.operations import Private, structures
 from runtime.outcome import PAIR_KINDS
-from runtime.store.artifacts import atomic_write, folder_of
+from runtime.store.artifacts import Artifact, folder_of
+from runtime.store.files import atomic_write
+from runtime.store.records import Corrupt
 
 MAX_CLASSES, MAX_IMAGES_PER_CLASS = 10, 10
 """Rows and columns of a sheet."""
@@ -184,7 +185,6 @@ def _nearest(images: np.ndarray, chosen: np.ndarray, private: Private) -> np.nda
 def read_work(store: Path, task: str) -> Any:
     """The work of a task, restored from the text that was hashed; None where this version does not know its classes."""
     try:
-        text = json.loads((folder_of(store, task) / "task.json").read_text(encoding="utf-8"))["text"]
-        return restore(parse_canonical(text).params, structures())
-    except (OSError, ValueError, KeyError, TypeError):
+        return restore(parse_canonical(Artifact(folder_of(store, task)).text).params, structures())
+    except (Corrupt, OSError, ValueError, KeyError, TypeError):
         return None

@@ -26,7 +26,7 @@ from runtime.present.numbers import format_ends, format_epsilon
 from runtime.present.paradigms import paradigms_of, printed_name
 from runtime.present.report import parameters, sections
 from runtime.present.report.read import StudyResults, read
-from runtime.store.artifacts import atomic_write
+from runtime.store.files import atomic_write
 
 CHARTS_IN_ORDER = ("tradeoff", "roc", "cost", "ablation", "vulnerability", "epsilon")
 """In the section of charts; `claims` stands with the verdicts."""

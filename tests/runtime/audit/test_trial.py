@@ -102,7 +102,7 @@ def answers(
         images = torch.full((len(member), 1, 8, 8), shadow, dtype=torch.uint8)
         made[f"synthetic_set/{shadow}"] = Made(answers={"pixel": closeness}, nearest={"images": images})
         loss = torch.from_numpy(rng.normal(size=len(member)) + denoising * member[:, shadow])
-        made[f"generator/{shadow}"] = Made(answers={"denoising": loss})
+        made[f"generator/{shadow}"] = Made(answers={"mean_loss": loss})
         if teacher is not None:
             made[f"teacher/{shadow}"] = Made(answers=said(shadow, teacher))
     return made
@@ -249,9 +249,11 @@ def test_an_audited_bound_above_the_accountants_epsilon_flags_the_trial(work: At
 
 def test_a_signal_that_is_no_number_is_refused_with_its_place(work: AttackTrial) -> None:
     made = answers(work)
-    made["generator/3"].files["answers"]["denoising"][5] = torch.nan
+    made["generator/3"].files["answers"]["mean_loss"][5] = torch.nan
+    headline = Headline(attack="denoising", signal="mean_loss")
+    work = dataclasses.replace(work, attacks=(Denoising(attack="denoising"),), headline=headline)
     with pytest.raises(ValueError, match="shadow 3 gives nan for view 0 of canary 5"):
-        attacked(dataclasses.replace(work, attacks=(Denoising(attack="denoising"),), headline=Headline(attack="denoising")), made)
+        attacked(work, made)
 
 
 def test_the_headline_is_two_way_where_other_figures_are_over_canaries(work: AttackTrial) -> None:

@@ -92,13 +92,8 @@ def test_rows_appear_while_a_study_runs_and_a_killed_run_or_a_second_tab_is_no_t
         show(browser, address, 1600)
         assert browser.js("document.getElementById('study').textContent") == "Waiting for a study"
         with subprocess.Popen(words, cwd=tmp_path, env=environment, stderr=subprocess.PIPE) as run:
-            browser.wait("document.getElementById('study').textContent === 'tiny'")
-            for _ in range(600):
-                if browser.js(
-                    "document.querySelectorAll('#board .whole').length > 0 || 0 < document.getElementById('progress').value"
-                ):
-                    break
-                time.sleep(0.2)
+            started = "document.getElementById('study').textContent === 'tiny' && 0 < document.getElementById('progress').value"
+            wait_until(lambda: browser.js(started), run)
             seen = browser.js("document.getElementById('progress').value")
             assert 0 < seen < 75
             run.kill()
