@@ -14,7 +14,7 @@ from typing import Any
 
 from compiler.errors import SynthcError, plural
 from runtime.cli.results_options import add_command, results_options, store_of
-from runtime.store.artifacts import atomic_write
+from runtime.store.files import atomic_write
 
 
 def register(commands: Any) -> None:

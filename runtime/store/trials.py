@@ -9,7 +9,6 @@ that they travel in (`runtime.present.bundle`), rows (`runtime.database.gather`)
 from __future__ import annotations
 
 import contextlib
-import json
 import re
 import tempfile
 import zipfile
@@ -17,7 +16,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from compiler.errors import SynthcError
-from runtime.store.artifacts import Artifact, Corrupt, atomic_write, digest_of, folder_of, is_done
+from runtime.store.artifacts import Artifact, folder_of, is_done
+from runtime.store.files import atomic_write
+from runtime.store.records import encode_record, read_record
 
 IMAGES = "pairs.safetensors"
 """What an attack keeps for galleries: canaries and released images beside them. It does not travel."""
@@ -49,20 +50,23 @@ def pack(archive: zipfile.ZipFile, store: Path, answers: Iterable[str]) -> int:
 def unpack(archive: zipfile.ZipFile, store: Path) -> int:
     """Commit the trials of an archive that the (locked) store does not have; how many. Each file is compared with its digest first.
 
-    SynthcError for an archive that cannot be one of ours.
+    SynthcError for an archive that cannot be one of ours, and nothing is committed.
     """
-    files: dict[str, dict[str, zipfile.ZipInfo]] = {}
-    for member in archive.infolist():
-        if found := MEMBER.fullmatch(member.filename):
-            files.setdefault(found[2], {})[found[3]] = member
-    if sum(member.file_size for of in files.values() for member in of.values()) > MAX_BYTES:
+    members = {member: found for member in archive.infolist() if (found := MEMBER.fullmatch(member.filename))}
+    if sum(member.file_size for member in members) > MAX_BYTES:
         raise SynthcError(f"{archive.filename}: its trials unpack to more than {MAX_BYTES >> 30} GiB; nothing was taken in")
-    taken = 0
-    for task, of in files.items():
-        if not is_done(store, task) and "outcome.json" in of:
-            _commit(folder_of(store, task), {name: archive.read(member) for name, member in of.items()})
-            taken += 1
-    return taken
+    with tempfile.TemporaryDirectory(prefix="synthc-bundle-") as temporary:
+        beside = Path(temporary)
+        for member, found in members.items():
+            folder = folder_of(beside, found[2])
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / found[3]).write_bytes(archive.read(member))
+        new = [task for task in dict.fromkeys(found[2] for found in members.values()) if not is_done(store, task)]
+        for task in new:
+            _check(Artifact(folder_of(beside, task)))
+        for task in new:
+            _commit(folder_of(beside, task), folder_of(store, task))
+        return len(new)
 
 
 @contextlib.contextmanager
@@ -91,23 +95,22 @@ def open_bundles(paths: Iterable[Path]) -> Iterator[tuple[list[Path], list[zipfi
         yield databases, bundles
 
 
-def _commit(folder: Path, contents: dict[str, bytes]) -> None:
-    """Write the files of a task, the outcome last; Corrupt, and nothing committed, where they are not what its task wrote."""
-    try:
-        digests = json.loads(contents["outcome.json"])["files"]
-        wrong = [name for name, digest in digests.items() if digest_of(contents.get(name, b"")) != digest]
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise Corrupt(folder, "what was packed has no outcome that can be read") from None
-    if wrong or "task.json" not in contents:
-        raise Corrupt(folder, f"what was packed lacks {', '.join(wrong) or 'task.json'}, or has it changed")
+def _check(artifact: Artifact) -> None:
+    """Corrupt where a file is not what its task wrote."""
+    read_record(artifact.folder / "task.json")
+    for stem in artifact.stems:
+        artifact.content(stem)
+
+
+def _commit(source: Path, folder: Path) -> None:
+    """Copy the files of a task, the outcome last."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name in sorted(contents, key="outcome.json".__eq__):
-        with atomic_write(folder / name) as beside:
-            beside.write_bytes(contents[name])
+    for path in sorted(source.iterdir(), key=lambda path: path.name == "outcome.json"):
+        with atomic_write(folder / path.name) as beside:
+            beside.write_bytes(path.read_bytes())
 
 
-def without_images(artifact: Artifact) -> str:
-    """The text of `outcome.json`, without the file of images among what it says the task left."""
-    outcome = dict(artifact.outcome)
-    outcome["files"] = {name: digest for name, digest in outcome["files"].items() if name != IMAGES}
-    return json.dumps(outcome)
+def without_images(artifact: Artifact) -> bytes:
+    """`outcome.json`, without the file of images among what it says the task left."""
+    files = {name: digest for name, digest in artifact.outcome["files"].items() if name != IMAGES}
+    return encode_record({name: value for name, value in artifact.outcome.items() if name != "digest"} | {"files": files})
