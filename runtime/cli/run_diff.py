@@ -42,7 +42,7 @@ def _describe(found: Any, words: list[str] | None) -> Iterator[str]:
     yield f"{left} → {right}"
     yield f"{plural(len(found.moved), 'figure')} of {found.compared:,} moved beyond their intervals"
     for trial, metric, canaries, attack, variant, release, *ends in found.moved:
-        sides = [format_interval(*side, ".4g") or "not resolvable" for side in (ends[:3], ends[3:])]
+        sides = [format_interval(ends[i], ends[i + 1], ends[i + 2], ".4g") or "not resolvable" for i in (0, 3)]
         coordinates = " ".join(filter(None, (canaries, attack, variant, release)))
         yield f"  {trial}: {metric}{f' ({coordinates})' if coordinates else ''}: {sides[0]} → {sides[1]}"
     for run, trials in ((left, found.only_left), (right, found.only_right)):

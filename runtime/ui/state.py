@@ -142,10 +142,10 @@ def draw_chart(source: Source, name: str, run: str, trial: str | None = None) ->
     """A chart of a run's study as Vega-Lite; charts of FOLLOW of the trial alone, where one is chosen."""
     kind = charts.kind_of(name)
     with open_read_only(source.database) as query:
-        (chosen,) = _rows(query, f"SELECT origin, study, profile FROM base.run WHERE run = {literal(run)}") or [None]
-        if chosen is None:
+        found = _rows(query, f"SELECT origin, study, profile FROM base.run WHERE run = {literal(run)}")
+        if not found:
             raise SynthcError(f"no run is called {run!r}")
-        conditions = [f"{column} = {literal(value)}" for column, value in chosen.items()]
+        conditions = [f"{column} = {literal(value)}" for column, value in found[0].items()]
         if trial is not None and name in FOLLOW:
             conditions.append(f"trial = {literal(trial)}")
         columns, rows = query(f"SELECT * FROM ({kind.query}) AS chart WHERE {' AND '.join(conditions)}")
