@@ -81,7 +81,8 @@ def queries(point: Point, card: Card) -> int:
     """Images that each model is asked about: every view of every canary and z sample, and the test set once."""
     audit = point.audit
     asked = sum(group.count for group in audit.canaries.values()) + audit.z_pool * _z_pools(audit)
-    return asked * audit.queries.count + (point.data.test or card.test_samples)
+    judged = point.data.validation if point.data.judged_on else point.data.test
+    return asked * audit.queries.count + (judged or card.test_samples)
 
 
 def _z_pools(audit: Audit) -> int:

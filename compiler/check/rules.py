@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 
 from compiler.data.files import card_of
-from compiler.data.sizes import pool_size, private_size
+from compiler.data.sizes import pool_size, private_size, set_aside
 from compiler.errors import Diagnostic, SynthcError, did_you_mean
 from compiler.language.base import Method
 from compiler.language.datasets import CARDS, OWN
@@ -58,6 +58,12 @@ def _check_test_set(point: Point) -> Iterator[Problem]:
         yield "no-test-set", ("data", "name"), what, "set some images aside with `test: 360`"
 
 
+def _check_validation(point: Point) -> Iterator[Problem]:
+    if point.data.judged_on and not point.data.validation:
+        what = "accuracy is to be measured on validation images, and none are set aside"
+        yield "no-validation-set", ("data", "judged_on"), what, "set some aside with `validation: 200`"
+
+
 def _check_subset(point: Point) -> Iterator[Problem]:
     there = card_of(point.data).samples
     if point.data.subset and point.data.subset > there:
@@ -68,8 +74,9 @@ def _check_subset(point: Point) -> Iterator[Problem]:
 def _check_enough_images(point: Point) -> Iterator[Problem]:
     audit, data = point.audit, point.data
     drawn = sum(group.count for group in audit.canaries.values() if group.kind not in ("ood", "blank"))
-    if drawn + audit.z_pool + (data.test or 0) >= pool_size(data):
-        parts = f"{drawn:,} canaries, a z pool of {audit.z_pool:,} and {data.test or 0:,} test images"
+    if drawn + audit.z_pool + set_aside(data) >= pool_size(data):
+        tuning = f" and {data.validation:,} validation" if data.validation else ""
+        parts = f"{drawn:,} canaries, a z pool of {audit.z_pool:,} and {data.test or 0:,} test{tuning} images"
         what = f"{parts} of {pool_size(data):,} images"
         yield "too-many-canaries", ("audit", "canaries"), what, "some must be left to train on"
 
@@ -234,6 +241,7 @@ def _check_batch(point: Point) -> Iterator[Problem]:
 
 RULES: tuple[Callable[[Point], Iterator[Problem]], ...] = (
     _check_test_set,
+    _check_validation,
     _check_subset,
     _check_enough_images,
     _check_canaries,

@@ -170,7 +170,7 @@ def file_digest(path: Path) -> str:
     try:
         for image in sorted(image for split in splits(path) for image, _ in split) if path.is_dir() else [path]:
             if path.is_dir():
-                digest.update(f"{image.relative_to(path).as_posix()}\0{image.stat().st_size}\0".encode())
+                digest.update(os.fsencode(f"{image.relative_to(path).as_posix()}\0{image.stat().st_size}\0"))
             with image.open("rb") as handle:
                 while part := handle.read(1 << 20):
                     digest.update(part)

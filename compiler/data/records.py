@@ -87,7 +87,7 @@ def record_files(key: str) -> tuple[Path, ...]:
 
 
 def _cached(key: str) -> Path:
-    return _cache() / "records" / f"{blake2b(key.encode(), digest_size=8).hexdigest()}.json"
+    return _cache() / "records" / f"{blake2b(os.fsencode(key), digest_size=8).hexdigest()}.json"
 
 
 def array_files(digest: str) -> tuple[Path, Path]:
@@ -107,7 +107,7 @@ def folder_stamp(files: tuple[tuple[str, int, int], ...], levels: int) -> str:
     for path, _, _ in files if levels else ():
         for entry in _below(path, levels):
             status = entry.stat()
-            digest.update(f"{entry.path}\0{status.st_size}\0{status.st_mtime_ns}\0".encode())
+            digest.update(os.fsencode(f"{entry.path}\0{status.st_size}\0{status.st_mtime_ns}\0"))
     return digest.hexdigest()
 
 

@@ -90,9 +90,9 @@ class Audit(Frozen):
     """The declared leakage figure."""
     resamples: int = Field(default=1000, ge=100)
     """Bootstrap resamples behind each interval."""
-    interval: Interval = "canaries"
-    """What a resample draws: canaries with all their models, or, as the safe option, models too (in pairs where membership is
-    paired). The headline and all claims are always two-way."""
+    interval: Interval = "two_way"
+    """What a resample draws: canaries and models (in pairs where membership is paired), or canaries with all their models, whose
+    intervals say nothing of other models. Claims are always two-way."""
     null_permutations: int = Field(default=100, ge=1)
     """Redrawn memberships behind each null control; fitted attacks use a tenth."""
     thresholds: Strategy = "preset"

@@ -11,7 +11,7 @@ from compiler.language.audit import Audit
 from compiler.language.base import Arm, Frozen
 from compiler.language.charts import Chart
 from compiler.language.classifier import Recipe
-from compiler.language.data import Data
+from compiler.language.data import Data, Tune
 from compiler.language.discovery import words_in
 from compiler.language.plugins import OrPlugin, PluginMethod
 
@@ -40,7 +40,7 @@ else:
 class Header(Frozen):
     """What a study says once, for all its arms."""
 
-    study: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    study: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100)
     """Name of the study: the key of its rows in the database."""
     question: str = ""
     """What the study wants to know, in a sentence."""
@@ -56,6 +56,8 @@ class Header(Frozen):
     allow: dict[LintCode, Reason] = Field(default_factory=dict)
     """Lints that this study goes on without heeding, each with the reason, which is kept beside the results:
     `allow: {L04: "…"}`. `synthc check --explain L04` says what a lint is about."""
+    tune: Tune | None = None
+    """What `synthc tune` tries for each arm, on validation images; nothing of it is run with the study."""
     charts: tuple[Chart, ...] = ()
     """What a run draws when it ends, into `figures/STUDY/` beside the database:
     `charts: [tradeoff, {chart: roc, of: {arm: coreset}}]`."""

@@ -272,6 +272,16 @@ LINTS: dict[str, Lint] = {
             "derived: a p-value of a bootstrap is at least 1 in as many as there are resamples",
             wording.undecidable_claim,
         ),
+        Lint(
+            "L27",
+            "warning",
+            "arms, settings or claims that changed after results were seen",
+            "what is changed after looking may be changed because of what was seen: a verdict was turned round by an augmentation "
+            "that one side was given",
+            "this project: digits, 2026",
+            after=results.changed_after_looking,
+            built_in="Each claim keeps when its words were first declared, and every earlier verdict (view `claim`).",
+        ),
     )
 }
 

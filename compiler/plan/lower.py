@@ -252,9 +252,11 @@ def population_of(trial: Trial) -> Population:
 def dataset_of(data: Data, shape: tuple[int, int, int] | None = None) -> Dataset:
     """A data set by content; `shape` asks for another size than its own."""
     card = card_of(data)
+    source: UserFiles | PluginImages | None
     if isinstance(data, PluginData):
-        params = data.model_copy(update={"path": None, "subset": None, "test": None})
+        params = data.model_copy(update=dict.fromkeys(("path", "subset", "test", "validation", "judged_on")))
         digest = fingerprint("data set", params, data.revision, card)
-        return Dataset(data.name, digest, data.subset, data.test, shape or card.shape, PluginImages(data, card))
-    files = UserFiles(data.path, card) if data.name == OWN and data.path else None
-    return Dataset(card.name, card.digest, data.subset, data.test, shape or card.shape, files)
+        name, source = data.name, PluginImages(data, card)
+    else:
+        name, digest, source = card.name, card.digest, UserFiles(data.path, card) if data.name == OWN and data.path else None
+    return Dataset(name, digest, data.subset, data.test, shape or card.shape, source, data.validation, data.judged_on)

@@ -7,12 +7,17 @@ Not here: what the fields mean (`compiler.language`).
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from collections.abc import Sequence as Many
 from pathlib import Path
 
 from compiler.errors import Diagnostic, Location, SpecError, did_you_mean
 from compiler.text.nodes import Mapping, Node, Scalar, parse_value, read
 
+PROFILE = re.compile(r"[^\W_][\w.-]*")
+MAX_NAME_BYTES = 100
+"""Of a study and of a profile: files are called after both."""
 REMOVABLE = (("arms",), ("claims",), ("allow",), ("audit", "canaries"))
 """Mappings whose members a later text can take away by `null`; elsewhere null is a value."""
 
@@ -23,6 +28,8 @@ def compose(path: Path, profile: str | None = None, sets: Many[str] = ()) -> Map
     SpecError for a circle of `extends`, an unknown profile, an assignment without a path.
     """
     tree = _read_extended(path, ())
+    if problems := list(_check_profiles(tree)):
+        raise SpecError(*problems)
     if profile is not None:
         tree = merge(tree, _find_profile(tree, profile))
     for assignment in sets:
@@ -58,6 +65,16 @@ def _read_extended(path: Path, below: tuple[Path, ...]) -> Mapping:
         what = f"extends {base.value!r}, but there is no file {target}"
         raise SpecError(Diagnostic("missing-file", base.location, what, "paths are relative to this file"))
     return merge(_read_extended(target, chain), tree)
+
+
+def _check_profiles(tree: Mapping) -> Iterator[Diagnostic]:
+    """Names by which files and rows can be called; the empty one stands for no profile."""
+    profiles = tree.items.get("profiles")
+    named = profiles if isinstance(profiles, Mapping) else tree
+    for name in profiles.items if isinstance(profiles, Mapping) else ():
+        if not PROFILE.fullmatch(name) or len(name.encode()) > MAX_NAME_BYTES:
+            hint = f"use letters, digits, dots, hyphens and underscores, at most {MAX_NAME_BYTES} bytes, a letter or digit first"
+            yield Diagnostic("profile", named.location_of(name), f"{name[:60]!r} cannot be the name of a profile", hint)
 
 
 def _find_profile(tree: Mapping, name: str) -> Mapping:

@@ -7,6 +7,7 @@ Not here: what the fields mean (`compiler.language`), where values from several 
 
 from __future__ import annotations
 
+import contextlib
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from ruamel.yaml.nodes import MappingNode, ScalarNode, SequenceNode
 from ruamel.yaml.nodes import Node as YamlNode
 
 from compiler.errors import Diagnostic, Location, SpecError, first_line
+from compiler.text.escape import find_hostile
 
 Value = str | int | float | bool | None
 
@@ -195,7 +197,9 @@ class _Reader:
             if not isinstance(key, ScalarNode):
                 self._complain("key-not-text", at, "a name must be plain text, not a list or a mapping")
                 continue
-            name = str(key.value)
+            name = self._text(key, at)
+            if "\n" in name or "\t" in name:
+                self._complain("letter", at, f"the name {name[:40]!r} has more than one line, or a tab", "write it in one")
             if name == "<<" and not key.style:
                 self._complain("merge-key", at, "merge keys (`<<`) are not part of the language", "use `extends:` or a profile")
             elif name in items:
@@ -209,7 +213,7 @@ class _Reader:
         tag, text = str(node.tag).rpartition(":")[2], str(node.value)
         match tag:
             case "str":
-                return text
+                return self._text(node, location)
             case "null":
                 return None
             case "bool":
@@ -236,6 +240,17 @@ class _Reader:
             self._complain("number", location, f"{text} is too large a number", "at most 2^63 - 1")
             return None
         return number
+
+    def _text(self, node: ScalarNode, location: Location) -> str:
+        text = str(node.value)
+        if letter := find_hostile(text):
+            with contextlib.suppress(UnicodeDecodeError):  # JSON writes a letter beyond 16 bits as two
+                text = text.encode("utf-16", "surrogatepass").decode("utf-16")
+                letter = find_hostile(text)
+            if letter:
+                what = f"the letter {letter} in {text[:40]!r}: a control character, or no letter at all"
+                self._complain("letter", location, what, "leave it out")
+        return text
 
     def _refuse_tag(self, node: YamlNode, expected: str, location: Location) -> None:
         if str(node.tag).rpartition(":")[2] != expected:

@@ -53,6 +53,12 @@ class Dataset:
     """At which the images are used; `shapes` is drawn at any size, other public sets are resized to it."""
     source: UserFiles | PluginImages | None = field(default=None, compare=False)
     """For the user's own files and for plugins. Not part of the identity, since it follows from the digest."""
+    validation: int | None = None
+    """Images set aside to choose settings by."""
+    judged_on: Literal["validation"] | None = None
+    """Whether accuracy is measured on those, and not on the test images."""
+
+    later: ClassVar[tuple[str, ...]] = ("validation", "judged_on")
 
     @property
     def card(self) -> Card:
@@ -171,7 +177,7 @@ class ImportLogits:
     path: str = field(default="", compare=False)
 
     kind: ClassVar[TaskKind] = "query"
-    revision: ClassVar[int] = 1
+    revision: ClassVar[int] = 2  # says of each test image whether it is right
 
 
 @dataclass(frozen=True)
@@ -183,7 +189,7 @@ class QueryClassifier:
     queries: Queries
 
     kind: ClassVar[TaskKind] = "query"
-    revision: ClassVar[int] = 1
+    revision: ClassVar[int] = 2  # says of each test image whether it is right
 
 
 @dataclass(frozen=True)
@@ -238,7 +244,7 @@ class AttackTrial:
     target: int
 
     kind: ClassVar[TaskKind] = "attack"
-    revision: ClassVar[int] = 2
+    revision: ClassVar[int] = 3  # intervals that cover; what cannot be read is no figure
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compiler.errors import SynthcError, did_you_mean
+from compiler.text.escape import plain, visible
 from runtime.cli.results_options import store_of
 
 if TYPE_CHECKING:
@@ -177,10 +178,12 @@ def _show(file: Path, report: Report, settings: Settings) -> None:
 
     from runtime.audit.external.audit_file import notes
 
-    console = Console(highlight=False)
+    console = Console(highlight=False, file=plain(sys.stdout))
     if not console.is_terminal:
-        console = Console(highlight=False, width=160)  # a pipe has no width; eighty columns would fold every row
-    console.print(f"{escape(str(file))}: {report.n_shadows:,} shadows × {report.n_samples:,} samples, membership: {report.design}")
+        console.width = 160  # a pipe has no width; eighty columns would fold every row
+    console.print(
+        f"{escape(visible(str(file)))}: {report.n_shadows:,} shadows × {report.n_samples:,} samples, membership: {report.design}"
+    )
     console.print(_table(report, settings))
     console.print(
         f"Intervals: {settings.confidence:.0%}, bootstrap over {report.drawn}, {report.resamples:,} resamples. "
@@ -191,7 +194,7 @@ def _show(file: Path, report: Report, settings: Settings) -> None:
         f"{', for shadow 0' if report.n_shadows > 1 else ''}; it is never the ε of the models."
     )
     for line in (*notes(report), *_refusals(report)):
-        console.print(f"- {escape(line)}")
+        console.print(f"- {escape(visible(line))}")
 
 
 def _table(report: Report, settings: Settings) -> Table:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from compiler.data.records import card_here, data_root, record_of
 from compiler.errors import SynthcError, did_you_mean
 from compiler.language.datasets import CARDS
+from compiler.text.escape import plain
 
 if TYPE_CHECKING:
     from runtime.data.fetch import Progress
@@ -177,7 +178,7 @@ def _bars() -> Iterator[Progress]:
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
-    console = Console(file=sys.stderr)
+    console = Console(file=plain(sys.stderr))
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
         known: dict[str, Any] = {}

@@ -16,8 +16,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any, TextIO
 
 from compiler.errors import SynthcError, first_line, sentence_of
+from compiler.text.escape import Visible
 
-COMMAND_MODULES = ("run", "check", "plan", "results", "records", "upkeep", "audit", "split", "data", "bundle", "ui")
+COMMAND_MODULES = ("run", "tune", "check", "plan", "results", "records", "upkeep", "audit", "split", "data", "bundle", "ui")
 """Modules of this package; each registers its commands and imports what is heavy inside its handlers."""
 
 
@@ -35,14 +36,15 @@ exit codes:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code. Whatever goes wrong is a sentence, and no traceback."""
     with contextlib.redirect_stdout(_lasting(sys.stdout)), contextlib.redirect_stderr(_lasting(sys.stderr)):
-        code = _run(parser().parse_args(argv))
+        code = _run(parser().parse_args(argv), sys.argv[1:] if argv is None else argv)
         sys.stdout.flush()
         sys.stderr.flush()
         return code
 
 
-def _run(args: argparse.Namespace) -> int:
+def _run(args: argparse.Namespace, argv: Sequence[str]) -> int:
     try:
+        _refuse_unspeakable(argv)
         code: int = args.handler(args)
         return code
     except SynthcError as error:
@@ -119,7 +121,18 @@ class _Lasting(io.TextIOBase):
 
 
 def _lasting(stream: TextIO | None) -> TextIO:
-    return _Lasting(stream or open(os.devnull, "w"))  # type: ignore[return-value]
+    return Visible(_Lasting(stream or open(os.devnull, "w")))  # type: ignore[return-value]
+
+
+def _refuse_unspeakable(argv: Sequence[str]) -> None:
+    """SynthcError where names that rows and records would hold are no text, or where there is no working directory."""
+    try:
+        here = os.getcwd()
+    except FileNotFoundError:
+        raise SynthcError("the working directory was deleted; change to another one") from None
+    for name in (*argv, here):
+        if not name.isascii() and any("\ud800" <= letter <= "\udfff" for letter in name):
+            raise SynthcError(f"{name}: the name is not UTF-8; rename it, or give it in UTF-8")
 
 
 class Help(argparse.RawDescriptionHelpFormatter):

@@ -47,13 +47,18 @@ def register(commands: Any) -> None:
         "Ctrl-C once finishes what is running, twice stops now; running again continues.\n"
         "Exit codes: 0 done, 1 tasks failed, 2 something to mend, 130 interrupted.",
     )
+    engine_options(parser)
+    parser.add_argument("--retry-failed", action="store_true", help="try again what failed in earlier runs")
+
+
+def engine_options(parser: argparse.ArgumentParser) -> None:
+    """Who computes, and how."""
     parser.add_argument("--engine", choices=("ray", "inline"), default="ray", help="who computes: ray (default) or this process")
     parser.add_argument("--address", metavar="HOST:PORT", help="join a running Ray cluster: its address, or auto")
     workers = "workers (default: one per core, or as many per GPU as fit)"
     parser.add_argument("--workers", type=_positive_int, metavar="N", help=workers)
     memory = "GPU memory that a worker may need, by which workers share a GPU (default: 8)"
     parser.add_argument("--gpu-memory", type=float, default=8.0, metavar="GIB", help=memory)
-    parser.add_argument("--retry-failed", action="store_true", help="try again what failed in earlier runs")
     failing = parser.add_mutually_exclusive_group()
     failing.add_argument("--fail-fast", action="store_true", help="stop at the first failure")
     failing.add_argument(
@@ -97,7 +102,7 @@ def run(args: argparse.Namespace) -> int:
                 _print(f"synthc: {problem}")
             study = StudyRun(plan, store, index, args.db.absolute(), origin, Scope(selected.answers, forced, args.retry_failed))
             try:
-                status = _compute(study, args, signals) if study.todo else "done"
+                status = compute(study, args, signals) if study.todo else "done"
             except BaseException:
                 with contextlib.suppress(SynthcError, OSError):  # the first error says more
                     study.close("failed")
@@ -129,7 +134,7 @@ def _compile_with_data(args: argparse.Namespace) -> Plan:
     return plan
 
 
-def _compute(study: StudyRun, args: argparse.Namespace, signals: contextlib.ExitStack) -> str:
+def compute(study: StudyRun, args: argparse.Namespace, signals: contextlib.ExitStack) -> str:
     """Until all is done, or the run is stopped; how it ended. Handlers of signals stay until `signals` is closed."""
     from runtime.execution.driver import Driver, Interrupt, Policy
     from runtime.execution.progress import Display

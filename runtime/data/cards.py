@@ -98,6 +98,6 @@ def write_record(key: str, record: Record) -> None:
                 beside.touch(mode=0o644 if key in CARDS else 0o600)
                 beside.write_bytes(record_type().dump_json(record, indent=1))
             return
-        except OSError:
+        except (OSError, ValueError):  # ValueError: of letters that are none of JSON, as in an image's name
             continue
     unwritten[key] = record

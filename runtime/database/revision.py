@@ -23,7 +23,7 @@ from pathlib import Path
 import duckdb
 
 from compiler.errors import SynthcError, first_line, sentence_of
-from runtime.database.connect import connect, execute
+from runtime.database.connect import check_path, connect, execute
 from runtime.database.quoting import literal
 from runtime.database.schema import SCHEMA_DIGEST, create, upgrade
 from runtime.store.files import take_lock
@@ -98,6 +98,7 @@ def check_target(target: Path) -> bool:
     """Whether `target` is a database that we published before; SynthcError unless it is, or is free."""
     target = Path(os.path.realpath(target))
     _check_folder(target)
+    check_path(target)
     if not target.exists():
         return False
     try:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from compiler.errors import Finding, SynthcError
+from compiler.inspect.since import changes_since
 from compiler.lint import lint_results
 from compiler.lint.catalog import LINTS
 from compiler.lint.results import Measured, RunResults
@@ -26,7 +27,7 @@ from runtime.outcome import Outcome
 from runtime.store.artifacts import folder_of, is_done, quarantine, retract
 from runtime.store.declared import carry_on, find_verdict
 from runtime.store.records import Corrupt, write_record
-from runtime.store.runs import load_last_run, read_trace, run_name, save_plan
+from runtime.store.runs import RecordedRun, load_first_results, load_last_run, read_trace, run_name, save_plan
 
 
 @dataclass(frozen=True)
@@ -69,13 +70,15 @@ class StudyRun:
         """What the lints found in the results, once the run ended."""
         self._publish_at = time.monotonic()
         self._notice = ""
-        self._claims = self._declare_claims()
+        last = load_last_run(self.store, plan.header.study, plan.profile)
+        self.first = load_first_results(self.store, last)
+        """The first run of the study with results; None if there was none."""
+        self._claims = self._declare_claims(last)
         self._write_record("running")
 
-    def _declare_claims(self) -> list[dict[str, Any]]:
+    def _declare_claims(self, last: RecordedRun | None) -> list[dict[str, Any]]:
         """The plan's claims, each with when it was first declared and what it was found to be before."""
-        study, profile = self.plan.header.study, self.plan.profile
-        last = load_last_run(self.store, study, profile)
+        study = self.plan.header.study
         at = self.started.isoformat(timespec="seconds")
         declared = {"run": self.name, "at": at, "outcomes": self.index.count_outcomes(study)}
         claims = [_claim_record(planned, self.plan.header.evidence) for planned in self.plan.claims]
@@ -201,7 +204,9 @@ class StudyRun:
         study, profile = self.plan.header.study, self.plan.profile
         measured = tuple(Measured(*row) for row in self.index.trial_results(study, profile))
         earlier = tuple(self.index.earlier_headlines(study, profile, self.name))
-        return RunResults(self.plan.header, measured, _headline(self.plan), earlier)
+        now = run_record(self.plan) | {"claims": self._claims}
+        changes = tuple(changes_since(self.first.record, now)) if self.first else ()
+        return RunResults(self.plan.header, measured, _headline(self.plan), earlier, changes)
 
     def _write_record(self, status: str) -> None:
         """Write this run's record into the store, and index it."""
@@ -217,6 +222,8 @@ class StudyRun:
                 "started": self.started.isoformat(timespec="seconds"),
                 "ended": None if status == "running" else datetime.now(UTC).isoformat(timespec="seconds"),
                 "blocked": self.blocked,
+                "answered": sum(self.is_done(planned.answer) for planned in self.plan.trials),
+                "first_results": self.first.record["run"] if self.first else None,
                 "versions": machine.versions(*self.plan.packages),
                 "commit": machine.commit(),
                 "source_digest": machine.source_digest(),
@@ -287,6 +294,7 @@ def _trial_record(planned: TrialPlan) -> dict[str, Any]:
         "label": " ".join([trial.arm_name, *(str(value) for _, value in trial.axes)]),
         "axes": dict(trial.axes),
         "replicate": trial.replicate,
+        "point": {"seed": trial.seed} | trial.point.model_dump(mode="json"),
         "answer": planned.answer,
         "data": trial.point.data.name,
         "stages": [(stage.task, stage.shadow, stage.name) for stage in planned.stages],

@@ -92,6 +92,17 @@ def load_last_run(store: Path, study: str, profile: str | None) -> RecordedRun |
     return None
 
 
+def load_first_results(store: Path, last: RecordedRun | None) -> RecordedRun | None:
+    """The first run of the study of the run `last` that ended with results; None if there is none, or its record is gone."""
+    if last is None:
+        return None
+    name = last.record.get("first_results")
+    if name is None:
+        return last if last.record.get("answered", last.record["status"] == "done") else None
+    runs = (RecordedRun(folder, record) for folder, record in read_runs(store) if isinstance(record, dict) and folder.name == name)
+    return next(runs, None)
+
+
 def load_previous(store: Path, study: str, profile: str | None) -> Before | None:
     """The plan of the latest run in the form that `compiler.inspect.explain` compares with."""
     run = load_last_run(store, study, profile)

@@ -21,7 +21,8 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from compiler.errors import SynthcError
-from runtime.present.report import color_variables, vega_bundle
+from runtime.present.charts import page as page_of_charts
+from runtime.present.report import color_variables
 from runtime.ui import state
 from runtime.ui.state import Source
 
@@ -79,7 +80,7 @@ def application(source: Source, token: str, port: int) -> ASGIApp:
         page_file("page.html", "text/html"),
         page_file("page.css", "text/css"),
         page_file("page.js", "text/javascript"),
-        Route(f"/{token}/vega.js", lambda request: Response(vega_bundle(), media_type="text/javascript")),
+        Route(f"/{token}/vega.js", lambda request: Response(page_of_charts.bundle(), media_type="text/javascript")),
         *(Route(f"/{token}/{name}", _answering(source, handler)) for name, handler in GETS.items()),
         Route(f"/{token}/sheet", _sheet(source)),
         Route(f"/{token}/sql", _sql(source), methods=["POST"]),

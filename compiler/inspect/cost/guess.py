@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 
-from compiler.data.sizes import private_images
+from compiler.data.sizes import private_images, set_aside
 from compiler.language.classifier import Recipe
 from compiler.language.cost import NO_NET, TOGETHER, Cost, Net, Sizes, classifier
 from compiler.language.methods.diffusion import Denoiser
@@ -102,7 +102,7 @@ def images_of(private: Private) -> int:
     """Expected number of images in the private set."""
     population, dataset = private.population, private.population.dataset
     groups = [group for _, group in population.groups]
-    return max(1, private_images(dataset.subset or dataset.card.samples, dataset.test, population.z_pool, groups))
+    return max(1, private_images(dataset.subset or dataset.card.samples, set_aside(dataset), population.z_pool, groups))
 
 
 def _training(work: TrainClassifier) -> Cost:
@@ -127,7 +127,8 @@ def _full(images: int) -> int:
 
 
 def _test_images(population: Population) -> int:
-    return population.dataset.test or population.dataset.card.test_samples
+    dataset = population.dataset
+    return (dataset.validation if dataset.judged_on else dataset.test) or dataset.card.test_samples
 
 
 def _net(private: Private, recipe: Recipe) -> Net:

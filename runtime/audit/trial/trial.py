@@ -27,7 +27,7 @@ from runtime.audit.trial.measure import NULL_FAILED, AttackResult, Kept, Scope, 
 from runtime.audit.trial.metrics import AttackMetrics, tpr_name
 from runtime.audit.trial.soundness import check_soundness, guarantee
 from runtime.audit.trial.terms import Conditions, terms_of
-from runtime.audit.trial.utility import per_shadow, utility
+from runtime.audit.trial.utility import correctness, per_shadow, utility
 from runtime.data.population.membership import membership
 from runtime.data.population.near_duplicates import MAX_RMS_DIFFERENCE, near_duplicates
 from runtime.data.population.roles import Group, roles_of
@@ -53,8 +53,9 @@ class Sets:
 
 
 def perform(work: AttackTrial, inputs: Mapping[str, Artifact], device: torch.device) -> Product:
-    """See the module; the files are `scores`, `roc`, `risk`, `canaries`, `shadows` (metrics with a value for each shadow), and,
-    where a set was made and measured, `pairs`: images of it beside canaries, the nearest and the most telling. Audit-only."""
+    """See the module; the files are `scores`, `roc`, `risk`, `canaries`, `shadows` (metrics with a value for each shadow),
+    `test` (test image × shadow: whether the model is right), and, where a set was made and measured, `pairs`: images of it beside
+    canaries, the nearest and the most telling. Audit-only."""
     groups = roles_of(work.population).groups
     scope = _scope(work, groups)
     answers = dict(_answers(work, inputs, groups, scope.spans))
@@ -74,6 +75,8 @@ def perform(work: AttackTrial, inputs: Mapping[str, Artifact], device: torch.dev
         *_strata_of_copies(work, results, sets, scope), *_student_over_teacher(results, scope), *twins, *utility(work, inputs),
     ]  # fmt: skip
     files = {"scores": kept.scores, "roc": kept.roc, "risk": kept.risk, "shadows": per_shadow(work, inputs)}
+    if (right := correctness(work, inputs)) is not None:
+        files["test"] = {"correct": right}
     files["canaries"] = describe_canaries(groups, answers["final_model"], scope)
     if sets.used is not None:
         files["scores"]["used"] = torch.from_numpy(sets.used.astype(np.uint8))
@@ -93,8 +96,7 @@ def _scope(work: AttackTrial, groups: tuple[Group, ...]) -> Scope:
     named, both = declared(work.attacks, work.headline), _resamples(work, groups)
 
     def resamples(attack: Tried, group: Group) -> Resamples:
-        one_way = work.interval == "canaries" and attack != named
-        return Resamples(both[group.name].canaries) if one_way else both[group.name]
+        return Resamples(both[group.name].canaries) if work.interval == "canaries" else both[group.name]
 
     def conditions(attack: Tried, group: Group) -> Conditions:
         return Conditions(lambda member: one_run_refusal(work.design, group.copies, len(member)), POOLED)
@@ -238,7 +240,7 @@ def _spans(groups: tuple[Group, ...]) -> dict[str, slice]:
 
 def _interval(work: AttackTrial) -> str:
     two_way = f"two-way over canaries and {'pairs of shadows' if work.design == 'pairs' else 'shadows'}"
-    over = two_way if work.interval == "two_way" else f"over canaries; the headline and claims {two_way}"
+    over = two_way if work.interval == "two_way" else f"over canaries; claims {two_way}"
     return f"bootstrap {over}, {work.resamples} resamples, {work.confidence:.0%}"
 
 

@@ -1,9 +1,9 @@
 """Splits a data set into test set, canary groups, z pool and fixed training images, and builds each shadow's private set from them.
 
 Rows are taken from one permutation of the data set: the test set from its front, then the canaries group by group, skipping
-images that have an exact duplicate; the z pool from its end. What is left is fixed: it is in every private set. So a group added
-at the end takes from the fixed part only, and the size of the z pool moves no canary. The split depends on the study's seed alone,
-never on arms, shadows or replicates.
+images that have an exact duplicate; the z pool from its end, before it the validation images. What is left is fixed: it is in every
+private set. So a group added at the end takes from the fixed part only, and the sizes of z pool and validation move no canary. The
+split depends on the study's seed alone, never on arms, shadows or replicates.
 """
 
 from __future__ import annotations
@@ -84,7 +84,8 @@ def roles_of(population: Population) -> Roles:
     drawn = sum(group.count for _, group in population.groups if group.kind not in FOREIGN)
     # "cast" names a random stream: another name would redraw the canaries of every study.
     order = torch.randperm(len(pool), generator=generator(population.seed, None, "cast"))
-    free = order[test_rows : len(pool) - population.z_pool]
+    last = len(pool) - population.z_pool - (population.dataset.validation or 0)  # behind it: to choose settings by, then the z pool
+    free, validation = order[test_rows:last], order[last : len(pool) - population.z_pool]
     z = pool[order[len(pool) - population.z_pool :]]
     candidates = free[_unique(pool.images)[free]]
     if len(candidates) < drawn:
@@ -102,6 +103,8 @@ def roles_of(population: Population) -> Roles:
         drawn_so_far += group.count
     fixed = free[~torch.isin(free, candidates[:drawn_so_far])]
     test = pool[order[:test_rows]] if test_rows else loaded.test
+    if population.dataset.judged_on == "validation":
+        test = pool[validation]
     assert test is not None
     return Roles(pool[fixed], tuple(groups), test, fixed)
 

@@ -15,7 +15,7 @@ import altair as alt
 
 from compiler.errors import SynthcError, did_you_mean
 from compiler.language.charts import Theme
-from runtime.present.charts import ablation, cost, epsilon, look, roc, tradeoff, vulnerability
+from runtime.present.charts import ablation, cost, epsilon, look, page, roc, tradeoff, vulnerability
 from runtime.present.charts import forest as claims
 from runtime.present.paradigms import Row
 
@@ -57,7 +57,7 @@ def kind_of(name: str) -> ChartKind:
 def draw(name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], theme: Theme = "paper") -> alt.TopLevelMixin:
     """The chart `name` of rows that its query gave; a chart that says so when there are none."""
     kind = kind_of(name)
-    finite = [look.drop_nonfinite(dict(zip(columns, row, strict=True))) for row in rows]
+    finite = [look.drawable(dict(zip(columns, row, strict=True))) for row in rows]
     nothing = f"nothing to draw for {name!r} yet: {kind.missing}"
     chart: Any = kind.draw(finite, theme) if finite else look.draw_nothing(nothing, theme)
     if chart.description is alt.Undefined:
@@ -74,7 +74,7 @@ def save(chart: alt.TopLevelMixin, path: Path) -> None:
         if ending == "json":
             path.write_text(json.dumps(chart.to_dict(), indent=1, allow_nan=False) + "\n", encoding="utf-8")
         elif ending == "html":
-            chart.save(str(path), inline=True)  # the libraries in the file itself: it works without a network
+            path.write_text(page.chart_page(chart.to_dict()), encoding="utf-8")
         else:
             chart.save(str(path), scale_factor=3 if ending == "png" else 1)
     except OSError as error:

@@ -7,7 +7,6 @@ nearest private images put beside it. What is unknown counts as private. Needs n
 from __future__ import annotations
 
 import io
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ import numpy as np
 
 from compiler.fingerprint import parse_canonical, restore
 from compiler.language.base import Method
+from compiler.text.escape import file_name
 from compiler.work.operations import Private, structures
 from runtime.outcome import PAIR_KINDS
 from runtime.store.artifacts import Artifact, folder_of
@@ -84,9 +84,11 @@ def write(folder: Path, sets: Iterable[tuple[Mapping[str, Any], Sheet]]) -> list
     """
     from PIL import Image, ImageOps
 
-    made = []
+    made: list[Path] = []
     for row, shown in sets:
-        name = "-".join(re.findall(r"[\w.]+", " ".join(str(row[part]) for part in ("study", "profile", "trial") if row[part])))
+        name = file_name(" ".join(str(row[part]) for part in ("study", "profile", "trial") if row[part]))
+        if any(path.name.startswith(f"gallery-{name}.") for path in made):  # names that differ in what no file's name holds
+            name += f"-{len(made)}"
         for ending, content in (("", shown.png), ("-nearest-private", shown.nearest), ("-pairs", shown.pairs)):
             if content is None:
                 continue

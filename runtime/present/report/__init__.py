@@ -8,20 +8,18 @@ Not here: what is read (`read`), what the sections say (`sections`, `parameters`
 from __future__ import annotations
 
 import base64
-import hashlib
 from functools import lru_cache
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import altair as alt
-import vl_convert
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from compiler.errors import SynthcError
 from runtime.present import charts
 from runtime.present.charts import look
+from runtime.present.charts import page as page_of_charts
 from runtime.present.numbers import format_ends, format_epsilon
 from runtime.present.paradigms import paradigms_of, printed_name
 from runtime.present.report import parameters, sections
@@ -48,9 +46,7 @@ def page(results: StudyResults, database_name: str = "results.duckdb", with_priv
     """The report as HTML. The same results give the same text."""
     shown = [name for name in CHARTS_IN_ORDER if name != "ablation" or results.charts[name][1]]
     drawn = {name: _draw_chart(name, results) for name in (*shown, *(["claims"] if results.claims else []))}
-    scripts = (vega_bundle(), _file("page.js"))
-    hashes = " ".join(f"'sha256-{_base64(hashlib.sha256(text.encode()).digest())}'" for text in scripts)
-    sources = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src {hashes}"
+    scripts = (page_of_charts.bundle(), _file("page.js"))
     return (
         _environment()
         .get_template("page.html")
@@ -58,7 +54,7 @@ def page(results: StudyResults, database_name: str = "results.duckdb", with_priv
             results=results,
             database_name=database_name,
             with_private=with_private,
-            policy=f"{sources}; base-uri 'none'; form-action 'none'",
+            policy=page_of_charts.policy(scripts),
             style=_file("page.css") + color_variables(),
             charts=drawn,
             specs={name: chart["spec"] for name, chart in drawn.items()},
@@ -120,14 +116,6 @@ def color_variables() -> str:
     light = "".join(f"--c{color.lstrip('#').lower()}: {color};" for color in look.DARK)
     dark = "".join(f"--c{color.lstrip('#').lower()}: {other};" for color, other in look.DARK.items())
     return f":root {{{light}}}\n@media screen and (prefers-color-scheme: dark) {{ :root {{{dark}}} }}\n"
-
-
-@lru_cache(maxsize=1)
-def vega_bundle() -> str:
-    """Vega, Vega-Lite and the embedding, as one script without references to elsewhere."""
-    kind = ".".join(alt.SCHEMA_VERSION.lstrip("v").split(".")[:2])
-    text = vl_convert.javascript_bundle(vl_version=kind)  # type: ignore[call-arg]   # the stub wants a snippet; without one all comes
-    return text.replace("</script", "<\\/script").replace("<!--", "<\\!--")
 
 
 def _base64(data: bytes) -> str:

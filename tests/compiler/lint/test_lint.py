@@ -202,8 +202,11 @@ CASES: list[tuple[str, str, str, str, list[tuple[str, str]]]] = [
         "L26",
         "error",
         "less:",
-        "no data could decide it: 6 pairs share 100 resamples",
-        [("  shadows: 16", "  shadows: 16\n  resamples: 100"), ("right: {arm: dm}", "right: {arm: [dm, control, dp]}")],
+        "no data could decide it: 100 resamples give no p-value below 0.02",
+        [
+            ("  shadows: 16", "  shadows: 16\n  resamples: 100\n  confidence: 0.99"),
+            ("right: {arm: dm}", "right: {arm: [dm, control, dp]}"),
+        ],
     ),
     (
         "L25",
@@ -248,7 +251,7 @@ def test_an_error_refuses_until_it_is_silenced_with_a_reason_that_stays_with_the
 @pytest.mark.parametrize(
     ("allow", "said"),
     [
-        ("{L77: why not}", "2:9: `allow` names 'L77'; did you mean 'L17'?"),
+        ("{L77: why not}", "2:9: `allow` names 'L77'; did you mean 'L27'?"),
         ("{L07: no}", "2:14: a silenced lint needs a reason in words"),
         ("{L07: 3}", "2:14: `L07` is 3"),
         ("[L07]", "2:8: `allow` is a list"),

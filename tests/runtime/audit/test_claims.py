@@ -525,6 +525,9 @@ def test_a_claim_keeps_when_its_words_were_first_declared_after_how_many_outcome
     assert (after["first"][1], after["first"][3]) == (3, ["refuted"])
     assert after["first"][2] != once["first"][2]
     assert ran("in advance", "0.9")["first"][3] == ["refuted", "supported"]
+    changes = "SELECT message FROM lint WHERE code = 'L27' ORDER BY message"
+    told = [message.split("there changed: ")[1] for (message,) in Done(tmp_path, tmp_path / "study.yaml").rows(changes)]
+    assert [line.split(" (")[0] for line in told] == ["first was refuted", "first was supported"]
     # A record says it all, whatever became of the index and of what was found.
     (record,) = sorted((tmp_path / ".synthc/runs").glob("*/run.json"))[-1:]
     assert [one["verdict"] for one in json.loads(record.read_text())["claims"][1]["earlier"]] == ["refuted", "supported"]

@@ -47,7 +47,7 @@ class Made:
 
     def __init__(self, metrics: Mapping[str, float] | None = None, **files: dict[str, Tensor]) -> None:
         rows = [{"name": name, "value": value, "canaries": "", "note": ""} for name, value in (metrics or {}).items()]
-        self.outcome = {"metrics": rows, "notes": {}, "provenance": {"device": "cpu", "seconds": 1.0}}
+        self.outcome = {"metrics": rows, "notes": {"made_elsewhere": True}, "provenance": {"device": "cpu", "seconds": 1.0}}
         self.files, self.stems = files, sorted(files)
 
     def tensors(self, stem: str) -> dict[str, Tensor]:
@@ -256,13 +256,16 @@ def test_a_signal_that_is_no_number_is_refused_with_its_place(work: AttackTrial)
         attacked(work, made)
 
 
-def test_the_headline_is_two_way_where_other_figures_are_over_canaries(work: AttackTrial) -> None:
+def test_all_intervals_of_a_table_are_of_one_kind_two_way_unless_it_is_said(work: AttackTrial) -> None:
     made = answers(work, label=2.0)
-    narrow = attacked(dataclasses.replace(work, attacks=ATTACKS[:2]), made)  # what nothing is said about
-    wide = attacked(dataclasses.replace(work, interval="two_way", attacks=ATTACKS[:2]), made)
-    assert found(narrow, "headline") == found(wide, "headline")
+    wide = attacked(dataclasses.replace(work, attacks=ATTACKS[:2]), made)  # what nothing is said about
+    narrow = attacked(dataclasses.replace(work, interval="canaries", attacks=ATTACKS[:2]), made)
     other = {**LIRA, "variant": "true_label/pooled/1q"}
-    assert found(narrow, "auc", **other).low != found(wide, "auc", **other).low
+    for where in ({"name": "headline"}, {"name": "auc", **other}):
+        assert found(narrow, **where).low != found(wide, **where).low
+        assert found(narrow, **where).value == found(wide, **where).value
+    assert wide.notes["interval"].startswith("bootstrap two-way over canaries and pairs")
+    assert narrow.notes["interval"].startswith("bootstrap over canaries")
 
 
 def test_readings_and_risks_are_views_of_the_database(tiny: Done) -> None:
