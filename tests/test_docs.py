@@ -21,7 +21,7 @@ import pytest
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from compiler.language.field_docs import meanings
+from compiler.inspect.field_docs import meanings
 from compiler.lint.catalog import LINTS
 from runtime.cli.main import parser
 from tests.conftest import ROOT
