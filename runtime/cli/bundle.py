@@ -40,7 +40,7 @@ def register(commands: Any) -> None:
 
 
 def _bundle(args: argparse.Namespace) -> int:
-    from runtime.database.export import export_parquet, export_study
+    from runtime.database.gather import export_parquet, export_study
     from runtime.present.report import page
     from runtime.present.report.read import read
 
@@ -71,8 +71,8 @@ def _bundle(args: argparse.Namespace) -> int:
 def _texts(run: dict[str, Any], store: Path) -> dict[str, str]:
     """Files of the bundle that are texts, by name."""
     about = {name: run[name] for name in ("study", "profile", "run", "origin", "commit", "source_digest", "versions")}
-    cite = (files("runtime.cli") / "CITATION.cff").read_text(encoding="utf-8")
-    readme = (files("runtime.cli") / "bundle.md").read_text(encoding="utf-8")
+    cite = (files("runtime.cli") / "bundled" / "CITATION.cff").read_text(encoding="utf-8")
+    readme = (files("runtime.cli") / "bundled" / "README.md").read_text(encoding="utf-8")
     profile = f" under the profile {run['profile']}" if run["profile"] else ""
     words = about | {"question": run["question"], "version": version("synthc"), "profile_words": profile}
     return {
