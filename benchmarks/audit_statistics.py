@@ -1,7 +1,7 @@
 """Intervals, controls and bounds, by simulation: `OMP_NUM_THREADS=1 python benchmarks/audit_statistics.py [--only NAME …]`.
 
-Four worlds whose truth is known, written out below. Prints six tables: coverage of nominal 95 % intervals of TPR at 1 % FPR;
-AUC of LiRA on null data; the attack that reads nothing but counts; verdicts on claims about nothing; false alarms of the one-run
+Four worlds whose truth is known, written out below. Prints five tables: coverage of nominal 95 % intervals of TPR at 1 % FPR;
+AUC of LiRA on null data; the attack that reads nothing but counts; false alarms of the one-run
 epsilon bounds; the bound on a Gaussian mechanism beside the truth.
 """
 
@@ -17,7 +17,6 @@ import argparse
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from scipy import stats
@@ -29,7 +28,6 @@ from runtime.audit.statistics import epsilon
 from runtime.audit.statistics.bootstrap import Resamples, interval, read_resamples
 from runtime.audit.statistics.null import redraw
 from runtime.audit.statistics.roc import auc, tpr_at
-from runtime.audit.statistics.testing import from_pairs, judge_claim, judge_pairs, p_values
 
 FPR = 0.01
 
@@ -138,28 +136,6 @@ def minority(worlds: int, rng: np.random.Generator) -> None:
         print(f"{design:>10}{np.mean(np.array(areas, float)):>8.4f}{np.mean(np.array(rates, float)):>14.4f}")
 
 
-def verdicts(worlds: int, rng: np.random.Generator) -> None:
-    """Trials that are all alike: what is said of three beside others, from figures of 16 shadows."""
-    print(f"\nstudies of {worlds} without any effect in which some pair is called, or a claim about all is decided, at 0.05")
-    print(f"{'pairs':>6}{'parts':>6}{'a pair, unadjusted':>20}{'a pair':>9}{'all':>9}{'any':>9}{'none':>9}")
-    quantifiers: tuple[Literal["all", "any", "none"], ...] = ("all", "any", "none")
-    for count, parts in ((9, 1), (9, 3), (39, 1), (39, 3)):
-        raw, called = 0, dict.fromkeys(("a pair", *quantifiers), 0)
-        for _ in range(worlds):
-            figures = rng.normal(size=(3 + count // 3, parts, 16))
-            pairs = [
-                p_values([from_pairs(one - other, 0.0, 0.95) for one, other in zip(left, right, strict=True)])
-                for left in figures[:3] for right in figures[3:]
-            ]  # fmt: skip
-            found = [verdict for verdict, _ in judge_pairs(pairs, 0.05)]
-            raw += min(min(pair) for pair in pairs) <= 0.05
-            called["a pair"] += set(found) != {"undecided"}
-            for quantifier in quantifiers:
-                called[quantifier] += judge_claim(found, quantifier) != "undecided"
-        shares = "".join(f"{hits / worlds:>9.3f}" for hits in called.values())
-        print(f"{count:>6}{parts:>6}{raw / worlds:>20.3f}{shares}")
-
-
 def false_alarms(runs: int, rng: np.random.Generator) -> None:
     """One-run bounds above zero although scores know nothing."""
     print(f"\nfalse alarms of one-run bounds at confidence 0.95, null scores, {runs} runs each")
@@ -190,7 +166,7 @@ def gaussian_mechanism(runs: int, rng: np.random.Generator) -> None:
         print(f"{mu:>5.1f}{truth:>8.2f}{cells[0][0]:>18.2f}{cells[0][1]:>17.3f}{cells[1][0]:>15.2f}{cells[1][1]:>17.3f}")
 
 
-TABLES = {table.__name__: table for table in (coverage, null, minority, verdicts, false_alarms, gaussian_mechanism)}
+TABLES = {table.__name__: table for table in (coverage, null, minority, false_alarms, gaussian_mechanism)}
 
 
 def main() -> None:

@@ -337,7 +337,9 @@ class Rehearsal:
 
     label: str
     seconds: float = 0.0
-    ending: Literal["done", "exception", "diverged", "out_of_memory", "crash", "crash once"] = "done"
+    ending: Literal[
+        "done", "exception", "diverged", "out_of_memory", "crash", "crash once", "exit", "interrupt", "disk elsewhere"
+    ] = "done"
 
     kind: ClassVar[TaskKind] = "train"
     revision: ClassVar[int] = 1

@@ -64,11 +64,7 @@ def engine_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--gpu-memory", type=float, default=8.0, metavar="GIB", help=memory)
     rehearsed = "ask the cluster for shares of GPUs, which may be logical, and compute on the CPU"
     parser.add_argument("--rehearse-gpus", action="store_true", help=rehearsed)
-    failing = parser.add_mutually_exclusive_group()
-    failing.add_argument("--fail-fast", action="store_true", help="stop at the first failure")
-    failing.add_argument(
-        "--keep-going", dest="fail_fast", action="store_false", help="go on with what does not need what failed (the default)"
-    )
+    parser.add_argument("--fail-fast", action="store_true", help="stop at the first failure; else what does not need it goes on")
     parser.add_argument(
         "--timeout",
         action="append",

@@ -12,9 +12,11 @@ from torch import Tensor
 IMAGES_PER_BLOCK = 512
 NUMBERS_AT_ONCE = 1 << 24
 """Distances that are held at once."""
-DIMENSIONS = 64
+DIMENSIONS = 96
 """Of the first pass."""
-GROUP = 32
+FIRST_PASS_CANDIDATES = 64
+"""For each neighbour, to which the distance is then measured."""
+GROUP = 16
 """Rows of which the first pass keeps the nearest alone."""
 SAMPLED = 8_192
 """Rows whose principal axes the first pass sees."""
@@ -61,13 +63,13 @@ class Search:
         if own is not None:
             square.scatter_(2, own[:, None, None].expand(-1, near.shape[1], 1), torch.inf)
         rows, several = len(self.among), 4 * neighbours
-        if self.axes is None or rows <= GROUP * several:
+        if self.axes is None or rows <= 4 * GROUP * FIRST_PASS_CANDIDATES * neighbours:
             index = square.flatten(1).topk(min(several, square[0].numel()), largest=False).indices
             return index // rows, index % rows
         whole = rows - rows % GROUP
         least = square[:, :, :whole].unflatten(2, (-1, GROUP)).min(dim=3)
         values = torch.cat([least.values, square[:, :, whole:]], dim=2)
-        group = values.flatten(1).topk(4 * several, largest=False).indices
+        group = values.flatten(1).topk(FIRST_PASS_CANDIDATES * neighbours, largest=False).indices
         view, place = group // values.shape[2], group % values.shape[2]
         inside = least.indices[torch.arange(len(near))[:, None], view, place.clamp(max=least.values.shape[2] - 1)]
         return view, torch.where(place < least.values.shape[2], place * GROUP + inside, place - least.values.shape[2] + whole)

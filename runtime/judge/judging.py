@@ -103,9 +103,11 @@ class Judgement:
         """The verdict in one sentence."""
         share = self.figures["detectable_share"]
         low, members = self.figures["copied_members"].low or 0, self.figures["copied_members"].n or 0
-        found = f"{len(self.listed):,} of {members:,} members are copied beyond coincidence (at least {low:,.0f} in all)"
-        if self.listed or low:
-            why = found
+        if self.listed:
+            why = f"{len(self.listed):,} of {members:,} members are copied beyond coincidence, and at least {low:,.0f} in all"
+            why = why if low > len(self.listed) else why.partition(", and")[0]
+        elif low:
+            why = f"the set comes nearer than chance to at least {low:,.0f} of {members:,} members, none of which can be named"
         elif (self.value("p_value") or 0) < 0.05:
             why = "no single member is listed, but the set is nearer to its members than to the holdout"
         else:

@@ -83,7 +83,7 @@ def _task_seconds(artifact: Artifact) -> float | None:
 
 
 def _pipeline_flops(work: AttackTrial, inputs: Mapping[str, Artifact]) -> list[float]:
-    """Counted work of each shadow's whole pipeline, from the words of its tasks; none where part of it was made elsewhere."""
+    """Counted work of each shadow's whole pipeline, from the words of its tasks; none where part is not known."""
     sources = {data.digest: data.source for data in (work.population.dataset, work.population.public) if data is not None}
     types = structures() | {"Dataset": lambda digest, **fields: Dataset(digest=digest, source=sources.get(digest), **fields)}
     found = []
@@ -91,7 +91,10 @@ def _pipeline_flops(work: AttackTrial, inputs: Mapping[str, Artifact]) -> list[f
         pipeline = inputs[f"model/{shadow}"].ancestry()
         if any(artifact.outcome["notes"].get("made_elsewhere") for artifact in pipeline):
             return []
-        found.append(sum(cost(restore(parse_canonical(artifact.text).params, types)).flops for artifact in pipeline))
+        try:
+            found.append(sum(cost(restore(parse_canonical(artifact.text).params, types)).flops for artifact in pipeline))
+        except (KeyError, TypeError, ValueError):  # words of another version, or of a package
+            return []
     return found
 
 
