@@ -13,6 +13,9 @@ import duckdb
 from compiler.errors import SynthcError, first_line
 from runtime.database.connect import connect, execute, second_name
 
+MAX_ROWS = 1_000_000
+"""Of one query: about a gigabyte as Python holds them."""
+
 
 def check_exists(database: Path) -> None:
     """SynthcError unless there is a published database."""
@@ -36,9 +39,13 @@ def open_read_only(database: Path) -> Iterator[Callable[[str], tuple[list[str], 
                 cursor = connection.execute(text)
                 if cursor is None:
                     raise SynthcError("the query is empty")
-                return [column[0] for column in cursor.description or ()], cursor.fetchall()
+                rows = cursor.fetchmany(MAX_ROWS + 1)
             except duckdb.Error as error:
                 raise _failed(error) from error
+            if len(rows) > MAX_ROWS:
+                hint = "add a LIMIT, or let DuckDB itself write them to a file"
+                raise SynthcError(f"the query gives over {MAX_ROWS:,} rows, more than are held in memory; {hint}")
+            return [column[0] for column in cursor.description or ()], rows
 
         yield run
 

@@ -112,7 +112,13 @@ def answers_of(evidence: Evidence) -> Answers:
 def _shaped(source: str, name: str, values: np.ndarray, dimensions: Sequence[str]) -> np.ndarray:
     wanted = " × ".join(dimensions)
     if values.ndim != len(dimensions):
-        raise SynthcError(f"{source}: {name} has shape {values.shape}; wanted is {wanted}")
+        hint = ""
+        if values.ndim == len(dimensions) - 1:  # of one shadow, or of the plain image alone
+            shadow, view = (f"{name}[None]", f"{name}[:, :, None]")
+            hint = f"; if they are of one shadow, save {shadow}" + (
+                f"; if of one view, save {view}" if "views" in dimensions else ""
+            )
+        raise SynthcError(f"{source}: {name} has shape {values.shape}; wanted is {wanted}{hint}")
     if not values.size:
         raise SynthcError(f"{source}: {name} has shape {values.shape} and so is empty; wanted is {wanted}")
     if values.dtype.kind == "b":

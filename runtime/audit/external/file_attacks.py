@@ -122,7 +122,11 @@ def _one_run_refusal(evidence: Evidence, design: Design, settings: Settings, mem
     """Why the theorems about one run do not apply to the target, whose scored samples have this membership; or ""."""
     scored, members = len(member), int(member.sum())
     if evidence.shadows == 1 and not settings.one_run:
-        return "nothing says that the one shadow's members were drawn by independent fair coins; --one-run says it"
+        said = "nothing says that the one shadow's members were drawn by independent fair coins"
+        advice = (
+            "say it with --one-run" if evidence.kind == "scores" else "make scores (1 × samples) of it, and say it with --one-run"
+        )
+        return f"{said}; if they were, {advice}"
     if reason := given_away(evidence.member, design):
         return reason
     if design == "pairs" and evidence.kind == "scores":
