@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
+from runtime.audit.statistics.bootstrap import widening
+
 
 @dataclass(frozen=True)
 class Effect:
@@ -23,6 +25,25 @@ class Effect:
     n: int
     above: float
     below: float
+
+
+def from_resamples(
+    value: float, resampled: np.ndarray, margin: float, confidence: float, n: int, clusters: int | None = None
+) -> Effect | None:
+    """Percentile interval and p-values (never below 1 / (resamples + 1)); None if half of the resamples are undefined.
+
+    `clusters`: units that were drawn of what there is least of (`Resamples.clusters`); where they are few, all is widened.
+    """
+    there = resampled[np.isfinite(resampled)]
+    if len(there) < len(resampled) / 2 or not np.isfinite(value):
+        return None
+    factor = widening(clusters, confidence) if clusters is not None else 1.0
+    if not np.isfinite(factor):
+        return None
+    there = value + factor * (there - value)
+    low, high = np.quantile(there, [0.5 - confidence / 2, 0.5 + confidence / 2])
+    above, below = ((1 + int(hits.sum())) / (1 + len(there)) for hits in (there <= margin, there >= margin))
+    return Effect(value, float(low), float(high), n, above, below)
 
 
 def from_pairs(differences: np.ndarray, margin: float, confidence: float) -> Effect:

@@ -54,10 +54,18 @@ def utility(work: AttackTrial, inputs: Mapping[str, Artifact]) -> Iterator[Metri
     for artifact in inputs["model/0"].ancestry():  # DP-SGD trained the classifier, or the generator behind its images
         for metric in artifact.outcome["metrics"]:
             if metric["name"] in ("epsilon", "noise_multiplier"):
-                yield Metric(metric["name"], metric["value"], n=1, note=metric["note"])
+                yield Metric(
+                    metric["name"], metric["value"], n=1, note="; ".join(filter(None, [metric["note"], _single_records(work)]))
+                )
     seconds = _pipeline_seconds(work, inputs)
     unknown = Metric("seconds", None, n=0, note="made elsewhere, by files that do not say `seconds`")
     yield _mean("seconds", seconds, work.confidence) if seconds else unknown
+
+
+def _single_records(work: AttackTrial) -> str:
+    """What an accountant's epsilon does not say of canaries that are in several times."""
+    several = [f"{name} ({words.copies} times)" for name, words in work.population.groups if words.copies > 1]
+    return f"of single records, not of canaries that are in several times: {', '.join(several)}" if several else ""
 
 
 def correctness(work: AttackTrial, inputs: Mapping[str, Artifact]) -> Tensor | None:
