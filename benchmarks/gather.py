@@ -12,6 +12,7 @@ import argparse
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -106,6 +107,10 @@ def main() -> int:
         stores = {}
         for study in ("one", "two", "three", "elsewhere"):
             (folder / f"{study}.yaml").write_text(SPEC.format(study=study))
+            if stores:  # the same tasks, with an identity of its own
+                shutil.copytree(
+                    folder / "one", folder / study, ignore=shutil.ignore_patterns("store.json", "index.duckdb*", "runs")
+                )
             finish(run(folder, study, "--db", f"{folder}/{study}.duckdb"))
             stores[study] = json.loads((folder / study / "store.json").read_text())["origin"]
         wanted = {origin: sum(rows_of(folder / f"{study}.duckdb").values()) for study, origin in stores.items()}

@@ -155,7 +155,7 @@ def test_the_compiler_imports_pydantic_ruamel_and_the_standard_library_and_nothi
 @pytest.mark.parametrize(
     ("library", "homes"),
     [
-        ("ray", {"runtime.execution.ray_engine"}),
+        ("ray", {"runtime.execution.cluster"}),
         ("duckdb", {"runtime.database"}),
         ("altair", {"runtime.present.charts", "runtime.present.report"}),
         ("vl_convert", {"runtime.present.charts", "runtime.present.report"}),

@@ -14,6 +14,7 @@ from compiler.language.classifier import Recipe
 from compiler.language.data import Data, Tune
 from compiler.language.discovery import words_in
 from compiler.language.plugins import OrPlugin, PluginMethod
+from compiler.language.policy import Condition
 
 ARMS = words_in("compiler.language.methods", Arm, "paradigm", "method")
 
@@ -56,6 +57,9 @@ class Header(Frozen):
     allow: dict[LintCode, Reason] = Field(default_factory=dict)
     """Lints that this study goes on without heeding, each with the reason, which is kept beside the results:
     `allow: {L04: "…"}`. `synthc check --explain L04` says what a lint is about."""
+    policy: tuple[Condition, ...] = ()
+    """Conditions under which what is audited may leave the house, about each trial:
+    `[{metric: leakage, end: high, at_most: 0.02}]`. A run of which one does not hold, or cannot be read, exits with 3."""
     tune: Tune | None = None
     """What `synthc tune` tries for each arm, on validation images; nothing of it is run with the study."""
     charts: tuple[Chart, ...] = ()

@@ -316,12 +316,33 @@ class AuditFile:
 
 
 @dataclass(frozen=True)
+class JudgeSet:
+    """One released set, held against its members and a holdout."""
+
+    released: str
+    """Content digest, like the others: of images and names of classes, in any order."""
+    members: str
+    holdout: str
+    test: str
+    """"" without a test set; then use is not measured."""
+    public: str
+    """"" for the drawn shapes."""
+    policy: str
+    """Digest of the conditions."""
+
+    kind: ClassVar[TaskKind] = "attack"
+    revision: ClassVar[int] = 1
+
+
+@dataclass(frozen=True)
 class Rehearsal:
     """Does nothing for so many seconds and ends as `ending` says: how the runtime itself is tested and measured."""
 
     label: str
     seconds: float = 0.0
-    ending: Literal["done", "exception", "diverged", "out_of_memory", "crash", "crash once"] = "done"
+    ending: Literal[
+        "done", "exception", "diverged", "out_of_memory", "crash", "crash once", "exit", "interrupt", "disk elsewhere"
+    ] = "done"
 
     kind: ClassVar[TaskKind] = "train"
     revision: ClassVar[int] = 1
@@ -330,7 +351,7 @@ class Rehearsal:
 Imports = ImportSet | ImportLogits
 Train = TrainClassifier | TrainShared | TrainGenerator
 Query = QueryClassifier | QuerySet | QueryGenerator
-Work = Train | Synthesize | Imports | Query | AttackTrial | AuditFile | CompareTrials | Rehearsal
+Work = Train | Synthesize | Imports | Query | AttackTrial | AuditFile | JudgeSet | CompareTrials | Rehearsal
 
 
 def structures() -> dict[str, type]:

@@ -5,28 +5,27 @@ from __future__ import annotations
 import argparse
 import contextlib
 import importlib
-import io
 import os
 import resource
 import sys
 import tempfile
 import textwrap
 import traceback
-from collections.abc import Iterator, Sequence
-from typing import Any, TextIO
+from collections.abc import Callable, Sequence
+from typing import Any, TextIO, cast
 
 from compiler.errors import SynthcError, first_line, sentence_of
 from compiler.text.escape import Visible
 
-COMMAND_MODULES = ("run", "tune", "check", "plan", "results", "records", "upkeep", "audit", "split", "data")
+COMMAND_MODULES = ("run", "tune", "check", "plan", "results", "records", "upkeep", "audit", "split", "judge", "data")
 """Modules of this package; each registers its commands and imports what is heavy inside its handlers."""
 
 
 EXIT_CODES = """\
 exit codes:
   0    done
-  1    run, status: a task failed; db rebuild, doctor, data verify, data
-       compare: something is damaged, or not what it should be
+  1    run, status: a task failed, or is missing; db rebuild, doctor, data
+       verify, data fetch: something is damaged, or not what it should be
   2    there is something to mend, and a sentence says what
   3    judge: a policy is closed
   4    judge: cannot be told from what there is
@@ -35,10 +34,11 @@ exit codes:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code. Whatever goes wrong is a sentence, and no traceback."""
-    with contextlib.redirect_stdout(_lasting(sys.stdout)), contextlib.redirect_stderr(_lasting(sys.stderr)):
+    out, err = (cast(TextIO, Visible(_Lasting(stream))) for stream in (sys.stdout, sys.stderr))
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         code = _run(parser().parse_args(argv), sys.argv[1:] if argv is None else argv)
-        sys.stdout.flush()
-        sys.stderr.flush()
+        out.flush()
+        err.flush()
         return code
 
 
@@ -79,49 +79,31 @@ def _keep_details() -> str:
     return f" (details: {path})"
 
 
-class _Lasting(io.TextIOBase):
+class _Lasting:
     """Standard output or error that outlives its reader: once nobody reads, what is written goes nowhere.
 
     What an encoding lacks is written as an escape.
     """
 
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
+    def __init__(self, stream: TextIO | None) -> None:
+        self._stream = stream or open(os.devnull, "w")
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
 
-    def isatty(self) -> bool:
-        return self._stream.isatty()
-
-    def fileno(self) -> int:
-        return self._stream.fileno()
-
-    @property
-    def encoding(self) -> str:  # type: ignore[override]
-        return self._stream.encoding
-
-    def write(self, text: str) -> int:
-        encoding = self.encoding or "utf-8"
-        with self._kept():
-            self._stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
-        return len(text)
+    def write(self, text: str) -> None:
+        encoding = self._stream.encoding or "utf-8"
+        self._keep(self._stream.write, text.encode(encoding, "backslashreplace").decode(encoding))
 
     def flush(self) -> None:
-        with self._kept():
-            self._stream.flush()
+        self._keep(self._stream.flush)
 
-    @contextlib.contextmanager
-    def _kept(self) -> Iterator[None]:
+    def _keep(self, act: Callable[..., object], *text: str) -> None:
         try:
-            yield
-        except (BrokenPipeError, ValueError):  # no reader, or closed: also what Python writes when it ends should not fail
+            act(*text)
+        except (BrokenPipeError, ValueError):  # no reader, or closed: what Python writes when it ends should not fail either
             with contextlib.suppress(OSError, ValueError):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
-
-
-def _lasting(stream: TextIO | None) -> TextIO:
-    return Visible(_Lasting(stream or open(os.devnull, "w")))  # type: ignore[return-value]
 
 
 def _refuse_unspeakable(argv: Sequence[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import shutil
 import textwrap
@@ -13,7 +14,8 @@ from typing import Any
 from compiler.errors import SynthcError, did_you_mean
 from runtime.cli import membership
 from runtime.cli.results_options import add_command, results_options, store_of
-from runtime.store.artifacts import Artifact, folder_of, may_be_running, read_mark
+from runtime.store.artifacts import Artifact, folder_of, may_be_running
+from runtime.store.records import Corrupt, read_record
 
 
 def register(commands: Any) -> None:
@@ -126,10 +128,12 @@ def _status_of_run(args: argparse.Namespace) -> str:
     """SQL for the status of a run: one of this store was killed if it is recorded as running and no process runs it."""
     from runtime.database.quoting import literal
 
-    store = store_of(args)
-    if not (store / "store.json").exists() or may_be_running(store):
+    store, origin = store_of(args), None
+    with contextlib.suppress(Corrupt, OSError):
+        origin = read_record(store / "store.json").get("origin")
+    if origin is None or may_be_running(store):
         return "status"
-    return f"CASE WHEN status = 'running' AND origin = {literal(read_mark(store)['origin'])} THEN 'killed' ELSE status END"
+    return f"CASE WHEN status = 'running' AND origin = {literal(origin)} THEN 'killed' ELSE status END"
 
 
 def _show(args: argparse.Namespace) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -45,7 +46,7 @@ def register(commands: Any) -> None:
         "  synthc run study.yaml --force 'dm*/shadow 3/model'    compute it again, and what rests on it\n"
         "  synthc run study.yaml --address auto          on a running Ray cluster\n\n"
         "Ctrl-C once finishes what is running, twice stops now; running again continues.\n"
-        "Exit codes: 0 done, 1 tasks failed, 2 something to mend, 130 interrupted.",
+        "Exit codes: 0 done, 1 tasks failed, 2 something to mend, 3 the policy is closed, 130 interrupted.",
     )
     engine_options(parser)
     parser.add_argument("--retry-failed", action="store_true", help="try again what failed in earlier runs")
@@ -54,16 +55,16 @@ def register(commands: Any) -> None:
 def engine_options(parser: argparse.ArgumentParser) -> None:
     """Who computes, and how."""
     parser.add_argument("--engine", choices=("ray", "inline"), default="ray", help="who computes: ray (default) or this process")
-    parser.add_argument("--address", metavar="HOST:PORT", help="join a running Ray cluster: its address, or auto")
+    address = "join a running Ray cluster: its head's address, auto, or local for none (default: RAY_ADDRESS, or none)"
+    parser.add_argument("--address", metavar="HOST:PORT", help=address)
+    parser.add_argument("--no-token", action="store_true", help="join the cluster although it asks nobody for a token")
     workers = "workers (default: one per core, or as many per GPU as fit)"
     parser.add_argument("--workers", type=_positive_int, metavar="N", help=workers)
     memory = "GPU memory that a worker may need, by which workers share a GPU (default: 8)"
     parser.add_argument("--gpu-memory", type=float, default=8.0, metavar="GIB", help=memory)
-    failing = parser.add_mutually_exclusive_group()
-    failing.add_argument("--fail-fast", action="store_true", help="stop at the first failure")
-    failing.add_argument(
-        "--keep-going", dest="fail_fast", action="store_false", help="go on with what does not need what failed (the default)"
-    )
+    rehearsed = "ask the cluster for shares of GPUs, which may be logical, and compute on the CPU"
+    parser.add_argument("--rehearse-gpus", action="store_true", help=rehearsed)
+    parser.add_argument("--fail-fast", action="store_true", help="stop at the first failure; else what does not need it goes on")
     parser.add_argument(
         "--timeout",
         action="append",
@@ -108,7 +109,20 @@ def run(args: argparse.Namespace) -> int:
             if code != 130 and (study.todo or spec_charts.missing(plan, study.target)):
                 for path in spec_charts.draw(plan, study.target, store):
                     _print(f"drew {path}")
-            return code
+            return _hold_policy(study) if plan.header.policy and not code else code
+
+
+def _hold_policy(study: StudyRun) -> int:
+    """Print how each condition of the study's policy stands; 3 where the policy is closed."""
+    from runtime.judge.gate import hold
+
+    settled = hold(study.plan, study.target, study.index.origin, study.store / "runs" / study.name)
+    for one in settled:
+        _print(one.sentence)
+    closed = sum(not one.holds for one in settled)
+    stand = f"closed: {closed} of {len(settled)} conditions do not hold" if closed else f"open: all {len(settled)} conditions hold"
+    _print(f"the policy is {stand}")
+    return 3 if closed else 0
 
 
 def _compile_with_data(args: argparse.Namespace) -> Plan:
@@ -145,7 +159,7 @@ def compute(study: StudyRun, args: argparse.Namespace, signals: contextlib.ExitS
             if notice := study.publish_if_due():
                 display.print_line(notice)
 
-        engine = _start_engine(args, study.store)
+        engine = _start_engine(args, study.store, display.print_line)
         signals.enter_context(_handle_signals(interrupt, display.print_line))
         try:
             with interrupt.stoppable():
@@ -171,7 +185,7 @@ def compute(study: StudyRun, args: argparse.Namespace, signals: contextlib.ExitS
     return "interrupted" if interrupt.by_user else "done"
 
 
-def _start_engine(args: argparse.Namespace, store: Path) -> Engine:
+def _start_engine(args: argparse.Namespace, store: Path, say: Callable[[str], None]) -> Engine:
     from runtime.operations import OPERATIONS
 
     if args.engine == "inline":
@@ -180,7 +194,17 @@ def _start_engine(args: argparse.Namespace, store: Path) -> Engine:
         return InlineEngine(store, operations=OPERATIONS)
     from runtime.execution.ray_engine import RayEngine
 
-    return RayEngine(store, args.address, args.workers, args.gpu_memory, OPERATIONS)
+    address = args.address or os.environ.get("RAY_ADDRESS") or None
+    return RayEngine(
+        store,
+        address,
+        args.workers,
+        args.gpu_memory,
+        OPERATIONS,
+        with_token=not args.no_token,
+        rehearse_gpus=args.rehearse_gpus,
+        say=say,
+    )
 
 
 def _print_summary(study: StudyRun, status: str) -> int:

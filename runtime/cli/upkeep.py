@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from compiler.errors import SynthcError
+from compiler.errors import SynthcError, sentence_of
 from runtime.cli.results_options import add_command, results_options, store_of
 
 
@@ -184,8 +184,8 @@ def _check_store(store: Path, deep: bool) -> Iterator[Check]:
     try:
         read_mark(store)
         yield Check("store", f"{store}: {len(list(store.glob('??/*/outcome.json'))):,} tasks done")
-    except SynthcError as error:
-        yield Check("store", str(error), False)
+    except (SynthcError, OSError) as error:
+        yield Check("store", sentence_of(error) if isinstance(error, OSError) else str(error), False)
     if store.stat().st_mode & 0o077:
         yield Check("store's rights", f"other users of this machine may read private images in it; `chmod 700 {store}`", False)
     if deep:

@@ -11,7 +11,6 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -50,12 +49,8 @@ def _raise_unwritable(path: Path) -> Iterator[None]:
         raise Unwritable(path, error) from error
 
 
-@dataclass(frozen=True)
-class _PendingRows:
-    """Rows of one folder of the store that are not in the tables yet."""
-
-    folder: Path
-    tables: dict[str, list[tuple[Any, ...]]]
+Pending = tuple[Path, dict[str, list[tuple[Any, ...]]]]
+"""A folder of the store, and its rows by table, which are not in the tables yet."""
 
 
 class Index:
@@ -71,7 +66,7 @@ class Index:
         self.damaged: list[Path] = []
         self.problems: list[str] = []
         self._replaced: set[str] = set()
-        self._pending: list[_PendingRows] = []
+        self._pending: list[Pending] = []
         self._pending_count = 0
         self._indexed = {task for (task,) in self._rows("SELECT task FROM base.outcome")}
         self._attempts = {(task, attempt) for task, attempt in self._rows("SELECT task, attempt FROM base.attempt")}
@@ -225,10 +220,11 @@ class Index:
                 try:
                     self._write([one])
                 except VALUE_ERRORS:
-                    if "outcome" in one.tables:
-                        quarantine(one.folder)
-                        self.damaged.append(one.folder)
-                        self._indexed.discard(one.folder.name)
+                    folder, tables = one
+                    if "outcome" in tables:
+                        quarantine(folder)
+                        self.damaged.append(folder)
+                        self._indexed.discard(folder.name)
 
     def publish(self, target: Path, patience: float = PATIENCE_SECONDS) -> None:
         """Replace `target` by a copy of the index; TargetBusy and SynthcError as `publish` says, Unwritable if the index is."""
@@ -278,13 +274,13 @@ class Index:
 
     def _buffer(self, folder: Path, found: rows.Rows) -> None:
         tables = _merge(found)
-        self._pending.append(_PendingRows(folder, tables))
+        self._pending.append((folder, tables))
         self._pending_count += sum(map(len, tables.values()))
         if self._pending_count >= MAX_PENDING_ROWS:
             self.flush()
 
-    def _write(self, pending: Sequence[_PendingRows]) -> None:
-        tables = _merge(item for one in pending for item in one.tables.items())
+    def _write(self, pending: Sequence[Pending]) -> None:
+        tables = _merge(item for _, found in pending for item in found.items())
         if tables:
             with self._transaction():
                 self._delete_outcomes(sorted(self._replaced))

@@ -362,7 +362,7 @@ INSERT INTO base.meaning VALUES
   ('task', 'attempts', 'How often it was tried.'),
   ('task', 'needs', 'What it reads: pairs of role and task id.'),
   ('run', 'run', 'Name of the run: its time and study. Later runs sort last.'),
-  ('run', 'status', 'running, done, interrupted or failed.'),
+  ('run', 'status', 'running, done, interrupted, failed or killed (as the next command on its store finds out).'),
   ('run', 'spec', 'Path of the spec.'),
   ('run', 'argv', 'Arguments of the command.'),
   ('run', 'versions', 'Versions of the libraries, as JSON.'),

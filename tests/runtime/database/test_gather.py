@@ -248,6 +248,14 @@ def test_publishers_at_the_same_time_wait_for_each_other_and_lose_nothing(stores
     assert not list(tmp_path.glob(".*.next"))
 
 
+@pytest.mark.long
+def test_runs_rebuilds_merges_readers_and_a_user_on_one_database_lose_nothing_though_some_are_killed() -> None:
+    words = [sys.executable, str(ROOT / "benchmarks" / "gather.py"), "--rounds", "5", "--readers", "10"]
+    ended = subprocess.run(words, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "5 of 5 rounds whole" in ended.stdout
+
+
 def test_an_abandoned_copy_is_cleared_away(stores: tuple[Path, Path], tmp_path: Path) -> None:
     target = tmp_path / "results.duckdb"
     (tmp_path / ".results.duckdb.4242.next").write_bytes(b"half of a database")
