@@ -227,22 +227,23 @@ def _check_denoiser(point: Point) -> Iterator[Problem]:
 
 def _check_latent(point: Point, how: Denoiser) -> Iterator[Problem]:
     card, path = card_of(point.data), ("arm", "denoiser")
+    field: tuple[str, ...] = ("net",)
     if card.shape[0] == 4:
         yield "channels", ("data", "name"), "images of four channels, which pipelines take for latents", "use images of 1 or 3"
     sides = card.shape[1:]
     if isinstance(how.base, Checkpoint):
-        path, sides = (*path, "base"), (how.base.resolution, how.base.resolution)
+        field, sides = ("base", "resolution"), (how.base.resolution, how.base.resolution)
         named = how.base.classes
         if len(named) != card.classes:
             what = f"{len(named)} names for the {card.classes} classes of {card.name}"
-            yield "classes", (*path, "classes"), what, "name each class, in the order of the labels"
-        for field, what, hint in faults_of_folder(Path(how.base.path), how):
-            yield "model-folder", (*path, field), what, hint
+            yield "classes", (*path, "base", "classes"), what, "name each class, in the order of the labels"
+        for word, what, hint in faults_of_folder(Path(how.base.path), how):
+            yield "model-folder", (*path, "base", word), what, hint
     elif sides[0] != sides[1]:
         yield "sizes", (*path, "net"), f"images of {sides[0]}×{sides[1]} for the net latent", "it takes square ones"
     if any(side % 8 for side in sides):
         what = f"sides of {sides[0]}, which the autoencoder and its pipeline cannot halve"
-        yield "sizes", (*path, "resolution" if len(path) > 2 else "net"), what, "a multiple of 8"
+        yield "sizes", (*path, *field), what, "a multiple of 8"
 
 
 def _check_proxy(point: Point) -> Iterator[Problem]:
