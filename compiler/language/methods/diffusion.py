@@ -51,7 +51,7 @@ class Denoiser(Generator):
     """The generator: a class-conditional denoiser (Ho et al. 2020, cosine schedule) that learns the private set, from scratch or by
     tuning a public base."""
 
-    revision: ClassVar[int] = 6  # words of a base; only what was trained is kept
+    revision: ClassVar[int] = 7  # words of a base; only what was trained is kept; tuning begins with classes apart
     paradigm: ClassVar[str] = "diffusion"
     compute: ClassVar[str] = "generate"
 

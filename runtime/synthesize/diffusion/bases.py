@@ -25,8 +25,8 @@ def train_shared(how: Denoiser, public: LabeledImages | None, around: Surroundin
     """The base: a denoiser that learned the public images without their labels, whose answer for each class is that for none; or
     the model of a folder. Note `configs`: of a latent model's parts."""
     if isinstance(how.base, Checkpoint):
-        net, configs = taken_in(how.base, Path(path), around.card)
-        return Product({"base": net.state_dict()}, (), {"declared": "made elsewhere, for all shadows", "configs": configs})
+        model, configs = taken_in(how.base, Path(path), around.card)
+        return Product({"base": model.state_dict()}, (), {"declared": "made elsewhere, for all shadows", "configs": configs})
     assert how.base is not None
     assert public is not None
     metrics, notes = [], {"declared": f"trained on {len(public)} public images, for all shadows"}
@@ -70,6 +70,14 @@ def begun(how: Denoiser, around: Surroundings) -> denoisers.Net:
     for part in net.fixed:
         part.requires_grad_(False)
     return net.to(around.device)
+
+
+def tell_classes_apart(net: denoisers.Net, draws: torch.Generator) -> None:
+    """Draw what a net that is to be tuned knows of each class, as for a new one. From equal rows classes part slowly: digits tuned
+    for 80 epochs taught a classifier 19 % (8 shadows)."""
+    with torch.no_grad():
+        rows = net.classes.weight[:-1]
+        rows.copy_(torch.randn(rows.shape, generator=draws))
 
 
 def _add_adapters(net: denoisers.Net, how: Denoiser, draws: torch.Generator) -> None:

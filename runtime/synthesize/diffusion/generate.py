@@ -17,7 +17,7 @@ from runtime.data.images import LabeledImages
 from runtime.outcome import Metric, Product
 from runtime.store.artifacts import Artifact
 from runtime.synthesize.diffusion import denoisers
-from runtime.synthesize.diffusion.bases import begun, restored, train_shared, trained_part
+from runtime.synthesize.diffusion.bases import begun, restored, tell_classes_apart, train_shared, trained_part
 from runtime.synthesize.diffusion.latent import Latent
 from runtime.synthesize.diffusion.process import denoise, new_scheduler
 from runtime.synthesize.diffusion.training import NoisedExamples, PrivateSteps, fit
@@ -36,6 +36,8 @@ def train_generator(how: Denoiser, private: LabeledImages, around: Surroundings)
     net = begun(how, around)
     if how.base is None:
         net.prepare(private.images.to(around.device))
+    elif net.classes.weight.requires_grad:
+        tell_classes_apart(net, around.seeds("diffusion/classes"))
     examples = NoisedExamples(net, new_scheduler(how, levels=net.levels), private, how.unlabeled, around)
     # The expected size is public: neither the number of steps nor, with DP-SGD, its noise may tell the size of this private set.
     steps = max(1, math.ceil(how.epochs * around.expected_size / how.batch_size))

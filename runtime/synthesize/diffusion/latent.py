@@ -95,7 +95,7 @@ class Latent(Net):
             "num_inference_steps": how.steps, "generator": draws, "output_type": "pt",
         }  # fmt: skip
         if begin is None:
-            pipe = StableDiffusionPipeline(**parts, **absent, requires_safety_checker=False)
+            pipe: Any = StableDiffusionPipeline(**parts, **absent, requires_safety_checker=False)
             options |= {"height": self.resolution, "width": self.resolution}
         else:
             pipe = StableDiffusionImg2ImgPipeline(**parts, **absent, requires_safety_checker=False)

@@ -38,11 +38,11 @@ def write_folder(folder: Path) -> Path:
     text.mkdir(parents=True)
     (text / "vocab.json").write_text(json.dumps({word: index for index, word in enumerate(words)}))
     (text / "merges.txt").write_text("#version: 0.2\n")
-    tokenizer = CLIPTokenizer(str(text / "vocab.json"), str(text / "merges.txt"), model_max_length=12)
+    tokenizer = CLIPTokenizer(str(text / "vocab.json"), str(text / "merges.txt"), model_max_length=24)
     encoder = CLIPTextModel(
         CLIPTextConfig(
             vocab_size=len(words), hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2,
-            max_position_embeddings=12, bos_token_id=len(words) - 2, eos_token_id=len(words) - 1,
+            max_position_embeddings=24, bos_token_id=len(words) - 2, eos_token_id=len(words) - 1,
         )
     )  # fmt: skip
     StableDiffusionPipeline(
