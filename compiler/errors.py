@@ -73,6 +73,9 @@ def collect(checking: Checking[Made]) -> tuple[Made, list[Diagnostic]]:
             return end.value, problems
 
 
+MAX_COMPLAINTS_SHOWN = 100
+
+
 class SynthcError(Exception):
     """Anything that a user can mend. The command line prints it without a traceback and exits with 2."""
 
@@ -84,7 +87,8 @@ class SpecError(SynthcError):
         # What is wrong in a part that several trials share is found in each of them and reported once.
         once = {(problem.location, problem.message): problem for problem in diagnostics}
         self.diagnostics = tuple(once[key] for key in sorted(once))
-        super().__init__("\n".join(map(str, self.diagnostics)))
+        more = [f"and {rest:,} more complaints"] if (rest := len(once) - MAX_COMPLAINTS_SHOWN) > 0 else []
+        super().__init__("\n".join([*map(str, self.diagnostics[:MAX_COMPLAINTS_SHOWN]), *more]))
 
 
 def did_you_mean(word: object, known: Iterable[str]) -> str:

@@ -17,7 +17,8 @@ ROOT = Path(__file__).resolve().parents[1]
 
 COMPILER = "errors fingerprint < text < language < data < work < check < plan < power < lint inspect < compile"
 RUNTIME = (
-    "machine outcome seeds < store < database < data execution < training present < synthesize < audit < judge < operations < cli"
+    "machine outcome seeds < store < database < data execution < training present < synthesize ui < audit < judge < "
+    "operations < cli"
 )
 
 MODULE = re.compile(r"(compiler|runtime)(\.[a-z_]\w*)+")

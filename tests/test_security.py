@@ -29,7 +29,8 @@ def test_arrays_from_outside_are_read_without_objects() -> None:
 
 
 def test_every_line_of_the_threat_model_names_a_test_that_exists() -> None:
-    lines = [line for line in (ROOT / "SECURITY.md").read_text(encoding="utf-8").splitlines() if line.startswith("| ")][1:]
+    text = (ROOT / "SECURITY.md").read_text(encoding="utf-8").splitlines()
+    lines = [line for line in text if line.startswith("| ") and line.count("|") == 4][1:]  # the table with three columns
     known = {path.name: path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("*.py")}
     for line in lines:
         named = re.findall(r"(test_\w+\.py)?(?:::(test_\w+))?", line.rsplit("|", 2)[1])

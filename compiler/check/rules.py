@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
+from compiler.check.fit import Problem, check_counts, check_nets
 from compiler.data.files import card_of
 from compiler.data.model_folder import faults_of_folder
 from compiler.data.sizes import pool_size, private_size, set_aside
@@ -17,7 +18,7 @@ from compiler.errors import Diagnostic, SynthcError, did_you_mean
 from compiler.language.base import Method
 from compiler.language.datasets import CARDS, OWN
 from compiler.language.methods.baselines import DpSgd
-from compiler.language.methods.coreset import El2n, Stratified
+from compiler.language.methods.coreset import ByDynamics, El2n, Stratified
 from compiler.language.methods.diffusion import Checkpoint, Conditional, Denoiser, ImageToImage, Pretraining
 from compiler.language.plugins import PluginAttack, PluginData
 from compiler.language.study import Point
@@ -25,9 +26,6 @@ from compiler.text.nodes import Mapping
 from compiler.work.releases import HEADLINE_FIELDS, OWNERS, declared, has_release
 
 MIN_SHADOWS = 8
-
-Problem = tuple[str, tuple[str | int, ...], str, str]
-"""(code, path, message, hint)."""
 
 
 def check_sense(point: Point, tree: Mapping) -> list[Diagnostic]:
@@ -129,6 +127,9 @@ def _check_headline(point: Point) -> Iterator[Problem]:
     if audit.canaries and headline.canaries not in audit.canaries:
         hint = did_you_mean(headline.canaries, audit.canaries)
         yield "headline", (*path, "canaries"), f"no canaries are called {headline.canaries!r}", hint
+    twice = [fpr for fpr in audit.fpr if audit.fpr.count(fpr) > 1]
+    if twice:
+        yield "fpr", ("audit", "fpr"), f"the false-positive rate {twice[0]:g} is there twice", "drop one of them"
     if headline.fpr not in audit.fpr:
         hint = f"`audit.fpr` has: {', '.join(f'{fpr:g}' for fpr in audit.fpr)}"
         yield "headline", (*path, "fpr"), f"the FPR {headline.fpr:g} is not read", hint
@@ -247,8 +248,12 @@ def _check_latent(point: Point, how: Denoiser) -> Iterator[Problem]:
 
 
 def _check_proxy(point: Point) -> Iterator[Problem]:
-    """Errors can be read of as many passes as the proxy is trained for."""
+    """Dynamics are read where each sample was presented, and errors of as many passes as the proxy is trained for."""
     arm = point.arm
+    if isinstance(arm, ByDynamics) and (epochs := (arm.proxy or point.classifier).epochs) < 1:
+        path = ("arm", "proxy", "epochs") if arm.proxy else ("classifier", "epochs")
+        what = f"a proxy that is trained for {epochs:g} epochs does not see every sample"
+        yield "passes", path, what, "at least 1: the method reads what it made of each"
     if isinstance(arm, El2n) or (isinstance(arm, Stratified) and arm.score == "el2n"):
         epochs = (arm.proxy or point.classifier).epochs
         if arm.passes > epochs:
@@ -280,4 +285,6 @@ RULES: tuple[Callable[[Point], Iterator[Problem]], ...] = (
     _check_denoiser,
     _check_proxy,
     _check_batch,
+    check_nets,
+    check_counts,
 )

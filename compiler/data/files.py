@@ -13,7 +13,7 @@ from hashlib import blake2b
 from pathlib import Path
 
 from compiler.data.records import Array, Record, card_here, record_of
-from compiler.errors import SynthcError
+from compiler.errors import SynthcError, and_more
 from compiler.language.data import Data
 from compiler.language.datasets import OWN, Card
 from compiler.language.plugins import PluginData, checked_card
@@ -150,6 +150,8 @@ def image_shape(arrays: Mapping[str, Array], name: str) -> tuple[tuple[int, int,
 def class_count(arrays: Mapping[str, Array], name: str, images: int) -> int:
     """One more than the largest label."""
     array = array_called(arrays, name)
+    if array.dtype == "|b1" and array.shape == (images,):
+        raise SynthcError(f"{name} are true and false; say which class is 0 and which 1: {name}.astype('uint8')")
     if array.dtype[1:] not in WHOLE_NUMBERS or array.shape != (images,) or array.least is None or array.most is None:
         raise SynthcError(f"{name} has the shape {array.shape} and type {array.dtype!r}; it should be {images} whole numbers")
     if array.least < 0 or array.most >= MAX_CLASSES:
@@ -165,11 +167,12 @@ def class_count(arrays: Mapping[str, Array], name: str, images: int) -> int:
 # --- the files themselves, as far as their names and bytes go --------------------------------------------------------------
 
 Labelled = list[tuple[Path, int]]
+TEST_NAMES = ("test", "val", "valid", "validation")
 
 
 def file_digest(path: Path) -> str:
     """Sixteen hexadecimal digits of a file's bytes, or of the names and bytes of a folder's images."""
-    digest = blake2b(digest_size=8)
+    digest, turned = blake2b(digest_size=8), False
     try:
         for image in sorted(image for split in splits(path) for image, _ in split) if path.is_dir() else [path]:
             if path.is_dir():
@@ -177,20 +180,31 @@ def file_digest(path: Path) -> str:
             with image.open("rb") as handle:
                 while part := handle.read(1 << 20):
                     digest.update(part)
+                    turned |= path.is_dir() and (b"Exif\0\0" in part or b"eXIf" in part)
     except OSError as error:
         raise SynthcError(f"{error.filename}: cannot be read: {error.strerror}") from error
+    if turned:  # such images are read upright, which they were not before: what was made of them then has another id
+        digest.update(b"upright")
     return digest.hexdigest()
 
 
 def splits(folder: Path) -> tuple[Labelled, Labelled]:
-    """Images and labels of pool and test split: `<class>/*.png`, or `train/<class>/*.png` and `test/<class>/*.png`."""
-    names = [entry.name for entry in _entries(folder, folder)]
-    if sorted(names) != ["test", "train"]:
+    """Images and labels of pool and test split: `<class>/*.png`, or `train/<class>/*.png` and `test/<class>/*.png`, where `test`
+    may also be called `val`, `valid` or `validation`, in any case of letters."""
+    found = {entry.name.lower(): entry for entry in _entries(folder, folder) if entry.is_dir()}
+    kept = [found[name] for name in TEST_NAMES if name in found]
+    train = found.get("train")
+    if train is None or any(not entry.is_dir() for entry in _entries(train, folder)):  # a class may be called train
         return by_class(folder, folder), []
-    pool, test = by_class(folder / "train", folder), by_class(folder / "test", folder)
+    if not kept or len(found) > 2:
+        others = ", ".join(sorted(entry.name for entry in found.values()))
+        wanted = f"{train.name} wants exactly one of {', '.join(TEST_NAMES)} beside it, or lie alone as the folder that is named"
+        raise SynthcError(f"holds {others}; {wanted}: move the rest away, or name {folder.name}/{train.name}")
+    pool, test = by_class(train, folder), by_class(kept[0], folder)
     of_pool, of_test = ({image.parent.name for image, _ in of} for of in (pool, test))
     if of_pool != of_test:
-        raise SynthcError(f"train and test have other classes: {', '.join(sorted(of_pool ^ of_test))} in one alone")
+        names = f"{train.name} and {kept[0].name}"
+        raise SynthcError(f"{names} have other classes: {', '.join(sorted(of_pool ^ of_test))} in one alone")
     return pool, test
 
 
@@ -205,11 +219,17 @@ def by_class(folder: Path, root: Path) -> Labelled:
     empty = set(range(len(classes))) - {label for _, label in images}
     if empty:
         raise SynthcError(f"{folder.name}/{classes[min(empty)].name}: no image; remove the folder, or fill it")
-    for image, _ in images:
-        if image.suffix.lower() not in IMAGE_SUFFIXES or not image.is_file():
-            wanted = f"a class holds {', '.join(sorted(IMAGE_SUFFIXES))} files alone"
-            raise SynthcError(f"{image.relative_to(root)}: not an image; {wanted}")
+    others = [
+        str(image.relative_to(root)) for image, _ in images if image.suffix.lower() not in IMAGE_SUFFIXES or not image.is_file()
+    ]
+    if others:
+        wanted = f"a class holds {', '.join(sorted(IMAGE_SUFFIXES))} files alone"
+        raise SynthcError(f"{and_more(others, MAX_NAMED)}: not an image; {wanted}")
     return images
+
+
+MAX_NAMED = 5
+"""Files that are named of many that are wrong."""
 
 
 def _entries(folder: Path, root: Path) -> list[Path]:

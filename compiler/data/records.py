@@ -19,7 +19,7 @@ from typing import Any
 
 from compiler.language.datasets import CARDS, Card
 
-READER_REVISION = 1
+READER_REVISION = 2
 """Raised by hand when a reader finds something else in the same files: older records no longer count."""
 
 
@@ -34,6 +34,10 @@ class Array:
     most: int | None = None
     distinct: int = 0
     """Number of different labels."""
+    fewest: int = 0
+    """How often the rarest of them is there."""
+    finite: bool = True
+    """Of logits: whether all numbers are finite."""
 
 
 @dataclass(frozen=True)

@@ -84,7 +84,7 @@ class Audit(Frozen):
     """The views of a canary."""
     attacks: tuple[Attack, ...] = Field(min_length=1)
     """What the adversary tries."""
-    fpr: tuple[float, ...] = (0.001, 0.01, 0.1)
+    fpr: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field(default=(0.001, 0.01, 0.1), min_length=1)
     """False-positive rates at which the true-positive rate is read."""
     headline: Headline = Field(default_factory=Headline)
     """The declared leakage figure."""

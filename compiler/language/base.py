@@ -74,6 +74,8 @@ class Method(Arm, Computed):
     """Whether the method itself trains the classifier that is released."""
     outside_work: ClassVar[tuple[str, ...]] = ("released",)
     """Fields that do not change what this task computes; they are reset to their defaults before it is hashed."""
+    blind_to_augment: ClassVar[bool] = False
+    """Whether how the classifier augments images is nothing to the set, so that a set that is judged in two ways is made once."""
     denoises: ClassVar[bool] = False
     """Whether the generator is a denoiser, which can be asked about a canary (release level `generator`)."""
 

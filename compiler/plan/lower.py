@@ -18,7 +18,7 @@ from compiler.errors import Finding
 from compiler.fingerprint import Memo, canonical_text, digest_of, fingerprint
 from compiler.language.audit import Attack, Design, Queries
 from compiler.language.base import Generator, Method
-from compiler.language.classifier import Recipe
+from compiler.language.classifier import Augment, Recipe
 from compiler.language.data import Data
 from compiler.language.datasets import OWN
 from compiler.language.methods.baselines import DpSgd, Undefended
@@ -192,7 +192,9 @@ def _lower_shadow(point: Point, how: Method | None, private: Private, recipe: Re
             imported = ImportSet(private, how.model_copy(update={"path": ""}), digest_of_file(file), str(file))
             steps["synthesize"] = tasks.add(imported, f"{at}/import")
         else:
-            steps["synthesize"] = tasks.add(Synthesize(private, how, recipe, iterations), f"{at}/synthesize", **sources)
+            # Sets that do not know by which augmentation they are judged are the same under each.
+            known = recipe.model_copy(update={"augment": Augment()}) if arm.blind_to_augment else recipe
+            steps["synthesize"] = tasks.add(Synthesize(private, how, known, iterations), f"{at}/synthesize", **sources)
         if arm.gives_student:
             steps["model"] = steps["synthesize"]
         else:

@@ -13,6 +13,7 @@ from collections.abc import Sequence as Many
 from pathlib import Path
 
 from compiler.errors import Diagnostic, Location, SpecError, did_you_mean
+from compiler.text.escape import find_hostile
 from compiler.text.nodes import Mapping, Node, Scalar, parse_value, read
 
 PROFILE = re.compile(r"[^\W_][\w.-]*")
@@ -33,7 +34,7 @@ def compose(path: Path, profile: str | None = None, sets: Many[str] = ()) -> Map
     if profile is not None:
         tree = merge(tree, _find_profile(tree, profile))
     for assignment in sets:
-        tree = merge(tree, _parse_assignment(assignment))
+        tree = _assigned(tree, assignment)
     return _without(tree, "profiles", "extends")
 
 
@@ -91,19 +92,32 @@ def _find_profile(tree: Mapping, name: str) -> Mapping:
     return overlay
 
 
-def _parse_assignment(assignment: str) -> Mapping:
-    """`audit.shadows=32` as a tree with one leaf."""
+def _assigned(tree: Mapping, assignment: str) -> Mapping:
+    """The tree in which `audit.shadows=32` replaces the value at that path."""
     path, equals, text = assignment.partition("=")
     names = path.split(".")
     location = Location(f"--set {assignment}", 1, len(path) + 2)
     if not equals or not all(names):
         hint = "write path.to.field=value, such as --set audit.shadows=32"
         raise SpecError(Diagnostic("set", location, "not an assignment", hint))
+    if letter := find_hostile(path):
+        raise SpecError(Diagnostic("letter", location, f"the letter {letter} in a name", "leave it out"))
     node = parse_value(text, f"--set {assignment}")
-    for name in reversed(names):
-        node = Mapping({name: node}, {name: location}, location)
-    assert isinstance(node, Mapping)
-    return node
+    if isinstance(node, Scalar) and " #" in text and not text.lstrip().startswith(("'", '"')):
+        node = Scalar(text.strip(), node.location)  # a command line has no comments, and a path may hold ` #`
+
+    def put(below: Node | None, path: tuple[str, ...], names: Many[str]) -> Node:
+        if not names:
+            return node
+        old = below if isinstance(below, Mapping) and not is_grid(below) else Mapping({}, {}, location)
+        name, *further = names
+        above = put(old.items.get(name), (*path, name), further)
+        emptied = Mapping({key: item for key, item in old.items.items() if key != name}, old.keys, old.location)
+        return merge(emptied, Mapping({name: above}, {name: location}, location), path)
+
+    made = put(tree, (), names)
+    assert isinstance(made, Mapping)
+    return made
 
 
 def is_grid(node: Node) -> bool:

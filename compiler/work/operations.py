@@ -312,7 +312,7 @@ class AuditFile:
     null_permutations: int | None
 
     kind: ClassVar[TaskKind] = "attack"
-    revision: ClassVar[int] = 2  # gives the rows of a trial: more metrics, variants by their names in a study
+    revision: ClassVar[int] = 3  # intervals that cover; what cannot be read is no figure; doubts about the file
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -278,7 +278,10 @@ def _from_draws(work: CompareTrials, metric: str, one: ClaimSide, other: ClaimSi
     if other:
         value, resampled = value - read[1][0], resampled - read[1][1]
     n = int((~one.member & one.there).sum())
-    return _student(work, metric, value, resampled, one.units, n, math.hypot(*floors), ratio)
+    found = _student(work, metric, value, resampled, one.units, n, math.hypot(*floors), ratio)
+    if found is None or found.low is None or found.high is None or ratio:
+        return found
+    return replace(found, low=max(found.low, -1.0 if other else 0.0), high=min(found.high, 1.0))  # shares, or differences of two
 
 
 def _least_error(canaries: int) -> float:

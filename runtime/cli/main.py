@@ -17,7 +17,21 @@ from typing import Any, TextIO, cast
 from compiler.errors import SynthcError, first_line, sentence_of
 from compiler.text.escape import Visible
 
-COMMAND_MODULES = ("run", "tune", "check", "plan", "results", "records", "upkeep", "audit", "split", "judge", "data")
+COMMAND_MODULES = (
+    "run",
+    "tune",
+    "check",
+    "plan",
+    "results",
+    "records",
+    "upkeep",
+    "audit",
+    "split",
+    "judge",
+    "data",
+    "bundle",
+    "ui",
+)
 """Modules of this package; each registers its commands and imports what is heavy inside its handlers."""
 
 

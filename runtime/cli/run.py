@@ -78,14 +78,22 @@ def engine_options(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """The command."""
     from compiler.plan.select import select
-    from compiler.text.compose import sources
+    from compiler.text.compose import compose, sources
+    from compiler.text.nodes import plain
     from runtime.present import spec_charts
 
     plan, store = _compile_with_data(args), store_of(args)
     print_notices(plan)
     selected, forced = select(plan, args.only), select_forced(plan, args)
     texts = sources(args.spec)
-    origin = {"spec": str(args.spec), "spec_text": texts[str(args.spec)], "texts": texts, "argv": sys.argv[1:]}
+    composed = plain(compose(args.spec, args.profile, args.sets))
+    origin = {
+        "spec": str(args.spec),
+        "spec_text": texts[str(args.spec)],
+        "texts": texts,
+        "composed": composed,
+        "argv": sys.argv[1:],
+    }
     with lock_store(store):
         from runtime.database.index import Index
         from runtime.execution.study_run import Scope, StudyRun

@@ -9,9 +9,10 @@ import contextlib
 import json
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -56,18 +57,36 @@ def audit_and_store(
 
     `argv`: the command, to be recorded.
     """
-    name = study_name(study, file)
+    name = study or _free_name(study_name(None, file), file, store)
+    name = study_name(name, file)
     check_target(target)
     started, clock = datetime.now(UTC), time.perf_counter()
     report, product = audit_with_product(evidence, settings)
     seconds = time.perf_counter() - clock
     found = Found(
-        study=name, method=evidence.kind, question="What do these models, trained elsewhere, leak?", spec=str(file),
+        study=name, method=evidence.kind, question="What do these models, trained elsewhere, leak?", spec=str(file.absolute()),
         command="audit", work=work_of(evidence, settings), product=product, headline=headline_of(product, settings),
         started=started, seconds=seconds,
     )  # fmt: skip
     keep(found, argv=argv, store=store, target=target)
     return report
+
+
+def _free_name(stem: str, file: Path, store: Path) -> str:
+    """The file's stem, unless an audit of another file has it: then the folder's name stands before it, or a digest of the path."""
+    taken = {record.get("study"): record.get("spec") for record in _records(store)}
+    whole = str(file.absolute())
+    for name in (stem, re.sub(r"[^\w.-]+", "_", f"{file.absolute().parent.name}_{stem}")):
+        if taken.get(name, whole) == whole:
+            return name
+    return f"{stem}_{blake2b(whole.encode(), digest_size=4).hexdigest()}"
+
+
+def _records(store: Path) -> Iterator[dict[str, Any]]:
+    for path in (store / "runs").glob("*/run.json"):
+        with contextlib.suppress(OSError, ValueError):
+            if isinstance(record := json.loads(path.read_text(encoding="utf-8")), dict):
+                yield record
 
 
 def study_name(study: str | None, file: Path) -> str:

@@ -185,7 +185,7 @@ def _reason(error: OSError | duckdb.Error) -> str:
     if isinstance(error, OSError) and not full:
         return sentence_of(error)
     said = error.strerror if isinstance(error, OSError) else first_line(error)
-    return f"{said}; {'free some space, or name another --db' if full else 'name another --db'}"
+    return f"{said}; {'free some space' if full else 'it may be damaged: move it away'}, or name another --db"
 
 
 def _busy(target: Path, error: duckdb.Error) -> SynthcError:

@@ -83,7 +83,7 @@ CREATE VIEW comparison AS
     trial.replicate, trial.data,
     accuracy.value AS test_accuracy, accuracy.low AS test_accuracy_low, accuracy.high AS test_accuracy_high,
     headline.value AS leakage, headline.low AS leakage_low, headline.high AS leakage_high, headline.n AS leakage_n,
-    trial.fpr,
+    trial.fpr, realised.value AS leakage_fpr, lot.value AS leakage_by_lot,
     headline.canaries, headline.attack, headline.variant, headline.release, headline.note AS leakage_note,
     area.value AS auc, area.low AS auc_low, area.high AS auc_high,
     epsilon.value AS epsilon,
@@ -92,6 +92,9 @@ CREATE VIEW comparison AS
   FROM base.current_trial AS trial
     LEFT JOIN base.outcome AS outcome ON outcome.origin = trial.origin AND outcome.task = trial.answer
     LEFT JOIN headline ON headline.origin = trial.origin AND headline.task = trial.answer
+    LEFT JOIN base.metric AS realised
+      ON realised.origin = trial.origin AND realised.task = trial.answer AND realised.metric = 'headline_fpr'
+    LEFT JOIN base.metric AS lot ON lot.origin = trial.origin AND lot.task = trial.answer AND lot.metric = 'headline_by_lot'
     LEFT JOIN figure AS accuracy
       ON accuracy.origin = trial.origin AND accuracy.task = trial.answer AND accuracy.metric = 'test_accuracy'
     LEFT JOIN figure AS cost ON cost.origin = trial.origin AND cost.task = trial.answer AND cost.metric = 'seconds'
@@ -112,12 +115,12 @@ CREATE VIEW reading AS
     SELECT trial.*, unnest(from_json(outcome.notes->'$.readings', '[{"canaries": "VARCHAR", "attack": "VARCHAR",
       "variant": "VARCHAR", "release": "VARCHAR", "fpr": "DOUBLE", "tpr": "DOUBLE", "members": "BIGINT",
       "non_members": "BIGINT", "allowed": "BIGINT", "false_positives": "BIGINT", "false_positive_canaries": "BIGINT",
-      "false_positive_shadows": "BIGINT", "threshold": "DOUBLE", "rule": "VARCHAR"}]')) AS reading
+      "false_positive_shadows": "BIGINT", "threshold": "DOUBLE", "rule": "VARCHAR", "by_lot": "DOUBLE"}]')) AS reading
     FROM base.current_trial AS trial JOIN base.outcome AS outcome ON outcome.origin = trial.origin AND outcome.task = trial.answer)
   SELECT origin, study, profile, arm, paradigm, method, label, trial, reading.canaries, reading.attack, reading.variant, reading.release,
     reading.fpr, reading.tpr, reading.members, reading.non_members, reading.allowed, reading.false_positives,
     CAST(reading.false_positives AS DOUBLE) / nullif(reading.non_members, 0) AS realised_fpr,
-    reading.false_positive_canaries, reading.false_positive_shadows, reading.threshold, reading.rule
+    reading.false_positive_canaries, reading.false_positive_shadows, reading.threshold, reading.rule, reading.by_lot
   FROM one;
 COMMENT ON VIEW reading IS 'One row per TPR that was read: members, non-members, allowed and actual false positives and whose they are, threshold, rule.';
 
@@ -269,6 +272,8 @@ INSERT INTO base.meaning VALUES
    'The headline: TPR at the declared FPR on the declared canaries; NULL where it cannot be resolved (see leakage_note).'),
   ('comparison', 'leakage_low', 'Lower end of its 95 % interval: two-way bootstrap over canaries and shadows.'),
   ('comparison', 'leakage_high', 'Upper end of its 95 % interval.'),
+  ('comparison', 'leakage_fpr', 'The false-positive rate at which it was read: ties are taken whole, so it may be below fpr.'),
+  ('comparison', 'leakage_by_lot', 'What it would be if canaries with equal scores were accepted by lot until fpr is reached.'),
   ('comparison', 'leakage_n', 'Non-member scores behind the headline.'),
   ('comparison', 'canaries', 'Group of canaries of the headline.'),
   ('comparison', 'attack', 'Attack of the headline.'),
@@ -307,6 +312,7 @@ INSERT INTO base.meaning VALUES
   ('reading', 'false_positive_shadows', 'Different models among the false positives: one alone would say more of it than of the attack.'),
   ('reading', 'threshold', 'Least score that is called a member; NULL where none is.'),
   ('reading', 'rule', 'count: at most the declared rate, in whole tie blocks; lt: below it, as in published code.'),
+  ('reading', 'by_lot', 'The TPR if canaries with equal scores were accepted by lot until the declared rate is reached.'),
   ('cost', 'stage', 'Stage of the pipeline: train proxy, synthesize, model, final_model (its query), …'),
   ('cost', 'tasks', 'Tasks of the stage that are done: one per shadow.'),
   ('cost', 'seconds', 'Mean wall-clock seconds of a task of the stage. A task that several trials share counts in each.'),

@@ -51,6 +51,8 @@ Dispatch = tuple[TaskRequest, ...]
 
 
 PROBE_BYTES = 2**24
+MAX_ERROR_LETTERS = 2_000
+"""Of an error's text in rows, pages and on a terminal."""
 """Written to see whether a disk is full: more than a checkpoint of the nets of a study, mostly."""
 
 
@@ -179,7 +181,9 @@ def _failure(request: TaskRequest, error: BaseException, provenance: Provenance 
     if kind == "storage" and isinstance(error, OSError):
         message = sentence_of(error)
     else:
-        message = f"{type(error).__name__}: {' '.join(str(error).split()) or type(error).__name__}"
+        said = str(error)
+        more = f" … ({len(said):,} letters, the log has them)" if len(said) > MAX_ERROR_LETTERS else ""
+        message = f"{type(error).__name__}: {' '.join(said[:MAX_ERROR_LETTERS].split()) or type(error).__name__}{more}"
     return Outcome(request.task, "failed", provenance=provenance, error=message, error_kind=kind, log=log)
 
 

@@ -82,6 +82,7 @@ class RunForm:
     lints: Sequence[Mapping[str, Any]] = ()
     blocked: Mapping[str, str] = dataclasses.field(default_factory=dict)
     texts: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    composed: Any = None
     origin: str = ""
 
 

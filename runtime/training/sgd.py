@@ -53,11 +53,11 @@ def fit(net: Classifier, training: Training, *, dynamics: bool = False) -> Fitte
         if step >= last_pass:
             total += loss.detach()
         if step % 100 == 99 and not math.isfinite(loss.item()):
-            raise Diverged(f"the loss is {loss.item()} at step {step + 1} of {iterations}")
+            raise Diverged(f"the loss is {loss.item()} at step {step + 1} of {iterations}; lower lr")
 
     final = (total / (iterations - last_pass)).item()
     if not math.isfinite(final):
-        raise Diverged(f"the loss is {final} at the end of {iterations} steps")
+        raise Diverged(f"the loss is {final} at the end of {iterations} steps; lower lr")
     if ema is not None:
         ema.copy_to_net()
     seconds = time.perf_counter() - started

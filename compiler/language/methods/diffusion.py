@@ -142,7 +142,6 @@ class Denoiser(Generator):
 
 class _Diffused(Method):
     revision: ClassVar[int] = 4  # guidance in the papers' convention
-    outside_work: ClassVar[tuple[str, ...]] = ("released", "control")
     compute: ClassVar[str] = "generate"
     denoises: ClassVar[bool] = True
 

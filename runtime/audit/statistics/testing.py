@@ -1,18 +1,17 @@
-"""Verdicts: from a distribution of effects to an interval, a p-value and a word, several at once by Holm.
+"""Effects by Student's t: an interval and p-values, of shadows, or of test images and shadows; several p-values by Holm.
 
-The distribution is a bootstrap's, or Student's around a mean of paired differences. Not here: what is compared (`attack.compare`).
+Not here: what is compared (`audit.compare`), several effects on the same resamples (`simultaneous`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from scipy import stats
 
-Verdict = Literal["supported", "refuted", "undecided"]
+from runtime.audit.statistics.bootstrap import widening
 
 
 @dataclass(frozen=True)
@@ -28,11 +27,20 @@ class Effect:
     below: float
 
 
-def from_resamples(value: float, resampled: np.ndarray, margin: float, confidence: float, n: int) -> Effect | None:
-    """Percentile interval and p-values (never below 1 / (resamples + 1)); None if half of the resamples are undefined."""
+def from_resamples(
+    value: float, resampled: np.ndarray, margin: float, confidence: float, n: int, clusters: int | None = None
+) -> Effect | None:
+    """Percentile interval and p-values (never below 1 / (resamples + 1)); None if half of the resamples are undefined.
+
+    `clusters`: units that were drawn of what there is least of (`Resamples.clusters`); where they are few, all is widened.
+    """
     there = resampled[np.isfinite(resampled)]
     if len(there) < len(resampled) / 2 or not np.isfinite(value):
         return None
+    factor = widening(clusters, confidence) if clusters is not None else 1.0
+    if not np.isfinite(factor):
+        return None
+    there = value + factor * (there - value)
     low, high = np.quantile(there, [0.5 - confidence / 2, 0.5 + confidence / 2])
     above, below = ((1 + int(hits.sum())) / (1 + len(there)) for hits in (there <= margin, there >= margin))
     return Effect(value, float(low), float(high), n, above, below)
@@ -95,44 +103,3 @@ def holm(p: Sequence[float]) -> list[float]:
         highest = max(highest, min(1.0, (len(p) - rank) * p[place]))
         adjusted[place] = highest
     return [float(value) for value in adjusted]
-
-
-def p_values(effects: Sequence[Effect]) -> tuple[float, float]:
-    """That supports and that refutes "all of these effects are above their margins", each one half of a two-sided test.
-
-    Supported by the least convincing of them (an intersection of hypotheses: Berger 1982), refuted by the most convincing of those
-    below their margin, at a price for having looked at all (Bonferroni).
-    """
-    supports = max(effect.above for effect in effects)
-    refutes = len(effects) * min(effect.below for effect in effects)
-    return min(1.0, 2 * supports), min(1.0, 2 * refutes)
-
-
-def judge_pairs(sides: Sequence[tuple[float, float]], alpha: float) -> list[tuple[Verdict, float]]:
-    """Verdict and adjusted p-value of each pair from its two p-values, that supports and that refutes.
-
-    By Holm in each direction, so that over all pairs a wrong "supported" and a wrong "refuted" are as rare as of a single pair,
-    whatever depends on what. One step-down over both directions would count a pair refuted as a reason to be easier on support.
-    """
-    directions = [holm([pair[way] for pair in sides]) for way in (0, 1)]
-    return [
-        ("supported" if supports <= alpha else "refuted" if refutes <= alpha else "undecided", min(supports, refutes))
-        for supports, refutes in zip(*directions, strict=True)
-    ]
-
-
-def judge_claim(verdicts: Sequence[Verdict], pairs: Literal["all", "any", "none"]) -> Verdict:
-    """What the pairs' verdicts say of the claim about them all.
-
-    One pair that breaks `all` or `none`, or carries `any`, is found by looking at all: Holm pays for that. What all pairs must
-    show together (that `all` or `none` holds, `any` does not) could do with less, and is as adjusted as what is printed of each.
-    """
-    if pairs == "none":
-        opposite: dict[Verdict, Verdict] = {"supported": "refuted", "refuted": "supported", "undecided": "undecided"}
-        return judge_claim([opposite[verdict] for verdict in verdicts], "all")
-    strong: Verdict = "refuted" if pairs == "all" else "supported"
-    if strong in verdicts:
-        return strong
-    if all(verdict == verdicts[0] for verdict in verdicts):
-        return verdicts[0]
-    return "undecided"

@@ -54,10 +54,18 @@ def utility(work: AttackTrial, inputs: Mapping[str, Artifact]) -> Iterator[Metri
     for artifact in inputs["model/0"].ancestry():  # DP-SGD trained the classifier, or the generator behind its images
         for metric in artifact.outcome["metrics"]:
             if metric["name"] in ("epsilon", "noise_multiplier"):
-                yield Metric(metric["name"], metric["value"], n=1, note=metric["note"])
+                yield Metric(
+                    metric["name"], metric["value"], n=1, note="; ".join(filter(None, [metric["note"], _single_records(work)]))
+                )
     seconds = _pipeline_seconds(work, inputs)
     unknown = Metric("seconds", None, n=0, note="made elsewhere, by files that do not say `seconds`")
     yield _mean("seconds", seconds, work.confidence) if seconds else unknown
+
+
+def _single_records(work: AttackTrial) -> str:
+    """What an accountant's epsilon does not say of canaries that are in several times."""
+    several = [f"{name} ({words.copies} times)" for name, words in work.population.groups if words.copies > 1]
+    return f"of single records, not of canaries that are in several times: {', '.join(several)}" if several else ""
 
 
 def correctness(work: AttackTrial, inputs: Mapping[str, Artifact]) -> Tensor | None:
@@ -83,7 +91,7 @@ def _task_seconds(artifact: Artifact) -> float | None:
 
 
 def _pipeline_flops(work: AttackTrial, inputs: Mapping[str, Artifact]) -> list[float]:
-    """Counted work of each shadow's whole pipeline, from the words of its tasks; none where part of it was made elsewhere."""
+    """Counted work of each shadow's whole pipeline, from the words of its tasks; none where part is not known."""
     sources = {data.digest: data.source for data in (work.population.dataset, work.population.public) if data is not None}
     types = structures() | {"Dataset": lambda digest, **fields: Dataset(digest=digest, source=sources.get(digest), **fields)}
     found = []
@@ -91,7 +99,10 @@ def _pipeline_flops(work: AttackTrial, inputs: Mapping[str, Artifact]) -> list[f
         pipeline = inputs[f"model/{shadow}"].ancestry()
         if any(artifact.outcome["notes"].get("made_elsewhere") for artifact in pipeline):
             return []
-        found.append(sum(cost(restore(parse_canonical(artifact.text).params, types)).flops for artifact in pipeline))
+        try:
+            found.append(sum(cost(restore(parse_canonical(artifact.text).params, types)).flops for artifact in pipeline))
+        except (KeyError, TypeError, ValueError):  # words of another version, or of a package
+            return []
     return found
 
 

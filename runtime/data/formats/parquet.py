@@ -6,7 +6,7 @@ A column of PNG or JPEG bytes (or of `{bytes, path}`, as Hugging Face writes the
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,22 +19,28 @@ from runtime.database.files import open_parquet
 from runtime.store.files import atomic_write
 
 
-def converted(source: Path, test: Path | None, target: Path, image_column: str, label_column: str) -> dict[str, Any]:
-    """Write `target` from `source` (and from `test`, the official test split); counts and classes. SynthcError for broken files."""
+def converted(source: Sequence[Path], test: Sequence[Path], target: Path, image_column: str, label_column: str) -> dict[str, Any]:
+    """Write `target` from the shards `source` (and `test`, the official test split); counts and classes.
+
+    SynthcError for broken files, and for shards that do not fit together.
+    """
     if target.suffix != ".npz":
         raise SynthcError(f"{target}: an .npz is written; give a name such as {target.stem}.npz")
     arrays: dict[str, np.ndarray] = {}
     names: list[Any] = []
-    for of, path in (("", source), ("test_", test)):
-        if path is None:
+    for of, paths in (("", source), ("test_", test)):
+        if not paths:
             continue
-        images, labels, _ = read(path, image_column, label_column)
+        images, labels = _joined(paths, image_column, label_column)
+        if len(kinds := sorted({type(label).__name__ for label in (*names, *labels)})) > 1:
+            raise SynthcError(f"{paths[0]}: labels are of the types {' and '.join(kinds)}; make them one")
         if not names:
             names = sorted(set(labels))
         if unknown := set(labels) - set(names):
-            raise SynthcError(f"{path}: the label {min(unknown)!r} is not among those of {source.name}")
+            raise SynthcError(f"{paths[0]}: the label {min(unknown)!r} is not among those of {source[0].name}")
         if arrays and images.shape[1:] != arrays["images"].shape[1:]:
-            raise SynthcError(f"{path}: images of {images.shape[1:]}, those of {source.name} have {arrays['images'].shape[1:]}")
+            what = f"images of {images.shape[1:]}, those of {source[0].name} have {arrays['images'].shape[1:]}"
+            raise SynthcError(f"{paths[0]}: {what}")
         arrays[f"{of}images"] = images
         arrays[f"{of}labels"] = np.array([names.index(label) for label in labels])
     try:
@@ -43,6 +49,20 @@ def converted(source: Path, test: Path | None, target: Path, image_column: str, 
     except OSError as error:
         raise SynthcError(f"{target}: cannot be written: {error.strerror}") from error
     return {"images": len(arrays["labels"]), "test_images": len(arrays.get("test_labels", ())), "classes": names}
+
+
+def _joined(shards: Sequence[Path], image_column: str, label_column: str) -> tuple[np.ndarray, list[Any]]:
+    """Images and labels of all shards, in colour if one of the images is."""
+    parts = [read(path, image_column, label_column)[:2] for path in shards]
+    first = parts[0][0].shape[1:3]
+    for path, (images, _) in zip(shards, parts, strict=True):
+        if images.shape[1:3] != first:
+            raise SynthcError(f"{path}: images of {images.shape[1:3]}, those of {shards[0].name} have {first}; make them one size")
+    if sum(images.size for images, _ in parts) > MAX_BYTES_OF_IMAGES:
+        raise SynthcError(f"{shards[0]} and its further shards: images of over {MAX_BYTES_OF_IMAGES:,} bytes; use fewer")
+    if len({images.ndim for images, _ in parts}) > 1:
+        parts = [(np.broadcast_to(of.reshape(*of.shape[:3], -1), (*of.shape[:3], 3)), labels) for of, labels in parts]
+    return np.concatenate([images for images, _ in parts]), [label for _, labels in parts for label in labels]
 
 
 def columns_of(path: Path) -> list[str]:

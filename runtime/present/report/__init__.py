@@ -55,7 +55,7 @@ def page(results: StudyResults, database_name: str = "results.duckdb", with_priv
             database_name=database_name,
             with_private=with_private,
             policy=page_of_charts.policy(scripts),
-            style=_file("page.css") + _color_variables(),
+            style=_file("page.css") + color_variables(),
             charts=drawn,
             specs={name: chart["spec"] for name, chart in drawn.items()},
             scripts=scripts,
@@ -94,15 +94,15 @@ def _draw_chart(name: str, results: StudyResults) -> dict[str, Any]:
     title = spec.pop("title", {"text": about})
     # Screen readers get one sentence and the tables; thousands of marks that each speak would bury both.
     spec["config"] |= {"background": None, "aria": False}
-    return {"title": title["text"], "conditions": title.get("subtitle", []), "about": about, "spec": _recolor(spec)}
+    return {"title": title["text"], "conditions": title.get("subtitle", []), "about": about, "spec": recolor(spec)}
 
 
-def _recolor(value: Any) -> Any:
+def recolor(value: Any) -> Any:
     """Every colour that dark mode knows as a CSS variable; data is left alone."""
     if isinstance(value, dict):
-        return {key: item if key in ("datasets", "values") else _recolor(item) for key, item in value.items()}
+        return {key: item if key in ("datasets", "values") else recolor(item) for key, item in value.items()}
     if isinstance(value, list):
-        return list(map(_recolor, value))
+        return list(map(recolor, value))
     return _variable(value) if isinstance(value, str) and value in look.DARK else value
 
 
@@ -111,7 +111,7 @@ def _variable(color: str) -> str:
     return f"var(--c{color.lstrip('#').lower()}, {color})"
 
 
-def _color_variables() -> str:
+def color_variables() -> str:
     """The variables, light and dark; paper is always light."""
     light = "".join(f"--c{color.lstrip('#').lower()}: {color};" for color in look.DARK)
     dark = "".join(f"--c{color.lstrip('#').lower()}: {other};" for color, other in look.DARK.items())

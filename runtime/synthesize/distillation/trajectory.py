@@ -232,7 +232,8 @@ class LearnedSet(Learner):
 
     def release(self, losses: list[Tensor]) -> Release:
         """The learned images, averaged, and labels; Diverged if the loss stopped being a number."""
-        notes = summarise(losses, self.how.method, f"lower lr ({self.how.lr:g}), clip ({self.how.clip:g})")
+        rates = f"net_lr ({self.how.net_lr:g}, in the end {self.log_lr.exp().item():.3g}) or lr_net_lr ({self.how.lr_net_lr:g})"
+        notes = summarise(losses, self.how.method, f"lower {rates}, then lr ({self.how.lr:g}) or clip ({self.how.clip:g})")
         labels = self.targets.detach().softmax(1).cpu() if self.targets.requires_grad else None
         return finish(self.start, self.average, self.card, labels, notes | {"net_lr": self.log_lr.exp().item()})
 

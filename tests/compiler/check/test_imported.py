@@ -336,7 +336,7 @@ def test_missing_and_broken_files_are_counted_and_named(elsewhere: Done, tmp_pat
         shutil.rmtree(tmp_path / "sets")
         assert "there is no folder" in complaints(spec)
     assert "2 of 8 files are missing, the first is replicate-0-shadow-002.npz" in missing
-    assert "replicate-0-shadow-001.npz: not an .npz archive" in broken
+    assert "replicate-0-shadow-001.npz: truncated: it begins as an archive" in broken
 
 
 def test_every_replicate_has_files_of_its_own(elsewhere: Done, tmp_path: Path) -> None:

@@ -358,9 +358,11 @@ def test_a_run_tells_what_it_was_warned_of_and_a_later_headline_is_seen_in_the_r
 def test_checking_explains_a_lint_and_where_it_speaks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", "--explain", "l05"]) == 0
     assert LINTS["L05"].because in capsys.readouterr().out
-    assert main(["check", str(ROOT / "specs" / "full_study.yaml"), "--explain", "L04"]) == 0
+    silent = tmp_path / "silent.yaml"
+    silent.write_text(RIGOROUS.replace("  undefended: {paradigm: undefended}\n", "") + "allow: {L10: no scale is needed here}\n")
+    assert main(["check", str(silent), "--explain", "L10"]) == 0
     out = capsys.readouterr().out
-    assert "full_study.yaml:" in out
+    assert "silent.yaml:" in out
     assert "silenced: " in out
     assert main(["check", "--explain", "L99"]) == 2
     assert "no lint is called 'L99'" in capsys.readouterr().err
@@ -371,7 +373,15 @@ def test_checking_explains_a_lint_and_where_it_speaks(tmp_path: Path, capsys: py
     assert main(["check", str(refused), "--explain", "L10"]) == 0
 
 
-@pytest.mark.parametrize("spec", ["specs/full_study.yaml", "specs/smoke.yaml"])
+def test_the_flagship_silences_no_lint_under_any_profile() -> None:
+    for profile in (None, "complete", "fashion_mnist", "cifar10"):
+        plan = compile_study(ROOT / "specs/full_study.yaml", profile)
+        assert plan.header.allow == {}
+        # The base of two arms, and sets that begin from public images, saw the images that the ood canaries are drawn from.
+        assert {(finding.code, finding.severity) for finding in plan.lints} <= {("L12", "warning")}
+
+
+@pytest.mark.parametrize("spec", ["specs/smoke.yaml"])
 def test_the_studies_that_we_ship_pass_their_own_lints(spec: str) -> None:
     assert [finding for finding in compile_study(ROOT / spec).lints if finding.silenced is None] == []
 

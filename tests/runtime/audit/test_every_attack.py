@@ -139,7 +139,8 @@ def test_shadows_that_all_say_the_same_say_nothing(attack: Attack) -> None:
         found = scores(attack, replace(answers, **changed), member).round(6)  # sums over shadows round differently
         assert auc(found, member) == 0.5
         reading = tpr_at(0.1, found, member)
-        assert reading.value == reading.false_positives / reading.non_members <= 0.1
+        assert reading.value in (None, reading.false_positives / reading.non_members)
+        assert reading.by_lot == pytest.approx(0.1, abs=1 / reading.non_members)  # as chance gives
 
 
 def alike(values: np.ndarray | None, axis: int) -> np.ndarray:

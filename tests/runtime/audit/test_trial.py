@@ -228,7 +228,7 @@ def test_what_a_prior_makes_of_a_rate_is_stated_with_thresholds_from_shadows_alo
 def test_bounds_that_may_not_be_stated_are_rows_with_their_reason(work: AttackTrial, leaking: Product) -> None:
     assert "no independent trials" in found(leaking, "epsilon_lower_clopper_pearson", **PLAIN).note
     balanced = attacked(dataclasses.replace(work, design="balanced", attacks=ATTACKS[:1]), answers(work))
-    for name in ("steinke", "f_dp", "mu_gdp"):
+    for name in ("steinke", "f_dp_if_gaussian", "mu_gdp_if_gaussian"):
         bound = found(balanced, f"epsilon_lower_{name}", **PLAIN)
         assert bound.value is None
         assert bound.note

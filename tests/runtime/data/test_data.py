@@ -371,7 +371,7 @@ def test_broken_parquet_costs_a_sentence(tmp_path: Path, capsys: pytest.CaptureF
     ("query", "complaint"),
     [
         ("SELECT 1 AS label, 'text' AS image", "the image column holds str"),
-        ("SELECT 1 AS label, 'text'::BLOB AS image", "row 0: not a PNG or JPEG"),
+        ("SELECT 1 AS label, 'text'::BLOB AS image", "row 0: another file, no PNG or JPEG"),
         ("SELECT 1 AS label, 2 AS picture", "no column is called 'image'"),
         ("SELECT 1 AS label, NULL::BLOB AS image", "the image column holds NoneType"),
         ("SELECT 1 AS label, 'x'::BLOB AS image WHERE false", "no row"),
@@ -420,7 +420,7 @@ def test_a_command_reads_the_users_own_files_once_and_then_rests_on_their_record
     image.write_bytes(b"GIF89a")
     assert main(["check", str(spec)]) == 2
     assert "study.yaml:4:27: " in (said := capsys.readouterr().err)
-    assert "b/n0001_0.png: not a PNG or JPEG" in said
+    assert "b/n0001_0.png: a GIF, no PNG or JPEG" in said
 
 
 def test_a_record_of_another_reader_or_that_somebody_changed_does_not_count(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
