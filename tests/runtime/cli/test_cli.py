@@ -221,8 +221,8 @@ def test_a_file_system_without_locks_is_said_to_be_one(
     assert "lock: the file system has no locks (flock: No locks available); mount it with locks" in capsys.readouterr().err
 
 
-def test_the_table_of_exit_codes_is_the_same_in_the_readme_and_in_help() -> None:
-    assert EXIT_CODES in (ROOT / "README.md").read_text()
+def test_the_table_of_exit_codes_is_the_same_in_the_docs_and_in_help() -> None:
+    assert EXIT_CODES in (ROOT / "docs" / "studies.md").read_text()
     assert EXIT_CODES in parser().format_help()
 
 

@@ -107,8 +107,8 @@ def _page() -> str:
     return "\n".join(parts)
 
 
-def test_the_views_and_questions_that_the_readme_names_exist() -> None:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+def test_the_views_and_questions_that_the_docs_name_exist() -> None:
+    text = (ROOT / "docs" / "asking.md").read_text(encoding="utf-8")
     named = set(re.findall(r"synthc sql @(\w+)", text))
     assert named <= set(questions())
     table = re.search(r"\| view \| one row per \|\n\|---\|---\|\n((?:\|.*\n)+)", text)
