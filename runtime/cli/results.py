@@ -170,7 +170,7 @@ def _chart(args: argparse.Namespace) -> int:
     for name in names:
         kind = charts.kind_of(name)
         text = f"SELECT * FROM ({kind.query}) AS chart WHERE {args.where}" if args.where else kind.query
-        drawn = charts.draw(name, *query(args.db, text), theme=args.theme)
+        drawn = charts.draw(name, *query(args.db, text), layout={"paper": "column"}.get(args.theme, args.theme))
         for path in _list_targets(args, name):
             charts.save(drawn, path)
             print(path)
