@@ -35,7 +35,7 @@ $(VENV)/.installed: constraints.txt pyproject.toml | $(VENV)/bin/python
 	touch $@
 
 $(VENV)/.installed-test: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[test]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[test,pretrained]"
 	touch $@
 
 clean:  ## remove the environment (never results)

@@ -17,12 +17,14 @@ import argparse
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from typing import Literal
 
 import numpy as np
 from scipy import stats
 
 from compiler.language.audit import Design
+from compiler.power.epsilon_bounds import epsilon_of_mu, f_dp
 from runtime.audit.attacks.lira import lira
 from runtime.audit.attacks.pool import ShadowPool
 from runtime.audit.statistics import epsilon
@@ -169,7 +171,7 @@ def false_alarms(runs: int, rng: np.random.Generator) -> None:
         for _ in range(runs):
             member, scores = rng.random(canaries) < 0.5, rng.normal(size=canaries)
             right = epsilon.guess(scores, member, side, side)
-            for name, bound in (("steinke", epsilon.steinke), ("f_dp", epsilon.f_dp)):
+            for name, bound in (("steinke", epsilon.steinke), ("f_dp", f_dp)):
                 alarms[name] += bound(right, 2 * side, canaries, 1e-5) > 0
         print(f"{canaries:>9}{2 * side:>9}{alarms['steinke'] / runs:>10.4f}{alarms['f_dp'] / runs:>10.4f}")
 
@@ -179,18 +181,82 @@ def gaussian_mechanism(runs: int, rng: np.random.Generator) -> None:
     print(f"\nbounds on a Gaussian mechanism, 1,000 canaries, 100 guesses on each side, delta 1e-5, {runs} runs each")
     print(f"{'mu':>5}{'truth':>8}{'steinke, median':>18}{'below the truth':>17}{'f-DP, median':>15}{'below the truth':>17}")
     for mu in (0.5, 1.0, 2.0, 3.0):
-        truth = epsilon.epsilon_of_mu(mu, 1e-5)
+        truth = epsilon_of_mu(mu, 1e-5)
         bounds: dict[str, list[float]] = {"steinke": [], "f_dp": []}
         for _ in range(runs):
             member = rng.random(1000) < 0.5
             right = epsilon.guess(rng.normal(size=1000) + mu * member, member, 100, 100)
             bounds["steinke"].append(epsilon.steinke(right, 200, 1000, 1e-5))
-            bounds["f_dp"].append(epsilon.f_dp(right, 200, 1000, 1e-5))
+            bounds["f_dp"].append(f_dp(right, 200, 1000, 1e-5))
         cells = [(float(np.median(found)), float(np.mean([value <= truth for value in found]))) for found in bounds.values()]
         print(f"{mu:>5.1f}{truth:>8.2f}{cells[0][0]:>18.2f}{cells[0][1]:>17.3f}{cells[1][0]:>15.2f}{cells[1][1]:>17.3f}")
 
 
-TABLES = {table.__name__: table for table in (coverage, null, minority, verdicts, false_alarms, gaussian_mechanism)}
+Mechanism = Callable[[np.random.Generator, np.ndarray], np.ndarray]
+"""(rng, member) → scores."""
+
+
+def answers_by_lot(truth: float) -> Mechanism:
+    """Randomised response: each membership is told rightly with the odds of e^truth."""
+    right = 1 / (1 + math.exp(-truth))
+    return lambda rng, member: np.where(rng.random(member.shape) < right, member, ~member) + 1e-9 * rng.random(member.shape)
+
+
+def subsampled_epsilon(share: float, mu: float, delta: float) -> float:
+    """Of (1 - share) N(0, 1) + share N(mu, 1) against N(0, 1), both directions, by integration."""
+    x = np.linspace(-40, 40 + mu, 400_001)
+    none = stats.norm.pdf(x)
+    some = (1 - share) * none + share * stats.norm.pdf(x, mu)
+
+    def excess(epsilon: float) -> float:
+        both = (np.trapezoid(np.maximum(one - math.exp(epsilon) * other, 0), x) for one, other in ((some, none), (none, some)))
+        return max(float(side) for side in both)
+
+    low, high = 0.0, 40.0
+    for _ in range(50):
+        middle = (low + high) / 2
+        low, high = (middle, high) if excess(middle) > delta else (low, middle)
+    return low
+
+
+def mechanisms(runs: int, rng: np.random.Generator) -> None:
+    """Bounds beside the truth of mechanisms, Gaussian and others: what holds for all is *the* epsilon."""
+    delta = 1e-5
+    print(f"\nshare of one-run bounds above the truth, delta {delta:g}, a quarter of guesses on each side, {runs} runs each")
+    print(f"{'mechanism':40}{'truth':>7}{'canaries':>9}{'steinke':>9}{'f-DP if Gaussian':>18}")
+    kinds: dict[str, tuple[float, Mechanism]] = {
+        f"randomised response, epsilon {truth:g}": (truth, answers_by_lot(truth)) for truth in (1.0, 3.0)
+    }
+    kinds["Laplace, epsilon 2"] = 2.0, lambda rng, member: rng.laplace(0, 0.5, member.shape) + member
+    kinds["Gaussian, mu 1"] = epsilon_of_mu(1.0, delta), lambda rng, member: rng.normal(size=member.shape) + member
+    kinds["subsampled Gaussian, share 0.2, mu 3"] = (
+        subsampled_epsilon(0.2, 3.0, delta),
+        lambda rng, member: rng.normal(size=member.shape) + 3 * (member & (rng.random(member.shape) < 0.2)),
+    )
+    for name, (truth, draw) in kinds.items():
+        for canaries in (128, 1000):
+            side = canaries // 4
+            bounds = {
+                bound: lru_cache(maxsize=None)(partial(_bound, bound, 2 * side, canaries, delta))
+                for bound in (epsilon.steinke, f_dp)
+            }
+            above = dict.fromkeys(bounds, 0)
+            for _ in range(runs):
+                member = rng.random(canaries) < 0.5
+                right = epsilon.guess(draw(rng, member), member, side, side)
+                for bound, of in bounds.items():
+                    above[bound] += of(right) > truth
+            print(
+                f"{name:40}{truth:>7.2f}{canaries:>9}"
+                + "".join(f"{hits / runs:>{w}.3f}" for hits, w in zip(above.values(), (9, 18), strict=True))
+            )
+
+
+def _bound(bound: Callable[..., float], guesses: int, canaries: int, delta: float, right: int) -> float:
+    return bound(right, guesses, canaries, delta)
+
+
+TABLES = {table.__name__: table for table in (coverage, null, minority, verdicts, false_alarms, gaussian_mechanism, mechanisms)}
 
 
 def main() -> None:

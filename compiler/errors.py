@@ -8,6 +8,7 @@ A diagnostic gives the location, the value and what would do. Passes yield diagn
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeVar
@@ -72,6 +73,9 @@ def collect(checking: Checking[Made]) -> tuple[Made, list[Diagnostic]]:
             return end.value, problems
 
 
+MAX_COMPLAINTS_SHOWN = 100
+
+
 class SynthcError(Exception):
     """Anything that a user can mend. The command line prints it without a traceback and exits with 2."""
 
@@ -83,7 +87,8 @@ class SpecError(SynthcError):
         # What is wrong in a part that several trials share is found in each of them and reported once.
         once = {(problem.location, problem.message): problem for problem in diagnostics}
         self.diagnostics = tuple(once[key] for key in sorted(once))
-        super().__init__("\n".join(map(str, self.diagnostics)))
+        more = [f"and {rest:,} more complaints"] if (rest := len(once) - MAX_COMPLAINTS_SHOWN) > 0 else []
+        super().__init__("\n".join([*map(str, self.diagnostics[:MAX_COMPLAINTS_SHOWN]), *more]))
 
 
 def did_you_mean(word: object, known: Iterable[str]) -> str:
@@ -99,6 +104,33 @@ def did_you_mean(word: object, known: Iterable[str]) -> str:
 def first_line(error: BaseException) -> str:
     """The first line of an error's message that is not blank; the name of its type where there is none."""
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
+WOULD_DO = {
+    errno.ENOSPC: "free some space, then run again: what is committed stays",
+    errno.EDQUOT: "your quota is used up: free some space, then run again: what is committed stays",
+    errno.EROFS: "it is mounted read-only: name a place that can be written (--store, --db, -o)",
+    errno.EACCES: "ask its owner for the right, or name another place (--store, --db, -o)",
+    errno.EPERM: "ask its owner for the right, or name another place (--store, --db, -o)",
+    errno.EIO: "the disk fails: copy what is on it before anything else",
+    errno.EISDIR: "a folder lies where a file should be: move it away",
+    errno.ENOTDIR: "a file lies where a folder should be: move it away",
+    errno.EEXIST: "something else lies where a folder should be: move it away",
+    errno.ENOTEMPTY: "a folder lies where a file should be: move it away",
+    errno.ELOOP: "links lead in a circle: remove them",
+    errno.ENAMETOOLONG: "choose a shorter name",
+    errno.EMFILE: "too many files are open: raise `ulimit -n`",
+    errno.ENOENT: "look whether it was moved or deleted meanwhile",
+    errno.EAGAIN: "too many processes or threads: raise `ulimit -u`",
+}
+"""Errors of the operating system → what would do."""
+
+
+def sentence_of(error: OSError, place: object = "") -> str:
+    """An error of the operating system: where (`place`, if it does not say so itself), what, and what would do."""
+    where = error.filename or place
+    hint = WOULD_DO.get(error.errno or 0, "")
+    return (f"{where}: " if where else "") + (error.strerror or first_line(error)) + (f"; {hint}" if hint else "")
 
 
 def plural(count: int, noun: str) -> str:

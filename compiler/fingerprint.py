@@ -79,7 +79,8 @@ def restore(value: Any, types: Mapping[str, Callable[..., Any]]) -> Any:
 def encode(value: object, memo: Memo | None = None) -> str:
     """`value` as canonical JSON text; TypeError or ValueError for what has no stable bytes.
 
-    Frozen dataclasses and pydantic models are tagged with their class name.
+    Frozen dataclasses and pydantic models are tagged with their class name. Fields that a class lists as `later` came after its
+    first ids: where they say nothing they are left out, so that those ids stay.
     """
     match value:
         case str():
@@ -128,7 +129,9 @@ def _structure(value: object, memo: Memo | None) -> str:
             f"{type(value).__name__} {value!r} has no stable bytes, so no id can depend on it; "
             "use plain values, tuples, frozen dataclasses or the spec's models"
         )
-    return "{" + ",".join([tag, *[f'"{name}":{encode(getattr(value, name), memo)}' for name in fields]]) + "}"
+    later = getattr(value, "later", ())
+    said = [name for name in fields if not (name in later and getattr(value, name) is None)]
+    return "{" + ",".join([tag, *[f'"{name}":{encode(getattr(value, name), memo)}' for name in said]]) + "}"
 
 
 @cache

@@ -2,6 +2,7 @@
 
 OPERATIONS = {
     "TrainClassifier": "runtime.training.classifier",
+    "TrainShared": "runtime.synthesize.operation",
     "TrainGenerator": "runtime.synthesize.operation",
     "Synthesize": "runtime.synthesize.operation",
     "ImportSet": "runtime.synthesize.imported",

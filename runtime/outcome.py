@@ -97,3 +97,7 @@ class Outcome:
 
 class Diverged(ArithmeticError):
     """A training whose loss stopped being a number: recorded as such, never tried again."""
+
+
+class Stopped(KeyboardInterrupt):
+    """The user stops the run at once. Any other exception that comes out of a task's code is that task's failure."""

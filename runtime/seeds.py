@@ -39,7 +39,8 @@ class Seeds:
 
     seed: int
     replicate: int
-    shadow: int
+    shadow: int | None
+    """None for what all shadows share."""
 
     def __call__(self, purpose: str, device: torch.device | str = "cpu") -> torch.Generator:
         return generator(self.seed, self.shadow, f"replicate {self.replicate}/{purpose}", device)

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from runtime.store.artifacts import Artifact, digest_of, encode_tensors
+from runtime.store.artifacts import Artifact, encode_tensors
+from runtime.store.files import digest_of
 
 
 def artifact(folder: Path, **stems: dict[str, Tensor]) -> Artifact:

@@ -16,7 +16,10 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 COMPILER = "errors fingerprint < text < language < data < work < check < plan < power < lint inspect < compile"
-RUNTIME = "machine outcome seeds < store < database < data execution < training present < synthesize < audit < operations < cli"
+RUNTIME = (
+    "machine outcome seeds < store < database < data execution < training present < synthesize ui < audit < judge < "
+    "operations < cli"
+)
 
 MODULE = re.compile(r"(compiler|runtime)(\.[a-z_]\w*)+")
 
@@ -153,7 +156,7 @@ def test_the_compiler_imports_pydantic_ruamel_and_the_standard_library_and_nothi
 @pytest.mark.parametrize(
     ("library", "homes"),
     [
-        ("ray", {"runtime.execution.ray_engine"}),
+        ("ray", {"runtime.execution.cluster"}),
         ("duckdb", {"runtime.database"}),
         ("altair", {"runtime.present.charts", "runtime.present.report"}),
         ("vl_convert", {"runtime.present.charts", "runtime.present.report"}),

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, fields
+from typing import Any, get_args
 
 from compiler.errors import Diagnostic, did_you_mean
 from compiler.language.base import Method
-from compiler.language.claims import Claim, Side
+from compiler.language.claims import Claim, Side, Stratum
 from compiler.language.study import Trial
 from compiler.text.nodes import Mapping
 from compiler.work.operations import CompareTrials, Reading
@@ -20,7 +20,7 @@ TRIAL_FIELDS = ("arm", "paradigm", "method", "replicate")
 READING_FIELDS = tuple(Side.model_fields)
 """Fields of a selector that say what is read of the trials."""
 PER_SHADOW_METRICS = (
-    "test_accuracy", "train_accuracy", "canary_accuracy_in", "canary_accuracy_out", "canary_share_selected", "seconds",
+    "test_accuracy", "train_accuracy", "canary_accuracy_in", "canary_accuracy_out", "canary_share_selected", "seconds", "flops",
     "nearest_pixel_distance", "trace_back_rate",
 )  # fmt: skip
 """Metrics that a trial keeps for each shadow."""
@@ -79,21 +79,16 @@ def resolve(name: str, claim: Claim, trials: Sequence[Trial]) -> Resolved:
     left, right = select_trials(claim.left, trials), select_trials(claim.right, trials) if claim.right else ()
     audit = trials[left[0]].point.audit
     reading = _resolve_reading(claim.left, trials[left[0]])
-    work = CompareTrials(
-        test=claim.test,
-        metric=claim.metric,
-        against=claim.against,
-        left=reading,
-        right=_resolve_reading(claim.right, trials[right[0]]) if right else reading,
-        margin=claim.margin,
-        match=claim.match,
-        tolerance=claim.tolerance,
-        pairs=claim.pairs,
-        fpr=audit.headline.fpr,
-        resamples=audit.resamples,
-        confidence=audit.confidence,
-        seed=trials[0].seed,
-    )
+    as_said = {field.name: getattr(claim, field.name) for field in fields(CompareTrials) if field.name in Claim.model_fields}
+    read = {
+        "left": reading,
+        "right": _resolve_reading(claim.right, trials[right[0]]) if right else reading,
+        "fpr": audit.headline.fpr,
+        "resamples": audit.resamples,
+        "confidence": audit.confidence,
+        "seed": trials[0].seed,
+    }
+    work = CompareTrials(**(as_said | read))
     return Resolved(name, claim, left, right, work)
 
 
@@ -153,6 +148,8 @@ def _check_sides(claim: Claim, trials: Sequence[Trial]) -> Iterator[Problem]:
                 field, what, hint = problem
                 yield (side, field), what, hint
                 return
+    if claim.test == "dominance" and claim.metric != "leakage":
+        yield ("metric",), f"a dominance is of leakage, accuracy and cost together, not of {claim.metric!r}", "leave `metric` out"
     yield from _check_metric(claim, trials)
 
 
@@ -162,9 +159,15 @@ def _check_reading(claim: Claim, selector: dict[str, str], trial: Trial) -> tupl
     group, release = selector.get("canaries"), selector.get("release")
     if group is not None and group not in audit.canaries:
         return "canaries", f"no canaries are called {group!r}", did_you_mean(group, audit.canaries)
-    if selector.get("stratum") is not None and not _has_origins(trial):
+    stratum = selector.get("stratum")
+    if stratum is not None and stratum not in get_args(Stratum):
+        return "stratum", f"no stratum is called {stratum!r}", did_you_mean(stratum, get_args(Stratum))
+    if stratum in ("used", "unused") and not _has_origins(trial):
         what = f"{trial.address} makes no set from single private images, so none is used or unused"
-        return "stratum", what, "strata are for coresets, `init: real` and sdedit"
+        return "stratum", what, "those strata are for coresets, `init: real` and sdedit"
+    if stratum in ("copied", "not_copied") and not _measures_copies(trial):
+        what = f"no distance to a set of {trial.address} is measured, so none is known to be copied"
+        return "stratum", what, "those strata are for arms that make a set, where {attack: nearest, space: pixel} is tried"
     if release in OWNERS and not has_release(trial.point.arm, release):
         return "release", f"{trial.address} has no {release}", f"only {OWNERS[release]}"
     read = next(attack.reads for attack in audit.attacks if attack.attack == audit.headline.attack)
@@ -200,3 +203,8 @@ def _check_metric(claim: Claim, trials: Sequence[Trial]) -> Iterator[Problem]:
 def _has_origins(trial: Trial) -> bool:
     arm = trial.point.arm
     return isinstance(arm, Method) and arm.from_private_images
+
+
+def _measures_copies(trial: Trial) -> bool:
+    nearest = any(attack.attack == "nearest" and getattr(attack, "space", "") == "pixel" for attack in trial.point.audit.attacks)
+    return nearest and has_release(trial.point.arm, "synthetic_set")

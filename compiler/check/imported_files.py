@@ -81,7 +81,8 @@ def queries(point: Point, card: Card) -> int:
     """Images that each model is asked about: every view of every canary and z sample, and the test set once."""
     audit = point.audit
     asked = sum(group.count for group in audit.canaries.values()) + audit.z_pool * _z_pools(audit)
-    return asked * audit.queries.count + (point.data.test or card.test_samples)
+    judged = point.data.validation if point.data.judged_on else point.data.test
+    return asked * audit.queries.count + (judged or card.test_samples)
 
 
 def _z_pools(audit: Audit) -> int:
@@ -123,6 +124,8 @@ def _judge_logits(logits: Array, rows: int, classes: int) -> None:
     if logits.dtype[1:] not in FLOATS or logits.shape != (rows, classes):
         where = "queries.npz (`synthc export --membership … --queries`)"
         raise _unfit("logits", logits, f"{rows:,} × {classes} floats, a row per image of {where}")
+    if not logits.finite:
+        raise SynthcError("logits have entries that are no finite numbers; did this model diverge?")
     if rows * classes * int(logits.dtype[2:]) > MAX_BYTES_PER_FILE:
         raise SynthcError(f"logits have the shape {logits.shape}, over {MAX_BYTES_PER_FILE:,} bytes; ask about fewer views")
 

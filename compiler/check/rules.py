@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 
+from compiler.check.fit import Problem, check_counts, check_nets
 from compiler.data.files import card_of
-from compiler.data.sizes import pool_size, private_size
+from compiler.data.sizes import pool_size, private_size, set_aside
 from compiler.errors import Diagnostic, SynthcError, did_you_mean
 from compiler.language.base import Method
 from compiler.language.datasets import CARDS, OWN
 from compiler.language.methods.baselines import DpSgd
-from compiler.language.methods.coreset import El2n, Stratified
+from compiler.language.methods.coreset import ByDynamics, El2n, Stratified
 from compiler.language.methods.diffusion import Conditional, ImageToImage
 from compiler.language.plugins import PluginAttack, PluginData
 from compiler.language.study import Point
@@ -22,9 +24,6 @@ from compiler.text.nodes import Mapping
 from compiler.work.releases import HEADLINE_FIELDS, OWNERS, declared, has_release
 
 MIN_SHADOWS = 8
-
-Problem = tuple[str, tuple[str | int, ...], str, str]
-"""(code, path, message, hint)."""
 
 
 def check_sense(point: Point, tree: Mapping) -> list[Diagnostic]:
@@ -57,6 +56,12 @@ def _check_test_set(point: Point) -> Iterator[Problem]:
         yield "no-test-set", ("data", "name"), what, "set some images aside with `test: 360`"
 
 
+def _check_validation(point: Point) -> Iterator[Problem]:
+    if point.data.judged_on and not point.data.validation:
+        what = "accuracy is to be measured on validation images, and none are set aside"
+        yield "no-validation-set", ("data", "judged_on"), what, "set some aside with `validation: 200`"
+
+
 def _check_subset(point: Point) -> Iterator[Problem]:
     there = card_of(point.data).samples
     if point.data.subset and point.data.subset > there:
@@ -67,8 +72,9 @@ def _check_subset(point: Point) -> Iterator[Problem]:
 def _check_enough_images(point: Point) -> Iterator[Problem]:
     audit, data = point.audit, point.data
     drawn = sum(group.count for group in audit.canaries.values() if group.kind not in ("ood", "blank"))
-    if drawn + audit.z_pool + (data.test or 0) >= pool_size(data):
-        parts = f"{drawn:,} canaries, a z pool of {audit.z_pool:,} and {data.test or 0:,} test images"
+    if drawn + audit.z_pool + set_aside(data) >= pool_size(data):
+        tuning = f" and {data.validation:,} validation" if data.validation else ""
+        parts = f"{drawn:,} canaries, a z pool of {audit.z_pool:,} and {data.test or 0:,} test{tuning} images"
         what = f"{parts} of {pool_size(data):,} images"
         yield "too-many-canaries", ("audit", "canaries"), what, "some must be left to train on"
 
@@ -119,6 +125,9 @@ def _check_headline(point: Point) -> Iterator[Problem]:
     if audit.canaries and headline.canaries not in audit.canaries:
         hint = did_you_mean(headline.canaries, audit.canaries)
         yield "headline", (*path, "canaries"), f"no canaries are called {headline.canaries!r}", hint
+    twice = [fpr for fpr in audit.fpr if audit.fpr.count(fpr) > 1]
+    if twice:
+        yield "fpr", ("audit", "fpr"), f"the false-positive rate {twice[0]:g} is there twice", "drop one of them"
     if headline.fpr not in audit.fpr:
         hint = f"`audit.fpr` has: {', '.join(f'{fpr:g}' for fpr in audit.fpr)}"
         yield "headline", (*path, "fpr"), f"the FPR {headline.fpr:g} is not read", hint
@@ -155,6 +164,7 @@ def _check_public_set(point: Point) -> Iterator[Problem]:
     """What canaries and learned images take from the public set: is it named, and large enough?"""
     foreign = {name: group.count for name, group in point.audit.canaries.items() if group.kind == "ood"}
     begins = getattr(point.arm, "init", None) == "public"
+    shared = point.arm.generator.shared if isinstance(point.arm, Method) and point.arm.generator else None
     if point.public is None:
         hint = "name one, such as `public: {name: shapes}`"
         for name in foreign:
@@ -162,12 +172,14 @@ def _check_public_set(point: Point) -> Iterator[Problem]:
             yield "no-public-set", ("audit", "canaries", name), what, hint
         if begins:
             yield "no-public-set", ("arm", "init"), "`init: public` needs a public set, and the study has none", hint
+        if shared is not None:
+            what = "a base that is pretrained on the public set, and the study has none"
+            yield "no-public-set", ("arm", "denoiser", "base"), what, hint
         return
     there, hint = pool_size(point.public), "use fewer, or a larger public set"
-    for name, count in foreign.items():
-        if count + point.audit.z_pool > there:
-            what = f"{count:,} canaries and a z pool of {point.audit.z_pool:,} from {there:,} public images"
-            yield "public-set", ("audit", "canaries", name, "count"), what, hint
+    if foreign and (count := sum(foreign.values())) + point.audit.z_pool > there:  # no image is in two groups
+        what = f"{count:,} canaries and a z pool of {point.audit.z_pool:,} from {there:,} public images"
+        yield "public-set", ("audit", "canaries", list(foreign)[-1], "count"), what, hint
     images = getattr(point.arm, "images_per_class", 0) * card_of(point.data).classes
     if begins and images > there:
         yield "public-set", ("arm", "init"), f"{images:,} images begin from {there:,} public ones", hint
@@ -194,17 +206,29 @@ def _check_norm(point: Point) -> Iterator[Problem]:
             yield "norm", path, f"{what} has norm {norm}", "use `norm: batch`, or another method"
 
 
-def _check_components(point: Point) -> Iterator[Problem]:
-    if isinstance(point.arm, Conditional | ImageToImage) and point.arm.denoiser.net == "latent_mlp":
-        components, pixels = point.arm.denoiser.components, math.prod(card_of(point.data).shape)
-        if components > pixels:
-            what = f"{components} principal components of images of {pixels} pixels"
-            yield "components", ("arm", "denoiser", "components"), what, f"at most {pixels}"
+def _check_denoiser(point: Point) -> Iterator[Problem]:
+    if not isinstance(point.arm, Conditional | ImageToImage):
+        return
+    how, path, pixels = point.arm.denoiser, ("arm", "denoiser"), math.prod(card_of(point.data).shape)
+    if how.net == "latent_mlp" and how.components > pixels:
+        what = f"{how.components} principal components of images of {pixels} pixels"
+        yield "components", (*path, "components"), what, f"at most {pixels}"
+    if how.finetune == "lora" and how.rank > how.width:
+        what = f"matrices of rank {how.rank} beside layers of {how.width} units"
+        yield "rank", (*path, "rank"), what, f"at most {how.width}; papers take 4 to 16"
+    for name, field in how.packages.items():
+        if find_spec(name) is None:
+            what = f"`{field}: {getattr(how, field)}` needs {name}, which is not installed here"
+            yield "not-installed", (*path, field), what, "pip install 'synthc[pretrained]'"
 
 
 def _check_proxy(point: Point) -> Iterator[Problem]:
-    """Errors can be read of as many passes as the proxy is trained for."""
+    """Dynamics are read where each sample was presented, and errors of as many passes as the proxy is trained for."""
     arm = point.arm
+    if isinstance(arm, ByDynamics) and (epochs := (arm.proxy or point.classifier).epochs) < 1:
+        path = ("arm", "proxy", "epochs") if arm.proxy else ("classifier", "epochs")
+        what = f"a proxy that is trained for {epochs:g} epochs does not see every sample"
+        yield "passes", path, what, "at least 1: the method reads what it made of each"
     if isinstance(arm, El2n) or (isinstance(arm, Stratified) and arm.score == "el2n"):
         epochs = (arm.proxy or point.classifier).epochs
         if arm.passes > epochs:
@@ -222,6 +246,7 @@ def _check_batch(point: Point) -> Iterator[Problem]:
 
 RULES: tuple[Callable[[Point], Iterator[Problem]], ...] = (
     _check_test_set,
+    _check_validation,
     _check_subset,
     _check_enough_images,
     _check_canaries,
@@ -232,7 +257,9 @@ RULES: tuple[Callable[[Point], Iterator[Problem]], ...] = (
     _check_public_set,
     _check_privacy,
     _check_norm,
-    _check_components,
+    _check_denoiser,
     _check_proxy,
     _check_batch,
+    check_nets,
+    check_counts,
 )

@@ -14,6 +14,7 @@ from typing import Any
 
 from compiler.check import imported_files as files
 from compiler.check.claim_sides import Resolved, check_claim, explain_empty_selection, resolve
+from compiler.check.policy import check_policy
 from compiler.check.presets import resolve_presets
 from compiler.check.rules import check_sense
 from compiler.check.validate import Validator
@@ -96,6 +97,8 @@ def _check_trials(tree: Mapping, imported: bool) -> Checking[tuple[Header | None
 def _check_header(tree: Mapping) -> Checking[Header | None]:
     items = {name: node for name, node in tree.items.items() if name in Header.model_fields}
     header: Header | None = yield from Validator(Header).check(Mapping(items, tree.keys, tree.location))
+    if header is not None and "policy" in tree.items:
+        yield from check_policy(tree.items["policy"])
     if header is not None and header.replicates > MAX_TRIALS:
         what = f"{header.replicates:,} replicates of every trial"
         hint = f"at most {MAX_TRIALS:,} trials in all"

@@ -13,7 +13,7 @@ from hashlib import blake2b
 from pathlib import Path
 
 from compiler.data.records import Array, Record, card_here, record_of
-from compiler.errors import SynthcError
+from compiler.errors import SynthcError, and_more
 from compiler.language.data import Data
 from compiler.language.datasets import OWN, Card
 from compiler.language.plugins import PluginData, checked_card
@@ -102,14 +102,14 @@ def _card(path: Path) -> Card:
         how = f"`synthc data import {path.name}`" if path.suffix == ".parquet" else "numpy.savez_compressed"
         raise SynthcError(f"neither an .npz nor a folder; {how} makes an .npz of it")
     record = contents(path)
-    shape, samples = _image_shape(record.arrays, "images")
-    classes = _class_count(record.arrays, "labels", samples)
+    shape, samples = image_shape(record.arrays, "images")
+    classes = class_count(record.arrays, "labels", samples)
     test_samples = 0
     if "test_images" in record.arrays:
-        test_shape, test_samples = _image_shape(record.arrays, "test_images")
+        test_shape, test_samples = image_shape(record.arrays, "test_images")
         if test_shape != shape:
             raise SynthcError(f"test_images are of another shape than images: {test_shape} and {shape}")
-        if (of_test := _class_count(record.arrays, "test_labels", test_samples)) > classes:
+        if (of_test := class_count(record.arrays, "test_labels", test_samples)) > classes:
             raise SynthcError(f"test_labels go up to {of_test - 1}, labels to {classes - 1} alone; train on all classes")
     if (count := samples + test_samples) * math.prod(shape) > MAX_BYTES_OF_IMAGES:
         raise SynthcError(f"{count:,} images of {shape[1]}×{shape[2]} are over {MAX_BYTES_OF_IMAGES:,} bytes; use fewer")
@@ -123,7 +123,7 @@ def array_called(arrays: Mapping[str, Array], name: str) -> Array:
     return arrays[name]
 
 
-def _image_shape(arrays: Mapping[str, Array], name: str) -> tuple[tuple[int, int, int], int]:
+def image_shape(arrays: Mapping[str, Array], name: str) -> tuple[tuple[int, int, int], int]:
     """Channels × height × width, and how many images."""
     array = array_called(arrays, name)
     if array.dtype != "|u1":
@@ -144,9 +144,11 @@ def _image_shape(arrays: Mapping[str, Array], name: str) -> tuple[tuple[int, int
     return (channels, height, width), count
 
 
-def _class_count(arrays: Mapping[str, Array], name: str, images: int) -> int:
+def class_count(arrays: Mapping[str, Array], name: str, images: int) -> int:
     """One more than the largest label."""
     array = array_called(arrays, name)
+    if array.dtype == "|b1" and array.shape == (images,):
+        raise SynthcError(f"{name} are true and false; say which class is 0 and which 1: {name}.astype('uint8')")
     if array.dtype[1:] not in WHOLE_NUMBERS or array.shape != (images,) or array.least is None or array.most is None:
         raise SynthcError(f"{name} has the shape {array.shape} and type {array.dtype!r}; it should be {images} whole numbers")
     if array.least < 0 or array.most >= MAX_CLASSES:
@@ -162,32 +164,44 @@ def _class_count(arrays: Mapping[str, Array], name: str, images: int) -> int:
 # --- the files themselves, as far as their names and bytes go --------------------------------------------------------------
 
 Labelled = list[tuple[Path, int]]
+TEST_NAMES = ("test", "val", "valid", "validation")
 
 
 def file_digest(path: Path) -> str:
     """Sixteen hexadecimal digits of a file's bytes, or of the names and bytes of a folder's images."""
-    digest = blake2b(digest_size=8)
+    digest, turned = blake2b(digest_size=8), False
     try:
         for image in sorted(image for split in splits(path) for image, _ in split) if path.is_dir() else [path]:
             if path.is_dir():
-                digest.update(f"{image.relative_to(path).as_posix()}\0{image.stat().st_size}\0".encode())
+                digest.update(os.fsencode(f"{image.relative_to(path).as_posix()}\0{image.stat().st_size}\0"))
             with image.open("rb") as handle:
                 while part := handle.read(1 << 20):
                     digest.update(part)
+                    turned |= path.is_dir() and (b"Exif\0\0" in part or b"eXIf" in part)
     except OSError as error:
         raise SynthcError(f"{error.filename}: cannot be read: {error.strerror}") from error
+    if turned:  # such images are read upright, which they were not before: what was made of them then has another id
+        digest.update(b"upright")
     return digest.hexdigest()
 
 
 def splits(folder: Path) -> tuple[Labelled, Labelled]:
-    """Images and labels of pool and test split: `<class>/*.png`, or `train/<class>/*.png` and `test/<class>/*.png`."""
-    names = [entry.name for entry in _entries(folder, folder)]
-    if sorted(names) != ["test", "train"]:
+    """Images and labels of pool and test split: `<class>/*.png`, or `train/<class>/*.png` and `test/<class>/*.png`, where `test`
+    may also be called `val`, `valid` or `validation`, in any case of letters."""
+    found = {entry.name.lower(): entry for entry in _entries(folder, folder) if entry.is_dir()}
+    kept = [found[name] for name in TEST_NAMES if name in found]
+    train = found.get("train")
+    if train is None or any(not entry.is_dir() for entry in _entries(train, folder)):  # a class may be called train
         return by_class(folder, folder), []
-    pool, test = by_class(folder / "train", folder), by_class(folder / "test", folder)
+    if not kept or len(found) > 2:
+        others = ", ".join(sorted(entry.name for entry in found.values()))
+        wanted = f"{train.name} wants exactly one of {', '.join(TEST_NAMES)} beside it, or lie alone as the folder that is named"
+        raise SynthcError(f"holds {others}; {wanted}: move the rest away, or name {folder.name}/{train.name}")
+    pool, test = by_class(train, folder), by_class(kept[0], folder)
     of_pool, of_test = ({image.parent.name for image, _ in of} for of in (pool, test))
     if of_pool != of_test:
-        raise SynthcError(f"train and test have other classes: {', '.join(sorted(of_pool ^ of_test))} in one alone")
+        names = f"{train.name} and {kept[0].name}"
+        raise SynthcError(f"{names} have other classes: {', '.join(sorted(of_pool ^ of_test))} in one alone")
     return pool, test
 
 
@@ -202,11 +216,17 @@ def by_class(folder: Path, root: Path) -> Labelled:
     empty = set(range(len(classes))) - {label for _, label in images}
     if empty:
         raise SynthcError(f"{folder.name}/{classes[min(empty)].name}: no image; remove the folder, or fill it")
-    for image, _ in images:
-        if image.suffix.lower() not in IMAGE_SUFFIXES or not image.is_file():
-            wanted = f"a class holds {', '.join(sorted(IMAGE_SUFFIXES))} files alone"
-            raise SynthcError(f"{image.relative_to(root)}: not an image; {wanted}")
+    others = [
+        str(image.relative_to(root)) for image, _ in images if image.suffix.lower() not in IMAGE_SUFFIXES or not image.is_file()
+    ]
+    if others:
+        wanted = f"a class holds {', '.join(sorted(IMAGE_SUFFIXES))} files alone"
+        raise SynthcError(f"{and_more(others, MAX_NAMED)}: not an image; {wanted}")
     return images
+
+
+MAX_NAMED = 5
+"""Files that are named of many that are wrong."""
 
 
 def _entries(folder: Path, root: Path) -> list[Path]:

@@ -19,7 +19,7 @@ from typing import Any
 
 from compiler.language.datasets import CARDS, Card
 
-READER_REVISION = 1
+READER_REVISION = 2
 """Raised by hand when a reader finds something else in the same files: older records no longer count."""
 
 
@@ -34,6 +34,10 @@ class Array:
     most: int | None = None
     distinct: int = 0
     """Number of different labels."""
+    fewest: int = 0
+    """How often the rarest of them is there."""
+    finite: bool = True
+    """Of logits: whether all numbers are finite."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +91,7 @@ def record_files(key: str) -> tuple[Path, ...]:
 
 
 def _cached(key: str) -> Path:
-    return _cache() / "records" / f"{blake2b(key.encode(), digest_size=8).hexdigest()}.json"
+    return _cache() / "records" / f"{blake2b(os.fsencode(key), digest_size=8).hexdigest()}.json"
 
 
 def array_files(digest: str) -> tuple[Path, Path]:
@@ -107,7 +111,7 @@ def folder_stamp(files: tuple[tuple[str, int, int], ...], levels: int) -> str:
     for path, _, _ in files if levels else ():
         for entry in _below(path, levels):
             status = entry.stat()
-            digest.update(f"{entry.path}\0{status.st_size}\0{status.st_mtime_ns}\0".encode())
+            digest.update(os.fsencode(f"{entry.path}\0{status.st_size}\0{status.st_mtime_ns}\0"))
     return digest.hexdigest()
 
 

@@ -18,8 +18,8 @@ from pydantic_core import to_jsonable_python
 
 from compiler.check.trials import PER_ARM, SHARED
 from compiler.fingerprint import fingerprint
+from compiler.inspect.field_docs import meanings
 from compiler.language.claims import Claim
-from compiler.language.field_docs import meanings
 from compiler.language.plugins import BASES
 from compiler.language.study import Header, Point
 

@@ -31,6 +31,7 @@ LintCode = Literal[
     "L24",
     "L25",
     "L26",
+    "L27",
 ]
 
 

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Union
 
 from pydantic import Field
 
-from compiler.language.attacks.base import LiraSignal, ReleaseLevel, Tried
+from compiler.language.attacks.base import DenoisingSignal, LiraSignal, ReleaseLevel, Tried
 from compiler.language.base import Frozen
 from compiler.language.discovery import words_in
 from compiler.language.plugins import OrPlugin, PluginAttack
@@ -54,7 +54,7 @@ class Headline(Frozen):
     """The one figure that the study declares in advance as its leakage."""
 
     attack: str = "lira"
-    signal: LiraSignal | None = "logit"
+    signal: LiraSignal | DenoisingSignal | None = "logit"
     variant: str | None = "pooled"
     queries: int | None = 1
     canaries: str = "mislabeled"
@@ -84,15 +84,15 @@ class Audit(Frozen):
     """The views of a canary."""
     attacks: tuple[Attack, ...] = Field(min_length=1)
     """What the adversary tries."""
-    fpr: tuple[float, ...] = (0.001, 0.01, 0.1)
+    fpr: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field(default=(0.001, 0.01, 0.1), min_length=1)
     """False-positive rates at which the true-positive rate is read."""
     headline: Headline = Field(default_factory=Headline)
     """The declared leakage figure."""
     resamples: int = Field(default=1000, ge=100)
     """Bootstrap resamples behind each interval."""
-    interval: Interval = "canaries"
-    """What a resample draws: canaries with all their models, or, as the safe option, models too (in pairs where membership is
-    paired). The headline and all claims are always two-way."""
+    interval: Interval = "two_way"
+    """What a resample draws: canaries and models (in pairs where membership is paired), or canaries with all their models, whose
+    intervals say nothing of other models. Claims are always two-way."""
     null_permutations: int = Field(default=100, ge=1)
     """Redrawn memberships behind each null control; fitted attacks use a tenth."""
     thresholds: Strategy = "preset"

@@ -48,6 +48,21 @@ class Generator(Computed):
 
     paradigm: ClassVar[str]
 
+    @property
+    def shared(self) -> "Generator | None":
+        """Words of what all shadows' generators begin from, made once and of public data alone: the module also has
+        `train_shared(how, public, surroundings) -> Product`. None where they begin from nothing."""
+        return None
+
+    def shared_cost(self, sizes: Sizes) -> Cost:
+        """What that takes, for a public set of these sizes."""
+        return Cost(0.0)
+
+    @property
+    def learns(self) -> bool:
+        """Whether it is trained on the private set at all; else all shadows take what `shared` describes as it is."""
+        return True
+
 
 class Method(Arm, Computed):
     """Words of an arm that makes a synthetic set: its module has `synthesize(how, private, needs, setting) -> Release`.
@@ -59,6 +74,8 @@ class Method(Arm, Computed):
     """Whether the method itself trains the classifier that is released."""
     outside_work: ClassVar[tuple[str, ...]] = ("released",)
     """Fields that do not change what this task computes; they are reset to their defaults before it is hashed."""
+    blind_to_augment: ClassVar[bool] = False
+    """Whether how the classifier augments images is nothing to the set, so that a set that is judged in two ways is made once."""
     denoises: ClassVar[bool] = False
     """Whether the generator is a denoiser, which can be asked about a canary (release level `generator`)."""
 

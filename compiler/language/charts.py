@@ -17,7 +17,7 @@ class Chart(Frozen):
 
     chart: ChartName
     """Which one: `synthc chart --help` says what each shows. `gallery` writes sheets of images (PNG), none of them private."""
-    name: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    name: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100)
     """Name of its files, without their ending; null: the chart's own."""
     of: dict[str, Word | tuple[Word, ...]] = Field(default_factory=dict)
     """Which trials it shows, by the words of claims: `{arm: [undefended, dp_sgd]}`; empty: all. Claims are always shown all."""

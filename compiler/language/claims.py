@@ -4,19 +4,18 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from compiler.fingerprint import fingerprint
 from compiler.language.audit import ReleaseLevel
 from compiler.language.base import Frozen
 
 Word = str | int | float | bool | None
 """One value of a selector."""
 
-Stratum = Literal["used", "unused"]
-"""Members that are the origin of some image of the set (selected, or where a learned image began), or members that are not."""
+Stratum = Literal["used", "unused", "copied", "not_copied"]
+"""used: members that are the origin of some image of the set (selected, or where a learned image began). copied: members with an
+image nearer than all but the headline's FPR of the non-members have."""
 
 TestName = Literal["difference", "ratio", "equivalence", "matched", "dominance", "correlation"]
-
-LEAKAGE = ("leakage", "auc", "tpr")
-"""Metrics that are read from scores: the headline's TPR, the area under its ROC, the TPR at another rate (`tpr@fpr=0.1`)."""
 
 
 class Side(Frozen):
@@ -25,9 +24,31 @@ class Side(Frozen):
     canaries: str | None = None
     """Name of a canary group; null: the headline's."""
     stratum: Stratum | None = None
-    """Only members that were used in the set, or only those that were not; null: all."""
+    """Only members that were used in the set, or that have a copy in it, or only the others; null: all."""
     release: ReleaseLevel | None = None
     """Release level; null: the headline's."""
+
+
+class Margins(Frozen):
+    """By how much a dominating trial may be worse: without, nothing could dominate where nothing leaks."""
+
+    leakage: float = Field(default=0.02, ge=0)
+    """Difference of true-positive rates."""
+    test_accuracy: float = Field(default=0.02, ge=0)
+    """Difference of accuracies."""
+    cost: float = Field(default=1.1, ge=1)
+    """Times as much counted work: images that went through nets × what an image takes, synthesis included."""
+
+
+class EarlierVerdict(Frozen):
+    """What a claim of this name was found to be before, where no run in the store knows it."""
+
+    run: str
+    """Which run, or which version of the study: a commit, a paper."""
+    verdict: Literal["supported", "refuted", "undecided"]
+    effect: float | None = None
+    low: float | None = None
+    high: float | None = None
 
 
 class Claim(Frozen):
@@ -36,36 +57,49 @@ class Claim(Frozen):
     text: str
     """The hypothesis, in a sentence."""
     test: TestName
-    """difference: left − right > margin. ratio: left / right > margin. equivalence: |left − right| < margin.
-    matched: the difference, between each left trial and the right one that is most like it in `match`.
-    dominance: left leaks less, is no less accurate (by more than `tolerance`) and costs no more.
-    correlation: over canaries, of `metric` with `against`: rank correlation > margin."""
+    """difference: left − right > margin; left > margin where there is no `right`. ratio: left / right > margin.
+    equivalence: |left − right| < margin. matched: the difference, between trials that are shown to be alike in `match`.
+    dominance: left is nowhere worse than its `margins` allow, and better in leakage, accuracy or counted cost.
+    correlation: of `metric` with `against`: rank correlation > margin."""
     metric: str = "leakage"
     """`leakage` (the headline), `auc`, `tpr@fpr=0.1`, or any figure with a value for each shadow: `test_accuracy`, `seconds`,
-    `canary_share_selected`, … For a correlation: an attack of the study, as in `lira`."""
+    `flops`, `canary_share_selected`, … For a correlation: an attack of the study, as in `lira`."""
     against: str | None = None
     """For a correlation: the other attack, such as `nearest`."""
+    over: Literal["canaries", "events"] = "events"
+    """Of what a correlation speaks. events: the members of each shadow, ranked within it. canaries: how well each is told, which
+    cannot agree better than it repeats itself from shadow to shadow."""
     left: dict[str, Word | tuple[Word, ...]]
     """Which trials: a value, or a list of values, for each word. Words are arm, paradigm, method, replicate, axes, and fields
     of arms; canaries, stratum and release say what is read of them."""
     right: dict[str, Word | tuple[Word, ...]] = Field(default_factory=dict)
-    """As `left`; a correlation has none."""
+    """As `left`; a correlation has none, and a difference without it is from zero."""
     margin: float = 0.0
     """By how much (in units of the metric) before it counts."""
     match: Literal["test_accuracy", "leakage"] = "test_accuracy"
     """For `matched`: in what the trials should be alike."""
-    tolerance: float = Field(default=0.02, ge=0)
-    """How unlike a matched trial may be, or how much less accurate a dominating one."""
+    tolerance: float = Field(default=0.02, gt=0)
+    """How unlike matched trials may be: that they are no more unlike is tested (two one-sided tests)."""
+    margins: Margins = Field(default_factory=Margins)
+    """For `dominance`."""
     pairs: Literal["all", "any", "none"] = "all"
     """Of how many pairs the claim is made. Each left trial is compared with each right one; where both sides choose the same trials
     and read them differently (other canaries, another stratum), each with itself."""
+
+    earlier: tuple[EarlierVerdict, ...] = ()
+    """Every verdict that was known when these words were written, the opposite ones too: told beside the new one."""
+
+    @property
+    def words(self) -> str:
+        """Digest of what is claimed, as it is written."""
+        return fingerprint("claim", self.model_dump(exclude_unset=True, exclude={"earlier"}))
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:
         if self.test == "correlation":
             if self.against is None or self.right:
                 raise ValueError("a correlation has `against`, the other attack, and no `right`")
-        elif not self.right:
+        elif not self.right and self.test != "difference":
             raise ValueError(f"the test {self.test} needs `right`: the trials to compare with")
         if self.test == "equivalence" and self.margin <= 0:
             raise ValueError("an equivalence needs a `margin` above 0: nothing is exactly equal")

@@ -27,12 +27,14 @@ class Cost:
     """On one core."""
     gpu_mb: float = 0.0
     """Held on a GPU, should one compute it."""
+    flops: float = 0.0
+    """Counted work: images that go through nets × additions and multiplications of an image. The same on every machine."""
 
     def __add__(self, then: "Cost") -> "Cost":
-        return Cost(self.seconds + then.seconds, max(self.gpu_mb, then.gpu_mb))
+        return Cost(self.seconds + then.seconds, max(self.gpu_mb, then.gpu_mb), self.flops + then.flops)
 
     def __mul__(self, times: float) -> "Cost":
-        return Cost(self.seconds * times, self.gpu_mb)
+        return Cost(self.seconds * times, self.gpu_mb, self.flops * times)
 
 
 @dataclass(frozen=True)
@@ -46,20 +48,25 @@ class Net:
     kept: float
     """Bytes of one image's forward pass that the backward pass needs."""
     weights: float
+    flops: float = 0.0
+    """Of one image's forward pass; a backward pass takes twice as many."""
 
     def training(self, steps: float, batch: float) -> Cost:
         """So many steps on batches of so many images."""
-        return Cost(steps * (self.step + batch * self.image), (self.kept * batch + 4 * STATES * self.weights) / 1e6)
+        held = (self.kept * batch + 4 * STATES * self.weights) / 1e6
+        return Cost(steps * (self.step + batch * self.image), held, 3 * steps * batch * self.flops)
 
     def answers(self, images: float) -> Cost:
         """Forward passes of so many images."""
-        return Cost(FORWARD_SECONDS * images * self.image, (FORWARD_BYTES * self.kept * TOGETHER + 4 * self.weights) / 1e6)
+        held = (FORWARD_BYTES * self.kept * TOGETHER + 4 * self.weights) / 1e6
+        return Cost(FORWARD_SECONDS * images * self.image, held, images * self.flops)
 
     def sample_gradients(self, steps: float, batch: float, copies: int = 1) -> Cost:
         """So many steps that take each image's own gradient, averaged over its copies."""
         held = max(1, min(batch, TOGETHER // copies, GRADIENTS // self.weights))
-        alone = self.training(steps, batch * copies).seconds + SAMPLE_WEIGHT * steps * batch * self.weights
-        return Cost(alone, (self.kept * held * copies + 4 * (held + STATES) * self.weights) / 1e6)
+        alone = self.training(steps, batch * copies)
+        mb = (self.kept * held * copies + 4 * (held + STATES) * self.weights) / 1e6
+        return Cost(alone.seconds + SAMPLE_WEIGHT * steps * batch * self.weights, mb, alone.flops)
 
 
 NO_NET = Net(0.0, 0.0, 0.0, 1.0)
@@ -74,21 +81,25 @@ class _Layers(NamedTuple):
     """Bytes for each pixel and unit of width."""
     weights: float
     """In units of the squared width, for 3×32×32."""
+    flops: tuple[float, float]
+    """Of a forward pass, for each pixel and unit of the squared width: below 16×16, where some nets halve less, and above."""
 
 
 SAMPLE_WEIGHT = 4e-9
 """Seconds in which a weight of one sample's gradient is written, measured and scaled."""
 CONVOLUTIONS = {
-    "small": _Layers(1.2e-3, 0.9e-6, 14.5, 112),
-    "convnet": _Layers(1.5e-3, 0.8e-6, 12.5, 24),
-    "resnet9": _Layers(4e-3, 2.4e-6, 29.0, 486),
-    "resnet18": _Layers(12e-3, 12e-6, 69.0, 2731),
-    "wrn": _Layers(9e-3, 8e-6, 60.0, 676),
-    "generator": _Layers(3e-3, 1.5e-6, 60.0, 100),
-    "unet": _Layers(40e-3, 20e-6, 198.0, 1024),
+    "small": _Layers(1.2e-3, 0.9e-6, 14.5, 112, (9.0, 18.0)),
+    "convnet": _Layers(1.5e-3, 0.8e-6, 12.5, 24, (5.7, 6.6)),
+    "resnet9": _Layers(4e-3, 2.4e-6, 29.0, 486, (134.5, 49.5)),
+    "resnet18": _Layers(12e-3, 12e-6, 69.0, 2731, (264, 270)),
+    "wrn": _Layers(9e-3, 8e-6, 60.0, 676, (187, 187)),
+    "generator": _Layers(3e-3, 1.5e-6, 60.0, 100, (54, 54)),
+    "unet": _Layers(40e-3, 20e-6, 198.0, 1024, (456, 456)),
 }
-"""Measured at 8×8 to 32×32, widths 8 to 64, batches of 8 to 256. What a backward pass needs and the weights were counted
-(autograd's saved tensors)."""
+"""Measured at 8×8 to 32×32, widths 8 to 64, batches of 8 to 256. What a backward pass needs, the weights and the FLOPs were counted
+(autograd's saved tensors, torch's FLOP counter)."""
+FIRST_LAYER = 18
+"""FLOPs of a first convolution of 3×3, for each pixel, channel and unit of width."""
 
 
 def convolutions(kind: str, width: int, shape: tuple[int, int, int]) -> Net:
@@ -96,7 +107,8 @@ def convolutions(kind: str, width: int, shape: tuple[int, int, int]) -> Net:
     layers, pixels = CONVOLUTIONS[kind], shape[1] * shape[2]
     weights = layers.weights * width**2
     wide = width / 32 * (0.5 + width / 64)
-    return Net(layers.step + OPTIMIZED * weights, layers.seconds * pixels * wide, layers.kept * width * pixels, weights)
+    flops = pixels * (layers.flops[min(shape[1:]) >= 16] * width**2 + FIRST_LAYER * shape[0] * width)
+    return Net(layers.step + OPTIMIZED * weights, layers.seconds * pixels * wide, layers.kept * width * pixels, weights, flops)
 
 
 OPTIMIZED = 4e-9
@@ -105,7 +117,7 @@ OPTIMIZED = 4e-9
 
 def dense(weights: float, units: float, step: float = 4e-4) -> Net:
     """A net of linear layers with so many weights and units."""
-    return Net(step + OPTIMIZED * weights, 1e-10 * weights, 8 * units, weights)
+    return Net(step + OPTIMIZED * weights, 1e-10 * weights, 8 * units, weights, 2 * weights)
 
 
 def classifier(kind: str, width: int, shape: tuple[int, int, int]) -> Net:

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Annotated, Any, Union, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args
 
 from pydantic import Field, field_validator
 
@@ -11,9 +11,10 @@ from compiler.language.audit import Audit
 from compiler.language.base import Arm, Frozen
 from compiler.language.charts import Chart
 from compiler.language.classifier import Recipe
-from compiler.language.data import Data
+from compiler.language.data import Data, Tune
 from compiler.language.discovery import words_in
 from compiler.language.plugins import OrPlugin, PluginMethod
+from compiler.language.policy import Condition
 
 ARMS = words_in("compiler.language.methods", Arm, "paradigm", "method")
 
@@ -40,10 +41,13 @@ else:
 class Header(Frozen):
     """What a study says once, for all its arms."""
 
-    study: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    study: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100)
     """Name of the study: the key of its rows in the database."""
     question: str = ""
     """What the study wants to know, in a sentence."""
+    evidence: Literal["exploratory", "confirmatory"] | None = None
+    """exploratory: its questions were asked of these data before. confirmatory: claims and settings stand before any outcome, and
+    lint L27 says where they do not. null: nothing is said."""
     seed: int = Field(default=0, ge=0)
     """Canaries, membership, splits and training all follow from it."""
     replicates: int = Field(default=1, gt=0)
@@ -53,6 +57,11 @@ class Header(Frozen):
     allow: dict[LintCode, Reason] = Field(default_factory=dict)
     """Lints that this study goes on without heeding, each with the reason, which is kept beside the results:
     `allow: {L04: "…"}`. `synthc check --explain L04` says what a lint is about."""
+    policy: tuple[Condition, ...] = ()
+    """Conditions under which what is audited may leave the house, about each trial:
+    `[{metric: leakage, end: high, at_most: 0.02}]`. A run of which one does not hold, or cannot be read, exits with 3."""
+    tune: Tune | None = None
+    """What `synthc tune` tries for each arm, on validation images; nothing of it is run with the study."""
     charts: tuple[Chart, ...] = ()
     """What a run draws when it ends, into `figures/STUDY/` beside the database:
     `charts: [tradeoff, {chart: roc, of: {arm: coreset}}]`."""

@@ -57,10 +57,12 @@ def unfitted_canaries(study: Study) -> Iterator[Weakness]:
 
 
 def public_images_that_are_canaries(study: Study) -> Iterator[Weakness]:
-    """L12, what is left of it: a learned image may begin from an ood canary, also where the canary is not a member."""
+    """L12, what is left of it: a learned image or a base may begin from an ood canary, also where the canary is not a member."""
     for trial in study.synthetic:
-        if getattr(trial.point.arm, "init", None) == "public" and any(
-            group.kind == "ood" for group in trial.point.audit.canaries.values()
-        ):
+        arm, kinds = trial.point.arm, {group.kind for group in trial.point.audit.canaries.values()}
+        base = getattr(getattr(arm, "denoiser", None), "base", None)
+        begins = "init" if getattr(arm, "init", None) == "public" else "denoiser" if base is not None else None
+        if begins and "ood" in kinds:
             what = f"{trial.arm_name} begins from images of the public set, from which the ood canaries are drawn too"
-            yield Weakness(study.arm(trial, "init"), what, "use another init, or drop the ood canaries", "warning")
+            hint = "their leakage is a lower bound; draw them elsewhere, or begin from something else"
+            yield Weakness(study.arm(trial, begins), what, hint, "warning")

@@ -134,7 +134,8 @@ LINTS: dict[str, Lint] = {
             "membership would not flow through the pipeline, and the audit would measure nothing",
             "Zhao and Zhang 2025 (arXiv 2502.12976)",
             built_in="The compiler makes every shadow its own proxy, teacher, generator, set and classifier; what shadows share is "
-            "public. There is no word for sharing. What was made elsewhere and is imported is taken at its word.",
+            "public: a diffusion model's `base` is trained on the public set, or was made elsewhere, and is tuned for each shadow. "
+            "There is no word for sharing. What was made elsewhere and is imported is taken at its word.",
         ),
         Lint(
             "L12",
@@ -244,8 +245,8 @@ LINTS: dict[str, Lint] = {
             "Holm 1979",
             wording.untested_comparison,
             results.no_interval,
-            built_in="Claims are tested in pairs, on the same canaries and shadows, Holm-adjusted within a claim; each shadow has "
-            "seeds of its own, so no figure hangs on one seed.",
+            built_in="Claims are tested in pairs, on the same canaries and shadows, adjusted for all pairs of a "
+            "claim, and by Holm for all claims of a study; each shadow has seeds of its own, so no figure hangs on one seed.",
         ),
         Lint(
             "L24",
@@ -268,8 +269,18 @@ LINTS: dict[str, Lint] = {
             "error",
             "a claim that no data could decide",
             "its verdict is known before the run: undecided",
-            "derived: a bootstrap's p-value is at least 1 in as many as there are resamples, and Holm multiplies it",
+            "derived: a p-value of a bootstrap is at least 1 in as many as there are resamples",
             wording.undecidable_claim,
+        ),
+        Lint(
+            "L27",
+            "warning",
+            "arms, settings or claims that changed after results were seen",
+            "what is changed after looking may be changed because of what was seen: a verdict was turned round by an augmentation "
+            "that one side was given",
+            "this project: digits, 2026",
+            after=results.changed_after_looking,
+            built_in="Each claim keeps when its words were first declared, and every earlier verdict (view `claim`).",
         ),
     )
 }

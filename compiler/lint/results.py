@@ -43,6 +43,8 @@ class RunResults:
     headline: Mapping[str, Any]
     earlier: tuple[tuple[str, Mapping[str, Any]], ...]
     """Runs of the same study under the same profile that ended before, and the headline that each declared."""
+    changes: tuple[str, ...] = ()
+    """Of arms, settings and claims since the first run with results, each in a sentence."""
 
     def of(self, *paradigms: str) -> list[tuple[Measured, float]]:
         """Trials of these paradigms that have an accuracy, and it."""
@@ -103,3 +105,10 @@ def no_interval(results: RunResults) -> Iterator[tuple[str, str]]:
         reason = f" ({bare[0].leakage_note})" if bare[0].leakage_note else ""
         names = and_more([trial.trial for trial in bare], MAX_TRIALS_NAMED)
         yield f"the headline has no interval, so nothing is to be compared with it: {names}{reason}", ""
+
+
+def changed_after_looking(results: RunResults) -> Iterator[tuple[str, str]]:
+    """L27."""
+    confirmatory = "the study calls itself confirmatory, and " if results.header.evidence == "confirmatory" else ""
+    for change in results.changes:
+        yield f"{confirmatory}since its first run with results there changed: {change}", ""

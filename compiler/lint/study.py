@@ -29,7 +29,8 @@ class Study:
     @cached_property
     def synthetic(self) -> tuple[Trial, ...]:
         """Trials that train on data made from the private data."""
-        return tuple(trial for trial in self.trials if trial.point.arm.paradigm not in BASELINES)
+        arms = [trial for trial in self.trials if trial.point.arm.paradigm not in BASELINES]
+        return tuple(trial for trial in arms if not getattr(trial.point.arm, "control", False))
 
     def of(self, paradigm: str) -> tuple[Trial, ...]:
         """Trials of a paradigm."""

@@ -20,7 +20,7 @@ GUARANTEE = re.compile(
 def untested_comparison(study: Study) -> Iterator[Weakness]:
     """L23, before the run: intervals of two rows do not say whether the rows differ."""
     if study.synthetic and not study.claims:
-        hint = "write what is to be shown under `claims`: they are tested in pairs, on the same canaries and shadows, with Holm"
+        hint = "write what is to be shown under `claims`: they are tested in pairs, on the same canaries and shadows"
         yield Weakness(study.key("arms"), f"{len(study.trials)} trials to compare, and no claim about them", hint)
 
 

@@ -15,9 +15,9 @@ from compiler.data.files import card_of
 from compiler.data.sizes import private_size
 from compiler.errors import Finding
 from compiler.fingerprint import Memo, canonical_text, digest_of, fingerprint
-from compiler.language.audit import Design, Queries
-from compiler.language.base import Method
-from compiler.language.classifier import Recipe
+from compiler.language.audit import Attack, Design, Queries
+from compiler.language.base import Generator, Method
+from compiler.language.classifier import Augment, Recipe
 from compiler.language.data import Data
 from compiler.language.datasets import OWN
 from compiler.language.methods.baselines import DpSgd, Undefended
@@ -39,6 +39,7 @@ from compiler.work.operations import (
     Synthesize,
     TrainClassifier,
     TrainGenerator,
+    TrainShared,
     UserFiles,
     Work,
 )
@@ -169,15 +170,26 @@ def _lower_shadow(point: Point, how: Method | None, private: Private, recipe: Re
     else:
         assert isinstance(arm, Method)
         sources: dict[str, str] = {}
+        base: dict[str, str] = {}
+        if arm.generator is not None and arm.generator.shared is not None:
+            shared = tasks.add(_shared_of(arm.generator.shared, private.population), f"{at}/base")
+            base = {"base": shared}
+            steps["train base"] = shared
         for need in arm.needs:
-            sources[need] = steps[f"train {need}"] = tasks.add(_source_of(need, point, private, recipe), f"{at}/{need}")
+            if need != "generator" or (arm.generator is not None and arm.generator.learns):
+                begins = base if need == "generator" else {}
+                work = _source_of(need, point, private, recipe)
+                sources[need] = steps[f"train {need}"] = tasks.add(work, f"{at}/{need}", **begins)
+        sources |= base
         assert how is not None
         if isinstance(how, ImportedSets):
             file = file_of(how.path, private.replicate, private.shadow)
-            work = ImportSet(private, how.model_copy(update={"path": ""}), digest_of_file(file), str(file))
-            steps["synthesize"] = tasks.add(work, f"{at}/import")
+            imported = ImportSet(private, how.model_copy(update={"path": ""}), digest_of_file(file), str(file))
+            steps["synthesize"] = tasks.add(imported, f"{at}/import")
         else:
-            steps["synthesize"] = tasks.add(Synthesize(private, how, recipe, iterations), f"{at}/synthesize", **sources)
+            # Sets that do not know by which augmentation they are judged are the same under each.
+            known = recipe.model_copy(update={"augment": Augment()}) if arm.blind_to_augment else recipe
+            steps["synthesize"] = tasks.add(Synthesize(private, how, known, iterations), f"{at}/synthesize", **sources)
         if arm.gives_student:
             steps["model"] = steps["synthesize"]
         else:
@@ -191,11 +203,18 @@ def _lower_shadow(point: Point, how: Method | None, private: Private, recipe: Re
                 QueryClassifier(private, recipe, audit.queries), f"{at}/query teacher", model=sources["teacher"]
             )
         if arm.generator is not None and arm.denoises and "generator" in attacked:
-            steps["generator"] = tasks.add(
-                QueryGenerator(private, arm.generator), f"{at}/query generator", generator=sources["generator"]
-            )
+            parts = {need: task for need, task in sources.items() if need in ("generator", "base")}
+            query_generator = QueryGenerator(private, arm.generator, *_asked_of_generators(audit.attacks))
+            steps["generator"] = tasks.add(query_generator, f"{at}/query generator", **parts)
     steps["final_model"] = tasks.add(QueryClassifier(private, recipe, audit.queries), f"{at}/query", model=steps["model"])
     return steps
+
+
+def _asked_of_generators(attacks: Iterable[Attack]) -> tuple[tuple[str, ...], bool]:
+    """Which signals the attacks read, and whether one of them compares with the base."""
+    reading = [attack for attack in attacks if "generator" in attack.reads]
+    signals = {getattr(attack, "signal", "mean_loss") for attack in reading}
+    return tuple(sorted(signals)), any(getattr(attack, "variant", None) == "minus_base" for attack in reading)
 
 
 def _source_of(need: str, point: Point, private: Private, recipe: Recipe) -> Work:
@@ -209,6 +228,11 @@ def _source_of(need: str, point: Point, private: Private, recipe: Recipe) -> Wor
         case "generator" if isinstance(point.arm, Method) and point.arm.generator is not None:
             return TrainGenerator(private, point.arm.generator)
     raise ValueError(f"{type(point.arm).__name__} declares the need {need!r}; there are: proxy, teacher, generator")
+
+
+def _shared_of(how: Generator, population: Population) -> TrainShared:
+    assert population.public is not None  # `check` asks for a public set
+    return TrainShared(population.public, population.dataset.card.classes, population.seed, how)
 
 
 def iterations_of(point: Point, recipe: Recipe) -> int:
@@ -230,9 +254,11 @@ def population_of(trial: Trial) -> Population:
 def dataset_of(data: Data, shape: tuple[int, int, int] | None = None) -> Dataset:
     """A data set by content; `shape` asks for another size than its own."""
     card = card_of(data)
+    source: UserFiles | PluginImages | None
     if isinstance(data, PluginData):
-        params = data.model_copy(update={"path": None, "subset": None, "test": None})
+        params = data.model_copy(update=dict.fromkeys(("path", "subset", "test", "validation", "judged_on")))
         digest = fingerprint("data set", params, data.revision, card)
-        return Dataset(data.name, digest, data.subset, data.test, shape or card.shape, PluginImages(data, card))
-    files = UserFiles(data.path, card) if data.name == OWN and data.path else None
-    return Dataset(card.name, card.digest, data.subset, data.test, shape or card.shape, files)
+        name, source = data.name, PluginImages(data, card)
+    else:
+        name, digest, source = card.name, card.digest, UserFiles(data.path, card) if data.name == OWN and data.path else None
+    return Dataset(name, digest, data.subset, data.test, shape or card.shape, source, data.validation, data.judged_on)

@@ -1,7 +1,7 @@
 """Whether a claim could be decided at all, and how large an effect has to be: before anything runs, closed form.
 
-Planning bounds for a test at the audit's confidence, adjusted for the pairs of the claim as Holm's first step is, with a power of
-80 %. The standard errors are those of `resolution`; that both sides are read on the same canaries and shadows is not counted on.
+Planning bounds for a test at the audit's confidence, adjusted for the pairs of the claim as if they were independent, with a power
+of 80 %. The standard errors are those of `resolution`; that both sides are read on the same canaries and shadows is not counted on.
 Not here: the tests themselves (`runtime.audit.compare`), which know the spread.
 """
 
@@ -40,18 +40,16 @@ def prospect(work: CompareTrials, left: Sequence[Trial], right: Sequence[Trial])
     pairs = count_pairs(work, left, right)
     if not pairs:
         return Prospect(0, "no data could decide it: every trial would be compared with itself", "choose others", "nothing")
-    if _resamples(work) and (least := _least_p(work, pairs)) > 1 - work.confidence:
-        enough = math.ceil(_sides(work) * pairs / (1 - work.confidence))
-        verb = ("refute" if work.pairs == "none" else "support") if work.test == "dominance" else "decide"
-        shared = f"{pairs} pairs share {work.resamples:,} resamples"
-        never = f"no data could {verb} it: {shared}, so no adjusted p-value is below {least:.2g}"
-        return Prospect(pairs, never, f"set `audit.resamples` to {enough:,} or more, or choose fewer trials", "nothing")
+    if (least := _sides(work) / (work.resamples + 1)) > 1 - work.confidence:
+        enough = math.ceil(_sides(work) / (1 - work.confidence))
+        never = f"no data could decide it: {work.resamples:,} resamples give no p-value below {least:.2g}"
+        return Prospect(pairs, never, f"set `audit.resamples` to {enough:,} or more", "nothing")
     return Prospect(pairs, "", "", _describe_effect(work, left, pairs))
 
 
 def count_pairs(work: CompareTrials, left: Sequence[Trial], right: Sequence[Trial]) -> int:
     """As `runtime.audit.compare` pairs them: each with each, or each with itself where both sides are the same trials."""
-    if work.test in ("correlation", "matched"):
+    if not right:
         return len(left)
     names, others = ([trial.address for trial in side] for side in (left, right))
     if names == others and work.left != work.right:
@@ -60,19 +58,8 @@ def count_pairs(work: CompareTrials, left: Sequence[Trial], right: Sequence[Tria
     return len(names) * len(others) - sum(count * theirs[name] for name, count in mine.items())
 
 
-def _resamples(work: CompareTrials) -> bool:
-    """Whether a bootstrap gives the p-value, which then has a smallest value."""
-    scores = work.metric in READ_FROM_SCORES or work.metric.startswith("tpr@")
-    return work.test in ("correlation", "ratio", "dominance") or scores
-
-
 def _sides(work: CompareTrials) -> int:
     return 1 if work.test == "equivalence" else 2
-
-
-def _least_p(work: CompareTrials, pairs: int) -> float:
-    """The smallest adjusted p-value: no resample on the other side, in the pair that Holm weighs most."""
-    return _sides(work) * pairs / (work.resamples + 1)
 
 
 def _describe_effect(work: CompareTrials, left: Sequence[Trial], pairs: int) -> str:
@@ -80,7 +67,7 @@ def _describe_effect(work: CompareTrials, left: Sequence[Trial], pairs: int) -> 
     z = STANDARD_NORMAL.inv_cdf(1 - alpha / _sides(work)) + STANDARD_NORMAL.inv_cdf(POWER)
     shadows = min(trial.point.audit.shadows for trial in left)
     spread = f"{student_quantile(z, shadows - 1) / math.sqrt(shadows):.1f} sd of the paired differences of {shadows} shadows"
-    if work.test == "correlation":
+    if work.test == "correlation" and work.over == "canaries":
         canaries = min(trial.point.audit.canaries[work.left.canaries].count for trial in left)
         if canaries <= 3:
             return "nothing"
@@ -88,8 +75,8 @@ def _describe_effect(work: CompareTrials, left: Sequence[Trial], pairs: int) -> 
         low, high = (math.tanh(middle + side * z * error) for side in (-1, 1))
         return f"a rank correlation below {low:.2f} or above {high:.2f}"
     if work.test == "dominance":
-        return f"{_describe_rates(work, left, z)}; accuracy, seconds: {spread}"
-    if work.metric == "auc":
+        return f"leakage: {_describe_margin(work, left, z, work.margins.leakage)}; accuracy: {spread}; cost is counted"
+    if work.metric == "auc" or work.test == "correlation":
         return "depends on how the scores spread: no closed form"
     if work.metric in READ_FROM_SCORES or work.metric.startswith("tpr@"):
         return _describe_rates(work, left, z)
@@ -98,22 +85,30 @@ def _describe_effect(work: CompareTrials, left: Sequence[Trial], pairs: int) -> 
 
 def _describe_rates(work: CompareTrials, left: Sequence[Trial], z: float) -> str:
     """Which other TPR differs detectably from none at all (the FPR), and from a half."""
-    fpr = float(work.metric.removeprefix("tpr@fpr=")) if work.metric.startswith("tpr@") else work.fpr
-    reads = [
-        resolution(work.left.canaries, audit.canaries[work.left.canaries], audit.shadows, fpr)
-        for audit in {id(trial.point.audit): trial.point.audit for trial in left}.values()
-    ]
-    worst = min(reads, key=lambda read: (read.false_positives, read.canaries))
-    if worst.verdict == "not resolvable":
-        return f"nothing: an FPR of {fpr:g} cannot be resolved"
     if work.test == "equivalence":
-        near = [f"{base:.0%}" for base in (fpr, 0.5) if z * math.sqrt(2) * worst.standard_error(base) < work.margin]
-        what = f"a margin of {work.margin:g}"
-        return f"{what} at a TPR of {' and '.join(near)}" if near else f"nothing: {what} is small"
-    others = {base: smallest_distinct(worst, base, z) for base in (fpr, 0.5)}
+        return _describe_margin(work, left, z, work.margin)
+    worst = _coarsest_reading(work, left)
+    if worst.verdict == "not resolvable":
+        return f"nothing: an FPR of {worst.fpr:g} cannot be resolved"
+    others = {base: smallest_distinct(worst, base, z) for base in (worst.fpr, 0.5)}
     distinct = [f"{base:.0%} from {other:.0%}" for base, other in others.items() if other is not None]
     few = ", more for a stratum, which has fewer members" if work.left.stratum or work.right.stratum else ""
     return f"a TPR of {' or '.join(distinct)}{few}" if distinct else "nothing"
+
+
+def _describe_margin(work: CompareTrials, left: Sequence[Trial], z: float, margin: float) -> str:
+    """At which equal TPRs a difference is shown to be within a margin."""
+    worst = _coarsest_reading(work, left)
+    near = [f"{base:.0%}" for base in (worst.fpr, 0.5) if z * math.sqrt(2) * worst.standard_error(base) < margin]
+    what = f"a margin of {margin:g}"
+    return f"{what} at a TPR of {' and '.join(near)}" if near else f"nothing: {what} is small"
+
+
+def _coarsest_reading(work: CompareTrials, left: Sequence[Trial]) -> Resolution:
+    fpr = float(work.metric.removeprefix("tpr@fpr=")) if work.metric.startswith("tpr@") else work.fpr
+    audits = {id(trial.point.audit): trial.point.audit for trial in left}.values()
+    reads = [resolution(work.left.canaries, audit.canaries[work.left.canaries], audit.shadows, fpr) for audit in audits]
+    return min(reads, key=lambda read: (read.false_positives, read.canaries))
 
 
 def smallest_distinct(read: Resolution, base: float, z: float) -> float | None:

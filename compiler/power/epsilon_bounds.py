@@ -46,7 +46,8 @@ def steinke_ceiling(guesses: int, p: float) -> float:
 
 
 def f_dp(correct: int, guesses: int, canaries: int, delta: float, p: float = 0.05) -> float:
-    """One run against a Gaussian trade-off (Mahloujifar, Melis and Chaudhuri 2024): usually much tighter on equal counts."""
+    """One run against a Gaussian trade-off (Mahloujifar, Melis and Chaudhuri 2024): usually much tighter on equal counts, and above
+    the truth of a mechanism whose trade-off is another (randomised response, Laplace): what rests on it says so."""
     check_guesses(correct, guesses, canaries)
     if not correct or not f_dp_rejects(0.0, correct, guesses, canaries, p):
         return 0.0

@@ -73,10 +73,10 @@ def _describe_bounds(trials: Sequence[Trial]) -> Iterator[str]:
             continue
         guesses = count_guesses(count)
         steinke, gaussian = steinke_ceiling(guesses, p), f_dp(guesses, guesses, count, audit.delta, p)
-        highest = max(highest, steinke, gaussian)
+        highest = max(highest, steinke)
         yield (
-            f"epsilon: lower bounds from {', '.join(names)} reach {steinke:.1f} (Steinke) and {gaussian:.1f} (f-DP) at most, "
-            f"if all {guesses} guesses about one model are right"
+            f"epsilon: lower bounds from {', '.join(names)} reach {steinke:.1f} at most (Steinke), if all {guesses} guesses "
+            f"about one model are right; {gaussian:.1f} if the trade-off is Gaussian (f-DP)"
         )
     for trial in trials:
         arm = trial.point.arm
@@ -89,7 +89,7 @@ def _describe_claims(plan: Plan) -> Iterator[str]:
     if not plan.claims:
         return
     trials = {planned.trial.address: planned.trial for planned in plan.trials}
-    yield f"what its claims could tell apart (planning bounds, closed form; power {POWER:.0%}, Holm over the pairs of a claim):"
+    yield f"what its claims could tell apart (planning bounds, closed form; power {POWER:.0%}, all pairs of a claim together):"
     width = max(len(claim.name) for claim in plan.claims)
     for claim in plan.claims:
         work = plan.tasks[claim.task].work

@@ -7,12 +7,18 @@ Not here: what the fields mean (`compiler.language`).
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from collections.abc import Sequence as Many
 from pathlib import Path
 
 from compiler.errors import Diagnostic, Location, SpecError, did_you_mean
+from compiler.text.escape import find_hostile
 from compiler.text.nodes import Mapping, Node, Scalar, parse_value, read
 
+PROFILE = re.compile(r"[^\W_][\w.-]*")
+MAX_NAME_BYTES = 100
+"""Of a study and of a profile: files are called after both."""
 REMOVABLE = (("arms",), ("claims",), ("allow",), ("audit", "canaries"))
 """Mappings whose members a later text can take away by `null`; elsewhere null is a value."""
 
@@ -23,10 +29,12 @@ def compose(path: Path, profile: str | None = None, sets: Many[str] = ()) -> Map
     SpecError for a circle of `extends`, an unknown profile, an assignment without a path.
     """
     tree = _read_extended(path, ())
+    if problems := list(_check_profiles(tree)):
+        raise SpecError(*problems)
     if profile is not None:
         tree = merge(tree, _find_profile(tree, profile))
     for assignment in sets:
-        tree = merge(tree, _parse_assignment(assignment))
+        tree = _assigned(tree, assignment)
     return _without(tree, "profiles", "extends")
 
 
@@ -60,6 +68,16 @@ def _read_extended(path: Path, below: tuple[Path, ...]) -> Mapping:
     return merge(_read_extended(target, chain), tree)
 
 
+def _check_profiles(tree: Mapping) -> Iterator[Diagnostic]:
+    """Names by which files and rows can be called; the empty one stands for no profile."""
+    profiles = tree.items.get("profiles")
+    named = profiles if isinstance(profiles, Mapping) else tree
+    for name in profiles.items if isinstance(profiles, Mapping) else ():
+        if not PROFILE.fullmatch(name) or len(name.encode()) > MAX_NAME_BYTES:
+            hint = f"use letters, digits, dots, hyphens and underscores, at most {MAX_NAME_BYTES} bytes, a letter or digit first"
+            yield Diagnostic("profile", named.location_of(name), f"{name[:60]!r} cannot be the name of a profile", hint)
+
+
 def _find_profile(tree: Mapping, name: str) -> Mapping:
     profiles = tree.items.get("profiles")
     known = profiles.items if isinstance(profiles, Mapping) else {}
@@ -74,19 +92,32 @@ def _find_profile(tree: Mapping, name: str) -> Mapping:
     return overlay
 
 
-def _parse_assignment(assignment: str) -> Mapping:
-    """`audit.shadows=32` as a tree with one leaf."""
+def _assigned(tree: Mapping, assignment: str) -> Mapping:
+    """The tree in which `audit.shadows=32` replaces the value at that path."""
     path, equals, text = assignment.partition("=")
     names = path.split(".")
     location = Location(f"--set {assignment}", 1, len(path) + 2)
     if not equals or not all(names):
         hint = "write path.to.field=value, such as --set audit.shadows=32"
         raise SpecError(Diagnostic("set", location, "not an assignment", hint))
+    if letter := find_hostile(path):
+        raise SpecError(Diagnostic("letter", location, f"the letter {letter} in a name", "leave it out"))
     node = parse_value(text, f"--set {assignment}")
-    for name in reversed(names):
-        node = Mapping({name: node}, {name: location}, location)
-    assert isinstance(node, Mapping)
-    return node
+    if isinstance(node, Scalar) and " #" in text and not text.lstrip().startswith(("'", '"')):
+        node = Scalar(text.strip(), node.location)  # a command line has no comments, and a path may hold ` #`
+
+    def put(below: Node | None, path: tuple[str, ...], names: Many[str]) -> Node:
+        if not names:
+            return node
+        old = below if isinstance(below, Mapping) and not is_grid(below) else Mapping({}, {}, location)
+        name, *further = names
+        above = put(old.items.get(name), (*path, name), further)
+        emptied = Mapping({key: item for key, item in old.items.items() if key != name}, old.keys, old.location)
+        return merge(emptied, Mapping({name: above}, {name: location}, location), path)
+
+    made = put(tree, (), names)
+    assert isinstance(made, Mapping)
+    return made
 
 
 def is_grid(node: Node) -> bool:

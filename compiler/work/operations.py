@@ -12,7 +12,7 @@ from typing import ClassVar, Literal
 
 from compiler.language.audit import Attack, CanaryGroup, Design, Headline, Interval, Queries, ReleaseLevel, Strategy
 from compiler.language.base import Frozen, Generator, Method
-from compiler.language.claims import Stratum, TestName
+from compiler.language.claims import Margins, Stratum, TestName
 from compiler.language.classifier import Recipe
 from compiler.language.datasets import CARDS, Card, used_at
 from compiler.language.methods.baselines import Privacy
@@ -53,6 +53,12 @@ class Dataset:
     """At which the images are used; `shapes` is drawn at any size, other public sets are resized to it."""
     source: UserFiles | PluginImages | None = field(default=None, compare=False)
     """For the user's own files and for plugins. Not part of the identity, since it follows from the digest."""
+    validation: int | None = None
+    """Images set aside to choose settings by."""
+    judged_on: Literal["validation"] | None = None
+    """Whether accuracy is measured on those, and not on the test images."""
+
+    later: ClassVar[tuple[str, ...]] = ("validation", "judged_on")
 
     @property
     def card(self) -> Card:
@@ -103,8 +109,25 @@ class TrainClassifier:
 
 
 @dataclass(frozen=True)
+class TrainShared:
+    """Make what the generators of all shadows begin from: of public data alone, so that it holds nothing of a membership."""
+
+    public: Dataset
+    """At the shape of the private images."""
+    classes: int
+    """Of the private images."""
+    seed: int
+    how: Generator
+    """`shared` of the generator's words."""
+
+    kind: ClassVar[TaskKind] = "train"
+    revision: ClassVar[int] = 1
+
+
+@dataclass(frozen=True)
 class TrainGenerator:
-    """Train a generator or a pool of experts on the private set, for several synthesize tasks to use."""
+    """Train a generator or a pool of experts on the private set, for several synthesize tasks to use; it begins from the need
+    `base`, if its words describe one."""
 
     private: Private
     how: Generator
@@ -116,7 +139,7 @@ class TrainGenerator:
 
 @dataclass(frozen=True)
 class Synthesize:
-    """Make a synthetic set (or a student) from the private set and the needs `proxy`, `teacher`, `generator`."""
+    """Make a synthetic set (or a student) from the private set and the needs `proxy`, `teacher`, `base`, `generator`."""
 
     private: Private
     how: Method
@@ -154,7 +177,7 @@ class ImportLogits:
     path: str = field(default="", compare=False)
 
     kind: ClassVar[TaskKind] = "query"
-    revision: ClassVar[int] = 1
+    revision: ClassVar[int] = 2  # says of each test image whether it is right
 
 
 @dataclass(frozen=True)
@@ -166,7 +189,7 @@ class QueryClassifier:
     queries: Queries
 
     kind: ClassVar[TaskKind] = "query"
-    revision: ClassVar[int] = 1
+    revision: ClassVar[int] = 2  # says of each test image whether it is right
 
 
 @dataclass(frozen=True)
@@ -183,13 +206,17 @@ class QuerySet:
 
 @dataclass(frozen=True)
 class QueryGenerator:
-    """The denoising loss of the need `generator` on every canary, with noise common to all shadows."""
+    """What the need `generator` (on top of the need `base`, if any) says of every canary, with noise common to all shadows."""
 
     private: Private
     how: Generator
+    signals: tuple[str, ...] = ("mean_loss",)
+    """Sorted."""
+    base: bool = False
+    """Whether the base is asked too."""
 
     kind: ClassVar[TaskKind] = "query"
-    revision: ClassVar[int] = 1
+    revision: ClassVar[int] = 2  # several signals
 
 
 @dataclass(frozen=True)
@@ -217,7 +244,7 @@ class AttackTrial:
     target: int
 
     kind: ClassVar[TaskKind] = "attack"
-    revision: ClassVar[int] = 2
+    revision: ClassVar[int] = 3  # intervals that cover; what cannot be read is no figure
 
 
 @dataclass(frozen=True)
@@ -229,24 +256,26 @@ class Reading:
     release: ReleaseLevel
     canaries: str
     stratum: Stratum | None
-    """Members whose image is the origin of some image of the set, members whose image is not, or all."""
+    """Which members; None: all."""
 
 
 @dataclass(frozen=True)
 class CompareTrials:
     """A claim: pairs of left and right trials, tested with the same draws for both.
 
-    Needs `left/<i>` and `right/<j>`, attacks of the trials. A correlation has no right ones.
+    Needs `left/<i>` and, where trials are compared with others, `right/<j>`: attacks of the trials.
     """
 
     test: TestName
     metric: str
     against: str | None
+    over: Literal["canaries", "events"]
     left: Reading
     right: Reading
     margin: float
     match: Literal["test_accuracy", "leakage"]
     tolerance: float
+    margins: Margins
     pairs: Literal["all", "any", "none"]
     fpr: float
     resamples: int
@@ -254,7 +283,7 @@ class CompareTrials:
     seed: int
 
     kind: ClassVar[TaskKind] = "compare"
-    revision: ClassVar[int] = 2  # pairs are refuted at p-values that account for the other pairs, as they are supported
+    revision: ClassVar[int] = 3  # a step-down over the same resamples; cost is counted; likeness is tested
 
 
 @dataclass(frozen=True)
@@ -280,7 +309,26 @@ class AuditFile:
     null_permutations: int | None
 
     kind: ClassVar[TaskKind] = "attack"
-    revision: ClassVar[int] = 2  # gives the rows of a trial: more metrics, variants by their names in a study
+    revision: ClassVar[int] = 3  # intervals that cover; what cannot be read is no figure; doubts about the file
+
+
+@dataclass(frozen=True)
+class JudgeSet:
+    """One released set, held against its members and a holdout."""
+
+    released: str
+    """Content digest, like the others: of images and names of classes, in any order."""
+    members: str
+    holdout: str
+    test: str
+    """"" without a test set; then use is not measured."""
+    public: str
+    """"" for the drawn shapes."""
+    policy: str
+    """Digest of the conditions."""
+
+    kind: ClassVar[TaskKind] = "attack"
+    revision: ClassVar[int] = 1
 
 
 @dataclass(frozen=True)
@@ -289,15 +337,18 @@ class Rehearsal:
 
     label: str
     seconds: float = 0.0
-    ending: Literal["done", "exception", "diverged", "out_of_memory", "crash", "crash once"] = "done"
+    ending: Literal[
+        "done", "exception", "diverged", "out_of_memory", "crash", "crash once", "exit", "interrupt", "disk elsewhere"
+    ] = "done"
 
     kind: ClassVar[TaskKind] = "train"
     revision: ClassVar[int] = 1
 
 
 Imports = ImportSet | ImportLogits
+Train = TrainClassifier | TrainShared | TrainGenerator
 Query = QueryClassifier | QuerySet | QueryGenerator
-Work = TrainClassifier | TrainGenerator | Synthesize | Imports | Query | AttackTrial | AuditFile | CompareTrials | Rehearsal
+Work = Train | Synthesize | Imports | Query | AttackTrial | AuditFile | JudgeSet | CompareTrials | Rehearsal
 
 
 def structures() -> dict[str, type]:

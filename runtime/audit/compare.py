@@ -1,17 +1,15 @@
-"""A claim, tested: pairs of trials compared on the same canaries and the same shadows.
+"""A claim, tested: pairs of trials compared on the same canaries, test images and shadows.
 
-Figures read from scores are compared by a bootstrap that draws the same canaries and the same pairs of shadows for both
-sides; figures with a value for each shadow by Student's t on the paired differences; several pairs by Holm, whichever way they go.
-Not here: the attacks themselves (`trial`), which trials a claim is about (`compiler.check.claim_sides`).
+What each pair shows, as evidence for the claim and against it; over all pairs by a step-down of the largest (`simultaneous`).
+Not here: how a trial is read (`claim_side`), the attacks themselves (`trial`), which trials a claim is about
+(`compiler.check.claim_sides`).
 """
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -19,30 +17,37 @@ import torch
 from scipy import stats
 
 from compiler.work.operations import CompareTrials, Reading
-from runtime.audit.statistics.bootstrap import Readings, Resamples, read_resamples
-from runtime.audit.statistics.roc import auc, tpr_at
-from runtime.audit.statistics.testing import Effect, Verdict, from_pairs, from_resamples, judge_claim, judge_pairs, p_values
+from runtime.audit.claim_side import ClaimSide
+from runtime.audit.statistics.simultaneous import Evidence, Verdict, judge_claim, judge_pairs, step_down, strongest, weakest
+from runtime.audit.statistics.testing import Effect, from_cells, from_pairs
 from runtime.outcome import Metric, Product
 from runtime.seeds import numpy_generator
 from runtime.store.artifacts import Artifact
 
-MIN_DIVISOR = 1e-9
-"""A TPR below this is zero: a ratio with it is no number."""
+UNREADABLE = "not resolvable: the figure of a side cannot be read, or not in most resamples"
+HALVINGS = 40
+"""Random halves of the shadows from which the reliability of a separation is read."""
 
 
 def perform(work: CompareTrials, inputs: Mapping[str, Artifact], device: torch.device) -> Product:
-    """Metrics: `claim`, the effect of the pair that decides; notes: the verdict, and every pair with its own."""
+    """Metrics: `claim`, the effect that decides, of the pair that decides; notes: the verdict, and every pair with its own."""
     left, right = _sides(inputs, work, "left", work.left), _sides(inputs, work, "right", work.right)
     pairs = [_test_pair(work, one, other) for one, other in _pairs(work, left, right)]
     if not pairs:
         nothing = Metric("claim", None, note="no pair of trials can be compared")
         return Product(metrics=(nothing,), notes={"verdict": "undecided", "pairs": []})
-    for pair, found in zip(pairs, judge_pairs([(pair.supports, pair.refutes) for pair in pairs], 1 - work.confidence), strict=True):
-        pair.verdict, pair.adjusted = found
-    verdict = judge_claim([pair.verdict for pair in pairs], work.pairs)
-    decisive = _decisive_pair(pairs, verdict, work)
-    shown = Metric("claim", decisive.value, decisive.low, decisive.high, decisive.n, decisive.note)
-    return Product(metrics=(shown,), notes={"verdict": verdict, "pairs": [pair.record() for pair in pairs]})
+    alpha = 1 - work.confidence
+    _judge(work, pairs, alpha)
+    counted = [pair for pair in pairs if pair.counts]
+    verdict = judge_claim([pair.verdict for pair in counted], work.pairs) if counted else "undecided"
+    decisive = _decisive_pair(counted or pairs, verdict, work)
+    shown = decisive.shown
+    metric = Metric("claim", None, note=decisive.note)
+    if shown is not None:
+        metric = Metric("claim", shown.value, shown.low, shown.high, shown.n, decisive.note)
+    notes: dict[str, Any] = {"verdict": verdict, "p": decisive.p, "alpha": alpha, "decided_by": decisive.decided_by}
+    notes |= {"left": decisive.left, "right": decisive.right, "pairs": [pair.record() for pair in pairs]}
+    return Product(metrics=(metric,), notes=notes)
 
 
 def _sides(inputs: Mapping[str, Artifact], work: CompareTrials, side: str, reading: Reading) -> list[ClaimSide]:
@@ -50,273 +55,363 @@ def _sides(inputs: Mapping[str, Artifact], work: CompareTrials, side: str, readi
     return [ClaimSide(index, inputs[role], work, reading) for index, role in roles if role in inputs]
 
 
-class ClaimSide:
-    """A trial as one side of a claim reads it."""
+@dataclass(frozen=True)
+class Estimate:
+    """An effect: its figures, and how sure it is on which side of a margin."""
 
-    def __init__(self, index: int, artifact: Artifact, work: CompareTrials, reading: Reading) -> None:
-        self.index, self.artifact, self.work, self.reading = index, artifact, work, reading
-        self.notes: Mapping[str, Any] = artifact.outcome["notes"]
-        self.readings: dict[float, Readings] = {}
+    name: str
+    value: float
+    low: float | None
+    high: float | None
+    n: int
+    p_above: Callable[[float], float]
+    """Margin → one-sided p-value of "the effect is not above it"."""
+    p_below: Callable[[float], float]
+    resampled: np.ndarray
+    """resample: the effect, on a scale on which it scatters evenly; NaN where a resample says nothing."""
 
-    @cached_property
-    def files(self) -> dict[str, torch.Tensor]:
-        return self.artifact.tensors("scores")
+    def above(self, margin: float) -> Evidence:
+        return Evidence.of(self.name, self.p_above(margin), self.resampled)
 
-    @cached_property
-    def span(self) -> slice:
-        """Where the canary group lies among all canaries."""
-        first = 0
-        for group in self.notes["groups"]:
-            if group["name"] == self.reading.canaries:
-                return slice(first, first + group["count"])
-            first += group["count"]
-        raise ValueError(f"the trial has no canaries called {self.reading.canaries!r}")
+    def below(self, margin: float) -> Evidence:
+        return Evidence.of(self.name, self.p_below(margin), -self.resampled)
 
-    @cached_property
-    def member(self) -> np.ndarray:
-        """canary × shadow, bool."""
-        return self.files["member"][self.span].numpy().astype(bool)
+    def inside(self, margin: float) -> Evidence:
+        """Nearer to zero than the margin: two one-sided tests (Schuirmann 1987)."""
+        return weakest([self.above(-margin), self.below(margin)])
 
-    @cached_property
-    def scores(self) -> np.ndarray:
-        """canary × shadow: the headline attack at the release level that is read."""
-        return self.column(self.reading.attack, self.reading.variant)
-
-    def column(self, attack: str, variant: str | None = None) -> np.ndarray:
-        """Scores of an attack: at the release level that is read, else at the first that has them."""
-        fitting = [
-            (column["release"] != self.reading.release, place)
-            for place, column in enumerate(self.notes["columns"])
-            if column["attack"] == attack and variant in (None, column["variant"])
-        ]
-        if not fitting:
-            raise ValueError(f"the trial was not attacked by {attack} {variant or ''}")
-        return self.files[f"score/{min(fitting)[1]}"][self.span].numpy()
-
-    @cached_property
-    def there(self) -> np.ndarray:
-        """canary × shadow, bool: scores that count, non-members and the members of the stratum."""
-        scored = ~np.isnan(self.scores)
-        if self.reading.stratum is None:
-            return scored
-        used = self.files["used"][self.span].numpy().astype(bool)
-        return scored & (~self.member | (used if self.reading.stratum == "used" else ~used))
-
-    def figure(self, metric: str) -> float | None:
-        """Read from the scores as they are."""
-        scores, member = self.scores[self.there], self.member[self.there]
-        if not member.any() or member.all():
-            return None
-        return auc(scores, member) if metric == "auc" else tpr_at(self.rate(metric), scores, member).value
-
-    def resampled(self, metric: str) -> np.ndarray:
-        """The same, from every resample; read once, however many pairs the trial is in."""
-        rate = self.rate(metric)
-        if rate not in self.readings:
-            self.readings[rate] = read_resamples(self.scores, self.member, (rate,), self.draws, self.there)
-        return self.readings[rate].auc if metric == "auc" else self.readings[rate].tpr[rate]
-
-    @cached_property
-    def draws(self) -> Resamples:
-        """Canaries drawn by the name of their group, pairs of shadows by nothing but the seed: the same for every trial."""
-        work, (canaries, shadows) = self.work, self.member.shape
-        paired = shadows % 2 == 0 and bool((self.member[:, ::2] != self.member[:, 1::2]).all())
-        own = Resamples.draw(work.resamples, canaries, numpy_generator(work.seed, None, f"claims/{self.reading.canaries}"))
-        models = Resamples.draw(work.resamples, 1, numpy_generator(work.seed, None, "claims/shadows"), shadows, paired)
-        return Resamples(own.canaries, models.shadows)
-
-    def rate(self, metric: str) -> float:
-        return float(metric.removeprefix("tpr@fpr=")) if metric.startswith("tpr@") else self.work.fpr
-
-    def per_shadow(self, metric: str) -> np.ndarray | None:
-        """A figure's value for each shadow: of the canary group where it is of one."""
-        found = self.artifact.tensors("shadows")
-        for name in (metric, f"{metric}/{self.reading.canaries}"):
-            if name in found:
-                return found[name].numpy()
-        return None
-
-    def mean(self, metric: str) -> float | None:
-        if metric == "leakage":
-            return self.figure(metric)
-        values = self.per_shadow(metric)
-        return None if values is None else float(values.mean())
+    def record(self, margin: float | None) -> dict[str, Any]:
+        """JSON: the figures, and the p-values at a margin."""
+        tested = {} if margin is None else {"above": self.p_above(margin), "below": self.p_below(margin)}
+        return {name: getattr(self, name) for name in ("value", "low", "high", "n")} | {"margin": margin, **tested}
 
 
 @dataclass
 class ComparedPair:
-    """Two trials, compared. Effects in which bigger means more of what the claim says."""
+    """Two trials, compared."""
 
     left: int
     right: int | None
-    parts: dict[str, tuple[Effect, float]]
-    """What was compared → effect, and the margin that it must be above."""
+    parts: dict[str, tuple[Estimate, float | None]] = field(default_factory=dict)
+    """What was compared → effect, and the margin on either side of which it says something; None for what is only told."""
+    evidence: tuple[Evidence, Evidence] | None = None
+    """For what the claim says of the pair, and for the contrary; None where a side cannot be read."""
     note: str = ""
-    supports: float = 1.0
-    """p-value of "what the claim says does not hold of this pair"."""
-    refutes: float = 1.0
-    """p-value of "it is not the other way round"."""
+    alike: Evidence | None = None
+    """Of a matched pair."""
+    counts: bool = True
+    """Whether the claim is about the pair: not where it was to be matched and is not."""
     verdict: Verdict = "undecided"
-    adjusted: float = 1.0
-    """The smaller of the two p-values, each adjusted for the other pairs."""
-
-    @classmethod
-    def of(cls, left: int, right: int | None, parts: dict[str, tuple[Effect, float]]) -> ComparedPair:
-        """All of whose parts must be above their margins."""
-        return cls(left, right, parts, "", *p_values([effect for effect, _ in parts.values()]))
+    p: float = 1.0
+    """The smaller of its two p-values, each adjusted for the other pairs."""
 
     @property
-    def shown(self) -> Effect | None:
-        """The effect of the claim's own metric: the first part."""
-        return next((effect for effect, _ in self.parts.values()), None)
+    def nearer(self) -> Evidence | None:
+        """What the pair hangs on: of what it is found to be, else of what it is nearer to."""
+        if self.evidence is None:
+            return None
+        way = {"supported": 0, "refuted": 1, "undecided": int(self.evidence[0].score < self.evidence[1].score)}[self.verdict]
+        return self.evidence[way]
 
-    value = property(lambda self: self.shown.value if self.shown else None)
-    low = property(lambda self: self.shown.low if self.shown else None)
-    high = property(lambda self: self.shown.high if self.shown else None)
-    n = property(lambda self: self.shown.n if self.shown else None)
+    @property
+    def decided_by(self) -> str | None:
+        return self.nearer.name if self.nearer else None
+
+    @property
+    def shown(self) -> Estimate | None:
+        """The effect that decides."""
+        return self.parts[self.nearer.name][0] if self.nearer else None
 
     def record(self) -> dict[str, Any]:
         """JSON: what the database keeps of the pair."""
-        parts = {name: dataclasses.asdict(effect) | {"margin": margin} for name, (effect, margin) in self.parts.items()}
-        return {
-            "left": self.left,
-            "right": self.right,
-            "effect": self.value,
-            "low": self.low,
-            "high": self.high,
-            "n": self.n,
-            "p": self.adjusted,
-            "verdict": self.verdict,
-            "note": self.note,
-            "parts": parts,
-        }
+        figures = {"effect" if name == "value" else name: getattr(self.shown, name, None) for name in ("value", "low", "high", "n")}
+        parts = {name: estimate.record(margin) for name, (estimate, margin) in self.parts.items()}
+        own = {name: getattr(self, name) for name in ("left", "right", "p", "verdict", "note", "decided_by")}
+        return own | figures | {"parts": parts}
+
+
+def _judge(work: CompareTrials, pairs: list[ComparedPair], alpha: float) -> None:
+    """Give each pair its verdict, and leave those out that are not shown to be alike and should be."""
+    matched = [(pair, pair.alike) for pair in pairs if pair.alike is not None]
+    for (pair, _), p in zip(matched, step_down([alike for _, alike in matched]) if matched else (), strict=True):
+        pair.counts = p <= alpha
+        if not pair.counts:
+            pair.note = f"not shown to be alike: {work.match} may differ by more than {work.tolerance:g}"
+    readable = [pair for pair in pairs if pair.evidence is not None]
+    halves = 1 if work.test == "equivalence" else 2
+    judged = judge_pairs([pair.evidence for pair in readable if pair.evidence], alpha, halves) if readable else []
+    for pair, (verdict, p) in zip(readable, judged, strict=True):
+        pair.verdict, pair.p = verdict, p
 
 
 def _pairs(work: CompareTrials, left: list[ClaimSide], right: list[ClaimSide]) -> list[tuple[ClaimSide, ClaimSide | None]]:
     """Which trials are compared: each with each, or with itself where both sides are the same trials, read in two ways."""
-    if work.test == "correlation":
+    if not right:
         return [(one, None) for one in left]
-    if work.test == "matched":
-        return [(one, _closest_match(work, one, right)) for one in left]
     same = [one.artifact.folder for one in left] == [other.artifact.folder for other in right]
     if same and work.left != work.right:
         return list(zip(left, right, strict=True))
     return [(one, other) for one in left for other in right if one.artifact.folder != other.artifact.folder]
 
 
-def _closest_match(work: CompareTrials, one: ClaimSide, others: list[ClaimSide]) -> ClaimSide | None:
-    """The trial that is most like `one` in accuracy or leakage, if any is within the tolerance."""
-    own = one.mean(work.match)
-    if own is None:
-        return None
-    distances = [(abs(value - own), index) for index, other in enumerate(others) if (value := other.mean(work.match)) is not None]
-    nearest = min(distances, default=(math.inf, 0))
-    return others[nearest[1]] if nearest[0] <= work.tolerance else None
-
-
 def _test_pair(work: CompareTrials, one: ClaimSide, other: ClaimSide | None) -> ComparedPair:
-    if work.test == "correlation":
-        return _correlation(work, one)
-    if other is None:
-        return ComparedPair(one.index, None, {}, f"no right trial is within {work.tolerance:g} of its {work.match}")
+    pair, margin = ComparedPair(one.index, other.index if other else None), work.margin
     match work.test:
+        case "correlation":
+            found, pair.note = _correlation(work, one)
+            wanted = {work.metric: (found, margin)}
         case "dominance":
+            margins = work.margins
             wanted = {
-                "leakage": (_difference(work, "leakage", other, one, 0.0), 0.0),
-                "test_accuracy": (_difference(work, "test_accuracy", one, other, -work.tolerance), -work.tolerance),
-                "seconds": (_difference(work, "seconds", other, one, 0.0), 0.0),
+                "leakage": (_difference(work, "leakage", one, other), margins.leakage),
+                "test_accuracy": (_difference(work, "test_accuracy", one, other), -margins.test_accuracy),
+                "cost": (_ratio(work, "flops", one, other), margins.cost),
             }
-        case "equivalence":
-            return _equivalence(work, one, other)
         case "ratio":
-            wanted = {work.metric: (_ratio(work, one, other), work.margin)}
+            wanted = {work.metric: (_ratio(work, work.metric, one, other), margin)}
         case _:
-            wanted = {work.metric: (_difference(work, work.metric, one, other, work.margin), work.margin)}
-    parts = {name: (effect, margin) for name, (effect, margin) in wanted.items() if effect is not None}
-    if len(parts) < len(wanted):
-        return ComparedPair(one.index, other.index, {}, UNREADABLE)
-    return ComparedPair.of(one.index, other.index, parts)
+            wanted = {work.metric: (_difference(work, work.metric, one, other), margin)}
+            if work.test == "matched":
+                wanted[work.match] = (_difference(work, work.match, one, other), work.tolerance)
+    read: dict[str, tuple[Estimate, float | None]] = {name: (it, at) for name, (it, at) in wanted.items() if it is not None}
+    if len(read) < len(wanted):
+        pair.note = pair.note or UNREADABLE
+        return pair
+    if work.test == "dominance" and (seconds := _ratio(work, "seconds", one, other)):
+        read["seconds"] = (seconds, None)  # told beside what was counted: whose wall clock it was is not known
+    pair.parts, effects = read, {name: estimate for name, (estimate, _) in read.items()}
+    pair.evidence = _weigh(work, effects)
+    if work.test == "matched":
+        pair.alike = effects[work.match].inside(work.tolerance)
+    return pair
 
 
-UNREADABLE = "not resolvable: the figure of a side cannot be read, or not in most resamples"
+def _weigh(work: CompareTrials, effects: Mapping[str, Estimate]) -> tuple[Evidence, Evidence]:
+    """Evidence for what the claim says of a pair, and for the contrary."""
+    margin = work.margin
+    if work.test == "dominance":
+        leaks, accuracy, cost = (effects[name] for name in ("leakage", "test_accuracy", "cost"))
+        allowed = work.margins
+        # Nowhere worse by more than is allowed, and somewhere better: so it can be won where nothing leaks.
+        no_worse = [leaks.below(allowed.leakage), accuracy.above(-allowed.test_accuracy), cost.below(allowed.cost)]
+        better = strongest([leaks.below(0.0), accuracy.above(0.0), cost.below(1.0)])
+        worse = [leaks.above(allowed.leakage), accuracy.below(-allowed.test_accuracy), cost.above(allowed.cost)]
+        return weakest([*no_worse, better]), strongest(worse)
+    effect = effects[work.metric]
+    if work.test == "equivalence":
+        return effect.inside(margin), strongest([effect.below(-margin), effect.above(margin)])
+    if work.test == "matched":
+        alike = effects[work.match].inside(work.tolerance)
+        return weakest([effect.above(margin), alike]), weakest([effect.below(margin), alike])
+    return effect.above(margin), effect.below(margin)
 
 
-def _difference(work: CompareTrials, metric: str, one: ClaimSide, other: ClaimSide, margin: float) -> Effect | None:
-    """one − other."""
-    if not _from_scores(metric):
-        values = one.per_shadow(metric), other.per_shadow(metric)
-        if values[0] is None or values[1] is None or len(values[0]) != len(values[1]):
-            return None
-        return from_pairs(values[0] - values[1], margin, work.confidence)
-    return _from_draws(work, metric, one, other, margin, lambda a, b: a - b)
-
-
-def _ratio(work: CompareTrials, one: ClaimSide, other: ClaimSide) -> Effect | None:
-    """one / other: of figures read from scores, or of means over shadows by a bootstrap over shadows."""
-
-    def ratio(a: Any, b: Any) -> Any:
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return np.where(np.abs(b) > MIN_DIVISOR, np.divide(a, b), np.nan)
-
-    if _from_scores(work.metric):
-        return _from_draws(work, work.metric, one, other, work.margin, ratio)
-    values = one.per_shadow(work.metric), other.per_shadow(work.metric)
-    if values[0] is None or values[1] is None or len(values[0]) != len(values[1]):
+def _difference(work: CompareTrials, metric: str, one: ClaimSide, other: ClaimSide | None) -> Estimate | None:
+    """one − other, or `one` itself."""
+    if from_scores(metric):
+        return _from_draws(work, metric, one, other)
+    values, others = one.per_shadow(metric), other.per_shadow(metric) if other else None
+    if values is None or (other is not None and (others is None or len(others) != len(values))):
         return None
-    drawn = numpy_generator(work.seed, None, "claims/shadows").integers(len(values[0]), size=(work.resamples, len(values[0])))
-    means = [side[drawn].mean(1) for side in values if side is not None]
-    whole = float(ratio(values[0].mean(), values[1].mean()))
-    return from_resamples(whole, ratio(*means), work.margin, work.confidence, len(values[0]))
+    cells = one.right if metric == "test_accuracy" else None
+    if cells is not None and other is not None:
+        cells = cells - other.right if other.right is not None and other.right.shape == cells.shape else None
+    if cells is not None:
+        images = one.draw("images", len(cells))
+        resampled = ((images @ cells) * one.drawn_shadows).sum(1) / cells.size
+        test: Callable[[np.ndarray, float, float], Effect] = from_cells
+        data = cells
+    else:
+        data = values if others is None else values - others
+        resampled, test = one.drawn_shadows @ data / len(data), from_pairs
+    shown = test(data, 0.0, work.confidence)
+
+    def p_above(margin: float) -> float:
+        return test(data, margin, work.confidence).above
+
+    def p_below(margin: float) -> float:
+        return test(-data, -margin, work.confidence).above
+
+    return Estimate(metric, shown.value, shown.low, shown.high, shown.n, p_above, p_below, resampled)
 
 
-def _equivalence(work: CompareTrials, one: ClaimSide, other: ClaimSide) -> ComparedPair:
-    """one − other within the margin: two one-sided tests (Schuirmann 1987); refuted where it is beyond either end."""
-    low, high = (_difference(work, work.metric, one, other, margin) for margin in (-work.margin, work.margin))
-    if low is None or high is None:
-        return ComparedPair(one.index, other.index, {}, UNREADABLE)
-    inside, outside = max(low.above, high.below), min(1.0, 2 * min(low.below, high.above))
-    parts = {work.metric: (dataclasses.replace(low, above=inside, below=outside), work.margin)}
-    return ComparedPair(one.index, other.index, parts, "", inside, outside)
+def _ratio(work: CompareTrials, metric: str, one: ClaimSide, other: ClaimSide | None) -> Estimate | None:
+    """one / other, tested by its logarithm: of figures read from scores, or of means over shadows; None where one is 0."""
+    assert other is not None
+    if from_scores(metric):
+        return _from_draws(work, metric, one, other, ratio=True)
+    sides = one.per_shadow(metric), other.per_shadow(metric)
+    if (
+        sides[0] is None
+        or sides[1] is None
+        or len(sides[0]) != len(sides[1])
+        or min(side.mean() for side in sides if side is not None) <= 0
+    ):
+        return None
+    drawn = one.drawn_shadows
+    with np.errstate(divide="ignore", invalid="ignore"):
+        resampled = np.log(drawn @ sides[0]) - np.log(drawn @ sides[1])
+    name = "cost" if metric == "flops" else metric
+    return _student(work, name, math.log(sides[0].mean() / sides[1].mean()), resampled, one.units, len(sides[0]), ratio=True)
 
 
-def _from_scores(metric: str) -> bool:
+def from_scores(metric: str) -> bool:
     return metric in ("leakage", "auc") or metric.startswith("tpr@")
 
 
-def _from_draws(
-    work: CompareTrials, metric: str, one: ClaimSide, other: ClaimSide, margin: float, effect: Callable[[Any, Any], Any]
-) -> Effect | None:
+def _from_draws(work: CompareTrials, metric: str, one: ClaimSide, other: ClaimSide | None, ratio: bool = False) -> Estimate | None:
     """Both sides read from the same draws. Groups of canaries that differ are drawn apart, their shadows together."""
-    figures = one.figure(metric), other.figure(metric)
-    if figures[0] is None or figures[1] is None:
+    sides = [one, other] if other else [one]
+    figures = [side.figure(metric) for side in sides]
+    if any(figure is None or (ratio and figure <= 0) for figure in figures):
         return None
-    resampled = effect(one.resampled(metric), other.resampled(metric))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        scale: Any = np.log if ratio else np.asarray
+        read = [(float(scale(figure)), scale(side.resampled(metric))) for figure, side in zip(figures, sides, strict=True)]
+    # No resample of one or none of the canaries shows another share: the error is at least that of the nearest that could be.
+    floors = [
+        _least_error(side.clusters) / (figure if ratio else 1.0)
+        for figure, side in zip(figures, sides, strict=True)
+        if figure is not None
+    ]
+    value, resampled = read[0]
+    if other:
+        value, resampled = value - read[1][0], resampled - read[1][1]
     n = int((~one.member & one.there).sum())
-    return from_resamples(float(effect(*figures)), resampled, margin, work.confidence, n)
+    found = _student(work, metric, value, resampled, one.units, n, math.hypot(*floors), ratio)
+    if found is None or found.low is None or found.high is None or ratio:
+        return found
+    return replace(found, low=max(found.low, -1.0 if other else 0.0), high=min(found.high, 1.0))  # shares, or differences of two
 
 
-def _correlation(work: CompareTrials, side: ClaimSide) -> ComparedPair:
-    """Spearman's rank correlation over canaries of how much two attacks tell members from non-members."""
+def _least_error(canaries: int) -> float:
+    """Standard error of a share of which none was seen in so many, as if one of two more had been (Agresti and Coull 1998)."""
+    near = 1 / (canaries + 2)
+    return math.sqrt(near * (1 - near) / max(canaries, 1))
+
+
+def _student(
+    work: CompareTrials, name: str, value: float, resampled: np.ndarray, units: int, n: int, least: float = 0.0, ratio: bool = False
+) -> Estimate | None:
+    """An effect with the spread of its resamples, by Student's t: so few shadows are drawn that their spread is itself uncertain.
+
+    With 8 pairs of shadows that leak unalike a percentile interval covers 0.83 to 0.87, so widened 0.92. None if half of the
+    resamples or more say nothing.
+    """
+    there = resampled[np.isfinite(resampled)]
+    if 2 * len(there) <= len(resampled):
+        return None
+    error, freedom = max(float(there.std()) * math.sqrt(units / (units - 1)), least), units - 1
+    back: Callable[[float], float] = math.exp if ratio else float
+    at: Callable[[float], float] = math.log if ratio else float
+
+    def p(distance: float) -> float:
+        if error < 1e-12:  # it is counted, and not estimated
+            return float(distance <= 1e-12)
+        return float(stats.t.sf(distance / error, freedom))
+
+    half = float(stats.t.ppf(0.5 + work.confidence / 2, freedom)) * error
+    low, high = (back(value + side * half) for side in (-1, 1))
+    return Estimate(
+        name, back(value), low, high, n, lambda margin: p(value - at(margin)), lambda margin: p(at(margin) - value), resampled
+    )
+
+
+def _correlation(work: CompareTrials, side: ClaimSide) -> tuple[Estimate | None, str]:
+    """Spearman's rank correlation of what two attacks say, and a note: over canaries, or over what happened in each shadow."""
     assert work.against is not None
-    first, second = (_separation(side.column(attack), side.member) for attack in (work.metric, work.against))
-    there = np.isfinite(first) & np.isfinite(second)
+    scores = [side.column(attack) for attack in (work.metric, work.against)]
+    drawn = side.draws
+    if work.over == "events":
+        value, resampled, n = correlate_events(scores, side.member, drawn.canaries, side.drawn_shadows)
+        note = "of each member in each shadow"
+    else:
+        value, resampled, n = correlate_canaries(scores, side.member, drawn.canaries, side.drawn_shadows)
+        repeats = [reliability(one, side.member, side.paired, numpy_generator(work.seed, None, "claims/halves")) for one in scores]
+        most = math.sqrt(max(repeats[0], 0.0) * max(repeats[1], 0.0))
+        note = f"reliability {repeats[0]:.2f} and {repeats[1]:.2f}: no correlation above {most:.2f} could be seen"
+        if most <= abs(work.margin):
+            return None, f"not resolvable: {note}"
+    if not math.isfinite(value):
+        return None, UNREADABLE
+    return _student(work, work.metric, value, resampled, side.units, n), note
+
+
+def correlate_events(
+    scores: list[np.ndarray], member: np.ndarray, canaries: np.ndarray, shadows: np.ndarray
+) -> tuple[float, np.ndarray, int]:
+    """Over the members of each shadow, mean over shadows: as it is, resampled, and how many events there are.
+
+    Within a shadow, so that no canary's or shadow's own level makes the two agree. canaries, shadows: how often each was drawn.
+    """
+    kept = member & np.isfinite(scores[0] + scores[1])
+    first, second = (_ranks_within(one, kept) for one in scores)
+
+    def correlation(weights: np.ndarray) -> np.ndarray:
+        """resample × shadow"""
+        total = weights @ kept
+        means = [np.divide(weights @ one, total, where=total > 0, out=np.zeros_like(total)) for one in (first, second)]
+        moments = [weights @ (one * other) - total * a * b for one, other, a, b in (
+            (first, second, *means), (first, first, means[0], means[0]), (second, second, means[1], means[1])
+        )]  # fmt: skip
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return moments[0] / np.sqrt(np.maximum(moments[1], 0) * np.maximum(moments[2], 0))
+
+    def mean(found: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        there = np.isfinite(found)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return (np.where(there, found, 0.0) * weights).sum(1) / (there * weights).sum(1)
+
+    whole = correlation(np.ones((1, len(member))))
+    value = mean(whole, np.ones((1, member.shape[1])))
+    return float(value[0]), mean(correlation(canaries.astype(float)), shadows), int(kept.sum())
+
+
+def _ranks_within(scores: np.ndarray, kept: np.ndarray) -> np.ndarray:
+    """canary × shadow: rank among what is kept of the shadow, about zero; 0 elsewhere."""
+    ranks = np.zeros(scores.shape)
+    for shadow in range(scores.shape[1]):
+        inside = kept[:, shadow]
+        if inside.any():
+            found = stats.rankdata(scores[inside, shadow])
+            ranks[inside, shadow] = found - found.mean()
+    return ranks
+
+
+def correlate_canaries(
+    scores: list[np.ndarray], member: np.ndarray, canaries: np.ndarray, shadows: np.ndarray
+) -> tuple[float, np.ndarray, int]:
+    """Over canaries, of how much each attack tells a canary's members from its non-members: as it is, resampled, how many."""
+    whole = [separation(one, member, np.ones((1, member.shape[1])))[0] for one in scores]
+    there = np.isfinite(whole[0]) & np.isfinite(whole[1])
     if there.sum() < 3:
-        return ComparedPair(side.index, None, {}, UNREADABLE)
-    first, second = first[there], second[there]
-    drawn = numpy_generator(work.seed, None, "claims/correlation").integers(len(first), size=(work.resamples, len(first)))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        whole = float(_spearman(first[None], second[None])[0])
-        resampled = _spearman(first[drawn], second[drawn])
-    effect = from_resamples(whole, resampled, work.margin, work.confidence, len(first)) if math.isfinite(whole) else None
-    if effect is None:
-        return ComparedPair(side.index, None, {}, UNREADABLE)
-    return ComparedPair.of(side.index, None, {work.metric: (effect, work.margin)})
+        return math.nan, np.full(len(canaries), math.nan), 0
+    drawn = [separation(one, member, shadows) for one in scores]
+    # Under pairs every draw has members and non-members of each canary; where one has none, the canary stays as it is.
+    drawn = [np.where(np.isfinite(one), one, own) for one, own in zip(drawn, whole, strict=True)]
+    rows = np.stack([np.repeat(np.arange(len(counts)), counts) for counts in canaries])
+    lost = ~there[rows]  # they take the place of the first that can be read
+    rows = np.where(lost, np.flatnonzero(there)[0], rows)
+    resampled = _spearman(*(np.take_along_axis(one, rows, axis=1) for one in drawn))
+    return float(_spearman(whole[0][None, there], whole[1][None, there])[0]), resampled, int(there.sum())
 
 
-def _separation(scores: np.ndarray, member: np.ndarray) -> np.ndarray:
-    """canary: mean score of members minus mean score of non-members."""
+def reliability(scores: np.ndarray, member: np.ndarray, paired: bool, rng: np.random.Generator) -> float:
+    """How well a canary's separation repeats itself: the rank correlation of two halves of the shadows, mean over random halves,
+    stepped up to the whole (Spearman 1910, Brown 1910)."""
+    width = 2 if paired else 1
+    units = scores.shape[1] // width
+    halves = np.stack([rng.permutation(units) < units // 2 for _ in range(HALVINGS)]).astype(float)
+    halves = np.repeat(halves, width, axis=1)
+    found = _spearman(*(np.nan_to_num(separation(scores, member, half)) for half in (halves, 1 - halves)))
+    half = float(np.nanmean(found)) if np.isfinite(found).any() else 0.0
+    return 2 * half / (1 + half) if half > -1 else -1.0
+
+
+def separation(scores: np.ndarray, member: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """resample × canary: mean score of members minus that of non-members. weights: resample × shadow."""
     with np.errstate(invalid="ignore", divide="ignore"):
-        inside, outside = ((np.where(side, scores, 0.0)).sum(1) / side.sum(1) for side in (member, ~member))
+        inside, outside = ((weights @ np.where(side, scores, 0.0).T) / (weights @ side.T) for side in (member, ~member))
     return inside - outside
 
 
@@ -324,7 +419,8 @@ def _spearman(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """resample: rank correlation along each row."""
     ranks = [stats.rankdata(values, axis=1) for values in (first, second)]
     centred = [rank - rank.mean(1, keepdims=True) for rank in ranks]
-    return (centred[0] * centred[1]).sum(1) / np.sqrt((centred[0] ** 2).sum(1) * (centred[1] ** 2).sum(1))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return (centred[0] * centred[1]).sum(1) / np.sqrt((centred[0] ** 2).sum(1) * (centred[1] ** 2).sum(1))
 
 
 def _decisive_pair(pairs: list[ComparedPair], verdict: Verdict, work: CompareTrials) -> ComparedPair:
@@ -333,4 +429,4 @@ def _decisive_pair(pairs: list[ComparedPair], verdict: Verdict, work: CompareTri
     wanted = carriers[verdict] if work.pairs == "none" else verdict
     candidates = [pair for pair in pairs if pair.verdict == wanted] or pairs
     breaking = verdict == ("supported" if work.pairs == "any" else "refuted")
-    return (min if breaking else max)(candidates, key=lambda pair: pair.adjusted)
+    return (max if breaking else min)(candidates, key=lambda pair: pair.nearer.score if pair.nearer else -math.inf)

@@ -6,17 +6,18 @@ import argparse
 import json
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compiler.errors import SynthcError, did_you_mean
+from compiler.text.escape import plain, visible
 from runtime.cli.results_options import store_of
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from runtime.audit.external.audit_file import Report
+    from runtime.audit.external.audit_file import Rate, Report
     from runtime.audit.external.file_attacks import Settings
 
 DESIGNS = ("auto", "pairs", "balanced", "bernoulli")
@@ -177,21 +178,25 @@ def _show(file: Path, report: Report, settings: Settings) -> None:
 
     from runtime.audit.external.audit_file import notes
 
-    console = Console(highlight=False)
+    console = Console(highlight=False, file=plain(sys.stdout))
     if not console.is_terminal:
-        console = Console(highlight=False, width=160)  # a pipe has no width; eighty columns would fold every row
-    console.print(f"{escape(str(file))}: {report.n_shadows:,} shadows × {report.n_samples:,} samples, membership: {report.design}")
+        console.width = 160  # a pipe has no width; eighty columns would fold every row
+    console.print(
+        f"{escape(visible(str(file)))}: {report.n_shadows:,} shadows × {report.n_samples:,} samples, membership: {report.design}"
+    )
     console.print(_table(report, settings))
     console.print(
         f"Intervals: {settings.confidence:.0%}, bootstrap over {report.drawn}, {report.resamples:,} resamples. "
-        f"Null AUC: the same attack on redrawn membership, centre and spread."
+        "In brackets: the FPR at which the TPR was read. Null AUC: the same attack on redrawn membership, centre and spread; p: "
+        "share of redraws that show as much."
     )
     console.print(
         f"ε: values below this are ruled out at confidence {settings.confidence:g}, delta {settings.delta:g}"
-        f"{', for shadow 0' if report.n_shadows > 1 else ''}; it is never the ε of the models."
+        f"{', for shadow 0' if report.n_shadows > 1 else ''}; it is never the ε of the models. Steinke's holds whatever the "
+        "mechanism; f-DP and mu-GDP only if its trade-off is Gaussian, else they may lie above the truth."
     )
-    for line in (*notes(report), *_refusals(report)):
-        console.print(f"- {escape(line)}")
+    for line in (*notes(report), *_unread(report), *_refusals(report)):
+        console.print(f"- {escape(visible(line))}")
 
 
 def _table(report: Report, settings: Settings) -> Table:
@@ -201,26 +206,47 @@ def _table(report: Report, settings: Settings) -> Table:
 
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("attack")
-    for head in ("AUC", *(f"TPR at {text}" for text in settings.fpr), "null AUC"):
+    for head in ("AUC", *(f"TPR at {text}" for text in settings.fpr), "null AUC", "p"):
         table.add_column(head, justify="right")
     stated = (summary.epsilon_lower.items() for summary in report.attacks.values())
     bounds = list(dict.fromkeys(name for items in stated for name, bound in items if bound.value is not None))
     for name in bounds:
-        table.add_column(f"ε {name}", justify="right")
+        table.add_column(f"ε {BOUND_NAMES[name]}", justify="right")
     for attack, summary in report.attacks.items():
-        rates = [
-            format_interval(rate.value, rate.low, rate.high, ".1f", 100, " %") or f"not resolvable, n0 {rate.n0:,}"
-            for rate in summary.tpr.values()
-        ]
         ruled_out = [summary.epsilon_lower[name].value for name in bounds]
         table.add_row(
             attack,
             format_interval(summary.auc.value, summary.auc.low, summary.auc.high),
-            *rates,
+            *map(_rate, summary.tpr.values()),
             format_interval(summary.null_auc.value, summary.null_auc.low, summary.null_auc.high),
+            f"{summary.permutation_p:.3g}",
             *("" if value is None else f"{value:.2f}" for value in ruled_out),
         )
     return table
+
+
+BOUND_NAMES = {
+    "steinke": "(Steinke)", "f_dp_if_gaussian": "if Gaussian (f-DP)",
+    "clopper_pearson": "(Clopper-Pearson)", "mu_gdp_if_gaussian": "if Gaussian (mu-GDP)",
+}  # fmt: skip
+
+
+def _rate(rate: Rate) -> str:
+    """The figure and the false-positive rate at which it was read; what cannot be read is none."""
+    from runtime.present.numbers import format_interval
+
+    if rate.value is None:
+        return "not resolvable" if rate.by_lot is not None else f"not resolvable, n0 {rate.n0:,}"
+    at = f" ({100 * rate.realised_fpr:.2g} %)" if rate.realised_fpr is not None else ""
+    return format_interval(rate.value, rate.low, rate.high, ".1f", 100, " %") + at
+
+
+def _unread(report: Report) -> Iterator[str]:
+    """Why rates are no figures, or are of another rate, where ties are to blame."""
+    for attack, summary in report.attacks.items():
+        for text, rate in summary.tpr.items():
+            if rate.by_lot is not None and rate.note and rate.by_lot != rate.value:
+                yield f"{attack}, TPR at {text}: {rate.note}"
 
 
 def _refusals(report: Report) -> list[str]:
@@ -229,5 +255,5 @@ def _refusals(report: Report) -> list[str]:
     for summary in report.attacks.values():
         for name, bound in summary.epsilon_lower.items():
             if bound.value is None:
-                why.setdefault(bound.reason, {})[name] = None
-    return [f"no ε by {', '.join(names)}: {reason}" for reason, names in why.items()]
+                why.setdefault(bound.note, {})[name] = None
+    return [f"no ε {', '.join(BOUND_NAMES[name] for name in names)}: {reason}" for reason, names in why.items()]

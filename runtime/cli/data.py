@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from compiler.data.records import card_here, data_root, record_of
 from compiler.errors import SynthcError, did_you_mean
 from compiler.language.datasets import CARDS
+from compiler.text.escape import plain
 
 if TYPE_CHECKING:
     from runtime.data.fetch import Progress
@@ -58,8 +59,8 @@ def register(commands: Any) -> None:
         epilog="examples:\n  synthc data import photos.parquet -o photos.npz\n"
         "  synthc data import train.parquet --test test.parquet --image img --label fine_label -o photos.npz",
     )
-    taken.add_argument("source", type=Path, metavar="FILE")
-    taken.add_argument("--test", type=Path, metavar="FILE", help="the official test split, another Parquet file")
+    taken.add_argument("source", type=Path, metavar="FILE", nargs="+", help="Parquet; several are shards of one set, in this order")
+    taken.add_argument("--test", type=Path, metavar="FILE", nargs="+", default=[], help="the official test split, likewise")
     taken.add_argument("--image", default="image", metavar="COLUMN", help="bytes of the images (default: image)")
     taken.add_argument("--label", default="label", metavar="COLUMN", help="whole numbers or names (default: label)")
     taken.add_argument("-o", "--output", type=Path, metavar="FILE", help="default: the source's name with .npz")
@@ -96,19 +97,44 @@ def _whereabouts(name: str) -> str:
 
 
 def _fetch(args: argparse.Namespace) -> int:
-    from runtime.data.catalogue import find
     from runtime.data.fetch import fetch
 
     wrong = False
     for name in _in_files(args.names):
-        try:
-            where = find(name).folder
+        where = _take_damaged_away(name)
+        if where is not None:
             print(f"{name}: already in {where}")
-        except SynthcError:
+        else:
             with _bars() as progress:
                 fetch(name, progress)
         wrong |= not _verified(name)
     return 1 if wrong else 0
+
+
+def _take_damaged_away(name: str) -> Path | None:
+    """Where the set lies whole; None where it is to be fetched: what is damaged of it has another name then."""
+    from runtime.data.catalogue import find
+    from runtime.data.sources import see
+
+    try:
+        found = find(name)
+    except SynthcError:
+        return None
+    reason = "not the published file"
+    try:
+        if see(name).digest == CARDS[name].digest:  # a file can be compressed in another way
+            return found.folder
+        unread = False
+    except SynthcError as error:
+        unread, reason = True, str(error)
+    checked = found.checked()
+    damaged = [path for path, fine in checked if fine is False] or [path for path, _ in checked if unread and path.is_file()]
+    for path in damaged:
+        path.replace(path.with_name(f"{path.name}.damaged"))
+        print(f"{path}: {reason.removeprefix(f'{path}: ')}; kept as {path.name}.damaged")
+    if unread and not damaged:  # folders of images, of which nothing says which file is wrong
+        raise SynthcError(f"{reason}; remove what is damaged in {found.folder}, or the folder, and fetch again")
+    return None if damaged else found.folder
 
 
 def _verify(args: argparse.Namespace) -> int:
@@ -160,7 +186,7 @@ def _in_files(names: list[str]) -> list[str]:
 def _import(args: argparse.Namespace) -> int:
     from runtime.data.formats.parquet import converted
 
-    target = args.output or args.source.with_suffix(".npz")
+    target = args.output or args.source[0].with_suffix(".npz")
     if target.exists():
         raise SynthcError(f"{target}: already there, and nothing is overwritten; choose another name with -o")
     made = converted(args.source, args.test, target, args.image, args.label)
@@ -177,7 +203,7 @@ def _bars() -> Iterator[Progress]:
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
-    console = Console(file=sys.stderr)
+    console = Console(file=plain(sys.stderr))
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
         known: dict[str, Any] = {}

@@ -3,42 +3,132 @@
 from __future__ import annotations
 
 import argparse
-import errno
+import contextlib
 import importlib
+import os
+import resource
 import sys
+import tempfile
 import textwrap
-from collections.abc import Sequence
-from typing import Any
+import traceback
+from collections.abc import Callable, Sequence
+from typing import Any, TextIO, cast
 
-from compiler.errors import SynthcError
+from compiler.errors import SynthcError, first_line, sentence_of
+from compiler.text.escape import Visible
 
-COMMAND_MODULES = ("run", "check", "plan", "results", "records", "upkeep", "audit", "data")
+COMMAND_MODULES = (
+    "run",
+    "tune",
+    "check",
+    "plan",
+    "results",
+    "records",
+    "upkeep",
+    "audit",
+    "split",
+    "judge",
+    "data",
+    "bundle",
+    "ui",
+)
 """Modules of this package; each registers its commands and imports what is heavy inside its handlers."""
 
 
-DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
-"""Errors of a disk, which any command may meet."""
+EXIT_CODES = """\
+exit codes:
+  0    done
+  1    run, status: a task failed, or is missing; db rebuild, doctor, data
+       verify, data fetch: something is damaged, or not what it should be
+  2    there is something to mend, and a sentence says what
+  3    judge: a policy is closed
+  4    judge: cannot be told from what there is
+  130  interrupted (Ctrl-C, SIGTERM, SIGHUP); running again goes on"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; the exit code."""
+    """Run one command; the exit code. Whatever goes wrong is a sentence, and no traceback."""
+    out, err = (cast(TextIO, Visible(_Lasting(stream))) for stream in (sys.stdout, sys.stderr))
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = _run(parser().parse_args(argv), sys.argv[1:] if argv is None else argv)
+        out.flush()
+        err.flush()
+        return code
+
+
+def _run(args: argparse.Namespace, argv: Sequence[str]) -> int:
     try:
-        args = parser().parse_args(argv)
-        return args.handler(args)
+        _refuse_unspeakable(argv)
+        code: int = args.handler(args)
+        return code
     except SynthcError as error:
-        print(f"synthc: {error}", file=sys.stderr)
-        return 2
-    except BrokenPipeError:  # `synthc sql … | head`
-        sys.stderr.close()
-        return 0
-    except OSError as error:
-        if error.errno not in DISK_ERRORS:
-            raise
-        where = f"{error.filename}: " if error.filename else ""
-        print(f"synthc: {where}{error.strerror}; free some space, then run again: what is committed stays", file=sys.stderr)
-        return 2
+        return _say(str(error))
     except KeyboardInterrupt:
-        return 130
+        limit = resource.getrlimit(resource.RLIMIT_NPROC)[0]
+        few = f": only {limit} processes are allowed (`ulimit -u`), and libraries end so when they cannot start threads"
+        return _say(f"interrupted{few if 0 < limit < 500 else ''}", 130)
+    except OSError as error:
+        return _say(sentence_of(error) + _keep_details())
+    except MemoryError:
+        return _say(f"the memory does not suffice{_keep_details()}")
+    except SystemExit as error:  # of a package that a spec names: our own parser is done
+        return _say(f"the code of a package ended the program ({error.code}){_keep_details()}")
+    except Exception as error:
+        return _say(f"a mistake of synthc's: {type(error).__name__}: {first_line(error)}{_keep_details()}")
+
+
+def _say(sentence: str, code: int = 2) -> int:
+    print(f"synthc: {sentence}", file=sys.stderr)
+    return code
+
+
+def _keep_details() -> str:
+    """Write the traceback of the current exception to a file, for the user alone, and say where."""
+    try:
+        handle, path = tempfile.mkstemp(prefix="synthc-", suffix=".txt")
+        with open(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
+            traceback.print_exc(file=file)
+    except OSError:
+        return ""
+    return f" (details: {path})"
+
+
+class _Lasting:
+    """Standard output or error that outlives its reader: once nobody reads, what is written goes nowhere.
+
+    What an encoding lacks is written as an escape.
+    """
+
+    def __init__(self, stream: TextIO | None) -> None:
+        self._stream = stream or open(os.devnull, "w")
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> None:
+        encoding = self._stream.encoding or "utf-8"
+        self._keep(self._stream.write, text.encode(encoding, "backslashreplace").decode(encoding))
+
+    def flush(self) -> None:
+        self._keep(self._stream.flush)
+
+    def _keep(self, act: Callable[..., object], *text: str) -> None:
+        try:
+            act(*text)
+        except (BrokenPipeError, ValueError):  # no reader, or closed: what Python writes when it ends should not fail either
+            with contextlib.suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
+
+
+def _refuse_unspeakable(argv: Sequence[str]) -> None:
+    """SynthcError where names that rows and records would hold are no text, or where there is no working directory."""
+    try:
+        here = os.getcwd()
+    except FileNotFoundError:
+        raise SynthcError("the working directory was deleted; change to another one") from None
+    for name in (*argv, here):
+        if not name.isascii() and any("\ud800" <= letter <= "\udfff" for letter in name):
+            raise SynthcError(f"{name}: the name is not UTF-8; rename it, or give it in UTF-8")
 
 
 class Help(argparse.RawDescriptionHelpFormatter):
@@ -71,7 +161,7 @@ def parser() -> argparse.ArgumentParser:
         "  synthc plan my_study.yaml         what would run, and why\n"
         "  synthc run specs/full_study.yaml  run it, or what is missing of it\n"
         '  synthc sql "FROM comparison"      ask the results\n'
-        "  synthc chart tradeoff -o tradeoff.svg",
+        "  synthc chart tradeoff -o tradeoff.svg\n\n" + EXIT_CODES,
     )
     commands = top.add_subparsers(metavar="COMMAND", required=True)
     for module in COMMAND_MODULES:

@@ -87,15 +87,19 @@ def _add_diff(commands: Any) -> None:
         commands,
         "diff",
         _diff,
-        help="what two studies share and where they differ",
+        parents=[results_options()],
+        help="what two studies share and where they differ, or what moved between two runs",
         description="Compare two studies, or a study with itself under another profile: trials that are the same, trials that "
-        "differ and in which words, tasks that both would use. Runs nothing.",
+        "differ and in which words, tasks that both would use. Or two runs, by their names in `synthc runs`: figures that moved "
+        "beyond their intervals, words of the spec and versions that differ. Runs nothing.",
         epilog="examples:\n  synthc diff specs/smoke.yaml specs/full_study.yaml\n"
-        "  synthc diff specs/full_study.yaml specs/full_study.yaml --profiles '' complete\n\n--json: {left, right, trials: {same, "
+        "  synthc diff specs/full_study.yaml specs/full_study.yaml --profiles '' complete\n"
+        "  synthc diff 20261128T101500 20261128T164210      two runs; beginnings of names will do\n\n"
+        "--json, of studies: {left, right, trials: {same, "
         "changed, only_left, only_right}, tasks: {shared, only_left, only_right}}",
     )
-    diff.add_argument("left", type=Path, metavar="A.yaml")
-    diff.add_argument("right", type=Path, metavar="B.yaml")
+    diff.add_argument("left", type=Path, metavar="A.yaml|RUN")
+    diff.add_argument("right", type=Path, metavar="B.yaml|RUN")
     diff.add_argument("--profiles", nargs=2, metavar=("OF_A", "OF_B"), default=("", ""), help="a profile of each ('' for none)")
     diff.add_argument("--json", action="store_true", help="as JSON (its shape is below)")
 
@@ -113,7 +117,7 @@ def _plan(args: argparse.Namespace) -> int:
     from compiler.inspect.summary import summary_json, summary_text
 
     print_notices(plan)
-    summary = _summarize(plan, args)
+    summary = summarize(args, plan)
     if args.json:
         _print_json(summary_json(summary))
     else:
@@ -125,12 +129,14 @@ def _print_json(content: object) -> None:
     print(json.dumps(content, indent=1, ensure_ascii=False))
 
 
-def _summarize(plan: Plan, args: argparse.Namespace) -> Any:
+def summarize(args: argparse.Namespace, plan: Plan | None = None) -> Any:
+    """The `compiler.inspect.summary.Summary` of the study that the arguments of `synthc plan` name."""
     from compiler.inspect.cost.estimate import estimate
     from compiler.inspect.summary import Summary
     from runtime import machine
     from runtime.database.history import history
 
+    plan = compile_study_of(args) if plan is None else plan
     done, to_run = _split_tasks(plan, args)
     past = history(args.db.absolute(), store_of(args), to_run.values()) if to_run else {}
     return Summary(plan, done, to_run, estimate(plan, to_run, past, max(1, args.workers or machine.cores())))
@@ -190,6 +196,10 @@ def _graph(args: argparse.Namespace) -> int:
 
 
 def _diff(args: argparse.Namespace) -> int:
+    if not args.left.exists() and not args.right.exists() and not {args.left.suffix, args.right.suffix} & {".yaml", ".yml"}:
+        from runtime.cli.run_diff import diff_runs
+
+        return diff_runs(args)
     from compiler.inspect.diff import diff, diff_json, diff_text
     from runtime.data.cards import compile_with_files
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import shutil
 import textwrap
@@ -13,7 +14,8 @@ from typing import Any
 from compiler.errors import SynthcError, did_you_mean
 from runtime.cli import membership
 from runtime.cli.results_options import add_command, results_options, store_of
-from runtime.store.artifacts import folder_of
+from runtime.store.artifacts import Artifact, folder_of, may_be_running
+from runtime.store.records import Corrupt, read_record
 
 
 def register(commands: Any) -> None:
@@ -92,7 +94,7 @@ def _status(args: argparse.Namespace) -> int:
 
     if not _print_query(
         args,
-        f"SELECT DISTINCT ON (origin, study, profile) origin, study, profile, status, {WHEN} FROM run "
+        f"SELECT DISTINCT ON (origin, study, profile) origin, study, profile, {_status_of_run(args)} AS status, {WHEN} FROM run "
         "ORDER BY origin, study, profile, run DESC",
         "no study was run yet; `synthc run SPEC` runs one",
     ):
@@ -117,8 +119,21 @@ ORDER BY origin, study, profile, list_position(['train', 'synthesize', 'query', 
 
 
 def _runs(args: argparse.Namespace) -> int:
-    _print_query(args, f"SELECT run, origin, profile, status, {WHEN}, spec FROM run ORDER BY run DESC", "no study was run yet")
+    columns = f"run, origin, profile, {_status_of_run(args)} AS status, {WHEN}, spec"
+    _print_query(args, f"SELECT {columns} FROM run ORDER BY run DESC", "no study was run yet")
     return 0
+
+
+def _status_of_run(args: argparse.Namespace) -> str:
+    """SQL for the status of a run: one of this store was killed if it is recorded as running and no process runs it."""
+    from runtime.database.quoting import literal
+
+    store, origin = store_of(args), None
+    with contextlib.suppress(Corrupt, OSError):
+        origin = read_record(store / "store.json").get("origin")
+    if origin is None or may_be_running(store):
+        return "status"
+    return f"CASE WHEN status = 'running' AND origin = {literal(origin)} THEN 'killed' ELSE status END"
 
 
 def _show(args: argparse.Namespace) -> int:
@@ -146,17 +161,16 @@ def _show(args: argparse.Namespace) -> int:
     columns, rows = query(args.db, f"SELECT * FROM task WHERE task = '{task}'")
     facts = dict(zip(columns, rows[0], strict=True))
     needs = json.loads(facts.pop("needs") or "[]")
-    folder = folder_of(store_of(args), task)
-    if (folder / "outcome.json").exists():
-        outcome = json.loads((folder / "outcome.json").read_text(encoding="utf-8"))
-        facts["files"] = ", ".join(sorted(outcome["files"])) or "none"
-        facts["folder"] = folder
+    artifact = Artifact(folder_of(store_of(args), task))
+    if (artifact.folder / "outcome.json").exists():
+        facts["files"] = ", ".join(artifact.stems) or "none"
+        facts["folder"] = artifact.folder
     for name, value in facts.items():
         if value not in (None, ""):
             _print_field(name, f"{value:.4g}" if isinstance(value, float) else str(value))
     for name, ids in _group_needs(needs).items():
         _print_field("needs", f"{name}: {' '.join(ids)}")
-    for name, value in _read_params(folder).items():
+    for name, value in _read_params(artifact).items():
         _print_field("asked", f"{name}: {value}")
     print()
     attempts = "attempt, status, started, seconds, host, device, error"
@@ -205,30 +219,23 @@ def _group_needs(needs: list[tuple[str, str]]) -> dict[str, list[str]]:
     return grouped
 
 
-def _read_params(folder: Path) -> dict[str, str]:
-    """The parameters that a task's id was made from, by dotted names."""
+def _read_params(artifact: Artifact) -> dict[str, str]:
+    """The parameters that a task's id was made from, by dotted names; none where the task is not in the store."""
     from compiler.fingerprint import parse_canonical
 
-    try:
-        params = parse_canonical(json.loads((folder / "task.json").read_text(encoding="utf-8"))["text"]).params
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}
-    return dict(_flatten(_drop_kinds(params), ""))
+    return dict(_flatten(parse_canonical(artifact.text).params)) if artifact.folder.exists() else {}
 
 
-def _flatten(value: Any, path: str) -> Iterator[tuple[str, str]]:
+def _flatten(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
     if isinstance(value, dict):
         for name, item in value.items():
-            yield from _flatten(item, f"{path}.{name}" if path else name)
+            if name:  # the empty one holds the name of the mapping's class
+                yield from _flatten(item, f"{path}.{name}" if path else name)
+    elif isinstance(value, list) and any(isinstance(item, dict) for item in value):
+        for place, item in enumerate(value):
+            yield from _flatten(item, f"{path}[{place}]")
     else:
         yield path, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def _drop_kinds(value: Any) -> Any:
-    """Without the empty name of each mapping, which holds the name of its class."""
-    if isinstance(value, dict):
-        return {name: _drop_kinds(item) for name, item in value.items() if name}
-    return [_drop_kinds(item) for item in value] if isinstance(value, list) else value
 
 
 def _logs(args: argparse.Namespace) -> int:

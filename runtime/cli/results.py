@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any
 
-from compiler.errors import SynthcError
+from compiler.errors import SynthcError, plural
 from runtime.cli.results_options import add_command, results_options, store_of
 from runtime.database.questions import question, questions
 
@@ -128,7 +129,7 @@ def _add_db(commands: Any) -> None:
     merge = add_command(
         actions, "merge", _merge, parents=[results_options()], help="bring in what other databases hold; merged twice is once"
     )
-    merge.add_argument("others", nargs="+", type=Path, metavar="OTHER", help="a database that synthc published")
+    merge.add_argument("others", nargs="+", type=Path, metavar="OTHER", help="a database that synthc published, or a bundle (.zip)")
     forget = add_command(actions, "forget", _forget, parents=[results_options()], help="take the rows of an origin or a study out")
     forget.add_argument("name", metavar="ORIGIN|STUDY", help="which; the store keeps all that is its own")
 
@@ -220,9 +221,17 @@ def _report(args: argparse.Namespace) -> int:
 
 def _merge(args: argparse.Namespace) -> int:
     from runtime.database.gather import merge
+    from runtime.store.artifacts import lock_store
+    from runtime.store.trials import open_bundles, unpack
 
-    brought = merge(args.db.absolute(), args.others)
-    print(f"{args.db} has the rows of {', '.join(brought) or 'no origin'}")
+    with open_bundles(args.others) as (databases, bundles):
+        brought = merge(args.db.absolute(), databases)
+        print(f"{args.db} has the rows of {', '.join(brought) or 'no origin'}")
+        if bundles:
+            store = store_of(args)
+            with lock_store(store):
+                taken = sum(unpack(bundle, store) for bundle in bundles)
+            print(f"{store} has {plural(taken, 'trial')} more that {'counts' if taken == 1 else 'count'} as done")
     return 0
 
 
@@ -241,6 +250,8 @@ def _rebuild(args: argparse.Namespace) -> int:
     if not store.is_dir():
         raise SynthcError(f"{store}: there is no store; `synthc run SPEC` makes one, --store names another")
     with lock_store(store):
-        rebuild(store, args.db.absolute())
+        problems = rebuild(store, args.db.absolute())
+    for problem in problems:
+        print(f"synthc: {problem}", file=sys.stderr)
     print(f"rebuilt {args.db} from {store}")
-    return 0
+    return 1 if problems else 0

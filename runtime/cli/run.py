@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -14,6 +15,7 @@ from compiler.errors import SynthcError
 from compiler.work import TaskKind
 from runtime.cli.options import compile_study_of, force_option, only_option, print_notices, select_forced, spec_options
 from runtime.cli.results_options import add_command, results_options, store_of
+from runtime.outcome import Stopped
 from runtime.store.artifacts import lock_store
 
 if TYPE_CHECKING:
@@ -44,20 +46,25 @@ def register(commands: Any) -> None:
         "  synthc run study.yaml --force 'dm*/shadow 3/model'    compute it again, and what rests on it\n"
         "  synthc run study.yaml --address auto          on a running Ray cluster\n\n"
         "Ctrl-C once finishes what is running, twice stops now; running again continues.\n"
-        "Exit codes: 0 done, 1 some tasks failed, 2 something to mend, 130 interrupted.",
+        "Exit codes: 0 done, 1 tasks failed, 2 something to mend, 3 the policy is closed, 130 interrupted.",
     )
+    engine_options(parser)
+    parser.add_argument("--retry-failed", action="store_true", help="try again what failed in earlier runs")
+
+
+def engine_options(parser: argparse.ArgumentParser) -> None:
+    """Who computes, and how."""
     parser.add_argument("--engine", choices=("ray", "inline"), default="ray", help="who computes: ray (default) or this process")
-    parser.add_argument("--address", metavar="HOST:PORT", help="join a running Ray cluster: its address, or auto")
+    address = "join a running Ray cluster: its head's address, auto, or local for none (default: RAY_ADDRESS, or none)"
+    parser.add_argument("--address", metavar="HOST:PORT", help=address)
+    parser.add_argument("--no-token", action="store_true", help="join the cluster although it asks nobody for a token")
     workers = "workers (default: one per core, or as many per GPU as fit)"
     parser.add_argument("--workers", type=_positive_int, metavar="N", help=workers)
     memory = "GPU memory that a worker may need, by which workers share a GPU (default: 8)"
     parser.add_argument("--gpu-memory", type=float, default=8.0, metavar="GIB", help=memory)
-    parser.add_argument("--retry-failed", action="store_true", help="try again what failed in earlier runs")
-    failing = parser.add_mutually_exclusive_group()
-    failing.add_argument("--fail-fast", action="store_true", help="stop at the first failure")
-    failing.add_argument(
-        "--keep-going", dest="fail_fast", action="store_false", help="go on with what does not need what failed (the default)"
-    )
+    rehearsed = "ask the cluster for shares of GPUs, which may be logical, and compute on the CPU"
+    parser.add_argument("--rehearse-gpus", action="store_true", help=rehearsed)
+    parser.add_argument("--fail-fast", action="store_true", help="stop at the first failure; else what does not need it goes on")
     parser.add_argument(
         "--timeout",
         action="append",
@@ -71,35 +78,59 @@ def register(commands: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """The command."""
     from compiler.plan.select import select
-    from compiler.text.compose import sources
+    from compiler.text.compose import compose, sources
+    from compiler.text.nodes import plain
     from runtime.present import spec_charts
 
     plan, store = _compile_with_data(args), store_of(args)
     print_notices(plan)
     selected, forced = select(plan, args.only), select_forced(plan, args)
     texts = sources(args.spec)
-    origin = {"spec": str(args.spec), "spec_text": texts[str(args.spec)], "texts": texts, "argv": sys.argv[1:]}
+    composed = plain(compose(args.spec, args.profile, args.sets))
+    origin = {
+        "spec": str(args.spec),
+        "spec_text": texts[str(args.spec)],
+        "texts": texts,
+        "composed": composed,
+        "argv": sys.argv[1:],
+    }
     with lock_store(store):
         from runtime.database.index import Index
         from runtime.execution.study_run import Scope, StudyRun
 
-        with contextlib.closing(Index.open(store)) as index:
+        with contextlib.closing(Index.open(store)) as index, contextlib.ExitStack() as signals:
+            for problem in index.problems:
+                _print(f"synthc: {problem}")
             study = StudyRun(plan, store, index, args.db.absolute(), origin, Scope(selected.answers, forced, args.retry_failed))
             try:
-                status = _compute(study, args) if study.todo else "done"
+                status = compute(study, args, signals) if study.todo else "done"
             except BaseException:
                 with contextlib.suppress(SynthcError, OSError):  # the first error says more
                     study.close("failed")
                 raise
             if notice := study.close(status):
                 _print(f"synthc: {notice}")
+            signals.close()
             if selected.waiting:
                 _print(f"claims that wait for trials outside of --only: {', '.join(selected.waiting)}")
             code = _print_summary(study, status)
             if code != 130 and (study.todo or spec_charts.missing(plan, study.target)):
                 for path in spec_charts.draw(plan, study.target, store):
                     _print(f"drew {path}")
-            return code
+            return _hold_policy(study) if plan.header.policy and not code else code
+
+
+def _hold_policy(study: StudyRun) -> int:
+    """Print how each condition of the study's policy stands; 3 where the policy is closed."""
+    from runtime.judge.gate import hold
+
+    settled = hold(study.plan, study.target, study.index.origin, study.store / "runs" / study.name)
+    for one in settled:
+        _print(one.sentence)
+    closed = sum(not one.holds for one in settled)
+    stand = f"closed: {closed} of {len(settled)} conditions do not hold" if closed else f"open: all {len(settled)} conditions hold"
+    _print(f"the policy is {stand}")
+    return 3 if closed else 0
 
 
 def _compile_with_data(args: argparse.Namespace) -> Plan:
@@ -117,7 +148,8 @@ def _compile_with_data(args: argparse.Namespace) -> Plan:
     return plan
 
 
-def _compute(study: StudyRun, args: argparse.Namespace) -> str:
+def compute(study: StudyRun, args: argparse.Namespace, signals: contextlib.ExitStack) -> str:
+    """Until all is done, or the run is stopped; how it ended. Handlers of signals stay until `signals` is closed."""
     from runtime.execution.driver import Driver, Interrupt, Policy
     from runtime.execution.progress import Display
 
@@ -135,13 +167,21 @@ def _compute(study: StudyRun, args: argparse.Namespace) -> str:
             if notice := study.publish_if_due():
                 display.print_line(notice)
 
-        engine = _start_engine(args, study.store)
+        engine = _start_engine(args, study.store, display.print_line)
+        signals.enter_context(_handle_signals(interrupt, display.print_line))
         try:
-            with _interruptible(interrupt, display.print_line):
+            with interrupt.stoppable():
                 repairs = 0
                 while True:
                     Driver(
-                        study.todo, engine, on_outcome, on_tick=on_tick, earlier=study.earlier(), policy=policy, interrupt=interrupt
+                        study.todo,
+                        engine,
+                        on_outcome,
+                        on_submit=study.on_submit,
+                        on_tick=on_tick,
+                        earlier=study.earlier(),
+                        policy=policy,
+                        interrupt=interrupt,
                     ).run()
                     if interrupt.count or repairs == MAX_REPAIRS or not study.repair():
                         break
@@ -153,7 +193,7 @@ def _compute(study: StudyRun, args: argparse.Namespace) -> str:
     return "interrupted" if interrupt.by_user else "done"
 
 
-def _start_engine(args: argparse.Namespace, store: Path) -> Engine:
+def _start_engine(args: argparse.Namespace, store: Path, say: Callable[[str], None]) -> Engine:
     from runtime.operations import OPERATIONS
 
     if args.engine == "inline":
@@ -162,7 +202,17 @@ def _start_engine(args: argparse.Namespace, store: Path) -> Engine:
         return InlineEngine(store, operations=OPERATIONS)
     from runtime.execution.ray_engine import RayEngine
 
-    return RayEngine(store, args.address, args.workers, args.gpu_memory, OPERATIONS)
+    address = args.address or os.environ.get("RAY_ADDRESS") or None
+    return RayEngine(
+        store,
+        address,
+        args.workers,
+        args.gpu_memory,
+        OPERATIONS,
+        with_token=not args.no_token,
+        rehearse_gpus=args.rehearse_gpus,
+        say=say,
+    )
 
 
 def _print_summary(study: StudyRun, status: str) -> int:
@@ -173,15 +223,18 @@ def _print_summary(study: StudyRun, status: str) -> int:
         _print(f"failed before: {study.plan.tasks[id].address}: {error}")
     if study.given_up:
         _print(f"{len(study.given_up)} tasks failed in an earlier run and were not tried again; --retry-failed does")
-    missing = study.count_missing()
+    missing, results = study.count_missing(), f"results in {study.target}"
     if status == "interrupted":
         _print(f"interrupted with {missing} tasks left; what was finished is kept: run the same command again to go on")
         return 130
-    if study.failures or study.given_up:
-        _print(f"{len(study.failures)} tasks failed, {missing} are missing; what could be computed is in {study.target}")
+    if missing:
+        _print(f"computed {study.computed} tasks; {len(study.failures)} failed, {missing} are missing")
+        if study.published:
+            _print(f"{results}: what could be computed")
         return 1
-    _print(f"computed {len(study.todo)} tasks" if study.todo else "everything was done before")
-    _print(f'results in {study.target}\nnext: synthc sql "FROM comparison"   synthc chart tradeoff -o tradeoff.svg')
+    _print(f"computed {study.computed} tasks" if study.computed else "everything was done before")
+    if study.published:
+        _print(f'{results}\nnext: synthc sql "FROM comparison"   synthc chart tradeoff -o tradeoff.svg')
     return 0
 
 
@@ -190,20 +243,25 @@ def _print(line: str) -> None:
 
 
 @contextlib.contextmanager
-def _interruptible(interrupt: Interrupt, print_line: Callable[[str], None]) -> Iterator[None]:
-    """Ctrl-C and SIGTERM finish what is running, a second one stops now. Installed after Ray, which replaces SIGTERM's handler."""
+def _handle_signals(interrupt: Interrupt, print_line: Callable[[str], None]) -> Iterator[None]:
+    """Ctrl-C, SIGTERM and SIGHUP finish what is running, a second one stops now; further ones do not stop the writing down of it.
+
+    Installed after Ray, which replaces SIGTERM's handler. A signal that is ignored (`nohup`) stays so.
+    """
 
     def handle(number: int, frame: object) -> None:
         interrupt.count += 1
         interrupt.by_user = True
-        if interrupt.count > 1:
-            raise KeyboardInterrupt
-        print_line("stopping: finishing what is running (again to stop now)")
+        if interrupt.count == 1:
+            print_line("stopping: finishing what is running (again to stop now)")
+        elif interrupt.can_stop:
+            interrupt.can_stop = False
+            raise Stopped
 
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = [number for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, handle) for number in numbers}
     try:
-        with contextlib.suppress(KeyboardInterrupt):
-            yield
+        yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

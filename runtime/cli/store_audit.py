@@ -9,14 +9,16 @@ import contextlib
 import json
 import re
 import time
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 from compiler.errors import SynthcError
 from compiler.fingerprint import canonical_text, digest_of
-from compiler.work.operations import AuditFile
+from compiler.work.operations import Work
 from runtime import machine
 from runtime.audit.external.audit_file import Report
 from runtime.audit.external.evidence import Evidence
@@ -25,9 +27,27 @@ from runtime.audit.external.product import audit_with_product, headline_of, work
 from runtime.database.index import Index
 from runtime.database.revision import check_target
 from runtime.execution.worker import TaskRequest, commit_product
+from runtime.outcome import Product
 from runtime.store.artifacts import folder_of, lock_store
-from runtime.store.commit import write_json
+from runtime.store.records import write_record
 from runtime.store.runs import run_name
+
+
+@dataclass(frozen=True)
+class Found:
+    """What came out of one command, on its way to being a study of its own."""
+
+    study: str
+    method: str
+    question: str
+    spec: str
+    """What was looked at, as it was named."""
+    command: str
+    work: Work
+    product: Product
+    headline: Mapping[str, Any]
+    started: datetime
+    seconds: float
 
 
 def audit_and_store(
@@ -37,46 +57,81 @@ def audit_and_store(
 
     `argv`: the command, to be recorded.
     """
-    name = study or re.sub(r"[^\w.-]+", "_", file.stem) or "audit"
-    if not re.fullmatch(r"[\w.-]+", name):
-        raise SynthcError(f"--study {name}: wanted are letters, digits, '_', '-' and '.'")
+    name = study or _free_name(study_name(None, file), file, store)
+    name = study_name(name, file)
     check_target(target)
     started, clock = datetime.now(UTC), time.perf_counter()
     report, product = audit_with_product(evidence, settings)
     seconds = time.perf_counter() - clock
-    work = work_of(evidence, settings)
+    found = Found(
+        study=name, method=evidence.kind, question="What do these models, trained elsewhere, leak?", spec=str(file.absolute()),
+        command="audit", work=work_of(evidence, settings), product=product, headline=headline_of(product, settings),
+        started=started, seconds=seconds,
+    )  # fmt: skip
+    keep(found, argv=argv, store=store, target=target)
+    return report
+
+
+def _free_name(stem: str, file: Path, store: Path) -> str:
+    """The file's stem, unless an audit of another file has it: then the folder's name stands before it, or a digest of the path."""
+    taken = {record.get("study"): record.get("spec") for record in _records(store)}
+    whole = str(file.absolute())
+    for name in (stem, re.sub(r"[^\w.-]+", "_", f"{file.absolute().parent.name}_{stem}")):
+        if taken.get(name, whole) == whole:
+            return name
+    return f"{stem}_{blake2b(whole.encode(), digest_size=4).hexdigest()}"
+
+
+def _records(store: Path) -> Iterator[dict[str, Any]]:
+    for path in (store / "runs").glob("*/run.json"):
+        with contextlib.suppress(OSError, ValueError):
+            if isinstance(record := json.loads(path.read_text(encoding="utf-8")), dict):
+                yield record
+
+
+def study_name(study: str | None, file: Path) -> str:
+    """What the study is called: as asked, else as the file; SynthcError for a name that no study can have."""
+    name = study or re.sub(r"[^\w.-]+", "_", file.stem) or "audit"
+    if not re.fullmatch(r"[\w.-]+", name):
+        raise SynthcError(f"--study {name}: wanted are letters, digits, '_', '-' and '.'")
+    return name
+
+
+def keep(found: Found, *, argv: list[str], store: Path, target: Path) -> None:
+    """Commit what was found to the store as a task, and publish it as a study with one trial."""
+    work, name = found.work, found.study
     text = canonical_text("task", type(work).__name__, work.kind, (work.revision,), work, ())
     request = TaskRequest(digest_of(text), work, (), f"{name}#0", text, 1)
     with lock_store(store), contextlib.closing(Index.open(store)) as index:
-        commit_product(request, product, started, seconds, store)
+        commit_product(request, found.product, found.started, found.seconds, store)
         if index.missing([request.task]):
             folder = folder_of(store, request.task)
             index.record_outcome(folder)
             index.record_attempts(folder)
-        record = _record(name, evidence.kind, file, work, request.task) | {
-            "run": run_name(store, started, name), "argv": argv, "started": started.isoformat(timespec="seconds"),
-            "headline": headline_of(product, settings),
+        record = _record(found, request.task) | {
+            "run": run_name(store, found.started, name), "origin": index.origin, "argv": argv,
+            "started": found.started.isoformat(timespec="seconds"), "headline": dict(found.headline),
         }  # fmt: skip
         folder = store / "runs" / record["run"]
         folder.mkdir(parents=True, exist_ok=True)
-        write_json(folder / "run.json", record)
+        write_record(folder / "run.json", record, synced=True)
         index.record_run(record)
         index.publish(target)
-    return report
 
 
-def _record(name: str, kind: str, file: Path, work: AuditFile, task: str) -> dict[str, Any]:
+def _record(found: Found, task: str) -> dict[str, Any]:
     """What `run.json` says: the study is the file, its one trial is what was found in it."""
+    name = found.study
     trial = {
-        "trial": f"{name}#0", "arm": name, "paradigm": "imported", "method": kind, "label": name, "axes": {},
-        "replicate": 0, "answer": task, "data": file.name, "stages": [],
+        "trial": f"{name}#0", "arm": name, "paradigm": "imported", "method": found.method, "label": name, "axes": {},
+        "replicate": 0, "answer": task, "data": Path(found.spec).name, "stages": [],
     }  # fmt: skip
+    operation = type(found.work).__name__
     return {
-        "study": name, "profile": None,
-        "question": "What do these models, trained elsewhere, leak?", "spec": str(file),
-        "spec_text": f"# synthc audit {file}\n{json.dumps(asdict(work), indent=1)}",
+        "study": name, "profile": None, "question": found.question, "spec": found.spec,
+        "spec_text": f"# synthc {found.command} {found.spec}\n{json.dumps(asdict(found.work), indent=1)}",
         "ended": datetime.now(UTC).isoformat(timespec="seconds"), "status": "done", "blocked": {},
         "trials": [trial], "claims": [], "lints": [], "versions": machine.versions(), "commit": machine.commit(),
-        "tasks": [{"id": task, "kind": "attack", "operation": "AuditFile", "address": f"{name}#0", "needs": []}],
+        "tasks": [{"id": task, "kind": "attack", "operation": operation, "address": f"{name}#0", "needs": []}],
         "source_digest": machine.source_digest(),
     }  # fmt: skip

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from compiler.errors import SynthcError
+from compiler.errors import SynthcError, sentence_of
 from runtime.cli.results_options import add_command, results_options, store_of
 
 
@@ -49,6 +49,7 @@ def _gc(args: argparse.Namespace) -> int:
     from runtime.database.index import rebuild
     from runtime.store.artifacts import lock_store
     from runtime.store.garbage import delete, find_garbage, latest_runs
+    from runtime.store.records import read_runs
 
     store = store_of(args)
     if not store.is_dir():
@@ -63,11 +64,13 @@ def _gc(args: argparse.Namespace) -> int:
         if not args.delete:
             print(f"{size}, could go; --delete deletes them")
             return 0
+        (store / "index.duckdb").unlink(missing_ok=True)  # if this is killed, the next command makes it from what is left
         delete(garbage)
-        for path in store.glob("runs/*/run.json") if args.drop else ():
-            if any(f'"study": "{study}"' in path.read_text(encoding="utf-8") for study in args.drop):
-                shutil.rmtree(path.parent)
-        rebuild(store, args.db.absolute())
+        for folder, record in read_runs(store) if args.drop else ():
+            if isinstance(record, dict) and record["study"] in args.drop:
+                shutil.rmtree(folder)
+        for problem in rebuild(store, args.db.absolute()):
+            print(f"synthc: {problem}", file=sys.stderr)
         print(f"deleted {size}")
     return 0
 
@@ -151,9 +154,7 @@ def _check_data() -> Iterator[Check]:
 
 
 def _check_results(args: argparse.Namespace) -> Iterator[Check]:
-    from runtime.database.read import query
-    from runtime.store.artifacts import check_version
-    from runtime.store.garbage import find_damaged
+    from runtime.database.read import open_read_only
 
     store = store_of(args)
     folder = store if store.exists() else store.parent
@@ -162,20 +163,37 @@ def _check_results(args: argparse.Namespace) -> Iterator[Check]:
     if not store.is_dir():
         yield Check("store", f"{store}: none yet")
     else:
-        try:
-            check_version(store)
-            yield Check("store", f"{store}: {len(list(store.glob('??/*/outcome.json'))):,} tasks done")
-        except SynthcError as error:
-            yield Check("store", str(error), False)
-        if args.deep:
-            damaged = list(find_damaged(store))
-            first = f"{damaged[0]}; {len(damaged)} in all; the next run computes them again" if damaged else ""
-            yield Check("artifacts", first or "every file is what was written", not damaged)
+        yield from _check_store(store, args.deep)
     if not args.db.exists():
         yield Check("database", f"{args.db}: none yet")
         return
     try:
-        (runs,) = query(args.db, "SELECT count(*) FROM run")[1][0]
+        with open_read_only(args.db) as query:
+            (runs,) = query("SELECT count(*) FROM run")[1][0]
+            for (table,) in query("SELECT table_name FROM duckdb_tables() WHERE schema_name = 'base'")[1] if args.deep else ():
+                query(f"SELECT bit_xor(hash(COLUMNS(*))) FROM base.{table}")  # every block has a checksum, which reading compares
         yield Check("database", f"{args.db}: {runs} runs")
     except SynthcError as error:
-        yield Check("database", str(error), False)
+        yield Check("database", f"{error}; move it away, then `synthc db rebuild`", False)
+
+
+def _check_store(store: Path, deep: bool) -> Iterator[Check]:
+    from runtime.store.artifacts import read_mark
+    from runtime.store.garbage import find_damage
+
+    try:
+        read_mark(store)
+        yield Check("store", f"{store}: {len(list(store.glob('??/*/outcome.json'))):,} tasks done")
+    except (SynthcError, OSError) as error:
+        yield Check("store", sentence_of(error) if isinstance(error, OSError) else str(error), False)
+    if store.stat().st_mode & 0o077:
+        yield Check("store's rights", f"other users of this machine may read private images in it; `chmod 700 {store}`", False)
+    if deep:
+        damage = find_damage(store)
+        for sentence in damage.sentences:
+            yield Check("damaged", sentence, False)
+        if not damage.sentences:
+            yield Check("files", "every file is what was written")
+        if damage.without_digest:
+            counts = f"{damage.without_digest:,} of {damage.records:,} records"
+            yield Check("digests", f"{counts}, of a version that wrote none, are taken as they are")

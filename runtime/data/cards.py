@@ -8,20 +8,24 @@ Not here: what a record looks like and when it counts (`compiler.data.records`).
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from compiler.check.imported_files import FLOATS, MAX_BYTES_PER_FILE
 from compiler.compile import compile_tree
-from compiler.data.files import WHOLE_NUMBERS, file_digest, splits, user_files
+from compiler.data.files import MAX_CLASSES, MAX_NAMED, WHOLE_NUMBERS, file_digest, splits, user_files
 from compiler.data.records import Array, Record, folder_stamp, record_files, record_of, record_type, stamp_of, unwritten
 from compiler.errors import SynthcError
 from compiler.language.datasets import CARDS
 from compiler.plan.dag import Plan
 from compiler.text.compose import compose
 from compiler.text.nodes import Mapping
-from runtime.store.artifacts import atomic_write
+from runtime.store.files import atomic_write
 
-MAX_LABEL_BYTES = 1 << 30
+MAX_LABEL_BYTES = 1 << 28
+"""Of labels, which are counted when a study is checked; those of a set that can be held are far fewer."""
 
 
 def compile_with_files(path: Path, profile: str | None = None, sets: Sequence[str] = ()) -> Plan:
@@ -61,8 +65,14 @@ def _npz(path: Path) -> dict[str, Array]:
     for name in {"labels", "test_labels"} & arrays.keys():
         kind, shape = arrays[name].dtype, arrays[name].shape
         if kind[1:] in WHOLE_NUMBERS and len(shape) == 1 and shape[0]:
-            found = np.unique(read_arrays(path, (name,), MAX_LABEL_BYTES)[name])
-            arrays[name] = Array(kind, shape, int(found[0]), int(found[-1]), len(found))
+            labels = read_arrays(path, (name,), MAX_LABEL_BYTES)[name]
+            least, most = int(labels.min()), int(labels.max())
+            counts = np.bincount(labels.astype(np.int64)) if 0 <= least and most < MAX_CLASSES else np.zeros(1, dtype=np.int64)
+            fewest = int(counts[counts > 0].min(initial=shape[0]))
+            arrays[name] = Array(kind, shape, least, most, int((counts > 0).sum()), fewest)
+    if "logits" in arrays and arrays["logits"].dtype[1:] in FLOATS:
+        logits = read_arrays(path, ("logits",), MAX_BYTES_PER_FILE)["logits"]
+        arrays["logits"] = replace(arrays["logits"], finite=bool(np.isfinite(logits).all()))
     return arrays
 
 
@@ -73,16 +83,25 @@ def _folder(path: Path) -> dict[str, Array]:
     arrays: dict[str, Array] = {}
     sizes: dict[tuple[int, ...], Path] = {}  # height × width → an image of that size
     colour = False
+    wrong: list[str] = []
     for split, images in zip(("", "test_"), splits(path), strict=True):
         for image, _ in images:
-            shape = decode_file(image).shape
+            try:
+                shape = decode_file(image).shape
+            except SynthcError as error:
+                wrong.append(str(error).replace(f"{path}/", ""))
+                continue
             sizes.setdefault(shape[:2], image)
             colour |= len(shape) == 3
             if len(sizes) > 1:
                 one, two = (f"{image.name} has {height}×{width}" for (height, width), image in sizes.items())
                 raise SynthcError(f"{one} pixels and {two}; images of a set must have one size")
-        labels = {label for _, label in images}
-        arrays[f"{split}labels"] = Array("<i8", (len(images),), min(labels, default=0), max(labels, default=0), len(labels))
+        labels = Counter(label for _, label in images)
+        fewest = min(labels.values(), default=0)
+        arrays[f"{split}labels"] = Array("<i8", (len(images),), min(labels, default=0), max(labels, default=0), len(labels), fewest)
+    if wrong:
+        count = f"{len(wrong):,} images cannot be used: " if len(wrong) > 1 else ""
+        raise SynthcError(f"{count}{'; '.join(wrong[:MAX_NAMED])}{'; …' * (len(wrong) > MAX_NAMED)}")
     (size,) = sizes
     for split in ("", "test_") if arrays["test_labels"].shape[0] else ("",):
         arrays[f"{split}images"] = Array("|u1", (*arrays[f"{split}labels"].shape, *size, *((3,) if colour else ())))
@@ -98,6 +117,6 @@ def write_record(key: str, record: Record) -> None:
                 beside.touch(mode=0o644 if key in CARDS else 0o600)
                 beside.write_bytes(record_type().dump_json(record, indent=1))
             return
-        except OSError:
+        except (OSError, ValueError):  # ValueError: of letters that are none of JSON, as in an image's name
             continue
     unwritten[key] = record

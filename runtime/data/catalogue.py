@@ -89,12 +89,10 @@ def _cifar(
 ) -> Entry:
     files = (*pool, *test)
     as_bytes = [tuple(f"{file}.bin" for file in split) for split in (pool, test)]
-    pickles = partial(cifar.read_pickles, pool=pool, test=test, key=key)
+    published = dict(zip(files, checksums, strict=True))
+    pickles = partial(cifar.read_pickles, pool=pool, test=test, key=key, checksums=published)
     records = partial(cifar.read_binary, pool=as_bytes[0], test=as_bytes[1], labels=2 if key == "fine_labels" else 1)
-    forms = (
-        Form((folder, name), files, pickles, dict(zip(files, checksums, strict=True))),
-        Form((binary, name), (*as_bytes[0], *as_bytes[1]), records),
-    )
+    forms = (Form((folder, name), files, pickles, published), Form((binary, name), (*as_bytes[0], *as_bytes[1]), records))
     return Entry(forms, (replace(archive, unpacks=tuple(f"{folder}/{file}" for file in files)),))
 
 

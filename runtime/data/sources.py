@@ -24,8 +24,9 @@ from runtime.data.cards import write_record
 from runtime.data.catalogue import CATALOGUE, Splits, find
 from runtime.data.formats import digits, own_files, shapes
 from runtime.data.images import LabeledImages, content_digest
+from runtime.data.valid import images_wrong, whole_wrong
 from runtime.seeds import generator
-from runtime.store.artifacts import atomic_write
+from runtime.store.files import atomic_write
 
 
 @dataclass(frozen=True)
@@ -78,15 +79,10 @@ def _as_planned(dataset: Dataset, splits: Splits) -> Splits:
 
 def _fitting(card: Card, splits: Splits) -> Splits:
     """The splits, if they have the card's shape and classes."""
-    for split in splits:
-        if split is None:
-            continue
-        if tuple(split.images.shape[1:]) != card.shape:
-            shape = "×".join(map(str, split.images.shape[1:]))
-            raise SynthcError(f"{card.name}: images of {shape}, where {'×'.join(map(str, card.shape))} is known; fetch it again")
-        if not len(split) or not 0 <= int(split.labels.min()) <= int(split.labels.max()) < card.classes:
-            found = f"labels from {int(split.labels.min())} to {int(split.labels.max())}" if len(split) else "no image"
-            raise SynthcError(f"{card.name}: {found}; it has the classes 0 to {card.classes - 1}")
+    for split in filter(None, splits):
+        wrong = images_wrong(split.images, card) + whole_wrong("labels", split.labels, len(split), 0, card.classes - 1)
+        if wrong:
+            raise SynthcError(f"{card.name}: {wrong[0]}; fetch it again")
     return splits
 
 

@@ -2,19 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import duckdb
+
+from compiler.errors import SynthcError
 
 NO_EXTENSIONS: dict[str, Any] = {"autoload_known_extensions": "false", "autoinstall_known_extensions": "false"}
 """A file of another kind (SQLite's, say) would otherwise make DuckDB look for the extension that reads it."""
 
 
 def connect(path: Path | None = None, *, read_only: bool = False, **config: str) -> duckdb.DuckDBPyConnection:
-    """A connection to a database file, or to one in memory; duckdb.Error if it cannot be opened."""
-    return duckdb.connect(":memory:" if path is None else str(path), read_only=read_only, config=NO_EXTENSIONS | config)
+    """A connection to a database file, or to one in memory; duckdb.Error if it cannot be opened, SynthcError where none can be."""
+    if path is not None:
+        check_path(path)
+    name = ":memory:" if path is None else str(path.absolute())  # `md:x` alone would be no file
+    return duckdb.connect(name, read_only=read_only, config=NO_EXTENSIONS | config)
+
+
+def check_path(path: Path) -> None:
+    """SynthcError for a path with a question mark: DuckDB takes what follows for options, and its log would lie elsewhere."""
+    if "?" in str(path.absolute()):
+        raise SynthcError(f"{path.absolute()}: DuckDB keeps no database below a name with `?`; rename it, or name another place")
+
+
+@contextlib.contextmanager
+def second_name(path: Path) -> Iterator[Path]:
+    """Another name for a database file, while the block lasts: a link beside it, or a copy where none can be made.
+
+    DuckDB attaches no file twice under one name, and takes a name that this process has open for the file that it was then.
+    """
+    other = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.next")
+    try:
+        os.link(path, other)
+    except OSError:  # no hard links on this disk, or a folder of somebody else's
+        with tempfile.TemporaryDirectory(prefix="synthc-") as folder:
+            yield Path(shutil.copy(path, folder))
+        return
+    try:
+        yield other
+    finally:
+        other.unlink(missing_ok=True)
 
 
 def execute(connection: duckdb.DuckDBPyConnection, statement: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:

@@ -10,11 +10,12 @@ from typing import Any
 import duckdb
 
 from compiler.errors import SynthcError, first_line
+from compiler.text import escape
 from runtime.database.connect import connect, execute
 from runtime.database.quoting import identifier, literal
 from runtime.database.read import check_exists
 from runtime.database.revision import check_target
-from runtime.store.artifacts import atomic_write
+from runtime.store.files import atomic_write
 
 COPY_OPTIONS = {".parquet": "FORMAT parquet, COMPRESSION zstd", ".csv": "FORMAT csv, HEADER", ".json": "FORMAT json, ARRAY true"}
 """Ending of a file → how DuckDB writes it."""
@@ -28,7 +29,23 @@ def export(database: Path, text: str, target: Path) -> None:
     with _replace(target) as temp, contextlib.closing(connect(database, read_only=True)) as connection:
         execute(connection, f"SET allowed_paths = [{literal(temp)}]")  # and nothing else, whatever the query says
         execute(connection, "SET enable_external_access = false")
-        execute(connection, f"COPY ({text}) TO {literal(temp)} ({COPY_OPTIONS[target.suffix]})")
+        asked = _defused(connection, text) if target.suffix == ".csv" else text
+        execute(connection, f"COPY ({asked}) TO {literal(temp)} ({COPY_OPTIONS[target.suffix]})")
+
+
+def _defused(connection: duckdb.DuckDBPyConnection, text: str) -> str:
+    """The query with its texts as CSV can hold them."""
+    described = execute(connection, f"DESCRIBE ({text})")
+    named = [(identifier(str(name)), kind) for name, kind, *_ in described]
+    computed, figure = map(literal, (escape.FORMULA.pattern, escape.FIGURE.pattern))
+    columns = [
+        f"CASE WHEN regexp_matches({name}, {computed}) AND NOT regexp_full_match({name}, {figure}) "
+        f"THEN '''' || {name} ELSE {name} END AS {name}"
+        if kind == "VARCHAR"
+        else name
+        for name, kind in named
+    ]
+    return f"SELECT {', '.join(columns)} FROM ({text})"
 
 
 COMPATIBLE_STORAGE = "v1.2.0"

@@ -1,4 +1,4 @@
-"""Rows of several stores in one published database: brought in from other databases, and taken out again."""
+"""Rows of several stores in one published database: brought in from other databases, taken out again, handed on."""
 
 from __future__ import annotations
 
@@ -13,9 +13,17 @@ import duckdb
 from compiler.errors import SynthcError, first_line
 from runtime.database.connect import connect, execute
 from runtime.database.publish import bring_rows, forget_origin
-from runtime.database.quoting import literal
+from runtime.database.quoting import identifier, literal
 from runtime.database.revision import check_target, revision
-from runtime.database.schema import SCHEMA_DIGEST, upgrade
+from runtime.database.schema import SCHEMA_DIGEST, list_public, upgrade
+
+SCORES = """
+SELECT trial.study, trial.profile, trial.trial, canary.canaries, score.release, score.attack, score.variant, score.canary,
+  score.shadow, score.member, score.score
+FROM base.current_trial AS trial JOIN base.score AS score ON score.origin = trial.origin AND score.task = trial.answer
+  JOIN base.canary AS canary ON canary.origin = score.origin AND canary.task = score.task AND canary.canary = score.canary
+ORDER BY ALL
+"""
 
 
 def merge(target: Path, others: Sequence[Path]) -> list[str]:
@@ -71,16 +79,32 @@ def forget(target: Path, name: str) -> str:
         if name not in studies:
             known = ", ".join(sorted(origins | studies)) or "nothing"
             raise SynthcError(f"{target}: no origin and no study is called {name!r}; it has: {known}")
-        _forget_study(connection, name)
+        drop_runs(connection, f"study = {literal(name)}")
         return f"all runs of the study {name}"
 
 
-def _forget_study(connection: duckdb.DuckDBPyConnection, study: str) -> None:
-    """Drop the runs of a study, and what its tasks committed unless a run that stays has them too."""
-    execute(connection, f"CREATE TEMP TABLE gone AS SELECT origin, run FROM base.run WHERE study = {literal(study)}")
+def drop_runs(connection: duckdb.DuckDBPyConnection, condition: str) -> None:
+    """Drop the runs that satisfy a condition, and what their tasks committed unless a run that stays has them too."""
+    execute(connection, f"CREATE TEMP TABLE gone AS SELECT origin, run FROM base.run WHERE {condition}")
     asked = "(SELECT origin, task FROM base.task)"
     for table in ("trial", "stage", "task", "run"):
         execute(connection, f"DELETE FROM base.{table} WHERE (origin, run) IN (FROM gone)")
     for table in ("outcome", "metric", "roc", "canary", "risk", "score", "attempt"):
         execute(connection, f"DELETE FROM base.{table} WHERE (origin, task) NOT IN {asked}")
     execute(connection, "DROP TABLE gone")
+
+
+def export_study(database: Path, target: Path, origin: str, study: str) -> None:
+    """Write a database of its own, with the rows of one study of one origin and nothing else: what users added stays behind."""
+    merge(target, [database])
+    with revision(target) as connection:
+        drop_runs(connection, f"origin <> {literal(origin)} OR study <> {literal(study)}")
+
+
+def export_parquet(database: Path, folder: Path) -> list[Path]:
+    """Write each view, and the scores, as one Parquet file into `folder`; their paths."""
+    queries = {view: f"FROM {identifier(view)}" for view, _ in list_public("view")} | {"scores": SCORES}
+    with contextlib.closing(connect(database, read_only=True)) as connection:
+        for view, query in queries.items():
+            execute(connection, f"COPY ({query}) TO {literal(folder / f'{view}.parquet')} (FORMAT parquet, COMPRESSION zstd)")
+    return [folder / f"{view}.parquet" for view in queries]

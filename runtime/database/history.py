@@ -5,7 +5,6 @@ DuckDB is imported only when there is something to estimate.
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
@@ -18,7 +17,8 @@ from compiler.inspect.cost import guess
 from compiler.inspect.cost.estimate import Past
 from compiler.plan.dag import Task
 from compiler.work.operations import Dataset, structures
-from runtime.store.artifacts import folder_of
+from runtime.store.artifacts import Artifact, folder_of
+from runtime.store.records import Corrupt
 
 MAX_TASKS = 24
 """Tasks of each operation that are read, the latest."""
@@ -56,11 +56,10 @@ def history(database: Path, store: Path, tasks: Collection[Task]) -> dict[str, P
             continue
         folder = folder_of(store, task)
         try:
-            canonical = json.loads((folder / "task.json").read_text(encoding="utf-8"))["text"]
-            work = restore(parse_canonical(canonical).params, types)
+            work = restore(parse_canonical(Artifact(folder).text).params, types)
             size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e6
             guessed, disk = guess.cost(work), guess.disk_mb(work)
-        except (OSError, ValueError, KeyError, TypeError):  # gone, of another version, or of images that are not known here
+        except (Corrupt, OSError, ValueError, KeyError, TypeError):  # gone, of another version, of images unknown here
             continue
         held = (gpu + guess.DEVICE_MB) / guessed.gpu_mb if gpu else 0.0
         ratios[operation].append((seconds / guessed.seconds, size / disk, memory or 0.0, held))

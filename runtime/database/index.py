@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,11 @@ import duckdb
 from compiler.errors import SynthcError, first_line
 from runtime.database import rows
 from runtime.database.connect import connect, execute
-from runtime.database.publish import publish
+from runtime.database.publish import OF_OUTCOME, publish
+from runtime.database.revision import PATIENCE_SECONDS
 from runtime.database.schema import SCHEMA_DIGEST, create
-from runtime.store.artifacts import Artifact, Corrupt, check_version, folder_of, identity_of, quarantine
+from runtime.store.artifacts import Artifact, folder_of, quarantine, read_mark
+from runtime.store.records import Corrupt, read_record, read_runs, write_record
 
 MAX_PENDING_ROWS = 4096
 
@@ -32,7 +35,8 @@ class Unwritable(SynthcError):
     """The index cannot be written or read: a full disk, mostly. What tasks committed is safe, and the index can be made again."""
 
     def __init__(self, path: Path, error: Exception) -> None:
-        super().__init__(f"{path}: {first_line(error)}; free some space or name another --store: what is committed stays")
+        full = "free some space" if "No space left" in str(error) else "name another --store"
+        super().__init__(f"{path}: {first_line(error)}; {full}: what is committed stays")
 
 
 @contextlib.contextmanager
@@ -45,61 +49,67 @@ def _raise_unwritable(path: Path) -> Iterator[None]:
         raise Unwritable(path, error) from error
 
 
-@dataclass(frozen=True)
-class _PendingRows:
-    """Rows of one folder of the store that are not in the tables yet."""
-
-    folder: Path
-    tables: dict[str, list[tuple[Any, ...]]]
+Pending = tuple[Path, dict[str, list[tuple[Any, ...]]]]
+"""A folder of the store, and its rows by table, which are not in the tables yet."""
 
 
 class Index:
     """Rows of everything that a store holds. Not for several threads.
 
-    `damaged` are folders of tasks whose commits make no rows; they were quarantined when that was found.
+    `damaged` are folders of tasks whose commits make no rows; they were quarantined when that was found. `problems` are sentences
+    on what could not be read when the index was made.
     """
 
     def __init__(self, path: Path, connection: duckdb.DuckDBPyConnection) -> None:
         self.path, self._connection = path, connection
-        self.origin = identity_of(path.parent)
+        self.origin: str = read_mark(path.parent)["origin"]
         self.damaged: list[Path] = []
-        self._pending: list[_PendingRows] = []
+        self.problems: list[str] = []
+        self._replaced: set[str] = set()
+        self._pending: list[Pending] = []
         self._pending_count = 0
         self._indexed = {task for (task,) in self._rows("SELECT task FROM base.outcome")}
         self._attempts = {(task, attempt) for task, attempt in self._rows("SELECT task, attempt FROM base.attempt")}
 
     @classmethod
     def open(cls, store: Path) -> Index:
-        """The store's index: created, or rebuilt when it is damaged or of another version. SynthcError for a newer store."""
-        check_version(store)
-        path = store / "index.duckdb"
-        fresh = not path.exists()
+        """The index of a store that is locked: made anew where it is missing, damaged or of another version.
+
+        SynthcError for a newer store.
+        """
+        read_mark(store)
+        path, connection = store / "index.duckdb", None
         try:
-            connection = connect(path)
-            index = cls._create(path, connection) if fresh else cls(path, connection)
-            version = index._rows("SELECT schema FROM base.meta")
-            index._verify()
+            if path.is_file():
+                connection = connect(path)
+                index = cls(path, connection)
+                if index._rows("SELECT schema FROM base.meta") == [(SCHEMA_DIGEST,)]:
+                    index._verify()
+                    index._record_killed()
+                    return index
         except (duckdb.Error, Unwritable) as error:
             if "No space left" in str(error):
                 raise Unwritable(path, error) from error
-            version = []
-        if version == [(SCHEMA_DIGEST,)]:
-            return index
-        with contextlib.suppress(duckdb.Error, UnboundLocalError):
-            connection.close()
-        # Damaged or of another version: an index can be rebuilt, so this one is set aside and not repaired.
-        for damaged in (path, path.with_name("index.duckdb.wal")):
-            if damaged.exists():
-                damaged.replace(damaged.with_name(f"{damaged.name}.damaged"))
-        with _raise_unwritable(path):
-            index = cls._create(path, connect(path))
-            index._read_store(store)
-        return index
+        if connection is not None:
+            with contextlib.suppress(duckdb.Error):
+                connection.close()
+        return cls.make(store)
 
     @classmethod
-    def _create(cls, path: Path, connection: duckdb.DuckDBPyConnection) -> Index:
-        create(connection)
-        return cls(path, connection)
+    def make(cls, store: Path) -> Index:
+        """An index made anew from a store that is locked: beside the one that is there, which it replaces when it is whole."""
+        read_mark(store)
+        path, beside = store / "index.duckdb", store / ".index.duckdb.next"
+        _remove(beside)
+        with _raise_unwritable(path), contextlib.closing(cls(beside, _create(beside))) as made:
+            made._read_store(store)
+        _remove(path)
+        os.replace(beside, path)
+        with _raise_unwritable(path):
+            index = cls(path, connect(path))
+        index.problems = made.problems
+        index._record_killed()
+        return index
 
     def close(self) -> None:
         """Write pending rows and close the connection."""
@@ -137,6 +147,14 @@ class Index:
         )
         return [(name, json.loads(headline)) for name, headline in self._rows(query, study, profile or "", run)]
 
+    def count_outcomes(self, study: str) -> int:
+        """Trials of the study that have results here, under any profile and from any run."""
+        query = (
+            "SELECT count(DISTINCT answer) FROM base.trial JOIN base.run USING (origin, run) "
+            "SEMI JOIN base.outcome AS outcome ON outcome.task = answer WHERE study = ?"
+        )
+        return int(self._rows(query, study)[0][0])
+
     def record_run(self, record: Mapping[str, Any]) -> None:
         """Add rows of a run, its trials and tasks; replaces those of an earlier record of the same run."""
         with self._transaction() as cursor:
@@ -144,13 +162,19 @@ class Index:
                 execute(cursor, f"DELETE FROM base.{table} WHERE run = ?", [record["run"]])
             self._append(rows.run_rows(record))
 
-    def record_outcome(self, folder: Path) -> None:
-        """Add rows of a committed task from its folder, unless they are there. Corrupt if its files make no rows."""
+    def record_outcome(self, folder: Path, *, again: bool = False) -> None:
+        """Add rows of a committed task from its folder, unless they are there; `again` replaces them.
+
+        Corrupt if its files make no rows.
+        """
         artifact = Artifact(folder)
         try:
             task = artifact.outcome["task"]
-            if task not in self._indexed:
-                self._buffer(folder, rows.outcome_rows(artifact))
+            if again or task not in self._indexed:
+                found = list(rows.outcome_rows(artifact))
+                if task in self._indexed:
+                    self._replaced.add(task)
+                self._buffer(folder, found)
                 self._indexed.add(task)
         except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
             raise Corrupt(folder, f"outcome.json does not say what it should: {first_line(error)}") from error
@@ -158,7 +182,7 @@ class Index:
     def record_attempts(self, folder: Path) -> None:
         """Add rows of all attempts at the task in `folder`; those with a damaged record are skipped."""
         for record in sorted(folder.glob("attempts/*/attempt.json")):
-            with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+            with contextlib.suppress(Corrupt, ValueError, KeyError, TypeError, AttributeError):
                 self.record_attempt(record.parent)
 
     def record_attempt(self, folder: Path) -> None:
@@ -178,8 +202,7 @@ class Index:
         if not gone and not lost:
             return
         with self._transaction() as cursor:
-            for table in ("outcome", "metric", "roc", "canary", "risk", "score"):
-                execute(cursor, f"DELETE FROM base.{table} WHERE list_contains(?, task)", [gone])
+            self._delete_outcomes(gone)
             execute(cursor, "DELETE FROM base.attempt WHERE list_contains(?, task)", [lost])
         self._indexed -= set(gone)
         self._attempts = {attempt for attempt in self._attempts if attempt[0] not in set(lost)}
@@ -197,50 +220,76 @@ class Index:
                 try:
                     self._write([one])
                 except VALUE_ERRORS:
-                    if "outcome" in one.tables:
-                        quarantine(one.folder)
-                        self.damaged.append(one.folder)
-                        self._indexed.discard(one.folder.name)
+                    folder, tables = one
+                    if "outcome" in tables:
+                        quarantine(folder)
+                        self.damaged.append(folder)
+                        self._indexed.discard(folder.name)
 
-    def publish(self, target: Path) -> None:
+    def publish(self, target: Path, patience: float = PATIENCE_SECONDS) -> None:
         """Replace `target` by a copy of the index; TargetBusy and SynthcError as `publish` says, Unwritable if the index is."""
         self.flush()
         with _raise_unwritable(self.path):
             execute(self._connection, "CHECKPOINT")
-        publish(self.path, target, self.origin)
+        publish(self.path, target, self.origin, patience)
 
     def _verify(self) -> None:
         """Every block has a checksum that reading it compares: 34 ms for 14 MB, against damage that would be published."""
         for (table,) in self._rows("SELECT table_name FROM duckdb_tables() WHERE schema_name = 'base'"):
             self._rows(f"SELECT bit_xor(hash(COLUMNS(*))) FROM base.{table}")
 
+    def _record_killed(self) -> None:
+        """Record that runs were killed which are recorded as running: this process has the store's lock, so none is."""
+        for (run,) in self._rows("SELECT run FROM base.run WHERE status = 'running'"):
+            path = self.path.parent / "runs" / run / "run.json"
+            with contextlib.suppress(Corrupt):
+                record = read_record(path) | {"status": "killed"}
+                write_record(path, record, synced=True)
+                self.record_run(record)
+
     def _read_store(self, store: Path) -> None:
-        """Add all rows of a store."""
-        for record in sorted(store.glob("runs/*/run.json")):
-            # A damaged record is skipped; the tasks that it ran are still there.
-            with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError, *VALUE_ERRORS):
-                self.record_run(json.loads(record.read_text(encoding="utf-8")))
+        """Add all rows of a store; `problems` says what could not be read."""
+        for folder, record in read_runs(store):
+            try:
+                if isinstance(record, Corrupt):
+                    raise record
+                self.record_run(record)
+            except (Corrupt, ValueError, KeyError, TypeError, AttributeError, *VALUE_ERRORS) as error:
+                what = (
+                    str(error)
+                    if isinstance(error, Corrupt)
+                    else f"{folder}: run.json does not say what it should: {first_line(error)}"
+                )
+                self.problems.append(f"{what}; its rows are left out")  # the tasks that it ran are still there
         for outcome in sorted(store.glob("??/*/outcome.json")):
             try:
                 self.record_outcome(outcome.parent)
             except Corrupt as corrupt:
                 quarantine(corrupt.folder)
+                self.problems.append(f"{corrupt}; it is set aside, the next run computes it again")
         for attempts in sorted(store.glob("??/*/attempts")):
             self.record_attempts(attempts.parent)
         self.flush()
+        self.problems += [f"{folder}: outcome.json has values that no column takes; it is set aside" for folder in self.damaged]
 
     def _buffer(self, folder: Path, found: rows.Rows) -> None:
         tables = _merge(found)
-        self._pending.append(_PendingRows(folder, tables))
+        self._pending.append((folder, tables))
         self._pending_count += sum(map(len, tables.values()))
         if self._pending_count >= MAX_PENDING_ROWS:
             self.flush()
 
-    def _write(self, pending: Sequence[_PendingRows]) -> None:
-        tables = _merge(item for one in pending for item in one.tables.items())
+    def _write(self, pending: Sequence[Pending]) -> None:
+        tables = _merge(item for _, found in pending for item in found.items())
         if tables:
             with self._transaction():
+                self._delete_outcomes(sorted(self._replaced))
                 self._append(tables.items())
+            self._replaced.clear()
+
+    def _delete_outcomes(self, tasks: Sequence[str]) -> None:
+        for table in OF_OUTCOME if tasks else ():
+            execute(self._connection, f"DELETE FROM base.{table} WHERE list_contains(?, task)", [tasks])
 
     def _append(self, tables: Iterable[tuple[str, list[tuple[Any, ...]]]]) -> None:
         for table, values in tables:
@@ -273,12 +322,23 @@ def _merge(found: rows.Rows) -> dict[str, list[tuple[Any, ...]]]:
     return tables
 
 
-def rebuild(store: Path, target: Path) -> None:
-    """Rebuild index and published database from the store."""
-    for old in (store / "index.duckdb", store / "index.duckdb.wal"):
-        old.unlink(missing_ok=True)
-    path = store / "index.duckdb"
-    check_version(store)
-    with contextlib.closing(Index._create(path, connect(path))) as index:
-        index._read_store(store)
+def rebuild(store: Path, target: Path) -> list[str]:
+    """Make index and published rows anew from a store that is locked. Returns sentences on what could not be read."""
+    with contextlib.closing(Index.make(store)) as index:
         index.publish(target)
+        return index.problems
+
+
+def _create(path: Path) -> duckdb.DuckDBPyConnection:
+    connection = connect(path)
+    create(connection)
+    return connection
+
+
+def _remove(path: Path) -> None:
+    """Delete a database and its log, the database first: a log alone does no harm, a database without it is not whole."""
+    for old in (path, path.with_name(f"{path.name}.wal")):
+        if old.is_dir() and not old.is_symlink():
+            shutil.rmtree(old)
+        else:
+            old.unlink(missing_ok=True)

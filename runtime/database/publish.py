@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
 import duckdb
 
-from runtime.database.connect import execute
+from runtime.database.connect import execute, second_name
 from runtime.database.quoting import literal
-from runtime.database.revision import revision
+from runtime.database.revision import PATIENCE_SECONDS, revision
 
 OF_RUN = ("run", "trial", "stage", "task")
 """Tables whose rows belong to a run."""
@@ -21,31 +17,16 @@ OF_OUTCOME = ("outcome", "metric", "roc", "canary", "risk", "score")
 """Tables whose rows belong to what a task committed."""
 
 
-def publish(index: Path, target: Path, origin: str) -> None:
+def publish(index: Path, target: Path, origin: str, patience: float = PATIENCE_SECONDS) -> None:
     """Replace the rows of `origin` in `target` by those of the checkpointed database `index`; all other rows stay.
 
-    TargetBusy when another process writes to it; SynthcError when it is not ours, or cannot be written.
+    TargetBusy when another process writes to it for longer than `patience`; SynthcError when it is not ours, or cannot be written.
     """
-    with revision(target, of=index) as connection, _second_name(index) as source:
+    with revision(target, of=index, patience=patience) as connection, second_name(index) as source:
         execute(connection, f"ATTACH {literal(source)} AS source (READ_ONLY)")
         bring_rows(connection, origin, "replace")
         adopt_earlier_runs(connection, origin)
         execute(connection, "DETACH source")
-
-
-@contextlib.contextmanager
-def _second_name(index: Path) -> Iterator[Path]:
-    """Another path to the same file: this process has the index open, and DuckDB attaches no path twice."""
-    other = index.with_name(f".{index.name}.{os.getpid()}.next")
-    other.unlink(missing_ok=True)
-    try:
-        try:
-            os.link(index, other)
-        except OSError:  # a file system without hard links
-            shutil.copyfile(index, other)
-        yield other
-    finally:
-        other.unlink(missing_ok=True)
 
 
 def bring_rows(connection: duckdb.DuckDBPyConnection, origin: str, how: Literal["replace", "add"]) -> None:
@@ -76,7 +57,7 @@ def bring_rows(connection: duckdb.DuckDBPyConnection, origin: str, how: Literal[
             f"""
           DELETE FROM new_run WHERE run IN (
             SELECT run FROM published.base.run AS here JOIN source.base.run AS there USING (origin, run)
-            WHERE {own} AND (here.status <> 'running' AND there.status = 'running' OR here.ended > there.ended))""",
+            WHERE {own} AND (here.ended IS NOT NULL AND there.ended IS NULL OR here.ended > there.ended))""",
         )
         execute(
             connection,

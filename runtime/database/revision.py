@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import glob
 import os
 import re
@@ -20,17 +19,21 @@ import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
 
 import duckdb
 
-from compiler.errors import SynthcError, first_line
-from runtime.database.connect import connect, execute
+from compiler.errors import SynthcError, first_line, sentence_of
+from runtime.database.connect import check_path, connect, execute
 from runtime.database.quoting import literal
 from runtime.database.schema import SCHEMA_DIGEST, create, upgrade
+from runtime.store.files import take_lock
 
 LOCK_SECONDS = 60.0
 """How long a publisher waits for another one: publishing takes well below a second for a million rows."""
+
+
+PATIENCE_SECONDS = 3.0
+"""How long is waited for somebody who writes to the database: a script is done by then, a notebook may keep it open for hours."""
 
 
 class TargetBusy(SynthcError):
@@ -38,11 +41,12 @@ class TargetBusy(SynthcError):
 
 
 @contextlib.contextmanager
-def revision(target: Path, *, of: Path | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
+def revision(target: Path, *, of: Path | None = None, patience: float = PATIENCE_SECONDS) -> Iterator[duckdb.DuckDBPyConnection]:
     """A connection on which the published database, or a new one, is attached as `published`, to be changed.
 
     When the block ends well, the change takes the place of `target`. What does not exist yet begins as a copy of the file `of`,
-    or empty. TargetBusy when another process writes to it; SynthcError when it is not ours, or cannot be written.
+    or empty. TargetBusy when another process writes to it for longer than `patience`, in seconds; SynthcError when it is not ours,
+    or cannot be written.
     """
     target = Path(os.path.realpath(target))
     copy = target.with_name(f".{target.name}.{os.getpid()}.next")
@@ -53,7 +57,9 @@ def revision(target: Path, *, of: Path | None = None) -> Iterator[duckdb.DuckDBP
                 abandoned.unlink(missing_ok=True)
             stack.callback(copy.unlink, missing_ok=True)
             if check_target(target):
-                _copy_held(target, copy, stack)
+                deadline = time.monotonic() + patience
+                while not _copy_held(target, copy, stack, last=time.monotonic() >= deadline):
+                    time.sleep(0.1)
             elif of is not None:
                 shutil.copyfile(of, copy)
             # An instance of its own: a disk that is full where the target lies would make the index's one unusable.
@@ -78,32 +84,21 @@ def locked(target: Path) -> Iterator[None]:
     try:
         handle = path.open("ab+", buffering=0)
     except OSError as error:
-        raise SynthcError(f"{target}: cannot be published: {path}: {error.strerror}; name another --db") from error
+        raise SynthcError(f"{target}: cannot be published: {sentence_of(error)}") from error
     with handle:
         deadline = time.monotonic() + LOCK_SECONDS
-        while not _lock(handle, path):
+        while not take_lock(handle, path):
             if time.monotonic() > deadline:
                 raise TargetBusy(f"{target}: another process has published into it for {LOCK_SECONDS:.0f} s; publishing waits")
             time.sleep(0.02)
         yield
 
 
-def _lock(handle: IO[bytes], path: Path) -> bool:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return True
-    except BlockingIOError:
-        return False
-    except OSError as error:
-        if error.errno in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP):
-            raise SynthcError(f"{path}: the file system has no locks (flock); name a --db on another one") from error
-        raise
-
-
 def check_target(target: Path) -> bool:
     """Whether `target` is a database that we published before; SynthcError unless it is, or is free."""
     target = Path(os.path.realpath(target))
     _check_folder(target)
+    check_path(target)
     if not target.exists():
         return False
     try:
@@ -127,8 +122,8 @@ def _check_folder(target: Path) -> None:
         raise SynthcError(f"{target}: the folder cannot be written; name another --db")
 
 
-def _copy_held(target: Path, copy: Path, stack: contextlib.ExitStack) -> None:
-    """Copy `target` while writers are kept away from it, until `stack` is closed.
+def _copy_held(target: Path, copy: Path, stack: contextlib.ExitStack, last: bool) -> bool:
+    """Copy `target` while writers are kept away from it, until `stack` is closed; False, or TargetBusy if it is the `last` try.
 
     Opened for writing if no process has it open, which also takes in the log of a writer that was killed; else for reading, which
     readers do not mind and which keeps writers out. Neither works while a writer is there.
@@ -143,13 +138,17 @@ def _copy_held(target: Path, copy: Path, stack: contextlib.ExitStack) -> None:
         except duckdb.IOException:
             execute(holder, f"ATTACH {literal(target)} AS held (READ_ONLY)")
     except duckdb.IOException as error:
-        raise _busy(target, error) from error
+        busy = _busy(target, error)
+        if isinstance(busy, TargetBusy) and not last:
+            return False
+        raise busy from error
     except duckdb.Error as error:
         raise SynthcError(f"{target}: cannot be opened: {first_line(error)}; move it away, or name another --db") from error
     with copy.open("wb") as into:
         size = os.fstat(source.fileno()).st_size
         while (done := into.tell()) < size:  # in the kernel: half of the time of reading and writing
             into.seek(done + os.sendfile(into.fileno(), source.fileno(), done, size - done))
+    return True
 
 
 def _bring_schema(connection: duckdb.DuckDBPyConnection) -> None:
@@ -183,8 +182,10 @@ def _take_place(copy: Path, target: Path) -> None:
 
 def _reason(error: OSError | duckdb.Error) -> str:
     full = (isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)) or "No space left" in str(error)
+    if isinstance(error, OSError) and not full:
+        return sentence_of(error)
     said = error.strerror if isinstance(error, OSError) else first_line(error)
-    return f"{said}; {'free some space, or name another --db' if full else 'name another --db'}"
+    return f"{said}; {'free some space' if full else 'it may be damaged: move it away'}, or name another --db"
 
 
 def _busy(target: Path, error: duckdb.Error) -> SynthcError:

@@ -9,51 +9,35 @@ from pathlib import Path
 from typing import Any
 
 from runtime.store.artifacts import Artifact
+from runtime.store.records import read_record
 
 Rows = Iterable[tuple[str, list[tuple[Any, ...]]]]
 """Tables, each with rows for it."""
-
-METRIC_COLUMNS = ("name", "value", "low", "high", "n", "note", "canaries", "attack", "variant", "release")
 
 
 def run_rows(record: Mapping[str, Any]) -> Rows:
     """A run, its trials and its tasks; `record` is the content of `run.json`."""
     run, blocked = record["run"], record.get("blocked", {})
-    yield "run", [(
-        run, record["study"], record["question"],
-        record["profile"] or "",   # never NULL: users join by it
-        record["spec"], record["spec_text"], _json(record["argv"]), _time(record["started"]), _time(record["ended"]),
-        record["status"], _json(record["headline"]), _json(record["versions"]), record["commit"], record["source_digest"],
-        _json(record["claims"]), _json(record["lints"]),
-    )]  # fmt: skip
-    yield "trial", [
-        (
-            run, trial["trial"], trial["arm"], trial["paradigm"], trial["method"], trial["label"], _json(trial["axes"]),
-            trial["replicate"], trial["data"], trial["answer"],
-        )
-        for trial in record["trials"]
-    ]  # fmt: skip
-    yield (
-        "stage",
-        [(run, trial["trial"], task, shadow, stage) for trial in record["trials"] for task, shadow, stage in trial["stages"]],
-    )
-    yield "task", [
-        (
-            run, task["id"], task["kind"], task["operation"], task["address"], _json(task["needs"]), blocked.get(task["id"]),
-        )
-        for task in record["tasks"]
-    ]  # fmt: skip
+    profile = record["profile"] or ""  # never NULL: users join by it
+    times = _time(record["started"]), _time(record["ended"])
+    software = _pick(record, "status headline versions commit source_digest claims lints")
+    yield "run", [(*_pick(record, "run study question"), profile, *_pick(record, "spec spec_text argv"), *times, *software)]
+    trials = record["trials"]
+    yield "trial", [(run, *_pick(trial, "trial arm paradigm method label axes replicate data answer")) for trial in trials]
+    yield "stage", [(run, trial["trial"], task, shadow, stage) for trial in trials for task, shadow, stage in trial["stages"]]
+    tasks = record["tasks"]
+    yield "task", [(run, *_pick(task, "id kind operation address needs"), blocked.get(task["id"])) for task in tasks]
 
 
 def outcome_rows(artifact: Artifact) -> Rows:
     """A committed task, its metrics, and an attack's scores, risks and ROC points."""
     outcome = artifact.outcome
     task, provenance, notes = outcome["task"], outcome["provenance"], outcome["notes"]
-    machine = (provenance[name] for name in ("seconds", "host", "device", "threads", "peak_memory_mb", "commit", "source_digest"))
-    yield "outcome", [(
-        task, _time(provenance["started"]), *machine, notes.get("null_ok"), "; ".join(notes.get("flags", [])), _json(notes),
-    )]  # fmt: skip
-    yield "metric", [(task, *(metric[name] for name in METRIC_COLUMNS)) for metric in outcome["metrics"]]
+    where = _pick(provenance, "seconds host device threads peak_memory_mb commit source_digest")
+    flags = "; ".join(notes.get("flags", []))
+    yield "outcome", [(task, _time(provenance["started"]), *where, notes.get("null_ok"), flags, _json(notes))]
+    columns = "name value low high n note canaries attack variant release"
+    yield "metric", [(task, *_pick(metric, columns)) for metric in outcome["metrics"]]
     if "columns" in notes:
         for table, rows in _attack_rows(artifact, notes):
             yield table, [(task, *row) for row in rows]
@@ -61,12 +45,16 @@ def outcome_rows(artifact: Artifact) -> Rows:
 
 def attempt_rows(folder: Path) -> Rows:
     """One attempt at a task, from the folder of the attempt."""
-    content = json.loads((folder / "attempt.json").read_text(encoding="utf-8"))
+    content = read_record(folder / "attempt.json")
     provenance = content["provenance"] or {}
-    yield "attempt", [(
-        content["task"], int(folder.name), content["status"], content["error_kind"], content["error"], content["log"],
-        _time(provenance.get("started")), *map(provenance.get, ("seconds", "host", "device")),
-    )]  # fmt: skip
+    where = _time(provenance.get("started")), *map(provenance.get, ("seconds", "host", "device"))
+    yield "attempt", [(content["task"], int(folder.name), *_pick(content, "status error_kind error log"), *where)]
+
+
+def _pick(content: Mapping[str, Any], names: str) -> list[Any]:
+    """The values of these names; lists and mappings as JSON."""
+    values = map(content.__getitem__, names.split())
+    return [_json(value) if isinstance(value, list | tuple | dict) else value for value in values]
 
 
 def _attack_rows(artifact: Artifact, notes: Mapping[str, Any]) -> Rows:

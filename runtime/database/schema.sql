@@ -83,7 +83,7 @@ CREATE VIEW comparison AS
     trial.replicate, trial.data,
     accuracy.value AS test_accuracy, accuracy.low AS test_accuracy_low, accuracy.high AS test_accuracy_high,
     headline.value AS leakage, headline.low AS leakage_low, headline.high AS leakage_high, headline.n AS leakage_n,
-    trial.fpr,
+    trial.fpr, realised.value AS leakage_fpr, lot.value AS leakage_by_lot,
     headline.canaries, headline.attack, headline.variant, headline.release, headline.note AS leakage_note,
     area.value AS auc, area.low AS auc_low, area.high AS auc_high,
     epsilon.value AS epsilon,
@@ -92,6 +92,9 @@ CREATE VIEW comparison AS
   FROM base.current_trial AS trial
     LEFT JOIN base.outcome AS outcome ON outcome.origin = trial.origin AND outcome.task = trial.answer
     LEFT JOIN headline ON headline.origin = trial.origin AND headline.task = trial.answer
+    LEFT JOIN base.metric AS realised
+      ON realised.origin = trial.origin AND realised.task = trial.answer AND realised.metric = 'headline_fpr'
+    LEFT JOIN base.metric AS lot ON lot.origin = trial.origin AND lot.task = trial.answer AND lot.metric = 'headline_by_lot'
     LEFT JOIN figure AS accuracy
       ON accuracy.origin = trial.origin AND accuracy.task = trial.answer AND accuracy.metric = 'test_accuracy'
     LEFT JOIN figure AS cost ON cost.origin = trial.origin AND cost.task = trial.answer AND cost.metric = 'seconds'
@@ -112,12 +115,12 @@ CREATE VIEW reading AS
     SELECT trial.*, unnest(from_json(outcome.notes->'$.readings', '[{"canaries": "VARCHAR", "attack": "VARCHAR",
       "variant": "VARCHAR", "release": "VARCHAR", "fpr": "DOUBLE", "tpr": "DOUBLE", "members": "BIGINT",
       "non_members": "BIGINT", "allowed": "BIGINT", "false_positives": "BIGINT", "false_positive_canaries": "BIGINT",
-      "false_positive_shadows": "BIGINT", "threshold": "DOUBLE", "rule": "VARCHAR"}]')) AS reading
+      "false_positive_shadows": "BIGINT", "threshold": "DOUBLE", "rule": "VARCHAR", "by_lot": "DOUBLE"}]')) AS reading
     FROM base.current_trial AS trial JOIN base.outcome AS outcome ON outcome.origin = trial.origin AND outcome.task = trial.answer)
   SELECT origin, study, profile, arm, paradigm, method, label, trial, reading.canaries, reading.attack, reading.variant, reading.release,
     reading.fpr, reading.tpr, reading.members, reading.non_members, reading.allowed, reading.false_positives,
     CAST(reading.false_positives AS DOUBLE) / nullif(reading.non_members, 0) AS realised_fpr,
-    reading.false_positive_canaries, reading.false_positive_shadows, reading.threshold, reading.rule
+    reading.false_positive_canaries, reading.false_positive_shadows, reading.threshold, reading.rule, reading.by_lot
   FROM one;
 COMMENT ON VIEW reading IS 'One row per TPR that was read: members, non-members, allowed and actual false positives and whose they are, threshold, rule.';
 
@@ -151,25 +154,36 @@ CREATE VIEW base.tested AS
   SELECT declared.origin, study, profile, place, claim->>'$.claim' AS claim, claim->>'$.statement' AS statement, claim->>'$.test' AS test,
     claim->>'$.metric' AS metric, CAST(claim->>'$.margin' AS DOUBLE) AS margin, claim->>'$.pairs' AS pairs, claim->>'$.task' AS task,
     CAST(claim->'$.left' AS VARCHAR[]) AS left_trials, CAST(claim->'$.right' AS VARCHAR[]) AS right_trials,
-    claim->'$.left_selector' AS left_selector, claim->'$.right_selector' AS right_selector, outcome.notes
+    claim->'$.left_selector' AS left_selector, claim->'$.right_selector' AS right_selector, outcome.notes,
+    claim->>'$.evidence' AS evidence, claim->>'$.words' AS words, claim->>'$.declared.run' AS declared_in,
+    CAST(claim->>'$.declared.at' AS TIMESTAMPTZ) AT TIME ZONE 'UTC' AS declared,
+    CAST(claim->>'$.declared.outcomes' AS BIGINT) AS outcomes_before, claim->'$.earlier' AS earlier,
+    CAST(outcome.notes->>'$.p' AS DOUBLE) AS p, CAST(outcome.notes->>'$.alpha' AS DOUBLE) AS alpha
   FROM declared LEFT JOIN base.outcome AS outcome ON outcome.origin = declared.origin AND outcome.task = claim->>'$.task';
 
 CREATE VIEW claim_pair AS
-  WITH pair AS (SELECT * EXCLUDE (notes), unnest(CAST(notes->'$.pairs' AS JSON[])) AS pair FROM base.tested)
+  WITH pair AS (SELECT * EXCLUDE (notes, p), unnest(CAST(notes->'$.pairs' AS JSON[])) AS pair FROM base.tested)
   SELECT origin, study, profile, claim, test, metric, left_trials[CAST(pair->>'$.left' AS INTEGER) + 1] AS "left",
     right_trials[CAST(pair->>'$.right' AS INTEGER) + 1] AS "right", left_selector, right_selector,
     CAST(pair->>'$.effect' AS DOUBLE) AS effect, CAST(pair->>'$.low' AS DOUBLE) AS low, CAST(pair->>'$.high' AS DOUBLE) AS high,
     CAST(pair->>'$.n' AS BIGINT) AS n, CAST(pair->>'$.p' AS DOUBLE) AS p, margin, pair->>'$.verdict' AS verdict, pair->>'$.note' AS note,
-    pair->'$.parts' AS parts
+    pair->>'$.decided_by' AS decided_by, pair->'$.parts' AS parts
   FROM pair ORDER BY origin, study, profile, place;
-COMMENT ON VIEW claim_pair IS 'One row per pair of trials that a claim compares: left minus right (or over it), interval, Holm-adjusted p, verdict.';
+COMMENT ON VIEW claim_pair IS 'One row per pair of trials that a claim compares: left minus right (or over it), interval, adjusted p, verdict.';
 
-CREATE VIEW claim AS
+CREATE VIEW claim AS   -- Holm over the claims of a study: the p-values in their order, each times as many as are left, never falling
+  WITH ordered AS (
+    SELECT *, row_number() OVER study AS rank, count(p) OVER (PARTITION BY origin, study, profile) AS claims
+    FROM base.tested WINDOW study AS (PARTITION BY origin, study, profile ORDER BY p NULLS LAST, place)),
+  adjusted AS (SELECT *, least(1.0, max((claims - rank + 1) * p) OVER (PARTITION BY origin, study, profile ORDER BY rank)) AS study_p FROM ordered)
   SELECT tested.origin, tested.study, tested.profile, tested.claim, tested.statement, tested.test, tested.metric, metric.value AS effect, metric.low,
     metric.high, metric.n, tested.margin, tested.pairs,
     coalesce(json_array_length(tested.notes->'$.pairs'), 0) AS compared,
-    coalesce(tested.notes->>'$.verdict', 'not tested') AS verdict, metric.note
-  FROM base.tested AS tested
+    coalesce(tested.notes->>'$.verdict', 'not tested') AS verdict, metric.note, tested.p, CASE WHEN tested.p IS NOT NULL THEN study_p END AS study_p,
+    CASE WHEN tested.p IS NULL OR study_p <= alpha THEN coalesce(tested.notes->>'$.verdict', 'not tested') ELSE 'undecided' END AS study_verdict,
+    tested.notes->>'$.decided_by' AS decided_by, left_trials[CAST(tested.notes->>'$.left' AS INTEGER) + 1] AS "left",
+    right_trials[CAST(tested.notes->>'$.right' AS INTEGER) + 1] AS "right", evidence, words, declared, declared_in, outcomes_before, earlier
+  FROM adjusted AS tested
     LEFT JOIN base.metric AS metric ON metric.origin = tested.origin AND metric.task = tested.task AND metric.metric = 'claim'
   ORDER BY tested.origin, tested.study, tested.profile, tested.place;
 COMMENT ON VIEW claim IS 'One row per claim of a study: its statement, the effect and interval of the pair that decides, and the verdict.';
@@ -258,6 +272,8 @@ INSERT INTO base.meaning VALUES
    'The headline: TPR at the declared FPR on the declared canaries; NULL where it cannot be resolved (see leakage_note).'),
   ('comparison', 'leakage_low', 'Lower end of its 95 % interval: two-way bootstrap over canaries and shadows.'),
   ('comparison', 'leakage_high', 'Upper end of its 95 % interval.'),
+  ('comparison', 'leakage_fpr', 'The false-positive rate at which it was read: ties are taken whole, so it may be below fpr.'),
+  ('comparison', 'leakage_by_lot', 'What it would be if canaries with equal scores were accepted by lot until fpr is reached.'),
   ('comparison', 'leakage_n', 'Non-member scores behind the headline.'),
   ('comparison', 'canaries', 'Group of canaries of the headline.'),
   ('comparison', 'attack', 'Attack of the headline.'),
@@ -296,6 +312,7 @@ INSERT INTO base.meaning VALUES
   ('reading', 'false_positive_shadows', 'Different models among the false positives: one alone would say more of it than of the attack.'),
   ('reading', 'threshold', 'Least score that is called a member; NULL where none is.'),
   ('reading', 'rule', 'count: at most the declared rate, in whole tie blocks; lt: below it, as in published code.'),
+  ('reading', 'by_lot', 'The TPR if canaries with equal scores were accepted by lot until the declared rate is reached.'),
   ('cost', 'stage', 'Stage of the pipeline: train proxy, synthesize, model, final_model (its query), …'),
   ('cost', 'tasks', 'Tasks of the stage that are done: one per shadow.'),
   ('cost', 'seconds', 'Mean wall-clock seconds of a task of the stage. A task that several trials share counts in each.'),
@@ -304,10 +321,22 @@ INSERT INTO base.meaning VALUES
   ('cost', 'images_seen', 'Images that went through a network in training, over all shadows; NULL where it was not counted.'),
   ('claim', 'statement', 'The hypothesis, in a sentence.'),
   ('claim', 'metric', 'What is compared: leakage, auc, tpr@fpr=…, test_accuracy, … or an attack, for a correlation.'),
-  ('claim', 'effect', 'Effect of the pair of trials that decides, in units of the metric; NULL where none could be resolved.'),
+  ('claim', 'effect', 'Effect that decides, of the pair that decides, in units of decided_by; NULL where none could be resolved.'),
   ('claim', 'low', 'Lower end of its interval.'),
   ('claim', 'high', 'Upper end of its interval.'),
   ('claim', 'n', 'Units behind the effect.'),
+  ('claim', 'p', 'p-value of the verdict, or of the nearer one where it is undecided; adjusted over the pairs of the claim.'),
+  ('claim', 'study_p', 'The same, Holm-adjusted over the claims of the study.'),
+  ('claim', 'study_verdict', 'The verdict where study_p decides.'),
+  ('claim', 'decided_by', 'Figure of the pair that decides on which the verdict hangs, such as leakage or cost of a dominance.'),
+  ('claim', 'left', 'Address of the left trial of the pair that decides.'),
+  ('claim', 'right', 'Address of its right trial; NULL for a correlation.'),
+  ('claim', 'evidence', 'exploratory: the questions were asked of these data before. confirmatory: declared before any outcome. As the study says.'),
+  ('claim', 'words', 'Digest of what is claimed, as it is written: another one is another claim.'),
+  ('claim', 'declared', 'When these words were first run with, UTC.'),
+  ('claim', 'declared_in', 'That run.'),
+  ('claim', 'outcomes_before', 'Trials of the study that had results in the store by then, under any profile: 0 is declared in advance.'),
+  ('claim', 'earlier', 'Verdicts of other words, trials or settings under this name: run, verdict, effect, low, high; as JSON.'),
   ('claim', 'pairs', 'Of how many pairs it is claimed: all, any or none.'),
   ('claim', 'compared', 'Pairs of trials that were compared.'),
   ('claim_pair', 'metric', 'What is compared: leakage, auc, tpr@fpr=…, test_accuracy, … or an attack, for a correlation.'),
@@ -315,12 +344,13 @@ INSERT INTO base.meaning VALUES
   ('claim_pair', 'right', 'Address of the trial on the right.'),
   ('claim_pair', 'left_selector', 'Words that chose the left trials, as in the spec.'),
   ('claim_pair', 'right_selector', 'Words that chose the right trials.'),
-  ('claim_pair', 'effect', 'Left minus right, or left over right, by the test.'),
+  ('claim_pair', 'effect', 'Of the figure that decides: left minus right, or left over right for a ratio or a cost.'),
   ('claim_pair', 'low', 'Lower end of its interval.'),
   ('claim_pair', 'high', 'Upper end of its interval.'),
   ('claim_pair', 'n', 'Units behind the effect.'),
-  ('claim_pair', 'p', 'p-value of what the data speak for, support or refutation; each Holm-adjusted over the pairs of the claim.'),
-  ('claim_pair', 'parts', 'For a dominance: the verdict on each of its parts.'),
+  ('claim_pair', 'p', 'p-value of what the data speak for, support or refutation; each adjusted over the pairs of the claim (step-down).'),
+  ('claim_pair', 'decided_by', 'Figure on which its verdict hangs, such as leakage or cost of a dominance.'),
+  ('claim_pair', 'parts', 'Everything that was compared, as JSON: effect, interval, margin, one-sided p above and below it; seconds are told, not tested.'),
   ('lint', 'code', 'Name of the lint; `synthc check --explain CODE` says more.'),
   ('lint', 'severity',
    'An error in a spec refuses the study unless silenced; an error in the results says what the figures cannot show.'),
@@ -338,7 +368,7 @@ INSERT INTO base.meaning VALUES
   ('task', 'attempts', 'How often it was tried.'),
   ('task', 'needs', 'What it reads: pairs of role and task id.'),
   ('run', 'run', 'Name of the run: its time and study. Later runs sort last.'),
-  ('run', 'status', 'running, done, interrupted or failed.'),
+  ('run', 'status', 'running, done, interrupted, failed or killed (as the next command on its store finds out).'),
   ('run', 'spec', 'Path of the spec.'),
   ('run', 'argv', 'Arguments of the command.'),
   ('run', 'versions', 'Versions of the libraries, as JSON.'),

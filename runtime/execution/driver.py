@@ -8,10 +8,11 @@ Not here: what a task does, where its tensors lie, more than one study at a time
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from compiler.errors import SynthcError
@@ -35,6 +36,18 @@ class Interrupt:
     count: int = 0
     by_user: bool = False
     """Whether the user requested it, and not `fail_fast`."""
+    can_stop: bool = False
+    """Whether a second request may raise an exception now."""
+
+    @contextlib.contextmanager
+    def stoppable(self) -> Iterator[None]:
+        """A block that a second request ends at once."""
+        self.can_stop = True
+        try:
+            with contextlib.suppress(KeyboardInterrupt):  # Ray makes one of `Stopped`
+                yield
+        finally:
+            self.can_stop = False
 
 
 @dataclass(frozen=True)
@@ -60,7 +73,8 @@ class Driver:
     """Computes `todo` (in topological order; every need outside it is done) on an engine.
 
     `on_outcome(task, outcome, attempt)` is called for every attempt as it ends, and for what is blocked; an outcome that will be
-    tried again says so in its notes. `on_tick(in_flight)` is called at least every half second.
+    tried again says so in its notes. `on_submit(task)` is called before a task's first attempt,
+    `on_tick(in_flight)` at least every half second.
     """
 
     def __init__(
@@ -69,12 +83,14 @@ class Driver:
         engine: Engine,
         on_outcome: Callable[[Task, Outcome, int], None],
         *,
+        on_submit: Callable[[Task], None] = lambda task: None,
         on_tick: Callable[[Mapping[str, Task]], None] = lambda in_flight: None,
         earlier: EarlierRuns | None = None,
         policy: Policy | None = None,
         interrupt: Interrupt | None = None,
     ) -> None:
-        self.todo, self.engine, self.on_outcome, self.on_tick = todo, engine, on_outcome, on_tick
+        self.todo, self.engine = todo, engine
+        self.on_submit, self.on_outcome, self.on_tick = on_submit, on_outcome, on_tick
         self.earlier, self.policy, self.interrupt = earlier or EarlierRuns(), policy or Policy(), interrupt or Interrupt()
         self.queue = ReadyQueue(todo, DurationEstimate(self.earlier.seconds))
         self.in_flight: dict[Dispatch, float] = {}
@@ -116,6 +132,8 @@ class Driver:
             self.engine.submit(dispatch)
 
     def _request(self, task: Task) -> TaskRequest:
+        if not self.attempts[task.id]:
+            self.on_submit(task)
         self.attempts[task.id] += 1
         attempt = self.earlier.attempts(task.id) + self.attempts[task.id]
         return TaskRequest(task.id, task.work, task.needs, task.address, task.text, attempt)
@@ -127,8 +145,7 @@ class Driver:
             self.on_outcome(task, outcome, attempt)
             self.queue.mark_done(task.id)
         elif outcome.error_kind == "storage":
-            hint = "free some space or name another --store, then run again: what is committed stays"
-            raise SynthcError(f"the store cannot be written: {outcome.error}; {hint}")
+            raise SynthcError(f"the store cannot be written: {outcome.error}")
         elif self.attempts[task.id] <= MAX_RETRIES.get(outcome.error_kind, 0):
             self.on_outcome(task, dataclasses.replace(outcome, notes={**outcome.notes, "tried_again": True}), attempt)
             (self.exclusive if outcome.error_kind == "out_of_memory" else self.unbatched).add(task.id)

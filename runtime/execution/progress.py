@@ -18,6 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.text import Text
 
 from compiler.plan.dag import Task
+from compiler.text.escape import plain, visible
 from runtime.outcome import Outcome
 
 LINE_INTERVAL_SECONDS = 10.0
@@ -30,7 +31,7 @@ class Display:
     """Counts outcomes by kind and shows them; a context manager."""
 
     def __init__(self, todo: Mapping[str, Task], stream: TextIO | None = None) -> None:
-        self.console = Console(file=stream or sys.stderr, highlight=False)
+        self.console = Console(file=plain(stream or sys.stderr), highlight=False)
         self.total = Counter(task.kind for task in todo.values())
         self.done: Counter[str] = Counter()
         self.failed = self.blocked = 0
@@ -81,7 +82,7 @@ class Display:
 
     def print_line(self, line: str) -> None:
         """Print a line that stays, above the live display."""
-        self.console.print(Text(line), soft_wrap=True)
+        self.console.print(Text(visible(line)), soft_wrap=True)
 
     def on_tick(self, in_flight: Mapping[str, Task]) -> None:
         """Show these tasks as running; without a terminal, print a line now and then."""
@@ -107,7 +108,7 @@ class Display:
 
     def _render(self) -> Group:
         shown = list(self.in_flight.values())[:MAX_TASKS_SHOWN]
-        running = Text("\n".join(f"  {task.operation:<24} {task.address}" for task in shown), style="dim")
+        running = Text(visible("\n".join(f"  {task.operation:<24} {task.address}" for task in shown)), style="dim")
         return Group(self._bars, Text(self._status()), running)
 
 

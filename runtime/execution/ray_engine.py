@@ -1,28 +1,26 @@
-"""Resident workers on a Ray cluster: one per core, or several per GPU where there are GPUs. The only file that imports Ray.
+"""Resident workers on a Ray cluster: one per core, or several per GPU where there are GPUs.
 
     starting     requested from Ray; it starts when a node has room
-    idle         has sent the versions of its code, and waits
+    idle         has said what its node has, and waits
     computing    computes a dispatch
 
 Only idle and computing workers count as slots, so that no dispatch is submitted to a worker for which no node has room. Nodes may
-come and go: a lost worker is replaced where there is room, and new cores are used.
-Not here: which dispatch comes next, and what becomes of a lost one (`driver`).
+come and go: a lost worker is replaced where there is room, new cores are used, and a node that cannot compute what the others do
+(other versions, another folder, a GPU that torch cannot use) is left out.
+Not here: the cluster itself (`cluster`), which dispatch comes next, and what becomes of a lost one (`driver`).
 """
 
 from __future__ import annotations
 
 import contextlib
-import logging
-import os
-import secrets
-import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from compiler.errors import SynthcError, first_line
+from compiler.errors import SynthcError, first_line, plural
 from runtime import machine
+from runtime.execution.cluster import Cluster, node_id
 from runtime.execution.engine import BatchResult
 from runtime.execution.worker import REHEARSAL_OPERATIONS, Dispatch, compute, prepare_worker
 from runtime.outcome import Outcome
@@ -30,18 +28,23 @@ from runtime.outcome import Outcome
 WORKER_GRACE_SECONDS = 90.0
 """Time without a single worker after which the cluster is taken to have no room: a cold node needs 5 to 10 s."""
 
-RESOURCE_CHECK_SECONDS = 10.0
-"""Time between checks of the cluster's resources."""
+CHECK_SECONDS = 10.0
+"""Time between checks of the cluster: its head, its nodes."""
 
-MAX_WORKERS_PER_GPU = 8
+HEAD_GRACE_SECONDS = 20.0
+"""Time without its head after which the cluster is taken to have ended. Ray would abort this process after 60 s."""
+
+REHEARSED_GPU_GIB = 16.0
+"""Memory that a GPU is taken to have where it is rehearsed on the CPU."""
 
 
 class RayEngine:
     """`address` None starts a cluster on this machine and takes it down again; otherwise a running one is joined, our code is sent
     to its nodes, and the store must be a folder that they share.
 
-    `workers` None means one per core, or as many per GPU as `gpu_memory` (GiB that a worker may need) allows. SynthcError when Ray
-    cannot start, when there is nothing to run on, or when a node has other versions than this one.
+    `workers` None means one per core, or as many per GPU as `gpu_memory` (GiB that a worker may need) allows. `rehearse_gpus`:
+    shares of GPUs are asked of Ray, and computed on the CPU. `say` gets lines for the user: what was joined, which node is left
+    out. SynthcError when Ray cannot start, or when no node can give a worker.
     """
 
     def __init__(
@@ -51,23 +54,35 @@ class RayEngine:
         workers: int | None = None,
         gpu_memory: float = 8.0,
         operations: Mapping[str, str] = REHEARSAL_OPERATIONS,
+        *,
+        with_token: bool = True,
+        rehearse_gpus: bool = False,
+        say: Callable[[str], None] = lambda line: None,
     ) -> None:
-        self.store, self._requested, self._operations = store, workers, operations
-        self._ray = _start_ray(address, workers)
+        self.store, self._requested, self._operations, self._say = store, workers, operations, say
+        self._on_gpu = not rehearse_gpus
+        self._cluster = Cluster(address, max(machine.cores(), workers or 0), with_token)
+        self._ray = self._cluster.ray
         self._remote = self._ray.remote(_Worker)
         self._starting: dict[Any, Any] = {}
         self._idle: list[Any] = []
         self._computing: dict[Any, tuple[Any, Dispatch]] = {}
         self._killed: set[Dispatch] = set()
-        self._had_worker_at = self._checked_at = time.monotonic()
+        self._left_out: dict[str, str] = {}
+        """Node → why it gives no worker; "" stands for nodes on which a worker died before it could say where it is."""
+        self._had_worker_at = self._had_head_at = time.monotonic()
+        self._check_at = 0.0
         try:
             self._share = self._divide_gpu(gpu_memory)
-            for _ in range(self._count_workers()):
-                self._start_worker()
-            if not self._starting:
+            if address not in (None, "local"):
+                nodes = sum(node["Alive"] for node in self._ray.nodes())
+                say(f"joined the Ray cluster at {self._cluster.address}: {plural(nodes, 'node')}, {self._list_resources()}")
+            if not self._count_workers():
                 hint = "add a node, or use --engine inline"
                 raise SynthcError(f"the Ray cluster has {self._list_resources()}, no room for a worker; {hint}")
             while not self._idle:
+                if self._left_out and not self._starting:
+                    raise SynthcError("; ".join(self._left_out.values()))
                 self.wait(1.0)
         except BaseException:
             self.close()
@@ -82,12 +97,14 @@ class RayEngine:
         self._computing[worker.compute.remote(dispatch)] = worker, dispatch
 
     def wait(self, seconds: float) -> list[BatchResult]:
-        ready, _ = self._ray.wait([*self._computing, *self._starting], timeout=seconds)
+        self._adjust_workers()
+        if not (waiting := [*self._computing, *self._starting]):
+            time.sleep(seconds)
+        ready, _ = self._ray.wait(waiting, timeout=seconds)
         results = [self._collect(ref) for ref in ready if ref in self._computing]
         for ref in ready:
             if ref in self._starting:
                 self._register(ref)
-        self._adjust_workers()
         return results
 
     def kill(self, dispatch: Dispatch) -> None:
@@ -100,33 +117,36 @@ class RayEngine:
         for worker, _ in self._computing.values():
             with contextlib.suppress(Exception):
                 self._ray.kill(worker)
-        # Takes 5.1 s, a second for each of Ray's five daemons, which ignore the SIGTERM that Ray tries first (`_sigterm_blocked`);
-        # 1.1 s if they did not (2 cores). Ray 2.60 has no setting for that second, and killing the daemons before takes 5.1 s too.
-        self._ray.shutdown()
+        self._cluster.close()
 
     def _start_worker(self) -> None:
-        device = "cuda" if self._share else "cpu"
         # A CPU worker would see every GPU of the node: CUDA_VISIBLE_DEVICES stays unset for num_gpus=0.
         environment = {} if self._share else {"CUDA_VISIBLE_DEVICES": ""}
         options = {"num_cpus": 1, "num_gpus": self._share, "max_restarts": 0, "runtime_env": {"env_vars": environment}}
-        worker = self._remote.options(**options).remote(str(self.store), device, self._share, self._operations)
+        if nodes := [node for node in self._left_out if node]:
+            options["label_selector"] = {"ray.io/node-id": f"!in({','.join(nodes)})"}
+        worker = self._remote.options(**options).remote(self.store, self._share if self._on_gpu else 0.0, self._operations)
         self._starting[worker.describe.remote()] = worker
 
     def _register(self, ref: Any) -> None:
         worker = self._starting.pop(ref)
         try:
             theirs = self._ray.get(ref)
-        except self._ray.exceptions.RayTaskError as error:
-            raise SynthcError(f"a worker cannot start: {first_line(error.cause or error)}") from error
-        except self._ray.exceptions.RayError:
-            self._start_worker()  # its node was lost before it answered
-            return
-        ours = identity()
-        if differing := ", ".join(f"{name} {theirs[name]} there, {ours[name]} here" for name in ours if theirs[name] != ours[name]):
-            raise SynthcError(f"the node {theirs['host']} has other versions ({differing}); install the same on all nodes")
-        if theirs["lock"] != read_lock(self.store):
-            raise SynthcError(f"the node {theirs['host']} does not see the store {self.store}; name a folder that all nodes share")
-        self._idle.append(worker)
+        except self._ray.exceptions.RayError as error:
+            if getattr(error, "actor_init_failed", False) or not isinstance(error, self._ray.exceptions.RayActorError):
+                self._leave_out("", f"a worker cannot start: {str(error).strip().splitlines()[-1]}")
+            return  # otherwise its node was lost before it answered
+        if fault := _find_fault(theirs, self.store):
+            self._leave_out(theirs["node"], fault)
+            self._ray.kill(worker)
+        else:
+            self._idle.append(worker)
+
+    def _leave_out(self, node: str, fault: str) -> None:
+        if self._left_out.get(node) != fault:
+            self._left_out[node] = fault
+            if self.slots:
+                self._say(f"{fault}; computing goes on without it")
 
     def _collect(self, ref: Any) -> BatchResult:
         worker, dispatch = self._computing.pop(ref)
@@ -143,11 +163,11 @@ class RayEngine:
             result = BatchResult(dispatch, lost="timeout" if late else "crash", reason=reason)
         with contextlib.suppress(Exception):
             self._ray.kill(worker)
-        self._start_worker()
+        self._check_at = 0.0  # replaced at once
         return result
 
     def _adjust_workers(self) -> None:
-        """Start workers on nodes that came; SynthcError when there has been no worker for too long."""
+        """Start workers that are missing, also on nodes that came; SynthcError when there is no head, or none could start."""
         now = time.monotonic()
         if self.slots:
             self._had_worker_at = now
@@ -155,31 +175,45 @@ class RayEngine:
             need = f"1 CPU and {self._share:g} GPU" if self._share else "1 CPU"
             raise SynthcError(
                 f"no worker could start for {WORKER_GRACE_SECONDS:.0f} s: each needs {need}, and the Ray cluster has "
-                f"{self._list_resources()}; add a node, then run again to go on"
+                f"{'; '.join([self._list_resources(), *self._left_out.values()])}; add a node, then run again to go on"
             )
-        if now - self._checked_at > RESOURCE_CHECK_SECONDS:
-            self._checked_at = now
-            for _ in range(self._count_workers() - self.slots - len(self._starting)):
-                self._start_worker()
+        if now < self._check_at:
+            return
+        if not self._cluster.answers():
+            if now - self._had_head_at > HEAD_GRACE_SECONDS:
+                raise SynthcError(
+                    f"the head of the Ray cluster ({self._cluster.address}) has not answered for {HEAD_GRACE_SECONDS:.0f} s; "
+                    "what is committed stays: run again to go on"
+                )
+            self._check_at = now + 1.0
+            return
+        self._had_head_at, self._check_at = now, now + CHECK_SECONDS
+        for _ in range(self._count_workers() - self.slots - len(self._starting)):
+            self._start_worker()
 
     def _count_workers(self) -> int:
-        """How many workers there should be."""
-        if self._requested:
-            return self._requested
-        resources = self._ray.cluster_resources()
-        cpus, gpus = int(resources.get("CPU", 0)), int(resources.get("GPU", 0))
-        return min(cpus, int(gpus / self._share)) if self._share else cpus
+        """How many workers there should be: as many as were asked for, or as the nodes have room for."""
+        nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"] and node["NodeID"] not in self._left_out]
+        room = sum(_count_on(node, self._share) for node in nodes)
+        return min(self._requested or room, room)
 
     def _divide_gpu(self, needed: float) -> float:
         """Share of a GPU, and of its memory, for each worker; 0 where there is no GPU."""
         if not self._ray.cluster_resources().get("GPU"):
-            return 0.0
+            if self._on_gpu:
+                return 0.0
+            raise SynthcError(f"no GPU to rehearse: the Ray cluster has {self._list_resources()}; start nodes with --num-gpus")
+        if not self._on_gpu:
+            return 1 / workers_per_gpu(REHEARSED_GPU_GIB, needed)
         probe = self._ray.remote(num_gpus=1, max_calls=1)(_gpu_memory).remote()
         ready, _ = self._ray.wait([probe], timeout=WORKER_GRACE_SECONDS)
         if not ready:
             found = self._list_resources()
             raise SynthcError(f"no GPU of the Ray cluster answered for {WORKER_GRACE_SECONDS:.0f} s; it has {found}")
-        return 1 / workers_per_gpu(self._ray.get(probe), needed)
+        memory = self._ray.get(probe)
+        if isinstance(memory, str):
+            raise SynthcError(memory)
+        return 1 / workers_per_gpu(memory, needed)
 
     def _list_resources(self) -> str:
         resources = self._ray.cluster_resources()
@@ -193,7 +227,7 @@ def workers_per_gpu(memory: float, needed: float) -> int:
     """
     if memory < needed:
         raise SynthcError(f"a worker may need {needed:g} GiB of GPU memory and a GPU here has {memory:.0f}; lower --gpu-memory")
-    return max(count for count in (1, 2, 4, MAX_WORKERS_PER_GPU) if count * needed <= memory)
+    return max(count for count in (1, 2, 4, 8) if count * needed <= memory)
 
 
 def identity() -> dict[str, str]:
@@ -209,66 +243,53 @@ def read_lock(store: Path) -> str | None:
         return None
 
 
+def _count_on(node: Mapping[str, float], share: float) -> int:
+    """How many workers a node with these resources has room for."""
+    cpus = int(node.get("CPU", 0))
+    return min(cpus, int(node.get("GPU", 0) / share)) if share else cpus
+
+
+def _find_fault(theirs: Mapping[str, Any], store: Path) -> str:
+    """Why a worker's node cannot compute what this machine would; "" where it can."""
+    ours = identity()
+    if differing := ", ".join(f"{name} {theirs[name]} there, {ours[name]} here" for name in ours if theirs[name] != ours[name]):
+        return f"the node {theirs['host']} has other versions ({differing}); install the same on all nodes"
+    if theirs["lock"] != read_lock(store):
+        return f"the node {theirs['host']} does not see the store {store}; name a folder that all nodes share"
+    return str(theirs["fault"])
+
+
 class _Worker:
-    """The resident process on a node."""
+    """The resident process on a node. Its construction fails on no node that has our dependencies."""
 
-    def __init__(self, store: str, device: str, gpu_share: float, operations: Mapping[str, str]) -> None:
-        self.store, self.device, self.operations = Path(store), device, operations
-        prepare_worker()
-        if device == "cuda":
-            import torch
-
-            torch.cuda.set_per_process_memory_fraction(gpu_share)  # Ray's shares are bookkeeping, without isolation
+    def __init__(self, store: Path, gpu_share: float, operations: Mapping[str, str]) -> None:
+        self.store, self.gpu_share, self.operations = store, gpu_share, operations
 
     def describe(self) -> dict[str, Any]:
-        return identity() | {"host": machine.host(), "lock": read_lock(self.store)}
+        """What the driver compares, before it sends work."""
+        prepare_worker()
+        fault = ""
+        if self.gpu_share:
+            import torch
+
+            if isinstance(memory := _gpu_memory(), str):
+                fault = memory
+            else:
+                torch.cuda.set_per_process_memory_fraction(self.gpu_share)  # Ray's shares are bookkeeping, without isolation
+        return identity() | {"host": machine.host(), "node": node_id(), "lock": read_lock(self.store), "fault": fault}
 
     def compute(self, dispatch: Dispatch) -> list[Outcome]:
-        return compute(dispatch, self.store, self.device, self.operations)
+        return compute(dispatch, self.store, "cuda" if self.gpu_share else "cpu", self.operations)
 
 
-def _gpu_memory() -> float:
-    """Memory of this worker's GPU, in GiB."""
+def _gpu_memory() -> float | str:
+    """Memory of this worker's GPU in GiB, or why torch cannot use it."""
     import torch
 
-    return float(torch.cuda.get_device_properties(0).total_memory) / 2**30
-
-
-def _start_ray(address: str | None, workers: int | None) -> Any:
-    # All of these are read when Ray starts. Usage statistics leave the machine unless the value is exactly "0".
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    os.environ["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] = "0"
-    os.environ["RAY_task_oom_retries"] = "0"
-    os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "0"
-    if address is None:
-        # Token authentication stays on; a token of our own needs no writable home folder.
-        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(16))
-        options: dict[str, Any] = {"include_dashboard": False, "num_cpus": max(machine.cores(), workers or 0)}
-    else:
-        packages = [str(machine.ROOT / name) for name in ("compiler", "runtime")]
-        options = {"address": address, "runtime_env": {"py_modules": packages}}
-    import ray
-
-    # Ray puts the driver's working directory first on every worker's path: a stray `runtime/` there would replace ours.
-    with contextlib.chdir(machine.ROOT), _sigterm_blocked():
-        try:
-            ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
-        except Exception as error:
-            raise SynthcError(
-                f"Ray did not start{f' at {address}' if address else ''}: {first_line(error)}; `--engine inline` runs without it"
-            ) from error
-    return ray
-
-
-@contextlib.contextmanager
-def _sigterm_blocked() -> Iterator[None]:
-    """Child processes started in this block inherit a blocked SIGTERM.
-
-    A batch system sends it to a whole group or job: Ray's daemons would be gone before the driver has finished what is running, and
-    the driver would wait a minute for them. They still die with the driver.
-    """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        return float(torch.cuda.get_device_properties(0).total_memory) / 2**30
+    except (AssertionError, RuntimeError) as error:
+        return (
+            f"torch cannot use the GPU of {machine.host()}: {first_line(error)}; install a torch that can, compute on the CPU "
+            "(CUDA_VISIBLE_DEVICES= where a run starts Ray itself), or only rehearse with --rehearse-gpus"
+        )

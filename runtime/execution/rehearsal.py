@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
+import sys
 import time
 from collections.abc import Mapping
 
@@ -32,6 +34,12 @@ def perform(work: Rehearsal, inputs: Mapping[str, Artifact], device: torch.devic
             raise Diverged("rehearsed divergence: loss is nan")
         case "out_of_memory":
             raise MemoryError("rehearsed lack of memory")
+        case "exit":
+            sys.exit(0)
+        case "interrupt":
+            raise KeyboardInterrupt
+        case "disk elsewhere":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         case "crash":
             os.kill(os.getpid(), signal.SIGKILL)
         case "crash once":

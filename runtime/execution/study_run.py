@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from compiler.errors import Finding, SynthcError
+from compiler.inspect.since import changes_since
 from compiler.lint import lint_results
 from compiler.lint.catalog import LINTS
 from compiler.lint.results import Measured, RunResults
@@ -23,9 +24,10 @@ from runtime.database.index import Index, Unwritable
 from runtime.database.revision import TargetBusy, check_target
 from runtime.execution.driver import EarlierRuns
 from runtime.outcome import Outcome
-from runtime.store.artifacts import Corrupt, folder_of, is_done, quarantine, retract
-from runtime.store.commit import write_json
-from runtime.store.runs import read_trace, run_name, save_plan
+from runtime.store.artifacts import folder_of, is_done, quarantine, retract
+from runtime.store.declared import carry_on, find_verdict
+from runtime.store.records import Corrupt, write_record
+from runtime.store.runs import RecordedRun, load_first_results, load_last_run, read_trace, run_name, save_plan
 
 
 @dataclass(frozen=True)
@@ -47,8 +49,8 @@ class StudyRun:
         self.plan, self.store, self.index, self.target, self.origin, self.scope = plan, store, index, target, origin, scope
         self.started = datetime.now(UTC)
         self.name = run_name(store, self.started, plan.header.study)
-        for id in plan.to_run(lambda id: self.is_done(id) and id not in scope.forced, scope.answers):
-            retract(folder_of(store, id))
+        self._to_retract = set(scope.forced)
+        """To be computed again though they may be done: a commit is taken back when its task is handed out, and no sooner."""
         self._index_store()
         missing = plan.to_run(self.is_done, scope.answers)
         self.given_up = {} if scope.retry_failed else self._failed_before(missing)
@@ -60,15 +62,31 @@ class StudyRun:
         """Address → error, of this run."""
         self.blocked: dict[str, str] = {}
         """Task → why it can never run, of this run."""
+        self.computed = 0
+        """Tasks that were committed in this run."""
+        self.published = False
+        """Whether the end of this run stands in `target`."""
         self.findings: tuple[Finding, ...] = ()
         """What the lints found in the results, once the run ended."""
         self._publish_at = time.monotonic()
         self._notice = ""
+        last = load_last_run(self.store, plan.header.study, plan.profile)
+        self.first = load_first_results(self.store, last)
+        """The first run of the study with results; None if there was none."""
+        self._claims = self._declare_claims(last)
         self._write_record("running")
+
+    def _declare_claims(self, last: RecordedRun | None) -> list[dict[str, Any]]:
+        """The plan's claims, each with when it was first declared and what it was found to be before."""
+        study = self.plan.header.study
+        at = self.started.isoformat(timespec="seconds")
+        declared = {"run": self.name, "at": at, "outcomes": self.index.count_outcomes(study)}
+        claims = [_claim_record(planned, self.plan.header.evidence) for planned in self.plan.claims]
+        return carry_on(claims, last.record if last else None, declared, self.store)
 
     def _index_store(self) -> None:
         """Add the rows that the index lacks of this plan: a run may have died before they were written."""
-        undone = {id for id in self.plan.tasks if not self.is_done(id)}
+        undone = {id for id in self.plan.tasks if not is_done(self.store, id)}
         self.index.forget(undone)
         for id in self.index.missing(self.plan.tasks):
             folder = folder_of(self.store, id)
@@ -100,11 +118,17 @@ class StudyRun:
         return bool(self.todo)
 
     def is_done(self, id: str) -> bool:
-        return is_done(self.store, id)
+        return id not in self._to_retract and is_done(self.store, id)
 
     def earlier(self) -> EarlierRuns:
         """What this study's driver should know of earlier runs."""
         return EarlierRuns(self.index.seconds_by_operation(), lambda id: len(list(folder_of(self.store, id).glob("attempts/*"))))
+
+    def on_submit(self, task: Task) -> None:
+        """Take back the commit of a task that is computed again."""
+        if task.id in self._to_retract:
+            self._to_retract.discard(task.id)
+            retract(folder_of(self.store, task.id))
 
     def on_outcome(self, task: Task, outcome: Outcome, attempt: int) -> None:
         """Record an outcome as rows, and write the attempt's record where the worker died before it did."""
@@ -114,7 +138,8 @@ class StudyRun:
         folder = folder_of(self.store, task.id)
         if outcome.status == "done":
             try:
-                self.index.record_outcome(folder)
+                self.index.record_outcome(folder, again=task.id in self.scope.forced)
+                self.computed += 1
             except Corrupt as corrupt:
                 quarantine(corrupt.folder)
                 self.damaged_inputs[task.id] = str(corrupt)
@@ -125,7 +150,7 @@ class StudyRun:
         tried = folder / "attempts" / str(attempt)
         if not (tried / "attempt.json").exists():
             tried.mkdir(parents=True, exist_ok=True)
-            write_json(tried / "attempt.json", outcome.attempt_json())
+            write_record(tried / "attempt.json", outcome.attempt_json())
         self.index.record_attempt(tried)
 
     def publish_if_due(self) -> str:
@@ -134,7 +159,7 @@ class StudyRun:
         if started < self._publish_at:
             return ""
         try:
-            self.index.publish(self.target)
+            self.index.publish(self.target, patience=0.0)
         except Unwritable:
             raise
         except SynthcError as error:  # another process writes to it, its disk is full, …: no reason to stop computing
@@ -147,11 +172,13 @@ class StudyRun:
 
     def close(self, status: str) -> str:
         """Lint the results, write the record's end and publish; a notice for the user, or ""."""
+        self.index.forget(id for id in self.scope.forced if not is_done(self.store, id))
         self.failures |= {self.plan.tasks[id].address: error for id, error in self.damaged_inputs.items()}
         self.findings = lint_results(self._read_results())
         self._write_record(status)
         try:
             self.index.publish(self.target)
+            self.published = True
         except TargetBusy as busy:
             return f"{busy}; `synthc db rebuild` publishes later"
         return ""
@@ -177,7 +204,9 @@ class StudyRun:
         study, profile = self.plan.header.study, self.plan.profile
         measured = tuple(Measured(*row) for row in self.index.trial_results(study, profile))
         earlier = tuple(self.index.earlier_headlines(study, profile, self.name))
-        return RunResults(self.plan.header, measured, _headline(self.plan), earlier)
+        now = run_record(self.plan) | {"claims": self._claims}
+        changes = tuple(changes_since(self.first.record, now)) if self.first else ()
+        return RunResults(self.plan.header, measured, _headline(self.plan), earlier, changes)
 
     def _write_record(self, status: str) -> None:
         """Write this run's record into the store, and index it."""
@@ -185,12 +214,16 @@ class StudyRun:
             run_record(self.plan)
             | dict(self.origin)
             | {
+                "claims": [claim | {"found": find_verdict(self.store, claim["task"])} for claim in self._claims],
                 "lints": [_lint_record(finding, str(self.origin["spec"])) for finding in (*self.plan.lints, *self.findings)],
                 "run": self.name,
+                "origin": self.index.origin,
                 "status": status,
                 "started": self.started.isoformat(timespec="seconds"),
                 "ended": None if status == "running" else datetime.now(UTC).isoformat(timespec="seconds"),
                 "blocked": self.blocked,
+                "answered": sum(self.is_done(planned.answer) for planned in self.plan.trials),
+                "first_results": self.first.record["run"] if self.first else None,
                 "versions": machine.versions(*self.plan.packages),
                 "commit": machine.commit(),
                 "source_digest": machine.source_digest(),
@@ -198,9 +231,9 @@ class StudyRun:
         )
         folder = self.store / "runs" / self.name
         folder.mkdir(parents=True, exist_ok=True)
+        write_record(folder / "run.json", record, synced=True)
         if status == "running":
             save_plan(folder, self.plan)
-        write_json(folder / "run.json", record)
         self.index.record_run(record)
 
 
@@ -214,7 +247,6 @@ def run_record(plan: Plan) -> dict[str, Any]:
         "headline": _headline(plan),
         "trials": [_trial_record(planned) for planned in plan.trials],
         "tasks": [{name: getattr(task, name) for name in fields} for task in plan.tasks.values()],
-        "claims": [_claim_record(planned) for planned in plan.claims],
     }
 
 
@@ -237,9 +269,12 @@ def _lint_record(finding: Finding, spec: str) -> dict[str, Any]:
     }
 
 
-def _claim_record(planned: ClaimPlan) -> dict[str, Any]:
+def _claim_record(planned: ClaimPlan, evidence: str | None) -> dict[str, Any]:
     claim = planned.claim
     return {
+        "evidence": evidence,
+        "words": claim.words,
+        "earlier": [one.model_dump() for one in claim.earlier],
         "claim": planned.name,
         "statement": claim.text,
         "left_selector": claim.left,
@@ -259,6 +294,7 @@ def _trial_record(planned: TrialPlan) -> dict[str, Any]:
         "label": " ".join([trial.arm_name, *(str(value) for _, value in trial.axes)]),
         "axes": dict(trial.axes),
         "replicate": trial.replicate,
+        "point": {"seed": trial.seed} | trial.point.model_dump(mode="json"),
         "answer": planned.answer,
         "data": trial.point.data.name,
         "stages": [(stage.task, stage.shadow, stage.name) for stage in planned.stages],

@@ -7,29 +7,28 @@ Not here: which task comes next (`driver`), what an operation does (`runtime.ope
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import errno
 import importlib
 import os
-import sys
 import time
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
+from compiler.errors import sentence_of
 from compiler.work.operations import Work
 from runtime import machine
-from runtime.outcome import Diverged, Metric, Outcome, Product, Provenance
-from runtime.store.artifacts import Artifact, Corrupt, folder_of, quarantine
-from runtime.store.commit import Staged, commit_async, stage, write_json
-
-if TYPE_CHECKING:
-    import torch
+from runtime.outcome import Diverged, Metric, Outcome, Product, Provenance, Stopped
+from runtime.store.artifacts import Artifact, folder_of, quarantine
+from runtime.store.commit import Staged, commit_async, stage
+from runtime.store.files import atomic_write
+from runtime.store.records import Corrupt, write_record
 
 REHEARSAL_OPERATIONS = {"Rehearsal": "runtime.execution.rehearsal"}
 """The one operation of this room. Those of studies are in `runtime.operations`, which the command line passes to the engine."""
@@ -51,14 +50,20 @@ Dispatch = tuple[TaskRequest, ...]
 """A batch of tasks that one worker computes together; none needs another."""
 
 
-def prepare_worker(threads: int = 1) -> None:
+PROBE_BYTES = 2**24
+MAX_ERROR_LETTERS = 2_000
+"""Of an error's text in rows, pages and on a terminal."""
+"""Written to see whether a disk is full: more than a checkpoint of the nets of a study, mostly."""
+
+
+def prepare_worker() -> None:
     """Make this process a worker: one torch thread per CPU worker, since one process per core beats one wide one.
 
     Measured on two cores, several processes against one: 6,860 against 6,590 images per second (fp32), 9,100 against 6,085 (bf16).
     """
     import torch
 
-    torch.set_num_threads(threads)
+    torch.set_num_threads(1)
     torch.set_flush_denormal(True)  # diverging or dying units otherwise cost a hundred times the time of live ones
 
 
@@ -78,41 +83,42 @@ def _compute(
 ) -> Outcome | Future[Outcome]:
     """Compute one task. Returns its outcome, or a future if it is still being written while the next task of the batch runs."""
     folder = folder_of(store, request.task)
-    attempt = folder / "attempts" / str(request.attempt)
-    log = attempt / "log.txt"
-    started, clock = datetime.now(UTC), time.perf_counter()
+    provenance = partial(_provenance, datetime.now(UTC), time.perf_counter(), device)
     machine.reset_peak_memory()
     try:
         if (before := read_committed(folder)) is not None:  # a worker died between the commit and its answer
             return before
-        attempt.mkdir(parents=True, exist_ok=True)
-        _write_task(request, folder)
-        with _redirect_output(log):
+        log = _begin_attempt(request, folder)
+        with log.open("a", encoding="utf-8", buffering=1) as out, redirect_stdout(out), redirect_stderr(out):
             try:
                 from runtime.store import checkpoint  # loads torch, which only a worker needs
 
                 with checkpoint.checkpoints_in(folder):
                     product = _perform(request, store, device, operations)
-                    staged = _stage(request, folder, product, _provenance(started, clock, device), store)
+                    staged = _stage(request, folder, product, provenance())
                     if alone or checkpoint.has_checkpoints(folder):  # they go when this block ends, and not before the commit
                         return staged.commit()
-            except Exception as error:
+            except Stopped:
+                raise
+            except BaseException as error:  # SystemExit and KeyboardInterrupt, too: of the code of a package
+                if isinstance(error, OSError) and _is_of_store(error, store):
+                    raise
                 traceback.print_exc()
                 if isinstance(error, Corrupt):
                     quarantine(error.folder)
-                outcome = _failure(request, error, _provenance(started, clock, device), log.relative_to(store))
-                write_json(attempt / "attempt.json", outcome.attempt_json())
+                outcome = _failure(request, error, provenance(), _classify(error), log.relative_to(store).as_posix())
+                write_record(log.with_name("attempt.json"), outcome.attempt_json())
                 return outcome
         return commit_async(lambda: _commit(request, staged))
     except OSError as error:  # outside the task's own work: the disk is full, or the store cannot be written
-        return _storage_failure(request, error, _provenance(started, clock, device))
+        return _failure(request, error, provenance(), "storage")
 
 
 def _commit(request: TaskRequest, staged: Staged) -> Outcome:
     try:
         return staged.commit()
     except OSError as error:
-        return _storage_failure(request, error, staged.outcome.provenance)
+        return _failure(request, error, staged.outcome.provenance, "storage")
 
 
 def commit_product(request: TaskRequest, product: Product, started: datetime, seconds: float, store: Path) -> Outcome:
@@ -120,13 +126,17 @@ def commit_product(request: TaskRequest, product: Product, started: datetime, se
     folder = folder_of(store, request.task)
     if (before := read_committed(folder)) is not None:
         return before
-    (folder / "attempts" / str(request.attempt)).mkdir(parents=True, exist_ok=True)
-    _write_task(request, folder)
-    return _stage(request, folder, product, _provenance(started, time.perf_counter() - seconds, "cpu"), store).commit()
+    _begin_attempt(request, folder)
+    return _stage(request, folder, product, _provenance(started, time.perf_counter() - seconds, "cpu")).commit()
 
 
-def _write_task(request: TaskRequest, folder: Path) -> None:
-    write_json(folder / "task.json", {"id": request.task, "address": request.address, "text": request.text, "needs": request.needs})
+def _begin_attempt(request: TaskRequest, folder: Path) -> Path:
+    """Make the attempt's folder and write what is asked for; the log's path."""
+    log = folder / "attempts" / str(request.attempt) / "log.txt"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    asked = {"id": request.task, "address": request.address, "text": request.text, "needs": request.needs}
+    write_record(folder / "task.json", asked)
+    return log
 
 
 def _perform(request: TaskRequest, store: Path, device: str, operations: Mapping[str, str]) -> Product:
@@ -135,19 +145,22 @@ def _perform(request: TaskRequest, store: Path, device: str, operations: Mapping
     inputs = {role: Artifact(folder_of(store, need)) for role, need in request.needs}
     module = importlib.import_module(operations[type(request.work).__name__])
     on = torch.device(device)
-    _seed_global_generators(on)
-    if on.type != "cuda" or request.work.kind in ("attack", "compare"):  # those stay on the CPU
-        product: Product = module.perform(request.work, inputs, on)
+    # Numbers do not depend on what ran before, although nothing of ours draws from the global generators.
+    # Not `torch.manual_seed`: without a GPU that keeps a traceback of each call for the day when there is one.
+    torch.default_generator.manual_seed(0)
+    if on_gpu := on.type == "cuda" and request.work.kind not in ("attack", "compare"):  # those stay on the CPU
+        torch.cuda.manual_seed_all(0)
+        torch.cuda.reset_peak_memory_stats(on)
+    product: Product = module.perform(request.work, inputs, on)
+    if not on_gpu:
         return product
-    torch.cuda.reset_peak_memory_stats(on)
-    product = module.perform(request.work, inputs, on)
     held = Metric("gpu_memory_mb", torch.cuda.max_memory_allocated(on) / 1e6, n=1, note="most that torch held, without its context")
     return dataclasses.replace(product, metrics=(*product.metrics, held))
 
 
 def read_committed(folder: Path) -> Outcome | None:
     """The outcome in a task's folder, None if it was never committed or is damaged; a damaged one is quarantined."""
-    if not (folder / "outcome.json").exists():
+    if not os.path.lexists(folder / "outcome.json"):
         return None
     try:
         content = Artifact(folder).outcome
@@ -158,36 +171,20 @@ def read_committed(folder: Path) -> Outcome | None:
         return None
 
 
-def _seed_global_generators(device: torch.device) -> None:
-    """Make numbers independent of what ran before, although nothing of ours draws from the global generators."""
-    import torch
-
-    # Not `torch.manual_seed`: without a GPU that keeps a traceback of each call for the day when there is one.
-    torch.default_generator.manual_seed(0)
-    if device.type == "cuda":
-        torch.cuda.manual_seed_all(0)
-
-
-def _stage(request: TaskRequest, folder: Path, product: Product, provenance: Provenance, store: Path) -> Staged:
-    log = (folder / "attempts" / str(request.attempt) / "log.txt").relative_to(store)
-    outcome = Outcome(request.task, "done", product.metrics, product.notes, provenance, log=log.as_posix())
+def _stage(request: TaskRequest, folder: Path, product: Product, provenance: Provenance) -> Staged:
+    log = f"{folder.parent.name}/{folder.name}/attempts/{request.attempt}/log.txt"
+    outcome = Outcome(request.task, "done", product.metrics, product.notes, provenance, log=log)
     return stage(folder, request.attempt, product.files, outcome)
 
 
-def _failure(request: TaskRequest, error: BaseException, provenance: Provenance | None, log: Path) -> Outcome:
-    message = " ".join(str(error).split()) or type(error).__name__
-    return Outcome(
-        request.task,
-        "failed",
-        provenance=provenance,
-        error=f"{type(error).__name__}: {message}",
-        error_kind=_classify(error),
-        log=log.as_posix(),
-    )
-
-
-def _storage_failure(request: TaskRequest, error: OSError, provenance: Provenance | None) -> Outcome:
-    return dataclasses.replace(_failure(request, error, provenance, Path("")), error_kind="storage")
+def _failure(request: TaskRequest, error: BaseException, provenance: Provenance | None, kind: str, log: str = "") -> Outcome:
+    if kind == "storage" and isinstance(error, OSError):
+        message = sentence_of(error)
+    else:
+        said = str(error)
+        more = f" … ({len(said):,} letters, the log has them)" if len(said) > MAX_ERROR_LETTERS else ""
+        message = f"{type(error).__name__}: {' '.join(said[:MAX_ERROR_LETTERS].split()) or type(error).__name__}{more}"
+    return Outcome(request.task, "failed", provenance=provenance, error=message, error_kind=kind, log=log)
 
 
 def _classify(error: BaseException) -> str:
@@ -198,22 +195,35 @@ def _classify(error: BaseException) -> str:
         return "corrupt"
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return "out_of_memory"
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO):
-        return "storage"
     return "exception"
 
 
+def _is_of_store(error: OSError, store: Path) -> bool:
+    """Whether an error is the store's: it says so, or is one of a full disk, and the store takes no file now.
+
+    Of a write that fails no error says the file; a task may write elsewhere, to a disk of its own.
+    """
+    if str(error.filename or "").startswith(f"{store}{os.sep}"):
+        return not isinstance(error, FileNotFoundError)
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO):
+        return False
+    try:
+        with atomic_write(store / "probe") as temp:
+            temp.write_bytes(bytes(PROBE_BYTES))
+        (store / "probe").unlink()
+    except OSError:
+        return True
+    return False
+
+
 def _provenance(started: datetime, clock: float, device: str) -> Provenance:
-    torch_module = sys.modules.get("torch")
-    name, threads = device, 1
-    if torch_module is not None:
-        threads = torch_module.get_num_threads()
-        name = _device_name(torch_module, device)
+    import torch
+
     return Provenance(
         host=machine.host(),
         pid=os.getpid(),
-        device=name,
-        threads=threads,
+        device=device if device == "cpu" else torch.cuda.get_device_name(device),
+        threads=torch.get_num_threads(),
         started=started.isoformat(timespec="milliseconds"),
         seconds=round(time.perf_counter() - clock, 6),
         peak_memory_mb=round(machine.peak_memory_mb(), 1),
@@ -221,15 +231,3 @@ def _provenance(started: datetime, clock: float, device: str) -> Provenance:
         commit=machine.commit(),
         source_digest=machine.source_digest(),
     )
-
-
-def _device_name(torch_module: Any, device: str) -> str:
-    kind: torch.device = torch_module.device(device)
-    return torch_module.cuda.get_device_name(kind) if kind.type == "cuda" else kind.type
-
-
-@contextlib.contextmanager
-def _redirect_output(log: Path) -> Iterator[None]:
-    """Write everything that the task prints to its log."""
-    with log.open("a", encoding="utf-8", buffering=1) as out, contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
-        yield

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import html
 import io
 import json
 import shutil
@@ -13,6 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from compiler.errors import plural
+from compiler.text import escape
 from runtime.present.numbers import format_epsilon, format_interval
 from runtime.present.paradigms import Row, order_by_paradigm, printed_name
 
@@ -20,10 +20,6 @@ COMPARISON = "SELECT * FROM comparison"
 UNRESOLVABLE = "not resolvable"
 MAX_CELL_LETTERS = 48
 """Of a table that does not fit on the terminal."""
-LATEX_ESCAPES = str.maketrans(
-    {letter: f"\\{letter}" for letter in "&%$#_{}"}
-    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-)
 
 
 class Best(str):
@@ -84,16 +80,16 @@ def render(columns: Sequence[str], rows: Sequence[Sequence[Any]], how: str) -> s
             return json.dumps([dict(zip(columns, map(_plain, row), strict=True)) for row in rows], ensure_ascii=False, indent=1)
         case "csv":
             out = io.StringIO()
-            csv.writer(out, lineterminator="\n").writerows([columns, *(map(_plain, row) for row in rows)])
+            csv.writer(out, lineterminator="\n").writerows([map(_csv, row) for row in (columns, *rows)])
             return out.getvalue().rstrip("\n")
         case "markdown":
             lines = [columns, ["---"] * len(columns), *rows]
-            bars = [_escape(line, lambda text: text.replace("|", "\\|"), "**{}**") for line in lines]
+            bars = [_escape(line, escape.markdown, "**{}**") for line in lines]
             return "\n".join(f"| {' | '.join(bar)} |" for bar in bars)
         case "latex":
             return _latex(columns, rows)
         case "html":
-            head, *body = ["".join(_escape(line, html.escape, "<strong>{}</strong>", "<td>{}</td>")) for line in (columns, *rows)]
+            head, *body = ["".join(_escape(line, escape.html, "<strong>{}</strong>", "<td>{}</td>")) for line in (columns, *rows)]
             head = head.replace("<td>", '<th scope="col">').replace("</td>", "</th>")
             inner = "\n".join(f"<tr>{line}</tr>" for line in body)
             return f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{inner}\n</tbody>\n</table>"
@@ -112,6 +108,10 @@ def _plain(value: Any) -> Any:
     return str(value)
 
 
+def _csv(value: Any) -> Any:
+    return escape.csv(plain) if isinstance(plain := _plain(value), str) else plain
+
+
 def _print(value: Any) -> str:
     if value is None:
         return ""
@@ -120,14 +120,14 @@ def _print(value: Any) -> str:
     return " ".join(str(_plain(value)).split())
 
 
-def _escape(values: Sequence[Any], escape: Callable[[str], str], bold: str, cell: str = "{}") -> list[str]:
+def _escape(values: Sequence[Any], escaped: Callable[[str], str], bold: str, cell: str = "{}") -> list[str]:
     """Cells of a row in a format; a `Best` stands in `bold`."""
-    texts = [escape(_print(value)) for value in values]
+    texts = [escaped(_print(value)) for value in values]
     return [cell.format(bold.format(text) if isinstance(value, Best) else text) for value, text in zip(values, texts, strict=True)]
 
 
 def _latex(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    lines = [_escape(line, lambda text: text.translate(LATEX_ESCAPES), r"\textbf{{{}}}") for line in (columns, *rows)]
+    lines = [_escape(line, escape.latex, r"\textbf{{{}}}") for line in (columns, *rows)]
     head, *body = [" & ".join(line) + r" \\" for line in lines]
     sides = "".join("r" if _holds_figures([_print(row[at]) for row in rows]) else "l" for at in range(len(columns)))
     frame = [rf"\begin{{tabular}}{{{sides}}}", r"\toprule", head, r"\midrule", *body, r"\bottomrule", r"\end{tabular}"]

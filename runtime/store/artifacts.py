@@ -11,48 +11,26 @@ Not here: what a task computes (`worker`), how it commits (`commit`), rows (`dat
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import re
 import secrets
-import socket
+import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
-from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compiler.errors import SynthcError
+from compiler.errors import SynthcError, sentence_of
+from runtime import machine
+from runtime.store.files import digest_of, take_lock
+from runtime.store.records import Corrupt, read_record, read_runs, write_record
 
 if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
-
-
-@contextlib.contextmanager
-def atomic_write(path: Path, synced: bool = True) -> Iterator[Path]:
-    """Yield a temporary path in the same folder, which is renamed to `path` if the block ends without an error.
-
-    `synced`: only once the content is on disk.
-    """
-    temp = temp_path(path)
-    try:
-        yield temp
-        if synced:
-            with temp.open("rb") as handle:
-                os.fsync(handle.fileno())
-        os.replace(temp, path)
-    except BaseException:
-        temp.unlink(missing_ok=True)
-        raise
-
-
-def temp_path(path: Path) -> Path:
-    """The path to which this process writes what will be renamed to `path`."""
-    return path.with_name(f".{path.name}.{os.getpid()}.part")
 
 
 STORE_VERSION = 1
@@ -60,67 +38,68 @@ STORE_VERSION = 1
 
 @contextlib.contextmanager
 def lock_store(store: Path) -> Iterator[None]:
-    """Lock the store for one run, making it if need be; SynthcError if another run has locked it or a newer version made it.
-
-    The lock is the kernel's: it is released when its owner ends, however it ends.
-    """
+    """Lock the store for one run, making it if need be; SynthcError if another run has locked it or a newer version made it."""
     try:
-        store.mkdir(mode=0o700, parents=True, exist_ok=True)  # what derives from private images is for their owner alone
+        if not store.exists():
+            store.mkdir(mode=0o700, parents=True)
+            store.chmod(0o700)  # what derives from private images is for its owner alone, whatever the umask
         lock = (store / "lock").open("ab+", buffering=0)  # unbuffered: a full disk is an error at once, not on close
     except OSError as error:
-        raise _unwritable(store, error) from error
+        raise SynthcError(sentence_of(error, store)) from error
     with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.seek(0)
+        if not take_lock(lock, store / "lock"):
             raise SynthcError(
-                f"{store}: another run is using this store ({lock.read().decode(errors='replace').strip() or 'unknown'}); "
+                f"{store}: another run is using this store ({_read_owner(store) or 'unknown'}); "
                 "wait for it, or name another store with --store"
-            ) from None
+            )
         try:
-            check_version(store)
+            read_mark(store)
             lock.truncate(0)
-            owner = f"pid {os.getpid()} on {socket.gethostname()}, since {datetime.now(UTC).isoformat(timespec='seconds')}"
-            lock.write(owner.encode())
+            lock.write(f"pid {os.getpid()} on {machine.host()}, since {datetime.now(UTC).isoformat(timespec='seconds')}".encode())
         except OSError as error:
-            raise _unwritable(store, error) from error
+            raise SynthcError(sentence_of(error, store)) from error
         yield
         lock.truncate(0)
 
 
-def _unwritable(store: Path, error: OSError) -> SynthcError:
-    return SynthcError(f"{store}: the store cannot be written: {error.strerror}; free some space, or name another with --store")
-
-
-def check_version(store: Path) -> None:
-    """SynthcError if a newer synthc made the store; marks a new store with our version and an identity of its own."""
-    _mark(store)
-
-
-def identity_of(store: Path) -> str:
-    """What the rows of this store are called where several stores are gathered: the folder's name and eight random digits."""
-    return str(_mark(store)["origin"])
-
-
-def _mark(store: Path) -> dict[str, Any]:
-    path = store / "store.json"
+def _read_owner(store: Path) -> str:
+    """Who holds the store's lock, or held it when they were killed."""
     try:
-        mark = json.loads(path.read_text())
-        version = int(mark["version"])
-    except FileNotFoundError:
-        mark, version = {"version": STORE_VERSION}, STORE_VERSION
-    except (ValueError, KeyError, TypeError) as error:
-        hint = f'if the store is whole, write {{"version": {STORE_VERSION}}} into it, or name another folder with --store'
-        raise SynthcError(f"{path}: not a store's mark ({error}); {hint}") from error
-    if version > STORE_VERSION:
-        newer = f"made by a newer synthc (its version is {version}, this one reads {STORE_VERSION})"
+        return (store / "lock").read_text(errors="replace").strip()
+    except OSError:
+        return ""
+
+
+def may_be_running(store: Path) -> bool:
+    """Whether a run may be using the store: of one that was killed on this machine it is known that it does not."""
+    owner = re.fullmatch(r"pid (\d+) on (.+), since .*", _read_owner(store))
+    return owner is not None and (owner[2] != machine.host() or Path(f"/proc/{owner[1]}").exists())
+
+
+def read_mark(store: Path) -> dict[str, Any]:
+    """The content of `store.json`: our version, and as `origin` what its rows are called where several stores are gathered.
+
+    A new store gets the folder's name and eight random digits; one that lost its mark the one that its runs were recorded with.
+    SynthcError if a newer synthc made the store, or if the mark is damaged.
+    """
+    path, found = store / "store.json", None
+    try:
+        mark = found = read_record(path)
+    except Corrupt as corrupt:
+        records = (record for _, record in read_runs(store, newest_first=True) if isinstance(record, dict))
+        known = next((record["origin"] for record in records if record.get("origin")), None)
+        mark = {"version": STORE_VERSION} | ({"origin": known} if known else {})
+        if os.path.lexists(path):
+            hint = f"if the store is whole, write {json.dumps(mark)} into it, or name another folder with --store"
+            raise SynthcError(f"{corrupt}; {hint}") from corrupt
+    if mark["version"] > STORE_VERSION:
+        newer = f"made by a newer synthc (its version is {mark['version']}, this one reads {STORE_VERSION})"
         raise SynthcError(f"{path}: {newer}; upgrade, or name another folder with --store")
-    if not isinstance(mark.get("origin"), str):
+    if "origin" not in mark:
         name = re.sub(r"[^A-Za-z0-9_.-]+", "_", (store.parent if store.name.startswith(".") else store).name) or "store"
-        mark = {"version": version, "origin": f"{name}-{secrets.token_hex(4)}"}
-        with atomic_write(path) as temp:
-            temp.write_text(json.dumps(mark))
+        mark = mark | {"origin": f"{name}-{secrets.token_hex(4)}"}
+    if mark != found:
+        write_record(path, mark, synced=True)
     return mark
 
 
@@ -145,27 +124,13 @@ def encode_tensors(tensors: Mapping[str, Tensor]) -> bytes:
     return save({name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()})
 
 
-def digest_of(content: bytes) -> str:
-    """The digest of a file's content, which `outcome.json` holds and each reading compares."""
-    return blake2b(content, digest_size=8).hexdigest()
-
-
-OUTCOME_FIELDS = {"task", "status", "metrics", "notes", "provenance", "files"}
-"""Fields of every `outcome.json`."""
-
-
-class Corrupt(SynthcError):
-    """A task's folder does not hold what was committed there: a damaged disk, or a file that was edited."""
-
-    def __init__(self, folder: Path, what: str) -> None:
-        super().__init__(f"{folder}: {what}")
-        self.folder = folder
-
-
 def quarantine(folder: Path) -> None:
     """Rename a task's damaged commit, so that the task counts as never computed and the file can be examined."""
-    with contextlib.suppress(FileNotFoundError):
-        os.replace(folder / "outcome.json", folder / "outcome.json.corrupt")
+    aside = folder / "outcome.json.corrupt"
+    if aside.is_dir():
+        shutil.rmtree(aside)
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        os.replace(folder / "outcome.json", aside)
 
 
 def retract(folder: Path) -> None:
@@ -199,7 +164,7 @@ class Artifact:
             raise KeyError(f"{self.folder.name} left no {name}; it has: {', '.join(self.stems) or 'none'}")
         try:
             content = (self.folder / name).read_bytes()
-        except FileNotFoundError:
+        except (FileNotFoundError, IsADirectoryError):
             raise Corrupt(self.folder, f"{name} is gone") from None
         if digest_of(content) != digest:
             raise Corrupt(self.folder, f"{name} is not what the task wrote")
@@ -217,10 +182,12 @@ class Artifact:
         return list(found.values())
 
     def _read_needs(self) -> list[str]:
-        try:
-            return [need for _, need in json.loads((self.folder / "task.json").read_text(encoding="utf-8"))["needs"]]
-        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-            raise Corrupt(self.folder, f"task.json cannot be read: {error}") from None
+        return [need for _, need in self.task["needs"]]
+
+    @property
+    def text(self) -> str:
+        """The text that the task's id is the hash of; Corrupt if it cannot be read."""
+        return str(self.task["text"])
 
     @property
     def stems(self) -> list[str]:
@@ -229,15 +196,18 @@ class Artifact:
 
     @cached_property
     def outcome(self) -> Mapping[str, Any]:
-        """The task's `outcome.json`; Corrupt if it cannot be read as one."""
-        try:
-            content = json.loads((self.folder / "outcome.json").read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise Corrupt(self.folder, "outcome.json is gone") from None
-        except (ValueError, RecursionError) as error:
-            raise Corrupt(self.folder, f"outcome.json cannot be read: {error}") from None
-        if not isinstance(content, dict) or content.keys() < OUTCOME_FIELDS or content["task"] != self.folder.name:
-            raise Corrupt(self.folder, "outcome.json is not of this task")
+        """The task's `outcome.json`; Corrupt if it is not what was written."""
+        return self._read("outcome.json", "task")
+
+    @cached_property
+    def task(self) -> Mapping[str, Any]:
+        """The task's `task.json`: its address, the text that was hashed, what it needs; Corrupt if it is not what was written."""
+        return self._read("task.json", "id")
+
+    def _read(self, name: str, key: str) -> Mapping[str, Any]:
+        content = read_record(self.folder / name)
+        if content[key] != self.folder.name:
+            raise Corrupt(self.folder, f"{name} is of another task")
         return content
 
     def metric(self, name: str) -> float | None:

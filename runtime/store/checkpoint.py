@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from safetensors.torch import load
@@ -26,7 +26,8 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from runtime import machine
-from runtime.store.artifacts import atomic_write, digest_of, encode_tensors
+from runtime.store.artifacts import encode_tensors
+from runtime.store.files import atomic_write, digest_of
 
 INTERVAL_SECONDS = 300.0
 """Time between checkpoints: what a kill can cost."""
@@ -45,15 +46,7 @@ class _TaskLoops:
 _task: ContextVar[_TaskLoops | None] = ContextVar("loops of the task being computed", default=None)
 
 
-class Stateful(Protocol):
-    """An object that names its own state."""
-
-    def state(self) -> dict[str, Tensor]: ...
-
-    def restore(self, state: dict[str, Tensor]) -> None: ...
-
-
-Part = nn.Module | Optimizer | LambdaLR | torch.Generator | Tensor | list[Tensor] | Stateful
+Part = nn.Module | Optimizer | LambdaLR | torch.Generator | Tensor | list[Tensor]
 
 
 @contextlib.contextmanager
@@ -135,9 +128,7 @@ def _state(part: Part) -> dict[str, Tensor]:
             states = part.state_dict()["state"]
             values = ((f"{index}/{key}", value) for index, state in states.items() for key, value in state.items())
             return {name: torch.as_tensor(value) for name, value in values if value is not None}
-        case list():
-            return {str(index): tensor for index, tensor in enumerate(part)}
-    return part.state()
+    return {str(index): tensor for index, tensor in enumerate(part)}
 
 
 @torch.no_grad()
@@ -157,8 +148,6 @@ def _restore(part: Part, state: dict[str, Tensor]) -> None:
             _restore_optimizer(part, state)
         case list():
             part[:] = [state[str(index)] for index in range(len(state))]
-        case _:
-            part.restore(state)
 
 
 def _restore_optimizer(optimizer: Optimizer, state: dict[str, Tensor]) -> None:

@@ -1,6 +1,7 @@
 """The commit of a task: what it made is synced to disk, and then counts, all at once.
 
-    .<stem>.safetensors.<pid>.part, .outcome.json.<pid>.part    written, then synced at the same time
+    task.json                                                   written before the task is computed
+    .<stem>.safetensors.<pid>.part, .outcome.json.<pid>.part    written, then synced at the same time, task.json too
     <stem>.safetensors                                          renamed
     outcome.json                                                renamed last: from here on the task is done
     attempts/<n>/attempt.json                                   for the database's rows of attempts
@@ -14,7 +15,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -23,7 +23,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runtime.outcome import Outcome
-from runtime.store.artifacts import atomic_write, digest_of, encode_tensors, temp_path
+from runtime.store.artifacts import encode_tensors
+from runtime.store.files import digest_of, sync, temp_path
+from runtime.store.records import encode_record, write_record
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -49,13 +51,13 @@ class Staged:
         """Sync and rename; OSError if the disk refuses, and then no temporary file is left."""
         paths = [self.folder / name for name in self.names]
         try:
-            _sync([temp_path(path) for path in paths])
+            _sync([self.folder / "task.json", *map(temp_path, paths)])
             for path in paths:
                 os.replace(temp_path(path), path)
         except BaseException:
             self.drop()
             raise
-        write_json(self.folder / "attempts" / str(self.attempt) / "attempt.json", self.outcome.attempt_json())
+        write_record(self.folder / "attempts" / str(self.attempt) / "attempt.json", self.outcome.attempt_json())
         return self.outcome
 
     def drop(self) -> None:
@@ -73,7 +75,7 @@ def stage(folder: Path, attempt: int, files: Mapping[str, Mapping[str, Tensor]],
             name, content = f"{stem}.safetensors", encode_tensors(tensors)  # one at a time: they may be large
             digests[name] = digest_of(content)
             temp_path(folder / name).write_bytes(content)
-        temp_path(folder / "outcome.json").write_bytes(encode_json(staged.outcome.to_json()))
+        temp_path(folder / "outcome.json").write_bytes(encode_record(staged.outcome.to_json()))
     except BaseException:
         staged.drop()
         raise
@@ -85,34 +87,12 @@ def commit_async(commit: Callable[[], Outcome]) -> Future[Outcome]:
     return _threads("commit").submit(commit)
 
 
-def write_json(path: Path, content: object) -> None:
-    """Write a record on which no commit depends: renamed into place, not synced."""
-    with atomic_write(path, synced=False) as temp:
-        temp.write_bytes(encode_json(content))
-
-
-def encode_json(content: object) -> bytes:
-    """One line of JSON: only Python's own encoder, ten times slower, indents.
-
-    ValueError for a NaN, which is no JSON: a metric that is not a number is None with a note.
-    """
-    return json.dumps(content, ensure_ascii=False, allow_nan=False).encode()
-
-
 def _sync(paths: Sequence[Path]) -> None:
     first, *others = paths
-    waiting = [_threads("sync").submit(_sync_one, path) for path in others]
-    _sync_one(first)
+    waiting = [_threads("sync").submit(sync, path) for path in others]
+    sync(first)
     for one in waiting:
         one.result()
-
-
-def _sync_one(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 @functools.cache

@@ -5,13 +5,19 @@ Not here: repair (a run computes again what it finds damaged), the database (`ru
 
 from __future__ import annotations
 
-import json
+import contextlib
+import os
 import shutil
+from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from runtime.store.artifacts import Artifact, Corrupt, digest_of
+from compiler.errors import SynthcError, sentence_of
+from runtime.store.artifacts import Artifact
+from runtime.store.records import Corrupt, parse_record, read_runs
+from runtime.store.runs import PLAN_FILE, RecordedRun
 
 LEFTOVER_PATTERNS = ("*.part", "*.corrupt", "*.damaged", ".*.next", "checkpoint-*")
 """Names of files that killed writers left, and of damaged ones that were set aside."""
@@ -32,24 +38,32 @@ class Garbage:
 
 
 def find_garbage(store: Path, drop: Collection[str] = ()) -> Garbage:
-    """What the latest run of no study under any profile needs; the studies in `drop` are not kept at all."""
-    kept = {task for record in latest_runs(store) if record["study"] not in drop for task in (row["id"] for row in record["tasks"])}
+    """What the latest run of no study under any profile needs; the studies in `drop` are not kept at all.
+
+    SynthcError if a record of a run cannot be read: what that run needs is not known.
+    """
+    kept = {task["id"] for record in latest_runs(store) if record["study"] not in drop for task in record["tasks"]}
     tasks = tuple(sorted(folder for folder in store.glob("??/*") if folder.is_dir() and folder.name not in kept))
     deleted = set(tasks)
     leftovers = [path for pattern in LEFTOVER_PATTERNS for path in store.rglob(pattern) if path.is_file()]
     return Garbage(tasks, tuple(sorted(path for path in leftovers if deleted.isdisjoint(path.parents))))
 
 
-def latest_runs(store: Path) -> Iterator[dict]:
-    """The record of the latest run of each study under each profile; damaged records are skipped."""
-    latest: dict[tuple[str, str], dict] = {}
-    for path in sorted(store.glob("runs/*/run.json")):  # names begin with the time
-        try:
-            record = json.loads(path.read_text(encoding="utf-8"))
-            latest[record["study"], record["profile"] or ""] = record
-        except (ValueError, KeyError):
-            continue
-    yield from latest.values()
+def latest_runs(store: Path) -> list[dict[str, Any]]:
+    """The record of the latest run of each study under each profile; SynthcError if one cannot be read, or if there is none."""
+    latest: dict[tuple[str, str], dict[str, Any]] = {}
+    for folder, record in read_runs(store):
+        if isinstance(record, Corrupt):
+            raise SynthcError(f"{record}; what that run needs cannot be told: {mend_run(folder)}")
+        latest[record["study"], record["profile"] or ""] = record
+    if not latest and any(store.glob("??/*/task.json")):
+        raise SynthcError(f"{store / 'runs'}: no run is recorded, so what is needed cannot be told; delete the store if nothing is")
+    return list(latest.values())
+
+
+def mend_run(folder: Path) -> str:
+    """What to do about a record of a run that cannot be read."""
+    return f"bring {folder} back from a backup, or delete it: what only that run needs can go then"
 
 
 def delete(garbage: Garbage) -> None:
@@ -63,16 +77,50 @@ def delete(garbage: Garbage) -> None:
         path.unlink(missing_ok=True)
 
 
-def find_damaged(store: Path) -> Iterator[str]:
-    """A sentence for each committed task whose files are not what was written. Reads everything."""
-    for outcome in sorted(store.glob("??/*/outcome.json")):
-        artifact = Artifact(outcome.parent)
+@dataclass(frozen=True)
+class Damage:
+    """What was found in reading a store whole: sentences that name each damage and its mend, and counts."""
+
+    sentences: tuple[str, ...]
+    records: int
+    without_digest: int
+    """Records of a version that wrote no digest: taken as they are."""
+
+
+def find_damage(store: Path) -> Damage:
+    """Read every file of a store, and compare it with its digest."""
+    found: list[str] = []
+    counts: Counter[bool] = Counter()
+
+    def read(path: Path, mend: str) -> None:
         try:
-            for name, digest in artifact.outcome["files"].items():
-                path = outcome.parent / name
-                if not path.exists():
-                    yield f"{path}: gone"
-                elif digest_of(path.read_bytes()) != digest:
-                    yield f"{path}: not what the task wrote"
-        except (Corrupt, KeyError, AttributeError) as error:
-            yield str(error)
+            counts[parse_record(path)[1]] += 1
+        except (Corrupt, OSError) as error:
+            found.append(f"{sentence_of(error) if isinstance(error, OSError) else error}; {mend}")
+
+    read(store / "store.json", "`synthc run` says what to write into it")
+    for folder in (folder for folder, _ in read_runs(store)):
+        read(folder / "run.json", mend_run(folder))
+        if not RecordedRun(folder, {}).texts:
+            found.append(f"{folder / PLAN_FILE}: cannot be read; only `synthc explain` needs it")
+    for folder in sorted(store.glob("??/*")):
+        again = f"`synthc run SPEC --force {folder.name}` computes it again"
+        for record in sorted(folder.glob("attempts/*/attempt.json")):
+            read(record, "delete it: no figure needs it")
+        if os.path.lexists(folder / "outcome.json"):
+            read(folder / "task.json", again)
+            read(folder / "outcome.json", again)
+            found += [f"{problem}; {again}" for problem in _find_changed_tensors(folder)]
+    return Damage(tuple(found), counts.total(), counts[False])
+
+
+def _find_changed_tensors(folder: Path) -> Iterator[str]:
+    artifact = Artifact(folder)
+    with contextlib.suppress(Corrupt, OSError):  # an outcome that cannot be read is named already
+        for stem in artifact.stems:
+            try:
+                artifact.content(stem)
+            except Corrupt as corrupt:
+                yield str(corrupt)
+            except OSError as error:
+                yield sentence_of(error)

@@ -19,10 +19,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from compiler.errors import SynthcError
 from compiler.inspect.explain import Before, Trace
 from compiler.plan.dag import Plan
 from runtime import machine
-from runtime.store.artifacts import atomic_write, folder_of
+from runtime.store.artifacts import folder_of
+from runtime.store.files import atomic_write
+from runtime.store.records import Corrupt, read_record, read_runs
 
 DETERMINISTIC_ERRORS = ("exception", "diverged")
 """Kinds of error that the same code would only repeat."""
@@ -46,7 +49,10 @@ def run_name(store: Path, started: datetime, study: str) -> str:
     last = max((text for text in stamps if re.fullmatch(r"\d{8}T\d{6}\.\d{6}", text)), default="")
     if stamp(started) > last:
         return f"{stamp(started)}-{study}"
-    return f"{stamp(datetime.strptime(last, '%Y%m%dT%H%M%S.%f') + timedelta(microseconds=1))}-{study}"
+    try:
+        return f"{stamp(datetime.strptime(last, '%Y%m%dT%H%M%S.%f') + timedelta(microseconds=1))}-{study}"
+    except (OverflowError, ValueError) as error:
+        raise SynthcError(f"{store / 'runs'}: no run can come after that of {last}: move its folder away") from error
 
 
 @dataclass(frozen=True)
@@ -61,7 +67,7 @@ class RecordedRun:
         """Id → the text that was hashed; empty where the plan was lost or damaged."""
         try:
             return {row["id"]: row["text"] for row in self._read_rows()}
-        except (OSError, EOFError, zlib.error, ValueError, KeyError):
+        except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError):
             return {}
 
     def _read_rows(self) -> Iterator[dict[str, str]]:
@@ -79,15 +85,22 @@ class RecordedRun:
 
 
 def load_last_run(store: Path, study: str, profile: str | None) -> RecordedRun | None:
-    """The plan of the latest run of a study under a profile, None if there is none."""
-    for folder in sorted(store.glob(f"runs/*-{study}"), reverse=True):  # names begin with the time
-        try:
-            record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            continue
-        if record.get("study") == study and record.get("profile") == profile:
+    """The plan of the latest run of a study under a profile that can be read, None if there is none."""
+    for folder, record in read_runs(store, newest_first=True):
+        if isinstance(record, dict) and (record["study"], record["profile"]) == (study, profile):
             return RecordedRun(folder, record)
     return None
+
+
+def load_first_results(store: Path, last: RecordedRun | None) -> RecordedRun | None:
+    """The first run of the study of the run `last` that ended with results; None if there is none, or its record is gone."""
+    if last is None:
+        return None
+    name = last.record.get("first_results")
+    if name is None:
+        return last if last.record.get("answered", last.record["status"] == "done") else None
+    runs = (RecordedRun(folder, record) for folder, record in read_runs(store) if isinstance(record, dict) and folder.name == name)
+    return next(runs, None)
 
 
 def load_previous(store: Path, study: str, profile: str | None) -> Before | None:
@@ -112,9 +125,9 @@ def read_trace(store: Path, task: str) -> Trace:
     damaged = not done and (folder / "outcome.json.corrupt").exists()
     attempts = sorted(folder.glob("attempts/*/attempt.json"), key=lambda path: int(path.parent.name))
     try:
-        last = json.loads(attempts[-1].read_text(encoding="utf-8"))
+        last = read_record(attempts[-1])
         deterministic = last["status"] == "failed" and last["error_kind"] in DETERMINISTIC_ERRORS
         given_up = deterministic and last["provenance"]["source_digest"] == machine.source_digest()
         return Trace(done, damaged, len(attempts), last["status"], last["error"], last["log"], given_up)
-    except (OSError, ValueError, LookupError, TypeError):
+    except (Corrupt, LookupError, TypeError):
         return Trace(done, damaged, len(attempts))

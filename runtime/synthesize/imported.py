@@ -33,7 +33,7 @@ ELSEWHERE = {"made_elsewhere": True}
 
 
 def perform(work: Imports, inputs: Mapping[str, Artifact], device: torch.device) -> Product:
-    """Files of a set: `set`, `audit`. File of logits: `answers`, as `query.classifier` leaves it."""
+    """Files of a set: `set`, `audit`. Files of logits: `answers` and `test`, as `query.classifier` leaves them."""
     path = Path(work.path)
     if file_digest(path) != work.digest:
         raise SynthcError(f"{path}: has changed since the study was compiled; run it again")
@@ -44,7 +44,7 @@ def perform(work: Imports, inputs: Mapping[str, Artifact], device: torch.device)
 
 def _set(work: ImportSet, arrays: dict[str, np.ndarray]) -> Product:
     card, private = work.private.population.dataset.card, private_set(work.private)
-    pixels = channels_first(arrays["images"], card)
+    pixels = channels_first(arrays["images"], card.shape)
     images = torch.from_numpy(pixels if pixels.dtype == np.uint8 else pixels.astype(np.float32))
     labels = torch.from_numpy(arrays["labels"].astype(np.float32 if arrays["labels"].dtype.kind == "f" else np.int64))
     for complaint in (*images_wrong(images, card), *labels_wrong(labels, len(images), card)):
@@ -78,9 +78,12 @@ def _logits(work: ImportLogits, arrays: dict[str, np.ndarray]) -> Product:
         answers |= dict.fromkeys(names, logits[first : first + rows].reshape(len(images), work.queries.count, logits.shape[1]))
         first += rows
     test = roles_of(population).test
-    right = (logits[first:].argmax(1) == test.labels).to(torch.float64).mean().item()
-    metrics = [Metric("test_accuracy", right, n=len(test)), *canary_accuracy(answers["canary"][:, 0], work.private)]
-    return Product({"answers": answers}, (*metrics, *_seconds(work, arrays)), ELSEWHERE)
+    right = (logits[first:].argmax(1) == test.labels).to(torch.uint8)
+    metrics = [
+        Metric("test_accuracy", right.double().mean().item(), n=len(test)),
+        *canary_accuracy(answers["canary"][:, 0], work.private),
+    ]
+    return Product({"answers": answers, "test": {"correct": right}}, (*metrics, *_seconds(work, arrays)), ELSEWHERE)
 
 
 def _seconds(work: Imports, arrays: dict[str, np.ndarray]) -> Iterator[Metric]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor
 from compiler.language.base import Generator, Method
 from compiler.language.datasets import Card
 from compiler.language.plugins import PluginMethod
-from compiler.work.operations import Private, Synthesize, TrainGenerator
+from compiler.work.operations import Private, Synthesize, TrainGenerator, TrainShared
 from runtime.data.images import LabeledImages
 from runtime.data.plugin import load_function
 from runtime.data.population.roles import PrivateSet, expected_size, private_set, roles_of
@@ -29,13 +30,15 @@ from runtime.training.nets import restored
 from runtime.training.scoring import reported
 
 
-def perform(work: Synthesize | TrainGenerator, inputs: Mapping[str, Artifact], device: torch.device) -> Product:
+def perform(work: Synthesize | TrainGenerator | TrainShared, inputs: Mapping[str, Artifact], device: torch.device) -> Product:
     """Run the method that `work.how` describes.
 
     Files of a set: `set` = `images`, `labels`; `audit` = `origins`, `origin_canary`, where images come from private ones; `model` =
     the student, where the method trains one. Files of a generator: `generator`.
     """
-    around = surroundings(work.private, device)
+    if isinstance(work, TrainShared):
+        return _shared(work, device)
+    around = surroundings(work.private, device, inputs.get("base"))
     private = private_set(work.private)
     if isinstance(work, TrainGenerator):
         product: Product = function_of(work.how, "train_generator")(work.how, private.data, around)
@@ -51,6 +54,14 @@ def perform(work: Synthesize | TrainGenerator, inputs: Mapping[str, Artifact], d
     student = restored(work.recipe, setting.card, dict(release.student))
     found = reported(student, work.private, setting.card, device)
     return Product({**product.files, "model": release.student}, (*product.metrics, *found), product.notes)
+
+
+def _shared(work: TrainShared, device: torch.device) -> Product:
+    """Train on the public set what all shadows begin from."""
+    public, card = load(work.public).pool, replace(work.public.card, classes=work.classes)
+    around = Surroundings(card=card, seeds=Seeds(work.seed, 0, None), device=device, expected_size=len(public))
+    product: Product = function_of(work.how, "train_shared")(work.how, public, around)
+    return product
 
 
 def function_of(how: Method | Generator, function: str) -> Callable[..., Any]:
@@ -92,7 +103,7 @@ def taken(release: Release, private: PrivateSet, who: Private, *measured: Metric
     return Product(files, tuple(metrics), release.notes)
 
 
-def surroundings(private: Private, device: torch.device) -> Surroundings:
+def surroundings(private: Private, device: torch.device, base: Artifact | None = None) -> Surroundings:
     """What a method may know of a shadow's study: all of it public or data-independent."""
     population = private.population
     return Surroundings(
@@ -101,6 +112,7 @@ def surroundings(private: Private, device: torch.device) -> Surroundings:
         device=device,
         expected_size=expected_size(population),
         public=load(population.public).pool if population.public else None,
+        base=base,
     )
 
 

@@ -5,7 +5,8 @@ A method is a class of words (`compiler.language.base.Method`) and a module with
 place, `runtime/synthesize/PARADIGM/COMPUTE.py`, as the class says in `compute`; that of a package by its name. It never learns
 which rows of `private` are canaries: membership, masks and scoring stay with the auditor. Where several sets are made from one
 generator or one pool of experts, there are words and a module of it too (`compiler.language.base.Generator`), with a function
-`train_generator(how, private, surroundings) -> Product`, whose file `generator` the sets' `needs["generator"]` then gives.
+`train_generator(how, private, surroundings) -> Product`, whose file `generator` the sets' `needs["generator"]` then gives. What all
+generators begin from, made of public data alone, comes from `train_shared(how, public, surroundings) -> Product`.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from compiler.language.datasets import Card
 from runtime.data.images import LabeledImages
 from runtime.outcome import Metric
 from runtime.seeds import Seeds
+from runtime.store.artifacts import Artifact
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +39,8 @@ class Surroundings:
     """Images in a private set on average over memberships: public, unlike the size of this one."""
     public: LabeledImages | None = None
     """An out-of-distribution set anyone may have, at this shape; None if the study names none."""
+    base: Artifact | None = None
+    """What the generators of all shadows begin from, if anything: what `train_shared` left."""
 
 
 @dataclass(frozen=True, kw_only=True)

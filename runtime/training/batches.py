@@ -144,28 +144,20 @@ def new_optimizer(net: nn.Module, recipe: Recipe) -> torch.optim.SGD:
     )
 
 
-class EMA:
+class EMA(nn.Module):
     """Exponential moving average of a net's weights and running statistics, warmed up by (1 + t) / (10 + t)."""
 
     def __init__(self, net: nn.Module, decay: float) -> None:
-        self.decay, self.steps = decay, 0
+        super().__init__()
+        self.decay, self.steps = decay, nn.Buffer(torch.tensor(0))
         self.live = [tensor for tensor in net.state_dict().values() if tensor.is_floating_point()]
-        self.kept = [tensor.clone() for tensor in self.live]
-
-    def state(self) -> dict[str, Tensor]:
-        return {"steps": torch.tensor(self.steps), **{str(place): tensor for place, tensor in enumerate(self.kept)}}
-
-    def restore(self, state: dict[str, Tensor]) -> None:
-        self.steps = int(state["steps"])
-        for place, tensor in enumerate(self.kept):
-            tensor.copy_(state[str(place)])
+        self.kept = nn.ParameterList(nn.Parameter(tensor.clone(), requires_grad=False) for tensor in self.live)
 
     @torch.no_grad()
     def update(self) -> None:
-        self.steps += 1
-        decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
-        torch._foreach_lerp_(self.kept, self.live, 1 - decay)
+        steps = int(self.steps.add_(1))
+        torch._foreach_lerp_(list(self.kept), self.live, 1 - min(self.decay, (1 + steps) / (10 + steps)))
 
     @torch.no_grad()
     def copy_to_net(self) -> None:
-        torch._foreach_copy_(self.live, self.kept)
+        torch._foreach_copy_(self.live, list(self.kept))

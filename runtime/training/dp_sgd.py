@@ -1,4 +1,4 @@
-"""DP-SGD: per-sample gradients by torch.func, Poisson sampling, clipping, Gaussian noise, and its accountant.
+"""DP-SGD: per-sample gradients, Poisson sampling, clipping, Gaussian noise, and its accountant.
 
 Abadi et al. 2016; augmentation multiplicity and the average of weights from De et al. 2022. Neighbouring
 sets differ by one image added or removed. The sampling rate is batch size / expected size of the private set, a constant of the
@@ -12,7 +12,7 @@ import logging
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from itertools import islice
@@ -20,15 +20,14 @@ from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, grad_and_value, vmap
-from torch.nn import functional as F
 
 from compiler.errors import SynthcError
 from compiler.language.methods.baselines import Privacy
 from runtime.outcome import Diverged, Metric
 from runtime.store import checkpoint
 from runtime.training.batches import EMA, Batch, Examples, Fitted, Training, lr_factor, new_optimizer
-from runtime.training.nets import Classifier, split_by_parameter
+from runtime.training.gradients import Loss, classification_loss, per_sample_gradients
+from runtime.training.nets import Classifier
 
 MAX_IMAGES_AT_ONCE = 256
 MAX_GRADIENT_NUMBERS_AT_ONCE = 2**27
@@ -39,10 +38,6 @@ VACUOUS_EPSILON = 100.0
 """Above this epsilon a guarantee says nothing that a person could use: e^100 : 1 odds."""
 
 Accountant = Literal["rdp", "pld"]
-
-
-Loss = Callable[..., Tensor]
-"""(weights by name, one sample's tensors …) → that sample's loss, a scalar."""
 
 
 @dataclass(frozen=True)
@@ -61,11 +56,12 @@ class Mechanism:
 
         The losses are private: for logs that stay with the audit.
         """
-        parameters, clip = parameters_of(net), self.privacy.clip
-        total, lost = clipped_sum(loss, parameters, chunks, clip)
+        parameters, clip = trained(net), self.privacy.clip
+        total, lost = clipped_sum(loss, {name: parameter.detach() for name, parameter in parameters.items()}, chunks, clip)
         total += (self.noise_multiplier * clip) * torch.randn(len(total), generator=noise).to(total.device)
-        for name, gradient in split_by_parameter(net, total / self.expected_batch).items():
-            net.get_parameter(name).grad = gradient
+        parts = (total / self.expected_batch).split([parameter.numel() for parameter in parameters.values()])
+        for parameter, gradient in zip(parameters.values(), parts, strict=True):
+            parameter.grad = gradient.view_as(parameter)
         return lost
 
     def metrics(self) -> Iterator[Metric]:
@@ -136,9 +132,14 @@ def poisson(training: Training, rate: float, multiplicity: int) -> Iterator[Batc
         yield Batch(rows, torch.full_like(rows, step), down, right, mirror)
 
 
+def trained(net: nn.Module) -> dict[str, nn.Parameter]:
+    """The parameters that a training moves, by name."""
+    return {name: parameter for name, parameter in net.named_parameters() if parameter.requires_grad}
+
+
 def samples_at_once(net: nn.Module, multiplicity: int) -> int:
     """How many samples' gradients are computed at once."""
-    weights = sum(parameter.numel() for parameter in net.parameters())
+    weights = sum(parameter.numel() for parameter in trained(net).values())
     return max(1, min(MAX_IMAGES_AT_ONCE // multiplicity, MAX_GRADIENT_NUMBERS_AT_ONCE // weights))
 
 
@@ -149,21 +150,6 @@ def _chunks(net: nn.Module, examples: Examples, batch: Batch, multiplicity: int)
         x, y = examples.present(batch[first : first + rows])
         # Channels last does not survive the split into copies: torch would take the samples of a strided convolution one by one.
         yield x.contiguous().unflatten(0, (-1, multiplicity)), y[::multiplicity]
-
-
-def parameters_of(net: nn.Module) -> dict[str, Tensor]:
-    """The net's parameters by name, without their graph; they share its storage."""
-    return {name: parameter.detach() for name, parameter in net.named_parameters()}
-
-
-def classification_loss(net: nn.Module) -> Loss:
-    """Cross-entropy of one sample, the mean over its copies."""
-
-    def loss(weights: dict[str, Tensor], copies: Tensor, label: Tensor) -> Tensor:
-        out = functional_call(net, weights, (copies,))
-        return F.cross_entropy(out.float(), label.expand(len(copies), *label.shape))
-
-    return loss
 
 
 def clipped_sum(
@@ -182,11 +168,6 @@ def clipped_sum(
             into += scale @ gradient
         lost += losses.sum()
     return torch.cat(total), lost
-
-
-def per_sample_gradients(loss: Loss, parameters: dict[str, Tensor], *samples: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-    """Gradient of each sample's loss (samples × the shape of each parameter), and the losses. Samples lie along the first axis."""
-    return vmap(grad_and_value(loss), in_dims=(None, *[0] * len(samples)))(parameters, *samples)
 
 
 def _refuse_batch_norm(net: nn.Module) -> None:

@@ -109,6 +109,12 @@ def normalise(images: Tensor, card: Card) -> Tensor:
     return (grey - mean) / std
 
 
+def grey_levels(images: Tensor, card: Card) -> Tensor:
+    """The way back, differentiable; may leave 0..1."""
+    mean, std = (images.new_tensor(constants)[:, None, None] for constants in (card.mean, card.std))
+    return images * std + mean
+
+
 def _norm(recipe: Recipe) -> Norm:
     match recipe.norm:
         case "batch":

@@ -32,9 +32,14 @@ def logits(net: Classifier, images: Tensor, card: Card, device: torch.device) ->
     return torch.cat(found)
 
 
+def correct(net: Classifier, images: Tensor, labels: Tensor, card: Card, device: torch.device) -> Tensor:
+    """n, uint8: 1 where the image's largest logit is its label's."""
+    return (logits(net, images, card, device).argmax(1) == labels.cpu()).to(torch.uint8)
+
+
 def accuracy(net: Classifier, images: Tensor, labels: Tensor, card: Card, device: torch.device) -> float:
     """Share of images whose largest logit is their label's."""
-    return (logits(net, images, card, device).argmax(1) == labels.cpu()).to(torch.float64).mean().item()
+    return correct(net, images, labels, card, device).to(torch.float64).mean().item()
 
 
 def reported(net: Classifier, private: Private, card: Card, device: torch.device) -> Iterator[Metric]:

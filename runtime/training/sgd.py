@@ -7,7 +7,7 @@ import time
 from itertools import islice
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from runtime.outcome import Diverged
@@ -53,34 +53,28 @@ def fit(net: Classifier, training: Training, *, dynamics: bool = False) -> Fitte
         if step >= last_pass:
             total += loss.detach()
         if step % 100 == 99 and not math.isfinite(loss.item()):
-            raise Diverged(f"the loss is {loss.item()} at step {step + 1} of {iterations}")
+            raise Diverged(f"the loss is {loss.item()} at step {step + 1} of {iterations}; lower lr")
 
     final = (total / (iterations - last_pass)).item()
     if not math.isfinite(final):
-        raise Diverged(f"the loss is {final} at the end of {iterations} steps")
+        raise Diverged(f"the loss is {final} at the end of {iterations} steps; lower lr")
     if ema is not None:
         ema.copy_to_net()
     seconds = time.perf_counter() - started
-    return Fitted(net, iterations * recipe.batch_size, seconds, final, log.state() if log is not None else None)
+    return Fitted(net, iterations * recipe.batch_size, seconds, final, log.state_dict() if log is not None else None)
 
 
-class Dynamics:
+class Dynamics(nn.Module):
     """Correctness, margin and error norm of every sample at every whole pass, from the logits of the training itself.
 
     Forgetting: Toneva et al. 2019; EL2N: Paul et al. 2021; margin (area under the margin, by its mean): Pleiss et al. 2020.
     """
 
     def __init__(self, samples: int, passes: int, device: torch.device) -> None:
+        super().__init__()
         self.passes = passes
-        self.correct = torch.zeros(passes, samples, dtype=torch.uint8, device=device)
-        self.margin = torch.zeros(passes, samples, device=device)
-        self.el2n = torch.zeros(passes, samples, device=device)
-
-    def state(self) -> dict[str, Tensor]:
-        return {"correct": self.correct, "margin": self.margin, "el2n": self.el2n}
-
-    def restore(self, state: dict[str, Tensor]) -> None:
-        self.correct, self.margin, self.el2n = (state[name].to(self.margin.device) for name in ("correct", "margin", "el2n"))
+        self.correct = nn.Buffer(torch.zeros(passes, samples, dtype=torch.uint8, device=device))
+        self.margin, self.el2n = (nn.Buffer(torch.zeros(passes, samples, device=device)) for _ in range(2))
 
     @torch.no_grad()
     def record(self, batch: Batch, out: Tensor, y: Tensor) -> None:

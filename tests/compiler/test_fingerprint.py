@@ -38,11 +38,13 @@ STUDIES = ["specs/smoke.yaml", "specs/full_study.yaml", "tests/studies/base.yaml
 
 def plain(value: object) -> Any:
     """The slow obvious way to the same text: structures as dicts with their class's name, the rest to json."""
-    if isinstance(value, BaseModel):
-        return {"": type(value).__name__} | {name: plain(getattr(value, name)) for name in type(value).model_fields}
-    if dataclasses.is_dataclass(value):
-        compared = [field.name for field in dataclasses.fields(value) if field.compare]
-        return {"": type(value).__name__} | {name: plain(getattr(value, name)) for name in compared}
+    if isinstance(value, BaseModel) or dataclasses.is_dataclass(value):
+        if isinstance(value, BaseModel):
+            names = list(type(value).model_fields)
+        else:
+            names = [field.name for field in dataclasses.fields(value) if field.compare]
+        silent = [name for name in getattr(value, "later", ()) if getattr(value, name) is None]
+        return {"": type(value).__name__} | {name: plain(getattr(value, name)) for name in names if name not in silent}
     if isinstance(value, dict):
         return {unicodedata.normalize("NFC", key): plain(item) for key, item in value.items()}
     if isinstance(value, tuple | list):
@@ -129,7 +131,13 @@ def sample(annotation: Any, other: bool = False) -> Any:
         return sample(arguments[0], other)
     if dataclasses.is_dataclass(annotation) or (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
         return built(annotation, other)
-    return {str: "b" if other else "a", int: 2 if other else 1, float: 0.5 if other else 0.25, bool: other}[annotation]
+    return {
+        Any: "b" if other else "a",
+        str: "b" if other else "a",
+        int: 2 if other else 1,
+        float: 0.5 if other else 0.25,
+        bool: other,
+    }[annotation]
 
 
 def fields_of(kind: Any) -> Iterator[tuple[str, Any]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 
-from compiler.data.sizes import private_images
+from compiler.data.sizes import private_images, set_aside
 from compiler.language.classifier import Recipe
 from compiler.language.cost import NO_NET, TOGETHER, Cost, Net, Sizes, classifier
 from compiler.language.methods.diffusion import Denoiser
@@ -20,6 +20,7 @@ from compiler.work.operations import (
     Synthesize,
     TrainClassifier,
     TrainGenerator,
+    TrainShared,
     Work,
 )
 
@@ -31,10 +32,11 @@ DEVICE_MB = 600.0
 """Of a GPU's memory, whatever the task: a context, the kernels of torch and cuDNN's workspaces."""
 ON_DEVICE = ("train", "synthesize", "query")
 """Kinds of tasks that a worker computes on its GPU, where it has one."""
-NOISES = 32
-"""For each canary that a denoiser is asked about."""
+PASSES = {"mean_loss": 32, "loss": 5, "vector": 50, "pia": 2, "secmi": 12, "sima": 1, "gap": 64}
+"""Of a denoiser, for each canary that it is asked about: by signal."""
 DISK_MB = {
     TrainClassifier: 0.1,
+    TrainShared: 2.1,
     TrainGenerator: 2.1,
     Synthesize: 0.3,
     QueryClassifier: 0.24,
@@ -53,7 +55,7 @@ def cost(work: Work) -> Cost:
     if private is None or work.kind not in ON_DEVICE:
         return Cost(took.seconds)
     images = images_of(private) * math.prod(private.population.dataset.shape) / 1e6  # uint8
-    return Cost(took.seconds + AROUND, took.gpu_mb + images + DEVICE_MB)
+    return Cost(took.seconds + AROUND, took.gpu_mb + images + DEVICE_MB, took.flops)
 
 
 def disk_mb(work: Work) -> float:
@@ -67,6 +69,8 @@ def _computed(work: Work) -> Cost:
     match work:
         case TrainClassifier():
             return _training(work)
+        case TrainShared(public=public, how=how):
+            return how.shared_cost(Sizes(public.subset or public.card.samples, work.classes, public.shape, NO_NET))
         case TrainGenerator():
             return work.how.cost(sizes(work.private))
         case Synthesize():
@@ -77,8 +81,8 @@ def _computed(work: Work) -> Cost:
             images = _full(views * _canaries(population)) + _full(views * population.z_pool) + _full(_test_images(population))
             return _net(work.private, work.recipe).answers(images)
         case QueryGenerator(how=Denoiser() as how):
-            asked = how.priced(sizes(work.private)).answers(NOISES * _canaries(work.private.population))
-            return asked + Cost(NOISES * 5e-4)
+            passes = sum(PASSES[signal] for signal in work.signals) * (2 if work.base else 1)
+            return how.priced(sizes(work.private)).answers(passes * _canaries(work.private.population)) + Cost(passes * 5e-4)
         case QuerySet():
             return Cost(0.2)
         case AttackTrial():
@@ -98,7 +102,7 @@ def images_of(private: Private) -> int:
     """Expected number of images in the private set."""
     population, dataset = private.population, private.population.dataset
     groups = [group for _, group in population.groups]
-    return max(1, private_images(dataset.subset or dataset.card.samples, dataset.test, population.z_pool, groups))
+    return max(1, private_images(dataset.subset or dataset.card.samples, set_aside(dataset), population.z_pool, groups))
 
 
 def _training(work: TrainClassifier) -> Cost:
@@ -123,7 +127,8 @@ def _full(images: int) -> int:
 
 
 def _test_images(population: Population) -> int:
-    return population.dataset.test or population.dataset.card.test_samples
+    dataset = population.dataset
+    return (dataset.validation if dataset.judged_on else dataset.test) or dataset.card.test_samples
 
 
 def _net(private: Private, recipe: Recipe) -> Net:

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from html import escape
 
 from compiler.inspect.graph.graph import CLAIMS, COLUMNS, Graph, Key, Node
+from compiler.text import escape
 
 COLOURS = {"train": "#4477aa", "synthesize": "#aa3377", "query": "#228833", "attack": "#ee6677", "compare": "#b5a42e"}
 
@@ -57,7 +57,7 @@ def svg(graph: Graph) -> str:
     height = FOOT + max([TOP, *(bottom for _, bottom in bands.values()), *(box.y + box.height for box in boxes.values())])
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:.0f}" height="{height:.0f}" viewBox="0 0 {width:.0f} {height:.0f}" '
-        f'role="img" aria-label="plan of {escape(graph.study)}">',
+        f'role="img" aria-label="plan of {escape.html(graph.study)}">',
         f'<style>{STYLE}</style>\n<rect width="100%" height="100%" fill="#ffffff"/>',
         _text(PADDING, 28, graph.study, "study"),
         _text(PADDING, 48, graph.question, "question"),
@@ -74,7 +74,7 @@ def svg(graph: Graph) -> str:
 
 def html(graph: Graph) -> str:
     """A page that holds the picture, for wide screens and for reading out; no script, nothing from elsewhere."""
-    title = f"plan of {escape(graph.study)}"
+    title = f"plan of {escape.html(graph.study)}"
     head = f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
     look = "<style>body { margin: 0; overflow: auto; } svg { display: block; }</style></head>"
     return f"{head}{look}<body>\n{svg(graph)}</body></html>\n"
@@ -82,18 +82,14 @@ def html(graph: Graph) -> str:
 
 def dot(graph: Graph) -> str:
     """The graph for Graphviz: lanes are clusters."""
-
-    def quote(text: str) -> str:
-        return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
-
     return "\n".join(
         [
-            f"digraph {quote(graph.study)} {{",
+            f"digraph {escape.dot(graph.study)} {{",
             "  rankdir=LR; node [shape=box, style=rounded, fontname=Helvetica, fontsize=11];",
             *_list_lanes(
                 graph,
-                lambda at, name: f"  subgraph cluster_{at} {{ label={quote(name)}; color=gray85;",
-                lambda name, label, kind: f"    {name} [label={quote(label)}, color={quote(COLOURS[kind])}];",
+                lambda at, name: f"  subgraph cluster_{at} {{ label={escape.dot(name)}; color=gray85;",
+                lambda name, label, kind: f"    {name} [label={escape.dot(label)}, color={escape.dot(COLOURS[kind])}];",
                 "  }",
             ),
             *(f"  {source} -> {target};" for source, target in _list_edges(graph)),
@@ -104,17 +100,13 @@ def dot(graph: Graph) -> str:
 
 def mermaid(graph: Graph) -> str:
     """The graph as a Mermaid flowchart, which GitHub and GitLab draw in Markdown."""
-
-    def quote(text: str) -> str:
-        return '"' + text.replace('"', "#quot;").replace("\n", "<br>") + '"'
-
     return "\n".join(
         [
             "flowchart LR",
             *_list_lanes(
                 graph,
-                lambda at, name: f"  subgraph lane{at}[{quote(name)}]",
-                lambda name, label, kind: f"    {name}[{quote(label)}]:::{kind}",
+                lambda at, name: f"  subgraph lane{at}[{escape.mermaid(name)}]",
+                lambda name, label, kind: f"    {name}[{escape.mermaid(label)}]:::{kind}",
                 "  end",
             ),
             *(f"  {source} --> {target}" for source, target in _list_edges(graph)),
@@ -185,7 +177,7 @@ def _draw_node(node: Node, box: _Box) -> str:
     tip = f"{node.lane}: {node.title}\n{node.operation}\n{len(node.tasks):,} tasks, {node.done:,} done"
     lines = _names(node) or [node.about]
     parts = [
-        f'<g class="node" transform="translate({box.x:.1f} {box.y:.1f})"><title>{escape(tip)}</title>',
+        f'<g class="node" transform="translate({box.x:.1f} {box.y:.1f})"><title>{escape.html(tip)}</title>',
         f'<rect width="{box.width:.1f}" height="{box.height:.1f}" rx="7"/>',
         f'<path d="M7 0 h-1 a6 6 0 0 0 -6 6 v{box.height - 12:.1f} a6 6 0 0 0 6 6 h1 z" fill="{colour}"/>',
         _text(16, 18 if any(lines) else 26, node.title, "title"),
@@ -210,7 +202,7 @@ def _draw_edge(source: Node, target: Node, start: _Box, end: _Box, count: int) -
     shared = " shared" if source.lane != target.lane != CLAIMS else ""
     way = f"M{x1:.1f} {y1:.1f} C{x1 + 0.6 * bend:.1f} {y1:.1f} {x1 + 0.4 * bend:.1f} {y2:.1f} {x1 + bend:.1f} {y2:.1f} H{x2:.1f}"
     tip = f"{count:,} × {source.lane} {source.title} → {target.lane} {target.title}"
-    return f'<path class="edge{shared}" d="{way}"><title>{escape(tip)}</title></path>'
+    return f'<path class="edge{shared}" d="{way}"><title>{escape.html(tip)}</title></path>'
 
 
 def _draw_legend(width: float) -> Iterator[str]:
@@ -225,7 +217,7 @@ def _draw_legend(width: float) -> Iterator[str]:
 
 
 def _text(x: float, y: float, text: str, style: str) -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" class="{style}">{escape(text)}</text>' if text else ""
+    return f'<text x="{x:.1f}" y="{y:.1f}" class="{style}">{escape.html(text)}</text>' if text else ""
 
 
 def _length(text: str, size: float) -> float:

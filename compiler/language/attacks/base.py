@@ -18,6 +18,8 @@ log p."""
 LiraSignal = Literal["logit", "hinge", "loss", "true_label", "contrast"]
 """Also what the label alone is blind to, for canaries with a wrong one: log p / (1 - p) of the true label, which a copy with its
 true label raises and a memorised wrong label lowers; and the logit of the label minus that of the true one."""
+DenoisingSignal = Literal["mean_loss", "loss", "vector", "pia", "secmi", "sima", "gap"]
+"""Of a denoiser that was asked about a canary."""
 Spread = Literal["per_example", "pooled", "student_t"]
 
 LOGIT_LEVELS: tuple[ReleaseLevel, ...] = ("final_model", "teacher")

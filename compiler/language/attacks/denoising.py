@@ -2,15 +2,24 @@
 
 from typing import ClassVar, Literal
 
-from compiler.language.attacks.base import ReleaseLevel, Spread, Tried
+from compiler.language.attacks.base import DenoisingSignal, ReleaseLevel, Spread, Tried
 
 
 class Denoising(Tried):
-    """A LiRA on the denoiser's loss on the canary (release level `generator`): diffusion only."""
+    """What a denoiser (release level `generator`) says of a canary, under LiRA or against one threshold: diffusion only."""
 
+    revision: ClassVar[int] = 1  # has signals
     compute: ClassVar[str] = "denoising"
     reads: ClassVar[tuple[ReleaseLevel, ...]] = ("generator",)
     looks_at: ClassVar[str] = "a denoiser"
 
     attack: Literal["denoising"]
-    variant: Spread = "pooled"
+    signal: DenoisingSignal = "mean_loss"
+    """Larger where the denoiser knows the canary better. mean_loss: minus its mean error over 32 levels of little noise. loss: at
+    one level, 5 noises (CDI). vector: at ten levels, 5 noises each, one likelihood ratio for each level. pia, secmi, sima: minus
+    the logarithm of what the papers take: the change of the noise at no noise under itself (Kong et al. 2024), the error of going
+    up and back (Duan et al. 2023), the length of the noise seen in the image itself (Rao et al. 2025). gap: by how much the label
+    lowers the error (Zhai et al. 2024)."""
+    variant: Spread | Literal["threshold", "minus_base"] = "pooled"
+    """per_example, pooled, student_t: a LiRA, with its spread. threshold: one for all canaries, as papers without shadows have it.
+    minus_base: the same, of the signal minus that of the untuned base, which under LiRA cancels: it is the same for all shadows."""

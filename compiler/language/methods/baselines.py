@@ -20,7 +20,7 @@ class Privacy(Frozen):
 
     noise_multiplier: float | None = Field(default=None, ge=0)
     """Standard deviation of the noise in units of `clip`; give this or `epsilon`."""
-    epsilon: float | None = Field(default=None, gt=0)
+    epsilon: float | None = Field(default=None, gt=0, le=100)
     """Target epsilon at `delta`, add/remove neighbours; the noise follows from it."""
     delta: float = Field(default=1e-5, gt=0, lt=1)
     clip: float = Field(default=1.0, gt=0)

@@ -48,6 +48,8 @@ class Selection(Method):
 class RandomSubset(Selection):
     """A uniformly random part: the control that every selection and distillation needs."""
 
+    blind_to_augment: ClassVar[bool] = True
+
     method: Literal["random"]
 
 

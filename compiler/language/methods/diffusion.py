@@ -1,19 +1,34 @@
-"""Paradigm `diffusion`: a denoiser trained on the private set draws the training set."""
+"""Paradigm `diffusion`: a denoiser that learned the private set, from nothing or from a public base, draws the training set."""
 
 import math
 from typing import ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from compiler.language.base import Generator, Method
+from compiler.language.base import Frozen, Generator, Method
 from compiler.language.cost import Cost, Net, Sizes, convolutions, dense
 from compiler.language.methods.baselines import Privacy
 
 
-class Denoiser(Generator):
-    """The generator: a class-conditional denoiser trained from scratch on the private set (Ho et al. 2020, cosine schedule)."""
+class Pretraining(Frozen):
+    """A base that the study itself trains on its public set, without labels. One for all shadows: nothing private is in it."""
 
-    revision: ClassVar[int] = 5  # noise levels by diffusers, in float32; EDM is gone
+    pretrain: Literal["public"]
+    epochs: float = Field(default=100, gt=0)
+    """Passes over the public set."""
+    batch_size: int = Field(default=256, gt=0)
+    lr: float = Field(default=1e-3, gt=0)
+    """Peak learning rate of AdamW; a cosine to zero."""
+
+
+Base = Pretraining
+
+
+class Denoiser(Generator):
+    """The generator: a class-conditional denoiser (Ho et al. 2020, cosine schedule) that learns the private set, from scratch or by
+    tuning a public base."""
+
+    revision: ClassVar[int] = 6  # words of a base; only what was trained is kept
     paradigm: ClassVar[str] = "diffusion"
     compute: ClassVar[str] = "generate"
 
@@ -26,6 +41,13 @@ class Denoiser(Generator):
     """Residual blocks of an mlp; levels of the unet."""
     components: int = Field(default=64, gt=0)
     """Principal components that a latent_mlp sees: what else is in an image is drawn as noise of its spectrum."""
+    base: Base | None = None
+    """What the training begins from; null for nothing. Public: the same for all shadows."""
+    finetune: Literal["full", "lora", "none"] = "full"
+    """How a base is tuned to the private set. full: all of its weights. lora: matrices of low rank beside its layers, and the
+    classes (Hu et al. 2022). none: not at all, which is a control: nothing private is in what it draws."""
+    rank: int = Field(default=8, gt=0)
+    """Of LoRA; its alpha is the rank too, so that the step does not depend on it."""
     epochs: float = Field(default=300, gt=0)
     """Passes over a set of the private set's expected size."""
     batch_size: int = Field(default=256, gt=0)
@@ -43,9 +65,29 @@ class Denoiser(Generator):
 
     @model_validator(mode="after")
     def _private_in_every_part(self) -> Self:
-        if self.privacy is not None and self.net == "latent_mlp":
-            raise ValueError("DP-SGD does not account for the private images' principal components; use the net mlp")
+        if self.privacy is not None and self.net == "latent_mlp" and self.base is None:
+            raise ValueError("DP-SGD does not account for the private images' principal components; use the net mlp, or a base")
+        if self.finetune != "full" and self.base is None:
+            raise ValueError(f"finetune: {self.finetune} needs a `base`, such as {{pretrain: public}}")
+        if self.finetune == "none" and self.privacy is not None:
+            raise ValueError("an untuned base holds nothing private, so there is nothing for `privacy` to protect; leave it out")
         return self
+
+    @property
+    def packages(self) -> dict[str, str]:
+        """What the extra `pretrained` has to bring: module → the field that asks for it."""
+        return {"peft": "finetune"} if self.finetune == "lora" else {}
+
+    @property
+    def learns(self) -> bool:
+        return self.finetune != "none"
+
+    @property
+    def shared(self) -> Self | None:
+        if self.base is None:
+            return None
+        kept = {"net", "width", "blocks", "components", "ema", "timesteps", "base"}
+        return self.model_copy(update={name: field.default for name, field in type(self).model_fields.items() if name not in kept})
 
     def priced(self, sizes: Sizes) -> Net:
         """The net, on signals of images of this size."""
@@ -55,17 +97,21 @@ class Denoiser(Generator):
         weights = 2 * signal * self.width + (6 * self.blocks + 1) * self.width**2
         return dense(weights, 2 * signal + 7 * self.blocks * self.width, step=2e-3)
 
+    def shared_cost(self, sizes: Sizes) -> Cost:
+        assert self.base is not None
+        return self.priced(sizes).training(self.base.epochs * sizes.images / self.base.batch_size, self.base.batch_size)
+
     def cost(self, sizes: Sizes) -> Cost:
         net, steps = self.priced(sizes), self.epochs * sizes.images / self.batch_size
         if self.privacy is not None:
             return net.sample_gradients(steps, self.batch_size, self.privacy.multiplicity)
         pixels = math.prod(sizes.shape)
-        basis = 1e-10 * sizes.images * pixels**2 + 2e-10 * pixels**3 if self.net == "latent_mlp" else 0.0
+        basis = 1e-10 * sizes.images * pixels**2 + 2e-10 * pixels**3 if self.net == "latent_mlp" and not self.base else 0.0
         return net.training(steps, self.batch_size) + Cost(basis)
 
 
 class _Diffused(Method):
-    revision: ClassVar[int] = 3  # diffusers' samplers: SDEdit takes the steps below its strength, not all of them
+    revision: ClassVar[int] = 4  # guidance in the papers' convention
     compute: ClassVar[str] = "generate"
     denoises: ClassVar[bool] = True
 
@@ -76,14 +122,26 @@ class _Diffused(Method):
     """Images drawn, as a multiple of the private set; its labels in its proportions."""
     steps: int = Field(default=50, gt=0)
     """Denoising steps from pure noise to an image; a divisor of the denoiser's timesteps."""
-    sampler: Literal["ddim", "ddpm"] = "ddim"
-    """ddim: no noise is added on the way (Song et al. 2021). ddpm: all of it (Ho et al. 2020)."""
-    guidance: float = Field(default=0.0, ge=0)
-    """Weight of classifier-free guidance (Ho and Salimans 2022); 0 is the conditional model itself."""
+    sampler: Literal["ddim", "ddpm", "dpm_solver"] = "ddim"
+    """ddim: no noise is added on the way (Song et al. 2021). ddpm: all of it (Ho et al. 2020). dpm_solver: DPM-Solver++ of second
+    order, for few steps (Lu et al. 2022)."""
+    guidance: float = 1.0
+    """s of classifier-free guidance, e_null + s · (e_label − e_null), as papers state it; 1 is the conditional model itself."""
     filter: float | None = Field(default=None, gt=0, lt=1)
     """Keep only images whose label the shadow's own undefended classifier gives at least this probability."""
     released: bool = False
     """Whether the adversary also sees the set (release level `synthetic_set`) and the generator (`generator`)."""
+
+    control: bool = False
+    """Said of an arm in which nothing private can be, as with an untuned base: its leakage is what the audit finds where there is
+    nothing to find. It may well learn nothing, and is no way of training to compare others with."""
+
+    @field_validator("guidance")
+    @classmethod
+    def _in_the_papers_convention(cls, guidance: float) -> float:
+        if guidance < 1:
+            raise ValueError(f"guidance {guidance:g}: this was w; write w + 1, here {guidance + 1:g}")
+        return guidance
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -94,7 +152,7 @@ class _Diffused(Method):
         return self.denoiser
 
     def cost(self, sizes: Sizes) -> Cost:
-        passes = self.passes * (2 if self.guidance else 1)
+        passes = self.passes * (2 if self.guidance > 1 else 1)
         return self.denoiser.priced(sizes).answers(self.multiple * sizes.images * passes)
 
     @property
@@ -107,10 +165,16 @@ class _Diffused(Method):
         if (levels := self.denoiser.timesteps) % self.steps:
             fewer = max(steps for steps in range(1, min(self.steps, levels) + 1) if levels % steps == 0)
             raise ValueError(f"steps: {self.steps} does not divide the denoiser's {levels} timesteps; {fewer} does")
-        if self.guidance and not self.denoiser.unlabeled:
+        if self.guidance > 1 and not self.denoiser.unlabeled:
             raise ValueError("guidance needs a denoiser that also learned without labels; set `denoiser.unlabeled` to 0.1")
         if self.filter is not None and self.denoiser.privacy is not None:
             raise ValueError("the filtering classifier has no guarantee, and the set would lose the denoiser's; leave `filter` out")
+        untuned = self.denoiser.finetune == "none"
+        if untuned and self.filter is not None:
+            raise ValueError("the filtering classifier is private, and a control would be one no more; leave `filter` out")
+        if untuned != self.control:
+            hint = "say `control: true`" if untuned else "`control: true` is for `finetune: none`, which is told nothing private"
+            raise ValueError(f"an untuned base is a control: {hint}")
         return self
 
 
@@ -130,6 +194,8 @@ class ImageToImage(_Diffused):
 
     @model_validator(mode="after")
     def _begins_with_private_images(self) -> Self:
+        if self.denoiser.finetune == "none":
+            raise ValueError("sdedit begins with private images and leaks by construction: no control; use method: conditional")
         if self.denoiser.privacy is not None:
             raise ValueError("sdedit begins with private images, so `denoiser.privacy` promises nothing; leave it out")
         if self.passes < 1:

@@ -38,6 +38,7 @@ class DistributionMatching(Distilled):
     """Match the mean features of fresh random nets, class by class (Zhao and Bilen, WACV 2023)."""
 
     compute: ClassVar[str] = "matching"
+    blind_to_augment: ClassVar[bool] = True
 
     method: Literal["dm"]
     steps: int = Field(default=300, gt=0)
@@ -65,6 +66,7 @@ class GradientMatching(Distilled):
 
     revision: ClassVar[int] = 2
     compute: ClassVar[str] = "matching"
+    blind_to_augment: ClassVar[bool] = True
 
     method: Literal["dc", "dsa"]
     nets: int = Field(default=20, gt=0)
@@ -118,6 +120,7 @@ class Experts(Generator):
 class _Trajectories(Distilled):
     revision: ClassVar[int] = 2
     compute: ClassVar[str] = "trajectory"
+    blind_to_augment: ClassVar[bool] = True
 
     @property
     def needs(self) -> tuple[str, ...]:

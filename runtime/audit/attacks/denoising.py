@@ -1,6 +1,8 @@
-"""A LiRA on how well a denoiser knows the noise on a canary (`query.generator`)."""
+"""What a denoiser says of a canary (`query.generator`): a LiRA on it, or one threshold for all canaries, with or without a base."""
 
 from __future__ import annotations
+
+import numpy as np
 
 from compiler.language.attacks.denoising import Denoising
 from runtime.audit.attacks.answers import Answers, Score
@@ -8,6 +10,21 @@ from runtime.audit.attacks.lira import Likelihood
 
 
 def scorer(how: Denoising, answers: Answers, paired: bool) -> Score | None:
-    """None where no denoiser was asked."""
-    loss = answers.measure("denoising")
-    return None if loss is None else Likelihood(loss, paired, how.variant)
+    """None where no denoiser was asked, or where a base is wanted and it has none."""
+    signal = _signal(answers, how.signal)
+    if signal is None or how.variant not in ("threshold", "minus_base"):
+        return None if signal is None else Likelihood(signal, paired, how.variant)
+    if how.variant == "minus_base":
+        base = _signal(answers, f"base/{how.signal}")
+        if base is None:
+            return None
+        signal = signal - base
+    flat = signal.mean(1)
+    return lambda member: flat
+
+
+def _signal(answers: Answers, name: str) -> np.ndarray | None:
+    """canary × level × shadow: as many levels as the signal has, usually one."""
+    levels = [name for name in (name, *(f"{name}/{level}" for level in range(10))) if name in (answers.measured or {})]
+    found = [measured for level in levels if (measured := answers.measure(level)) is not None]
+    return np.concatenate(found, axis=1) if found else None

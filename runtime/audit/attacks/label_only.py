@@ -37,10 +37,9 @@ def label_only(correct: np.ndarray, pool: ShadowPool) -> np.ndarray:
     canaries, _, models = correct.shape
     score = np.full((canaries, models), np.nan)
     for target in range(models):
-        shadows = np.ones(models, dtype=bool)
-        shadows[target] = False
-        if pool.partner is not None:
-            shadows[pool.partner[target]] = False
+        shadows = np.arange(models) != target
+        if pool.paired:
+            shadows[target ^ 1] = False
         x = _with_constant(correct[:, :, shadows])
         y = pool.member[:, shadows]
         weights = fit(x, y.astype(np.float64))

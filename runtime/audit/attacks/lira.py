@@ -56,9 +56,10 @@ class Likelihood:
     def __call__(self, member: np.ndarray) -> np.ndarray:
         return lira(self.signal, ShadowPool(member, self.paired), self.variant, self.compat)
 
-    def floored(self, member: np.ndarray) -> int:
-        """Fits whose shadows agree so well that their spread is taken to be the least one."""
-        return sum(side.floored(self.variant) for side in sides(self.signal, ShadowPool(member, self.paired)))
+    def floored(self, member: np.ndarray) -> tuple[int, int]:
+        """Fits whose shadows agree so well that their spread is taken to be the least one; and all fits."""
+        found = [side.floored(self.variant) for side in sides(self.signal, ShadowPool(member, self.paired))]
+        return sum(some for some, _ in found), sum(every for _, every in found)
 
 
 def lira(signal: np.ndarray, pool: ShadowPool, variant: str = "pooled", compat: tuple[str, ...] = ()) -> np.ndarray:

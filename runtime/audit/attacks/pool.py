@@ -1,7 +1,7 @@
 """Leave-one-out statistics over a pool of models, for all targets at once.
 
-Every model is the target once; the others, minus its complement where membership is paired, are its shadows. Running sums
-minus the target's own terms give what a loop over targets would, in O(canary × model) instead of O(canary × model²);
+Every model is the target once; the others, minus its complement where membership is paired (`left_out`), are its shadows.
+Running sums minus the target's own terms give what a loop over targets would, in O(canary × model) instead of O(canary × model²);
 `tests/runtime/audit/test_attacks.py` has the loop.
 """
 
@@ -9,8 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
+
+from runtime.seeds import numpy_generator
 
 VARIANCE_FLOOR = 1e-12
 """Of a squared signal: keeps a constant signal from giving an infinite density; `SideMoments.floored` counts its uses."""
@@ -31,23 +34,49 @@ class ShadowPool:
     paired: bool
     """Whether models 2j and 2j+1 hold complementary halves; then a target's complement is dropped with it."""
 
-    @property
-    def partner(self) -> np.ndarray | None:
-        """model: its complement."""
-        return np.arange(self.member.shape[1]) ^ 1 if self.paired else None
+    @cached_property
+    def left_out(self) -> np.ndarray | None:
+        """canary or 1 × model: the model that is left out with each target, its complement; None where there is none.
+
+        Where all canaries are in equally many models (`balanced`) it is one of the other side, by a lot that knows no score: the
+        target's own side lacks the target, so one must lack on the other too, or every score leans towards non-membership.
+        """
+        canaries, models = self.member.shape
+        if self.paired:
+            return (np.arange(models) ^ 1)[None]
+        inside = self.member.sum(1)
+        if canaries < 8 or (inside != inside[0]).any() or not 0 < inside[0] < models:
+            return None
+        order = np.argsort(self.member, axis=1, kind="stable")  # canary × model: those without it, then those with it
+        lot = numpy_generator(0, None, "audit/left out").random(self.member.shape)
+        outside = models - inside[0]
+        place = np.where(self.member, (lot * outside).astype(np.int64), outside + (lot * inside[0]).astype(np.int64))
+        return np.take_along_axis(order, place, axis=1)
+
+    def for_outsiders(self, count: int) -> ShadowPool:
+        """Of so many samples that no model holds."""
+        return ShadowPool(np.zeros((count, self.member.shape[1]), dtype=bool), self.paired)
 
     def without_target(self, values: np.ndarray) -> np.ndarray:
-        """Sum over models minus what target and complement put in. values: … × model."""
+        """Sum over models minus what the target and the model that is left out with it put in. values: canary × … × model."""
         rest = values.sum(-1, keepdims=True) - values
-        return rest if self.partner is None else rest - values[..., self.partner]
+        if self.left_out is None:
+            return rest
+        gone = self.left_out.reshape(len(self.left_out), *([1] * (values.ndim - 2)), -1)
+        return rest - np.take_along_axis(values, np.broadcast_to(gone, values.shape), axis=-1)
+
+    def without(self, kept: np.ndarray, canary: np.ndarray, target: np.ndarray) -> None:
+        """Take the targets and what is left out with them from `kept` (row × model, bool), in place. canary, target: row."""
+        row = np.arange(len(kept))
+        kept[row, target] = False
+        if self.left_out is not None:
+            kept[row, self.left_out[canary if len(self.left_out) > 1 else 0, target]] = False
 
     def shadows(self, chosen: np.ndarray) -> Iterator[np.ndarray]:
-        """canary × model, bool, for each target: the chosen models without it and its complement. For what has no running sums."""
+        """canary × model, bool, for each target: the chosen models without it and what is left out with it."""
         for target in range(chosen.shape[1]):
             kept = chosen.copy()
-            kept[:, target] = False
-            if self.partner is not None:
-                kept[:, self.partner[target]] = False
+            self.without(kept, np.arange(len(kept)), np.full(len(kept), target))
             yield kept
 
 
@@ -62,10 +91,10 @@ class SideMoments:
     squares: np.ndarray
     """canary × view × model: sum of squared distances from the mean."""
 
-    def floored(self, how: str) -> int:
-        """Fits whose spread is taken to be `VARIANCE_FLOOR`, since their shadows agree; of those with enough shadows."""
+    def floored(self, how: str) -> tuple[int, int]:
+        """Fits whose spread is taken to be `VARIANCE_FLOOR`, since their shadows agree; and all with enough shadows."""
         enough = np.broadcast_to(self.count >= MIN_SHADOWS, self.squares.shape)
-        return int((enough & (self.variance(how) <= VARIANCE_FLOOR)).sum())
+        return int((enough & (self.variance(how) <= VARIANCE_FLOOR)).sum()), int(enough.sum())
 
     def variance(self, how: str) -> np.ndarray:
         """Unbiased, per canary (`per_example`, `student_t`) or pooled within canaries (`pooled`); floored."""
@@ -107,11 +136,8 @@ def _summed_again(
     where = np.argwhere(doubtful)
     for part in np.array_split(where, max(1, where.size * centred.shape[-1] // 4_000_000)):
         canary, view, target = part.T
-        row = np.arange(len(part))
         kept = chosen[canary].copy()
-        kept[row, target] = False
-        if pool.partner is not None:
-            kept[row, pool.partner[target]] = False
+        pool.without(kept, canary, target)
         values = centred[canary, view]
         with np.errstate(invalid="ignore", divide="ignore"):
             center = np.where(kept, values, 0.0).sum(1) / kept.sum(1)

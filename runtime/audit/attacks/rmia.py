@@ -54,7 +54,8 @@ def rmia(
     mean = _trimmed_mean if trimmed else _mean
     mean_out = mean(confidence, outside, pool)
     expected = (mean(confidence, pool.member, pool) + mean_out) / 2 if online else _from_outside(mean_out, a)
-    z_expected = _from_outside(mean(z_confidence, np.ones((len(z_confidence), confidence.shape[-1]), dtype=bool), pool), a)
+    everyone = pool.for_outsiders(len(z_confidence))
+    z_expected = _from_outside(mean(z_confidence, ~everyone.member, everyone), a)
     ratio, z_ratio = _log(confidence) - _log(expected), _log(z_confidence) - _log(z_expected)
     bar = ratio - np.log(gamma)
     _, views, models = ratio.shape

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -14,11 +14,13 @@ from compiler.language.audit import Design
 from runtime.audit.attacks.pool import MIN_SHADOWS
 from runtime.audit.external.evidence import GROUP, Evidence, answers_of, design_of
 from runtime.audit.external.file_attacks import Settings, applicable, conditions
-from runtime.audit.statistics.bootstrap import Resamples, interval
+from runtime.audit.statistics.bootstrap import Resamples
 from runtime.audit.statistics.null import central
-from runtime.audit.trial.bounds import Bound, bound_as_json
-from runtime.audit.trial.measure import AttackResult, Scope, measure_attack
-from runtime.audit.trial.metrics import AttackMetrics
+from runtime.audit.statistics.one_run import IF_GAUSSIAN
+from runtime.audit.trial.bounds import Bound
+from runtime.audit.trial.doubts import Doubt
+from runtime.audit.trial.measure import AttackResult, Scope, doubts_about, flag_of, measure_attack
+from runtime.audit.trial.metrics import AttackMetrics, tpr_name
 from runtime.audit.trial.terms import Terms
 from runtime.seeds import numpy_generator
 
@@ -33,26 +35,27 @@ HEADLINE_FPR = "0.01"
 
 @dataclass(frozen=True)
 class Estimate:
-    """A figure and its interval."""
+    """A figure and its interval; None where there is none, and then `note` says why."""
 
-    value: float
-    low: float
-    high: float
+    value: float | None
+    low: float | None
+    high: float | None
+    note: str = ""
 
 
 @dataclass(frozen=True)
-class Rate:
+class Rate(Estimate):
     """A true-positive rate read at a false-positive rate, and how finely."""
 
-    value: float | None
-    """None where n0 non-members cannot resolve the rate."""
-    low: float | None
-    high: float | None
-    n0: int
-    false_positives: int
-    threshold: float | None
+    by_lot: float | None = None
+    """The TPR if canaries that share the score at which reading stops were accepted by lot; as `value` where none do."""
+    n0: int = 0
+    """Non-members."""
+    false_positives: int = 0
+    realised_fpr: float | None = None
+    threshold: float | None = None
     """The smallest score that is called a member; None if no score is, or if it is infinite."""
-    resolvable: bool
+    resolvable: bool = False
 
 
 @dataclass(frozen=True)
@@ -63,16 +66,26 @@ class Summary:
     tpr: dict[str, Rate]
     null_auc: Estimate
     """Mean over redrawn memberships, and where the central share `confidence` of the redraws lies."""
+    null_tpr: Estimate
+    """The same of the TPR at the headline's FPR; None where ties hide it."""
+    permutation_p: float
+    """Share of redraws that show as much; never below 1 / (redraws + 1)."""
     epsilon_lower: dict[str, Bound]
     null_passed: bool
     left_out: int
     """Scores without enough shadows to judge by."""
+    complaints: tuple[str, ...] = ()
+    """Of the null control, and what the scores say against the data."""
 
     def as_json(self) -> dict[str, Any]:
+        assumed = {name: bound.as_json() for name, bound in self.epsilon_lower.items() if name.endswith(IF_GAUSSIAN)}
         return {
             "auc": asdict(self.auc), "tpr": {text: asdict(rate) for text, rate in self.tpr.items()},
-            "null_auc": asdict(self.null_auc),
-            "epsilon_lower": {name: bound_as_json(bound) for name, bound in self.epsilon_lower.items()},
+            "null_auc": asdict(self.null_auc), "null_tpr": asdict(self.null_tpr), "permutation_p": self.permutation_p,
+            "null_passed": self.null_passed, "left_out": self.left_out,
+            "epsilon_lower": {name: bound.as_json() for name, bound in self.epsilon_lower.items() if name not in assumed},
+            f"epsilon_lower{IF_GAUSSIAN}": {name.removesuffix(IF_GAUSSIAN): bound for name, bound in assumed.items()},
+            "notes": list(self.complaints),
         }  # fmt: skip
 
 
@@ -90,11 +103,21 @@ class Report:
     attacks: dict[str, Summary]
     skipped: dict[str, str]
     """Attacks that do not apply, each with the reason."""
+    doubts: tuple[Doubt, ...] = ()
+    """What speaks against the data."""
+
+    @property
+    def trusted(self) -> bool:
+        return not any(doubt.grave for doubt in self.doubts) and all(summary.null_passed for summary in self.attacks.values())
 
     def as_json(self) -> dict[str, Any]:
         """The documented public form: finite numbers, strings, booleans and null."""
         attacks = {name: summary.as_json() for name, summary in self.attacks.items()}
-        return {"n_shadows": self.n_shadows, "n_samples": self.n_samples, "attacks": attacks}
+        return {
+            "n_shadows": self.n_shadows, "n_samples": self.n_samples, "design": self.design, "trusted": self.trusted,
+            "interval": f"bootstrap over {self.drawn}, {self.resamples} resamples", "attacks": attacks, "skipped": self.skipped,
+            "notes": list(notes(self)),
+        }  # fmt: skip
 
 
 def audit(evidence: Evidence, settings: Settings, on_result: Callable[[AttackResult], None] | None = None) -> Report:
@@ -105,7 +128,8 @@ def audit(evidence: Evidence, settings: Settings, on_result: Callable[[AttackRes
     design = _checked_design(evidence, settings)
     attacks, skipped = applicable(evidence, settings, design)
     _refuse_if_asked(settings, skipped)
-    scope, answers = scope_of(evidence, settings, design), answers_of(evidence)
+    doubts = tuple(doubts_of(evidence, settings, design))
+    scope, answers = scope_of(evidence, settings, design, doubts), answers_of(evidence)
     summaries: dict[str, Summary] = {}
     for attack in attacks:
         result = measure_attack(attack, [replace(answers, release=attack.reads[0])], scope)
@@ -119,7 +143,28 @@ def audit(evidence: Evidence, settings: Settings, on_result: Callable[[AttackRes
             on_result(result)
     one_way = _one_way(evidence, settings)
     drawn = "samples" if one_way else f"samples and {'pairs of shadows' if design == 'pairs' else 'shadows'}"
-    return Report(evidence.shadows, evidence.samples, design, _resamples(evidence, settings), drawn, summaries, skipped)
+    resamples = _resamples(evidence, settings)
+    return Report(evidence.shadows, evidence.samples, design, resamples, drawn, summaries, skipped, doubts)
+
+
+def doubts_of(evidence: Evidence, settings: Settings, design: Design) -> Iterator[Doubt]:
+    """What speaks against the file, before any attack."""
+    answers = answers_of(evidence)
+    yield from doubts_about([answers], scope_of(evidence, settings, design), evidence.same)
+    if evidence.same is not None:
+        distinct = int(evidence.same.max()) + 1
+        yield Doubt(f"{evidence.samples} samples are {distinct}: rows are repeated, and count as one sample each", grave=False)
+    if evidence.z_logits is not None and (among := _among(evidence.z_logits, evidence.values)):
+        yield Doubt(f"{among} z samples are samples that are audited; a z pool holds others", grave=False)
+
+
+def _among(z_logits: np.ndarray, logits: np.ndarray) -> int:
+    """How many z samples have the very answers of an audited one. shadow × sample × …."""
+    rows = {np.ascontiguousarray(logits[:, sample]).tobytes() for sample in range(logits.shape[1])}
+    found = (
+        np.ascontiguousarray(z_logits[:, sample].astype(logits.dtype)).tobytes() in rows for sample in range(z_logits.shape[1])
+    )
+    return sum(found)
 
 
 def _refuse_if_asked(settings: Settings, skipped: dict[str, str]) -> None:
@@ -127,11 +172,11 @@ def _refuse_if_asked(settings: Settings, skipped: dict[str, str]) -> None:
         raise SynthcError(f"--attack {name}: {reason}")
 
 
-def scope_of(evidence: Evidence, settings: Settings, design: Design) -> Scope:
-    """The audit of a file, as that of a trial with one canary group."""
+def scope_of(evidence: Evidence, settings: Settings, design: Design, doubts: Sequence[Doubt] = ()) -> Scope:
+    """The audit of a file, as that of a trial with one canary group. `doubts`: for which no bound is stated."""
     shadows = None if _one_way(evidence, settings) else evidence.shadows
     rng = numpy_generator(0, None, "audit/bootstrap")
-    resamples = Resamples.draw(_resamples(evidence, settings), evidence.samples, rng, shadows, paired=design == "pairs")
+    resamples = Resamples.draw(_resamples(evidence, settings), evidence.samples, rng, shadows, design == "pairs", evidence.same)
     signals = evidence.member.size * min(settings.views or evidence.views, evidence.views)
     terms = Terms(
         design=design, fpr=tuple(map(float, dict.fromkeys(settings.fpr))), headline_fpr=headline_fpr(settings),
@@ -141,7 +186,7 @@ def scope_of(evidence: Evidence, settings: Settings, design: Design) -> Scope:
     )  # fmt: skip
     return Scope(
         terms, evidence.member, {GROUP: slice(None)}, lambda attack, group: resamples,
-        lambda attack, group: conditions(attack, evidence, design, settings), (None, "final_model"),
+        lambda attack, group: conditions(attack, evidence, design, settings, doubts), (None, "final_model"),
     )  # fmt: skip
 
 
@@ -159,10 +204,8 @@ def _resamples(evidence: Evidence, settings: Settings) -> int:
 
 def _checked_design(evidence: Evidence, settings: Settings) -> Design:
     """The design, after what was asked for was held against what the file holds."""
-    if settings.one_run and evidence.kind != "scores":
-        raise SynthcError(f"--one-run wants scores (1 × samples); the file holds {evidence.kind}")
     if settings.one_run and evidence.shadows != 1:
-        raise SynthcError(f"--one-run wants scores of one shadow (1 × samples); the file holds {evidence.shadows} shadows")
+        raise SynthcError(f"--one-run wants the {evidence.kind} of one shadow; the file holds {evidence.shadows} shadows")
     if settings.guesses and sum(settings.guesses) > evidence.samples:
         plus, minus = settings.guesses
         raise SynthcError(f"--guesses {plus} {minus}: more guesses than the file's {evidence.samples} samples")
@@ -177,39 +220,45 @@ def _one_sided(measured: AttackMetrics) -> bool:
 
 
 def _summary(result: AttackResult, settings: Settings) -> Summary:
-    measured, control = result.groups[0].measured, result.groups[0].control
-    area, confidence = measured.steps.area(), settings.confidence
-    assert area is not None  # both sides are there
+    group = result.groups[0]
+    measured, control, confidence = group.measured, group.control, settings.confidence
+    found = {metric.name: Estimate(metric.value, metric.low, metric.high, metric.note) for metric in measured.metrics()}
+    null_tpr = bool(np.isfinite(control.tpr).all())
+    column = measured.reading(measured.terms.headline_fpr).value
     return Summary(
-        auc=Estimate(area, *_interval(measured.draws.auc, confidence)),
-        tpr={text: _rate(measured, float(text)) for text in settings.fpr},
+        auc=found["auc"],
+        tpr={text: _rate(measured, float(text), found[tpr_name(float(text))]) for text in settings.fpr},
         null_auc=Estimate(float(control.auc.mean()), *central(control.auc, confidence)),
+        null_tpr=Estimate(float(control.tpr.mean()), *central(control.tpr, confidence))
+        if null_tpr
+        else Estimate(None, None, None, "not resolvable in some redraws"),
+        permutation_p=control.p_value(column, found["auc"].value)[0],
         epsilon_lower=measured.bounds,
-        null_passed=control.passed,
+        null_passed=control.passed and not any(doubt.grave for doubt in group.doubts),
         left_out=int((~measured.there).sum()),
+        complaints=(
+            *(f"null control failed: {complaint}" for complaint in control.complaints()),
+            *(doubt.text for doubt in group.doubts),
+        ),
     )
 
 
-def _rate(measured: AttackMetrics, fpr: float) -> Rate:
+def _rate(measured: AttackMetrics, fpr: float, found: Estimate) -> Rate:
     reading = measured.reading(fpr)
-    if reading.value is None:
-        return Rate(None, None, None, reading.non_members, 0, None, False)
-    low, high = _interval(measured.draws.tpr[fpr], measured.terms.confidence)
     threshold = reading.threshold if reading.threshold is not None and math.isfinite(reading.threshold) else None
-    return Rate(reading.value, low, high, reading.non_members, reading.false_positives, threshold, True)
-
-
-def _interval(resampled: np.ndarray, confidence: float) -> tuple[float, float]:
-    """Where most resamples cannot resolve the rate, or hold one side only, they exclude nothing."""
-    return interval(resampled, confidence) or (0.0, 1.0)
+    figures = found.value, found.low, found.high, found.note, reading.by_lot, reading.non_members, reading.false_positives
+    return Rate(*figures, reading.realised_fpr, threshold, found.value is not None)
 
 
 def notes(report: Report) -> Iterator[str]:
-    """What a reader of the table must know beside the figures."""
+    """What a reader of the table must know beside the figures: first what speaks against them."""
+    for doubt in report.doubts:
+        yield flag_of(doubt)
     for name, summary in report.attacks.items():
-        if not summary.null_passed:
-            yield f"{name}: the null control failed; its figures are not to be trusted"
+        for complaint in summary.complaints:
+            yield f"{name}: {complaint}{'' if summary.null_passed else '; its figures are not to be trusted'}"
         if summary.left_out:
-            yield f"{name}: {summary.left_out:,} scores are left out: too few shadows to judge by"
+            why = "too few shadows to judge by, or models that hold no sample and are references"
+            yield f"{name}: {summary.left_out:,} scores are left out: {why}"
     for name, reason in report.skipped.items():
         yield f"{name}: not done, {reason}"

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -22,6 +23,7 @@ from compiler.errors import SynthcError
 from compiler.language.audit import Design
 from runtime.audit.attacks.answers import Answers
 from runtime.audit.trial.bounds import BALANCED
+from runtime.audit.trial.doubts import repetitions
 from runtime.data.formats.npz import MAX_BYTES, read_arrays
 from runtime.data.population.roles import Group
 
@@ -51,6 +53,11 @@ class Evidence:
     """sample, int64; with logits."""
     z_logits: np.ndarray | None = None
     z_labels: np.ndarray | None = None
+
+    @cached_property
+    def same(self) -> np.ndarray | None:
+        """sample: number of the sample that it is, where some are there several times; else None."""
+        return repetitions(np.moveaxis(self.values, 0, -1), self.member)
 
     @property
     def shadows(self) -> int:
@@ -83,6 +90,7 @@ def check(arrays: dict[str, np.ndarray], source: str) -> Evidence:
     if kind != "logits":
         return Evidence(kind, values, member)  # type: ignore[arg-type]
     labels = _labels(source, "labels", arrays, values, kind)
+    _no_probabilities(source, values)
     if "z_logits" not in arrays:
         return Evidence("logits", values, member, labels)
     z_logits = _shaped(source, "z_logits", arrays["z_logits"], ("shadows", "z samples", "views", "classes"))
@@ -112,7 +120,13 @@ def answers_of(evidence: Evidence) -> Answers:
 def _shaped(source: str, name: str, values: np.ndarray, dimensions: Sequence[str]) -> np.ndarray:
     wanted = " × ".join(dimensions)
     if values.ndim != len(dimensions):
-        raise SynthcError(f"{source}: {name} has shape {values.shape}; wanted is {wanted}")
+        hint = ""
+        if values.ndim == len(dimensions) - 1:  # of one shadow, or of the plain image alone
+            shadow, view = (f"{name}[None]", f"{name}[:, :, None]")
+            hint = f"; if they are of one shadow, save {shadow}" + (
+                f"; if of one view, save {view}" if "views" in dimensions else ""
+            )
+        raise SynthcError(f"{source}: {name} has shape {values.shape}; wanted is {wanted}{hint}")
     if not values.size:
         raise SynthcError(f"{source}: {name} has shape {values.shape} and so is empty; wanted is {wanted}")
     if values.dtype.kind == "b":
@@ -154,6 +168,15 @@ def _member(source: str, arrays: dict[str, np.ndarray], kind: str, shape: tuple[
     if sides.all():
         raise SynthcError(f"{source}: member is true everywhere; without non-members there is no false-positive rate")
     return sides
+
+
+def _no_probabilities(source: str, logits: np.ndarray) -> None:
+    sums = logits.sum(-1, dtype=np.float64)
+    if logits.size > 2 * logits.shape[-1] and logits.min() >= 0 and logits.max() <= 1 and (np.abs(sums - 1) < 1e-2).all():
+        clipped = "numpy.log(numpy.clip(p, 1e-12, 1)), in which the surest answers are all alike"
+        raise SynthcError(
+            f"{source}: logits are probabilities, each row sums to 1; give what stands before the softmax, or else {clipped}"
+        )
 
 
 def _labels(source: str, name: str, arrays: dict[str, np.ndarray], logits: np.ndarray, of: str) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -14,6 +15,7 @@ from compiler.language.attacks.reference import Threshold
 from compiler.language.audit import KNOWN_ATTACKS, Design, Interval, Strategy
 from runtime.audit.external.evidence import Evidence, given_away, looks_like
 from runtime.audit.trial.bounds import MIN_CANARIES
+from runtime.audit.trial.doubts import Doubt
 from runtime.audit.trial.terms import Conditions
 
 UNFAIR = 1e-3
@@ -113,8 +115,10 @@ def _as_in_a_study(name: str, evidence: Evidence, settings: Settings) -> Tried:
     return ON_MODELS[name].model_construct(attack=name, **{word: value for word, value in given.items() if word in fields})
 
 
-def conditions(attack: Tried, evidence: Evidence, design: Design, settings: Settings) -> Conditions:
+def conditions(attack: Tried, evidence: Evidence, design: Design, settings: Settings, doubts: Sequence[Doubt]) -> Conditions:
     """What cannot be checked is not assumed: then there is a reason instead of a bound."""
+    if doubts:
+        return Conditions(lambda member: given_away(evidence.member, design) or doubts[0].text, doubts[0].text)
     return Conditions(lambda member: _one_run_refusal(evidence, design, settings, member), _multi_run_refusal(attack, evidence))
 
 
@@ -122,7 +126,11 @@ def _one_run_refusal(evidence: Evidence, design: Design, settings: Settings, mem
     """Why the theorems about one run do not apply to the target, whose scored samples have this membership; or ""."""
     scored, members = len(member), int(member.sum())
     if evidence.shadows == 1 and not settings.one_run:
-        return "nothing says that the one shadow's members were drawn by independent fair coins; --one-run says it"
+        said = "nothing says that the one shadow's members were drawn by independent fair coins"
+        advice = (
+            "say it with --one-run" if evidence.kind == "scores" else "make scores (1 × samples) of it, and say it with --one-run"
+        )
+        return f"{said}; if they were, {advice}"
     if reason := given_away(evidence.member, design):
         return reason
     if design == "pairs" and evidence.kind == "scores":

@@ -7,7 +7,6 @@ know no difference. What only training could tell (accuracy, cost, true labels) 
 
 from __future__ import annotations
 
-from dataclasses import replace
 from hashlib import blake2b
 from typing import Any
 
@@ -17,9 +16,8 @@ from compiler.work.operations import AuditFile
 from runtime.audit.external.audit_file import Report, audit, headline_fpr, notes, scope_of
 from runtime.audit.external.evidence import GROUP, Evidence, answers_of, design_of
 from runtime.audit.external.file_attacks import Settings
-from runtime.audit.trial.measure import Kept, describe_canaries, describe_groups
-from runtime.audit.trial.metrics import tpr_name
-from runtime.outcome import Product
+from runtime.audit.trial.measure import AttackResult, Kept, describe_canaries, describe_groups
+from runtime.outcome import Metric, Product
 
 MAX_SCORES_KEPT = 4_000_000
 """Of all attacks together; of larger files only the metrics are kept."""
@@ -40,19 +38,24 @@ def audit_with_product(evidence: Evidence, settings: Settings) -> tuple[Report, 
     """The audit, and what is kept of it. Its headline is LiRA where that was done, else the first attack."""
     scope, answers = scope_of(evidence, settings, design_of(evidence, settings.membership)), answers_of(evidence)
     kept = Kept.of(scope, MAX_SCORES_KEPT)
-    report = audit(evidence, settings, kept.add)
+    leakage: list[Metric] = []
+
+    def keep(result: AttackResult) -> None:
+        if not leakage or result.attack.attack == "lira":
+            leakage[:] = result.groups[0].measured.headline()
+        kept.add(result)
+
+    report = audit(evidence, settings, keep)
     headline = next((index for index, column in enumerate(kept.columns) if column["attack"] == "lira"), 0)
-    attack, name = kept.columns[headline]["attack"], tpr_name(headline_fpr(settings))
-    leakage = next(metric for metric in kept.metrics if (metric.attack, metric.name) == (attack, name))
     beside = {
         "columns": kept.columns, "groups": describe_groups([answers.group]), "headline_column": headline,
-        "null_ok": all(summary.null_passed for summary in report.attacks.values()), "flags": list(notes(report)),
+        "null_ok": report.trusted, "flags": list(notes(report)),
         "readings": kept.readings, "interval": f"bootstrap over {report.drawn}, {report.resamples} resamples",
         "report": report.as_json(),
     }  # fmt: skip
     files = {"scores": kept.scores, "roc": kept.roc, "risk": kept.risk}
     files["canaries"] = describe_canaries([answers.group], [answers], scope)
-    return report, Product(files, (replace(leakage, name="headline"), *kept.metrics), beside)
+    return report, Product(files, (*leakage, *kept.metrics), beside)
 
 
 def headline_of(product: Product, settings: Settings) -> dict[str, Any]:

@@ -16,11 +16,12 @@ from runtime.data.population.roles import roles_of
 from runtime.outcome import Metric, Product
 from runtime.store.artifacts import Artifact
 from runtime.training.nets import restored
-from runtime.training.scoring import accuracy, logits
+from runtime.training.scoring import correct, logits
 
 
 def perform(work: QueryClassifier, inputs: Mapping[str, Artifact], device: torch.device) -> Product:
-    """File `answers`: `canary` = canary × view × class, `z/<group>` = z sample × view × class, float32."""
+    """File `answers`: `canary` = canary × view × class, `z/<group>` = z sample × view × class, float32. File `test`: `correct` =
+    test image, uint8."""
     population = work.private.population
     card = population.dataset.card
     net = restored(work.recipe, card, inputs["model"].tensors("model"))
@@ -30,5 +31,6 @@ def perform(work: QueryClassifier, inputs: Mapping[str, Artifact], device: torch
         seen = views(images, work.queries)
         of_views = logits(net, seen.flatten(0, 1), card, device).reshape(*seen.shape[:2], card.classes)
         answers |= dict.fromkeys(names, of_views)
-    found = accuracy(net, parts.test.images, parts.test.labels, card, device)
-    return Product({"answers": answers}, (Metric("test_accuracy", found, n=len(parts.test)),))
+    right = correct(net, parts.test.images, parts.test.labels, card, device)
+    found = Metric("test_accuracy", right.double().mean().item(), n=len(parts.test))
+    return Product({"answers": answers, "test": {"correct": right}}, (found,))

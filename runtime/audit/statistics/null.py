@@ -71,9 +71,11 @@ class Control:
                 found.append(f"epsilon above zero in {self.alarm.mean():.0%} of the redraws")
         return found
 
-    def p_value(self, observed: float) -> float:
-        """(1 + redraws at least as large) / (redraws + 1)."""
-        return (1 + int((self.tpr >= observed).sum())) / (len(self.tpr) + 1)
+    def p_value(self, tpr: float | None, auc: float | None) -> tuple[float, str]:
+        """(1 + redraws at least as large) / (redraws + 1), of the TPR, or of the AUC where ties hide the TPR; and of which."""
+        readable = tpr is not None and bool(np.isfinite(self.tpr).all())
+        redraws, observed = (self.tpr, tpr) if readable else (self.auc, 0.5 if auc is None else auc)
+        return (1 + int((redraws >= observed).sum())) / (len(redraws) + 1), "TPR" if readable else "AUC"
 
 
 def central(redraws: np.ndarray, confidence: float = 0.95) -> tuple[float, float]:
@@ -92,8 +94,9 @@ def redraw(member: np.ndarray, design: Design, rng: np.random.Generator) -> np.n
             return fresh
         case "balanced":
             return rng.permuted(member, axis=1)
-    # Coins tossed again, given how many came up in each shadow: exact for a coin of any bias, and no side is ever empty.
-    return rng.permuted(member, axis=0)
+    # Coins tossed again, given how many came up in each shadow: exact for a coin of any bias, models that hold nobody go on to
+    # hold nobody, and no side is ever empty. Where each model was asked about one sample alone, the sample's models are permuted.
+    return rng.permuted(member, axis=1 if len(member) == 1 else 0)
 
 
 def run_null_control(
@@ -104,11 +107,16 @@ def run_null_control(
     redraws: int,
     rng: np.random.Generator,
     expected: Expected = BY_CHANCE,
+    same: np.ndarray | None = None,
 ) -> Control:
-    """Run `attack(membership) -> scores` and `read(scores, membership) -> (AUC, TPR, alarm)` on so many redrawn memberships."""
+    """Run `attack(membership) -> scores` and `read(scores, membership) -> (AUC, TPR, alarm)` on so many redrawn memberships.
+
+    `same`: canary, number of the sample that it is, where several are the same one.
+    """
+    first, back = (slice(None), slice(None)) if same is None else (np.unique(same, return_index=True)[1], same)
     found = []
     for _ in range(redraws):
-        fresh = redraw(member, design, rng)
+        fresh = redraw(member[first], design, rng)[back]
         found.append(read(attack(fresh), fresh))
     auc, tpr, alarm = np.array(found, dtype=np.float64).T
     return Control(auc, tpr, alarm, expected)

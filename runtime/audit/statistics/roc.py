@@ -14,6 +14,10 @@ import numpy as np
 
 FEW_FALSE_POSITIVES = 10
 """Readings that allow fewer false positives than this are flagged: a single non-member moves them visibly."""
+LEAST_SHARE = 0.5
+"""Of the false positives that a rate allows: where ties stop a reading before, it is one of another rate, unless by lot it
+would be the same to `SAME_TPR`."""
+SAME_TPR = 0.01
 
 
 @dataclass(frozen=True)
@@ -22,14 +26,21 @@ class RateReading:
 
     fpr: float
     value: float | None
-    """None where floor(fpr · n0) is 0: the rate cannot be resolved."""
+    """None where the rate cannot be resolved: too few non-members, or too many of them share a score."""
     members: int
     non_members: int
     allowed: int
     """False positives that the rate allows."""
     false_positives: int
+    """Before the first score that would be one too many."""
     threshold: float | None
-    """Smallest accepted score; None if nothing is accepted."""
+    """Smallest accepted score; None if nothing is accepted, or nothing can be read."""
+    shared: int = 0
+    """Non-members with the score at which reading stops, where several have it."""
+    below: float = 0.0
+    """TPR at `false_positives`, which may be far below `allowed`."""
+    by_lot: float | None = None
+    """TPR if the canaries that share that score are accepted by lot until `allowed` is reached: a straight line on the ROC."""
     strict: bool = False
     """Whether the rate had to stay below `fpr` (published code), not at or below it."""
 
@@ -38,10 +49,24 @@ class RateReading:
         return "lt" if self.strict else "count"
 
     @property
+    def realised_fpr(self) -> float | None:
+        return self.false_positives / self.non_members if self.non_members else None
+
+    @property
     def note(self) -> str:
-        if self.value is None:
+        """Why it cannot be read, or what limits it; "" if nothing does."""
+        if self.by_lot is None:
             return f"not resolvable: {self.non_members} non-member scores allow no false positive at {self.fpr:g}"
-        return f"coarse: {self.allowed} false positives allowed" if self.allowed < FEW_FALSE_POSITIVES else ""
+        if self.value is None:
+            share, lot = f"{100 * self.shared / self.non_members:.1f} %", f"by lot the TPR would be {100 * self.by_lot:.1f} %"
+            if self.threshold is None and not self.below:
+                return f"not resolvable: the highest score is shared by {share} of the non-members; {lot}"
+            at = f"{100 * self.below:.1f} % can be read at an FPR of {100 * self.false_positives / self.non_members:.2g} %"
+            return f"not resolvable: {share} of the non-members share the next score; {at}, {lot}"
+        notes = [f"coarse: {self.allowed} false positives allowed"] if self.allowed < FEW_FALSE_POSITIVES else []
+        if self.shared and self.false_positives < self.allowed:
+            notes.append(f"read at an FPR of {100 * self.false_positives / self.non_members:.2g} %: ties; by lot {self.by_lot:.1%}")
+        return "; ".join(notes)
 
 
 def allowed_false_positives(fpr: float, non_members: int, strict: bool = False) -> int:
@@ -112,11 +137,18 @@ class Steps:
         members, non_members = int(self.true[-1]), int(self.false[-1])
         allowed = allowed_false_positives(fpr, non_members, strict)
         if allowed_false_positives(fpr, non_members) < 1 or members < 1:
-            return RateReading(fpr, None, members, non_members, allowed, 0, None, strict)
+            return RateReading(fpr, None, members, non_members, allowed, 0, None, strict=strict)
         accepted = int((self.false <= allowed).sum()) - 1
-        threshold = float(self.threshold[accepted]) if accepted else None
         value, false = float(self.true[accepted]) / members, int(self.false[accepted])
-        return RateReading(fpr, value, members, non_members, allowed, false, threshold, strict)
+        shared, by_lot = 0, value
+        if accepted + 1 < len(self.false):
+            new = int(self.false[accepted + 1]) - false
+            by_lot += (allowed - false) / new * float(self.true[accepted + 1] - self.true[accepted]) / members
+            shared = new if new > 1 else 0
+        if shared and false < allowed * LEAST_SHARE and (accepted == 0 or by_lot - value > SAME_TPR):
+            return RateReading(fpr, None, members, non_members, allowed, false, None, shared, value, by_lot, strict)
+        threshold = float(self.threshold[accepted]) if accepted else None
+        return RateReading(fpr, value, members, non_members, allowed, false, threshold, shared, value, by_lot, strict)
 
 
 def check_scores(scores: np.ndarray, member: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

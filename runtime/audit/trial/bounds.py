@@ -8,8 +8,8 @@ Not here: the bounds themselves (`statistics.epsilon`), how many guesses are mad
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
@@ -18,72 +18,35 @@ import numpy as np
 from compiler.language.audit import Design
 from compiler.power.epsilon_bounds import f_dp_rejects
 from runtime.audit.statistics import epsilon
-from runtime.audit.statistics.one_run import BOUNDS, one_run
+from runtime.audit.statistics.one_run import BOUNDS, IF_GAUSSIAN, one_run
 from runtime.audit.trial.terms import Conditions, Terms
 from runtime.seeds import numpy_generator
 
 MIN_CANARIES = 8
 """For a one-run bound: four right guesses of four rule nothing out at 95 %."""
-MULTI_RUN: dict[str, Callable[..., float]] = {"clopper_pearson": epsilon.multi_run, "mu_gdp": epsilon.gaussian}
+MULTI_RUN: dict[str, Callable[..., float]] = {"clopper_pearson": epsilon.multi_run, f"mu_gdp{IF_GAUSSIAN}": epsilon.gaussian}
 
 POOLED = "leave-one-out scores of a pool share canaries and models: they are no independent trials"
 BALANCED = "equally many shadows: given the others, the target's membership is no coin"
 
 
 @dataclass(frozen=True)
-class OneRunBound:
-    """Epsilon below `value` is ruled out for the target; never "epsilon is"."""
+class Bound:
+    """Epsilon below `value` is ruled out, for the target or for the mechanism; never "epsilon is"."""
 
-    value: float
-    confidence: float
-    delta: float
-    target: int
-    k_plus: int
-    """Canaries called members."""
-    k_minus: int
-    n: int
-    """Canaries that the guesses were chosen from."""
+    value: float | None
+    """None where nothing may be said."""
     note: str
-    """Everything that the bound must be quoted with."""
-
-    @property
-    def guesses(self) -> int:
-        return self.k_plus + self.k_minus
-
-
-@dataclass(frozen=True)
-class MultiRunBound:
-    """Epsilon below `value` is ruled out for the mechanism, from one sample in many models."""
-
-    value: float
-    confidence: float
-    delta: float
-    threshold: float
-    members: int
-    non_members: int
-    n: int
-    note: str
-
-
-@dataclass(frozen=True)
-class Refused:
-    """No bound, and why."""
-
-    value: None
-    reason: str
+    """Everything that the bound must be quoted with; where there is none, the reason."""
     n: int = 0
+    """Canaries that the guesses were chosen from, or models."""
+    how: Mapping[str, float] = field(default_factory=dict)
+    """confidence and delta; of one run target, k_plus (canaries called members) and k_minus; of many runs threshold, members,
+    non_members."""
 
-    @property
-    def note(self) -> str:
-        return self.reason
-
-
-Bound = OneRunBound | MultiRunBound | Refused
-
-
-def bound_as_json(bound: Bound) -> dict[str, Any]:
-    """The documented fields."""
-    return {name: value for name, value in vars(bound).items() if name not in ("n", "note")}
+    def as_json(self) -> dict[str, Any]:
+        """The documented fields."""
+        return {"value": None, "reason": self.note} if self.value is None else {"value": self.value, **self.how, "note": self.note}
 
 
 def lower_bounds(terms: Terms, conditions: Conditions, scores: np.ndarray, member: np.ndarray) -> dict[str, Bound]:
@@ -93,10 +56,10 @@ def lower_bounds(terms: Terms, conditions: Conditions, scores: np.ndarray, membe
     found: dict[str, Bound] = {}
     reason = conditions.one_run(sides)
     for name in BOUNDS:
-        found[name] = Refused(None, reason, len(column)) if reason else one_run_bound(name, terms, column, sides, terms.delta)
+        found[name] = Bound(None, reason, len(column)) if reason else one_run_bound(name, terms, column, sides, terms.delta)
     for name in MULTI_RUN:
         reason = conditions.multi_run
-        found[name] = Refused(None, reason) if reason else multi_run_bound(name, terms, scores[0], member[0])
+        found[name] = Bound(None, reason) if reason else multi_run_bound(name, terms, scores[0], member[0])
     return found
 
 
@@ -109,17 +72,22 @@ def one_run_refusal(design: Design, copies: int, canaries: int) -> str:
     return f"{canaries} scored canaries of the target are too few to rule anything out" if canaries < MIN_CANARIES else ""
 
 
-def one_run_bound(name: str, terms: Terms, scores: np.ndarray, member: np.ndarray, delta: float) -> OneRunBound:
+def one_run_bound(name: str, terms: Terms, scores: np.ndarray, member: np.ndarray, delta: float) -> Bound:
     """The bound of this name on the target's scores (canary, without NaN)."""
     found = one_run(BOUNDS[name], scores, member, delta=delta, error=terms.error, strategy=terms.thresholds, guesses=terms.guesses)
     note = (
         f"ruled out at confidence {terms.confidence:g}, delta {delta:g}; shadow {terms.target}, {found.right} of "
-        f"{found.k_plus + found.k_minus} guesses right, {found.canaries} canaries, thresholds {terms.thresholds}"
+        f"{found.k_plus + found.k_minus} guesses right, {found.canaries} canaries, thresholds {terms.thresholds}{_assumption(name)}"
     )
-    return OneRunBound(found.value, terms.confidence, delta, terms.target, found.k_plus, found.k_minus, found.canaries, note)
+    how = {"confidence": terms.confidence, "delta": delta, "target": terms.target}
+    return Bound(found.value, note, found.canaries, how | {"k_plus": found.k_plus, "k_minus": found.k_minus})
 
 
-def multi_run_bound(name: str, terms: Terms, scores: np.ndarray, member: np.ndarray) -> MultiRunBound:
+def _assumption(name: str) -> str:
+    return "; only if the trade-off is Gaussian" if name.endswith(IF_GAUSSIAN) else ""
+
+
+def multi_run_bound(name: str, terms: Terms, scores: np.ndarray, member: np.ndarray) -> Bound:
     """The bound of this name on one sample's scores (model): the threshold is chosen on half of the models, tested on the rest."""
     turn = numpy_generator(0, None, "audit/halves").permutation(len(scores))
     half = len(scores) // 2
@@ -134,7 +102,9 @@ def multi_run_bound(name: str, terms: Terms, scores: np.ndarray, member: np.ndar
     best = float(max(candidates, key=lambda threshold: at(threshold, first)))
     value, members = at(best, second), int(member[second].sum())
     note = f"ruled out at confidence {terms.confidence:g}, delta {terms.delta:g}; {len(second)} models, threshold from the others"
-    return MultiRunBound(value, terms.confidence, terms.delta, best, members, len(second) - members, len(second), note)
+    how = {"confidence": terms.confidence, "delta": terms.delta, "threshold": best}
+    sides = {"members": members, "non_members": len(second) - members}
+    return Bound(value, note + _assumption(name), len(second), how | sides)
 
 
 def alarm(terms: Terms, conditions: Conditions) -> Callable[[np.ndarray, np.ndarray], float]:

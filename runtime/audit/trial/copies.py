@@ -16,8 +16,9 @@ import torch
 from torch import Tensor
 
 from compiler.work.operations import AttackTrial
-from runtime.audit.statistics.bootstrap import Resamples, interval, read_resamples
+from runtime.audit.statistics.bootstrap import Resamples, interval_of_share, read_each, read_resamples, spread_of
 from runtime.audit.statistics.roc import tpr_at
+from runtime.audit.statistics.testing import from_resamples
 from runtime.data.population.roles import Group
 from runtime.outcome import Metric
 from runtime.store.artifacts import Artifact
@@ -51,12 +52,16 @@ class Nearness:
         """`copied_share` (uncalibrated: what an eye would notice), and `nearest_ratio` (calibrated canary by canary)."""
         fpr = self.work.headline.fpr
         reading = tpr_at(fpr, self.closeness, self.member)
-        draws = read_resamples(self.closeness, self.member, (fpr,), self.resamples).tpr[fpr]
-        around = interval(draws, self.work.confidence) if reading.value is not None else None
+        drawn = read_each(lambda part: read_resamples(self.closeness, self.member, (fpr,), part), self.resamples)
+        spread = spread_of(drawn, lambda read: read.tpr[fpr])
+        around = interval_of_share(reading.value, spread, self.work.confidence, self.resamples)
         how = f"members nearer to an image than all but {fpr:g} of the non-members"
         yield self._metric("copied_share", reading.value, around, reading.non_members, reading.note or how)
-        ratio = float(np.exp(log_distance_gap(self.closeness, self.member, None))[0])
-        around = interval(np.exp(log_distance_gap(self.closeness, self.member, self.resamples)), self.work.confidence)
+        gap = float(log_distance_gap(self.closeness, self.member, None)[0])
+        gaps = log_distance_gap(self.closeness, self.member, self.resamples)
+        found = from_resamples(gap, gaps, 0.0, self.work.confidence, len(self.group), self.resamples.clusters)
+        around = (np.exp(found.low), np.exp(found.high)) if found and found.low is not None and found.high is not None else None
+        ratio = float(np.exp(gap))
         if np.isfinite(ratio):
             how = "distance of members over that of non-members, geometric mean over canaries: 1 where members are no nearer"
             yield self._metric("nearest_ratio", ratio, around, len(self.group), how)

@@ -5,8 +5,9 @@ Not here: the attacks (`attacks`), how their scores are read (`metrics`), where 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,18 +16,39 @@ from torch import Tensor
 
 from compiler.language.attacks.base import ReleaseLevel, Tried
 from runtime.audit.attacks import signals
-from runtime.audit.attacks.answers import Answers
+from runtime.audit.attacks.answers import Answers, Score
 from runtime.audit.attacks.dispatch import scorer_of
 from runtime.audit.attacks.lira import Likelihood
 from runtime.audit.statistics.bootstrap import Resamples
-from runtime.audit.statistics.null import Control
+from runtime.audit.statistics.null import Control, central, redraw
+from runtime.audit.statistics.roc import auc
+from runtime.audit.trial.doubts import (
+    STANDARD_ERRORS,
+    Doubt,
+    doubt_of_labels,
+    doubts_of_answers,
+    doubts_of_membership,
+    doubts_of_scores,
+    equal_models,
+)
 from runtime.audit.trial.metrics import AttackMetrics
 from runtime.audit.trial.risk import memorization
 from runtime.audit.trial.terms import Conditions, Terms
 from runtime.data.population.roles import Group
 from runtime.outcome import Metric
+from runtime.seeds import numpy_generator
 
 NULL_FAILED = "null control failed"
+NOT_TRUSTED = "not to be trusted"
+
+
+def flag_of(doubt: Doubt) -> str:
+    return f"{NOT_TRUSTED}: {doubt.text}" if doubt.grave else f"doubtful: {doubt.text}"
+
+
+def is_trusted(flags: Iterable[str]) -> bool:
+    """Whether no flag says that figures are invalid."""
+    return not any(flag.startswith((NULL_FAILED, NOT_TRUSTED)) for flag in flags)
 
 
 @dataclass(frozen=True)
@@ -43,6 +65,13 @@ class Scope:
     headline: tuple[Tried | None, ReleaseLevel]
     """The declared attack and its release level."""
 
+    @cached_property
+    def targets(self) -> np.ndarray:
+        """shadow, bool: models that hold some samples and not others. One that holds nobody (or all) is a reference and no target:
+        whether a model is one would give membership away. All, where no model is asked about both kinds."""
+        some = np.asarray(self.member.any(0) & ~self.member.all(0))
+        return some if some.any() else np.ones_like(some)
+
 
 @dataclass(frozen=True)
 class GroupResult:
@@ -50,8 +79,8 @@ class GroupResult:
 
     measured: AttackMetrics
     control: Control
-    floored: int | None
-    """Degenerate fits of a likelihood ratio; None for other attacks."""
+    floored: tuple[int, int]
+    """Degenerate fits of a likelihood ratio, and all of them; nothing for other attacks."""
 
     @property
     def group(self) -> Group:
@@ -59,15 +88,29 @@ class GroupResult:
 
     def metrics(self) -> Iterator[Metric]:
         yield from self.measured.metrics()
-        if self.floored:
-            scores = self.measured.member.size
-            yield self.measured.metric("floored_fits", float(self.floored), None, scores, "shadows that all but agree")
+        if self.floored[0]:
+            yield self.measured.metric("floored_fits", float(self.floored[0]), None, self.floored[1], "shadows that all but agree")
         yield from self.measured.null_metrics(self.control)
+
+    @property
+    def doubts(self) -> list[Doubt]:
+        """What the scores say against the data."""
+        some, every = self.floored
+        found = (
+            [Doubt(f"in {some} of {every} fits the shadows give all but equal answers: are they one model?")]
+            if some * 2 > every
+            else []
+        )
+        measured = self.measured
+        return [*found, *doubts_of_scores(measured.scores, measured.member, self.control.auc, measured.steps.area())]
 
     def flags(self) -> list[str]:
         attack = self.measured.attack
         column = f"{self.measured.answers.release} {attack.attack} {attack.variant_name} {self.group.name}"
-        return [f"{NULL_FAILED}: {column}, {complaint}" for complaint in self.control.complaints()]
+        return [
+            *(f"{NULL_FAILED}: {column}, {complaint}" for complaint in self.control.complaints()),
+            *(f"{flag_of(doubt)} ({column})" for doubt in self.doubts),
+        ]
 
 
 @dataclass(frozen=True)
@@ -92,13 +135,79 @@ def measure_attack(attack: Tried, answers: Sequence[Answers], scope: Scope) -> A
             continue
         group, span = of_group.group, scope.spans[of_group.group.name]
         member = scope.member[span]
-        scores[span] = score(member)
+        scores[span] = _of_targets(score, scope)(member)
         resamples, conditions = scope.resamples(attack, group), scope.conditions(attack, group)
         measured = AttackMetrics(scope.terms, attack, of_group, scores[span], member, resamples, conditions)
         if measured.there.any():
-            floored = score.floored(member) if isinstance(score, Likelihood) else None
-            groups.append(GroupResult(measured, measured.null_control(score), floored))
+            floored = score.floored(member) if isinstance(score, Likelihood) else (0, 0)
+            groups.append(GroupResult(measured, measured.null_control(_of_targets(score, scope)), floored))
     return AttackResult(attack, answers[0].release, scores, tuple(groups)) if groups else None
+
+
+def _of_targets(score: Score, scope: Scope) -> Score:
+    return lambda member: np.where(scope.targets, score(member), np.nan)
+
+
+def doubts_about(answers: Sequence[Answers], scope: Scope, same: np.ndarray | None = None) -> Iterator[Doubt]:
+    """What speaks against the data: membership, and the answers of final models (or whatever was asked) about each group.
+
+    `same`: canary, number of the sample that it is, where several are the same one.
+    """
+    distinct = slice(None) if same is None else np.unique(same, return_index=True)[1]
+    yield from doubts_of_membership(scope.member[distinct], scope.terms.design)
+    for of_group in answers:
+        member = scope.member[scope.spans[of_group.group.name]]
+        said = of_group.logits if of_group.logits is not None else of_group.given_signal
+        if said is None:
+            continue
+        raw = np.moveaxis(said, 2, -1)
+        if equal := equal_models(raw):
+            yield Doubt(f"{EQUAL_MODELS}: shadows {', '.join(f'{one} and {other}' for one, other in equal[:8])}")
+            continue
+        signal = of_group.signal("logit", 1)
+        if signal is not None:
+            yield from doubts_of_answers(signal[:, 0], member)
+        if of_group.logits is not None and of_group.group.kind == "mislabeled":
+            right = signals.by_shadow(signals.correct, of_group.logits[:, :1], of_group.labels)[:, 0] > 0
+            yield from doubt_of_labels(right, member, said.shape[-1])
+
+
+EQUAL_MODELS = "models that give one another's answers to the last bit"
+SHAM_REDRAWS = 20
+"""Memberships redrawn for the spread of a sham AUC."""
+
+
+def sham(attack: Tried, answers: Answers, scope: Scope) -> tuple[Metric, list[str]] | None:
+    """The attack on z samples with a row of membership that training ignores: the path from images to scores must find nothing.
+
+    The metric `sham_auc`, whose bounds are where redraws lie, and flags. None where there is no z pool or the attack needs it.
+    """
+    if answers.z_logits is None:
+        return None
+    group, count = answers.group, len(answers.z_logits)
+    nobody = torch.full((count,), -1)
+    shams = replace(group, images=group.z_images, labels=group.z_labels, true_labels=nobody, samples=nobody, z_labels=nobody[:0])
+    score = scorer_of(attack, Answers(answers.release, shams, answers.z_logits), scope.terms.paired)
+    if score is None or count < 2:
+        return None
+    rng = numpy_generator(scope.terms.seed, None, f"sham/{group.name}")
+    half = np.arange(scope.member.shape[1]) < scope.member.shape[1] // 2
+    template = np.tile(half, (count, 1)) if scope.terms.design == "balanced" else rng.random((count, len(half))) < 0.5
+
+    def area(member: np.ndarray) -> float:
+        scores = score(member)
+        there = ~np.isnan(scores)
+        found = auc(scores[there], member[there]) if there.any() else None
+        return 0.5 if found is None else found
+
+    drawn = [area(redraw(template, scope.terms.design, rng)) for _ in range(1 + SHAM_REDRAWS)]
+    value, others = drawn[0], np.array(drawn[1:])
+    off = abs(value - others.mean()) > STANDARD_ERRORS * max(others.std(ddof=1), 1e-3)
+    note = "z samples with a row of membership that training ignored; the bounds are where redraws lie"
+    flags = [f"{NOT_TRUSTED}: sham canaries {group.name}, AUC {value:.3f} where nothing is to be found"] if off else []
+    low, high = central(others, scope.terms.confidence)
+    names = group.name, attack.attack, attack.variant_name, answers.release
+    return Metric("sham_auc", value, low, high, count, note, *names), flags
 
 
 @dataclass

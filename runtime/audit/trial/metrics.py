@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
+from operator import attrgetter, methodcaller
 from typing import Any
 
 import numpy as np
 
 from compiler.language.attacks.base import Tried
 from runtime.audit.attacks.answers import Answers, Score
-from runtime.audit.statistics.bootstrap import Readings, Resamples, interval, read_resamples
+from runtime.audit.statistics.bootstrap import Readings, Resamples, Spread, interval_of_share, read_each, read_resamples, spread_of
 from runtime.audit.statistics.deployed import shadow_only
 from runtime.audit.statistics.null import Control, Expected, central, run_null_control
 from runtime.audit.statistics.roc import RateReading, Steps, balanced_accuracy, roc_points, tpr_at
@@ -21,6 +22,7 @@ from runtime.audit.trial.terms import Conditions, Terms
 from runtime.outcome import Metric
 from runtime.seeds import numpy_generator
 
+Drawn = tuple[Readings, Readings | None, Readings | None]
 BAND_POINTS = 40
 """Points of a curve at which its band is read, spread evenly in log FPR."""
 
@@ -50,9 +52,19 @@ class AttackMetrics:
         return Steps.of(self.scores[self.there], self.member[self.there])
 
     @cached_property
+    def drawn(self) -> Drawn:
+        """Every rate and area from every resample, and what intervals need where models are few."""
+        return self._drawn(self.terms.fpr, self.there, self.strict)
+
+    def _drawn(self, fprs: Sequence[float], there: np.ndarray, strict: bool) -> Drawn:
+        return read_each(lambda part: read_resamples(self.scores, self.member, fprs, part, there, strict), self.resamples)
+
+    def _spread(self, drawn: Drawn, fpr: float) -> Spread:
+        return spread_of(drawn, lambda read: read.tpr[fpr])
+
+    @property
     def draws(self) -> Readings:
-        """Every rate and area from every resample."""
-        return read_resamples(self.scores, self.member, self.terms.fpr, self.resamples, self.there, self.strict)
+        return self.drawn[0]
 
     @property
     def strict(self) -> bool:
@@ -70,21 +82,39 @@ class AttackMetrics:
         """TPR at every FPR, AUC, balanced accuracy, epsilon lower bounds; nothing where no score is applicable."""
         if not self.there.any():
             return
-        confidence, n = self.terms.confidence, int(self.there.sum())
+        n = int(self.there.sum())
         for fpr in self.terms.fpr:
-            yield self._tpr(tpr_name(fpr), self.reading(fpr), self.draws.tpr[fpr])
-        yield self.metric("auc", self.steps.area(), interval(self.draws.auc, confidence), n)
+            yield self._tpr(tpr_name(fpr), self.reading(fpr), self._spread(self.drawn, fpr))
         balanced = balanced_accuracy(self.scores[self.there], self.member[self.there])
-        yield self.metric("balanced_accuracy", balanced, interval(self.draws.balanced_accuracy, confidence), n)
+        for name, value in (("auc", self.steps.area()), ("balanced_accuracy", balanced)):
+            told_apart = len(self.steps.true) > 2
+            spread = spread_of(self.drawn, attrgetter(name))
+            around = self.interval(value, spread, near=0.0) if told_apart else None
+            yield self.metric(name, value, around, n, "" if told_apart else "all scores are equal")
         for name, bound in self.bounds.items():
             yield self.metric(f"epsilon_lower_{name}", bound.value, None, bound.n, bound.note)
 
-    def _tpr(self, name: str, reading: RateReading, resampled: np.ndarray) -> Metric:
-        around = interval(resampled, self.terms.confidence) if reading.value is not None else None
+    def interval(
+        self, value: float | None, spread: Spread, canaries: int | None = None, near: float = 1.0
+    ) -> tuple[float, float] | None:
+        """Of a share: see `interval_of_share`."""
+        return interval_of_share(value, spread, self.terms.confidence, self.resamples, canaries, near)
+
+    def _tpr(self, name: str, reading: RateReading, spread: Spread, canaries: int | None = None) -> Metric:
+        around = self.interval(reading.value, spread, canaries)
         note = "; ".join(filter(None, [reading.note, self._one_shadow_warning(reading)]))
         if reading.value is not None and around is None:
             return self.metric(name, None, None, reading.non_members, "; ".join(["not resolvable in most resamples", note]))
         return self.metric(name, reading.value, around, reading.non_members, note)
+
+    def headline(self) -> Iterator[Metric]:
+        """The declared leakage, and how it was read: at which FPR, and what it would be where ties are broken by lot."""
+        fpr = self.terms.headline_fpr
+        reading = self.reading(fpr)
+        yield self._tpr("headline", reading, self._spread(self.drawn, fpr))
+        how = f"of the headline, declared at {fpr:g}"
+        yield self.metric("headline_fpr", reading.realised_fpr, None, reading.non_members, how)
+        yield self.metric("headline_by_lot", reading.by_lot, None, reading.non_members, reading.note or how)
 
     def _false_positives(self, reading: RateReading) -> np.ndarray:
         """canary × shadow, bool."""
@@ -110,6 +140,7 @@ class AttackMetrics:
                 "canaries": self.answers.group.name,
                 "fpr": fpr,
                 "tpr": reading.value,
+                "by_lot": reading.by_lot,
                 "members": reading.members,
                 "non_members": reading.non_members,
                 "allowed": reading.allowed,
@@ -130,11 +161,10 @@ class AttackMetrics:
                 yield self.metric(f"{tpr_name(fpr)},{name}", None, None, 0, f"no member is {name.replace('_', ' ')}")
                 continue
             reading = tpr_at(fpr, self.scores[there], self.member[there], self.strict)
-            around = None
-            if reading.value is not None:
-                draws = read_resamples(self.scores, self.member, (fpr,), self.resamples, there, self.strict)
-                around = interval(draws.tpr[fpr], self.terms.confidence)
-            yield self.metric(f"{tpr_name(fpr)},{name}", reading.value, around, members, reading.note)
+            spread = self._spread(self._drawn((fpr,), there, self.strict), fpr)
+            canaries = int((there & self.member).any(1).sum())  # a canary in several of these members is one all the same
+            figure = self._tpr(f"{tpr_name(fpr)},{name}", reading, spread, canaries)
+            yield replace(figure, n=members)
 
     def deployed(self) -> Iterator[Metric]:
         """What comes of thresholds that are read from the shadows of each target alone: rates, and the PPV at each prior."""
@@ -142,15 +172,15 @@ class AttackMetrics:
         if self.reading(fpr).value is None:
             return
         found = shadow_only(self.scores, self.member, fpr, paired)
-        draws = shadow_only(self.scores, self.member, fpr, paired, self.resamples)
+        drawn = read_each(lambda part: shadow_only(self.scores, self.member, fpr, paired, part), self.resamples)
         how, n = f"thresholds from shadows only, at a declared FPR of {fpr:g}", self.reading(fpr).non_members
         for name in ("tpr", "fpr"):
-            around = interval(getattr(draws, name), self.terms.confidence)
-            yield self.metric(f"realised_{name}", float(getattr(found, name)[0]), around, n, how)
+            value = float(getattr(found, name)[0])
+            yield self.metric(f"realised_{name}", value, self.interval(value, spread_of(drawn, attrgetter(name))), n, how)
         for prior in PRIORS:
             value = float(found.ppv(prior)[0])
-            around = interval(draws.ppv(prior), self.terms.confidence)
             if np.isfinite(value):
+                around = self.interval(value, spread_of(drawn, methodcaller("ppv", prior)))
                 yield self.metric(f"ppv@prior={prior:g}", value, around, n, how)
             else:
                 yield self.metric(f"ppv@prior={prior:g}", None, None, n, f"nobody is called a member; {how}")
@@ -175,7 +205,7 @@ class AttackMetrics:
         reading = self.reading(fpr)
         tpr = None if reading.value is None else (reading.allowed + 1) / (reading.non_members + 1)
         expected = Expected(tpr, reading.members, self.terms.error)
-        return run_null_control(score, read, self.member, self.terms.design, redraws, rng, expected)
+        return run_null_control(score, read, self.member, self.terms.design, redraws, rng, expected, self.resamples.same)
 
     def null_metrics(self, made: Control) -> Iterator[Metric]:
         verdict = "" if made.passed else f"null control failed, the trial is invalid: {', '.join(made.complaints())}"
@@ -187,8 +217,8 @@ class AttackMetrics:
         if np.isfinite(made.tpr).all():
             around = central(made.tpr, confidence)
             yield self.metric(f"null_{tpr_name(reading.fpr)}", float(made.tpr.mean()), around, redraws)
-            if reading.value is not None:
-                yield self.metric("permutation_p", made.p_value(reading.value), None, redraws, f"of the TPR at {reading.fpr:g}")
+        p, what = made.p_value(reading.value, self.steps.area())
+        yield self.metric("permutation_p", p, None, redraws, f"of the TPR at {reading.fpr:g}" if what == "TPR" else "of the AUC")
 
     def roc(self, banded: bool) -> np.ndarray:
         """points × 4: FPR, TPR, and the pointwise interval of the TPR at some of the points, NaN at the others."""
@@ -196,11 +226,12 @@ class AttackMetrics:
         band = np.full_like(points, np.nan)
         if banded:
             rates = np.unique(np.geomspace(2 / max((~self.member[self.there]).sum(), 2), 1.0, BAND_POINTS).round(9))
-            draws = read_resamples(self.scores, self.member, rates.tolist(), self.resamples, self.there)
+            drawn = self._drawn(rates.tolist(), self.there, strict=False)
             for rate in rates.tolist():
-                bounds = interval(draws.tpr[rate], self.terms.confidence)
+                place = np.searchsorted(points[:, 0], rate + 1e-9, side="right") - 1
+                bounds = self.interval(float(points[place, 1]), self._spread(drawn, rate))
                 if bounds is not None:
-                    band[np.searchsorted(points[:, 0], rate + 1e-9, side="right") - 1] = bounds
+                    band[place] = bounds
         return np.concatenate([points, band], axis=1)
 
     def risk(self) -> np.ndarray:

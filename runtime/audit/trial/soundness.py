@@ -35,7 +35,9 @@ def check_soundness(measured: AttackMetrics, claimed: tuple[float, float]) -> tu
     if reason := measured.conditions.one_run(member):
         return measured.metric("dp_soundness", None, None, len(scores), reason), ""
     bound = one_run_bound("steinke", terms, scores, member, delta)
-    ceiling = epsilon.steinke(bound.guesses, bound.guesses, bound.n, delta, terms.error) if bound.guesses else 0.0
+    assert bound.value is not None
+    guesses = int(bound.how["k_plus"] + bound.how["k_minus"])
+    ceiling = epsilon.steinke(guesses, guesses, bound.n, delta, terms.error) if guesses else 0.0
     against = f"the accountant's {limit:.4g} at delta {delta:g}"
     if bound.value > limit:
         verdict = f"failed: {bound.value:.2f} is ruled out, above {against}; the training or the audit is broken"

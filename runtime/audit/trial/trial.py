@@ -15,19 +15,34 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from compiler.errors import SynthcError
 from compiler.language.attacks.base import LOGIT_LEVELS, ReleaseLevel, Tried
 from compiler.language.attacks.lira import Lira
 from compiler.work.operations import AttackTrial
 from compiler.work.releases import declared
 from runtime.audit.attacks.answers import Answers
-from runtime.audit.statistics.bootstrap import Resamples, interval
+from runtime.audit.statistics.bootstrap import Resamples
+from runtime.audit.statistics.testing import from_resamples
 from runtime.audit.trial.bounds import POOLED, one_run_refusal
 from runtime.audit.trial.copies import Nearness
-from runtime.audit.trial.measure import NULL_FAILED, AttackResult, Kept, Scope, describe_canaries, describe_groups, measure_attack
-from runtime.audit.trial.metrics import AttackMetrics, tpr_name
+from runtime.audit.trial.doubts import Doubt
+from runtime.audit.trial.measure import (
+    EQUAL_MODELS,
+    AttackResult,
+    Kept,
+    Scope,
+    describe_canaries,
+    describe_groups,
+    doubts_about,
+    flag_of,
+    is_trusted,
+    measure_attack,
+    sham,
+)
+from runtime.audit.trial.metrics import AttackMetrics
 from runtime.audit.trial.soundness import check_soundness, guarantee
 from runtime.audit.trial.terms import Conditions, terms_of
-from runtime.audit.trial.utility import per_shadow, utility
+from runtime.audit.trial.utility import correctness, per_shadow, utility
 from runtime.data.population.membership import membership
 from runtime.data.population.near_duplicates import MAX_RMS_DIFFERENCE, near_duplicates
 from runtime.data.population.roles import Group, roles_of
@@ -53,8 +68,9 @@ class Sets:
 
 
 def perform(work: AttackTrial, inputs: Mapping[str, Artifact], device: torch.device) -> Product:
-    """See the module; the files are `scores`, `roc`, `risk`, `canaries`, `shadows` (metrics with a value for each shadow), and,
-    where a set was made and measured, `pairs`: images of it beside canaries, the nearest and the most telling. Audit-only."""
+    """See the module; the files are `scores`, `roc`, `risk`, `canaries`, `shadows` (metrics with a value for each shadow),
+    `test` (test image × shadow: whether the model is right), and, where a set was made and measured, `pairs`: images of it beside
+    canaries, the nearest and the most telling. Audit-only."""
     groups = roles_of(work.population).groups
     scope = _scope(work, groups)
     answers = dict(_answers(work, inputs, groups, scope.spans))
@@ -66,33 +82,53 @@ def perform(work: AttackTrial, inputs: Mapping[str, Artifact], device: torch.dev
     kept = Kept.of(scope)
     for result in results:
         kept.add(result)
+    doubts = _doubts(work, inputs, answers["final_model"], scope)
     headline, unsound = measure_headline(work, inputs, results, sets, scope)
     twins = list(_near_duplicates(work, groups, scope.spans))
-    flags = [*kept.flags, *unsound, *_twin_flags(twins), *_device_flags(inputs)]
+    named = scope.headline[0]
+    shams = [
+        found for of_group in answers["final_model"] if named is not None and (found := sham(named, of_group, scope)) is not None
+    ]
+    flags = [*map(flag_of, doubts), *kept.flags, *unsound, *_twin_flags(twins), *_device_flags(inputs)]
+    flags += [flag for _, raised in shams for flag in raised]
     metrics = [
+        *(metric for metric, _ in shams),
         *(metric for near in sets.nearness.values() for metric in near.metrics()), *kept.metrics, *headline,
         *_strata_of_copies(work, results, sets, scope), *_student_over_teacher(results, scope), *twins, *utility(work, inputs),
     ]  # fmt: skip
     files = {"scores": kept.scores, "roc": kept.roc, "risk": kept.risk, "shadows": per_shadow(work, inputs)}
+    if (right := correctness(work, inputs)) is not None:
+        files["test"] = {"correct": right}
     files["canaries"] = describe_canaries(groups, answers["final_model"], scope)
     if sets.used is not None:
         files["scores"]["used"] = torch.from_numpy(sets.used.astype(np.uint8))
+    if sets.copied:
+        files["scores"]["copied"] = torch.from_numpy(_join_groups(sets.copied, scope))
     if pairs := _pairs_to_look_at(inputs, results, sets, scope):
         files["pairs"] = pairs
     notes = {
         "columns": kept.columns, "groups": describe_groups(groups), "headline_column": kept.headline_column,
-        "null_ok": not any(flag.startswith(NULL_FAILED) for flag in flags), "flags": flags, "readings": kept.readings,
+        "null_ok": is_trusted(flags), "flags": flags, "readings": kept.readings,
         "interval": _interval(work),
     }  # fmt: skip
     return Product(files, tuple(metrics), notes)
+
+
+def _doubts(work: AttackTrial, inputs: Mapping[str, Artifact], answers: Sequence[Answers], scope: Scope) -> list[Doubt]:
+    """What speaks against the data; SynthcError where files of one model came under several names."""
+    found = list(doubts_about(answers, scope))
+    elsewhere = any(inputs[f"final_model/{shadow}"].outcome["notes"].get("made_elsewhere") for shadow in range(work.shadows))
+    for doubt in found:
+        if elsewhere and doubt.text.startswith(EQUAL_MODELS):
+            raise SynthcError(f"{doubt.text}; each shadow needs a model of its own, trained on its own members")
+    return found
 
 
 def _scope(work: AttackTrial, groups: tuple[Group, ...]) -> Scope:
     named, both = declared(work.attacks, work.headline), _resamples(work, groups)
 
     def resamples(attack: Tried, group: Group) -> Resamples:
-        one_way = work.interval == "canaries" and attack != named
-        return Resamples(both[group.name].canaries) if one_way else both[group.name]
+        return Resamples(both[group.name].canaries) if work.interval == "canaries" else both[group.name]
 
     def conditions(attack: Tried, group: Group) -> Conditions:
         return Conditions(lambda member: one_run_refusal(work.design, group.copies, len(member)), POOLED)
@@ -126,8 +162,7 @@ def measure_headline(
     flags: list[str] = []
     for name, measured in _headline_groups(results, scope).items():
         if name == work.headline.canaries:
-            leakage = tpr_name(work.headline.fpr)
-            metrics += [replace(metric, name="headline") for metric in measured.metrics() if metric.name == leakage]
+            metrics += measured.headline()
             if (claimed := guarantee(work, inputs)) is not None:
                 metric, flag = check_soundness(measured, claimed)
                 metrics.append(metric)
@@ -146,6 +181,14 @@ def _strata_of_copies(work: AttackTrial, results: Iterable[AttackResult], sets: 
             for group in result.groups:
                 if (copied := sets.copied.get(group.group.name)) is not None:
                     yield from group.measured.strata({"copied": copied, "not_copied": ~copied})
+
+
+def _join_groups(found: Mapping[str, np.ndarray], scope: Scope) -> np.ndarray:
+    """canary × shadow, uint8: what was found of each group; 2 where nothing was."""
+    whole = np.full(scope.member.shape, 2, np.uint8)
+    for name, cells in found.items():
+        whole[scope.spans[name]] = cells
+    return whole
 
 
 def _matches_headline(attack: Tried, headline: Tried | None) -> bool:
@@ -188,7 +231,9 @@ def _ratio(student: AttackMetrics, teacher: AttackMetrics) -> Metric:
         return student.metric(name, None, None, n, "not resolvable" if below is None else "the teacher does not leak")
     with np.errstate(invalid="ignore", divide="ignore"):
         drawn = np.where(teacher.draws.tpr[fpr] > 0, student.draws.tpr[fpr] / teacher.draws.tpr[fpr], np.nan)
-    return student.metric(name, above / below, interval(drawn, student.terms.confidence), n, f"of the TPR at {fpr:g}")
+    found = from_resamples(above / below, drawn, 0.0, student.terms.confidence, n, student.resamples.clusters)
+    around = (max(found.low or 0.0, 0.0), found.high) if found is not None and found.high is not None else None
+    return student.metric(name, above / below, around, n, f"of the TPR at {fpr:g}")
 
 
 def _resamples(work: AttackTrial, groups: tuple[Group, ...]) -> dict[str, Resamples]:
@@ -228,7 +273,7 @@ def _spans(groups: tuple[Group, ...]) -> dict[str, slice]:
 
 def _interval(work: AttackTrial) -> str:
     two_way = f"two-way over canaries and {'pairs of shadows' if work.design == 'pairs' else 'shadows'}"
-    over = two_way if work.interval == "two_way" else f"over canaries; the headline and claims {two_way}"
+    over = two_way if work.interval == "two_way" else f"over canaries; claims {two_way}"
     return f"bootstrap {over}, {work.resamples} resamples, {work.confidence:.0%}"
 
 

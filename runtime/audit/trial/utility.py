@@ -1,4 +1,4 @@
-"""A trial's accuracy and cost: means over its shadows with a t interval."""
+"""A trial's accuracy, over its test images and shadows, and its cost, over its shadows: means with their intervals."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy import stats
 from torch import Tensor
 
-from compiler.work.operations import AttackTrial
+from compiler.fingerprint import parse_canonical, restore
+from compiler.inspect.cost.guess import cost
+from compiler.work.operations import AttackTrial, Dataset, structures
+from runtime.audit.statistics.testing import from_cells, from_pairs
 from runtime.outcome import Metric
 from runtime.store.artifacts import Artifact
 
@@ -30,7 +32,7 @@ PROPORTIONS = (
 
 
 def utility(work: AttackTrial, inputs: Mapping[str, Artifact]) -> Iterator[Metric]:
-    """Accuracy, canary accuracy and cost of the trial: means over shadows with a t interval."""
+    """Accuracy, canary accuracy and cost of the trial."""
     models = [inputs[f"model/{shadow}"].outcome for shadow in range(work.shadows)]
     asked = [inputs[f"final_model/{shadow}"].outcome for shadow in range(work.shadows)]
     made = [
@@ -39,17 +41,39 @@ def utility(work: AttackTrial, inputs: Mapping[str, Artifact]) -> Iterator[Metri
         for shadow in range(work.shadows)
         if f"{role}/{shadow}" in inputs
     ]
-    yield from _means(asked, METRICS_BY_ROLE["final_model"], work.confidence)
+    right = correctness(work, inputs)
+    if right is None:
+        yield from _means(asked, METRICS_BY_ROLE["final_model"], work.confidence)
+    else:
+        found = from_cells(right.numpy(), 0.0, work.confidence)
+        how = f"mean over {work.shadows} shadows and {len(right)} test images, both drawn"
+        yield _cut(Metric("test_accuracy", found.value, found.low, found.high, found.n, how))
     yield from _means(models, METRICS_BY_ROLE["model"], work.confidence)
     if made:
         yield from _means(made, METRICS_BY_ROLE["synthesize"] | METRICS_BY_ROLE["synthetic_set"], work.confidence)
     for artifact in inputs["model/0"].ancestry():  # DP-SGD trained the classifier, or the generator behind its images
         for metric in artifact.outcome["metrics"]:
             if metric["name"] in ("epsilon", "noise_multiplier"):
-                yield Metric(metric["name"], metric["value"], n=1, note=metric["note"])
+                yield Metric(
+                    metric["name"], metric["value"], n=1, note="; ".join(filter(None, [metric["note"], _single_records(work)]))
+                )
     seconds = _pipeline_seconds(work, inputs)
     unknown = Metric("seconds", None, n=0, note="made elsewhere, by files that do not say `seconds`")
     yield _mean("seconds", seconds, work.confidence) if seconds else unknown
+
+
+def _single_records(work: AttackTrial) -> str:
+    """What an accountant's epsilon does not say of canaries that are in several times."""
+    several = [f"{name} ({words.copies} times)" for name, words in work.population.groups if words.copies > 1]
+    return f"of single records, not of canaries that are in several times: {', '.join(several)}" if several else ""
+
+
+def correctness(work: AttackTrial, inputs: Mapping[str, Artifact]) -> Tensor | None:
+    """test image × shadow, uint8: whether the shadow's final model is right; None where answers do not hold it."""
+    asked = [inputs[f"final_model/{shadow}"] for shadow in range(work.shadows)]
+    if not all("test" in artifact.stems for artifact in asked):
+        return None
+    return torch.stack([artifact.tensors("test")["correct"] for artifact in asked], dim=1)
 
 
 def _pipeline_seconds(work: AttackTrial, inputs: Mapping[str, Artifact]) -> list[float]:
@@ -66,9 +90,25 @@ def _task_seconds(artifact: Artifact) -> float | None:
     return float(artifact.outcome["provenance"]["seconds"])
 
 
+def _pipeline_flops(work: AttackTrial, inputs: Mapping[str, Artifact]) -> list[float]:
+    """Counted work of each shadow's whole pipeline, from the words of its tasks; none where part is not known."""
+    sources = {data.digest: data.source for data in (work.population.dataset, work.population.public) if data is not None}
+    types = structures() | {"Dataset": lambda digest, **fields: Dataset(digest=digest, source=sources.get(digest), **fields)}
+    found = []
+    for shadow in range(work.shadows):
+        pipeline = inputs[f"model/{shadow}"].ancestry()
+        if any(artifact.outcome["notes"].get("made_elsewhere") for artifact in pipeline):
+            return []
+        try:
+            found.append(sum(cost(restore(parse_canonical(artifact.text).params, types)).flops for artifact in pipeline))
+        except (KeyError, TypeError, ValueError):  # words of another version, or of a package
+            return []
+    return found
+
+
 def per_shadow(work: AttackTrial, inputs: Mapping[str, Artifact]) -> dict[str, Tensor]:
     """Figures with a value for each shadow, float64: the name of a metric, and `/<group>` where it is of a canary group."""
-    found: dict[str, list[float]] = {"seconds": _pipeline_seconds(work, inputs)}
+    found: dict[str, list[float]] = {"seconds": _pipeline_seconds(work, inputs), "flops": _pipeline_flops(work, inputs)}
     for shadow in range(work.shadows):
         for role, names in METRICS_BY_ROLE.items():
             artifact = inputs.get(f"{role}/{shadow}")
@@ -94,8 +134,12 @@ def _mean(name: str, values: list[float], confidence: float) -> Metric:
     mean = float(np.mean(values))
     if len(values) < 2:
         return Metric(name, mean, n=len(values))
-    half = float(stats.t.ppf(0.5 + confidence / 2, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values)))
-    low, high = max(mean - half, 0.0), mean + half
-    if name in PROPORTIONS:
-        high = min(high, 1.0)
-    return Metric(name, mean, low, high, len(values), "mean over shadows")
+    around = from_pairs(np.array(values), 0.0, confidence)
+    return _cut(Metric(name, mean, around.low, around.high, len(values), "mean over shadows"))
+
+
+def _cut(metric: Metric) -> Metric:
+    """Its interval, where it may lie."""
+    if metric.low is None or metric.high is None:
+        return metric
+    return replace(metric, low=max(metric.low, 0.0), high=min(metric.high, 1.0 if metric.name in PROPORTIONS else np.inf))

@@ -25,16 +25,9 @@ FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3
 
 def read(folder: Path) -> tuple[LabeledImages, LabeledImages]:
     """Training and test split of the four files in `folder`; SynthcError for anything malformed."""
-    pool_images, pool_labels, test_images, test_labels = (read_array(found(folder, name)) for name in FILES)
+    paths = (folder / name if (folder / name).exists() else folder / f"{name}.gz" for name in FILES)
+    pool_images, pool_labels, test_images, test_labels = map(read_array, paths)
     return _joined(folder, pool_images, pool_labels), _joined(folder, test_images, test_labels)
-
-
-def found(folder: Path, name: str) -> Path:
-    """The file `name`, with or without `.gz`."""
-    plain, zipped = folder / name, folder / f"{name}.gz"
-    if not plain.exists() and not zipped.exists():
-        raise SynthcError(f"{plain}: there is no such file, nor {zipped.name}")
-    return plain if plain.exists() else zipped
 
 
 def read_array(path: Path) -> np.ndarray:

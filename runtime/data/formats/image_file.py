@@ -15,6 +15,18 @@ if TYPE_CHECKING:
 
 MODES = {"1": "L", "L": "L", "P": "RGB", "RGB": "RGB"}
 """Pillow's modes of images of 8 bits without transparency → as which they are read."""
+OTHERS = {
+    b"<": "a page or drawing of the web, perhaps an error that came instead of a download",
+    b"GIF8": "a GIF",
+    b"RIFF": "a WebP",
+    b"BM": "a bitmap of Windows",
+    b"II*\0": "a TIFF",
+    b"MM\0*": "a TIFF",
+    b"%PDF": "a PDF",
+    b"\xff\xd8": "a JPEG that breaks off at its beginning",
+    b"\x89PNG": "a PNG that breaks off at its beginning",
+}
+"""How files begin that are no images here → what they are."""
 
 
 def decode_file(path: Path) -> np.ndarray:
@@ -29,19 +41,26 @@ def decode_file(path: Path) -> np.ndarray:
 def decode(handle: IO[bytes], name: str) -> np.ndarray:
     """height × width, or height × width × 3 where it is in colour, uint8; SynthcError for a broken or too large image."""
     import numpy as np
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:
         with Image.open(handle, formats=("PNG", "JPEG")) as opened:  # reads the header alone
             width, height = opened.size
             deep = str(opened.tile[0][3]).endswith("16B") if opened.tile else False  # colours of 16 bits, which it would cut off
-            if opened.mode not in MODES or deep:
-                raise UnidentifiedImageError
+            if "A" in opened.mode or "transparency" in opened.info:
+                raise SynthcError(f"{name}: it has transparency (alpha); put it on a background, as RGB or grey")
+            if deep or opened.mode.startswith(("I", "F")):
+                raise SynthcError(f"{name}: it has 16 bits or more; convert it to 8")
+            if opened.mode not in MODES:
+                raise SynthcError(f"{name}: its colours are {opened.mode}; convert it to RGB or grey")
             if not 0 < width * height <= MAX_PIXELS:
                 raise SynthcError(f"{name}: {height}×{width} pixels; at most {MAX_PIXELS:,} can be read: make it smaller")
-            return np.asarray(opened.convert(MODES[opened.mode]))
+            # Upright, as every viewer shows it: cameras write how they were held, and leave the pixels as they lie.
+            return np.asarray(ImageOps.exif_transpose(opened).convert(MODES[opened.mode]))
     except UnidentifiedImageError:
-        what = "not a PNG or JPEG of 8 bits, grey or in colour, without transparency; convert it"
-        raise SynthcError(f"{name}: {what}") from None
+        handle.seek(0)
+        begin = handle.read(4)
+        what = next((what for magic, what in OTHERS.items() if begin.startswith(magic)), "another file") if begin else "empty"
+        raise SynthcError(f"{name}: {what}, no PNG or JPEG; convert, replace or remove it") from None
     except (OSError, ValueError, SyntaxError, zlib.error, struct.error, Image.DecompressionBombError) as error:
         raise SynthcError(f"{name}: cannot be decoded: {error}; replace or remove it") from error

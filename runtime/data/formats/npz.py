@@ -72,7 +72,8 @@ def read_arrays(path: Path, names: Collection[str], limit: int = MAX_BYTES) -> d
             if header.dtype.hasobject:
                 raise SynthcError(f"{name!r} holds pickled objects, which are never opened; save it as an array of numbers")
             if not PLAIN.fullmatch(header.dtype.str):
-                raise SynthcError(f"{name!r} is of type {header.dtype.str[:40]!r}; wanted are numbers or booleans")
+                hint = "; .astype('float64') makes it one" if header.dtype.kind == "f" else ""
+                raise SynthcError(f"{name!r} is of type {header.dtype.str[:40]!r}; wanted are numbers or booleans{hint}")
         if sum(header.nbytes for header in headers.values()) > limit:
             sizes = ", ".join(f"{name} {header.nbytes / 2**30:.3g} GiB" for name, header in headers.items())
             raise SynthcError(f"declares {sizes}, more than the limit of {limit / 2**30:g} GiB; raise it with --limit")
@@ -90,6 +91,9 @@ def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
         with path.open("rb") as handle, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about damaged extra fields, which are not read, and headers of Python 2
             if not zipfile.is_zipfile(handle):
+                handle.seek(0)
+                if handle.read(2) == b"PK":
+                    raise SynthcError("truncated: it begins as an archive and has no end; copy or write it again")
                 raise SynthcError("not an .npz archive; numpy.savez(file, name=array, …) writes one")
             with zipfile.ZipFile(handle) as archive:
                 yield archive

@@ -36,13 +36,13 @@ def read(files: UserFiles) -> tuple[LabeledImages, LabeledImages | None]:
 
 
 def _labeled(arrays: dict[str, np.ndarray], split: str, card: Card) -> LabeledImages:
-    images = channels_first(arrays[f"{split}images"], card)
+    images = channels_first(arrays[f"{split}images"], card.shape)
     return LabeledImages(torch.from_numpy(images), torch.from_numpy(arrays[f"{split}labels"].astype(np.int64)))
 
 
-def channels_first(images: np.ndarray, card: Card) -> np.ndarray:
-    """n × channels × height × width, of images in any layout that the card fits."""
-    if images.shape[1:] != card.shape:
+def channels_first(images: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """n × channels × height × width, of images in any layout that this shape (without n) fits."""
+    if images.shape[1:] != shape:
         images = images[..., None] if images.ndim == 3 else images  # grey without a channel
         images = images.transpose(0, 3, 1, 2)
     return np.ascontiguousarray(images)

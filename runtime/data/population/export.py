@@ -31,7 +31,7 @@ from runtime.data.population.membership import membership
 from runtime.data.population.queries import asked, views
 from runtime.data.population.roles import PrivateSet, extra_images, private_set, roles_of, sample_ids
 from runtime.data.sources import balanced_part, load
-from runtime.store.artifacts import atomic_write
+from runtime.store.files import atomic_write
 
 ABOUT = {
     "shadows": "indices: which images a shadow trains on; labels: with which label, some are wrong on purpose",

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from compiler.work.operations import Population
-from runtime.data.distances import nearest
+from runtime.data.distances import Search, nearest
 from runtime.data.population.roles import roles_of
 
 MAX_RMS_DIFFERENCE = 8.0
@@ -26,6 +26,6 @@ def near_duplicates(population: Population) -> Tensor:
     roles = roles_of(population)
     canaries = torch.cat([group.images for group in roles.groups]).flatten(1).to(torch.float32)
     distance, _ = nearest(canaries, roles.fixed.images.flatten(1), torch.float32)
-    among = torch.cdist(canaries.double(), canaries.double()).fill_diagonal_(float("inf"))
-    within = MAX_RMS_DIFFERENCE * canaries.shape[1] ** 0.5 + 1e-3  # cdist takes differences of squares, which errs by about 1e-6
-    return (distance <= within) | (among <= within).any(1)
+    among, _ = Search(canaries).nearest(canaries[:, None], own=torch.arange(len(canaries)))
+    within = MAX_RMS_DIFFERENCE * canaries.shape[1] ** 0.5 + 1e-3
+    return (torch.minimum(distance, among[:, 0]) <= within) if len(canaries) > 1 else distance <= within

@@ -1,9 +1,9 @@
 """Splits a data set into test set, canary groups, z pool and fixed training images, and builds each shadow's private set from them.
 
 Rows are taken from one permutation of the data set: the test set from its front, then the canaries group by group, skipping
-images that have an exact duplicate; the z pool from its end. What is left is fixed: it is in every private set. So a group added
-at the end takes from the fixed part only, and the size of the z pool moves no canary. The split depends on the study's seed alone,
-never on arms, shadows or replicates.
+images that have an exact duplicate; the z pool from its end, before it the validation images. What is left is fixed: it is in every
+private set. So a group added at the end takes from the fixed part only, and the sizes of z pool and validation move no canary. The
+split depends on the study's seed alone, never on arms, shadows or replicates.
 """
 
 from __future__ import annotations
@@ -77,23 +77,15 @@ class PrivateSet:
 
 @lru_cache(maxsize=8)
 def roles_of(population: Population) -> Roles:
-    """All samples of a study, by role; SynthcError if there are too few images for the roles."""
+    """All samples of a study, by role; SynthcError if too few have no twin. What counts alone tell, `check` has judged."""
     loaded = load(population.dataset)
     pool = loaded.pool
     test_rows = population.dataset.test or 0
     drawn = sum(group.count for _, group in population.groups if group.kind not in FOREIGN)
-    needed = test_rows + drawn + population.z_pool
-    if needed >= len(pool):
-        raise SynthcError(
-            f"{population.dataset.name}: {test_rows} test images, {drawn} canaries and a z pool of {population.z_pool} leave "
-            f"nothing of {len(pool)} images to train on; ask for fewer"
-        )
-    if loaded.test is None and not test_rows:
-        raise SynthcError(f"{population.dataset.name} has no official test split: set some images aside with `data: {{test: N}}`")
-
     # "cast" names a random stream: another name would redraw the canaries of every study.
     order = torch.randperm(len(pool), generator=generator(population.seed, None, "cast"))
-    free = order[test_rows : len(pool) - population.z_pool]
+    last = len(pool) - population.z_pool - (population.dataset.validation or 0)  # behind it: to choose settings by, then the z pool
+    free, validation = order[test_rows:last], order[last : len(pool) - population.z_pool]
     z = pool[order[len(pool) - population.z_pool :]]
     candidates = free[_unique(pool.images)[free]]
     if len(candidates) < drawn:
@@ -111,6 +103,8 @@ def roles_of(population: Population) -> Roles:
         drawn_so_far += group.count
     fixed = free[~torch.isin(free, candidates[:drawn_so_far])]
     test = pool[order[:test_rows]] if test_rows else loaded.test
+    if population.dataset.judged_on == "validation":
+        test = pool[validation]
     assert test is not None
     return Roles(pool[fixed], tuple(groups), test, fixed)
 
@@ -149,19 +143,15 @@ def _foreign_group(name: str, group: CanaryGroup, population: Population, classe
     draws = numpy_generator(population.seed, None, f"canaries/{name}/labels")
     n, z_pool = group.count, population.z_pool
     if group.kind == "ood":
-        if population.public is None:
-            raise SynthcError(f"canaries {name!r}: kind `ood` takes images of a public set; name one with `public: {{name: …}}`")
+        assert population.public is not None
         public = load(population.public).pool.images
-        if public_at + n + z_pool > len(public):
-            wanted = f"{public_at + n} ood canaries and a z pool of {z_pool}"
-            raise SynthcError(f"canaries {name!r}: {wanted} need more than {len(public)} public images")
         order = torch.randperm(len(public), generator=generator(population.seed, None, "canaries/ood"))  # no image in two groups
         images, z_images = public[order[public_at : public_at + n]], public[order[len(public) - z_pool :]]
     else:
         shape = population.dataset.shape
         images, z_images = (
             torch.from_numpy(colours).reshape(-1, shape[0], 1, 1).expand(-1, *shape).contiguous()
-            for colours in _colours(name, n, z_pool, shape[0], numpy_generator(population.seed, None, f"canaries/{name}/images"))
+            for colours in _colours(n, z_pool, shape[0], numpy_generator(population.seed, None, f"canaries/{name}/images"))
         )
     labels = torch.from_numpy(draws.integers(0, classes, n))
     z_labels = torch.from_numpy(draws.integers(0, classes, z_pool))
@@ -170,11 +160,9 @@ def _foreign_group(name: str, group: CanaryGroup, population: Population, classe
     return Group(name, group.kind, images, labels, none, none, z_images, z_labels, group.copies, copies)
 
 
-def _colours(name: str, n: int, z_pool: int, channels: int, draws: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def _colours(n: int, z_pool: int, channels: int, draws: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """n and z_pool × channels, uint8: n colours, no two alike, and others for the z pool, where they may repeat."""
     colours = 256**channels
-    if n >= colours:
-        raise SynthcError(f"canaries {name!r}: {n} images of one colour, and there are {colours} colours; use fewer")
     drawn = draws.choice(colours, n, replace=False)
     z = draws.integers(0, colours - n, z_pool)
     z += np.searchsorted(np.sort(drawn) - np.arange(n), z, side="right")  # past the colours that are taken

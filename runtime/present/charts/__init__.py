@@ -16,7 +16,7 @@ import altair as alt
 import vl_convert
 
 from compiler.errors import SynthcError, did_you_mean
-from runtime.present.charts import ablation, cost, epsilon, look, roc, tradeoff, vulnerability
+from runtime.present.charts import ablation, cost, epsilon, look, page, roc, tradeoff, vulnerability
 from runtime.present.charts import forest as claims
 from runtime.present.paradigms import Row
 
@@ -65,7 +65,7 @@ def kind_of(name: str) -> ChartKind:
 def draw(name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], layout: str = "column") -> dict[str, Any]:
     """The chart `name` of rows that its query gave, in one of LAYOUTS, as Vega-Lite; one that says so when there are none."""
     kind, sizes = kind_of(name), look.LAYOUTS[layout]
-    finite = [look.drop_nonfinite(dict(zip(columns, row, strict=True))) for row in rows]
+    finite = [look.drawable(dict(zip(columns, row, strict=True))) for row in rows]
     nothing = f"nothing to draw for {name!r} yet: {kind.missing}"
     drawn: Any = kind.draw(finite, sizes) if finite else look.draw_nothing(nothing, sizes)
     spec: dict[str, Any] = drawn if isinstance(drawn, dict) else drawn.to_dict()
@@ -89,9 +89,7 @@ def save(spec: dict[str, Any], path: Path, width: float | None = None, titled: b
             case "json":
                 path.write_text(json.dumps(spec, indent=1, allow_nan=False) + "\n", encoding="utf-8")
             case "html":
-                path.write_text(
-                    vl_convert.vegalite_to_html(spec, vl_version=VEGA_LITE, bundle=True), encoding="utf-8"
-                )  # works without a network
+                path.write_text(page.chart_page(spec), encoding="utf-8")
             case _:
                 _write_picture(spec, path, ending, width)
     except OSError as error:

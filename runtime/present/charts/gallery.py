@@ -7,8 +7,6 @@ nearest private images put beside it. What is unknown counts as private. Needs n
 from __future__ import annotations
 
 import io
-import json
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +16,12 @@ import numpy as np
 
 from compiler.fingerprint import parse_canonical, restore
 from compiler.language.base import Method
+from compiler.text.escape import file_name
 from compiler.work.operations import Private, structures
 from runtime.outcome import PAIR_KINDS
-from runtime.store.artifacts import atomic_write, folder_of
+from runtime.store.artifacts import Artifact, folder_of
+from runtime.store.files import atomic_write
+from runtime.store.records import Corrupt
 
 MAX_CLASSES, MAX_IMAGES_PER_CLASS = 10, 10
 """Rows and columns of a sheet."""
@@ -83,9 +84,11 @@ def write(folder: Path, sets: Iterable[tuple[Mapping[str, Any], Sheet]]) -> list
     """
     from PIL import Image, ImageOps
 
-    made = []
+    made: list[Path] = []
     for row, shown in sets:
-        name = "-".join(re.findall(r"[\w.]+", " ".join(str(row[part]) for part in ("study", "profile", "trial") if row[part])))
+        name = file_name(" ".join(str(row[part]) for part in ("study", "profile", "trial") if row[part]))
+        if any(path.name.startswith(f"gallery-{name}.") for path in made):  # names that differ in what no file's name holds
+            name += f"-{len(made)}"
         for ending, content in (("", shown.png), ("-nearest-private", shown.nearest), ("-pairs", shown.pairs)):
             if content is None:
                 continue
@@ -184,7 +187,6 @@ def _nearest(images: np.ndarray, chosen: np.ndarray, private: Private) -> np.nda
 def read_work(store: Path, task: str) -> Any:
     """The work of a task, restored from the text that was hashed; None where this version does not know its classes."""
     try:
-        text = json.loads((folder_of(store, task) / "task.json").read_text(encoding="utf-8"))["text"]
-        return restore(parse_canonical(text).params, structures())
-    except (OSError, ValueError, KeyError, TypeError):
+        return restore(parse_canonical(Artifact(folder_of(store, task)).text).params, structures())
+    except (Corrupt, OSError, ValueError, KeyError, TypeError):
         return None

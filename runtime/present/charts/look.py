@@ -19,6 +19,7 @@ from typing import Any, Literal
 import altair as alt
 
 from compiler.errors import and_more
+from compiler.text.escape import visible
 from runtime.present.numbers import format_ends
 from runtime.present.paradigms import PARADIGMS, Row, order_by_paradigm, paradigms_of, printed_name
 
@@ -116,9 +117,15 @@ def _key(row: Row) -> str:
     return " ".join(str(row[part]) for part in ("origin", "study", "profile", "trial") if part in row)
 
 
-def drop_nonfinite(row: Row) -> Row:
-    """The row with None for what is no finite number: NaN would be written as a bare token, which is not JSON."""
-    return {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in row.items()}
+def drawable(row: Row) -> Row:
+    """The row with None for what is no finite number (NaN is no JSON), and texts without letters that are none of XML."""
+
+    def shown(value: Any) -> Any:
+        if isinstance(value, str):
+            return visible(value)
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
+    return {key: shown(value) for key, value in row.items()}
 
 
 def doubts_of(row: Row) -> str:

@@ -8,25 +8,23 @@ Not here: what is read (`read`), what the sections say (`sections`, `parameters`
 from __future__ import annotations
 
 import base64
-import hashlib
 from functools import lru_cache
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import altair as alt
-import vl_convert
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from compiler.errors import SynthcError
 from runtime.present import charts
 from runtime.present.charts import look
+from runtime.present.charts import page as page_of_charts
 from runtime.present.numbers import format_ends, format_epsilon
 from runtime.present.paradigms import paradigms_of, printed_name
 from runtime.present.report import parameters, sections
 from runtime.present.report.read import StudyResults, read
-from runtime.store.artifacts import atomic_write
+from runtime.store.files import atomic_write
 
 CHARTS_IN_ORDER = ("tradeoff", "roc", "cost", "ablation", "vulnerability", "epsilon")
 """In the section of charts; `claims` stands with the verdicts."""
@@ -48,9 +46,7 @@ def page(results: StudyResults, database_name: str = "results.duckdb", with_priv
     """The report as HTML. The same results give the same text."""
     shown = [name for name in CHARTS_IN_ORDER if name != "ablation" or results.charts[name][1]]
     drawn = {name: _draw_chart(name, results) for name in (*shown, *(["claims"] if results.claims else []))}
-    scripts = (_bundle(), _file("page.js"))
-    hashes = " ".join(f"'sha256-{_base64(hashlib.sha256(text.encode()).digest())}'" for text in scripts)
-    sources = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src {hashes}"
+    scripts = (page_of_charts.bundle(), _file("page.js"))
     return (
         _environment()
         .get_template("page.html")
@@ -58,8 +54,8 @@ def page(results: StudyResults, database_name: str = "results.duckdb", with_priv
             results=results,
             database_name=database_name,
             with_private=with_private,
-            policy=f"{sources}; base-uri 'none'; form-action 'none'",
-            style=_file("page.css") + _color_variables(),
+            policy=page_of_charts.policy(scripts),
+            style=_file("page.css") + color_variables(),
             charts=drawn,
             specs={name: chart["spec"] for name, chart in drawn.items()},
             scripts=scripts,
@@ -98,15 +94,15 @@ def _draw_chart(name: str, results: StudyResults) -> dict[str, Any]:
     title = spec.pop("title", {"text": about})
     # Screen readers get one sentence and the tables; thousands of marks that each speak would bury both.
     spec["config"] |= {"background": None, "aria": False}
-    return {"title": title["text"], "conditions": title.get("subtitle", []), "about": about, "spec": _recolor(spec)}
+    return {"title": title["text"], "conditions": title.get("subtitle", []), "about": about, "spec": recolor(spec)}
 
 
-def _recolor(value: Any) -> Any:
+def recolor(value: Any) -> Any:
     """Every colour that dark mode knows as a CSS variable; data is left alone."""
     if isinstance(value, dict):
-        return {key: item if key in ("datasets", "values") else _recolor(item) for key, item in value.items()}
+        return {key: item if key in ("datasets", "values") else recolor(item) for key, item in value.items()}
     if isinstance(value, list):
-        return list(map(_recolor, value))
+        return list(map(recolor, value))
     return _variable(value) if isinstance(value, str) and value in look.DARK else value
 
 
@@ -115,19 +111,11 @@ def _variable(color: str) -> str:
     return f"var(--c{color.lstrip('#').lower()}, {color})"
 
 
-def _color_variables() -> str:
+def color_variables() -> str:
     """The variables, light and dark; paper is always light."""
     light = "".join(f"--c{color.lstrip('#').lower()}: {color};" for color in look.DARK)
     dark = "".join(f"--c{color.lstrip('#').lower()}: {other};" for color, other in look.DARK.items())
     return f":root {{{light}}}\n@media screen and (prefers-color-scheme: dark) {{ :root {{{dark}}} }}\n"
-
-
-@lru_cache(maxsize=1)
-def _bundle() -> str:
-    """Vega, Vega-Lite and the embedding, as one script without references to elsewhere."""
-    kind = ".".join(alt.SCHEMA_VERSION.lstrip("v").split(".")[:2])
-    text = vl_convert.javascript_bundle(vl_version=kind)  # type: ignore[call-arg]   # the stub wants a snippet; without one all comes
-    return text.replace("</script", "<\\/script").replace("<!--", "<\\!--")
 
 
 def _base64(data: bytes) -> str:

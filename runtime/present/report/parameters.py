@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from compiler.errors import plural
-from compiler.language.field_docs import meanings
+from compiler.inspect.field_docs import meanings
 from runtime.database.quoting import literal
 from runtime.present.report.read import ReportArm, StudyResults
 from runtime.present.report.sections import format_minute

@@ -13,7 +13,7 @@ from runtime.database.quoting import literal
 from runtime.database.read import open_read_only
 from runtime.present.charts import CHARTS
 from runtime.present.charts.gallery import Sheet, make_sheet, read_work
-from runtime.present.charts.look import drop_nonfinite
+from runtime.present.charts.look import drawable
 from runtime.present.paradigms import Row, order_by_paradigm
 
 Query = Callable[[str], tuple[list[str], list[tuple[Any, ...]]]]
@@ -171,4 +171,4 @@ def _make_sheets(store: Path, stages: list[Row], with_private: bool) -> list[tup
 
 def _fetch(query: Query, text: str) -> list[Row]:
     columns, rows = query(text)
-    return [drop_nonfinite(dict(zip(columns, row, strict=True))) for row in rows]
+    return [drawable(dict(zip(columns, row, strict=True))) for row in rows]

@@ -26,10 +26,8 @@ def synthesize(
     """The images that a rule picks in the proxy's features."""
     features, logits = embedded(how, private.images, needs["proxy"], setting)
     errors = logits.softmax(1) - one_hot(private.labels, logits.shape[1])
-    place = torch.randperm(len(private), generator=setting.seeds("coreset/ties"))
 
-    def pick(rows: Tensor, keep: int) -> Tensor:
-        shuffled = rows[place[rows].argsort()]
+    def pick(shuffled: Tensor, keep: int) -> Tensor:
         seen = features[shuffled]
         if isinstance(how, Submodular):
             seen = gradient_similarity(seen, errors[shuffled])

@@ -12,8 +12,6 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.func import functional_call, grad, vmap
-from torch.nn.functional import cross_entropy
 
 from compiler.errors import SynthcError
 from compiler.language.methods.coreset import (
@@ -32,6 +30,7 @@ from runtime.store.artifacts import Artifact
 from runtime.synthesize.coreset.selection import Picker, chosen, embedded
 from runtime.synthesize.release import Release, Setting
 from runtime.training.batches import Training
+from runtime.training.gradients import classification_loss, parameters_of, per_sample_gradients
 from runtime.training.nets import Classifier, build, normalise
 from runtime.training.sgd import fit
 
@@ -44,9 +43,10 @@ Log = Mapping[str, Tensor]
 
 def synthesize(how: Selection, private: LabeledImages, needs: Mapping[str, Artifact], setting: Setting) -> Release:
     """The hardest images; with `ccs`, images of every difficulty."""
-    score, ties = scored(how, private, needs, setting), setting.seeds("coreset/ties")
-    pick = stratified(score, how.cut, how.strata, ties) if isinstance(how, Stratified) else hardest(score, ties)
-    return chosen(how, private, setting, pick)
+    score = scored(how, private, needs, setting)
+    if not score.isfinite().all():
+        raise Diverged("a sample's score is no number: the training behind it diverged")
+    return chosen(how, private, setting, stratified(score, how.cut, how.strata) if isinstance(how, Stratified) else hardest(score))
 
 
 def scored(how: Selection, private: LabeledImages, needs: Mapping[str, Artifact], setting: Setting) -> Tensor:
@@ -155,45 +155,30 @@ def gradient_norm(how: GradientNorm, private: LabeledImages, setting: Setting) -
 def gradient_norms(net: Classifier, x: Tensor, y: Tensor) -> Tensor:
     """n: the length of the gradient of each sample's cross entropy in all weights of a net in eval mode."""
 
-    def loss(weights: dict[str, Tensor], image: Tensor, label: Tensor) -> Tensor:
-        return cross_entropy(functional_call(net, weights, (image[None],)), label[None])
-
-    weights = {name: parameter.detach() for name, parameter in net.named_parameters()}
-    each = vmap(grad(loss), in_dims=(None, 0, 0))(weights, x, y)
+    each, _ = per_sample_gradients(classification_loss(net), parameters_of(net), x[:, None], y)
     squares = [gradient.flatten(1).square().sum(1) for gradient in each.values()]
     return torch.stack(squares).sum(0).sqrt()
 
 
-def hardest(score: Tensor, ties: torch.Generator) -> Picker:
-    """Keep the highest scores; equal ones fall by a shuffle from `ties`."""
-    _refuse_what_is_no_number(score)
-    place = torch.randperm(len(score), generator=ties)
-
-    def pick(rows: Tensor, keep: int) -> Tensor:
-        shuffled = rows[place[rows].argsort()]
-        return shuffled[score[shuffled].argsort(descending=True, stable=True)[:keep]]
-
-    return pick
+def hardest(score: Tensor) -> Picker:
+    """Keep the highest scores; equal ones fall by the shuffle."""
+    return lambda shuffled, keep: shuffled[score[shuffled].argsort(descending=True, stable=True)[:keep]]
 
 
-def stratified(score: Tensor, cut: float, strata: int, draws: torch.Generator) -> Picker:
+def stratified(score: Tensor, cut: float, strata: int) -> Picker:
     """CCS (Zheng et al. 2023): drop the hardest share `cut`, then keep as many of each stratum as of any other, if it has them.
 
     Strata are equally wide in the score of what is left; the smallest are served first, and what they lack goes to the rest.
     """
-    _refuse_what_is_no_number(score)
-    place = torch.randperm(len(score), generator=draws)
 
-    def pick(rows: Tensor, keep: int) -> Tensor:
-        shuffled = rows[place[rows].argsort()]
-        easiest_first = shuffled[score[shuffled].argsort(stable=True)]
-        left = easiest_first[: len(rows) - math.floor(cut * len(rows))]
+    def pick(shuffled: Tensor, keep: int) -> Tensor:
+        easiest = score[shuffled].argsort(stable=True)[: len(shuffled) - math.floor(cut * len(shuffled))]
+        left = shuffled[easiest.sort().values]  # within a stratum, the first of the shuffle are a uniform draw
         if keep > len(left):
             raise SynthcError(
-                f"coreset ccs: cut: {cut:g} leaves {len(left)} of {len(rows)} images to choose from, {keep} are asked for; "
+                f"coreset ccs: cut: {cut:g} leaves {len(left)} of {len(shuffled)} images to choose from, {keep} are asked for; "
                 "lower `cut` or keep fewer"
             )
-        left = left[place[left].argsort()]  # within a stratum, the first of the shuffle are a uniform draw
         value = score[left].to(torch.float64)
         width = ((value.max() - value.min()) / strata).clamp(min=1e-300)  # all equal: everyone is in the first stratum
         stratum = ((value - value.min()) / width).long().clamp(max=strata - 1)  # the last one is closed
@@ -206,8 +191,3 @@ def stratified(score: Tensor, cut: float, strata: int, draws: torch.Generator) -
         return torch.cat(kept)
 
     return pick
-
-
-def _refuse_what_is_no_number(score: Tensor) -> None:
-    if not score.isfinite().all():
-        raise Diverged("a sample's score is no number: the training behind it diverged")

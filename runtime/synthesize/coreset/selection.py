@@ -27,12 +27,14 @@ TOGETHER = 256
 """Images per forward pass of the proxy."""
 
 Picker = Callable[[Tensor, int], Tensor]
-"""(rows that compete, how many to keep) → the kept ones of these rows."""
+"""(rows that compete, in the order of a seeded shuffle, how many to keep) → the kept ones of these rows."""
 
 
 def chosen(how: Selection, private: LabeledImages, setting: Setting, pick: Picker) -> Release:
     """The picked images as they are; `origins` are their rows in the private set."""
-    rows = torch.cat([pick(rows, keep) for rows, keep in parts(how, private.labels, setting.card.classes)]).sort().values
+    place = torch.randperm(len(private), generator=setting.seeds("coreset/ties"))
+    of_parts = parts(how, private.labels, setting.card.classes)
+    rows = torch.cat([pick(rows[place[rows].argsort()], keep) for rows, keep in of_parts]).sort().values
     kept = private[rows]
     counts = kept.labels.bincount(minlength=setting.card.classes)
     return Release(kept.images, kept.labels, origins=rows, notes={"images_per_class": counts.tolist()})

@@ -18,7 +18,7 @@ from compiler.language.datasets import Card
 from compiler.language.methods.data_free_kd import DeepInversion, Fast, Inversion
 from runtime.outcome import Diverged
 from runtime.store import checkpoint
-from runtime.training.nets import placed
+from runtime.training.nets import grey_levels, placed
 
 ADAM_BETAS = (0.5, 0.999)
 """As the papers of this family have them."""
@@ -111,8 +111,7 @@ class OptimizedPixels:
         """The best batch of all steps, one image for each wanted class."""
         pixels = torch.randn(len(wanted), *self.card.shape, generator=self.draws).to(self.device).requires_grad_(True)
         optimizer = torch.optim.Adam([pixels], lr=self.how.pixel_lr, betas=ADAM_BETAS, fused=True)
-        mean, std = (pixels.new_tensor(constants)[:, None, None] for constants in (self.card.mean, self.card.std))
-        return _best((((pixels * std + mean).clamp(0, 1), optimizer) for _ in range(self.how.pixel_steps)), loss, wanted)
+        return _best(((grey_levels(pixels, self.card).clamp(0, 1), optimizer) for _ in range(self.how.pixel_steps)), loss, wanted)
 
 
 def _best(tries: Iterable[tuple[Tensor, torch.optim.Optimizer]], loss: ImageLoss, wanted: Tensor) -> Tensor:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -25,15 +24,9 @@ from runtime.synthesize.data_free_kd.losses import Critic, default_shift, differ
 from runtime.synthesize.release import Release, Setting
 from runtime.training import nets
 
-
-@dataclass(frozen=True)
-class Rounds:
-    """How a method makes its rounds."""
-
-    run: Callable[[int], float]
-    """Index of a round → the student's mean loss in it."""
-    parts: dict[str, checkpoint.Part]
-    """What changes from round to round, besides student and pool."""
+Rounds = tuple[Callable[[int], float], dict[str, checkpoint.Part]]
+"""How a method makes its rounds: index of a round → the student's mean loss in it; and what changes from round to round, besides
+student and pool."""
 
 
 def synthesize(how: DataFree, private: LabeledImages, needs: Mapping[str, Artifact], setting: Setting) -> Release:
@@ -41,11 +34,11 @@ def synthesize(how: DataFree, private: LabeledImages, needs: Mapping[str, Artifa
     teacher = nets.placed(nets.restored(setting.recipe, setting.card, needs["teacher"].tensors("model")), setting.device)
     trainer = StudentTrainer(how, teacher, setting)
     pool = Pool(how, setting)
-    rounds = (online_rounds if isinstance(how, Online) else pooled_rounds)(how, trainer, pool, setting)
+    run, changing = (online_rounds if isinstance(how, Online) else pooled_rounds)(how, trainer, pool, setting)
     last = torch.zeros((), dtype=torch.float64)
-    parts = trainer.parts | rounds.parts | pool.parts
+    parts = trainer.parts | changing | pool.parts
     for turn in checkpoint.loop(f"data_free_kd/{how.method}", how.rounds, **parts, last=last):
-        loss = rounds.run(turn)
+        loss = run(turn)
         last.fill_(loss)
         if not math.isfinite(loss):
             raise Diverged(f"the student's loss is {loss} in round {turn + 1}; lower student_lr ({how.student_lr:g})")
@@ -178,7 +171,7 @@ def pooled_rounds(how: DataFree, trainer: StudentTrainer, pool: Pool, setting: S
             trainer.critic.statistics.blend()
         return _mean(trainer.step(pool.draw()) for _ in range(how.student_steps)) if turn >= how.warm_up else 0.0
 
-    return Rounds(run, {"latents": draws, "classes": classes, **source.parts})
+    return run, {"latents": draws, "classes": classes, **source.parts}
 
 
 def online_rounds(how: DataFree, trainer: StudentTrainer, pool: Pool, setting: Setting) -> Rounds:
@@ -206,7 +199,7 @@ def online_rounds(how: DataFree, trainer: StudentTrainer, pool: Pool, setting: S
         looks_back = [math.floor((step + 1) * how.replay) > math.floor(step * how.replay) for step in range(how.student_steps)]
         return _mean(trainer.step(pool.draw() if back else fresh().detach()) for back in looks_back)
 
-    return Rounds(run, {"latents": draws, "generator": generator, "generator_optimizer": optimizer})
+    return run, {"latents": draws, "generator": generator, "generator_optimizer": optimizer}
 
 
 def _mean(losses: Iterable[float]) -> float:

@@ -27,6 +27,11 @@ class Net(nn.Module):
         self.shape = shape
         """Of one signal."""
 
+    classes: nn.Embedding
+    """What the net knows of each label; the last row is for none."""
+    adaptable: str
+    """A pattern of the names of its layers beside which LoRA puts matrices."""
+
     def prepare(self, images: Tensor) -> None:
         """Whatever has to be known of the private images before training."""
 
@@ -55,10 +60,12 @@ def build(how: Denoiser, card: Card, generator: torch.Generator) -> Net:
 class Mlp(Net):
     """Residual blocks on a flat signal, each shifted and scaled by an embedding of level and label."""
 
+    adaptable = r"blocks\.\d+\.[02]|modulate\.\d+"
+
     def __init__(self, how: Denoiser, classes: int, shape: tuple[int, ...]) -> None:
         super().__init__(shape)
         pixels = math.prod(shape)
-        self.label = nn.Embedding(classes + 1, how.width)
+        self.classes = nn.Embedding(classes + 1, how.width)
         self.level = nn.Sequential(nn.Linear(64, how.width), nn.SiLU(), nn.Linear(how.width, how.width))
         self.first = nn.Linear(pixels, how.width)
         self.norms = nn.ModuleList(nn.LayerNorm(how.width, elementwise_affine=False) for _ in range(how.blocks))
@@ -73,7 +80,7 @@ class Mlp(Net):
 
     def forward(self, x: Tensor, level: Tensor, label: Tensor) -> Tensor:
         """Noise, of the shape of x."""
-        context = nn.functional.silu(self.level(timestep_embedding(level, 64)) + self.label(label))
+        context = nn.functional.silu(self.level(timestep_embedding(level, 64)) + self.classes(label))
         h = self.first(x.flatten(1))
         for norm, modulate, block in zip(self.norms, self.modulate, self.blocks, strict=True):
             scale, shift = modulate(context).chunk(2, dim=1)
@@ -130,6 +137,8 @@ class LatentMlp(Mlp):
 class UNet(Net):
     """diffusers' UNet2DModel without attention, images padded to a multiple of what its levels halve."""
 
+    adaptable = r".*\.conv[12]"
+
     def __init__(self, how: Denoiser, card: Card) -> None:
         super().__init__(card.shape)
         from diffusers.models.unets.unet_2d import UNet2DModel
@@ -148,6 +157,7 @@ class UNet(Net):
             up_block_types=("UpBlock2D",) * how.blocks,
             add_attention=False,
         )
+        self.classes = self.net.class_embedding
 
     def forward(self, x: Tensor, level: Tensor, label: Tensor) -> Tensor:
         """Noise, of the shape of x."""

@@ -15,12 +15,9 @@ from torch import Tensor, nn
 from compiler.language.methods.diffusion import Conditional, Denoiser, ImageToImage
 from runtime.synthesize.diffusion.denoisers import Net
 
-AUDITED_LEVELS = (0.05, 0.3)
-"""Between these shares of the noise levels a denoiser is audited, where members differ most from others: little noise, but some."""
-
 
 def new_scheduler(how: Denoiser, sampler: str = "ddim", limit: float = 1.0) -> Any:
-    """The denoiser's noise levels, by `sampler` (ddim or ddpm); predicted signals are kept within ± `limit`.
+    """The denoiser's noise levels, by `sampler`; ddim and ddpm keep predicted signals within ± `limit`.
 
     DDIMScheduler goes from level t to t − timesteps // steps, whatever levels follow. So levels are counted from the top, and the
     language asks for steps that divide the timesteps: drawing then begins at pure noise and ends at level −1, no noise.
@@ -28,9 +25,15 @@ def new_scheduler(how: Denoiser, sampler: str = "ddim", limit: float = 1.0) -> A
     # 0.4 s, once a worker: torch._dynamo, which is most of this import, was loaded by the first optimizer.
     from diffusers.schedulers.scheduling_ddim import DDIMScheduler
     from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
+    from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
 
-    kind = DDPMScheduler if sampler == "ddpm" else DDIMScheduler
-    return kind(how.timesteps, beta_schedule="squaredcos_cap_v2", clip_sample_range=limit, timestep_spacing="trailing")
+    levels: dict[str, Any] = {"beta_schedule": "squaredcos_cap_v2", "timestep_spacing": "trailing"}
+    match sampler:
+        case "ddpm":
+            return DDPMScheduler(how.timesteps, clip_sample_range=limit, **levels)
+        case "dpm_solver":
+            return DPMSolverMultistepScheduler(how.timesteps, **levels)
+    return DDIMScheduler(how.timesteps, clip_sample_range=limit, **levels)
 
 
 def denoising_errors(net: Callable[..., Tensor], scheduler: Any, x: Tensor, noise: Tensor, level: Tensor, label: Tensor) -> Tensor:
@@ -38,17 +41,12 @@ def denoising_errors(net: Callable[..., Tensor], scheduler: Any, x: Tensor, nois
     return (net(scheduler.add_noise(x, noise, level), level, label) - noise).square().flatten(1).mean(1)
 
 
-def audited_levels(how: Denoiser, count: int) -> Tensor:
-    """count, int64: the levels at which an audit measures the denoiser's errors."""
-    low, high = (share * how.timesteps for share in AUDITED_LEVELS)
-    return torch.linspace(low, high, count).long()
-
-
 def predict_noise(net: nn.Module, x: Tensor, level: Tensor, labels: Tensor, none: int, guidance: float) -> Tensor:
-    """(1 + guidance) · conditional − guidance · unconditional (Ho and Salimans 2022). `none` is the label of no class."""
+    """e_null + guidance · (e_label − e_null), after Ho and Salimans 2022. `none` is the label of no class."""
     noise = net(x, level, labels)
-    if guidance:
-        noise = (1 + guidance) * noise - guidance * net(x, level, torch.full_like(labels, none))
+    if guidance > 1:
+        unguided = net(x, level, torch.full_like(labels, none))
+        noise = unguided + guidance * (noise - unguided)
     return noise
 
 
@@ -70,7 +68,7 @@ def denoise(
     levels = scheduler.timesteps[-how.passes :]
     x = noise if begin is None else scheduler.add_noise(begin, noise, levels[:1])
     # Without it DDIM would go on with noise that does not belong to a clipped signal; DDPM never does.
-    options = {} if how.sampler == "ddpm" else {"use_clipped_model_output": True}
+    options = {"use_clipped_model_output": True} if how.sampler == "ddim" else {}
     for level in levels:
         found = predict_noise(net, x, level.expand(len(labels)).to(x.device), labels, none, how.guidance)
         x = scheduler.step(found, level, x, generator=draws, **options).prev_sample

@@ -15,13 +15,21 @@ from torch import Tensor
 
 from compiler.errors import SynthcError
 from compiler.language.datasets import Card
-from compiler.language.methods.distillation import Distilled
+from compiler.language.methods.distillation import (
+    DifficultyAligned,
+    Distilled,
+    DistributionMatching,
+    GradientMatching,
+    TrajectoryMatching,
+)
 from runtime.data.images import LabeledImages
 from runtime.outcome import Diverged
 from runtime.seeds import Seeds
 from runtime.synthesize.release import Release, Setting
-from runtime.training.nets import normalise
+from runtime.training import siamese
+from runtime.training.nets import grey_levels, normalise
 
+Matched = DistributionMatching | GradientMatching | TrajectoryMatching | DifficultyAligned
 MEAN_NOISE = 0.1
 """Noise on `class_mean`, in normalised units: equal images of a class would get equal gradients and stay equal for ever."""
 
@@ -39,6 +47,17 @@ class Start:
     classes: tuple[int, ...]
     """Those that the private set has images of, ascending. A class without any (emptied by relabelling) has no images here."""
     per_class: int
+
+
+class Learner:
+    """Images in the course of being learned, with what all methods learn them by."""
+
+    def __init__(self, how: Matched, start: Start, setting: Setting) -> None:
+        self.start, self.card, self.device = start, setting.card, setting.device
+        self.pixels = start.pixels.to(self.device).requires_grad_()
+        self.optimizer = torch.optim.SGD([self.pixels], lr=how.lr, momentum=0.5)
+        self.moves = setting.seeds(f"{how.method}/augment")
+        self.black = siamese.black_level(self.card).to(self.device)
 
 
 def begin(how: Distilled, private: LabeledImages, setting: Setting) -> Start:
@@ -67,11 +86,11 @@ def finish(
     """The learned images in grey levels (which may leave 0..1), with `labels` if those were learned; Diverged for no numbers."""
     if not pixels.isfinite().all():
         raise Diverged("the learned images hold values that are no numbers")
-    mean, std = (torch.tensor(constants)[:, None, None] for constants in (card.mean, card.std))
-    images = pixels.detach().cpu() * std + mean
     without = [label for label in range(card.classes) if label not in start.classes]
     declared = {"classes_without_images": without, **(notes or {})}
-    return Release(images, start.labels if labels is None else labels, start.origins, notes=declared)
+    return Release(
+        grey_levels(pixels.detach().cpu(), card), start.labels if labels is None else labels, start.origins, notes=declared
+    )
 
 
 def summarise(losses: Sequence[Tensor], method: str, advice: str) -> dict[str, float]:

@@ -14,7 +14,6 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
-from torch.func import functional_call, grad, vmap
 from torch.nn import functional as F
 
 from compiler.language.classifier import Recipe
@@ -23,9 +22,10 @@ from compiler.language.methods.distillation import DistributionMatching, Gradien
 from runtime.data.images import LabeledImages
 from runtime.store import checkpoint
 from runtime.store.artifacts import Artifact
-from runtime.synthesize.distillation.initial import begin, finish, summarise
+from runtime.synthesize.distillation.initial import Learner, begin, finish, summarise
 from runtime.synthesize.release import Release, Setting
 from runtime.training import nets, siamese
+from runtime.training.gradients import classification_loss, parameters_of, per_sample_gradients
 
 
 def synthesize(
@@ -83,22 +83,16 @@ def gradients(how: GradientMatching, private: LabeledImages, setting: Setting) -
     return learner.release(losses)
 
 
-class LearnedImages:
+class LearnedImages(Learner):
     """The images that are learned, with what both methods learn them by: private batches, a net, a stream for each kind of draw."""
 
     def __init__(self, how: DistributionMatching | GradientMatching, private: LabeledImages, setting: Setting) -> None:
-        self.how, self.card, self.device = how, setting.card, setting.device
-        self.start = begin(how, private, setting)
+        super().__init__(how, begin(how, private, setting), setting)
+        self.how = how
         self.labels = torch.tensor(self.start.classes, device=self.device)
         """The classes, one for each block of learned images."""
-        self.pixels = self.start.pixels.to(self.device).requires_grad_()
-        self.optimizer = torch.optim.SGD([self.pixels], lr=how.lr, momentum=0.5)
-        seeds = setting.seeds
-        self.fresh, self.moves = seeds(f"{how.method}/nets"), seeds(f"{how.method}/augment")
-        self.black = siamese.black_level(self.card).to(self.device)
-        self.real = ClassBatches(
-            private, self.start.classes, how.batch_real, self.card, seeds(f"{how.method}/real batches"), self.device
-        )
+        self.fresh, draws = setting.seeds(f"{how.method}/nets"), setting.seeds(f"{how.method}/real batches")
+        self.real = ClassBatches(private, self.start.classes, how.batch_real, self.card, draws, self.device)
         self.net = nets.build(matching_net(how.width, how.depth, self.card), self.card, self.fresh).to(self.device)
 
     @property
@@ -175,12 +169,7 @@ def class_gradients(net: nets.Classifier, images: Tensor, labels: Tensor) -> dic
 
     All classes in one vectorised pass: at 8×8 and width 16 that takes 27 ms where a loop over ten classes takes 46 (one core).
     """
-
-    def loss(weights: dict[str, Tensor], x: Tensor, label: Tensor) -> Tensor:
-        return F.cross_entropy(functional_call(net, weights, (x,)), label.expand(len(x)))
-
-    weights = {name: parameter.detach() for name, parameter in net.named_parameters()}
-    return vmap(grad(loss), in_dims=(None, 0, 0))(weights, images, labels)
+    return per_sample_gradients(classification_loss(net), parameters_of(net), images, labels)[0]
 
 
 def gradient_distance(target: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> Tensor:

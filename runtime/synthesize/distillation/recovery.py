@@ -30,10 +30,9 @@ def synthesize(how: Recovery, private: LabeledImages, needs: Mapping[str, Artifa
     """Recover `images_per_class` images of each class; the last step counts, not the best one."""
     teacher = nets.restored(setting.recipe, setting.card, needs["teacher"].tensors("model")).to(setting.device)
     critic = Critic(teacher, how.losses, setting.card, default_shift(setting.card), setting.seeds("sre2l/shifts"))
-    mean, std = (torch.tensor(constants)[:, None, None] for constants in (setting.card.mean, setting.card.std))
 
-    def grey_levels(pixels: Tensor) -> Tensor:
-        return (pixels * std.to(pixels) + mean.to(pixels)).clamp(0, 1)
+    def shown(pixels: Tensor) -> Tensor:
+        return nets.grey_levels(pixels, setting.card).clamp(0, 1)
 
     start = begin(how, private, setting)
     recovered, last = [], torch.zeros(())
@@ -45,14 +44,14 @@ def synthesize(how: Recovery, private: LabeledImages, needs: Mapping[str, Artifa
         wanted = start.labels[rows].to(setting.device)
         optimizer = torch.optim.Adam([pixels], lr=how.lr, betas=(0.5, 0.9))
         for _ in checkpoint.loop("sre2l", how.steps, pixels=pixels, optimizer=optimizer, moves=critic.moves, last=last):
-            loss, _, _ = critic(grey_levels(pixels), wanted)
+            loss, _, _ = critic(shown(pixels), wanted)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
             last.copy_(loss.detach())
         if not math.isfinite(last.item()):
             raise Diverged(f"sre2l: the loss is {last.item()} after {how.steps} steps; lower lr ({how.lr:g})")
-        recovered.append(nets.normalise(grey_levels(pixels.detach()), setting.card))  # as they were judged: none beyond white
+        recovered.append(nets.normalise(shown(pixels.detach()), setting.card))  # as they were judged: none beyond white
     images = torch.cat(recovered)[order.argsort()]
     labels = None
     if how.labels == "soft":

@@ -26,7 +26,7 @@ from runtime.data.images import LabeledImages
 from runtime.outcome import Diverged, Metric, Product
 from runtime.store import checkpoint
 from runtime.store.artifacts import Artifact
-from runtime.synthesize.distillation.initial import Start, begin, finish, summarise
+from runtime.synthesize.distillation.initial import Learner, Start, begin, finish, summarise
 from runtime.synthesize.distillation.matching import matching_net
 from runtime.synthesize.release import Release, Setting, Surroundings
 from runtime.training import nets, siamese
@@ -169,24 +169,22 @@ MAX_LOG_LR_STEP = 0.1
 """Most that one step changes the logarithm of the student's learning rate."""
 
 
-class LearnedSet:
+class LearnedSet(Learner):
     """Images, soft labels (constant but for DATM) and the student's learning rate, and how they are learned."""
 
     def __init__(self, how: TrajectoryMatching | DifficultyAligned, start: Start, logits: Tensor, setting: Setting) -> None:
-        self.how, self.start, self.card, self.device = how, start, setting.card, setting.device
-        self.pixels = start.pixels.to(self.device).requires_grad_()
+        super().__init__(how, start, setting)
+        self.how = how
         self.targets = logits.to(self.device).requires_grad_(isinstance(how, DifficultyAligned))
         self.log_lr = torch.tensor(math.log(how.net_lr), device=self.device)
-        self.image_optimizer = torch.optim.SGD([self.pixels], lr=how.lr, momentum=0.5)
         self.label_optimizer = torch.optim.SGD([self.targets], lr=getattr(how, "lr_labels", 0.0), momentum=0.9)
         self.average = self.pixels.detach().clone()
-        self.moves, self.order = (setting.seeds(f"{how.method}/{use}") for use in ("augment", "order"))
-        self.black = siamese.black_level(self.card).to(self.device)
+        self.order = setting.seeds(f"{how.method}/order")
 
     @property
     def parts(self) -> dict[str, checkpoint.Part]:
         """What a checkpoint must keep."""
-        optimizers = {"image_optimizer": self.image_optimizer, "label_optimizer": self.label_optimizer}
+        optimizers = {"image_optimizer": self.optimizer, "label_optimizer": self.label_optimizer}
         tensors = {"pixels": self.pixels, "targets": self.targets, "log_lr": self.log_lr, "average": self.average}
         return {**tensors, **optimizers, "moves": self.moves, "order": self.order}
 
@@ -224,7 +222,7 @@ class LearnedSet:
         """Move all that is learned against its derivative."""
         how = self.how
         self.pixels.grad = clip_norm(result.learned[0], how.clip)
-        self.image_optimizer.step()
+        self.optimizer.step()
         if self.targets.requires_grad:
             self.targets.grad = result.learned[1]
             self.label_optimizer.step()
@@ -234,7 +232,8 @@ class LearnedSet:
 
     def release(self, losses: list[Tensor]) -> Release:
         """The learned images, averaged, and labels; Diverged if the loss stopped being a number."""
-        notes = summarise(losses, self.how.method, f"lower lr ({self.how.lr:g}), clip ({self.how.clip:g})")
+        rates = f"net_lr ({self.how.net_lr:g}, in the end {self.log_lr.exp().item():.3g}) or lr_net_lr ({self.how.lr_net_lr:g})"
+        notes = summarise(losses, self.how.method, f"lower {rates}, then lr ({self.how.lr:g}) or clip ({self.how.clip:g})")
         labels = self.targets.detach().softmax(1).cpu() if self.targets.requires_grad else None
         return finish(self.start, self.average, self.card, labels, notes | {"net_lr": self.log_lr.exp().item()})
 

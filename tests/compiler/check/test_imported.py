@@ -24,6 +24,7 @@ from runtime.cli.main import main
 from runtime.data.cards import compile_with_files
 from runtime.data.population.roles import private_set, roles_of
 from runtime.store.artifacts import Artifact, folder_of
+from runtime.store.records import write_record
 from runtime.training.nets import restored
 from runtime.training.scoring import logits
 from tests.conftest import ROOT, TINY, Done, run_study
@@ -135,7 +136,7 @@ def test_a_gallery_shows_imported_sets_only_if_they_are_not_of_private_images(el
     copy = folder_of(tmp_path, made.name)
     copy.mkdir(parents=True)
     shutil.copy(made / "set.safetensors", copy)
-    (copy / "task.json").write_text(json.dumps({"text": text}))
+    write_record(copy / "task.json", {"id": made.name, "text": text})
     shown = make_sheet(tmp_path, made.name)
     assert shown is not None
     assert shown.png is not None
@@ -335,7 +336,7 @@ def test_missing_and_broken_files_are_counted_and_named(elsewhere: Done, tmp_pat
         shutil.rmtree(tmp_path / "sets")
         assert "there is no folder" in complaints(spec)
     assert "2 of 8 files are missing, the first is replicate-0-shadow-002.npz" in missing
-    assert "replicate-0-shadow-001.npz: not an .npz archive" in broken
+    assert "replicate-0-shadow-001.npz: truncated: it begins as an archive" in broken
 
 
 def test_every_replicate_has_files_of_its_own(elsewhere: Done, tmp_path: Path) -> None:

@@ -12,8 +12,8 @@ import jsonschema
 import pytest
 
 from compiler.check.trials import check
+from compiler.inspect.field_docs import meanings
 from compiler.inspect.json_schema import schema, schema_text
-from compiler.language.field_docs import meanings
 from compiler.text.compose import compose
 from compiler.text.nodes import parse, plain, read
 from tests.compiler.models import language_models

@@ -15,6 +15,8 @@ from compiler.inspect.cost.estimate import Past, estimate
 from compiler.inspect.json_help import JSON_SHAPE
 from compiler.inspect.summary import duration
 from compiler.language import cost
+from compiler.language.classifier import Recipe
+from compiler.language.datasets import CARDS, used_at
 from compiler.plan.dag import Plan, upward_rank
 from runtime.cli.main import main
 from runtime.database.history import history
@@ -168,6 +170,23 @@ def test_what_a_gpu_would_hold_is_said_of_what_runs_there_and_grows_with_the_bat
         if planned.trial.arm_name == "undefended"
     )
     assert second - first == pytest.approx((1024 - 64) * 14.5 * 64 * 32 / 1e6)
+
+
+@pytest.mark.parametrize(("net", "shape", "near"), [
+    ("small", (1, 8, 8), 0.02), ("small", (1, 28, 28), 0.02), ("convnet", (1, 28, 28), 0.15), ("mlp", (1, 8, 8), 0.13),
+    ("resnet18", (3, 32, 32), 0.1), ("wrn", (3, 32, 32), 0.1),
+])  # fmt: skip
+def test_counted_work_is_what_torch_counts(net: str, shape: tuple[int, int, int], near: float) -> None:
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from runtime.training.nets import skeleton
+
+    recipe = Recipe(net=net, width=16, norm="none" if net == "mlp" else "batch")  # type: ignore[arg-type]
+    model = skeleton(recipe, used_at(CARDS["digits"], shape)).eval()
+    with FlopCounterMode(display=False) as counter:
+        model(torch.empty(1, *shape, device="meta"))
+    assert cost.classifier(net, 16, shape).flops == pytest.approx(counter.get_total_flops(), rel=near)
 
 
 @pytest.mark.parametrize(("net", "width"), [("small", 32), ("convnet", 64), ("resnet9", 32), ("resnet18", 16), ("wrn", 32)])

@@ -18,7 +18,7 @@ from compiler.power.resolution import Resolution, resolution
 from compiler.work.operations import CompareTrials
 from runtime.audit.statistics import epsilon
 from runtime.audit.statistics.roc import tpr_at
-from runtime.audit.statistics.testing import from_resamples, judge_pairs, p_values
+from runtime.audit.statistics.simultaneous import Evidence, judge_pairs
 from tests.conftest import ROOT, TINY
 
 
@@ -94,10 +94,9 @@ def test_what_no_data_could_decide_is_what_the_most_convincing_resamples_leave_u
     base = prospects(tmp_path, TINY.replace("resamples: 100", "resamples: 1000") + CLAIMS)["each"][0]
     plan = compile_study(tmp_path / "study.yaml")
     left, right = ([planned.trial for planned in plan.trials if planned.trial.arm_name == arm] for arm in ("coreset", "undefended"))
-    for resamples in (40, 79, 80, 200):
-        best = from_resamples(1.0, np.ones(resamples), 0.0, 0.95, 9)
-        assert best is not None
-        decided = judge_pairs([p_values([best])] * 2, 1 - 0.95)[0][0] == "supported"
+    for resamples in (20, 38, 39, 200):
+        best = Evidence("it", 9.0, np.zeros(resamples))
+        decided = judge_pairs([(best, best)] * 2, 1 - 0.95)[0][0] == "supported"
         assert (prospect(replace(base, resamples=resamples), left, right).never == "") == decided, resamples
 
 

@@ -7,8 +7,8 @@ from compiler.text.nodes import parse, plain
 
 
 def test_a_folded_text_has_spaces_where_its_lines_ended() -> None:
-    text = 'question: >-\n  one\n  two\n\n  three\nname: "a\\ab"\nplain: one\n  two\n'
-    assert plain(parse(text, "study")) == {"question": "one two\nthree", "name": "a\ab", "plain": "one two"}
+    text = 'question: >-\n  one\n  two\n\n  three\nname: "a\\tb"\nplain: one\n  two\n'
+    assert plain(parse(text, "study")) == {"question": "one two\nthree", "name": "a\tb", "plain": "one two"}
 
 
 def test_mappings_merge_by_name_and_lists_and_grids_replace() -> None:

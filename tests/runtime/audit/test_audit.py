@@ -19,7 +19,6 @@ from compiler.errors import SynthcError
 from runtime.audit.external.audit_file import Report, audit
 from runtime.audit.external.evidence import NAMES, Evidence, answers_of, check, design_of
 from runtime.audit.external.file_attacks import Settings
-from runtime.audit.trial.bounds import MultiRunBound
 from runtime.cli.main import main
 from runtime.data.formats.npz import read_arrays
 from runtime.seeds import numpy_generator
@@ -78,15 +77,26 @@ def complaint(capsys: pytest.CaptureFixture[str], *command: str) -> str:
 
 def test_the_json_has_the_documented_keys_and_no_others(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = audited(capsys, str(saved(tmp_path, models())), "--fpr", "0.05", "--fpr", "1e-9", "--attack", "lira")
-    assert list(found) == ["n_shadows", "n_samples", "attacks"]
-    assert (found["n_shadows"], found["n_samples"], list(found["attacks"])) == (12, 40, ["lira"])
+    keys = ["n_shadows", "n_samples", "design", "trusted", "interval", "attacks", "skipped", "notes"]
+    assert list(found) == keys
+    assert (found["n_shadows"], found["n_samples"], found["design"], list(found["attacks"])) == (12, 40, "pairs", ["lira"])
+    assert (found["trusted"], found["skipped"], found["notes"]) == (True, {}, [])
+    assert found["interval"] == "bootstrap over samples and pairs of shadows, 100 resamples"
     lira = found["attacks"]["lira"]
-    assert list(lira) == ["auc", "tpr", "null_auc", "epsilon_lower"]
-    assert set(lira["auc"]) == set(lira["null_auc"]) == {"value", "low", "high"}
+    assert list(lira) == [
+        "auc", "tpr", "null_auc", "null_tpr", "permutation_p", "null_passed", "left_out", "epsilon_lower",
+        "epsilon_lower_if_gaussian", "notes",
+    ]  # fmt: skip
+    figure = ["value", "low", "high", "note"]
+    assert list(lira["auc"]) == list(lira["null_auc"]) == list(lira["null_tpr"]) == figure
     assert list(lira["tpr"]) == ["0.05", "1e-9"]  # as written
-    assert set(lira["tpr"]["0.05"]) == {"value", "low", "high", "n0", "false_positives", "threshold", "resolvable"}
-    assert set(lira["epsilon_lower"]) == {"steinke", "f_dp", "clopper_pearson", "mu_gdp"}
-    assert set(lira["epsilon_lower"]["steinke"]) == {"value", "confidence", "delta", "target", "k_plus", "k_minus"}
+    how = ["by_lot", "n0", "false_positives", "realised_fpr", "threshold", "resolvable"]
+    assert all(list(rate) == [*figure, *how] for rate in lira["tpr"].values())
+    # What holds whatever the mechanism, apart from what does not.
+    assert list(lira["epsilon_lower"]) == ["steinke", "clopper_pearson"]
+    assert list(lira["epsilon_lower_if_gaussian"]) == ["f_dp", "mu_gdp"]
+    assert set(lira["epsilon_lower"]["steinke"]) == {"value", "confidence", "delta", "target", "k_plus", "k_minus", "note"}
+    assert "only if the trade-off is Gaussian" in lira["epsilon_lower_if_gaussian"]["f_dp"]["note"]
     assert set(lira["epsilon_lower"]["clopper_pearson"]) == {"value", "reason"}
 
 
@@ -117,7 +127,7 @@ def test_people_get_a_table_with_intervals_and_the_reasons_for_what_is_missing(
     assert "12 shadows × 40 samples, membership: pairs" in said
     assert "not resolvable, n0 240" in said
     assert "rmia: not done, rmia needs z_logits" in said
-    assert "no ε by clopper_pearson, mu_gdp" in said
+    assert "no ε (Clopper-Pearson), if Gaussian (mu-GDP)" in said
 
 
 def report_of(arrays: Arrays, settings: Settings = QUICK) -> Report:
@@ -203,7 +213,7 @@ def test_on_null_data_the_null_auc_covers_one_half_and_nothing_is_found(seed: in
 
 
 def test_on_null_data_epsilon_is_positive_in_at_most_its_share_of_audits() -> None:
-    positive = {"steinke": 0, "f_dp": 0}
+    positive = {"steinke": 0, "f_dp_if_gaussian": 0}
     for seed in range(200):
         settings = Settings(resamples=100, null_permutations=10, fpr=("0.1",), one_run=True, thresholds="bonferroni")
         bounds = report_of(one_run(seed, samples=100, gap=0.0), settings).attacks["scores"].epsilon_lower
@@ -222,7 +232,7 @@ def test_a_gaussian_mechanism_is_bounded_below_its_truth(strategy: str) -> None:
 
     settings = Settings(resamples=100, null_permutations=10, fpr=("0.1",), one_run=True, thresholds=strategy)
     bounds = report_of(one_run(samples=1000, gap=1.5), settings).attacks["scores"].epsilon_lower
-    for name in ("steinke", "f_dp"):
+    for name in ("steinke", "f_dp_if_gaussian"):
         value = bounds[name].value
         assert value is not None
         assert 0.5 < value < epsilon_of_mu(1.5, 1e-5)
@@ -256,15 +266,15 @@ def test_a_grid_of_guesses_pays_for_each_of_its_entries() -> None:
     scores, member = arrays["scores"][0], arrays["member"][0]
     each = {k: steinke(guess(scores, member, k, k), 2 * k, 400, 1e-5, 0.05 / 6) for k in (6, 12, 25, 50, 100, 200)}
     assert found.value == pytest.approx(max(each.values()))
-    assert each[found.k_plus] == pytest.approx(found.value)  # type: ignore[union-attr]
+    assert each[found.how["k_plus"]] == pytest.approx(found.value)  # type: ignore[union-attr]
 
 
 def test_constant_scores_of_a_file_that_lists_its_members_first_show_nothing() -> None:
     arrays = {"scores": np.zeros((1, 400)), "member": np.arange(400)[None] < 200}
     settings = Settings(resamples=100, null_permutations=10, fpr=("0.1",), one_run=True)
     found = report_of(arrays, settings).attacks["scores"]
-    assert (found.auc.value, found.tpr["0.1"].value) == (0.5, 0.0)
-    assert found.epsilon_lower["steinke"].value == found.epsilon_lower["f_dp"].value == 0.0
+    assert (found.auc.value, found.auc.low, found.tpr["0.1"].value) == (0.5, None, None)
+    assert found.epsilon_lower["steinke"].value == found.epsilon_lower["f_dp_if_gaussian"].value == 0.0
 
 
 def test_ties_are_not_broken_by_the_order_of_a_file_that_lists_its_members_first() -> None:
@@ -299,21 +309,21 @@ def test_a_one_run_bound_is_refused_where_memberships_are_no_independent_coins(
 ) -> None:
     found = report_of(make(np.random.default_rng(0)), Settings(resamples=100, null_permutations=10, fpr=("0.1",), **options))
     for attack in found.attacks.values():
-        for name in ("steinke", "f_dp"):
+        for name in ("steinke", "f_dp_if_gaussian"):
             bound = attack.epsilon_lower[name]
             assert bound.value is None
-            assert reason in bound.reason
+            assert reason in bound.note
 
 
 def test_pooled_scores_never_become_a_multi_run_epsilon_but_one_sample_in_many_models_does() -> None:
     pooled = report_of(models()).attacks["threshold"].epsilon_lower
-    assert pooled["clopper_pearson"].value is pooled["mu_gdp"].value is None
+    assert pooled["clopper_pearson"].value is pooled["mu_gdp_if_gaussian"].value is None
     rng = np.random.default_rng(0)
     member = rng.random((400, 1)) < 0.5
     found = report_of({"scores": rng.normal(size=(400, 1)) + 3 * member, "member": member}).attacks["scores"].epsilon_lower
     bound = found["clopper_pearson"]
-    assert isinstance(bound, MultiRunBound)
-    assert bound.members + bound.non_members == 200  # tested on the half that did not choose the threshold
+    assert bound.value is not None
+    assert bound.how["members"] + bound.how["non_members"] == 200  # tested on the half that did not choose the threshold
     assert 1 < bound.value < 20
 
 
@@ -493,7 +503,7 @@ def test_a_nan_among_scores_is_named_and_an_infinity_is_a_score(tmp_path: Path, 
     (GOOD, ["--interval", "shadows"], "--interval shadows: there are: canaries, two_way"),
     (GOOD, ["--attack", "quantile"], "--attack quantile: it looks at the samples' images"),
     (GOOD, ["--attack", "nearest"], "--attack nearest: it looks at a released set"),
-    (GOOD, ["--one-run"], "--one-run wants scores (1 × samples); the file holds logits"),
+    (GOOD, ["--one-run"], "--one-run wants the logits of one shadow; the file holds 4 shadows"),
     (SCORES, ["--one-run"], "the file holds 4 shadows"),
     (SCORES, ["--guesses", "4", "3"], "more guesses than the file's 6 samples"),
     (SCORES, ["--guesses", "0", "0"], "at least one is needed"),

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from compiler.language.attacks.base import DenoisingSignal
 from compiler.language.audit import Attack, KnownAttack
 from runtime.audit.attacks import signals
 from runtime.audit.attacks.answers import Answers
@@ -21,6 +22,10 @@ from runtime.audit.statistics.roc import auc, tpr_at
 from runtime.data.population.roles import Group
 
 CANARIES, VIEWS, SHADOWS, CLASSES, Z = 40, 9, 12, 5, 60
+
+
+DENOISING = [f"vector/{level}" for level in range(10)] + [name for name in get_args(DenoisingSignal) if name != "vector"]
+"""What a denoiser is asked."""
 
 
 def ways() -> Iterator[Attack]:
@@ -66,10 +71,14 @@ def said(attack: Attack, member: np.ndarray, gap: float = 4.0) -> Answers:
     level = rng.normal(size=CANARIES)
     for canary, label in enumerate(labels):
         logits[canary, :, :, label] += level[canary] + gap * member[canary]
-    measured = {
-        name: rng.normal(scale=5, size=(CANARIES, 1)) + rng.normal(size=member.shape) + gap * member
-        for name in ("pixel", "feature", f"pixel/{VIEWS}q", f"feature/{VIEWS}q", "denoising")
-    } | {"selected": (member & (rng.random(member.shape) < 0.6)).astype(np.float64)}
+    measured = (
+        {
+            name: rng.normal(scale=5, size=(CANARIES, 1)) + rng.normal(size=member.shape) + gap * member
+            for name in ("pixel", "feature", f"pixel/{VIEWS}q", f"feature/{VIEWS}q", *DENOISING)
+        }
+        | {f"base/{name}": rng.normal(size=member.shape) for name in DENOISING}
+        | {"selected": (member & (rng.random(member.shape) < 0.6)).astype(np.float64)}
+    )
     release: Any = attack.reads[0]
     return Answers(release, group, logits, z_logits, measured if release not in ("final_model", "labels_only") else None)
 
@@ -89,7 +98,7 @@ def test_mistake_11_larger_means_member(attack: Attack) -> None:
     assert area is not None
     assert area > 0.6
     nothing = scores(attack, said(attack, np.zeros_like(member)), member)  # the same where nobody has memorised anything
-    assert abs((auc(nothing, member) or 0.0) - 0.5) < 0.06
+    assert abs((auc(nothing, member) or 0.0) - 0.5) < 0.09  # 3.4 standard errors of 240 scores a side
 
 
 @pytest.mark.parametrize("attack", EVERY.values(), ids=EVERY)
@@ -130,7 +139,8 @@ def test_shadows_that_all_say_the_same_say_nothing(attack: Attack) -> None:
         found = scores(attack, replace(answers, **changed), member).round(6)  # sums over shadows round differently
         assert auc(found, member) == 0.5
         reading = tpr_at(0.1, found, member)
-        assert reading.value == reading.false_positives / reading.non_members <= 0.1
+        assert reading.value in (None, reading.false_positives / reading.non_members)
+        assert reading.by_lot == pytest.approx(0.1, abs=1 / reading.non_members)  # as chance gives
 
 
 def alike(values: np.ndarray | None, axis: int) -> np.ndarray:

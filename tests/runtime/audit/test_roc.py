@@ -36,8 +36,54 @@ def test_tpr_agrees_with_counting_by_hand_on_ties_and_infinities(drawn: list[tup
     scores, member = np.array([score for score, _ in drawn]), np.array([side for _, side in drawn])
     expected = tpr_naive(fpr, scores, member)
     reading = tpr_at(fpr, scores, member)
-    assert reading.value == (None if expected is None else pytest.approx(expected))
+    if expected is None:
+        assert (reading.value, reading.by_lot) == (None, None)
+    else:
+        assert reading.below == pytest.approx(expected)
+        assert reading.value in (None, reading.below)
+        assert reading.by_lot is not None
+        assert reading.below <= reading.by_lot <= 1
+        # What cannot be read is said to be so: nobody is accepted, or ties stop far below the rate.
+        assert (reading.value is None) <= (reading.shared > 1 and 2 * reading.false_positives < reading.allowed)
+        assert reading.threshold is not None or reading.value in (None, 0.0)
     assert reading.false_positives <= reading.allowed
+
+
+WRONG_READINGS = {
+    "a rank among 8 references": lambda rng, member: np.minimum(rng.binomial(7, np.where(member, 0.97, 0.5)), 7).astype(float),
+    "right or wrong": lambda rng, member: (rng.random(member.shape) < np.where(member, 0.95, 0.12)).astype(float),
+    "three values": lambda rng, member: (
+        np.where(member, rng.choice([0, 1, 2], member.shape, p=[0.1, 0.6, 0.3]), 0.0)
+        + (~member) * rng.choice([0, 1, 2], member.shape, p=[0.8, 0.197, 0.003])
+    ),
+    "cut off": lambda rng, member: np.minimum(rng.normal(size=member.shape) + 2 * member, 1.5),
+    "all equal": lambda rng, member: np.zeros(member.shape),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_READINGS)
+def test_what_ties_hide_is_no_figure_and_the_reason_says_who_shares_what(name: str) -> None:
+    rng = np.random.default_rng(0)
+    member = rng.random(4000) < 0.5
+    scores = WRONG_READINGS[name](rng, member)
+    found = [tpr_at(fpr, scores, member) for fpr in (0.001, 0.01, 0.05)]
+    assert any(reading.value is None for reading in found)
+    for reading in found:
+        assert reading.value != 0.0
+        assert reading.realised_fpr is not None
+        if reading.value is None:
+            assert "share" in reading.note
+            assert "by lot" in reading.note
+        else:
+            assert 2 * reading.false_positives >= reading.allowed or reading.value + 0.01 >= reading.by_lot  # type: ignore[operator]
+    three = tpr_at(0.1, np.array([2.0, 1.0, 1.0, 0.0, 0.0] * 100), np.array([1, 1, 0, 0, 0] * 100) > 0)
+    assert (three.value, three.below, three.false_positives) == (None, 0.5, 0)
+    assert three.by_lot == pytest.approx(0.5 + 0.3 * 0.5)  # 30 of the block of 100
+
+
+def test_a_perfect_attack_is_read_although_all_non_members_share_a_score() -> None:
+    scores = np.array([1.0, 0.0] * 100)
+    assert tpr_at(0.01, scores, scores > 0).value == 1.0
 
 
 @given(SCORES)
@@ -52,7 +98,7 @@ def test_auc_agrees_with_all_pairs(drawn: list[tuple[float, bool]]) -> None:
 def test_mistake_8_a_tie_block_is_never_split() -> None:
     scores, member = np.zeros(200), np.arange(200) % 2 == 0
     assert auc(scores, member) == 0.5
-    assert tpr_at(0.5, scores, member).value == 0.0
+    assert tpr_at(0.5, scores, member).value is None
     curve = roc_points(scores, member)
     assert curve[-1].tolist() == [1.0, 1.0]
     rng = np.random.default_rng(0)

@@ -47,7 +47,7 @@ class Made:
 
     def __init__(self, metrics: Mapping[str, float] | None = None, **files: dict[str, Tensor]) -> None:
         rows = [{"name": name, "value": value, "canaries": "", "note": ""} for name, value in (metrics or {}).items()]
-        self.outcome = {"metrics": rows, "notes": {}, "provenance": {"device": "cpu", "seconds": 1.0}}
+        self.outcome = {"metrics": rows, "notes": {"made_elsewhere": True}, "provenance": {"device": "cpu", "seconds": 1.0}}
         self.files, self.stems = files, sorted(files)
 
     def tensors(self, stem: str) -> dict[str, Tensor]:
@@ -102,7 +102,7 @@ def answers(
         images = torch.full((len(member), 1, 8, 8), shadow, dtype=torch.uint8)
         made[f"synthetic_set/{shadow}"] = Made(answers={"pixel": closeness}, nearest={"images": images})
         loss = torch.from_numpy(rng.normal(size=len(member)) + denoising * member[:, shadow])
-        made[f"generator/{shadow}"] = Made(answers={"denoising": loss})
+        made[f"generator/{shadow}"] = Made(answers={"mean_loss": loss})
         if teacher is not None:
             made[f"teacher/{shadow}"] = Made(answers=said(shadow, teacher))
     return made
@@ -228,7 +228,7 @@ def test_what_a_prior_makes_of_a_rate_is_stated_with_thresholds_from_shadows_alo
 def test_bounds_that_may_not_be_stated_are_rows_with_their_reason(work: AttackTrial, leaking: Product) -> None:
     assert "no independent trials" in found(leaking, "epsilon_lower_clopper_pearson", **PLAIN).note
     balanced = attacked(dataclasses.replace(work, design="balanced", attacks=ATTACKS[:1]), answers(work))
-    for name in ("steinke", "f_dp", "mu_gdp"):
+    for name in ("steinke", "f_dp_if_gaussian", "mu_gdp_if_gaussian"):
         bound = found(balanced, f"epsilon_lower_{name}", **PLAIN)
         assert bound.value is None
         assert bound.note
@@ -249,18 +249,23 @@ def test_an_audited_bound_above_the_accountants_epsilon_flags_the_trial(work: At
 
 def test_a_signal_that_is_no_number_is_refused_with_its_place(work: AttackTrial) -> None:
     made = answers(work)
-    made["generator/3"].files["answers"]["denoising"][5] = torch.nan
+    made["generator/3"].files["answers"]["mean_loss"][5] = torch.nan
+    headline = Headline(attack="denoising", signal="mean_loss")
+    work = dataclasses.replace(work, attacks=(Denoising(attack="denoising"),), headline=headline)
     with pytest.raises(ValueError, match="shadow 3 gives nan for view 0 of canary 5"):
-        attacked(dataclasses.replace(work, attacks=(Denoising(attack="denoising"),), headline=Headline(attack="denoising")), made)
+        attacked(work, made)
 
 
-def test_the_headline_is_two_way_where_other_figures_are_over_canaries(work: AttackTrial) -> None:
+def test_all_intervals_of_a_table_are_of_one_kind_two_way_unless_it_is_said(work: AttackTrial) -> None:
     made = answers(work, label=2.0)
-    narrow = attacked(dataclasses.replace(work, attacks=ATTACKS[:2]), made)  # what nothing is said about
-    wide = attacked(dataclasses.replace(work, interval="two_way", attacks=ATTACKS[:2]), made)
-    assert found(narrow, "headline") == found(wide, "headline")
+    wide = attacked(dataclasses.replace(work, attacks=ATTACKS[:2]), made)  # what nothing is said about
+    narrow = attacked(dataclasses.replace(work, interval="canaries", attacks=ATTACKS[:2]), made)
     other = {**LIRA, "variant": "true_label/pooled/1q"}
-    assert found(narrow, "auc", **other).low != found(wide, "auc", **other).low
+    for where in ({"name": "headline"}, {"name": "auc", **other}):
+        assert found(narrow, **where).low != found(wide, **where).low
+        assert found(narrow, **where).value == found(wide, **where).value
+    assert wide.notes["interval"].startswith("bootstrap two-way over canaries and pairs")
+    assert narrow.notes["interval"].startswith("bootstrap over canaries")
 
 
 def test_readings_and_risks_are_views_of_the_database(tiny: Done) -> None:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from runtime.cli.main import main, parser
-from tests.conftest import HANG_SECONDS, ROOT, TINY, wait_until
+from compiler.errors import sentence_of
+from runtime.cli.main import EXIT_CODES, main, parser
+from tests.conftest import HANG_SECONDS, ROOT, TINY, Done, wait_until
 
+STOPS = [(signal.SIGTERM, 1), (signal.SIGHUP, 1), (signal.SIGINT, 12)]
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 
 
@@ -90,7 +94,8 @@ def test_what_a_user_can_mend_is_said_in_a_line_with_exit_code_two(
     assert (tmp_path / "file").read_text() == "I am no database and no folder"
 
 
-def test_ctrl_c_finishes_writing_says_how_to_go_on_and_the_next_run_continues(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("number", "times"), [(signal.SIGINT, 1), *(pytest.param(*how, marks=pytest.mark.long) for how in STOPS)])
+def test_ctrl_c_finishes_writing_says_how_to_go_on_and_the_next_run_continues(tmp_path: Path, number: int, times: int) -> None:
     (tmp_path / "study.yaml").write_text(TINY)
     running = subprocess.Popen(
         [sys.executable, "-m", "runtime.cli", "run", "study.yaml", "--engine", "inline"],
@@ -101,9 +106,11 @@ def test_ctrl_c_finishes_writing_says_how_to_go_on_and_the_next_run_continues(tm
         text=True,
     )
     wait_until(lambda: len(list(tmp_path.glob(".synthc/*/*/outcome.json"))) >= 3, running)
-    running.send_signal(signal.SIGINT)
+    for _ in range(times):
+        running.send_signal(number)
+        time.sleep(0.05)
     said, _ = running.communicate(timeout=HANG_SECONDS)
-    assert running.returncode == 130, said
+    assert running.returncode in (130, -signal.SIGINT), said
     assert "Traceback" not in said
     assert "run the same" in said
     done = len(list(tmp_path.glob(".synthc/*/*/outcome.json")))
@@ -136,6 +143,87 @@ def test_ctrl_c_twice_stops_now(tmp_path: Path) -> None:
     assert "Traceback" not in said
     assert "run the same" in said
     assert (tmp_path / "results.duckdb").exists()
+
+
+@pytest.mark.long
+def test_a_run_goes_on_when_nobody_reads_what_it_says(tmp_path: Path) -> None:
+    (tmp_path / "study.yaml").write_text(TINY)
+    command = [sys.executable, "-m", "runtime.cli", "run", "study.yaml", "--engine", "inline"]
+    with subprocess.Popen(command, cwd=tmp_path, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as running:
+        assert running.stdout is not None
+        running.stdout.readline()
+        running.stdout.close()
+        assert running.wait(HANG_SECONDS) == 0
+    assert "everything was done before" in synthc(tmp_path, "run", "study.yaml", "--engine", "inline").stderr
+
+
+def test_output_that_is_closed_or_knows_ascii_alone_stops_nothing(tiny: Done) -> None:
+    words = [sys.executable, "-m", "runtime.cli", "table", "comparison", "--db", str(tiny.db)]
+    for shut in ("exec >&-", "exec 2>&-", "exec >&- 2>&-", "export PYTHONIOENCODING=ascii PYTHONUTF8=0 LC_ALL=C"):
+        ended = subprocess.run(["sh", "-c", f'{shut}; exec "$@"', "sh", *words], env=ENVIRONMENT, capture_output=True, text=True)
+        assert (ended.returncode, ended.stderr) == (0, ""), shut
+
+
+def test_a_reader_who_leaves_stops_nothing_and_is_no_error(tiny: Done) -> None:
+    words = [sys.executable, "-m", "runtime.cli", "sql", "FROM base.score", "--format", "csv", "--db", str(tiny.db)]
+    with subprocess.Popen(words, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
+        assert running.stdout is not None
+        assert running.stderr is not None
+        running.stdout.readline()
+        running.stdout.close()
+        assert (running.wait(HANG_SECONDS), running.stderr.read()) == (0, b"")
+
+
+def test_an_error_of_the_system_is_a_sentence_and_its_details_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    for raised, sentence in (
+        (
+            OSError(errno.ELOOP, "Too many levels of symbolic links", str(tmp_path / "loop")),
+            "Too many levels of symbolic links; links",
+        ),
+        (OSError(errno.ENOSPC, "No space left on device"), "No space left on device; free some space"),
+        (RuntimeError("not foreseen"), "a mistake of synthc's: RuntimeError: not foreseen"),
+        (MemoryError(), "the memory does not suffice"),
+        (SystemExit(0), "the code of a package ended the program (0)"),
+    ):
+
+        def broken(*args: object, error: BaseException = raised) -> None:
+            raise error
+
+        with monkeypatch.context() as patch:
+            patch.setattr("runtime.cli.check.compile_study_of", broken)
+            assert main(["check", str(tmp_path / "study.yaml")]) == 2
+        said = capsys.readouterr().err
+        assert sentence in said
+        assert said.count("\n") == 1
+        details = Path(said.split("(details: ")[1].rstrip(")\n"))
+        assert "Traceback" in details.read_text()
+        assert details.stat().st_mode & 0o777 == 0o600
+        details.unlink()
+
+
+def test_only_a_full_disk_asks_for_space() -> None:
+    asking = {number for number in errno.errorcode if "free some space" in sentence_of(OSError(number, "x"))}
+    assert asking == {errno.ENOSPC, errno.EDQUOT}
+
+
+def test_a_file_system_without_locks_is_said_to_be_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*args: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    (tmp_path / "study.yaml").write_text(TINY)
+    monkeypatch.setattr("runtime.store.files.fcntl.flock", refuse)
+    assert main(["run", str(tmp_path / "study.yaml"), "--engine", "inline", "--db", str(tmp_path / "results.duckdb")]) == 2
+    assert "lock: the file system has no locks (flock: No locks available); mount it with locks" in capsys.readouterr().err
+
+
+def test_the_table_of_exit_codes_is_the_same_in_the_readme_and_in_help() -> None:
+    assert EXIT_CODES in (ROOT / "README.md").read_text()
+    assert EXIT_CODES in parser().format_help()
 
 
 def test_what_failed_is_tried_again_only_when_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

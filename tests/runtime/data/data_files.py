@@ -57,8 +57,8 @@ def python2_pickle(images: np.ndarray, labels: list[int], key: str = "labels", n
     return b"\x80\x02}q\x01(" + text(key.encode()) + b"q\x02" + listed + text(b"data") + array + state + b"u."
 
 
-def cifar10(root: Path, n: int, test: int, binary: bool = False) -> None:
-    """Six batches in the folder that torchvision (or the binary version) leaves, together n and `test` images."""
+def cifar10(root: Path, n: int, test: int, binary: bool = True) -> None:
+    """Six batches in the folder that the binary version leaves (or torchvision), together n and `test` images."""
     folder = root / ("cifar-10-batches-bin" if binary else "cifar-10-batches-py")
     folder.mkdir(parents=True)
     images, labels = pictures(n + test, 10)

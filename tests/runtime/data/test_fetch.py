@@ -59,7 +59,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setenv("SYNTHC_DATA", str(tmp_path / "data"))
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     Server.cut, Server.breaks, Server.ranges, Server.asked = 0, 0, True, ()
-    data_files.cifar10(tmp_path / "published", 500, 20)
+    data_files.cifar10(tmp_path / "published", 500, 20, binary=False)
     FILES.clear()
     FILES["cifar-10-python.tar.gz"] = archive(tmp_path / "published")
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Server) as server:
@@ -81,6 +81,13 @@ def archive(folder: Path) -> bytes:
 
 def publish(monkeypatch: pytest.MonkeyPatch, address: str, name: str) -> None:
     """Make the server the public home of `name`, with the checksums of what it has."""
+    checksums = CATALOGUE[name].forms[0].md5
+    for file in FILES:
+        if file.endswith(".tar.gz"):
+            with tarfile.open(fileobj=io.BytesIO(FILES[file])) as members:
+                for member in members:
+                    if content := members.extractfile(member):
+                        monkeypatch.setitem(checksums, Path(member.name).name, md5(content.read()).hexdigest())
     entry = CATALOGUE[name]
     remotes = tuple(
         replace(remote, urls=(f"{address}/{remote.name}",), md5=md5(FILES[remote.name]).hexdigest()) for remote in entry.remotes

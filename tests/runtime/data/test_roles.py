@@ -7,7 +7,6 @@ from dataclasses import replace
 import pytest
 import torch
 
-from compiler.errors import SynthcError
 from compiler.language.audit import CanaryGroup
 from compiler.language.data import Data
 from compiler.plan.lower import dataset_of
@@ -65,8 +64,6 @@ def test_no_public_image_is_a_canary_of_two_groups_and_a_later_group_moves_no_ea
     one, two = ([group.images.flatten(1) for group in roles.roles_of(population).groups] for population in populations)
     assert torch.equal(one[0], two[0])
     assert len(torch.cat(two).unique(dim=0)) == 1800
-    with pytest.raises(SynthcError, match="2700 ood canaries and a z pool of 100 need more than 2000 public images"):
-        roles.roles_of(replace(POPULATION, groups=(("a", ood), ("b", ood), ("c", ood))))
 
 
 def test_blank_canaries_have_one_colour_each_and_no_two_the_same() -> None:
@@ -79,8 +76,6 @@ def test_blank_canaries_have_one_colour_each_and_no_two_the_same() -> None:
     (all_but_one,) = roles.roles_of(whole).groups
     assert len(set(all_but_one.images[:, 0, 0, 0].tolist())) == 255
     assert len(set(all_but_one.z_images[:, 0, 0, 0].tolist())) == 1
-    with pytest.raises(SynthcError, match="there are 256 colours"):
-        roles.roles_of(replace(whole, groups=(("blank", CanaryGroup(kind="blank", count=256)),)))
 
 
 def test_a_private_set_holds_each_of_its_canaries_as_often_as_its_kind_says_and_no_other() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import gzip
-import json
 import os
 import shutil
 import subprocess
@@ -20,6 +19,7 @@ from runtime.database.gather import forget, merge
 from runtime.database.index import Index, rebuild
 from runtime.database.read import query
 from runtime.database.schema import SCHEMA
+from runtime.store.records import read_record, write_record
 from tests.conftest import ROOT, Done
 
 ROWS = "SELECT origin, count(*) FROM result GROUP BY ALL ORDER BY ALL"
@@ -34,9 +34,9 @@ def store_called(tiny: Done, folder: Path, origin: str, study: str = "tiny") -> 
         index.unlink()
     for later in sorted((store / "runs").iterdir())[1:]:  # of tests that ran the same study again
         shutil.rmtree(later)
-    (store / "store.json").write_text(json.dumps({"version": 1, "origin": origin}))
+    write_record(store / "store.json", {"version": 1, "origin": origin})
     for record in store.glob("runs/*/run.json"):
-        record.write_text(json.dumps(json.loads(record.read_text()) | {"study": study}))
+        write_record(record, read_record(record) | {"study": study})
     return store
 
 
@@ -98,12 +98,12 @@ def test_of_a_run_that_both_have_the_later_record_counts(stores: tuple[Path, Pat
     target, other = tmp_path / "results.duckdb", tmp_path / "other.duckdb"
     rebuild(stores[0], target)
     (record,) = (stores[0] / "runs").glob("*/run.json")
-    content = json.loads(record.read_text())
-    record.write_text(json.dumps(content | {"status": "running", "ended": None}))
+    content = read_record(record)
+    write_record(record, content | {"status": "running", "ended": None})
     rebuild(stores[0], other)
     merge(target, [other])
     assert query(target, "SELECT status FROM run")[1] == [("done",)]
-    record.write_text(json.dumps(content))
+    write_record(record, content)
     merge(other, [target])
     assert query(other, "SELECT status FROM run")[1] == [("done",)]
 
@@ -186,7 +186,7 @@ def test_what_this_store_published_before_there_were_origins_is_its_own(tiny: Do
         ((run,),) = connection.execute("SELECT run FROM base.run").fetchall()
     store = store_called(tiny, tmp_path, "mine")
     (folder,) = (store / "runs").iterdir()
-    (folder / "run.json").write_text(json.dumps(json.loads((folder / "run.json").read_text()) | {"run": run}))
+    write_record(folder / "run.json", read_record(folder / "run.json") | {"run": run})
     folder.rename(folder.with_name(run))
     rebuild(store, target)
     assert [origin for origin, _ in query(target, ROWS)[1]] == ["mine"]
@@ -246,6 +246,14 @@ def test_publishers_at_the_same_time_wait_for_each_other_and_lose_nothing(stores
     assert rows[0][1] == rows[1][1]
     assert query(target, "FROM mine")[1] == [(42,)]
     assert not list(tmp_path.glob(".*.next"))
+
+
+@pytest.mark.long
+def test_runs_rebuilds_merges_readers_and_a_user_on_one_database_lose_nothing_though_some_are_killed() -> None:
+    words = [sys.executable, str(ROOT / "benchmarks" / "gather.py"), "--rounds", "5", "--readers", "10"]
+    ended = subprocess.run(words, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "5 of 5 rounds whole" in ended.stdout
 
 
 def test_an_abandoned_copy_is_cleared_away(stores: tuple[Path, Path], tmp_path: Path) -> None:

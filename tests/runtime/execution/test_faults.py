@@ -17,7 +17,9 @@ import pytest
 from runtime.cli.main import main
 from runtime.database.index import Index
 from runtime.execution.worker import read_committed
-from runtime.store.artifacts import Artifact, Corrupt, atomic_write, is_done
+from runtime.store.artifacts import Artifact, is_done
+from runtime.store.files import atomic_write
+from runtime.store.records import Corrupt, read_record, write_record
 from tests.conftest import TINY, Done
 
 ROWS = "SELECT * EXCLUDE (note) FROM result WHERE metric <> 'seconds' ORDER BY ALL"
@@ -211,9 +213,9 @@ def test_damage_that_does_not_mend_is_a_failure(
 
 def test_values_that_no_column_takes_take_back_their_own_commit_and_no_other(copy: Done, tmp_path: Path) -> None:
     folder = task(copy, "kind = 'attack'")
-    content = json.loads((folder / "outcome.json").read_text())
+    content = read_record(folder / "outcome.json")
     content["metrics"][0]["n"] = "many"
-    (folder / "outcome.json").write_text(json.dumps(content))
+    write_record(folder / "outcome.json", content)
     (tmp_path / "store").mkdir()
     with contextlib.closing(Index.open(tmp_path / "store")) as index:
         for outcome in sorted(copy.store.glob("??/*/outcome.json")):

@@ -20,40 +20,38 @@ SMALL = {
     "audit.shadows": 8,
     "audit.canaries.mislabeled.count": 20,
     "audit.canaries.clean.count": 20,
+    "audit.canaries.ood.count": 20,
     "audit.z_pool": 30,
+    "data.validation": 20,
     "audit.headline.fpr": 0.1,
     "audit.null_permutations": 20,
     "classifier.epochs": 1,
     "classifier.batch_size": 32,
     "arms.dp_sgd_vacuous.classifier": "{norm: group, width: 16, epochs: 1, batch_size: 32, lr: 0.1, momentum: 0.0}",
     "arms.dp_sgd.classifier": "{norm: group, width: 16, epochs: 1, batch_size: 32, lr: 0.1, momentum: 0.0}",
+    "arms.dp_sgd_3.classifier": "{net: small, norm: group, width: 16, epochs: 1, batch_size: 32, lr: 0.1, momentum: 0.0}",
     "arms.dp_sgd_strict.classifier": "{net: small, norm: group, width: 16, epochs: 1, batch_size: 32, lr: 0.1, momentum: 0.0}",
     "arms.random_set.per_class": 2,
     "arms.dm.images_per_class": 2,
     "arms.dm.steps": 3,
     "arms.dm.width": 8,
     "arms.dm.batch_real": 8,
-    "arms.dsa.images_per_class": 2,
-    "arms.dsa.nets": 1,
-    "arms.dsa.net_steps": 1,
-    "arms.dsa.width": 8,
-    "arms.dsa.batch_real": 8,
+    "arms.dfq.batch_size": 16,
+    "arms.dfq.rounds": 3,
+    "arms.dfq.student_steps": 2,
+    "arms.dfq.width": 8,
+    "arms.dfq.latent": 8,
     **{
         f"arms.{arm}.{word}": value
-        for arm in ("inversion", "dfq")
-        for word, value in (("batch_size", 16), ("rounds", 3), ("student_steps", 2), ("width", 8), ("latent", 8))
-    },
-    "arms.inversion.warm_up": 1,
-    **{
-        f"arms.{arm}.{word}": value
-        for arm in ("diffusion", "sdedit")
+        for arm in ("diffusion", "text_to_image", "image_to_image", "untuned")
         for word, value in (
             ("denoiser.width", 16),
             ("denoiser.blocks", 2),
-            ("denoiser.epochs", 1),
             ("denoiser.batch_size", 64),
             ("steps", 5),
             ("multiple", 0.3),
+            *([("denoiser.epochs", 1)] if arm != "untuned" else []),
+            *([("denoiser.base.epochs", 1)] if arm != "diffusion" else []),
         )
     },
 }
@@ -63,10 +61,10 @@ SMALLER = SMALL | {
     "data.test": 60,
     "audit.canaries.mislabeled.count": 12,
     "audit.canaries.clean.count": 12,
+    "audit.canaries.ood.count": 12,
     "audit.z_pool": 20,
     "audit.resamples": 100,
     "audit.null_permutations": 5,
-    "allow.L26": "a test of seconds",
 }
 """And one of seconds."""
 
@@ -128,7 +126,7 @@ def test_an_arm_of_each_paradigm_of_the_profile_fashion_mnist_runs_to_the_end(
         monkeypatch.setenv("SYNTHC_DATA", str(tmp_path))
         data_files.mnist(tmp_path / "MNIST/raw", 400, 40)
         less["data.name"] = "mnist"
-    arms = ("undefended", "dp_sgd", "random_set", "dsa", "inversion", "diffusion")
+    arms = ("undefended", "dp_sgd", "random_set", "dm", "dfq", "text_to_image")
     done = reduced(tmp_path, "fashion_mnist", less, "--only", f"arm=[{', '.join(arms)}]")
     with_figures = "SELECT DISTINCT arm FROM comparison WHERE test_accuracy IS NOT NULL AND leakage IS NOT NULL"
     assert {arm for (arm,) in done.rows(with_figures)} == set(arms)
@@ -140,8 +138,14 @@ def test_the_profile_cifar10_runs_to_the_end_on_a_tiny_file_set_in_cifars_format
 ) -> None:
     monkeypatch.setenv("SYNTHC_DATA", str(tmp_path / "data"))
     tiny_cifar10(tmp_path / "data")
-    more = {"classifier.width": 8, "classifier.depth": 10, "audit.canaries.ood.count": 20}
-    more |= {f"arms.{arm}.privacy.multiplicity": 2 for arm in ("dp_sgd", "dp_sgd_vacuous", "dp_sgd_strict")}
+    more = {"classifier.width": 8, "classifier.depth": 10}
+    more |= {f"arms.dsa.{word}": 1 for word in ("images_per_class", "nets", "net_steps")} | {
+        "arms.dsa.width": 8,
+        "arms.dsa.batch_real": 8,
+    }
+    more |= {f"arms.inversion.{word}": 8 for word in ("batch_size", "width", "latent")}
+    more |= {"arms.inversion.rounds": 3, "arms.inversion.student_steps": 2, "arms.inversion.warm_up": 1}
+    more |= {f"arms.{arm}.privacy.multiplicity": 2 for arm in ("dp_sgd", "dp_sgd_vacuous", "dp_sgd_3", "dp_sgd_strict")}
     done = reduced(tmp_path, "cifar10", SMALL | more)
     assert answered(done) == asked("cifar10", SMALL | more)
 

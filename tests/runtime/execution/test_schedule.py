@@ -74,6 +74,17 @@ def test_a_failed_task_is_one_record_and_what_needs_it_is_blocked_while_the_rest
     assert len(found) == 4
 
 
+@pytest.mark.parametrize("ending", ["exit", "interrupt", "disk elsewhere"])
+def test_whatever_a_tasks_code_raises_is_the_failure_of_that_task_alone(engine: Engine, ending: str) -> None:
+    found = drive([task("ends all", ending=ending), task("bystander")], engine)
+    assert sorted((address, outcome.status, attempt) for address, outcome, attempt in found) == [
+        ("bystander", "done", 1),
+        ("ends all", "failed", 1),
+    ]
+    (error,) = (outcome.error for _, outcome, _ in found if outcome.error)
+    assert error.split(":")[0] in ("SystemExit", "KeyboardInterrupt", "OSError")
+
+
 def test_divergence_is_told_apart_and_not_tried_again(engine: Engine) -> None:
     ((_, outcome, attempt),) = drive([task("nan", ending="diverged")], engine)
     assert (outcome.error_kind, attempt) == ("diverged", 1)
@@ -128,10 +139,10 @@ def test_fail_fast_hands_out_nothing_after_a_failure(tmp_path: Path) -> None:
     assert after == []
 
 
-def test_a_full_store_stops_the_run_with_a_sentence(tmp_path: Path) -> None:
+def test_a_store_that_cannot_be_written_stops_the_run_with_a_sentence(tmp_path: Path) -> None:
     in_the_way = tmp_path / "file"
     in_the_way.write_text("no folder can be made here")
-    with pytest.raises(SynthcError, match=r"the store cannot be written: .*file.*; free some space or name another --store"):
+    with pytest.raises(SynthcError, match=r"cannot be written: .*file.*: Not a directory; a file lies where a folder should be"):
         drive([task("x")], InlineEngine(in_the_way))
 
 

@@ -89,7 +89,7 @@ def rows_for(name: str, trials: list[dict[str, Any]]) -> list[dict[str, Any]]:
             return [
                 row | {"bound": 0.5 * place, "bound_by": by, "bound_n": 128, "bound_note": "note"}
                 for row in trials
-                for place, by in enumerate(("epsilon_lower_steinke", "epsilon_lower_f_dp"))
+                for place, by in enumerate(("epsilon_lower_steinke", "epsilon_lower_f_dp_if_gaussian"))
             ]
         case "claims":
             return [claim(place, statement=row["label"]) for place, row in enumerate(trials)]

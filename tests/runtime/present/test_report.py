@@ -22,6 +22,7 @@ from runtime.present import charts, report
 from runtime.present.charts.gallery import arrange, make_sheet, to_png, to_uint8
 from runtime.present.report.read import ReportArm, StudyResults, read
 from runtime.store.artifacts import folder_of
+from runtime.store.records import write_record
 from tests.artifacts import artifact
 from tests.conftest import Done
 from tests.runtime.present.test_charts import claim, rows_for, trial
@@ -278,7 +279,7 @@ def test_a_set_is_shown_only_when_its_words_and_its_origins_say_that_it_is_not_p
                 [],
             ]
         )
-        (folder / "task.json").write_text(json.dumps({"text": text}))
+        write_record(folder / "task.json", {"id": folder.name, "text": text})
 
     def withheld() -> bool:
         found = make_sheet(tmp_path, task)

@@ -18,6 +18,7 @@ from pydantic import TypeAdapter
 from torch import Tensor, nn
 
 from compiler.language.classifier import Augment
+from compiler.language.datasets import CARDS
 from compiler.language.methods.baselines import Privacy
 from compiler.language.methods.diffusion import Denoiser
 from compiler.language.study import AnyArm
@@ -26,6 +27,7 @@ from runtime.operations import OPERATIONS
 from runtime.outcome import Product
 from runtime.store import checkpoint
 from runtime.store.artifacts import Artifact
+from runtime.synthesize.diffusion.denoisers import build
 from tests.artifacts import artifact
 from tests.conftest import ROOT, TINY
 from tests.runtime.synthesize.test_synthesize import RECIPE, private
@@ -121,6 +123,7 @@ def test_a_checkpoint_that_cannot_be_trusted_is_passed_over(tmp_path: Path, monk
 KD = {"paradigm": "data_free_kd", "batch_size": 16, "rounds": 4, "student_steps": 2, "width": 8}
 SET = {"paradigm": "distillation", "images_per_class": 2, "init": "noise"}
 DENOISER = {"width": 8, "blocks": 1, "epochs": 2.0, "batch_size": 128}
+BASE: dict[str, Any] = {"pretrain": "public", "epochs": 1.0}
 EXPERTS = {"count": 2, "epochs": 3, "width": 4}
 MTT = {**SET, "method": "mtt", "steps": 4, "net_steps": 2, "expert_epochs": 1, "last_start": 1, "experts": EXPERTS}
 LONG: dict[str, Callable[[], Work]] = {
@@ -136,6 +139,7 @@ LONG: dict[str, Callable[[], Work]] = {
     "fast": lambda: arm(**KD, method="fast", warm_up=1),
     "dfq": lambda: arm(**KD, method="dfq", replay=0.5),
     "diffusion": lambda: TrainGenerator(private(), Denoiser(**DENOISER)),
+    "a tuned base": lambda: TrainGenerator(private(), Denoiser(**DENOISER, base=BASE, finetune="lora", rank=2)),
     "private diffusion": lambda: TrainGenerator(private(), Denoiser(**DENOISER, privacy={"noise_multiplier": 1.0})),
 }
 
@@ -148,7 +152,8 @@ def arm(**words: Any) -> Synthesize:
 def needs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Artifact]:
     teacher = operation(TrainClassifier(private(), RECIPE, 10)).files
     experts = operation(TrainGenerator(private(), arm(**MTT).how.generator)).files
-    made = {"teacher": teacher, "generator": experts}
+    base = {"base": build(Denoiser(**DENOISER), CARDS["digits"], torch.Generator()).state_dict()}
+    made = {"teacher": teacher, "generator": experts, "base": base}
     stems = {name: {stem: dict(tensors) for stem, tensors in files.items()} for name, files in made.items()}
     return {name: artifact(tmp_path_factory.mktemp(name), **files) for name, files in stems.items()}
 

@@ -66,6 +66,7 @@ class Cut:
 def folder_in(store: Path) -> Path:
     folder = store / ID[:2] / ID
     (folder / "attempts" / "1").mkdir(parents=True)
+    (folder / "task.json").touch()
     return folder
 
 
@@ -101,7 +102,12 @@ def test_nothing_takes_its_name_before_all_of_it_is_on_disk_and_the_outcome_come
         stage(folder, 1, FILES, outcome()).commit()
     whats = [what for what, _ in cut.steps]
     first = whats.index("rename")
-    assert {Path(name).name.split(".")[1] for what, name in cut.steps[:first] if what == "sync"} == {"model", "scores", "outcome"}
+    assert {Path(name).name.split(".")[1] for what, name in cut.steps[:first] if what == "sync"} == {
+        "model",
+        "scores",
+        "outcome",
+        "json",
+    }
     renamed = [name for what, name in cut.steps[first:] if what == "rename"]
     assert renamed == ["model.safetensors", "scores.safetensors", "outcome.json", "attempt.json"]
 

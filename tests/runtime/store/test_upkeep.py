@@ -56,6 +56,6 @@ def test_a_sound_place_is_called_sound_and_a_damaged_one_is_not(copy: Done, caps
     next(copy.store.glob("??/*/model.safetensors")).write_bytes(b"")
     assert main(["doctor", "--deep", "--db", str(copy.db)]) == 1
     out = capsys.readouterr().out
-    assert "model.safetensors: not what the task wrote" in out
+    assert "model.safetensors is not what the task wrote" in out
     copy.db.write_text("not a database")
     assert main(["doctor", "--db", str(copy.db)]) == 1

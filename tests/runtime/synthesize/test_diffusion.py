@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
+import diffusers
 import pytest
 import torch
 from pydantic import TypeAdapter
@@ -15,13 +15,14 @@ from compiler.language.classifier import Recipe
 from compiler.language.datasets import CARDS
 from compiler.language.methods.diffusion import Denoiser
 from compiler.language.study import AnyArm
-from runtime.audit.query.generator import NOISES_PER_CANARY, loss
-from runtime.data.formats import digits
+from runtime.data.formats import digits, shapes
 from runtime.data.images import LabeledImages
-from runtime.seeds import Seeds, generator
-from runtime.synthesize.diffusion import denoisers
+from runtime.seeds import Seeds
+from runtime.store.artifacts import encode_tensors
+from runtime.synthesize.diffusion import bases, denoisers
 from runtime.synthesize.diffusion import generate as diffusion
-from runtime.synthesize.diffusion.process import audited_levels, denoise, denoising_errors, new_scheduler
+from runtime.synthesize.diffusion.bases import restored
+from runtime.synthesize.diffusion.process import denoise, new_scheduler
 from runtime.synthesize.release import Setting
 from runtime.training.batches import EMA
 
@@ -31,6 +32,8 @@ LIGHT = {"width": 16, "blocks": 1, "epochs": 5.0, "batch_size": 64}
 
 
 PRIVATELY = {"privacy": {"epsilon": 8.0}}
+TUNED: dict[str, Any] = {**LIGHT, "base": {"pretrain": "public", "epochs": 5.0}}
+UNTUNED = TUNED | {"finetune": "none"}
 
 
 class Kept:
@@ -40,7 +43,7 @@ class Kept:
         self.held = tensors
 
     def tensors(self, stem: str) -> dict[str, torch.Tensor]:
-        assert stem == "generator"
+        assert stem in ("generator", "base")
         return self.held
 
 
@@ -166,9 +169,9 @@ def test_drawing_is_the_same_under_the_same_seeds_and_differs_between_shadows(tr
 
 
 def test_guidance_moves_away_from_the_unlabeled_model_and_none_is_the_conditional_one(trained: Any, private: LabeledImages) -> None:
-    net = diffusion.restored(words().denoiser, trained, SETTING)
+    net = restored(words().denoiser, trained, SETTING)
     labels = torch.arange(10)
-    plain, guided = (diffusion.sample(net, words(guidance=weight, steps=1), labels, SETTING, rng(5)) for weight in (0.0, 1.0))
+    plain, guided = (diffusion.sample(net, words(guidance=weight, steps=1), labels, SETTING, rng(5)) for weight in (1.0, 2.0))
     top, x = torch.full((10,), 999), torch.randn(10, *CARD.shape, generator=rng(5))
     abar = kept_signal(1000)[999].float()
     with torch.no_grad():
@@ -224,30 +227,6 @@ def test_training_lowers_the_loss_on_images_that_were_seen(private: LabeledImage
     found = {metric.name: metric.value for metric in product.metrics}
     assert found["denoiser_loss"] is not None
     assert found["denoiser_loss"] < 0.8  # an untrained one answers zero: 1
-
-
-def test_the_loss_of_an_image_is_a_mean_over_levels_and_noises_whatever_its_batch(trained: Any, private: LabeledImages) -> None:
-    how, images, labels = Denoiser(**LIGHT), private.images[:6], private.labels[:6]
-    net, draws = diffusion.restored(how, trained, SETTING), generator(3, None, "denoising query")
-    scheduler, signals = new_scheduler(how), net.encoded(images)
-    naive = np.zeros(6)
-    for level in audited_levels(how, NOISES_PER_CANARY):
-        noise = torch.randn(signals.shape, generator=draws)
-        for i in range(6):
-            one = slice(i, i + 1)
-            with torch.inference_mode():
-                error = denoising_errors(net, scheduler, signals[one], noise[one], level.expand(1), labels[one])
-            naive[i] += float(error) / NOISES_PER_CANARY
-    np.testing.assert_allclose(loss(net, images, labels, how, 3).numpy(), naive, rtol=1e-5)
-
-
-def test_a_denoiser_is_less_wrong_about_what_it_has_seen(private: LabeledImages) -> None:
-    how = Denoiser(width=128, blocks=2, epochs=400, batch_size=64)
-    seen, unseen = private[torch.arange(40)], private[torch.arange(150, 290)]
-    kept: Any = Kept(dict(diffusion.train_generator(how, seen, replace(SETTING, expected_size=40)).files["generator"]))
-    net = diffusion.restored(how, kept, SETTING)
-    inside, outside = (loss(net, part.images, part.labels, how, 0) for part in (seen, unseen))
-    assert inside.mean() < 0.7 * outside.mean()
 
 
 def test_the_real_unet_learns_and_draws(private: LabeledImages) -> None:
@@ -307,8 +286,6 @@ def test_a_latent_denoiser_draws_images_and_declares_its_basis(private: LabeledI
     assert made.images.shape == private.images.shape
     means = torch.stack([images.float().mean(0).flatten() for images in (made.images, private.images)])
     assert torch.corrcoef(means)[0, 1] > 0.9
-    how = Denoiser(**denoiser)
-    assert loss(diffusion.restored(how, kept, SETTING), private.images[:7], private.labels[:7], how, 0).shape == (7,)
 
 
 def test_more_components_than_pixels_is_a_clear_error() -> None:
@@ -316,11 +293,112 @@ def test_more_components_than_pixels_is_a_clear_error() -> None:
         denoisers.build(Denoiser(net="latent_mlp", components=65), CARD, rng())
 
 
+# A base
+
+
+@pytest.fixture(scope="module")
+def based() -> Any:
+    """A setting whose shadows begin from a base that learned shapes."""
+    how = Denoiser(**TUNED)
+    public = shapes.read(CARD.shape)[0][torch.arange(200)]
+    product = diffusion.train_shared(how.shared, public, SETTING)  # type: ignore[arg-type]
+    return replace(SETTING, base=Kept(dict(product.files["base"])))  # type: ignore[arg-type]
+
+
+def tuned(private: LabeledImages, based: Any, **fields: Any) -> tuple[Denoiser, Any]:
+    how = Denoiser(**TUNED | fields)
+    return how, Kept(dict(diffusion.train_generator(how, private, based).files["generator"]))
+
+
+def test_a_base_is_the_same_task_whatever_is_done_with_it_later() -> None:
+    wordings = [TUNED, TUNED | {"epochs": 2.0, "lr": 0.5}, TUNED | {"finetune": "lora", "rank": 2}, UNTUNED, TUNED | PRIVATELY]
+    assert len({Denoiser(**words).shared for words in wordings}) == 1
+    assert Denoiser(**TUNED | {"width": 8}).shared != Denoiser(**TUNED).shared
+    assert Denoiser(**LIGHT).shared is None
+
+
+@pytest.mark.parametrize("fields", [{}, {"finetune": "lora"}])
+def test_tuning_begins_with_the_answers_of_the_base_and_ends_with_others(
+    private: LabeledImages, based: Any, fields: dict[str, Any]
+) -> None:
+    how, kept = tuned(private, based, **fields)
+    x, level, labels = torch.randn(10, *CARD.shape, generator=rng()), torch.full((10,), 300), torch.arange(10)
+    base = restored(Denoiser(**UNTUNED), None, based)
+    with torch.no_grad():
+        of_base = base(x, level, labels)
+        assert torch.equal(of_base, base(x, level, torch.full((10,), 10)))  # it knows no class yet
+        assert torch.equal(bases.begun(how, based)(x, level, labels), of_base)
+        assert not torch.allclose(restored(how, kept, based)(x, level, labels), of_base, atol=1e-3)
+
+
+def test_what_is_kept_of_a_shadow_is_what_was_tuned_and_draws_the_same_images_again(private: LabeledImages, based: Any) -> None:
+    how, kept = tuned(private, based, finetune="lora", rank=2)
+    net = bases.begun(how, based)
+    moved = [parameter for parameter in net.parameters() if parameter.requires_grad]
+    numbers = sum(parameter.numel() for parameter in moved)
+    assert sum(tensor.numel() for tensor in kept.held.values()) == numbers
+    assert len(encode_tensors(kept.held)) < 1.1 * 4 * numbers + 2000  # names and shapes of few numbers
+    assert numbers < 0.5 * sum(parameter.numel() for parameter in net.parameters())
+    arm = words(denoiser=TUNED | {"finetune": "lora", "rank": 2})
+    one, again = (diffusion.synthesize(arm, private, {"generator": kept}, based).images for _ in range(2))
+    assert torch.equal(one, again)
+
+
+def test_an_untuned_base_draws_the_same_set_whatever_the_membership(private: LabeledImages, based: Any) -> None:
+    arm = words(denoiser=UNTUNED, control=True, multiple=0.5)
+    fewer = private[(private.labels != 3).nonzero()[:, 0]]
+    one, other = (diffusion.synthesize(arm, data, {}, based) for data in (private, fewer))
+    assert torch.equal(one.images, other.images)
+    assert torch.equal(one.labels, other.labels)
+
+
+def test_a_base_with_principal_components_has_those_of_the_public_images(private: LabeledImages) -> None:
+    words = TUNED | {"net": "latent_mlp", "components": 5}
+    public = shapes.read(CARD.shape)[0][torch.arange(100)]
+    base = dict(diffusion.train_shared(Denoiser(**words).shared, public, SETTING).files["base"])  # type: ignore[arg-type]
+    around = replace(SETTING, base=Kept(base))  # type: ignore[arg-type]
+    product = diffusion.train_generator(Denoiser(**words), private, around)
+    assert "basis" not in product.files["generator"]
+    assert product.notes == {}
+    assert torch.equal(restored(Denoiser(**words), None, around).get_buffer("basis"), base["basis"])
+
+
+def test_dp_sgd_moves_the_tuned_part_alone_and_states_its_epsilon(private: LabeledImages, based: Any) -> None:
+    how = Denoiser(**TUNED | {"finetune": "lora", "rank": 2, "privacy": {"epsilon": 8.0}})
+    product = diffusion.train_generator(how, private, based)
+    found = {metric.name: metric.value for metric in product.metrics}
+    assert found["epsilon"] is not None
+    assert found["epsilon"] <= 8.0
+    assert set(product.files["generator"]) == {name for name, _ in bases.begun(how, based).named_parameters() if "lora" in name} | {
+        "classes.weight"
+    }
+
+
+@pytest.mark.parametrize("sampler", ["ddim", "ddpm", "dpm_solver"])
+@pytest.mark.parametrize("strength", [1.0, 0.5])
+def test_drawing_is_a_plain_loop_over_the_librarys_scheduler(sampler: str, strength: float) -> None:
+    net, labels, noise = Wavy(CARD.shape), torch.arange(20) % 10, torch.randn(20, *CARD.shape, generator=rng())
+    how = words(sampler=sampler, steps=8, **({} if strength == 1 else {"method": "sdedit", "strength": strength}))
+    begin = None if strength == 1 else 0.5 * torch.randn(20, *CARD.shape, generator=rng(2))
+    options = {"beta_schedule": "squaredcos_cap_v2", "timestep_spacing": "trailing"}
+    scheduler = {
+        "ddim": lambda: diffusers.DDIMScheduler(1000, **options), "ddpm": lambda: diffusers.DDPMScheduler(1000, **options),
+        "dpm_solver": lambda: diffusers.DPMSolverMultistepScheduler(1000, **options),
+    }[sampler]()  # fmt: skip
+    scheduler.set_timesteps(8)
+    levels = scheduler.timesteps[-round(8 * strength) :]
+    x, draws = noise if begin is None else scheduler.add_noise(begin, noise, levels[:1]), rng(1)
+    clipped = {"use_clipped_model_output": True} if sampler == "ddim" else {}
+    for level in levels:
+        x = scheduler.step(net(x, level.expand(20), labels), level, x, generator=draws, **clipped).prev_sample
+    assert torch.allclose(denoise(net, how, labels, 10, noise, rng(1), begin), x, atol=1e-6)
+
+
 # DDPM, filter, DP-SGD
 
 
 def test_ddpm_adds_noise_on_the_way_and_ddim_none(trained: Any) -> None:
-    net = diffusion.restored(words().denoiser, trained, SETTING)
+    net = restored(words().denoiser, trained, SETTING)
     labels, noise = torch.arange(10), torch.randn(10, *CARD.shape, generator=rng())
 
     def made(sampler: str, seed: int) -> torch.Tensor:
@@ -369,10 +447,17 @@ def test_a_set_with_a_guarantee_tells_neither_the_size_nor_the_labels_of_the_pri
     [
         ({"steps": 30}, "steps: 30 does not divide the denoiser's 1000 timesteps; 25 does"),
         ({"method": "sdedit", "strength": 0.01}, "a strength of 0.01 is less than one of 10 steps"),
-        ({"guidance": 1.0, "denoiser": LIGHT | {"unlabeled": 0.0}}, "also learned without labels"),
+        ({"guidance": 0.5}, "this was w; write w \\+ 1, here 1.5"),
+        ({"guidance": 2.0, "denoiser": LIGHT | {"unlabeled": 0.0}}, "also learned without labels"),
         ({"filter": 0.5, "denoiser": LIGHT | PRIVATELY}, "the set would lose the denoiser's"),
         ({"method": "sdedit", "strength": 0.5, "denoiser": LIGHT | PRIVATELY}, "begins with private images"),
         ({"denoiser": LIGHT | PRIVATELY | {"net": "latent_mlp"}}, "does not account for the private images' principal components"),
+        ({"denoiser": LIGHT | {"finetune": "lora"}}, "finetune: lora needs a `base`"),
+        ({"denoiser": UNTUNED | PRIVATELY, "control": True}, "nothing for `privacy` to protect"),
+        ({"denoiser": UNTUNED}, "an untuned base is a control: say `control: true`"),
+        ({"denoiser": TUNED, "control": True}, "`control: true` is for `finetune: none`"),
+        ({"denoiser": UNTUNED, "control": True, "filter": 0.5}, "a control would be one no more"),
+        ({"denoiser": UNTUNED, "control": True, "method": "sdedit", "strength": 0.5}, "leaks by construction"),
     ],
 )
 def test_words_that_do_not_go_together_are_refused(fields: dict[str, Any], complaint: str) -> None:

@@ -17,7 +17,7 @@ from runtime.data.formats import digits
 from runtime.data.images import LabeledImages
 from runtime.outcome import Metric
 from runtime.seeds import Seeds
-from runtime.training import dp_sgd, nets
+from runtime.training import dp_sgd, gradients, nets
 from runtime.training.batches import Training
 from runtime.training.scoring import accuracy
 
@@ -61,7 +61,7 @@ def test_gradients_of_single_samples_equal_opacus(recipe: Recipe) -> None:
 
     net = nets.build(recipe, CARD, rng())
     x, y = torch.randn(9, *CARD.shape, generator=rng(1)), torch.arange(9) % 10
-    ours, losses = dp_sgd.per_sample_gradients(dp_sgd.classification_loss(net), dp_sgd.parameters_of(net), x[:, None], y)
+    ours, losses = gradients.per_sample_gradients(gradients.classification_loss(net), gradients.parameters_of(net), x[:, None], y)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of its own hooks
         theirs = GradSampleModule(nets.restored(recipe, CARD, net.state_dict()).train(), loss_reduction="sum")
@@ -74,7 +74,7 @@ def test_gradients_of_single_samples_equal_opacus(recipe: Recipe) -> None:
 def test_the_sum_clips_each_sample_over_all_parameters_together_whatever_the_chunks() -> None:
     net = nets.build(RECIPE, CARD, rng())
     x, y = torch.randn(7, 1, *CARD.shape, generator=rng(1)), torch.arange(7)
-    loss, held = dp_sgd.classification_loss(net), dp_sgd.parameters_of(net)
+    loss, held = gradients.classification_loss(net), gradients.parameters_of(net)
     naive = torch.zeros(sum(parameter.numel() for parameter in held.values()))
     for one in range(7):
         net.zero_grad()
@@ -89,7 +89,7 @@ def test_the_sum_clips_each_sample_over_all_parameters_together_whatever_the_chu
 def test_copies_of_a_sample_are_averaged_before_they_are_clipped() -> None:
     net = nets.build(RECIPE, CARD, rng())
     x, y = torch.randn(1, 4, *CARD.shape, generator=rng(1)), torch.tensor([3])
-    loss, held = dp_sgd.classification_loss(net), dp_sgd.parameters_of(net)
+    loss, held = gradients.classification_loss(net), gradients.parameters_of(net)
     together = dp_sgd.clipped_sum(loss, held, [(x, y)], 1e6)[0]
     apart = sum(dp_sgd.clipped_sum(loss, held, [(x[:, one : one + 1], y)], 1e6)[0] for one in range(4)) / 4
     assert torch.allclose(together, apart, atol=1e-5)

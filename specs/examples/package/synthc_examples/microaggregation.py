@@ -11,9 +11,7 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor
 
-from runtime.data.images import LabeledImages
-from runtime.store.artifacts import Artifact
-from runtime.synthesize.release import Release, Setting
+from synthc.plugin import Artifact, LabeledImages, Release, Setting
 from synthc_examples.words import Microaggregation
 
 

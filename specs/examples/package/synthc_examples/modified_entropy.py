@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from runtime.audit.attacks.answers import Answers, Score
+from synthc.plugin import Answers, Score
 from synthc_examples.words import ModifiedEntropy
 
 

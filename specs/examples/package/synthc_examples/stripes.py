@@ -6,8 +6,7 @@ import math
 
 import torch
 
-from runtime.data.images import LabeledImages
-from runtime.seeds import generator
+from synthc.plugin import LabeledImages, generator
 from synthc_examples.words import Stripes
 
 

@@ -6,8 +6,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from compiler.language.datasets import Card
-from compiler.language.plugins import PluginAttack, PluginData, PluginMethod
+from synthc.plugin import Card, PluginAttack, PluginData, PluginMethod
 
 
 class Microaggregation(PluginMethod):

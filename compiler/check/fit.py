@@ -1,0 +1,129 @@
+"""Does what a point asks for fit its images? Nets and depths, counts of a class: what follows from the spec and the card.
+
+Judged by expectation less four standard deviations, so that no shadow fails whose split happens to be unlucky.
+Not here: what other rules judge (`rules`), what only files tell (`compiler.data.files`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+from compiler.data.files import card_of, contents
+from compiler.data.sizes import pool_size, private_size
+from compiler.language.classifier import Recipe
+from compiler.language.datasets import OWN
+from compiler.language.methods.coreset import ByDynamics, ByProxy, Selection
+from compiler.language.methods.diffusion import Conditional, ImageToImage
+from compiler.language.methods.distillation import Distilled
+from compiler.language.study import Point
+
+Problem = tuple[str, tuple[str | int, ...], str, str]
+"""(code, path, message, hint)."""
+
+LEAST_SHARE = {"digits": 0.0968, "mnist": 0.0903, "svhn": 0.0635}
+"""Of the smallest class, where classes are not equal."""
+
+
+def check_nets(point: Point) -> Iterator[Problem]:
+    """Nets that images of this size cannot pass."""
+    shape, arm = card_of(point.data).shape, point.arm
+    recipes: list[tuple[tuple[str, ...], Recipe]] = [(("classifier",), point.classifier)]
+    if isinstance(arm, ByDynamics | ByProxy) and arm.proxy is not None:
+        recipes.append((("arm", "proxy"), arm.proxy))
+    for path, recipe in recipes:
+        if unfit := _unfit(recipe, shape):
+            field, what, hint = unfit
+            yield "net", (*path, field), what, hint
+    if isinstance(arm, Distilled):
+        own = getattr(arm, "experts", arm)
+        halvings = _halvings(shape)
+        if hasattr(own, "depth") and (halvings < 1 or (own.depth or 1) > halvings):
+            place = ("arm", "experts", "depth") if own is not arm else ("arm", "depth")
+            yield "net", place, f"a ConvNet of {own.depth or 1} blocks for images of {_size(shape)}", _depths(halvings)
+    if isinstance(arm, Conditional | ImageToImage) and arm.denoiser.net == "unet" and arm.denoiser.width % 8:
+        what = f"a unet of {arm.denoiser.width} channels"
+        yield "net", ("arm", "denoiser", "width"), what, "its norms have groups of eight: use a multiple of 8"
+
+
+def _halvings(shape: tuple[int, int, int]) -> int:
+    """How often the ConvNet halves such an image at most; 28×28 is padded to 32×32 first."""
+    side = 32 if shape[1:] == (28, 28) else min(shape[1:])
+    return side.bit_length() - 1
+
+
+def _unfit(recipe: Recipe, shape: tuple[int, int, int]) -> tuple[str, str, str] | None:
+    """(field, what is wrong, what would do); None where the net fits."""
+    side, size, halvings = min(shape[1:]), _size(shape), _halvings(shape)
+    what = f"the net {recipe.net} for images of {size}"
+    if recipe.net == "convnet" and (halvings < 1 or (recipe.depth or 1) > halvings):
+        return "depth" if recipe.depth else "net", f"{what}, with {recipe.depth or 1} blocks", _depths(halvings)
+    if (least := {"small": 4, "resnet9": 2}.get(recipe.net, 1)) > side:
+        return "net", what, f"it wants sides of at least {least} pixels: use mlp, or resize the images"
+    if recipe.net == "wrn" and ((depth := recipe.depth or 16) < 10 or (depth - 4) % 6):
+        return "depth", f"a wrn of {depth} layers", "6 × blocks + 4: 10, 16, 22, 28, 40"
+    if recipe.norm == "instance" and _last_side(recipe, shape) <= 1:
+        return "norm", f"{what}: it ends in one pixel, which instance norm makes zero", "use `norm: group`"
+    return None
+
+
+def _last_side(recipe: Recipe, shape: tuple[int, int, int]) -> int:
+    """Longer side where the last norm stands."""
+    side, long = min(shape[1:]), max(shape[1:])
+    match recipe.net:
+        case "small":
+            return long // (4 if side < 16 else 8)
+        case "resnet9":
+            return (side - 1) // (1 if side < 5 else 2)
+        case "resnet18" | "wrn":
+            return math.ceil(side / (8 if recipe.net == "resnet18" else 4))
+    return 2
+
+
+def _size(shape: tuple[int, int, int]) -> str:
+    return f"{shape[1]}×{shape[2]}"
+
+
+def _depths(halvings: int) -> str:
+    return f"they can be halved {halvings} times: depth {halvings} is the most" if halvings else "no side may be below 2 pixels"
+
+
+def least_of_class(point: Point) -> int:
+    """Private images that each class surely has."""
+    audit, card, pool = point.audit, card_of(point.data), pool_size(point.data)
+    share = LEAST_SHARE.get(point.data.name, 1 / card.classes)
+    if point.data.name == OWN and point.data.path is not None:
+        labels = contents(Path(point.data.path)).arrays["labels"]
+        share = labels.fewest / labels.shape[0]
+    groups = audit.canaries.values()
+    moved = (point.data.test or 0) + audit.z_pool + sum(group.count for group in groups)
+    held = private_size(point.data, audit) - sum(group.count * group.copies for group in groups) // 2
+    spread = math.sqrt(min(moved, pool) * share) + math.sqrt(sum(group.count * group.copies**2 for group in groups) * share) / 2
+    return max(0, math.floor(share * held - 4 * spread))
+
+
+def check_counts(point: Point) -> Iterator[Problem]:
+    """More images of a class, or fewer images in all, than a private set has classes and images."""
+    arm, card = point.arm, card_of(point.data)
+    least = least_of_class(point)
+    if isinstance(arm, Selection):
+        if arm.per_class is not None and arm.per_class > least:
+            what = f"{arm.per_class:,} images of each class, where a private set may have {least:,}"
+            yield "per-class", ("arm", "per_class"), what, f"at most {least:,}, or a `fraction`" if least else "use a `fraction`"
+        size = private_size(point.data, point.audit) - 4 * math.sqrt(
+            sum(g.count * g.copies**2 for g in point.audit.canaries.values())
+        )
+        if arm.fraction is not None and arm.fraction * size < card.classes:
+            what = f"a fraction of {arm.fraction:g} of about {size:,.0f} images, for {card.classes:,} classes"
+            yield "fraction", ("arm", "fraction"), what, f"at least {card.classes / max(size, 1):.2g}"
+        cut = getattr(arm, "cut", None)
+        if cut is not None and arm.per_class is not None and arm.per_class * card.classes > (1 - cut) * size:
+            what = f"{arm.per_class * card.classes:,} images of about {(1 - cut) * size:,.0f} that `cut` leaves"
+            yield "per-class", ("arm", "per_class"), what, "lower `cut`, or keep fewer"
+        if cut is not None and arm.per_class is not None and arm.per_class > (1 - cut) * least:
+            what = f"{arm.per_class:,} images of each class, where `cut` may leave {(1 - cut) * least:,.0f}"
+            yield "per-class", ("arm", "per_class"), what, "lower `cut`, or keep fewer"
+    if isinstance(arm, Distilled) and arm.init == "real" and arm.images_per_class > least:
+        what = f"{arm.images_per_class:,} images of each class begin as private ones, where a private set may have {least:,}"
+        yield "images-per-class", ("arm", "images_per_class"), what, "ask for fewer, or begin with noise"

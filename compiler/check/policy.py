@@ -1,0 +1,40 @@
+"""A policy's text → its conditions, every mistake at its place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from compiler.check.validate import Validator
+from compiler.errors import Checking, Diagnostic, SpecError, collect, did_you_mean
+from compiler.language.policy import METRICS, Condition
+from compiler.text import nodes
+from compiler.text.nodes import Node
+
+
+def read_policy(path: Path) -> tuple[Condition, ...]:
+    """The conditions under `policy:` of a file, which may be a study; SpecError with every mistake."""
+    tree = nodes.read(path)
+    node = tree.get("policy")
+    if node is None:
+        hint = "such as policy: [{metric: copied_members, end: low, at_most: 0}]"
+        raise SpecError(Diagnostic("missing-field", tree.location, "`policy` is missing", hint))
+    found, problems = collect(check_policy(node))
+    if problems:
+        raise SpecError(*problems)
+    return found
+
+
+def check_policy(node: Node) -> Checking[tuple[Condition, ...]]:
+    """The conditions; a figure that nobody measures is a mistake."""
+    found: tuple[Condition, ...] | None = yield from Validator(tuple[Condition, ...]).check(node)
+    if found is not None and not found:
+        yield Diagnostic(
+            "policy", node.location, "`policy` is empty", "it would let everything go: state a condition, or leave it out"
+        )
+    for index, condition in enumerate(found or ()):
+        of = node.items[index] if isinstance(node, nodes.Sequence) else node
+        for name in condition.names:
+            if name not in METRICS:
+                place = of.nearest("metric") if isinstance(of, nodes.Mapping) and name == condition.metric else of.location
+                yield Diagnostic("unknown-metric", place, f"nothing measures {name!r}", did_you_mean(name, METRICS))
+    return found or ()

@@ -1,0 +1,59 @@
+"""What changed of a study since the first run of it that had results: arms, settings, claims, and each verdict before.
+
+What is changed after looking may be changed because of what was seen. From the records of two runs; not here: where they lie.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from compiler.errors import and_more
+from compiler.inspect.explain import differences
+
+MOST_NAMED = 6
+
+
+def changes_since(first: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    """Each change in a sentence."""
+    before, after = ({trial["trial"]: trial for trial in record["trials"]} for record in (first, now))
+    yield from _come_and_gone("trial", list(before), list(after))
+    trials: dict[tuple[str, ...], list[str]] = defaultdict(list)
+    for address in before.keys() & after.keys():
+        if before[address]["answer"] != after[address]["answer"]:
+            points = [record[address].get("point") for record in (before, after)]
+            changed = tuple(differences(*points)) if None not in points else ()
+            trials[changed or ("a revision, or what was not recorded",)].append(address)
+    for changed, addresses in sorted(trials.items()):
+        yield f"settings of {and_more(sorted(addresses), MOST_NAMED)}: {and_more(changed, MOST_NAMED)}"
+    yield from _changed_claims(first, now)
+
+
+def _changed_claims(first: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    before, after = ({claim["claim"]: claim for claim in record["claims"]} for record in (first, now))
+    yield from _come_and_gone("claim", list(before), list(after))
+    for name, claim in after.items():
+        if name in before and before[name].get("words") != claim["words"]:
+            yield f"the words of {name}"
+        for earlier in claim["earlier"]:
+            yield f"{name} was {_describe(earlier)} in {earlier['run']}"
+    for name in before.keys() - after.keys():
+        if found := before[name].get("found"):
+            yield f"{name} was {_describe(found)} when it was there"
+
+
+def _come_and_gone(what: str, before: list[str], after: list[str]) -> Iterator[str]:
+    for change, names in (
+        ("new", [name for name in after if name not in before]),
+        ("gone", [name for name in before if name not in after]),
+    ):
+        if names:
+            yield f"{what}{'s' * (len(names) > 1)} {change}: {and_more(names, MOST_NAMED)}"
+
+
+def _describe(found: Mapping[str, Any]) -> str:
+    if found.get("effect") is None:
+        return str(found["verdict"])
+    around = f" [{found['low']:.3g}, {found['high']:.3g}]" if found.get("low") is not None else ""
+    return f"{found['verdict']} ({found['effect']:.3g}{around})"

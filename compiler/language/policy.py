@@ -1,0 +1,89 @@
+"""`policy:` conditions under which a set, or what a study audits, may leave the house. Typed, no expressions."""
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from compiler.language.base import Frozen
+from compiler.language.claims import Word
+
+JUDGED = {
+    "copied_members": "members in the list; low: the lower bound on how many are copied",
+    "phantoms": "holdout units as near as the listed members",
+    "p_value": "of the test that members are no nearer to the set than the holdout is",
+    "auc": "area under the curve by which nearness tells members from the holdout",
+    "tpr@fpr=0.01": "members caught at one false alarm in a hundred",
+    "tpr@fpr=0.1": "members caught at one false alarm in ten",
+    "epsilon_lower": "epsilon below this is ruled out; needs a split by coins",
+    "detectable_share": "the smallest share of copied members that this holdout detects with a power of 80 %",
+    "use.accuracy": "of a classifier trained on the set, on the test set",
+    "use.accuracy_of_as_many": "of one trained on as many members",
+    "use.accuracy_of_members": "of one trained on all members",
+    "use.covered": "share of real images with a synthetic one near by",
+    "use.plausible": "share of synthetic images with a real one near by",
+}
+"""What `synthc judge` measures."""
+STUDIED = {
+    "leakage": "the headline",
+    "auc": "area under the curve of the headline's attack",
+    "test_accuracy": "of the released classifier, mean over shadows",
+    "epsilon": "the accountant's, for DP-SGD",
+    "seconds": "of a shadow's pipeline",
+}
+"""What a study measures of each trial."""
+METRICS = JUDGED | STUDIED
+
+
+class Share(Frozen):
+    """A share of another figure."""
+
+    share: float = Field(gt=0)
+    of: str
+    """Name of the other figure."""
+
+
+class Condition(Frozen):
+    """One condition: a figure, or an end of its interval, at most or at least so much.
+
+    A figure that is not there, or has no such end, closes the policy: what cannot be read is no reason to let a set go.
+    """
+
+    metric: str
+    """Of `synthc judge`: copied_members, phantoms, p_value, auc, tpr@fpr=0.01, tpr@fpr=0.1, epsilon_lower, detectable_share,
+    use.accuracy, use.accuracy_of_as_many, use.accuracy_of_members, use.covered, use.plausible. Of a study's trials: leakage, auc,
+    test_accuracy, epsilon, seconds."""
+    end: Literal["value", "low", "high"] = "value"
+    """Which end of its interval is held against the limit."""
+    at_most: float | Share | None = None
+    at_least: float | Share | None = None
+    """A number, or `{share: 0.8, of: use.accuracy_of_members}`."""
+    trials: dict[str, Word | tuple[Word, ...]] = Field(default_factory=dict)
+    """Of a study: which trials it is about, by the words of claims: `{arm: coreset}`; empty: all."""
+
+    @model_validator(mode="after")
+    def _has_one_limit(self) -> Self:
+        if (self.at_most is None) == (self.at_least is None):
+            raise ValueError("a condition has one limit: `at_most` or `at_least`")
+        return self
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Figures that it reads."""
+        limit = self.at_least if self.at_most is None else self.at_most
+        return (self.metric, limit.of) if isinstance(limit, Share) else (self.metric,)
+
+    def __str__(self) -> str:
+        limit = self.at_least if self.at_most is None else self.at_most
+        said = f"{limit.share:g} × {limit.of}" if isinstance(limit, Share) else f"{limit:g}"
+        which = "" if self.end == "value" else f" ({self.end})"
+        about = f" of {', '.join(f'{word}={value}' for word, value in self.trials.items())}" if self.trials else ""
+        return f"{self.metric}{which}{about} {'at least' if self.at_most is None else 'at most'} {said}"
+
+
+def default_policy() -> tuple[Condition, ...]:
+    """Of `synthc judge` without a policy."""
+    return (
+        Condition(metric="copied_members", at_most=0),
+        Condition(metric="copied_members", end="low", at_most=0),
+        Condition(metric="p_value", at_least=0.05),
+    )

@@ -1,0 +1,103 @@
+"""`tune:` of a study → a study of its own: every try of every arm is an arm, whose accuracy is that on the validation images.
+
+The same models are trained as in the study itself, on the same private sets; only what they are asked about is another set.
+Not here: running it, choosing (`runtime.cli.tune`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from compiler.check.trials import check
+from compiler.errors import Diagnostic, SpecError, did_you_mean
+from compiler.plan.dag import Plan
+from compiler.plan.lower import lower
+from compiler.text.compose import merge
+from compiler.text.expand import expand
+from compiler.text.nodes import Mapping, Scalar
+
+
+@dataclass(frozen=True)
+class Try:
+    """Settings of an arm."""
+
+    arm: str
+    overlay: Mapping
+    """What it says on top of the arm."""
+    tasks: tuple[str, ...]
+    """That tell the accuracy, one for each trial of the arm and shadow."""
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """A plan in which every try is an arm, and the tries in its order."""
+
+    plan: Plan
+    tries: tuple[Try, ...]
+
+    @property
+    def answers(self) -> tuple[str, ...]:
+        """Tasks that tell the accuracy of some try, each once."""
+        return tuple(dict.fromkeys(task for one in self.tries for task in one.tasks))
+
+
+def tune(tree: Mapping) -> Tuning:
+    """The tries of a composed study; SpecError where it has none, or not as many for every arm."""
+    header = check(tree).header
+    node, arms = tree.get("tune"), tree.get("arms")
+    if header.tune is None or not isinstance(node, Mapping):
+        hint = "such as tune: {arms: {dp_sgd: {classifier: {lr: {grid: [0.5, 1.0]}}}}}"
+        raise SpecError(Diagnostic("tune", tree.location, "the study has nothing to tune", hint))
+    asked = node.get("arms")
+    assert isinstance(asked, Mapping)
+    assert isinstance(arms, Mapping)
+    if problems := list(_check(tree, asked, arms)):
+        raise SpecError(*problems)
+    overlays = [(arm, point.node) for arm, words in asked.items.items() for point in expand(words)]
+    names = [f"{arm}.{place}" for place, (arm, _) in enumerate(overlays)]
+    tried = {
+        name: merge(_mapping(arms.items[arm]), _mapping(overlay), ("arms", name))
+        for name, (arm, overlay) in zip(names, overlays, strict=True)
+    }
+    checked = check(_of_tries(tree, tried))
+    plan = lower(checked.header, checked.trials)
+    tasks: dict[str, list[str]] = {name: [] for name in names}
+    for planned in plan.trials:
+        stages = [stage.task for stage in planned.stages if stage.name == "final_model" and stage.shadow < header.tune.shadows]
+        tasks[planned.trial.arm_name] += stages
+    tries = [Try(arm, _mapping(overlay), tuple(tasks[name])) for name, (arm, overlay) in zip(names, overlays, strict=True)]
+    return Tuning(plan, tuple(tries))
+
+
+def _check(tree: Mapping, asked: Mapping, arms: Mapping) -> Iterator[Diagnostic]:
+    counts: dict[str, int] = {}
+    for arm, words in asked.items.items():
+        if arm not in arms.items:
+            yield Diagnostic("tune", asked.location_of(arm), f"no arm is called {arm!r}", did_you_mean(arm, arms.items))
+        elif not isinstance(words, Mapping):
+            yield Diagnostic("tune", words.location, f"what to try of {arm} is no mapping", "write the fields that it changes")
+        else:
+            counts[arm] = len(expand(words))
+    if len(set(counts.values())) > 1:
+        listed = ", ".join(f"{arm} {count}" for arm, count in counts.items())
+        what = f"arms have unequal numbers of tries: {listed}"
+        yield Diagnostic("tune", asked.location, what, "what is searched longer looks better: give every arm as many")
+    if tree.get("data", "validation") is None:
+        what = "no images are set aside to choose settings by"
+        yield Diagnostic("tune", tree.nearest("data"), what, "set some aside with `data: {validation: 200}`")
+
+
+def _of_tries(tree: Mapping, tried: dict[str, Mapping]) -> Mapping:
+    """The study with the tries as its arms, judged on the validation images."""
+    at = tree.location
+    arms = Mapping(dict(tried), dict.fromkeys(tried, at), at)
+    data = _mapping(tree.items["data"])
+    judged = Mapping(data.items | {"judged_on": Scalar("validation", at)}, data.keys | {"judged_on": at}, data.location)
+    kept = {name: node for name, node in tree.items.items() if name not in ("claims", "charts", "tune")}
+    return Mapping(kept | {"arms": arms, "data": judged}, tree.keys, at)
+
+
+def _mapping(node: object) -> Mapping:
+    assert isinstance(node, Mapping)
+    return node

@@ -1,0 +1,137 @@
+"""One trial as a claim reads it: figures, and the same from resamples that are equal for every trial.
+
+Canaries are drawn by the name of their group, test images and pairs of shadows by nothing but the seed. Not here: what is compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+
+from compiler.work.operations import CompareTrials, Reading
+from runtime.audit.statistics.bootstrap import Readings, Resamples, read_resamples
+from runtime.audit.statistics.roc import auc, tpr_at
+from runtime.seeds import numpy_generator
+from runtime.store.artifacts import Artifact
+
+STRATA = {"used": ("used", 1), "unused": ("used", 0), "copied": ("copied", 1), "not_copied": ("copied", 0)}
+"""Stratum → the file's array that tells its members from the others, and by which value."""
+
+
+class ClaimSide:
+    """A trial as one side of a claim reads it."""
+
+    def __init__(self, index: int, artifact: Artifact, work: CompareTrials, reading: Reading) -> None:
+        self.index, self.artifact, self.work, self.reading = index, artifact, work, reading
+        self.notes: Mapping[str, Any] = artifact.outcome["notes"]
+        self.readings: dict[float, Readings] = {}
+
+    @cached_property
+    def files(self) -> dict[str, torch.Tensor]:
+        return self.artifact.tensors("scores")
+
+    @cached_property
+    def span(self) -> slice:
+        """Where the canary group lies among all canaries."""
+        first = 0
+        for group in self.notes["groups"]:
+            if group["name"] == self.reading.canaries:
+                return slice(first, first + group["count"])
+            first += group["count"]
+        raise ValueError(f"the trial has no canaries called {self.reading.canaries!r}")
+
+    @cached_property
+    def member(self) -> np.ndarray:
+        """canary × shadow, bool."""
+        return self.files["member"][self.span].numpy().astype(bool)
+
+    @cached_property
+    def scores(self) -> np.ndarray:
+        """canary × shadow: the headline attack at the release level that is read."""
+        return self.column(self.reading.attack)
+
+    def column(self, attack: str) -> np.ndarray:
+        """Scores of an attack, of the headline's variant if it is the headline's: at the release level that is read, else at the
+        first that has them."""
+        variants = (self.reading.variant,) if attack == self.reading.attack else ()
+        fitting = [
+            (column["release"] != self.reading.release, place)
+            for place, column in enumerate(self.notes["columns"])
+            if column["attack"] == attack and column["variant"] in (variants or (column["variant"],))
+        ]
+        if not fitting:
+            raise ValueError(f"the trial was not attacked by {attack} {''.join(variants)}")
+        return self.files[f"score/{min(fitting)[1]}"][self.span].numpy()
+
+    @cached_property
+    def there(self) -> np.ndarray:
+        """canary × shadow, bool: scores that count, non-members and the members of the stratum."""
+        scored = ~np.isnan(self.scores)
+        if self.reading.stratum is None:
+            return scored
+        name, value = STRATA[self.reading.stratum]
+        if name not in self.files:
+            return scored & ~self.member
+        return scored & (~self.member | (self.files[name][self.span].numpy() == value))
+
+    @cached_property
+    def clusters(self) -> int:
+        """Canaries whose members are read."""
+        return int((self.member & self.there).any(1).sum())
+
+    @cached_property
+    def paired(self) -> bool:
+        """Whether shadows 2j and 2j+1 hold opposite canaries, so that they are drawn together."""
+        return self.member.shape[1] % 2 == 0 and bool((self.member[:, ::2] != self.member[:, 1::2]).all())
+
+    @property
+    def units(self) -> int:
+        """Independent shadows, or pairs of them."""
+        return self.member.shape[1] // (2 if self.paired else 1)
+
+    def figure(self, metric: str) -> float | None:
+        """Read from the scores as they are; None where it cannot be read."""
+        scores, member = self.scores[self.there], self.member[self.there]
+        if not member.any() or member.all():
+            return None
+        return auc(scores, member) if metric == "auc" else tpr_at(self.rate(metric), scores, member).value
+
+    def resampled(self, metric: str) -> np.ndarray:
+        """The same, from every resample; read once, however many pairs the trial is in."""
+        rate = self.rate(metric)
+        if rate not in self.readings:
+            self.readings[rate] = read_resamples(self.scores, self.member, (rate,), self.draws, self.there)
+        return self.readings[rate].auc if metric == "auc" else self.readings[rate].tpr[rate]
+
+    @cached_property
+    def draws(self) -> Resamples:
+        """Canaries drawn by the name of their group, pairs of shadows by nothing but the seed: the same for every trial."""
+        own = self.draw(f"canaries/{self.reading.canaries}", len(self.member))
+        return Resamples(own, self.drawn_shadows)
+
+    @cached_property
+    def drawn_shadows(self) -> np.ndarray:
+        """resample × shadow: how often each is drawn."""
+        return np.repeat(self.draw("shadows", self.units), 2 if self.paired else 1, axis=1)
+
+    def draw(self, what: str, of: int) -> np.ndarray:
+        """resample × one of so many: how often each is drawn; the same for every trial."""
+        return Resamples.draw(self.work.resamples, of, numpy_generator(self.work.seed, None, f"claims/{what}")).canaries
+
+    def rate(self, metric: str) -> float:
+        return float(metric.removeprefix("tpr@fpr=")) if metric.startswith("tpr@") else self.work.fpr
+
+    def per_shadow(self, metric: str) -> np.ndarray | None:
+        """A figure's value for each shadow: of the canary group where it is of one."""
+        found = self.artifact.tensors("shadows")
+        names = (metric, f"{metric}/{self.reading.canaries}")
+        return next((found[name].numpy() for name in names if name in found), None)
+
+    @cached_property
+    def right(self) -> np.ndarray | None:
+        """test image × shadow: whether the model is right; None where the trial does not tell."""
+        return self.artifact.tensors("test")["correct"].numpy().astype(float) if "test" in self.artifact.stems else None

@@ -1,0 +1,226 @@
+"""What speaks against the data of an audit, found in the data: models, samples, memberships that are not what they are said to be.
+
+An audit of a file, or of models that were trained elsewhere, is only as true as their numbering. A doubt is found where right data
+hardly ever look so; each names what was seen. Not here: what an attack finds on redrawn memberships (`statistics.null`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from compiler.language.audit import Design
+
+FEW_SAMPLES = 12
+"""Fewer say nothing about how models or memberships resemble one another."""
+FEW_VALUES = 4
+"""An answer of fewer different values may be the same in two models or of two samples by chance."""
+HARDLY_EVER = 1e-7
+"""p-value, before it is multiplied by the comparisons made, below which memberships are not taken for independent draws."""
+STANDARD_ERRORS = 6.0
+"""Of a rank statistic: beyond, a shadow's answers are said to fit another membership, or to be upside down."""
+OUTLYING_AUC = 6.0
+"""Robust standard deviations from the other shadows' AUC, of at least 0.02 each."""
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """What was seen. `grave`: nothing that is computed from these data can be relied on; else no bound can."""
+
+    text: str
+    grave: bool = True
+
+
+def doubts_of_membership(member: np.ndarray, design: Design) -> Iterator[Doubt]:
+    """Columns (models) or rows (samples) that resemble each other more than independent draws do. member: sample × shadow."""
+    samples, shadows = member.shape
+    if samples < FEW_SAMPLES or shadows < 2:
+        return
+    if alike := _alike_columns(member, design):
+        yield Doubt(f"memberships of {_listed(alike, 'shadows')} are more alike than independent draws: is a model there twice?")
+    free = member[:, ::2] if design == "pairs" else member
+    share = free.mean(0)
+    equal = float(np.prod(share**2 + (1 - share) ** 2))  # of two rows, by chance
+    _, counts = np.unique(free, axis=0, return_counts=True)
+    found, expected = float((counts * (counts - 1) / 2).sum()), samples * (samples - 1) / 2 * equal
+    if design != "balanced" and shadows > (2 if design == "pairs" else 1) and found > expected + 8 * np.sqrt(expected) + 3:
+        rows = int(counts[counts > 1].sum())
+        what = "one split for all models" if len(counts) <= 2 else f"{rows} of {samples} samples share their row of member"
+        yield Doubt(f"{what}: memberships were not drawn sample by sample")
+
+
+def _alike_columns(member: np.ndarray, design: Design) -> list[tuple[int, int]]:
+    """Pairs of shadows whose memberships agree (or, under `bernoulli`, disagree) more often than coins do."""
+    samples, shadows = member.shape
+    first, second = np.triu_indices(shadows, 1)
+    if design == "pairs":
+        kept = first // 2 != second // 2
+        first, second = first[kept], second[kept]
+    both, sizes = (member.T.astype(np.int64) @ member.astype(np.int64))[first, second], member.sum(0)
+    said = (sizes[first] > 0) & (sizes[first] < samples) & (sizes[second] > 0) & (sizes[second] < samples)
+    p = stats.hypergeom.sf(both - 1, samples, sizes[first], sizes[second])
+    if design != "balanced":
+        p = np.minimum(p, stats.hypergeom.cdf(both, samples, sizes[first], sizes[second]))
+    return [
+        (int(one), int(other)) for one, other in zip(first[said & (p < HARDLY_EVER)], second[said & (p < HARDLY_EVER)], strict=True)
+    ]
+
+
+def _listed(pairs: list[tuple[int, int]], what: str) -> str:
+    shown = ", ".join(f"{one} and {other}" for one, other in pairs[:3])
+    return f"{what} {shown}{f' and {len(pairs) - 3} more pairs' if len(pairs) > 3 else ''}"
+
+
+def equal_models(answers: np.ndarray) -> list[tuple[int, int]]:
+    """Shadows that give one another's answers to the last bit. answers: sample × … × shadow."""
+    columns = np.moveaxis(answers, -1, 0).reshape(answers.shape[-1], -1)
+    if len(answers) < FEW_SAMPLES:
+        return []
+    seen: dict[bytes, int] = {}
+    found = []
+    for shadow, column in enumerate(columns):
+        first = seen.setdefault(np.ascontiguousarray(column).tobytes(), shadow)
+        if first != shadow and len(np.unique(column)) > FEW_VALUES:
+            found.append((first, shadow))
+    return found
+
+
+def repetitions(answers: np.ndarray, member: np.ndarray) -> np.ndarray | None:
+    """sample: number of the sample that it is, where some are repeated (equal answers of all shadows, equal members); else None.
+
+    answers: sample × … × shadow.
+    """
+    rows = answers.reshape(len(answers), -1)
+    if rows.shape[1] <= FEW_VALUES:
+        return None
+    keys: dict[bytes, int] = {}
+    same = np.array([keys.setdefault(row.tobytes() + side.tobytes(), len(keys)) for row, side in zip(rows, member, strict=True)])
+    if len(keys) == len(rows):
+        return None
+    repeated = np.flatnonzero(np.bincount(same)[same] > 1)
+    return same if len(np.unique(rows[repeated[0]])) > FEW_VALUES else None
+
+
+def doubts_of_answers(signal: np.ndarray, member: np.ndarray) -> Iterator[Doubt]:
+    """Models whose answers fit another's membership, or no other model's. signal, member: sample × shadow, HIGHER MEANS MEMBER."""
+    samples, shadows = signal.shape
+    sides = member.sum(0)
+    if samples < FEW_SAMPLES:
+        return
+    flat = [shadow for shadow in range(shadows) if shadows > 1 and np.ptp(signal[:, shadow]) == 0]
+    if 0 < len(flat) < shadows:
+        yield Doubt(f"{_numbered(flat)} the same answer to every sample", grave=False)
+    standing = [shadow for shadow in range(shadows) if min(sides[shadow], samples - sides[shadow]) >= 4 and shadow not in flat]
+    if len(standing) < 2:
+        return
+    values = _calibrated(signal, member, standing)
+    fits = _standard_errors(values, member[:, standing].astype(np.float64))
+    own = np.diag(fits)
+    if own.sum() / np.sqrt(len(own)) < -STANDARD_ERRORS or (own < -STANDARD_ERRORS).sum() * 2 > len(own):
+        yield Doubt(
+            "members score lower than non-members: is member inverted, a label off, or the signal a loss (then give minus it)?"
+        )
+        return
+    best = fits.argmax(1)
+    wrong = np.flatnonzero((fits.max(1) > STANDARD_ERRORS) & (fits.max(1) > own + 4.0))
+    if len(wrong):
+        shown = ", ".join(f"shadow {standing[row]} fits the membership of shadow {standing[best[row]]}" for row in wrong[:3])
+        yield Doubt(f"the numbering is off: what {shown}{f', and {len(wrong) - 3} more so' if len(wrong) > 3 else ''}")
+    elif (own < -STANDARD_ERRORS).any():
+        yield Doubt(
+            f"members of {_numbers([standing[row] for row in np.flatnonzero(own < -STANDARD_ERRORS)])} score lower than non-members"
+        )
+    yield from _unlike_the_others(signal[:, standing], standing)
+
+
+def _calibrated(signal: np.ndarray, member: np.ndarray, standing: list[int]) -> np.ndarray:
+    """sample × standing shadow: each model's signal in spreads of its non-members, minus what the others without the sample say."""
+    with np.errstate(invalid="ignore"):
+        outside = np.where(member, np.nan, signal)[:, standing]
+        center = np.nanmedian(outside, axis=0)
+        spread = np.nanmedian(np.abs(outside - center), axis=0)
+        values = np.clip((signal[:, standing] - center) / np.where(spread > 0, spread, 1.0), -8, 8)
+    out = ~member[:, standing]
+    rest = (values * out).sum(1, keepdims=True) - values * out
+    count = out.sum(1, keepdims=True) - out
+    return np.where(count > 0, values - rest / np.maximum(count, 1), 0.0)
+
+
+def _standard_errors(values: np.ndarray, member: np.ndarray) -> np.ndarray:
+    """shadow × shadow: how well the answers of one fit the membership of the other, as a rank statistic of variance 1."""
+    ranks = stats.rankdata(values, axis=0)
+    ranks = (ranks - ranks.mean(0)) / np.maximum(ranks.std(0), 1e-12)
+    sides = (member - member.mean(0)) / member.std(0)
+    return np.asarray(ranks.T @ sides / np.sqrt(len(values)))
+
+
+def _unlike_the_others(signal: np.ndarray, standing: list[int]) -> Iterator[Doubt]:
+    """Where models agree about which samples are hard, one that does not: its samples may be in another order."""
+    samples, shadows = signal.shape
+    if shadows < 4:
+        return
+    ranks = stats.rankdata(signal, axis=0)
+    ranks = (ranks - ranks.mean(0)) / np.maximum(ranks.std(0), 1e-12)
+    rest = ranks.sum(1, keepdims=True) - ranks
+    likeness = (ranks * (rest / np.maximum(rest.std(0), 1e-12))).mean(0)
+    usual = float(np.median(likeness))
+    odd = np.flatnonzero((likeness < usual / 3) & (likeness < 4 / np.sqrt(samples)))
+    if usual > 8 / np.sqrt(samples) and usual > 0.3 and 0 < len(odd) < shadows / 2:
+        which = _numbers([standing[row] for row in odd])
+        yield Doubt(
+            f"answers of {which} are unlike all others: are the samples in another order there, or is it another kind of model?"
+        )
+
+
+def doubt_of_labels(right: np.ndarray, member: np.ndarray, classes: int) -> Iterator[Doubt]:
+    """Models that know wrong labels they never saw. right, member: canary × shadow, bool; of canaries with a random wrong label."""
+    outside = ~member
+    chance = 1 / classes
+    for shadow in (None, *range(member.shape[1])):
+        here = outside if shadow is None else outside[:, shadow]
+        hits, n = int((right if shadow is None else right[:, shadow])[here].sum()), int(here.sum())
+        if n >= FEW_SAMPLES and hits / n > chance + 0.05 + STANDARD_ERRORS * np.sqrt(chance * (1 - chance) / n):
+            who = "models" if shadow is None else f"shadow {shadow}"
+            yield Doubt(f"{who} that never saw them know {hits} of {n} wrong labels, where about {chance:.0%} are known by chance")
+            return
+
+
+def doubts_of_scores(scores: np.ndarray, member: np.ndarray, null_auc: np.ndarray, auc: float | None) -> Iterator[Doubt]:
+    """An AUC below one half by more than redraws vary; shadows whose own AUC is far from the others'. NaN scores take no part."""
+    spread = float(null_auc.std(ddof=1)) if len(null_auc) > 1 else np.inf
+    if auc is not None and auc < 0.5 and auc < null_auc.mean() - STANDARD_ERRORS * max(spread, 1e-9):
+        yield Doubt(f"AUC {auc:.3f}: members score lower than non-members", grave=False)
+    areas, errors = _areas(scores, member)
+    there = np.isfinite(areas)
+    if there.sum() >= 4:
+        center = float(np.median(areas[there]))
+        spread = max(1.4826 * float(np.median(np.abs(areas[there] - center))), 0.02)
+        odd = np.flatnonzero(there & (np.abs(areas - center) > OUTLYING_AUC * np.maximum(spread, errors)))
+        if len(odd) and len(odd) <= there.sum() / 4:
+            shown = ", ".join(f"shadow {row} has {areas[row]:.2f}" for row in odd[:3])
+            yield Doubt(f"an AUC of its own far from the others' {center:.2f}: {shown}", grave=False)
+
+
+def _areas(scores: np.ndarray, member: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """shadow: AUC of its own scores, and its standard error where nothing is known; NaN without four scores on each side."""
+    areas = np.full(scores.shape[1], np.nan)
+    errors = np.zeros(scores.shape[1])
+    for shadow, column in enumerate(scores.T):
+        there = ~np.isnan(column)
+        inside, n = int(member[there, shadow].sum()), int(there.sum())
+        if min(inside, n - inside) >= 4:
+            ranks = stats.rankdata(column[there])[member[there, shadow]]
+            areas[shadow] = (ranks.sum() - inside * (inside + 1) / 2) / (inside * (n - inside))
+            errors[shadow] = np.sqrt((n + 1) / (12 * inside * (n - inside)))
+    return areas, errors
+
+
+def _numbers(shadows: list[int]) -> str:
+    return f"shadow{'s' if len(shadows) > 1 else ''} {', '.join(map(str, shadows[:6]))}{', …' if len(shadows) > 6 else ''}"
+
+
+def _numbered(shadows: list[int]) -> str:
+    return f"{_numbers(shadows)} give{'' if len(shadows) > 1 else 's'}"

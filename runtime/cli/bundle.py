@@ -1,0 +1,105 @@
+"""`synthc bundle`: the results of a study in one file that others can open without synthc."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import tempfile
+import zipfile
+from importlib.metadata import version
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from compiler.errors import SynthcError, plural
+from runtime.cli.results_options import add_command, results_options, store_of
+from runtime.store.files import atomic_write
+
+
+def register(commands: Any) -> None:
+    """Add the command."""
+    bundle = add_command(
+        commands,
+        "bundle",
+        _bundle,
+        parents=[results_options()],
+        help="pack results to be passed on",
+        description="Pack the report, every view and the scores as Parquet, a database with this study alone, the spec as it was\n"
+        "composed, versions, and a README that says how to ask it. Private images and what is yours in the database stay behind.\n"
+        "`synthc db merge FILE.zip` takes a bundle in.",
+        epilog="examples:\n  synthc bundle -o full_study.zip\n"
+        "  synthc bundle -o full_study.zip --study full_study --profile complete\n"
+        "  synthc bundle -o trials.zip --trials        also what makes its finished trials count as done elsewhere",
+    )
+    bundle.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="the .zip to write")
+    bundle.add_argument("--study", metavar="NAME", help="of several studies in the database (default: the one that ran last)")
+    bundle.add_argument("--profile", metavar="NAME", help="of several profiles of the study (default: the one that ran last)")
+    trials = "also commits of finished attacks, with scores, without images and weights: their trials count as done elsewhere"
+    bundle.add_argument("--trials", action="store_true", help=trials)
+
+
+def _bundle(args: argparse.Namespace) -> int:
+    from runtime.database.gather import export_parquet, export_study
+    from runtime.present.report import page
+    from runtime.present.report.read import read
+
+    if args.output.suffix != ".zip":
+        raise SynthcError(f"{args.output}: a bundle is a .zip file")
+    results = read(args.db, store_of(args), args.study, args.profile)
+    run = results.run
+    try:
+        with tempfile.TemporaryDirectory(prefix="synthc-bundle-") as temporary, atomic_write(args.output, synced=False) as beside:
+            folder = Path(temporary)
+            export_study(args.db, folder / "results.duckdb", run["origin"], run["study"])
+            (folder / "report.html").write_text(page(results), encoding="utf-8")
+            (folder / "views").mkdir()
+            export_parquet(folder / "results.duckdb", folder / "views")
+            for name, text in _texts(run, store_of(args)).items():
+                (folder / name).write_text(text, encoding="utf-8")
+            with zipfile.ZipFile(beside, "w", zipfile.ZIP_DEFLATED) as archive:
+                for path in sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".")):
+                    archive.write(path, path.relative_to(folder))
+                packed = _pack_trials(archive, args, results.comparison) if args.trials else 0
+    except OSError as error:
+        raise SynthcError(f"{args.output}: cannot be written: {error.strerror}; choose another file") from error
+    elsewhere = f", with {plural(packed, 'trial')} that count as done elsewhere" if args.trials else ""
+    print(f"{args.output}: {args.output.stat().st_size / 1e6:.1f} MB{elsewhere}")
+    return 0
+
+
+def _texts(run: dict[str, Any], store: Path) -> dict[str, str]:
+    """Files of the bundle that are texts, by name."""
+    about = {name: run[name] for name in ("study", "profile", "run", "origin", "commit", "source_digest", "versions")}
+    cite = (files("runtime.cli") / "bundled" / "CITATION.cff").read_text(encoding="utf-8")
+    readme = (files("runtime.cli") / "bundled" / "README.md").read_text(encoding="utf-8")
+    profile = f" under the profile {run['profile']}" if run["profile"] else ""
+    words = about | {"question": run["question"], "version": version("synthc"), "profile_words": profile}
+    return {
+        "README.md": readme.format_map({name: value or "" for name, value in words.items()}),
+        "CITATION.cff": cite,
+        "versions.json": json.dumps(about, indent=1),
+        "study.yaml": _compose(run, store),
+    }
+
+
+def _compose(run: dict[str, Any], store: Path) -> str:
+    """The spec of the run as one text: what it extends, its profile and its assignments laid over each other."""
+    from ruamel.yaml import YAML
+
+    from runtime.store.runs import load_last_run
+
+    recorded = load_last_run(store, run["study"], run["profile"] or None)
+    if recorded is None or recorded.record["run"] != run["run"] or "composed" not in recorded.record:
+        return str(run["spec_text"] or "")
+    text = io.StringIO()
+    writer = YAML(typ="safe", pure=True)
+    writer.default_flow_style, writer.sort_base_mapping_type_on_output = None, False  # type: ignore[assignment]
+    writer.dump(recorded.record["composed"], text)
+    return f"# {run['study']}, as it was composed for the run {run['run']}\n{text.getvalue()}"
+
+
+def _pack_trials(archive: zipfile.ZipFile, args: argparse.Namespace, trials: list[dict[str, Any]]) -> int:
+    from runtime.store.trials import pack
+
+    return pack(archive, store_of(args), dict.fromkeys(row["answer"] for row in trials))

@@ -1,0 +1,136 @@
+"""`synthc tune`: choose settings on validation images, as many tries for every arm."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from compiler.errors import SynthcError
+from runtime.cli.options import spec_options
+from runtime.cli.results_options import add_command, results_options, store_of
+from runtime.cli.run import compute, engine_options
+from runtime.store.artifacts import Artifact, folder_of, is_done, lock_store
+
+if TYPE_CHECKING:
+    from compiler.plan.tuning import Try, Tuning
+
+
+def register(commands: Any) -> None:
+    parser = add_command(
+        commands,
+        "tune",
+        _tune,
+        parents=[spec_options(), results_options()],
+        help="choose settings on validation images",
+        description="Train every arm of `tune:` with each of its settings, as many for every arm, measure accuracy on the images\n"
+        "that `data.validation` sets aside, and write SPEC.tuned.yaml, which extends the study by the best of each arm.\n"
+        "No test image and no canary has a say, and nothing of it gets into the study's results: its store is STORE.tune.",
+        epilog="examples:\n  synthc tune specs/full_study.yaml\n  synthc run specs/full_study.tuned.yaml",
+    )
+    engine_options(parser)
+
+
+@dataclass(frozen=True)
+class Tried:
+    """What became of a try."""
+
+    of: Try
+    accuracies: Sequence[float]
+    """On the validation images, one for each trial and shadow."""
+    seconds: float
+    """Of all tasks that it needs."""
+
+    @property
+    def score(self) -> float:
+        return sum(self.accuracies) / len(self.accuracies)
+
+
+def _tune(args: argparse.Namespace) -> int:
+    from compiler.plan.tuning import tune
+    from compiler.text.compose import compose, sources
+    from runtime.data.cards import make_cards
+
+    tree = compose(args.spec, args.profile, args.sets)
+    make_cards(tree)
+    tuning = tune(tree)
+    store = store_of(args)
+    store = store.with_name(f"{store.name}.tune")
+    texts = sources(args.spec)
+    origin = {"spec": str(args.spec), "spec_text": texts[str(args.spec)], "texts": texts, "argv": sys.argv[1:]}
+    with lock_store(store):
+        from runtime.database.index import Index
+        from runtime.execution.study_run import Scope, StudyRun
+
+        with contextlib.closing(Index.open(store)) as index, contextlib.ExitStack() as signals:
+            study = StudyRun(tuning.plan, store, index, (store / "tune.duckdb").absolute(), origin, Scope(tuning.answers))
+            status = compute(study, args, signals) if study.todo else "done"
+            study.close(status)
+            missing = study.count_missing()
+    if missing:
+        for address, error in study.failures.items():
+            print(f"{address}: {error}", file=sys.stderr)
+        print(f"{missing} tasks are missing: run the same command again to go on", file=sys.stderr)
+        return 130 if status == "interrupted" else 1
+    found = [_read(one, tuning, store) for one in tuning.tries]
+    target = args.spec.with_name(f"{args.spec.stem}.tuned.yaml")
+    if target.exists() and not target.read_text(encoding="utf-8").startswith(HEAD):
+        raise SynthcError(f"{target} is there and was not written by `synthc tune`; move it away")
+    table = _tabulate(found)
+    target.write_text(_spec(args, found, table), encoding="utf-8")
+    print("\n".join(table))
+    print(f"wrote {target}: synthc run {target}", file=sys.stderr)
+    return 0
+
+
+def _read(one: Try, tuning: Tuning, store: Path) -> Tried:
+    accuracies = [Artifact(folder_of(store, task)).metric("test_accuracy") for task in one.tasks]
+    needed = tuning.plan.to_run(lambda id: False, one.tasks)
+    seconds = [Artifact(folder_of(store, id)).outcome["provenance"]["seconds"] for id in needed if is_done(store, id)]
+    return Tried(one, [value for value in accuracies if value is not None], sum(seconds))
+
+
+HEAD = "# Chosen by `synthc tune`"
+
+
+def _tabulate(found: Sequence[Tried]) -> list[str]:
+    """Each arm with its tries, the best first; arms in the order of the spec."""
+    from compiler.text.nodes import plain
+
+    arms: dict[str, list[Tried]] = {}
+    for one in found:
+        arms.setdefault(one.of.arm, []).append(one)
+    wide = max(len(arm) for arm in arms) + 2
+    lines = [f"{'arm':<{wide}}{'tries':>6}{'seconds':>9}{'accuracy':>10}{'± se':>8}  settings"]
+    for arm, tried in arms.items():
+        for place, one in enumerate(sorted(tried, key=lambda one: -one.score)):
+            n = len(one.accuracies)
+            spread = (sum((value - one.score) ** 2 for value in one.accuracies) / max(n - 1, 1) / n) ** 0.5
+            whose = (
+                f"{arm:<{wide}}{len(tried):>6}{sum(other.seconds for other in tried):>9.0f}" if place == 0 else " " * (wide + 15)
+            )
+            lines.append(f"{whose}{one.score:>10.2%}{spread:>8.2%}  {json.dumps(plain(one.of.overlay), ensure_ascii=False)}")
+    return lines
+
+
+def _spec(args: argparse.Namespace, found: Sequence[Tried], table: Sequence[str]) -> str:
+    """A study that extends the one that was tuned by the best settings of each arm."""
+    from compiler.text.nodes import plain
+
+    best: dict[str, Tried] = {}
+    for one in found:
+        if one.of.arm not in best or one.score > best[one.of.arm].score:
+            best[one.of.arm] = one
+    chosen: Mapping[str, Any] = {arm: plain(one.of.overlay) for arm, one in best.items()}
+    lines = [f"    {json.dumps(arm)}: {json.dumps(words, ensure_ascii=False)}" for arm, words in chosen.items()]
+    if args.profile:
+        lines = ["profiles:", f"  {json.dumps(args.profile)}:", "   arms:", *lines]
+    else:
+        lines = ["arms:", *(line[2:] for line in lines)]
+    head = [f"{HEAD} {args.spec.name}: by accuracy on the validation images, the best of each arm first.", "#"]
+    return "\n".join([*head, *(f"# {line}" for line in table), f"extends: {json.dumps(args.spec.name)}", *lines, ""])

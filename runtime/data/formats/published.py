@@ -1,0 +1,26 @@
+"""The bytes of a file of a known set; of a format that can run code or inflate without end, the published bytes alone."""
+
+from __future__ import annotations
+
+from hashlib import md5
+from pathlib import Path
+
+from compiler.errors import SynthcError
+
+MAX_FILE_BYTES = 1 << 28
+"""The largest file, CIFAR's or SVHN's, has 186 million."""
+
+
+def content_of(path: Path, checksum: str | None = None) -> bytes:
+    """The file's bytes; SynthcError where it is too large, cannot be read, or has another md5 than `checksum`."""
+    try:
+        with path.open("rb") as handle:
+            content = handle.read(MAX_FILE_BYTES + 1)
+    except OSError as error:
+        raise SynthcError(f"{path}: cannot be read: {error.strerror}") from error
+    if len(content) > MAX_FILE_BYTES:
+        raise SynthcError(f"{path}: over {MAX_FILE_BYTES:,} bytes; it is none of the set's files")
+    if checksum is not None and (found := md5(content, usedforsecurity=False).hexdigest()) != checksum:
+        what = f"not the published file (its md5 is {found}, not {checksum})"
+        raise SynthcError(f"{path}: {what}, and no other is opened; fetch it again")
+    return content

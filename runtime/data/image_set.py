@@ -1,0 +1,206 @@
+"""Any set of labeled images that a user can name: an .npz, a folder of images by class, Parquet, or a known data set.
+
+Of a folder, an .npz or Parquet everything is read, one set and no split of it. What is decoded stays in memory.
+Not here: what a study needs to know of its data before it runs (`cards`).
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from hashlib import blake2b
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from compiler.data.files import MAX_BYTES_OF_IMAGES, by_class, class_count, image_shape
+from compiler.data.records import Array
+from compiler.errors import SynthcError, did_you_mean, plural
+from compiler.language.data import Data
+from compiler.language.datasets import CARDS
+from compiler.plan.lower import dataset_of
+from runtime.data.catalogue import CATALOGUE
+from runtime.data.formats import parquet
+from runtime.data.formats.image_file import decode_file
+from runtime.data.formats.npz import read_arrays, read_headers
+from runtime.data.formats.own_files import channels_first, decoded
+from runtime.data.images import LabeledImages
+from runtime.data.sources import load, resize, see
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Images with the names of their classes, and of their files where there are such."""
+
+    name: str
+    """As it was named: begins complaints."""
+    data: LabeledImages
+    classes: tuple[str, ...]
+    """Label → name of the class."""
+    files: tuple[Path, ...] = ()
+    """Of a folder: row → file."""
+    units: tuple[str, ...] | None = None
+    """Row → what belongs together, such as a person; None where each image stands for itself."""
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    @property
+    def counts(self) -> Tensor:
+        """Class → images."""
+        return self.data.labels.bincount(minlength=len(self.classes))
+
+    def image_name(self, row: int) -> str:
+        """`class/file` of a folder, else the row."""
+        return "/".join(self.files[row].parts[-2:]) if self.files else f"row {row}"
+
+    def digests(self) -> list[str]:
+        """Row → a digest of shape and pixels: equal images have equal ones, whatever their class and their file's format."""
+        shape = f"{tuple(self.data.images.shape[1:])}".encode()
+        return [blake2b(image.tobytes(), digest_size=16, key=shape).hexdigest() for image in self.data.images.contiguous().numpy()]
+
+
+def read_image_set(name: str, *, image: str = "image", label: str = "label", unit: str | None = None) -> ImageSet:
+    """The images that `name` stands for; SynthcError, beginning with it, for whatever is wrong with them.
+
+    `image`, `label`: columns of Parquet. `unit`: a column of Parquet, an array of an .npz, or a file of lines `image,unit` (image:
+    as `ImageSet.image_name` says it, a row as a plain number).
+    """
+    path = Path(name)
+    try:
+        if path.is_dir():
+            found = _folder(name, path)
+        elif path.suffix == ".npz" and path.exists():
+            found = _npz(name, path, unit)
+        elif path.suffix == ".parquet" and path.exists():
+            found = _parquet(name, path, image, label, unit)
+        else:
+            found = _known(name)
+    except SynthcError as error:
+        raise error if str(error).startswith(name) else SynthcError(f"{name}: {error}") from error
+    if unit is not None and found.units is None:
+        found = replace(found, units=_units_of_file(found, unit))
+    return found
+
+
+def aligned(sets: Sequence[ImageSet]) -> list[ImageSet]:
+    """The same sets with one list of classes and one shape; SynthcError where they have other classes, or images of other sizes.
+
+    The first set is what the others are compared with: each must have images of each of its classes, and of no other.
+    """
+    first = sets[0]
+    wanted = {name for name, count in zip(first.classes, first.counts.tolist(), strict=True) if count}
+    order = sorted(wanted, key=lambda name: (not name.isdecimal(), int(name) if name.isdecimal() else 0, name))
+    shape = tuple(first.data.images.shape[1:])
+    made = []
+    for one in sets:
+        if (other := tuple(one.data.images.shape[1:])) != shape:
+            sizes = (f"{height}×{width} in {'colour' if channels == 3 else 'grey'}" for channels, height, width in (other, shape))
+            raise SynthcError(f"{one.name}: images of {' and '.join(sizes)} in {first.name}; all sets need one size and one kind")
+        held = {name for name, count in zip(one.classes, one.counts.tolist(), strict=True) if count}
+        if empty := sorted(wanted - held):
+            count = int(first.counts[first.classes.index(empty[0])])
+            there = f"{first.name} has {count:,}; leave the class out everywhere, or fill it"
+            raise SynthcError(f"{one.name}: no image of class {empty[0]!r}, of which {there}")
+        if unknown := sorted(held - wanted):
+            raise SynthcError(f"{one.name}: {first.name} has no class {unknown[0]!r}; {did_you_mean(unknown[0], wanted)}")
+        place = torch.tensor([order.index(name) if name in wanted else -1 for name in one.classes])
+        made.append(replace(one, data=LabeledImages(one.data.images, place[one.data.labels]), classes=tuple(order)))
+    return made
+
+
+def resized(public: ImageSet, shape: tuple[int, int, int]) -> ImageSet:
+    """The set at another size, as a study's public set is used."""
+    return replace(public, data=resize(public.data, shape))
+
+
+def _known(name: str) -> ImageSet:
+    if name not in CARDS:
+        known = f"{did_you_mean(name, CARDS)}, or an .npz, a folder of images by class, or a .parquet file"
+        raise SynthcError(f"there is no such file or folder, and no data set is called that; {known}")
+    if name in CATALOGUE and not CARDS[name].digest:
+        see(name)
+    pool = load(dataset_of(Data(name=name))).pool
+    return ImageSet(name, pool, tuple(map(str, range(CARDS[name].classes))))
+
+
+def _folder(name: str, path: Path) -> ImageSet:
+    images = by_class(path, path)
+    height, width = decode_file(images[0][0]).shape[:2]
+    data = decoded(images, (3, height, width))
+    if (data.images == data.images[:, :1]).all():  # one channel filled three, or all files are grey in colours
+        data = LabeledImages(data.images[:, :1].contiguous(), data.labels)
+    classes = tuple(dict.fromkeys(image.parent.name for image, _ in images))
+    return ImageSet(name, data, classes, tuple(image for image, _ in images))
+
+
+def _npz(name: str, path: Path, unit: str | None) -> ImageSet:
+    wanted = ["images", "labels", *([unit] if unit in read_headers(path) else [])]
+    arrays = read_arrays(path, wanted, 5 * MAX_BYTES_OF_IMAGES)
+    for missing in {"images", "labels"} - arrays.keys():
+        raise SynthcError(f"no array is called {missing!r}; wanted are images (n × h × w or n × h × w × c) and labels (n)")
+    images, labels = _grey_levels(arrays["images"]), arrays["labels"]
+    described = {"images": Array(images.dtype.str, images.shape), "labels": Array(labels.dtype.str, labels.shape)}
+    if labels.dtype.kind in "iu" and labels.size:
+        least, most, distinct = int(labels.min()), int(labels.max()), len(np.unique(labels))
+        described["labels"] = Array(labels.dtype.str, labels.shape, least, most, distinct)
+    shape, count = image_shape(described, "images")
+    classes = class_count(described, "labels", count)
+    data = LabeledImages(torch.from_numpy(channels_first(images, shape)), torch.from_numpy(labels.astype(np.int64)))
+    units = None
+    if unit in arrays:
+        if arrays[unit].shape != (count,):
+            raise SynthcError(f"{unit} has the shape {arrays[unit].shape}; it should be one unit for each of {count} images")
+        units = tuple(map(str, arrays[unit].tolist()))
+    return ImageSet(name, data, tuple(map(str, range(classes))), units=units)
+
+
+def _grey_levels(images: np.ndarray) -> np.ndarray:
+    """uint8; numbers from 0 to 1 become grey levels, as a generator gives them."""
+    if images.dtype.kind != "f":
+        return images
+    bad = ~np.isfinite(images)
+    if bad.any():
+        place = [int(index) for index in np.argwhere(bad)[0]]
+        raise SynthcError(f"images{place} is {images[tuple(place)]}; leave such images out, and look why they were made")
+    least, most = float(images.min()), float(images.max())
+    if least < 0 or most > 1:
+        what = f"images are numbers from {least:.3g} to {most:.3g}"
+        raise SynthcError(f"{what}; wanted is uint8, or numbers from 0 to 1: undo a normalisation, clip what is outside")
+    return (images * 255).round().astype(np.uint8)
+
+
+def _parquet(name: str, path: Path, image: str, label: str, unit: str | None) -> ImageSet:
+    inside = unit if unit in parquet.columns_of(path) else None
+    images, labels, units = parquet.read(path, image, label, inside)
+    classes = sorted(set(labels))
+    place = {of: index for index, of in enumerate(classes)}
+    numbers = torch.tensor([place[of] for of in labels])
+    shape = (images.shape[3] if images.ndim == 4 else 1, *images.shape[1:3])
+    data = LabeledImages(torch.from_numpy(channels_first(images, shape)), numbers)
+    return ImageSet(name, data, tuple(map(str, classes)), units=tuple(map(str, units)) if inside else None)
+
+
+def _units_of_file(of: ImageSet, unit: str) -> tuple[str, ...]:
+    """Units from lines `image,unit`; SynthcError where an image has none, or the file cannot be read."""
+    path = Path(unit)
+    if not path.is_file():
+        inside = "a file of lines `image,unit`, a column of Parquet or an array of an .npz"
+        raise SynthcError(f"--unit {unit}: neither a file nor part of {of.name}; wanted is {inside}")
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as handle:
+            rows = [row for row in csv.reader(handle) if row]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise SynthcError(f"--unit {unit}: cannot be read: {error}") from error
+    for line, row in enumerate(rows, 1):
+        if len(row) != 2:
+            raise SynthcError(f"--unit {unit}:{line}: {plural(len(row), 'value')}; wanted are two, image and unit")
+    said = dict(rows)
+    names = [of.image_name(row).removeprefix("row ") for row in range(len(of))]
+    if missing := [name for name in names if name not in said]:
+        example = f"{len(missing):,} images of {of.name} have no unit, the first is {missing[0]!r}"
+        raise SynthcError(f"--unit {unit}: {example}; every image needs a line `image,unit`")
+    return tuple(said[name] for name in names)

@@ -1,0 +1,53 @@
+"""A study's `policy:` held against the figures of its trials, when a run ends."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from compiler.check.claim_sides import select_trials
+from compiler.plan.dag import Plan
+from runtime.database.quoting import literal
+from runtime.database.read import query
+from runtime.judge.policy import Settled, policy_digest, settle
+from runtime.outcome import Metric
+from runtime.store.records import write_record
+
+FIGURES = ("leakage", "auc", "test_accuracy", "epsilon", "seconds")
+
+
+def hold(plan: Plan, database: Path, origin: str, folder: Path) -> list[Settled]:
+    """Every condition about every trial that it names; also kept as `policy.json` in the run's folder, with digest and time.
+
+    A trial without figures, and one that failed its null control, closes the policy.
+    """
+    conditions = plan.header.policy
+    where = {"origin": origin, "study": plan.header.study, "profile": plan.profile or ""}
+    text = " AND ".join(f"{name} = {literal(value)}" for name, value in where.items())
+    names, rows = query(database, f"SELECT * FROM comparison WHERE {text}")
+    found = {row["trial"]: _figures(row) for row in (dict(zip(names, values, strict=True)) for values in rows)}
+    trials = [planned.trial for planned in plan.trials]
+    settled = [
+        one
+        for condition in conditions
+        for index in select_trials(condition.trials, trials)
+        for one in settle([condition], found.get(trials[index].address, {}), trials[index].address)
+    ]
+    for condition in conditions:
+        if not select_trials(condition.trials, trials):
+            settled.append(Settled(condition, False, None, None, "no trial is what it names"))
+    content = {
+        "policy_digest": policy_digest(conditions), "held": datetime.now(UTC).isoformat(timespec="seconds"),
+        "open": all(one.holds for one in settled), "conditions": [one.as_json() | {"trial": one.trial} for one in settled],
+    }  # fmt: skip
+    if folder.is_dir():
+        write_record(folder / "policy.json", content)
+    return settled
+
+
+def _figures(row: dict[str, object]) -> dict[str, Metric]:
+    """The figures of a trial; without values where it failed its null control: they are invalid."""
+    if row["null_ok"] is False:
+        return {name: Metric(name, None, note="the trial failed its null control") for name in FIGURES}
+    ends = {name: [row.get(f"{name}_{end}") for end in ("low", "high")] for name in FIGURES}
+    return {name: Metric(name, row[name], *ends[name]) for name in FIGURES if row[name] is not None}  # type: ignore[arg-type]

@@ -1,0 +1,149 @@
+"""How near the released set comes to each real image, in spaces that are declared, combined into one score before anyone looks.
+
+A score may depend on the set, on public images, and on members and holdout as one pool without names: who is a member is unknown
+here. So crowding, how near other real images are, is measured in the pool: what looks like many others is no disclosure.
+
+    pixels     grey levels without their mean and contrast (brightness), under shifts of one and mirrored
+    features   what a net trained on public images sees, along the axes in which these differ most
+
+Combined by size and not by rank: where one space alone sees a copy, the least rank lets as many bystanders of every other space
+pass before it. Of 30 copies among 590 digits the least rank over three spaces listed none that were shifted, mirrored or
+brightened, the largest size 90 to 100 % (benchmarks/LOG.md, 2026-11-28).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from compiler.language.audit import Queries
+from compiler.language.classifier import Recipe
+from compiler.language.datasets import Card
+from runtime.data.distances import Search
+from runtime.data.images import LabeledImages
+from runtime.data.population.queries import views
+from runtime.seeds import Seeds, generator
+from runtime.training.batches import Training
+from runtime.training.nets import Classifier, build, normalise, placed
+from runtime.training.sgd import fit
+
+NEIGHBOURS = 3
+"""Whose distance says how crowded it is around an image."""
+VIEWS = Queries(flip=True, shift=1)
+FIRST_PASS_FROM = 2e12
+"""Multiplications of a search beyond which it looks in few dimensions first: about a minute of two cores."""
+FEATURES = 64
+"""Axes of public features that are kept."""
+PUBLIC_IMAGES = 10_000
+"""That the net of the features is trained on at most."""
+PUBLIC_STEPS = 300
+AT_ONCE = 1_024
+"""Images that are compared between two ticks of a progress bar."""
+
+Tick = Callable[[str, int, int], None]
+"""(what is done, how much of it, of how much)."""
+
+
+@dataclass(frozen=True)
+class Space:
+    """Nearness in one space."""
+
+    distance: np.ndarray
+    """Image of the pool → distance to the nearest image of the set."""
+    row: np.ndarray
+    """Which that is."""
+    crowding: np.ndarray
+    """Geometric mean of the distances to the nearest others of the pool."""
+
+    @property
+    def nearness(self) -> np.ndarray:
+        """Log of crowding over distance, in units of the pool's spread from its middle to four fifths."""
+        least = 0.01 * float(np.median(self.crowding)) + 1e-12  # nearer than this is a copy, however much nearer
+        raw = np.log(self.crowding + least) - np.log(self.distance + least)
+        middle, high = np.quantile(raw, [0.5, 0.8])
+        return (raw - middle) / (high - middle if high > middle else 1.0)
+
+
+def combined(spaces: Mapping[str, Space]) -> tuple[np.ndarray, np.ndarray]:
+    """Image → score, the largest nearness of all spaces; and which space that is."""
+    table = np.stack([space.nearness for space in spaces.values()])
+    return table.max(0), table.argmax(0)
+
+
+def measure(pool: Tensor, released: Tensor, net: Features, tick: Tick) -> dict[str, Space]:
+    """Every space by its name. Both n × channels × height × width, uint8. The order of the pool says nothing about membership."""
+    return {
+        "pixels": _space("pixels", pool, released, _without_brightness, lambda images: views(images, VIEWS), tick),
+        "features": _space("features", pool, released, net, lambda images: images[:, None], tick),
+    }
+
+
+def _space(
+    name: str, pool: Tensor, released: Tensor, embed: Callable[[Tensor], Tensor], seen: Callable[[Tensor], Tensor], tick: Tick
+) -> Space:
+    ours, theirs = (torch.cat([embed(block) for block in images.split(AT_ONCE)]) for images in (pool, released))
+    angles = seen(pool[:1]).shape[1]
+    work = float(ours.shape[1]) * len(pool)
+    made = Search(theirs, first_pass=work * len(theirs) * angles > FIRST_PASS_FROM)
+    distances, rows, crowding, done = [], [], [], 0
+    for part in torch.arange(len(pool)).split(AT_ONCE):
+        points = embed(seen(pool[part]).flatten(0, 1)).unflatten(0, (len(part), -1)) if angles > 1 else ours[part][:, None]
+        distance, row = made.nearest(points)
+        distances.append(distance[:, 0])
+        rows.append(row[:, 0])
+        tick(f"{name}: the set", done := done + len(part), len(pool))
+    del made
+    others, done = Search(ours, first_pass=work * len(ours) > FIRST_PASS_FROM), 0
+    for part in torch.arange(len(pool)).split(AT_ONCE):
+        distance, _ = others.nearest(ours[part][:, None], own=part, neighbours=min(NEIGHBOURS, len(pool) - 1))
+        crowding.append(distance.clamp(min=1e-12).log().mean(1).exp())
+        tick(f"{name}: crowding", done := done + len(part), len(pool))
+    return Space(*(torch.cat(parts).numpy() for parts in (distances, rows, crowding)))
+
+
+def _without_brightness(images: Tensor) -> Tensor:
+    """n × d, float32: grey levels about their mean, of length one; a nearly flat image stays short."""
+    grey = images.flatten(1).to(torch.float32)
+    grey -= grey.mean(1, keepdim=True)
+    return grey / (grey.norm(dim=1, keepdim=True) + 8 * grey.shape[1] ** 0.5)
+
+
+@dataclass(frozen=True)
+class Features:
+    """What a net that was trained on public images alone sees in an image."""
+
+    net: Classifier
+    card: Card
+    center: Tensor
+    axes: Tensor
+    """feature × axis, scaled so that public images vary by one along the first axes."""
+
+    @torch.inference_mode()
+    def __call__(self, images: Tensor) -> Tensor:
+        return (self.net.features(normalise(images, self.card)).flatten(1) - self.center) @ self.axes
+
+
+def public_features(public: LabeledImages, name: str) -> Features:
+    """Features of a net trained on (at most 10,000 of) these images."""
+    order = torch.randperm(len(public), generator=generator(0, None, "judge/public"))[:PUBLIC_IMAGES]
+    part, classes = public[order], int(public.labels.max()) + 1
+    shape = tuple(public.images.shape[1:])
+    middle = (0.5,) * shape[0]
+    card = Card(name, len(part), 0, classes, shape, middle, middle, "", "public images")  # type: ignore[arg-type]
+    recipe = Recipe(net="small", width=16, norm="group", lr=0.05)
+    device = torch.device("cpu")
+    training = Training(
+        images=part.images, labels=part.labels, recipe=recipe, iterations=PUBLIC_STEPS, card=card, seeds=Seeds(0, 0, 0),
+        device=device, purpose="judge/features",
+    )  # fmt: skip
+    net = fit(build(recipe, card, training.stream("init")), training).net.eval()
+    raw = Features(placed(net, device), card, torch.zeros(()), torch.eye(net.head.in_features))
+    seen = torch.cat([raw(block) for block in part.images[:4096].split(AT_ONCE)])
+    center = seen.mean(0)
+    _, scale, axes = torch.pca_lowrank(seen - center, q=min(FEATURES, *seen.shape), center=False, niter=4)
+    kept = scale > 0.01 * scale[0]
+    return Features(net, card, center, axes[:, kept] * (len(seen) ** 0.5 / scale[0]))

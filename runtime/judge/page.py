@@ -1,0 +1,82 @@
+"""One self-contained page of a judgement: the verdict, the policy line by line, the figures, what it cannot see.
+
+Private images are on it only when they are asked for. No script, nothing fetched.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterator
+from importlib.metadata import version
+from importlib.resources import files
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from compiler.errors import SynthcError
+from compiler.language.policy import JUDGED
+from runtime.data.image_set import ImageSet
+from runtime.judge.judging import BLIND, Judgement, Look
+from runtime.store.files import atomic_write
+
+PAIRS = 24
+"""Of each kind, the nearest."""
+
+
+def write_page(path: Path, found: Judgement, with_private: bool = False) -> None:
+    """Write the page; SynthcError where that cannot be."""
+    try:
+        with atomic_write(path.absolute(), synced=False) as beside:
+            beside.write_text(page(found, with_private), encoding="utf-8")
+    except OSError as error:
+        raise SynthcError(f"{path}: cannot be written: {error.strerror}; choose another file") from error
+
+
+def page(found: Judgement, with_private: bool = False) -> str:
+    """The page as HTML. The same judgement gives the same text."""
+    environment = Environment(
+        loader=PackageLoader("runtime.judge", ""), autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
+    )
+    sets = found.sets
+    kinds = (("Listed members", sets.members, found.listed), ("Phantoms", sets.holdout, found.phantoms))
+    pairs = {name: [_pair(look, side, sets.released) for look in looks[:PAIRS]] for name, side, looks in kinds}
+    return environment.get_template("page.html").render(
+        found=found,
+        rows=list(figure_rows(found)),
+        blind=BLIND,
+        pairs=pairs if with_private else {},
+        style=(files("runtime.present.report") / "page.css").read_text(encoding="utf-8"),
+        version=version("synthc"),
+    )
+
+
+def figure_rows(found: Judgement) -> Iterator[tuple[str, str, str]]:
+    """(name, figure with interval and n, what it is) of everything but single classes."""
+    for name, metric in found.figures.items():
+        if "/" in name:
+            continue
+        about = JUDGED.get(name) or metric.note
+        if metric.value is None:
+            yield name, "not measured", metric.note or about
+            continue
+        whole = name in ("copied_members", "phantoms", "holdout_for_a_tenth")
+        ends = [f"{end:,.0f}" if whole else f"{end:.3f}" for end in (metric.low, metric.high) if end is not None]
+        around = f" [{', '.join(ends)}]" if len(ends) == 2 else f" (at least {ends[0]})" if ends else ""
+        value = f"{metric.value:,.0f}" if whole else f"{metric.value:.4f}"
+        yield name, f"{value}{around}" + (f"  n = {metric.n:,}" if metric.n else ""), about
+
+
+def _pair(look: Look, side: ImageSet, released: ImageSet) -> tuple[str, str, str]:
+    """What it is, and both images as base64 of a PNG."""
+    said = f"{look.image}: {look.distance:.3g} in {look.space}, row {look.released} of the set"
+    return said, _png(side, look.row), _png(released, look.released)
+
+
+def _png(of: ImageSet, row: int) -> str:
+    from PIL import Image
+
+    pixels = of.data.images[row].permute(1, 2, 0).numpy()
+    out = io.BytesIO()
+    Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(out, format="PNG")
+    return base64.b64encode(out.getvalue()).decode()

@@ -1,0 +1,73 @@
+"""Holds figures against a policy: each condition by itself, and the gate open only if all of them hold."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any
+
+from compiler.language.policy import STUDIED, Condition, Share
+from runtime.outcome import Metric
+
+
+@dataclass(frozen=True)
+class Settled:
+    """One condition, held against figures."""
+
+    condition: Condition
+    holds: bool
+    value: float | None
+    limit: float | None
+    reason: str = ""
+    """Why it cannot be read; then it does not hold."""
+    trial: str = ""
+
+    @property
+    def sentence(self) -> str:
+        about = f"{self.trial}: " if self.trial else ""
+        if self.reason:
+            return f"closed: {about}{self.condition}: cannot be read, {self.reason}"
+        share = f" (that is {self.limit:.4g})" if any(isinstance(one, Share) for one in vars(self.condition).values()) else ""
+        return f"{'open' if self.holds else 'closed'}: {about}{self.condition}{share}: it is {self.value:.4g}"
+
+    def as_json(self) -> dict[str, Any]:
+        said = self.condition.model_dump(mode="json", exclude_defaults=True)
+        return {"condition": said, "holds": self.holds, "value": self.value, "limit": self.limit, "reason": self.reason}
+
+
+def settle(conditions: Sequence[Condition], figures: Mapping[str, Metric], trial: str = "") -> list[Settled]:
+    """Every condition about these figures."""
+    return [_settled(condition, figures, trial) for condition in conditions]
+
+
+def _settled(condition: Condition, figures: Mapping[str, Metric], trial: str) -> Settled:
+    value, reason = _read(figures, condition.metric, condition.end)
+    at_most = condition.at_most is not None
+    said = condition.at_most if at_most else condition.at_least
+    limit: float | None
+    if isinstance(said, Share):
+        limit, missing = _read(figures, said.of, "value")
+        limit, reason = None if limit is None else said.share * limit, reason or missing
+    else:
+        limit = said
+    if value is None or limit is None:
+        return Settled(condition, False, value, limit, reason, trial)
+    return Settled(condition, value <= limit if at_most else value >= limit, value, limit, "", trial)
+
+
+def _read(figures: Mapping[str, Metric], name: str, end: str) -> tuple[float | None, str]:
+    metric = figures.get(name)
+    if metric is None:
+        return None, f"{name} was not measured" + ("; it takes a study with shadows" if name in STUDIED else "")
+    value = getattr(metric, end)
+    if value is None:
+        return None, f"{name} has no {end}" + (f": {metric.note}" if metric.note else "")
+    return value, ""
+
+
+def policy_digest(conditions: Sequence[Condition]) -> str:
+    """What a verdict says of the policy that it was held against."""
+    text = json.dumps([condition.model_dump(mode="json") for condition in conditions], sort_keys=True)
+    return blake2b(text.encode(), digest_size=8).hexdigest()

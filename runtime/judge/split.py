@@ -1,0 +1,263 @@
+"""Members, holdout and test set, drawn by lot before anything is trained; and what was drawn, so that nobody draws again unseen.
+
+The lot is a keyed digest of the images themselves: drawing again gives the same parts, whoever draws, so that nobody can draw until
+a split suits. What belongs together (a unit: equal images, all images of one person) stays together.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from fractions import Fraction
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from compiler.errors import SynthcError, plural
+from runtime.data.image_set import ImageSet
+from runtime.store.files import atomic_write
+
+PARTS = ("members", "holdout", "test")
+FILE = "split.json"
+UNITS = "units.csv"
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Design:
+    """How a split is drawn. Sizes in units: a count, or a share of all."""
+
+    coins: bool
+    """Whether each unit that is not in the test set falls to members or holdout by a fair coin of its own."""
+    holdout: Fraction | int
+    """With coins none is said: half of what is left."""
+    test: Fraction | int
+    stratify: bool = False
+
+    @property
+    def as_json(self) -> dict[str, Any]:
+        size = {name: str(getattr(self, name)) for name in ("holdout", "test") if not (self.coins and name == "holdout")}
+        return {"how": "coins" if self.coins else "exact", **size, "stratify": self.stratify}
+
+
+@dataclass(frozen=True)
+class Units:
+    """What belongs together."""
+
+    of: np.ndarray
+    """Row → number of its unit, from 0 on."""
+    digests: tuple[str, ...]
+    """Unit → digest of its images, in any order."""
+    merged: int
+    """Images that are equal to an earlier one, and so are in its unit."""
+
+    def __len__(self) -> int:
+        return len(self.digests)
+
+
+def units_of(data: ImageSet) -> Units:
+    """Images in units: the named ones, and none with an image that another holds too (equal images would stand on both sides)."""
+    digests = data.digests()
+    parent = list(range(len(digests)))
+
+    def root(row: int) -> int:
+        while parent[row] != row:
+            parent[row] = row = parent[parent[row]]
+        return row
+
+    seen: dict[tuple[str, str], int] = {}  # the first row of each unit and of each image
+    for row, digest in enumerate(digests):
+        parent[root(row)] = root(seen.setdefault(("image", digest), row))
+        if data.units is not None:
+            parent[root(row)] = root(seen.setdefault(("unit", data.units[row]), row))
+    roots, of = np.unique([root(row) for row in range(len(digests))], return_inverse=True)
+    held: list[list[str]] = [[] for _ in roots]
+    for digest, unit in zip(digests, of.tolist(), strict=True):
+        held[unit].append(digest)
+    return Units(of, tuple(_digest(sorted(one)) for one in held), len(digests) - len(set(digests)))
+
+
+def draw(units: Units, strata: np.ndarray, design: Design) -> np.ndarray:
+    """Unit → index into PARTS. `strata`: unit → class, used if the design says so; SynthcError where a part would be empty."""
+    key = _digest([*sorted(units.digests), json.dumps(design.as_json)]).encode()
+    lots = [blake2b(digest.encode(), key=key, digest_size=8).digest() for digest in units.digests]
+    coins = np.array([lot[-1] & 1 for lot in lots])  # the last bit: the order is by the first ones
+    order = np.array(sorted(range(len(lots)), key=lots.__getitem__))
+    total = len(units)
+    test = _count(design.test, total, "test")
+    holdout = 0 if design.coins else _count(design.holdout, total, "holdout")
+    if test + holdout >= total:
+        raise SynthcError(
+            f"{total:,} units leave no member beside {holdout:,} for the holdout and {test:,} for the test; ask for less"
+        )
+    if design.stratify:  # each class in the order of the lot, spread evenly over it: a part takes its share of every class
+        place = np.empty(total)
+        for label in np.unique(strata):
+            rows = order[strata[order] == label]
+            place[rows] = (np.arange(len(rows)) + _uniform(key, int(label))) / len(rows)
+        order = np.argsort(place, kind="stable")
+    part = np.zeros(total, np.int64)
+    part[order[:test]] = 2
+    rest = order[test:]
+    if design.coins:
+        part[rest] = coins[rest]
+    else:
+        part[rest[:holdout]] = 1
+    if not (part == 0).any() or not (part == 1).any():
+        raise SynthcError(f"{plural(len(rest), 'unit')} by fair coins gave members and holdout no image each; take more images")
+    return part
+
+
+def _uniform(key: bytes, label: int) -> float:
+    return int.from_bytes(blake2b(str(label).encode(), key=key, digest_size=7).digest(), "big") / 2**56
+
+
+def _count(size: Fraction | int, total: int, what: str) -> int:
+    count = size if isinstance(size, int) else round(size * total)
+    if not 0 <= count < total or (what == "holdout" and not count):
+        raise SynthcError(f"--{what} {size}: of {plural(total, 'unit')} that is {count}; wanted is a part of them")
+    return count
+
+
+@dataclass(frozen=True)
+class Split:
+    """What `split.json` says of a split that was drawn."""
+
+    folder: Path
+    drawn: datetime
+    data: str
+    design: Mapping[str, Any]
+    unit: str
+    """`image`, or what `--unit` named."""
+    units: Mapping[str, int]
+    """Part → units in it."""
+    images: Mapping[str, int]
+    digests: Mapping[str, str]
+    """Part → digest of its images and their classes, in any order and format."""
+    merged: int
+
+    @property
+    def coins(self) -> bool:
+        return self.design["how"] == "coins"
+
+    def units_file(self) -> Path | None:
+        """Lines `image,unit` of a folder of images whose units are not single images."""
+        path = self.folder / UNITS
+        return path if path.exists() else None
+
+
+def part_digest(data: ImageSet) -> str:
+    """Of images and the names of their classes, in any order and format."""
+    classes = [data.classes[label] for label in data.data.labels.tolist()]
+    return _digest(sorted(f"{digest} {name}" for digest, name in zip(data.digests(), classes, strict=True)))
+
+
+def write_split(data: ImageSet, design: Design, target: Path, unit: str | None) -> Split:
+    """Draw, and write the parts into the new folder `target`; SynthcError where it is there already, or cannot be written.
+
+    A folder of images becomes a folder for each part, by class; all else an .npz for each part.
+    """
+    if (target / FILE).exists():
+        raise SynthcError(f"{target}: holds a split, drawn {read_split(target).drawn:%Y-%m-%d %H:%M} UTC; nothing is drawn again")
+    if target.exists() and any(target.iterdir()):
+        raise SynthcError(f"{target}: is there and not empty; name a new folder")
+    units = units_of(data)
+    first = np.unique(units.of, return_index=True)[1]
+    part = draw(units, data.data.labels.numpy()[first], design)[units.of]
+    try:
+        target.mkdir(mode=0o700, parents=True, exist_ok=True)  # private images are for their owner alone
+        os.chmod(target, 0o700)
+        digests = {name: _write_part(data, units, np.flatnonzero(part == index), target, name) for index, name in enumerate(PARTS)}
+        if data.files and len(units) < len(data):
+            rows = [(data.image_name(row), units.of[row]) for row in range(len(data))]
+            with (target / UNITS).open("w", newline="", encoding="utf-8") as handle:
+                csv.writer(handle).writerows(rows)
+        counts = {name: np.flatnonzero(part == index) for index, name in enumerate(PARTS)}
+        content = {
+            "synthc_split": VERSION, "drawn": datetime.now(UTC).isoformat(timespec="seconds"), "data": data.name,
+            "design": design.as_json, "unit": unit or "image", "digests": digests,
+            "units": {name: len(np.unique(units.of[rows])) for name, rows in counts.items()},
+            "images": {name: len(rows) for name, rows in counts.items()}, "merged": units.merged,
+        }  # fmt: skip
+        with atomic_write(target / FILE) as beside:  # last: a split without it is none
+            beside.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise SynthcError(f"{target}: cannot be written: {error.strerror}") from error
+    return read_split(target)
+
+
+def _write_part(data: ImageSet, units: Units, rows: np.ndarray, target: Path, name: str) -> str:
+    """Write one part; its digest, "" for an empty one."""
+    if not len(rows):
+        return ""
+    if data.files:
+        for row in rows.tolist():
+            to = target / name / data.image_name(row)
+            to.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            shutil.copyfile(data.files[row], to)
+        classes = data.classes
+    else:
+        classes = tuple(map(str, range(len(data.classes))))
+        images = data.data.images.numpy()[rows].transpose(0, 2, 3, 1)
+        arrays = {"images": images[..., 0] if images.shape[3] == 1 else images, "labels": data.data.labels.numpy()[rows]}
+        with atomic_write(target / f"{name}.npz") as beside, beside.open("wb") as handle:
+            np.savez_compressed(handle, allow_pickle=False, **arrays, row=rows, unit=units.of[rows])
+    return part_digest(ImageSet(name, data.data[torch.from_numpy(rows)], classes))
+
+
+def read_split(folder: Path) -> Split:
+    """The split in a folder; SynthcError where its file is damaged or of another version."""
+    path = folder / FILE
+    try:
+        said = json.loads(path.read_text(encoding="utf-8"))
+        if said["synthc_split"] != VERSION:
+            raise SynthcError(f"{path}: of version {said['synthc_split']}; this synthc reads {VERSION}")
+        return Split(folder, datetime.fromisoformat(said["drawn"]), *(said[name] for name in (
+            "data", "design", "unit", "units", "images", "digests", "merged")))  # fmt: skip
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise SynthcError(f"{path}: not what `synthc split` writes ({error}); take it from where the split was drawn") from error
+
+
+def find_split(paths: Sequence[str]) -> Split | None:
+    """The split that all of these parts lie in; None if none of them lies in one. SynthcError for parts of several splits."""
+    folders = {path: folder for path in paths if ((folder := Path(path).absolute().parent) / FILE).exists()}
+    if len(set(folders.values())) > 1 or 0 < len(folders) < len(paths):
+        said = ", ".join(f"{path} of {folders.get(path, 'none')}" for path in paths)
+        raise SynthcError(f"parts of different splits: {said}; members, holdout and test must have been drawn together")
+    return read_split(next(iter(folders.values()))) if folders else None
+
+
+def check_parts(split: Split, parts: Mapping[str, ImageSet]) -> None:
+    """SynthcError if a part is not what was drawn: images were added, taken away or changed, or the lot was drawn again."""
+    for name, data in parts.items():
+        if part_digest(data) != split.digests.get(name):
+            raise SynthcError(
+                f"{data.name}: not the {name} that were drawn {split.drawn:%Y-%m-%d %H:%M} UTC ({split.folder / FILE}): images "
+                "were added, left out or changed, or the split was drawn again; judge with the parts that the set was made from"
+            )
+
+
+def check_age(split: Split, made: ImageSet) -> None:
+    """SynthcError if the files of a set are all older than the split: it was not made from these members."""
+    files = made.files or ((Path(made.name),) if Path(made.name).exists() else ())
+    newest = max((file.stat().st_mtime for file in files), default=None)
+    if newest is not None and datetime.fromtimestamp(newest, UTC) < split.drawn:
+        raise SynthcError(
+            f"{made.name}: older than the split, which was drawn {split.drawn:%Y-%m-%d %H:%M} UTC: a split drawn again after the "
+            "set was made says nothing of it; judge with the split that was there before"
+        )
+
+
+def _digest(texts: Sequence[str]) -> str:
+    digest = blake2b(digest_size=8)
+    for text in texts:
+        digest.update(f"{text}\n".encode())
+    return digest.hexdigest()

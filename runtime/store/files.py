@@ -1,0 +1,67 @@
+"""Files that are whole or not there: written beside and renamed; their digests; and locks of the kernel's."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+from collections.abc import Iterator
+from hashlib import blake2b
+from pathlib import Path
+from typing import IO
+
+from compiler.errors import SynthcError
+
+
+@contextlib.contextmanager
+def atomic_write(path: Path, synced: bool = True) -> Iterator[Path]:
+    """Yield a temporary path in the same folder, which is renamed to `path` if the block ends without an error.
+
+    `synced`: only once the content is on disk.
+    """
+    temp = temp_path(path)
+    try:
+        yield temp
+        if synced:
+            sync(temp)
+        os.replace(temp, path)
+    except BaseException:
+        temp.unlink(missing_ok=True)
+        raise
+
+
+def temp_path(path: Path) -> Path:
+    """The path to which this process writes what will be renamed to `path`."""
+    return path.with_name(f".{path.name}.{os.getpid()}.part")
+
+
+def sync(path: Path) -> None:
+    """Wait until the file's content is on disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def digest_of(content: bytes) -> str:
+    """The digest of a file's content: sixteen hexadecimal digits, against damage and not against forgery."""
+    return blake2b(content, digest_size=8).hexdigest()
+
+
+def take_lock(handle: IO[bytes], path: Path) -> bool:
+    """Whether this process got the lock of the open file at `path`; SynthcError where the file system has no locks.
+
+    The lock is the kernel's: it is released when its owner ends, however it ends.
+    """
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno not in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP):
+            raise
+        would_do = "mount it with locks (Lustre: -o flock; NFS: with lockd), or name --store and --db on another one"
+        raise SynthcError(f"{path}: the file system has no locks (flock: {error.strerror}); {would_do}") from error

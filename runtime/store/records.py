@@ -1,0 +1,175 @@
+"""The JSON records of a store, each with a digest of its own: a figure that was changed is known to be changed.
+
+    {"digest": "0123456789abcdef", "task": …      the digest is that of all bytes after it
+
+Versions before this one wrote no digest: such a record is taken if it has the form of one, and `synthc doctor --deep` counts them.
+Against damage and thoughtless edits, not against forgery: who can write to a store can compute a digest.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from compiler.errors import SynthcError, first_line
+from runtime.outcome import Outcome
+from runtime.store.files import atomic_write, digest_of
+
+OPENING, MIDDLE = b'{"digest": "', b'", '
+BODY = len(OPENING) + 16 + len(MIDDLE)
+"""Where the content begins that the digest is of."""
+
+
+class Corrupt(SynthcError):
+    """A folder of the store does not hold what was written there: a damaged disk, or a file that was edited."""
+
+    def __init__(self, folder: Path, what: str) -> None:
+        super().__init__(f"{folder}: {what}")
+        self.folder = folder
+
+
+@dataclasses.dataclass(frozen=True)
+class TaskForm:
+    """`task.json`: the text that was hashed, and what it is called."""
+
+    id: str
+    address: str
+    text: str
+    needs: Sequence[tuple[str, str]]
+
+
+@dataclasses.dataclass(frozen=True)
+class TrialForm:
+    """A trial in `run.json`."""
+
+    trial: str
+    arm: str
+    paradigm: str
+    method: str
+    label: str
+    axes: Mapping[str, Any]
+    replicate: int
+    answer: str
+    data: str
+    stages: Sequence[tuple[str, int | None, str]]
+
+
+@dataclasses.dataclass(frozen=True)
+class RunForm:
+    """`run.json`."""
+
+    run: str
+    study: str
+    question: str
+    profile: str | None
+    spec: str
+    spec_text: str
+    argv: Sequence[str]
+    started: str
+    ended: str | None
+    status: str
+    headline: Mapping[str, Any]
+    versions: Mapping[str, str]
+    commit: str
+    source_digest: str
+    trials: Sequence[TrialForm]
+    tasks: Sequence[Mapping[str, Any]]
+    claims: Sequence[Mapping[str, Any]]
+    lints: Sequence[Mapping[str, Any]] = ()
+    blocked: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    texts: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    composed: Any = None
+    origin: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class StoreForm:
+    """`store.json`."""
+
+    version: int
+    origin: str = ""
+
+
+FORMS: dict[str, type] = {
+    "outcome.json": Outcome,
+    "attempt.json": Outcome,
+    "task.json": TaskForm,
+    "run.json": RunForm,
+    "store.json": StoreForm,
+}
+
+
+def encode_record(content: Mapping[str, Any]) -> bytes:
+    """One line of JSON that begins with the digest of the rest: only Python's own encoder, ten times slower, indents.
+
+    ValueError for a NaN, which is no JSON: a metric that is not a number is None with a note.
+    """
+    text = json.dumps(content, ensure_ascii=False, allow_nan=False)
+    body = text[1:].encode("utf-8", "backslashreplace")  # a lone surrogate, of a file name that is not UTF-8
+    return OPENING + digest_of(body).encode() + MIDDLE + body
+
+
+def write_record(path: Path, content: Mapping[str, Any], synced: bool = False) -> None:
+    """Write a record, renamed into place when it is whole, and `synced` if more than itself depends on it."""
+    with atomic_write(path, synced) as temp:
+        temp.write_bytes(encode_record(content))
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """The content of a record; Corrupt if it is not what was written, OSError if it cannot be read by this user."""
+    return parse_record(path)[0]
+
+
+def parse_record(path: Path) -> tuple[dict[str, Any], bool]:
+    """The content of a record, and whether it has a digest."""
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError:
+        raise Corrupt(path.parent, f"{path.name} is gone") from None
+    except (IsADirectoryError, NotADirectoryError):
+        raise Corrupt(path.parent, f"{path.name} is no file") from None
+    sealed = raw.startswith(OPENING) and raw[BODY - len(MIDDLE) : BODY] == MIDDLE
+    if sealed and digest_of(raw[BODY:]).encode() != raw[len(OPENING) : BODY - len(MIDDLE)]:
+        raise Corrupt(path.parent, f"{path.name} is not what was written: it does not have its digest")
+    try:
+        content = json.loads(b"{" + raw[BODY:] if sealed else raw)
+        if not sealed:
+            _check_form(FORMS[path.name], raw, content)
+    except (ValueError, RecursionError) as error:
+        raise Corrupt(path.parent, f"{path.name} cannot be read: {first_line(error)}") from None
+    return content, sealed
+
+
+def _check_form(form: type, raw: bytes, content: Any) -> None:
+    """ValueError unless a record without a digest has the fields of one, each of its type, and no others."""
+    _adapter(form).validate_json(raw)
+    known = {field.name for field in dataclasses.fields(form)}
+    if unknown := ", ".join(sorted(content.keys() - known)):
+        raise ValueError(f"no such record has a field {unknown}")
+
+
+@functools.cache
+def _adapter(form: type) -> Any:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(form)
+
+
+def read_runs(store: Path, *, newest_first: bool = False) -> Iterator[tuple[Path, dict[str, Any] | Corrupt]]:
+    """The folder of each run, as they came, with its record, or with what is wrong with it. An empty folder is no run."""
+    runs = store / "runs"
+    if runs.exists() and not runs.is_dir():
+        yield runs, Corrupt(store, "runs is no folder")
+        return
+    for folder in sorted(runs.iterdir() if runs.exists() else (), reverse=newest_first):  # names begin with the time
+        try:
+            if not folder.is_dir():
+                raise Corrupt(folder, "is no folder of a run")
+            if any(folder.iterdir()):
+                yield folder, read_record(folder / "run.json")
+        except Corrupt as corrupt:
+            yield folder, corrupt

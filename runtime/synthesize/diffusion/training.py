@@ -1,0 +1,111 @@
+"""How a denoiser learns: noised examples, and steps that lower its errors, plainly or by DP-SGD.
+
+Only parameters that require a gradient are moved. Not here: which those are (`bases`), what is drawn (`generate`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from compiler.language.methods.diffusion import Denoiser, Pretraining
+from runtime.data.images import LabeledImages
+from runtime.outcome import Diverged, Metric
+from runtime.store import checkpoint
+from runtime.synthesize.diffusion.denoisers import Net
+from runtime.synthesize.diffusion.process import denoising_errors
+from runtime.synthesize.release import Surroundings
+from runtime.training import dp_sgd
+from runtime.training.batches import EMA
+
+
+class NoisedExamples:
+    """Signals and labels on the device, and the noise under which a denoiser in training sees them."""
+
+    def __init__(self, net: Net, scheduler: Any, images: LabeledImages, unlabeled: float, around: Surroundings) -> None:
+        self.scheduler, self.unlabeled, self.device, self.none = scheduler, unlabeled, around.device, around.card.classes
+        self.signals, self.labels = net.encoded(images.images.to(self.device)), images.labels.to(self.device)
+        self.draws = around.seeds("diffusion/training")
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def noised(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Of each row: its signal, noise, a level, and its label or, for a share of them, that of no class."""
+        rows = rows.to(self.device)
+        signals = self.signals[rows]
+        level = torch.randint(self.scheduler.config.num_train_timesteps, (len(rows),), generator=self.draws).to(self.device)
+        noise = torch.randn(signals.shape, generator=self.draws).to(self.device)
+        hidden = (torch.rand(len(rows), generator=self.draws) < self.unlabeled).to(self.device)
+        return signals, noise, level, torch.where(hidden, self.none, self.labels[rows])
+
+
+def fit(
+    net: Net, how: Denoiser | Pretraining, examples: NoisedExamples, steps: int, ema: float, private: PrivateSteps | None = None
+) -> Metric:
+    """AdamW on what requires a gradient, and its average at the end; metric `denoiser_loss`. Diverged if that is no number.
+
+    With DP-SGD the rate is constant, and what is averaged are clipped, noised gradients, so all that follows is free (Dockhorn et
+    al. 2023).
+    """
+    tuned = nn.ParameterList(parameter for parameter in net.parameters() if parameter.requires_grad)
+    average = EMA(tuned, ema)
+    optimizer = torch.optim.AdamW(tuned, lr=how.lr, weight_decay=0.0, fused=True)
+    falling = (lambda step: 0.5 + 0.5 * math.cos(math.pi * step / steps)) if private is None else (lambda step: 1.0)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, falling)
+    losses: list[Tensor] = []
+    parts: dict[str, checkpoint.Part] = {"tuned": tuned, "optimizer": optimizer, "schedule": schedule, "ema": average}
+    further: dict[str, checkpoint.Part] = private.parts if private is not None else {}
+    for _ in checkpoint.loop("diffusion", steps, **parts, **further, draws=examples.draws, losses=losses):
+        if private is not None:
+            loss = private.set_gradients()
+        else:
+            rows = torch.randint(len(examples), (how.batch_size,), generator=examples.draws)
+            loss = denoising_errors(net, examples.scheduler, *examples.noised(rows)).mean()
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            nn.utils.clip_grad_norm_(tuned, 1.0)
+        optimizer.step()
+        schedule.step()
+        average.update()
+        losses.append(loss.detach())
+    late = [found.item() for found in losses[-max(1, steps // 20) :]]
+    mean = sum(late) / len(late)
+    if not math.isfinite(mean):
+        raise Diverged(f"the denoiser's loss is {mean} after {steps} steps; lower lr ({how.lr:g})")
+    average.copy_to_net()
+    return Metric("denoiser_loss", mean, n=len(late), note="what training lowers, mean of the last twentieth of the steps")
+
+
+class PrivateSteps:
+    """Gradients by DP-SGD. Each image is seen under `multiplicity` noises and levels, whose gradients are averaged before they are
+    clipped."""
+
+    def __init__(self, net: Net, examples: NoisedExamples, mechanism: dp_sgd.Mechanism, around: Surroundings) -> None:
+        self.net, self.examples, self.mechanism = net, examples, mechanism
+        self.chosen, self.noise = around.seeds("diffusion/poisson"), around.seeds("diffusion/privacy noise")
+        self.parts: dict[str, checkpoint.Part] = {"chosen": self.chosen, "noise": self.noise}
+        self.loss = _loss_of_one(net, examples.scheduler)
+
+    def set_gradients(self) -> Tensor:
+        """The batch's mean loss, which is private."""
+        rows = (torch.rand(len(self.examples), generator=self.chosen) < self.mechanism.sampling_rate).nonzero()[:, 0]
+        lost = self.mechanism.set_gradients(self.net, self.loss, self._chunks(rows), self.noise)
+        return lost / len(rows) if len(rows) else torch.zeros(())
+
+    def _chunks(self, rows: Tensor) -> Iterator[tuple[Tensor, ...]]:
+        copies = self.mechanism.privacy.multiplicity
+        for part in rows.split(dp_sgd.samples_at_once(self.net, copies)) if len(rows) else ():
+            yield tuple(each.unflatten(0, (-1, copies)) for each in self.examples.noised(part.repeat_interleave(copies)))
+
+
+def _loss_of_one(net: Net, scheduler: Any) -> Callable[..., Tensor]:
+    def loss(weights: dict[str, Tensor], *noised: Tensor) -> Tensor:
+        return denoising_errors(lambda *x: functional_call(net, weights, x), scheduler, *noised).mean()
+
+    return loss

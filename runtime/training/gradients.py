@@ -1,0 +1,32 @@
+"""Gradients of single samples, all in one pass (torch.func)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor, nn
+from torch.func import functional_call, grad_and_value, vmap
+from torch.nn import functional as F
+
+Loss = Callable[..., Tensor]
+"""(weights by name, one sample's tensors …) → that sample's loss, a scalar."""
+
+
+def parameters_of(net: nn.Module) -> dict[str, Tensor]:
+    """The net's parameters by name, without their graph; they share its storage."""
+    return {name: parameter.detach() for name, parameter in net.named_parameters()}
+
+
+def classification_loss(net: nn.Module) -> Loss:
+    """Cross-entropy of one sample, the mean over its copies."""
+
+    def loss(weights: dict[str, Tensor], copies: Tensor, label: Tensor) -> Tensor:
+        out = functional_call(net, weights, (copies,))
+        return F.cross_entropy(out.float(), label.expand(len(copies), *label.shape))
+
+    return loss
+
+
+def per_sample_gradients(loss: Loss, parameters: dict[str, Tensor], *samples: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+    """Gradient of each sample's loss (samples × the shape of each parameter), and the losses. Samples lie along the first axis."""
+    return vmap(grad_and_value(loss), in_dims=(None, *[0] * len(samples)))(parameters, *samples)

@@ -1,0 +1,169 @@
+"""The server of the page: on this machine alone, behind a token in its address, and without a word to any network.
+
+Every answer carries a content policy that lets the page load nothing but its own files. A request is refused unless it names the
+token, and this server as its host and origin: a page of another site, or a name that was made to point here, gets nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import socket
+from collections.abc import AsyncIterator
+from importlib.resources import files
+from typing import Any
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from compiler.errors import SynthcError
+from runtime.present.charts import page as page_of_charts
+from runtime.present.report import color_variables
+from runtime.ui import state
+from runtime.ui.state import Source
+
+HOST = "127.0.0.1"
+WATCH_SECONDS = 1.0
+"""How often the server looks whether the database was published anew: one `stat`."""
+MAX_QUERY_BYTES = 100_000
+HEADERS = {
+    "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cache-control": "no-store",
+    "cross-origin-resource-policy": "same-origin",
+    "cross-origin-opener-policy": "same-origin",
+}
+
+
+class Guard:
+    """Refuses what does not name this server as host and origin, and gives every answer the headers of the page's policy."""
+
+    def __init__(self, app: ASGIApp, hosts: frozenset[str]) -> None:
+        self.app, self.hosts = app, hosts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+
+        async def send_guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                own = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
+                message["headers"] = [*message["headers"], *own]
+            await send(message)
+
+        asked = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        origin = asked.get("origin")
+        if asked.get("host") not in self.hosts or (origin is not None and origin.removeprefix("http://") not in self.hosts):
+            refusal = PlainTextResponse("refused: another host or origin than this server's", 403)
+            await refusal(scope, receive, send_guarded)
+            return
+        await self.app(scope, receive, send_guarded)
+
+
+def application(source: Source, token: str, port: int) -> ASGIApp:
+    """The page and what it asks for, below /TOKEN/."""
+
+    def page_file(name: str, kind: str) -> Route:
+        text = (files("runtime.ui") / name).read_text(encoding="utf-8")
+        text += color_variables() if name == "page.css" else ""
+        path = "" if name == "page.html" else name
+        return Route(f"/{token}/{path}", lambda request: Response(text, media_type=kind))
+
+    routes = [
+        page_file("page.html", "text/html"),
+        page_file("page.css", "text/css"),
+        page_file("page.js", "text/javascript"),
+        Route(f"/{token}/vega.js", lambda request: Response(page_of_charts.bundle(), media_type="text/javascript")),
+        *(Route(f"/{token}/{name}", _answering(source, handler)) for name, handler in GETS.items()),
+        Route(f"/{token}/sheet", _sheet(source)),
+        Route(f"/{token}/sql", _sql(source), methods=["POST"]),
+        Route(f"/{token}/events", _events(source)),
+    ]
+    return Guard(Starlette(routes=routes), frozenset({f"{HOST}:{port}", f"localhost:{port}"}))
+
+
+GETS: dict[str, Any] = {
+    "state": lambda source, asked: state.read_state(source, asked.get("run")),
+    "chart": lambda source, asked: state.draw_chart(source, asked["name"], asked["run"], asked.get("trial")),
+    "log": lambda source, asked: {"text": state.read_log(source, asked["task"])},
+}
+"""What the page asks for → its answer as JSON."""
+
+
+def _answering(source: Source, handler: Any) -> Any:
+    def answer(request: Request) -> Response:  # no coroutine: Starlette gives each a thread, and the others go on
+        try:
+            return JSONResponse(handler(source, dict(request.query_params)))
+        except KeyError as missing:
+            return JSONResponse({"error": f"the request lacks {missing}"}, 400)
+        except SynthcError as error:
+            return JSONResponse({"error": str(error)}, 404)
+
+    return answer
+
+
+def _sheet(source: Source) -> Any:
+    def sheet(request: Request) -> Response:
+        try:
+            png = state.read_sheet(source, request.query_params["run"], request.query_params["trial"])
+        except (KeyError, SynthcError):
+            png = None
+        return Response(png, media_type="image/png") if png else Response(status_code=204)
+
+    return sheet
+
+
+def _sql(source: Source) -> Any:
+    async def sql(request: Request) -> Response:
+        body = b""
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > MAX_QUERY_BYTES:
+                return JSONResponse({"error": f"a query has at most {MAX_QUERY_BYTES:,} bytes"}, 413)
+        try:
+            return JSONResponse(await asyncio.to_thread(state.answer, source, body.decode(errors="replace").strip()))
+        except SynthcError as error:
+            return JSONResponse({"error": str(error)}, 400)
+
+    return sql
+
+
+def _events(source: Source) -> Any:
+    async def versions() -> AsyncIterator[str]:
+        last = None
+        while True:
+            version = source.version()
+            if version != last:
+                last = version
+                yield f"data: {version}\n\n"
+            await asyncio.sleep(WATCH_SECONDS)
+
+    async def events(request: Request) -> Response:
+        return StreamingResponse(versions(), media_type="text/event-stream")
+
+    return events
+
+
+def serve(source: Source, port: int, announce: Any) -> None:
+    """Serve until Ctrl-C. `announce` is called with the page's address once the port is taken; SynthcError if it cannot be."""
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((HOST, port))
+        listener.listen()
+    except OSError as error:
+        raise SynthcError(f"port {port} cannot be had: {error.strerror}; --port names another, 0 any that is free") from error
+    port = listener.getsockname()[1]
+    token = secrets.token_urlsafe(16)
+    config = uvicorn.Config(
+        application(source, token, port), log_level="warning", access_log=False, lifespan="off", timeout_graceful_shutdown=1
+    )
+    announce(f"http://{HOST}:{port}/{token}/")
+    uvicorn.Server(config).run(sockets=[listener])

@@ -1,0 +1,207 @@
+"""What the page shows, read from the published database and the store: each answer is of one state of the database."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+from compiler.errors import SynthcError
+from runtime.database.questions import question, questions
+from runtime.database.quoting import literal
+from runtime.database.read import open_read_only, query_briefly
+from runtime.present import charts
+from runtime.present.charts.gallery import make_sheet
+from runtime.present.report import recolor
+from runtime.store.artifacts import folder_of
+
+Query = Callable[[str], tuple[list[str], list[tuple[Any, ...]]]]
+
+MAX_ROWS = 500
+"""Rows of an answer in SQL that the page shows."""
+MAX_QUERY_SECONDS = 10.0
+MAX_LOG_BYTES = 200_000
+"""Of a log's end."""
+FOLLOW = ("roc", "vulnerability", "ablation", "epsilon")
+"""Charts that show the chosen trial alone; the others show all trials."""
+
+RUNS = (
+    "SELECT origin, study, profile, run, status, started, ended, question FROM base.run SEMI JOIN base.latest USING (origin, run)"
+)
+BOARD = """
+WITH planned AS (
+  SELECT trial, stage, task, shadow FROM base.stage WHERE {run}
+  UNION ALL SELECT trial, 'attack', answer, NULL FROM base.trial WHERE {run})
+SELECT planned.trial, planned.stage, count(*) FILTER (status = 'done') AS done, count(*) FILTER (status = 'failed') AS failed,
+  count(*) FILTER (status = 'blocked') AS blocked, count(*) AS total
+FROM planned JOIN (SELECT DISTINCT ON (task) task, status FROM task WHERE {origin}) USING (task)
+GROUP BY ALL
+"""
+TASKS = "SELECT task, operation, status, seconds FROM task WHERE {origin} AND task IN (SELECT task FROM base.task WHERE {run})"
+FAILED = """
+SELECT task.task, address, status, error, attempts, log FROM task
+WHERE {origin} AND status IN ('failed', 'blocked') AND task IN (SELECT task FROM base.task WHERE {run})
+ORDER BY status DESC, address
+"""
+SETS = """
+SELECT stage.trial, stage.task, trial.answer FROM base.stage AS stage JOIN base.trial AS trial USING (origin, run, trial)
+WHERE stage.{run} AND stage.stage = 'synthesize' AND stage.shadow = 0
+"""
+
+
+@dataclass(frozen=True)
+class Source:
+    """The files behind the page."""
+
+    database: Path
+    store: Path
+    with_private: bool = False
+
+    def version(self) -> str:
+        """Changes whenever the database was published anew; "" while there is none."""
+        try:
+            found = self.database.stat()
+        except OSError:
+            return ""
+        return f"{found.st_ino}-{found.st_mtime_ns}"
+
+
+def read_state(source: Source, run: str | None = None) -> dict[str, Any]:
+    """Board, comparison, claims and failures of the run `run`, by default the one that began last; JSON's types alone."""
+    version = source.version()
+    if not version:
+        return {"version": "", "runs": []}
+    with open_read_only(source.database) as query:
+        runs = sorted(_rows(query, RUNS), key=lambda row: row["run"], reverse=True)
+        chosen = next((row for row in runs if row["run"] == run), runs[0] if runs else None)
+        if chosen is None:
+            return {"version": version, "runs": []}
+        where = _conditions(chosen)
+        same = " AND ".join(f"{name} = {literal(chosen[name])}" for name in ("origin", "study", "profile"))
+        tasks = _rows(query, TASKS.format(**where))
+        return {
+            "version": version,
+            "runs": runs,
+            "run": chosen,
+            "progress": _measure_progress(chosen, tasks),
+            "running": _find_running(source.store, tasks) if chosen["status"] == "running" else [],
+            "board": _rows(query, BOARD.format(**where)),
+            "failed": _rows(query, FAILED.format(**where)),
+            "comparison": _rows(query, f"FROM comparison WHERE {same}"),
+            "claims": _rows(query, f"FROM claim WHERE {same}"),
+            "sets": [row["trial"] for row in _rows(query, SETS.format(**where))],
+            "questions": {name: found.text for name, found in questions().items()},
+            "charts": {name: kind.about for name, kind in charts.CHARTS.items()},
+        }
+
+
+def _conditions(run: dict[str, Any]) -> dict[str, str]:
+    return {"origin": f"origin = {literal(run['origin'])}", "run": f"run = {literal(run['run'])}"}
+
+
+def _measure_progress(run: dict[str, Any], tasks: list[dict[str, Any]]) -> dict[str, Any]:
+    """Counts by status, seconds since the run began, and seconds left: what is missing at the mean seconds of its operation, at
+    the rate at which this run has computed so far; None where nothing tells."""
+    counts = {status: sum(row["status"] == status for row in tasks) for status in ("done", "failed", "blocked", "missing")}
+    began = datetime.fromisoformat(run["started"]).replace(tzinfo=UTC)
+    elapsed = (
+        (datetime.fromisoformat(run["ended"]).replace(tzinfo=UTC) if run["ended"] else datetime.now(UTC)) - began
+    ).total_seconds()
+    known: dict[str, list[float]] = {}
+    for row in tasks:
+        if row["seconds"] is not None:
+            known.setdefault(row["operation"], []).append(row["seconds"])
+    spent = sum(map(sum, known.values()))
+    left = None
+    if run["status"] == "running" and spent and elapsed > 0:
+        mean = spent / sum(map(len, known.values()))
+        means = {operation: sum(seconds) / len(seconds) for operation, seconds in known.items()}
+        left = sum(means.get(row["operation"], mean) for row in tasks if row["status"] == "missing") * elapsed / spent
+    return counts | {"elapsed": elapsed, "left": left}
+
+
+def _find_running(store: Path, tasks: list[dict[str, Any]]) -> list[str]:
+    """Tasks whose last attempt began and has not ended."""
+    found = []
+    for row in tasks:
+        if row["status"] == "missing":
+            attempts = folder_of(store, row["task"]) / "attempts"
+            last = max(
+                (path for path in attempts.glob("*") if path.name.isdecimal()), key=lambda path: int(path.name), default=None
+            )
+            if last is not None and not (last / "attempt.json").exists():
+                found.append(row["task"])
+    return found
+
+
+def draw_chart(source: Source, name: str, run: str, trial: str | None = None) -> dict[str, Any]:
+    """A chart of a run's study as Vega-Lite; charts of FOLLOW of the trial alone, where one is chosen."""
+    kind = charts.kind_of(name)
+    with open_read_only(source.database) as query:
+        found = _rows(query, f"SELECT origin, study, profile FROM base.run WHERE run = {literal(run)}")
+        if not found:
+            raise SynthcError(f"no run is called {run!r}")
+        conditions = [f"{column} = {literal(value)}" for column, value in found[0].items()]
+        if trial is not None and name in FOLLOW:
+            conditions.append(f"trial = {literal(trial)}")
+        columns, rows = query(f"SELECT * FROM ({kind.query}) AS chart WHERE {' AND '.join(conditions)}")
+    spec = charts.draw(name, columns, rows, theme="screen").to_dict()
+    spec["config"] |= {"background": None, "aria": False}
+    recolored: dict[str, Any] = recolor(spec)
+    return recolored
+
+
+def answer(source: Source, text: str) -> dict[str, Any]:
+    """The rows of a query or of a question `@NAME`, as text, at most MAX_ROWS; SynthcError where it cannot be run in time."""
+    text = question(text[1:].strip()).text if text.startswith("@") else text
+    began = time.monotonic()
+    columns, rows = query_briefly(source.database, text, MAX_ROWS + 1, MAX_QUERY_SECONDS)
+    return {
+        "columns": columns,
+        "rows": [["NULL" if value is None else _text(value) for value in row] for row in rows[:MAX_ROWS]],
+        "more": len(rows) > MAX_ROWS,
+        "seconds": time.monotonic() - began,
+    }
+
+
+def read_log(source: Source, task: str) -> str:
+    """The end of the log of a task's last attempt; SynthcError where the store has none."""
+    try:
+        logs = sorted(folder_of(source.store, task).glob("attempts/*/log"), key=lambda path: int(path.parent.name))
+        content = logs[-1].read_bytes()
+    except (ValueError, OSError, IndexError):
+        raise SynthcError(f"{source.store}: has no log of the task {task[:16]!r}") from None
+    return content[-MAX_LOG_BYTES:].decode(errors="replace")
+
+
+_sheets = threading.Lock()
+
+
+def read_sheet(source: Source, run: str, trial: str) -> bytes | None:
+    """The sheet of a trial's synthetic images as PNG; None where it is made of private images, or there is none."""
+    with open_read_only(source.database) as query:
+        sets = _rows(query, SETS.format(run=f"run = {literal(run)}"))
+    found = next((row for row in sets if row["trial"] == trial), None)
+    with _sheets:
+        sheet = make_sheet(source.store, found["task"], source.with_private, found["answer"]) if found else None
+    return sheet.png if sheet is not None else None
+
+
+def _rows(query: Query, text: str) -> list[dict[str, Any]]:
+    columns, rows = query(text)
+    return [{name: _plain(value) for name, value in zip(columns, row, strict=True)} for row in rows]
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON has it: a number that is not finite is None."""
+    if isinstance(value, float):
+        return value if value - value == 0 else None
+    return value if isinstance(value, str | int | bool | None) else _text(value)
+
+
+def _text(value: Any) -> str:
+    return value.isoformat(sep=" ") if isinstance(value, datetime) else value.isoformat() if isinstance(value, date) else str(value)

@@ -1,0 +1,332 @@
+"""synthc from Python: the words of the command line as functions, and the results as relations, data frames and charts.
+
+    import synthc
+    synthc.run("specs/smoke.yaml", db="/tmp/smoke/results.duckdb")
+    results = synthc.open("/tmp/smoke/results.duckdb")
+    results.comparison.df()
+    results.chart("tradeoff")
+
+Importing this module takes no time: torch, Ray, DuckDB and Altair are imported by the functions that need them. Every function
+raises `synthc.SynthcError` for what a user can mend, with place, value and what would do. `synthc.plugin` has what methods, attacks
+and data sets of one's own are made of.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+import types
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+PACKAGES = ("compiler", "runtime")
+
+
+def _import_own(name: str) -> None:
+    """Import our package `name` from beside this file, whatever folder of that name the path finds first.
+
+    ImportError if another package of that name was imported before.
+    """
+    folder = Path(__file__).resolve().parent / name
+    if (found := sys.modules.get(name)) is not None:
+        if folder not in (Path(place).resolve() for place in getattr(found, "__path__", ())):
+            where = getattr(found, "__file__", None) or "another folder"
+            raise ImportError(
+                f"synthc needs its own package {name!r}, and {where} was imported under that name; import synthc first"
+            )
+        return
+    spec = importlib.util.spec_from_file_location(name, folder / "__init__.py", submodule_search_locations=[str(folder)])
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{folder}: synthc is not installed whole")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+
+
+for _name in PACKAGES:
+    _import_own(_name)
+
+from compiler.errors import SpecError, SynthcError  # noqa: E402   # the packages had to be found first
+
+if TYPE_CHECKING:
+    import altair as alt
+    import duckdb
+    from PIL.Image import Image
+
+    from compiler.errors import Finding
+
+AnyPath = str | PathLike[str]
+DATABASE = "results.duckdb"
+"""The database that commands and functions read and write unless told otherwise: this file in the working folder."""
+
+__all__ = ["Plan", "Results", "SpecError", "SynthcError", "check", "open", "plan", "run"]
+
+
+def main() -> int:
+    """The command `synthc`; its exit code."""
+    from runtime.cli.main import main
+
+    return main()
+
+
+def check(spec: AnyPath, *, profile: str | None = None, sets: Mapping[str, Any] | None = None) -> list[Finding]:
+    """What a rigorous study needs and this one lacks, silenced or not; SpecError with every mistake, each at its place.
+
+    >>> sorted({finding.code for finding in synthc.check("study.yaml") if finding.silenced is not None})
+    ['L01', 'L07']
+    """
+    from runtime.data.cards import compile_with_files
+
+    return list(compile_with_files(Path(spec), profile, _assignments(sets)).lints)
+
+
+class Plan:
+    """What a study would run. It prints as `synthc plan` does; `json` has the same in the documented shape of `plan --json`."""
+
+    def __init__(self, text: str, json: dict[str, Any]) -> None:
+        self.text, self.json = text, json
+
+    def __repr__(self) -> str:
+        return self.text
+
+
+def plan(
+    spec: AnyPath,
+    *,
+    profile: str | None = None,
+    sets: Mapping[str, Any] | None = None,
+    only: Sequence[str] = (),
+    db: AnyPath = DATABASE,
+    store: AnyPath | None = None,
+) -> Plan:
+    """What `run` would compute, how long it would take, and what the audit could resolve. Computes nothing.
+
+    >>> synthc.plan("study.yaml").json["study"]
+    'tiny'
+    """
+    from compiler.inspect.summary import summary_json, summary_text
+    from runtime.cli.plan import summarize
+
+    summary = summarize(_parse("plan", spec, profile, sets, only, db, store))
+    return Plan("\n".join(summary_text(summary)), summary_json(summary))
+
+
+def run(
+    spec: AnyPath,
+    *,
+    profile: str | None = None,
+    sets: Mapping[str, Any] | None = None,
+    only: Sequence[str] = (),
+    db: AnyPath = DATABASE,
+    store: AnyPath | None = None,
+    engine: str = "ray",
+    workers: int | None = None,
+    force: Sequence[str] = (),
+) -> Results:
+    """Run a study, or what is missing of it, and open its results. Progress goes to standard error.
+
+    `sets` replaces values, such as {"audit.shadows": 32}; `only` and `force` are as on the command line. KeyboardInterrupt if the
+    user interrupts, after what was running is finished. Failed tasks are a RuntimeWarning: the others are computed.
+
+    >>> synthc.run("study.yaml", engine="inline")
+    <results of results.duckdb: tiny: 3 trials>
+    """
+    options = ["--engine", engine, *(["--workers", str(workers)] if workers is not None else [])]
+    options += [word for address in force for word in ("--force", address)]
+    args = _parse("run", spec, profile, sets, only, db, store, options)
+    code = args.handler(args)
+    if code == 130:
+        raise KeyboardInterrupt
+    if code:
+        warnings.warn(
+            "tasks failed: results.sql(\"FROM task WHERE status = 'failed'\") has their errors", RuntimeWarning, stacklevel=2
+        )
+    return open(db, store=store)
+
+
+def open(db: AnyPath = DATABASE, *, store: AnyPath | None = None) -> Results:
+    """The published results as they are now, read-only; SynthcError if there are none.
+
+    >>> synthc.open("results.duckdb").comparison.columns[:3]
+    ['origin', 'study', 'profile']
+    """
+    return Results(db, store)
+
+
+class Results:
+    """A published database at one moment: what is published later is seen after `open` again.
+
+    Every view of the database is an attribute: a DuckDB relation, which prints as a table and gives `.df()` (pandas), `.pl()`
+    (polars), `.arrow()`, `.fetchall()`, and takes `.filter("arm = 'dm'")`. No query reads other files or the network.
+    """
+
+    def __init__(self, db: AnyPath, store: AnyPath | None = None) -> None:
+        from runtime.database.read import connect_to_state
+
+        self.db = Path(db).absolute()
+        self.store = Path(store).absolute() if store is not None else self.db.parent / ".synthc"
+        self._connection = connect_to_state(self.db)
+
+    @property
+    def views(self) -> dict[str, str]:
+        """View → what a row of it is.
+
+        >>> "canary_risk" in results.views
+        True
+        """
+        return dict(
+            self.sql("SELECT view_name, comment FROM duckdb_views() WHERE schema_name = 'main' AND NOT internal").fetchall()
+        )
+
+    def __getattr__(self, name: str) -> duckdb.DuckDBPyRelation:
+        if name.startswith("_") or name not in self.views:
+            from compiler.errors import did_you_mean
+
+            known = () if name.startswith("_") else self.views
+            raise AttributeError(f"results have no {name!r}; {did_you_mean(name, known)}" if known else name)
+        return self._connection.view(name)
+
+    def __dir__(self) -> Iterator[str]:
+        yield from (*super().__dir__(), *self.views)
+
+    def __repr__(self) -> str:
+        rows = self.sql("SELECT study, profile, count(*) FROM comparison GROUP BY ALL ORDER BY ALL").fetchall()
+        studies = ", ".join(f"{study}{f' ({profile})' if profile else ''}: {count} trials" for study, profile, count in rows)
+        return f"<results of {self.db.name}: {studies or 'no trial yet'}>"
+
+    @property
+    def claims(self) -> duckdb.DuckDBPyRelation:
+        """The claims of the studies with effect, interval and verdict: the view `claim`.
+
+        >>> results.claims.columns[3]
+        'claim'
+        """
+        return self._connection.view("claim")
+
+    def sql(self, query: str) -> duckdb.DuckDBPyRelation:
+        """A query as a relation; `@NAME` asks a question that comes with synthc. SynthcError where it cannot be run.
+
+        >>> results.sql("SELECT DISTINCT paradigm FROM comparison ORDER BY ALL").fetchall()
+        [('coreset',), ('undefended',)]
+        >>> "leakage" in results.sql("@pareto").columns
+        True
+        """
+        from runtime.database.questions import question
+        from runtime.database.read import relation
+
+        return relation(self._connection, question(query[1:]).text if query.startswith("@") else query)
+
+    def chart(self, name: str, *, where: str | None = None, theme: str = "screen") -> alt.TopLevelMixin:
+        """The chart `name` as Altair draws it, of the rows that satisfy the SQL condition `where`. In a notebook it shows itself.
+
+            Altair's default renderer fetches scripts from a network; where nothing else was chosen, the chart is drawn as SVG here.
+
+        >>> chart = results.chart("tradeoff", where="paradigm <> 'diffusion'")
+        >>> chart.save("tradeoff.svg")
+        """
+        import altair as alt
+
+        from runtime.present import charts
+
+        if alt.renderers.active == "default":
+            alt.renderers.enable("svg")
+        query = charts.kind_of(name).query
+        found = self.sql(f"SELECT * FROM ({query}) AS chart WHERE {where}" if where else query)
+        return charts.draw(name, found.columns, found.fetchall(), theme=theme)  # type: ignore[arg-type]
+
+    def gallery(self, *, with_private_images: bool = False) -> dict[str, Image]:
+        """Trial → a sheet of its synthetic images, as Pillow's image. Sets made of private images are left out unless asked for.
+
+        >>> sorted(results.gallery(with_private_images=True))
+        ['coreset[method=forgetting]#0', 'coreset[method=random]#0']
+        """
+        import io
+
+        from PIL import Image
+
+        from runtime.present.report.read import read_sets
+
+        sheets = read_sets(self.db, self.store, with_private=with_private_images)
+        return {row["trial"]: Image.open(io.BytesIO(sheet.png)) for row, sheet in sheets if sheet.png is not None}
+
+    def report(self, path: AnyPath, *, with_private_images: bool = False) -> Path:
+        """Write the report of the study that ran last, one page that works without a network; its path.
+
+        >>> results.report("report.html").name
+        'report.html'
+        """
+        from runtime.present.report import write
+
+        write(Path(path), self.db, self.store, with_private=with_private_images)
+        return Path(path)
+
+    def close(self) -> None:
+        """Close the connection; relations of these results give no more rows."""
+        self._connection.close()
+
+
+def _assignments(sets: Mapping[str, Any] | None) -> list[str]:
+    """As `--set` takes them; JSON is YAML."""
+    return [f"{path}={json.dumps(value)}" for path, value in (sets or {}).items()]
+
+
+def _parse(
+    command: str,
+    spec: AnyPath,
+    profile: str | None,
+    sets: Mapping[str, Any] | None,
+    only: Sequence[str],
+    db: AnyPath,
+    store: AnyPath | None,
+    options: Sequence[str] = (),
+) -> Any:
+    """The arguments that the command line would have parsed."""
+    from runtime.cli.main import parser
+
+    words = [command, str(spec), "--db", str(db), *options]
+    words += ["--profile", profile] if profile is not None else []
+    words += ["--store", str(store)] if store is not None else []
+    words += [word for assignment in _assignments(sets) for word in ("--set", assignment)]
+    words += [word for condition in only for word in ("--only", condition)]
+    try:
+        return parser().parse_args(words)
+    except SystemExit:
+        raise SynthcError(f"synthc {' '.join(words)}: not understood; the reason is printed above") from None
+
+
+def _load_plugin() -> types.ModuleType:
+    """`synthc.plugin`: the bases of one's own methods, attacks and data sets, and the types that their functions take and give."""
+    module = types.ModuleType("synthc.plugin", _load_plugin.__doc__)
+    homes = {
+        "compiler.language.plugins": ("PluginMethod", "PluginAttack", "PluginData"),
+        "compiler.language.cost": ("Cost", "Net", "Sizes"),
+        "compiler.language.datasets": ("Card",),
+        "compiler.data.files": ("file_digest",),
+        "runtime.data.images": ("LabeledImages", "content_digest"),
+        "runtime.store.artifacts": ("Artifact",),
+        "runtime.synthesize.release": ("Release", "Setting"),
+        "runtime.audit.attacks.answers": ("Answers", "Score"),
+        "runtime.seeds": ("generator",),
+    }
+    home_of = {name: home for home, names in homes.items() for name in names}
+
+    def get(name: str) -> Any:
+        if name not in home_of:
+            raise AttributeError(f"synthc.plugin has no {name!r}; it has: {', '.join(sorted(home_of))}")
+        return getattr(importlib.import_module(home_of[name]), name)
+
+    module.__getattr__ = get  # type: ignore[method-assign]   # words are checked without torch: nothing is imported before it is asked for
+    module.__dir__ = lambda: sorted(home_of)  # type: ignore[method-assign]
+    module.__all__ = sorted(home_of)  # type: ignore[attr-defined]
+    return module
+
+
+plugin = _load_plugin()
+sys.modules["synthc.plugin"] = plugin
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,100 @@
+"""`synthc bundle` and `synthc db merge FILE.zip`: results that travel."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import zipfile
+from pathlib import Path
+
+import duckdb
+import pandas
+import pytest
+
+from runtime.cli.main import main
+from tests.conftest import Done
+
+
+def command(*words: object) -> tuple[int, str]:
+    out = io.StringIO()
+    with contextlib.redirect_stderr(out), contextlib.redirect_stdout(out):
+        code = main(list(map(str, words)))
+    return code, out.getvalue()
+
+
+@pytest.fixture
+def bundle(copy: Done) -> Path:
+    with duckdb.connect(str(copy.db)) as connection:
+        connection.execute("CREATE TABLE secret AS SELECT 1 AS mine")
+    code, out = command("bundle", "-o", copy.folder / "tiny.zip", "--trials", "--db", copy.db)
+    assert code == 0, out
+    return copy.folder / "tiny.zip"
+
+
+def test_a_bundle_is_read_by_duckdb_and_pandas_alone(bundle: Path, copy: Done, tmp_path: Path) -> None:
+    with zipfile.ZipFile(bundle) as archive:
+        archive.extractall(tmp_path / "out")
+    wanted = copy.rows("SELECT trial, test_accuracy, leakage, leakage_low, leakage_high FROM comparison ORDER BY trial")
+    with duckdb.connect(str(tmp_path / "out/results.duckdb"), read_only=True) as connection:
+        query = "SELECT trial, test_accuracy, leakage, leakage_low, leakage_high FROM comparison ORDER BY trial"
+        assert connection.execute(query).fetchall() == wanted
+        assert connection.execute("SELECT count(*) FROM duckdb_tables() WHERE table_name = 'secret'").fetchall() == [(0,)]
+    frame = pandas.read_parquet(tmp_path / "out/views/comparison.parquet").sort_values("trial")
+    assert frame["leakage"].tolist() == [row[2] for row in wanted]
+    assert len(pandas.read_parquet(tmp_path / "out/views/scores.parquet")) == copy.rows("SELECT count(*) FROM base.score")[0][0]
+    assert "arms:" in (tmp_path / "out/study.yaml").read_text()
+
+
+def test_no_image_of_a_store_is_in_a_bundle(bundle: Path) -> None:
+    with zipfile.ZipFile(bundle) as archive:
+        names = archive.namelist()
+        report = archive.read("report.html").decode()
+    assert not [name for name in names if Path(name).name in ("set.safetensors", "pairs.safetensors", "model.safetensors")]
+    assert "Private images are left out" in report or "withheld" in report
+
+
+def test_trials_of_a_bundle_count_as_done_in_a_fresh_store_and_claims_are_computed_from_them(
+    bundle: Path, copy: Done, tmp_path: Path
+) -> None:
+    fresh = tmp_path / "fresh" / "results.duckdb"
+    fresh.parent.mkdir()
+    code, out = command("db", "merge", bundle, "--db", fresh)
+    assert (code, "has 3 trials more that count as done" in out) == (0, True)
+    spec = tmp_path / "study.yaml"
+    claim = (
+        "{text: It leaks more., test: difference, metric: leakage, left: {arm: undefended}, right: {arm: coreset}, margin: 0.01}"
+    )
+    spec.write_text(copy.spec.read_text() + f"claims:\n  leaks: {claim}\n")
+    code, out = command("run", spec, "--engine", "inline", "--db", fresh)
+    assert code == 0, out
+    with duckdb.connect(str(fresh), read_only=True) as connection:
+        assert connection.execute("SELECT verdict <> 'not tested' FROM claim WHERE claim = 'leaks'").fetchall() == [(True,)]
+        own = "origin = (SELECT max_by(origin, run) FROM run)"
+        done = connection.execute(f"SELECT DISTINCT kind FROM task WHERE status = 'done' AND {own} ORDER BY kind").fetchall()
+        assert done == [("attack",), ("compare",)]
+    again = command("db", "merge", bundle, "--db", fresh)
+    assert "has 0 trials more" in again[1]
+
+
+@pytest.mark.parametrize("harm", ["digit", "file", "place", "no database"])
+def test_what_is_no_bundle_of_ours_is_refused_and_nothing_is_taken_in(harm: str, bundle: Path, tmp_path: Path) -> None:
+    wrong = tmp_path / "wrong.zip"
+    with zipfile.ZipFile(bundle) as old, zipfile.ZipFile(wrong, "w") as new:
+        for member in old.infolist():
+            content, name = old.read(member), member.filename
+            if harm == "no database" and name == "results.duckdb":
+                continue
+            if harm == "digit" and name.endswith("scores.safetensors"):
+                content = content[:-1] + bytes([content[-1] ^ 1])
+            if harm == "file" and name.endswith("outcome.json"):
+                content = json.dumps({"files": None}).encode()
+            if harm == "place" and name.startswith("trials/"):
+                name = name.replace("trials/", "trials/../../")
+            new.writestr(name, content)
+    target = tmp_path / "fresh" / "results.duckdb"
+    target.parent.mkdir()
+    code, out = command("db", "merge", wrong, "--db", target)
+    assert not list((tmp_path / "fresh").rglob("outcome.json"))
+    assert not list(tmp_path.glob("[0-9a-f][0-9a-f]"))
+    assert (code == 2) == (harm != "place"), out  # names that are none of ours are not looked at

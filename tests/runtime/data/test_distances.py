@@ -1,0 +1,37 @@
+"""The one search for nearest images, beside all distances computed by themselves."""
+
+from __future__ import annotations
+
+import torch
+
+from runtime.data.distances import Search, nearest
+
+
+def test_the_nearest_is_the_nearest_by_all_distances() -> None:
+    points, among = torch.rand(300, 64), torch.rand(700, 64)
+    all_distances = torch.cdist(points.double(), among.double())
+    distance, row = nearest(points, among)
+    assert torch.allclose(distance, all_distances.amin(1))
+    assert (row == all_distances.argmin(1)).all()
+    assert nearest(among[5:6], among)[0].item() == 0.0  # not what cancellation leaves of it
+
+
+def test_neighbours_leave_the_point_itself_out_and_views_count_by_their_nearest() -> None:
+    among = torch.rand(500, 32)
+    beside = torch.cdist(among.double(), among.double()).fill_diagonal_(torch.inf)
+    distance, _ = Search(among).nearest(among[:, None], own=torch.arange(500), neighbours=3)
+    assert torch.allclose(distance.double(), beside.topk(3, largest=False).values, atol=1e-5)
+    views = torch.rand(40, 18, 32)
+    distance, row = Search(among).nearest(views)
+    every = torch.cdist(views.double(), among.double().expand(40, -1, -1))
+    assert torch.allclose(distance[:, 0].double(), every.amin((1, 2)), atol=1e-5)
+    assert (row[:, 0] == every.amin(1).argmin(1)).all()
+
+
+def test_a_first_pass_in_few_dimensions_finds_the_same_where_few_dimensions_tell() -> None:
+    mix = torch.randn(20, 256)
+    among, points = (torch.randn(count, 20) @ mix + 0.1 * torch.randn(count, 256) for count in (4000, 500))
+    points[:50] = among[:50]
+    _, row = Search(among, first_pass=True).nearest(points[:, None])
+    exact = torch.cdist(points.double(), among.double()).argmin(1)
+    assert (row[:, 0] == exact).all()
