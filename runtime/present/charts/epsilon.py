@@ -48,7 +48,7 @@ def draw(rows: list[Row], layout: Layout) -> alt.TopLevelMixin:
         layout=layout,
     )
     chart = alt.layer(*_marks(rows, ceilings, top, layout)).add_params(look.choose_paradigm())
-    return chart.properties(width=layout.width * 0.62, height=alt.Step(1.5 * layout.type), title=title)
+    return chart.properties(width=layout.width * 0.55, height=alt.Step(1.5 * layout.type), title=title)
 
 
 def ceilings_of(n: int) -> dict[str, float]:
