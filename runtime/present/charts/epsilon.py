@@ -18,7 +18,7 @@ WHERE bound.metric IN ('epsilon_lower_steinke', 'epsilon_lower_f_dp_if_gaussian'
 """
 STEINKE = "epsilon_lower_steinke"
 """Whatever the mechanism: rows stand in its order."""
-BOUNDS = {STEINKE: "any mechanism (Steinke)", "epsilon_lower_f_dp_if_gaussian": "if the trade-off is Gaussian (f-DP)"}
+BOUNDS = {STEINKE: "any mechanism (Steinke)", "epsilon_lower_f_dp_if_gaussian": "f-DP, if it is Gaussian"}
 MAX_EPSILON_ON_AXIS = 20
 """A larger one of an accountant does not stretch the axis: an arrow stands for it."""
 DELTA, ERROR = 1e-5, 0.05
@@ -48,7 +48,7 @@ def draw(rows: list[Row], layout: Layout) -> alt.TopLevelMixin:
         layout=layout,
     )
     chart = alt.layer(*_marks(rows, ceilings, top, layout)).add_params(look.choose_paradigm())
-    return chart.properties(width=layout.width * 0.55, height=alt.Step(1.5 * layout.type), title=title)
+    return chart.properties(width=layout.width * 0.6, height=alt.Step(1.5 * layout.type), title=title)
 
 
 def ceilings_of(n: int) -> dict[str, float]:
