@@ -8,16 +8,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
+from pathlib import Path
 
 from compiler.check.fit import Problem, check_counts, check_nets
 from compiler.data.files import card_of
+from compiler.data.model_folder import faults_of_folder
 from compiler.data.sizes import pool_size, private_size, set_aside
 from compiler.errors import Diagnostic, SynthcError, did_you_mean
 from compiler.language.base import Method
 from compiler.language.datasets import CARDS, OWN
 from compiler.language.methods.baselines import DpSgd
 from compiler.language.methods.coreset import ByDynamics, El2n, Stratified
-from compiler.language.methods.diffusion import Conditional, ImageToImage
+from compiler.language.methods.diffusion import Checkpoint, Conditional, Denoiser, ImageToImage, Pretraining
 from compiler.language.plugins import PluginAttack, PluginData
 from compiler.language.study import Point
 from compiler.text.nodes import Mapping
@@ -172,7 +174,7 @@ def _check_public_set(point: Point) -> Iterator[Problem]:
             yield "no-public-set", ("audit", "canaries", name), what, hint
         if begins:
             yield "no-public-set", ("arm", "init"), "`init: public` needs a public set, and the study has none", hint
-        if shared is not None:
+        if isinstance(getattr(shared, "base", None), Pretraining):
             what = "a base that is pretrained on the public set, and the study has none"
             yield "no-public-set", ("arm", "denoiser", "base"), what, hint
         return
@@ -216,10 +218,33 @@ def _check_denoiser(point: Point) -> Iterator[Problem]:
     if how.finetune == "lora" and how.rank > how.width:
         what = f"matrices of rank {how.rank} beside layers of {how.width} units"
         yield "rank", (*path, "rank"), what, f"at most {how.width}; papers take 4 to 16"
+    if how.net == "latent":
+        yield from _check_latent(point, how)
     for name, field in how.packages.items():
         if find_spec(name) is None:
             what = f"`{field}: {getattr(how, field)}` needs {name}, which is not installed here"
             yield "not-installed", (*path, field), what, "pip install 'synthc[pretrained]'"
+
+
+def _check_latent(point: Point, how: Denoiser) -> Iterator[Problem]:
+    card, path = card_of(point.data), ("arm", "denoiser")
+    field: tuple[str, ...] = ("net",)
+    if card.shape[0] == 4:
+        yield "channels", ("data", "name"), "images of four channels, which pipelines take for latents", "use images of 1 or 3"
+    sides = card.shape[1:]
+    if isinstance(how.base, Checkpoint):
+        field, sides = ("base", "resolution"), (how.base.resolution, how.base.resolution)
+        named = how.base.classes
+        if len(named) != card.classes:
+            what = f"{len(named)} names for the {card.classes} classes of {card.name}"
+            yield "classes", (*path, "base", "classes"), what, "name each class, in the order of the labels"
+        for word, what, hint in faults_of_folder(Path(how.base.path), how):
+            yield "model-folder", (*path, "base", word), what, hint
+    elif sides[0] != sides[1]:
+        yield "sizes", (*path, "net"), f"images of {sides[0]}×{sides[1]} for the net latent", "it takes square ones"
+    if any(side % 8 for side in sides):
+        what = f"sides of {sides[0]}, which the autoencoder and its pipeline cannot halve"
+        yield "sizes", (*path, *field), what, "a multiple of 8"
 
 
 def _check_proxy(point: Point) -> Iterator[Problem]:

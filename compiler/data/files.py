@@ -46,11 +46,14 @@ def card_of(data: Data) -> Card:
 
 
 def anchored(node: Node) -> Node:
-    """`data:` with its path made absolute."""
-    path = node.get("path") if isinstance(node, nodes.Mapping) else None
-    if not isinstance(node, nodes.Mapping) or not isinstance(path, Scalar) or not isinstance(path.value, str):
+    """A part of a study with every `path` in it made absolute."""
+    if not isinstance(node, nodes.Mapping):
         return node
-    return nodes.Mapping(node.items | {"path": Scalar(_absolute(path), path.location)}, node.keys, node.location)
+    items = {name: anchored(child) for name, child in node.items.items()}
+    path = items.get("path")
+    if isinstance(path, Scalar) and isinstance(path.value, str):
+        items["path"] = Scalar(_absolute(path), path.location)
+    return nodes.Mapping(items, node.keys, node.location)
 
 
 def _absolute(path: Scalar) -> str:

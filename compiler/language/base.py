@@ -51,7 +51,7 @@ class Generator(Computed):
     @property
     def shared(self) -> "Generator | None":
         """Words of what all shadows' generators begin from, made once and of public data alone: the module also has
-        `train_shared(how, public, surroundings) -> Product`. None where they begin from nothing."""
+        `train_shared(how, public, surroundings, path) -> Product`. None where they begin from nothing."""
         return None
 
     def shared_cost(self, sizes: Sizes) -> Cost:

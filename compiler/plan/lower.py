@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from compiler.check.claim_sides import Resolved
 from compiler.check.imported_files import digest_of_file, file_of
 from compiler.data.files import card_of
+from compiler.data.model_folder import placeless
 from compiler.data.sizes import private_size
 from compiler.errors import Finding
 from compiler.fingerprint import Memo, canonical_text, digest_of, fingerprint
@@ -21,6 +22,7 @@ from compiler.language.classifier import Augment, Recipe
 from compiler.language.data import Data
 from compiler.language.datasets import OWN
 from compiler.language.methods.baselines import DpSgd, Undefended
+from compiler.language.methods.diffusion import Conditional, ImageToImage
 from compiler.language.methods.imported import ImportedLogits, ImportedSets
 from compiler.language.plugins import PluginData
 from compiler.language.study import Header, Point, Trial
@@ -150,7 +152,10 @@ def _hashed_method(point: Point) -> Method | None:
     arm = point.arm
     if not isinstance(arm, Method):
         return None
-    return arm.model_copy(update={name: type(arm).model_fields[name].default for name in arm.outside_work})
+    update: dict[str, object] = {name: type(arm).model_fields[name].default for name in arm.outside_work}
+    if isinstance(arm, Conditional | ImageToImage):
+        update["denoiser"] = placeless(arm.denoiser)
+    return arm.model_copy(update=update)
 
 
 def _lower_shadow(point: Point, how: Method | None, private: Private, recipe: Recipe, tasks: _Tasks, at: str) -> dict[str, str]:
@@ -204,7 +209,7 @@ def _lower_shadow(point: Point, how: Method | None, private: Private, recipe: Re
             )
         if arm.generator is not None and arm.denoises and "generator" in attacked:
             parts = {need: task for need, task in sources.items() if need in ("generator", "base")}
-            query_generator = QueryGenerator(private, arm.generator, *_asked_of_generators(audit.attacks))
+            query_generator = QueryGenerator(private, placeless(arm.generator), *_asked_of_generators(audit.attacks))
             steps["generator"] = tasks.add(query_generator, f"{at}/query generator", **parts)
     steps["final_model"] = tasks.add(QueryClassifier(private, recipe, audit.queries), f"{at}/query", model=steps["model"])
     return steps
@@ -226,13 +231,15 @@ def _source_of(need: str, point: Point, private: Private, recipe: Recipe) -> Wor
         case "teacher":
             return TrainClassifier(private, recipe, iterations_of(point, recipe))
         case "generator" if isinstance(point.arm, Method) and point.arm.generator is not None:
-            return TrainGenerator(private, point.arm.generator)
+            return TrainGenerator(private, placeless(point.arm.generator))
     raise ValueError(f"{type(point.arm).__name__} declares the need {need!r}; there are: proxy, teacher, generator")
 
 
 def _shared_of(how: Generator, population: Population) -> TrainShared:
-    assert population.public is not None  # `check` asks for a public set
-    return TrainShared(population.public, population.dataset.card.classes, population.seed, how)
+    shape, classes = population.dataset.shape, population.dataset.card.classes
+    path = getattr(getattr(how, "base", None), "path", "")
+    public = None if path else population.public  # `check` asks for a public set where one is needed
+    return TrainShared(public, shape, classes, population.seed, placeless(how), path)
 
 
 def iterations_of(point: Point, recipe: Recipe) -> int:

@@ -112,13 +112,16 @@ class TrainClassifier:
 class TrainShared:
     """Make what the generators of all shadows begin from: of public data alone, so that it holds nothing of a membership."""
 
-    public: Dataset
-    """At the shape of the private images."""
+    public: Dataset | None
+    """At the shape of the private images; None where it was made elsewhere."""
+    shape: tuple[int, int, int]
     classes: int
     """Of the private images."""
     seed: int
     how: Generator
     """`shared` of the generator's words."""
+    path: str = field(default="", compare=False)
+    """Of what was made elsewhere, absolute; where it lies never matters."""
 
     kind: ClassVar[TaskKind] = "train"
     revision: ClassVar[int] = 1

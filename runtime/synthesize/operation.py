@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -57,10 +56,11 @@ def perform(work: Synthesize | TrainGenerator | TrainShared, inputs: Mapping[str
 
 
 def _shared(work: TrainShared, device: torch.device) -> Product:
-    """Train on the public set what all shadows begin from."""
-    public, card = load(work.public).pool, replace(work.public.card, classes=work.classes)
-    around = Surroundings(card=card, seeds=Seeds(work.seed, 0, None), device=device, expected_size=len(public))
-    product: Product = function_of(work.how, "train_shared")(work.how, public, around)
+    """What all shadows begin from: trained on the public set, or taken in from where it lies."""
+    public = load(work.public).pool if work.public else None
+    card = Card("", 0, 0, work.classes, work.shape, (), (), "", "")  # a base knows no more of the private images
+    around = Surroundings(card=card, seeds=Seeds(work.seed, 0, None), device=device, expected_size=len(public or ()))
+    product: Product = function_of(work.how, "train_shared")(work.how, public, around, work.path)
     return product
 
 

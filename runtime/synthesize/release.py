@@ -6,7 +6,7 @@ place, `runtime/synthesize/PARADIGM/COMPUTE.py`, as the class says in `compute`;
 which rows of `private` are canaries: membership, masks and scoring stay with the auditor. Where several sets are made from one
 generator or one pool of experts, there are words and a module of it too (`compiler.language.base.Generator`), with a function
 `train_generator(how, private, surroundings) -> Product`, whose file `generator` the sets' `needs["generator"]` then gives. What all
-generators begin from, made of public data alone, comes from `train_shared(how, public, surroundings) -> Product`.
+generators begin from, made of public data alone, comes from `train_shared(how, public, surroundings, path) -> Product`.
 """
 
 from __future__ import annotations

@@ -70,7 +70,8 @@ def _computed(work: Work) -> Cost:
         case TrainClassifier():
             return _training(work)
         case TrainShared(public=public, how=how):
-            return how.shared_cost(Sizes(public.subset or public.card.samples, work.classes, public.shape, NO_NET))
+            images = (public.subset or public.card.samples) if public else 0
+            return how.shared_cost(Sizes(images, work.classes, work.shape, NO_NET))
         case TrainGenerator():
             return work.how.cost(sizes(work.private))
         case Synthesize():

@@ -1,9 +1,9 @@
 """Paradigm `diffusion`: a denoiser that learned the private set, from nothing or from a public base, draws the training set."""
 
 import math
-from typing import ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from compiler.language.base import Frozen, Generator, Method
 from compiler.language.cost import Cost, Net, Sizes, convolutions, dense
@@ -19,22 +19,46 @@ class Pretraining(Frozen):
     batch_size: int = Field(default=256, gt=0)
     lr: float = Field(default=1e-3, gt=0)
     """Peak learning rate of AdamW; a cosine to zero."""
+    autoencoder_epochs: float = Field(default=20, gt=0)
+    """For the net latent: passes in which its autoencoder learns the public set before."""
 
 
-Base = Pretraining
+class Checkpoint(Frozen):
+    """A base that was made elsewhere, for the net latent: a folder in diffusers' layout (`model_index.json`, safetensors).
+    Nothing is fetched, and no code in it is run. Its digest enters ids, its place does not."""
+
+    path: str
+    """Relative to the spec."""
+    resolution: int = Field(gt=0)
+    """At which the model sees and draws images, such as 512: images are enlarged to it, and what is drawn is averaged down."""
+    classes: tuple[str, ...]
+    """Name of each class, in the order of the labels."""
+    prompt: str = "a photo of a {class}"
+    """What a text encoder is told of a class."""
+    digest: str = ""
+    """Of its files; made by the compiler."""
+
+
+def _kind_of_base(given: Any) -> str:
+    fields = given if isinstance(given, dict) else getattr(given, "__dict__", {})
+    return "folder" if "path" in fields else "trained here"
+
+
+Base = Annotated[Annotated[Pretraining, Tag("trained here")] | Annotated[Checkpoint, Tag("folder")], Discriminator(_kind_of_base)]
 
 
 class Denoiser(Generator):
     """The generator: a class-conditional denoiser (Ho et al. 2020, cosine schedule) that learns the private set, from scratch or by
     tuning a public base."""
 
-    revision: ClassVar[int] = 6  # words of a base; only what was trained is kept
+    revision: ClassVar[int] = 7  # words of a base; only what was trained is kept; tuning begins with classes apart
     paradigm: ClassVar[str] = "diffusion"
     compute: ClassVar[str] = "generate"
 
-    net: Literal["mlp", "latent_mlp", "unet"] = "mlp"
+    net: Literal["mlp", "latent_mlp", "unet", "latent"] = "mlp"
     """mlp: residual blocks on the pixels, for images of a few hundred. latent_mlp: the same on principal components of the shadow's
-    own private images, for larger ones on CPUs. unet: diffusers' UNet2DModel, for a GPU."""
+    own private images, for larger ones on CPUs. unet: diffusers' UNet2DModel, for a GPU. latent: its UNet2DConditionModel on the
+    latents of its AutoencoderKL, drawn by the pipelines of Stable Diffusion."""
     width: int = Field(default=256, gt=0)
     """Units of an mlp's blocks; channels of the unet's first level (a multiple of 8)."""
     blocks: int = Field(default=3, gt=0)
@@ -67,6 +91,10 @@ class Denoiser(Generator):
     def _private_in_every_part(self) -> Self:
         if self.privacy is not None and self.net == "latent_mlp" and self.base is None:
             raise ValueError("DP-SGD does not account for the private images' principal components; use the net mlp, or a base")
+        if self.net == "latent" and self.base is None:
+            raise ValueError("net: latent needs a `base`, as its autoencoder must not learn private images")
+        if self.net != "latent" and isinstance(self.base, Checkpoint):
+            raise ValueError(f"a base from a folder is for net: latent; net: {self.net} takes {{pretrain: public}}")
         if self.finetune != "full" and self.base is None:
             raise ValueError(f"finetune: {self.finetune} needs a `base`, such as {{pretrain: public}}")
         if self.finetune == "none" and self.privacy is not None:
@@ -76,7 +104,8 @@ class Denoiser(Generator):
     @property
     def packages(self) -> dict[str, str]:
         """What the extra `pretrained` has to bring: module → the field that asks for it."""
-        return {"peft": "finetune"} if self.finetune == "lora" else {}
+        of_finetune = {"peft": "finetune"} if self.finetune == "lora" else {}
+        return of_finetune | ({"transformers": "net"} if self.net == "latent" else {})
 
     @property
     def learns(self) -> bool:
@@ -91,14 +120,15 @@ class Denoiser(Generator):
 
     def priced(self, sizes: Sizes) -> Net:
         """The net, on signals of images of this size."""
-        if self.net == "unet":
+        if self.net in ("unet", "latent"):
             return convolutions("unet", self.width, sizes.shape)
         signal = self.components if self.net == "latent_mlp" else math.prod(sizes.shape)
         weights = 2 * signal * self.width + (6 * self.blocks + 1) * self.width**2
         return dense(weights, 2 * signal + 7 * self.blocks * self.width, step=2e-3)
 
     def shared_cost(self, sizes: Sizes) -> Cost:
-        assert self.base is not None
+        if not isinstance(self.base, Pretraining):
+            return Cost(10.0)  # reading a folder
         return self.priced(sizes).training(self.base.epochs * sizes.images / self.base.batch_size, self.base.batch_size)
 
     def cost(self, sizes: Sizes) -> Cost:

@@ -90,7 +90,7 @@ def perform(work: QueryGenerator, inputs: Mapping[str, Artifact], device: torch.
         nets["base/"] = restored(work.how, None, around)
     answers: dict[str, Tensor] = {}
     for prefix, net in nets.items():
-        asked = Asked(net, new_scheduler(work.how), net.encoded(images), labels, population.seed)
+        asked = Asked(net, new_scheduler(work.how, levels=net.levels), net.encoded(images), labels, population.seed)
         answers |= {f"{prefix}{name}": values for name, values in measured(asked, work.signals)}
     return Product({"answers": answers})
 

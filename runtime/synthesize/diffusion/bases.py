@@ -6,38 +6,60 @@ A base is public and one for all shadows. Kept for each shadow is only what was 
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import torch
 
-from compiler.language.methods.diffusion import Denoiser
+from compiler.language.methods.diffusion import Checkpoint, Denoiser
 from runtime.data.images import LabeledImages
 from runtime.outcome import Metric, Product
 from runtime.store.artifacts import Artifact
 from runtime.synthesize.diffusion import denoisers
+from runtime.synthesize.diffusion.latent import Latent, configs_of, fit_autoencoder, taken_in
 from runtime.synthesize.diffusion.process import new_scheduler
 from runtime.synthesize.diffusion.training import NoisedExamples, fit
 from runtime.synthesize.release import Surroundings
 
 
-def train_shared(how: Denoiser, public: LabeledImages, around: Surroundings) -> Product:
-    """The base: a denoiser that learned the public images without their labels. Its answer for each class is that for none."""
+def train_shared(how: Denoiser, public: LabeledImages | None, around: Surroundings, path: str = "") -> Product:
+    """The base: a denoiser that learned the public images without their labels, whose answer for each class is that for none; or
+    the model of a folder. Note `configs`: of a latent model's parts."""
+    if isinstance(how.base, Checkpoint):
+        model, configs = taken_in(how.base, Path(path), around.card)
+        return Product({"base": model.state_dict()}, (), {"declared": "made elsewhere, for all shadows", "configs": configs})
     assert how.base is not None
-    net = denoisers.build(how, around.card, around.seeds("diffusion/init")).to(around.device)
-    net.prepare(public.images.to(around.device))
+    assert public is not None
+    metrics, notes = [], {"declared": f"trained on {len(public)} public images, for all shadows"}
+    net, seeds, images = _built(how, around), around.seeds, public.images.to(around.device)
+    if isinstance(net, Latent):
+        metrics.append(fit_autoencoder(net, how.base, images, seeds))
+    net.prepare(images)
     steps = max(1, math.ceil(how.base.epochs * len(public) / how.base.batch_size))
     unlabeled = LabeledImages(public.images, torch.full_like(public.labels, around.card.classes))
-    loss = fit(net, how.base, NoisedExamples(net, new_scheduler(how), unlabeled, 1.0, around), steps, how.ema)
+    examples = NoisedExamples(net, new_scheduler(how, levels=net.levels), unlabeled, 1.0, around)
+    metrics += [fit(net, how.base, examples, steps, how.ema), Metric("images_seen", float(steps * how.base.batch_size), n=1)]
     with torch.no_grad():
         net.classes.weight[:] = net.classes.weight[-1].clone()
-    declared = {"declared": f"trained on {len(public)} public images, for all shadows"}
-    return Product({"base": net.state_dict()}, (loss, Metric("images_seen", float(steps * how.base.batch_size), n=1)), declared)
+    return Product({"base": net.state_dict()}, tuple(metrics), notes)
+
+
+def _built(how: Denoiser, around: Surroundings) -> denoisers.Net:
+    """A denoiser with initial weights, on the device."""
+    draws = around.seeds("diffusion/init")
+    if how.net != "latent":
+        return denoisers.build(how, around.card, draws).to(around.device)
+    made_elsewhere = around.base is not None and isinstance(how.base, Checkpoint)
+    configs = around.base.outcome["notes"]["configs"] if made_elsewhere and around.base else configs_of(how, around.card)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(draws.initial_seed())
+        return Latent(configs, around.card).to(around.device)
 
 
 def begun(how: Denoiser, around: Surroundings) -> denoisers.Net:
     """A denoiser as its training begins: with new weights, or those of the base. What is to be trained requires a gradient."""
-    net = denoisers.build(how, around.card, around.seeds("diffusion/init"))
+    net = _built(how, around)
     if how.base is None:
-        return net.to(around.device)
+        return net
     assert around.base is not None
     net.load_state_dict(around.base.tensors("base"))
     if how.finetune != "full":
@@ -45,7 +67,17 @@ def begun(how: Denoiser, around: Surroundings) -> denoisers.Net:
     if how.finetune == "lora":
         _add_adapters(net, how, around.seeds("diffusion/lora"))
         net.classes.requires_grad_(True)
+    for part in net.fixed:
+        part.requires_grad_(False)
     return net.to(around.device)
+
+
+def tell_classes_apart(net: denoisers.Net, draws: torch.Generator) -> None:
+    """Draw what a net that is to be tuned knows of each class, as for a new one. From equal rows classes part slowly: digits tuned
+    for 80 epochs taught a classifier 19 % (8 shadows)."""
+    with torch.no_grad():
+        rows = net.classes.weight[:-1]
+        rows.copy_(torch.randn(rows.shape, generator=draws))
 
 
 def _add_adapters(net: denoisers.Net, how: Denoiser, draws: torch.Generator) -> None:

@@ -7,6 +7,8 @@ Not here: noise schedules (`process`), training and sampling (`generate`).
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,12 +17,16 @@ from compiler.errors import SynthcError
 from compiler.language.datasets import Card
 from compiler.language.methods.diffusion import Denoiser
 
+COSINE = {"beta_schedule": "squaredcos_cap_v2"}
+
 
 class Net(nn.Module):
     """A denoiser, `net(x, level, label) -> noise`, level a vector; and the signals that it works on, here the pixels."""
 
-    limit = 1.0
-    """Signals lie within ± this; what is drawn is kept there."""
+    limit: float | None = 1.0
+    """Signals lie within ± this, and what is drawn is kept there; None for no limit."""
+    levels: Mapping[str, Any] = COSINE
+    """Of its noise, in the words of diffusers' schedulers."""
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         super().__init__()
@@ -31,6 +37,11 @@ class Net(nn.Module):
     """What the net knows of each label; the last row is for none."""
     adaptable: str
     """A pattern of the names of its layers beside which LoRA puts matrices."""
+
+    @property
+    def fixed(self) -> list[nn.Module]:
+        """Parts that no shadow's training moves."""
+        return []
 
     def prepare(self, images: Tensor) -> None:
         """Whatever has to be known of the private images before training."""
@@ -55,6 +66,7 @@ def build(how: Denoiser, card: Card, generator: torch.Generator) -> Net:
                 return LatentMlp(how, card)
             case "unet":
                 return UNet(how, card)
+    raise ValueError(f"{how.net} is built from its base")
 
 
 class Mlp(Net):

@@ -17,7 +17,8 @@ from runtime.data.images import LabeledImages
 from runtime.outcome import Metric, Product
 from runtime.store.artifacts import Artifact
 from runtime.synthesize.diffusion import denoisers
-from runtime.synthesize.diffusion.bases import begun, restored, train_shared, trained_part
+from runtime.synthesize.diffusion.bases import begun, restored, tell_classes_apart, train_shared, trained_part
+from runtime.synthesize.diffusion.latent import Latent
 from runtime.synthesize.diffusion.process import denoise, new_scheduler
 from runtime.synthesize.diffusion.training import NoisedExamples, PrivateSteps, fit
 from runtime.synthesize.release import Release, Setting, Surroundings
@@ -35,7 +36,9 @@ def train_generator(how: Denoiser, private: LabeledImages, around: Surroundings)
     net = begun(how, around)
     if how.base is None:
         net.prepare(private.images.to(around.device))
-    examples = NoisedExamples(net, new_scheduler(how), private, how.unlabeled, around)
+    elif net.classes.weight.requires_grad:
+        tell_classes_apart(net, around.seeds("diffusion/classes"))
+    examples = NoisedExamples(net, new_scheduler(how, levels=net.levels), private, how.unlabeled, around)
     # The expected size is public: neither the number of steps nor, with DP-SGD, its noise may tell the size of this private set.
     steps = max(1, math.ceil(how.epochs * around.expected_size / how.batch_size))
     metrics = [Metric("images_seen", float(steps * how.batch_size), n=1)]
@@ -98,6 +101,9 @@ def sample(
     begin: Tensor | None = None,
 ) -> Tensor:
     """n × channels × height × width, uint8: from noise, or from the images `begin`."""
+    if isinstance(net, Latent):
+        start = None if begin is None else begin.to(setting.device)
+        return net.drawn(how, labels.to(setting.device), draws, start).cpu()
     noise = torch.randn(len(labels), *net.shape, generator=draws).to(setting.device)
     signals = None if begin is None else net.encoded(begin.to(setting.device))
     drawn = denoise(net, how, labels.to(setting.device), setting.card.classes, noise, draws, signals)

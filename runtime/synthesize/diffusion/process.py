@@ -6,17 +6,17 @@ training and the sets that they draw (`generate`).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from compiler.language.methods.diffusion import Conditional, Denoiser, ImageToImage
-from runtime.synthesize.diffusion.denoisers import Net
+from runtime.synthesize.diffusion.denoisers import COSINE, Net
 
 
-def new_scheduler(how: Denoiser, sampler: str = "ddim", limit: float = 1.0) -> Any:
+def new_scheduler(how: Denoiser, sampler: str = "ddim", limit: float | None = 1.0, levels: Mapping[str, Any] = COSINE) -> Any:
     """The denoiser's noise levels, by `sampler`; ddim and ddpm keep predicted signals within ± `limit`.
 
     DDIMScheduler goes from level t to t − timesteps // steps, whatever levels follow. So levels are counted from the top, and the
@@ -27,13 +27,14 @@ def new_scheduler(how: Denoiser, sampler: str = "ddim", limit: float = 1.0) -> A
     from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
     from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
 
-    levels: dict[str, Any] = {"beta_schedule": "squaredcos_cap_v2", "timestep_spacing": "trailing"}
+    shared: dict[str, Any] = {**levels, "timestep_spacing": "trailing", "steps_offset": 1}
+    clipped: dict[str, Any] = {"clip_sample": limit is not None, "clip_sample_range": limit or 1.0}
     match sampler:
         case "ddpm":
-            return DDPMScheduler(how.timesteps, clip_sample_range=limit, **levels)
+            return DDPMScheduler(how.timesteps, **clipped, **shared)
         case "dpm_solver":
-            return DPMSolverMultistepScheduler(how.timesteps, **levels)
-    return DDIMScheduler(how.timesteps, clip_sample_range=limit, **levels)
+            return DPMSolverMultistepScheduler(how.timesteps, **shared)
+    return DDIMScheduler(how.timesteps, **clipped, **shared)
 
 
 def denoising_errors(net: Callable[..., Tensor], scheduler: Any, x: Tensor, noise: Tensor, level: Tensor, label: Tensor) -> Tensor:
@@ -63,7 +64,7 @@ def denoise(
 
     The noise that ddpm adds on the way comes from `draws`.
     """
-    scheduler = new_scheduler(how.denoiser, how.sampler, net.limit)
+    scheduler = new_scheduler(how.denoiser, how.sampler, net.limit, net.levels)
     scheduler.set_timesteps(how.steps)
     levels = scheduler.timesteps[-how.passes :]
     x = noise if begin is None else scheduler.add_noise(begin, noise, levels[:1])

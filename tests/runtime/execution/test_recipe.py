@@ -89,9 +89,7 @@ def test_a_cluster_that_asks_for_no_token_is_joined_only_with_no_token(machines:
 
 
 def test_without_an_address_a_run_starts_its_own_cluster_beside_another(machines: Machines, tmp_path: Path) -> None:
-    spec = synthc(
-        tmp_path, "--workers", "1", "--only", "arm=undefended", "--set", "audit.shadows=4", "--set", "classifier.epochs=1"
-    )
+    spec = synthc(tmp_path, "--workers", "1", "--only", "arm=undefended", "--set", "classifier.epochs=1")
     code, said = machines.run("head", *spec)
     assert code == 0, said
     assert "joined" not in said

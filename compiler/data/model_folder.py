@@ -1,0 +1,137 @@
+"""A model that was made elsewhere: a folder in diffusers' layout, judged by its texts and the sizes of its files, named by digest.
+
+Nothing is loaded here, and no code that such a folder brings is ever run.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from functools import lru_cache
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+from compiler.errors import SynthcError
+from compiler.language.base import Generator
+from compiler.language.methods.diffusion import Checkpoint, Denoiser
+
+PARTS = {"unet": "UNet2DConditionModel", "vae": "AutoencoderKL"}
+"""Part → the class that it must be of."""
+PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+LIBRARIES = ("diffusers", "transformers", None)
+Fault = tuple[str, str, str]
+"""(field, what is wrong, what would do)."""
+
+
+def placeless(how: Generator) -> Generator:
+    """The same words with the folder's digest in place of where it lies."""
+    if not isinstance(how, Denoiser) or not isinstance(how.base, Checkpoint):
+        return how
+    digest = digest_of_folder(Path(how.base.path))
+    return how.model_copy(update={"base": how.base.model_copy(update={"path": "", "digest": digest})})
+
+
+def faults_of_folder(folder: Path, how: Denoiser) -> list[Fault]:
+    """What keeps the folder from being a base of this denoiser."""
+    return list(_faults(folder, how))
+
+
+def _faults(folder: Path, how: Denoiser) -> Iterator[Fault]:
+    if not folder.is_dir():
+        yield "path", f"there is no folder {folder}", "the path is relative to the spec"
+        return
+    index = _json(folder / "model_index.json")
+    if index is None:
+        yield "path", f"{folder.name} has no model_index.json that can be read", "give a folder in diffusers' layout"
+        return
+    parts = {name: value for name, value in index.items() if isinstance(value, list)}
+    foreign = [name for name, value in parts.items() if value and value[0] not in LIBRARIES]
+    code = sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*.py"))
+    mapped = [file.parent.name for file in sorted(folder.rglob("config.json")) if "auto_map" in (_json(file) or {})]
+    if foreign or code or mapped:
+        yield "path", f"{(foreign + code + mapped)[0]} is code that the folder brings along, which is never run", "take one without"
+        return
+    wanted = [*PARTS, "scheduler", *(name for name in ("text_encoder", "tokenizer") if (parts.get(name) or [None])[0])]
+    for name in wanted:
+        yield from _faults_of_part(folder / name, how)
+    if all((folder / name).is_dir() for name in wanted):
+        yield from _faults_of_configs(folder, how)
+
+
+def _faults_of_part(part: Path, how: Denoiser) -> Iterator[Fault]:
+    if not part.is_dir():
+        yield "path", f"its part {part.name} is missing", "a denoiser needs unet, vae, scheduler, and what the index names of text"
+        return
+    if part.name in ("scheduler", "tokenizer"):
+        return
+    kind = (_json(part / "config.json") or {}).get("_class_name")
+    if part.name in PARTS and kind != PARTS[part.name]:
+        yield "path", f"its {part.name} is {kind or 'of no class that it says'}", f"it should be {PARTS[part.name]}"
+    weights = sorted(part.glob("*.safetensors"))
+    if not weights:
+        pickled = [file.name for file in sorted(part.iterdir()) if file.suffix in PICKLED]
+        what = f"has pickled weights only, {pickled[0]}" if pickled else "has no weights"
+        yield "path", f"its {part.name} {what}", "save it with safe_serialization=True"
+    for file in weights:
+        if not _is_whole(file):
+            yield "path", f"{part.name}/{file.name} is cut off or damaged", "copy it again"
+
+
+def _faults_of_configs(folder: Path, how: Denoiser) -> Iterator[Fault]:
+    scheduler = _json(folder / "scheduler" / "scheduler_config.json") or {}
+    if (predicts := scheduler.get("prediction_type", "epsilon")) != "epsilon":
+        yield "path", f"it predicts {predicts}, not the noise", "take a model whose prediction_type is epsilon"
+    if (levels := scheduler.get("num_train_timesteps", 1000)) != how.timesteps:
+        yield "path", f"it has {levels} noise levels, the denoiser {how.timesteps}", f"say `timesteps: {levels}`"
+    widths = (_json(folder / "unet" / "config.json") or {}).get("block_out_channels") or [how.rank]
+    if how.finetune == "lora" and how.rank > min(widths):
+        yield "path", f"matrices of rank {how.rank} beside its layers of {min(widths)} units", f"a rank of {min(widths)} at most"
+
+
+def _json(file: Path) -> dict[str, Any] | None:
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _is_whole(file: Path) -> bool:
+    """Whether a safetensors file is as long as its header says."""
+    size = file.stat().st_size
+    with file.open("rb") as handle:
+        length = int.from_bytes(handle.read(8), "little")
+        if not 0 < length <= size - 8:
+            return False
+        try:
+            header = json.loads(handle.read(length))
+            ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
+        except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError):
+            return False
+    return max(ends, default=0) + length + 8 == size
+
+
+def digest_of_folder(folder: Path) -> str:
+    """Sixteen hexadecimal digits of the texts and safetensors of a folder, by name and content."""
+    files = sorted(file for kind in ("*.json", "*.safetensors", "*.txt") for file in folder.rglob(kind))
+    whole = blake2b(digest_size=8)
+    for file in files:
+        stat = file.stat()
+        whole.update(os.fsencode(file.relative_to(folder).as_posix()) + b"\0")
+        whole.update(_digest(str(file), stat.st_size, stat.st_mtime_ns).encode())
+    return whole.hexdigest()
+
+
+@lru_cache(maxsize=4096)
+def _digest(path: str, size: int, changed: int) -> str:
+    """Of one file's bytes; read again when it has changed."""
+    digest = blake2b(digest_size=16)
+    try:
+        with Path(path).open("rb") as handle:
+            while part := handle.read(1 << 20):
+                digest.update(part)
+    except OSError as error:
+        raise SynthcError(f"{path}: cannot be read: {error.strerror}") from error
+    return digest.hexdigest()

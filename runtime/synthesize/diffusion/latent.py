@@ -1,0 +1,183 @@
+"""Latent diffusion (Rombach et al. 2022) by diffusers' own parts and pipelines: an autoencoder, a U-Net that is told classes.
+
+The base is made from public images, or taken in from a folder in diffusers' layout: safetensors alone, no code of its own, nothing
+fetched. The autoencoder is never tuned. Not here: the light nets (`denoisers`), training and attacks, which know no difference.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from compiler.data.model_folder import digest_of_folder
+from compiler.errors import SynthcError
+from compiler.language.datasets import Card
+from compiler.language.methods.diffusion import Checkpoint, Conditional, Denoiser, ImageToImage, Pretraining
+from runtime.outcome import Metric
+from runtime.seeds import Seeds
+from runtime.store import checkpoint
+from runtime.synthesize.diffusion.denoisers import COSINE, Net
+from runtime.synthesize.diffusion.process import new_scheduler
+
+TOKENS = 4
+"""By which the U-Net is told a class, where there is no text."""
+LATENTS = 4
+KL_WEIGHT = 1e-6
+IMAGES_AT_ONCE = 64
+"""In one pass of the autoencoder."""
+Configs = Mapping[str, Any]
+"""Of the parts `vae`, `unet` and `levels`, the number of `tokens`, the `resolution`, and whether classes are `texts`."""
+
+
+class Latent(Net):
+    """A U-Net on the autoencoder's latents; signals are latents."""
+
+    limit = None
+    adaptable = r".*\.(to_q|to_k|to_v|to_out\.0)"
+
+    def __init__(self, configs: Configs, card: Card) -> None:
+        from diffusers import AutoencoderKL, UNet2DConditionModel
+
+        vae, unet = AutoencoderKL.from_config(configs["vae"]), UNet2DConditionModel.from_config(configs["unet"])
+        side = configs["resolution"] // 2 ** (len(vae.config.block_out_channels) - 1)
+        super().__init__((vae.config.latent_channels, side, side))
+        self.vae, self.net, self.image, self.resolution = vae, unet, card.shape, configs["resolution"]
+        self.levels, self.tokens, self.texts = configs["levels"], configs["tokens"], configs["texts"]
+        self.scale = nn.Buffer(torch.tensor(float(vae.config.scaling_factor)))
+        self.classes = nn.Embedding(card.classes + 1, self.tokens * unet.config.cross_attention_dim)
+
+    @property
+    def fixed(self) -> list[nn.Module]:
+        return [self.vae, self.classes] if self.texts else [self.vae]
+
+    def forward(self, x: Tensor, level: Tensor, label: Tensor) -> Tensor:
+        """Noise, of the shape of x."""
+        return self.net(x, level, encoder_hidden_states=self.told(label)).sample
+
+    def told(self, label: Tensor) -> Tensor:
+        """n × token × width: what the U-Net is told of each label."""
+        return self.classes(label).unflatten(1, (self.tokens, -1))
+
+    @torch.no_grad()
+    def encoded(self, images: Tensor) -> Tensor:
+        """The mean latent of each uint8 image."""
+        parts = [self.vae.encode(2 * self.enlarged(part) - 1).latent_dist.mean for part in images.split(IMAGES_AT_ONCE)]
+        return torch.cat(parts) * self.scale
+
+    def enlarged(self, images: Tensor) -> Tensor:
+        """uint8 images in 0..1, at the autoencoder's resolution and with its channels."""
+        grey = F.interpolate(images.float() / 255, (self.resolution, self.resolution), mode="bilinear", antialias=True)
+        return grey.expand(-1, self.vae.config.in_channels, -1, -1)
+
+    def shrunk(self, drawn: Tensor) -> Tensor:
+        """The way back, by averaging: uint8."""
+        small = F.interpolate(drawn.float(), self.image[1:], mode="area")
+        small = small.mean(1, keepdim=True) if self.image[0] == 1 else small
+        return (small * 255).round().clamp(0, 255).to(torch.uint8)
+
+    def drawn(self, how: Conditional | ImageToImage, labels: Tensor, draws: torch.Generator, begin: Tensor | None) -> Tensor:
+        """uint8 images by diffusers' pipelines: from text, or from the uint8 images `begin`."""
+        from diffusers import StableDiffusionImg2ImgPipeline, StableDiffusionPipeline
+
+        self.vae.register_to_config(scaling_factor=self.scale.item())
+        none = torch.full_like(labels, len(self.classes.weight) - 1)
+        parts = {"vae": self.vae, "unet": self.net, "scheduler": new_scheduler(how.denoiser, how.sampler, None, self.levels)}
+        absent = dict.fromkeys(("text_encoder", "tokenizer", "safety_checker", "feature_extractor"))
+        options: dict[str, Any] = {
+            "prompt_embeds": self.told(labels), "negative_prompt_embeds": self.told(none), "guidance_scale": how.guidance,
+            "num_inference_steps": how.steps, "generator": draws, "output_type": "pt",
+        }  # fmt: skip
+        if begin is None:
+            pipe: Any = StableDiffusionPipeline(**parts, **absent, requires_safety_checker=False)
+            options |= {"height": self.resolution, "width": self.resolution}
+        else:
+            pipe = StableDiffusionImg2ImgPipeline(**parts, **absent, requires_safety_checker=False)
+            # The pipeline cuts steps × strength down to whole steps: half a step more, so that rounding cannot lose one.
+            options |= {"image": self.enlarged(begin), "strength": min(1.0, (how.passes + 0.5) / how.steps)}
+        pipe.set_progress_bar_config(disable=True)
+        return self.shrunk(pipe(**options).images)
+
+
+def configs_of(how: Denoiser, card: Card) -> Configs:
+    """Of a model that the study pretrains: the autoencoder halves once, the U-Net at each level."""
+    width, channels = how.width, card.shape[0]
+    halves = ("DownEncoderBlock2D", "UpDecoderBlock2D")
+    vae = {
+        "in_channels": channels, "out_channels": channels, "latent_channels": LATENTS, "norm_num_groups": 8, "layers_per_block": 1,
+        "block_out_channels": (width, width), "down_block_types": halves[:1] * 2, "up_block_types": halves[1:] * 2,
+    }  # fmt: skip
+    unet = {
+        "sample_size": card.shape[1] // 2, "in_channels": LATENTS, "out_channels": LATENTS, "layers_per_block": 1,
+        "block_out_channels": tuple(width * min(2**level, 2) for level in range(how.blocks)), "norm_num_groups": 8,
+        "down_block_types": ("CrossAttnDownBlock2D",) * how.blocks, "up_block_types": ("CrossAttnUpBlock2D",) * how.blocks,
+        "cross_attention_dim": width, "attention_head_dim": 8,
+    }  # fmt: skip
+    return {"vae": vae, "unet": unet, "levels": dict(COSINE), "tokens": TOKENS, "resolution": card.shape[1], "texts": False}
+
+
+def fit_autoencoder(net: Latent, how: Pretraining, images: Tensor, seeds: Seeds) -> Metric:
+    """Lower the squared error of images that went through the autoencoder, with a little of the divergence; scale its latents."""
+    optimizer, draws = torch.optim.AdamW(net.vae.parameters(), lr=how.lr), seeds("diffusion/autoencoder")
+    steps = max(1, math.ceil(how.autoencoder_epochs * len(images) / how.batch_size))
+    last = torch.zeros(())
+    for _ in checkpoint.loop("autoencoder", steps, net=net.vae, optimizer=optimizer, draws=draws, last=last):
+        rows = torch.randint(len(images), (how.batch_size,), generator=draws)
+        x = 2 * net.enlarged(images[rows.to(images.device)]) - 1
+        found = net.vae.encode(x).latent_dist
+        noise = torch.randn(found.mean.shape, generator=draws).to(x.device)
+        again = net.vae.decode(found.mean + found.std * noise).sample
+        loss = F.mse_loss(again, x) + KL_WEIGHT * found.kl().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        last.copy_(loss.detach().cpu())
+    net.vae.requires_grad_(False)
+    net.scale.fill_(1.0)
+    net.scale.copy_(1 / net.encoded(images).std())
+    return Metric("autoencoder_loss", last.item(), n=how.batch_size, note="squared error of pixels in -1..1, of the last batch")
+
+
+def taken_in(how: Checkpoint, folder: Path, card: Card) -> tuple[Latent, Configs]:
+    """The model of a folder; each class is told by the text encoder's states of its prompt, where there is one."""
+    from diffusers import AutoencoderKL, UNet2DConditionModel
+
+    if digest_of_folder(folder) != how.digest:
+        raise SynthcError(f"{folder}: has changed since the study was compiled; run it again")
+    local: dict[str, Any] = {"local_files_only": True, "use_safetensors": True}
+    vae = AutoencoderKL.from_pretrained(folder, subfolder="vae", **local)
+    unet = UNet2DConditionModel.from_pretrained(folder, subfolder="unet", **local)
+    schedule = json.loads((folder / "scheduler" / "scheduler_config.json").read_text(encoding="utf-8"))
+    names = ("beta_start", "beta_end", "beta_schedule")
+    levels = {name: schedule[name] for name in names if name in schedule}
+    texts = (folder / "text_encoder").is_dir()
+    told = _states(how, folder, local) if texts else None
+    tokens = told.shape[1] if told is not None else TOKENS
+    parts = {name: {key: part.config[key] for key in part.config if key[0] != "_"} for name, part in (("vae", vae), ("unet", unet))}
+    configs = {**parts, "levels": levels, "tokens": tokens, "resolution": how.resolution, "texts": texts}
+    net = Latent(configs, card)
+    net.vae.load_state_dict(vae.state_dict())
+    net.net.load_state_dict(unet.state_dict())
+    with torch.no_grad():
+        net.classes.weight.copy_(told.flatten(1) if told is not None else torch.zeros_like(net.classes.weight))
+    return net, configs
+
+
+@torch.no_grad()
+def _states(how: Checkpoint, folder: Path, local: Mapping[str, Any]) -> Tensor:
+    """class + 1 × token × width: the text encoder's last states of each prompt, and of the empty one."""
+    from transformers import CLIPTextModel, CLIPTokenizer
+
+    encoder = CLIPTextModel.from_pretrained(folder / "text_encoder", **local).eval()
+    tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
+    prompts = [how.prompt.replace("{class}", name) for name in how.classes] + [""]
+    length = min(tokenizer.model_max_length, encoder.config.max_position_embeddings)
+    ids = tokenizer(prompts, padding="max_length", max_length=length, truncation=True, return_tensors="pt").input_ids
+    states: Tensor = encoder(ids)[0]
+    return states

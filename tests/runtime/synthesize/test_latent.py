@@ -1,0 +1,192 @@
+"""Models of Stable Diffusion's shape with random weights: taken in, tuned, drawn from, attacked; and what keeps a folder out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from compiler.compile import compile_study
+from compiler.errors import SpecError
+from runtime.operations import OPERATIONS
+from tests.artifacts import artifact
+from tests.conftest import TINY
+
+HERE = torch.device("cpu")
+LETTERS = [chr(code) for code in range(ord("a"), ord("z") + 1)]
+
+
+def write_folder(folder: Path) -> Path:
+    """A checkpoint with an autoencoder, a conditional U-Net, a tokenizer and a text encoder, all tiny and random."""
+    from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+    torch.manual_seed(0)
+    halves = {"down_block_types": ("DownEncoderBlock2D",) * 2, "up_block_types": ("UpDecoderBlock2D",) * 2}
+    vae = AutoencoderKL(3, 3, block_out_channels=(8, 8), latent_channels=4, norm_num_groups=4, **halves)
+    crossed = {"down_block_types": ("CrossAttnDownBlock2D",) * 2, "up_block_types": ("CrossAttnUpBlock2D",) * 2}
+    unet = UNet2DConditionModel(
+        8, 4, 4, block_out_channels=(8, 16), layers_per_block=1, cross_attention_dim=16, attention_head_dim=4, norm_num_groups=4,
+        **crossed,
+    )  # fmt: skip
+    words = [*LETTERS, *(f"{letter}</w>" for letter in LETTERS), "<|startoftext|>", "<|endoftext|>"]
+    text = folder / "words"
+    text.mkdir(parents=True)
+    (text / "vocab.json").write_text(json.dumps({word: index for index, word in enumerate(words)}))
+    (text / "merges.txt").write_text("#version: 0.2\n")
+    tokenizer = CLIPTokenizer(str(text / "vocab.json"), str(text / "merges.txt"), model_max_length=24)
+    encoder = CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=len(words), hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2,
+            max_position_embeddings=24, bos_token_id=len(words) - 2, eos_token_id=len(words) - 1,
+        )
+    )  # fmt: skip
+    StableDiffusionPipeline(
+        vae, encoder, tokenizer, unet, DDIMScheduler(beta_schedule="scaled_linear", clip_sample=False, steps_offset=1), None, None,
+        requires_safety_checker=False,
+    ).save_pretrained(folder / "model")  # fmt: skip
+    return folder / "model"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_folder(tmp_path_factory.mktemp("sd"))
+
+
+NAMES = "[zero, one, two, three, four, five, six, seven, eight, nine]"
+
+
+def spec(at: Path, arms: str, public: str = "") -> Path:
+    text = TINY.partition("arms:")[0].replace("attacks:", "attacks:\n    - {attack: denoising, signal: {grid: [loss, pia]}}")
+    text = text.replace("allow: {", "allow: {L04: a test of the road, L10: a test of the road, ")
+    (at / "study.yaml").write_text(f"{text}{public}\narms:\n{arms}\n")
+    return at / "study.yaml"
+
+
+def drawn(method: str, base: str, finetune: str = "full", more: str = "") -> str:
+    denoiser = f"{{net: latent, width: 8, blocks: 1, base: {base}, finetune: {finetune}, rank: 2, epochs: 0.5, batch_size: 16}}"
+    return f"{{paradigm: diffusion, method: {method}, steps: 2, multiple: 0.02, denoiser: {denoiser}{more}}}"
+
+
+def computed(path: Path, tmp_path: Path) -> dict[str, Any]:
+    """All tasks of shadow 0 but the classifiers, by the end of their addresses."""
+    import importlib
+
+    done, found = {}, {}
+    for id, task in compile_study(path).tasks.items():
+        if "#0/shadow 0/" not in task.address or task.address.endswith(("/model", "/query", "/query set")):
+            continue
+        module = importlib.import_module(OPERATIONS[type(task.work).__name__])
+        product = module.perform(task.work, {role: done[need] for role, need in task.needs}, HERE)
+        (at := tmp_path / id).mkdir()
+        done[id] = artifact(at, **{stem: dict(tensors) for stem, tensors in product.files.items()})
+        outcome = json.loads((at / "outcome.json").read_text()) | {"notes": dict(product.notes)}
+        (at / "outcome.json").write_text(json.dumps(outcome))
+        found[task.address.replace("#0/shadow 0", "")] = product
+    return found
+
+
+def test_a_folder_is_tuned_fully_and_by_lora_drawn_from_by_both_pipelines_and_attacked(folder: Path, tmp_path: Path) -> None:
+    base = f"{{path: {folder}, resolution: 16, classes: {NAMES}}}"
+    full, twins = drawn("conditional", base, more=", guidance: 2.0"), drawn("sdedit", base, "lora", ", strength: 0.5")
+    arms = f"  full: {full}\n  twins: {twins}"
+    found = computed(spec(tmp_path, arms), tmp_path)
+    assert found["full/base"].notes["configs"]["texts"] is True
+    told = found["full/base"].files["base"]["classes.weight"]
+    assert len(told.unique(dim=0)) == 11  # ten prompts, and the empty one
+    assert not [name for name in found["full/generator"].files["generator"] if name.startswith(("vae", "classes"))]
+    assert all("lora" in name for name in found["twins/generator"].files["generator"])
+    for arm in ("full", "twins"):
+        images = found[f"{arm}/synthesize"].files["set"]["images"]
+        assert images.shape[1:] == (1, 8, 8)
+        assert images.float().std() > 0
+        answers = found[f"{arm}/query generator"].files["answers"]
+        assert set(answers) == {"loss", "pia"}
+        assert all(values.isfinite().all() for values in answers.values())
+
+
+def test_a_latent_model_is_pretrained_on_the_public_set_tuned_and_drawn_from(tmp_path: Path) -> None:
+    base = "{pretrain: public, epochs: 1, autoencoder_epochs: 4, batch_size: 16}"
+    path = spec(tmp_path, f"  tuned: {drawn('conditional', base)}", "public: {name: shapes, subset: 60}")
+    found = computed(path, tmp_path)
+    metrics = {metric.name: metric.value for metric in found["tuned/base"].metrics}
+    assert metrics["autoencoder_loss"] < 1.0
+    assert "classes.weight" in found["tuned/generator"].files["generator"]
+    assert found["tuned/synthesize"].files["set"]["images"].shape[1:] == (1, 8, 8)
+
+
+def _cut(folder: Path) -> None:
+    file = next((folder / "unet").glob("*.safetensors"))
+    file.write_bytes(file.read_bytes()[:-8])
+
+
+def _pickle(folder: Path) -> None:
+    next((folder / "vae").glob("*.safetensors")).rename(folder / "vae" / "weights.bin")
+
+
+def _bring_code(folder: Path) -> None:
+    (folder / "unet" / "my_unet.py").write_text("print('run')")
+
+
+def _predict_v(folder: Path) -> None:
+    file = folder / "scheduler" / "scheduler_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"prediction_type": "v_prediction"}))
+
+
+def _lose_text(folder: Path) -> None:
+    (folder / "text_encoder").rename(folder / "other")
+
+
+FAULTS: list[tuple[Callable[[Path], object], str]] = [
+    (lambda folder: (folder / "model_index.json").unlink(), "has no model_index.json"),
+    (_cut, r"unet/.* is cut off or damaged"),
+    (_pickle, "its vae has pickled weights only, weights.bin"),
+    (_bring_code, "unet/my_unet.py is code that the folder brings along"),
+    (_predict_v, "it predicts v_prediction, not the noise"),
+    (_lose_text, "its part text_encoder is missing"),
+]
+
+
+@pytest.mark.parametrize(("damage", "complaint"), FAULTS)
+def test_what_keeps_a_folder_out_is_said_at_its_place(
+    damage: Callable[[Path], object], complaint: str, folder: Path, tmp_path: Path
+) -> None:
+    import shutil
+
+    damage(shutil.copytree(folder, tmp_path / "model") and tmp_path / "model")
+    base = f"{{path: model, resolution: 16, classes: {NAMES}}}"
+    path = spec(tmp_path, f"  full: {drawn('conditional', base)}")
+    with pytest.raises(SpecError, match=complaint) as raised:
+        compile_study(path)
+    assert [problem.location.file for problem in raised.value.diagnostics] == [str(path)]
+
+
+@pytest.mark.parametrize(
+    ("base", "complaint"),
+    [
+        ("{path: %s, resolution: 12, classes: " + NAMES + "}", "sides of 12, which the autoencoder and its pipeline cannot halve"),
+        ("{path: %s, resolution: 16, classes: [zero, one]}", "2 names for the 10 classes of digits"),
+        ("{path: nowhere, resolution: 16, classes: " + NAMES + "}", "there is no folder"),
+    ],
+)
+def test_words_that_do_not_fit_a_folder_are_refused(base: str, complaint: str, folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match=complaint):
+        compile_study(spec(tmp_path, f"  full: {drawn('conditional', base.replace('%s', str(folder)))}"))
+
+
+def test_where_a_folder_lies_is_no_part_of_an_id_and_its_content_is(folder: Path, tmp_path: Path) -> None:
+    import shutil
+
+    ids = []
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        shutil.copytree(folder, tmp_path / name / "model")
+        arm = drawn("conditional", f"{{path: model, resolution: 16, classes: {NAMES}}}")
+        ids.append(set(compile_study(spec(tmp_path / name, f"  full: {arm}")).tasks))
+    file = tmp_path / "two" / "model" / "scheduler" / "scheduler_config.json"
+    file.write_text(file.read_text() + " ")
+    assert ids[0] == ids[1] != set(compile_study(tmp_path / "two" / "study.yaml").tasks)
