@@ -231,12 +231,15 @@ class Results:
         import altair as alt
 
         from runtime.present import charts
+        from runtime.present.spec_charts import LAYOUT_OF_THEME
 
         if alt.renderers.active == "default":
             alt.renderers.enable("svg")
         query = charts.kind_of(name).query
         found = self.sql(f"SELECT * FROM ({query}) AS chart WHERE {where}" if where else query)
-        return charts.draw(name, found.columns, found.fetchall(), theme=theme)  # type: ignore[arg-type]
+        layout = LAYOUT_OF_THEME.get(theme, theme)
+        drawn: alt.TopLevelMixin = alt.Chart.from_dict(charts.draw(name, found.columns, found.fetchall(), layout))
+        return drawn
 
     def gallery(self, *, with_private_images: bool = False) -> dict[str, Image]:
         """Trial → a sheet of its synthetic images, as Pillow's image. Sets made of private images are left out unless asked for.

@@ -164,6 +164,7 @@ def _list_public() -> str:
 def _chart(args: argparse.Namespace) -> int:
     from runtime.database.read import query
     from runtime.present import charts
+    from runtime.present.spec_charts import LAYOUT_OF_THEME
 
     if args.name == "gallery":
         return _gallery(args)
@@ -171,7 +172,7 @@ def _chart(args: argparse.Namespace) -> int:
     for name in names:
         kind = charts.kind_of(name)
         text = f"SELECT * FROM ({kind.query}) AS chart WHERE {args.where}" if args.where else kind.query
-        drawn = charts.draw(name, *query(args.db, text), theme=args.theme)
+        drawn = charts.draw(name, *query(args.db, text), layout=LAYOUT_OF_THEME[args.theme])
         for path in _list_targets(args, name):
             charts.save(drawn, path)
             print(path)

@@ -13,6 +13,8 @@ from compiler.errors import SynthcError
 from compiler.language.charts import Chart
 from compiler.plan.dag import Plan
 
+LAYOUT_OF_THEME = {"paper": "column", "screen": "screen"}
+
 
 def missing(plan: Plan, database: Path) -> bool:
     """Whether some file of these charts is not there."""
@@ -40,7 +42,7 @@ def draw(plan: Plan, database: Path, store: Path) -> Iterator[Path]:
         if chart.chart == "gallery":
             yield from write(into, (sheet for sheet in read_sets(database, store) if _is_of(plan, chart, sheet[0])))
             continue
-        drawn = charts.draw(chart.chart, *query(database, _query(plan, chart)), theme=chart.theme)
+        drawn = charts.draw(chart.chart, *query(database, _query(plan, chart)), layout=LAYOUT_OF_THEME[chart.theme])
         for ending in chart.format:
             charts.save(drawn, into / f"{chart.stem}.{ending}")
             yield into / f"{chart.stem}.{ending}"

@@ -149,7 +149,7 @@ def draw_chart(source: Source, name: str, run: str, trial: str | None = None) ->
         if trial is not None and name in FOLLOW:
             conditions.append(f"trial = {literal(trial)}")
         columns, rows = query(f"SELECT * FROM ({kind.query}) AS chart WHERE {' AND '.join(conditions)}")
-    spec = charts.draw(name, columns, rows, theme="screen").to_dict()
+    spec = charts.draw(name, columns, rows, layout="screen")
     spec["config"] |= {"background": None, "aria": False}
     recolored: dict[str, Any] = recolor(spec)
     return recolored

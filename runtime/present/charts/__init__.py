@@ -6,15 +6,16 @@ Not here: queries by hand (`synthc sql`), the figures themselves (`runtime.audit
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import altair as alt
+import vl_convert
 
 from compiler.errors import SynthcError, did_you_mean
-from compiler.language.charts import Theme
 from runtime.present.charts import ablation, cost, epsilon, look, page, roc, tradeoff, vulnerability
 from runtime.present.charts import forest as claims
 from runtime.present.paradigms import Row
@@ -25,7 +26,7 @@ class ChartKind:
     """A named chart: the query behind it, and what draws its rows."""
 
     query: str
-    draw: Callable[[list[Row], Theme], alt.TopLevelMixin]
+    draw: Callable[[list[Row], look.Layout], alt.TopLevelMixin | dict[str, Any]]
     about: str
     missing: str = "no study was run, or no row is left"
     """What would give it rows."""
@@ -45,6 +46,13 @@ CHARTS: dict[str, ChartKind] = {
     ),
 }
 FORMATS = ("svg", "png", "pdf", "html", "json")
+VEGA_LITE = ".".join(alt.SCHEMA_VERSION.lstrip("v").split(".")[:2])
+WIDTHS = {"column": 238.0, "page": 490.0}
+"""Points of a column and of a page of a paper: 3.3 and 6.8 inches."""
+MIN_LETTERS = 7.0
+"""Points of the smallest letters in print."""
+PIXELS_PER_POINT = 4
+"""Of PNG files: 288 dots per inch."""
 
 
 def kind_of(name: str) -> ChartKind:
@@ -54,28 +62,56 @@ def kind_of(name: str) -> ChartKind:
     return CHARTS[name]
 
 
-def draw(name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], theme: Theme = "paper") -> alt.TopLevelMixin:
-    """The chart `name` of rows that its query gave; a chart that says so when there are none."""
-    kind = kind_of(name)
+def draw(name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], layout: str = "column") -> dict[str, Any]:
+    """The chart `name` of rows that its query gave, in one of LAYOUTS, as Vega-Lite; one that says so when there are none."""
+    kind, sizes = kind_of(name), look.LAYOUTS[layout]
     finite = [look.drawable(dict(zip(columns, row, strict=True))) for row in rows]
     nothing = f"nothing to draw for {name!r} yet: {kind.missing}"
-    chart: Any = kind.draw(finite, theme) if finite else look.draw_nothing(nothing, theme)
-    if chart.description is alt.Undefined:
-        chart = chart.properties(description=f"Chart: {kind.about}.")
-    return look.configure(chart, theme)
+    drawn: Any = kind.draw(finite, sizes) if finite else look.draw_nothing(nothing, sizes)
+    spec: dict[str, Any] = drawn if isinstance(drawn, dict) else drawn.to_dict()
+    spec = {"$schema": alt.SCHEMA_URL, "description": f"Chart: {kind.about}."} | spec | {"config": look.config(sizes)}
+    spec["datasets"] = {name: json.loads(text) for name, text in spec["datasets"].items()}
+    return spec
 
 
-def save(chart: alt.TopLevelMixin, path: Path) -> None:
-    """Write the chart in the format of the file's ending; SynthcError for an ending that is none of FORMATS."""
+def save(spec: dict[str, Any], path: Path, width: float | None = None, titled: bool = True) -> None:
+    """Write the chart in the format of the file's ending, `width` points wide (by default as drawn), with its title if `titled`.
+
+    SynthcError for an ending that is none of FORMATS, and for a width at which letters would be smaller than 7 points.
+    """
     ending = path.suffix.lstrip(".").lower()
     if ending not in FORMATS:
         raise SynthcError(f"{path}: cannot draw {path.suffix or 'a file without ending'}; endings are: {', '.join(FORMATS)}")
+    if not titled:
+        spec = {name: part for name, part in spec.items() if name != "title"}
     try:
-        if ending == "json":
-            path.write_text(json.dumps(chart.to_dict(), indent=1, allow_nan=False) + "\n", encoding="utf-8")
-        elif ending == "html":
-            path.write_text(page.chart_page(chart.to_dict()), encoding="utf-8")
-        else:
-            chart.save(str(path), scale_factor=3 if ending == "png" else 1)
+        match ending:
+            case "json":
+                path.write_text(json.dumps(spec, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+            case "html":
+                path.write_text(page.chart_page(spec), encoding="utf-8")
+            case _:
+                _write_picture(spec, path, ending, width)
     except OSError as error:
         raise SynthcError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def _write_picture(spec: dict[str, Any], path: Path, ending: str, width: float | None) -> None:
+    svg = vl_convert.vegalite_to_svg(spec, vl_version=VEGA_LITE)
+    drawn = float(re.search(r'width="([\d.]+)"', svg)[1])  # type: ignore[index]
+    scale = 1.0 if width is None else width / drawn
+    letters = min(map(float, re.findall(r'font-size="([\d.]+)px"', svg)), default=MIN_LETTERS)
+    if scale * letters < MIN_LETTERS:
+        least = MIN_LETTERS / letters * drawn / 72
+        raise SynthcError(
+            f"{path}: at this width letters would be smaller than {MIN_LETTERS:g} points; ask for {least:.1f}in or more"
+        )
+    match ending:
+        case "svg":
+            size = re.compile(r'(width|height)="([\d.]+)"')
+            sized = size.sub(lambda found: f'{found[1]}="{scale * float(found[2]):.1f}pt"', svg, count=2)
+            path.write_text(sized, encoding="utf-8")
+        case "pdf":
+            path.write_bytes(vl_convert.svg_to_pdf(svg, scale=scale))  # which embeds the letters that it uses
+        case "png":
+            path.write_bytes(vl_convert.svg_to_png(svg, scale=PIXELS_PER_POINT * scale))

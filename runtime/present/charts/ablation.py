@@ -7,8 +7,8 @@ from typing import Any
 
 import altair as alt
 
-from compiler.language.charts import Theme
 from runtime.present.charts import look
+from runtime.present.charts.look import Layout
 from runtime.present.paradigms import Row
 
 QUERY = "SELECT * FROM comparison WHERE axes <> '{}'"
@@ -17,7 +17,7 @@ MAX_NAMED_LINES = 4
 FIGURES = {"leakage": "Leakage", "test_accuracy": "Test accuracy"}
 
 
-def draw(rows: list[Row], theme: Theme) -> alt.TopLevelMixin:
+def draw(rows: list[Row], layout: Layout) -> Any:
     """One panel per axis of an arm: leakage (filled, solid) and accuracy (hollow, dashed) with intervals, a line per setting
     of the other axes and replicate."""
     rows = look.identify(rows)
@@ -27,50 +27,49 @@ def draw(rows: list[Row], theme: Theme) -> alt.TopLevelMixin:
             by_panel.setdefault((row["arm"], axis), []).append(row)
     turned = {panel: trials for panel, trials in by_panel.items() if len({_setting(row, panel[1]) for row in trials}) > 1}
     if not turned:
-        return look.draw_nothing("no arm has a grid with more than one setting", theme)
+        return look.draw_nothing("no arm has a grid with more than one setting", layout)
     chosen = look.choose_paradigm()
     panels: list[Any] = []
     for (arm, axis), trials in turned.items():
-        layers = _marks(axis, trials, rows, theme, chosen)
+        layers = _marks(axis, trials, rows, layout, chosen)
         if not panels:
             layers[0] = layers[0].add_params(chosen)
-        width, height = look.panel_size(theme, 0.45, 0.7)
-        heading = alt.TitleParams(look.shorten(arm, 30), fontSize=11, fontWeight="normal", offset=6)
+        width, height = layout.panel(2, 0.6)
+        heading = alt.TitleParams(look.shorten(arm, 30), fontSize=layout.type, fontWeight="normal", offset=4)
         panels.append(alt.layer(*layers).properties(width=width, height=height, title=heading))
     title = look.make_title(
         "What turning one knob does",
         look.describe_conditions(rows),
         f"filled: leakage ({look.describe_leakage(rows)}); hollow, dashed: test accuracy; bars: 95\u00a0% intervals",
         look.name_unresolved(rows, "leakage"),
-        width=look.PANEL_WIDTH[theme] * 1.2,
+        *look.name_doubtful(rows),
+        layout=layout,
     )
-    names = [point["rest"] for (_, axis), trials in turned.items() for row in trials for point in _points(row, axis)]
-    # Panels of all rows stand below each other, whatever their names on the right and their axes on the left take.
-    spacing = look.AXIS_WIDTH + max(24.0, 16 + look.LETTER_WIDTH * max(map(len, names), default=0))
-    return look.arrange(panels, columns=2 if theme == "paper" else 3, spacing=spacing, bounds="flush").properties(title=title)
+    # Panels of all rows stand below each other, whatever their axes on the left take.
+    return look.arrange(panels, layout.across, spacing=look.AXIS_WIDTH + 12, bounds="flush") | {"title": title}
 
 
-def _marks(axis: str, rows: list[Row], everyone: list[Row], theme: Theme, chosen: Any) -> list[Any]:
+def _marks(axis: str, rows: list[Row], everyone: list[Row], layout: Layout, chosen: Any) -> list[Any]:
     data = [point for row in rows for point in _points(row, axis)]
     points, order = look.plot(data, chosen), _order(data)
     labels = alt.Axis(labelAngle=0, labelLimit=70, labelOverlap="greedy")
     x = alt.X("at:N", title=look.shorten(axis, 28), sort=order, axis=labels)
     y = look.share_axis(alt.Y, "value", None, (0, 1), ticks=5)
-    color = look.color(everyone, theme)
+    color = look.color(everyone, layout)
     dash = alt.Scale(domain=list(FIGURES.values()), range=[[1, 0], [4, 3]])
     lines = points.mark_line(strokeWidth=1.2, opacity=0.7).encode(
         x, y, color=color, detail="rest:N", strokeDash=alt.StrokeDash("figure:N", scale=dash, legend=None)
     )
     tooltip = look.tooltip(("figure:N", "figure"), ("value:Q", "value", ".3f"), ("interval:N", "interval"), ("n:Q", "n", ","))
     layers = [
-        *look.draw_intervals(points, x, y, color, upright="value"),
+        points.mark_rule(strokeWidth=1.2, opacity=0.65).encode(x, look.end(y, "value_low"), alt.Y2("value_high:Q"), color=color),
         lines,
-        *look.draw_points(points, "datum.figure != 'Leakage'", 45, x=x, y=y, color=color, tooltip=tooltip),
+        *look.draw_points(points, 40, "datum.figure != 'Leakage'", x=x, y=y, color=color, tooltip=tooltip),
     ]
     if 1 < len({point["rest"] for point in data}) <= MAX_NAMED_LINES:
         ends = [point for point in data if point["at"] == order[-1] and point["figure"] == "Leakage"]
         names = look.plot(ends, chosen)
-        layers.append(names.mark_text(align="left", dx=8, fontSize=8.5, color=look.INK).encode(x, y, text="rest:N"))
+        layers.append(names.mark_text(align="right", dy=-7, fontSize=layout.small, color=look.INK).encode(x, y, text="rest:N"))
     return layers
 
 

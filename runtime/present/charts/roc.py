@@ -1,4 +1,4 @@
-"""ROC curves of the headline attack on log-log axes, where a worst-case audit is read: a panel per group of canaries."""
+"""ROC curves of the headline attack on log-log axes, where a worst-case audit is read: a panel per paradigm, the others behind."""
 
 from __future__ import annotations
 
@@ -7,119 +7,104 @@ from typing import Any
 
 import altair as alt
 
-from compiler.language.charts import Theme
-from runtime.present.charts import look, numbering
+from runtime.present.charts import look, scatter
+from runtime.present.charts.look import Layout
 from runtime.present.numbers import format_ends
 from runtime.present.paradigms import Row
 
 QUERY = """
-SELECT roc.*, comparison.replicate, comparison.data, comparison.shadows, comparison.leakage, comparison.leakage_low,
-  comparison.leakage_high, comparison.leakage_n, comparison.fpr AS at, comparison.canaries AS headline_canaries
+SELECT roc.*,
+  comparison.* EXCLUDE (origin, study, profile, arm, paradigm, method, label, trial, attack, variant, release, fpr, canaries),
+  comparison.fpr AS at, comparison.canaries AS headline_canaries
 FROM roc JOIN comparison USING (origin, study, profile, trial, attack, variant, release)
 """
-
-MAX_BANDED_TRIALS = 6
-"""Trials whose bands can be told apart; the headline's intervals stand for the bands of more."""
-MAX_HEADLINE_TRIALS = 16
-"""Trials whose headline intervals can be told apart; beyond that the tooltip names each curve."""
-MAX_GROUPS = 4
-"""Groups of canaries that have a panel."""
+MAX_BANDED_TRIALS = 2
+"""Trials of a panel whose bands can be told apart; beyond, the headline's interval stands for the band."""
 
 
-def draw(rows: list[Row], theme: Theme) -> alt.TopLevelMixin:
-    """One line per trial, colour by paradigm, the headline with its interval on it. What lies at zero is drawn at half of the
-    smallest step, and the subtitle says so."""
-    rows = look.identify(rows)
-    floor = min(1 / max(row["leakage_n"] or 1 for row in rows), 0.1) / 2
+def draw(rows: list[Row], layout: Layout) -> Any:
+    """One line per trial, in the panel of its paradigm, with the headline and its interval on it. What lies at zero is drawn at
+    half of the smallest step, and the subtitle says so."""
     groups = sorted({row["canaries"] for row in rows}, key=lambda group: (group != rows[0]["headline_canaries"], group))
+    rows = [row for row in look.identify(rows) if row["canaries"] == groups[0]]
+    floor = min(1 / max(row["leakage_n"] or 1 for row in rows), 0.1) / 2
     chosen = look.choose_paradigm()
+    by_paradigm: dict[str, list[Row]] = {}
+    for row in sorted(rows, key=lambda row: row["number"]):
+        by_paradigm.setdefault(row["Paradigm"], []).append(row)
+    across = min(len(by_paradigm), 2 if layout.across == 1 else 3)
+    side = (layout.width - (across - 1) * look.AXIS_WIDTH) / across if across > 1 else layout.height
     panels: list[Any] = []
-    for group in groups[:MAX_GROUPS]:
-        layers = _marks([row for row in rows if row["canaries"] == group], rows, floor, theme, chosen)
+    for place, (name, shown) in enumerate(by_paradigm.items()):
+        layers = _marks(shown, rows, floor, side, layout, chosen, place % across == 0)
         if not panels:
             layers[0] = layers[0].add_params(chosen)
-        panels.append(alt.layer(*layers).properties(width=_side(theme), height=_side(theme)))
+        # As a mark, since a title of Vega's moves up with a number that stands above the panel, and headings would not be level.
+        heading = look.plot([{"name": name}]).mark_text(align="left", fontSize=layout.type, fontWeight="bold", color=look.INK)
+        layers.append(heading.encode(x=alt.value(0), y=alt.value(-16), text="name:N"))
+        panels.append(alt.layer(*layers).properties(width=side, height=side))
+    whole = look.arrange(panels, across, spacing=16, bounds="flush")
     floored = any(row["fpr"] < floor or row["tpr"] < floor for row in rows)
     title = look.make_title(
         "Who was in the training set?",
-        look.describe_conditions([{**row, "canaries": " and ".join(groups)} for row in rows]),
-        f"{rows[0]['attack']} {rows[0]['variant']}, {rows[0]['release']}; dotted: guessing; {_describe_intervals(rows)}",
+        look.describe_conditions(rows),
+        f"{rows[0]['attack']} {rows[0]['variant']}, {rows[0]['release']}; dotted: guessing; grey: the other paradigms",
+        f"points: the declared rate, with 95\u00a0% intervals; bands: pointwise, in panels of {MAX_BANDED_TRIALS} lines or fewer",
         f"zeros are drawn at {look.format_percent(float(f'{floor:.2g}'))}, half of one non-member score" if floored else "",
-        f"{len(groups) - MAX_GROUPS} more groups of canaries are in the database" if len(groups) > MAX_GROUPS else "",
-        width=look.PANEL_WIDTH[theme] * min(len(panels), 2),
+        f"other canaries: --where \"canaries = '{groups[1]}'\"" if groups[1:] else "",
+        *look.name_doubtful(rows),
+        layout=layout,
     )
-    whole = look.arrange(panels, columns=2, spacing=24)
-    if look.count_trials(rows) <= MAX_HEADLINE_TRIALS:
-        whole = numbering.add_key(whole, rows, look.PANEL_WIDTH[theme] * min(len(panels), 2), theme, chosen)
-    return whole.properties(title=title)
+    return scatter.add_key(whole, rows, layout, chosen) | {"title": title}
 
 
-def _side(theme: Theme) -> int:
-    """Points of a panel's side."""
-    return round(look.PANEL_WIDTH[theme] * 0.85)
-
-
-def _describe_intervals(rows: list[Row]) -> str:
-    """What shows how sure the curves are."""
-    if look.count_trials(rows) <= MAX_BANDED_TRIALS:
-        return "dots: the headline; bands: pointwise 95\u00a0% intervals"
-    if look.count_trials(rows) <= MAX_HEADLINE_TRIALS:
-        return f"upright bars: the headline's 95\u00a0% intervals, side by side; {MAX_BANDED_TRIALS} trials or fewer have bands"
-    return f"{MAX_HEADLINE_TRIALS} trials or fewer have intervals"
-
-
-def _marks(rows: list[Row], everyone: list[Row], floor: float, theme: Theme, chosen: Any) -> list[Any]:
+def _marks(rows: list[Row], everyone: list[Row], floor: float, side: float, layout: Layout, chosen: Any, first: bool) -> list[Any]:
     """Of one panel; the curves, which bear the selection, come first."""
     ticks = [10.0**power for power in range(-5, 1) if 10.0**power >= floor]
-    shared: dict[str, Any] = {
-        "scale": alt.Scale(type="log", domain=[floor, 1], nice=False),
-        "axis": alt.Axis(labelExpr=look.PERCENT, values=ticks),
-    }
-    x = alt.X("x:Q", title="False-positive rate", **shared)
-    y = alt.Y("y:Q", title="True-positive rate", **shared)
-    color = look.color(everyone, theme, lines=True)
-    curves = look.plot(_points(rows, floor), chosen)
-    curves = curves.mark_line(clip=True, strokeWidth=1.6, interpolate="step-after").encode(
-        x,
-        y,
-        color=color,
-        strokeDash=look.dash(everyone, theme),
-        detail="key:N",
-        order=alt.Order("fpr:Q"),
-        tooltip=look.tooltip(("fpr:Q", "FPR", ".4f"), ("tpr:Q", "TPR", ".4f"), ("band:N", "its 95 % interval")),
+    shared: dict[str, Any] = {"scale": alt.Scale(type="log", domain=[floor, 1], nice=False)}
+    axis: dict[str, Any] = {"labelExpr": look.PERCENT, "values": ticks, "labelOverlap": "greedy"}
+    x = alt.X("x:Q", title="False-positive rate", axis=alt.Axis(**axis), **shared)
+    y = alt.Y("y:Q", title="True-positive rate" if first else None, axis=alt.Axis(**axis, labels=first), **shared)
+    color = look.color(everyone, layout)
+    numbers = sorted({row["number"] for row in rows})
+    dashes = alt.StrokeDash("line:O", scale=alt.Scale(domain=list(range(len(look.DASHES))), range=look.DASHES), legend=None)
+    curves = look.plot(_points(rows, floor), chosen).mark_line(clip=True, strokeWidth=1.5, interpolate="step-after")
+    order = alt.Order("fpr:Q")
+    tooltip = look.tooltip(("fpr:Q", "FPR", ".4f"), ("tpr:Q", "TPR", ".4f"), ("band:N", "its 95 % interval"))
+    others = look.plot(
+        [
+            {name: row[name] for name in ("x", "y", "fpr", "key")}
+            for row in _points([row for row in everyone if row["number"] not in numbers], floor)
+        ]
     )
     guess = look.plot([{"x": floor, "y": floor}, {"x": 1, "y": 1}])
-    dotted = guess.mark_line(color=look.LINE, strokeDash=[2, 3], strokeWidth=1, clip=True).encode(x, y)
-    banded = look.count_trials(rows) <= MAX_BANDED_TRIALS
-    layers = [curves, dotted]
-    if bands := _bands(rows, floor) if banded else []:
-        area = look.plot(bands, chosen)
-        band = area.mark_area(opacity=0.15, clip=True, interpolate="step-after")
-        layers.append(band.encode(x, look.end(y, "low"), alt.Y2("high:Q"), color=color, detail="key:N"))
-    if look.count_trials(rows) <= MAX_HEADLINE_TRIALS:
-        layers += _headline_marks(_headlines(rows, floor, _side(theme)), x, y, color, theme, chosen, bars=not banded)
-    # As a mark, since a title of Vega's moves up with a number that stands above the panel, and headings would not be level.
-    heading = look.plot([{"canaries": f"{rows[0]['canaries']} canaries"}])
-    at_top = heading.mark_text(align="left", baseline="bottom", fontSize=11, color=look.INK)
-    return [*layers, at_top.encode(x=alt.value(0), y=alt.value(-16), text="canaries:N")]
-
-
-def _headline_marks(headlines: list[Row], x: Any, y: Any, color: Any, theme: Theme, chosen: Any, bars: bool) -> list[Any]:
-    if not headlines:
-        return []
-    points = look.plot(headlines, chosen)
-    tooltip = look.tooltip(("leakage:Q", "headline TPR", ".3f"), ("interval:N", "interval"), ("n:Q", "non-member scores", ","))
-    rules = points.mark_rule(strokeWidth=1.4, opacity=0.6, clip=True)
+    layers = [
+        curves.encode(x, y, color=color, detail="key:N", strokeDash=dashes, order=order, tooltip=tooltip),
+        others.mark_line(clip=True, strokeWidth=0.7, interpolate="step-after", color=look.LINE, opacity=0.35).encode(
+            x, y, detail="key:N", order=order
+        ),
+        guess.mark_line(color=look.LINE, strokeDash=[2, 3], strokeWidth=1, clip=True).encode(x, y),
+    ]
+    if len(numbers) <= MAX_BANDED_TRIALS and (bands := _bands(rows, floor)):
+        area = look.plot(bands, chosen).mark_area(opacity=0.15, clip=True, interpolate="step-after")
+        layers.append(area.encode(x, look.end(y, "low"), alt.Y2("high:Q"), color=color, detail="key:N"))
+    headlines = look.plot(_headlines(rows, floor, side), chosen)
+    of_headline = look.tooltip(
+        ("leakage:Q", "headline TPR", ".3f"), ("interval:N", "interval"), ("leakage_n:Q", "non-member scores", ",")
+    )
     return [
-        *([rules.encode(x, look.end(y, "low"), alt.Y2("high:Q"), color=color, tooltip=tooltip)] if bars else []),
-        points.mark_point(filled=True, size=26, opacity=1, clip=True).encode(x, y, color=color, tooltip=tooltip),
-        *numbering.draw_numbers(points, x, y, theme),
+        *layers,
+        headlines.mark_rule(strokeWidth=1.2, opacity=0.6, clip=True).encode(x, look.end(y, "low"), alt.Y2("high:Q"), color=color),
+        headlines.mark_point(filled=True, size=26, opacity=1).encode(x, y, color=color, tooltip=of_headline),
+        *scatter.draw_numbers(headlines, x, y, layout),
     ]
 
 
 def _points(rows: list[Row], floor: float) -> list[Row]:
+    lines = {number: place % len(look.DASHES) for place, number in enumerate(sorted({row["number"] for row in rows}))}
     return [
-        {name: row[name] for name in ("fpr", "tpr", "name", "Paradigm", "key")}
+        {name: row[name] for name in ("fpr", "tpr", "name", "number", "Paradigm", "key")}
+        | {"line": lines[row["number"]]}
         | {"x": max(row["fpr"], floor), "y": max(row["tpr"], floor), "band": format_ends(row["low"], row["high"], ".4f")}
         for row in rows
     ]
@@ -136,24 +121,21 @@ def _bands(rows: list[Row], floor: float) -> list[Row]:
 
 
 def _headlines(rows: list[Row], floor: float, side: float) -> list[Row]:
-    """The declared figure of each trial, with its number, in the panel of the declared canaries."""
+    """The declared figure of each trial with its number, on the declared canaries; beside each other, lest one hide another."""
     trials = {row["key"]: row for row in rows if row["canaries"] == row["headline_canaries"]}
-    # Bars of different trials would hide each other.
-    spread = 1.0 if len(trials) <= MAX_BANDED_TRIALS else min(1.08, 2.0 ** (1 / len(trials)))
+    spread = min(1.25, 3.0 ** (1 / max(1, len(trials))))
     headlines = [
         {
             "x": max(row["at"], floor) * spread ** (place - (len(trials) - 1) / 2),
             "y": max(row["leakage"], floor),
             "low": max(row["leakage_low"], floor),
             "high": max(row["leakage_high"], floor),
-            "leakage": row["leakage"],
-            "n": row["leakage_n"],
             "interval": look.interval_of(row, "leakage"),
-            **{name: row[name] for name in ("name", "number", "Paradigm")},
+            **{name: row[name] for name in ("name", "number", "Paradigm", "leakage", "leakage_n")},
         }
         for place, row in enumerate(trials.values())
         if None not in (row["at"], row["leakage"], row["leakage_low"], row["leakage_high"])
     ]
     decades = -math.log(floor)
     at = [(side * (1 + math.log(row["x"]) / decades), side * -math.log(row["y"]) / decades) for row in headlines]
-    return numbering.number(headlines, at)
+    return scatter.number(headlines, at)

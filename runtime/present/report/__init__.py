@@ -89,7 +89,7 @@ def _environment() -> Environment:
 
 def _draw_chart(name: str, results: StudyResults) -> dict[str, Any]:
     """A chart's title and conditions, for the page to set, and the rest as Vega-Lite, in colours that the page can change."""
-    spec = charts.draw(name, *results.charts[name], theme="screen").to_dict()
+    spec = charts.draw(name, *results.charts[name], layout="screen")
     about = charts.kind_of(name).about
     title = spec.pop("title", {"text": about})
     # Screen readers get one sentence and the tables; thousands of marks that each speak would bury both.

@@ -15,9 +15,8 @@ import pytest
 import vl_convert
 
 from compiler.errors import SynthcError
-from compiler.language.charts import Theme
 from runtime.present import charts
-from runtime.present.charts import look, numbering, roc, tradeoff, vulnerability
+from runtime.present.charts import look, roc, scatter, vulnerability
 from runtime.present.paradigms import PARADIGMS, PRINTED_NAMES
 
 GOLDEN = Path(__file__).parent / "charts"
@@ -63,6 +62,7 @@ def trial(place: int = 0, **other: Any) -> dict[str, Any]:
         "seconds_high": 2.5 + place,
         "shadows": 16,
         "null_ok": True,
+        "learned": True,
         "flags": "",
     }
     return row | other
@@ -117,9 +117,9 @@ def claim(place: int = 0, **other: Any) -> dict[str, Any]:
     } | other
 
 
-def drawn(name: str, rows: list[dict[str, Any]], theme: Theme = "paper") -> dict[str, Any]:
+def drawn(name: str, rows: list[dict[str, Any]], layout: str = "column") -> dict[str, Any]:
     columns = list(rows[0]) if rows else []
-    spec = charts.draw(name, columns, [list(row.values()) for row in rows], theme).to_dict()
+    spec = charts.draw(name, columns, [list(row.values()) for row in rows], layout)
     json.dumps(spec, allow_nan=False)
     return spec
 
@@ -170,7 +170,7 @@ def test_every_chart_has_a_pinned_spec_and_no_spec_is_left_over() -> None:
 def test_vega_has_nothing_to_warn_of(name: str, capfd: pytest.CaptureFixture[str]) -> None:
     # What it drops or overrides it says on the console alone: there a reader of the report would find it.
     nothing = {"leakage": None, "leakage_low": None, "leakage_high": None, "epsilon": None}
-    many = [trial(place) for place in range(max(look.MAX_DASHED_TRIALS, roc.MAX_BANDED_TRIALS) + 1)]
+    many = [trial(place) for place in range(13)]
     for trials in ([], [trial()], [trial(0, **nothing)], many):
         vl_convert.vegalite_to_vega(drawn(name, rows_for(name, trials)), show_warnings=True, vl_version=VERSION)
     printed = capfd.readouterr()
@@ -195,11 +195,9 @@ def test_a_paradigm_has_one_colour_and_the_legend_chooses_by_it(name: str) -> No
     assert not any("concat" in node for node in nodes(spec))
 
 
-@pytest.mark.parametrize("name", ["roc", "vulnerability"])
-def test_lines_of_few_trials_have_dashes_that_tell_paradigms_apart_in_grey(name: str) -> None:
-    lines = encodings(drawn(name, rows_for(name, [trial(place) for place in range(6)])), "line")
-    (dashes, *_) = [line["strokeDash"]["scale"]["range"] for line in lines if "strokeDash" in line]
-    assert len({tuple(dash) for dash in dashes}) == 6
+def test_lines_of_one_panel_have_dashes_that_tell_them_apart_in_grey() -> None:
+    (coloured, *_) = encodings(drawn("roc", rows_for("roc", [trial(place, paradigm="coreset") for place in range(4)])), "line")
+    assert len({tuple(dash) for dash in coloured["strokeDash"]["scale"]["range"]}) == 4
 
 
 @pytest.mark.parametrize("name", charts.CHARTS)
@@ -243,7 +241,7 @@ def test_titles_tell_the_conditions(name: str) -> None:
     assert ("n = 128" if name == "epsilon" else "1,024 non-member scores") in text
 
 
-@pytest.mark.parametrize("name", ["tradeoff", "cost", "vulnerability", "roc"])
+@pytest.mark.parametrize("name", ["tradeoff", "cost", "roc"])
 def test_every_point_has_a_number_that_the_key_names(name: str) -> None:
     data = data_of(drawn(name, rows_for(name, [trial(place, label=f"arm {ODD[0]} {place}") for place in (5, 1, 0)])))
     assert {row["number"] for row in data if "dx" in row} == {1, 2, 3}
@@ -254,15 +252,32 @@ def test_every_point_has_a_number_that_the_key_names(name: str) -> None:
     assert numbered == {f"arm {ODD[0]} {place}": at + 1 for at, place in enumerate((0, 1, 5))}
 
 
-def test_so_many_trials_that_numbers_would_hide_them_have_neither_number_nor_key() -> None:
-    data = data_of(drawn("tradeoff", [trial(place) for place in range(numbering.MAX_NUMBERED_TRIALS + 1)]))
-    assert not any("dx" in row or "text" in row for row in data)
+@pytest.mark.parametrize("name", ["vulnerability", "epsilon"])
+def test_every_row_stands_beside_its_name(name: str) -> None:
+    spec = drawn(name, rows_for(name, [trial(place) for place in range(4)]))
+    (names, *_) = [node["y"]["scale"]["domain"] for node in nodes(spec) if "scale" in node.get("y", {})]
+    assert {f"arm{place}" for place in range(4)} <= set(names)
+
+
+@pytest.mark.parametrize("name", charts.CHARTS)
+@pytest.mark.parametrize("layout", ["column", "page"])
+def test_in_print_no_letter_is_smaller_than_seven_points_and_a_smaller_width_is_refused(
+    name: str, layout: str, tmp_path: Path
+) -> None:
+    rows = rows_for(name, [trial(place, label=f"a long name of an arm {place}") for place in range(17)])
+    chart = charts.draw(name, list(rows[0]), [list(row.values()) for row in rows], layout)
+    charts.save(chart, tmp_path / "chart.svg", width=charts.WIDTHS[layout])
+    root = (tmp_path / "chart.svg").read_text()[:300]
+    assert f'width="{charts.WIDTHS[layout]:.1f}pt"' in root
+    with pytest.raises(SynthcError, match="letters would be smaller than 7 points; ask for"):
+        charts.save(chart, tmp_path / "small.svg", width=90)
+    assert not (tmp_path / "small.svg").exists()
 
 
 def test_numbers_of_neighbours_neither_touch_nor_lie_on_a_point() -> None:
-    assert numbering.place_numbers([(50.0, 50.0)]) == [pytest.approx((7.07, -7.07), abs=0.01)]  # beside it, off its bars
+    assert scatter.place_numbers([(50.0, 50.0)]) == [pytest.approx((6.36, -6.36), abs=0.01)]  # beside it, off its bars
     points = [(50.0, 50.0), (56.0, 50.0), (53.0, 56.0), (50.0, 50.0)]
-    offsets = numbering.place_numbers(points)
+    offsets = scatter.place_numbers(points)
     numbers = [(x + dx, y + dy) for (x, y), (dx, dy) in zip(points, offsets, strict=True)]
     assert all(math.dist(one, other) > 8 for one, other in combinations(numbers, 2))
     assert all(math.dist(number, point) > 8 for number in numbers for point in points)
@@ -271,13 +286,18 @@ def test_numbers_of_neighbours_neither_touch_nor_lie_on_a_point() -> None:
 # What is not hidden
 
 
-def test_what_cannot_be_shown_is_named() -> None:
-    spec = drawn("tradeoff", [trial(0), trial(1, leakage=None, label="unclear")])
-    assert "not shown, no resolvable value: unclear" in subtitle(spec)
-    assert {row["name"] for row in data_of(spec) if "name" in row} == {"arm0"}
+def test_what_cannot_be_resolved_stands_apart_with_a_number_and_what_cannot_be_shown_is_named() -> None:
+    unclear = {"leakage": None, "leakage_low": None, "leakage_high": None}
+    spec = drawn("tradeoff", [trial(0), trial(1, label="unclear", **unclear), trial(2, label="unmeasured", test_accuracy=None)])
+    assert "not shown, no resolvable value: unmeasured" in subtitle(spec)
+    places = {row["name"]: row["x"] for row in data_of(spec) if "leakage_n" in row}
+    (axis, *_) = [node["x"]["axis"] for node in nodes(spec) if "axis" in node.get("x", {}) and node["x"]["axis"]]
+    assert places["unclear"] == max(axis["values"]) > places["arm0"]
+    assert "n.\u2009r." in json.loads(axis["labelExpr"].split("[round")[0]).values()
+    assert "n.\u2009r.: not resolvable" in subtitle(spec)
 
 
-def test_zeros_on_log_axes_are_drawn_at_a_floor_that_the_subtitle_tells() -> None:
+def test_zeros_on_axes_that_have_none_stand_at_a_place_of_their_own_that_a_label_names() -> None:
     spec = drawn("roc", rows_for("roc", [trial()]))
     points = [row for row in data_of(spec) if "fpr" in row]
     assert min(row["fpr"] for row in points) == 0.0
@@ -285,25 +305,40 @@ def test_zeros_on_log_axes_are_drawn_at_a_floor_that_the_subtitle_tells() -> Non
     assert "zeros are drawn at 0.049\u00a0%" in subtitle(spec)
 
     spec = drawn("cost", [trial(0, seconds=0.0), trial(1, seconds=4.0)])
-    assert {row["drawn"] for row in data_of(spec) if "drawn" in row} == {2.0, 4.0}
-    assert "zero seconds, drawn at 2" in subtitle(spec)
+    assert {round(10 ** row["x"], 6) for row in data_of(spec) if "leakage_n" in row} == {2.0, 4.0}
+    rows = [trial(0, leakage=0.0, leakage_low=0.0), trial(1, leakage=1.0, leakage_high=1.0), trial(2, leakage=0.5)]
+    axis = scatter.odds_axis("leakage", "", rows, better=-1)
+    assert axis.ticks[axis.place(0.0)] == "0"
+    assert axis.place(0.0) == pytest.approx(math.log(0.5 / 1023.5))
+    assert axis.place(1.0) == -axis.place(0.0)
+    assert axis.place(0.5) == 0.0
 
 
-def test_a_failed_null_control_is_hollow_said_and_never_the_best() -> None:
-    spec = drawn("tradeoff", [trial(0, null_ok=False, leakage=0.0, test_accuracy=1.0), trial(1)])
-    marked = {row["name"]: (row["valid"], row["front"]) for row in data_of(spec) if "valid" in row}
-    assert marked == {"arm0": (False, False), "arm1": (True, True)}
-    assert "null control failed" in subtitle(spec)
+def test_a_doubtful_trial_is_hollow_named_and_never_the_best() -> None:
+    rows = [
+        trial(0, null_ok=False, leakage=0.0, test_accuracy=1.0),
+        trial(1),
+        trial(2, learned=False, leakage=0.0, test_accuracy=0.17),
+    ]
+    for name in ("tradeoff", "cost", "epsilon"):
+        spec = drawn(name, rows_for(name, rows))
+        doubts = {row["name"]: row["doubt"] for row in data_of(spec) if "doubt" in row}
+        assert {row: bool(doubt) for row, doubt in doubts.items()} == {"arm0": True, "arm1": False, "arm2": True}
+        assert "hollow: arm0 (null control failed: figures invalid)" in subtitle(spec)
+        assert "hollow: arm2 (learned nothing: its leakage is no protection)" in subtitle(spec)
+    for name in ("roc", "vulnerability", "ablation"):
+        assert "arm2 (learned nothing" in subtitle(drawn(name, rows_for(name, rows)))
+    described = scatter.describe(look.identify(rows))
+    x, y = scatter.odds_axis("leakage", "", described, -1), scatter.share_axis("test_accuracy", "", described, 1)
+    assert [row["name"] for row in scatter.find_front(described, x, y)] == ["arm1"]
 
 
-def test_few_roc_curves_have_bands_where_the_audit_gave_them_and_many_say_where_their_intervals_are() -> None:
-    rows = rows_for("roc", [trial(place) for place in range(roc.MAX_BANDED_TRIALS)])
+def test_few_roc_curves_of_a_panel_have_bands_where_the_audit_gave_them() -> None:
+    rows = rows_for("roc", [trial(place, paradigm="coreset") for place in range(roc.MAX_BANDED_TRIALS)])
     few = drawn("roc", [row | ({"low": None, "high": None} if row["fpr"] == 0.1 else {}) for row in rows])
-    assert "bands: pointwise" in subtitle(few)
     assert {0.001, 0.1} & {row["x"] for row in data_of(few) if set(row) == {"x", "low", "high", "key", "Paradigm"}} == {0.001}
-    more = drawn("roc", rows_for("roc", [trial(place) for place in range(roc.MAX_BANDED_TRIALS + 1)]))
+    more = drawn("roc", rows_for("roc", [trial(place, paradigm="coreset") for place in range(roc.MAX_BANDED_TRIALS + 1)]))
     assert encodings(more, "area") == []
-    assert f"{roc.MAX_BANDED_TRIALS} trials or fewer have bands" in subtitle(more)
 
 
 def test_an_ablation_has_a_panel_for_each_axis_that_turns_with_numbers_in_their_order() -> None:
@@ -331,13 +366,13 @@ def test_claims_of_different_units_do_not_share_an_axis_and_each_shows_its_margi
     spec = drawn("claims", rows)
     titles = [encodings(panel, "point")[0]["x"]["title"] for panel in spec["vconcat"]]
     assert titles == ["Difference, left minus right", "Ratio, left over right", "Difference in seconds"]
-    ticks = [row for row in data_of(spec) if set(row) == {"label", "at"}]
-    assert sorted(row["at"] for row in ticks if row["label"] == "claim 2") == [-0.05, 0.05]
+    ticks = [row["at"] for row in data_of(spec) if set(row) == {"place", "at"}]
+    assert sorted(ticks) == [-0.05, 0.05, 0.05, 0.05, 1.0]  # an equivalence has two
 
 
 def test_a_claim_without_an_effect_keeps_its_row_and_says_so() -> None:
     spec = drawn("claims", [claim(0, effect=None, low=None, high=None, n=None, verdict="undecided")])
-    assert ("undecided", "no effect resolvable") in {(row.get("words"), row.get("shown")) for row in data_of(spec)}
+    assert "claim 0\nundecided: no effect resolvable" in {row.get("label") for row in data_of(spec)}
 
 
 def test_trials_of_several_studies_and_replicates_keep_apart() -> None:
@@ -357,28 +392,58 @@ def test_a_paradigm_without_a_fixed_colour_is_drawn_in_one_that_follows_from_its
 
 def test_the_front_is_what_comparing_all_pairs_says() -> None:
     draws = random.Random(0)
-    rows = look.identify(trial(place, leakage=draws.random(), test_accuracy=draws.random()) for place in range(40))
+    rows = scatter.describe(
+        look.identify(trial(place, leakage=draws.random(), test_accuracy=draws.random()) for place in range(40))
+    )
     slow = {
         row["key"]
         for row in rows
         if not [1 for other in rows if other["leakage"] < row["leakage"] and other["test_accuracy"] > row["test_accuracy"]]
     }
-    assert tradeoff.find_front(rows) == slow
+    x, y = scatter.odds_axis("leakage", "", rows, -1), scatter.share_axis("test_accuracy", "", rows, 1)
+    assert {row["key"] for row in scatter.find_front(rows, x, y)} == slow
 
 
-def test_the_staircase_tells_for_every_risk_how_many_canaries_have_it() -> None:
+def test_the_band_of_the_front_holds_every_front_that_the_intervals_allow() -> None:
+    draws = random.Random(1)
+    rows = []
+    for place in range(12):
+        leak, right = draws.random(), draws.uniform(0.3, 0.9)
+        ends = {"leakage_low": 0.9 * leak, "leakage_high": min(1.0, 1.1 * leak)}
+        ends |= {"test_accuracy_low": right - 0.05, "test_accuracy_high": right + 0.05}
+        rows.append(trial(place, leakage=leak, test_accuracy=right, **ends))
+    rows = scatter.describe(look.identify(rows))
+    x, y = scatter.odds_axis("leakage", "", rows, -1), scatter.share_axis("test_accuracy", "", rows, 1)
+    band = scatter.front_band(rows, x, y)
+    for _ in range(200):
+        world = [
+            (
+                draws.uniform(row["leakage_low"], row["leakage_high"]),
+                draws.uniform(row["test_accuracy_low"], row["test_accuracy_high"]),
+            )
+            for row in rows
+        ]
+        at = draws.uniform(*x.domain)
+        best = max((right for leak, right in world if x.place(leak) <= at), default=y.domain[0])
+        corners = [corner for corner in band if corner["x"] <= at]
+        low, high = (corners[-1]["y_low"], corners[-1]["y_high"]) if corners else (y.domain[0], y.domain[0])
+        assert low - 1e-9 <= best <= high + 1e-9
+
+
+def test_caught_canaries_are_counted_for_every_share_of_models() -> None:
     risks = [0.5, 0.0, 1.0, 0.5, 0.25, 1.0]
-    steps = vulnerability.make_stairs([{"tpr": risk, "name": "n", "number": 1, "Paradigm": "P", "key": "k"} for risk in risks])
-    assert [(round(step["share"] * 6), step["tpr"]) for step in steps] == [(0, 1.0), (2, 0.5), (4, 0.25), (5, 0.0), (6, 0.0)]
+    counts = vulnerability.count_caught([{"tpr": risk, "name": "n", "Paradigm": "P"} for risk in risks])
+    assert [(row["tpr"], row["count"]) for row in counts] == [(0.0, 1), (0.25, 1), (0.5, 2), (1.0, 2)]
+    assert sum(row["share"] for row in counts) == pytest.approx(1.0)
 
 
 def test_guessing_gives_a_canary_away_as_often_as_chance_has_it() -> None:
     rows = [{"fpr": 0.1, "shadows": 8}]
     draws = random.Random(0)
     caught = [sum(draws.random() < 0.1 for _ in range(4)) / 4 for _ in range(20_000)]
-    for step in vulnerability.guess_stairs(rows)[:-1]:
-        assert step["share"] == pytest.approx(sum(risk > step["tpr"] for risk in caught) / len(caught), abs=0.01)
-    assert vulnerability.guess_stairs([{"fpr": None, "shadows": 8}]) == []
+    for row in vulnerability.guess_counts(rows):
+        assert row["share"] == pytest.approx(sum(risk == row["tpr"] for risk in caught) / len(caught), abs=0.01)
+    assert vulnerability.guess_counts([{"fpr": None, "shadows": 8}]) == []
 
 
 # Files

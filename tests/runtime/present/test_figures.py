@@ -13,6 +13,7 @@ from compiler.language.charts import ChartName, Format, Theme
 from runtime.cli.main import main
 from runtime.present import charts
 from runtime.present.charts import look
+from runtime.present.spec_charts import LAYOUT_OF_THEME
 from tests.conftest import TINY, Done
 from tests.runtime.present.test_charts import data_of
 
@@ -20,7 +21,8 @@ from tests.runtime.present.test_charts import data_of
 def test_the_language_names_the_charts_formats_and_themes_that_there_are() -> None:
     assert get_args(ChartName) == (*charts.CHARTS, "gallery")
     assert set(get_args(Format)) == set(charts.FORMATS)
-    assert {*get_args(Theme)} == {*look.PANEL_WIDTH} == {*look.PANEL_HEIGHT} == {*look.MARK_LETTERS}
+    assert {*get_args(Theme)} == {*LAYOUT_OF_THEME}
+    assert {*LAYOUT_OF_THEME.values()} <= {*look.LAYOUTS}
 
 
 @pytest.fixture
