@@ -149,8 +149,8 @@ class _Language:
             return self.or_plugin(_tag(given), self.union(given))
         if "$ref" in given:
             return self.or_plugin("name" if _name(given) == "Data" else "", self.define(_name(given)))
-        if "anyOf" in given:
-            return {"anyOf": [self.value(option, grids) for option in given["anyOf"]]}
+        if options := given.get("anyOf") or given.get("oneOf"):  # oneOf without a discriminator: a function tells them apart
+            return {"anyOf": [self.value(option, grids) for option in options]}
         made = {word: given[word] for word in KEYWORDS if word in given}
         if "prefixItems" in given:
             made["items"] = [self.value(item, grids) for item in given["prefixItems"]]

@@ -83,6 +83,8 @@ class RunForm:
     blocked: Mapping[str, str] = dataclasses.field(default_factory=dict)
     texts: Mapping[str, str] = dataclasses.field(default_factory=dict)
     composed: Any = None
+    answered: int = 0
+    first_results: str | None = None
     origin: str = ""
 
 

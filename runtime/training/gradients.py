@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, vmap
 from torch.nn import functional as F
@@ -22,7 +23,7 @@ def classification_loss(net: nn.Module) -> Loss:
 
     def loss(weights: dict[str, Tensor], copies: Tensor, label: Tensor) -> Tensor:
         out = functional_call(net, weights, (copies,))
-        return F.cross_entropy(out.float(), label.expand(len(copies), *label.shape))
+        return F.cross_entropy(out.to(torch.promote_types(out.dtype, torch.float32)), label.expand(len(copies), *label.shape))
 
     return loss
 

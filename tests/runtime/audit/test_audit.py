@@ -296,7 +296,7 @@ def balanced(rng: np.random.Generator) -> np.ndarray:
 
 
 @pytest.mark.parametrize(("make", "options", "reason"), [
-    (lambda rng: {"scores": rng.normal(size=(1, 40)), "member": rng.random((1, 40)) < 0.5}, {}, "--one-run says it"),
+    (lambda rng: {"scores": rng.normal(size=(1, 40)), "member": rng.random((1, 40)) < 0.5}, {}, "say it with --one-run"),
     (lambda rng: {"scores": rng.normal(size=(1, 90)), "member": np.arange(90)[None] < 20}, ONE_RUN, "hardly ever"),
     (lambda rng: {"signal": rng.normal(size=(12, 40)), "member": balanced(rng)}, {}, "is no coin"),
     (lambda rng: {"scores": rng.normal(size=(12, 40)), "member": balanced(rng)}, BERNOULLI, "is no coin"),

@@ -297,9 +297,10 @@ def test_degenerate_fits_are_counted() -> None:
     pool = ShadowPool(membership("pairs"), True)
     inside, outside = sides(world("constant"), pool)
     counts = np.array([[sum(pool.member[i, u] for u in others(pool, t)) for t in range(SHADOWS)] for i in range(CANARIES)])
-    assert inside.floored("per_example") == VIEWS * (counts >= MIN_SHADOWS).sum()
-    assert outside.floored("pooled") == VIEWS * (10 - counts >= MIN_SHADOWS).sum()
-    assert sum(side.floored("pooled") for side in sides(world("random"), pool)) == 0
+    every_inside, every_outside = (int(VIEWS * (found >= MIN_SHADOWS).sum()) for found in (counts, 10 - counts))
+    assert inside.floored("per_example") == (every_inside, every_inside)
+    assert outside.floored("pooled") == (every_outside, every_outside)
+    assert [side.floored("pooled")[0] for side in sides(world("random"), pool)] == [0, 0]
 
 
 # Statistics

@@ -142,7 +142,7 @@ def test_rebuilding_passes_over_what_is_damaged(copy: Done) -> None:
     (task(copy, "kind = 'attack' AND address LIKE 'undefended%'") / "outcome.json").write_text("{")
     for record in copy.store.glob("runs/*/attempt.json"):
         record.write_text("{")
-    assert main(["db", "rebuild", "--db", str(copy.db)]) == 0
+    assert main(["db", "rebuild", "--db", str(copy.db)]) == 1  # and says what it passed over
     assert copy.rows("SELECT count(*) FROM comparison WHERE leakage IS NULL AND test_accuracy IS NULL") == [(1,)]
 
 
@@ -179,11 +179,11 @@ def test_a_commit_that_is_damaged_as_soon_as_it_was_made_is_made_again_in_the_sa
         shutil.rmtree(folder)
     record, damaged = Index.record_outcome, set(folders)
 
-    def recorded(index: Index, folder: Path) -> None:
+    def recorded(index: Index, folder: Path, **options: Any) -> None:
         if folder in damaged:
             damaged.discard(folder)
             (folder / "outcome.json").write_text("{")
-        record(index, folder)
+        record(index, folder, **options)
 
     monkeypatch.setattr(Index, "record_outcome", recorded)
     assert run(copy) == 0

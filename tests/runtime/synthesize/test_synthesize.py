@@ -120,7 +120,7 @@ def test_a_method_is_given_images_and_labels_and_no_canaries(monkeypatch: pytest
     made(random_part(0.3))
     data, setting = seen
     assert set(vars(data)) == {"images", "labels"}
-    assert set(vars(setting)) == {"card", "seeds", "device", "expected_size", "public", "recipe", "iterations"}
+    assert set(vars(setting)) == {"base", "card", "seeds", "device", "expected_size", "public", "recipe", "iterations"}
     assert isinstance(setting, Setting)
 
 
