@@ -47,7 +47,7 @@ ABOUT = {
     "extends": "A file, relative to this one, that this study changes: mappings merge name by name, anything else replaces.",
     "profiles": "Named overlays of this study, chosen by `--profile NAME`.",
     "arms": "Ways of training that are compared: a paradigm, a method and its parameters. A grid stands for each of its values.",
-    "claims": "Hypotheses, written down before the data exist; `synthc run` tests them.",
+    "claims": "Hypotheses; `synthc run` tests them, and keeps when each was declared.",
     "audit": "Fields of the study's audit that this arm changes.",
     "classifier": "Fields of the study's classifier that this arm changes.",
     "exclude": "Points of the arm's grids that are left out: a list of mappings from axis to value.",

@@ -1,4 +1,4 @@
-"""`claims:` hypotheses written down before the data exist, and the selectors that say which trials they are about."""
+"""`claims:` hypotheses, and the selectors that say which trials they are about."""
 
 from typing import Literal, Self
 

@@ -5,6 +5,7 @@ Not here: what is read (`read`), parameters and provenance (`parameters`).
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -68,6 +69,20 @@ def count_verdicts(claims: Sequence[Row]) -> str:
     """`1 supported, 2 undecided`."""
     counts = Counter(str(row["verdict"]) for row in claims)
     return ", ".join(f"{counts[verdict]} {verdict}" for verdict in sorted(counts, key=[*VERDICTS, *counts].index))
+
+
+def describe_declaration(claim: Row) -> str:
+    """When a claim's words were first declared, after how many results, and what the claim was found to be before."""
+    before = claim.get("outcomes_before")
+    if before is None:
+        said = ["it is not known when this was declared"]
+    elif before == 0:
+        said = ["declared before the first result"]
+    else:
+        said = [f"added on {claim['declared']:%Y-%m-%d}, after {plural(before, 'result')}"]
+    earlier = json.loads(claim.get("earlier") or "[]")
+    said += [f"was {found['verdict']} in {found['run']}" for found in earlier]
+    return "; ".join(said)
 
 
 def describe_verdict(claim: Row) -> dict[str, str]:

@@ -147,7 +147,7 @@ def test_verdicts_come_first_with_effect_interval_and_n() -> None:
     }
     claims = [claim(0), claim(1, effect=None, low=None, high=None, verdict="undecided")]
     words = Parsed(report.page(results([trial()], claims=claims, pairs=[pair]))).words
-    assert "2 claims, written down before the data existed: 1 supported, 1 undecided" in words
+    assert "2 claims: 1 supported, 1 undecided" in words
     assert "effect 0.200 [0.100, 0.300], n = 1,024" in words
     assert "claimed of all of 1 pair of trials" in words
     assert "undecided effect not resolvable" in words
@@ -357,3 +357,19 @@ def test_headings_landmarks_and_names_are_in_order(tiny_page: str) -> None:
     assert len(scrolling) == len(page.all("table"))
     assert all(box["tabindex"] == "0" and box["aria-label"] for box in scrolling)
     assert all(place["aria-label"] for place in page.all("div") if (place.get("id") or "").startswith("chart-"))
+
+
+@pytest.mark.parametrize(
+    ("told", "words"),
+    [
+        ({"outcomes_before": 0}, "declared before the first result"),
+        ({"outcomes_before": 7, "declared": datetime(2026, 11, 28)}, "added on 2026-11-28, after 7 results"),
+        ({}, "it is not known when this was declared"),
+        (
+            {"outcomes_before": 0, "earlier": '[{"run": "a first run", "verdict": "refuted"}]'},
+            "declared before the first result; was refuted in a first run",
+        ),
+    ],
+)
+def test_a_claim_says_when_it_was_declared_and_what_it_was_before(told: dict[str, Any], words: str) -> None:
+    assert words in report.page(results([trial()], claims=[claim() | told]))
