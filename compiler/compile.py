@@ -22,6 +22,6 @@ def compile_study(path: Path, profile: str | None = None, sets: Sequence[str] = 
 
 
 def compile_tree(tree: Mapping, profile: str | None = None) -> Plan:
-    """The plan of a composed study, likewise."""
+    """The plan of a study that is already composed. SpecError as for `compile_study`."""
     checked = check(tree)
     return lower(checked.header, checked.trials, checked.claims, profile, lint(checked))

@@ -18,7 +18,7 @@ from compiler.language.base import Generator
 from compiler.language.methods.diffusion import Checkpoint, Denoiser
 
 PARTS = {"unet": "UNet2DConditionModel", "vae": "AutoencoderKL"}
-"""Part → the class that it must be of."""
+"""Component of the checkpoint → the diffusers class that `model_index.json` must name for it."""
 PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 LIBRARIES = ("diffusers", "transformers", None)
 Fault = tuple[str, str, str]

@@ -53,7 +53,7 @@ class Condition(Frozen):
     use.accuracy, use.accuracy_of_as_many, use.accuracy_of_members, use.covered, use.plausible. Of a study's trials: leakage, auc,
     test_accuracy, epsilon, seconds."""
     end: Literal["value", "low", "high"] = "value"
-    """Which end of its interval is held against the limit."""
+    """What is compared with the limit: the value, or the lower or upper end of its interval."""
     at_most: float | Share | None = None
     at_least: float | Share | None = None
     """A number, or `{share: 0.8, of: use.accuracy_of_members}`."""

@@ -53,9 +53,9 @@ class Units:
     """What belongs together."""
 
     of: np.ndarray
-    """Row → number of its unit, from 0 on."""
+    """One entry per image: the index of its unit, 0 to `len(self) - 1`."""
     digests: tuple[str, ...]
-    """Unit → digest of its images, in any order."""
+    """One entry per unit: a digest of its images that does not depend on their order."""
     merged: int
     """Images that are equal to an earlier one, and so are in its unit."""
 

@@ -264,12 +264,13 @@ def _of_few_models(
 
 
 def _logit(share: np.ndarray, trials: int) -> np.ndarray:
-    """Of a share of so many trials, half of one added to each side."""
+    """Log odds of `share` successes among `trials`, with half a success and half a failure added (Haldane 1956; Anscombe 1956)."""
     inside = (share * trials + 0.5) / (trials + 1)
     return np.asarray(np.log(inside / (1 - inside)))
 
 
 def _share(logit: float, trials: int) -> float:
+    """The share, 0 to 1, whose log odds with those halves added are `logit`."""
     return float(np.clip(((trials + 1) / (1 + np.exp(-logit)) - 0.5) / trials, 0.0, 1.0))
 
 

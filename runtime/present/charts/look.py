@@ -129,7 +129,7 @@ def drawable(row: Row) -> Row:
 
 
 def doubts_of(row: Row) -> str:
-    """Why a trial's figures are not what they seem: a failed null control, a model that learned nothing; "" for none."""
+    """Reasons to doubt a trial's figures, in words: a failed null control, a model that learned nothing. Empty if there is none."""
     invalid = "null control failed: figures invalid" if row.get("null_ok") is False else ""
     return "; ".join(
         filter(None, (invalid, "learned nothing: its leakage is no protection" if row.get("learned") is False else ""))
