@@ -110,3 +110,15 @@ def wait_until(condition: Callable[[], object], running: subprocess.Popen[Any]) 
         assert running.poll() is None, running.communicate()
         assert time.monotonic() < deadline, "the process hangs"
         time.sleep(0.02)
+
+
+@pytest.fixture
+def browser(tmp_path: Path) -> Iterator[Any]:
+    """A headless Chromium, `tests.runtime.present.browser.Browser`."""
+    from tests.runtime.present.browser import Browser
+
+    if shutil.which("chromium") is None:
+        pytest.skip("needs Debian's package chromium")
+    found = Browser(tmp_path / "home")
+    yield found
+    found.close()

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,15 +11,6 @@ from runtime.present import charts, report
 from tests.runtime.present.browser import Browser, tabbed, violations
 from tests.runtime.present.test_charts import claim, trial
 from tests.runtime.present.test_report import results
-
-
-@pytest.fixture
-def browser(tmp_path: Path) -> Iterator[Browser]:
-    if shutil.which("chromium") is None:
-        pytest.skip("needs Debian's package chromium")
-    found = Browser(tmp_path / "home")
-    yield found
-    found.close()
 
 
 def drawn_marks(browser: Browser) -> dict[str, int]:

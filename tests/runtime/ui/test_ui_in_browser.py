@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import duckdb
@@ -18,15 +16,6 @@ from tests.runtime.ui.test_ui import serving
 
 pytestmark = pytest.mark.long
 HOSTILE = "<script>document.title='taken'</script><img src=x onerror=\"document.title='taken'\">"
-
-
-@pytest.fixture
-def browser(tmp_path: Path) -> Iterator[Browser]:
-    if shutil.which("chromium") is None:
-        pytest.skip("needs Debian's package chromium")
-    found = Browser(tmp_path / "home")
-    yield found
-    found.close()
 
 
 def show(browser: Browser, address: str, width: int, dark: bool = False) -> None:
