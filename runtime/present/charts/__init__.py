@@ -16,7 +16,7 @@ import altair as alt
 import vl_convert
 
 from compiler.errors import SynthcError, did_you_mean
-from runtime.present.charts import ablation, cost, epsilon, look, page, roc, tradeoff, vulnerability
+from runtime.present.charts import ablation, cost, epsilon, look, page, roc, tradeoff, training, vulnerability
 from runtime.present.charts import forest as claims
 from runtime.present.paradigms import Row
 
@@ -41,6 +41,7 @@ CHARTS: dict[str, ChartKind] = {
     "epsilon": ChartKind(
         epsilon.QUERY, epsilon.draw, "the audited lower bound beside the accountant's epsilon", "no bound was computed"
     ),
+    "training": ChartKind(training.QUERY, training.draw, "loss curves of every training", "nothing was trained that logs a loss"),
     "claims": ChartKind(
         claims.QUERY, claims.draw, "effects of the claims with intervals and verdicts", "the study makes no claims"
     ),

@@ -172,14 +172,18 @@ def _places(row: Row, name: str, axis: Axis) -> Row:
 
 
 def find_front(rows: Sequence[Row], x: Axis, y: Axis) -> list[Row]:
-    """Rows that no other beats in both figures; doubtful and unresolved ones do not take part."""
-    able = [row for row in rows if not row["doubt"] and None not in (row[x.figure], row[y.figure])]
+    """Rows that no other beats in both figures; doubtful and unresolved ones and controls do not take part."""
+    able = [row for row in rows if _takes_part(row) and None not in (row[x.figure], row[y.figure])]
 
     def beats(one: Row, other: Row) -> bool:
         gains = [axis.better * (one[axis.figure] - other[axis.figure]) for axis in (x, y)]
         return min(gains) >= 0 and max(gains) > 0
 
     return [row for row in able if not any(beats(other, row) for other in able)]
+
+
+def _takes_part(row: Row) -> bool:
+    return not row["doubt"] and not row.get("control")
 
 
 def _front(rows: Sequence[Row], x: Axis, y: Axis) -> list[Row]:
@@ -190,7 +194,7 @@ def front_band(rows: Sequence[Row], x: Axis, y: Axis) -> list[Row]:
     """What the intervals leave open of the front: between the best that is reached if every figure is as bad as its interval
     allows, and as good. Corners from left to right, `x` less being better."""
     ends = [f"{axis.figure}{end}" for axis in (x, y) for end in ("_low", "_high")]
-    able = [row for row in rows if not row["doubt"] and None not in [row[end] for end in ends]]
+    able = [row for row in rows if _takes_part(row) and None not in [row[end] for end in ends]]
     good, bad = ("_high", "_low") if y.better > 0 else ("_low", "_high")
     worst = y.domain[0] if y.better > 0 else y.domain[1]
     best = max if y.better > 0 else min
