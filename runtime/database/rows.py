@@ -40,10 +40,10 @@ def outcome_rows(artifact: Artifact) -> Rows:
     """A committed task, its metrics, and an attack's scores, risks and ROC points."""
     outcome = artifact.outcome
     task, provenance, notes = outcome["task"], outcome["provenance"], outcome["notes"]
-    where = *_pick(provenance, "seconds host device threads peak_memory_mb"), provenance.get("cpu")
-    source = _pick(provenance, "commit source_digest")
+    given = {"cpu_seconds": None, "cpu": None} | provenance
+    where = _pick(given, "seconds cpu_seconds host device threads peak_memory_mb cpu commit source_digest")
     flags = "; ".join(notes.get("flags", []))
-    yield "outcome", [(task, _time(provenance["started"]), *where, *source, notes.get("null_ok"), flags, _json(notes))]
+    yield "outcome", [(task, _time(provenance["started"]), *where, notes.get("null_ok"), flags, _json(notes))]
     columns = "name value low high n note canaries attack variant release"
     yield "metric", [(task, *_pick(metric, columns)) for metric in outcome["metrics"]]
     if "columns" in notes:
