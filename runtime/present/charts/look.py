@@ -195,7 +195,12 @@ def concat(how: Literal["hconcat", "vconcat"], parts: Sequence[Any], spacing: fl
     for part in parts:
         spec = part if isinstance(part, dict) else part.to_dict()
         whole["datasets"] |= spec.get("datasets", {})
-        whole["params"] += spec.get("params", [])
+        for param in spec.get("params", []):  # the same selection in several parts is one, over the views of all
+            one = next((known for known in whole["params"] if known["name"] == param["name"]), None)
+            if one is None:
+                whole["params"].append(dict(param))
+            else:
+                one["views"] = [*one["views"], *param["views"]]
         whole[how].append({name: item for name, item in spec.items() if name not in ("$schema", "config", "datasets", "params")})
     return whole
 

@@ -19,6 +19,9 @@ FROM training JOIN comparison USING (origin, study, profile, trial) GROUP BY ALL
 def draw(rows: list[Row], layout: Layout) -> Any:
     """A panel for each training of a trial, a thin line for each shadow, a mark at their mean in the end."""
     rows = sorted(look.identify(rows), key=lambda row: (row["number"], *_place(row), row["shadow"]))
+    parts = {row["number"]: set[tuple[str, str]]() for row in rows}
+    for row in rows:
+        parts[row["number"]].add((row["stage"], row["part"]))
     panels: dict[tuple[int, str, str], list[Row]] = {}
     for row in rows:
         if any(loss is not None for loss in row["losses"]):
@@ -35,7 +38,7 @@ def draw(rows: list[Row], layout: Layout) -> Any:
             layers[0] = layers[0].add_params(chosen)
         heading = alt.TitleParams(
             look.shorten(shown[0]["name"], layout.letters(width + 20)),
-            subtitle=look.shorten(_name(shown[0]), layout.letters(width + 20)),
+            subtitle=look.shorten(_name(shown[0], parts[shown[0]["number"]]), layout.letters(width + 20)),
             fontSize=layout.type, subtitleFontSize=layout.small, subtitleColor=look.SOFT, fontWeight="normal", offset=3,
         )  # fmt: skip
         drawn.append(alt.layer(*layers).properties(width=width, height=0.6 * width, title=heading))
@@ -76,6 +79,7 @@ def _place(row: Row) -> tuple[int, str, str]:
     return {"model": 2, "synthesize": 1}.get(row["stage"], 0), row["stage"], row["part"]
 
 
-def _name(row: Row) -> str:
-    """What was trained, such as `train generator: diffusion`."""
-    return row["stage"] if row["part"] in row["stage"] else f"{row['stage']}: {row['part']}"
+def _name(row: Row, of_trial: set[tuple[str, str]]) -> str:
+    """What was trained; with its stage where the trial has several of one name."""
+    alike = [stage for stage, part in of_trial if part == row["part"]]
+    return str(row["part"]) if len(alike) == 1 else f"{row['part']}: {row['stage']}"

@@ -63,6 +63,7 @@ def trial(place: int = 0, **other: Any) -> dict[str, Any]:
         "shadows": 16,
         "null_ok": True,
         "learned": True,
+        "control": False,
         "flags": "",
     }
     return row | other
@@ -351,6 +352,32 @@ def test_a_control_stands_apart_by_its_mark_and_its_name_and_is_never_the_best()
     described = scatter.describe(look.identify(rows))
     x, y = scatter.odds_axis("leakage", "", described, -1), scatter.share_axis("test_accuracy", "", described, 1)
     assert "untuned (control)" not in [row["name"] for row in scatter.find_front(described, x, y)]
+
+
+def test_what_is_doubtful_and_far_below_does_not_squeeze_the_others_and_its_figure_is_said() -> None:
+    rows = [trial(0), trial(1), trial(2, learned=False, test_accuracy=0.17, test_accuracy_low=0.15, test_accuracy_high=0.19)]
+    described = scatter.describe(look.identify(rows))
+    axis = scatter.share_axis("test_accuracy", "", described, 1)
+    assert axis.domain[0] > 0.85
+    assert axis.ticks[axis.of(described[2])] == "lower"
+    assert axis.of(described[2], "_high") == axis.of(described[2]) < axis.of(described[0])
+    assert "lower: arm2 17\u00a0%" in subtitle(drawn("tradeoff", rows))
+    assert "lower" not in scatter.share_axis("test_accuracy", "", described[:2], 1).ticks.values()
+
+
+@pytest.mark.parametrize("name", charts.CHARTS)
+def test_studies_share_no_panel_and_no_front_goes_through_two_data_sets(name: str) -> None:
+    rows = rows_for(name, [trial(0), trial(1)])
+    alone = drawn(name, rows)
+    both = drawn(name, [*rows, *(row | {"study": "other"} for row in rows)])
+    assert [part["title"]["text"] for part in both["vconcat"]] == 2 * [alone["title"]["text"]]
+    assert len({param["name"] for param in both.get("params", [])}) == len(both.get("params", []))
+    vl_convert.vegalite_to_svg(both, vl_version=VERSION)
+    if name in ("tradeoff", "cost"):
+        assert len(drawn(name, [*rows, *(row | {"data": "other"} for row in rows)])["vconcat"]) == 2
+    many = [row | {"study": f"s{place}"} for place in range(charts.MAX_STUDIES + 1) for row in rows]
+    with pytest.raises(SynthcError, match=r"7 studies share no chart; choose by --study, --profile, --origin\. There are: s0, s1"):
+        drawn(name, many)
 
 
 def test_few_roc_curves_of_a_panel_have_bands_where_the_audit_gave_them() -> None:
