@@ -58,6 +58,8 @@ WIDTHS = {"column": 238.0, "page": 490.0}
 """Points of a column and of a page of a paper: 3.3 and 6.8 inches."""
 MIN_LETTERS = 7.0
 """Points of the smallest letters in print."""
+OWN_SCALES = dict.fromkeys(("color", "shape", "size", "strokeDash"), "independent")
+"""Of studies, which have paradigms of their own: a shared scale would have the colours of the first."""
 MAX_STUDIES = 6
 """In one picture."""
 PIXELS_PER_POINT = 4
@@ -87,7 +89,7 @@ def draw(name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], layou
         raise SynthcError(f"{len(studies)} studies share no chart; choose by --study, --profile, --origin. There are: {named}")
     nothing = f"nothing to draw for {name!r} yet: {kind.missing}"
     parts: list[Any] = [kind.draw(of_study, sizes) for of_study in studies.values()] or [look.draw_nothing(nothing, sizes)]
-    drawn = parts[0] if len(parts) == 1 else look.concat("vconcat", parts, spacing=30)
+    drawn = parts[0] if len(parts) == 1 else look.concat("vconcat", parts, spacing=30) | {"resolve": {"scale": OWN_SCALES}}
     spec: dict[str, Any] = drawn if isinstance(drawn, dict) else drawn.to_dict()
     spec = {"$schema": alt.SCHEMA_URL, "description": f"Chart: {kind.about}."} | spec | {"config": look.config(sizes)}
     spec["datasets"] = {name: json.loads(text) for name, text in spec["datasets"].items()}

@@ -372,7 +372,9 @@ def test_studies_share_no_panel_and_no_front_goes_through_two_data_sets(name: st
     both = drawn(name, [*rows, *(row | {"study": "other"} for row in rows)])
     assert [part["title"]["text"] for part in both["vconcat"]] == 2 * [alone["title"]["text"]]
     assert len({param["name"] for param in both.get("params", [])}) == len(both.get("params", []))
-    vl_convert.vegalite_to_svg(both, vl_version=VERSION)
+    further = [row | {"study": "t", "paradigm": "imported"} for row in rows]
+    picture = vl_convert.vegalite_to_svg(drawn(name, [*rows, *further]), vl_version=VERSION)
+    assert name == "claims" or look.color_of("imported") in picture
     if name in ("tradeoff", "cost"):
         assert len(drawn(name, [*rows, *(row | {"data": "other"} for row in rows)])["vconcat"]) == 2
     many = [row | {"study": f"s{place}"} for place in range(charts.MAX_STUDIES + 1) for row in rows]
