@@ -2,7 +2,8 @@
 
 Each round runs a small study on Ray and kills something with SIGKILL soon after a random number of commits: the driver, one or both
 workers, or the raylet; then the same command again, until a run ends by itself. The database must equal that of an uninterrupted
-run, row for row but for times and the store's name. Prints a line for each round and what was lost; exit code 1 if a database differed.
+run, row for row but for times and the store's name. Prints a line for each round and what was lost; exit code 1 if a database
+differed.
 """
 
 from __future__ import annotations
