@@ -180,7 +180,9 @@ def test_a_temporary_folder_that_is_too_long_full_or_read_only_is_named_with_its
 
 def test_too_low_a_limit_of_processes_is_a_sentence(tmp_path: Path, short_folder: Path) -> None:
     said = limited(150, f"from pathlib import Path; RayEngine(Path({str(tmp_path)!r}), workers=2)", short_folder)
-    assert re.search(r"SynthcError: Ray with \d+ workers takes about \d+ threads and processes, and 1?\d\d more can be started; ", said)
+    assert re.search(
+        r"SynthcError: Ray with \d+ workers takes about \d+ threads and processes, and 1?\d\d more can be started; ", said
+    )
 
 
 def test_a_command_that_could_not_start_the_threads_of_its_libraries_does_not_begin(short_folder: Path) -> None:
