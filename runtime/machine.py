@@ -13,8 +13,11 @@ import os
 import platform
 import socket
 import subprocess
+import threading
 from hashlib import blake2b
 from pathlib import Path
+
+from compiler.errors import SynthcError
 
 ROOT = Path(__file__).resolve().parents[1]
 """The folder that holds `compiler` and `runtime`."""
@@ -25,6 +28,29 @@ RECORDED_PACKAGES = ("synthc", "torch", "numpy", "scipy", "scikit-learn", "diffu
 def cores() -> int:
     """Cores this process may use (not those that the machine has)."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def check_room_for_threads(needed: int, who: str, would_do: str = "") -> None:
+    """SynthcError unless `needed` threads can be started now. They are started: user and container may have limits of their own.
+
+    Without it OpenBLAS ends this process by SIGINT, as Ctrl-C would, and Ray hangs or dies of an assertion.
+    """
+    ended, started, before = threading.Event(), [], threading.stack_size(1 << 18)  # little address space, which may be limited too
+    try:
+        for _ in range(needed):
+            started.append(threading.Thread(target=ended.wait, daemon=True))
+            started[-1].start()
+    except RuntimeError:
+        raise SynthcError(
+            f"{who} takes about {needed} threads and processes, and {len(started) - 1} more can be started; "
+            f"raise `ulimit -u`, or the limit of the container{would_do}"
+        ) from None
+    finally:
+        threading.stack_size(before)
+        ended.set()
+        for thread in started:
+            if thread.ident is not None:
+                thread.join()
 
 
 def host() -> str:
