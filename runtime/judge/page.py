@@ -79,10 +79,10 @@ def by_class(found: Judgement) -> tuple[list[str], list[tuple[str, list[str]]]]:
 
 def _least(found: Judgement, name: str) -> str:
     """The class that a figure is lowest in: a mean over classes hides one that the set lost."""
-    own = {key.partition("/")[2]: of.value for key, of in found.figures.items() if key.startswith(f"{name}/")}
-    classes = {of: value for of, value in own.items() if value is not None}
-    worst = min(classes, key=lambda of: classes[of], default=None)
-    return "" if worst is None else f"; least in class {worst}: {classes[worst]:.3f}"
+    classes = {key.partition("/")[2]: of for key, of in found.figures.items() if key.startswith(f"{name}/")}
+    shares = {of: one.value for of, one in classes.items() if one.value is not None}
+    worst = min(shares, key=lambda of: shares[of], default=None)
+    return "" if worst is None else f"; least in class {worst}: {shares[worst]:.3f} (n = {classes[worst].n:,})"
 
 
 def _pair(look: Look, side: ImageSet, released: ImageSet) -> tuple[str, str, str]:
