@@ -8,7 +8,7 @@ import altair as alt
 
 from runtime.present.charts import look
 from runtime.present.charts.look import Layout
-from runtime.present.paradigms import Row
+from runtime.present.paradigms import Row, doubts_of
 
 QUERY = """
 SELECT comparison.*, part, stage, shadow, list(loss ORDER BY step) AS losses
@@ -54,7 +54,7 @@ def draw(rows: list[Row], layout: Layout) -> Any:
 
 def _marks(rows: list[Row], everyone: list[Row], layout: Layout, chosen: Any) -> list[Any]:
     """The lines, which come first and bear the selection, and where they end."""
-    of_trial = {"name": rows[0]["name"], "Paradigm": rows[0]["Paradigm"], "doubt": look.doubts_of(rows[0])}
+    of_trial = {"name": rows[0]["name"], "Paradigm": rows[0]["Paradigm"], "doubt": doubts_of(rows[0])}
     lines = look.plot([{**of_trial, "shadow": row["shadow"], "losses": row["losses"]} for row in rows], chosen)
     lines = lines.transform_calculate(at="sequence(1, length(datum.losses) + 1)", count="length(datum.losses)")
     lines = lines.transform_flatten(["losses", "at"], as_=["loss", "at"]).transform_calculate(done="datum.at / datum.count")
