@@ -36,12 +36,12 @@ def draw(rows: list[Row], layout: Layout) -> Any:
         layers = _marks(shown, rows, layout, chosen)
         if not drawn:
             layers[0] = layers[0].add_params(chosen)
-        heading = alt.TitleParams(
-            look.shorten(shown[0]["name"], layout.letters(width + 20)),
-            subtitle=look.shorten(_name(shown[0], parts[shown[0]["number"]]), layout.letters(width + 20)),
-            fontSize=layout.type, subtitleFontSize=layout.small, subtitleColor=look.SOFT, fontWeight="normal", offset=3,
-        )  # fmt: skip
-        drawn.append(alt.layer(*layers).properties(width=width, height=0.6 * width, title=heading))
+        # As marks, since a title of Vega's moves up with a label that stands above the panel, and headings would not be level.
+        for text, above in ((shown[0]["name"], 20), (_name(shown[0], parts[shown[0]["number"]]), 9)):
+            head = look.plot([{"text": look.shorten(text, layout.letters(width + 20))}])
+            head = head.mark_text(align="left", fontSize=layout.small, color=look.INK if above > 9 else look.SOFT)
+            layers.append(head.encode(x=alt.value(0), y=alt.value(-above), text="text:N"))
+        drawn.append(alt.layer(*layers).properties(width=width, height=0.6 * width))
     title = look.make_title(
         "How it was learned",
         look.describe_conditions(rows, scores=False),
