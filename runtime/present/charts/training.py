@@ -45,7 +45,7 @@ def draw(rows: list[Row], layout: Layout) -> Any:
     title = look.make_title(
         "How it was learned",
         look.describe_conditions(rows, scores=False),
-        "what each training lowered, from its beginning to its end; a line for each shadow; scales differ; marks: mean at the end",
+        "what each training lowered, from begin to end; a line for each shadow; scales differ; marks: mean at the end",
         *look.name_doubtful(rows),
         layout=layout,
     )
@@ -64,7 +64,7 @@ def _marks(rows: list[Row], everyone: list[Row], layout: Layout, chosen: Any) ->
         axis=alt.Axis(labelExpr=look.PERCENT, values=[0, 0.5, 1]),
         scale=alt.Scale(domain=[0, 1.04], nice=False),
     )
-    y = alt.Y("loss:Q", title=None, axis=alt.Axis(tickCount=4, format="~g"), scale=alt.Scale(zero=False))
+    y = alt.Y("loss:Q", title=None, axis=alt.Axis(tickCount=4, format=".4~g"), scale=alt.Scale(zero=False))
     color = look.color(everyone, layout)
     ends = [row["losses"][-1] for row in rows if row["losses"][-1] is not None]
     mean = [{**of_trial, "done": 1, "loss": sum(ends) / len(ends)}] if ends else []
@@ -80,6 +80,7 @@ def _place(row: Row) -> tuple[int, str, str]:
 
 
 def _name(row: Row, of_trial: set[tuple[str, str]]) -> str:
-    """What was trained; with its stage where the trial has several of one name."""
-    alike = [stage for stage, part in of_trial if part == row["part"]]
-    return str(row["part"]) if len(alike) == 1 else f"{row['part']}: {row['stage']}"
+    """What was trained, by its stage; with the name of the loop where the stage has several."""
+    stage = str(row["part"] if row["stage"] in ("synthesize", "model") else row["stage"]).removeprefix("train ")
+    several = len([part for name, part in of_trial if name == row["stage"]]) > 1
+    return f"{stage}: {row['part']}" if several and stage != row["part"] else stage
