@@ -337,8 +337,12 @@ def format_range(counts: Iterable[int], to: str = " to ") -> str:
 
 def name_unresolved(rows: Iterable[Row], *fields: str) -> str:
     """A sentence on the trials that a chart cannot show since one of `fields` has no value; "" when there are none."""
-    names = dict.fromkeys(shorten(row["name"], 24) for row in rows if any(row.get(field) is None for field in fields))
-    return f"not shown, no resolvable value: {and_more(list(names), 3)}" if names else ""
+    named: dict[str, dict[str, None]] = {}
+    for row in rows:
+        if any(row.get(field) is None for field in fields):
+            why = "not run yet" if "attack" in row and row["attack"] is None else "not shown, no resolvable value"
+            named.setdefault(why, {})[shorten(row["name"], 24)] = None
+    return "; ".join(f"{why}: {and_more(list(names), 3)}" for why, names in named.items())
 
 
 def make_title(title: str, *lines: str, layout: Layout) -> dict[str, Any]:

@@ -45,7 +45,7 @@ def draw(rows: list[Row], layout: Layout) -> Any:
     title = look.make_title(
         "How it was learned",
         look.describe_conditions(rows, scores=False),
-        "what each training lowered, from begin to end; a line for each shadow; scales differ; marks: mean at the end",
+        "what each training lowered, from start to end; a line for each shadow; scales differ; marks: mean at the end",
         *look.name_doubtful(rows),
         layout=layout,
     )
