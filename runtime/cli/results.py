@@ -174,7 +174,8 @@ def _chart(args: argparse.Namespace) -> int:
         text = f"SELECT * FROM ({kind.query}) AS chart WHERE {args.where}" if args.where else kind.query
         drawn = charts.draw(name, *query(args.db, text), layout=LAYOUT_OF_THEME[args.theme])
         for path in _list_targets(args, name):
-            charts.save(drawn, path)
+            if notice := charts.save(drawn, path):
+                print(notice, file=sys.stderr)
             print(path)
     return _gallery(args) if args.name == "all" else 0
 

@@ -26,8 +26,8 @@ def missing(plan: Plan, database: Path) -> bool:
     )
 
 
-def draw(plan: Plan, database: Path, store: Path) -> Iterator[Path]:
-    """Write the files, beside the database; gives each. SynthcError where one cannot be written."""
+def draw(plan: Plan, database: Path, store: Path) -> Iterator[str]:
+    """Write the files, beside the database; a sentence on each. SynthcError where one cannot be written."""
     from runtime.database.read import query
     from runtime.present import charts
     from runtime.present.charts.gallery import write
@@ -40,12 +40,14 @@ def draw(plan: Plan, database: Path, store: Path) -> Iterator[Path]:
         raise SynthcError(f"{into}: cannot be made a folder: {error.strerror}") from error
     for chart in plan.header.charts:
         if chart.chart == "gallery":
-            yield from write(into, (sheet for sheet in read_sets(database, store) if _is_of(plan, chart, sheet[0])))
+            sheets = (sheet for sheet in read_sets(database, store) if _is_of(plan, chart, sheet[0]))
+            yield from (f"drew {path}" for path in write(into, sheets))
             continue
         drawn = charts.draw(chart.chart, *query(database, _query(plan, chart)), layout=LAYOUT_OF_THEME[chart.theme])
         for ending in chart.format:
-            charts.save(drawn, into / f"{chart.stem}.{ending}")
-            yield into / f"{chart.stem}.{ending}"
+            if notice := charts.save(drawn, path := into / f"{chart.stem}.{ending}"):
+                yield notice
+            yield f"drew {path}"
 
 
 def folder(plan: Plan, database: Path) -> Path:
