@@ -5,11 +5,14 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from compiler.errors import SynthcError, plural
-from runtime.cli.results_options import add_command, results_options, store_of
+from runtime.cli.results_options import add_command, open_results, results_options, scope_of, scope_options, store_of
 from runtime.database.questions import question, questions
+
+if TYPE_CHECKING:
+    from runtime.database.read import Query
 
 
 def register(commands: Any) -> None:
@@ -26,9 +29,10 @@ def _add_sql(commands: Any) -> None:
         commands,
         "sql",
         _sql,
-        parents=[results_options()],
+        parents=[results_options(), scope_options()],
         help="ask the results in SQL",
-        description="Run one query on the published database, read-only; or @NAME, a question that comes with synthc.",
+        description="Run one query on the published database, read-only; or @NAME, a question that comes with synthc.\n"
+        "A query of yours sees all rows unless --origin, --study or --profile choose; a question the rows of one origin.",
         epilog="examples:\n  synthc sql --list                              views, macros, and questions by name\n"
         '  synthc sql "FROM comparison"\n'
         "  synthc sql \"FROM columns_of('comparison')\"      what its columns mean\n"
@@ -47,7 +51,7 @@ def _add_chart(commands: Any) -> None:
         commands,
         "chart",
         _chart,
-        parents=[results_options()],
+        parents=[results_options(), scope_options()],
         help="draw the results",
         description="Draw one chart, or all of them. The file's ending says the format: svg, png, pdf, html, json.",
         epilog="examples:\n  synthc chart tradeoff -o tradeoff.svg\n  synthc chart all -o figures --format svg,pdf\n"
@@ -69,7 +73,7 @@ def _add_chart(commands: Any) -> None:
         "-o", "--output", type=Path, required=True, metavar="FILE", help="the file; for several charts or formats a folder"
     )
     chart.add_argument("--format", metavar="LIST", help="formats to write into the folder, such as svg,pdf")
-    chart.add_argument("--where", metavar="SQL", help="keep only these rows, such as \"study = 'full_study'\"")
+    chart.add_argument("--where", metavar="SQL", help="keep only these rows, such as \"paradigm = 'coreset'\"")
     chart.add_argument("--theme", choices=("paper", "screen"), default="paper")
     chart.add_argument("--with-private-images", action="store_true", help="gallery: also sets made of private images")
 
@@ -79,7 +83,7 @@ def _add_table(commands: Any) -> None:
         commands,
         "table",
         _table,
-        parents=[results_options()],
+        parents=[results_options(), scope_options()],
         help="a table for a paper",
         description="The comparison of all trials with intervals, ready to paste.",
         epilog="example:\n  synthc table comparison --format latex > comparison.tex",
@@ -94,7 +98,7 @@ def _add_report(commands: Any) -> None:
         commands,
         "report",
         _report,
-        parents=[results_options()],
+        parents=[results_options(), scope_options()],
         help="one page with everything",
         description="Write one self-contained HTML file: verdicts of the claims, comparison, linked charts,\n"
         "synthetic images, parameters, provenance. It works without a network.\n"
@@ -103,8 +107,6 @@ def _add_report(commands: Any) -> None:
         "  synthc report -o report.html --study full_study --profile fashion_mnist",
     )
     report.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="the page to write")
-    report.add_argument("--study", metavar="NAME", help="of several studies in the database (default: the one that ran last)")
-    report.add_argument("--profile", metavar="NAME", help="of several profiles of the study (default: the one that ran last)")
     report.add_argument(
         "--with-private-images", action="store_true", help="also show sets made of private images, and private images beside"
     )
@@ -135,7 +137,7 @@ def _add_db(commands: Any) -> None:
 
 
 def _sql(args: argparse.Namespace) -> int:
-    from runtime.database.read import query
+    from runtime.database.read import open_read_only
     from runtime.present.tables import render
 
     if args.list:
@@ -143,11 +145,14 @@ def _sql(args: argparse.Namespace) -> int:
         return 0
     if not args.query:
         raise SynthcError('say what to ask: synthc sql "FROM comparison"; `synthc sql --list` says what there is')
-    text = question(args.query[1:]).text if args.query.startswith("@") else args.query
+    named = args.query.startswith("@")
+    text = question(args.query[1:]).text if named else args.query
     if args.show:
         print(text)
         return 0
-    print(render(*query(args.db, text), args.format))
+    scoped = named or (args.origin, args.study, args.profile) != (None, None, None)
+    with open_results(args) if scoped else open_read_only(args.db) as query:
+        print(render(*query(text), args.format))
     return 0
 
 
@@ -162,28 +167,40 @@ def _list_public() -> str:
 
 
 def _chart(args: argparse.Namespace) -> int:
-    from runtime.database.read import query
     from runtime.present import charts
     from runtime.present.spec_charts import LAYOUT_OF_THEME
 
     if args.name == "gallery":
         return _gallery(args)
     names = list(charts.CHARTS) if args.name == "all" else [args.name]
+    with open_results(args) as query:
+        rows = {name: _rows_of_one(query, args, charts.kind_of(name).query, "a chart") for name in names}
     for name in names:
-        kind = charts.kind_of(name)
-        text = f"SELECT * FROM ({kind.query}) AS chart WHERE {args.where}" if args.where else kind.query
-        drawn = charts.draw(name, *query(args.db, text), layout=LAYOUT_OF_THEME[args.theme])
+        drawn = charts.draw(name, *rows[name], layout=LAYOUT_OF_THEME[args.theme])
         for path in _list_targets(args, name):
             charts.save(drawn, path)
             print(path)
     return _gallery(args) if args.name == "all" else 0
 
 
+def _rows_of_one(query: Query, args: argparse.Namespace, text: str, what: str) -> tuple[list[str], list[tuple[Any, ...]]]:
+    """Columns and rows of a query that satisfy `--where`; SynthcError where that leaves none, or rows of several studies."""
+    from runtime.database.scope import check_one
+
+    columns, rows = query(f"SELECT * FROM ({text}) AS shown WHERE {args.where}" if args.where else text)
+    if args.where and not rows and query(text)[1]:
+        raise SynthcError(f"--where {args.where}: leaves no row of those that there are")
+    at = [columns.index(name) for name in ("origin", "study", "profile")]
+    check_one({tuple(row[place] for place in at) for row in rows}, what)  # type: ignore[misc]
+    return columns, rows
+
+
 def _gallery(args: argparse.Namespace) -> int:
     from runtime.present.charts.gallery import write
     from runtime.present.report.read import read_sets
 
-    for path in write(_make_folder(args.output), read_sets(args.db, store_of(args), with_private=args.with_private_images)):
+    sets = read_sets(args.db, store_of(args), scope_of(args), args.with_private_images)
+    for path in write(_make_folder(args.output), sets):
         print(path)
     return 0
 
@@ -203,19 +220,18 @@ def _make_folder(path: Path) -> Path:
 
 
 def _table(args: argparse.Namespace) -> int:
-    from runtime.database.read import query
     from runtime.present.tables import COMPARISON, comparison, render
 
-    text = f"SELECT * FROM ({COMPARISON}) WHERE {args.where}" if args.where else COMPARISON
-    columns, rows = query(args.db, text)
-    print(render(*comparison(columns, rows), args.format))
+    with open_results(args) as query:
+        found = _rows_of_one(query, args, COMPARISON, "a table")
+    print(render(*comparison(*found), args.format))
     return 0
 
 
 def _report(args: argparse.Namespace) -> int:
     from runtime.present.report import write
 
-    write(args.output, args.db, store_of(args), args.study, args.profile, args.with_private_images)
+    write(args.output, args.db, store_of(args), scope_of(args), args.with_private_images)
     print(f"{args.output}{' (shows private images: do not pass it on)' if args.with_private_images else ''}")
     return 0
 

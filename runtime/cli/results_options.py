@@ -1,14 +1,19 @@
-"""What commands share besides the study: their registration, `--db` and `--store`, and files that they write."""
+"""What commands share besides the spec: their registration, `--db` and `--store`, whose results they show, files that they write."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from compiler.errors import SynthcError
+
+if TYPE_CHECKING:
+    from runtime.database.read import Query
+    from runtime.database.scope import Scope
 
 
 def add_command(commands: Any, name: str, handler: Callable[[argparse.Namespace], int], **options: Any) -> argparse.ArgumentParser:
@@ -25,6 +30,35 @@ def results_options() -> argparse.ArgumentParser:
     shared.add_argument("--db", type=Path, default=default, metavar="FILE", help="the database (default: results.duckdb here)")
     shared.add_argument("--store", type=Path, metavar="DIR", help="the store (default: .synthc beside the database)")
     return shared
+
+
+def scope_options() -> argparse.ArgumentParser:
+    """`--origin`, `--study`, `--profile`, for every command that shows results (a parent parser)."""
+    shared = argparse.ArgumentParser(add_help=False)
+    origin = "rows that this store published (default: this store's; of a study that it has not, those of the only one that has)"
+    shared.add_argument("--origin", metavar="NAME", help=origin)
+    shared.add_argument("--study", metavar="NAME", help="this study alone")
+    shared.add_argument("--profile", metavar="NAME", help="this profile of it alone; '' for none")
+    return shared
+
+
+def scope_of(args: argparse.Namespace) -> Scope:
+    """Whose results are asked for."""
+    from runtime.database.scope import Scope
+    from runtime.store.artifacts import read_origin
+
+    return Scope(args.origin, args.study, args.profile, own=read_origin(store_of(args)))
+
+
+@contextlib.contextmanager
+def open_results(args: argparse.Namespace) -> Iterator[Query]:
+    """Yield a function that queries the results that are asked for, and no others."""
+    from runtime.database.read import open_read_only
+    from runtime.database.scope import narrow
+
+    with open_read_only(args.db) as query:
+        narrow(query, scope_of(args))
+        yield query
 
 
 def store_of(args: argparse.Namespace) -> Path:

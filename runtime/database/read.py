@@ -13,6 +13,8 @@ import duckdb
 from compiler.errors import SynthcError, first_line
 from runtime.database.connect import connect, execute, second_name
 
+Query = Callable[[str], tuple[list[str], list[tuple[Any, ...]]]]
+"""From a query to its columns and rows."""
 MAX_ROWS = 1_000_000
 """Of one query: about a gigabyte as Python holds them."""
 
@@ -30,7 +32,7 @@ def query(database: Path, text: str) -> tuple[list[str], list[tuple[Any, ...]]]:
 
 
 @contextlib.contextmanager
-def open_read_only(database: Path) -> Iterator[Callable[[str], tuple[list[str], list[tuple[Any, ...]]]]]:
+def open_read_only(database: Path) -> Iterator[Query]:
     """Yield a function like `query` for several queries on one state: what is published meanwhile is not seen."""
     with contextlib.closing(connect_to_state(database)) as connection:
 

@@ -18,6 +18,7 @@ import torch
 
 from compiler.errors import SynthcError
 from runtime.cli.main import main
+from runtime.database.scope import Scope
 from runtime.present import charts, report
 from runtime.present.charts.gallery import arrange, make_sheet, to_png, to_uint8
 from runtime.present.report.read import ReportArm, StudyResults, read
@@ -324,15 +325,15 @@ def test_a_sheet_has_a_row_per_class_and_keeps_its_pixels() -> None:
 
 def test_a_study_that_is_not_there_is_named_with_those_that_are(tiny: Done, tmp_path: Path) -> None:
     with pytest.raises(SynthcError, match="did you mean 'tiny'"):
-        read(tiny.db, tiny.store, study="tinny")
+        read(tiny.db, tiny.store, Scope(study="tinny"))
     with pytest.raises(SynthcError, match="no profile"):
-        read(tiny.db, tiny.store, profile="large")
+        read(tiny.db, tiny.store, Scope(profile="large"))
     with pytest.raises(SynthcError, match="no such database"):
-        read(tmp_path / "none.duckdb", tiny.store)
+        read(tmp_path / "none.duckdb", tiny.store, Scope())
 
 
 def test_without_the_store_figures_remain(tiny: Done, tmp_path: Path) -> None:
-    found = read(tiny.db, tmp_path)
+    found = read(tiny.db, tmp_path, Scope())
     assert len(found.comparison) == 3
     assert (found.sets, found.audit, found.store_found) == ([], None, False)
 
