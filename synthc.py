@@ -242,7 +242,9 @@ class Results:
         drawn: alt.TopLevelMixin = alt.Chart.from_dict(charts.draw(name, found.columns, found.fetchall(), layout))
         return drawn
 
-    def gallery(self, *, study: str | None = None, profile: str | None = None, with_private_images: bool = False) -> dict[str, Image]:
+    def gallery(
+        self, *, study: str | None = None, profile: str | None = None, with_private_images: bool = False
+    ) -> dict[str, Image]:
         """Trial → a sheet of its synthetic images, as Pillow's image. Sets made of private images are left out unless asked for.
 
         >>> sorted(results.gallery(with_private_images=True))

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compiler.errors import SynthcError, did_you_mean
+from compiler.errors import SynthcError, and_more, did_you_mean
 from runtime.cli import membership
-from runtime.cli.results_options import add_command, open_results, results_options, scope_of, scope_options, store_of
+from runtime.cli.results_options import add_command, open_results, results_options, scope_of, scope_options, store_of, whole_number
 from runtime.store.artifacts import Artifact, folder_of, may_be_running, read_origin
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def register(commands: Any) -> None:
         epilog="examples:\n  synthc logs 4f0c\n  synthc logs 4f0c --attempt 1",
     )
     logs.add_argument("task", metavar="TASK", help="its id, or the beginning of it")
-    logs.add_argument("--attempt", type=int, metavar="N", help="this attempt (default: the last)")
+    logs.add_argument("--attempt", type=whole_number(), metavar="N", help="this attempt (default: the last)")
     export = add_command(
         commands,
         "export",
@@ -93,8 +93,8 @@ def _status(args: argparse.Namespace) -> int:
     with open_results(args) as query:
         if not _print_query(
             query,
-            f"SELECT DISTINCT ON (origin, study, profile) origin, study, profile, {_status_of_run(args)} AS status, {WHEN} FROM run "
-            "ORDER BY origin, study, profile, run DESC",
+            f"SELECT DISTINCT ON (origin, study, profile) origin, study, profile, {_status_of_run(args)} AS status, {WHEN} "
+            "FROM run ORDER BY origin, study, profile, run DESC",
             "no study was run yet; `synthc run SPEC` runs one",
         ):
             return 0
@@ -285,7 +285,11 @@ def _find_task(query: Query, beginning: str) -> str:
         return str(tasks[0][0])
     if tasks:
         raise SynthcError(f"{beginning!r} begins several tasks: {', '.join(f'{task} ({address})' for task, address in tasks)}, …")
-    trials = [row[0] for row in query("SELECT trial FROM comparison")[1]]
+    of_trial = f"address = {literal(beginning)} OR starts_with(address, {literal(beginning + '/')})"
+    if tasks := query(f"SELECT DISTINCT ON (address) address, task FROM task WHERE {of_trial} ORDER BY address")[1]:
+        listed = and_more([f"{task} ({address})" for address, task in tasks], 6)
+        raise SynthcError(f"{beginning!r} is a trial; name one of its tasks by the beginning of its id: {listed}")
+    trials = [row[0] for row in query("SELECT DISTINCT trial FROM comparison")[1]]
     raise SynthcError(f"no trial or task is called {beginning!r}; {did_you_mean(beginning, trials)}")
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compiler.errors import SynthcError, plural
+from compiler.errors import SynthcError, did_you_mean, plural
 from runtime.cli.results_options import add_command, open_results, results_options, scope_of, scope_options, store_of
 from runtime.database.questions import question, questions
 
@@ -172,12 +173,16 @@ def _chart(args: argparse.Namespace) -> int:
 
     if args.name == "gallery":
         return _gallery(args)
+    if args.name not in (*charts.CHARTS, "all"):
+        known = (*charts.CHARTS, "all", "gallery")
+        raise SynthcError(f"no chart is called {args.name!r}; {did_you_mean(args.name, known)}")
     names = list(charts.CHARTS) if args.name == "all" else [args.name]
+    targets = _list_targets(args, names)
     with open_results(args) as query:
         rows = {name: _rows_of_one(query, args, charts.kind_of(name).query, "a chart") for name in names}
     for name in names:
         drawn = charts.draw(name, *rows[name], layout=LAYOUT_OF_THEME[args.theme])
-        for path in _list_targets(args, name):
+        for path in targets[name]:
             charts.save(drawn, path)
             print(path)
     return _gallery(args) if args.name == "all" else 0
@@ -205,10 +210,21 @@ def _gallery(args: argparse.Namespace) -> int:
     return 0
 
 
-def _list_targets(args: argparse.Namespace, name: str) -> list[Path]:
+def _list_targets(args: argparse.Namespace, names: Sequence[str]) -> dict[str, list[Path]]:
+    """Chart → its files. SynthcError for formats that there are not, and where -o names a file and a folder is wanted."""
+    from runtime.present.charts import FORMATS
+
     if args.name != "all" and not args.format:
-        return [args.output]
-    return [_make_folder(args.output) / f"{name}.{ending.strip()}" for ending in (args.format or "svg").split(",")]
+        return {args.name: [args.output]}
+    endings = [ending.strip() for ending in (args.format or "svg").split(",")]
+    for ending in endings:
+        if ending not in FORMATS:
+            raise SynthcError(f"--format {args.format}: no format is called {ending!r}; {did_you_mean(ending, FORMATS)}")
+    if args.output.suffix.lstrip(".").lower() in FORMATS:
+        alone = "" if args.name == "all" else ", or leave --format out: the ending says the format"
+        raise SynthcError(f"-o {args.output}: several charts or formats want a folder; name one{alone}")
+    folder = _make_folder(args.output)
+    return {name: [folder / f"{name}.{ending}" for ending in endings] for name in names}
 
 
 def _make_folder(path: Path) -> Path:
@@ -231,6 +247,8 @@ def _table(args: argparse.Namespace) -> int:
 def _report(args: argparse.Namespace) -> int:
     from runtime.present.report import write
 
+    if args.output.suffix.lower() not in (".html", ".htm"):
+        raise SynthcError(f"-o {args.output}: a report is HTML, name a file.html; a browser prints it to PDF")
     write(args.output, args.db, store_of(args), scope_of(args), args.with_private_images)
     print(f"{args.output}{' (shows private images: do not pass it on)' if args.with_private_images else ''}")
     return 0

@@ -1,9 +1,10 @@
-"""What commands share besides the spec: their registration, `--db` and `--store`, whose results they show, files that they write."""
+"""What commands share besides the spec: how they are registered, `--db` and `--store`, whose results they show, what they write."""
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import math
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -64,6 +65,28 @@ def open_results(args: argparse.Namespace) -> Iterator[Query]:
 def store_of(args: argparse.Namespace) -> Path:
     """The store's absolute path: `--store`, else `.synthc` beside the database."""
     return (args.store or args.db.absolute().parent / ".synthc").absolute()
+
+
+def whole_number(least: int = 1, most: int = 10**9) -> Callable[[str], int]:
+    """What reads a whole number of an option, from `least` to `most`."""
+
+    def parse(text: str) -> int:
+        if not (text.isascii() and text.isdigit() and least <= int(text[:12]) <= most):
+            raise argparse.ArgumentTypeError(f"{text!r} is no whole number from {least} to {most}")
+        return int(text)
+
+    return parse
+
+
+def positive_number(text: str) -> float:
+    """Read a number of an option that is above zero."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number above 0")
+    return value
 
 
 def write(text: str, target: Path | None) -> None:

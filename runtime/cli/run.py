@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from compiler.errors import SynthcError
+from compiler.errors import SynthcError, and_more, did_you_mean, plural
 from compiler.work import TaskKind
 from runtime.cli.options import compile_study_of, force_option, only_option, print_notices, select_forced, spec_options
-from runtime.cli.results_options import add_command, results_options, store_of
+from runtime.cli.results_options import add_command, positive_number, results_options, store_of, whole_number
 from runtime.outcome import Stopped
 from runtime.store.artifacts import lock_store
 
@@ -59,9 +59,9 @@ def engine_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--address", metavar="HOST:PORT", help=address)
     parser.add_argument("--no-token", action="store_true", help="join the cluster although it asks nobody for a token")
     workers = "workers (default: one per core, or as many per GPU as fit)"
-    parser.add_argument("--workers", type=_positive_int, metavar="N", help=workers)
+    parser.add_argument("--workers", type=whole_number(), metavar="N", help=workers)
     memory = "GPU memory that a worker may need, by which workers share a GPU (default: 8)"
-    parser.add_argument("--gpu-memory", type=float, default=8.0, metavar="GIB", help=memory)
+    parser.add_argument("--gpu-memory", type=positive_number, default=8.0, metavar="GIB", help=memory)
     rehearsed = "ask the cluster for shares of GPUs, which may be logical, and compute on the CPU"
     parser.add_argument("--rehearse-gpus", action="store_true", help=rehearsed)
     parser.add_argument("--fail-fast", action="store_true", help="stop at the first failure; else what does not need it goes on")
@@ -128,8 +128,8 @@ def _hold_policy(study: StudyRun) -> int:
     for one in settled:
         _print(one.sentence)
     closed = sum(not one.holds for one in settled)
-    stand = f"closed: {closed} of {len(settled)} conditions do not hold" if closed else f"open: all {len(settled)} conditions hold"
-    _print(f"the policy is {stand}")
+    conditions = plural(len(settled), "condition")
+    _print(f"the policy is closed; not met: {closed} of {conditions}" if closed else f"the policy is open; met: {conditions}")
     return 3 if closed else 0
 
 
@@ -156,7 +156,7 @@ def compute(study: StudyRun, args: argparse.Namespace, signals: contextlib.ExitS
     interrupt, policy = Interrupt(), Policy(args.fail_fast, dict(args.timeout))
     with Display(study.todo) as display:
         rest = len(study.plan.tasks) - len(study.todo)
-        display.print_line(f"{study.plan.header.study}: {len(study.todo)} tasks to run, {rest} done or not needed")
+        display.print_line(f"{study.plan.header.study}: {plural(len(study.todo), 'task')} to run, {rest} done or not needed")
 
         def on_outcome(task: Task, outcome: Outcome, attempt: int) -> None:
             study.on_outcome(task, outcome, attempt)
@@ -187,7 +187,7 @@ def compute(study: StudyRun, args: argparse.Namespace, signals: contextlib.ExitS
                         break
                     repairs += 1
                     display.add_tasks(study.todo)
-                    display.print_line(f"what earlier tasks left was damaged: computing {len(study.todo)} tasks again")
+                    display.print_line(f"what earlier tasks left was damaged: computing {plural(len(study.todo), 'task')} again")
         finally:
             engine.close()
     return "interrupted" if interrupt.by_user else "done"
@@ -219,20 +219,23 @@ def _print_summary(study: StudyRun, status: str) -> int:
     for finding in study.findings:
         if finding.silenced is None:
             _print(f"synthc: {finding}")
+    alike: dict[str, list[str]] = {}
     for id, error in study.given_up.items():
-        _print(f"failed before: {study.plan.tasks[id].address}: {error}")
+        alike.setdefault(str(error), []).append(study.plan.tasks[id].address)
+    for error, addresses in alike.items():
+        _print(f"failed before: {and_more(addresses, 1)}: {error}")
     if study.given_up:
-        _print(f"{len(study.given_up)} tasks failed in an earlier run and were not tried again; --retry-failed does")
+        _print(f"{plural(len(study.given_up), 'task')} failed in an earlier run; --retry-failed tries again")
     missing, results = study.count_missing(), f"results in {study.target}"
     if status == "interrupted":
-        _print(f"interrupted with {missing} tasks left; what was finished is kept: run the same command again to go on")
+        _print(f"interrupted with {plural(missing, 'task')} left; what was finished is kept: run the same command again to go on")
         return 130
     if missing:
-        _print(f"computed {study.computed} tasks; {len(study.failures)} failed, {missing} are missing")
+        _print(f"computed {plural(study.computed, 'task')}; failed: {len(study.failures)}, missing: {missing}")
         if study.published:
             _print(f"{results}: what could be computed")
         return 1
-    _print(f"computed {study.computed} tasks" if study.computed else "everything was done before")
+    _print(f"computed {plural(study.computed, 'task')}" if study.computed else "everything was done before")
     if study.published:
         _print(f'{results}\nnext: synthc sql "FROM comparison"   synthc chart tradeoff -o tradeoff.svg')
     return 0
@@ -267,18 +270,8 @@ def _handle_signals(interrupt: Interrupt, print_line: Callable[[str], None]) -> 
             signal.signal(number, handler)
 
 
-def _positive_int(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a positive whole number")
-    return int(text)
-
-
 def _parse_timeout(text: str) -> tuple[str, float]:
     kind, _, seconds = text.partition("=")
-    try:
-        limit = float(seconds)
-    except ValueError:
-        limit = 0.0
-    if kind not in KINDS or not limit > 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not KIND=SECONDS with KIND one of {', '.join(KINDS)}")
-    return kind, limit
+    if kind not in KINDS:
+        raise argparse.ArgumentTypeError(f"{text!r} is not KIND=SECONDS; {did_you_mean(kind, KINDS)}")
+    return kind, positive_number(seconds)

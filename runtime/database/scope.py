@@ -32,7 +32,11 @@ def narrow(query: Query, scope: Scope) -> list[Key]:
 
     SynthcError for names that the database does not know, and for a study that only several other origins have.
     """
-    keys = choose([(origin, study, profile) for origin, study, profile in query(KEYS)[1]], scope)
+    try:
+        known = query(KEYS)[1]
+    except SynthcError:
+        raise SynthcError("the database is not of this version of synthc; `synthc db rebuild` makes it anew") from None
+    keys = choose([(origin, study, profile) for origin, study, profile in known], scope)
     for catalog, view, columns in query(VIEWS)[1]:
         # A temporary view stands before one of the database, also inside of macros.
         whole = ".".join(map(identifier, (catalog, "main", view)))
@@ -82,7 +86,8 @@ def check_one(keys: Iterable[Key], what: str) -> None:
     """SynthcError where rows are of several studies, which `what` (a chart, a table, a report) must not mix."""
     studies = sorted({name_study(study, profile) for _, study, profile in keys})
     if studies[1:]:
-        raise SynthcError(f"{what} is of one study, and here are {', '.join(studies)}; name one by --study, or --profile ('' for none)")
+        hint = "name one by --study, or --profile ('' for none)"
+        raise SynthcError(f"{what} is of one study, and here are {', '.join(studies)}; {hint}")
 
 
 def name_study(study: str, profile: str | None) -> str:

@@ -35,6 +35,7 @@ class Display:
         self.total = Counter(task.kind for task in todo.values())
         self.done: Counter[str] = Counter()
         self.failed = self.blocked = 0
+        self._alike: Counter[str] = Counter()
         self.in_flight: Mapping[str, Task] = {}
         self.started = self._printed_at = time.monotonic()
         self._seconds: dict[str, list[float]] = {}
@@ -51,6 +52,9 @@ class Display:
 
     def __exit__(self, *error: object) -> None:
         self._live.stop()
+        for error, count in self._alike.items():
+            if count > 1:
+                self.print_line(f"{count - 1} more failed so: {error}; `synthc status` and `synthc logs` say which")
 
     def add_tasks(self, todo: Mapping[str, Task]) -> None:
         """Count further tasks than those known at the beginning."""
@@ -76,7 +80,9 @@ class Display:
                 self.print_line(f"damaged: {outcome.error}")
             case "failed":
                 self.failed += 1
-                self.print_line(f"failed: {task.address} ({task.operation}): {outcome.error}\n        log: {outcome.log}")
+                self._alike[str(outcome.error)] += 1
+                if self._alike[str(outcome.error)] == 1:
+                    self.print_line(f"failed: {task.address} ({task.operation}): {outcome.error}\n        log: {outcome.log}")
             case "blocked":
                 self.blocked += 1
 

@@ -49,7 +49,7 @@ def list_warnings(results: StudyResults) -> list[str]:
     if invalid:
         warnings.append(f"The null control failed for {and_more(invalid, 5)}: figures of these trials are invalid.")
     if results.failed:
-        warnings.append(f"{len(results.failed)} tasks failed or wait for one that did; what depends on them is missing.")
+        warnings.append(f"Failed, or waiting for what did: {plural(len(results.failed), 'task')}. What depends on them is missing.")
     if results.run["status"] == "running":
         warnings.append("The run has not ended: figures are of what was done when the database was published.")
     return warnings + [
@@ -139,7 +139,7 @@ def _table_of_level(results: StudyResults, release: str, canaries: str) -> dict[
 
 def list_withheld(sets: Sequence[tuple[Row, Sheet]]) -> list[str]:
     """Trials whose sets count as private images."""
-    return [f"{row['label']} ({sheet.images:,} images)" for row, sheet in sets if sheet.png is None]
+    return [f"{row['label']} ({plural(sheet.images, 'image')})" for row, sheet in sets if sheet.png is None]
 
 
 def group_lints(lints: Sequence[Any]) -> list[tuple[tuple[str, ...], list[dict[str, str]]]]:
