@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import shlex
 import signal
 import sys
+import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -113,7 +115,7 @@ def run(args: argparse.Namespace) -> int:
             signals.close()
             if selected.waiting:
                 _print(f"claims that wait for trials outside of --only: {', '.join(selected.waiting)}")
-            code = _print_summary(study, status)
+            code = _print_summary(study, status, args.db)
             if code != 130 and (study.todo or spec_charts.missing(plan, study.target)):
                 for path in spec_charts.draw(plan, study.target, store):
                     _print(f"drew {path}")
@@ -215,7 +217,7 @@ def _start_engine(args: argparse.Namespace, store: Path, say: Callable[[str], No
     )
 
 
-def _print_summary(study: StudyRun, status: str) -> int:
+def _print_summary(study: StudyRun, status: str, database: Path) -> int:
     for finding in study.findings:
         if finding.silenced is None:
             _print(f"synthc: {finding}")
@@ -237,8 +239,34 @@ def _print_summary(study: StudyRun, status: str) -> int:
         return 1
     _print(f"computed {plural(study.computed, 'task')}" if study.computed else "everything was done before")
     if study.published:
-        _print(f'{results}\nnext: synthc sql "FROM comparison"   synthc chart tradeoff -o tradeoff.svg')
+        _print_answer(study, database)
+        _print(results)
     return 0
+
+
+def _print_answer(study: StudyRun, database: Path) -> None:
+    """The comparison table, the answer in sentences, and commands that say more."""
+    from runtime.database.read import open_read_only
+    from runtime.database.scope import Scope, narrow
+    from runtime.present.answer import answer, count_verdicts
+    from runtime.present.paradigms import rows_of
+    from runtime.present.tables import comparison, render
+
+    header = study.plan.header
+    with open_read_only(study.target) as query:
+        narrow(query, Scope(study.index.origin, header.study, study.plan.profile or ""))
+        found, claims = query("FROM comparison"), rows_of(*query("FROM claim"))
+    _print("\n" + render(*comparison(*found), "table"))
+    for sentence in (*answer(rows_of(*found)), *([f"{count_verdicts(claims)}."] if claims else [])):
+        _print(f"\n{textwrap.fill(sentence, 100, break_on_hyphens=False)}")
+    of_this = ["--study", header.study, *(["--profile", study.plan.profile] if study.plan.profile else [])]
+    named = [] if str(database) == "results.duckdb" else ["--db", str(database)]
+    commands = (
+        ["report", "-o", "report.html", *of_this],
+        ["chart", "tradeoff", "-o", "tradeoff.svg", *of_this],
+        ["sql", "FROM comparison"],
+    )
+    _print("\nnext: " + "\n      ".join(shlex.join(["synthc", *words, *named]) for words in commands) + "\n")
 
 
 def _print(line: str) -> None:
