@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from runtime.execution.driver import Interrupt
     from runtime.execution.engine import Engine
     from runtime.execution.study_run import StudyRun
+    from runtime.execution.worker import Dispatch
     from runtime.outcome import Outcome
 
 MAX_REPAIRS = 3
@@ -144,6 +145,7 @@ def _compile_with_data(args: argparse.Namespace) -> Plan:
         from runtime.data.sources import see
 
         for name in absent:
+            _print(f"{name}: reading it for the first time, to identify it by its content")
             record = see(name)
             _print(f"{name}: {record.samples:,} + {record.test_samples:,} images, identified by their content as {record.digest}")
         plan = compile_study_of(args)
@@ -164,11 +166,13 @@ def compute(study: StudyRun, args: argparse.Namespace, signals: contextlib.ExitS
             study.on_outcome(task, outcome, attempt)
             display.on_outcome(task, outcome)
 
-        def on_tick(in_flight: Mapping[str, Task]) -> None:
+        def on_tick(in_flight: Mapping[Dispatch, float]) -> None:
             display.on_tick(in_flight)
             if notice := study.publish_if_due():
                 display.print_line(notice)
 
+        if args.engine == "ray":
+            display.print_line("starting workers: each loads PyTorch first")
         engine = _start_engine(args, study.store, display.print_line)
         signals.enter_context(_handle_signals(interrupt, display.print_line))
         try:
