@@ -60,11 +60,12 @@ def _add_chart(commands: Any) -> None:
         "  synthc chart gallery -o figures\n"
         "names:\n"
         "  tradeoff       accuracy against leakage, both with intervals; the Pareto front; DP-SGD's curve\n"
-        "  roc            ROC curves of the headline attack, log-log, a panel for each group of canaries\n"
+        "  roc            ROC curves of the headline attack, log-log, a panel for each paradigm\n"
         "  vulnerability  how the risk spreads over canaries\n"
         "  ablation       leakage and accuracy along the grids of each arm\n"
         "  cost           seconds per shadow against accuracy and leakage\n"
         "  epsilon        the audited lower bound beside the accountant's epsilon\n"
+        "  training       loss curves of every training, generator and distiller\n"
         "  claims         effects of the claims, with intervals and verdicts\n"
         "  gallery        sheets of synthetic images (PNG files into the folder -o)\n"
         "`charts:` in a spec has `synthc run` draw them when it ends.",

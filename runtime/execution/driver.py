@@ -123,7 +123,8 @@ class Driver:
         while len(self.queue) and self.stopping_since is None and len(self.in_flight) < self.engine.slots:
             if any(request.task in self.exclusive for dispatch in self.in_flight for request in dispatch):
                 return
-            batch = self.queue.take(max(1, len(self.queue) // self.engine.slots), self.exclusive | self.unbatched)
+            slots = self.engine.slots
+            batch = self.queue.take(max(1, len(self.queue) // slots), self.exclusive | self.unbatched, slots)
             if batch[0].id in self.exclusive and self.in_flight:
                 self.queue.put_back(batch[0].id)
                 return
@@ -152,6 +153,7 @@ class Driver:
             self.queue.put_back(task.id)
         else:
             self.on_outcome(task, outcome, attempt)
+            self.queue.forget(task.id)
             self._block_dependents(task, outcome)
 
     def _block_dependents(self, task: Task, outcome: Outcome) -> None:
@@ -159,6 +161,7 @@ class Driver:
         for user in self.queue.dependents(task.id):
             if user not in self.blocked:
                 self.blocked.add(user)
+                self.queue.forget(user)
                 blocked = Outcome(user, "blocked", error=reason, error_kind="need failed", notes={"need": task.id})
                 self.on_outcome(self.todo[user], blocked, 0)
         if self.policy.fail_fast:

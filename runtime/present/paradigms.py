@@ -20,8 +20,9 @@ PRINTED_NAMES = {
     "diffusion": "Diffusion",
     "imported": "Imported",
     "own": "Own method",
+    "control": "Control",
 }
-"""Baselines first."""
+"""Baselines first. Controls, of whatever paradigm, stand apart on charts as if they were one."""
 PARADIGMS = tuple(PRINTED_NAMES)
 
 

@@ -21,6 +21,7 @@ from compiler.language.audit import Audit
 from compiler.language.datasets import CARDS
 from compiler.language.plugins import PluginMethod, words_of
 from compiler.plan.dag import Plan
+from runtime import machine
 from runtime.audit.attacks.dispatch import scorer_of
 from runtime.data.images import LabeledImages
 from runtime.data.plugin import read
@@ -112,6 +113,33 @@ def test_ones_own_method_attack_and_data_set_run_like_ours(examples: str, tmp_pa
     assert done.rows("SELECT count(*) FROM result WHERE release = 'synthetic_set' AND metric = 'auc'") == [(2,)]
     assert done.rows("SELECT DISTINCT data FROM comparison") == [("synthc-examples:stripes",)]
     assert done.rows("SELECT versions->>'synthc-examples' FROM base.run") == [("1",)]  # as `install` says
+
+
+def test_a_run_says_when_results_stay_that_other_code_of_ones_own_made(
+    tmp_path: Path, package: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    package(METHOD.format(revision=1).replace('"nowhere"', '"mine_code"'), methods={"m": "Mine"})
+    code = tmp_path / "mine" / "mine_code.py"
+    code.write_text(
+        "from runtime.synthesize.release import Release\n"
+        "def synthesize(how, private, needs, setting):\n    return Release(private.images[:40], private.labels[:40])\n"
+    )
+    machine.package_digest.cache_clear()
+    text = with_arm("paradigm: own, method: 'mine:m'").replace("epochs: 3", "epochs: 1")
+    done = run_study(tmp_path, text, "--only", "arm=mine")
+    run_study(tmp_path, text, "--only", "arm=mine")
+    assert "the code of" not in capsys.readouterr().err
+    code.write_text(code.read_text() + "# changed\n")
+    machine.package_digest.cache_clear()
+    run_study(tmp_path, text, "--only", "arm=mine")
+    said = capsys.readouterr().err
+    assert "mine:m: the code of mine_code is another one than that of 8 results, which stay, such as mine#0/shadow 0/" in said
+    assert "raise `revision` in its words, or compute them again: --force 'mine*/synthesize'" in said
+    assert done.rows("SELECT count(*) FROM attempt JOIN task USING (task) WHERE kind = 'synthesize'") == [(8,)]
+    run_study(tmp_path, text, "--only", "arm=mine", "--force", "mine*/synthesize")
+    capsys.readouterr()
+    run_study(tmp_path, text, "--only", "arm=mine")
+    assert "the code of" not in capsys.readouterr().err
 
 
 def test_the_examples_are_checked_without_torch_or_numpy(examples: str) -> None:
