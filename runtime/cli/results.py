@@ -180,7 +180,7 @@ def _chart(args: argparse.Namespace) -> int:
     names = list(charts.CHARTS) if args.name == "all" else [args.name]
     targets = _list_targets(args, names)
     with open_results(args) as query:
-        rows = {name: _rows_of_one(query, args, charts.kind_of(name).query, "a chart") for name in names}
+        rows = {name: _rows(query, args, charts.kind_of(name).query) for name in names}
     for name in names:
         drawn = charts.draw(name, *rows[name], layout=LAYOUT_OF_THEME[args.theme])
         for path in targets[name]:
@@ -189,15 +189,11 @@ def _chart(args: argparse.Namespace) -> int:
     return _gallery(args) if args.name == "all" else 0
 
 
-def _rows_of_one(query: Query, args: argparse.Namespace, text: str, what: str) -> tuple[list[str], list[tuple[Any, ...]]]:
-    """Columns and rows of a query that satisfy `--where`; SynthcError where that leaves none, or rows of several studies."""
-    from runtime.database.scope import check_one
-
+def _rows(query: Query, args: argparse.Namespace, text: str) -> tuple[list[str], list[tuple[Any, ...]]]:
+    """Columns and rows of a query that satisfy `--where`; SynthcError where that leaves none of those that there are."""
     columns, rows = query(f"SELECT * FROM ({text}) AS shown WHERE {args.where}" if args.where else text)
     if args.where and not rows and query(text)[1]:
         raise SynthcError(f"--where {args.where}: leaves no row of those that there are")
-    at = [columns.index(name) for name in ("origin", "study", "profile")]
-    check_one({tuple(row[place] for place in at) for row in rows}, what)  # type: ignore[misc]
     return columns, rows
 
 
@@ -237,11 +233,14 @@ def _make_folder(path: Path) -> Path:
 
 
 def _table(args: argparse.Namespace) -> int:
+    from runtime.database.scope import check_one
+    from runtime.present.paradigms import rows_of
     from runtime.present.tables import COMPARISON, comparison, render
 
     with open_results(args) as query:
-        found = _rows_of_one(query, args, COMPARISON, "a table")
-    print(render(*comparison(*found), args.format))
+        columns, rows = _rows(query, args, COMPARISON)
+    check_one([(row["origin"], row["study"], row["profile"]) for row in rows_of(columns, rows)], "a table")
+    print(render(*comparison(columns, rows), args.format))
     return 0
 
 
