@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from compiler.errors import Finding
-    from runtime.database.scope import Scope
+    from runtime.database.read import Scope
 
 AnyPath = str | PathLike[str]
 DATABASE = "results.duckdb"
@@ -273,7 +273,7 @@ class Results:
         return Path(path)
 
     def _scope(self, study: str | None, profile: str | None) -> Scope:
-        from runtime.database.scope import Scope
+        from runtime.database.read import Scope
         from runtime.store.artifacts import read_origin
 
         return Scope(study=study, profile=profile, own=read_origin(self.store))

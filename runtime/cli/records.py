@@ -158,7 +158,7 @@ def _show(args: argparse.Namespace) -> int:
 
 def _show_trial(query: Query, origin: str, study: str, profile: str, trial: str) -> None:
     from runtime.database.quoting import literal
-    from runtime.database.scope import name_study
+    from runtime.database.read import name_study
 
     print(f"{name_study(study, profile)}: {trial}\n")
     values = {"origin": origin, "study": study, "profile": profile, "trial": trial}

@@ -233,7 +233,7 @@ def _make_folder(path: Path) -> Path:
 
 
 def _table(args: argparse.Namespace) -> int:
-    from runtime.database.scope import check_one
+    from runtime.database.read import check_one
     from runtime.present.paradigms import rows_of
     from runtime.present.tables import COMPARISON, comparison, render
 

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 from compiler.errors import SynthcError
 
 if TYPE_CHECKING:
-    from runtime.database.read import Query
-    from runtime.database.scope import Scope
+    from runtime.database.read import Query, Scope
 
 
 def add_command(commands: Any, name: str, handler: Callable[[argparse.Namespace], int], **options: Any) -> argparse.ArgumentParser:
@@ -45,7 +44,7 @@ def scope_options() -> argparse.ArgumentParser:
 
 def scope_of(args: argparse.Namespace) -> Scope:
     """Whose results are asked for."""
-    from runtime.database.scope import Scope
+    from runtime.database.read import Scope
     from runtime.store.artifacts import read_origin
 
     return Scope(args.origin, args.study, args.profile, own=read_origin(store_of(args)))
@@ -54,8 +53,7 @@ def scope_of(args: argparse.Namespace) -> Scope:
 @contextlib.contextmanager
 def open_results(args: argparse.Namespace) -> Iterator[Query]:
     """Yield a function that queries the results that are asked for, and no others."""
-    from runtime.database.read import open_read_only
-    from runtime.database.scope import narrow
+    from runtime.database.read import narrow, open_read_only
 
     with open_read_only(args.db) as query:
         narrow(query, scope_of(args))

@@ -252,8 +252,7 @@ def _print_summary(study: StudyRun, status: str, database: Path) -> int:
 
 def _print_answer(study: StudyRun, database: Path) -> None:
     """The comparison table, the answer in sentences, and commands that say more."""
-    from runtime.database.read import open_read_only
-    from runtime.database.scope import Scope, narrow
+    from runtime.database.read import Scope, narrow, open_read_only
     from runtime.present.answer import answer, count_verdicts
     from runtime.present.paradigms import rows_of
     from runtime.present.tables import comparison, render

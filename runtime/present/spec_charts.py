@@ -28,8 +28,7 @@ def missing(plan: Plan, database: Path) -> bool:
 
 def draw(plan: Plan, database: Path, store: Path) -> Iterator[Path]:
     """Write the files, beside the database; gives each. SynthcError where one cannot be written."""
-    from runtime.database.read import open_read_only
-    from runtime.database.scope import Scope, narrow
+    from runtime.database.read import Scope, narrow, open_read_only
     from runtime.present import charts
     from runtime.present.charts.gallery import write
     from runtime.present.report.read import read_sets

@@ -17,7 +17,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from compiler.errors import SynthcError
-from runtime.database.scope import Scope
+from runtime.database.read import Scope
 from runtime.present import charts
 from runtime.present.charts import look
 from runtime.present.charts import page as page_of_charts

@@ -10,8 +10,7 @@ from typing import Any
 
 from compiler.errors import SynthcError
 from runtime.database.quoting import literal
-from runtime.database.read import Query, open_read_only
-from runtime.database.scope import Key, Scope, check_one, narrow
+from runtime.database.read import Key, Query, Scope, check_one, narrow, open_read_only
 from runtime.present.charts import CHARTS
 from runtime.present.charts.gallery import Sheet, make_sheet, read_work
 from runtime.present.charts.look import drawable

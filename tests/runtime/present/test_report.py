@@ -18,7 +18,7 @@ import torch
 
 from compiler.errors import SynthcError
 from runtime.cli.main import main
-from runtime.database.scope import Scope
+from runtime.database.read import Scope
 from runtime.present import charts, report
 from runtime.present.charts.gallery import arrange, make_sheet, to_png, to_uint8
 from runtime.present.report.read import ReportArm, StudyResults, read
