@@ -34,9 +34,8 @@ UPDATE base.run SET headline = '{"attack": "lira", "signal": "logit", "variant":
 DELETE FROM base.task WHERE kind = 'train';
 UPDATE base.stage SET task = task || shadow;
 INSERT INTO base.task SELECT origin, run, task, 'train', 'TrainClassifier', trial || ' ' || shadow, '[]', NULL FROM base.stage;
-INSERT INTO base.outcome SELECT origin, task, TIMESTAMP '2026-01-01', 1.5, 'h', 'cpu', 1, 100.0, 'abc', 'def', true, '', '{}'
-  FROM base.stage;
-INSERT INTO base.attempt SELECT origin, task, 1, 'done', '', '', 'log.txt', started, seconds, host, device FROM base.outcome;
+INSERT INTO base.outcome BY NAME SELECT origin, task, TIMESTAMP '2026-01-01' AS started, 1.5 AS seconds, 'h' AS host, 'cpu' AS device,
+  true AS null_ok, '' AS flags, '{}' AS notes FROM base.stage;
 """
 STUDY = """\
 study: beside
