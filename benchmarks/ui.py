@@ -34,8 +34,8 @@ UPDATE base.run SET headline = '{"attack": "lira", "signal": "logit", "variant":
 DELETE FROM base.task WHERE kind = 'train';
 UPDATE base.stage SET task = task || shadow;
 INSERT INTO base.task SELECT origin, run, task, 'train', 'TrainClassifier', trial || ' ' || shadow, '[]', NULL FROM base.stage;
-INSERT INTO base.outcome BY NAME SELECT origin, task, TIMESTAMP '2026-01-01' AS started, 1.5 AS seconds, 'h' AS host, 'cpu' AS device,
-  true AS null_ok, '' AS flags, '{}' AS notes FROM base.stage;
+INSERT INTO base.outcome BY NAME SELECT origin, task, TIMESTAMP '2026-01-01' AS started, 1.5 AS seconds, 'h' AS host,
+  'cpu' AS device, true AS null_ok, '' AS flags, '{}' AS notes FROM base.stage;
 """
 STUDY = """\
 study: beside
