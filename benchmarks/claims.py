@@ -18,7 +18,8 @@ import torch
 
 from compiler.language.claims import Margins
 from compiler.work.operations import CompareTrials, Reading
-from runtime.audit.compare import perform
+from runtime.audit.claim_side import ClaimSide
+from runtime.audit.compare import difference, perform
 
 CANARIES, SHADOWS, IMAGES, FPR = 64, 16, 200, 0.1
 
@@ -39,10 +40,17 @@ class Trial:
         self.shadows = {"test_accuracy": self.right.mean(0), "flops": np.full(SHADOWS, flops), "seconds": np.full(SHADOWS, 1.0)}
         self.stems = ["test"]
 
+    @classmethod
+    def of(cls, name: str, member: np.ndarray, scores: np.ndarray) -> Trial:
+        """Of given scores; a trial of that name, without figures of utility."""
+        made = cls.__new__(cls)
+        made.folder, made.member, made.scores, made.shadows, made.stems = Path(name), member, scores, {}, []
+        return made
+
     @property
     def outcome(self) -> dict[str, Any]:
         column = {"release": "final_model", "attack": "lira", "variant": "it"}
-        return {"notes": {"groups": [{"name": "all", "count": CANARIES}], "columns": [column]}}
+        return {"notes": {"groups": [{"name": "all", "count": len(self.member)}], "columns": [column]}}
 
     def tensors(self, stem: str) -> dict[str, torch.Tensor]:
         if stem == "test":
@@ -59,13 +67,27 @@ def world(rng: np.random.Generator) -> dict[str, Any]:
 
 
 def verdict(left: list[Trial], right: list[Trial], **words: Any) -> tuple[str, list[str]]:
+    notes = perform(*_task(left, right, **words), torch.device("cpu")).notes
+    return notes["verdict"], [pair["verdict"] for pair in notes["pairs"]]
+
+
+def effects(left: Trial, right: Trial, metrics: tuple[str, ...], **words: Any) -> list[tuple[float, float | None, float | None]]:
+    """The difference of two trials in each metric, low, high."""
+    work, inputs = _task([left], [right], **words)
+    sides = [ClaimSide(0, inputs[f"{side}/0"], work, work.left) for side in ("left", "right")]
+    found = [compared.estimate for metric in metrics if (compared := difference(work, metric, *sides)) is not None]
+    assert len(found) == len(metrics)
+    return [(one.value, one.low, one.high) for one in found]
+
+
+def _task(left: list[Trial], right: list[Trial], **words: Any) -> tuple[CompareTrials, Any]:
     reading = Reading("lira", "it", "final_model", "all", None)
     usual: dict[str, Any] = {"test": "difference", "metric": "leakage", "against": None, "over": "events", "margin": 0.0}
     usual |= {"match": "leakage", "tolerance": 0.1, "margins": Margins(), "pairs": "any", "fpr": FPR, "resamples": 400}
     given = usual | {"confidence": 0.95, "seed": 0, "left": reading, "right": reading} | words
-    inputs: Any = {f"{side}/{place}": one for side, of in (("left", left), ("right", right)) for place, one in enumerate(of)}
-    notes = perform(CompareTrials(**given), inputs, torch.device("cpu")).notes
-    return notes["verdict"], [pair["verdict"] for pair in notes["pairs"]]
+    return CompareTrials(**given), {
+        f"{side}/{place}": one for side, of in (("left", left), ("right", right)) for place, one in enumerate(of)
+    }
 
 
 MARGINS = Margins(leakage=0.2, test_accuracy=0.05, cost=1.1)

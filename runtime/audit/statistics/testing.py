@@ -1,17 +1,18 @@
-"""Effects by Student's t: an interval and p-values, of shadows, or of test images and shadows; several p-values by Holm.
+"""Effects: an interval and p-values, of figures read from scores, of shadows, or of test images and shadows; Holm.
 
 Not here: what is compared (`audit.compare`), several effects on the same resamples (`simultaneous`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy import stats
 
-from runtime.audit.statistics.bootstrap import widening
+from runtime.audit.statistics.bootstrap import Uncertainty
 
 
 @dataclass(frozen=True)
@@ -27,23 +28,83 @@ class Effect:
     below: float
 
 
-def from_resamples(
-    value: float, resampled: np.ndarray, margin: float, confidence: float, n: int, clusters: int | None = None
-) -> Effect | None:
-    """Percentile interval and p-values (never below 1 / (resamples + 1)); None if half of the resamples are undefined.
+@dataclass(frozen=True)
+class Estimate:
+    """An effect, and how sure it is on which side of any margin."""
 
-    `clusters`: units that were drawn of what there is least of (`Resamples.clusters`); where they are few, all is widened.
-    """
-    there = resampled[np.isfinite(resampled)]
-    if len(there) < len(resampled) / 2 or not np.isfinite(value):
-        return None
-    factor = widening(clusters, confidence) if clusters is not None else 1.0
-    if not np.isfinite(factor):
-        return None
-    there = value + factor * (there - value)
-    low, high = np.quantile(there, [0.5 - confidence / 2, 0.5 + confidence / 2])
-    above, below = ((1 + int(hits.sum())) / (1 + len(there)) for hits in (there <= margin, there >= margin))
-    return Effect(value, float(low), float(high), n, above, below)
+    value: float
+    low: float | None
+    high: float | None
+    n: int
+    p_above: Callable[[float], float]
+    """Margin → one-sided p-value of "the effect is not above it"."""
+    p_below: Callable[[float], float]
+
+
+WRONG = np.geomspace(1e-15, 0.5, 150)
+"""One-sided errors at which limits are read, to be turned into p-values."""
+
+
+def of_one(one: Uncertainty, confidence: float, n: int) -> Estimate:
+    """A figure itself."""
+    return _of_limits(one.value, one.limits, confidence, n)
+
+
+def of_two(one: Uncertainty, other: Uncertainty, confidence: float, n: int, ratio: bool = False) -> Estimate:
+    """The difference of two figures, or their ratio, from the limits of each, so that it is as skewed as they are; what resamples
+    of both have in common is taken off (Zou and Donner 2008)."""
+    scale: Any = np.log if ratio else np.asarray
+    with np.errstate(divide="ignore", invalid="ignore"):
+        first, second = scale(one.value), scale(other.value)
+        shared = _correlation(scale(one.resampled), scale(other.resampled))
+
+    def limits(wrong: Any) -> tuple[Any, Any]:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            (low, high), (under, over) = (tuple(map(scale, side.limits(wrong))) for side in (one, other))
+            difference = first - second
+            ends = difference - _add(first - low, over - second, shared), difference + _add(high - first, second - under, shared)
+        return (np.exp(ends[0]), np.exp(ends[1])) if ratio else ends
+
+    return _of_limits(one.value / other.value if ratio else one.value - other.value, limits, confidence, n)
+
+
+def _add(first: Any, second: Any, shared: float) -> Any:
+    """Root of the sum of squares, less what is shared; infinite where one is."""
+    found = np.sqrt(np.maximum(first**2 - 2 * shared * first * second + second**2, 0.0))
+    return np.where(np.isfinite(first) & np.isfinite(second), found, np.inf)
+
+
+def _correlation(first: np.ndarray, second: np.ndarray) -> float:
+    there = np.isfinite(first) & np.isfinite(second)
+    if there.sum() < 3 or min(first[there].std(), second[there].std()) < 1e-12:
+        return 0.0
+    return float(np.corrcoef(first[there], second[there])[0, 1])
+
+
+def _of_limits(value: float, limits: Callable[[Any], tuple[Any, Any]], confidence: float, n: int) -> Estimate:
+    lows, highs = limits(WRONG)
+    ends = np.maximum.accumulate(np.concatenate([lows, highs[::-1]]))
+    errors = np.concatenate([WRONG, 1 - WRONG[::-1]])
+    low, high = limits((1 - confidence) / 2)
+    counted = bool(ends[-1] - ends[0] < 1e-12)  # and not estimated
+
+    def above(margin: float) -> float:
+        return float(value - margin <= 1e-12) if counted else _where_reached(ends, errors, margin)
+
+    def below(margin: float) -> float:
+        return float(margin - value <= 1e-12) if counted else _where_reached(-ends[::-1], errors, -margin)
+
+    return Estimate(value, float(low), float(high), n, above, below)
+
+
+def _where_reached(ends: np.ndarray, errors: np.ndarray, margin: float) -> float:
+    """The largest error at which the limit is at or below the margin."""
+    after = int(np.searchsorted(ends, margin, side="right"))
+    if after in (0, len(ends)):
+        return float(errors[min(after, len(ends) - 1)])
+    low, high = ends[after - 1], ends[after]
+    share = (margin - low) / (high - low) if np.isfinite([low, high]).all() else 1.0
+    return float(errors[after - 1] * (errors[after] / errors[after - 1]) ** share)
 
 
 def from_pairs(differences: np.ndarray, margin: float, confidence: float) -> Effect:
