@@ -36,7 +36,7 @@ from runtime.audit.statistics import epsilon
 from runtime.audit.statistics.null import redraw
 from runtime.audit.statistics.one_run import OneRun, one_run
 from runtime.audit.statistics.roc import auc, tpr_at
-from runtime.audit.statistics.testing import Effect, from_cells
+from runtime.audit.statistics.testing import Estimate, from_cells
 from tests.runtime.audit.right_files import right_file
 
 FPR, CANARIES = 0.01, 128
@@ -161,11 +161,11 @@ def accuracy(worlds: int, seed: int) -> None:
             for _ in range(worlds):
                 cells = _correctness(rng, what, 360, shadows)
                 other = np.where(rng.random((360, 1)) < 0.05, 0, cells) * (rng.random(cells.shape) < 0.98)
-                found.append((_ends(from_cells(cells, 0.0, 0.95)), _ends(from_cells(cells - other.astype(float), 0.0, 0.95))))
+                found.append((_ends(from_cells(cells, 0.95)), _ends(from_cells(cells - other.astype(float), 0.95))))
             print(f"{what:38}{shadows:>8}" + "".join(map(_covered, zip(*found, strict=True))), flush=True)
 
 
-def _ends(found: Effect) -> Found:
+def _ends(found: Estimate) -> Found:
     return found.value, found.low, found.high
 
 

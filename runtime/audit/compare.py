@@ -8,7 +8,7 @@ Not here: how a trial is read (`claim_side`), the attacks themselves (`trial`), 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,7 +20,7 @@ from compiler.work.operations import CompareTrials, Reading
 from runtime.audit.claim_side import ClaimSide
 from runtime.audit.statistics.bootstrap import PLAIN, RATIO, Drawn, Resamples, Spread, uncertainty
 from runtime.audit.statistics.simultaneous import Evidence, Verdict, judge_claim, judge_pairs, step_down, strongest, weakest
-from runtime.audit.statistics.testing import Effect, Estimate, from_cells, from_pairs, of_one, of_two
+from runtime.audit.statistics.testing import Estimate, from_cells, from_pairs, of_one, of_two
 from runtime.outcome import Metric, Product
 from runtime.seeds import numpy_generator
 from runtime.store.artifacts import Artifact
@@ -215,20 +215,10 @@ def difference(work: CompareTrials, metric: str, one: ClaimSide, other: ClaimSid
     if cells is not None:
         images = one.draw("images", len(cells))
         resampled = ((images @ cells) * one.drawn_shadows).sum(1) / cells.size
-        test: Callable[[np.ndarray, float, float], Effect] = from_cells
-        data = cells
-    else:
-        data = values if others is None else values - others
-        resampled, test = one.drawn_shadows @ data / len(data), from_pairs
-    shown = test(data, 0.0, work.confidence)
-
-    def p_above(margin: float) -> float:
-        return test(data, margin, work.confidence).above
-
-    def p_below(margin: float) -> float:
-        return test(-data, -margin, work.confidence).above
-
-    return Compared(metric, Estimate(shown.value, shown.low, shown.high, shown.n, p_above, p_below), resampled)
+        return Compared(metric, from_cells(cells, work.confidence), resampled)
+    differences = values if others is None else values - others
+    resampled = one.drawn_shadows @ differences / len(differences)
+    return Compared(metric, from_pairs(differences, work.confidence), resampled)
 
 
 def _ratio(work: CompareTrials, metric: str, one: ClaimSide, other: ClaimSide | None) -> Compared | None:

@@ -278,7 +278,8 @@ class Uncertainty:
     def limits(self, wrong: Any) -> tuple[Any, Any]:
         """(low, high), each missed with at most this probability."""
         center, half = self.scale.to(self.value, self.trials), stats.t.isf(wrong, self.freedom) * self.error
-        low, high = (self.scale.back(end, self.trials) for end in (center - half, center + half))
+        with np.errstate(over="ignore"):  # a ratio without an end
+            low, high = (self.scale.back(end, self.trials) for end in (center - half, center + half))
         if self.scale.share and (min(self.value, 1 - self.value) * self.trials < 1 or self.error == 0):
             hits, misses = self.value * self.trials, (1 - self.value) * self.trials
             low = np.minimum(low, stats.beta.ppf(wrong, hits, misses + 1) if hits > 0 else 0.0)

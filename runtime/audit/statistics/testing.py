@@ -16,24 +16,12 @@ from runtime.audit.statistics.bootstrap import Uncertainty
 
 
 @dataclass(frozen=True)
-class Effect:
-    """An estimated effect. `above`, `below`: one-sided p-values of "the effect is not above (not below) the margin"."""
-
-    value: float
-    low: float | None
-    """None, as `high`, where nothing differs, so that no spread can be seen."""
-    high: float | None
-    n: int
-    above: float
-    below: float
-
-
-@dataclass(frozen=True)
 class Estimate:
     """An effect, and how sure it is on which side of any margin."""
 
     value: float
     low: float | None
+    """None, as `high`, where nothing differs, so that no spread can be seen, and of a ratio to what may be nothing."""
     high: float | None
     n: int
     p_above: Callable[[float], float]
@@ -85,7 +73,7 @@ def _of_limits(value: float, limits: Callable[[Any], tuple[Any, Any]], confidenc
     lows, highs = limits(WRONG)
     ends = np.maximum.accumulate(np.concatenate([lows, highs[::-1]]))
     errors = np.concatenate([WRONG, 1 - WRONG[::-1]])
-    low, high = limits((1 - confidence) / 2)
+    low, high = (float(end) if np.isfinite(end) else None for end in limits((1 - confidence) / 2))
     counted = bool(ends[-1] - ends[0] < 1e-12)  # and not estimated
 
     def above(margin: float) -> float:
@@ -94,7 +82,7 @@ def _of_limits(value: float, limits: Callable[[Any], tuple[Any, Any]], confidenc
     def below(margin: float) -> float:
         return float(margin - value <= 1e-12) if counted else _where_reached(-ends[::-1], errors, -margin)
 
-    return Estimate(value, float(low), float(high), n, above, below)
+    return Estimate(value, low, high, n, above, below)
 
 
 def _where_reached(ends: np.ndarray, errors: np.ndarray, margin: float) -> float:
@@ -107,17 +95,17 @@ def _where_reached(ends: np.ndarray, errors: np.ndarray, margin: float) -> float
     return float(errors[after - 1] * (errors[after] / errors[after - 1]) ** share)
 
 
-def from_pairs(differences: np.ndarray, margin: float, confidence: float) -> Effect:
+def from_pairs(differences: np.ndarray, confidence: float) -> Estimate:
     """Student's t on paired differences, one for each shadow; where all are equal the sign test, whose p is never below 2^-n."""
     mean, n = float(np.mean(differences)), len(differences)
     error = float(np.std(differences, ddof=1) / np.sqrt(n)) if n > 1 else 0.0
     if error <= np.finfo(np.float64).eps * abs(mean):
         floor = 0.5**n
-        return Effect(mean, None, None, n, floor if mean > margin else 1.0, floor if mean < margin else 1.0)
-    return _student(mean, error, n - 1, margin, confidence, n)
+        return Estimate(mean, None, None, n, lambda at: floor if mean > at else 1.0, lambda at: floor if mean < at else 1.0)
+    return _student(mean, error, n - 1, confidence, n)
 
 
-def from_cells(cells: np.ndarray, margin: float, confidence: float) -> Effect:
+def from_cells(cells: np.ndarray, confidence: float) -> Estimate:
     """The mean of image × shadow, both drawn: of 0 and 1 an accuracy, of paired differences that of two accuracies. `n`: images.
 
     The two variances of means add, less what both count of the cells' own noise (Cameron, Gelbach and Miller 2011); Student's t
@@ -132,28 +120,28 @@ def from_cells(cells: np.ndarray, margin: float, confidence: float) -> Effect:
     both = float((noise**2).sum() / max((images - 1) * (shadows - 1), 1) / cells.size)
     variance = max(sum(parts) - both, *parts)
     if variance <= np.finfo(np.float64).eps:
-        return _equal_cells(mean, images, margin, confidence)
+        return _equal_cells(mean, images, confidence)
     freedom = sum(parts) ** 2 / sum(part**2 / max(len(side) - 1, 1) for part, side in zip(parts, (rows, columns), strict=True))
-    return _student(mean, variance**0.5, freedom, margin, confidence, n)
+    return _student(mean, variance**0.5, freedom, confidence, n)
 
 
-def _equal_cells(mean: float, images: int, margin: float, confidence: float) -> Effect:
+def _equal_cells(mean: float, images: int, confidence: float) -> Estimate:
     """Of `images` none is unlike the others: as many as Clopper and Pearson's limit allows might be."""
-
-    def unlike(p: float) -> float:
-        return float(1 - p ** (1 / images))
 
     def p_value(distance: float) -> float:
         return float((1 - min(distance, 1.0)) ** images) if distance > 0 else 1.0
 
-    half = unlike((1 - confidence) / 2)
-    return Effect(mean, mean - half, mean + half, images, p_value(mean - margin), p_value(margin - mean))
+    half = float(1 - ((1 - confidence) / 2) ** (1 / images))
+    return Estimate(mean, mean - half, mean + half, images, lambda at: p_value(mean - at), lambda at: p_value(at - mean))
 
 
-def _student(mean: float, error: float, freedom: float, margin: float, confidence: float, n: int) -> Effect:
+def _student(mean: float, error: float, freedom: float, confidence: float, n: int) -> Estimate:
     half = float(stats.t.ppf(0.5 + confidence / 2, freedom)) * error
-    above = float(stats.t.sf((mean - margin) / error, freedom))
-    return Effect(mean, mean - half, mean + half, n, above, 1 - above)
+
+    def p_value(distance: float) -> float:
+        return float(stats.t.sf(distance / error, freedom))
+
+    return Estimate(mean, mean - half, mean + half, n, lambda at: p_value(mean - at), lambda at: p_value(at - mean))
 
 
 def holm(p: Sequence[float]) -> list[float]:

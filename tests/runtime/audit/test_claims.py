@@ -478,8 +478,8 @@ def test_all_of_several_are_as_sure_as_the_weakest_and_one_of_them_pays_for_havi
 
 
 def test_equal_differences_in_every_shadow_are_decided_as_a_sign_test_would() -> None:
-    assert from_pairs(np.full(8, 0.5), 0.0, 0.95).above == 0.5**8
-    assert from_pairs(np.zeros(8), 0.0, 0.95).above == 1.0
+    assert from_pairs(np.full(8, 0.5), 0.95).p_above(0.0) == 0.5**8
+    assert from_pairs(np.zeros(8), 0.95).p_above(0.0) == 1.0
 
 
 @pytest.mark.parametrize(
