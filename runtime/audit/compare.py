@@ -18,7 +18,7 @@ from scipy import stats
 
 from compiler.work.operations import CompareTrials, Reading
 from runtime.audit.claim_side import ClaimSide
-from runtime.audit.statistics.bootstrap import PLAIN, RATIO, Drawn, Resamples, Spread, uncertainty
+from runtime.audit.statistics.bootstrap import PLAIN, RATIO, Drawn, Resamples, uncertainty
 from runtime.audit.statistics.simultaneous import Evidence, Verdict, judge_claim, judge_pairs, step_down, strongest, weakest
 from runtime.audit.statistics.testing import Estimate, from_cells, from_pairs, of_one, of_two
 from runtime.outcome import Metric, Product
@@ -233,7 +233,7 @@ def _ratio(work: CompareTrials, metric: str, one: ClaimSide, other: ClaimSide | 
     with np.errstate(divide="ignore", invalid="ignore"):
         resampled = (drawn @ above) / (drawn @ below)
     units = Resamples(one.draw("shadows", one.units))
-    found = uncertainty(float(above.mean() / below.mean()), Spread(resampled, None, None), units, RATIO)
+    found = uncertainty(float(above.mean() / below.mean()), Drawn(resampled), units, RATIO)
     name = "cost" if metric == "flops" else metric
     return Compared(name, of_one(found, work.confidence, len(above)), np.log(resampled)) if found else None
 

@@ -73,11 +73,6 @@ class Resamples:
         return shadows // 2 if paired else shadows
 
     @property
-    def clusters(self) -> int:
-        """Units that were drawn of what there is least of."""
-        return min(self.units, self.models) if self.shadows is not None else self.units
-
-    @property
     def parts(self) -> tuple[Resamples, Resamples] | None:
         """Canaries drawn alone, in some of the resamples; all canaries without each model or pair. None unless models are few."""
         if self.shadows is None or not 2 <= (count := self.models) < FEW_CLUSTERS:
@@ -185,41 +180,32 @@ def allowances(fpr: float, non_members: np.ndarray, strict: bool = False) -> tup
     return np.array([-(-product // exact.denominator) - 1 for product in products], dtype=np.float64), floors >= 1
 
 
-@dataclass(frozen=True)
-class Spread:
-    """How a figure varies over resamples, and what of it is the models': the input of `uncertainty`."""
-
-    both: np.ndarray
-    """resample: all that was drawn."""
-    canaries: np.ndarray | None
-    """resample: canaries alone; None where nothing else was drawn, or models are many."""
-    without: np.ndarray | None
-    """model (or pair): read without it, of all canaries; None likewise."""
-    refits: tuple[np.ndarray, np.ndarray] | None = None
-    """block of canaries: read without it, after fits that canaries share were made anew, and with fits as they were."""
-
-
 Read = TypeVar("Read")
 
 
 @dataclass(frozen=True)
 class Drawn(Generic[Read]):
-    """What is read from resamples, and from their `parts` where models are few. The fields are those of `Spread`."""
+    """What is read from resamples, and what of its spread is the models': figures, or one of them."""
 
     both: Read
-    canaries: Read | None
-    without: Read | None
+    """Of all that was drawn."""
+    canaries: Read | None = None
+    """Of canaries drawn alone; None where nothing else was drawn, or models are many."""
+    without: Read | None = None
+    """Without each model or pair, of all canaries; None likewise."""
     refits: tuple[Read, Read] | None = None
+    """Without each block of canaries, after fits that canaries share were made anew; and with fits as they were."""
 
     @classmethod
     def of(cls, read: Callable[[Resamples], Read], resamples: Resamples, refits: tuple[Read, Read] | None = None) -> Drawn[Read]:
         canaries, without = map(read, resamples.parts) if resamples.parts is not None else (None, None)
         return cls(read(resamples), canaries, without, refits)
 
-    def spread(self, pick: Callable[[Read], np.ndarray]) -> Spread:
-        """Of one figure."""
+    def spread(self, pick: Callable[[Read], np.ndarray]) -> Drawn[np.ndarray]:
+        """Of one figure: how it varies."""
         canaries, without = (None if part is None else pick(part) for part in (self.canaries, self.without))
-        return Spread(pick(self.both), canaries, without, None if self.refits is None else tuple(map(pick, self.refits)))  # type: ignore[arg-type]
+        refits = None if self.refits is None else (pick(self.refits[0]), pick(self.refits[1]))
+        return Drawn(pick(self.both), canaries, without, refits)
 
 
 @dataclass(frozen=True)
@@ -292,7 +278,7 @@ class Uncertainty:
 
 
 def uncertainty(
-    value: float | None, spread: Spread, resamples: Resamples, scale: Scale = SHARE, trials: int | None = None
+    value: float | None, spread: Drawn[np.ndarray], resamples: Resamples, scale: Scale = SHARE, trials: int | None = None
 ) -> Uncertainty | None:
     """Of a figure that was read as `value`; None where half of the resamples or more cannot read it.
 

@@ -1,11 +1,11 @@
-"""Effects: an interval and p-values, of figures read from scores, of shadows, or of test images and shadows; Holm.
+"""Effects: an interval and p-values, of figures read from scores, of shadows, or of test images and shadows.
 
 Not here: what is compared (`audit.compare`), several effects on the same resamples (`simultaneous`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -142,13 +142,3 @@ def _student(mean: float, error: float, freedom: float, confidence: float, n: in
         return float(stats.t.sf(distance / error, freedom))
 
     return Estimate(mean, mean - half, mean + half, n, lambda at: p_value(mean - at), lambda at: p_value(at - mean))
-
-
-def holm(p: Sequence[float]) -> list[float]:
-    """Adjusted p-values (Holm 1979): each at most α with family-wise error α."""
-    order = np.argsort(p, kind="stable")
-    adjusted, highest = np.empty(len(p)), 0.0
-    for rank, place in enumerate(order):
-        highest = max(highest, min(1.0, (len(p) - rank) * p[place]))
-        adjusted[place] = highest
-    return [float(value) for value in adjusted]

@@ -19,7 +19,6 @@ from runtime.audit.statistics.bootstrap import (
     Readings,
     Resamples,
     Scale,
-    Spread,
     Uncertainty,
     read_resamples,
     uncertainty,
@@ -96,7 +95,7 @@ class AttackMetrics:
         of = block if self.resamples.same is None else block[self.resamples.same]
         return [(kept, self.refit(kept)) for kept in (of != one for one in range(block.max() + 1))]
 
-    def _spread(self, drawn: Drawn[Readings], fpr: float) -> Spread:
+    def _spread(self, drawn: Drawn[Readings], fpr: float) -> Drawn[np.ndarray]:
         return drawn.spread(lambda read: read.tpr[fpr])
 
     def uncertain(self, fpr: float) -> Uncertainty | None:
@@ -131,13 +130,13 @@ class AttackMetrics:
             yield self.metric(f"epsilon_lower_{name}", bound.value, None, bound.n, bound.note)
 
     def interval(
-        self, value: float | None, spread: Spread, canaries: int | None = None, scale: Scale = SHARE
+        self, value: float | None, spread: Drawn[np.ndarray], canaries: int | None = None, scale: Scale = SHARE
     ) -> tuple[float, float] | None:
         """Of a figure: see `uncertainty`; None where most resamples cannot read it."""
         found = uncertainty(value, spread, self.resamples, scale, canaries)
         return None if found is None else found.interval(self.terms.confidence)
 
-    def _tpr(self, name: str, reading: RateReading, spread: Spread, canaries: int | None = None) -> Metric:
+    def _tpr(self, name: str, reading: RateReading, spread: Drawn[np.ndarray], canaries: int | None = None) -> Metric:
         around = self.interval(reading.value, spread, canaries)
         note = "; ".join(filter(None, [reading.note, self._one_shadow_warning(reading)]))
         if reading.value is not None and around is None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from runtime.audit.statistics.bootstrap import PLAIN, Drawn, Resamples, Spread, read_resamples, uncertainty
+from runtime.audit.statistics.bootstrap import PLAIN, Drawn, Resamples, read_resamples, uncertainty
 from runtime.audit.statistics.roc import auc, balanced_accuracy, tpr_at
 
 
@@ -76,7 +76,7 @@ def test_an_interval_of_clustered_scores_covers_the_truth_where_a_binomial_one_w
 def test_what_most_resamples_cannot_resolve_has_no_interval() -> None:
     draws = Resamples.draw(4, 10, np.random.default_rng(0))
     for there, read in (([np.nan, np.nan, np.nan, 0.5], False), ([0.25, 0.5, 0.75, np.nan], True)):
-        assert (uncertainty(0.5, Spread(np.array(there), None, None), draws) is not None) == read
+        assert (uncertainty(0.5, Drawn(np.array(there)), draws) is not None) == read
 
 
 def test_the_spread_of_few_models_is_the_sum_of_its_parts_without_what_both_count() -> None:
@@ -100,7 +100,7 @@ def test_the_spread_of_few_models_is_the_sum_of_its_parts_without_what_both_coun
 @pytest.mark.parametrize("value", [0.0, 1.0, 0.995])
 def test_at_the_boundary_limits_are_at_least_those_of_so_many_canaries(value: float) -> None:
     draws = Resamples.draw(100, 128, np.random.default_rng(0))
-    found = uncertainty(value, Spread(np.full(100, value), None, None), draws)
+    found = uncertainty(value, Drawn(np.full(100, value)), draws)
     assert found is not None
     low, high = found.interval(0.95)
     if value in (0, 1):
