@@ -104,11 +104,11 @@ def coverage(worlds: int, seed: int) -> None:
 def _figures(rng: Random, draw: Callable[[Random, np.ndarray], np.ndarray], shadows: int) -> tuple[Found, ...]:
     member = membership(rng, "pairs", CANARIES, shadows)
     signals = draw(rng, member), WORLDS["null"](rng, member)
-    settings = Settings(tried=("lira",), fpr=(f"{FPR:g}",), resamples=200, null_permutations=1, membership="pairs")
+    settings = Settings(tried=("lira",), fpr=(f"{FPR:g}",), resamples=100, null_permutations=1, membership="pairs")
     summary = audit(Evidence("signal", signals[0].T, member), settings).attacks["lira"]
     scores = [lira(signal[:, None, :], ShadowPool(member, paired=True)) for signal in signals]
     trials = [Trial.of(str(place), member, one) for place, one in enumerate(scores)]
-    words = {"fpr": FPR, "resamples": 200, "seed": int(rng.integers(1 << 31))}
+    words = {"fpr": FPR, "resamples": 100, "seed": int(rng.integers(1 << 31))}
     differences = effects(trials[0], trials[1], ("leakage", "auc"), **words)
     alone = [(one.value, one.low, one.high) for one in (summary.tpr[f"{FPR:g}"], summary.auc)]
     return (*alone, *differences)
