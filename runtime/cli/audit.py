@@ -15,6 +15,7 @@ from compiler.text.escape import plain, visible
 from runtime.cli.results_options import store_of
 
 if TYPE_CHECKING:
+    import numpy as np
     from rich.table import Table
 
     from runtime.audit.external.audit_file import Report
@@ -81,15 +82,25 @@ def register(commands: Any) -> None:
 
 
 def _audit(args: argparse.Namespace) -> int:
+    report, settings = audit_as_asked(args)
+    if args.json:
+        print(json.dumps(report.as_json(), indent=2, allow_nan=False))
+    else:
+        show(args.file, report, settings)
+    return 0
+
+
+def audit_as_asked(args: argparse.Namespace, arrays: dict[str, np.ndarray] | None = None) -> tuple[Report, Settings]:
+    """What an audit of the file finds, or of `arrays`, which then stand for it; kept in a database if that was asked for."""
     from runtime.audit.external.audit_file import audit
-    from runtime.audit.external.evidence import read_evidence
+    from runtime.audit.external.evidence import check, read_evidence
 
     settings = _settings(args)
     limit = _number("--limit", args.limit, 0, math.inf, "a number of GiB above 0")
     if args.db is None and (args.store or args.study):
         raise SynthcError("--store and --study say how a result is kept; give --db FILE with them")
     try:
-        evidence = read_evidence(args.file, int(limit * 2**30))
+        evidence = read_evidence(args.file, int(limit * 2**30)) if arrays is None else check(arrays, str(args.file))
         if args.db is None:
             report = audit(evidence, settings)
         else:
@@ -100,11 +111,7 @@ def _audit(args: argparse.Namespace) -> int:
             report = audit_and_store(evidence, settings, file=args.file, study=args.study, argv=argv, **where)
     except MemoryError as error:
         raise SynthcError(f"{args.file}: needs more memory than is free here; try --queries 1, or fewer samples") from error
-    if args.json:
-        print(json.dumps(report.as_json(), indent=2, allow_nan=False))
-    else:
-        _show(args.file, report, settings)
-    return 0
+    return report, settings
 
 
 def _settings(args: argparse.Namespace) -> Settings:
@@ -173,8 +180,8 @@ def _count(option: str, text: str, least: int = 1) -> int:
     return int(text)
 
 
-def _show(file: Path, report: Report, settings: Settings) -> None:
-    """The report as a table with notes."""
+def show(file: Path, report: Report, settings: Settings) -> None:
+    """Print the report, a table with notes."""
     from rich.console import Console
     from rich.markup import escape
 

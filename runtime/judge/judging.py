@@ -103,9 +103,14 @@ class Judgement:
         """The verdict in one sentence."""
         share = self.figures["detectable_share"]
         low, members = self.figures["copied_members"].low or 0, self.figures["copied_members"].n or 0
-        if self.listed:
+        identical, seen = (int(self.value(f"identical_{side}") or 0) for side in ("members", "holdout"))
+        if seen:
+            why = f"the set holds {plural(seen, 'image')} of the holdout pixel by pixel, which was not set aside then"
+        elif self.listed:
             why = f"{len(self.listed):,} of {members:,} members are copied beyond coincidence, and at least {low:,.0f} in all"
             why = why if low > len(self.listed) else why.partition(", and")[0]
+        elif identical:
+            why = f"the set holds {plural(identical, 'image')} of members pixel by pixel, although too few for the list"
         elif low:
             why = f"the set comes nearer than chance to at least {low:,.0f} of {members:,} members, none of which can be named"
         elif (self.value("p_value") or 0) < 0.05:
@@ -126,6 +131,7 @@ class Judgement:
                 "low": self.figures["copied_members"].low, "fdr": disclosure.FDR,
                 "listed": [look.as_json("member") for look in self.listed],
             },
+            "identical": {side: self.value(f"identical_{side}") for side in ("members", "holdout")},
             "phantoms": [look.as_json("holdout") for look in self.phantoms],
             "epsilon": {"value": self.value("epsilon_lower"), "reason": self.epsilon_reason},
             "power": {
@@ -143,17 +149,33 @@ def _metric_json(metric: Metric) -> dict[str, Any]:
     return {name: getattr(metric, name) for name in ("value", "low", "high", "n", "note")}
 
 
+Named = str | ImageSet
+"""A set by its name, or there already."""
+
+
 def read_sets(
-    released: str, members: str, holdout: str, test: str | None, public: str | None, *, unit: str | None, image: str, label: str
+    released: Named,
+    members: Named,
+    holdout: Named,
+    test: Named | None,
+    public: Named | None,
+    *,
+    unit: str | None,
+    image: str,
+    label: str,
 ) -> Sets:
-    """Read and compare all that is named; SynthcError for whatever cannot be judged."""
+    """Read what is named, and compare all; SynthcError for whatever cannot be judged."""
+
+    def there(of: Named, unit: str | None = None) -> ImageSet:
+        return of if isinstance(of, ImageSet) else read_image_set(of, image=image, label=label, unit=unit)
+
     parts = [members, holdout, *([test] if test else [])]
-    split = find_split(parts)
+    split = find_split([part for part in parts if isinstance(part, str)])
     inside = unit
     if inside is None and split is not None:
-        inside = str(split.units_file()) if split.units_file() else "unit" if members.endswith(".npz") else None
-    read = [read_image_set(name, image=image, label=label, unit=inside) for name in parts]
-    made = read_image_set(released, image=image, label=label)
+        inside = str(split.units_file()) if split.units_file() else "unit" if str(members).endswith(".npz") else None
+    read = [there(part, inside) for part in parts]
+    made = there(released)
     for one in (*read, made):
         if len(one) < 2:
             raise SynthcError(f"{one.name}: one image; nothing can be told from a single one")
@@ -164,7 +186,7 @@ def read_sets(
     _refuse_overlaps(read[:-1])
     shown = None
     if public is not None:
-        shown = resized(read_image_set(public, image=image, label=label), tuple(read[0].data.images.shape[1:]))  # type: ignore[arg-type]
+        shown = resized(there(public), tuple(read[0].data.images.shape[1:]))  # type: ignore[arg-type]
     return Sets(read[-1], read[0], read[1], read[2] if test else None, shown, split)
 
 
@@ -218,7 +240,7 @@ def judge(sets: Sets, policy: tuple[Condition, ...] | None, tick: Tick, with_use
     ghosts = tuple(look(index) for index in nearest_first if shown[index])
     evidence = Evidence("scores", score[None], member[:, None])
     figures, product, settings, reason = _collection(sets, evidence, score, member)
-    figures |= _copies(score, member, len(looks), len(ghosts))
+    figures |= _copies(score, member, len(looks), len(ghosts)) | _identical(sets)
     if with_use and sets.test is not None:
         of = (sets.released.data, sets.members.data, sets.test.data)
         figures |= {metric.name: metric for metric in measure_use(*of, sets.members.classes, net, tick)}
@@ -278,6 +300,13 @@ def _copies(score: np.ndarray, member: np.ndarray, listed: int, phantoms: int) -
     }
 
 
+def _identical(sets: Sets) -> dict[str, Metric]:
+    """Images that the set holds pixel by pixel: no inference, and no holdout is too small for it."""
+    held = set(sets.released.digests())
+    sides = {"identical_members": sets.members, "identical_holdout": sets.holdout}
+    return {name: Metric(name, float(sum(one in held for one in of.digests())), n=len(of)) for name, of in sides.items()}
+
+
 def _collection(
     sets: Sets, evidence: Evidence, score: np.ndarray, member: np.ndarray
 ) -> tuple[dict[str, Metric], Product, Settings, str]:
@@ -312,6 +341,8 @@ def _collection(
 def _answer(settled: Sequence[Settled], given: bool, figures: Mapping[str, Metric]) -> Answer:
     if not all(one.holds for one in settled):
         return "closed"
+    if figures["identical_holdout"].value:  # seen by whoever made the set: a member would look no nearer
+        return "cannot tell"
     share = figures["detectable_share"].value
     return "cannot tell" if not given and (share is None or share > TOO_COARSE) else "open"
 
