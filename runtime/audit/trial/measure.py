@@ -142,8 +142,8 @@ def measure_attack(attack: Tried, answers: Sequence[Answers], scope: Scope) -> A
         refit = _refit(score, scope, member) if isinstance(score, Likelihood) else None
         measured = AttackMetrics(scope.terms, attack, of_group, scores[span], member, resamples, conditions, refit)
         if measured.there.any():
-            fitted = isinstance(score, Likelihood) and of_group.release not in scope.one_model
-            floored = score.floored(member) if fitted else (0, 0)
+            one_model = of_group.release in scope.one_model
+            floored = score.floored(member) if isinstance(score, Likelihood) and not one_model else (0, 0)
             groups.append(GroupResult(measured, measured.null_control(_of_targets(score, scope)), floored))
     return AttackResult(attack, answers[0].release, scores, tuple(groups)) if groups else None
 
