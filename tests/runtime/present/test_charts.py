@@ -419,6 +419,16 @@ def test_claims_of_different_units_do_not_share_an_axis_and_each_shows_its_margi
     assert sorted(ticks) == [-0.05, 0.05, 0.05, 0.05, 1.0]  # an equivalence has two
 
 
+def test_a_dominance_is_drawn_in_the_units_of_what_decides_it_and_says_what_that_is() -> None:
+    cost = claim(0, test="dominance", decided_by="cost", effect=3.0, low=3.0, high=3.0, verdict="refuted")
+    leaks = claim(1, test="dominance", decided_by="leakage", margin=None)
+    spec = drawn("claims", [cost, leaks])
+    titles = [encodings(panel, "point")[0]["x"]["title"] for panel in spec["vconcat"]]
+    assert titles == ["Ratio, left over right", "Difference, left minus right"]
+    labels = {row.get("label") for row in data_of(spec)}
+    assert {"claim 0\nrefuted by cost: 3.000 [3.000, 3.000]", "claim 1\nsupported by leakage: 0.200 [0.100, 0.300]"} <= labels
+
+
 def test_a_claim_without_an_effect_keeps_its_row_and_says_so() -> None:
     spec = drawn("claims", [claim(0, effect=None, low=None, high=None, n=None, verdict="undecided")])
     assert "claim 0\nundecided: no effect resolvable" in {row.get("label") for row in data_of(spec)}
