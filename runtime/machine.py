@@ -8,7 +8,9 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib.metadata
+import importlib.util
 import os
+import platform
 import socket
 import subprocess
 import threading
@@ -56,6 +58,17 @@ def host() -> str:
 
 
 @functools.cache
+def cpu() -> str:
+    """Model of the processor; "" where it cannot be told."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
+            name, _, model = line.partition(":")
+            if name.strip().lower() in ("model name", "hardware", "cpu model"):
+                return model.strip()
+    return platform.processor()
+
+
+@functools.cache
 def versions(*further: str) -> dict[str, str]:
     """Versions of the packages that numbers may depend on, and of `further` ones."""
     found = {}
@@ -73,6 +86,20 @@ def source_digest() -> str:
     digest = blake2b(digest_size=8)
     for path in sorted([*ROOT.glob("compiler/**/*.py"), *ROOT.glob("runtime/**/*.py")]):
         digest.update(path.relative_to(ROOT).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+@functools.cache
+def package_digest(module: str) -> str:
+    """Digest of the source of the package that holds this module, without importing it; "" where it cannot be read."""
+    found = importlib.util.find_spec(module.partition(".")[0])
+    if found is None:
+        return ""
+    files = [path for folder in found.submodule_search_locations or () for path in sorted(Path(folder).rglob("*.py"))]
+    digest = blake2b(digest_size=8)
+    for path in files or [Path(found.origin or "")]:
+        with contextlib.suppress(OSError):
+            digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()
 
 

@@ -282,6 +282,15 @@ LINTS: dict[str, Lint] = {
             after=results.changed_after_looking,
             built_in="Each claim keeps when its words were first declared, and every earlier verdict (view `claim`).",
         ),
+        Lint(
+            "L28",
+            "warning",
+            "an arm that learned next to nothing",
+            "a model that knows nothing gives nothing away: accuracy at chance, or less than half as far above it as a random set "
+            "of no more private images brings, makes any defence look private",
+            "this project: six classes of drawn images, 2026",
+            after=results.learned_nothing,
+        ),
     )
 }
 

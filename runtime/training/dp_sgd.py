@@ -105,14 +105,15 @@ def fit_privately(net: Classifier, training: Training, mechanism: Mechanism) -> 
     )
     for step, batch in zip(steps, islice(batches, steps.start, None)):  # noqa: B905 (the loop tells when it is over)
         with half:
-            mechanism.set_gradients(net, loss, _chunks(net, examples, batch, multiplicity), noise)
+            lost = mechanism.set_gradients(net, loss, _chunks(net, examples, batch, multiplicity), noise)
+        steps.log(multiplicity * lost / max(1, len(batch.rows)))
         optimizer.param_groups[0]["lr"] = recipe.lr * lr_factor(recipe.schedule, step, iterations)
         optimizer.step()
         if ema is not None:
             ema.update()
         seen += len(batch.rows)
     if not all(parameter.isfinite().all() for parameter in net.parameters()):
-        raise Diverged(f"weights are not finite after {iterations} steps of DP-SGD")
+        raise Diverged(f"weights are not finite after {iterations} steps of DP-SGD; lower lr")
     if ema is not None:
         ema.copy_to_net()
     return Fitted(net, int(seen), time.perf_counter() - started, None)

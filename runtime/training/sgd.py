@@ -50,6 +50,7 @@ def fit(net: Classifier, training: Training, *, dynamics: bool = False) -> Fitte
         optimizer.step()
         if ema is not None:
             ema.update()
+        steps.log(loss)
         if step >= last_pass:
             total += loss.detach()
         if step % 100 == 99 and not math.isfinite(loss.item()):

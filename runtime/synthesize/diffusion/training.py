@@ -58,10 +58,9 @@ def fit(
     optimizer = torch.optim.AdamW(tuned, lr=how.lr, weight_decay=0.0, fused=True)
     falling = (lambda step: 0.5 + 0.5 * math.cos(math.pi * step / steps)) if private is None else (lambda step: 1.0)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, falling)
-    losses: list[Tensor] = []
     parts: dict[str, checkpoint.Part] = {"tuned": tuned, "optimizer": optimizer, "schedule": schedule, "ema": average}
     further: dict[str, checkpoint.Part] = private.parts if private is not None else {}
-    for _ in checkpoint.loop("diffusion", steps, **parts, **further, draws=examples.draws, losses=losses):
+    for _ in (loop := checkpoint.loop("diffusion", steps, **parts, **further, draws=examples.draws)):
         if private is not None:
             loss = private.set_gradients()
         else:
@@ -73,8 +72,8 @@ def fit(
         optimizer.step()
         schedule.step()
         average.update()
-        losses.append(loss.detach())
-    late = [found.item() for found in losses[-max(1, steps // 20) :]]
+        loop.log(loss)
+    late = [found.item() for found in loop.losses[-max(1, steps // 20) :]]
     mean = sum(late) / len(late)
     if not math.isfinite(mean):
         raise Diverged(f"the denoiser's loss is {mean} after {steps} steps; lower lr ({how.lr:g})")

@@ -20,7 +20,6 @@ from torch.func import functional_call
 from torch.nn import functional as F
 from torch.nn.utils import parameters_to_vector
 
-from compiler.errors import SynthcError
 from compiler.language.methods.distillation import DifficultyAligned, Experts, TrajectoryMatching
 from runtime.data.images import LabeledImages
 from runtime.outcome import Diverged, Metric, Product
@@ -61,14 +60,17 @@ def _train_expert(net: nets.Classifier, how: Experts, private: LabeledImages, ar
     black = siamese.black_level(around.card).to(around.device)
     optimizer = torch.optim.SGD(net.parameters(), lr=how.lr)
     path = [_weights(net)]
-    for _ in checkpoint.loop(f"expert {expert}", how.epochs, net=net, optimizer=optimizer, order=order, moves=moves, path=path):
+    parts: dict[str, checkpoint.Part] = {"net": net, "optimizer": optimizer, "order": order, "moves": moves, "path": path}
+    for _ in (epochs := checkpoint.loop(f"expert {expert}", how.epochs, **parts)):
         for rows in torch.randperm(len(private), generator=order).split(how.batch_size):
             shown = x[rows.to(around.device)]
             if how.augment:
                 shown = siamese.augment(shown, around.card, moves, black)
             optimizer.zero_grad()
-            F.cross_entropy(net(shown), y[rows.to(around.device)]).backward()
+            loss = F.cross_entropy(net(shown), y[rows.to(around.device)])
+            loss.backward()
             optimizer.step()
+            epochs.log(loss)
         path.append(_weights(net))
     return path
 
@@ -146,8 +148,7 @@ def synthesize(
     start, logits = _begin(how, private, net, experts[0, -1], setting)
     learned = LearnedSet(how, start, logits, setting)
     draws = setting.seeds(f"{how.method}/experts")
-    losses: list[Tensor] = []
-    for step in checkpoint.loop(how.method, how.steps, **learned.parts, draws=draws, losses=losses):
+    for step in (steps := checkpoint.loop(how.method, how.steps, **learned.parts, draws=draws)):
         expert = int(torch.randint(len(experts), (), generator=draws))
         first, last = window(how, step)
         epoch = int(torch.randint(first, last + 1, (), generator=draws))
@@ -161,8 +162,8 @@ def synthesize(
             cross_terms=how.cross_terms == "kept",
         )
         learned.step(result, step)
-        losses.append(result.loss)
-    return learned.release(losses)
+        steps.log(result.loss)
+    return learned.release(steps.losses)
 
 
 MAX_LOG_LR_STEP = 0.1
@@ -261,7 +262,7 @@ def _begin(
     """The images at their beginning, and the logits of their labels.
 
     DATM starts from an expert's final logits of private images that it classifies right: those of the very image where that is the
-    beginning, else the mean over its class.
+    beginning, else the mean over its class. Of a class of which it gets none right, it is the one that it comes nearest to.
     """
     if isinstance(how, TrajectoryMatching):
         start = begin(how, private, setting)
@@ -271,10 +272,9 @@ def _begin(
         x = nets.normalise(private.images.to(setting.device), setting.card)
         weights = nets.split_by_parameter(net, expert)
         logits = torch.cat([functional_call(net, weights, (chunk,)) for chunk in x.split(256)]).cpu()
-    right = (logits.argmax(1) == private.labels).nonzero()[:, 0]
-    missing = sorted(set(private.labels.tolist()) - set(private.labels[right].tolist()))
-    if missing:
-        raise SynthcError(f"datm: the experts classify no private image of class {missing[0]} right; train them longer")
+    lead = logits.gather(1, private.labels[:, None])[:, 0] - logits.amax(1)  # 0 where the own class is the largest
+    best = lead.new_full((setting.card.classes,), -torch.inf).scatter_reduce(0, private.labels, lead, "amax")
+    right = (lead == best[private.labels]).nonzero()[:, 0]
     start = begin(how, private[right], setting)
     if start.origins is not None:
         rows = right[start.origins]
