@@ -235,6 +235,7 @@ class Kept:
     flags: list[str] = field(default_factory=list)
     columns: list[dict[str, str]] = field(default_factory=list)
     readings: list[dict[str, Any]] = field(default_factory=list)
+    fits: list[dict[str, Any]] = field(default_factory=list)
     headline_column: int | None = None
 
     @classmethod
@@ -257,6 +258,7 @@ class Kept:
             self.metrics += group.metrics()
             self.flags += group.flags()
             self.readings += group.measured.readings()
+            self.fits += group.measured.fits()
         self.risk[key] = torch.from_numpy(risk)
 
 
