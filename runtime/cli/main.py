@@ -11,9 +11,10 @@ import tempfile
 import textwrap
 import traceback
 from collections.abc import Callable, Sequence
+from importlib.metadata import version
 from typing import Any, TextIO, cast
 
-from compiler.errors import SynthcError, first_line, sentence_of
+from compiler.errors import SynthcError, did_you_mean, first_line, sentence_of
 from compiler.text.escape import Visible
 from runtime import machine
 
@@ -149,10 +150,22 @@ class Help(argparse.RawDescriptionHelpFormatter):
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose commands all format their help with `Help`."""
+    """A parser whose commands all format their help with `Help`, and which says what was meant by a word that it does not know."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options | {"formatter_class": Help})
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            raise argparse.ArgumentError(action, f"none is called {value!r}; {did_you_mean(value, map(str, action.choices))}")
+
+    def parse_known_args(self, *args: Any, **options: Any) -> Any:
+        parsed, unknown = super().parse_known_args(*args, **options)
+        if unknown:
+            word, known = unknown[0].partition("=")[0], self._option_string_actions
+            hint = did_you_mean(word, known) if word.startswith("-") else "nothing more is wanted here"
+            self.error(f"not understood: {' '.join(unknown)}; {hint}")
+        return parsed, unknown
 
 
 def parser() -> argparse.ArgumentParser:
@@ -166,6 +179,7 @@ def parser() -> argparse.ArgumentParser:
         '  synthc sql "FROM comparison"      ask the results\n'
         "  synthc chart tradeoff -o tradeoff.svg\n\n" + EXIT_CODES,
     )
+    top.add_argument("--version", action="version", version=f"synthc {version('synthc')}")
     commands = top.add_subparsers(metavar="COMMAND", required=True)
     for module in COMMAND_MODULES:
         importlib.import_module(f"runtime.cli.{module}").register(commands)

@@ -74,7 +74,7 @@ class Driver:
 
     `on_outcome(task, outcome, attempt)` is called for every attempt as it ends, and for what is blocked; an outcome that will be
     tried again says so in its notes. `on_submit(task)` is called before a task's first attempt,
-    `on_tick(in_flight)` at least every half second.
+    `on_tick(in_flight)` at least every half second, with what was submitted and when.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class Driver:
         on_outcome: Callable[[Task, Outcome, int], None],
         *,
         on_submit: Callable[[Task], None] = lambda task: None,
-        on_tick: Callable[[Mapping[str, Task]], None] = lambda in_flight: None,
+        on_tick: Callable[[Mapping[Dispatch, float]], None] = lambda in_flight: None,
         earlier: EarlierRuns | None = None,
         policy: Policy | None = None,
         interrupt: Interrupt | None = None,
@@ -115,7 +115,7 @@ class Driver:
                 attempts = {request.task: request.attempt for request in result.dispatch}
                 for outcome in result.outcomes or _lost_outcomes(result):
                     self._handle(self.todo[outcome.task], outcome, attempts[outcome.task])
-            self.on_tick({request.task: self.todo[request.task] for dispatch in self.in_flight for request in dispatch})
+            self.on_tick(self.in_flight)
 
     def _submit_ready(self) -> None:
         if self.interrupt.count and self.stopping_since is None:

@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from compiler.errors import plural
 from compiler.inspect.graph.graph import CLAIMS, COLUMNS, Graph, Key, Node
 from compiler.text import escape
 
@@ -122,7 +123,7 @@ def _list_lanes(graph: Graph, begin: Callable[[int, str], str], line: Callable[[
         yield begin(at, lane.name)
         for number, node in enumerate(graph.nodes.values()):
             if node.lane == lane.name:
-                progress = f"{node.done} of {len(node.tasks)} done" if node.done else f"{len(node.tasks)} tasks"
+                progress = f"{node.done} of {len(node.tasks)} done" if node.done else plural(len(node.tasks), "task")
                 yield line(f"n{number}", "\n".join(filter(None, (node.title, node.about, progress))), node.kind)
         yield end
 
@@ -174,7 +175,7 @@ def _draw_lanes(graph: Graph, bands: dict[str, tuple[float, float]], width: floa
 
 def _draw_node(node: Node, box: _Box) -> str:
     colour, share = COLOURS[node.kind], node.done / len(node.tasks)
-    tip = f"{node.lane}: {node.title}\n{node.operation}\n{len(node.tasks):,} tasks, {node.done:,} done"
+    tip = f"{node.lane}: {node.title}\n{node.operation}\n{plural(len(node.tasks), 'task')}, {node.done:,} done"
     lines = _names(node) or [node.about]
     parts = [
         f'<g class="node" transform="translate({box.x:.1f} {box.y:.1f})"><title>{escape.html(tip)}</title>',

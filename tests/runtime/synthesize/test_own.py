@@ -221,7 +221,7 @@ def test_words_are_judged_as_if_they_were_ours_each_at_its_place(examples: str, 
     said = complaints(tmp_path, with_arm("paradigm: own, method: 'synthc-examples:microaggregation', group_size: {grid: [3, 1]}"))
     assert said == "study.yaml:21:92: `group_size` is 1; it should be greater than 1 [wrong-value]"
     said = complaints(tmp_path, with_attack("attack: 'synthc-examples:modified_entropy', temperature: hot"))
-    assert said == 'study.yaml:14:65: `temperature` is "hot"; it should be a valid number [wrong-value]'
+    assert said == 'study.yaml:14:65: `temperature` is "hot"; it should be a number [wrong-value]'
     said = complaints(tmp_path, TINY.replace("digits,", "'synthc-examples:stripes', angels: 4,"))
     assert "study.yaml:4:41: no field is called 'angels'; did you mean 'angles'?" in said
 
