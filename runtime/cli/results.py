@@ -9,7 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compiler.errors import SynthcError, did_you_mean, plural
-from runtime.cli.results_options import add_command, open_results, results_options, scope_of, scope_options, store_of
+from runtime.cli.results_options import (
+    add_command,
+    open_results,
+    positive_number,
+    results_options,
+    scope_of,
+    scope_options,
+    store_of,
+)
 from runtime.database.questions import question, questions
 
 if TYPE_CHECKING:
@@ -58,6 +66,7 @@ def _add_chart(commands: Any) -> None:
         epilog="examples:\n  synthc chart tradeoff -o tradeoff.svg\n  synthc chart all -o figures --format svg,pdf\n"
         "  synthc chart roc -o roc.png --where \"paradigm = 'coreset'\"\n"
         "  synthc chart gallery -o figures\n"
+        "  synthc chart tradeoff -o tradeoff.pdf --width column --no-title       for a column of a paper\n"
         "names:\n"
         "  tradeoff       accuracy against leakage, both with intervals; the Pareto front; DP-SGD's curve\n"
         "  roc            ROC curves of the headline attack, log-log, a panel for each paradigm\n"
@@ -77,6 +86,9 @@ def _add_chart(commands: Any) -> None:
     chart.add_argument("--format", metavar="LIST", help="formats to write into the folder, such as svg,pdf")
     chart.add_argument("--where", metavar="SQL", help="keep only these rows, such as \"paradigm = 'coreset'\"")
     chart.add_argument("--theme", choices=("paper", "screen"), default="paper")
+    width = "of svg, pdf and png: column (3.3in), full (6.8in), or a length such as 3.3in or 84mm; letters have 7 points or more"
+    chart.add_argument("--width", type=_parse_width, metavar="LENGTH", help=width)
+    chart.add_argument("--no-title", action="store_true", help="without title and conditions, for a figure that has a caption")
     chart.add_argument("--with-private-images", action="store_true", help="gallery: also sets made of private images")
 
 
@@ -179,12 +191,13 @@ def _chart(args: argparse.Namespace) -> int:
         raise SynthcError(f"no chart is called {args.name!r}; {did_you_mean(args.name, known)}")
     names = list(charts.CHARTS) if args.name == "all" else [args.name]
     targets = _list_targets(args, names)
+    layout = "page" if (args.width or 0.0) > WIDEST_COLUMN else LAYOUT_OF_THEME[args.theme]
     with open_results(args) as query:
         rows = {name: _rows(query, args, charts.kind_of(name).query) for name in names}
     for name in names:
-        drawn = charts.draw(name, *rows[name], layout=LAYOUT_OF_THEME[args.theme])
+        drawn = charts.draw(name, *rows[name], layout=layout)
         for path in targets[name]:
-            charts.save(drawn, path)
+            charts.save(drawn, path, args.width, titled=not args.no_title)
             print(path)
     return _gallery(args) if args.name == "all" else 0
 
@@ -195,6 +208,23 @@ def _rows(query: Query, args: argparse.Namespace, text: str) -> tuple[list[str],
     if args.where and not rows and query(text)[1]:
         raise SynthcError(f"--where {args.where}: leaves no row of those that there are")
     return columns, rows
+
+
+WIDEST_COLUMN = 300.0
+"""Points from which on a chart is laid out for a page."""
+
+
+def _parse_width(text: str) -> float:
+    """Points of a length: `column`, `full`, or a number with its unit."""
+    from runtime.present.charts import WIDTHS
+
+    named = {"column": WIDTHS["column"], "full": WIDTHS["page"]}
+    number, unit = text[:-2], {"in": 72.0, "mm": 72 / 25.4, "cm": 72 / 2.54, "pt": 1.0}.get(text[-2:])
+    if text in named:
+        return named[text]
+    if unit is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no width: column, full, or a length such as 3.3in, 84mm, 8.4cm, 240pt")
+    return unit * positive_number(number)
 
 
 def _gallery(args: argparse.Namespace) -> int:
