@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -99,11 +99,16 @@ def _add_table(commands: Any) -> None:
         _table,
         parents=[results_options(), scope_options()],
         help="a table for a paper",
-        description="The comparison of all trials with intervals, ready to paste.",
-        epilog="example:\n  synthc table comparison --format latex > comparison.tex",
+        description="The comparison of all trials, or the claims with what was measured, ready to paste.\n"
+        "LaTeX comes as a float with a caption; CSV and JSON have a column for each figure and each end of its interval.",
+        epilog="examples:\n  synthc table comparison --format latex --width column > comparison.tex\n"
+        "  synthc table comparison --columns trial,accuracy,leakage\n  synthc table claims",
     )
-    table.add_argument("name", choices=("comparison",), metavar="NAME", help="comparison")
-    table.add_argument("--format", choices=("markdown", "latex", "csv", "html"), default="markdown")
+    table.add_argument("name", choices=("comparison", "claims"), metavar="NAME", help="comparison or claims")
+    table.add_argument("--format", choices=("markdown", "latex", "csv", "json", "html"), default="markdown")
+    columns = "of comparison: trial, paradigm, accuracy, shadows, leakage, non_members, auc, epsilon, seconds; of csv: the view's"
+    table.add_argument("--columns", metavar="LIST", help=columns)
+    table.add_argument("--width", choices=("column", "full"), default="full", help="latex: of one column of a paper, or of both")
     table.add_argument("--where", metavar="SQL", help="keep only these rows")
 
 
@@ -265,13 +270,55 @@ def _make_folder(path: Path) -> Path:
 def _table(args: argparse.Namespace) -> int:
     from runtime.database.read import check_one
     from runtime.present.paradigms import rows_of
-    from runtime.present.tables import COMPARISON, comparison, render
+    from runtime.present.tables import HEADS, claims, comparison, describe_comparison, latex_table, render
 
     with open_results(args) as query:
-        columns, rows = _rows(query, args, COMPARISON)
-    check_one([(row["origin"], row["study"], row["profile"]) for row in rows_of(columns, rows)], "a table")
-    print(render(*comparison(columns, rows), args.format))
+        columns, rows = _rows(query, args, {"comparison": "SELECT * FROM comparison", "claims": "SELECT * FROM claim"}[args.name])
+        found = rows_of(columns, rows)
+        check_one([(row["origin"], row["study"], row["profile"]) for row in found], "a table")
+        labels = {trial: label for trial, label in query("SELECT trial, label FROM comparison")[1]}
+        pairs = rows_of(*query("FROM claim_pair"))
+    of_claims = args.name == "claims"
+    if args.format in ("csv", "json"):
+        print(render(*_tidy(args, columns, rows), args.format))
+        return 0
+    if of_claims:
+        _choose(args, ())
+        caption = "Claims of the study, what was measured with 95 % intervals, and verdicts over all claims together."
+        heads, body = claims(found, pairs, labels)
+        kept = 3 if args.format == "latex" and args.width == "column" else len(heads)
+        shown = heads[:kept], [row[:kept] for row in body]
+    else:
+        few = COLUMNS_OF_PAPER[args.width] if args.format == "latex" else tuple(HEADS)
+        caption = describe_comparison(found)
+        shown = comparison(columns, rows, _choose(args, HEADS) or few)
+    if args.format == "latex":
+        print(latex_table(*shown, caption, args.width == "full", broken=(0, 1) if of_claims else (0,)))
+    else:
+        print(render(*shown, args.format))
     return 0
+
+
+COLUMNS_OF_PAPER = {
+    "column": ("trial", "accuracy", "leakage", "epsilon"),
+    "full": ("trial", "paradigm", "accuracy", "leakage", "epsilon", "seconds"),
+}
+"""Of the comparison, by width; how many models and scores stand behind them is said in the caption."""
+
+
+def _choose(args: argparse.Namespace, known: Collection[str]) -> list[str]:
+    """The columns that --columns names; SynthcError for one that there is not."""
+    names = [name.strip() for name in args.columns.split(",")] if args.columns else []
+    for name in names:
+        if name not in known:
+            raise SynthcError(f"--columns: none is called {name!r}; {did_you_mean(name, known)}")
+    return names
+
+
+def _tidy(args: argparse.Namespace, columns: list[str], rows: list[Any]) -> tuple[list[str], list[Any]]:
+    """A column for each figure and for each end of its interval, as in the view, for programs."""
+    names = _choose(args, columns) or columns
+    return names, [[row[columns.index(name)] for name in names] for row in rows]
 
 
 def _report(args: argparse.Namespace) -> int:

@@ -1,7 +1,8 @@
 """How long a run still takes: what remains of its plan, by the rates at which it has computed so far.
 
-A task is expected to take its declared guess times the usual ratio of measured to guessed seconds, of its operation where this run
-has computed some of it, else of the middle operation. The schedule of what remains on so many workers is then stretched as what was done has been.
+A task is expected to take its declared guess times the usual ratio of measured to guessed seconds: of its operation, where this run
+has computed some of it, else of the middle operation. The schedule of what remains, on so many workers, is stretched as what was
+done has been.
 """
 
 from __future__ import annotations
