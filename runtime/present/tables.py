@@ -148,8 +148,8 @@ def _find_best(trials: Iterable[Row], name: str, sign: int) -> Row | None:
     return best if all(low > high for _, high, trial in spans if trial is not best) else None
 
 
-def render(columns: Sequence[str], rows: Sequence[Sequence[Any]], how: str) -> str:
-    """The table as text in one of: table, csv, json, markdown, html."""
+def render(columns: Sequence[str], rows: Sequence[Sequence[Any]], how: str, null: str = "NULL") -> str:
+    """The table as text in one of: table, csv, json, markdown, html; in `table`, `null` stands for what there is no value of."""
     match how:
         case "json":
             return json.dumps([dict(zip(columns, map(_plain, row), strict=True)) for row in rows], ensure_ascii=False, indent=1)
@@ -166,7 +166,7 @@ def render(columns: Sequence[str], rows: Sequence[Sequence[Any]], how: str) -> s
             head = head.replace("<td>", '<th scope="col">').replace("</td>", "</th>")
             inner = "\n".join(f"<tr>{line}</tr>" for line in body)
             return f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{inner}\n</tbody>\n</table>"
-    return _align(columns, rows)
+    return _align(columns, rows, null)
 
 
 def _plain(value: Any) -> Any:
@@ -185,9 +185,9 @@ def _csv(value: Any) -> Any:
     return escape.csv(plain) if isinstance(plain := _plain(value), str) else plain
 
 
-def _print(value: Any) -> str:
+def _print(value: Any, null: str = "NULL") -> str:
     if value is None:
-        return ""
+        return null
     if isinstance(value, float):
         return f"{value:.4g}"
     return " ".join(str(_plain(value)).split())
@@ -205,12 +205,12 @@ def _holds_figures(cells: Sequence[str]) -> bool:
     return bool(there) and all(cell.lstrip("-")[0].isdigit() for cell in there)
 
 
-def _align(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+def _align(columns: Sequence[str], rows: Sequence[Sequence[Any]], null: str) -> str:
     """Columns below each other; where they do not fit beside each other, long cells are cut.
 
     On a terminal that is too narrow even so, columns go on in a further block, each begun by the column that tells rows apart.
     """
-    cells = [[_print(value) for value in row] for row in rows]
+    cells = [[_print(value, null) for value in row] for row in rows]
 
     def widths() -> list[int]:
         return [max(map(len, column)) for column in zip(columns, *cells, strict=True)]

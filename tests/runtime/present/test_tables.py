@@ -65,7 +65,7 @@ def test_a_caption_says_what_leakage_and_bold_are_and_what_stands_behind_the_fig
 @pytest.mark.parametrize("name", ["comparison", "claims"])
 def test_csv_has_a_column_for_each_figure_and_end_of_an_interval(name: str, tiny: Done, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["table", name, "--format", "csv", "--db", str(tiny.db)]) == 0
-    head, *rows = csv.reader(io.StringIO(capsys.readouterr().out))
+    head, *_ = csv.reader(io.StringIO(capsys.readouterr().out))
     wanted = {"comparison": {"leakage", "leakage_low", "leakage_high"}, "claims": {"effect", "low", "high", "verdict"}}[name]
     assert wanted <= set(head)
     assert main(["table", name, "--format", "csv", "--columns", "verdit,leakag", "--db", str(tiny.db)]) == 2
