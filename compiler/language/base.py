@@ -5,11 +5,19 @@ again for every class that inherits it, a tenth of the time that importing the c
 """
 
 from abc import abstractmethod
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 
 from compiler.language.cost import Cost, Sizes
+
+MOST = 10**9
+"""The upper end of every number of the language that has no nearer one: no machine is large enough for more."""
+MOST_OF = {
+    "seed": 2**63 - 1, "resolution": 4096, "width": 8192, "latent": 65536, "components": 65536, "rank": 4096, "depth": 256,
+    "blocks": 256, "shift": 4096,
+}  # fmt: skip
+"""Field → its upper end, where a larger number would be the memory's or the stack's end."""
 
 
 class Frozen(BaseModel):
@@ -21,6 +29,14 @@ class Frozen(BaseModel):
     model_config = ConfigDict(
         strict=True, frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True, defer_build=True
     )
+
+    @field_validator("*")
+    @classmethod
+    def _ends(cls, value: Any, info: ValidationInfo) -> Any:
+        most = MOST_OF.get(info.field_name or "", MOST)
+        if type(value) in (int, float) and abs(value) > most:
+            raise ValueError(f"{info.field_name} is {value:g}; it should be at most {most:,}")
+        return value
 
 
 class Arm(Frozen):

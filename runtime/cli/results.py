@@ -202,7 +202,8 @@ def _chart(args: argparse.Namespace) -> int:
     for name in names:
         drawn = charts.draw(name, *rows[name], layout=layout)
         for path in targets[name]:
-            charts.save(drawn, path, args.width, titled=not args.no_title)
+            if notice := charts.save(drawn, path, args.width, titled=not args.no_title):
+                print(notice, file=sys.stderr)
             print(path)
     return _gallery(args) if args.name == "all" else 0
 

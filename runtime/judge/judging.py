@@ -116,8 +116,8 @@ class Judgement:
         elif (self.value("p_value") or 0) < 0.05:
             why = "no single member is listed, but the set is nearer to its members than to the holdout"
         else:
-            seen = "no copying" if share.value is None else f"nothing below {share.value:.2%} of members"
-            why = f"no copy was found; this holdout detects {seen}"
+            least = "no copying" if share.value is None else f"nothing below {share.value:.2%} of members"
+            why = f"no copy was found; this holdout detects {least}"
         gate = {"open": "The policy is open", "closed": "The policy is closed", "cannot tell": "Cannot tell"}[self.answer]
         return f"{gate}: {why}."
 
@@ -149,17 +149,33 @@ def _metric_json(metric: Metric) -> dict[str, Any]:
     return {name: getattr(metric, name) for name in ("value", "low", "high", "n", "note")}
 
 
+Named = str | ImageSet
+"""A set by its name, or there already."""
+
+
 def read_sets(
-    released: str, members: str, holdout: str, test: str | None, public: str | None, *, unit: str | None, image: str, label: str
+    released: Named,
+    members: Named,
+    holdout: Named,
+    test: Named | None,
+    public: Named | None,
+    *,
+    unit: str | None,
+    image: str,
+    label: str,
 ) -> Sets:
-    """Read and compare all that is named; SynthcError for whatever cannot be judged."""
+    """Read what is named, and compare all; SynthcError for whatever cannot be judged."""
+
+    def there(of: Named, unit: str | None = None) -> ImageSet:
+        return of if isinstance(of, ImageSet) else read_image_set(of, image=image, label=label, unit=unit)
+
     parts = [members, holdout, *([test] if test else [])]
-    split = find_split(parts)
+    split = find_split([part for part in parts if isinstance(part, str)])
     inside = unit
     if inside is None and split is not None:
-        inside = str(split.units_file()) if split.units_file() else "unit" if members.endswith(".npz") else None
-    read = [read_image_set(name, image=image, label=label, unit=inside) for name in parts]
-    made = read_image_set(released, image=image, label=label)
+        inside = str(split.units_file()) if split.units_file() else "unit" if str(members).endswith(".npz") else None
+    read = [there(part, inside) for part in parts]
+    made = there(released)
     for one in (*read, made):
         if len(one) < 2:
             raise SynthcError(f"{one.name}: one image; nothing can be told from a single one")
@@ -170,7 +186,7 @@ def read_sets(
     _refuse_overlaps(read[:-1])
     shown = None
     if public is not None:
-        shown = resized(read_image_set(public, image=image, label=label), tuple(read[0].data.images.shape[1:]))  # type: ignore[arg-type]
+        shown = resized(there(public), tuple(read[0].data.images.shape[1:]))  # type: ignore[arg-type]
     return Sets(read[-1], read[0], read[1], read[2] if test else None, shown, split)
 
 
@@ -310,8 +326,8 @@ def _collection(
         Metric("null_auc", found.null_auc.value, found.null_auc.low, found.null_auc.high, None, "the same on redrawn labels"),
     ]
     for text, rate in found.tpr.items():
-        note = "" if rate.resolvable else f"{rate.n0} holdout units cannot resolve it"
-        figures.append(Metric(f"tpr@fpr={text}", rate.value, rate.low, rate.high, rate.n0, note))
+        note = "" if rate.value is not None else f"{rate.n} holdout units cannot resolve it"
+        figures.append(Metric(f"tpr@fpr={text}", rate.value, rate.low, rate.high, rate.n, note))
     bound = found.epsilon_lower["steinke"]
     if not coins:
         how = "by exact sizes" if sets.split is not None else "in a way that is not recorded"

@@ -15,7 +15,7 @@ from compiler.errors import plural
 from compiler.text import escape
 from runtime.present.answer import state_claim
 from runtime.present.numbers import format_epsilon, format_interval, format_percent
-from runtime.present.paradigms import Row, order_by_paradigm, printed_name, rows_of
+from runtime.present.paradigms import Row, doubts_of, is_comparable, order_by_paradigm, printed_name, rows_of
 
 UNRESOLVABLE = "not resolvable"
 NOT_MEASURED = "not measured"
@@ -56,10 +56,11 @@ def comparison(
 
     body = []
     for trial in trials:
-        invalid = " (null control failed)" if trial["null_ok"] is False else ""
+        said = "control" if trial.get("control") else doubts_of(trial).partition(":")[0]
+        remark = f" ({said})" if said else ""
         replicate = f" #{trial['replicate']}" if trial["replicate"] else ""
         cells = {
-            "trial": trial["label"] + replicate + invalid,
+            "trial": trial["label"] + replicate + remark,
             "paradigm": printed_name(trial["paradigm"]),
             "accuracy": print_figure(trial, "test_accuracy", ".1f", 100) or NOT_MEASURED,
             "shadows": str(trial["shadows"] or ""),
@@ -135,12 +136,12 @@ def describe_comparison(trials: Sequence[Row]) -> str:
 def _find_best(trials: Iterable[Row], name: str, sign: int) -> Row | None:
     """The one trial whose interval lies beyond those of all others; None if there is none.
 
-    Intervals apart are a stricter demand than a significant difference; trials whose null control failed do not take part.
+    Intervals apart are a stricter demand than a significant difference; controls and what is doubtful do not take part.
     """
     spans = [
         (*sorted((sign * trial[f"{name}_low"], sign * trial[f"{name}_high"])), trial)
         for trial in trials
-        if trial["null_ok"] is not False and None not in (trial[name], trial[f"{name}_low"], trial[f"{name}_high"])
+        if is_comparable(trial) and None not in (trial[name], trial[f"{name}_low"], trial[f"{name}_high"])
     ]
     if len(spans) < 2:
         return None

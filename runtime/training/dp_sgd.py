@@ -113,7 +113,7 @@ def fit_privately(net: Classifier, training: Training, mechanism: Mechanism) -> 
             ema.update()
         seen += len(batch.rows)
     if not all(parameter.isfinite().all() for parameter in net.parameters()):
-        raise Diverged(f"weights are not finite after {iterations} steps of DP-SGD")
+        raise Diverged(f"weights are not finite after {iterations} steps of DP-SGD; lower lr")
     if ema is not None:
         ema.copy_to_net()
     return Fitted(net, int(seen), time.perf_counter() - started, None)
