@@ -204,7 +204,7 @@ def serve(source: Source, port: int, announce: Any) -> None:
     port = listener.getsockname()[1]
     token = secrets.token_urlsafe(16)
     config = uvicorn.Config(
-        application(source, token, port), log_level="warning", access_log=False, lifespan="off", timeout_graceful_shutdown=1
+        application(source, token, port), log_level="critical", access_log=False, lifespan="off", timeout_graceful_shutdown=1
     )
     announce(f"http://{HOST}:{port}/{token}/")
     uvicorn.Server(config).run(sockets=[listener])
