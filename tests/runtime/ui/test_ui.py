@@ -83,6 +83,10 @@ def test_the_state_says_what_the_database_says(page: str, tiny: Done) -> None:
         "final_model": (8, 8),
         "attack": (1, 1),
     }
+    assert [row["stage"] for row in state["board"] if row["trial"] == "coreset[method=forgetting]#0"] == [
+        "train proxy", "synthesize", "model", "final_model", "attack",
+    ]  # fmt: skip
+    assert state["board"][0]["trial"] == "undefended#0"  # the first of the spec
     spec = json.loads(fetch(f"{page}chart?name=tradeoff&run={state['run']['run']}")[1])
     assert "vega-lite" in spec["$schema"]
 
