@@ -27,7 +27,7 @@ from runtime.database.index import Index
 from tests.runtime.present.browser import Browser
 
 ROOT = Path(__file__).resolve().parents[1]
-UPDATES = 5
+UPDATES = 3
 EACH_SHADOW = """
 UPDATE base.run SET headline = '{"attack": "lira", "signal": "logit", "variant": "pooled", "queries": 1, "canaries": "mislabeled",
   "release": "final_model", "fpr": 0.01}', spec_text = 'study: s0';
@@ -113,7 +113,7 @@ def measure_speed(folder: Path, browser: Browser, trials: int) -> None:
         warm = [show(browser, address) for _ in range(UPDATES)]
         took, busy = [], []
         for number in range(UPDATES):
-            time.sleep(10)  # as a run publishes: not at once after what was published before
+            time.sleep(4)  # as a run publishes: not at once after what was published before
             label, before = f"Anew {number}", cpu_seconds(server.pid)
             publish_anew(database, label)
             begun = time.perf_counter()
