@@ -89,7 +89,7 @@ def application(source: Source, token: str, port: int) -> ASGIApp:
         page_file("page.css", "text/css"),
         page_file("page.js", "text/javascript"),
         Route(f"/{token}/vega.js", lambda request: Response(page_of_charts.bundle(), media_type="text/javascript")),
-        *(Route(f"/{token}/{name}", _answering(source, handler, allowance)) for name, handler in GETS.items()),
+        *(Route(f"/{token}/{name}", answering(source, handler, allowance)) for name, handler in GETS.items()),
         Route(f"/{token}/sheet", _sheet(source)),
         Route(f"/{token}/sql", _sql(source), methods=["POST"]),
         Route(f"/{token}/events", _events(source, allowance)),
@@ -123,7 +123,8 @@ class Allowance:
         return self._credit > 0
 
 
-def _answering(source: Source, handler: Any, allowance: Allowance) -> Any:
+def answering(source: Source, handler: Any, allowance: Allowance) -> Any:
+    """Answers with what `handler` gives, one for all that ask the same within KEPT_SECONDS."""
     lock = threading.Lock()
     kept: dict[tuple[str, str], tuple[float, Response]] = {}
 
