@@ -405,10 +405,10 @@ def judge(
     for name, of in arrays.items():
         of_units = args.unit if name in ("members", "holdout", "test") else None
         setattr(args, name, image_set_of(f"{name} (arrays)", of, of_units))
-    if isinstance(policy, (str, PathLike)):
-        args.policy = Path(policy)
-    elif policy is not None:
-        args.policy = policy_in(parse(json.dumps({"policy": policy}), "policy"))
+    if policy is not None:
+        args.policy = (
+            Path(policy) if isinstance(policy, (str, PathLike)) else policy_in(parse(json.dumps({"policy": policy}), "policy"))
+        )
     found, said = judge_as_asked(args)
     return Answer(_printed(show, found), said)
 
@@ -424,7 +424,7 @@ def _printed(show: Callable[..., None], *what: Any) -> str:
     return text.getvalue().rstrip()
 
 
-def _words_of(options: Mapping[str, object]) -> list[str]:
+def _words_of(options: Mapping[str, Any]) -> list[str]:
     """Options by name as the command line has them; what is None or False is left out."""
     words = []
     for name, value in options.items():

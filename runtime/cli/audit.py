@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     import numpy as np
     from rich.table import Table
 
-    from runtime.audit.external.audit_file import Rate, Report
+    from runtime.audit.external.audit_file import Report
     from runtime.audit.external.file_attacks import Settings
+    from runtime.audit.statistics.roc import RateReading
+    from runtime.outcome import Metric
 
 DESIGNS = ("auto", "pairs", "balanced", "bernoulli")
 
@@ -224,7 +226,7 @@ def _table(report: Report, settings: Settings) -> Table:
         table.add_row(
             attack,
             format_interval(summary.auc.value, summary.auc.low, summary.auc.high),
-            *map(_rate, summary.tpr.values()),
+            *(_rate(rate, summary.readings[text]) for text, rate in summary.tpr.items()),
             format_interval(summary.null_auc.value, summary.null_auc.low, summary.null_auc.high),
             f"{summary.permutation_p:.3g}",
             *("" if value is None else f"{value:.2f}" for value in ruled_out),
@@ -238,13 +240,13 @@ BOUND_NAMES = {
 }  # fmt: skip
 
 
-def _rate(rate: Rate) -> str:
+def _rate(rate: Metric, reading: RateReading) -> str:
     """The figure and the false-positive rate at which it was read; what cannot be read is none."""
     from runtime.present.numbers import format_interval
 
     if rate.value is None:
-        return "not resolvable" if rate.by_lot is not None else f"not resolvable, n0 {rate.n0:,}"
-    at = f" ({100 * rate.realised_fpr:.2g} %)" if rate.realised_fpr is not None else ""
+        return "not resolvable" if reading.by_lot is not None else f"not resolvable, n0 {reading.non_members:,}"
+    at = f" ({100 * reading.realised_fpr:.2g} %)" if reading.realised_fpr is not None else ""
     return format_interval(rate.value, rate.low, rate.high, ".1f", 100, " %") + at
 
 
@@ -252,7 +254,8 @@ def _unread(report: Report) -> Iterator[str]:
     """Why rates are no figures, or are of another rate, where ties are to blame."""
     for attack, summary in report.attacks.items():
         for text, rate in summary.tpr.items():
-            if rate.by_lot is not None and rate.note and rate.by_lot != rate.value:
+            by_lot = summary.readings[text].by_lot
+            if by_lot is not None and rate.note and by_lot != rate.value:
                 yield f"{attack}, TPR at {text}: {rate.note}"
 
 
