@@ -178,20 +178,19 @@ def _explain(args: argparse.Namespace) -> int:
 
 
 def _graph(args: argparse.Namespace) -> int:
-    from compiler.inspect.graph import drawing
+    from compiler.inspect.graph.drawing import MAX_NODES_DRAWN, draw
     from compiler.inspect.graph.graph import graph
 
-    formats = {".svg": drawing.svg, ".html": drawing.html, ".dot": drawing.dot}
-    formats |= dict.fromkeys((".mermaid", ".mmd"), drawing.mermaid)
-    draw = formats.get(args.output.suffix)
-    if draw is None:
-        raise SynthcError(f"{args.output}: the ending should be one of {', '.join(formats)}")
+    forms = {".svg": "svg", ".html": "html", ".dot": "dot", ".mermaid": "mermaid", ".mmd": "mermaid"}
+    form: Any = forms.get(args.output.suffix)
+    if form is None:
+        raise SynthcError(f"{args.output}: the ending should be one of {', '.join(forms)}")
     plan = compile_study_of(args)
     folded = graph(plan, _find_done(plan, args), args.unfold)
-    if len(folded.nodes) > drawing.MAX_NODES_DRAWN:
+    if len(folded.nodes) > MAX_NODES_DRAWN:
         hint = "draw it folded, or fewer trials with --set"
-        raise SynthcError(f"{len(folded.nodes):,} nodes are more than a picture can hold ({drawing.MAX_NODES_DRAWN:,}); {hint}")
-    write(draw(folded), args.output)
+        raise SynthcError(f"{len(folded.nodes):,} nodes are more than a picture can hold ({MAX_NODES_DRAWN:,}); {hint}")
+    write(draw(folded, form), args.output)
     return 0
 
 

@@ -67,6 +67,12 @@ class Node:
         times = [f"{count} {what}" for count, what in ((self.points, "points"), (self.shadows, "shadows")) if count > 1]
         return " × ".join(times)
 
+    @property
+    def label(self) -> str:
+        """What stands in it, line by line: title, number, progress."""
+        progress = f"{self.done} of {len(self.tasks)} done" if self.done else f"{len(self.tasks)} tasks"
+        return "\n".join(filter(None, (self.title, self.about, progress)))
+
 
 @dataclass(frozen=True)
 class Lane:
