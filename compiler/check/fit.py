@@ -13,7 +13,7 @@ from pathlib import Path
 from compiler.data.files import card_of, contents
 from compiler.data.sizes import pool_size, private_size
 from compiler.language.classifier import Recipe
-from compiler.language.datasets import OWN
+from compiler.language.datasets import OWN, Shape
 from compiler.language.methods.coreset import ByDynamics, ByProxy, Selection
 from compiler.language.methods.diffusion import Conditional, ImageToImage
 from compiler.language.methods.distillation import Distilled
@@ -47,13 +47,13 @@ def check_nets(point: Point) -> Iterator[Problem]:
         yield "net", ("arm", "denoiser", "width"), what, "its norms have groups of eight: use a multiple of 8"
 
 
-def _halvings(shape: tuple[int, int, int]) -> int:
+def _halvings(shape: Shape) -> int:
     """How often the ConvNet halves such an image at most; 28×28 is padded to 32×32 first."""
     side = 32 if shape[1:] == (28, 28) else min(shape[1:])
     return side.bit_length() - 1
 
 
-def _unfit(recipe: Recipe, shape: tuple[int, int, int]) -> tuple[str, str, str] | None:
+def _unfit(recipe: Recipe, shape: Shape) -> tuple[str, str, str] | None:
     """(field, what is wrong, what would do); None where the net fits."""
     side, size, halvings = min(shape[1:]), _size(shape), _halvings(shape)
     what = f"the net {recipe.net} for images of {size}"
@@ -68,7 +68,7 @@ def _unfit(recipe: Recipe, shape: tuple[int, int, int]) -> tuple[str, str, str] 
     return None
 
 
-def _last_side(recipe: Recipe, shape: tuple[int, int, int]) -> int:
+def _last_side(recipe: Recipe, shape: Shape) -> int:
     """Longer side where the last norm stands."""
     side, long = min(shape[1:]), max(shape[1:])
     match recipe.net:
@@ -81,7 +81,7 @@ def _last_side(recipe: Recipe, shape: tuple[int, int, int]) -> int:
     return 2
 
 
-def _size(shape: tuple[int, int, int]) -> str:
+def _size(shape: Shape) -> str:
     return f"{shape[1]}×{shape[2]}"
 
 

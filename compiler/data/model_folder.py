@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from functools import lru_cache
-from hashlib import blake2b
+from functools import lru_cache, partial
+from hashlib import blake2b, file_digest
 from pathlib import Path
 from typing import Any
 
@@ -127,11 +127,8 @@ def digest_of_folder(folder: Path) -> str:
 @lru_cache(maxsize=4096)
 def _digest(path: str, size: int, changed: int) -> str:
     """Of one file's bytes; read again when it has changed."""
-    digest = blake2b(digest_size=16)
     try:
-        with Path(path).open("rb") as handle:
-            while part := handle.read(1 << 20):
-                digest.update(part)
+        with open(path, "rb") as handle:
+            return file_digest(handle, partial(blake2b, digest_size=16)).hexdigest()
     except OSError as error:
         raise SynthcError(f"{path}: cannot be read: {error.strerror}") from error
-    return digest.hexdigest()

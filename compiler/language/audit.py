@@ -54,13 +54,19 @@ class Headline(Frozen):
     """The one figure that the study declares in advance as its leakage."""
 
     attack: str = "lira"
+    """Name of an attack of the audit."""
     signal: LiraSignal | DenoisingSignal | None = "logit"
+    """Which of several such attacks, by its signal; null: whichever."""
     variant: str | None = "pooled"
+    """Which of several such attacks, by its variant; null: whichever."""
     queries: int | None = 1
+    """Which of several such attacks, by the number of views it asks about; null: whichever."""
     canaries: str = "mislabeled"
     """Name of a canary group."""
     release: ReleaseLevel = "final_model"
+    """What the adversary sees."""
     fpr: float = Field(default=0.01, gt=0, lt=1)
+    """False-positive rate at which the true-positive rate is the leakage; one of `audit.fpr`."""
 
     @property
     def variant_name(self) -> str:

@@ -28,6 +28,7 @@ class Arm(Frozen):
     named in a study."""
 
     paradigm: str
+    """The family of ways of training that the arm belongs to."""
 
 
 class Computed(Frozen):
@@ -80,6 +81,7 @@ class Method(Arm, Computed):
     """Whether the generator is a denoiser, which can be asked about a canary (release level `generator`)."""
 
     method: str
+    """How the set is made, among the paradigm's methods."""
     released: bool = False
     """Whether the adversary also sees the set (release level `synthetic_set`)."""
 

@@ -46,9 +46,13 @@ class EarlierVerdict(Frozen):
     run: str
     """Which run, or which version of the study: a commit, a paper."""
     verdict: Literal["supported", "refuted", "undecided"]
+    """What it was then."""
     effect: float | None = None
+    """The effect that decided, in units of the claim's metric; null: not known."""
     low: float | None = None
+    """Lower end of its interval; null: not known."""
     high: float | None = None
+    """Upper end of its interval; null: not known."""
 
 
 class Claim(Frozen):

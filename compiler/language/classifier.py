@@ -40,15 +40,20 @@ class Recipe(Frozen):
     epochs: float = Field(default=20, gt=0)
     """Passes over a set of the private set's size. A smaller or larger set gets the same number of iterations."""
     batch_size: int = Field(default=64, gt=0)
+    """Images in each step; for DP-SGD the expected number, as images are drawn one by one."""
     lr: float = Field(default=0.1, gt=0)
     """Peak learning rate of SGD."""
     momentum: float = Field(default=0.9, ge=0, lt=1)
     """Nesterov momentum."""
     weight_decay: float = Field(default=5e-4, ge=0)
+    """L2 penalty of SGD: so much of each weight is added to its gradient."""
     schedule: Literal["one_cycle", "cosine", "constant"] = "one_cycle"
+    """one_cycle: the rate rises to its peak in a fifth of the steps, then falls to 0, linearly. cosine: it falls from the peak to 0
+    along half a cosine. constant: it stays."""
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     """0 for an audit: smoothing hides memorisation."""
     augment: Augment = Field(default_factory=Augment)
+    """Random changes to training images."""
     ema: float | None = Field(default=None, gt=0, lt=1)
     """Decay of an exponential moving average of the weights, which is then the model; null means the last weights."""
     precision: Literal["float32", "bfloat16"] = "float32"

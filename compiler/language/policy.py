@@ -38,6 +38,7 @@ class Share(Frozen):
     """A share of another figure."""
 
     share: float = Field(gt=0)
+    """How much of it, such as 0.8."""
     of: str
     """Name of the other figure."""
 
@@ -55,6 +56,7 @@ class Condition(Frozen):
     end: Literal["value", "low", "high"] = "value"
     """What is compared with the limit: the value, or the lower or upper end of its interval."""
     at_most: float | Share | None = None
+    """A number, or `{share: 0.8, of: use.accuracy_of_members}`."""
     at_least: float | Share | None = None
     """A number, or `{share: 0.8, of: use.accuracy_of_members}`."""
     trials: dict[str, Word | tuple[Word, ...]] = Field(default_factory=dict)

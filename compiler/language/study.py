@@ -79,23 +79,32 @@ class Point(Frozen):
     """One fully decided point of a study: what a trial's tree must say."""
 
     data: Data
+    """The images whose privacy is in question."""
     public: Data | None = None
     """An out-of-distribution set that anyone may have: `init: public`, `ood` canaries."""
     audit: Audit
+    """How leakage is measured."""
     classifier: Recipe = Field(default_factory=Recipe)
+    """The net that is trained, and how."""
     arm: AnyArm
+    """The way of training, with its parameters."""
 
 
 class Trial(Frozen):
     """Arm × grid coordinates × replicate."""
 
     study: str
+    """Name of the study."""
     seed: int
+    """Of the study."""
     arm_name: str
+    """What the study calls the arm."""
     axes: tuple[tuple[str, str | int | float | bool | None], ...]
     """Grid coordinates in the order of the spec, by the shortest path that tells them apart, such as `fraction`."""
     replicate: int
+    """Counted from 0."""
     point: Point
+    """All that is decided."""
 
     @property
     def address(self) -> str:

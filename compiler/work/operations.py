@@ -14,7 +14,7 @@ from compiler.language.audit import Attack, CanaryGroup, Design, Headline, Inter
 from compiler.language.base import Frozen, Generator, Method
 from compiler.language.claims import Margins, Stratum, TestName
 from compiler.language.classifier import Recipe
-from compiler.language.datasets import CARDS, Card, used_at
+from compiler.language.datasets import CARDS, Card, Shape, used_at
 from compiler.language.methods.baselines import Privacy
 from compiler.language.methods.imported import ImportedSets
 from compiler.language.plugins import PluginData
@@ -49,7 +49,7 @@ class Dataset:
     subset: int | None
     test: int | None
     """Images set aside for testing; None means the official split."""
-    shape: tuple[int, int, int]
+    shape: Shape
     """At which the images are used; `shapes` is drawn at any size, other public sets are resized to it."""
     source: UserFiles | PluginImages | None = field(default=None, compare=False)
     """For the user's own files and for plugins. Not part of the identity, since it follows from the digest."""
@@ -114,7 +114,7 @@ class TrainShared:
 
     public: Dataset | None
     """At the shape of the private images; None where it was made elsewhere."""
-    shape: tuple[int, int, int]
+    shape: Shape
     classes: int
     """Of the private images."""
     seed: int
@@ -290,26 +290,41 @@ class CompareTrials:
 
 
 @dataclass(frozen=True)
-class AuditFile:
-    """All that applies of attacks and statistics on a file about models that were trained elsewhere."""
+class AuditSettings:
+    """How a file about models that were trained elsewhere is audited: declared before it is opened."""
 
-    digest: str
-    """Of the arrays: a file's name, path and date never matter."""
-    tried: tuple[str, ...]
+    tried: tuple[str, ...] = ()
     """Names of attacks; empty for all that apply."""
-    fpr: tuple[str, ...]
-    membership: str
-    signal: str
-    variant: str
-    views: int | None
-    confidence: float
-    delta: float
-    guesses: tuple[int, int] | None
-    thresholds: Strategy
-    one_run: bool
-    resamples: int | None
-    interval: Interval
-    null_permutations: int | None
+    fpr: tuple[str, ...] = ("0.001", "0.01", "0.1")
+    """False-positive rates, as written."""
+    membership: Design | Literal["auto"] = "auto"
+    signal: str = "logit"
+    """Read from logits: logit or hinge."""
+    variant: str = "pooled"
+    """LiRA's spread: pooled, per_example, student_t."""
+    views: int | None = None
+    """How many of the file's views to use, the first ones; None for all."""
+    confidence: float = 0.95
+    delta: float = 1e-5
+    guesses: tuple[int, int] | None = None
+    """How many samples to call members and non-members; None for a quarter each."""
+    thresholds: Strategy = "preset"
+    one_run: bool = False
+    """Whether the caller says that the one model's members were drawn by fair coins."""
+    resamples: int | None = None
+    """Of the bootstrap; None for as many as `runtime.audit.external.audit_file` allows, from 100 to 1000."""
+    interval: Interval = "two_way"
+    """What a resample draws; two-way, as a study's headline, since any figure of a file may become one."""
+    null_permutations: int | None = None
+    """Of the null control; None for as many as `runtime.audit.external.audit_file` allows, from 10 to 100."""
+
+
+@dataclass(frozen=True)
+class AuditFile(AuditSettings):
+    """All that applies of attacks and statistics on such a file."""
+
+    digest: str = ""
+    """Of the arrays: a file's name, path and date never matter."""
 
     kind: ClassVar[TaskKind] = "attack"
     revision: ClassVar[int] = 3  # intervals that cover; what cannot be read is no figure; doubts about the file

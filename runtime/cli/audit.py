@@ -17,8 +17,8 @@ from runtime.cli.results_options import store_of
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from compiler.work.operations import AuditSettings
     from runtime.audit.external.audit_file import Rate, Report
-    from runtime.audit.external.file_attacks import Settings
 
 DESIGNS = ("auto", "pairs", "balanced", "bernoulli")
 
@@ -105,9 +105,10 @@ def _audit(args: argparse.Namespace) -> int:
     return 0
 
 
-def _settings(args: argparse.Namespace) -> Settings:
+def _settings(args: argparse.Namespace) -> AuditSettings:
     """What was asked for, checked before the file is opened."""
-    from runtime.audit.external.file_attacks import ATTACKS, ONLY_IN_STUDIES, Settings
+    from compiler.work.operations import AuditSettings
+    from runtime.audit.external.file_attacks import ATTACKS, ONLY_IN_STUDIES
     from runtime.audit.statistics.one_run import STRATEGIES
 
     for name in args.attack or ():
@@ -120,7 +121,7 @@ def _settings(args: argparse.Namespace) -> Settings:
     _one_of("--variant", args.variant, ("pooled", "per_example", "student_t"))
     _one_of("--thresholds", args.thresholds, STRATEGIES)
     _one_of("--interval", args.interval, ("canaries", "two_way"))
-    rates = tuple(args.fpr or Settings.fpr)
+    rates = tuple(args.fpr or AuditSettings.fpr)
     for text in rates:
         _number("--fpr", text, 0, 1, "a rate between 0 and 1, such as 0.01")
     guesses = None
@@ -132,7 +133,7 @@ def _settings(args: argparse.Namespace) -> Settings:
         if not plus + minus:
             raise SynthcError("--guesses 0 0: no guess rules nothing out; at least one is needed")
         guesses = (plus, minus)
-    return Settings(
+    return AuditSettings(
         tried=tuple(args.attack or ()),
         fpr=rates,
         membership=args.design,
@@ -171,7 +172,7 @@ def _count(option: str, text: str, least: int = 1) -> int:
     return int(text)
 
 
-def _show(file: Path, report: Report, settings: Settings) -> None:
+def _show(file: Path, report: Report, settings: AuditSettings) -> None:
     """The report as a table with notes."""
     from rich.console import Console
     from rich.markup import escape
@@ -199,7 +200,7 @@ def _show(file: Path, report: Report, settings: Settings) -> None:
         console.print(f"- {escape(visible(line))}")
 
 
-def _table(report: Report, settings: Settings) -> Table:
+def _table(report: Report, settings: AuditSettings) -> Table:
     from rich.table import Table
 
     from runtime.present.numbers import format_interval

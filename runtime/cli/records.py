@@ -13,7 +13,7 @@ from typing import Any
 
 from compiler.errors import SynthcError, did_you_mean
 from runtime.cli import membership
-from runtime.cli.results_options import add_command, results_options, store_of
+from runtime.cli.results_options import add_command, store_of
 from runtime.store.artifacts import Artifact, folder_of, may_be_running
 from runtime.store.records import Corrupt, read_record
 
@@ -24,7 +24,6 @@ def register(commands: Any) -> None:
         commands,
         "status",
         _status,
-        parents=[results_options()],
         help="how far the studies are",
         description="For each study: its latest run, tasks by kind and status, and what failed.",
         epilog="example:\n  synthc status",
@@ -33,7 +32,6 @@ def register(commands: Any) -> None:
         commands,
         "runs",
         _runs,
-        parents=[results_options()],
         help="all runs, newest first",
         description="All runs, newest first.",
         epilog="example:\n  synthc runs",
@@ -42,7 +40,6 @@ def register(commands: Any) -> None:
         commands,
         "show",
         _show,
-        parents=[results_options()],
         help="everything about one trial or task",
         description="Everything about a trial (by its address or label) or a task (by its id, or the beginning of it).",
         epilog="examples:\n  synthc show undefended#0\n  synthc show 'coreset[method=random,fraction=0.3]#0'\n  synthc show 4f0c",
@@ -52,7 +49,6 @@ def register(commands: Any) -> None:
         commands,
         "logs",
         _logs,
-        parents=[results_options()],
         help="what a task printed",
         description="What the attempts at a task printed; a failed one's traceback is here.",
         epilog="examples:\n  synthc logs 4f0c\n  synthc logs 4f0c --attempt 1",
@@ -63,7 +59,6 @@ def register(commands: Any) -> None:
         commands,
         "export",
         _export,
-        parents=[results_options()],
         help="take results elsewhere",
         description="Write raw scores, views, or the whole database to files that other tools read.\n"
         "Or, before anything was run, who trains on what in a study, so that a pipeline that\n"

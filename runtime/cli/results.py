@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from compiler.errors import SynthcError, plural
-from runtime.cli.results_options import add_command, results_options, store_of
+from runtime.cli.results_options import add_command, store_of
 from runtime.database.questions import question, questions
 
 
@@ -26,7 +26,6 @@ def _add_sql(commands: Any) -> None:
         commands,
         "sql",
         _sql,
-        parents=[results_options()],
         help="ask the results in SQL",
         description="Run one query on the published database, read-only; or @NAME, a question that comes with synthc.",
         epilog="examples:\n  synthc sql --list                              views, macros, and questions by name\n"
@@ -47,7 +46,6 @@ def _add_chart(commands: Any) -> None:
         commands,
         "chart",
         _chart,
-        parents=[results_options()],
         help="draw the results",
         description="Draw one chart, or all of them. The file's ending says the format: svg, png, pdf, html, json.",
         epilog="examples:\n  synthc chart tradeoff -o tradeoff.svg\n  synthc chart all -o figures --format svg,pdf\n"
@@ -79,7 +77,6 @@ def _add_table(commands: Any) -> None:
         commands,
         "table",
         _table,
-        parents=[results_options()],
         help="a table for a paper",
         description="The comparison of all trials with intervals, ready to paste.",
         epilog="example:\n  synthc table comparison --format latex > comparison.tex",
@@ -94,7 +91,6 @@ def _add_report(commands: Any) -> None:
         commands,
         "report",
         _report,
-        parents=[results_options()],
         help="one page with everything",
         description="Write one self-contained HTML file: verdicts of the claims, comparison, linked charts,\n"
         "synthetic images, parameters, provenance. It works without a network.\n"
@@ -119,18 +115,10 @@ def _add_db(commands: Any) -> None:
         "  synthc db forget colleague-1f2e3d4c",
     )
     actions = db.add_subparsers(metavar="ACTION", required=True)
-    add_command(
-        actions,
-        "rebuild",
-        _rebuild,
-        parents=[results_options()],
-        help="make this store's rows anew; those of other stores, and what is yours, stay",
-    )
-    merge = add_command(
-        actions, "merge", _merge, parents=[results_options()], help="bring in what other databases hold; merged twice is once"
-    )
+    add_command(actions, "rebuild", _rebuild, help="make this store's rows anew; those of other stores, and what is yours, stay")
+    merge = add_command(actions, "merge", _merge, help="bring in what other databases hold; merged twice is once")
     merge.add_argument("others", nargs="+", type=Path, metavar="OTHER", help="a database that synthc published, or a bundle (.zip)")
-    forget = add_command(actions, "forget", _forget, parents=[results_options()], help="take the rows of an origin or a study out")
+    forget = add_command(actions, "forget", _forget, help="take the rows of an origin or a study out")
     forget.add_argument("name", metavar="ORIGIN|STUDY", help="which; the store keeps all that is its own")
 
 

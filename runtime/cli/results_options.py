@@ -11,20 +11,17 @@ from typing import Any
 from compiler.errors import SynthcError
 
 
-def add_command(commands: Any, name: str, handler: Callable[[argparse.Namespace], int], **options: Any) -> argparse.ArgumentParser:
-    """The parser of a new command; `handler` runs it and returns the exit code."""
+def add_command(
+    commands: Any, name: str, handler: Callable[[argparse.Namespace], int], *, results: bool = True, **options: Any
+) -> argparse.ArgumentParser:
+    """The parser of a new command; `handler` runs it and returns the exit code. `results`: with `--db` and `--store`."""
     parser: argparse.ArgumentParser = commands.add_parser(name, **options)
     parser.set_defaults(handler=handler)
+    if results:
+        default = Path("results.duckdb")
+        parser.add_argument("--db", type=Path, default=default, metavar="FILE", help="the database (default: results.duckdb here)")
+        parser.add_argument("--store", type=Path, metavar="DIR", help="the store (default: .synthc beside the database)")
     return parser
-
-
-def results_options() -> argparse.ArgumentParser:
-    """`--db` and `--store`, for every command that reads or writes results (a parent parser)."""
-    shared = argparse.ArgumentParser(add_help=False)
-    default = Path("results.duckdb")
-    shared.add_argument("--db", type=Path, default=default, metavar="FILE", help="the database (default: results.duckdb here)")
-    shared.add_argument("--store", type=Path, metavar="DIR", help="the store (default: .synthc beside the database)")
-    return shared
 
 
 def store_of(args: argparse.Namespace) -> Path:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from compiler.errors import SynthcError
 from compiler.work import TaskKind
 from runtime.cli.options import compile_study_of, force_option, only_option, print_notices, select_forced, spec_options
-from runtime.cli.results_options import add_command, results_options, store_of
+from runtime.cli.results_options import add_command, store_of
 from runtime.outcome import Stopped
 from runtime.store.artifacts import lock_store
 
@@ -35,7 +35,7 @@ def register(commands: Any) -> None:
         commands,
         "run",
         run,
-        parents=[spec_options(), only_option(), force_option(), results_options()],
+        parents=[spec_options(), only_option(), force_option()],
         help="run a study, or what is missing of it",
         description="Compile a study, compute what is not in the store yet, publish the results, and draw the spec's `charts:`.",
         epilog="examples:\n"

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from hashlib import md5
+from hashlib import file_digest, md5
 from pathlib import Path
 
 from compiler.data.files import by_class
@@ -221,8 +221,5 @@ def find(name: str) -> Found:
 def md5_of(path: Path) -> str:
     """Of a file, in hexadecimal digits."""
     # What publishers give. It tells damage; and although two files of one md5 can be made, another one of a given md5 cannot.
-    digest = md5(usedforsecurity=False)
     with path.open("rb") as handle:
-        while part := handle.read(1 << 20):
-            digest.update(part)
-    return digest.hexdigest()
+        return file_digest(handle, partial(md5, usedforsecurity=False)).hexdigest()

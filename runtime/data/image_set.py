@@ -20,7 +20,7 @@ from compiler.data.files import MAX_BYTES_OF_IMAGES, by_class, class_count, imag
 from compiler.data.records import Array
 from compiler.errors import SynthcError, did_you_mean, plural
 from compiler.language.data import Data
-from compiler.language.datasets import CARDS
+from compiler.language.datasets import CARDS, Shape
 from compiler.plan.lower import dataset_of
 from runtime.data.catalogue import CATALOGUE
 from runtime.data.formats import parquet
@@ -112,7 +112,7 @@ def aligned(sets: Sequence[ImageSet]) -> list[ImageSet]:
     return made
 
 
-def resized(public: ImageSet, shape: tuple[int, int, int]) -> ImageSet:
+def resized(public: ImageSet, shape: Shape) -> ImageSet:
     """The set at another size, as a study's public set is used."""
     return replace(public, data=resize(public.data, shape))
 

@@ -23,13 +23,13 @@ from runtime.data.sources import load
 from runtime.data.valid import images_wrong, labels_wrong, whole_wrong
 from runtime.outcome import Metric, Product
 from runtime.seeds import Seeds
-from runtime.store.artifacts import Artifact
+from runtime.store.artifacts import Artifact, Inputs
 from runtime.synthesize.release import Release, Setting, Surroundings
 from runtime.training.nets import restored
 from runtime.training.scoring import reported
 
 
-def perform(work: Synthesize | TrainGenerator | TrainShared, inputs: Mapping[str, Artifact], device: torch.device) -> Product:
+def perform(work: Synthesize | TrainGenerator | TrainShared, inputs: Inputs, device: torch.device) -> Product:
     """Run the method that `work.how` describes.
 
     Files of a set: `set` = `images`, `labels`; `audit` = `origins`, `origin_canary`, where images come from private ones; `model` =
@@ -70,7 +70,7 @@ def function_of(how: Method | Generator, function: str) -> Callable[..., Any]:
     return load_function(getattr(how, "method", type(how).__name__), place, function)
 
 
-def synthesize(how: Method, private: LabeledImages, needs: Mapping[str, Artifact], setting: Setting) -> Release:
+def synthesize(how: Method, private: LabeledImages, needs: Inputs, setting: Setting) -> Release:
     """What the method makes of a copy of the private set; ValueError if it is no release."""
     given = LabeledImages(private.images.clone(), private.labels.clone())  # other tasks read the private set too
     release = function_of(how, "synthesize")(how, given, needs, setting)

@@ -19,3 +19,4 @@ class LabelOnly(Tried):
     variant: Literal["regression", "vote"] = "regression"
     """A logistic regression for each canary and target, leave-one-out; or the share of the views."""
     queries: int = Field(gt=1)
+    """The number of all views, at least two: of a single one there is little to learn."""

@@ -14,6 +14,7 @@ class Lira(Tried):
 
     attack: Literal["lira"]
     signal: LiraSignal = "logit"
+    """What is read from a model's logits about a canary; true_label and contrast are for canaries with a wrong label."""
     variant: Spread = "pooled"
     """How the spread of the shadows' signals is estimated: per canary, pooled within canaries, or as a predictive t."""
     queries: int = Field(default=1, gt=0)
@@ -30,5 +31,6 @@ class LiraOffline(LogitAttack):
 
     attack: Literal["lira_offline"]
     variant: Spread = "pooled"
+    """How the spread of the models without the canary is estimated, as in `lira`."""
     compat: tuple[Literal["median_location", "two_sided", "strict_fpr"], ...] = ()  # type: ignore[assignment]
     """As in every attack; also median_location, and two_sided: unusually low confidence counts as a sign of membership too."""

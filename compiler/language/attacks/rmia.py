@@ -15,6 +15,7 @@ class Rmia(Tried):
 
     attack: Literal["rmia"]
     variant: Literal["online", "offline"] = "online"
+    """online: from models with the canary and without it. offline: only without; the others are assumed to lie on a line (`a`)."""
     gamma: float = Field(default=1.0, gt=0)
     """How much likelier the canary must be than a z sample to beat it."""
     a: float = Field(default=0.3, ge=0, le=1)
@@ -22,6 +23,7 @@ class Rmia(Tried):
     temperature: float = Field(default=1.0, gt=0)
     """Of the softmax."""
     queries: int = Field(default=1, gt=0)
+    """1 for the plain image, or the number of all views."""
     vote: Literal["mean", "majority"] = "mean"
     """Of the views on each z sample: the share of them in which it is beaten, or whether it is beaten in most."""
     compat: tuple[Literal["taylor_softmax", "trimmed_mean", "strict_fpr"], ...] = ()  # type: ignore[assignment]

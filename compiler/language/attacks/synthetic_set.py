@@ -18,6 +18,7 @@ class Nearest(Tried):
     space: Literal["pixel", "feature"] = "pixel"
     """Distances between pixels, or between features of a fixed random net."""
     variant: Spread = "pooled"
+    """How the spread of the distances over shadows is estimated, as in `lira`."""
     queries: int = Field(default=1, gt=0)
     """1 for the distance of the plain image, or the number of all views: then of the view that comes nearest to an image."""
 

@@ -23,6 +23,7 @@ class Privacy(Frozen):
     epsilon: float | None = Field(default=None, gt=0, le=100)
     """Target epsilon at `delta`, add/remove neighbours; the noise follows from it."""
     delta: float = Field(default=1e-5, gt=0, lt=1)
+    """Probability with which the guarantee may fail; well below one in the private images (lint L18)."""
     clip: float = Field(default=1.0, gt=0)
     """Largest norm of one sample's gradient."""
     multiplicity: int = Field(default=1, gt=0)
@@ -34,3 +35,4 @@ class DpSgd(Arm):
 
     paradigm: Literal["dp_sgd"]
     privacy: Privacy
+    """Noise and clipping."""

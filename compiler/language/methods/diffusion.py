@@ -14,9 +14,11 @@ class Pretraining(Frozen):
     """A base that the study itself trains on its public set, without labels. One for all shadows: nothing private is in it."""
 
     pretrain: Literal["public"]
+    """public: on the study's public set."""
     epochs: float = Field(default=100, gt=0)
     """Passes over the public set."""
     batch_size: int = Field(default=256, gt=0)
+    """Public images in each step."""
     lr: float = Field(default=1e-3, gt=0)
     """Peak learning rate of AdamW; a cosine to zero."""
     autoencoder_epochs: float = Field(default=20, gt=0)
@@ -75,6 +77,7 @@ class Denoiser(Generator):
     epochs: float = Field(default=300, gt=0)
     """Passes over a set of the private set's expected size."""
     batch_size: int = Field(default=256, gt=0)
+    """Images in each step; with `privacy` the expected number, as images are drawn one by one."""
     lr: float = Field(default=1e-3, gt=0)
     """Peak learning rate of AdamW; a cosine to zero."""
     ema: float = Field(default=0.999, gt=0, lt=1)

@@ -42,6 +42,7 @@ class DistributionMatching(Distilled):
 
     method: Literal["dm"]
     steps: int = Field(default=300, gt=0)
+    """Steps of the images, each with a fresh random net; the paper takes 20,000."""
     lr: float = Field(default=1.0, gt=0)
     """Learning rate of the images (SGD, momentum 0.5)."""
     batch_real: int = Field(default=64, gt=0)
@@ -103,6 +104,7 @@ class Experts(Generator):
     epochs: int = Field(default=20, gt=0)
     """Of each; the papers: 50 (MTT), 100 (DATM)."""
     batch_size: int = Field(default=64, gt=0)
+    """Private images in each step."""
     lr: float = Field(default=0.01, gt=0)
     """Of plain SGD, constant."""
     augment: bool = True

@@ -37,5 +37,6 @@ class ImportedLogits(Arm):
 
     paradigm: Literal["imported"]
     method: Literal["logits"]
+    """logits: answers of classifiers, and no set."""
     path: str
     """Folder, relative to the spec. Each file holds `logits` (one row per query, one column per class); optionally `seconds`."""
