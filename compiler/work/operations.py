@@ -297,7 +297,8 @@ class AuditSettings:
     """Names of attacks; empty for all that apply."""
     fpr: tuple[str, ...] = ("0.001", "0.01", "0.1")
     """False-positive rates, as written."""
-    membership: Design | Literal["auto"] = "auto"
+    membership: str = "auto"
+    """How it was drawn: as in a study, or auto, as it looks."""
     signal: str = "logit"
     """Read from logits: logit or hinge."""
     variant: str = "pooled"
