@@ -130,13 +130,11 @@ def selection(origins: Tensor, private: PrivateSet, who: Private) -> Iterator[Me
     used[origins[origins >= 0]] = True
     share = used.to(torch.float64).mean().item()
     yield Metric("share_selected", share, n=len(used))
-    first = 0
-    for group in roles_of(who.population).groups:
-        rows = (private.canary >= first) & (private.canary < first + len(group))  # copies of a canary are rows of their own
+    for group, span in roles_of(who.population).spans.items():
+        rows = (private.canary >= span.start) & (private.canary < span.stop)  # copies of a canary are rows of their own
         held, chosen = private.canary[rows].unique(), private.canary[rows & used].unique()
-        first += len(group)
         found = len(chosen) / len(held) if len(held) else None
         note = "" if len(held) else "this shadow holds no canary of the group"
-        yield Metric("canary_share_selected", found, n=len(held), note=note, canaries=group.name)
+        yield Metric("canary_share_selected", found, n=len(held), note=note, canaries=group)
         by_row = used[rows].to(torch.float64).mean().item() / share if len(held) and share else None
-        yield Metric("canary_enrichment", by_row, n=int(rows.sum()), note=note, canaries=group.name)
+        yield Metric("canary_enrichment", by_row, n=int(rows.sum()), note=note, canaries=group)

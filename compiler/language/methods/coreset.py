@@ -53,19 +53,24 @@ class RandomSubset(Selection):
     method: Literal["random"]
 
 
-class ByDynamics(Selection):
-    """Selections that read the log of a proxy's training; all of a shadow's share one proxy, by its id."""
+class WithProxy(Selection):
+    """Selections that need a classifier that was trained before; all of a shadow's share one, by its id."""
+
+    proxy: Recipe | None = None
+    """The proxy's training; null means the classifier's recipe."""
 
     @property
     def needs(self) -> tuple[str, ...]:
         return ("proxy",)
 
+
+class ByDynamics(WithProxy):
+    """Selections that read the log of the proxy's training."""
+
     outside_work: ClassVar[tuple[str, ...]] = ("released", "proxy")  # the proxy enters through its own id
 
     class_balanced: bool = False
     """With `fraction`: keep this share of every class. false, as published: of the whole set, so that hard classes keep more."""
-    proxy: Recipe | None = None
-    """Training whose dynamics are logged; null means the classifier's recipe."""
 
 
 class Forgetting(ByDynamics):
@@ -126,15 +131,8 @@ class GradientNorm(Selection):
         return (sizes.net.training(self.passes * steps, 64) + sizes.net.sample_gradients(steps, 64)) * self.inits
 
 
-class ByProxy(Selection):
+class ByProxy(WithProxy):
     """Selections that ask the trained proxy itself. Its recipe enters the id, since the net has to be built again."""
-
-    @property
-    def needs(self) -> tuple[str, ...]:
-        return ("proxy",)
-
-    proxy: Recipe | None = None
-    """The proxy's training; null means the classifier's recipe."""
 
     def cost(self, sizes: Sizes) -> Cost:
         return sizes.net.answers(sizes.images)

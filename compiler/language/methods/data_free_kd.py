@@ -113,7 +113,6 @@ class Fast(_Generated):
 
     method: Literal["fast"]
     losses: Losses = Field(default_factory=lambda: Losses(statistics=10.0, one_hot=0.4, adversarial=1.1))
-    """What images are improved by."""
     warm_up: int = Field(default=10, ge=0)
     """Rounds before the student begins to learn: the pool's beginning."""
 
@@ -123,7 +122,6 @@ class DeepInversion(DataFree):
 
     method: Literal["deep_inversion"]
     losses: Losses = Field(default_factory=lambda: Losses(statistics=10.0, one_hot=1.0, total_variation=0.1))
-    """What images are improved by."""
     rounds: int = Field(default=12, gt=0)
     """Batches of images; the student learns after each."""
     student_steps: int = Field(default=80, gt=0)
@@ -144,11 +142,8 @@ class Online(_Generated):
     rounds: int = Field(default=150, gt=0)
     """Turns of generator and student."""
     student_steps: int = Field(default=6, gt=0)
-    """Steps of the student in each round."""
     generator_steps: int = Field(default=1, gt=0)
-    """Steps of the generator in each round."""
     generator_lr: float = Field(default=1e-3, gt=0)
-    """Learning rate of the generator (Adam)."""
     replay: float = Field(default=0.0, ge=0, le=1)
     """Share of the student's steps on images of earlier rounds; the papers have none, and their students forget."""
 
@@ -158,7 +153,6 @@ class Dafl(Online):
 
     method: Literal["dafl"]
     losses: Losses = Field(default_factory=lambda: Losses(one_hot=1.0, balance=20.0, activation=0.001))
-    """What images are improved by."""
 
 
 class Zskt(Online):
@@ -166,7 +160,6 @@ class Zskt(Online):
 
     method: Literal["zskt"]
     losses: Losses = Field(default_factory=lambda: Losses(adversarial=1.0))
-    """What images are improved by."""
 
 
 class Dfad(Online):
@@ -174,9 +167,7 @@ class Dfad(Online):
 
     method: Literal["dfad"]
     losses: Losses = Field(default_factory=lambda: Losses(adversarial=1.0))
-    """What images are improved by."""
     lesson: Literal["kl", "l1"] = "l1"
-    """What teacher and student are compared by. kl: divergence at a temperature. l1: mean absolute difference of logits."""
 
 
 class Dfq(Online):
@@ -184,4 +175,3 @@ class Dfq(Online):
 
     method: Literal["dfq"]
     losses: Losses = Field(default_factory=lambda: Losses(one_hot=1.0, balance=20.0, statistics=1.0, adversarial=1.0))
-    """What images are improved by."""

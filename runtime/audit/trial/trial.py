@@ -134,7 +134,7 @@ def _scope(work: AttackTrial, groups: tuple[Group, ...]) -> Scope:
         return Conditions(lambda member: one_run_refusal(work.design, group.copies, len(member)), POOLED)
 
     member = membership(work.population, work.design, work.replicate, work.shadows)
-    return Scope(terms_of(work), member, _spans(groups), resamples, conditions, (named, work.headline.release))
+    return Scope(terms_of(work), member, roles_of(work.population).spans, resamples, conditions, (named, work.headline.release))
 
 
 def measure_sets(work: AttackTrial, inputs: Mapping[str, Artifact], answers: Iterable[Answers], scope: Scope) -> Sets:
@@ -260,15 +260,6 @@ def origins(work: AttackTrial, inputs: Mapping[str, Artifact], canaries: int) ->
         found = made.tensors("audit")["origin_canary"].numpy()
         used[found[found >= 0], shadow] = True
     return used
-
-
-def _spans(groups: tuple[Group, ...]) -> dict[str, slice]:
-    """Where each group's canaries lie in the concatenation of all."""
-    spans, at = {}, 0
-    for group in groups:
-        spans[group.name] = slice(at, at + len(group))
-        at += len(group)
-    return spans
 
 
 def _interval(work: AttackTrial) -> str:
