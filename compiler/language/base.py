@@ -5,11 +5,15 @@ again for every class that inherits it, a tenth of the time that importing the c
 """
 
 from abc import abstractmethod
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from compiler.language.cost import Cost, Sizes
+
+Proportion = Annotated[float, Field(gt=0, lt=1)]
+"""Between 0 and 1, and neither."""
+BelowOne = Annotated[float, Field(ge=0, lt=1)]
 
 
 class Frozen(BaseModel):

@@ -2,7 +2,7 @@
 
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, NonNegativeFloat, PositiveFloat, model_validator
 
 from compiler.fingerprint import fingerprint
 from compiler.language.audit import ReleaseLevel
@@ -32,9 +32,9 @@ class Side(Frozen):
 class Margins(Frozen):
     """By how much a dominating trial may be worse: without, nothing could dominate where nothing leaks."""
 
-    leakage: float = Field(default=0.02, ge=0)
+    leakage: NonNegativeFloat = 0.02
     """Difference of true-positive rates."""
-    test_accuracy: float = Field(default=0.02, ge=0)
+    test_accuracy: NonNegativeFloat = 0.02
     """Difference of accuracies."""
     cost: float = Field(default=1.1, ge=1)
     """Times as much counted work: images that went through nets × what an image takes, synthesis included."""
@@ -82,7 +82,7 @@ class Claim(Frozen):
     """By how much (in units of the metric) before it counts."""
     match: Literal["test_accuracy", "leakage"] = "test_accuracy"
     """For `matched`: in what the trials should be alike."""
-    tolerance: float = Field(default=0.02, gt=0)
+    tolerance: PositiveFloat = 0.02
     """How unlike matched trials may be: that they are no more unlike is tested (two one-sided tests)."""
     margins: Margins = Field(default_factory=Margins)
     """For `dominance`."""

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, cast
 
-from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler, TypeAdapter, ValidationInfo
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, PositiveInt, TypeAdapter, ValidationInfo
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from compiler.errors import SynthcError, did_you_mean
@@ -60,7 +60,7 @@ class PluginAttack(Tried):
 
     attack: str
     """`package:name`."""
-    queries: int = Field(default=1, gt=0)
+    queries: PositiveInt = 1
     """Views of a canary that it is given: 1 for the plain image, or the number of all views."""
 
     @property

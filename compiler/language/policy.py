@@ -2,7 +2,7 @@
 
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, PositiveFloat, model_validator
 
 from compiler.language.base import Frozen
 from compiler.language.claims import Word
@@ -37,7 +37,7 @@ METRICS = JUDGED | STUDIED
 class Share(Frozen):
     """A share of another figure."""
 
-    share: float = Field(gt=0)
+    share: PositiveFloat
     """How much of it, such as 0.8."""
     of: str
     """Name of the other figure."""

@@ -7,7 +7,7 @@ other parts of the house need to know of an attack, so that no list of attacks s
 
 from typing import ClassVar, Literal
 
-from pydantic import Field
+from pydantic import PositiveInt
 
 from compiler.language.base import Frozen
 
@@ -69,5 +69,5 @@ class LogitAttack(Tried):
 
     signal: Signal = "logit"
     """What is read from a model's logits about a canary; `logit` is what the papers' attacks read."""
-    queries: int = Field(default=1, gt=0)
+    queries: PositiveInt = 1
     """1 for the plain image, or the number of all views."""

@@ -2,7 +2,7 @@
 
 from typing import ClassVar, Literal
 
-from pydantic import Field
+from pydantic import PositiveInt
 
 from compiler.language.attacks.base import LiraSignal, LogitAttack, Spread, Tried
 
@@ -17,7 +17,7 @@ class Lira(Tried):
     """What is read from a model's logits about a canary; true_label and contrast are for canaries with a wrong label."""
     variant: Spread = "pooled"
     """How the spread of the shadows' signals is estimated: per canary, pooled within canaries, or as a predictive t."""
-    queries: int = Field(default=1, gt=0)
+    queries: PositiveInt = 1
     """1 for the plain image, or the number of all views."""
     compat: tuple[Literal["median_location", "global_variance", "strict_fpr"], ...] = ()  # type: ignore[assignment]
     """As in every attack; also median_location: medians instead of means; global_variance: one uncentred standard deviation of

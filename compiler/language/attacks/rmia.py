@@ -2,7 +2,7 @@
 
 from typing import ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, PositiveFloat, PositiveInt
 
 from compiler.language.attacks.base import Tried
 
@@ -16,13 +16,13 @@ class Rmia(Tried):
     attack: Literal["rmia"]
     variant: Literal["online", "offline"] = "online"
     """online: from models with the canary and without it. offline: only without; the others are assumed to lie on a line (`a`)."""
-    gamma: float = Field(default=1.0, gt=0)
+    gamma: PositiveFloat = 1.0
     """How much likelier the canary must be than a z sample to beat it."""
     a: float = Field(default=0.3, ge=0, le=1)
     """Slope of the assumed line from OUT to IN confidence: of canaries where offline, of z samples always."""
-    temperature: float = Field(default=1.0, gt=0)
+    temperature: PositiveFloat = 1.0
     """Of the softmax."""
-    queries: int = Field(default=1, gt=0)
+    queries: PositiveInt = 1
     """1 for the plain image, or the number of all views."""
     vote: Literal["mean", "majority"] = "mean"
     """Of the views on each z sample: the share of them in which it is beaten, or whether it is beaten in most."""

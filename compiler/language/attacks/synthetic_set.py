@@ -2,7 +2,7 @@
 
 from typing import ClassVar, Literal
 
-from pydantic import Field
+from pydantic import PositiveInt
 
 from compiler.language.attacks.base import ReleaseLevel, Spread, Tried
 
@@ -19,7 +19,7 @@ class Nearest(Tried):
     """Distances between pixels, or between features of a fixed random net."""
     variant: Spread = "pooled"
     """How the spread of the distances over shadows is estimated, as in `lira`."""
-    queries: int = Field(default=1, gt=0)
+    queries: PositiveInt = 1
     """1 for the distance of the plain image, or the number of all views: then of the view that comes nearest to an image."""
 
 

@@ -2,9 +2,9 @@
 
 from typing import ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, PositiveInt, model_validator
 
-from compiler.language.base import Method
+from compiler.language.base import BelowOne, Method
 from compiler.language.classifier import Recipe
 from compiler.language.cost import Cost, Sizes
 
@@ -20,7 +20,7 @@ class Selection(Method):
     paradigm: Literal["coreset"]
     fraction: float | None = Field(default=None, gt=0, le=1)
     """Share of the private set to keep; give this or `per_class`."""
-    per_class: int | None = Field(default=None, gt=0)
+    per_class: PositiveInt | None = None
     """Images of each class to keep."""
     class_balanced: bool = True
     """With `fraction`: keep this share of every class. false: of the whole set, so that a class may lose more than another."""
@@ -85,7 +85,7 @@ class El2n(ByDynamics):
     """Keep the largest errors early in training (Paul et al. 2021), from the one proxy; the paper averages over 10 trainings."""
 
     method: Literal["el2n"]
-    passes: int = Field(default=10, gt=0)
+    passes: PositiveInt = 10
     """Passes, from the first, whose error norms are averaged."""
 
 
@@ -101,11 +101,11 @@ class Stratified(ByDynamics):
     method: Literal["ccs"]
     score: Literal["aum", "el2n", "forgetting"] = "aum"
     """What difficulty is."""
-    cut: float = Field(default=0.3, ge=0, lt=1)
+    cut: BelowOne = 0.3
     """Share of the set that is dropped first as the hardest, taken for mislabeled (the paper: 0.3 where a tenth is kept)."""
-    strata: int = Field(default=50, gt=0)
+    strata: PositiveInt = 50
     """Levels of difficulty, equally wide."""
-    passes: int = Field(default=10, gt=0)
+    passes: PositiveInt = 10
     """For `score: el2n`, as there."""
 
     @model_validator(mode="after")
@@ -121,9 +121,9 @@ class GradientNorm(Selection):
     method: Literal["grand"]
     class_balanced: bool = False
     """With `fraction`: keep this share of every class. false, as published: of the whole set."""
-    inits: int = Field(default=3, gt=0)
+    inits: PositiveInt = 3
     """Nets over which the norms are averaged; the paper takes 10."""
-    passes: int = Field(default=2, gt=0)
+    passes: PositiveInt = 2
     """Passes that each net is trained for. At 0, before any training, the norm was found to say nothing (Kirsch 2023)."""
 
     def cost(self, sizes: Sizes) -> Cost:

@@ -3,9 +3,9 @@
 import math
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import Discriminator, Field, PositiveFloat, PositiveInt, Tag, field_validator, model_validator
 
-from compiler.language.base import Frozen, Generator, Method
+from compiler.language.base import BelowOne, Frozen, Generator, Method, Proportion
 from compiler.language.cost import Cost, Net, Sizes, convolutions, dense
 from compiler.language.methods.baselines import Privacy
 
@@ -15,13 +15,13 @@ class Pretraining(Frozen):
 
     pretrain: Literal["public"]
     """public: on the study's public set."""
-    epochs: float = Field(default=100, gt=0)
+    epochs: PositiveFloat = 100
     """Passes over the public set."""
-    batch_size: int = Field(default=256, gt=0)
+    batch_size: PositiveInt = 256
     """Public images in each step."""
-    lr: float = Field(default=1e-3, gt=0)
+    lr: PositiveFloat = 1e-3
     """Peak learning rate of AdamW; a cosine to zero."""
-    autoencoder_epochs: float = Field(default=20, gt=0)
+    autoencoder_epochs: PositiveFloat = 20
     """For the net latent: passes in which its autoencoder learns the public set before."""
 
 
@@ -31,7 +31,7 @@ class Checkpoint(Frozen):
 
     path: str
     """Relative to the spec."""
-    resolution: int = Field(gt=0)
+    resolution: PositiveInt
     """At which the model sees and draws images, such as 512: images are enlarged to it, and what is drawn is averaged down."""
     classes: tuple[str, ...]
     """Name of each class, in the order of the labels."""
@@ -61,30 +61,30 @@ class Denoiser(Generator):
     """mlp: residual blocks on the pixels, for images of a few hundred. latent_mlp: the same on principal components of the shadow's
     own private images, for larger ones on CPUs. unet: diffusers' UNet2DModel, for a GPU. latent: its UNet2DConditionModel on the
     latents of its AutoencoderKL, drawn by the pipelines of Stable Diffusion."""
-    width: int = Field(default=256, gt=0)
+    width: PositiveInt = 256
     """Units of an mlp's blocks; channels of the unet's first level (a multiple of 8)."""
-    blocks: int = Field(default=3, gt=0)
+    blocks: PositiveInt = 3
     """Residual blocks of an mlp; levels of the unet."""
-    components: int = Field(default=64, gt=0)
+    components: PositiveInt = 64
     """Principal components that a latent_mlp sees: what else is in an image is drawn as noise of its spectrum."""
     base: Base | None = None
     """What the training begins from; null for nothing. Public: the same for all shadows."""
     finetune: Literal["full", "lora", "none"] = "full"
     """How a base is tuned to the private set. full: all of its weights. lora: matrices of low rank beside its layers, and the
     classes (Hu et al. 2022). none: not at all, which is a control: nothing private is in what it draws."""
-    rank: int = Field(default=8, gt=0)
+    rank: PositiveInt = 8
     """Of LoRA; its alpha is the rank too, so that the step does not depend on it."""
-    epochs: float = Field(default=300, gt=0)
+    epochs: PositiveFloat = 300
     """Passes over a set of the private set's expected size."""
-    batch_size: int = Field(default=256, gt=0)
+    batch_size: PositiveInt = 256
     """Images in each step; with `privacy` the expected number, as images are drawn one by one."""
-    lr: float = Field(default=1e-3, gt=0)
+    lr: PositiveFloat = 1e-3
     """Peak learning rate of AdamW; a cosine to zero."""
-    ema: float = Field(default=0.999, gt=0, lt=1)
+    ema: Proportion = 0.999
     """Decay of the average of the weights that is sampled from, warmed up; without one samples are poor."""
     timesteps: int = Field(default=1000, gt=1)
     """Noise levels."""
-    unlabeled: float = Field(default=0.1, ge=0, lt=1)
+    unlabeled: BelowOne = 0.1
     """Share of presentations without a label; guidance needs it."""
     privacy: Privacy | None = None
     """Train the denoiser by DP-SGD: whatever it draws then has the guarantee (Dockhorn et al. 2023). Labels are then drawn alike
@@ -151,16 +151,16 @@ class _Diffused(Method):
     paradigm: Literal["diffusion"]
     denoiser: Denoiser = Field(default_factory=Denoiser)
     """The generator; arms with the same words share it."""
-    multiple: float = Field(default=1.0, gt=0)
+    multiple: PositiveFloat = 1.0
     """Images drawn, as a multiple of the private set; its labels in its proportions."""
-    steps: int = Field(default=50, gt=0)
+    steps: PositiveInt = 50
     """Denoising steps from pure noise to an image; a divisor of the denoiser's timesteps."""
     sampler: Literal["ddim", "ddpm", "dpm_solver"] = "ddim"
     """ddim: no noise is added on the way (Song et al. 2021). ddpm: all of it (Ho et al. 2020). dpm_solver: DPM-Solver++ of second
     order, for few steps (Lu et al. 2022)."""
     guidance: float = 1.0
     """s of classifier-free guidance, e_null + s · (e_label − e_null), as papers state it; 1 is the conditional model itself."""
-    filter: float | None = Field(default=None, gt=0, lt=1)
+    filter: Proportion | None = None
     """Keep only images whose label the shadow's own undefended classifier gives at least this probability."""
     released: bool = False
     """Whether the adversary also sees the set (release level `synthetic_set`) and the generator (`generator`)."""

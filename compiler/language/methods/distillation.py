@@ -3,9 +3,9 @@
 import math
 from typing import ClassVar, Literal, Self, TypeVar
 
-from pydantic import Field, model_validator
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from compiler.language.base import Generator, Method
+from compiler.language.base import BelowOne, Generator, Method
 from compiler.language.cost import Cost, Sizes, convolutions
 from compiler.language.methods.inversion import Losses
 
@@ -19,7 +19,7 @@ class Distilled(Method):
     """What every distillation has in common."""
 
     paradigm: Literal["distillation"]
-    images_per_class: int = Field(gt=0)
+    images_per_class: PositiveInt
     """Released images of each class."""
     init: Literal["noise", "real", "class_mean", "public"] = "noise"
     """Where the learned images start: the key privacy variable. noise: normal, in normalised space. real: private images.
@@ -41,15 +41,15 @@ class DistributionMatching(Distilled):
     blind_to_augment: ClassVar[bool] = True
 
     method: Literal["dm"]
-    steps: int = Field(default=300, gt=0)
+    steps: PositiveInt = 300
     """Steps of the images, each with a fresh random net; the paper takes 20,000."""
-    lr: float = Field(default=1.0, gt=0)
+    lr: PositiveFloat = 1.0
     """Learning rate of the images (SGD, momentum 0.5)."""
-    batch_real: int = Field(default=64, gt=0)
+    batch_real: PositiveInt = 64
     """Private images of each class per step; a smaller class gives all that it has."""
-    width: int = Field(default=32, gt=0)
+    width: PositiveInt = 32
     """Width of the random ConvNets."""
-    depth: int | None = Field(default=None, gt=0)
+    depth: PositiveInt | None = None
     """Their blocks; null: as many as the image can be halved down to 2×2, at most 3."""
     augment: bool = True
     """Siamese augmentation (Zhao and Bilen, ICML 2021)."""
@@ -70,21 +70,21 @@ class GradientMatching(Distilled):
     blind_to_augment: ClassVar[bool] = True
 
     method: Literal["dc", "dsa"]
-    nets: int = Field(default=20, gt=0)
+    nets: PositiveInt = 20
     """Fresh nets; the papers take 1000."""
-    points: int = Field(default=10, gt=0)
+    points: PositiveInt = 10
     """Points of each net's training at which gradients are matched: one step of the images each."""
-    net_steps: int = Field(default=10, ge=0)
+    net_steps: NonNegativeInt = 10
     """Training steps of the net on the learned images between two such points; the papers take 50."""
-    net_lr: float = Field(default=0.01, gt=0)
+    net_lr: PositiveFloat = 0.01
     """Learning rate of those steps (SGD, momentum 0.5)."""
-    lr: float = Field(default=0.1, gt=0)
+    lr: PositiveFloat = 0.1
     """Learning rate of the images (SGD, momentum 0.5)."""
-    batch_real: int = Field(default=64, gt=0)
+    batch_real: PositiveInt = 64
     """Private images of each class per step; a smaller class gives all that it has. The papers take 256."""
-    width: int = Field(default=32, gt=0)
+    width: PositiveInt = 32
     """Width of the ConvNets."""
-    depth: int | None = Field(default=None, gt=0)
+    depth: PositiveInt | None = None
     """Their blocks; null: as many as the image can be halved down to 2×2, at most 3."""
 
     def cost(self, sizes: Sizes) -> Cost:
@@ -99,19 +99,19 @@ class Experts(Generator):
     paradigm: ClassVar[str] = "distillation"
     compute: ClassVar[str] = "trajectory"
 
-    count: int = Field(default=10, gt=0)
+    count: PositiveInt = 10
     """Trainings; the papers take 100."""
-    epochs: int = Field(default=20, gt=0)
+    epochs: PositiveInt = 20
     """Of each; the papers: 50 (MTT), 100 (DATM)."""
-    batch_size: int = Field(default=64, gt=0)
+    batch_size: PositiveInt = 64
     """Private images in each step."""
-    lr: float = Field(default=0.01, gt=0)
+    lr: PositiveFloat = 0.01
     """Of plain SGD, constant."""
     augment: bool = True
     """A map of siamese augmentation for each image."""
-    width: int = Field(default=32, gt=0)
+    width: PositiveInt = 32
     """Width of the ConvNets, experts and students alike."""
-    depth: int | None = Field(default=None, gt=0)
+    depth: PositiveInt | None = None
     """Their blocks; null: as many as the image can be halved down to 2×2, at most 3."""
 
     def cost(self, sizes: Sizes) -> Cost:
@@ -130,21 +130,21 @@ class _Trajectories(Distilled):
 
     experts: Experts = Field(default_factory=Experts)
     """The trainings to follow. Arms with the same words share them."""
-    steps: int = Field(default=500, gt=0)
+    steps: PositiveInt = 500
     """Steps of the images; the papers take 5,000 to 10,000."""
-    net_steps: int = Field(default=20, gt=0)
+    net_steps: PositiveInt = 20
     """Steps of the student on the learned images in each: N."""
-    expert_epochs: int = Field(default=2, gt=0)
+    expert_epochs: PositiveInt = 2
     """Epochs of an expert that they should amount to: E."""
-    batch: int | None = Field(default=None, gt=0)
+    batch: PositiveInt | None = None
     """Learned images in each step of the student; null: all."""
-    lr: float = Field(default=100.0, gt=0)
+    lr: PositiveFloat = 100.0
     """Learning rate of the images (SGD, momentum 0.5)."""
-    clip: float = Field(default=1.0, gt=0)
+    clip: PositiveFloat = 1.0
     """Largest length of their gradient; without it, single steps throw the images far off."""
-    net_lr: float = Field(default=0.01, gt=0)
+    net_lr: PositiveFloat = 0.01
     """The student's learning rate at first; it is learned, and stays positive."""
-    lr_net_lr: float = Field(default=0.01, ge=0)
+    lr_net_lr: NonNegativeFloat = 0.01
     """Learning rate of its logarithm."""
     augment: bool = True
     """A map of siamese augmentation for each image in each step of the student."""
@@ -167,7 +167,7 @@ class TrajectoryMatching(_Trajectories):
     """MTT: a student trained on the learned images should come to where an expert came (Cazenavette et al. 2022)."""
 
     method: Literal["mtt"]
-    last_start: int = Field(default=10, ge=0)
+    last_start: NonNegativeInt = 10
     """Students start where an expert was after 0 to this many epochs."""
 
     @model_validator(mode="after")
@@ -182,15 +182,15 @@ class DifficultyAligned(_Trajectories):
     """
 
     method: Literal["datm"]
-    first_start: int = Field(default=0, ge=0)
+    first_start: NonNegativeInt = 0
     """Earliest epoch that students start from."""
-    window: int = Field(default=5, ge=0)
+    window: NonNegativeInt = 5
     """Latest start at the beginning."""
-    last_start: int = Field(default=15, ge=0)
+    last_start: NonNegativeInt = 15
     """Latest start from the middle of the steps on."""
-    lr_labels: float = Field(default=2.0, ge=0)
+    lr_labels: NonNegativeFloat = 2.0
     """Learning rate of the labels' logits (SGD, momentum 0.9)."""
-    ema: float = Field(default=0.99, ge=0, lt=1)
+    ema: BelowOne = 0.99
     """Decay of the average of the images that is released; the paper: 0.9995 at 10,000 steps."""
 
     @model_validator(mode="after")
@@ -209,13 +209,13 @@ class Recovery(Distilled):
     method: Literal["sre2l"]
     losses: Losses = Field(default_factory=lambda: Losses(statistics=1.0, one_hot=1.0))
     """What the images are improved by."""
-    steps: int = Field(default=100, gt=0)
+    steps: PositiveInt = 100
     """Steps of the images; the paper takes 1,000 to 4,000."""
-    lr: float = Field(default=0.1, gt=0)
+    lr: PositiveFloat = 0.1
     """Learning rate of the images (Adam), in normalised grey levels."""
     labels: Literal["hard", "soft"] = "soft"
     """Of the released images: the wanted class, or the classifier's probabilities."""
-    temperature: float = Field(default=1.0, gt=0)
+    temperature: PositiveFloat = 1.0
     """Of soft labels."""
 
     @property
