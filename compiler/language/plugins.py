@@ -40,7 +40,7 @@ HEAVY = ("torch", "ray")
 class PluginMethod(Method):
     """Words of a method of the user's own: subclass it and add fields. Tuples instead of lists, since ids rest on them."""
 
-    compute: ClassVar[str] = ""
+    compute = ""
     """Module whose `synthesize(how, private, needs, setting) -> Release` makes the set; see `runtime.synthesize.release`."""
 
     paradigm: Paradigm
@@ -56,7 +56,7 @@ class PluginMethod(Method):
 class PluginAttack(Tried):
     """Words of an attack of the user's own: subclass it and add fields; `compute` is the full name of its module."""
 
-    revision: ClassVar[int] = 1
+    revision = 1
 
     attack: str
     """`package:name`."""

@@ -1,6 +1,6 @@
 """The likelihood ratio attack, with models that hold the canary and without them."""
 
-from typing import ClassVar, Literal
+from typing import Literal
 
 from pydantic import PositiveInt
 
@@ -10,7 +10,7 @@ from compiler.language.attacks.base import LiraSignal, LogitAttack, Spread, Trie
 class Lira(Tried):
     """Leave-one-out likelihood ratio attack, online (Carlini et al. 2022)."""
 
-    compute: ClassVar[str] = "lira"
+    compute = "lira"
 
     attack: Literal["lira"]
     signal: LiraSignal = "logit"
@@ -27,7 +27,7 @@ class Lira(Tried):
 class LiraOffline(LogitAttack):
     """LiRA from the models without the canary only, one-sided."""
 
-    compute: ClassVar[str] = "lira"
+    compute = "lira"
 
     attack: Literal["lira_offline"]
     variant: Spread = "pooled"

@@ -1,6 +1,6 @@
 """Robust membership inference, which compares a canary with samples of the z pool."""
 
-from typing import ClassVar, Literal
+from typing import Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
@@ -10,8 +10,8 @@ from compiler.language.attacks.base import Tried
 class Rmia(Tried):
     """Robust membership inference against the z pool (Zarifzadeh et al. 2024)."""
 
-    compute: ClassVar[str] = "rmia"
-    needs_z_pool: ClassVar[bool] = True
+    compute = "rmia"
+    needs_z_pool = True
 
     attack: Literal["rmia"]
     variant: Literal["online", "offline"] = "online"

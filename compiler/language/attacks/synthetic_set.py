@@ -1,18 +1,18 @@
 """Attacks on a released set itself, whatever is trained on it."""
 
-from typing import ClassVar, Literal
+from typing import Literal
 
 from pydantic import PositiveInt
 
-from compiler.language.attacks.base import ReleaseLevel, Spread, Tried
+from compiler.language.attacks.base import Spread, Tried
 
 
 class Nearest(Tried):
     """A LiRA on the distance from a canary to the nearest released image (release level `synthetic_set`)."""
 
-    compute: ClassVar[str] = "synthetic_set"
-    reads: ClassVar[tuple[ReleaseLevel, ...]] = ("synthetic_set",)
-    looks_at: ClassVar[str] = "a released set"
+    compute = "synthetic_set"
+    reads = ("synthetic_set",)
+    looks_at = "a released set"
 
     attack: Literal["nearest"]
     space: Literal["pixel", "feature"] = "pixel"
@@ -26,8 +26,8 @@ class Nearest(Tried):
 class Selected(Tried):
     """Whether the canary itself is in the released list (release level `index_list`), or in what its images began from."""
 
-    compute: ClassVar[str] = "synthetic_set"
-    reads: ClassVar[tuple[ReleaseLevel, ...]] = ("index_list",)
-    looks_at: ClassVar[str] = "a released list of samples"
+    compute = "synthetic_set"
+    reads = ("index_list",)
+    looks_at = "a released list of samples"
 
     attack: Literal["selected"]

@@ -1,6 +1,6 @@
 """Paradigm `coreset`: train on a chosen part of the private set."""
 
-from typing import ClassVar, Literal, Self
+from typing import Literal, Self
 
 from pydantic import Field, PositiveInt, model_validator
 
@@ -15,7 +15,7 @@ class Selection(Method):
     Classes are those of the labels as given: a mislabeled image competes in the class that it is labelled with.
     """
 
-    compute: ClassVar[str] = "difficulty"
+    compute = "difficulty"
 
     paradigm: Literal["coreset"]
     fraction: float | None = Field(default=None, gt=0, le=1)
@@ -48,7 +48,7 @@ class Selection(Method):
 class RandomSubset(Selection):
     """A uniformly random part: the control that every selection and distillation needs."""
 
-    blind_to_augment: ClassVar[bool] = True
+    blind_to_augment = True
 
     method: Literal["random"]
 
@@ -67,7 +67,7 @@ class WithProxy(Selection):
 class ByDynamics(WithProxy):
     """Selections that read the log of the proxy's training."""
 
-    outside_work: ClassVar[tuple[str, ...]] = ("released", "proxy")  # the proxy enters through its own id
+    outside_work = ("released", "proxy")  # the proxy enters through its own id
 
     class_balanced: bool = False
     """With `fraction`: keep this share of every class. false, as published: of the whole set, so that hard classes keep more."""
@@ -147,7 +147,7 @@ class Uncertainty(ByProxy):
 class KCenter(ByProxy):
     """Keep samples so that none is far from a kept one in the proxy's features: k-center greedy (Sener and Savarese 2018)."""
 
-    compute: ClassVar[str] = "coverage"
+    compute = "coverage"
 
     method: Literal["k_center"]
 
@@ -158,7 +158,7 @@ class KCenter(ByProxy):
 class ClassWise(ByProxy):
     """Selections that are about the geometry of one class at a time."""
 
-    compute: ClassVar[str] = "coverage"
+    compute = "coverage"
 
     class_balanced: Literal[True] = True
     """These methods choose class by class."""

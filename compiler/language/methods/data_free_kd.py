@@ -4,7 +4,7 @@ One loop, several methods: what they differ in is how images are invented, and w
 """
 
 from abc import abstractmethod
-from typing import ClassVar, Literal, Self
+from typing import Literal, Self
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
@@ -20,10 +20,10 @@ class DataFree(Method):
     def needs(self) -> tuple[str, ...]:
         return ("teacher",)
 
-    gives_student: ClassVar[bool] = True
-    compute: ClassVar[str] = "rounds"
+    gives_student = True
+    compute = "rounds"
 
-    revision: ClassVar[int] = 3
+    revision = 3
 
     paradigm: Literal["data_free_kd"]
     losses: Losses

@@ -1,7 +1,7 @@
 """Paradigm `diffusion`: a denoiser that learned the private set, from nothing or from a public base, draws the training set."""
 
 import math
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Discriminator, Field, PositiveFloat, PositiveInt, Tag, field_validator, model_validator
 
@@ -53,9 +53,9 @@ class Denoiser(Generator):
     """The generator: a class-conditional denoiser (Ho et al. 2020, cosine schedule) that learns the private set, from scratch or by
     tuning a public base."""
 
-    revision: ClassVar[int] = 7  # words of a base; only what was trained is kept; tuning begins with classes apart
-    paradigm: ClassVar[str] = "diffusion"
-    compute: ClassVar[str] = "generate"
+    revision = 7  # words of a base; only what was trained is kept; tuning begins with classes apart
+    paradigm = "diffusion"
+    compute = "generate"
 
     net: Literal["mlp", "latent_mlp", "unet", "latent"] = "mlp"
     """mlp: residual blocks on the pixels, for images of a few hundred. latent_mlp: the same on principal components of the shadow's
@@ -144,9 +144,9 @@ class Denoiser(Generator):
 
 
 class _Diffused(Method):
-    revision: ClassVar[int] = 4  # guidance in the papers' convention
-    compute: ClassVar[str] = "generate"
-    denoises: ClassVar[bool] = True
+    revision = 4  # guidance in the papers' convention
+    compute = "generate"
+    denoises = True
 
     paradigm: Literal["diffusion"]
     denoiser: Denoiser = Field(default_factory=Denoiser)

@@ -1,7 +1,7 @@
 """Paradigm `distillation`: learn a few images that stand for the private set."""
 
 import math
-from typing import ClassVar, Literal, Self, TypeVar
+from typing import Literal, Self, TypeVar
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
@@ -37,8 +37,8 @@ class Distilled(Method):
 class DistributionMatching(Distilled):
     """Match the mean features of fresh random nets, class by class (Zhao and Bilen, WACV 2023)."""
 
-    compute: ClassVar[str] = "matching"
-    blind_to_augment: ClassVar[bool] = True
+    compute = "matching"
+    blind_to_augment = True
 
     method: Literal["dm"]
     steps: PositiveInt = 300
@@ -65,9 +65,9 @@ class GradientMatching(Distilled):
     dc: as they are (Zhao et al. 2021). dsa: under siamese augmentation (Zhao and Bilen 2021).
     """
 
-    revision: ClassVar[int] = 2
-    compute: ClassVar[str] = "matching"
-    blind_to_augment: ClassVar[bool] = True
+    revision = 2
+    compute = "matching"
+    blind_to_augment = True
 
     method: Literal["dc", "dsa"]
     nets: PositiveInt = 20
@@ -96,8 +96,8 @@ class GradientMatching(Distilled):
 class Experts(Generator):
     """Trainings on the private set whose weights are kept after every epoch: what trajectory matching follows."""
 
-    paradigm: ClassVar[str] = "distillation"
-    compute: ClassVar[str] = "trajectory"
+    paradigm = "distillation"
+    compute = "trajectory"
 
     count: PositiveInt = 10
     """Trainings; the papers take 100."""
@@ -120,9 +120,9 @@ class Experts(Generator):
 
 
 class _Trajectories(Distilled):
-    revision: ClassVar[int] = 2
-    compute: ClassVar[str] = "trajectory"
-    blind_to_augment: ClassVar[bool] = True
+    revision = 2
+    compute = "trajectory"
+    blind_to_augment = True
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -203,8 +203,8 @@ class DifficultyAligned(_Trajectories):
 class Recovery(Distilled):
     """SRe2L: images recovered from a classifier that saw the private set, and relabeled by it (Yin, Xing and Shen 2023)."""
 
-    revision: ClassVar[int] = 2
-    compute: ClassVar[str] = "recovery"
+    revision = 2
+    compute = "recovery"
 
     method: Literal["sre2l"]
     losses: Losses = Field(default_factory=lambda: Losses(statistics=1.0, one_hot=1.0))
