@@ -5,9 +5,10 @@ again for every class that inherits it, a tenth of the time that importing the c
 """
 
 from abc import abstractmethod
-from typing import Annotated, ClassVar
+from collections.abc import Iterator
+from typing import Annotated, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from compiler.language.cost import Cost, Sizes
 
@@ -25,6 +26,16 @@ class Frozen(BaseModel):
     model_config = ConfigDict(
         strict=True, frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True, defer_build=True
     )
+
+    def faults(self) -> Iterator[str]:
+        """What is wrong between fields that are right each for itself, and what would do; the first is told."""
+        return iter(())
+
+    @model_validator(mode="after")
+    def _has_no_fault(self) -> Self:
+        for fault in self.faults():
+            raise ValueError(fault)
+        return self
 
 
 class Arm(Frozen):

@@ -1,15 +1,17 @@
 """`claims:` hypotheses, and the selectors that say which trials they are about."""
 
-from typing import Literal, Self
+from collections.abc import Iterator
+from typing import Literal
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat, model_validator
+from pydantic import Field, NonNegativeFloat, PositiveFloat
 
 from compiler.fingerprint import fingerprint
 from compiler.language.audit import ReleaseLevel
 from compiler.language.base import Frozen
 
 Word = str | int | float | bool | None
-"""One value of a selector."""
+Selector = dict[str, Word | tuple[Word, ...]]
+"""Which trials: a value, or a list of values, for each word."""
 
 Stratum = Literal["used", "unused", "copied", "not_copied"]
 """used: members that are the origin of some image of the set (selected, or where a learned image began). copied: members with an
@@ -73,10 +75,10 @@ class Claim(Frozen):
     over: Literal["canaries", "events"] = "events"
     """Of what a correlation speaks. events: the members of each shadow, ranked within it. canaries: how well each is told, which
     cannot agree better than it repeats itself from shadow to shadow."""
-    left: dict[str, Word | tuple[Word, ...]]
+    left: Selector
     """Which trials: a value, or a list of values, for each word. Words are arm, paradigm, method, replicate, axes, and fields
     of arms; canaries, stratum and release say what is read of them."""
-    right: dict[str, Word | tuple[Word, ...]] = Field(default_factory=dict)
+    right: Selector = Field(default_factory=dict)
     """As `left`; a correlation has none, and a difference without it is from zero."""
     margin: float = 0.0
     """By how much (in units of the metric) before it counts."""
@@ -98,15 +100,13 @@ class Claim(Frozen):
         """Digest of what is claimed, as it is written."""
         return fingerprint("claim", self.model_dump(exclude_unset=True, exclude={"earlier"}))
 
-    @model_validator(mode="after")
-    def _is_whole(self) -> Self:
+    def faults(self) -> Iterator[str]:
         if self.test == "correlation":
             if self.against is None or self.right:
-                raise ValueError("a correlation has `against`, the other attack, and no `right`")
+                yield "a correlation has `against`, the other attack, and no `right`"
         elif not self.right and self.test != "difference":
-            raise ValueError(f"the test {self.test} needs `right`: the trials to compare with")
+            yield f"the test {self.test} needs `right`: the trials to compare with"
         if self.test == "equivalence" and self.margin <= 0:
-            raise ValueError("an equivalence needs a `margin` above 0: nothing is exactly equal")
+            yield "an equivalence needs a `margin` above 0: nothing is exactly equal"
         if self.test == "ratio" and self.margin <= 0:
-            raise ValueError("a ratio needs a `margin` above 0, such as 1")
-        return self
+            yield "a ratio needs a `margin` above 0, such as 1"

@@ -1,8 +1,9 @@
 """Paradigm `coreset`: train on a chosen part of the private set."""
 
-from typing import Literal, Self
+from collections.abc import Iterator
+from typing import Literal
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, PositiveInt
 
 from compiler.language.base import BelowOne, Method
 from compiler.language.classifier import Recipe
@@ -38,11 +39,9 @@ class Selection(Method):
         """About how many images are chosen."""
         return self.fraction * sizes.images if self.fraction is not None else (self.per_class or 0) * sizes.classes
 
-    @model_validator(mode="after")
-    def _one_size(self) -> Self:
+    def faults(self) -> Iterator[str]:
         if (self.fraction is None) == (self.per_class is None):
-            raise ValueError("give one of `fraction` and `per_class`")
-        return self
+            yield "give one of `fraction` and `per_class`"
 
 
 class RandomSubset(Selection):
@@ -108,11 +107,10 @@ class Stratified(ByDynamics):
     passes: PositiveInt = 10
     """For `score: el2n`, as there."""
 
-    @model_validator(mode="after")
-    def _enough_left(self) -> Self:
+    def faults(self) -> Iterator[str]:
+        yield from super().faults()
         if self.fraction is not None and self.fraction + self.cut > 1:
-            raise ValueError(f"`cut` drops {self.cut:g} of the set, so `fraction` can be {1 - self.cut:g} at most")
-        return self
+            yield f"`cut` drops {self.cut:g} of the set, so `fraction` can be {1 - self.cut:g} at most"
 
 
 class GradientNorm(Selection):

@@ -4,9 +4,10 @@ One loop, several methods: what they differ in is how images are invented, and w
 """
 
 from abc import abstractmethod
-from typing import Literal, Self
+from collections.abc import Iterator
+from typing import Literal
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
 from compiler.language.base import Method
 from compiler.language.cost import NO_NET, Cost, Net, Sizes, convolutions
@@ -66,14 +67,12 @@ class DataFree(Method):
         taught = sizes.net.training(self.student_steps, self.batch_size) + sizes.net.answers(self.student_steps * self.batch_size)
         return (judged + taught) * self.rounds
 
-    @model_validator(mode="after")
-    def _the_student_learns(self) -> Self:
+    def faults(self) -> Iterator[str]:
         if self.warm_up >= self.rounds:
-            raise ValueError(f"a warm-up of {self.warm_up} rounds leaves none of {self.rounds} to learn in; lower `warm_up`")
+            yield f"a warm-up of {self.warm_up} rounds leaves none of {self.rounds} to learn in; lower `warm_up`"
         weights = self.losses.model_dump()
         if self.warm_up and not any(weight for loss, weight in weights.items() if loss != "adversarial"):
-            raise ValueError(f"in a warm-up of {self.warm_up} rounds there is no student to play against; use `warm_up: 0`")
-        return self
+            yield f"in a warm-up of {self.warm_up} rounds there is no student to play against; use `warm_up: 0`"
 
 
 class _Generated(DataFree):

@@ -1,9 +1,10 @@
 """Paradigm `diffusion`: a denoiser that learned the private set, from nothing or from a public base, draws the training set."""
 
 import math
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Discriminator, Field, PositiveFloat, PositiveInt, Tag, field_validator, model_validator
+from pydantic import Discriminator, Field, PositiveFloat, PositiveInt, Tag, field_validator
 
 from compiler.language.base import BelowOne, Frozen, Generator, Method, Proportion
 from compiler.language.cost import Cost, Net, Sizes, convolutions, dense
@@ -90,19 +91,17 @@ class Denoiser(Generator):
     """Train the denoiser by DP-SGD: whatever it draws then has the guarantee (Dockhorn et al. 2023). Labels are then drawn alike
     for all classes, and their number tells the private set's expected size, not its own."""
 
-    @model_validator(mode="after")
-    def _private_in_every_part(self) -> Self:
+    def faults(self) -> Iterator[str]:
         if self.privacy is not None and self.net == "latent_mlp" and self.base is None:
-            raise ValueError("DP-SGD does not account for the private images' principal components; use the net mlp, or a base")
+            yield "DP-SGD does not account for the private images' principal components; use the net mlp, or a base"
         if self.net == "latent" and self.base is None:
-            raise ValueError("net: latent needs a `base`, as its autoencoder must not learn private images")
+            yield "net: latent needs a `base`, as its autoencoder must not learn private images"
         if self.net != "latent" and isinstance(self.base, Checkpoint):
-            raise ValueError(f"a base from a folder is for net: latent; net: {self.net} takes {{pretrain: public}}")
+            yield f"a base from a folder is for net: latent; net: {self.net} takes {{pretrain: public}}"
         if self.finetune != "full" and self.base is None:
-            raise ValueError(f"finetune: {self.finetune} needs a `base`, such as {{pretrain: public}}")
+            yield f"finetune: {self.finetune} needs a `base`, such as {{pretrain: public}}"
         if self.finetune == "none" and self.privacy is not None:
-            raise ValueError("an untuned base holds nothing private, so there is nothing for `privacy` to protect; leave it out")
-        return self
+            yield "an untuned base holds nothing private, so there is nothing for `privacy` to protect; leave it out"
 
     @property
     def packages(self) -> dict[str, str]:
@@ -193,22 +192,20 @@ class _Diffused(Method):
         """Denoising steps that an image goes through."""
         return self.steps
 
-    @model_validator(mode="after")
-    def _goes_together(self) -> Self:
+    def faults(self) -> Iterator[str]:
         if (levels := self.denoiser.timesteps) % self.steps:
             fewer = max(steps for steps in range(1, min(self.steps, levels) + 1) if levels % steps == 0)
-            raise ValueError(f"steps: {self.steps} does not divide the denoiser's {levels} timesteps; {fewer} does")
+            yield f"steps: {self.steps} does not divide the denoiser's {levels} timesteps; {fewer} does"
         if self.guidance > 1 and not self.denoiser.unlabeled:
-            raise ValueError("guidance needs a denoiser that also learned without labels; set `denoiser.unlabeled` to 0.1")
+            yield "guidance needs a denoiser that also learned without labels; set `denoiser.unlabeled` to 0.1"
         if self.filter is not None and self.denoiser.privacy is not None:
-            raise ValueError("the filtering classifier has no guarantee, and the set would lose the denoiser's; leave `filter` out")
+            yield "the filtering classifier has no guarantee, and the set would lose the denoiser's; leave `filter` out"
         untuned = self.denoiser.finetune == "none"
         if untuned and self.filter is not None:
-            raise ValueError("the filtering classifier is private, and a control would be one no more; leave `filter` out")
+            yield "the filtering classifier is private, and a control would be one no more; leave `filter` out"
         if untuned != self.control:
             hint = "say `control: true`" if untuned else "`control: true` is for `finetune: none`, which is told nothing private"
-            raise ValueError(f"an untuned base is a control: {hint}")
-        return self
+            yield f"an untuned base is a control: {hint}"
 
 
 class Conditional(_Diffused):
@@ -225,15 +222,14 @@ class ImageToImage(_Diffused):
     """Share of the noise levels that is gone through, in whole steps: near 0 copies the private image, 1 forgets it. The leakage
     dial."""
 
-    @model_validator(mode="after")
-    def _begins_with_private_images(self) -> Self:
+    def faults(self) -> Iterator[str]:
+        yield from super().faults()
         if self.denoiser.finetune == "none":
-            raise ValueError("sdedit begins with private images and leaks by construction: no control; use method: conditional")
+            yield "sdedit begins with private images and leaks by construction: no control; use method: conditional"
         if self.denoiser.privacy is not None:
-            raise ValueError("sdedit begins with private images, so `denoiser.privacy` promises nothing; leave it out")
+            yield "sdedit begins with private images, so `denoiser.privacy` promises nothing; leave it out"
         if self.passes < 1:
-            raise ValueError(f"a strength of {self.strength:g} is less than one of {self.steps} steps; take more `steps`")
-        return self
+            yield f"a strength of {self.strength:g} is less than one of {self.steps} steps; take more `steps`"
 
     @property
     def passes(self) -> int:

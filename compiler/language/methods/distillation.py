@@ -1,9 +1,10 @@
 """Paradigm `distillation`: learn a few images that stand for the private set."""
 
 import math
-from typing import Literal, Self, TypeVar
+from collections.abc import Iterator
+from typing import Literal
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from compiler.language.base import BelowOne, Generator, Method
 from compiler.language.cost import Cost, Sizes, convolutions
@@ -136,6 +137,8 @@ class _Trajectories(Distilled):
     """Steps of the student on the learned images in each: N."""
     expert_epochs: PositiveInt = 2
     """Epochs of an expert that they should amount to: E."""
+    last_start: NonNegativeInt = 10
+    """Students start where an expert was after 0 to this many epochs."""
     batch: PositiveInt | None = None
     """Learned images in each step of the student; null: all."""
     lr: PositiveFloat = 100.0
@@ -156,6 +159,11 @@ class _Trajectories(Distilled):
     def generator(self) -> Experts:
         return self.experts
 
+    def faults(self) -> Iterator[str]:
+        if self.last_start + self.expert_epochs > self.experts.epochs:
+            start = f"a start at epoch {self.last_start} and {self.expert_epochs} more need longer experts"
+            yield f"{start} than {self.experts.epochs} epochs; lower `last_start` or raise `experts.epochs`"
+
     def cost(self, sizes: Sizes) -> Cost:
         net = convolutions("convnet", self.experts.width, sizes.shape)
         followed = net.training(self.steps * self.net_steps * (1 + TWICE), self.batch or self.learned(sizes))
@@ -167,12 +175,6 @@ class TrajectoryMatching(_Trajectories):
     """MTT: a student trained on the learned images should come to where an expert came (Cazenavette et al. 2022)."""
 
     method: Literal["mtt"]
-    last_start: NonNegativeInt = 10
-    """Students start where an expert was after 0 to this many epochs."""
-
-    @model_validator(mode="after")
-    def _within_the_trajectory(self) -> Self:
-        return _checked(self, self.last_start)
 
 
 class DifficultyAligned(_Trajectories):
@@ -193,11 +195,10 @@ class DifficultyAligned(_Trajectories):
     ema: BelowOne = 0.99
     """Decay of the average of the images that is released; the paper: 0.9995 at 10,000 steps."""
 
-    @model_validator(mode="after")
-    def _within_the_trajectory(self) -> Self:
+    def faults(self) -> Iterator[str]:
         if not self.first_start <= self.window <= self.last_start:
-            raise ValueError("`first_start`, `window`, `last_start` should not fall")
-        return _checked(self, self.last_start)
+            yield "`first_start`, `window`, `last_start` should not fall"
+        yield from super().faults()
 
 
 class Recovery(Distilled):
@@ -230,20 +231,6 @@ class Recovery(Distilled):
     def needs_batch_norm(self) -> bool:
         return self.losses.statistics > 0
 
-    @model_validator(mode="after")
-    def _no_student(self) -> Self:
+    def faults(self) -> Iterator[str]:
         if self.losses.adversarial:
-            raise ValueError("there is no student to play against; leave `losses.adversarial` out")
-        return self
-
-
-T = TypeVar("T", bound=_Trajectories)
-
-
-def _checked(how: T, last_start: int) -> T:
-    if last_start + how.expert_epochs > how.experts.epochs:
-        raise ValueError(
-            f"a start at epoch {last_start} and {how.expert_epochs} more need longer experts than {how.experts.epochs} epochs; "
-            "lower `last_start` or raise `experts.epochs`"
-        )
-    return how
+            yield "there is no student to play against; leave `losses.adversarial` out"

@@ -1,8 +1,8 @@
 """What invented images are improved by: shared by data-free distillation and by distillation that inverts a classifier."""
 
-from typing import Self
+from collections.abc import Iterator
 
-from pydantic import NonNegativeFloat, model_validator
+from pydantic import NonNegativeFloat
 
 from compiler.language.base import Frozen
 
@@ -23,8 +23,6 @@ class Losses(Frozen):
     total_variation: NonNegativeFloat = 0.0
     """Mean squared difference of neighbouring pixels."""
 
-    @model_validator(mode="after")
-    def _something_to_improve(self) -> Self:
+    def faults(self) -> Iterator[str]:
         if not any(self.model_dump().values()):
-            raise ValueError(f"no loss has a weight; give one to {', '.join(type(self).model_fields)}")
-        return self
+            yield f"no loss has a weight; give one to {', '.join(type(self).model_fields)}"
