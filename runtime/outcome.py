@@ -62,6 +62,8 @@ class Provenance:
     versions: Mapping[str, str]
     commit: str
     source_digest: str
+    cpu_seconds: float | None = None
+    """Of all threads of the process: what the task takes from a machine, whoever else is on it. None: of a version before."""
 
 
 Status = Literal["done", "failed", "blocked"]

@@ -47,6 +47,14 @@ def select_trials(selector: dict[str, Any], trials: Sequence[Trial]) -> tuple[in
     )
 
 
+def select_compared(selector: dict[str, Any], trials: Sequence[Trial]) -> tuple[int, ...]:
+    """The same without controls, which are no way of training, unless `arm` or `control` names them or there is nothing else."""
+    chosen = select_trials(selector, trials)
+    if "arm" in selector or "control" in selector:
+        return chosen
+    return tuple(index for index in chosen if not getattr(trials[index].point.arm, "control", False)) or chosen
+
+
 Problem = tuple[tuple[str, ...], str, str]
 """(path in the claim's text, message, hint)."""
 _ABSENT = object()
@@ -76,7 +84,7 @@ def check_claim(claim: Claim, trials: Sequence[Trial], tree: Mapping) -> list[Di
 
 def resolve(name: str, claim: Claim, trials: Sequence[Trial]) -> Resolved:
     """The claim with its trials, once `check_claim` has nothing against it."""
-    left, right = select_trials(claim.left, trials), select_trials(claim.right, trials) if claim.right else ()
+    left, right = select_compared(claim.left, trials), select_compared(claim.right, trials) if claim.right else ()
     audit = trials[left[0]].point.audit
     reading = _resolve_reading(claim.left, trials[left[0]])
     as_said = {field.name: getattr(claim, field.name) for field in fields(CompareTrials) if field.name in Claim.model_fields}
@@ -143,7 +151,7 @@ def _check_sides(claim: Claim, trials: Sequence[Trial]) -> Iterator[Problem]:
             if field in selector and not isinstance(selector[field], str):
                 yield (side, field), f"{field} is {selector[field]!r}", "give one name"
                 return
-        for index in select_trials(selector, trials) if selector else ():
+        for index in select_compared(selector, trials) if selector else ():
             if (problem := _check_reading(claim, selector, trials[index])) is not None:
                 field, what, hint = problem
                 yield (side, field), what, hint
@@ -194,7 +202,7 @@ def _check_metric(claim: Claim, trials: Sequence[Trial]) -> Iterator[Problem]:
         known = {"leakage", "auc", "tpr@fpr=0.01", *PER_SHADOW_METRICS}
         yield path, f"no trial has the metric {claim.metric!r}", did_you_mean(claim.metric, known)
     elif claim.metric == "canary_share_selected":
-        chosen = [trials[index] for selector in (claim.left, claim.right) for index in select_trials(selector, trials)]
+        chosen = [trials[index] for selector in (claim.left, claim.right) for index in select_compared(selector, trials)]
         if without := next((trial for trial in chosen if not _has_origins(trial)), None):
             hint = "this figure is of coresets, `init: real` and sdedit"
             yield path, f"{without.address} selects no canaries", hint

@@ -77,7 +77,7 @@ class Claim(Frozen):
     cannot agree better than it repeats itself from shadow to shadow."""
     left: Selector
     """Which trials: a value, or a list of values, for each word. Words are arm, paradigm, method, replicate, axes, and fields
-    of arms; canaries, stratum and release say what is read of them."""
+    of arms; canaries, stratum and release say what is read of them. A control is chosen by its `arm` or by `control` alone."""
     right: Selector = Field(default_factory=dict)
     """As `left`; a correlation has none, and a difference without it is from zero."""
     margin: float = 0.0

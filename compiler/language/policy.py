@@ -10,6 +10,8 @@ from compiler.language.claims import Selector
 
 JUDGED = {
     "copied_members": "members in the list; low: the lower bound on how many are copied",
+    "identical_members": "images of members that are in the set pixel by pixel",
+    "identical_holdout": "images of the holdout that are in the set pixel by pixel: then it was not set aside",
     "phantoms": "holdout units as near as the listed members",
     "p_value": "of the test that members are no nearer to the set than the holdout is",
     "auc": "area under the curve by which nearness tells members from the holdout",
@@ -51,9 +53,9 @@ class Condition(Frozen):
     """
 
     metric: str
-    """Of `synthc judge`: copied_members, phantoms, p_value, auc, tpr@fpr=0.01, tpr@fpr=0.1, epsilon_lower, detectable_share,
-    use.accuracy, use.accuracy_of_as_many, use.accuracy_of_members, use.covered, use.plausible. Of a study's trials: leakage, auc,
-    test_accuracy, epsilon, seconds."""
+    """Of `synthc judge`: copied_members, identical_members, identical_holdout, phantoms, p_value, auc, tpr@fpr=0.01, tpr@fpr=0.1,
+    epsilon_lower, detectable_share, use.accuracy, use.accuracy_of_as_many, use.accuracy_of_members, use.covered, use.plausible.
+    Of a study's trials: leakage, auc, test_accuracy, epsilon, seconds."""
     end: Literal["value", "low", "high"] = "value"
     """What is compared with the limit: the value, or the lower or upper end of its interval."""
     at_most: float | Share | None = None
@@ -86,5 +88,6 @@ def default_policy() -> tuple[Condition, ...]:
     return (
         Condition(metric="copied_members", at_most=0),
         Condition(metric="copied_members", end="low", at_most=0),
+        Condition(metric="identical_members", at_most=0),
         Condition(metric="p_value", at_least=0.05),
     )

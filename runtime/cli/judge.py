@@ -44,8 +44,8 @@ def register(commands: Any) -> None:
         "    - {metric: copied_members, end: low, at_most: 0}\n"
         "    - {metric: detectable_share, at_most: 0.02}\n"
         "    - {metric: use.accuracy, end: low, at_least: {share: 0.8, of: use.accuracy_of_members}}\n"
-        "Exit codes: 0 open, 2 something to mend, 3 the policy is closed, 4 cannot tell (without a policy: the holdout is too\n"
-        "small to detect copies of 2 % of members).",
+        "Exit codes: 0 open, 2 something to mend, 3 the policy is closed, 4 cannot tell (the set holds images of\n"
+        "the holdout; or, without a policy: the holdout is too small to detect copies of 2 % of members).",
     )
     option = judge.add_argument
     option("set", metavar="SET", help="the synthetic set")

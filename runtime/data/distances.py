@@ -12,12 +12,18 @@ from torch import Tensor
 IMAGES_PER_BLOCK = 512
 NUMBERS_AT_ONCE = 1 << 24
 """Distances that are held at once."""
+CANDIDATES = 4
+"""For each neighbour, to which the distance is measured anew."""
 DIMENSIONS = 96
 """Of the first pass."""
 FIRST_PASS_CANDIDATES = 64
-"""For each neighbour, to which the distance is then measured."""
+"""The same after a first pass."""
+LIKENESS = 0.3
+"""Cosine that a first pass takes what it left out of two rows to have. At 1 (no two are nearer in truth than so) rows of much noise
+come before those of little, at 0 copies of noisy ones come late. The worst rank of a nearest row, of 2,500 among 5,000 of 3,072
+numbers, with noise of many strengths, a tenth copied: 700 at 1, 115 at 0.5, 30 at 0.3, 151 at 0 (benchmarks/LOG.md, 2026-11-28)."""
 GROUP = 16
-"""Rows of which the first pass keeps the nearest alone."""
+"""Rows of which the least distance is looked at before the rows themselves: as many fewer numbers to sort."""
 SAMPLED = 8_192
 """Rows whose principal axes the first pass sees."""
 
@@ -33,8 +39,16 @@ class Search:
         if first_pass:
             sample = among[:: max(1, len(among) // SAMPLED)] - self.center
             self.axes = torch.linalg.eigh(sample.T @ sample)[1][:, -DIMENSIONS:]
-        coarse = torch.cat([self._coarse(block) for block in among.split(8 * IMAGES_PER_BLOCK)])
-        self._transposed, self._squares = coarse.T, (coarse**2).sum(1)
+        blocks = [self._coarse(block) for block in among.split(8 * IMAGES_PER_BLOCK)]
+        width, rows = blocks[0].shape[1], -(-len(among) // GROUP) * GROUP
+        # |a|² − 2 a·p + |p|² as one product of [a, |a|², 1] and [−2 p, 1, |p|²]; rows that fill the last group are infinitely far.
+        self._table = among.new_zeros(width + 2, rows)
+        self._table[width, len(among) :] = torch.inf
+        for at, block in zip(range(0, len(among), 8 * IMAGES_PER_BLOCK), blocks, strict=True):
+            self._table[:width, at : at + len(block)] = block.T
+            self._table[width, at : at + len(block)] = (block**2).sum(1)
+        self._table[width + 1] = 1
+        self._square = among.new_empty(0, rows)  # used again: to be given new memory takes as long as the product
 
     def nearest(self, points: Tensor, own: Tensor | None = None, neighbours: int = 1) -> tuple[Tensor, Tensor]:
         """n × neighbours: distances, least first, and int64 which rows these are. points: n × view × d, the nearest view counts.
@@ -42,41 +56,47 @@ class Search:
         `own`: the row that each point is itself, which is not looked at. Several neighbours are for a single view.
         """
         count, views, size = points.shape
-        step = max(1, min(IMAGES_PER_BLOCK, NUMBERS_AT_ONCE // (views * len(self.among))))
+        step = max(1, min(IMAGES_PER_BLOCK, NUMBERS_AT_ONCE // (views * self._table.shape[1])))
+        step = max(1, -(-count // max(1, -(-count // step))))  # blocks of one size: a small one takes hardly less time
         found = []
         for rows in torch.arange(count).split(step):
             near = points[rows]
-            view, row = self._candidates(near, None if own is None else own[rows], neighbours)
+            view, row, there = self._candidates(near, None if own is None else own[rows], neighbours)
             distance = torch.cat([
                 (near[at][torch.arange(len(at))[:, None], view[at]] - self.among[row[at]]).norm(dim=2)
                 for at in torch.arange(len(rows)).split(max(1, NUMBERS_AT_ONCE // (8 * size * view.shape[1])))
-            ])  # fmt: skip
+            ]).masked_fill(~there, torch.inf)  # fmt: skip
             best = distance.topk(min(neighbours, distance.shape[1]), largest=False)
             found.append((best.values, row.gather(1, best.indices)))
         return torch.cat([values for values, _ in found]), torch.cat([rows for _, rows in found])
 
-    def _candidates(self, near: Tensor, own: Tensor | None, neighbours: int) -> tuple[Tensor, Tensor]:
-        """n × candidates: views and rows that are nearest as far as this is told without cancellation, or in few dimensions."""
+    def _candidates(self, near: Tensor, own: Tensor | None, neighbours: int) -> tuple[Tensor, Tensor, Tensor]:
+        """n × candidates: views and rows that are nearest as far as this is told without cancellation, or in few dimensions; and
+        whether there is such a row."""
         coarse = self._coarse(near.flatten(0, 1))
-        square = torch.addmm(self._squares, coarse, self._transposed, alpha=-2.0) + (coarse**2).sum(1, keepdim=True)
-        square = square.unflatten(0, near.shape[:2])  # n × view × row
+        squares = (coarse**2).sum(1, keepdim=True)
+        if self.axes is not None:
+            coarse[:, -1] *= LIKENESS
+        ours = torch.cat([-2 * coarse, torch.ones_like(squares), squares], dim=1)
+        if len(self._square) < len(ours):
+            self._square = ours.new_empty(len(ours), self._table.shape[1])
+        square = torch.mm(ours, self._table, out=self._square[: len(ours)]).unflatten(0, near.shape[:2])  # n × view × row
         if own is not None:
             square.scatter_(2, own[:, None, None].expand(-1, near.shape[1], 1), torch.inf)
-        rows, several = len(self.among), 4 * neighbours
-        if self.axes is None or rows <= 4 * GROUP * FIRST_PASS_CANDIDATES * neighbours:
-            index = square.flatten(1).topk(min(several, square[0].numel()), largest=False).indices
-            return index // rows, index % rows
-        whole = rows - rows % GROUP
-        least = square[:, :, :whole].unflatten(2, (-1, GROUP)).min(dim=3)
-        values = torch.cat([least.values, square[:, :, whole:]], dim=2)
-        group = values.flatten(1).topk(FIRST_PASS_CANDIDATES * neighbours, largest=False).indices
-        view, place = group // values.shape[2], group % values.shape[2]
-        inside = least.indices[torch.arange(len(near))[:, None], view, place.clamp(max=least.values.shape[2] - 1)]
-        return view, torch.where(place < least.values.shape[2], place * GROUP + inside, place - least.values.shape[2] + whole)
+        views, rows = square.shape[1:]
+        least = square.unflatten(2, (GROUP, -1)).amin(2)  # a group is every so manyth row: contiguous minima
+        groups = least.shape[2]
+        several = (CANDIDATES if self.axes is None else FIRST_PASS_CANDIDATES) * neighbours
+        group = least.flatten(1).topk(min(several, views * groups), largest=False).indices
+        inside = torch.arange(GROUP, device=near.device) * groups + (group % groups)[:, :, None]
+        index = ((group // groups)[:, :, None] * rows + inside).flatten(1)
+        best = square.flatten(1).gather(1, index).topk(min(several, index.shape[1]), largest=False)
+        index = index.gather(1, best.indices)
+        row = index % rows
+        return index // rows, row.clamp(max=len(self.among) - 1), best.values.isfinite()
 
     def _coarse(self, points: Tensor) -> Tensor:
-        """The points about the set's mean; in a first pass along few axes, with what is left of their length: no two are nearer in
-        truth than so."""
+        """The points about the set's mean; in a first pass along few axes, with what is left of their length."""
         about = points - self.center
         if self.axes is None:
             return about

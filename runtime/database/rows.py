@@ -33,7 +33,7 @@ def outcome_rows(artifact: Artifact) -> Rows:
     """A committed task, its metrics, and an attack's scores, risks and ROC points."""
     outcome = artifact.outcome
     task, provenance, notes = outcome["task"], outcome["provenance"], outcome["notes"]
-    where = _pick(provenance, "seconds host device threads peak_memory_mb commit source_digest")
+    where = _pick({"cpu_seconds": None} | provenance, "seconds cpu_seconds host device threads peak_memory_mb commit source_digest")
     flags = "; ".join(notes.get("flags", []))
     yield "outcome", [(task, _time(provenance["started"]), *where, notes.get("null_ok"), flags, _json(notes))]
     columns = "name value low high n note canaries attack variant release"

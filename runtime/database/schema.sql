@@ -15,8 +15,8 @@ CREATE TABLE base.trial (
 CREATE TABLE base.stage (origin VARCHAR, run VARCHAR, trial VARCHAR, task VARCHAR, shadow INTEGER, stage VARCHAR);
 CREATE TABLE base.task (origin VARCHAR, run VARCHAR, task VARCHAR, kind VARCHAR, operation VARCHAR, address VARCHAR, needs JSON, blocked_by VARCHAR);
 CREATE TABLE base.outcome (
-  origin VARCHAR, task VARCHAR, started TIMESTAMP, seconds DOUBLE, host VARCHAR, device VARCHAR, threads INTEGER, peak_memory_mb DOUBLE,
-  "commit" VARCHAR, source_digest VARCHAR, null_ok BOOLEAN, flags VARCHAR, notes JSON);
+  origin VARCHAR, task VARCHAR, started TIMESTAMP, seconds DOUBLE, cpu_seconds DOUBLE, host VARCHAR, device VARCHAR, threads INTEGER,
+  peak_memory_mb DOUBLE, "commit" VARCHAR, source_digest VARCHAR, null_ok BOOLEAN, flags VARCHAR, notes JSON);
 CREATE TABLE base.metric (
   origin VARCHAR, task VARCHAR, metric VARCHAR, value DOUBLE, low DOUBLE, high DOUBLE, n BIGINT, note VARCHAR, canaries VARCHAR, attack VARCHAR,
   variant VARCHAR, release VARCHAR);
@@ -60,7 +60,7 @@ CREATE VIEW task AS
          WHEN last_attempt.status = 'failed' THEN 'failed'
          WHEN current.blocked_by IS NOT NULL THEN 'blocked'
          ELSE 'missing' END AS status,
-    outcome.seconds, outcome.device, outcome.host, outcome.peak_memory_mb, outcome.started,
+    outcome.seconds, outcome.cpu_seconds, outcome.device, outcome.host, outcome.peak_memory_mb, outcome.started,
     CASE WHEN outcome.task IS NULL THEN coalesce(last_attempt.error, current.blocked_by) END AS error,
     coalesce(last_attempt.attempt, 0) AS attempts, last_attempt.log, outcome."commit", outcome.source_digest, current.needs
   FROM current LEFT JOIN base.outcome AS outcome USING (origin, task) LEFT JOIN last_attempt USING (origin, task);
@@ -136,7 +136,8 @@ CREATE VIEW cost AS
   SELECT trial.origin, trial.study, trial.profile, trial.arm, trial.paradigm, trial.method, trial.label, trial.trial, stage.stage,
     count(*) AS tasks,   -- a sum of decimals: one of doubles depends on the order of its rows
     CAST(sum(CAST(outcome.seconds AS DECIMAL(18, 6))) AS DOUBLE) / count(*) AS seconds, min(outcome.seconds) AS seconds_low,
-    max(outcome.seconds) AS seconds_high, max(outcome.peak_memory_mb) AS peak_memory_mb, any_value(outcome.device) AS device,
+    max(outcome.seconds) AS seconds_high,
+    CAST(sum(CAST(outcome.cpu_seconds AS DECIMAL(18, 6))) AS DOUBLE) / count(*) AS cpu_seconds, max(outcome.peak_memory_mb) AS peak_memory_mb, any_value(outcome.device) AS device,
     sum(images.value) AS images_seen, max(gpu.value) AS gpu_memory_mb
   FROM base.current_trial AS trial JOIN base.stage AS stage USING (origin, run, trial)
     JOIN base.outcome AS outcome USING (origin, task)
@@ -247,6 +248,7 @@ INSERT INTO base.meaning VALUES
   ('', 'fpr', 'The false-positive rate at which the headline is read.'),
   ('', 'tpr', 'True-positive rate.'),
   ('', 'seconds', 'Wall-clock seconds of the task.'),
+  ('', 'cpu_seconds', 'Processor seconds of all threads of the task, which other programs on the machine hardly change.'),
   ('', 'seconds_low', 'Lower end of the 95 % interval of seconds.'),
   ('', 'seconds_high', 'Upper end of the 95 % interval of seconds.'),
   ('', 'device', 'Where it was computed: cpu, cuda.'),

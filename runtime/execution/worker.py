@@ -83,7 +83,7 @@ def _compute(
 ) -> Outcome | Future[Outcome]:
     """Compute one task. Returns its outcome, or a future if it is still being written while the next task of the batch runs."""
     folder = folder_of(store, request.task)
-    provenance = partial(_provenance, datetime.now(UTC), time.perf_counter(), device)
+    provenance = partial(_provenance, datetime.now(UTC), time.perf_counter(), time.process_time(), device)
     machine.reset_peak_memory()
     try:
         if (before := read_committed(folder)) is not None:  # a worker died between the commit and its answer
@@ -127,7 +127,8 @@ def commit_product(request: TaskRequest, product: Product, started: datetime, se
     if (before := read_committed(folder)) is not None:
         return before
     _begin_attempt(request, folder)
-    return _stage(request, folder, product, _provenance(started, time.perf_counter() - seconds, "cpu")).commit()
+    began = time.perf_counter() - seconds, time.process_time() - seconds
+    return _stage(request, folder, product, _provenance(started, *began, "cpu")).commit()
 
 
 def _begin_attempt(request: TaskRequest, folder: Path) -> Path:
@@ -216,7 +217,7 @@ def _is_of_store(error: OSError, store: Path) -> bool:
     return False
 
 
-def _provenance(started: datetime, clock: float, device: str) -> Provenance:
+def _provenance(started: datetime, clock: float, cpu: float, device: str) -> Provenance:
     import torch
 
     return Provenance(
@@ -226,6 +227,7 @@ def _provenance(started: datetime, clock: float, device: str) -> Provenance:
         threads=torch.get_num_threads(),
         started=started.isoformat(timespec="milliseconds"),
         seconds=round(time.perf_counter() - clock, 6),
+        cpu_seconds=round(time.process_time() - cpu, 6),
         peak_memory_mb=round(machine.peak_memory_mb(), 1),
         versions=machine.versions(),
         commit=machine.commit(),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 
-from compiler.check.claim_sides import select_trials
+from compiler.check.claim_sides import select_compared
 from compiler.plan.dag import Plan
 from runtime.database.quoting import literal
 from runtime.database.read import query
@@ -30,11 +30,11 @@ def hold(plan: Plan, database: Path, origin: str, folder: Path) -> list[Settled]
     settled = [
         one
         for condition in conditions
-        for index in select_trials(condition.trials, trials)
+        for index in select_compared(condition.trials, trials)
         for one in settle([condition], found.get(trials[index].address, {}), trials[index].address)
     ]
     for condition in conditions:
-        if not select_trials(condition.trials, trials):
+        if not select_compared(condition.trials, trials):
             settled.append(Settled(condition, False, None, None, "no trial is what it names"))
     content = {
         "policy_digest": policy_digest(conditions), "held": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -104,9 +104,14 @@ class Judgement:
         """The verdict in one sentence."""
         share = self.figures["detectable_share"]
         low, members = self.figures["copied_members"].low or 0, self.figures["copied_members"].n or 0
-        if self.listed:
+        identical, seen = (int(self.value(f"identical_{side}") or 0) for side in ("members", "holdout"))
+        if seen:
+            why = f"the set holds {plural(seen, 'image')} of the holdout pixel by pixel, which was not set aside then"
+        elif self.listed:
             why = f"{len(self.listed):,} of {members:,} members are copied beyond coincidence, and at least {low:,.0f} in all"
             why = why if low > len(self.listed) else why.partition(", and")[0]
+        elif identical:
+            why = f"the set holds {plural(identical, 'image')} of members pixel by pixel, although too few for the list"
         elif low:
             why = f"the set comes nearer than chance to at least {low:,.0f} of {members:,} members, none of which can be named"
         elif (self.value("p_value") or 0) < 0.05:
@@ -127,6 +132,7 @@ class Judgement:
                 "low": self.figures["copied_members"].low, "fdr": disclosure.FDR,
                 "listed": [look.as_json("member") for look in self.listed],
             },
+            "identical": {side: self.value(f"identical_{side}") for side in ("members", "holdout")},
             "phantoms": [look.as_json("holdout") for look in self.phantoms],
             "epsilon": {"value": self.value("epsilon_lower"), "reason": self.epsilon_reason},
             "power": {
@@ -219,7 +225,7 @@ def judge(sets: Sets, policy: tuple[Condition, ...] | None, tick: Tick, with_use
     ghosts = tuple(look(index) for index in nearest_first if shown[index])
     evidence = Evidence("scores", score[None], member[:, None])
     figures, product, settings, reason = _collection(sets, evidence, score, member)
-    figures |= _copies(score, member, len(looks), len(ghosts))
+    figures |= _copies(score, member, len(looks), len(ghosts)) | _identical(sets)
     if with_use and sets.test is not None:
         of = (sets.released.data, sets.members.data, sets.test.data)
         figures |= {metric.name: metric for metric in measure_use(*of, sets.members.classes, net, tick)}
@@ -279,6 +285,13 @@ def _copies(score: np.ndarray, member: np.ndarray, listed: int, phantoms: int) -
     }
 
 
+def _identical(sets: Sets) -> dict[str, Metric]:
+    """Images that the set holds pixel by pixel: no inference, and no holdout is too small for it."""
+    held = set(sets.released.digests())
+    sides = {"identical_members": sets.members, "identical_holdout": sets.holdout}
+    return {name: Metric(name, float(sum(one in held for one in of.digests())), n=len(of)) for name, of in sides.items()}
+
+
 def _collection(
     sets: Sets, evidence: Evidence, score: np.ndarray, member: np.ndarray
 ) -> tuple[dict[str, Metric], Product, AuditSettings, str]:
@@ -313,6 +326,8 @@ def _collection(
 def _answer(settled: Sequence[Settled], given: bool, figures: Mapping[str, Metric]) -> Answer:
     if not all(one.holds for one in settled):
         return "closed"
+    if figures["identical_holdout"].value:  # seen by whoever made the set: a member would look no nearer
+        return "cannot tell"
     share = figures["detectable_share"].value
     return "cannot tell" if not given and (share is None or share > TOO_COARSE) else "open"
 

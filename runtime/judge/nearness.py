@@ -42,7 +42,7 @@ PUBLIC_IMAGES = 10_000
 """That the net of the features is trained on at most."""
 PUBLIC_STEPS = 300
 AT_ONCE = 1_024
-"""Images that are compared between two ticks of a progress bar."""
+"""Images, each view one, that are held between two ticks of a progress bar."""
 
 Tick = Callable[[str, int, int], None]
 """(what is done, how much of it, of how much)."""
@@ -85,24 +85,35 @@ def measure(pool: Tensor, released: Tensor, net: Features, tick: Tick) -> dict[s
 def _space(
     name: str, pool: Tensor, released: Tensor, embed: Callable[[Tensor], Tensor], seen: Callable[[Tensor], Tensor], tick: Tick
 ) -> Space:
-    ours, theirs = (torch.cat([embed(block) for block in images.split(AT_ONCE)]) for images in (pool, released))
     angles = seen(pool[:1]).shape[1]
-    work = float(ours.shape[1]) * len(pool)
+    theirs = _embedded(embed, released)
+    ours = _embedded(embed, pool) if angles == 1 else None
+    work = float(theirs.shape[1]) * len(pool)
     made = Search(theirs, first_pass=work * len(theirs) * angles > FIRST_PASS_FROM)
     distances, rows, crowding, done = [], [], [], 0
-    for part in torch.arange(len(pool)).split(AT_ONCE):
-        points = embed(seen(pool[part]).flatten(0, 1)).unflatten(0, (len(part), -1)) if angles > 1 else ours[part][:, None]
+    for part in torch.arange(len(pool)).split(AT_ONCE // angles):
+        points = embed(seen(pool[part]).flatten(0, 1)).unflatten(0, (len(part), angles)) if ours is None else ours[part][:, None]
         distance, row = made.nearest(points)
         distances.append(distance[:, 0])
         rows.append(row[:, 0])
         tick(f"{name}: the set", done := done + len(part), len(pool))
-    del made
+    del made, theirs  # before as much again is held
+    ours = _embedded(embed, pool) if ours is None else ours
     others, done = Search(ours, first_pass=work * len(ours) > FIRST_PASS_FROM), 0
     for part in torch.arange(len(pool)).split(AT_ONCE):
         distance, _ = others.nearest(ours[part][:, None], own=part, neighbours=min(NEIGHBOURS, len(pool) - 1))
         crowding.append(distance.clamp(min=1e-12).log().mean(1).exp())
         tick(f"{name}: crowding", done := done + len(part), len(pool))
     return Space(*(torch.cat(parts).numpy() for parts in (distances, rows, crowding)))
+
+
+def _embedded(embed: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+    """n × d. Blocks are written where they stay: joined at the end they would be held twice."""
+    first = embed(images[:1])
+    made = first.new_empty(len(images), first.shape[1])
+    for rows in torch.arange(len(images)).split(AT_ONCE):
+        made[rows] = embed(images[rows])
+    return made
 
 
 def _without_brightness(images: Tensor) -> Tensor:

@@ -60,7 +60,7 @@ def figure_rows(found: Judgement) -> Iterator[tuple[str, str, str]]:
         if metric.value is None:
             yield name, "not measured", metric.note or about
             continue
-        whole = name in ("copied_members", "phantoms", "holdout_for_a_tenth")
+        whole = name in ("copied_members", "identical_members", "identical_holdout", "phantoms", "holdout_for_a_tenth")
         ends = [f"{end:,.0f}" if whole else f"{end:.3f}" for end in (metric.low, metric.high) if end is not None]
         around = f" [{', '.join(ends)}]" if len(ends) == 2 else f" (at least {ends[0]})" if ends else ""
         value = f"{metric.value:,.0f}" if whole else f"{metric.value:.4f}"

@@ -78,7 +78,8 @@ class Asked:
 
 
 def perform(work: QueryGenerator, inputs: Inputs, device: torch.device) -> Product:
-    """File `answers`: canary, float64, for each signal asked for (`vector/0` … for each level), and under `base/` the base's."""
+    """File `answers`: canary, float64, for each signal asked for (`vector/0` … for each level), and under `base/` the base's.
+    Note `one_model`: every shadow asks the same untuned base."""
     assert isinstance(work.how, Denoiser)
     population = work.private.population
     around = surroundings(work.private, device, inputs.get("base"))
@@ -92,7 +93,7 @@ def perform(work: QueryGenerator, inputs: Inputs, device: torch.device) -> Produ
     for prefix, net in nets.items():
         asked = Asked(net, new_scheduler(work.how, levels=net.levels), net.encoded(images), labels, population.seed)
         answers |= {f"{prefix}{name}": values for name, values in measured(asked, work.signals)}
-    return Product({"answers": answers})
+    return Product({"answers": answers}, notes={} if work.how.learns else {"one_model": True})
 
 
 @torch.inference_mode()

@@ -64,6 +64,8 @@ class Scope:
     conditions: Callable[[Tried, Group], Conditions]
     headline: tuple[Tried | None, ReleaseLevel]
     """The declared attack and its release level."""
+    one_model: frozenset[ReleaseLevel] = frozenset()
+    """Levels at which all shadows release the same model by design, so that equal answers are no fault."""
 
     @cached_property
     def targets(self) -> np.ndarray:
@@ -139,7 +141,8 @@ def measure_attack(attack: Tried, answers: Sequence[Answers], scope: Scope) -> A
         resamples, conditions = scope.resamples(attack, group), scope.conditions(attack, group)
         measured = AttackMetrics(scope.terms, attack, of_group, scores[span], member, resamples, conditions)
         if measured.there.any():
-            floored = score.floored(member) if isinstance(score, Likelihood) else (0, 0)
+            fitted = isinstance(score, Likelihood) and of_group.release not in scope.one_model
+            floored = score.floored(member) if fitted else (0, 0)
             groups.append(GroupResult(measured, measured.null_control(_of_targets(score, scope)), floored))
     return AttackResult(attack, answers[0].release, scores, tuple(groups)) if groups else None
 

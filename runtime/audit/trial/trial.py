@@ -72,7 +72,7 @@ def perform(work: AttackTrial, inputs: Mapping[str, Artifact], device: torch.dev
     `test` (test image × shadow: whether the model is right), and, where a set was made and measured, `pairs`: images of it beside
     canaries, the nearest and the most telling. Audit-only."""
     groups = roles_of(work.population).groups
-    scope = _scope(work, groups)
+    scope = _scope(work, groups, inputs)
     answers = dict(_answers(work, inputs, groups, scope.spans))
     sets = measure_sets(work, inputs, answers.get("synthetic_set", []), scope)
     results = [
@@ -124,7 +124,7 @@ def _doubts(work: AttackTrial, inputs: Mapping[str, Artifact], answers: Sequence
     return found
 
 
-def _scope(work: AttackTrial, groups: tuple[Group, ...]) -> Scope:
+def _scope(work: AttackTrial, groups: tuple[Group, ...], inputs: Mapping[str, Artifact]) -> Scope:
     named, both = declared(work.attacks, work.headline), _resamples(work, groups)
 
     def resamples(attack: Tried, group: Group) -> Resamples:
@@ -134,7 +134,10 @@ def _scope(work: AttackTrial, groups: tuple[Group, ...]) -> Scope:
         return Conditions(lambda member: one_run_refusal(work.design, group.copies, len(member)), POOLED)
 
     member = membership(work.population, work.design, work.replicate, work.shadows)
-    return Scope(terms_of(work), member, roles_of(work.population).spans, resamples, conditions, (named, work.headline.release))
+    one_model = "generator/0" in inputs and bool(inputs["generator/0"].outcome["notes"].get("one_model"))
+    levels: frozenset[ReleaseLevel] = frozenset({"generator"} if one_model else ())
+    spans = roles_of(work.population).spans
+    return Scope(terms_of(work), member, spans, resamples, conditions, (named, work.headline.release), levels)
 
 
 def measure_sets(work: AttackTrial, inputs: Mapping[str, Artifact], answers: Iterable[Answers], scope: Scope) -> Sets:

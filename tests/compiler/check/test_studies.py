@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from compiler.check.claim_sides import select_compared
 from compiler.compile import compile_study
 from compiler.plan.dag import Plan
 from tests.conftest import ROOT
@@ -70,3 +71,12 @@ def test_in_a_plan_every_need_comes_before_its_users(spec: Path) -> None:
 if __name__ == "__main__":
     for study in STUDIES:
         study.with_suffix(".txt").write_text(outline(compile_study(study, *options(study))))
+
+
+def test_a_control_is_no_side_of_a_claim_unless_its_arm_is_named() -> None:
+    trials = [planned.trial for planned in compile_study(ROOT / "specs/full_study.yaml").trials]
+    untuned = {index for index, trial in enumerate(trials) if trial.arm_name == "untuned"}
+    diffusion = {index for index, trial in enumerate(trials) if trial.point.arm.paradigm == "diffusion"}
+    assert set(select_compared({"paradigm": "diffusion"}, trials)) == diffusion - untuned
+    assert set(select_compared({"arm": "untuned"}, trials)) == untuned
+    assert set(select_compared({"control": True}, trials)) == untuned

@@ -302,3 +302,14 @@ def test_kept_pairs_are_shown_with_private_images_only(copying: Product, tmp_pat
     first = copying.files["pairs"]["clean/canary_image"][0, 0].numpy()
     np.testing.assert_array_equal(grey[:8, :8], first)
     assert grey[9, 0] == copying.files["pairs"]["clean/shadow"][0]  # below it, the image of its shadow's set
+
+
+@pytest.mark.parametrize("untuned", [True, False])
+def test_equal_answers_of_generators_are_doubted_unless_all_shadows_ask_one_untuned_base(work: AttackTrial, untuned: bool) -> None:
+    made = answers(work)
+    for shadow in range(SHADOWS):
+        asked = made[f"generator/{shadow}"] = made["generator/0"]
+        asked.outcome["notes"] = {"one_model": True} if untuned else {}
+    notes = attacked(work, made).notes
+    assert any("are they one model?" in flag for flag in notes["flags"]) != untuned
+    assert notes["null_ok"] == untuned

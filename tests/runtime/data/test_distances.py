@@ -35,3 +35,19 @@ def test_a_first_pass_in_few_dimensions_finds_the_same_where_few_dimensions_tell
     _, row = Search(among, first_pass=True).nearest(points[:, None])
     exact = torch.cdist(points.double(), among.double()).argmin(1)
     assert (row[:, 0] == exact).all()
+
+
+def test_a_first_pass_finds_nearest_rows_and_copies_whatever_noise_few_dimensions_leave_out() -> None:
+    rng = torch.Generator().manual_seed(0)
+    mix = torch.randn(20, 512, generator=rng)
+
+    def rows(count: int) -> torch.Tensor:
+        noise = torch.randn(count, 512, generator=rng) * 8 * torch.rand(count, 1, generator=rng)
+        return torch.randn(count, 20, generator=rng) @ mix + noise
+
+    among, points = rows(5000), rows(400)
+    points[:200] = among[:200] + torch.randn(200, 512, generator=rng)
+    _, row = Search(among, first_pass=True).nearest(points[:, None])
+    exact = torch.cdist(points.double(), among.double()).argmin(1)
+    assert (exact[:200] == torch.arange(200)).all()
+    assert (row[:, 0] == exact).all()

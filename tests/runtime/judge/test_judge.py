@@ -77,6 +77,23 @@ def test_a_fresh_set_is_let_go_and_blind_spots_stand_beside_it(case: Path, capsy
     assert "what this cannot see" in capsys.readouterr().out
 
 
+def test_members_that_are_in_the_set_pixel_by_pixel_are_told_however_few(case: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    members, fresh = np.load(case / "split/members.npz"), np.load(case / "fresh.npz")
+    few = save_npz(case / "few.npz", *(np.concatenate([members[name][:2], fresh[name]]) for name in ("images", "labels")))
+    assert main(judge(case, few)) == 3  # by far too few for the list
+    assert capsys.readouterr().out.startswith("The policy is closed: the set holds 2 images of members pixel by pixel")
+
+
+def test_a_set_that_holds_images_of_the_holdout_is_never_let_go(case: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    # Members and holdout are as near to it, so that no test finds anything.
+    everything = save_npz(case / "everything.npz", *digit_images(slice(0, None)))
+    (case / "lenient.yaml").write_text("policy: [{metric: copied_members, end: low, at_most: 0}]")
+    assert main(judge(case, everything, "--policy", str(case / "lenient.yaml"))) == 4
+    said = capsys.readouterr().out
+    assert said.startswith("Cannot tell: the set holds ")
+    assert "was not set aside" in said
+
+
 def refused(argv: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     capsys.readouterr()
     assert main(argv) == 2
