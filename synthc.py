@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from compiler.errors import Finding
+    from runtime.database.read import Scope
 
 AnyPath = str | PathLike[str]
 DATABASE = "results.duckdb"
@@ -241,7 +242,9 @@ class Results:
         drawn: alt.TopLevelMixin = alt.Chart.from_dict(charts.draw(name, found.columns, found.fetchall(), layout))
         return drawn
 
-    def gallery(self, *, with_private_images: bool = False) -> dict[str, Image]:
+    def gallery(
+        self, *, study: str | None = None, profile: str | None = None, with_private_images: bool = False
+    ) -> dict[str, Image]:
         """Trial → a sheet of its synthetic images, as Pillow's image. Sets made of private images are left out unless asked for.
 
         >>> sorted(results.gallery(with_private_images=True))
@@ -253,19 +256,27 @@ class Results:
 
         from runtime.present.report.read import read_sets
 
-        sheets = read_sets(self.db, self.store, with_private=with_private_images)
+        sheets = read_sets(self.db, self.store, self._scope(study, profile), with_private_images)
         return {row["trial"]: Image.open(io.BytesIO(sheet.png)) for row, sheet in sheets if sheet.png is not None}
 
-    def report(self, path: AnyPath, *, with_private_images: bool = False) -> Path:
-        """Write the report of the study that ran last, one page that works without a network; its path.
+    def report(
+        self, path: AnyPath, *, study: str | None = None, profile: str | None = None, with_private_images: bool = False
+    ) -> Path:
+        """Write the report of a study (of several in the database name one), one page that works without a network; its path.
 
         >>> results.report("report.html").name
         'report.html'
         """
         from runtime.present.report import write
 
-        write(Path(path), self.db, self.store, with_private=with_private_images)
+        write(Path(path), self.db, self.store, self._scope(study, profile), with_private_images)
         return Path(path)
+
+    def _scope(self, study: str | None, profile: str | None) -> Scope:
+        from runtime.database.read import Scope
+        from runtime.store.artifacts import read_origin
+
+        return Scope(study=study, profile=profile, own=read_origin(self.store))
 
     def close(self) -> None:
         """Close the connection; relations of these results give no more rows."""

@@ -2,7 +2,8 @@
 
 Each round runs a small study on Ray and kills something with SIGKILL soon after a random number of commits: the driver, one or both
 workers, or the raylet; then the same command again, until a run ends by itself. The database must equal that of an uninterrupted
-run, row for row but for times. Prints a line for each round and what was lost; exit code 1 if a database differed.
+run, row for row but for times and the store's name. Prints a line for each round and what was lost; exit code 1 if a database
+differed.
 """
 
 from __future__ import annotations
@@ -39,16 +40,16 @@ audit:
   headline: {attack: lira, signal: logit, variant: pooled, queries: 1, canaries: mislabeled, release: final_model, fpr: 0.1}
   resamples: 100
   null_permutations: 20
-classifier: {net: small, width: 8, epochs: 4, batch_size: 64, lr: 0.1}
+classifier: {net: small, width: 8, epochs: 2, batch_size: 64, lr: 0.1}
 arms:
   undefended: {paradigm: undefended}
-  coreset: {paradigm: coreset, method: {grid: [random, forgetting]}, fraction: 0.3}
+  coreset: {paradigm: coreset, method: forgetting, fraction: 0.3}
 """
 ROWS = {
-    "result": "SELECT * EXCLUDE (value, low, high), CASE WHEN metric LIKE '%second%' OR metric LIKE '%memory%' THEN NULL "
+    "result": "SELECT * EXCLUDE (origin, value, low, high), CASE WHEN metric LIKE '%second%' OR metric LIKE '%memory%' THEN NULL "
     "ELSE (value, low, high) END FROM result ORDER BY ALL",
-    "canary_risk": "FROM canary_risk ORDER BY ALL",
-    "roc": "FROM roc ORDER BY ALL",
+    "canary_risk": "SELECT * EXCLUDE (origin) FROM canary_risk ORDER BY ALL",
+    "roc": "SELECT * EXCLUDE (origin) FROM roc ORDER BY ALL",
     "task": "SELECT task, kind, operation, address, status FROM task ORDER BY ALL",
 }
 MARK = "SYNTHC_CHAOS"

@@ -1,29 +1,34 @@
 """Many processes on one database: `python benchmarks/gather.py [--rounds 40] [--readers 30]`.
 
-Each round, at the same time and on one `results.duckdb`: a run of one store, a run of another, `synthc db rebuild` of a third,
-`synthc db merge` of a database from elsewhere, readers, and a user who writes a table of their own. One of the publishers is
-killed (SIGKILL) at a random moment. Afterwards the database must open, hold what is the user's, and, once each store has published
-again, all rows of every origin. Prints a line a round, and exits with 1 when anything was lost.
+Each round, at the same time, each in a process of its own and on one `results.duckdb`: a run of one store, a run of another,
+`synthc db rebuild` of a third, `synthc db merge` of a database from elsewhere, readers, and a user who writes a table of their own.
+One of the publishers is killed (SIGKILL) at a random moment. Afterwards the database must open, hold what is the user's, and, once
+each store has published again, all rows of every origin. Prints a line a round, and exits with 1 when anything was lost.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
+import multiprocessing
 import os
 import random
 import shutil
-import signal
-import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[0] = str(ROOT)  # this folder's `statistics` would hide Python's own
+os.environ["OMP_NUM_THREADS"] = "1"  # a process with threads is not to be forked
 
 import duckdb  # noqa: E402
+
+from runtime.cli.main import main as command  # noqa: E402
+from runtime.operations import OPERATIONS  # noqa: E402
 
 SPEC = """\
 study: {study}
@@ -40,53 +45,77 @@ audit:
 classifier: {{net: mlp, width: 8, epochs: 2, batch_size: 64, lr: 0.1}}
 arms: {{undefended: {{paradigm: undefended}}}}
 """
-READER = """
-import sys, time, duckdb
-end = time.monotonic() + float(sys.argv[2])
-while time.monotonic() < end:
-    try:
-        with duckdb.connect(sys.argv[1], read_only=True) as c:
-            c.execute("SELECT count(*), sum(value) FROM result").fetchall()
-            c.execute("FROM comparison").fetchall()
-    except duckdb.IOException as error:
-        if "lock" not in str(error).lower():
-            raise
-    time.sleep(0.05)
-"""
-WRITER = """
-import sys, time, duckdb
-for number in range(int(sys.argv[2]), int(sys.argv[2]) + 3):
-    while True:
+
+
+def read(database: str, seconds: float) -> int:
+    """A reader, until the time is over."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
         try:
-            with duckdb.connect(sys.argv[1]) as c:
-                c.execute("CREATE TABLE IF NOT EXISTS mine (number INTEGER PRIMARY KEY)").fetchall()
-                c.execute("INSERT INTO mine VALUES (?)", [number]).fetchall()
-            break
-        except duckdb.IOException:
-            time.sleep(0.05)
-    print(number, flush=True)
-    time.sleep(0.3)
-"""
+            with duckdb.connect(database, read_only=True) as connection:
+                connection.execute("SELECT count(*), sum(value) FROM result").fetchall()
+                connection.execute("FROM comparison").fetchall()
+        except duckdb.IOException as error:
+            if "lock" not in str(error).lower():
+                raise
+        time.sleep(0.05)
+    return 0
 
 
-def start(*words: str) -> subprocess.Popen[str]:
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen([sys.executable, *words], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+def write(database: str, first: int) -> int:
+    """A user who writes three rows of their own, and prints each that is committed."""
+    for number in range(first, first + 3):
+        while True:
+            try:
+                with duckdb.connect(database) as connection:
+                    connection.execute("CREATE TABLE IF NOT EXISTS mine (number INTEGER PRIMARY KEY)").fetchall()
+                    connection.execute("INSERT INTO mine VALUES (?)", [number]).fetchall()
+                break
+            except duckdb.IOException:
+                time.sleep(0.05)
+        print(number, flush=True)
+        time.sleep(0.3)
+    return 0
 
 
-def synthc(*words: str) -> subprocess.Popen[str]:
-    return start("-m", "runtime.cli", *words)
+class Started:
+    """A process forked from this one, which has all modules: importing them took most of a round."""
+
+    def __init__(self, act: Callable[..., int], *arguments: object) -> None:
+        self.said = tempfile.TemporaryFile("w+")
+        self.words = arguments
+        self._process = multiprocessing.get_context("fork").Process(target=self._run, args=(act, *arguments))
+        self._process.start()
+
+    def _run(self, act: Callable[..., int], *arguments: object) -> None:
+        for stream in (1, 2):
+            os.dup2(self.said.fileno(), stream)
+        sys.exit(act(*arguments))
+
+    def kill(self) -> None:
+        self._process.kill()
+
+    def wait(self) -> tuple[int | None, str]:
+        """Its exit code, None if it hangs, and what it said."""
+        self._process.join(300)
+        code = self._process.exitcode
+        self._process.kill()
+        self.said.seek(0)
+        return code, self.said.read()
 
 
-def run(folder: Path, study: str, *words: str) -> subprocess.Popen[str]:
+def synthc(*words: str) -> Started:
+    return Started(command, words)
+
+
+def run(folder: Path, study: str, *words: str) -> Started:
     return synthc("run", f"{folder}/{study}.yaml", "--engine", "inline", "--store", f"{folder}/{study}", *words)
 
 
-def finish(process: subprocess.Popen[str]) -> str:
-    out, err = process.communicate(timeout=300)
-    if process.returncode:
-        raise RuntimeError(f"{process.args} ended with {process.returncode}: {err[-800:]}")
-    return out
+def finish(process: Started) -> None:
+    code, said = process.wait()
+    if code:
+        raise RuntimeError(f"{process.words} ended with {code}: {said[-800:]}")
 
 
 def rows_of(database: Path) -> dict[str, int]:
@@ -101,6 +130,8 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     chance = random.Random(args.seed)
+    for module in (*OPERATIONS.values(), "runtime.execution.study_run", "runtime.execution.driver", "runtime.database.gather"):
+        importlib.import_module(module)
     failures = 0
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -125,17 +156,16 @@ def main() -> int:
                 synthc("db", "rebuild", "--store", f"{folder}/three", *db),
                 synthc("db", "merge", f"{folder}/elsewhere.duckdb", *db),
             ]
-            seconds = str(chance.uniform(2, 4))
-            readers = [start("-c", READER, str(target), seconds) for _ in range(args.readers if target.exists() else 0)]
-            writer = start("-c", WRITER, str(target), str(10 * round_)) if target.exists() else None
+            seconds = chance.uniform(2, 4)
+            readers = [Started(read, str(target), seconds) for _ in range(args.readers if target.exists() else 0)]
+            writer = Started(write, str(target), 10 * round_) if target.exists() else None
             victim = chance.choice(publishers)
-            time.sleep(chance.uniform(0.2, 4))
-            victim.send_signal(signal.SIGKILL)
-            said = [(one, *one.communicate(timeout=300)) for one in publishers]
-            problems = [err[-300:] for one, _, err in said if one is not victim and one.returncode]
-            problems += [err[-300:] for one in readers for _, err in [one.communicate(timeout=300)] if one.returncode]
+            time.sleep(chance.uniform(0.1, 3))
+            victim.kill()
+            said = [(one, *one.wait()) for one in (*publishers, *readers)]
+            problems = [text[-300:] for one, code, text in said if one is not victim and code]
             if writer is not None:
-                written |= {int(line) for line in writer.communicate(timeout=300)[0].split()}
+                written |= {int(line) for line in writer.wait()[1].split()}
             for study in ("one", "two"):
                 finish(run(folder, study, *db))
             finish(synthc("db", "rebuild", "--store", f"{folder}/three", *db))

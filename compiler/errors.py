@@ -96,8 +96,8 @@ def did_you_mean(word: object, known: Iterable[str]) -> str:
     import difflib  # 4 ms that a study without mistakes need not wait for
 
     choices = sorted(known)
-    near = difflib.get_close_matches(str(word), choices, n=1, cutoff=0.6)
-    listed = ", ".join(choices)
+    near = [] if word in choices else difflib.get_close_matches(str(word), choices, n=1, cutoff=0.6)
+    listed = ", ".join(choices) or "none"
     return f"did you mean {near[0]!r}? There are: {listed}" if near else f"there are: {listed}"
 
 

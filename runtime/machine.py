@@ -8,11 +8,16 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib.metadata
+import importlib.util
 import os
+import platform
 import socket
 import subprocess
+import threading
 from hashlib import blake2b
 from pathlib import Path
+
+from compiler.errors import SynthcError
 
 ROOT = Path(__file__).resolve().parents[1]
 """The folder that holds `compiler` and `runtime`."""
@@ -25,8 +30,42 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def check_room_for_threads(needed: int, who: str, would_do: str = "") -> None:
+    """SynthcError unless `needed` threads can be started now. They are started: user and container may have limits of their own.
+
+    Without it OpenBLAS ends this process by SIGINT, as Ctrl-C would, and Ray hangs or dies of an assertion.
+    """
+    ended, started, before = threading.Event(), [], threading.stack_size(1 << 18)  # little address space, which may be limited too
+    try:
+        for _ in range(needed):
+            started.append(threading.Thread(target=ended.wait, daemon=True))
+            started[-1].start()
+    except RuntimeError:
+        raise SynthcError(
+            f"{who} takes about {needed} threads and processes, and {len(started) - 1} more can be started; "
+            f"raise `ulimit -u`, or the limit of the container{would_do}"
+        ) from None
+    finally:
+        threading.stack_size(before)
+        ended.set()
+        for thread in started:
+            if thread.ident is not None:
+                thread.join()
+
+
 def host() -> str:
     return socket.gethostname()
+
+
+@functools.cache
+def cpu() -> str:
+    """Model of the processor; "" where it cannot be told."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
+            name, _, model = line.partition(":")
+            if name.strip().lower() in ("model name", "hardware", "cpu model"):
+                return model.strip()
+    return platform.processor()
 
 
 @functools.cache
@@ -47,6 +86,20 @@ def source_digest() -> str:
     digest = blake2b(digest_size=8)
     for path in sorted([*ROOT.glob("compiler/**/*.py"), *ROOT.glob("runtime/**/*.py")]):
         digest.update(path.relative_to(ROOT).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+@functools.cache
+def package_digest(module: str) -> str:
+    """Digest of the source of the package that holds this module, without importing it; "" where it cannot be read."""
+    found = importlib.util.find_spec(module.partition(".")[0])
+    if found is None:
+        return ""
+    files = [path for folder in found.submodule_search_locations or () for path in sorted(Path(folder).rglob("*.py"))]
+    digest = blake2b(digest_size=8)
+    for path in files or [Path(found.origin or "")]:
+        with contextlib.suppress(OSError):
+            digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()
 
 

@@ -64,6 +64,10 @@ class Provenance:
     source_digest: str
     cpu_seconds: float | None = None
     """Of all threads of the process: what the task takes from a machine, whoever else is on it. None: of a version before."""
+    cpu: str = ""
+    """Its model; of a GPU `device` is the model."""
+    own_code: Mapping[str, str] = field(default_factory=dict)
+    """Name of each method and attack of a user's package → digest of the package's source."""
 
 
 Status = Literal["done", "failed", "blocked"]

@@ -13,9 +13,21 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from compiler.errors import Checking, Diagnostic, Location, did_you_mean
+from compiler.errors import Checking, Diagnostic, Location, did_you_mean, plural
 from compiler.language.plugins import PluginAttack, PluginData, PluginMethod, model_at
 from compiler.text.nodes import Mapping, Node, Sequence, plain
+
+WANTED = {
+    **dict.fromkeys(("int_type", "int_parsing", "int_from_float", "int_parsing_size"), "a whole number"),
+    **dict.fromkeys(("float_type", "float_parsing"), "a number"),
+    **dict.fromkeys(("bool_type", "bool_parsing"), "true or false"),
+    **dict.fromkeys(("list_type", "tuple_type"), "a list"),
+    **dict.fromkeys(("dict_type", "mapping_type", "model_type", "model_attributes_type"), "a mapping"),
+    "string_type": "text",
+    "none_required": "null",
+    "finite_number": "a finite number",
+}
+"""Pydantic's name of an error → what was wanted, in words of YAML."""
 
 
 class Validator:
@@ -79,8 +91,16 @@ class Validator:
                 return report("wrong-value", str(details["msg"]).removeprefix("Value error, "))
             case "string_pattern_mismatch":
                 hint = f"it should match {context['pattern']}"
-            case _:
-                hint = "it should be " + str(details["msg"]).removeprefix("Input should be ").replace("an object", "a mapping")
+            case "too_short" | "too_long":
+                bound, limit = ("at least", "min_length") if details["type"] == "too_short" else ("at most", "max_length")
+                hint = f"it should have {bound} {plural(context[limit], 'item')}"
+            case "string_too_short" | "string_too_long":
+                bound, limit = ("at least", "min_length") if details["type"] == "string_too_short" else ("at most", "max_length")
+                hint = f"it should have {bound} {plural(context[limit], 'letter')}"
+            case kind if kind in WANTED:
+                hint = f"it should be {WANTED[kind]}"
+            case _:  # bounds: greater than 0, a multiple of 4, …
+                hint = "it should be " + str(details["msg"]).removeprefix("Input should be ")
         return report("wrong-value", f"{_field(reached)} is {_shown(plain(at))}", hint)
 
     def _fields(self, names: tuple[Any, ...], node: Node) -> set[str]:

@@ -100,7 +100,7 @@ def diff_text(difference: Difference, left: str, right: str) -> list[str]:
     """Lines for people; `left` and `right` are what the studies are called here."""
     lines = [f"{left}: {_counts(difference.left)}", f"{right}: {_counts(difference.right)}", ""]
     shared = difference.left.tasks.keys() & difference.right.tasks.keys()
-    lines.append(f"{len(shared):,} tasks in both" + (": computed once, whichever runs first" if shared else ""))
+    lines.append(f"{plural(len(shared), 'task')} in both" + (": computed once, whichever runs first" if shared else ""))
     for name, plan in ((left, difference.left), (right, difference.right)):
         rest = Counter(task.operation for id, task in plan.tasks.items() if id not in shared)
         if rest:
@@ -123,7 +123,7 @@ def diff_text(difference: Difference, left: str, right: str) -> list[str]:
 
 
 def _counts(plan: Plan) -> str:
-    return f"{plan.header.study}, {_trials(plan.trials)}, {len(plan.tasks):,} tasks"
+    return f"{plan.header.study}, {_trials(plan.trials)}, {plural(len(plan.tasks), 'task')}"
 
 
 def _trials(of: Sequence[object]) -> str:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from compiler.errors import SynthcError, did_you_mean
+from compiler.errors import SynthcError, did_you_mean, plural
 from compiler.fingerprint import parse_canonical
 from compiler.plan.dag import Plan, Task, Use
 
@@ -212,7 +212,8 @@ def overview(explanation: Explanation, tasks: Iterable[Task]) -> list[str]:
     for (code, _), addresses in grouped.items():
         counts[code] += addresses.total()
     listed = ", ".join(f"{count:,} {code}" for code, count in counts.items())
-    lines = [f"{plan.header.study}: {len(explanation.to_run):,} of {len(plan.tasks):,} tasks would run ({listed or 'none'})"]
+    of_all = f"{len(explanation.to_run):,} of {plural(len(plan.tasks), 'task')}"
+    lines = [f"{plan.header.study}: {of_all} would run ({listed or 'none'})"]
     lines.append(f"compared with run {before.run}" if before else "no run of this study is in the store to compare with")
     if before and before.drift:
         lines.append(before.drift)
@@ -245,7 +246,7 @@ def detail(explanation: Explanation, task: Task) -> list[str]:
         lines.append(f"             and {len(task.needs) - 12} more")
     served = list(dict.fromkeys(use.owner for use in explanation.uses[task.id]))
     if len(served) > 1:
-        lines.append(f"  serves:    {len(served)} trials: {', '.join(served[:6])}" + (", …" if len(served) > 6 else ""))
+        lines.append(f"  serves:    {plural(len(served), 'trial')}: {', '.join(served[:6])}" + (", …" if len(served) > 6 else ""))
     return lines
 
 

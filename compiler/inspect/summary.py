@@ -129,7 +129,7 @@ def summary_text(summary: Summary) -> list[str]:
     """Lines for people."""
     plan = summary.plan
     name = plan.header.study + (f" ({plan.profile})" if plan.profile else "")
-    counts = f"{len(plan.trials)} trials, {len(plan.claims)} claims, {len(plan.tasks):,} tasks"
+    counts = f"{plural(len(plan.trials), 'trial')}, {plural(len(plan.claims), 'claim')}, {plural(len(plan.tasks), 'task')}"
     lines = [f"{name}: {plan.header.question}" if plan.header.question else name, ""]
     lines.append(f"{counts} ({summary.shared:,} serve several trials): {len(summary.done):,} done, {len(summary.to_run):,} to run")
     lines += ["", *_kinds(summary), "", *_arms(summary), "", *_estimate(summary), ""]

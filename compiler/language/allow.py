@@ -32,6 +32,7 @@ LintCode = Literal[
     "L25",
     "L26",
     "L27",
+    "L28",
 ]
 
 

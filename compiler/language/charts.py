@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 from compiler.language.base import Frozen
 from compiler.language.claims import Selector
 
-ChartName = Literal["tradeoff", "roc", "vulnerability", "ablation", "cost", "epsilon", "claims", "gallery"]
+ChartName = Literal["tradeoff", "roc", "vulnerability", "ablation", "cost", "epsilon", "training", "claims", "gallery"]
 Theme = Literal["paper", "screen"]
 Format = Literal["svg", "pdf", "png", "html", "json"]
 

@@ -108,6 +108,13 @@ def is_own(name: object) -> bool:
     return isinstance(name, str) and ":" in name
 
 
+def own_modules(work: object) -> dict[str, str]:
+    """Name of each method and attack of a user's package that computes this work → its module."""
+    words = [getattr(work, "how", None), *getattr(work, "attacks", ())]
+    named = [(getattr(one, "method", None) or getattr(one, "attack", None), getattr(one, "compute", "")) for one in words]
+    return {name: module for name, module in named if is_own(name)}
+
+
 @lru_cache(maxsize=1024)
 def words_of(word: str, name: str) -> type[Frozen] | Refusal:
     """The words that `package:name` stands for. What it answers stays, so that a package is imported at most once."""

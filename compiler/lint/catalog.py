@@ -40,6 +40,7 @@ AFTER: dict[str, Callable[[results.RunResults], Iterator[tuple[str, str]]]] = {
     "L16": results.other_headline,
     "L23": results.no_interval,
     "L27": results.changed_after_looking,
+    "L28": results.learned_nothing,
 }
 """Lint → what looks at the results, for messages and hints."""
 

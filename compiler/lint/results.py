@@ -32,6 +32,10 @@ class Measured:
     leakage: float | None
     leakage_low: float | None
     leakage_note: str | None
+    learned: bool | None = None
+    chance: float | None = None
+    """Accuracy of always guessing the commonest class."""
+    control: bool = False
 
 
 @dataclass(frozen=True)
@@ -47,9 +51,11 @@ class RunResults:
     """Of arms, settings and claims since the first run with results, each in a sentence."""
 
     def of(self, *paradigms: str) -> list[tuple[Measured, float]]:
-        """Trials of these paradigms that have an accuracy, and it."""
+        """Trials of these paradigms that have an accuracy, and it; without controls."""
         return [
-            (trial, trial.test_accuracy) for trial in self.trials if trial.paradigm in paradigms and trial.test_accuracy is not None
+            (trial, trial.test_accuracy)
+            for trial in self.trials
+            if trial.paradigm in paradigms and trial.test_accuracy is not None and not trial.control
         ]
 
     @property
@@ -112,3 +118,12 @@ def changed_after_looking(results: RunResults) -> Iterator[tuple[str, str]]:
     confirmatory = "the study calls itself confirmatory, and " if results.header.evidence == "confirmatory" else ""
     for change in results.changes:
         yield f"{confirmatory}since its first run with results there changed: {change}", ""
+
+
+def learned_nothing(results: RunResults) -> Iterator[tuple[str, str]]:
+    """L28."""
+    for trial in results.trials:
+        accuracy, chance = trial.test_accuracy, trial.chance
+        if trial.learned is False and not trial.control and accuracy is not None and chance is not None:
+            what = f"{trial.trial} learned next to nothing: accuracy {accuracy:.1%}, by guessing {chance:.1%}"
+            yield f"{what}; that it leaks little is no protection", "`synthc chart training` shows how its losses fell"

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from compiler.errors import SynthcError, plural
-from runtime.cli.results_options import add_command, store_of
+from runtime.cli.results_options import add_command, scope_of, store_of
 from runtime.store.files import atomic_write
 
 
@@ -23,6 +23,7 @@ def register(commands: Any) -> None:
         commands,
         "bundle",
         _bundle,
+        scope=True,
         help="pack results to be passed on",
         description="Pack the report, every view and the scores as Parquet, a database with this study alone, the spec as it was\n"
         "composed, versions, and a README that says how to ask it. Private images and what is yours in the database stay behind.\n"
@@ -32,8 +33,6 @@ def register(commands: Any) -> None:
         "  synthc bundle -o trials.zip --trials        also what makes its finished trials count as done elsewhere",
     )
     bundle.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="the .zip to write")
-    bundle.add_argument("--study", metavar="NAME", help="of several studies in the database (default: the one that ran last)")
-    bundle.add_argument("--profile", metavar="NAME", help="of several profiles of the study (default: the one that ran last)")
     trials = "also commits of finished attacks, with scores, without images and weights: their trials count as done elsewhere"
     bundle.add_argument("--trials", action="store_true", help=trials)
 
@@ -45,7 +44,7 @@ def _bundle(args: argparse.Namespace) -> int:
 
     if args.output.suffix != ".zip":
         raise SynthcError(f"{args.output}: a bundle is a .zip file")
-    results = read(args.db, store_of(args), args.study, args.profile)
+    results = read(args.db, store_of(args), scope_of(args))
     run = results.run
     try:
         with tempfile.TemporaryDirectory(prefix="synthc-bundle-") as temporary, atomic_write(args.output, synced=False) as beside:

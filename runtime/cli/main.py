@@ -6,16 +6,17 @@ import argparse
 import contextlib
 import importlib
 import os
-import resource
 import sys
 import tempfile
 import textwrap
 import traceback
 from collections.abc import Callable, Sequence
+from importlib.metadata import version
 from typing import Any, TextIO, cast
 
-from compiler.errors import SynthcError, first_line, sentence_of
+from compiler.errors import SynthcError, did_you_mean, first_line, sentence_of
 from compiler.text.escape import Visible
+from runtime import machine
 
 COMMAND_MODULES = (
     "run",
@@ -34,6 +35,8 @@ COMMAND_MODULES = (
 )
 """Modules of this package; each registers its commands and imports what is heavy inside its handlers."""
 
+NO_THREAD = "can't start new thread"
+"""What Python says, in an error without a type of its own, where a user or a container has all threads that it may have."""
 
 EXIT_CODES = """\
 exit codes:
@@ -59,14 +62,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(args: argparse.Namespace, argv: Sequence[str]) -> int:
     try:
         _refuse_unspeakable(argv)
+        machine.check_room_for_threads(2 * machine.cores() + 24, "a command")  # OpenBLAS, DuckDB, the writers of commits
         code: int = args.handler(args)
         return code
     except SynthcError as error:
         return _say(str(error))
     except KeyboardInterrupt:
-        limit = resource.getrlimit(resource.RLIMIT_NPROC)[0]
-        few = f": only {limit} processes are allowed (`ulimit -u`), and libraries end so when they cannot start threads"
-        return _say(f"interrupted{few if 0 < limit < 500 else ''}", 130)
+        return _say("interrupted", 130)
     except OSError as error:
         return _say(sentence_of(error) + _keep_details())
     except MemoryError:
@@ -74,6 +76,8 @@ def _run(args: argparse.Namespace, argv: Sequence[str]) -> int:
     except SystemExit as error:  # of a package that a spec names: our own parser is done
         return _say(f"the code of a package ended the program ({error.code}){_keep_details()}")
     except Exception as error:
+        if str(error) == NO_THREAD:
+            return _say(f"{error}: raise `ulimit -u`, or the limit of the container{_keep_details()}")
         return _say(f"a mistake of synthc's: {type(error).__name__}: {first_line(error)}{_keep_details()}")
 
 
@@ -146,10 +150,22 @@ class Help(argparse.RawDescriptionHelpFormatter):
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose commands all format their help with `Help`."""
+    """A parser whose commands all format their help with `Help`, and which says what was meant by a word that it does not know."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options | {"formatter_class": Help})
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            raise argparse.ArgumentError(action, f"none is called {value!r}; {did_you_mean(value, map(str, action.choices))}")
+
+    def parse_known_args(self, *args: Any, **options: Any) -> Any:
+        parsed, unknown = super().parse_known_args(*args, **options)
+        if unknown:
+            word, known = unknown[0].partition("=")[0], self._option_string_actions
+            hint = did_you_mean(word, known) if word.startswith("-") else "nothing more is wanted here"
+            self.error(f"not understood: {' '.join(unknown)}; {hint}")
+        return parsed, unknown
 
 
 def parser() -> argparse.ArgumentParser:
@@ -163,6 +179,7 @@ def parser() -> argparse.ArgumentParser:
         '  synthc sql "FROM comparison"      ask the results\n'
         "  synthc chart tradeoff -o tradeoff.svg\n\n" + EXIT_CODES,
     )
+    top.add_argument("--version", action="version", version=f"synthc {version('synthc')}")
     commands = top.add_subparsers(metavar="COMMAND", required=True)
     for module in COMMAND_MODULES:
         importlib.import_module(f"runtime.cli.{module}").register(commands)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from compiler.errors import SynthcError
 from compiler.inspect.json_help import JSON_SHAPE, STAGES
 from runtime.cli.options import compile_study_of, force_option, only_option, print_notices, select_forced, spec_options
-from runtime.cli.results_options import add_command, store_of, write
+from runtime.cli.results_options import add_command, store_of, whole_number, write
 from runtime.store.artifacts import is_done
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def _add_plan(commands: Any) -> None:
     )
     plan.add_argument("--json", action="store_true", help="the summary as JSON (its shape is below)")
     plan.add_argument("--emit", choices=tuple(STAGES), metavar="STAGE", help=f"one stage as JSON: {', '.join(STAGES)}")
-    plan.add_argument("--workers", type=int, metavar="N", help="estimate for so many workers (default: one per core)")
+    plan.add_argument("--workers", type=whole_number(), metavar="N", help="estimate for so many workers (default: one per core)")
 
 
 def _add_explain(commands: Any) -> None:

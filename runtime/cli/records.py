@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import shutil
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from compiler.errors import SynthcError, did_you_mean
+from compiler.errors import SynthcError, and_more, did_you_mean
 from runtime.cli import membership
-from runtime.cli.results_options import add_command, store_of
-from runtime.store.artifacts import Artifact, folder_of, may_be_running
-from runtime.store.records import Corrupt, read_record
+from runtime.cli.results_options import add_command, open_results, scope_of, store_of, whole_number
+from runtime.store.artifacts import Artifact, folder_of, may_be_running, read_origin
+
+if TYPE_CHECKING:
+    from runtime.database.read import Query
 
 
 def register(commands: Any) -> None:
@@ -24,6 +25,7 @@ def register(commands: Any) -> None:
         commands,
         "status",
         _status,
+        scope=True,
         help="how far the studies are",
         description="For each study: its latest run, tasks by kind and status, and what failed.",
         epilog="example:\n  synthc status",
@@ -40,6 +42,7 @@ def register(commands: Any) -> None:
         commands,
         "show",
         _show,
+        scope=True,
         help="everything about one trial or task",
         description="Everything about a trial (by its address or label) or a task (by its id, or the beginning of it).",
         epilog="examples:\n  synthc show undefended#0\n  synthc show 'coreset[method=random,fraction=0.3]#0'\n  synthc show 4f0c",
@@ -54,7 +57,7 @@ def register(commands: Any) -> None:
         epilog="examples:\n  synthc logs 4f0c\n  synthc logs 4f0c --attempt 1",
     )
     logs.add_argument("task", metavar="TASK", help="its id, or the beginning of it")
-    logs.add_argument("--attempt", type=int, metavar="N", help="this attempt (default: the last)")
+    logs.add_argument("--attempt", type=whole_number(), metavar="N", help="this attempt (default: the last)")
     export = add_command(
         commands,
         "export",
@@ -74,32 +77,30 @@ def register(commands: Any) -> None:
     membership.add_options(export)
 
 
-def _print_query(args: argparse.Namespace, text: str, empty: str) -> int:
+def _print_query(query: Query, text: str, empty: str) -> int:
     """Print a query's rows as a table, or `empty` where there are none. Returns their number."""
-    from runtime.database.read import query
     from runtime.present.tables import render
 
-    columns, rows = query(args.db, text)
+    columns, rows = query(text)
     print(render(columns, rows, "table") if rows else empty)
     return len(rows)
 
 
 def _status(args: argparse.Namespace) -> int:
-    from runtime.database.read import query
-
-    if not _print_query(
-        args,
-        f"SELECT DISTINCT ON (origin, study, profile) origin, study, profile, {_status_of_run(args)} AS status, {WHEN} FROM run "
-        "ORDER BY origin, study, profile, run DESC",
-        "no study was run yet; `synthc run SPEC` runs one",
-    ):
-        return 0
-    print()
-    _print_query(args, TASKS, "no tasks")
-    (failed,) = query(args.db, "SELECT count(*) FROM task WHERE status = 'failed'")[1][0]
-    if failed:
-        print("\nfailed (`synthc logs TASK` shows why, `synthc run SPEC --retry-failed` tries again):")
-        _print_query(args, "SELECT task, address, attempts, error FROM task WHERE status = 'failed' ORDER BY address", "")
+    with open_results(args) as query:
+        if not _print_query(
+            query,
+            f"SELECT DISTINCT ON (origin, study, profile) origin, study, profile, {_status_of_run(args)} AS status, {WHEN} "
+            "FROM run ORDER BY origin, study, profile, run DESC",
+            "no study was run yet; `synthc run SPEC` runs one",
+        ):
+            return 0
+        print()
+        _print_query(query, TASKS, "no tasks")
+        failed = bool(query(FAILED)[1])
+        if failed:
+            print("\nfailed (`synthc logs TASK` shows why, `synthc run SPEC --retry-failed` tries again):")
+            _print_query(query, FAILED, "")
     return 1 if failed else 0
 
 
@@ -107,15 +108,24 @@ WHEN = "strftime(started, '%Y-%m-%d %H:%M') AS started, round(epoch(ended - star
 TASKS = """\
 SELECT origin, study, profile, asked.kind, count(*) FILTER (status = 'done') AS done, count(*) FILTER (status = 'failed') AS failed,
   count(*) FILTER (status = 'blocked') AS blocked, count(*) FILTER (status = 'missing') AS missing, sum(seconds) AS seconds
-FROM base.latest JOIN base.task AS asked USING (origin, run) JOIN task USING (origin, task)
+FROM base.latest SEMI JOIN run USING (origin, run) JOIN base.task AS asked USING (origin, run) JOIN task USING (origin, task)
 GROUP BY ALL
 ORDER BY origin, study, profile, list_position(['train', 'synthesize', 'query', 'attack', 'compare'], any_value(asked.kind))"""
 """A task that several studies need is counted in each."""
+FAILED = """
+SELECT arg_min(task, address) AS task, min(address) AS address, count(DISTINCT task) AS tasks, max(attempts) AS attempts, error
+FROM task SEMI JOIN (FROM base.task SEMI JOIN run USING (origin, run)) USING (origin, task)
+WHERE status = 'failed' GROUP BY error ORDER BY tasks DESC, address
+"""
+"""Each error once, with the first of the tasks that failed of it and their number."""
 
 
 def _runs(args: argparse.Namespace) -> int:
+    from runtime.database.read import open_read_only
+
     columns = f"run, origin, profile, {_status_of_run(args)} AS status, {WHEN}, spec"
-    _print_query(args, f"SELECT {columns} FROM run ORDER BY run DESC", "no study was run yet")
+    with open_read_only(args.db) as query:
+        _print_query(query, f"SELECT {columns} FROM run ORDER BY run DESC", "no study was run yet")
     return 0
 
 
@@ -123,9 +133,8 @@ def _status_of_run(args: argparse.Namespace) -> str:
     """SQL for the status of a run: one of this store was killed if it is recorded as running and no process runs it."""
     from runtime.database.quoting import literal
 
-    store, origin = store_of(args), None
-    with contextlib.suppress(Corrupt, OSError):
-        origin = read_record(store / "store.json").get("origin")
+    store = store_of(args)
+    origin = read_origin(store)
     if origin is None or may_be_running(store):
         return "status"
     return f"CASE WHEN status = 'running' AND origin = {literal(origin)} THEN 'killed' ELSE status END"
@@ -133,28 +142,41 @@ def _status_of_run(args: argparse.Namespace) -> str:
 
 def _show(args: argparse.Namespace) -> int:
     from runtime.database.quoting import literal
-    from runtime.database.read import query
 
     name = literal(args.what)
-    trials = query(args.db, f"SELECT origin, study, profile, trial FROM comparison WHERE trial = {name} OR label = {name}")[1]
-    if trials:
-        for origin, study, profile, trial in trials:
-            print(f"{study}{f' ({profile})' if profile else ''}: {trial}\n")
-            values = {"origin": origin, "study": study, "profile": profile, "trial": trial}
-            at = " AND ".join(f"{column} = {literal(value)}" for column, value in values.items())
-            columns, (row,) = query(args.db, f"FROM comparison WHERE {at}")
-            for name, value in _summarize_trial(dict(zip(columns, row, strict=True))).items():
-                _print_field(name, value)
-            print()
-            order = "ORDER BY attack, canaries, release, variant, metric"
-            metrics = "metric, canaries, attack, variant, release, value, low, high, n, note"
-            _print_query(args, f"SELECT {metrics} FROM result WHERE {at} {order}", "no figures yet: its attack has not run")
-            costs = "stage, tasks, seconds, seconds_low, seconds_high, peak_memory_mb, device"
-            _print_query(args, f"SELECT {costs} FROM cost WHERE {at} ORDER BY stage", "no stage was computed yet")
-        return 0
-    task = _find_task(args, args.what)
-    columns, rows = query(args.db, f"SELECT * FROM task WHERE task = '{task}'")
-    facts = dict(zip(columns, rows[0], strict=True))
+    with open_results(args) as query:
+        trials = query(f"SELECT origin, study, profile, trial FROM comparison WHERE trial = {name} OR label = {name}")[1]
+        for key in trials:
+            _show_trial(query, *key)
+        if not trials:
+            _show_task(query, args, _find_task(query, args.what))
+    return 0
+
+
+def _show_trial(query: Query, origin: str, study: str, profile: str, trial: str) -> None:
+    from runtime.database.quoting import literal
+    from runtime.database.read import name_study
+
+    print(f"{name_study(study, profile)}: {trial}\n")
+    values = {"origin": origin, "study": study, "profile": profile, "trial": trial}
+    at = " AND ".join(f"{column} = {literal(value)}" for column, value in values.items())
+    columns, (row,) = query(f"FROM comparison WHERE {at}")
+    for name, value in _summarize_trial(dict(zip(columns, row, strict=True))).items():
+        _print_field(name, value)
+    print()
+    order = "ORDER BY attack, canaries, release, variant, metric"
+    metrics = "metric, canaries, attack, variant, release, value, low, high, n, note"
+    _print_query(query, f"SELECT {metrics} FROM result WHERE {at} {order}", "no figures yet: its attack has not run")
+    costs = "stage, tasks, seconds, seconds_low, seconds_high, peak_memory_mb, device"
+    _print_query(query, f"SELECT {costs} FROM cost WHERE {at} ORDER BY stage", "no stage was computed yet")
+
+
+def _show_task(query: Query, args: argparse.Namespace, task: str) -> None:
+    from runtime.database.quoting import literal
+
+    own = literal(scope_of(args).own)
+    columns, (row, *_) = query(f"FROM task WHERE task = '{task}' ORDER BY origin IS DISTINCT FROM {own}")
+    facts = dict(zip(columns, row, strict=True))
     needs = json.loads(facts.pop("needs") or "[]")
     artifact = Artifact(folder_of(store_of(args), task))
     if (artifact.folder / "outcome.json").exists():
@@ -169,8 +191,8 @@ def _show(args: argparse.Namespace) -> int:
         _print_field("asked", f"{name}: {value}")
     print()
     attempts = "attempt, status, started, seconds, host, device, error"
-    _print_query(args, f"SELECT {attempts} FROM attempt WHERE task = '{task}' ORDER BY 1", "no attempt yet")
-    return 0
+    of_it = f"task = '{task}' AND origin = {literal(facts['origin'])}"
+    _print_query(query, f"SELECT {attempts} FROM attempt WHERE {of_it} ORDER BY 1", "no attempt yet")
 
 
 def _summarize_trial(row: dict[str, Any]) -> dict[str, str]:
@@ -234,7 +256,10 @@ def _flatten(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
 
 
 def _logs(args: argparse.Namespace) -> int:
-    task = _find_task(args, args.task)
+    from runtime.database.read import open_read_only
+
+    with open_read_only(args.db) as query:
+        task = _find_task(query, args.task)
     folder = folder_of(store_of(args), task) / "attempts"
     attempts = sorted((int(path.name) for path in folder.glob("*") if path.name.isdigit()), reverse=True)
     if not attempts:
@@ -247,17 +272,21 @@ def _logs(args: argparse.Namespace) -> int:
     return 0
 
 
-def _find_task(args: argparse.Namespace, beginning: str) -> str:
+def _find_task(query: Query, beginning: str) -> str:
     """The id of the one task that begins so; SynthcError where there is none, or several."""
     from runtime.database.quoting import literal
-    from runtime.database.read import query
 
-    tasks = query(args.db, f"SELECT task, address FROM task WHERE starts_with(task, {literal(beginning)}) ORDER BY task LIMIT 6")[1]
+    begins = f"starts_with(task, {literal(beginning)})"
+    tasks = query(f"SELECT DISTINCT ON (task) task, address FROM task WHERE {begins} ORDER BY task, address LIMIT 6")[1]
     if len(tasks) == 1:
         return str(tasks[0][0])
     if tasks:
         raise SynthcError(f"{beginning!r} begins several tasks: {', '.join(f'{task} ({address})' for task, address in tasks)}, …")
-    trials = [row[0] for row in query(args.db, "SELECT trial FROM comparison")[1]]
+    of_trial = f"address = {literal(beginning)} OR starts_with(address, {literal(beginning + '/')})"
+    if tasks := query(f"SELECT DISTINCT ON (address) address, task FROM task WHERE {of_trial} ORDER BY address")[1]:
+        listed = and_more([f"{task} ({address})" for address, task in tasks], 6)
+        raise SynthcError(f"{beginning!r} is a trial; name one of its tasks by the beginning of its id: {listed}")
+    trials = [row[0] for row in query("SELECT DISTINCT trial FROM comparison")[1]]
     raise SynthcError(f"no trial or task is called {beginning!r}; {did_you_mean(beginning, trials)}")
 
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from compiler.errors import SynthcError, plural
-from runtime.cli.results_options import add_command, store_of
+from compiler.errors import SynthcError, did_you_mean, plural
+from runtime.cli.results_options import add_command, open_results, scope_of, store_of
 from runtime.database.questions import question, questions
+
+if TYPE_CHECKING:
+    from runtime.database.read import Query
 
 
 def register(commands: Any) -> None:
@@ -26,8 +30,10 @@ def _add_sql(commands: Any) -> None:
         commands,
         "sql",
         _sql,
+        scope=True,
         help="ask the results in SQL",
-        description="Run one query on the published database, read-only; or @NAME, a question that comes with synthc.",
+        description="Run one query on the published database, read-only; or @NAME, a question that comes with synthc.\n"
+        "A query of yours sees all rows unless --origin, --study or --profile choose; a question the rows of one origin.",
         epilog="examples:\n  synthc sql --list                              views, macros, and questions by name\n"
         '  synthc sql "FROM comparison"\n'
         "  synthc sql \"FROM columns_of('comparison')\"      what its columns mean\n"
@@ -46,6 +52,7 @@ def _add_chart(commands: Any) -> None:
         commands,
         "chart",
         _chart,
+        scope=True,
         help="draw the results",
         description="Draw one chart, or all of them. The file's ending says the format: svg, png, pdf, html, json.",
         epilog="examples:\n  synthc chart tradeoff -o tradeoff.svg\n  synthc chart all -o figures --format svg,pdf\n"
@@ -53,11 +60,12 @@ def _add_chart(commands: Any) -> None:
         "  synthc chart gallery -o figures\n"
         "names:\n"
         "  tradeoff       accuracy against leakage, both with intervals; the Pareto front; DP-SGD's curve\n"
-        "  roc            ROC curves of the headline attack, log-log, a panel for each group of canaries\n"
+        "  roc            ROC curves of the headline attack, log-log, a panel for each paradigm\n"
         "  vulnerability  how the risk spreads over canaries\n"
         "  ablation       leakage and accuracy along the grids of each arm\n"
         "  cost           seconds per shadow against accuracy and leakage\n"
         "  epsilon        the audited lower bound beside the accountant's epsilon\n"
+        "  training       loss curves of every training, generator and distiller\n"
         "  claims         effects of the claims, with intervals and verdicts\n"
         "  gallery        sheets of synthetic images (PNG files into the folder -o)\n"
         "`charts:` in a spec has `synthc run` draw them when it ends.",
@@ -67,7 +75,7 @@ def _add_chart(commands: Any) -> None:
         "-o", "--output", type=Path, required=True, metavar="FILE", help="the file; for several charts or formats a folder"
     )
     chart.add_argument("--format", metavar="LIST", help="formats to write into the folder, such as svg,pdf")
-    chart.add_argument("--where", metavar="SQL", help="keep only these rows, such as \"study = 'full_study'\"")
+    chart.add_argument("--where", metavar="SQL", help="keep only these rows, such as \"paradigm = 'coreset'\"")
     chart.add_argument("--theme", choices=("paper", "screen"), default="paper")
     chart.add_argument("--with-private-images", action="store_true", help="gallery: also sets made of private images")
 
@@ -77,6 +85,7 @@ def _add_table(commands: Any) -> None:
         commands,
         "table",
         _table,
+        scope=True,
         help="a table for a paper",
         description="The comparison of all trials with intervals, ready to paste.",
         epilog="example:\n  synthc table comparison --format latex > comparison.tex",
@@ -91,6 +100,7 @@ def _add_report(commands: Any) -> None:
         commands,
         "report",
         _report,
+        scope=True,
         help="one page with everything",
         description="Write one self-contained HTML file: verdicts of the claims, comparison, linked charts,\n"
         "synthetic images, parameters, provenance. It works without a network.\n"
@@ -99,8 +109,6 @@ def _add_report(commands: Any) -> None:
         "  synthc report -o report.html --study full_study --profile fashion_mnist",
     )
     report.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="the page to write")
-    report.add_argument("--study", metavar="NAME", help="of several studies in the database (default: the one that ran last)")
-    report.add_argument("--profile", metavar="NAME", help="of several profiles of the study (default: the one that ran last)")
     report.add_argument(
         "--with-private-images", action="store_true", help="also show sets made of private images, and private images beside"
     )
@@ -123,7 +131,7 @@ def _add_db(commands: Any) -> None:
 
 
 def _sql(args: argparse.Namespace) -> int:
-    from runtime.database.read import query
+    from runtime.database.read import open_read_only
     from runtime.present.tables import render
 
     if args.list:
@@ -131,11 +139,14 @@ def _sql(args: argparse.Namespace) -> int:
         return 0
     if not args.query:
         raise SynthcError('say what to ask: synthc sql "FROM comparison"; `synthc sql --list` says what there is')
-    text = question(args.query[1:]).text if args.query.startswith("@") else args.query
+    named = args.query.startswith("@")
+    text = question(args.query[1:]).text if named else args.query
     if args.show:
         print(text)
         return 0
-    print(render(*query(args.db, text), args.format))
+    scoped = named or (args.origin, args.study, args.profile) != (None, None, None)
+    with open_results(args) if scoped else open_read_only(args.db) as query:
+        print(render(*query(text), args.format))
     return 0
 
 
@@ -150,36 +161,59 @@ def _list_public() -> str:
 
 
 def _chart(args: argparse.Namespace) -> int:
-    from runtime.database.read import query
     from runtime.present import charts
     from runtime.present.spec_charts import LAYOUT_OF_THEME
 
     if args.name == "gallery":
         return _gallery(args)
+    if args.name not in (*charts.CHARTS, "all"):
+        known = (*charts.CHARTS, "all", "gallery")
+        raise SynthcError(f"no chart is called {args.name!r}; {did_you_mean(args.name, known)}")
     names = list(charts.CHARTS) if args.name == "all" else [args.name]
+    targets = _list_targets(args, names)
+    with open_results(args) as query:
+        rows = {name: _rows(query, args, charts.kind_of(name).query) for name in names}
     for name in names:
-        kind = charts.kind_of(name)
-        text = f"SELECT * FROM ({kind.query}) AS chart WHERE {args.where}" if args.where else kind.query
-        drawn = charts.draw(name, *query(args.db, text), layout=LAYOUT_OF_THEME[args.theme])
-        for path in _list_targets(args, name):
+        drawn = charts.draw(name, *rows[name], layout=LAYOUT_OF_THEME[args.theme])
+        for path in targets[name]:
             charts.save(drawn, path)
             print(path)
     return _gallery(args) if args.name == "all" else 0
+
+
+def _rows(query: Query, args: argparse.Namespace, text: str) -> tuple[list[str], list[tuple[Any, ...]]]:
+    """Columns and rows of a query that satisfy `--where`; SynthcError where that leaves none of those that there are."""
+    columns, rows = query(f"SELECT * FROM ({text}) AS shown WHERE {args.where}" if args.where else text)
+    if args.where and not rows and query(text)[1]:
+        raise SynthcError(f"--where {args.where}: leaves no row of those that there are")
+    return columns, rows
 
 
 def _gallery(args: argparse.Namespace) -> int:
     from runtime.present.charts.gallery import write
     from runtime.present.report.read import read_sets
 
-    for path in write(_make_folder(args.output), read_sets(args.db, store_of(args), with_private=args.with_private_images)):
+    sets = read_sets(args.db, store_of(args), scope_of(args), args.with_private_images)
+    for path in write(_make_folder(args.output), sets):
         print(path)
     return 0
 
 
-def _list_targets(args: argparse.Namespace, name: str) -> list[Path]:
+def _list_targets(args: argparse.Namespace, names: Sequence[str]) -> dict[str, list[Path]]:
+    """Chart → its files. SynthcError for formats that there are not, and where -o names a file and a folder is wanted."""
+    from runtime.present.charts import FORMATS
+
     if args.name != "all" and not args.format:
-        return [args.output]
-    return [_make_folder(args.output) / f"{name}.{ending.strip()}" for ending in (args.format or "svg").split(",")]
+        return {args.name: [args.output]}
+    endings = [ending.strip() for ending in (args.format or "svg").split(",")]
+    for ending in endings:
+        if ending not in FORMATS:
+            raise SynthcError(f"--format {args.format}: no format is called {ending!r}; {did_you_mean(ending, FORMATS)}")
+    if args.output.suffix.lstrip(".").lower() in FORMATS:
+        alone = "" if args.name == "all" else ", or leave --format out: the ending says the format"
+        raise SynthcError(f"-o {args.output}: several charts or formats want a folder; name one{alone}")
+    folder = _make_folder(args.output)
+    return {name: [folder / f"{name}.{ending}" for ending in endings] for name in names}
 
 
 def _make_folder(path: Path) -> Path:
@@ -191,11 +225,13 @@ def _make_folder(path: Path) -> Path:
 
 
 def _table(args: argparse.Namespace) -> int:
-    from runtime.database.read import query
+    from runtime.database.read import check_one
+    from runtime.present.paradigms import rows_of
     from runtime.present.tables import COMPARISON, comparison, render
 
-    text = f"SELECT * FROM ({COMPARISON}) WHERE {args.where}" if args.where else COMPARISON
-    columns, rows = query(args.db, text)
+    with open_results(args) as query:
+        columns, rows = _rows(query, args, COMPARISON)
+    check_one([(row["origin"], row["study"], row["profile"]) for row in rows_of(columns, rows)], "a table")
     print(render(*comparison(columns, rows), args.format))
     return 0
 
@@ -203,7 +239,9 @@ def _table(args: argparse.Namespace) -> int:
 def _report(args: argparse.Namespace) -> int:
     from runtime.present.report import write
 
-    write(args.output, args.db, store_of(args), args.study, args.profile, args.with_private_images)
+    if args.output.suffix.lower() not in (".html", ".htm"):
+        raise SynthcError(f"-o {args.output}: a report is HTML, name a file.html; a browser prints it to PDF")
+    write(args.output, args.db, store_of(args), scope_of(args), args.with_private_images)
     print(f"{args.output}{' (shows private images: do not pass it on)' if args.with_private_images else ''}")
     return 0
 

@@ -1,32 +1,93 @@
-"""What commands share besides the study: their registration, `--db` and `--store`, and files that they write."""
+"""What commands share besides the spec: how they are registered, `--db` and `--store`, whose results they show, what they write."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from compiler.errors import SynthcError
 
+if TYPE_CHECKING:
+    from runtime.database.read import Query, Scope
+
 
 def add_command(
-    commands: Any, name: str, handler: Callable[[argparse.Namespace], int], *, results: bool = True, **options: Any
+    commands: Any,
+    name: str,
+    handler: Callable[[argparse.Namespace], int],
+    *,
+    results: bool = True,
+    scope: bool = False,
+    **options: Any,
 ) -> argparse.ArgumentParser:
-    """The parser of a new command; `handler` runs it and returns the exit code. `results`: with `--db` and `--store`."""
+    """The parser of a new command; `handler` runs it and returns the exit code.
+
+    `results`: with `--db` and `--store`. `scope`: with `--origin`, `--study` and `--profile`, of what it shows.
+    """
     parser: argparse.ArgumentParser = commands.add_parser(name, **options)
     parser.set_defaults(handler=handler)
     if results:
         default = Path("results.duckdb")
         parser.add_argument("--db", type=Path, default=default, metavar="FILE", help="the database (default: results.duckdb here)")
         parser.add_argument("--store", type=Path, metavar="DIR", help="the store (default: .synthc beside the database)")
+    if scope:
+        origin = (
+            "rows that this store published (default: this store's; of a study that it has not, those of the only one that has)"
+        )
+        parser.add_argument("--origin", metavar="NAME", help=origin)
+        parser.add_argument("--study", metavar="NAME", help="this study alone")
+        parser.add_argument("--profile", metavar="NAME", help="this profile of it alone; '' for none")
     return parser
+
+
+def scope_of(args: argparse.Namespace) -> Scope:
+    """Whose results are asked for."""
+    from runtime.database.read import Scope
+    from runtime.store.artifacts import read_origin
+
+    return Scope(args.origin, args.study, args.profile, own=read_origin(store_of(args)))
+
+
+@contextlib.contextmanager
+def open_results(args: argparse.Namespace) -> Iterator[Query]:
+    """Yield a function that queries the results that are asked for, and no others."""
+    from runtime.database.read import narrow, open_read_only
+
+    with open_read_only(args.db) as query:
+        narrow(query, scope_of(args))
+        yield query
 
 
 def store_of(args: argparse.Namespace) -> Path:
     """The store's absolute path: `--store`, else `.synthc` beside the database."""
     return (args.store or args.db.absolute().parent / ".synthc").absolute()
+
+
+def whole_number(least: int = 1, most: int = 10**9) -> Callable[[str], int]:
+    """What reads a whole number of an option, from `least` to `most`."""
+
+    def parse(text: str) -> int:
+        if not (text.isascii() and text.isdigit() and least <= int(text[:12]) <= most):
+            raise argparse.ArgumentTypeError(f"{text!r} is no whole number from {least} to {most}")
+        return int(text)
+
+    return parse
+
+
+def positive_number(text: str) -> float:
+    """Read a number of an option that is above zero."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number above 0")
+    return value
 
 
 def write(text: str, target: Path | None) -> None:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import shlex
 import signal
 import sys
+import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from compiler.errors import SynthcError
+from compiler.errors import SynthcError, and_more, did_you_mean, plural
 from compiler.work import TaskKind
 from runtime.cli.options import compile_study_of, force_option, only_option, print_notices, select_forced, spec_options
-from runtime.cli.results_options import add_command, store_of
+from runtime.cli.results_options import add_command, positive_number, store_of, whole_number
 from runtime.outcome import Stopped
 from runtime.store.artifacts import lock_store
 
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from runtime.execution.driver import Interrupt
     from runtime.execution.engine import Engine
     from runtime.execution.study_run import StudyRun
+    from runtime.execution.worker import Dispatch
     from runtime.outcome import Outcome
 
 MAX_REPAIRS = 3
@@ -59,9 +62,9 @@ def engine_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--address", metavar="HOST:PORT", help=address)
     parser.add_argument("--no-token", action="store_true", help="join the cluster although it asks nobody for a token")
     workers = "workers (default: one per core, or as many per GPU as fit)"
-    parser.add_argument("--workers", type=_positive_int, metavar="N", help=workers)
+    parser.add_argument("--workers", type=whole_number(), metavar="N", help=workers)
     memory = "GPU memory that a worker may need, by which workers share a GPU (default: 8)"
-    parser.add_argument("--gpu-memory", type=float, default=8.0, metavar="GIB", help=memory)
+    parser.add_argument("--gpu-memory", type=positive_number, default=8.0, metavar="GIB", help=memory)
     rehearsed = "ask the cluster for shares of GPUs, which may be logical, and compute on the CPU"
     parser.add_argument("--rehearse-gpus", action="store_true", help=rehearsed)
     parser.add_argument("--fail-fast", action="store_true", help="stop at the first failure; else what does not need it goes on")
@@ -102,6 +105,8 @@ def run(args: argparse.Namespace) -> int:
             for problem in index.problems:
                 _print(f"synthc: {problem}")
             study = StudyRun(plan, store, index, args.db.absolute(), origin, Scope(selected.answers, forced, args.retry_failed))
+            for warning in study.list_changed_code():
+                _print(f"synthc: {warning}")
             try:
                 status = compute(study, args, signals) if study.todo else "done"
             except BaseException:
@@ -113,7 +118,7 @@ def run(args: argparse.Namespace) -> int:
             signals.close()
             if selected.waiting:
                 _print(f"claims that wait for trials outside of --only: {', '.join(selected.waiting)}")
-            code = _print_summary(study, status)
+            code = _print_summary(study, status, args.db)
             if code != 130 and (study.todo or spec_charts.missing(plan, study.target)):
                 for path in spec_charts.draw(plan, study.target, store):
                     _print(f"drew {path}")
@@ -128,8 +133,8 @@ def _hold_policy(study: StudyRun) -> int:
     for one in settled:
         _print(one.sentence)
     closed = sum(not one.holds for one in settled)
-    stand = f"closed: {closed} of {len(settled)} conditions do not hold" if closed else f"open: all {len(settled)} conditions hold"
-    _print(f"the policy is {stand}")
+    conditions = plural(len(settled), "condition")
+    _print(f"the policy is closed; not met: {closed} of {conditions}" if closed else f"the policy is open; met: {conditions}")
     return 3 if closed else 0
 
 
@@ -142,6 +147,7 @@ def _compile_with_data(args: argparse.Namespace) -> Plan:
         from runtime.data.sources import see
 
         for name in absent:
+            _print(f"{name}: reading it for the first time, to identify it by its content")
             record = see(name)
             _print(f"{name}: {record.samples:,} + {record.test_samples:,} images, identified by their content as {record.digest}")
         plan = compile_study_of(args)
@@ -156,17 +162,19 @@ def compute(study: StudyRun, args: argparse.Namespace, signals: contextlib.ExitS
     interrupt, policy = Interrupt(), Policy(args.fail_fast, dict(args.timeout))
     with Display(study.todo) as display:
         rest = len(study.plan.tasks) - len(study.todo)
-        display.print_line(f"{study.plan.header.study}: {len(study.todo)} tasks to run, {rest} done or not needed")
+        display.print_line(f"{study.plan.header.study}: {plural(len(study.todo), 'task')} to run, {rest} done or not needed")
 
         def on_outcome(task: Task, outcome: Outcome, attempt: int) -> None:
             study.on_outcome(task, outcome, attempt)
             display.on_outcome(task, outcome)
 
-        def on_tick(in_flight: Mapping[str, Task]) -> None:
+        def on_tick(in_flight: Mapping[Dispatch, float]) -> None:
             display.on_tick(in_flight)
             if notice := study.publish_if_due():
                 display.print_line(notice)
 
+        if args.engine == "ray":
+            display.print_line("starting workers: each loads PyTorch first")
         engine = _start_engine(args, study.store, display.print_line)
         signals.enter_context(_handle_signals(interrupt, display.print_line))
         try:
@@ -187,7 +195,7 @@ def compute(study: StudyRun, args: argparse.Namespace, signals: contextlib.ExitS
                         break
                     repairs += 1
                     display.add_tasks(study.todo)
-                    display.print_line(f"what earlier tasks left was damaged: computing {len(study.todo)} tasks again")
+                    display.print_line(f"what earlier tasks left was damaged: computing {plural(len(study.todo), 'task')} again")
         finally:
             engine.close()
     return "interrupted" if interrupt.by_user else "done"
@@ -215,27 +223,55 @@ def _start_engine(args: argparse.Namespace, store: Path, say: Callable[[str], No
     )
 
 
-def _print_summary(study: StudyRun, status: str) -> int:
+def _print_summary(study: StudyRun, status: str, database: Path) -> int:
     for finding in study.findings:
         if finding.silenced is None:
             _print(f"synthc: {finding}")
+    alike: dict[str, list[str]] = {}
     for id, error in study.given_up.items():
-        _print(f"failed before: {study.plan.tasks[id].address}: {error}")
+        alike.setdefault(str(error), []).append(study.plan.tasks[id].address)
+    for error, addresses in alike.items():
+        _print(f"failed before: {and_more(addresses, 1)}: {error}")
     if study.given_up:
-        _print(f"{len(study.given_up)} tasks failed in an earlier run and were not tried again; --retry-failed does")
+        _print(f"{plural(len(study.given_up), 'task')} failed in an earlier run; --retry-failed tries again")
     missing, results = study.count_missing(), f"results in {study.target}"
     if status == "interrupted":
-        _print(f"interrupted with {missing} tasks left; what was finished is kept: run the same command again to go on")
+        _print(f"interrupted with {plural(missing, 'task')} left; what was finished is kept: run the same command again to go on")
         return 130
     if missing:
-        _print(f"computed {study.computed} tasks; {len(study.failures)} failed, {missing} are missing")
+        _print(f"computed {plural(study.computed, 'task')}; failed: {len(study.failures)}, missing: {missing}")
         if study.published:
             _print(f"{results}: what could be computed")
         return 1
-    _print(f"computed {study.computed} tasks" if study.computed else "everything was done before")
+    _print(f"computed {plural(study.computed, 'task')}" if study.computed else "everything was done before")
     if study.published:
-        _print(f'{results}\nnext: synthc sql "FROM comparison"   synthc chart tradeoff -o tradeoff.svg')
+        _print_answer(study, database)
+        _print(results)
     return 0
+
+
+def _print_answer(study: StudyRun, database: Path) -> None:
+    """The comparison table, the answer in sentences, and commands that say more."""
+    from runtime.database.read import Scope, narrow, open_read_only
+    from runtime.present.answer import answer, count_verdicts
+    from runtime.present.paradigms import rows_of
+    from runtime.present.tables import comparison, render
+
+    header = study.plan.header
+    with open_read_only(study.target) as query:
+        narrow(query, Scope(study.index.origin, header.study, study.plan.profile or ""))
+        found, claims = query("FROM comparison"), rows_of(*query("FROM claim"))
+    _print("\n" + render(*comparison(*found), "table"))
+    for sentence in (*answer(rows_of(*found)), *([f"{count_verdicts(claims)}."] if claims else [])):
+        _print(f"\n{textwrap.fill(sentence, 100, break_on_hyphens=False)}")
+    of_this = ["--study", header.study, *(["--profile", study.plan.profile] if study.plan.profile else [])]
+    named = [] if str(database) == "results.duckdb" else ["--db", str(database)]
+    commands = (
+        ["report", "-o", "report.html", *of_this],
+        ["chart", "tradeoff", "-o", "tradeoff.svg", *of_this],
+        ["sql", "FROM comparison"],
+    )
+    _print("\nnext: " + "\n      ".join(shlex.join(["synthc", *words, *named]) for words in commands) + "\n")
 
 
 def _print(line: str) -> None:
@@ -267,18 +303,8 @@ def _handle_signals(interrupt: Interrupt, print_line: Callable[[str], None]) -> 
             signal.signal(number, handler)
 
 
-def _positive_int(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a positive whole number")
-    return int(text)
-
-
 def _parse_timeout(text: str) -> tuple[str, float]:
     kind, _, seconds = text.partition("=")
-    try:
-        limit = float(seconds)
-    except ValueError:
-        limit = 0.0
-    if kind not in KINDS or not limit > 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not KIND=SECONDS with KIND one of {', '.join(KINDS)}")
-    return kind, limit
+    if kind not in KINDS:
+        raise argparse.ArgumentTypeError(f"{text!r} is not KIND=SECONDS; {did_you_mean(kind, KINDS)}")
+    return kind, positive_number(seconds)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compiler.errors import SynthcError
+from compiler.errors import SynthcError, plural
 from runtime.cli.options import spec_options
 from runtime.cli.results_options import add_command, store_of
 from runtime.cli.run import compute, engine_options
@@ -75,7 +75,7 @@ def _tune(args: argparse.Namespace) -> int:
     if missing:
         for address, error in study.failures.items():
             print(f"{address}: {error}", file=sys.stderr)
-        print(f"{missing} tasks are missing: run the same command again to go on", file=sys.stderr)
+        print(f"missing: {plural(missing, 'task')}; run the same command again to go on", file=sys.stderr)
         return 130 if status == "interrupted" else 1
     found = [_read(one, tuning, store) for one in tuning.tries]
     target = args.spec.with_name(f"{args.spec.stem}.tuned.yaml")

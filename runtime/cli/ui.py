@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from runtime.cli.results_options import add_command, store_of
+from runtime.cli.results_options import add_command, store_of, whole_number
 
 
 def register(commands: Any) -> None:
@@ -20,7 +20,7 @@ def register(commands: Any) -> None:
         "Ctrl-C ends it.",
         epilog="examples:\n  synthc ui\n  synthc ui --db results.duckdb --port 8700 --open",
     )
-    ui.add_argument("--port", type=int, default=0, metavar="N", help="of 127.0.0.1 (default: any that is free)")
+    ui.add_argument("--port", type=whole_number(0, 65535), default=0, metavar="N", help="of 127.0.0.1 (default: any that is free)")
     ui.add_argument("--open", action="store_true", help="also open it in the browser")
     ui.add_argument("--with-private-images", action="store_true", help="also show sets made of private images")
 

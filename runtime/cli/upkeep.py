@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from compiler.errors import SynthcError, sentence_of
+from compiler.errors import SynthcError, plural, sentence_of
 from runtime.cli.results_options import add_command, store_of
 
 
@@ -58,7 +58,8 @@ def _gc(args: argparse.Namespace) -> int:
             if study not in studies:
                 raise SynthcError(f"no study is called {study!r}; there are: {', '.join(studies)}")
         garbage = find_garbage(store, args.drop)
-        size = f"{len(garbage.tasks)} tasks and {len(garbage.files)} leftover files, {garbage.size / 1e6:.1f} MB"
+        there = f"{plural(len(garbage.tasks), 'task')} and {plural(len(garbage.files), 'leftover file')}"
+        size = f"{there}, {garbage.size / 1e6:.1f} MB"
         if not args.delete:
             print(f"{size}, could go; --delete deletes them")
             return 0
@@ -170,7 +171,7 @@ def _check_results(args: argparse.Namespace) -> Iterator[Check]:
             (runs,) = query("SELECT count(*) FROM run")[1][0]
             for (table,) in query("SELECT table_name FROM duckdb_tables() WHERE schema_name = 'base'")[1] if args.deep else ():
                 query(f"SELECT bit_xor(hash(COLUMNS(*))) FROM base.{table}")  # every block has a checksum, which reading compares
-        yield Check("database", f"{args.db}: {runs} runs")
+        yield Check("database", f"{args.db}: {plural(runs, 'run')}")
     except SynthcError as error:
         yield Check("database", f"{error}; move it away, then `synthc db rebuild`", False)
 

@@ -132,18 +132,19 @@ class Index:
         return {operation: seconds for operation, seconds in self._rows(query) if seconds is not None}
 
     def trial_results(self, study: str, profile: str | None) -> list[tuple[Any, ...]]:
-        """trial, paradigm, test_accuracy, epsilon, leakage, leakage_low, leakage_note of the study's current trials."""
+        """trial, paradigm, test_accuracy, epsilon, leakage, leakage_low, leakage_note, learned, chance, control of the study's
+        current trials."""
         query = (
-            "SELECT trial, paradigm, test_accuracy, epsilon, leakage, leakage_low, leakage_note FROM comparison "
-            "WHERE study = ? AND profile = ? ORDER BY trial"
+            "SELECT trial, paradigm, test_accuracy, epsilon, leakage, leakage_low, leakage_note, learned, chance, control "
+            "FROM comparison WHERE study = ? AND profile = ? ORDER BY trial"
         )
         return self._rows(query, study, profile or "")
 
     def earlier_headlines(self, study: str, profile: str | None, run: str) -> list[tuple[str, dict[str, Any]]]:
         """Runs of the study that ended before `run` with results, and the headline that each declared."""
         query = (
-            "SELECT run, headline FROM base.run WHERE study = ? AND profile = ? AND run < ? "
-            "AND status IN ('done', 'interrupted') ORDER BY run"
+            "SELECT run, headline FROM base.run WHERE study = ? AND profile = ? AND run < ? AND EXISTS ("
+            "FROM base.trial JOIN base.outcome ON task = answer WHERE trial.run = run.run) ORDER BY run"
         )
         return [(name, json.loads(headline)) for name, headline in self._rows(query, study, profile or "", run)]
 

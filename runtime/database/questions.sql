@@ -8,7 +8,7 @@ SELECT origin, study, profile, trial.trial, trial.test_accuracy, baseline.trial 
   baseline.test_accuracy - trial.test_accuracy AS baseline_is_more_accurate_by,
   trial.leakage, baseline.leakage AS baseline_leakage, trial.leakage - baseline.leakage AS leaks_more_by
 FROM comparison AS trial JOIN baseline USING (origin, study, profile, replicate)
-WHERE trial.paradigm NOT IN ('dp_sgd', 'undefended') AND trial.null_ok
+WHERE trial.paradigm NOT IN ('dp_sgd', 'undefended') AND trial.null_ok AND NOT trial.control
 QUALIFY row_number() OVER (
   PARTITION BY origin, study, profile, trial.trial ORDER BY abs(baseline_is_more_accurate_by), baseline.leakage) = 1
 ORDER BY origin, study, profile, leaks_more_by;
@@ -16,9 +16,9 @@ ORDER BY origin, study, profile, leaks_more_by;
 -- @pareto: Which trials does no other on the same data beat in both accuracy and leakage?
 SELECT data, origin, study, profile, trial, test_accuracy, leakage, leakage_low, leakage_high, leakage_n
 FROM comparison AS one
-WHERE null_ok AND leakage IS NOT NULL AND NOT EXISTS (
+WHERE null_ok AND NOT control AND learned IS NOT FALSE AND leakage IS NOT NULL AND NOT EXISTS (
   FROM comparison AS other
-  WHERE other.null_ok 
+  WHERE other.null_ok AND NOT other.control AND other.learned IS NOT FALSE
     AND (other.origin, other.study, other.profile, other.data) = (one.origin, one.study, one.profile, one.data)
     AND other.test_accuracy >= one.test_accuracy AND other.leakage <= one.leakage
     AND (other.test_accuracy > one.test_accuracy OR other.leakage < one.leakage))
@@ -28,7 +28,7 @@ ORDER BY data, origin, study, profile, leakage;
 WITH mean AS (
   SELECT origin, study, profile, paradigm, count(*) AS trials, 100 * avg(test_accuracy) AS accuracy, 100 * avg(leakage) AS leakage,
     avg(seconds) AS seconds
-  FROM comparison WHERE null_ok GROUP BY ALL),
+  FROM comparison WHERE null_ok AND NOT control GROUP BY ALL),
   undefended AS (FROM mean WHERE paradigm = 'undefended')
 SELECT origin, study, profile, mean.paradigm, mean.trials, undefended.accuracy - mean.accuracy AS points_of_accuracy_lost,
   undefended.leakage - mean.leakage AS points_of_leakage_avoided,
@@ -37,10 +37,10 @@ SELECT origin, study, profile, mean.paradigm, mean.trials, undefended.accuracy -
 FROM mean JOIN undefended USING (origin, study, profile)
 ORDER BY origin, study, profile, points_of_accuracy_lost;
 
--- @everywhere: Which canaries leak in every trial, whatever the arm?
+-- @everywhere: Which canaries leak in every trial, whatever the arm? (Controls are left out.)
 SELECT origin, study, profile, canaries, canary, sample, true_label, canary_label, count(*) AS trials,
   min(risk.tpr) AS caught_at_least, avg(risk.tpr) AS caught_on_average
-FROM canary_risk AS risk SEMI JOIN comparison USING (origin, study, profile, trial, attack, variant, release)
+FROM canary_risk AS risk SEMI JOIN (FROM comparison WHERE NOT control) USING (origin, study, profile, trial, attack, variant, release)
 GROUP BY ALL ORDER BY caught_at_least DESC, caught_on_average DESC, origin, study, profile, canary LIMIT 20;
 
 -- @stable: How much do figures differ between replicates of one point of the study?
@@ -90,5 +90,7 @@ ORDER BY missed DESC NULLS LAST, origin, study, profile, trial, other;
 -- @doubtful: Which figures should nobody rely on, and why?
 SELECT origin, study, profile, trial, 'leakage' AS figure, leakage_note AS why FROM comparison WHERE leakage_note <> ''
 UNION ALL BY NAME SELECT origin, study, profile, trial, 'all' AS figure, flags AS why FROM comparison WHERE flags <> ''
+UNION ALL BY NAME SELECT origin, study, profile, trial, 'all' AS figure, 'it learned next to nothing, so leaking little is no protection' AS why
+  FROM comparison WHERE learned = false AND NOT control
 UNION ALL BY NAME SELECT origin, study, profile, trial, 'all' AS figure, 'its attack has not run' AS why FROM comparison WHERE attack IS NULL
 ORDER BY origin, study, profile, trial, figure;

@@ -23,7 +23,14 @@ def run_rows(record: Mapping[str, Any]) -> Rows:
     software = _pick(record, "status headline versions commit source_digest claims lints")
     yield "run", [(*_pick(record, "run study question"), profile, *_pick(record, "spec spec_text argv"), *times, *software)]
     trials = record["trials"]
-    yield "trial", [(run, *_pick(trial, "trial arm paradigm method label axes replicate data answer")) for trial in trials]
+    columns = "trial arm paradigm method label axes replicate data answer"
+    yield (
+        "trial",
+        [
+            (run, *_pick(trial, columns), trial.get("control", False), _json(trial["point"]) if "point" in trial else None)
+            for trial in trials
+        ],
+    )
     yield "stage", [(run, trial["trial"], task, shadow, stage) for trial in trials for task, shadow, stage in trial["stages"]]
     tasks = record["tasks"]
     yield "task", [(run, *_pick(task, "id kind operation address needs"), blocked.get(task["id"])) for task in tasks]
@@ -33,7 +40,8 @@ def outcome_rows(artifact: Artifact) -> Rows:
     """A committed task, its metrics, and an attack's scores, risks and ROC points."""
     outcome = artifact.outcome
     task, provenance, notes = outcome["task"], outcome["provenance"], outcome["notes"]
-    where = _pick({"cpu_seconds": None} | provenance, "seconds cpu_seconds host device threads peak_memory_mb commit source_digest")
+    given = {"cpu_seconds": None, "cpu": None} | provenance
+    where = _pick(given, "seconds cpu_seconds host device threads peak_memory_mb cpu commit source_digest")
     flags = "; ".join(notes.get("flags", []))
     yield "outcome", [(task, _time(provenance["started"]), *where, notes.get("null_ok"), flags, _json(notes))]
     columns = "name value low high n note canaries attack variant release"

@@ -11,12 +11,12 @@ CREATE TABLE base.run (
   ended TIMESTAMP, status VARCHAR, headline JSON, versions JSON, "commit" VARCHAR, source_digest VARCHAR, claims JSON, lints JSON);
 CREATE TABLE base.trial (
   origin VARCHAR, run VARCHAR, trial VARCHAR, arm VARCHAR, paradigm VARCHAR, method VARCHAR, label VARCHAR, axes JSON, replicate INTEGER,
-  data VARCHAR, answer VARCHAR);
+  data VARCHAR, answer VARCHAR, control BOOLEAN, settings JSON);
 CREATE TABLE base.stage (origin VARCHAR, run VARCHAR, trial VARCHAR, task VARCHAR, shadow INTEGER, stage VARCHAR);
 CREATE TABLE base.task (origin VARCHAR, run VARCHAR, task VARCHAR, kind VARCHAR, operation VARCHAR, address VARCHAR, needs JSON, blocked_by VARCHAR);
 CREATE TABLE base.outcome (
   origin VARCHAR, task VARCHAR, started TIMESTAMP, seconds DOUBLE, cpu_seconds DOUBLE, host VARCHAR, device VARCHAR, threads INTEGER,
-  peak_memory_mb DOUBLE, "commit" VARCHAR, source_digest VARCHAR, null_ok BOOLEAN, flags VARCHAR, notes JSON);
+  peak_memory_mb DOUBLE, cpu VARCHAR, "commit" VARCHAR, source_digest VARCHAR, null_ok BOOLEAN, flags VARCHAR, notes JSON);
 CREATE TABLE base.metric (
   origin VARCHAR, task VARCHAR, metric VARCHAR, value DOUBLE, low DOUBLE, high DOUBLE, n BIGINT, note VARCHAR, canaries VARCHAR, attack VARCHAR,
   variant VARCHAR, release VARCHAR);
@@ -60,7 +60,7 @@ CREATE VIEW task AS
          WHEN last_attempt.status = 'failed' THEN 'failed'
          WHEN current.blocked_by IS NOT NULL THEN 'blocked'
          ELSE 'missing' END AS status,
-    outcome.seconds, outcome.cpu_seconds, outcome.device, outcome.host, outcome.peak_memory_mb, outcome.started,
+    outcome.seconds, outcome.cpu_seconds, outcome.device, outcome.cpu, outcome.host, outcome.peak_memory_mb, outcome.started,
     CASE WHEN outcome.task IS NULL THEN coalesce(last_attempt.error, current.blocked_by) END AS error,
     coalesce(last_attempt.attempt, 0) AS attempts, last_attempt.log, outcome."commit", outcome.source_digest, current.needs
   FROM current LEFT JOIN base.outcome AS outcome USING (origin, task) LEFT JOIN last_attempt USING (origin, task);
@@ -78,7 +78,8 @@ COMMENT ON VIEW result IS 'One row per trial and metric, long. canaries, attack,
 CREATE VIEW comparison AS
   WITH figure AS (SELECT DISTINCT ON (origin, task, metric) * FROM base.metric WHERE attack = '' AND canaries = ''
          ORDER BY origin, task, metric),
-       headline AS (SELECT DISTINCT ON (origin, task) * FROM base.metric WHERE metric = 'headline' ORDER BY origin, task)
+       headline AS (SELECT DISTINCT ON (origin, task) * FROM base.metric WHERE metric = 'headline' ORDER BY origin, task),
+       wide AS (
   SELECT trial.origin, trial.study, trial.profile, trial.arm, trial.paradigm, trial.method, trial.label, trial.trial, trial.axes,
     trial.replicate, trial.data,
     accuracy.value AS test_accuracy, accuracy.low AS test_accuracy_low, accuracy.high AS test_accuracy_high,
@@ -88,7 +89,7 @@ CREATE VIEW comparison AS
     area.value AS auc, area.low AS auc_low, area.high AS auc_high,
     epsilon.value AS epsilon,
     cost.value AS seconds, cost.low AS seconds_low, cost.high AS seconds_high, cost.n AS shadows,
-    outcome.null_ok, outcome.flags
+    outcome.null_ok, outcome.flags, chance.value AS chance, coalesce(trial.control, false) AS control, images.value AS images
   FROM base.current_trial AS trial
     LEFT JOIN base.outcome AS outcome ON outcome.origin = trial.origin AND outcome.task = trial.answer
     LEFT JOIN headline ON headline.origin = trial.origin AND headline.task = trial.answer
@@ -101,7 +102,15 @@ CREATE VIEW comparison AS
     LEFT JOIN figure AS epsilon ON epsilon.origin = trial.origin AND epsilon.task = trial.answer AND epsilon.metric = 'epsilon'
     LEFT JOIN base.metric AS area ON area.origin = trial.origin AND area.task = trial.answer AND area.metric = 'auc'
       AND area.canaries = headline.canaries AND area.attack = headline.attack AND area.variant = headline.variant AND area.release = headline.release
-  ORDER BY trial.origin, trial.study, trial.profile, trial.paradigm, trial.label;
+    LEFT JOIN figure AS chance ON chance.origin = trial.origin AND chance.task = trial.answer AND chance.metric = 'chance_accuracy'
+    LEFT JOIN figure AS images ON images.origin = trial.origin AND images.task = trial.answer AND images.metric = 'images'),
+       beside AS (   -- the most that a random set of no more private images teaches
+  SELECT *, CASE WHEN images IS NOT NULL THEN max(CASE WHEN paradigm = 'coreset' AND method = 'random' THEN test_accuracy_low END)
+    OVER (PARTITION BY origin, study, profile, data, replicate ORDER BY images) END AS taught_by_random
+  FROM wide)
+  SELECT * EXCLUDE (images, taught_by_random), test_accuracy_low > chance
+    AND (taught_by_random IS NULL OR test_accuracy_high - chance >= (taught_by_random - chance) / 2) AS learned
+  FROM beside ORDER BY origin, study, profile, paradigm, label;
 COMMENT ON VIEW comparison IS 'One row per trial, wide: accuracy, the headline leakage declared in the spec, AUC, cost, each with its interval.';
 
 CREATE VIEW roc AS
@@ -137,14 +146,141 @@ CREATE VIEW cost AS
     count(*) AS tasks,   -- a sum of decimals: one of doubles depends on the order of its rows
     CAST(sum(CAST(outcome.seconds AS DECIMAL(18, 6))) AS DOUBLE) / count(*) AS seconds, min(outcome.seconds) AS seconds_low,
     max(outcome.seconds) AS seconds_high,
-    CAST(sum(CAST(outcome.cpu_seconds AS DECIMAL(18, 6))) AS DOUBLE) / count(*) AS cpu_seconds, max(outcome.peak_memory_mb) AS peak_memory_mb, any_value(outcome.device) AS device,
-    sum(images.value) AS images_seen, max(gpu.value) AS gpu_memory_mb
+    CAST(sum(CAST(outcome.cpu_seconds AS DECIMAL(18, 6))) AS DOUBLE) / count(*) AS cpu_seconds,
+    max(outcome.peak_memory_mb) AS peak_memory_mb, any_value(outcome.device) AS device,
+    sum(images.value) AS images_seen, max(gpu.value) AS gpu_memory_mb,
+    bool_or(asked.kind IN ('train', 'synthesize') AND asked.operation NOT SIMILAR TO '(TrainShared|Import).*'
+      AND NOT list_contains(asked.needs->>'$[*][0]', 'set')) AS private
   FROM base.current_trial AS trial JOIN base.stage AS stage USING (origin, run, trial)
-    JOIN base.outcome AS outcome USING (origin, task)
+    JOIN base.outcome AS outcome USING (origin, task) JOIN base.task AS asked USING (origin, run, task)
     LEFT JOIN base.metric AS images ON images.origin = stage.origin AND images.task = stage.task AND images.metric = 'images_seen'
     LEFT JOIN base.metric AS gpu ON gpu.origin = stage.origin AND gpu.task = stage.task AND gpu.metric = 'gpu_memory_mb'
   GROUP BY ALL;
 COMMENT ON VIEW cost IS 'One row per trial and stage of its pipeline: seconds per shadow (mean, least, most), device, memory, images seen.';
+
+CREATE VIEW training AS
+  WITH loop AS (
+    SELECT trial.*, stage.shadow, stage.stage, stage.task,
+      unnest(map_entries(from_json(outcome.notes->'$.losses', '"MAP(VARCHAR, DOUBLE[][])"'))) AS loop
+    FROM base.current_trial AS trial JOIN base.stage AS stage USING (origin, run, trial) JOIN base.outcome AS outcome USING (origin, task)),
+  point AS (SELECT * EXCLUDE (loop), loop.key AS part, unnest(loop.value) AS point FROM loop)
+  SELECT origin, study, profile, arm, paradigm, method, label, trial, shadow, stage, part, CAST(point[1] AS BIGINT) AS step, point[2] AS loss, task
+  FROM point;
+COMMENT ON VIEW training IS 'One row per point of a loss curve, of up to 50: what each training, generator and distiller of a trial lowered.';
+
+CREATE VIEW setting AS
+  SELECT origin, study, profile, arm, paradigm, method, label, trial, substr(leaf.fullkey, 3) AS setting, leaf.atom->>'$' AS value
+  FROM base.current_trial AS trial, json_tree(trial.settings) AS leaf WHERE leaf.type NOT IN ('OBJECT', 'ARRAY')
+  ORDER BY origin, study, profile, trial, leaf.id;
+COMMENT ON VIEW setting IS 'One row per trial and hyper-parameter, with defaults filled in: setting is its place, such as classifier.lr.';
+
+CREATE VIEW metric AS
+  SELECT * FROM (VALUES
+    ('headline', 'share', 'The leakage: TPR of the declared attack, canaries and release level at the declared FPR.',
+     'Carlini et al. 2022 (LiRA); Aerni et al. 2024'),
+    ('headline_fpr', 'share', 'The FPR at which the headline was in fact read: scores that tie are taken whole, so it may be below the declared one.',
+     'runtime.audit.statistics.roc'),
+    ('headline_by_lot', 'share', 'What the headline would be if canaries with equal scores were accepted by lot until the FPR is reached.',
+     'runtime.audit.statistics.roc'),
+    ('tpr@fpr=*', 'share', 'Members that are called members where at most this share of non-members is.', 'Carlini et al. 2022'),
+    ('tpr@fpr=*,used', 'share', 'The same, of members from which some image of the set was chosen or began.',
+     'runtime.audit.trial.metrics'),
+    ('tpr@fpr=*,unused', 'share', 'The same, of the other members.', 'runtime.audit.trial.metrics'),
+    ('tpr@fpr=*,copied', 'share', 'The same, of members with an almost-copy in the set of their shadow.',
+     'runtime.audit.trial.copies'),
+    ('tpr@fpr=*,not_copied', 'share', 'The same, of members without one.', 'runtime.audit.trial.copies'),
+    ('auc', 'share', 'Area under the ROC curve: how often a member scores higher than a non-member. 0.5 is guessing.',
+     'Hanley and McNeil 1982'),
+    ('balanced_accuracy', 'share', 'Mean of true-positive and true-negative rate at the best threshold. 0.5 is guessing.',
+     'runtime.audit.statistics.roc'),
+    ('realised_tpr', 'share', 'TPR of thresholds that are read from the other shadows alone, as an adversary has to.',
+     'runtime.audit.statistics.deployed'),
+    ('realised_fpr', 'share', 'FPR of these thresholds.', 'runtime.audit.statistics.deployed'),
+    ('ppv@prior=*', 'share', 'Of those whom these thresholds call members, the share that are, where so many of the asked are members.',
+     'Jayaraman et al. 2021'),
+    ('epsilon_lower_clopper_pearson', 'epsilon', 'Epsilon is at least this, by Clopper-Pearson ends of the rates; only of independent trials.',
+     'Jagielski et al. 2020'),
+    ('epsilon_lower_steinke', 'epsilon', 'Epsilon is at least this, from one training with many canaries, whatever the mechanism.',
+     'Steinke, Nasr and Jagielski 2023'),
+    ('epsilon_lower_f_dp', 'epsilon', 'Epsilon is at least this, from one training, by f-DP.',
+     'Mahloujifar, Melis and Chaudhuri 2024'),
+    ('epsilon_lower_f_dp_if_gaussian', 'epsilon', 'The same, if the trade-off curve is that of a Gaussian mechanism.',
+     'Mahloujifar, Melis and Chaudhuri 2024'),
+    ('epsilon_lower_mu_gdp', 'epsilon', 'Epsilon is at least this, by the mu of Gaussian differential privacy that the rates rule out.',
+     'Nasr et al. 2023'),
+    ('epsilon_lower_mu_gdp_if_gaussian', 'epsilon', 'The same, if the trade-off curve is that of a Gaussian mechanism.',
+     'Nasr et al. 2023'),
+    ('dp_soundness', 'epsilon', 'The audited bound beside the accountant''s epsilon: above it, the implementation breaks its promise.',
+     'runtime.audit.trial.soundness'),
+    ('null_auc', 'share', 'Mean AUC of the attack on memberships that no model knows; low and high: where most of them lie.',
+     'runtime.audit.statistics.null'),
+    ('null_tpr@fpr=*', 'share', 'Mean TPR of the attack on such memberships.', 'runtime.audit.statistics.null'),
+    ('null_epsilon_share', 'share', 'Such memberships for which a bound above zero came out.', 'runtime.audit.statistics.null'),
+    ('permutation_p', 'p-value', 'Share of such memberships on which the attack does at least as well as on the true one.',
+     'Phipson and Smyth 2010'),
+    ('sham_auc', 'share', 'AUC of the declared attack on z samples, with a row of membership that training ignored. 0.5 is right.',
+     'runtime.audit.trial.measure'),
+    ('floored_fits', 'count', 'Distributions that had to be given a least width since shadows all but agree.',
+     'runtime.audit.attacks.lira'),
+    ('risk_overlap', 'share', 'Overlap of the canaries of most risk between halves of the shadows: would other models name the same ones?',
+     'runtime.audit.trial.risk'),
+    ('student_teacher_ratio', 'ratio', 'TPR of the attack on the student over that on its teacher: what distillation keeps of the leakage.',
+     'Jagielski et al. 2023 (Students Parrot Their Teachers)'),
+    ('near_duplicates', 'count', 'Canaries with a near twin in the fixed part or among the other canaries.',
+     'runtime.data.population.near_duplicates'),
+    ('test_accuracy', 'share', 'Test images that the released classifier gets right.', 'runtime.audit.trial.utility'),
+    ('chance_accuracy', 'share', 'The same, of always guessing the commonest class of the test images.',
+     'runtime.audit.trial.utility'),
+    ('train_accuracy', 'share', 'Images of its own training set that a classifier gets right.', 'runtime.training.classifier'),
+    ('train_loss', 'nats', 'Mean cross-entropy over the last pass, as presented.', 'runtime.training.sgd'),
+    ('canary_accuracy_in', 'share', 'Canaries that models which were trained on them give the label that they were trained with.',
+     'runtime.training.scoring'),
+    ('canary_accuracy_out', 'share', 'The same, of models which were not.', 'runtime.training.scoring'),
+    ('seconds', 'seconds', 'Wall-clock time; of a trial: of one shadow''s pipeline, mean over shadows.',
+     'runtime.audit.trial.utility'),
+    ('images_seen', 'count', 'Images that went through a network in training.', 'runtime.training.classifier'),
+    ('images_per_second', '1/s', 'The same, by the time that it took.', 'runtime.training.classifier'),
+    ('gpu_memory_mb', 'MB', 'Most that torch held of a GPU, without its context.', 'runtime.execution.worker'),
+    ('images', 'count', 'Images of the released set.', 'runtime.synthesize.operation'),
+    ('share_selected', 'share', 'Private images that are, or began, some image of the set.', 'runtime.synthesize.operation'),
+    ('canary_share_selected', 'share', 'The same, of the canaries of a group that the private set holds.',
+     'runtime.synthesize.operation'),
+    ('canary_enrichment', 'ratio', 'That share over that of all private images: 1 for a choice that is blind to canaries.',
+     'runtime.synthesize.operation'),
+    ('share_kept', 'share', 'Drawn images that the filtering classifier kept.', 'runtime.synthesize.diffusion.generate'),
+    ('student_agreement', 'share', 'Invented images to which teacher and student give the same answer.',
+     'runtime.synthesize.data_free_kd.rounds'),
+    ('classes_invented', 'count', 'Classes that the teacher sees among the invented images.',
+     'runtime.synthesize.data_free_kd.rounds'),
+    ('denoiser_loss', 'squared error', 'What training of the denoiser lowered, mean of the last twentieth of the steps.',
+     'Ho et al. 2020'),
+    ('autoencoder_loss', 'squared error', 'Of pixels in -1..1 that went through the autoencoder, last batch.',
+     'Rombach et al. 2022'),
+    ('epsilon', 'epsilon', 'What DP-SGD spent, for one image added or removed. A guarantee, not a measurement.',
+     'Abadi et al. 2016; dp_accounting'),
+    ('delta', 'probability', 'The delta of that epsilon.', 'dp_accounting'),
+    ('noise_multiplier', 'ratio', 'Standard deviation of DP-SGD''s noise over its clipping norm.', 'Abadi et al. 2016'),
+    ('nearest_pixel_distance', 'grey levels', 'Distance of a canary to the nearest image of the set, median over canaries.',
+     'runtime.audit.query.synthetic_set'),
+    ('nearest_public_distance', 'grey levels', 'The same, to as many public images.', 'runtime.audit.query.synthetic_set'),
+    ('nearest_ratio', 'ratio', 'Distance of members over that of non-members, geometric mean over canaries: 1 where members are no nearer.',
+     'runtime.audit.trial.copies'),
+    ('copied_share', 'share', 'Members with an almost-copy in the set of their shadow.', 'runtime.audit.trial.copies'),
+    ('trace_back_rate', 'share', 'Images of the set whose nearest private image is the one that they began from.',
+     'runtime.audit.query.synthetic_set'),
+    ('claim', 'as the claim', 'Effect of the pair that decides a claim, in units of what it compares.', 'runtime.audit.compare'),
+    ('p_value', 'p-value', 'Of synthc judge: that members rank as near by chance.', 'runtime.judge'),
+    ('copied_members', 'count', 'Members on the list of copied ones; low: at 95 % at least so many are.', 'runtime.judge'),
+    ('phantoms', 'count', 'Holdout units as near as the listed members, which the set never saw.', 'runtime.judge'),
+    ('null_listed', 'share', 'Redrawn labels under which anything is listed at all.', 'runtime.judge'),
+    ('detectable_share', 'share', 'Copied members that this holdout would find with a power of 80 %.', 'runtime.judge'),
+    ('holdout_for_a_tenth', 'count', 'Holdout units that would show two copied members.', 'runtime.judge'),
+    ('needs', 'count', 'What a figure that cannot be resolved would need.', 'runtime.judge'),
+    ('epsilon_lower', 'epsilon', 'Of synthc judge: a lower bound from the one set.', 'Steinke, Nasr and Jagielski 2023'),
+    ('use.*', 'share', 'Of synthc judge: of what use the set is (accuracy of models trained on it, on members and on as many of them; what it covers), after / by class.',
+     'runtime.judge.use')
+  ) AS dictionary(name, unit, meaning, source);
+COMMENT ON VIEW metric IS 'The dictionary of metrics: * stands for a number or a name, so join by `result.metric GLOB metric.name`.';
 
 -- The declared claims of the current runs, beside what their tests found.
 CREATE VIEW base.tested AS
@@ -208,8 +344,8 @@ CREATE MACRO columns_of(wanted) AS TABLE
   WHERE database_name = current_database() AND schema_name = 'main' AND table_name = wanted ORDER BY column_index;
 COMMENT ON MACRO TABLE columns_of IS 'What the columns of a view mean: FROM columns_of(''comparison'').';
 CREATE MACRO matched(accuracy, margin := 0.02) AS TABLE
-  SELECT * FROM comparison WHERE abs(test_accuracy - accuracy) <= margin ORDER BY leakage, origin, study, profile, trial;
-COMMENT ON MACRO TABLE matched IS 'Trials within 2 points (or margin := …) of an accuracy, least leaky first: FROM matched(0.95).';
+  SELECT * FROM comparison WHERE abs(test_accuracy - accuracy) <= margin AND NOT control ORDER BY leakage, origin, study, profile, trial;
+COMMENT ON MACRO TABLE matched IS 'Trials within 2 points (or margin := …) of an accuracy, least leaky first, without controls: FROM matched(0.95).';
 CREATE MACRO compare(name) AS TABLE
   SELECT origin, study, profile, label, trial, canaries, attack, variant, release, value, low, high, n, note FROM result WHERE metric = name
   ORDER BY ALL;
@@ -251,7 +387,8 @@ INSERT INTO base.meaning VALUES
   ('', 'cpu_seconds', 'Processor seconds of all threads of the task, which other programs on the machine hardly change.'),
   ('', 'seconds_low', 'Lower end of the 95 % interval of seconds.'),
   ('', 'seconds_high', 'Upper end of the 95 % interval of seconds.'),
-  ('', 'device', 'Where it was computed: cpu, cuda.'),
+  ('', 'device', 'Where it was computed: cpu, or the model of the GPU.'),
+  ('', 'cpu', 'Model of the processor.'),
   ('', 'host', 'Name of the machine.'),
   ('', 'peak_memory_mb', 'Peak memory of the worker in MB.'),
   ('', 'gpu_memory_mb', 'Most that torch held of a GPU in MB, without its context; NULL where no GPU computed it.'),
@@ -289,6 +426,11 @@ INSERT INTO base.meaning VALUES
   ('comparison', 'shadows', 'Models in the trial''s pool.'),
   ('comparison', 'null_ok',
    'False marks a trial whose attacks found something in membership that no model knows: its figures are invalid.'),
+  ('comparison', 'chance', 'Accuracy of always guessing the commonest class of the test data.'),
+  ('comparison', 'control', 'Whether nothing private can be in it, as the spec says: no way of training to compare others with.'),
+  ('comparison', 'learned',
+   'False where the interval of the accuracy reaches chance, or where all of it lies less than half as far above chance as a random '
+   'set of no more images brings its models: that it leaks little is then no protection. NULL where the accuracy is not known.'),
   ('comparison', 'flags', 'What the audit noticed, such as a failed null control or mixed devices; empty if nothing.'),
   ('roc', 'fpr', 'False-positive rate of the point.'),
   ('roc', 'tpr', 'True-positive rate of the point.'),
@@ -321,6 +463,20 @@ INSERT INTO base.meaning VALUES
   ('cost', 'seconds_low', 'Least seconds of a task.'),
   ('cost', 'seconds_high', 'Most seconds of a task.'),
   ('cost', 'images_seen', 'Images that went through a network in training, over all shadows; NULL where it was not counted.'),
+  ('setting', 'setting', 'Where it stands among the words of the trial: arm.fraction, classifier.lr, audit.attacks[0].signal, seed, …'),
+  ('setting', 'value', 'Its value as text; NULL for null.'),
+  ('metric', 'name', 'Name of the metric, as in result; * stands for a number or a name.'),
+  ('metric', 'unit', 'share (0 to 1), count, seconds, …'),
+  ('metric', 'meaning', 'What it says, of what, and in which direction.'),
+  ('metric', 'source', 'Where it is defined: a paper, or a module of this project.'),
+  ('training', 'shadow', 'Index of the model of the pool in whose pipeline it was; 0 for what all share.'),
+  ('training', 'stage', 'Stage of the pipeline: train proxy, synthesize, model, …'),
+  ('training', 'part', 'Which loop of the task: the purpose of a classifier, the method of a distiller, diffusion, expert 3, …'),
+  ('training', 'step', 'Losses that were seen by then: mostly one for each step of the training.'),
+  ('training', 'loss', 'Mean of what was lowered since the point before; NULL where it was no number.'),
+  ('cost', 'private',
+   'Whether its tasks are handed the private set of their shadow (data-free methods are, and read the teacher alone); else they see what '
+   'earlier stages made, or public images.'),
   ('claim', 'statement', 'The hypothesis, in a sentence.'),
   ('claim', 'metric', 'What is compared: leakage, auc, tpr@fpr=…, test_accuracy, … or an attack, for a correlation.'),
   ('claim', 'effect', 'Effect that decides, of the pair that decides, in units of decided_by; NULL where none could be resolved.'),
@@ -370,7 +526,8 @@ INSERT INTO base.meaning VALUES
   ('task', 'attempts', 'How often it was tried.'),
   ('task', 'needs', 'What it reads: pairs of role and task id.'),
   ('run', 'run', 'Name of the run: its time and study. Later runs sort last.'),
-  ('run', 'status', 'running, done, interrupted, failed or killed (as the next command on its store finds out).'),
+  ('run', 'status', 'running; done: all that was asked for is there; failed: tasks of this run, or the run itself; incomplete: what failed '
+   'before was not tried again; interrupted; or killed (as the next command on its store finds out).'),
   ('run', 'spec', 'Path of the spec.'),
   ('run', 'argv', 'Arguments of the command.'),
   ('run', 'versions', 'Versions of the libraries, as JSON.'),

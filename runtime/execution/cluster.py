@@ -61,7 +61,8 @@ class Cluster:
         self._folder: Path | None = None
         os.environ.update(RAY_SETTINGS)
         if address in (None, "local"):
-            _check_process_limit(cpus)
+            fixed, each = THREADS
+            machine.check_room_for_threads(fixed + each * cpus, f"Ray with {cpus} workers", ", or use --engine inline")
             self._folder = _make_folder()
             # Its token needs no writable home folder. The variable for Windows and macOS is what makes Ray listen on 127.0.0.1.
             os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(16))
@@ -168,18 +169,6 @@ def _make_folder() -> Path:
         return Path(tempfile.mkdtemp(prefix="synthc-", dir=base))
     except OSError as error:
         raise SynthcError(f"Ray cannot write to {place}: {error.strerror}; {hint}") from error
-
-
-def _check_process_limit(workers: int) -> None:
-    """SynthcError if `ulimit -u` leaves no room for Ray's threads: it would hang, or die of an assertion."""
-    import resource
-
-    limit, (fixed, each) = resource.getrlimit(resource.RLIMIT_NPROC)[0], THREADS
-    if os.getuid() != 0 and 0 <= limit < (need := fixed + each * workers):
-        raise SynthcError(
-            f"`ulimit -u` allows {limit} processes and threads, and Ray with {workers} workers takes about {need}; "
-            "raise it, or use --engine inline"
-        )
 
 
 @contextlib.contextmanager

@@ -74,7 +74,7 @@ class Driver:
 
     `on_outcome(task, outcome, attempt)` is called for every attempt as it ends, and for what is blocked; an outcome that will be
     tried again says so in its notes. `on_submit(task)` is called before a task's first attempt,
-    `on_tick(in_flight)` at least every half second.
+    `on_tick(in_flight)` at least every half second, with what was submitted and when.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class Driver:
         on_outcome: Callable[[Task, Outcome, int], None],
         *,
         on_submit: Callable[[Task], None] = lambda task: None,
-        on_tick: Callable[[Mapping[str, Task]], None] = lambda in_flight: None,
+        on_tick: Callable[[Mapping[Dispatch, float]], None] = lambda in_flight: None,
         earlier: EarlierRuns | None = None,
         policy: Policy | None = None,
         interrupt: Interrupt | None = None,
@@ -115,7 +115,7 @@ class Driver:
                 attempts = {request.task: request.attempt for request in result.dispatch}
                 for outcome in result.outcomes or _lost_outcomes(result):
                     self._handle(self.todo[outcome.task], outcome, attempts[outcome.task])
-            self.on_tick({request.task: self.todo[request.task] for dispatch in self.in_flight for request in dispatch})
+            self.on_tick(self.in_flight)
 
     def _submit_ready(self) -> None:
         if self.interrupt.count and self.stopping_since is None:
@@ -123,7 +123,8 @@ class Driver:
         while len(self.queue) and self.stopping_since is None and len(self.in_flight) < self.engine.slots:
             if any(request.task in self.exclusive for dispatch in self.in_flight for request in dispatch):
                 return
-            batch = self.queue.take(max(1, len(self.queue) // self.engine.slots), self.exclusive | self.unbatched)
+            slots = self.engine.slots
+            batch = self.queue.take(max(1, len(self.queue) // slots), self.exclusive | self.unbatched, slots)
             if batch[0].id in self.exclusive and self.in_flight:
                 self.queue.put_back(batch[0].id)
                 return
@@ -152,6 +153,7 @@ class Driver:
             self.queue.put_back(task.id)
         else:
             self.on_outcome(task, outcome, attempt)
+            self.queue.forget(task.id)
             self._block_dependents(task, outcome)
 
     def _block_dependents(self, task: Task, outcome: Outcome) -> None:
@@ -159,6 +161,7 @@ class Driver:
         for user in self.queue.dependents(task.id):
             if user not in self.blocked:
                 self.blocked.add(user)
+                self.queue.forget(user)
                 blocked = Outcome(user, "blocked", error=reason, error_kind="need failed", notes={"need": task.id})
                 self.on_outcome(self.todo[user], blocked, 0)
         if self.policy.fail_fast:

@@ -9,7 +9,6 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Mapping
-from statistics import fmean
 from typing import TextIO
 
 from rich.console import Console, Group
@@ -19,6 +18,8 @@ from rich.text import Text
 
 from compiler.plan.dag import Task
 from compiler.text.escape import plain, visible
+from runtime.execution.time_left import TimeLeft
+from runtime.execution.worker import Dispatch
 from runtime.outcome import Outcome
 
 LINE_INTERVAL_SECONDS = 10.0
@@ -35,10 +36,12 @@ class Display:
         self.total = Counter(task.kind for task in todo.values())
         self.done: Counter[str] = Counter()
         self.failed = self.blocked = 0
-        self.in_flight: Mapping[str, Task] = {}
+        self._alike: Counter[str] = Counter()
+        self._todo = dict(todo)
+        self._running: tuple[Task, ...] = ()
         self.started = self._printed_at = time.monotonic()
-        self._seconds: dict[str, list[float]] = {}
-        self._left = Counter(task.operation for task in todo.values())
+        self._time_left = TimeLeft(todo)
+        self._left = ""
         columns = TextColumn("{task.description:<11}"), BarColumn(bar_width=30), MofNCompleteColumn()
         self._bars = Progress(*columns, console=self.console)
         self._rows = {kind: self._bars.add_task(kind, total=count) for kind, count in self.total.items()}
@@ -51,10 +54,14 @@ class Display:
 
     def __exit__(self, *error: object) -> None:
         self._live.stop()
+        for error, count in self._alike.items():
+            if count > 1:
+                self.print_line(f"{count - 1} more failed so: {error}; `synthc status` and `synthc logs` say which")
 
     def add_tasks(self, todo: Mapping[str, Task]) -> None:
         """Count further tasks than those known at the beginning."""
-        self._left.update(task.operation for task in todo.values())
+        self._todo |= todo
+        self._time_left.add(todo)
         self.total.update(task.kind for task in todo.values())
         for kind, count in self.total.items():
             if kind not in self._rows:
@@ -65,18 +72,19 @@ class Display:
         """Count an outcome; print a final failure."""
         if outcome.notes.get("tried_again"):
             return
-        self._left[task.operation] -= 1
+        self._time_left.end(task.id, outcome.provenance.seconds if outcome.status == "done" and outcome.provenance else None)
         match outcome.status:
             case "done":
                 self.done[task.kind] += 1
-                self._seconds.setdefault(task.operation, []).append(outcome.provenance.seconds if outcome.provenance else 0.0)
                 self._bars.update(self._rows[task.kind], completed=self.done[task.kind])
             case "failed" if outcome.error_kind == "corrupt":
                 self.total[task.kind] -= 1  # it comes again
                 self.print_line(f"damaged: {outcome.error}")
             case "failed":
                 self.failed += 1
-                self.print_line(f"failed: {task.address} ({task.operation}): {outcome.error}\n        log: {outcome.log}")
+                self._alike[str(outcome.error)] += 1
+                if self._alike[str(outcome.error)] == 1:
+                    self.print_line(f"failed: {task.address} ({task.operation}): {outcome.error}\n        log: {outcome.log}")
             case "blocked":
                 self.blocked += 1
 
@@ -84,9 +92,12 @@ class Display:
         """Print a line that stays, above the live display."""
         self.console.print(Text(visible(line)), soft_wrap=True)
 
-    def on_tick(self, in_flight: Mapping[str, Task]) -> None:
-        """Show these tasks as running; without a terminal, print a line now and then."""
-        self.in_flight = in_flight
+    def on_tick(self, in_flight: Mapping[Dispatch, float]) -> None:
+        """Show these tasks as running, and how long it still takes; without a terminal, print a line now and then."""
+        self._running = tuple(self._todo[request.task] for dispatch in in_flight for request in dispatch)
+        groups = {tuple(request.task for request in dispatch): began for dispatch, began in in_flight.items()}
+        left = _format_clock(self._time_left.tell(groups))
+        self._left = f", about {left} left" + ("" if self._time_left.measured else " (guessed)")
         now = time.monotonic()
         if not self.console.is_terminal and now - self._printed_at >= LINE_INTERVAL_SECONDS:
             self._printed_at = now
@@ -95,19 +106,10 @@ class Display:
     def _status(self) -> str:
         counts = ", ".join(f"{kind} {self.done[kind]}/{self.total[kind]}" for kind in self.total)
         trouble = f", {self.failed} failed, {self.blocked} blocked" if self.failed else ""
-        return f"{_format_clock(time.monotonic() - self.started)}  {counts}{trouble}, {self._time_left()}"
-
-    def _time_left(self) -> str:
-        spent = sum(sum(seconds) for seconds in self._seconds.values())
-        if not spent:
-            return "time left unknown"
-        means = {operation: fmean(seconds) for operation, seconds in self._seconds.items()}
-        mean = spent / sum(map(len, self._seconds.values()))
-        left = sum(count * means.get(operation, mean) for operation, count in self._left.items())
-        return f"about {_format_clock(left * (time.monotonic() - self.started) / spent)} left"
+        return f"{_format_clock(time.monotonic() - self.started)}  {counts}{trouble}{self._left}"
 
     def _render(self) -> Group:
-        shown = list(self.in_flight.values())[:MAX_TASKS_SHOWN]
+        shown = self._running[:MAX_TASKS_SHOWN]
         running = Text(visible("\n".join(f"  {task.operation:<24} {task.address}" for task in shown)), style="dim")
         return Group(self._bars, Text(self._status()), running)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import heapq
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
 
 from compiler.plan.dag import Task, upward_rank
 
@@ -33,51 +34,81 @@ class DurationEstimate:
         return self._mean.get(task.operation, (UNKNOWN_SECONDS, 0))[0]
 
 
+URGENT = 0.5
+"""Share of the time that is left: a chain of tasks that takes longer begins before all else, lest the whole wait for it."""
+
+
 class ReadyQueue:
-    """The ready tasks of a run, most urgent first; a task's urgency is the expected time from its start to the plan's end."""
+    """The ready tasks of a run: trial by trial, the shortest first, so that answers come while the rest runs; but first of all what
+    a chain of tasks hangs on that takes nearly all of the time that is left, since the plan could not end sooner."""
 
     def __init__(self, todo: Mapping[str, Task], durations: DurationEstimate) -> None:
         self.todo = todo
         self.durations = durations
         self._rank = upward_rank(todo, durations.seconds)
+        self._place = _places(todo, durations.seconds)
+        self._left = {id: durations.seconds(task) for id, task in todo.items()}
+        """Expected seconds of what is not done."""
+        self._seconds_left = sum(self._left.values())
         self._waits_for = {id: {need for _, need in task.needs if need in todo} for id, task in todo.items()}
         self._users: dict[str, list[str]] = defaultdict(list)
         for id, needs in self._waits_for.items():
             for need in needs:
                 self._users[need].append(id)
-        self._ready = [(-self._rank[id], id) for id, needs in self._waits_for.items() if not needs]
-        heapq.heapify(self._ready)
+        self._ready: set[str] = set()
+        self._by_rank: list[tuple[float, str]] = []
+        self._by_trial: list[tuple[int, float, str]] = []
+        for id, needs in self._waits_for.items():
+            if not needs:
+                self.put_back(id)
 
     def __len__(self) -> int:
         """How many tasks are ready."""
         return len(self._ready)
 
-    def take(self, limit: int, unbatched: Collection[str] = ()) -> list[Task]:
-        """Remove and return the most urgent task and the next ones of the same operation.
+    def take(self, limit: int, unbatched: Collection[str] = (), slots: int = 1) -> list[Task]:
+        """Remove and return the task that comes first and the next ones of the same operation, on an engine of so many `slots`.
 
         At most `limit` tasks and MAX_BATCH_SECONDS of expected work; a task in `unbatched` comes alone.
         """
-        first = self.todo[heapq.heappop(self._ready)[1]]
+        longest = self._next(self._by_rank)
+        heap: list[Any] = self._by_rank if self._rank[longest] >= URGENT * self._seconds_left / slots else self._by_trial
+        first = self.todo[self._next(heap)]
+        self._ready.discard(first.id)
         batch, seconds = [first], self.durations.seconds(first)
         while self._ready and len(batch) < limit and first.id not in unbatched:
-            following = self.todo[self._ready[0][1]]
+            following = self.todo[self._next(heap)]
             seconds += self.durations.seconds(following)
             if following.operation != first.operation or following.id in unbatched or seconds > MAX_BATCH_SECONDS:
                 break
-            heapq.heappop(self._ready)
+            self._ready.discard(following.id)
             batch.append(following)
         return batch
 
+    def _next(self, heap: list[Any]) -> str:
+        """The first ready task of a heap; what was taken from the other one is dropped on the way."""
+        while heap[0][-1] not in self._ready:
+            heapq.heappop(heap)
+        return str(heap[0][-1])
+
     def put_back(self, id: str) -> None:
         """Make a task ready (again)."""
-        heapq.heappush(self._ready, (-self._rank[id], id))
+        if id not in self._ready:
+            self._ready.add(id)
+            heapq.heappush(self._by_rank, (-self._rank[id], id))
+            heapq.heappush(self._by_trial, (self._place[id], -self._rank[id], id))
 
     def mark_done(self, id: str) -> None:
         """Make those tasks ready that waited for this one alone."""
+        self.forget(id)
         for user in self._users[id]:
             self._waits_for[user].discard(id)
             if not self._waits_for[user]:
                 self.put_back(user)
+
+    def forget(self, id: str) -> None:
+        """Count a task no more that is over, or can never run."""
+        self._seconds_left -= self._left.pop(id, 0.0)
 
     def dependents(self, id: str) -> list[str]:
         """All tasks that cannot run without this one, nearest first."""
@@ -88,3 +119,22 @@ class ReadyQueue:
                 found[user] = None
                 waiting += self._users[user]
         return list(found)
+
+
+def _places(todo: Mapping[str, Task], seconds: Callable[[Task], float]) -> dict[str, int]:
+    """For each task the place of its trial, those of least work first; of a task that several need that of the first of them."""
+
+    def behind(answer: str, known: Collection[str] = ()) -> list[str]:
+        found, waiting = {answer}, [answer]
+        while waiting:
+            new = {need for _, need in todo[waiting.pop()].needs if need in todo and need not in found and need not in known}
+            found |= new
+            waiting += new
+        return list(found)
+
+    answers = [id for id, task in todo.items() if task.kind == "attack"]
+    work = {id: sum(seconds(todo[task]) for task in behind(id)) for id in answers}
+    places: dict[str, int] = {}
+    for place, answer in enumerate(sorted(answers, key=lambda id: work[id])):
+        places |= dict.fromkeys(behind(answer, places), place)
+    return {id: places.get(id, len(answers)) for id in todo}

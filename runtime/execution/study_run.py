@@ -5,16 +5,18 @@ Not here: how tasks are scheduled (`driver`), what is displayed (`progress`, `cl
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from compiler.errors import Finding, SynthcError
+from compiler.errors import Finding, SynthcError, plural
 from compiler.inspect.since import changes_since
+from compiler.language.plugins import own_modules
 from compiler.lint import lint_results
 from compiler.lint.catalog import LINTS
 from compiler.lint.results import Measured, RunResults
@@ -24,7 +26,7 @@ from runtime.database.index import Index, Unwritable
 from runtime.database.revision import TargetBusy, check_target
 from runtime.execution.driver import EarlierRuns
 from runtime.outcome import Outcome
-from runtime.store.artifacts import folder_of, is_done, quarantine, retract
+from runtime.store.artifacts import Artifact, folder_of, is_done, quarantine, retract
 from runtime.store.declared import carry_on, find_verdict
 from runtime.store.records import Corrupt, write_record
 from runtime.store.runs import RecordedRun, load_first_results, load_last_run, read_trace, run_name, save_plan
@@ -83,6 +85,22 @@ class StudyRun:
         declared = {"run": self.name, "at": at, "outcomes": self.index.count_outcomes(study)}
         claims = [_claim_record(planned, self.plan.header.evidence) for planned in self.plan.claims]
         return carry_on(claims, last.record if last else None, declared, self.store)
+
+    def list_changed_code(self) -> list[str]:
+        """A sentence on each method or attack of a user's package whose results are of other code than is there now."""
+        stale: dict[tuple[str, str], list[str]] = {}
+        for task in self.plan.tasks.values():
+            for name, module in own_modules(task.work).items() if self.is_done(task.id) else ():
+                with contextlib.suppress(Corrupt, KeyError):
+                    was = Artifact(folder_of(self.store, task.id)).outcome["provenance"]["own_code"][name]
+                    if was != machine.package_digest(module):
+                        stale.setdefault((name, module), []).append(task.address)
+        return [
+            f"{name}: the code of {module.partition('.')[0]} is another one than that of {plural(len(addresses), 'result')}, which "
+            f"stay, such as {addresses[0]}; where numbers change, raise `revision` in its words, or compute them again: "
+            f"--force {_pattern_of(addresses)}"
+            for (name, module), addresses in stale.items()
+        ]
 
     def _index_store(self) -> None:
         """Add the rows that the index lacks of this plan: a run may have died before they were written."""
@@ -171,9 +189,14 @@ class StudyRun:
         return ""
 
     def close(self, status: str) -> str:
-        """Lint the results, write the record's end and publish; a notice for the user, or ""."""
+        """Lint the results, write the record's end and publish; a notice for the user, or "".
+
+        What is said to be done, and is not, is recorded as failed, or as incomplete where nothing failed in this run itself.
+        """
         self.index.forget(id for id in self.scope.forced if not is_done(self.store, id))
         self.failures |= {self.plan.tasks[id].address: error for id, error in self.damaged_inputs.items()}
+        if status == "done" and self.count_missing():
+            status = "failed" if self.failures else "incomplete"
         self.findings = lint_results(self._read_results())
         self._write_record(status)
         try:
@@ -237,6 +260,14 @@ class StudyRun:
         self.index.record_run(record)
 
 
+def _pattern_of(addresses: Sequence[str]) -> str:
+    """What names these tasks for `--force`: of all arms the stage, or the trial itself."""
+    _, in_shadow, stage = addresses[0].rpartition("/")
+    arms = {address.partition("#")[0].partition("[")[0] for address in addresses}
+    arm = f"{arms.pop()}*" if len(arms) == 1 else "*"
+    return f"'{arm}/{stage}'" if in_shadow else f"'{arm}#?'"
+
+
 def run_record(plan: Plan) -> dict[str, Any]:
     """The plan's part of `run.json`: trials and tasks, so that a result can be traced to the trials that need it."""
     fields = ("id", "kind", "operation", "address", "needs")
@@ -297,5 +328,6 @@ def _trial_record(planned: TrialPlan) -> dict[str, Any]:
         "point": {"seed": trial.seed} | trial.point.model_dump(mode="json"),
         "answer": planned.answer,
         "data": trial.point.data.name,
+        "control": getattr(arm, "control", False),
         "stages": [(stage.task, stage.shadow, stage.name) for stage in planned.stages],
     }

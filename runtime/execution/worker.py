@@ -22,6 +22,7 @@ from functools import partial
 from pathlib import Path
 
 from compiler.errors import sentence_of
+from compiler.language.plugins import own_modules
 from compiler.work.operations import Work
 from runtime import machine
 from runtime.outcome import Diverged, Metric, Outcome, Product, Provenance, Stopped
@@ -83,7 +84,7 @@ def _compute(
 ) -> Outcome | Future[Outcome]:
     """Compute one task. Returns its outcome, or a future if it is still being written while the next task of the batch runs."""
     folder = folder_of(store, request.task)
-    provenance = partial(_provenance, datetime.now(UTC), time.perf_counter(), time.process_time(), device)
+    provenance = partial(_provenance, request.work, datetime.now(UTC), time.perf_counter(), time.process_time(), device)
     machine.reset_peak_memory()
     try:
         if (before := read_committed(folder)) is not None:  # a worker died between the commit and its answer
@@ -93,8 +94,10 @@ def _compute(
             try:
                 from runtime.store import checkpoint  # loads torch, which only a worker needs
 
-                with checkpoint.checkpoints_in(folder):
+                with checkpoint.checkpoints_in(folder) as loops:
                     product = _perform(request, store, device, operations)
+                    if curves := loops.curves():
+                        product = dataclasses.replace(product, notes={**product.notes, "losses": curves})
                     staged = _stage(request, folder, product, provenance())
                     if alone or checkpoint.has_checkpoints(folder):  # they go when this block ends, and not before the commit
                         return staged.commit()
@@ -128,7 +131,7 @@ def commit_product(request: TaskRequest, product: Product, started: datetime, se
         return before
     _begin_attempt(request, folder)
     began = time.perf_counter() - seconds, time.process_time() - seconds
-    return _stage(request, folder, product, _provenance(started, *began, "cpu")).commit()
+    return _stage(request, folder, product, _provenance(request.work, started, *began, "cpu")).commit()
 
 
 def _begin_attempt(request: TaskRequest, folder: Path) -> Path:
@@ -217,7 +220,7 @@ def _is_of_store(error: OSError, store: Path) -> bool:
     return False
 
 
-def _provenance(started: datetime, clock: float, cpu: float, device: str) -> Provenance:
+def _provenance(work: Work, started: datetime, clock: float, cpu: float, device: str) -> Provenance:
     import torch
 
     return Provenance(
@@ -232,4 +235,6 @@ def _provenance(started: datetime, clock: float, cpu: float, device: str) -> Pro
         versions=machine.versions(),
         commit=machine.commit(),
         source_digest=machine.source_digest(),
+        cpu=machine.cpu(),
+        own_code={name: machine.package_digest(module) for name, module in own_modules(work).items()},
     )

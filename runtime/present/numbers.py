@@ -15,6 +15,16 @@ def format_ends(low: float | None, high: float | None, spec: str = ".3f", scale:
     return "no interval" if low is None or high is None else f"[{scale * low:{spec}}, {scale * high:{spec}}]"
 
 
+def format_span(low: float | None, high: float | None, spec: str = ".1f", scale: float = 1.0) -> str:
+    """`(low to high)`, as it stands in a sentence."""
+    return "(no interval)" if low is None or high is None else f"({scale * low:{spec}} to {scale * high:{spec}})"
+
+
+def format_percent(share: float, spec: str = "g") -> str:
+    """A share in percent; no line breaks before the sign."""
+    return f"{100 * share:{spec}}\u00a0%"
+
+
 def format_epsilon(epsilon: float) -> str:
     """An accountant's epsilon to three digits; beyond a million its size says nothing."""
     return f"{epsilon:.3g}" if epsilon < 1000 else f"{epsilon:,.0f}" if epsilon <= 1e6 else "above 1,000,000"

@@ -5,7 +5,7 @@ A paradigm that is not listed here comes last, under its own name made readable.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 Row = dict[str, Any]
@@ -20,9 +20,15 @@ PRINTED_NAMES = {
     "diffusion": "Diffusion",
     "imported": "Imported",
     "own": "Own method",
+    "control": "Control",
 }
-"""Baselines first."""
+"""Baselines first. Controls, of whatever paradigm, stand apart on charts as if they were one."""
 PARADIGMS = tuple(PRINTED_NAMES)
+
+
+def rows_of(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[Row]:
+    """What a query gave, by column."""
+    return [dict(zip(columns, row, strict=True)) for row in rows]
 
 
 def printed_name(paradigm: str) -> str:

@@ -28,21 +28,27 @@ def missing(plan: Plan, database: Path) -> bool:
 
 def draw(plan: Plan, database: Path, store: Path) -> Iterator[Path]:
     """Write the files, beside the database; gives each. SynthcError where one cannot be written."""
-    from runtime.database.read import query
+    from runtime.database.read import Scope, narrow, open_read_only
     from runtime.present import charts
     from runtime.present.charts.gallery import write
     from runtime.present.report.read import read_sets
+    from runtime.store.artifacts import read_origin
 
     into = folder(plan, database)
     try:
         into.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise SynthcError(f"{into}: cannot be made a folder: {error.strerror}") from error
+    scope = Scope(study=plan.header.study, profile=plan.profile or "", own=read_origin(store))
     for chart in plan.header.charts:
         if chart.chart == "gallery":
-            yield from write(into, (sheet for sheet in read_sets(database, store) if _is_of(plan, chart, sheet[0])))
+            trials = _trials(plan, chart)
+            yield from write(into, (sheet for sheet in read_sets(database, store, scope) if sheet[0]["trial"] in trials))
             continue
-        drawn = charts.draw(chart.chart, *query(database, _query(plan, chart)), layout=LAYOUT_OF_THEME[chart.theme])
+        with open_read_only(database) as query:
+            narrow(query, scope)
+            rows = query(_query(plan, chart))
+        drawn = charts.draw(chart.chart, *rows, layout=LAYOUT_OF_THEME[chart.theme])
         for ending in chart.format:
             charts.save(drawn, into / f"{chart.stem}.{ending}")
             yield into / f"{chart.stem}.{ending}"
@@ -57,17 +63,11 @@ def _query(plan: Plan, chart: Chart) -> str:
     from runtime.database.quoting import literal
     from runtime.present.charts import kind_of
 
-    study, profile = map(literal, (plan.header.study, plan.profile or ""))
-    condition = f" AND trial IN ({', '.join(map(literal, _trials(plan, chart)))})" if chart.of else ""
-    return f"SELECT * FROM ({kind_of(chart.chart).query}) AS chart WHERE study = {study} AND profile = {profile}{condition}"
+    condition = f" WHERE trial IN ({', '.join(map(literal, _trials(plan, chart)))})" if chart.of else ""
+    return f"SELECT * FROM ({kind_of(chart.chart).query}) AS chart{condition}"
 
 
 def _trials(plan: Plan, chart: Chart) -> list[str]:
     """Addresses of the trials that the chart shows."""
     trials = [planned.trial for planned in plan.trials]
     return [trials[place].address for place in select_trials(chart.of, trials)]
-
-
-def _is_of(plan: Plan, chart: Chart, row: dict[str, object]) -> bool:
-    shown = (row["study"], row["profile"]) == (plan.header.study, plan.profile or "")
-    return shown and row["trial"] in _trials(plan, chart)

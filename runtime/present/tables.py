@@ -14,7 +14,7 @@ from typing import Any
 from compiler.errors import plural
 from compiler.text import escape
 from runtime.present.numbers import format_epsilon, format_interval
-from runtime.present.paradigms import Row, order_by_paradigm, printed_name
+from runtime.present.paradigms import Row, order_by_paradigm, printed_name, rows_of
 
 COMPARISON = "SELECT * FROM comparison"
 UNRESOLVABLE = "not resolvable"
@@ -29,7 +29,7 @@ class Best(str):
 def comparison(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> tuple[list[str], list[list[str]]]:
     """The comparison as a paper shows it: a line per trial, baselines first, figures with intervals and n; the best is a `Best`."""
     heads = ["trial", "paradigm", "test accuracy, %", "shadows", "leakage, %", "non-members", "AUC", "epsilon", "seconds"]
-    trials = order_by_paradigm(dict(zip(columns, row, strict=True)) for row in rows)
+    trials = order_by_paradigm(rows_of(columns, rows))
     better = {"test_accuracy": 1, "leakage": -1, "auc": -1, "seconds": -1}
     best = {name: _find_best(trials, name, sign) for name, sign in better.items()}
 

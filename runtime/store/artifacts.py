@@ -103,6 +103,14 @@ def read_mark(store: Path) -> dict[str, Any]:
     return mark
 
 
+def read_origin(store: Path) -> str | None:
+    """What the store's rows are called in a database; None where there is no store, or its mark is damaged."""
+    try:
+        return read_record(store / "store.json").get("origin")
+    except (Corrupt, OSError):
+        return None
+
+
 def folder_of(store: Path, task: str) -> Path:
     """The folder of a task; ValueError for anything but sixteen hexadecimal digits, so no id can leave the store."""
     if not re.fullmatch(r"[0-9a-f]{16}", task):

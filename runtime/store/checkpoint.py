@@ -1,19 +1,22 @@
 """Long loops go on where a killed attempt left off: their state is saved in the task's folder every few minutes.
 
-    for step in checkpoint.loop("classifier", iterations, net=net, optimizer=optimizer, draws=generator):
+    for step in (steps := checkpoint.loop("classifier", iterations, net=net, optimizer=optimizer, draws=generator)):
+        ...
+        steps.log(loss)
 
 yields the steps that are left, restores the parts before the first one and saves them now and then after one. Outside a task
 (tests, notebooks), or in a loop that ends before the first interval, it is a `range`. A checkpoint is read only by the very
 source that wrote it, and deleted when the task is committed. Each generator that a loop draws from must be among its parts, or
-be seeded and advanced again (`loop.start` steps were made), so that the numbers are those of an uninterrupted run.
+be seeded and advanced again (`loop.start` steps were made), so that the numbers are those of an uninterrupted run. What a loop
+logs is kept, thinned, with the task's outcome: its loss curve.
 """
 
 from __future__ import annotations
 
 import contextlib
+import math
 import time
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,16 +36,39 @@ INTERVAL_SECONDS = 300.0
 
 FILE_PATTERN = "checkpoint-*"
 
+MAX_POINTS = 50
+"""Of a loss curve that is kept."""
+
 
 @dataclass
-class _TaskLoops:
-    """The folder of the task being computed, and how many loops of each name began in it."""
+class TaskLoops:
+    """The folder of the task being computed, and for each name of loops what each of them logged."""
 
     folder: Path
-    begun: Counter[str] = field(default_factory=Counter)
+    logged: dict[str, list[list[Tensor]]] = field(default_factory=dict)
+
+    def curves(self) -> dict[str, list[tuple[int, float | None]]]:
+        """Name → its thinned losses; several loops of one name are numbered from 1."""
+        names = {
+            name: [f"{name} {place + 1}" if len(all) > 1 else name for place in range(len(all))]
+            for name, all in self.logged.items()
+        }
+        return {
+            own: thin(losses) for name, all in self.logged.items() for own, losses in zip(names[name], all, strict=True) if losses
+        }
 
 
-_task: ContextVar[_TaskLoops | None] = ContextVar("loops of the task being computed", default=None)
+def thin(losses: Sequence[Tensor]) -> list[tuple[int, float | None]]:
+    """Of up to MAX_POINTS equal spans: how many losses there were by its end, and the mean of its own (None: no number)."""
+    values = torch.tensor([float(loss) for loss in losses], dtype=torch.float64)
+    points, seen = [], 0
+    for span in values.tensor_split(min(MAX_POINTS, len(values))):
+        seen, mean = seen + len(span), span.mean().item()
+        points.append((seen, float(f"{mean:.5g}") if math.isfinite(mean) else None))
+    return points
+
+
+_task: ContextVar[TaskLoops | None] = ContextVar("loops of the task being computed", default=None)
 
 
 Part = nn.Module | Optimizer | torch.Generator | Tensor | list[Tensor]
@@ -51,11 +77,12 @@ Parts = dict[str, Part]
 
 
 @contextlib.contextmanager
-def checkpoints_in(folder: Path) -> Iterator[None]:
+def checkpoints_in(folder: Path) -> Iterator[TaskLoops]:
     """Loops in this block save checkpoints in `folder`; they are deleted when the block ends without an error."""
-    token = _task.set(_TaskLoops(folder))
+    loops = TaskLoops(folder)
+    token = _task.set(loops)
     try:
-        yield
+        yield loops
         for path in folder.glob(FILE_PATTERN):
             path.unlink()
     finally:
@@ -68,11 +95,15 @@ def has_checkpoints(folder: Path) -> bool:
 
 
 class loop:  # lower case: it is used as `range` is
-    """The steps of a loop that are left; a part may be None."""
+    """The steps of a loop that are left; a part may be None.
+
+    `losses` are those that were logged, also before the loop was killed.
+    """
 
     def __init__(self, name: str, steps: int, **parts: Part | None) -> None:
-        self.steps, self.parts = steps, {key: part for key, part in parts.items() if part is not None}
-        self._path = _checkpoint_path(name)
+        self.losses: list[Tensor] = []
+        self.steps, self.parts = steps, {key: part for key, part in parts.items() if part is not None} | {"losses": self.losses}
+        self._path = _begin(name, self.losses)
         self.start = self._resume()
         self._saved_at = time.monotonic()
         self._is_long = self.start > 0
@@ -84,6 +115,10 @@ class loop:  # lower case: it is used as `range` is
                 self._save(step + 1)
         if self._is_long:  # other loops of this task may follow: this one must not run again
             self._save(self.steps)
+
+    def log(self, loss: Tensor) -> None:
+        """Add a loss to the curve, a scalar; it is not read before the loop is over, lest a device wait for it."""
+        self.losses.append(loss.detach())
 
     def _save(self, step: int) -> None:
         assert self._path is not None
@@ -107,12 +142,14 @@ class loop:  # lower case: it is used as `range` is
         return int(tensors["step"])
 
 
-def _checkpoint_path(name: str) -> Path | None:
+def _begin(name: str, losses: list[Tensor]) -> Path | None:
+    """The path of the loop's checkpoint; None outside a task."""
     task = _task.get()
     if task is None:
         return None
-    task.begun[name] += 1
-    return task.folder / f"checkpoint-{name.replace('/', '-')}-{task.begun[name]}-{machine.source_digest()}"
+    begun = task.logged.setdefault(name, [])
+    begun.append(losses)
+    return task.folder / f"checkpoint-{name.replace('/', '-')}-{len(begun)}-{machine.source_digest()}"
 
 
 def _state(part: Part) -> dict[str, Tensor]:

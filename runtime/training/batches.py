@@ -148,12 +148,12 @@ def descend(
     net: Classifier,
     training: Training,
     batches: Iterator[Batch],
-    set_gradients: Callable[[int, Batch], None],
+    set_gradients: Callable[[int, Batch], Tensor],
     **parts: checkpoint.Part | None,
 ) -> None:
     """The recipe's SGD, with Nesterov's momentum if any: a step for each batch; the net ends as its average, if that is wanted.
 
-    `set_gradients(step, batch)`: what a step follows. `parts`: what it changes besides, for checkpoints.
+    `set_gradients(step, batch)`: what a step follows; returns the loss. `parts`: what it changes besides, for checkpoints.
     """
     recipe, momentum = training.recipe, training.recipe.momentum
     optimizer = torch.optim.SGD(
@@ -163,11 +163,12 @@ def descend(
     steps = checkpoint.loop(training.purpose, training.iterations, net=net, optimizer=optimizer, ema=ema, **parts)
     for step, batch in zip(steps, islice(batches, steps.start, None)):  # noqa: B905 (the loop tells when it is over)
         optimizer.zero_grad()
-        set_gradients(step, batch)
+        loss = set_gradients(step, batch)
         optimizer.param_groups[0]["lr"] = recipe.lr * lr_factor(recipe.schedule, step, training.iterations)
         optimizer.step()
         if ema is not None:
             ema.update()
+        steps.log(loss)
     if ema is not None:
         ema.copy_to_net()
 

@@ -95,10 +95,11 @@ def fit_privately(net: Classifier, training: Training, mechanism: Mechanism) -> 
     loss, half = classification_loss(net), training.autocast
     seen = torch.zeros((), dtype=torch.int64)
 
-    def set_gradients(step: int, batch: Batch) -> None:
+    def set_gradients(step: int, batch: Batch) -> Tensor:
         with half:
-            mechanism.set_gradients(net, loss, _chunks(net, examples, batch, multiplicity), noise)
+            lost = mechanism.set_gradients(net, loss, _chunks(net, examples, batch, multiplicity), noise)
         seen.add_(len(batch))
+        return multiplicity * lost / max(1, len(batch))
 
     batches = poisson(training, mechanism.sampling_rate, multiplicity)
     descend(net, training, batches, set_gradients, noise=noise, seen=seen, maps=examples.maps)

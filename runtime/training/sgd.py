@@ -28,7 +28,7 @@ def fit(net: Classifier, training: Training, *, dynamics: bool = False) -> Fitte
     last_pass = max(0, iterations - max(1, samples // recipe.batch_size))
     total = torch.zeros((), device=device)
 
-    def set_gradients(step: int, batch: Batch) -> None:
+    def set_gradients(step: int, batch: Batch) -> Tensor:
         x, y = examples.present(batch)
         with half:
             out = net(x)
@@ -41,6 +41,7 @@ def fit(net: Classifier, training: Training, *, dynamics: bool = False) -> Fitte
             total.add_(loss.detach())
         if step % 100 == 99 and not math.isfinite(loss.item()):
             raise Diverged(f"the loss is {loss.item()} at step {step + 1} of {iterations}; lower lr")
+        return loss
 
     descend(net, training, presentations(training), set_gradients, total=total, log=log, maps=examples.maps)
     final = (total / (iterations - last_pass)).item()

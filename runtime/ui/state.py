@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -13,13 +12,11 @@ from typing import Any
 from compiler.errors import SynthcError
 from runtime.database.questions import question, questions
 from runtime.database.quoting import literal
-from runtime.database.read import open_read_only, query_briefly
+from runtime.database.read import Query, open_read_only, query_briefly
 from runtime.present import charts
 from runtime.present.charts.gallery import make_sheet
 from runtime.present.report import recolor
 from runtime.store.artifacts import folder_of
-
-Query = Callable[[str], tuple[list[str], list[tuple[Any, ...]]]]
 
 MAX_ROWS = 500
 """Rows of an answer in SQL that the page shows."""

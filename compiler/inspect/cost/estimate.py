@@ -92,14 +92,16 @@ class Estimate:
 
 def estimate(plan: Plan, to_run: Mapping[str, Task], past: Mapping[str, Past], workers: int) -> Estimate:
     """`past` is by operation. `to_run` is in topological order."""
-    costs = _costs(to_run, past)
-    rank = upward_rank(to_run, lambda task: costs[task.id].seconds)
+    costs = expect(to_run, past)
+    seconds = {id: cost.seconds for id, cost in costs.items()}
+    rank = upward_rank(to_run, lambda task: seconds[task.id])
     memory = max([past[task.operation].memory_mb for task in to_run.values() if task.operation in past] or [guess.WORKER_MB])
     busy = min(workers, len(to_run))
-    return Estimate(costs, workers, _span(to_run, costs, rank, workers), _critical(to_run, rank), memory * busy)
+    return Estimate(costs, workers, span(to_run, seconds, workers), _critical(to_run, rank), memory * busy)
 
 
-def _costs(to_run: Mapping[str, Task], past: Mapping[str, Past]) -> dict[str, Expected]:
+def expect(to_run: Mapping[str, Task], past: Mapping[str, Past]) -> dict[str, Expected]:
+    """What each of these tasks is expected to take."""
     costs: dict[str, Expected] = {}
     alike: dict[Any, Expected] = {}
     for id, task in to_run.items():
@@ -119,8 +121,9 @@ def _cost_fields(kind: type) -> tuple[str, ...]:
     return tuple(name for name in kind.__dataclass_fields__ if name != "private")  # type: ignore[attr-defined]
 
 
-def _span(to_run: Mapping[str, Task], costs: Mapping[str, Expected], rank: Mapping[str, float], workers: int) -> float:
+def span(to_run: Mapping[str, Task], seconds: Mapping[str, float], workers: int) -> float:
     """Seconds until all are done when each free worker takes what is ready and has the longest way to the end."""
+    rank = upward_rank(to_run, lambda task: seconds[task.id])
     waits = {id: sum(need in to_run for _, need in task.needs) for id, task in to_run.items()}
     users = _users(to_run)
     ready = [(-rank[id], id) for id in to_run if not waits[id]]
@@ -130,7 +133,7 @@ def _span(to_run: Mapping[str, Task], costs: Mapping[str, Expected], rank: Mappi
     while ready or running:
         while ready and len(running) < workers:
             _, id = heapq.heappop(ready)
-            heapq.heappush(running, (now + costs[id].seconds, id))
+            heapq.heappush(running, (now + seconds[id], id))
         now, ended = heapq.heappop(running)
         for user in users[ended]:
             waits[user] -= 1

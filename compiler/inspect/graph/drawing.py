@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from compiler.errors import plural
 from compiler.inspect.graph.graph import CLAIMS, COLUMNS, Graph, Key, Lane, Node
 from compiler.text import escape
 
@@ -50,7 +51,7 @@ def draw(graph: Graph, form: Literal["svg", "html", "dot", "mermaid"]) -> str:
         keep_trailing_newline=True,
         undefined=StrictUndefined,
     )
-    environment.filters |= {"dot": escape.dot, "mermaid": escape.mermaid}
+    environment.filters |= {"dot": escape.dot, "mermaid": escape.mermaid, "plural": plural}
     words: dict[str, Any] = {"graph": graph, "colours": COLOURS}
     if environment.autoescape:
         words |= _lay_out(graph)

@@ -11,6 +11,7 @@ from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from compiler.errors import plural
 from compiler.plan.dag import Plan, Task, Use
 from compiler.work import TaskKind
 
@@ -70,7 +71,7 @@ class Node:
     @property
     def label(self) -> str:
         """What stands in it, line by line: title, number, progress."""
-        progress = f"{self.done} of {len(self.tasks)} done" if self.done else f"{len(self.tasks)} tasks"
+        progress = f"{self.done} of {len(self.tasks)} done" if self.done else plural(len(self.tasks), "task")
         return "\n".join(filter(None, (self.title, self.about, progress)))
 
 

@@ -14,19 +14,21 @@ from compiler.fingerprint import parse_canonical, restore
 from compiler.inspect.cost.guess import cost
 from compiler.work.operations import AttackTrial, Dataset, structures
 from runtime.audit.statistics.testing import from_cells, from_pairs
+from runtime.data.population.roles import roles_of
 from runtime.outcome import Metric
 from runtime.store.artifacts import Artifact
 
 METRICS_BY_ROLE = {
     "final_model": {"test_accuracy"},
     "model": {"train_accuracy", "canary_accuracy_in", "canary_accuracy_out", "images_seen"},
-    "synthesize": {"images", "canary_share_selected", "canary_enrichment", "student_agreement"},
+    "synthesize": {"images", "share_selected", "canary_share_selected", "canary_enrichment", "student_agreement"},
     "synthetic_set": {"nearest_pixel_distance", "nearest_public_distance", "trace_back_rate"},
 }
 """Role → figures of its tasks that are figures of the trial."""
 
 PROPORTIONS = (
-    "test_accuracy", "train_accuracy", "canary_accuracy_in", "canary_accuracy_out", "canary_share_selected", "trace_back_rate"
+    "test_accuracy", "train_accuracy", "canary_accuracy_in", "canary_accuracy_out", "share_selected", "canary_share_selected",
+    "trace_back_rate",
 )  # fmt: skip
 """Means whose interval is cut at 1; all are cut at 0, since shares, counts and seconds are never less."""
 
@@ -48,6 +50,8 @@ def utility(work: AttackTrial, inputs: Mapping[str, Artifact]) -> Iterator[Metri
         found = from_cells(right.numpy(), 0.0, work.confidence)
         how = f"mean over {work.shadows} shadows and {len(right)} test images, both drawn"
         yield _cut(Metric("test_accuracy", found.value, found.low, found.high, found.n, how))
+    labels = roles_of(work.population).test.labels
+    yield Metric("chance_accuracy", labels.bincount().max().item() / len(labels), n=len(labels), note="the commonest class alone")
     yield from _means(models, METRICS_BY_ROLE["model"], work.confidence)
     if made:
         yield from _means(made, METRICS_BY_ROLE["synthesize"] | METRICS_BY_ROLE["synthetic_set"], work.confidence)

@@ -15,8 +15,8 @@ from typing import Any
 import altair as alt
 import vl_convert
 
-from compiler.errors import SynthcError, did_you_mean
-from runtime.present.charts import ablation, cost, epsilon, look, page, roc, tradeoff, vulnerability
+from compiler.errors import SynthcError, and_more, did_you_mean
+from runtime.present.charts import ablation, cost, epsilon, look, page, roc, tradeoff, training, vulnerability
 from runtime.present.charts import forest as claims
 from runtime.present.paradigms import Row
 
@@ -30,17 +30,24 @@ class ChartKind:
     about: str
     missing: str = "no study was run, or no row is left"
     """What would give it rows."""
+    alone: tuple[str, ...] = ("origin", "study", "profile")
+    """Columns by which rows are told apart that share no panel."""
+
+
+OF_FRONTS = (*ChartKind.alone, "data")
+"""No front goes through two data sets."""
 
 
 CHARTS: dict[str, ChartKind] = {
-    "tradeoff": ChartKind(tradeoff.QUERY, tradeoff.draw, "accuracy against leakage, both with intervals"),
+    "tradeoff": ChartKind(tradeoff.QUERY, tradeoff.draw, "accuracy against leakage, both with intervals", alone=OF_FRONTS),
     "roc": ChartKind(roc.QUERY, roc.draw, "ROC curves of the headline attack, log-log"),
     "vulnerability": ChartKind(vulnerability.QUERY, vulnerability.draw, "how the risk spreads over canaries"),
     "ablation": ChartKind(ablation.QUERY, ablation.draw, "leakage and accuracy along the grids of an arm", "no arm has a grid"),
-    "cost": ChartKind(cost.QUERY, cost.draw, "seconds per shadow against accuracy and leakage"),
+    "cost": ChartKind(cost.QUERY, cost.draw, "seconds per shadow against accuracy and leakage", alone=OF_FRONTS),
     "epsilon": ChartKind(
         epsilon.QUERY, epsilon.draw, "the audited lower bound beside the accountant's epsilon", "no bound was computed"
     ),
+    "training": ChartKind(training.QUERY, training.draw, "loss curves of every training", "nothing was trained that logs a loss"),
     "claims": ChartKind(
         claims.QUERY, claims.draw, "effects of the claims with intervals and verdicts", "the study makes no claims"
     ),
@@ -51,6 +58,10 @@ WIDTHS = {"column": 238.0, "page": 490.0}
 """Points of a column and of a page of a paper: 3.3 and 6.8 inches."""
 MIN_LETTERS = 7.0
 """Points of the smallest letters in print."""
+OWN_SCALES = dict.fromkeys(("color", "shape", "size", "strokeDash"), "independent")
+"""Of studies, which have paradigms of their own: a shared scale would have the colours of the first."""
+MAX_STUDIES = 6
+"""In one picture."""
 PIXELS_PER_POINT = 4
 """Of PNG files: 288 dots per inch."""
 
@@ -63,11 +74,22 @@ def kind_of(name: str) -> ChartKind:
 
 
 def draw(name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], layout: str = "column") -> dict[str, Any]:
-    """The chart `name` of rows that its query gave, in one of LAYOUTS, as Vega-Lite; one that says so when there are none."""
+    """The chart `name` of rows that its query gave, in one of LAYOUTS, as Vega-Lite; one that says so when there are none.
+
+    Several studies are charts below each other; SynthcError for more than MAX_STUDIES.
+    """
     kind, sizes = kind_of(name), look.LAYOUTS[layout]
-    finite = [look.drawable(dict(zip(columns, row, strict=True))) for row in rows]
+    studies: dict[tuple[Any, ...], list[Row]] = {}
+    for row in (look.drawable(dict(zip(columns, row, strict=True))) for row in rows):
+        studies.setdefault(tuple(row.get(column) for column in kind.alone), []).append(row)
+    if len(studies) > MAX_STUDIES:
+        named = and_more(
+            list(dict.fromkeys(f"{study} ({profile})" if profile else f"{study}" for _, study, profile, *_ in studies)), 5
+        )
+        raise SynthcError(f"{len(studies)} studies share no chart; choose by --study, --profile, --origin. There are: {named}")
     nothing = f"nothing to draw for {name!r} yet: {kind.missing}"
-    drawn: Any = kind.draw(finite, sizes) if finite else look.draw_nothing(nothing, sizes)
+    parts: list[Any] = [kind.draw(of_study, sizes) for of_study in studies.values()] or [look.draw_nothing(nothing, sizes)]
+    drawn = parts[0] if len(parts) == 1 else look.concat("vconcat", parts, spacing=30) | {"resolve": {"scale": OWN_SCALES}}
     spec: dict[str, Any] = drawn if isinstance(drawn, dict) else drawn.to_dict()
     spec = {"$schema": alt.SCHEMA_URL, "description": f"Chart: {kind.about}."} | spec | {"config": look.config(sizes)}
     spec["datasets"] = {name: json.loads(text) for name, text in spec["datasets"].items()}

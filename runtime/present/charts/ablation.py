@@ -18,7 +18,7 @@ FIGURES = {"leakage": "Leakage", "test_accuracy": "Test accuracy"}
 
 
 def draw(rows: list[Row], layout: Layout) -> Any:
-    """One panel per axis of an arm: leakage (filled, solid) and accuracy (hollow, dashed) with intervals, a line per setting
+    """One panel per axis of an arm: leakage (circles, solid) and accuracy (squares, dashed) with intervals, a line per setting
     of the other axes and replicate."""
     rows = look.identify(rows)
     by_panel: dict[tuple[str, str], list[Row]] = {}
@@ -40,7 +40,7 @@ def draw(rows: list[Row], layout: Layout) -> Any:
     title = look.make_title(
         "What turning one knob does",
         look.describe_conditions(rows),
-        f"filled: leakage ({look.describe_leakage(rows)}); hollow, dashed: test accuracy; bars: 95\u00a0% intervals",
+        f"circles: leakage ({look.describe_leakage(rows)}); squares, dashed: test accuracy; bars: 95\u00a0% intervals",
         look.name_unresolved(rows, "leakage"),
         *look.name_doubtful(rows),
         layout=layout,
@@ -57,6 +57,7 @@ def _marks(axis: str, rows: list[Row], everyone: list[Row], layout: Layout, chos
     y = look.share_axis(alt.Y, "value", None, (0, 1), ticks=5)
     color = look.color(everyone, layout)
     dash = alt.Scale(domain=list(FIGURES.values()), range=[[1, 0], [4, 3]])
+    shape = alt.Shape("figure:N", scale=alt.Scale(domain=list(FIGURES.values()), range=["circle", "square"]), legend=None)
     lines = points.mark_line(strokeWidth=1.2, opacity=0.7).encode(
         x, y, color=color, detail="rest:N", strokeDash=alt.StrokeDash("figure:N", scale=dash, legend=None)
     )
@@ -64,7 +65,7 @@ def _marks(axis: str, rows: list[Row], everyone: list[Row], layout: Layout, chos
     layers = [
         points.mark_rule(strokeWidth=1.2, opacity=0.65).encode(x, look.end(y, "value_low"), alt.Y2("value_high:Q"), color=color),
         lines,
-        *look.draw_points(points, 40, "datum.figure != 'Leakage'", x=x, y=y, color=color, tooltip=tooltip),
+        *look.draw_points(points, 40, x=x, y=y, color=color, shape=shape, tooltip=tooltip),
     ]
     if 1 < len({point["rest"] for point in data}) <= MAX_NAMED_LINES:
         ends = [point for point in data if point["at"] == order[-1] and point["figure"] == "Leakage"]
@@ -78,6 +79,7 @@ def _points(row: Row, axis: str) -> list[Row]:
     others = [f"{name}={_print(setting)}" for name, setting in settings.items() if name != axis]
     rest = look.shorten(", ".join(others), 24) + (f" #{row['replicate']}" if row.get("replicate") else "")
     shared = {"at": look.shorten(_print(settings[axis]), 18), "rest": rest, "name": row["name"], "Paradigm": row["Paradigm"]}
+    shared |= {"doubt": look.doubts_of(row)}
     return [
         {
             **shared,

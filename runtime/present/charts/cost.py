@@ -32,6 +32,7 @@ def draw(rows: list[Row], layout: Layout) -> Any:
         "mean wall-clock seconds over shadows, comparable on one device only; bars: 95\u00a0% intervals; dashed: best for its time",
         "n.\u2009r.: not resolvable" if upright[1].unresolved is not None else "",
         *look.name_doubtful(rows),
+        scatter.name_lower(rows, upright[0]),
         look.name_unresolved(everyone, "seconds", "test_accuracy"),
         layout=layout,
     )

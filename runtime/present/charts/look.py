@@ -23,8 +23,10 @@ from compiler.text.escape import visible
 from runtime.present.numbers import format_ends
 from runtime.present.paradigms import PARADIGMS, Row, order_by_paradigm, paradigms_of, printed_name
 
-COLORS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C7A00")
-SHAPES = ("cross", "square", "circle", "triangle-up", "diamond", "triangle-down", "stroke", "triangle-right")
+COLORS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C7A00", "#6b6b6b")
+CROSSED = "M-1,-0.6L-0.6,-1L0,-0.4L0.6,-1L1,-0.6L0.4,0L1,0.6L0.6,1L0,0.4L-0.6,1L-1,0.6L-0.4,0Z"
+"""Of controls: the cross of undefended training, turned by 45 degrees."""
+SHAPES = ("cross", "square", "circle", "triangle-up", "diamond", "triangle-down", "stroke", "triangle-right", CROSSED)
 LOOKS = dict(zip(PARADIGMS, zip(COLORS, SHAPES, strict=True), strict=True))
 FURTHER_LOOKS = (("#767676", "stroke"), ("#882255", "triangle-left"), ("#332288", "wedge"), ("#44AA99", "arrow"))
 """Colour and shape of paradigms beyond the fixed ones: each keeps its own, by its name."""
@@ -49,6 +51,7 @@ DARK = {
     "#56B4E9": "#8fd0f7",
     "#8C7A00": "#e3d25a",
     "#767676": "#a3a3a3",
+    "#6b6b6b": "#b0b0b0",
     "#882255": "#d06a9c",
     "#332288": "#9b8cf0",
     "#44AA99": "#6fd0c0",
@@ -96,8 +99,8 @@ PERCENT = "format(100 * datum.value, '~g') + ' %'"
 
 def identify(rows: Iterable[Row]) -> list[Row]:
     """Rows with the paradigm's printed name in `Paradigm`, in `name` one that tells these trials apart, in `key` a unique one, and
-    a `number` from 1 for each trial, paradigm by paradigm."""
-    rows = list(rows)
+    a `number` from 1 for each trial, paradigm by paradigm. Controls come last, as a paradigm of their own."""
+    rows = [row | {"paradigm": "control"} if row.get("control") else row for row in rows]
     several = [part for part in ("origin", "study", "profile") if len({row.get(part) for row in rows}) > 1]
     repeated = any(row.get("replicate") for row in rows)
     numbers: dict[str, int] = {}
@@ -107,7 +110,8 @@ def identify(rows: Iterable[Row]) -> list[Row]:
     for row in rows:
         study = ":".join(str(row[part]) for part in several if row.get(part))
         replicate = f"#{row['replicate']}" if repeated and row.get("replicate") is not None else ""
-        name = " ".join([*study.split(), *str(row["label"]).split(), *replicate.split()])
+        control = "(control)" if row.get("control") else ""
+        name = " ".join([*study.split(), *str(row["label"]).split(), *replicate.split(), *control.split()])
         known = {"Paradigm": printed_name(row["paradigm"]), "name": name, "key": _key(row), "number": numbers[_key(row)]}
         identified.append(row | known)
     return identified
@@ -129,11 +133,13 @@ def drawable(row: Row) -> Row:
 
 
 def doubts_of(row: Row) -> str:
-    """Reasons to doubt a trial's figures, in words: a failed null control, a model that learned nothing. Empty if there is none."""
+    """Reasons to doubt a trial's figures, in words: a failed null control, a model that learned nothing. Empty if there is none.
+
+    Controls may learn nothing.
+    """
     invalid = "null control failed: figures invalid" if row.get("null_ok") is False else ""
-    return "; ".join(
-        filter(None, (invalid, "learned nothing: its leakage is no protection" if row.get("learned") is False else ""))
-    )
+    idle = row.get("learned") is False and not row.get("control")
+    return "; ".join(filter(None, (invalid, "learned next to nothing: leaking little is no protection" if idle else "")))
 
 
 def name_doubtful(rows: Iterable[Row]) -> list[str]:
@@ -189,7 +195,12 @@ def concat(how: Literal["hconcat", "vconcat"], parts: Sequence[Any], spacing: fl
     for part in parts:
         spec = part if isinstance(part, dict) else part.to_dict()
         whole["datasets"] |= spec.get("datasets", {})
-        whole["params"] += spec.get("params", [])
+        for param in spec.get("params", []):  # the same selection in several parts is one, over the views of all
+            one = next((known for known in whole["params"] if known["name"] == param["name"]), None)
+            if one is None:
+                whole["params"].append(dict(param))
+            else:
+                one["views"] = [*one["views"], *param["views"]]
         whole[how].append({name: item for name, item in spec.items() if name not in ("$schema", "config", "datasets", "params")})
     return whole
 
@@ -228,11 +239,11 @@ def end(channel: Any, field: str) -> Any:
     return other
 
 
-def draw_points(points: alt.Chart, size: int, hollow: str = "datum.doubt", **encodings: Any) -> list[Any]:
-    """Marks, hollow where the expression `hollow` holds."""
+def draw_points(points: alt.Chart, area: int, **encodings: Any) -> list[Any]:
+    """Marks, hollow where rows have a `doubt`; their area unless `size` is encoded."""
     return [
-        points.transform_filter(which).mark_point(size=size, opacity=1, filled=filled, strokeWidth=1.4).encode(**encodings)
-        for which, filled in ((f"!({hollow})", True), (hollow, False))
+        points.transform_filter(which).mark_point(size=area, opacity=1, filled=filled, strokeWidth=1.4).encode(**encodings)
+        for which, filled in (("!datum.doubt", True), ("datum.doubt", False))
     ]
 
 

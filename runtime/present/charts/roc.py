@@ -95,7 +95,7 @@ def _marks(rows: list[Row], everyone: list[Row], floor: float, side: float, layo
     return [
         *layers,
         headlines.mark_rule(strokeWidth=1.2, opacity=0.6, clip=True).encode(x, look.end(y, "low"), alt.Y2("high:Q"), color=color),
-        headlines.mark_point(filled=True, size=26, opacity=1).encode(x, y, color=color, tooltip=of_headline),
+        *look.draw_points(headlines, 26, x=x, y=y, color=color, tooltip=of_headline),
         *scatter.draw_numbers(headlines, x, y, layout),
     ]
 
@@ -131,6 +131,7 @@ def _headlines(rows: list[Row], floor: float, side: float) -> list[Row]:
             "low": max(row["leakage_low"], floor),
             "high": max(row["leakage_high"], floor),
             "interval": look.interval_of(row, "leakage"),
+            "doubt": look.doubts_of(row),
             **{name: row[name] for name in ("name", "number", "Paradigm", "leakage", "leakage_n")},
         }
         for place, row in enumerate(trials.values())

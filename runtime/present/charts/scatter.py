@@ -15,6 +15,7 @@ from typing import Any
 
 import altair as alt
 
+from compiler.errors import and_more
 from runtime.present.charts import look
 from runtime.present.charts.look import Layout
 from runtime.present.paradigms import Row
@@ -45,12 +46,16 @@ class Axis:
     """1 where more is better, -1 where less is."""
     unresolved: float | None = None
     """Place of what has no value; None where such rows are not drawn."""
+    least: float | None = None
+    """Figures below this stand together at the axis' beginning, lest all others lie in its end; None where there are none."""
 
     def of(self, row: Row, end: str = "") -> Any:
         """The place of the figure or of an end of its interval, within the axis."""
         value = row[self.figure + end]
         if value is None:
             return None if end else self.unresolved
+        if self.least is not None and row[self.figure] < self.least:
+            return min(self.ticks)
         return min(max(self.place(value), self.domain[0]), self.domain[1])
 
     def channel(self, channel: Any, field: str) -> Any:
@@ -61,13 +66,25 @@ class Axis:
 
 
 def share_axis(figure: str, title: str, rows: Sequence[Row], better: int) -> Axis:
-    """Linear, a little beyond the least and the largest share."""
-    shares = look.figures_of(rows, figure)
+    """Linear, a little beyond the least and the largest share; what is doubtful or a control, and lower, stands together below."""
+    shares = look.figures_of([row for row in rows if _takes_part(row)], figure) or look.figures_of(rows, figure)
     margin = max(0.005, 0.06 * (max(shares) - min(shares)))
     low, high = max(0.0, min(shares) - margin), min(1.0, max(shares) + margin)
     step = next(step for step in (0.01, 0.02, 0.05, 0.1, 0.2) if (high - low) / step <= 7 or step == 0.2)
-    ticks = [step * count for count in range(math.ceil(low / step), math.floor(high / step) + 1)]
-    return Axis(figure, title, lambda share: share, (low, high), {at: look.format_percent(round(at, 4)) for at in ticks}, better)
+    places = [step * count for count in range(math.ceil(low / step), math.floor(high / step) + 1)]
+    ticks = {at: look.format_percent(round(at, 4)) for at in places}
+    if all(row[figure] is None or row[figure] >= low for row in rows):
+        return Axis(figure, title, lambda share: share, (low, high), ticks, better)
+    below = low - 0.06 * (high - low)
+    begin = below - 0.06 * (high - low)
+    return Axis(figure, title, lambda share: share, (begin, high), ticks | {below: "lower"}, better, least=low)
+
+
+def name_lower(rows: Iterable[Row], axis: Axis) -> str:
+    """A sentence on the trials that stand together below an axis, each with its figure; "" when there are none."""
+    lower = [row for row in rows if axis.least is not None and row[axis.figure] is not None and row[axis.figure] < axis.least]
+    named = [f"{look.shorten(row['name'], 24)} {100 * row[axis.figure]:.0f}\u00a0%" for row in lower]
+    return f"lower: {and_more(named, 3)}" if named else ""
 
 
 def odds_axis(figure: str, title: str, rows: Sequence[Row], better: int) -> Axis:
@@ -172,14 +189,18 @@ def _places(row: Row, name: str, axis: Axis) -> Row:
 
 
 def find_front(rows: Sequence[Row], x: Axis, y: Axis) -> list[Row]:
-    """Rows that no other beats in both figures; doubtful and unresolved ones do not take part."""
-    able = [row for row in rows if not row["doubt"] and None not in (row[x.figure], row[y.figure])]
+    """Rows that no other beats in both figures; doubtful and unresolved ones and controls do not take part."""
+    able = [row for row in rows if _takes_part(row) and None not in (row[x.figure], row[y.figure])]
 
     def beats(one: Row, other: Row) -> bool:
         gains = [axis.better * (one[axis.figure] - other[axis.figure]) for axis in (x, y)]
         return min(gains) >= 0 and max(gains) > 0
 
     return [row for row in able if not any(beats(other, row) for other in able)]
+
+
+def _takes_part(row: Row) -> bool:
+    return not row["doubt"] and not row.get("control")
 
 
 def _front(rows: Sequence[Row], x: Axis, y: Axis) -> list[Row]:
@@ -190,7 +211,7 @@ def front_band(rows: Sequence[Row], x: Axis, y: Axis) -> list[Row]:
     """What the intervals leave open of the front: between the best that is reached if every figure is as bad as its interval
     allows, and as good. Corners from left to right, `x` less being better."""
     ends = [f"{axis.figure}{end}" for axis in (x, y) for end in ("_low", "_high")]
-    able = [row for row in rows if not row["doubt"] and None not in [row[end] for end in ends]]
+    able = [row for row in rows if _takes_part(row) and None not in [row[end] for end in ends]]
     good, bad = ("_high", "_low") if y.better > 0 else ("_low", "_high")
     worst = y.domain[0] if y.better > 0 else y.domain[1]
     best = max if y.better > 0 else min

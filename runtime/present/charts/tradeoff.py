@@ -30,6 +30,7 @@ def draw(rows: list[Row], layout: Layout) -> Any:
         "0 and 100\u00a0% of the scores stand where half a score would" if {"0", "100\u00a0%"} & {*x.ticks.values()} else "",
         "n.\u2009r.: not resolvable with so few scores, wherever it lies" if x.unresolved is not None else "",
         *look.name_doubtful(rows),
+        scatter.name_lower(rows, y),
         look.name_unresolved(everyone, "test_accuracy", "attack"),
         layout=layout,
     )

@@ -17,6 +17,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from compiler.errors import SynthcError
+from runtime.database.read import Scope
 from runtime.present import charts
 from runtime.present.charts import look
 from runtime.present.charts import page as page_of_charts
@@ -30,16 +31,14 @@ CHARTS_IN_ORDER = ("tradeoff", "roc", "cost", "ablation", "vulnerability", "epsi
 """In the section of charts; `claims` stands with the verdicts."""
 
 
-def write(
-    path: Path, database: Path, store: Path, study: str | None = None, profile: str | None = None, with_private: bool = False
-) -> None:
-    """Write the report of `study` (the one that ran last by default) to `path`; SynthcError for what a user can mend."""
-    text = page(read(database, store, study, profile, with_private), database.name, with_private)
+def write(path: Path, database: Path, store: Path, scope: Scope, with_private: bool = False) -> None:
+    """Write the report of the study that `scope` asks for to `path`; SynthcError for what a user can mend."""
+    text = page(read(database, store, scope, with_private), database.name, with_private)
     try:
         with atomic_write(path, synced=False) as beside:
             beside.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise SynthcError(f"{path}: cannot be atomic_write: {error.strerror}") from error
+        raise SynthcError(f"{path}: cannot be written: {error.strerror}") from error
 
 
 def page(results: StudyResults, database_name: str = "results.duckdb", with_private: bool = False) -> str:

@@ -91,7 +91,7 @@ def list_provenance(results: StudyResults) -> dict[str, str]:
         "run": run["run"],
         "started": f"{format_minute(run['started'])} UTC",
         "this run took": took,
-        "computed in all": f"{tasks:,} tasks, {work}, whichever run they are from" if seconds else "unknown",
+        "computed in all": f"{plural(tasks, 'task')}, {work}, whichever run they are from" if seconds else "unknown",
         "status": run["status"],
         "commit": run["commit"] or "unknown",
         "source digest": run["source_digest"] or "unknown",

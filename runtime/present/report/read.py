@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from compiler.errors import SynthcError, did_you_mean
+from compiler.errors import SynthcError
 from runtime.database.quoting import literal
-from runtime.database.read import open_read_only
+from runtime.database.read import Key, Query, Scope, check_one, narrow, open_read_only
 from runtime.present.charts import CHARTS
 from runtime.present.charts.gallery import Sheet, make_sheet, read_work
 from runtime.present.charts.look import drawable
 from runtime.present.paradigms import Row, order_by_paradigm
-
-Query = Callable[[str], tuple[list[str], list[tuple[Any, ...]]]]
 
 
 @dataclass(frozen=True)
@@ -58,12 +56,10 @@ class ReportArm:
     """For each trial, of shadow 0: `method`, `generator`, `recipe`, `privacy` → its model; {} where the store has none."""
 
 
-def read(
-    database: Path, store: Path, study: str | None = None, profile: str | None = None, with_private: bool = False
-) -> StudyResults:
-    """Everything about `study`, or about the study that ran last; SynthcError where there is no such thing."""
+def read(database: Path, store: Path, scope: Scope, with_private: bool = False) -> StudyResults:
+    """Everything about the one study that `scope` asks for; SynthcError where there is none, or several."""
     with open_read_only(database) as query:
-        run = _latest_run(query, database, study, profile)
+        run = _latest_run(query, database, narrow(query, scope))
         this = (
             f"WHERE origin = {literal(run['origin'])} AND study = {literal(run['study'])} AND profile = {literal(run['profile'])}"
         )
@@ -113,17 +109,13 @@ WHERE planned.run = {run} AND task.status IN ('failed', 'blocked') ORDER BY task
 """
 
 
-def _latest_run(query: Query, database: Path, study: str | None, profile: str | None) -> Row:
-    runs = _fetch(query, "FROM base.run ORDER BY run DESC")
-    if not runs:
+def _latest_run(query: Query, database: Path, keys: list[Key]) -> Row:
+    if not keys:
         raise SynthcError(f"{database}: holds no run yet; `synthc run SPEC` makes one")
-    if study is not None and study not in {row["study"] for row in runs}:
-        raise SynthcError(f"no study is called {study!r}; {did_you_mean(study, {row['study'] for row in runs})}")
-    of_study = [row for row in runs if study in (None, row["study"])]
-    wanted = [row for row in of_study if profile in (None, row["profile"])]
-    if not wanted:
-        raise SynthcError(f"no profile is called {profile!r}; {did_you_mean(profile, {str(row['profile']) for row in of_study})}")
-    row = wanted[0]
+    check_one(keys, "a report")
+    origin, study, profile = map(literal, keys[0])
+    latest = f"origin = {origin} AND study = {study} AND profile = {profile} ORDER BY run DESC LIMIT 1"
+    (row,) = _fetch(query, f"FROM base.run WHERE {latest}")
     decoded = {name: json.loads(row[name]) if row[name] else None for name in ("argv", "headline", "versions", "claims", "lints")}
     return {**row, **decoded}
 
@@ -157,10 +149,11 @@ def _read_models(store: Path, tasks: Iterable[str]) -> dict[str, Any]:
     return models
 
 
-def read_sets(database: Path, store: Path, with_private: bool = False) -> list[tuple[Row, Sheet]]:
-    """Trials of all current runs with what can be shown of the set of shadow 0."""
+def read_sets(database: Path, store: Path, scope: Scope, with_private: bool = False) -> list[tuple[Row, Sheet]]:
+    """Trials of the one study that `scope` asks for with what can be shown of the set of shadow 0."""
     with open_read_only(database) as query:
-        return _make_sheets(store, _fetch(query, STAGES.format(this="")), with_private)
+        check_one(narrow(query, scope), "a gallery")
+        return _make_sheets(store, _fetch(query, STAGES.format(this="SEMI JOIN run USING (origin, study, profile)")), with_private)
 
 
 def _make_sheets(store: Path, stages: list[Row], with_private: bool) -> list[tuple[Row, Sheet]]:

@@ -6,14 +6,13 @@ Not here: what is read (`read`), parameters and provenance (`parameters`).
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 from compiler.errors import and_more, plural
+from runtime.present.answer import answer, count_verdicts, state_claim
 from runtime.present.charts.gallery import Sheet
-from runtime.present.charts.look import format_percent
-from runtime.present.numbers import format_interval
+from runtime.present.numbers import format_interval, format_percent
 from runtime.present.paradigms import Row, order_by_paradigm
 from runtime.present.report.read import StudyResults
 
@@ -49,7 +48,7 @@ def list_warnings(results: StudyResults) -> list[str]:
     if invalid:
         warnings.append(f"The null control failed for {and_more(invalid, 5)}: figures of these trials are invalid.")
     if results.failed:
-        warnings.append(f"{len(results.failed)} tasks failed or wait for one that did; what depends on them is missing.")
+        warnings.append(f"Failed, or waiting for what did: {plural(len(results.failed), 'task')}. What depends on them is missing.")
     if results.run["status"] == "running":
         warnings.append("The run has not ended: figures are of what was done when the database was published.")
     return warnings + [
@@ -65,10 +64,9 @@ def name_attack(results: StudyResults) -> str:
     return next(attacks, str(results.run["headline"].get("attack")))
 
 
-def count_verdicts(claims: Sequence[Row]) -> str:
-    """`1 supported, 2 undecided`."""
-    counts = Counter(str(row["verdict"]) for row in claims)
-    return ", ".join(f"{counts[verdict]} {verdict}" for verdict in sorted(counts, key=[*VERDICTS, *counts].index))
+def list_answer(results: StudyResults) -> list[str]:
+    """The answer in two or three sentences."""
+    return answer(results.comparison)
 
 
 def describe_declaration(claim: Row) -> str:
@@ -85,18 +83,22 @@ def describe_declaration(claim: Row) -> str:
     return "; ".join(said)
 
 
-def describe_verdict(claim: Row) -> dict[str, str]:
-    """A claim's verdict in print, its class in the page's style, and the figures behind it."""
+def describe_verdict(claim: Row, results: StudyResults) -> dict[str, str]:
+    """A claim's verdict in print, its class in the page's style, what was measured, and how it was tested."""
     verdict = str(claim["verdict"] or "no verdict")
-    details = ["effect " + describe_effect(claim)]
-    if tested := " of ".join(str(claim[name]) for name in ("test", "metric") if claim.get(name)):
-        details.append(f"test: {tested}")
-    if claim.get("margin") is not None:
+    labels = {str(row["trial"]): name_trial(row) for row in results.comparison}
+    pairs = [pair for pair in results.pairs if pair["claim"] == claim["claim"]]
+    tested = " of ".join(str(claim[name]).replace("_", " ") for name in ("test", "metric") if claim.get(name))
+    details = [f"tested: {tested}"] if tested else []
+    if claim.get("margin"):
         details.append(f"margin {claim['margin']:g}".replace("-", "−", 1))
-    if claim.get("compared"):
-        details.append(f"claimed of {claim['pairs']} of {plural(claim['compared'], 'pair')} of trials")
+    if claim.get("n"):
+        details.append(f"n\u00a0=\u00a0{format_count(claim['n'])}")
+    if claim.get("study_verdict") not in (None, verdict):
+        details.append(f"over all claims of the study: {claim['study_verdict']}")
     kind = verdict if verdict in VERDICTS else "open"
-    return {"kind": kind, "text": VERDICTS.get(verdict, verdict), "details": "; ".join(details)}
+    measured = f"{state_claim(claim, pairs, labels)}."
+    return {"kind": kind, "text": VERDICTS.get(verdict, verdict), "measured": measured, "details": "; ".join(details)}
 
 
 def describe_effect(row: Row) -> str:
@@ -139,7 +141,7 @@ def _table_of_level(results: StudyResults, release: str, canaries: str) -> dict[
 
 def list_withheld(sets: Sequence[tuple[Row, Sheet]]) -> list[str]:
     """Trials whose sets count as private images."""
-    return [f"{row['label']} ({sheet.images:,} images)" for row, sheet in sets if sheet.png is None]
+    return [f"{row['label']} ({plural(sheet.images, 'image')})" for row, sheet in sets if sheet.png is None]
 
 
 def group_lints(lints: Sequence[Any]) -> list[tuple[tuple[str, ...], list[dict[str, str]]]]:
@@ -173,6 +175,7 @@ def format_minute(when: Any) -> str:
 
 
 FILTERS = {
+    "count_verdicts": count_verdicts,
     "count": format_count,
     "describe_release": describe_release,
     "name_trial": name_trial,

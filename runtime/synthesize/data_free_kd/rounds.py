@@ -36,11 +36,11 @@ def synthesize(how: DataFree, private: LabeledImages, needs: Inputs, setting: Se
     trainer = StudentTrainer(how, teacher, setting)
     pool = Pool(how, setting)
     run, changing = (online_rounds if isinstance(how, Online) else pooled_rounds)(how, trainer, pool, setting)
-    last = torch.zeros((), dtype=torch.float64)
     parts = trainer.parts | changing | pool.parts
-    for turn in checkpoint.loop(f"data_free_kd/{how.method}", how.rounds, **parts, last=last):
+    for turn in (rounds := checkpoint.loop(f"data_free_kd/{how.method}", how.rounds, **parts)):
         loss = run(turn)
-        last.fill_(loss)
+        if turn >= how.warm_up:
+            rounds.log(torch.tensor(loss, dtype=torch.float64))
         if not math.isfinite(loss):
             raise Diverged(f"the student's loss is {loss} in round {turn + 1}; lower student_lr ({how.student_lr:g})")
 
@@ -54,7 +54,9 @@ def synthesize(how: DataFree, private: LabeledImages, needs: Inputs, setting: Se
         Metric("images_seen", float(trainer.seen), n=1),
     )
     labels = classes if how.labels == "hard" else soft
-    return Release(pool.images, labels, student=trainer.student.state_dict(), metrics=metrics, notes={"loss_last": last.item()})
+    return Release(
+        pool.images, labels, student=trainer.student.state_dict(), metrics=metrics, notes={"loss_last": rounds.losses[-1].item()}
+    )
 
 
 @torch.no_grad()

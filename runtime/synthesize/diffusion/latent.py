@@ -126,8 +126,7 @@ def fit_autoencoder(net: Latent, how: Pretraining, images: Tensor, seeds: Seeds)
     """Lower the squared error of images that went through the autoencoder, with a little of the divergence; scale its latents."""
     optimizer, draws = torch.optim.AdamW(net.vae.parameters(), lr=how.lr), seeds("diffusion/autoencoder")
     steps = max(1, math.ceil(how.autoencoder_epochs * len(images) / how.batch_size))
-    last = torch.zeros(())
-    for _ in checkpoint.loop("autoencoder", steps, net=net.vae, optimizer=optimizer, draws=draws, last=last):
+    for _ in (loop := checkpoint.loop("autoencoder", steps, net=net.vae, optimizer=optimizer, draws=draws)):
         rows = torch.randint(len(images), (how.batch_size,), generator=draws)
         x = 2 * net.enlarged(images[rows.to(images.device)]) - 1
         found = net.vae.encode(x).latent_dist
@@ -137,11 +136,13 @@ def fit_autoencoder(net: Latent, how: Pretraining, images: Tensor, seeds: Seeds)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        last.copy_(loss.detach().cpu())
+        loop.log(loss)
     net.vae.requires_grad_(False)
     net.scale.fill_(1.0)
     net.scale.copy_(1 / net.encoded(images).std())
-    return Metric("autoencoder_loss", last.item(), n=how.batch_size, note="squared error of pixels in -1..1, of the last batch")
+    return Metric(
+        "autoencoder_loss", loop.losses[-1].item(), n=how.batch_size, note="squared error of pixels in -1..1, of the last batch"
+    )
 
 
 def taken_in(how: Checkpoint, folder: Path, card: Card) -> tuple[Latent, Configs]:

@@ -56,9 +56,8 @@ def fit(
     tuned = nn.ParameterList(parameter for parameter in net.parameters() if parameter.requires_grad)
     average = EMA(tuned, ema)
     optimizer = torch.optim.AdamW(tuned, lr=how.lr, weight_decay=0.0, fused=True)
-    losses: list[Tensor] = []
     parts: checkpoint.Parts = {"tuned": tuned, "optimizer": optimizer, "ema": average} | (private.parts if private else {})
-    for step in checkpoint.loop("diffusion", steps, **parts, draws=examples.draws, losses=losses):
+    for step in (loop := checkpoint.loop("diffusion", steps, **parts, draws=examples.draws)):
         if private is not None:
             loss = private.set_gradients()
         else:
@@ -70,8 +69,8 @@ def fit(
             optimizer.param_groups[0]["lr"] = how.lr * half_cosine(step, steps)
         optimizer.step()
         average.update()
-        losses.append(loss.detach())
-    late = [found.item() for found in losses[-max(1, steps // 20) :]]
+        loop.log(loss)
+    late = [found.item() for found in loop.losses[-max(1, steps // 20) :]]
     mean = sum(late) / len(late)
     if not math.isfinite(mean):
         raise Diverged(f"the denoiser's loss is {mean} after {steps} steps; lower lr ({how.lr:g})")

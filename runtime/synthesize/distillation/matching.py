@@ -40,8 +40,7 @@ def distribution(how: DistributionMatching, private: LabeledImages, setting: Set
     """
     learner = LearnedImages(how, private, setting)
     net = learner.net.requires_grad_(False)
-    losses: list[Tensor] = []
-    for step in checkpoint.loop(how.method, how.steps, **learner.parts, losses=losses):
+    for step in (steps := checkpoint.loop(how.method, how.steps, **learner.parts)):
         if step:
             nets.reset(net, learner.fresh)
         real, learned = learner.batches(siamese_maps=how.augment)
@@ -49,8 +48,8 @@ def distribution(how: DistributionMatching, private: LabeledImages, setting: Set
             target = class_means(net, real)
         loss = (target - class_means(net, learned)).square().sum()
         learner.step(loss)
-        losses.append(loss.detach())
-    return learner.release(losses)
+        steps.log(loss)
+    return learner.release(steps.losses)
 
 
 def gradients(how: GradientMatching, private: LabeledImages, setting: Setting) -> Release:
@@ -61,8 +60,7 @@ def gradients(how: GradientMatching, private: LabeledImages, setting: Setting) -
     """
     learner = LearnedImages(how, private, setting)
     net, augment = learner.net, how.method == "dsa"
-    losses: list[Tensor] = []
-    for restart in checkpoint.loop(how.method, how.nets, **learner.parts, losses=losses):
+    for restart in (restarts := checkpoint.loop(how.method, how.nets, **learner.parts)):
         if restart:
             nets.reset(net, learner.fresh)
         trainer = torch.optim.SGD(net.parameters(), lr=how.net_lr, momentum=0.5)
@@ -72,13 +70,13 @@ def gradients(how: GradientMatching, private: LabeledImages, setting: Setting) -
                 target = class_gradients(net, real, learner.labels)
             loss = gradient_distance(target, class_gradients(net, learned, learner.labels))
             learner.step(loss)
-            losses.append(loss.detach())
+            restarts.log(loss)
             for _ in range(how.net_steps if point + 1 < how.points else 0):
                 x, y = learner.training_batch(mapped=augment)
                 trainer.zero_grad()
                 F.cross_entropy(net(x), y).backward()
                 trainer.step()
-    return learner.release(losses)
+    return learner.release(restarts.losses)
 
 
 class LearnedImages(Learner):

@@ -34,7 +34,7 @@ def synthesize(how: Recovery, private: LabeledImages, needs: Inputs, setting: Se
         return nets.grey_levels(pixels, setting.card).clamp(0, 1)
 
     start = begin(how, private, setting)
-    recovered, last = [], torch.zeros(())
+    recovered, last = [], math.nan
     # Strided, so that every batch has images of all classes, as the statistics that it is compared with have.
     batches = math.ceil(len(start.labels) / IMAGES_AT_ONCE)
     order = torch.cat([torch.arange(first, len(start.labels), batches) for first in range(batches)])
@@ -42,18 +42,19 @@ def synthesize(how: Recovery, private: LabeledImages, needs: Inputs, setting: Se
         pixels = start.pixels[rows].to(setting.device).requires_grad_(True)
         wanted = start.labels[rows].to(setting.device)
         optimizer = torch.optim.Adam([pixels], lr=how.lr, betas=(0.5, 0.9))
-        for _ in checkpoint.loop("sre2l", how.steps, pixels=pixels, optimizer=optimizer, moves=critic.moves, last=last):
+        for _ in (steps := checkpoint.loop("sre2l", how.steps, pixels=pixels, optimizer=optimizer, moves=critic.moves)):
             loss, _, _ = critic(shown(pixels), wanted)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
-            last.copy_(loss.detach())
-        if not math.isfinite(last.item()):
-            raise Diverged(f"sre2l: the loss is {last.item()} after {how.steps} steps; lower lr ({how.lr:g})")
+            steps.log(loss)
+        last = steps.losses[-1].item()
+        if not math.isfinite(last):
+            raise Diverged(f"sre2l: the loss is {last} after {how.steps} steps; lower lr ({how.lr:g})")
         recovered.append(nets.normalise(shown(pixels.detach()), setting.card))  # as they were judged: none beyond white
     images = torch.cat(recovered)[order.argsort()]
     labels = None
     if how.labels == "soft":
         with torch.no_grad():
             labels = (teacher(images) / how.temperature).softmax(1).cpu()
-    return finish(start, images, setting.card, labels, {"loss_last": last.item()})
+    return finish(start, images, setting.card, labels, {"loss_last": last})

@@ -61,14 +61,17 @@ def _train_expert(net: nets.Classifier, how: Experts, private: LabeledImages, ar
     black = siamese.black_level(around.card).to(around.device)
     optimizer = torch.optim.SGD(net.parameters(), lr=how.lr)
     path = [_weights(net)]
-    for _ in checkpoint.loop(f"expert {expert}", how.epochs, net=net, optimizer=optimizer, order=order, moves=moves, path=path):
+    parts: dict[str, checkpoint.Part] = {"net": net, "optimizer": optimizer, "order": order, "moves": moves, "path": path}
+    for _ in (epochs := checkpoint.loop(f"expert {expert}", how.epochs, **parts)):
         for rows in torch.randperm(len(private), generator=order).split(how.batch_size):
             shown = x[rows.to(around.device)]
             if how.augment:
                 shown = siamese.augment(shown, around.card, moves, black)
             optimizer.zero_grad()
-            F.cross_entropy(net(shown), y[rows.to(around.device)]).backward()
+            loss = F.cross_entropy(net(shown), y[rows.to(around.device)])
+            loss.backward()
             optimizer.step()
+            epochs.log(loss)
         path.append(_weights(net))
     return path
 
@@ -144,8 +147,7 @@ def synthesize(how: TrajectoryMatching | DifficultyAligned, private: LabeledImag
     start, logits = _begin(how, private, net, experts[0, -1], setting)
     learned = LearnedSet(how, start, logits, setting)
     draws = setting.seeds(f"{how.method}/experts")
-    losses: list[Tensor] = []
-    for step in checkpoint.loop(how.method, how.steps, **learned.parts, draws=draws, losses=losses):
+    for step in (steps := checkpoint.loop(how.method, how.steps, **learned.parts, draws=draws)):
         expert = int(torch.randint(len(experts), (), generator=draws))
         first, last = window(how, step)
         epoch = int(torch.randint(first, last + 1, (), generator=draws))
@@ -159,8 +161,8 @@ def synthesize(how: TrajectoryMatching | DifficultyAligned, private: LabeledImag
             cross_terms=how.cross_terms == "kept",
         )
         learned.step(result, step)
-        losses.append(result.loss)
-    return learned.release(losses)
+        steps.log(result.loss)
+    return learned.release(steps.losses)
 
 
 MAX_LOG_LR_STEP = 0.1

@@ -300,6 +300,14 @@ def after(found: RunResults) -> dict[str, str]:
     return {finding.code: finding.message for finding in lint_results(found)}
 
 
+def test_an_arm_that_learned_next_to_nothing_is_named_and_a_control_may() -> None:
+    idle = Measured("diffusion#0", "diffusion", 0.164, None, 0.01, 0.0, None, learned=False, chance=0.167)
+    found = after(RunResults(Header(study="s"), (idle,), {}, ()))
+    assert "diffusion#0 learned next to nothing: accuracy 16.4%, by guessing 16.7%" in found["L28"]
+    for other in (replace(idle, control=True), replace(idle, learned=None), replace(idle, learned=True)):
+        assert "L28" not in after(RunResults(Header(study="s"), (other,), {}, ()))
+
+
 def test_dp_sgd_that_is_as_accurate_is_a_baseline_and_one_that_is_not_is_none() -> None:
     assert after(results(dp=0.9, coreset=0.91, undefended=0.99)) == {}
     told = after(results(dp=0.8, dp_loud=0.88, coreset=0.91, other=0.89, undefended=0.99))

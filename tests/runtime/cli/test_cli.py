@@ -243,6 +243,26 @@ def test_what_failed_is_tried_again_only_when_asked(tmp_path: Path, capsys: pyte
     assert attempts() == 2 * once
 
 
+def test_a_run_that_lacks_what_was_asked_for_is_failed_or_incomplete_and_never_done(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec, db = tmp_path / "study.yaml", tmp_path / "results.duckdb"
+    spec.write_text(TINY.replace("{paradigm: undefended}", "{paradigm: undefended, classifier: {lr: 1000000.0}}"))
+    words = ["run", str(spec), "--engine", "inline", "--db", str(db), "--only"]
+    assert [main([*words, what]) for what in ("arm=undefended", "arm=undefended", "arm=coreset")] == [1, 1, 0]
+    done = Done(tmp_path, spec)
+    assert done.rows("SELECT status FROM run ORDER BY run") == [("failed",), ("incomplete",), ("done",)]
+    capsys.readouterr()
+    assert main(["runs", "--db", str(db), "--store", str(done.store)]) == 0
+    assert [word for word in capsys.readouterr().out.split() if word in ("failed", "incomplete", "done")] == [
+        "done",
+        "incomplete",
+        "failed",
+    ]
+    main(["status", "--db", str(db), "--store", str(done.store)])
+    assert "done" in capsys.readouterr().out
+
+
 def test_a_failed_task_gives_exit_code_one_and_names_its_log(tmp_path: Path) -> None:
     (tmp_path / "study.yaml").write_text(TINY.replace("lr: 0.1", "lr: 1000000.0"))
     ended = synthc(tmp_path, "run", "study.yaml", "--engine", "inline")

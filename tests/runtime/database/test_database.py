@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import shutil
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pytest
 
+from runtime import machine
 from runtime.cli.main import main
 from runtime.database.questions import questions
 from runtime.database.read import query
@@ -100,11 +102,40 @@ def _page() -> str:
             columns = connection.execute(f"FROM columns_of('{view}')").fetchall()
             lines = [f"| `{column}` | {kind} | {meaning.replace('|', chr(92) + '|')} |" for column, kind, meaning in columns]
             parts.append("\n".join([f"## `{view}`\n\n{about}\n\n| column | type | meaning |\n|---|---|---|", *lines]) + "\n")
+        dictionary = connection.execute("FROM metric").fetchall()
+    entries = "\n".join(f"| `{name}` | {unit} | {meaning} | {source} |" for name, unit, meaning, source in dictionary)
+    what = "What `metric` says; `*` stands for a number or a name. A module is one of this project."
+    parts.append(f"## Metrics\n\n{what}\n\n| name | unit | meaning | source |\n|---|---|---|---|\n{entries}\n")
     macros = "\n".join(f"| `{name}` | {about} |" for name, about in list_public("macro"))
     parts.append(f"## Macros\n\n| macro | what it gives |\n|---|---|\n{macros}\n")
     parts.append("## Questions\n\n`synthc sql @NAME` asks one; `--show` prints it, to be changed.\n")
     parts += [f"### `@{name}`\n\n{asked.about}\n\n```sql\n{asked.text}\n```\n" for name, asked in questions().items()]
     return "\n".join(parts)
+
+
+def test_no_metric_of_any_row_or_of_the_source_lacks_an_entry_in_the_dictionary(tiny: Done, idle: Done) -> None:
+    for done in (tiny, idle):
+        lacking = "SELECT DISTINCT metric FROM base.metric AS row WHERE NOT EXISTS (FROM metric WHERE row.metric GLOB metric.name)"
+        assert query(done.db, lacking)[1] == []
+    source = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "runtime").rglob("*.py"))
+    written = set(re.findall(r"(?:\bMetric|\.metric)\(\s*\"([^\"{]+)\"", source))
+    entries = [name for (name,) in query(tiny.db, "SELECT name FROM metric")[1]]
+    assert len(written) > 40
+    assert [name for name in written if not any(fnmatchcase(name, entry) for entry in entries)] == []
+    assert all(all(row) for row in query(tiny.db, "FROM metric")[1])
+
+
+def test_every_hyper_parameter_of_a_trial_is_a_row_with_its_defaults(idle: Done) -> None:
+    found = dict(idle.rows("SELECT setting, value FROM setting WHERE trial = 'coreset#0'"))
+    wanted = {"arm.fraction": "0.3", "arm.method": "random", "classifier.lr": "0.1", "classifier.momentum": "0.9", "seed": "0"}
+    assert wanted.items() <= found.items()
+    assert found["audit.attacks[0].signal"] == "logit"
+    assert found["classifier.ema"] is None
+
+
+def test_processors_are_told_of_every_task(idle: Done) -> None:
+    assert idle.rows("SELECT DISTINCT cpu FROM task WHERE status = 'done'") == [(machine.cpu(),)]
+    assert machine.cpu()
 
 
 def test_the_views_and_questions_that_the_docs_name_exist() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 import signal
 import subprocess
@@ -178,15 +179,27 @@ def test_a_temporary_folder_that_is_too_long_full_or_read_only_is_named_with_its
 
 
 def test_too_low_a_limit_of_processes_is_a_sentence(tmp_path: Path, short_folder: Path) -> None:
-    script = (
-        "import os, resource, sys; from pathlib import Path; from runtime.execution.ray_engine import RayEngine\n"
-        "os.getuid = lambda: 1000\n"  # root has no such limit
-        "resource.setrlimit(resource.RLIMIT_NPROC, (150, 150))\n"
-        f"RayEngine(Path({str(tmp_path)!r}))"
+    said = limited(150, f"from pathlib import Path; RayEngine(Path({str(tmp_path)!r}), workers=2)", short_folder)
+    assert re.search(
+        r"SynthcError: Ray with \d+ workers takes about \d+ threads and processes, and 1?\d\d more can be started; ", said
     )
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "TMPDIR": str(short_folder)}
-    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False)
-    assert "`ulimit -u` allows 150 processes and threads, and Ray with" in done.stderr
+
+
+def test_a_command_that_could_not_start_the_threads_of_its_libraries_does_not_begin(short_folder: Path) -> None:
+    said = limited(8, "import sys; sys.exit(main(['check', 'study.yaml']))", short_folder)
+    assert re.fullmatch(r"synthc: a command takes about \d+ threads and processes, and \d more can be started; raise .*\n", said)
+
+
+def limited(threads: int, script: str, folder: Path) -> str:
+    """What a script says on stderr whose user may have so many threads and processes (root has no such limit)."""
+    begin = (
+        "import os, resource; from runtime.cli.main import main; from runtime.execution.ray_engine import RayEngine\n"
+        f"resource.setrlimit(resource.RLIMIT_NPROC, ({threads}, {threads}))\n"
+        "if not os.getuid(): os.setuid(54321)\n"
+    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "TMPDIR": str(folder)}
+    done = subprocess.run([sys.executable, "-c", begin + script], env=environment, capture_output=True, text=True, check=False)
+    return done.stderr
 
 
 def test_shares_of_gpus_are_rehearsed_on_the_cpu(nodes: Any, tmp_path: Path) -> None:

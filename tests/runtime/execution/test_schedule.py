@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import heapq
+import itertools
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
+from compiler.compile import compile_study
 from compiler.errors import SynthcError
+from compiler.inspect.cost.guess import cost
+from compiler.plan.dag import Task
 from runtime.execution.driver import Driver, EarlierRuns, Interrupt, Policy
 from runtime.execution.engine import Engine, InlineEngine
 from runtime.execution.ray_engine import RayEngine, workers_per_gpu
 from runtime.execution.ready_queue import DurationEstimate, ReadyQueue
 from runtime.outcome import Outcome
 from runtime.store.artifacts import Artifact, folder_of, is_done, lock_store
+from tests.conftest import ROOT
 from tests.runtime.execution.rehearsals import OPERATIONS, task, todo
 
 
@@ -152,6 +158,51 @@ def test_the_most_urgent_task_is_the_one_with_the_longest_way_to_the_end() -> No
     after = task("after", long)
     queue = ReadyQueue(todo([short, long, after]), DurationEstimate({}))
     assert [taken.address for taken in queue.take(1)] == ["long"]
+
+
+class LongestFirst(ReadyQueue):
+    """By rank alone, the order that ends soonest and answers last."""
+
+    def take(self, limit: int, unbatched: Collection[str] = (), slots: int = 1) -> list[Task]:
+        self._seconds_left = 0.0
+        return super().take(limit, unbatched, slots)
+
+
+def simulated(queue: ReadyQueue, seconds: Mapping[str, float], slots: int) -> dict[str, float]:
+    """Task → when it ends on so many slots, as the driver submits."""
+    now, running, ended = 0.0, list[tuple[float, int, list[Task]]](), dict[str, float]()
+    tie = itertools.count()
+    while len(queue) or running:
+        while len(queue) and len(running) < slots:
+            batch = queue.take(max(1, len(queue) // slots), (), slots)
+            heapq.heappush(running, (now + sum(seconds[one.id] for one in batch), next(tie), batch))
+        now, _, batch = heapq.heappop(running)
+        for one in batch:
+            ended[one.id] = now
+            queue.durations.update(one.operation, seconds[one.id])
+            queue.mark_done(one.id)
+    return ended
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_trials_of_the_full_study_end_one_after_another_and_the_whole_no_later(known: bool) -> None:
+    plan = compile_study(ROOT / "specs" / "full_study.yaml")
+    seconds = {id: cost(one.work).seconds for id, one in plan.tasks.items()}
+    by_operation: dict[str, list[float]] = {}
+    for id, one in plan.tasks.items():
+        by_operation.setdefault(one.operation, []).append(seconds[id])
+    earlier = {operation: sum(found) / len(found) for operation, found in by_operation.items()} if known else {}
+    ends, ends_last = (
+        simulated(kind(plan.tasks, DurationEstimate(earlier)), seconds, slots=2) for kind in (ReadyQueue, LongestFirst)
+    )
+    whole = max(ends.values())
+    assert ends.keys() == plan.tasks.keys()
+    assert whole <= 1.03 * max(ends_last.values())
+    answered = sorted(ends[planned.answer] for planned in plan.trials)
+    assert answered[0] <= 0.06 * whole
+    assert answered[len(answered) // 4] <= 0.35 * whole
+    assert answered[len(answered) // 2] <= 0.6 * whole
+    assert min(ends_last[planned.answer] for planned in plan.trials) > 0.5 * whole  # or nothing was to be won
 
 
 def test_only_short_tasks_of_one_operation_travel_together() -> None:

@@ -21,7 +21,7 @@ from runtime.present.paradigms import PARADIGMS, PRINTED_NAMES
 
 GOLDEN = Path(__file__).parent / "charts"
 VERSION = ".".join(alt.SCHEMA_VERSION.lstrip("v").split(".")[:2])
-OF_TRIALS = ("tradeoff", "roc", "vulnerability", "ablation", "cost", "epsilon")
+OF_TRIALS = ("tradeoff", "roc", "vulnerability", "ablation", "cost", "epsilon", "training")
 ODD = ['<script>alert("1")</script>', r"50%_of & all $x^2$ {\#} ~", "ü" * 90, "", "a\nb\tc"]
 
 
@@ -63,6 +63,7 @@ def trial(place: int = 0, **other: Any) -> dict[str, Any]:
         "shadows": 16,
         "null_ok": True,
         "learned": True,
+        "control": False,
         "flags": "",
     }
     return row | other
@@ -91,6 +92,9 @@ def rows_for(name: str, trials: list[dict[str, Any]]) -> list[dict[str, Any]]:
                 for row in trials
                 for place, by in enumerate(("epsilon_lower_steinke", "epsilon_lower_f_dp_if_gaussian"))
             ]
+        case "training":
+            shared = {"part": "classifier", "stage": "model"}
+            return [row | shared | {"shadow": shadow, "losses": [2.3, 1.0 + shadow, 0.5]} for row in trials for shadow in (0, 1)]
         case "claims":
             return [claim(place, statement=row["label"]) for place, row in enumerate(trials)]
     return trials
@@ -320,17 +324,62 @@ def test_a_doubtful_trial_is_hollow_named_and_never_the_best() -> None:
         trial(1),
         trial(2, learned=False, leakage=0.0, test_accuracy=0.17),
     ]
-    for name in ("tradeoff", "cost", "epsilon"):
+    for name in OF_TRIALS:
         spec = drawn(name, rows_for(name, rows))
         doubts = {row["name"]: row["doubt"] for row in data_of(spec) if "doubt" in row}
         assert {row: bool(doubt) for row, doubt in doubts.items()} == {"arm0": True, "arm1": False, "arm2": True}
+        assert any(node.get("filled") is False for node in nodes(spec))
         assert "hollow: arm0 (null control failed: figures invalid)" in subtitle(spec)
-        assert "hollow: arm2 (learned nothing: its leakage is no protection)" in subtitle(spec)
-    for name in ("roc", "vulnerability", "ablation"):
-        assert "arm2 (learned nothing" in subtitle(drawn(name, rows_for(name, rows)))
+        assert "hollow: arm2 (learned next to nothing: leaking little is no protection)" in subtitle(spec)
     described = scatter.describe(look.identify(rows))
     x, y = scatter.odds_axis("leakage", "", described, -1), scatter.share_axis("test_accuracy", "", described, 1)
     assert [row["name"] for row in scatter.find_front(described, x, y)] == ["arm1"]
+
+
+def test_a_control_stands_apart_by_its_mark_and_its_name_and_is_never_the_best() -> None:
+    rows = [
+        trial(1),
+        trial(5),
+        trial(5, label="untuned", trial="untuned#0", control=True, learned=False, leakage=0.0, test_accuracy=1.0),
+    ]
+    for name in OF_TRIALS:
+        text = json.dumps(drawn(name, rows_for(name, rows)))
+        assert "untuned (control)" in text
+        assert "hollow" not in text
+    spec = drawn("tradeoff", rows)
+    (scale,) = {json.dumps(node["shape"]["scale"]) for node in nodes(spec) if "shape" in node and "scale" in node["shape"]}
+    assert json.loads(scale) == {"domain": ["DP-SGD", "Diffusion", "Control"], "range": ["square", "triangle-down", look.CROSSED]}
+    described = scatter.describe(look.identify(rows))
+    x, y = scatter.odds_axis("leakage", "", described, -1), scatter.share_axis("test_accuracy", "", described, 1)
+    assert "untuned (control)" not in [row["name"] for row in scatter.find_front(described, x, y)]
+
+
+def test_what_is_doubtful_and_far_below_does_not_squeeze_the_others_and_its_figure_is_said() -> None:
+    rows = [trial(0), trial(1), trial(2, learned=False, test_accuracy=0.17, test_accuracy_low=0.15, test_accuracy_high=0.19)]
+    described = scatter.describe(look.identify(rows))
+    axis = scatter.share_axis("test_accuracy", "", described, 1)
+    assert axis.domain[0] > 0.85
+    assert axis.ticks[axis.of(described[2])] == "lower"
+    assert axis.of(described[2], "_high") == axis.of(described[2]) < axis.of(described[0])
+    assert "lower: arm2 17\u00a0%" in subtitle(drawn("tradeoff", rows))
+    assert "lower" not in scatter.share_axis("test_accuracy", "", described[:2], 1).ticks.values()
+
+
+@pytest.mark.parametrize("name", charts.CHARTS)
+def test_studies_share_no_panel_and_no_front_goes_through_two_data_sets(name: str) -> None:
+    rows = rows_for(name, [trial(0), trial(1)])
+    alone = drawn(name, rows)
+    both = drawn(name, [*rows, *(row | {"study": "other"} for row in rows)])
+    assert [part["title"]["text"] for part in both["vconcat"]] == 2 * [alone["title"]["text"]]
+    assert len({param["name"] for param in both.get("params", [])}) == len(both.get("params", []))
+    further = [row | {"study": "t", "paradigm": "imported"} for row in rows]
+    picture = vl_convert.vegalite_to_svg(drawn(name, [*rows, *further]), vl_version=VERSION)
+    assert name == "claims" or look.color_of("imported") in picture
+    if name in ("tradeoff", "cost"):
+        assert len(drawn(name, [*rows, *(row | {"data": "other"} for row in rows)])["vconcat"]) == 2
+    many = [row | {"study": f"s{place}"} for place in range(charts.MAX_STUDIES + 1) for row in rows]
+    with pytest.raises(SynthcError, match=r"7 studies share no chart; choose by --study, --profile, --origin\. There are: s0, s1"):
+        drawn(name, many)
 
 
 def test_few_roc_curves_of_a_panel_have_bands_where_the_audit_gave_them() -> None:

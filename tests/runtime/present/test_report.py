@@ -18,6 +18,7 @@ import torch
 
 from compiler.errors import SynthcError
 from runtime.cli.main import main
+from runtime.database.read import Scope
 from runtime.present import charts, report
 from runtime.present.charts.gallery import arrange, make_sheet, to_png, to_uint8
 from runtime.present.report.read import ReportArm, StudyResults, read
@@ -132,7 +133,7 @@ def test_the_report_of_a_real_run_has_its_figures_with_interval_and_n(tiny: Done
         assert wanted in page.words
 
 
-def test_verdicts_come_first_with_effect_interval_and_n() -> None:
+def test_the_answer_comes_first_beside_the_trade_off_then_claims_as_sentences_then_the_rest() -> None:
     pair = {
         "claim": "c0",
         "left": "a#0",
@@ -148,11 +149,15 @@ def test_verdicts_come_first_with_effect_interval_and_n() -> None:
     claims = [claim(0), claim(1, effect=None, low=None, high=None, verdict="undecided")]
     words = Parsed(report.page(results([trial()], claims=claims, pairs=[pair]))).words
     assert "2 claims: 1 supported, 1 undecided" in words
-    assert "effect 0.200 [0.100, 0.300], n = 1,024" in words
-    assert "claimed of all of 1 pair of trials" in words
-    assert "undecided effect not resolvable" in words
+    assert "✓ supported a#0 leaks 20.0 points more (10.0 to 30.0) than b#0." in words
+    assert "n = 1,024" in words
+    assert "undecided not resolvable." in words
     assert "0.004" in words
-    assert words.index("The answer 2 claims") < words.index("Comparison Leakage")
+    order = [
+        words.index(text)
+        for text in ("The answer", "guessing would", "Accuracy against leakage", "✓ supported", "Leakage is the headline")
+    ]
+    assert order == sorted(order)
 
 
 def test_what_cannot_be_resolved_or_is_invalid_is_said_in_words() -> None:
@@ -170,7 +175,7 @@ def test_what_cannot_be_resolved_or_is_invalid_is_said_in_words() -> None:
         "failed: figures invalid",
         "The null control failed for arm1",
         "no interval",
-        "1 tasks failed or wait",
+        "Failed, or waiting for what did: 1 task.",
         EVIL,
     ):
         assert wanted in page.words
@@ -324,15 +329,15 @@ def test_a_sheet_has_a_row_per_class_and_keeps_its_pixels() -> None:
 
 def test_a_study_that_is_not_there_is_named_with_those_that_are(tiny: Done, tmp_path: Path) -> None:
     with pytest.raises(SynthcError, match="did you mean 'tiny'"):
-        read(tiny.db, tiny.store, study="tinny")
+        read(tiny.db, tiny.store, Scope(study="tinny"))
     with pytest.raises(SynthcError, match="no profile"):
-        read(tiny.db, tiny.store, profile="large")
+        read(tiny.db, tiny.store, Scope(profile="large"))
     with pytest.raises(SynthcError, match="no such database"):
-        read(tmp_path / "none.duckdb", tiny.store)
+        read(tmp_path / "none.duckdb", tiny.store, Scope())
 
 
 def test_without_the_store_figures_remain(tiny: Done, tmp_path: Path) -> None:
-    found = read(tiny.db, tmp_path)
+    found = read(tiny.db, tmp_path, Scope())
     assert len(found.comparison) == 3
     assert (found.sets, found.audit, found.store_found) == ([], None, False)
 

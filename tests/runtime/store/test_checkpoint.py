@@ -40,7 +40,7 @@ class Killed(Exception):
 
 
 def trained(steps: int, kill_at: int | None = None, optimizer_kind: str = "sgd") -> tuple[Tensor, list[int], list[Tensor]]:
-    """Weights, the steps that were made, and a list that grows in the loop."""
+    """Weights, the steps that were made, and the losses of all."""
     draws = torch.Generator().manual_seed(1)
     torch.manual_seed(0)
     net = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 1))
@@ -48,9 +48,8 @@ def trained(steps: int, kill_at: int | None = None, optimizer_kind: str = "sgd")
         optimizer: torch.optim.Optimizer = torch.optim.SGD(net.parameters(), lr=0.05, momentum=0.9)
     else:
         optimizer = torch.optim.AdamW(net.parameters(), lr=0.05)
-    losses: list[Tensor] = []
     made = []
-    for step in checkpoint.loop("net", steps, net=net, optimizer=optimizer, draws=draws, losses=losses):
+    for step in (loop := checkpoint.loop("net", steps, net=net, optimizer=optimizer, draws=draws)):
         if step == kill_at:
             raise Killed
         made.append(step)
@@ -58,8 +57,8 @@ def trained(steps: int, kill_at: int | None = None, optimizer_kind: str = "sgd")
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        losses.append(loss.detach())
-    return torch.cat([tensor.flatten().float() for tensor in net.state_dict().values()]), made, losses
+        loop.log(loss)
+    return torch.cat([tensor.flatten().float() for tensor in net.state_dict().values()]), made, loop.losses
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
@@ -167,7 +166,9 @@ def test_every_long_loop_that_is_killed_goes_on_with_the_same_numbers(
     name: str, needs: dict[str, Artifact], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     work = LONG[name]()
-    whole = operation(work, **needs)
+    with checkpoint.checkpoints_in(tmp_path / "whole") as loops:
+        whole = operation(work, **needs)
+    assert loops.curves()
     monkeypatch.setattr(checkpoint, "INTERVAL_SECONDS", 0.0)
     made = 0
 
@@ -185,8 +186,9 @@ def test_every_long_loop_that_is_killed_goes_on_with_the_same_numbers(
     monkeypatch.setattr(checkpoint, "loop", Mortal)
     with pytest.raises(Killed), checkpoint.checkpoints_in(tmp_path):
         operation(work, **needs)
-    with checkpoint.checkpoints_in(tmp_path):
+    with checkpoint.checkpoints_in(tmp_path) as again_loops:
         again = operation(work, **needs)
+    assert again_loops.curves() == loops.curves()
     assert again.files.keys() == whole.files.keys()
     for stem, tensors in whole.files.items():
         for key, tensor in tensors.items():

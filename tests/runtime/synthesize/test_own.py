@@ -21,6 +21,7 @@ from compiler.language.audit import Audit
 from compiler.language.datasets import CARDS
 from compiler.language.plugins import PluginMethod, words_of
 from compiler.plan.dag import Plan
+from runtime import machine
 from runtime.audit.attacks.dispatch import scorer_of
 from runtime.data.images import LabeledImages
 from runtime.data.plugin import read
@@ -114,6 +115,33 @@ def test_ones_own_method_attack_and_data_set_run_like_ours(examples: str, tmp_pa
     assert done.rows("SELECT versions->>'synthc-examples' FROM base.run") == [("1",)]  # as `install` says
 
 
+def test_a_run_says_when_results_stay_that_other_code_of_ones_own_made(
+    tmp_path: Path, package: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    package(METHOD.format(revision=1).replace('"nowhere"', '"mine_code"'), methods={"m": "Mine"})
+    code = tmp_path / "mine" / "mine_code.py"
+    code.write_text(
+        "from runtime.synthesize.release import Release\n"
+        "def synthesize(how, private, needs, setting):\n    return Release(private.images[:40], private.labels[:40])\n"
+    )
+    machine.package_digest.cache_clear()
+    text = with_arm("paradigm: own, method: 'mine:m'").replace("epochs: 3", "epochs: 1")
+    done = run_study(tmp_path, text, "--only", "arm=mine")
+    run_study(tmp_path, text, "--only", "arm=mine")
+    assert "the code of" not in capsys.readouterr().err
+    code.write_text(code.read_text() + "# changed\n")
+    machine.package_digest.cache_clear()
+    run_study(tmp_path, text, "--only", "arm=mine")
+    said = capsys.readouterr().err
+    assert "mine:m: the code of mine_code is another one than that of 8 results, which stay, such as mine#0/shadow 0/" in said
+    assert "raise `revision` in its words, or compute them again: --force 'mine*/synthesize'" in said
+    assert done.rows("SELECT count(*) FROM attempt JOIN task USING (task) WHERE kind = 'synthesize'") == [(8,)]
+    run_study(tmp_path, text, "--only", "arm=mine", "--force", "mine*/synthesize")
+    capsys.readouterr()
+    run_study(tmp_path, text, "--only", "arm=mine")
+    assert "the code of" not in capsys.readouterr().err
+
+
 def test_the_examples_are_checked_without_torch_or_numpy(examples: str) -> None:
     script = (
         "import sys; from runtime.cli.main import main\n"
@@ -193,7 +221,7 @@ def test_words_are_judged_as_if_they_were_ours_each_at_its_place(examples: str, 
     said = complaints(tmp_path, with_arm("paradigm: own, method: 'synthc-examples:microaggregation', group_size: {grid: [3, 1]}"))
     assert said == "study.yaml:21:92: `group_size` is 1; it should be greater than 1 [wrong-value]"
     said = complaints(tmp_path, with_attack("attack: 'synthc-examples:modified_entropy', temperature: hot"))
-    assert said == 'study.yaml:14:65: `temperature` is "hot"; it should be a valid number [wrong-value]'
+    assert said == 'study.yaml:14:65: `temperature` is "hot"; it should be a number [wrong-value]'
     said = complaints(tmp_path, TINY.replace("digits,", "'synthc-examples:stripes', angels: 4,"))
     assert "study.yaml:4:41: no field is called 'angels'; did you mean 'angles'?" in said
 

@@ -1,0 +1,94 @@
+"""How long a run still takes: what remains of its plan, by the rates at which it has computed so far.
+
+A task is expected to take its declared guess times the usual ratio of measured to guessed seconds, of its operation where this run
+has computed some of it, else of all. The schedule of what remains on so many workers is then stretched as what was done has been.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from statistics import median
+
+from compiler.inspect.cost.estimate import expect, span
+from compiler.plan.dag import Task
+
+MIN_SECONDS_MEASURED = 5.0
+"""Of a run, before it says how much slower than its schedule it is."""
+STRETCH = (0.7, 2.0)
+"""Between what a schedule is stretched: beyond, it is the past that was unusual."""
+SHARE_OF_TIME = 0.02
+"""Of the driver's time that is spent on telling how much is left."""
+
+
+class TimeLeft:
+    """Seconds left of a run, kept up to date by what ends."""
+
+    def __init__(self, todo: Mapping[str, Task]) -> None:
+        self._todo: dict[str, Task] = {}
+        self._guessed: dict[str, float] = {}
+        self._seconds: dict[str, float] = {}
+        """Of what is done."""
+        self._ended: set[str] = set()
+        self._ratios: dict[str, list[float]] = defaultdict(list)
+        self._workers = 1
+        self._began: float | None = None
+        self._told, self._told_at, self._next_at = 0.0, 0.0, 0.0
+        self.add(todo)
+
+    @property
+    def measured(self) -> bool:
+        """Whether anything was: before, all is guessed."""
+        return bool(self._ratios)
+
+    def add(self, todo: Mapping[str, Task]) -> None:
+        """Count these as to be computed, again if they were before."""
+        self._todo |= todo
+        self._guessed |= {id: cost.seconds for id, cost in expect(todo, {}).items()}
+        self._ended -= todo.keys()
+        self._next_at = 0.0
+
+    def end(self, task: str, seconds: float | None) -> None:
+        """Count a task as ended, after so many seconds; None for one that failed or never began."""
+        self._ended.add(task)
+        if seconds is not None:
+            self._seconds[task] = seconds
+            self._ratios[self._todo[task].operation].append(seconds / self._guessed[task])
+
+    def tell(self, in_flight: Mapping[Iterable[str], float], now: float | None = None) -> float:
+        """Seconds left. `in_flight`: groups of tasks that one worker computes one after the other → when it began."""
+        started = time.monotonic()
+        now = started if now is None else now
+        if now < self._next_at:
+            return max(0.0, self._told - (now - self._told_at))
+        self._began = min([*in_flight.values(), now if self._began is None else self._began])
+        self._workers = max(self._workers, len(in_flight))
+        expected = self._expect()
+        left = {id: task for id, task in self._todo.items() if id not in self._ended}
+        seconds = expected | self._rests(in_flight, expected, now)
+        schedule = span(left, seconds, self._workers)
+        whole = span(self._todo, expected, self._workers)
+        took, should = now - self._began, whole - schedule
+        stretch = min(max(took / should, STRETCH[0]), STRETCH[1]) if min(took, should) > MIN_SECONDS_MEASURED else 1.0
+        self._told, self._told_at = schedule * stretch, now
+        self._next_at = now + max(1.0, (time.monotonic() - started) / SHARE_OF_TIME)
+        return self._told
+
+    def _expect(self) -> dict[str, float]:
+        """Seconds of every task: measured, or its guess by the rate of its kind."""
+        rates = {operation: median(ratios) for operation, ratios in self._ratios.items()}
+        guessed = sum(self._guessed[id] for id in self._seconds)
+        usual = sum(self._seconds.values()) / guessed if guessed else 1.0
+        return {id: self._seconds.get(id, self._guessed[id] * rates.get(task.operation, usual)) for id, task in self._todo.items()}
+
+    @staticmethod
+    def _rests(in_flight: Mapping[Iterable[str], float], expected: Mapping[str, float], now: float) -> dict[str, float]:
+        """What is left of tasks in flight: a worker computes those of its group in their order."""
+        rests = {}
+        for group, began in in_flight.items():
+            worked = now - began
+            for id in group:
+                rests[id] = max(expected[id] - worked, 0.0)
+                worked = max(worked - expected[id], 0.0)
+        return rests

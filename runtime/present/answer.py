@@ -1,0 +1,234 @@
+"""The answer of a study in a few sentences, and each claim as one, made from its figures.
+
+A trial leaks more than the reference where its whole 95 % interval lies above the reference's, which asks for more than a
+significant difference does; what intervals leave open is called undecided, and never a finding.
+The reference is the most accurate DP-SGD that promises something, on the same data; without any it is guessing.
+Not here: verdicts of claims (`audit.compare`), which the sentences repeat and do not make.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from compiler.errors import and_more, plural
+from runtime.present.numbers import format_epsilon, format_percent, format_span
+from runtime.present.paradigms import Row
+
+BASELINES = ("undefended", "dp_sgd")
+MAX_EPSILON = 10.0
+"""A guarantee beyond it promises next to nothing."""
+SHOWN = 5
+"""Trials that a sentence names, the leakiest."""
+
+
+def answer(trials: Iterable[Row]) -> list[str]:
+    """Two or three sentences: which ways of training leak more than the reference, which do not, what is undecided."""
+    rows = [row for row in trials if not row.get("control")]
+    on_data: dict[Any, list[Row]] = {}
+    for row in rows:
+        on_data.setdefault(row["data"], []).append(row)
+    said = []
+    for data, found in on_data.items():
+        sentences = list(_answer_on(found))
+        said += [
+            f"On {data}: {sentences[0][0].lower()}{sentences[0][1:]}" if on_data.keys() - {data} else sentences[0],
+            *sentences[1:],
+        ]
+    return said or ["No trial was measured yet, so nothing can be said."]
+
+
+def _answer_on(rows: Sequence[Row]) -> Iterator[str]:
+    """Of trials on the same data."""
+    references = {replicate: _choose_reference(rows, replicate) for replicate in {row["replicate"] for row in rows}}
+    kinds: dict[str, set[str]] = {}
+    first: dict[str, Row] = {}
+    ways = (
+        [row for row in rows if row["paradigm"] not in BASELINES]
+        or [row for row in rows if row["paradigm"] == "undefended"]
+        or rows
+    )
+    for row in ways:
+        kinds.setdefault(row["label"], set()).add(_judge(row, references[row["replicate"]]))
+        first.setdefault(row["label"], row)
+    found: dict[str, list[Row]] = {kind: [] for kind in ("more", "no more", "undecided", "doubtful", "missing")}
+    for label, of_replicates in kinds.items():
+        found[of_replicates.pop() if len(of_replicates) == 1 else "undecided"].append(first[label])
+    reference = next(filter(None, references.values()), None)
+    beside = _name_reference(reference, rows)
+    where = _name_place(rows)
+    measured, more, least = len(first) - len(found["missing"]), found["more"], found["no more"]
+    count = plural(measured, "way") + " of training"
+    limit = "" if reference is None else f" (at most {format_percent(reference['leakage_high'], '.1f')})"
+    within = f"{_list(least)}, {_is_or_are(least, 'stays', 'stay')} within what DP-SGD may leak{limit}" if least else ""
+    if more:
+        share = f"{more[0]['label']} leaks" if measured == 1 else f"{len(more)} of {count} {_is_or_are(more, 'leaks', 'leak')}"
+        yield f"{share} more than {beside}{where}: {_list(more)}."
+        if within:
+            yield f"{within[0].upper()}{within[1:]}."
+    elif least:
+        yield f"None of {count} is shown to leak more than {beside}{where}; {within}."
+    elif not measured:
+        yield f"Nothing can be said yet: no leakage was measured{where}."
+    else:
+        yield f"Whether any of {count} leaks more than {beside} is undecided{where}."
+    yield from _say_rest(found)
+
+
+def _say_rest(found: Mapping[str, list[Row]]) -> Iterator[str]:
+    """What is no finding, in one sentence."""
+    parts = []
+    if found["undecided"]:
+        parts.append(f"undecided, since the intervals leave it open: {_list(found['undecided'])}")
+    if found["doubtful"]:
+        doubts = [f"{row['label']} ({_doubt(row)})" for row in found["doubtful"]]
+        parts.append(f"not to be counted: {and_more(doubts, SHOWN)}")
+    if found["missing"]:
+        parts.append(f"not measured: {and_more([row['label'] for row in found['missing']], SHOWN)}")
+    if parts:
+        yield f"{parts[0][0].upper()}{'; '.join(parts)[1:]}."
+
+
+def _choose_reference(rows: Iterable[Row], replicate: int) -> Row | None:
+    """The most accurate DP-SGD of this replicate that promises something, else the most accurate one; None for none."""
+    private = [
+        row
+        for row in rows
+        if row["paradigm"] == "dp_sgd" and row["replicate"] == replicate and not _doubt(row) and None not in _figures(row)
+    ]
+    promising = [row for row in private if row["epsilon"] is not None and row["epsilon"] <= MAX_EPSILON]
+    return max(promising or private, key=lambda row: row["test_accuracy"], default=None)
+
+
+def _figures(row: Row) -> tuple[float | None, ...]:
+    return row["test_accuracy"], row["leakage"], row["leakage_low"], row["leakage_high"]
+
+
+def _doubt(row: Row) -> str:
+    """Why a trial's figures are no evidence; "" where nothing is known against them."""
+    if row["null_ok"] is False:
+        return "its null control failed"
+    return "it learned next to nothing" if row.get("learned") is False else ""
+
+
+def _judge(row: Row, reference: Row | None) -> str:
+    """more, no more, undecided, doubtful or missing."""
+    if row["attack"] is None:
+        return "missing"
+    if _doubt(row):
+        return "doubtful"
+    low, high = row["leakage_low"], row["leakage_high"]
+    bar = row["fpr"] if reference is None else reference["leakage_high"]
+    if row["leakage"] is None or low is None or high is None or bar is None:
+        return "undecided"
+    if low > bar:
+        return "more"
+    return "no more" if reference is not None and high <= bar else "undecided"
+
+
+def _name_reference(reference: Row | None, rows: Sequence[Row]) -> str:
+    if reference is None:
+        missing = " (no figures of DP-SGD to compare with)" if any(row["paradigm"] == "dp_sgd" for row in rows) else ""
+        return f"guessing would{missing}"
+    epsilon = "" if reference["epsilon"] is None else f"ε = {format_epsilon(reference['epsilon'])}, "
+    leaked = f"{format_percent(reference['leakage'], '.1f')} leaked"
+    return f"DP-SGD ({epsilon}{leaked}, {_describe([reference])})"
+
+
+def _name_place(rows: Sequence[Row]) -> str:
+    """At which false-positive rate, on which canaries."""
+    fpr = next((row["fpr"] for row in rows if row["fpr"] is not None), None)
+    canaries = next((row["canaries"] for row in rows if row["canaries"]), None)
+    at = "" if fpr is None else f" at {format_percent(fpr)} FPR"
+    return at + (f" on {canaries} canaries" if canaries else "")
+
+
+def _list(rows: Sequence[Row]) -> str:
+    """Trials with their leakage, the leakiest first; then between what their accuracies and costs lie."""
+    ordered = sorted(rows, key=lambda row: -(row["leakage"] or 0.0))
+    leaked = ["not resolvable" if row["leakage"] is None else format_percent(row["leakage"], ".1f") for row in ordered]
+    names = [f"{row['label']} ({what})" for row, what in zip(ordered, leaked, strict=True)]
+    return ", ".join(filter(None, [and_more(names, SHOWN), _describe(rows)]))
+
+
+def _describe(rows: Sequence[Row]) -> str:
+    """Accuracies and costs of trials."""
+    accuracy, seconds = (sorted(row[name] for row in rows if row[name] is not None) for name in ("test_accuracy", "seconds"))
+    parts = [
+        f"{_range(accuracy, '.1f', 100)}\u00a0% accurate" if accuracy else "",
+        f"{_range(seconds, '.1f')}\u00a0s a model" if seconds else "",
+    ]
+    return " at ".join(filter(None, parts))
+
+
+def _range(ordered: Sequence[float], spec: str, scale: float = 1) -> str:
+    return " to ".join(dict.fromkeys(f"{scale * value:{spec}}" for value in (ordered[0], ordered[-1])))
+
+
+def _is_or_are(rows: Sequence[Row], one: str, several: str) -> str:
+    return one if len(rows) == 1 else several
+
+
+# Claims
+
+
+def count_verdicts(claims: Sequence[Row]) -> str:
+    """`4 claims: 1 supported, 2 undecided, 1 not tested`; verdicts as they are over all claims of the study."""
+    order = ("supported", "refuted", "undecided", "not tested")
+    counts = Counter(str(claim.get("study_verdict") or claim["verdict"]) for claim in claims)
+    listed = ", ".join(f"{counts[verdict]} {verdict}" for verdict in sorted(counts, key=[*order, *counts].index))
+    return f"{plural(len(claims), 'claim')}: {listed}"
+
+
+def state_claim(claim: Row, pairs: Iterable[Row], labels: Mapping[str, str]) -> str:
+    """What was measured, as a sentence: sides, effect with unit and interval, and of how many pairs of trials it speaks.
+
+    `labels` names trials by their addresses.
+    """
+    if claim["effect"] is None:
+        return "not resolvable" if claim.get("compared") else "not tested yet"
+    pairs = list(pairs)
+    deciding = [pair for pair in pairs if (pair["left"], pair["right"]) == (claim.get("left"), claim.get("right"))] or pairs[:1]
+    left, right = _name_sides(deciding[0], labels) if len(deciding) == 1 else ("the left side", "the right side")
+    sentence = _compare(claim, left, right)
+    if claim.get("compared", 0) > 1:
+        of_all = {"all": "of each of", "any": "of at least one of", "none": "of none of"}[str(claim["pairs"])]
+        sentence += f" (claimed {of_all} {plural(claim['compared'], 'pair')} of trials; this one decides)"
+    return sentence
+
+
+def _name_sides(pair: Row, labels: Mapping[str, str]) -> tuple[str, str]:
+    """Names of the trials; where they are the same, what is read of them."""
+    left, right = (labels.get(str(pair[side]), str(pair[side] or "")) for side in ("left", "right"))
+    if left == right:
+        words = [json.loads(pair.get(f"{side}_selector") or "{}") for side in ("left", "right")]
+        told = [name for name in ("canaries", "stratum", "release") if words[0].get(name) != words[1].get(name)]
+        read = [", ".join(f"{name}: {side.get(name, 'as declared')}" for name in told) for side in words]
+        left, right = (f"{left} ({what})" if what else left for what in read)
+    return left or "the left side", right
+
+
+def _compare(claim: Row, left: str, right: str) -> str:
+    effect, low, high = claim["effect"], claim["low"], claim["high"]
+    figure = str(claim.get("decided_by") or claim["metric"])
+    if claim["test"] == "correlation":
+        return f"{left}: rank correlation {effect:.2f} {format_span(low, high, '.2f')}".replace("-", "−")
+    if claim["test"] == "ratio" or figure in ("cost", "flops"):
+        what = "the counted work" if figure in ("cost", "flops") else figure.replace("_", " ")
+        return f"{left} has {effect:.2f} times {format_span(low, high, '.2f')} {what} of {right}"
+    sign = -1.0 if effect < 0 else 1.0
+    ends = sorted(sign * end for end in (low, high)) if None not in (low, high) else (None, None)
+    more = "less" if effect < 0 else "more"
+    than = f" than {right}" if right else ""
+    share = figure in ("leakage", "test_accuracy", "headline") or figure.startswith("tpr@")
+    scale, spec = (100.0, ".1f") if share else (1.0, ".3g")
+    size = f"{scale * abs(effect):{spec}}"
+    span = format_span(*ends, spec, scale).replace("-", "−")
+    if figure in ("leakage", "headline") or figure.startswith("tpr@"):
+        return f"{left} leaks {size} points {more} {span}{than}" if right else f"{left} leaks {size}\u00a0% {span}"
+    if figure == "test_accuracy":
+        return f"{left} is {size} points {more} accurate {span}{than}"
+    unit = "\u00a0s" if figure == "seconds" else ""
+    return f"{left}: {figure.replace('_', ' ')} {'lower' if effect < 0 else 'higher'} by {size}{unit} {span}{than}"

@@ -1,0 +1,85 @@
+"""Loss curves of each training, generator and distiller of a trial: why one that learned nothing did not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import altair as alt
+
+from runtime.present.charts import look
+from runtime.present.charts.look import Layout
+from runtime.present.paradigms import Row
+
+QUERY = """
+SELECT comparison.*, part, stage, shadow, list(loss ORDER BY step) AS losses
+FROM training JOIN comparison USING (origin, study, profile, trial) GROUP BY ALL
+"""
+
+
+def draw(rows: list[Row], layout: Layout) -> Any:
+    """A panel for each training of a trial, a thin line for each shadow, a mark at their mean in the end."""
+    rows = sorted(look.identify(rows), key=lambda row: (row["number"], *_place(row), row["shadow"]))
+    parts = {row["number"]: set[tuple[str, str]]() for row in rows}
+    for row in rows:
+        parts[row["number"]].add((row["stage"], row["part"]))
+    panels: dict[tuple[int, str, str], list[Row]] = {}
+    for row in rows:
+        if any(loss is not None for loss in row["losses"]):
+            panels.setdefault((row["number"], row["stage"], row["part"]), []).append(row)
+    if not panels:
+        return look.draw_nothing("no training logged a loss", layout)
+    chosen = look.choose_paradigm()
+    across = min(len(panels), 2 * layout.across if layout.across == 1 else 4)
+    width = (layout.width - (across - 1) * look.AXIS_WIDTH) / across
+    drawn: list[Any] = []
+    for shown in panels.values():
+        layers = _marks(shown, rows, layout, chosen)
+        if not drawn:
+            layers[0] = layers[0].add_params(chosen)
+        heading = alt.TitleParams(
+            look.shorten(shown[0]["name"], layout.letters(width + 20)),
+            subtitle=look.shorten(_name(shown[0], parts[shown[0]["number"]]), layout.letters(width + 20)),
+            fontSize=layout.type, subtitleFontSize=layout.small, subtitleColor=look.SOFT, fontWeight="normal", offset=3,
+        )  # fmt: skip
+        drawn.append(alt.layer(*layers).properties(width=width, height=0.6 * width, title=heading))
+    title = look.make_title(
+        "How it was learned",
+        look.describe_conditions(rows, scores=False),
+        "what each training lowered, from its beginning to its end; a line for each shadow; scales differ; marks: mean at the end",
+        *look.name_doubtful(rows),
+        layout=layout,
+    )
+    return look.arrange(drawn, across, spacing=look.AXIS_WIDTH, bounds="flush") | {"title": title}
+
+
+def _marks(rows: list[Row], everyone: list[Row], layout: Layout, chosen: Any) -> list[Any]:
+    """The lines, which come first and bear the selection, and where they end."""
+    of_trial = {"name": rows[0]["name"], "Paradigm": rows[0]["Paradigm"], "doubt": look.doubts_of(rows[0])}
+    lines = look.plot([{**of_trial, "shadow": row["shadow"], "losses": row["losses"]} for row in rows], chosen)
+    lines = lines.transform_calculate(at="sequence(1, length(datum.losses) + 1)", count="length(datum.losses)")
+    lines = lines.transform_flatten(["losses", "at"], as_=["loss", "at"]).transform_calculate(done="datum.at / datum.count")
+    x = alt.X(
+        "done:Q",
+        title=None,
+        axis=alt.Axis(labelExpr=look.PERCENT, values=[0, 0.5, 1]),
+        scale=alt.Scale(domain=[0, 1.04], nice=False),
+    )
+    y = alt.Y("loss:Q", title=None, axis=alt.Axis(tickCount=4, format="~g"), scale=alt.Scale(zero=False))
+    color = look.color(everyone, layout)
+    ends = [row["losses"][-1] for row in rows if row["losses"][-1] is not None]
+    mean = [{**of_trial, "done": 1, "loss": sum(ends) / len(ends)}] if ends else []
+    tooltip = look.tooltip(("loss:Q", "mean of the last losses", ".4g"))
+    return [
+        lines.mark_line(strokeWidth=0.7, opacity=0.55).encode(x, y, color=color, detail="shadow:N"),
+        *look.draw_points(look.plot(mean, chosen), 40, x=x, y=y, color=color, shape=look.shape(everyone, layout), tooltip=tooltip),
+    ]
+
+
+def _place(row: Row) -> tuple[int, str, str]:
+    return {"model": 2, "synthesize": 1}.get(row["stage"], 0), row["stage"], row["part"]
+
+
+def _name(row: Row, of_trial: set[tuple[str, str]]) -> str:
+    """What was trained; with its stage where the trial has several of one name."""
+    alike = [stage for stage, part in of_trial if part == row["part"]]
+    return str(row["part"]) if len(alike) == 1 else f"{row['part']}: {row['stage']}"
