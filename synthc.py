@@ -13,15 +13,17 @@ and data sets of one's own are made of.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
+import io
 import json
 import sys
 import types
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 PACKAGES = ("compiler", "runtime")
 
@@ -64,7 +66,7 @@ AnyPath = str | PathLike[str]
 DATABASE = "results.duckdb"
 """The database that commands and functions read and write unless told otherwise: this file in the working folder."""
 
-__all__ = ["Plan", "Results", "SpecError", "SynthcError", "check", "open", "plan", "run"]
+__all__ = ["Answer", "Results", "SpecError", "SynthcError", "audit", "check", "judge", "open", "plan", "run"]
 
 
 def main() -> int:
@@ -85,8 +87,8 @@ def check(spec: AnyPath, *, profile: str | None = None, sets: Mapping[str, Any] 
     return list(compile_with_files(Path(spec), profile, _assignments(sets)).lints)
 
 
-class Plan:
-    """What a study would run. It prints as `synthc plan` does; `json` has the same in the documented shape of `plan --json`."""
+class Answer:
+    """What a command says: it prints as the command does, and `json` has the same in the documented shape of its `--json`."""
 
     def __init__(self, text: str, json: dict[str, Any]) -> None:
         self.text, self.json = text, json
@@ -103,7 +105,7 @@ def plan(
     only: Sequence[str] = (),
     db: AnyPath = DATABASE,
     store: AnyPath | None = None,
-) -> Plan:
+) -> Answer:
     """What `run` would compute, how long it would take, and what the audit could resolve. Computes nothing.
 
     >>> synthc.plan("study.yaml").json["study"]
@@ -113,7 +115,7 @@ def plan(
     from runtime.cli.plan import summarize
 
     summary = summarize(_parse("plan", spec, profile, sets, only, db, store))
-    return Plan("\n".join(summary_text(summary)), summary_json(summary))
+    return Answer("\n".join(summary_text(summary)), summary_json(summary))
 
 
 def run(
@@ -283,6 +285,153 @@ class Results:
         self._connection.close()
 
 
+Arrays = Mapping[str, Any]
+"""Name → array, as numpy.savez would be given it; also tensors and lists."""
+
+
+class KeepOptions(TypedDict, total=False):
+    """Where a result is kept as a study of its own: the options of that name of `synthc audit` and `synthc judge`."""
+
+    db: AnyPath | None
+    store: AnyPath | None
+    study: str | None
+
+
+class AuditOptions(KeepOptions, total=False):
+    """The options of `synthc audit`; what they mean and default to is in its help."""
+
+    design: str
+    signal: str
+    variant: str
+    queries: int | None
+    confidence: float
+    delta: float
+    one_run: bool
+    thresholds: str
+    resamples: int | None
+    interval: str
+    redraws: int | None
+    limit: float
+
+
+class JudgeOptions(KeepOptions, total=False):
+    """The options of `synthc judge`; what they mean and default to is in its help."""
+
+    unit: str | None
+    image: str
+    label: str
+    page: AnyPath | None
+    with_private_images: bool
+
+
+def audit(
+    models: AnyPath | Arrays,
+    *,
+    attack: Sequence[str] = (),
+    fpr: Sequence[float] = (),
+    guesses: tuple[int, int] | None = None,
+    **options: Unpack[AuditOptions],
+) -> Answer:
+    """The attacks and statistics of a study on models that were trained elsewhere: an .npz file, or its arrays by name.
+
+    Arrays: `logits` (shadows × samples × views × classes) with `labels` (samples), or `signal` (shadows × samples, higher = more
+    confident), or `scores` (shadows × samples, higher = more likely a member); and `member` (shadows × samples, true where the
+    shadow was trained on the sample).
+
+    >>> import numpy
+    >>> rng = numpy.random.default_rng(0)
+    >>> member = rng.random((16, 100)) < 0.5
+    >>> found = synthc.audit({"signal": rng.normal(size=(16, 100)) + member, "member": member}, fpr=[0.1])
+    >>> sorted(found.json["attacks"])
+    ['calibrated', 'lira', 'lira_offline', 'reference', 'threshold']
+    >>> found.json["attacks"]["threshold"]["auc"]["low"] > 0.5
+    True
+    """
+    from runtime.cli.audit import audit_as_asked, show
+
+    given = isinstance(models, Mapping)
+    if given and options.get("db") is not None and options.get("study") is None:
+        raise SynthcError('arrays have no name under which a database could keep what is found; give study="NAME" with db')
+    words = [word for name in attack for word in ("--attack", name)]
+    words += [word for rate in fpr for word in ("--fpr", str(rate))]
+    words += ["--guesses", *map(str, guesses)] if guesses is not None else []
+    args = _arguments(["audit", "arrays" if given else str(models), *words, *_words_of(options)])
+    arrays = None
+    if isinstance(models, Mapping):
+        from runtime.audit.external.evidence import NAMES
+        from runtime.data.formats.npz import checked_arrays
+
+        arrays = checked_arrays(models, NAMES)
+    report, settings = audit_as_asked(args, arrays)
+    return Answer(_printed(show, args.file, report, settings), report.as_json())
+
+
+def judge(
+    released: AnyPath | Arrays,
+    *,
+    members: AnyPath | Arrays,
+    holdout: AnyPath | Arrays,
+    test: AnyPath | Arrays | None = None,
+    public: AnyPath | Arrays | None = None,
+    policy: AnyPath | Sequence[Mapping[str, Any]] | None = None,
+    **options: Unpack[JudgeOptions],
+) -> Answer:
+    """May this set leave the house? One released set held against its members and a holdout drawn by the same lot.
+
+    A set is a path or name as for `synthc judge`, or its arrays: `images` (n × h × w or n × h × w × c, uint8 or from 0 to 1) and
+    `labels` (n). `policy`: a file, or its conditions. A closed policy is no exception: `json["verdict"]` says open, closed or
+    cannot tell.
+
+    >>> import numpy
+    >>> from sklearn.datasets import load_digits
+    >>> digits = load_digits()
+    >>> images, labels = (digits.images * 15).astype("uint8"), digits.target
+    >>> half = numpy.random.default_rng(0).permutation(len(labels)) % 2 == 0
+    >>> members = {"images": images[half], "labels": labels[half]}
+    >>> found = synthc.judge(members, members=members, holdout={"images": images[~half], "labels": labels[~half]},
+    ...                      policy=[{"metric": "copied_members", "end": "low", "at_most": 0}])
+    >>> found.json["verdict"], found.json["copied"]["low"] > 400
+    ('closed', True)
+    """
+    from compiler.check.policy import policy_in
+    from compiler.text.nodes import parse
+    from runtime.cli.judge import judge_as_asked, show
+    from runtime.data.image_set import image_set_of
+
+    named = {"set": released, "members": members, "holdout": holdout, "test": test, "public": public}
+    arrays = {name: of for name, of in named.items() if isinstance(of, Mapping)}
+    words = [word for name, of in named.items() if of is not None and name != "set" for word in (f"--{name}", str(_path(of)))]
+    args = _arguments(["judge", str(_path(released)), *words, *_words_of(options)])
+    for name, of in arrays.items():
+        of_units = args.unit if name in ("members", "holdout", "test") else None
+        setattr(args, name, image_set_of(f"{name} (arrays)", of, of_units))
+    if policy is not None:
+        is_path = isinstance(policy, (str, PathLike))
+        args.policy = Path(policy) if is_path else policy_in(parse(json.dumps({"policy": policy}), "policy"))
+    found, said = judge_as_asked(args)
+    return Answer(_printed(show, found), said)
+
+
+def _path(of: AnyPath | Arrays) -> AnyPath:
+    return "arrays" if isinstance(of, Mapping) else of
+
+
+def _printed(show: Callable[..., None], *what: Any) -> str:
+    text = io.StringIO()
+    with contextlib.redirect_stdout(text):
+        show(*what)
+    return text.getvalue().rstrip()
+
+
+def _words_of(options: Mapping[str, Any]) -> list[str]:
+    """Options by name as the command line has them; what is None or False is left out."""
+    words = []
+    for name, value in options.items():
+        option = "--" + name.replace("_", "-")
+        words += [] if value is None or value is False else [option] if value is True else [f"{option}={value}"]
+    return words
+
+
 def _assignments(sets: Mapping[str, Any] | None) -> list[str]:
     """As `--set` takes them; JSON is YAML."""
     return [f"{path}={json.dumps(value)}" for path, value in (sets or {}).items()]
@@ -299,13 +448,17 @@ def _parse(
     options: Sequence[str] = (),
 ) -> Any:
     """The arguments that the command line would have parsed."""
-    from runtime.cli.main import parser
-
     words = [command, str(spec), "--db", str(db), *options]
     words += ["--profile", profile] if profile is not None else []
     words += ["--store", str(store)] if store is not None else []
     words += [word for assignment in _assignments(sets) for word in ("--set", assignment)]
     words += [word for condition in only for word in ("--only", condition)]
+    return _arguments(words)
+
+
+def _arguments(words: list[str]) -> Any:
+    from runtime.cli.main import parser
+
     try:
         return parser().parse_args(words)
     except SystemExit:

@@ -1,8 +1,10 @@
-"""Intervals, controls and bounds, by simulation: `OMP_NUM_THREADS=1 python benchmarks/audit_statistics.py [--only NAME …]`.
+"""Intervals, controls, bounds and doubts, by simulation: `OMP_NUM_THREADS=1 python benchmarks/audit_statistics.py [--only NAME …]`.
 
-Four worlds whose truth is known, written out below. Prints six tables: coverage of nominal 95 % intervals of TPR at 1 % FPR;
-AUC of LiRA on null data; the attack that reads nothing but counts; verdicts on claims about nothing; false alarms of the one-run
-epsilon bounds; the bound on a Gaussian mechanism beside the truth.
+Worlds whose truth is known are drawn here and go the whole way of the product: a file is audited, a claim is tested. Tables:
+`coverage` of nominal 95 % intervals of TPR, AUC and their differences, and `accuracy` of that of test accuracies (both with the
+median width over that of the true sampling distribution); `null`: AUC, null control and permutation p of every attack where no
+model knows anything; `minority`, the attack that reads nothing but counts; `bounds`: epsilons above the truth of mechanisms, of
+one run and of leave-one-out pools; `alarms`: right files that are doubted. Each line is printed as it is done.
 """
 
 from __future__ import annotations
@@ -10,123 +12,199 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-sys.path.pop(0)  # this folder: its `statistics` would hide Python's own
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import argparse
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import lru_cache, partial
-from typing import Literal
+from collections import Counter
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
+from claims import Trial, effects
 from scipy import stats
 
 from compiler.language.audit import Design
 from compiler.power.epsilon_bounds import epsilon_of_mu, f_dp
+from compiler.work.operations import AuditSettings
 from runtime.audit.attacks.lira import lira
 from runtime.audit.attacks.pool import ShadowPool
+from runtime.audit.external.audit_file import Report, audit
+from runtime.audit.external.evidence import Evidence
 from runtime.audit.statistics import epsilon
-from runtime.audit.statistics.bootstrap import Resamples, interval, read_resamples
 from runtime.audit.statistics.null import redraw
+from runtime.audit.statistics.one_run import OneRun, one_run
 from runtime.audit.statistics.roc import auc, tpr_at
-from runtime.audit.statistics.testing import from_pairs, judge_claim, judge_pairs, p_values
+from runtime.audit.statistics.testing import Estimate, from_cells
+from tests.runtime.audit.right_files import right_file
 
-FPR = 0.01
-
-
-@dataclass(frozen=True)
-class World:
-    """Scores of canaries (rows) under models (columns), half of them members in complementary pairs."""
-
-    what: str
-    canaries: int
-    shadows: int
-    draw: Callable[[np.random.Generator, np.ndarray], np.ndarray]
-    """(rng, member) → scores."""
-
-    def sample(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        first = rng.random((self.canaries, self.shadows // 2)) < 0.5
-        member = np.stack([first, ~first], axis=2).reshape(self.canaries, self.shadows)
-        return self.draw(rng, member), member
+FPR, CANARIES = 0.01, 128
+Random = np.random.Generator
 
 
-def some_leak(share: float, shift: float) -> Callable[[np.random.Generator, np.ndarray], np.ndarray]:
-    """A share of the canaries leaks in every model; scores are normal."""
+def membership(rng: Random, design: Design, canaries: int, shadows: int) -> np.ndarray:
+    """canary × shadow, bool."""
+    if design == "bernoulli":
+        return rng.random((canaries, shadows)) < 0.5
+    return redraw(np.tile(np.arange(shadows) < shadows // 2, (canaries, 1)), design, rng)
 
-    def draw(rng: np.random.Generator, member: np.ndarray) -> np.ndarray:
-        leaky = rng.random((len(member), 1)) < share
-        return rng.normal(size=member.shape) + shift * (member & leaky)
+
+def _leak(amount: Callable[[Random, int, int], Any], noise: Callable[[Random, tuple[int, int]], np.ndarray]) -> Any:
+    """(rng, member) → signal: every canary has a level of its own; members are higher by an amount (rng, canaries, shadows)."""
+
+    def draw(rng: Random, member: np.ndarray) -> np.ndarray:
+        level = rng.normal(size=(len(member), 1))
+        return level + noise(rng, member.shape) + member * amount(rng, *member.shape)
 
     return draw
 
 
-def own_difficulty(rng: np.random.Generator, member: np.ndarray) -> np.ndarray:
-    """Every canary leaks by its own amount, and has a level and a spread of its own."""
-    canaries = len(member)
-    level, spread = rng.normal(0, 0.3, (canaries, 1)), rng.gamma(8, 1 / 8, (canaries, 1))
-    return level + spread * rng.normal(size=member.shape) + rng.gamma(1.0, 1.5, (canaries, 1)) * member
+def _normal(rng: Random, shape: tuple[int, int]) -> np.ndarray:
+    return rng.normal(size=shape)
 
 
-def noisy_models(rng: np.random.Generator, member: np.ndarray) -> np.ndarray:
-    """As 40 % leaking, and every model shifts and stretches all its scores."""
-    models = member.shape[1]
-    scores = some_leak(0.4, 3.5)(rng, member)
-    return scores * rng.gamma(60, 1 / 60, (1, models)) + rng.normal(0, 0.15, (1, models))
+def _wild(rng: Random, shape: tuple[int, int]) -> np.ndarray:
+    return rng.normal(size=shape) * np.where(rng.random(shape[1]) < 1 / 16, 5.0, 1.0)
 
 
-WORLDS = (
-    World("40 % of 500 canaries leak, 32 models", 500, 32, some_leak(0.4, 4.0)),
-    World("5 % of 500 canaries leak, 32 models", 500, 32, some_leak(0.05, 5.0)),
-    World("each of 128 canaries in its own way, 16 models", 128, 16, own_difficulty),
-    World("40 % of 128 canaries leak, 16 noisy models", 128, 16, noisy_models),
-)
+def _some(share: float, amount: float) -> Callable[[Random, int, int], np.ndarray]:
+    return lambda rng, canaries, shadows: amount * (rng.random((canaries, 1)) < share)
 
 
-def coverage(worlds: int, rng: np.random.Generator) -> None:
-    """Truth: the mean reading over many fresh worlds, so that what the reading itself is biased by is not charged to intervals."""
-    print(f"\ncoverage of nominal 95 % intervals of TPR at {FPR:g} FPR, {worlds} worlds each (± is two standard errors)")
-    print(f"{'world':50}{'truth':>8}{'canaries':>16}{'two-way':>16}{'binomial':>16}")
-    for world in WORLDS:
-        drawn = [world.sample(rng) for _ in range(worlds)]
-        readings = [tpr_at(FPR, *one).value for one in drawn]
-        assert all(reading is not None for reading in readings)
-        truth = float(np.mean([reading for reading in readings if reading is not None]))
-        hits = {"canaries": 0, "two-way": 0, "binomial": 0}
-        for (scores, member), reading in zip(drawn, readings, strict=True):
-            for name, models in (("canaries", None), ("two-way", world.shadows)):
-                draws = Resamples.draw(300, world.canaries, rng, models)
-                bounds = interval(read_resamples(scores, member, (FPR,), draws).tpr[FPR])
-                hits[name] += bounds is not None and bounds[0] <= truth <= bounds[1]
-            assert reading is not None
-            low, high = stats.binomtest(round(reading * member.sum()), int(member.sum())).proportion_ci(method="exact")
-            hits["binomial"] += low <= truth <= high
-        errors = {name: 2 * math.sqrt(count * (worlds - count) / worlds**3) for name, count in hits.items()}
-        cells = "".join(f"{count / worlds:>9.3f} ± {errors[name]:.3f}" for name, count in hits.items())
-        print(f"{world.what:50}{truth:8.3f}{cells}")
+WORLDS: dict[str, Callable[[Random, np.ndarray], np.ndarray]] = {
+    "leak by pair of shadows, CV 1": _leak(lambda rng, n, m: np.repeat(rng.gamma(1, 3.0, m // 2), 2), _normal),
+    "leak by shadow, CV 1": _leak(lambda rng, n, m: rng.gamma(1, 3.0, m), _normal),
+    "3 % of canaries leak wholly": _leak(_some(1 / 32, 8.0), _normal),
+    "heavy tails (t2), 40 % leak": _leak(_some(0.4, 4.0), lambda rng, shape: rng.standard_t(2, shape)),
+    "null": _leak(_some(0.0, 0.0), _normal),
+    "boundary, 99 % leak": _leak(_some(0.99, 12.0), _normal),
+    "1 in 16 models is wild (no target)": _leak(_some(1.0, 3.0), _wild),
+}
+
+Found = tuple[float | None, float | None, float | None]
+"""Figure, low, high."""
 
 
-def null(worlds: int, rng: np.random.Generator) -> None:
-    """LiRA on signals that know nothing of membership."""
-    print(f"\nAUC of LiRA on null data, 128 canaries, {worlds} pools each: mean ± two standard errors, and the spread of a pool")
-    print(f"{'shadows':>8}{'pooled':>22}{'spread':>8}{'per_example':>22}{'spread':>8}{'student_t':>22}{'spread':>8}")
-    for shadows in (8, 16, 32, 64):
-        cells = ""
-        for variant in ("pooled", "per_example", "student_t"):
+def coverage(worlds: int, seed: int) -> None:
+    """Truth: the mean reading over the worlds, so that what a reading itself is biased by is not charged to intervals."""
+    print(
+        f"\nTPR at {FPR:g}, AUC, and their differences from a null trial; {CANARIES} canaries in pairs, LiRA, {worlds} worlds each"
+    )
+    print(
+        f"{'':38}{'shadows':>8}{'TPR':>15}{'AUC':>15}{'TPR, diff.':>15}{'AUC, diff.':>15}   coverage / relative width", flush=True
+    )
+    for shadows in (16, 8, 32):
+        for place, (what, draw) in enumerate(WORLDS.items()):
+            rng = np.random.default_rng([seed, shadows, place])
+            found = [_figures(rng, draw, shadows) for _ in range(worlds)]
+            print(f"{what:38}{shadows:>8}" + "".join(map(_covered, zip(*found, strict=True))), flush=True)
+
+
+def _figures(rng: Random, draw: Callable[[Random, np.ndarray], np.ndarray], shadows: int) -> tuple[Found, ...]:
+    member = membership(rng, "pairs", CANARIES, shadows)
+    signals = draw(rng, member), WORLDS["null"](rng, member)
+    settings = AuditSettings(tried=("lira",), fpr=(f"{FPR:g}",), resamples=100, null_permutations=1, membership="pairs")
+    summary = audit(Evidence("signal", signals[0].T, member), settings).attacks["lira"]
+    scores = [lira(signal[:, None, :], ShadowPool(member, paired=True)) for signal in signals]
+    trials = [Trial.of(str(place), member, one) for place, one in enumerate(scores)]
+    words = {"fpr": FPR, "resamples": 100, "seed": int(rng.integers(1 << 31))}
+    differences = effects(trials[0], trials[1], ("leakage", "auc"), **words)
+    alone = [(one.value, one.low, one.high) for one in (summary.tpr[f"{FPR:g}"], summary.auc)]
+    return (*alone, *differences)
+
+
+def _covered(found: tuple[Found, ...]) -> str:
+    """Share of the intervals that hold the mean figure, and their median width over that of the central 95 % of the figures.
+
+    `!`: some have no width."""
+    values = np.array([one[0] for one in found if one[0] is not None])
+    truth, (low, high) = values.mean(), np.quantile(values, [0.025, 0.975])
+    ends = np.array([(np.nan if one[1] is None else one[1], np.nan if one[2] is None else one[2]) for one in found])
+    width = np.median(ends[:, 1] - ends[:, 0])
+    none = int((ends[:, 1] <= ends[:, 0]).sum())
+    shown = f"{((ends[:, 0] <= truth) & (truth <= ends[:, 1])).mean():.3f} / " + (
+        f"{width / (high - low):.2f}" if high > low else "-"
+    )
+    return f"{shown + ('!' if none else ''):>15}"
+
+
+def _correctness(rng: Random, what: str, images: int, shadows: int) -> np.ndarray:
+    """image × shadow, 0 or 1."""
+    ease, quality = rng.normal(2.5, 1.5, (images, 1)), rng.normal(0, 0.25, (1, shadows))
+    match what:
+        case "models differ much":
+            quality = rng.normal(0, 1.0, (1, shadows))
+        case "3 % of images decide":
+            ease = np.where(rng.random((images, 1)) < 0.03, 0.0, 9.0)
+        case "heavy tails":
+            ease = 2.0 + rng.standard_t(2, (images, 1))
+        case "boundary, 99.5 % right":
+            ease = np.where(rng.random((images, 1)) < 0.005, -6.0, 9.0)
+        case "1 in 16 models is wild (no target)":
+            quality = np.where(rng.random((1, shadows)) < 1 / 16, -3.0, quality)
+    return rng.random((images, shadows)) < 1 / (1 + np.exp(-(ease + quality)))
+
+
+ACCURACIES = ("images differ", "models differ much", "3 % of images decide", "heavy tails", "boundary, 99.5 % right",
+              "1 in 16 models is wild (no target)")  # fmt: skip
+
+
+def accuracy(worlds: int, seed: int) -> None:
+    """Of 360 test images; the difference is from another arm on the same images."""
+    print(f"\ncoverage / relative width; test accuracy and the difference of two, 360 images, {worlds} worlds each")
+    print(f"{'':38}{'shadows':>8}{'accuracy':>15}{'difference':>15}", flush=True)
+    for shadows in (8, 16, 32):
+        for place, what in enumerate(ACCURACIES):
+            rng = np.random.default_rng([seed, shadows, place])
             found = []
             for _ in range(worlds):
-                member = World("", 128, shadows, lambda rng, member: np.zeros(member.shape)).sample(rng)[1]
-                signal = rng.normal(size=member.shape) + rng.normal(size=(128, 1))
-                scores = lira(signal[:, None, :], ShadowPool(member, True), variant)
-                found.append(auc(scores, member))
-            values = np.array(found, dtype=float)
-            cells += f"{values.mean():>13.4f} ± {2 * values.std(ddof=1) / math.sqrt(worlds):.4f}{values.std(ddof=1):>8.4f}"
-        print(f"{shadows:>8}{cells}")
+                cells = _correctness(rng, what, 360, shadows)
+                other = np.where(rng.random((360, 1)) < 0.05, 0, cells) * (rng.random(cells.shape) < 0.98)
+                found.append((_ends(from_cells(cells, 0.95)), _ends(from_cells(cells - other.astype(float), 0.95))))
+            print(f"{what:38}{shadows:>8}" + "".join(map(_covered, zip(*found, strict=True))), flush=True)
 
 
-def minority(worlds: int, rng: np.random.Generator) -> None:
+def _ends(found: Estimate) -> Found:
+    return found.value, found.low, found.high
+
+
+def null(pools: int, seed: int) -> None:
+    """Logits that know nothing of membership, through a whole audit. 64 shadows and other attacks: a quarter of the pools."""
+    print(f"\nnothing to be found: {CANARIES} canaries, z pool of 128, 3 classes, two views, 39 redraws")
+    print(f"{'attack':14}{'design':>10}{'shadows':>8}{'pools':>7}{'mean AUC':>18}{'control fails':>15}{'p ≤ 0.05':>10}", flush=True)
+    designs: tuple[Design, ...] = ("pairs", "balanced", "bernoulli")
+    for shadows in (8, 16, 32, 64):
+        for design in designs:
+            rng = np.random.default_rng([seed, shadows, len(design)])
+            found: dict[str, list[tuple[float, bool, bool]]] = {}
+            for pool in range(pools // (4 if shadows == 64 else 1)):
+                tried = () if pool < pools // 4 and shadows < 64 else ("lira", "rmia")
+                for attack, summary in _nothing(rng, design, shadows, tried).attacks.items():
+                    area = 0.5 if summary.auc.value is None else summary.auc.value
+                    found.setdefault(attack, []).append((area, not summary.null_passed, summary.permutation_p <= 0.05))
+            for attack, rows in found.items():
+                areas, fails, low = np.array(rows, float).T
+                mean = f"{areas.mean():.4f} ± {2 * areas.std(ddof=1) / math.sqrt(len(areas)):.4f}"
+                print(
+                    f"{attack:14}{design:>10}{shadows:>8}{len(rows):>7}{mean:>18}{int(fails.sum()):>15}{low.mean():>10.3f}",
+                    flush=True,
+                )
+
+
+def _nothing(rng: Random, design: Design, shadows: int, tried: tuple[str, ...]) -> Report:
+    member = membership(rng, design, CANARIES, shadows)
+    labels, z_labels = rng.integers(0, 3, CANARIES), rng.integers(0, 3, 128)
+    logits, z_logits = (
+        (rng.normal(size=(1, 128, 1, 3)) + rng.normal(size=(shadows, 128, 2, 3))).astype(np.float32) for _ in range(2)
+    )
+    evidence = Evidence("logits", logits, member, labels, z_logits, z_labels)
+    return audit(evidence, AuditSettings(tried=tried, fpr=("0.01",), membership=design, resamples=100, null_permutations=39))
+
+
+def minority(worlds: int, seed: int) -> None:
     """No model at all: call IN whoever is IN less often among the other models. `pairs` with drop must give it nothing."""
+    rng = np.random.default_rng(seed)
     print(f"\nthe attack that calls the rarer side of the other models; 128 canaries, 16 models, {worlds} pools")
     print(f"{'design':>10}{'AUC':>8}{f'TPR at {FPR:g}':>14}")
     designs: tuple[Design, ...] = ("pairs", "balanced")
@@ -138,58 +216,6 @@ def minority(worlds: int, rng: np.random.Generator) -> None:
             areas.append(auc(score, member))
             rates.append(tpr_at(FPR, score, member).value)
         print(f"{design:>10}{np.mean(np.array(areas, float)):>8.4f}{np.mean(np.array(rates, float)):>14.4f}")
-
-
-def verdicts(worlds: int, rng: np.random.Generator) -> None:
-    """Trials that are all alike: what is said of three beside others, from figures of 16 shadows."""
-    print(f"\nstudies of {worlds} without any effect in which some pair is called, or a claim about all is decided, at 0.05")
-    print(f"{'pairs':>6}{'parts':>6}{'a pair, unadjusted':>20}{'a pair':>9}{'all':>9}{'any':>9}{'none':>9}")
-    quantifiers: tuple[Literal["all", "any", "none"], ...] = ("all", "any", "none")
-    for count, parts in ((9, 1), (9, 3), (39, 1), (39, 3)):
-        raw, called = 0, dict.fromkeys(("a pair", *quantifiers), 0)
-        for _ in range(worlds):
-            figures = rng.normal(size=(3 + count // 3, parts, 16))
-            pairs = [
-                p_values([from_pairs(one - other, 0.0, 0.95) for one, other in zip(left, right, strict=True)])
-                for left in figures[:3] for right in figures[3:]
-            ]  # fmt: skip
-            found = [verdict for verdict, _ in judge_pairs(pairs, 0.05)]
-            raw += min(min(pair) for pair in pairs) <= 0.05
-            called["a pair"] += set(found) != {"undecided"}
-            for quantifier in quantifiers:
-                called[quantifier] += judge_claim(found, quantifier) != "undecided"
-        shares = "".join(f"{hits / worlds:>9.3f}" for hits in called.values())
-        print(f"{count:>6}{parts:>6}{raw / worlds:>20.3f}{shares}")
-
-
-def false_alarms(runs: int, rng: np.random.Generator) -> None:
-    """One-run bounds above zero although scores know nothing."""
-    print(f"\nfalse alarms of one-run bounds at confidence 0.95, null scores, {runs} runs each")
-    print(f"{'canaries':>9}{'guesses':>9}{'steinke':>10}{'f-DP':>10}")
-    for canaries, side in ((100, 10), (500, 50), (500, 250), (2000, 100)):
-        alarms = {"steinke": 0, "f_dp": 0}
-        for _ in range(runs):
-            member, scores = rng.random(canaries) < 0.5, rng.normal(size=canaries)
-            right = epsilon.guess(scores, member, side, side)
-            for name, bound in (("steinke", epsilon.steinke), ("f_dp", f_dp)):
-                alarms[name] += bound(right, 2 * side, canaries, 1e-5) > 0
-        print(f"{canaries:>9}{2 * side:>9}{alarms['steinke'] / runs:>10.4f}{alarms['f_dp'] / runs:>10.4f}")
-
-
-def gaussian_mechanism(runs: int, rng: np.random.Generator) -> None:
-    """Scores N(mu, 1) for members: a mechanism whose epsilon at delta is known."""
-    print(f"\nbounds on a Gaussian mechanism, 1,000 canaries, 100 guesses on each side, delta 1e-5, {runs} runs each")
-    print(f"{'mu':>5}{'truth':>8}{'steinke, median':>18}{'below the truth':>17}{'f-DP, median':>15}{'below the truth':>17}")
-    for mu in (0.5, 1.0, 2.0, 3.0):
-        truth = epsilon_of_mu(mu, 1e-5)
-        bounds: dict[str, list[float]] = {"steinke": [], "f_dp": []}
-        for _ in range(runs):
-            member = rng.random(1000) < 0.5
-            right = epsilon.guess(rng.normal(size=1000) + mu * member, member, 100, 100)
-            bounds["steinke"].append(epsilon.steinke(right, 200, 1000, 1e-5))
-            bounds["f_dp"].append(f_dp(right, 200, 1000, 1e-5))
-        cells = [(float(np.median(found)), float(np.mean([value <= truth for value in found]))) for found in bounds.values()]
-        print(f"{mu:>5.1f}{truth:>8.2f}{cells[0][0]:>18.2f}{cells[0][1]:>17.3f}{cells[1][0]:>15.2f}{cells[1][1]:>17.3f}")
 
 
 Mechanism = Callable[[np.random.Generator, np.ndarray], np.ndarray]
@@ -219,11 +245,12 @@ def subsampled_epsilon(share: float, mu: float, delta: float) -> float:
     return low
 
 
-def mechanisms(runs: int, rng: np.random.Generator) -> None:
-    """Bounds beside the truth of mechanisms, Gaussian and others: what holds for all is *the* epsilon."""
-    delta = 1e-5
-    print(f"\nshare of one-run bounds above the truth, delta {delta:g}, a quarter of guesses on each side, {runs} runs each")
-    print(f"{'mechanism':40}{'truth':>7}{'canaries':>9}{'steinke':>9}{'f-DP if Gaussian':>18}")
+def bounds(runs: int, seed: int) -> None:
+    """Beside the truth of mechanisms: of one run, and of the target of a leave-one-out pool (LiRA, 16 shadows in pairs)."""
+    delta, error = 1e-5, 0.05
+    most = error + 2 * math.sqrt(error * (1 - error) / runs)
+    print(f"\nshare of bounds above the truth, delta {delta:g}, preset guesses, {runs} runs each; at most {most:.3f} is wanted")
+    print(f"{'mechanism':40}{'truth':>7}{'canaries':>9}{'':>9}{'steinke':>9}{'median':>8}{'f-DP if Gaussian':>18}", flush=True)
     kinds: dict[str, tuple[float, Mechanism]] = {
         f"randomised response, epsilon {truth:g}": (truth, answers_by_lot(truth)) for truth in (1.0, 3.0)
     }
@@ -233,30 +260,55 @@ def mechanisms(runs: int, rng: np.random.Generator) -> None:
         subsampled_epsilon(0.2, 3.0, delta),
         lambda rng, member: rng.normal(size=member.shape) + 3 * (member & (rng.random(member.shape) < 0.2)),
     )
-    for name, (truth, draw) in kinds.items():
-        for canaries in (128, 1000):
-            side = canaries // 4
-            bounds = {
-                bound: lru_cache(maxsize=None)(partial(_bound, bound, 2 * side, canaries, delta))
-                for bound in (epsilon.steinke, f_dp)
-            }
-            above = dict.fromkeys(bounds, 0)
-            for _ in range(runs):
-                member = rng.random(canaries) < 0.5
-                right = epsilon.guess(draw(rng, member), member, side, side)
-                for bound, of in bounds.items():
-                    above[bound] += of(right) > truth
-            print(
-                f"{name:40}{truth:>7.2f}{canaries:>9}"
-                + "".join(f"{hits / runs:>{w}.3f}" for hits, w in zip(above.values(), (9, 18), strict=True))
-            )
+    kinds["nothing"] = 0.0, lambda rng, member: rng.normal(size=member.shape)
+    known: dict[str, OneRun] = {name: lru_cache(maxsize=None)(bound) for name, bound in (("s", epsilon.steinke), ("f", f_dp))}
+    for place, (name, (truth, draw)) in enumerate(kinds.items()):
+        for canaries in (128, 500, 1000):
+            for how, column in (("one run", _one_run), ("pool", _pool)):
+                rng = np.random.default_rng([seed, place, canaries])
+                told: dict[str, list[float]] = {bound: [] for bound in known}
+                for _ in range(runs):
+                    scores, member = column(rng, draw, canaries)
+                    for bound, of in known.items():
+                        told[bound].append(one_run(of, scores, member, delta=delta, error=error).value)
+                above, gaussian = (np.mean(np.array(values) > truth) for values in told.values())
+                cells = f"{above:>9.3f}{np.median(told['s']):>8.2f}{gaussian:>18.3f}"
+                print(f"{name:40}{truth:>7.2f}{canaries:>9}{how:>9}{cells}", flush=True)
 
 
-def _bound(bound: Callable[..., float], guesses: int, canaries: int, delta: float, right: int) -> float:
-    return bound(right, guesses, canaries, delta)
+def _one_run(rng: Random, draw: Mechanism, canaries: int) -> tuple[np.ndarray, np.ndarray]:
+    member = rng.random(canaries) < 0.5
+    return draw(rng, member), member
 
 
-TABLES = {table.__name__: table for table in (coverage, null, minority, verdicts, false_alarms, gaussian_mechanism, mechanisms)}
+def _pool(rng: Random, draw: Mechanism, canaries: int) -> tuple[np.ndarray, np.ndarray]:
+    member = membership(rng, "pairs", canaries, 16)
+    signal = draw(rng, member) + rng.normal(size=(canaries, 1))
+    return lira(signal[:, None, :], ShadowPool(member, paired=True))[:, 0], member[:, 0]
+
+
+def alarms(files: int, seed: int) -> None:
+    """Right files of every kind, through a whole audit: what is doubted, or not to be trusted, by mistake."""
+    print(f"\nright files of which something is said, {files} files")
+    rng, said, kinds = np.random.default_rng(seed), Counter[str](), Counter[str]()
+    for _ in range(files):
+        kind, design, evidence = right_file(rng)
+        kinds[kind] += 1
+        settings = AuditSettings(fpr=("0.01",), membership=design, resamples=100, null_permutations=20)
+        said.update({f"{kind}: {complaint}" for complaint in _complaints(audit(evidence, settings))})
+    print(f"files: {dict(kinds)}")
+    print(f"doubted: {len(said)} lines, {sum(said.values())} times")
+    for line, times in said.most_common():
+        print(f"{times:>5}  {line}")
+
+
+def _complaints(report: Report) -> Iterator[str]:
+    yield from (doubt.text for doubt in report.doubts)
+    for name, summary in report.attacks.items():
+        yield from (f"{name}: {complaint}" for complaint in summary.complaints)
+
+
+TABLES = {table.__name__: table for table in (coverage, accuracy, null, minority, bounds, alarms)}
 
 
 def main() -> None:
@@ -266,7 +318,7 @@ def main() -> None:
     options.add_argument("--only", nargs="+", choices=TABLES, help="these tables (default: all)")
     args = options.parse_args()
     for name in args.only or TABLES:
-        TABLES[name](args.worlds, np.random.default_rng(args.seed))
+        TABLES[name](args.worlds, args.seed)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,8 @@ from runtime.cli.main import main
 from runtime.data.cards import compile_with_files
 from runtime.data.formats.image_file import decode
 from runtime.data.formats.npz import read_arrays
-from runtime.database.read import MAX_ROWS
+from runtime.database.read import MAX_ROWS, query
+from runtime.present import charts
 from tests.conftest import TINY, Done
 from tests.runtime.data import data_files
 
@@ -86,6 +87,22 @@ def test_set_takes_an_arm_away_by_null_and_an_empty_mapping_leaves_none(tmp_path
 )
 def test_false_positive_rates_lie_between_nothing_and_everything_and_are_there_once(tmp_path: Path, rates: str) -> None:
     assert "study.yaml:14:" in refusal(spec(tmp_path, **{"[0.1, 0.001]": rates}))
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        ({"width: 8": "width: 100000"}, "width is 100000; it should be at most 8,192"),
+        ({"epochs: 3": "epochs: 1.0e+300"}, "epochs is 1e+300; it should be at most 1,000,000,000"),
+        ({"batch_size: 64": "batch_size: 10000000000"}, "batch_size is 1e+10"),
+        ({"resamples: 100": "resamples: 99999999999"}, "resamples is 1e+11"),
+        ({"z_pool: 40": "z_pool: 123456789012"}, "z_pool is"),
+        ({"lr: 0.1": "lr: 1.0e+12"}, "lr is 1e+12"),
+        ({"count: 24": "count: 4000000000000"}, "count is 4e+12"),
+    ],
+)
+def test_every_number_of_the_language_has_an_upper_end(tmp_path: Path, words: dict[str, str], complaint: str) -> None:
+    assert complaint in refusal(spec(tmp_path, **words))
 
 
 def test_every_number_of_the_language_has_a_lower_end() -> None:
@@ -383,3 +400,27 @@ def test_audits_of_files_with_one_name_are_two_studies(tmp_path: Path, monkeypat
     from runtime.database.read import query
 
     assert {study for (study,) in query(tmp_path / "r.duckdb", "SELECT study FROM comparison")[1]} == {"audit", "b_audit"}
+
+
+# --- letters -------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("letters", ["\U000102a0\U000102a1", "\ue123", "\U0001bc01 beside Latin", "arm \U00012000"])
+@pytest.mark.parametrize("ending", ["png", "pdf", "svg"])
+def test_letters_that_no_font_has_are_told_of_beside_a_picture(tiny: Done, tmp_path: Path, letters: str, ending: str) -> None:
+    drawn = charts.draw("tradeoff", *query(tiny.db, charts.kind_of("tradeoff").query))
+    drawn["title"] = letters
+    odd = [letter for letter in letters if not letter.isascii()]
+    notice = charts.save(drawn, tmp_path / f"chart.{ending}")
+    assert (tmp_path / f"chart.{ending}").exists()
+    if ending == "svg":
+        assert notice == ""
+    else:
+        assert all(f"(U+{ord(letter):04X})" in notice for letter in odd)
+        assert "boxes stand there; install one" in notice
+
+
+def test_letters_that_fonts_have_are_not_told_of(tiny: Done, tmp_path: Path) -> None:
+    drawn = charts.draw("tradeoff", *query(tiny.db, charts.kind_of("tradeoff").query))
+    drawn["title"] = "Größe ≤ ε, шум"
+    assert charts.save(drawn, tmp_path / "chart.png") == ""

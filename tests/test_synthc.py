@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import doctest
+import inspect
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
 import synthc
 from tests.conftest import ROOT, Done
@@ -32,8 +36,8 @@ def python(folder: Path, code: str, path: Path = ROOT) -> subprocess.CompletedPr
 
 def test_every_documented_function_has_an_example_and_the_example_is_true(copy: Done, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(copy.folder)
-    tests = [test for test in doctest.DocTestFinder().find(synthc, "synthc") if "Plan" not in test.name]
-    public = {f"synthc.{name}" for name in ("check", "plan", "run", "open")}
+    tests = [test for test in doctest.DocTestFinder().find(synthc, "synthc") if "Answer" not in test.name]
+    public = {f"synthc.{name}" for name in ("check", "plan", "run", "open", "audit", "judge")}
     public |= {
         f"synthc.Results.{name}" for name, value in vars(synthc.Results).items() if not name.startswith("_") and value.__doc__
     }
@@ -81,6 +85,70 @@ def test_what_cannot_be_asked_is_said_in_a_sentence(copy: Done, tmp_path: Path) 
         results.sql("FROM read_csv('/etc/hostname')")
     with pytest.raises(synthc.SynthcError, match="read-only mode"):
         results.sql("DELETE FROM base.run")
+
+
+def models() -> dict[str, Any]:
+    rng = np.random.default_rng(0)
+    member = rng.random((8, 60)) < 0.5
+    return {"signal": rng.normal(size=(8, 60)) + 2 * member, "member": member}
+
+
+def test_arrays_and_a_file_of_them_are_audited_alike_and_kept_where_that_is_asked_for(tmp_path: Path) -> None:
+    arrays, few = models(), {"resamples": 100, "redraws": 20}
+    np.savez(tmp_path / "models.npz", **arrays)
+    of_file = synthc.audit(tmp_path / "models.npz", attack=["threshold"], fpr=[0.1], **few)  # type: ignore[arg-type]
+    tensors = {name: torch.from_numpy(values) for name, values in arrays.items()}
+    db = tmp_path / "results.duckdb"
+    of_arrays = synthc.audit(tensors, attack=["threshold"], fpr=[0.1], db=db, study="mine", **few)  # type: ignore[arg-type]
+    assert of_arrays.json == of_file.json
+    assert list(of_arrays.json["attacks"]) == ["threshold"]
+    assert "8 shadows × 60 samples" in repr(of_arrays)
+    assert synthc.open(db).comparison.project("study").fetchall() == [("mine",)]
+
+
+@pytest.mark.parametrize(
+    ("arrays", "options", "sentence"),
+    [
+        ({"signl": [[1.0]]}, {}, "nothing is called 'signl'; did you mean 'signal'"),
+        ({"signal": [["a"]], "member": [[1]]}, {}, "'signal' is of type"),
+        ({"signal": [[1.0, 2.0], [1.0]], "member": [[1]]}, {}, "'signal' cannot be made an array"),
+        ({"signal": [[1.0, 2.0]]}, {}, "arrays: has no member"),
+        (models(), {"db": "results.duckdb"}, "give study="),
+        (models(), {"attack": ["lyra"]}, "--attack lyra: did you mean 'lira'"),
+        (models(), {"designs": "pairs"}, "not understood"),
+        ("none.npz", {}, "none.npz: there is no such file"),
+    ],
+)  # fmt: skip
+def test_arrays_that_cannot_be_audited_are_refused_in_a_sentence(arrays: Any, options: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(synthc.SynthcError) as refused:
+        synthc.audit(arrays, **options)
+    assert sentence in str(refused.value)
+
+
+def test_sets_and_policies_that_cannot_be_judged_are_refused_in_a_sentence() -> None:
+    images = np.arange(4 * 64, dtype=np.uint8).reshape(4, 8, 8)
+    one, other = {"images": images, "labels": [0, 0, 1, 1]}, {"images": 255 - images, "labels": [0, 0, 1, 1]}
+    for sets, options, sentence in (
+        ((one, one, one), {}, "holdout (arrays): 4 images also in members (arrays)"),
+        ((one, one, {"image": images}), {}, "holdout (arrays): nothing is called 'image'; did you mean 'images'"),
+        ((one, one, "none.npz"), {}, "none.npz: there is no such file or folder"),
+        ((one, one, other), {"policy": [{"metric": "copied", "at_most": 0}]}, "nothing measures 'copied'"),
+        ((one, one, other), {"with_private_images": True}, "give --page FILE"),
+    ):
+        released, members, holdout = sets
+        with pytest.raises(synthc.SynthcError) as refused:
+            synthc.judge(released, members=members, holdout=holdout, **options)  # type: ignore[arg-type]
+        assert sentence in str(refused.value)
+
+
+@pytest.mark.parametrize(("command", "options"), [("audit", synthc.AuditOptions), ("judge", synthc.JudgeOptions)])
+def test_every_option_of_the_command_is_one_of_the_function(command: str, options: Any) -> None:
+    from runtime.cli.main import parser
+
+    (commands,) = (action.choices for action in parser()._actions if isinstance(action.choices, dict))
+    of_command = {action.dest for action in commands[command]._actions} - {"help", "file", "set", "json"}
+    parameters = set(inspect.signature(getattr(synthc, command)).parameters) - {"models", "released", "options"}
+    assert set(options.__annotations__) | set(synthc.KeepOptions.__annotations__) | parameters == of_command
 
 
 def test_a_module_of_words_that_imports_from_synthc_imports_no_torch() -> None:

@@ -13,7 +13,11 @@ from compiler.text.nodes import Node
 
 def read_policy(path: Path) -> tuple[Condition, ...]:
     """The conditions under `policy:` of a file, which may be a study; SpecError with every mistake."""
-    tree = nodes.read(path)
+    return policy_in(nodes.read(path))
+
+
+def policy_in(tree: nodes.Mapping) -> tuple[Condition, ...]:
+    """The conditions under `policy:` of a tree; SpecError with every mistake."""
     node = tree.get("policy")
     if node is None:
         hint = "such as policy: [{metric: copied_members, end: low, at_most: 0}]"

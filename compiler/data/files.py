@@ -228,18 +228,23 @@ def by_class(folder: Path, root: Path) -> Labelled:
     return images
 
 
+LINKS = "SYNTHC_LINKS"
+"""Environment variable: folders that links in a folder of images may lead to, as in PATH."""
 MAX_NAMED = 5
 """Files that are named of many that are wrong."""
 
 
 def _entries(folder: Path, root: Path) -> list[Path]:
-    """What lies in `folder`, hidden files apart, sorted; SynthcError for what leads out of `root`."""
-    inside = root.resolve()
+    """What lies in `folder`, hidden files apart, sorted; SynthcError for what leads out of `root`, and into no folder of LINKS."""
+    inside = [root.resolve(), *(Path(name).resolve() for name in os.environ.get(LINKS, "").split(os.pathsep) if name)]
     try:
         entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
         for entry in entries:
-            if entry.is_symlink() and not entry.resolve().is_relative_to(inside):
-                raise SynthcError(f"{entry.relative_to(root)}: a link that leads out of {root.name}; copy what it points to")
+            if entry.is_symlink() and not any(entry.resolve().is_relative_to(folder) for folder in inside):
+                what = f"{entry.relative_to(root)}: a link that leads out of {root.name}"
+                raise SynthcError(
+                    f"{what}; copy what it points to, or name the folder that it may lead to: {LINKS}=/folder synthc …"
+                )
     except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle
         raise SynthcError(f"{folder}: cannot be read: {error}") from error
     return entries

@@ -6,15 +6,23 @@ again for every class that inherits it, a tenth of the time that importing the c
 
 from abc import abstractmethod
 from collections.abc import Iterator
-from typing import Annotated, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from compiler.language.cost import Cost, Sizes
 
 Proportion = Annotated[float, Field(gt=0, lt=1)]
 """Between 0 and 1, and neither."""
 BelowOne = Annotated[float, Field(ge=0, lt=1)]
+
+MOST = 10**9
+"""The upper end of every number of the language that has no nearer one: no machine is large enough for more."""
+MOST_OF = {
+    "seed": 2**63 - 1, "resolution": 4096, "width": 8192, "latent": 65536, "components": 65536, "rank": 4096, "depth": 256,
+    "blocks": 256, "shift": 4096,
+}  # fmt: skip
+"""Field → its upper end, where a larger number would be the memory's or the stack's end."""
 
 
 class Frozen(BaseModel):
@@ -36,6 +44,14 @@ class Frozen(BaseModel):
         for fault in self.faults():
             raise ValueError(fault)
         return self
+
+    @field_validator("*")
+    @classmethod
+    def _ends(cls, value: Any, info: ValidationInfo) -> Any:
+        most = MOST_OF.get(info.field_name or "", MOST)
+        if type(value) in (int, float) and abs(value) > most:
+            raise ValueError(f"{info.field_name} is {value:g}; it should be at most {most:,}")
+        return value
 
 
 class Arm(Frozen):

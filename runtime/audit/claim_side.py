@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from compiler.work.operations import CompareTrials, Reading
-from runtime.audit.statistics.bootstrap import Readings, Resamples, read_resamples
+from runtime.audit.statistics.bootstrap import AREA, SHARE, Drawn, Readings, Resamples, Uncertainty, read_resamples, uncertainty
 from runtime.audit.statistics.roc import auc, tpr_at
 from runtime.seeds import numpy_generator
 from runtime.store.artifacts import Artifact
@@ -28,7 +28,7 @@ class ClaimSide:
     def __init__(self, index: int, artifact: Artifact, work: CompareTrials, reading: Reading) -> None:
         self.index, self.artifact, self.work, self.reading = index, artifact, work, reading
         self.notes: Mapping[str, Any] = artifact.outcome["notes"]
-        self.readings: dict[float, Readings] = {}
+        self.readings: dict[float, Drawn[Readings]] = {}
 
     @cached_property
     def files(self) -> dict[str, torch.Tensor]:
@@ -100,12 +100,16 @@ class ClaimSide:
             return None
         return auc(scores, member) if metric == "auc" else tpr_at(self.rate(metric), scores, member).value
 
-    def resampled(self, metric: str) -> np.ndarray:
-        """The same, from every resample; read once, however many pairs the trial is in."""
+    def uncertain(self, metric: str) -> Uncertainty | None:
+        """The figure, and how sure it is; read once, however many pairs the trial is in. None where it cannot be read."""
         rate = self.rate(metric)
         if rate not in self.readings:
-            self.readings[rate] = read_resamples(self.scores, self.member, (rate,), self.draws, self.there)
-        return self.readings[rate].auc if metric == "auc" else self.readings[rate].tpr[rate]
+            self.readings[rate] = Drawn.of(
+                lambda part: read_resamples(self.scores, self.member, (rate,), part, self.there), self.draws
+            )
+        area = metric == "auc"
+        spread = self.readings[rate].spread(lambda read: read.auc if area else read.tpr[rate])
+        return uncertainty(self.figure(metric), spread, self.draws, AREA if area else SHARE, self.clusters)
 
     @cached_property
     def draws(self) -> Resamples:

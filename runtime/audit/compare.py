@@ -8,8 +8,8 @@ Not here: how a trial is read (`claim_side`), the attacks themselves (`trial`), 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -18,8 +18,9 @@ from scipy import stats
 
 from compiler.work.operations import CompareTrials, Reading
 from runtime.audit.claim_side import ClaimSide
+from runtime.audit.statistics.bootstrap import PLAIN, RATIO, Drawn, Resamples, uncertainty
 from runtime.audit.statistics.simultaneous import Evidence, Verdict, judge_claim, judge_pairs, step_down, strongest, weakest
-from runtime.audit.statistics.testing import Effect, from_cells, from_pairs
+from runtime.audit.statistics.testing import Estimate, from_cells, from_pairs, of_one, of_two
 from runtime.outcome import Metric, Product
 from runtime.seeds import numpy_generator
 from runtime.store.artifacts import Inputs
@@ -56,25 +57,19 @@ def _sides(inputs: Inputs, work: CompareTrials, side: str, reading: Reading) -> 
 
 
 @dataclass(frozen=True)
-class Estimate:
-    """An effect: its figures, and how sure it is on which side of a margin."""
+class Compared:
+    """An effect that a claim is about."""
 
     name: str
-    value: float
-    low: float | None
-    high: float | None
-    n: int
-    p_above: Callable[[float], float]
-    """Margin → one-sided p-value of "the effect is not above it"."""
-    p_below: Callable[[float], float]
+    estimate: Estimate
     resampled: np.ndarray
     """resample: the effect, on a scale on which it scatters evenly; NaN where a resample says nothing."""
 
     def above(self, margin: float) -> Evidence:
-        return Evidence.of(self.name, self.p_above(margin), self.resampled)
+        return Evidence.of(self.name, self.estimate.p_above(margin), self.resampled)
 
     def below(self, margin: float) -> Evidence:
-        return Evidence.of(self.name, self.p_below(margin), -self.resampled)
+        return Evidence.of(self.name, self.estimate.p_below(margin), -self.resampled)
 
     def inside(self, margin: float) -> Evidence:
         """Nearer to zero than the margin: two one-sided tests (Schuirmann 1987)."""
@@ -82,8 +77,9 @@ class Estimate:
 
     def record(self, margin: float | None) -> dict[str, Any]:
         """JSON: the figures, and the p-values at a margin."""
-        tested = {} if margin is None else {"above": self.p_above(margin), "below": self.p_below(margin)}
-        return {name: getattr(self, name) for name in ("value", "low", "high", "n")} | {"margin": margin, **tested}
+        found = self.estimate
+        tested = {} if margin is None else {"above": found.p_above(margin), "below": found.p_below(margin)}
+        return {name: getattr(found, name) for name in ("value", "low", "high", "n")} | {"margin": margin, **tested}
 
 
 @dataclass
@@ -92,7 +88,7 @@ class ComparedPair:
 
     left: int
     right: int | None
-    parts: dict[str, tuple[Estimate, float | None]] = field(default_factory=dict)
+    parts: dict[str, tuple[Compared, float | None]] = field(default_factory=dict)
     """What was compared → effect, and the margin on either side of which it says something; None for what is only told."""
     evidence: tuple[Evidence, Evidence] | None = None
     """For what the claim says of the pair, and for the contrary; None where a side cannot be read."""
@@ -120,7 +116,7 @@ class ComparedPair:
     @property
     def shown(self) -> Estimate | None:
         """The effect that decides."""
-        return self.parts[self.nearer.name][0] if self.nearer else None
+        return self.parts[self.nearer.name][0].estimate if self.nearer else None
 
     def record(self) -> dict[str, Any]:
         """JSON: what the database keeps of the pair."""
@@ -163,17 +159,17 @@ def _test_pair(work: CompareTrials, one: ClaimSide, other: ClaimSide | None) -> 
         case "dominance":
             margins = work.margins
             wanted = {
-                "leakage": (_difference(work, "leakage", one, other), margins.leakage),
-                "test_accuracy": (_difference(work, "test_accuracy", one, other), -margins.test_accuracy),
+                "leakage": (difference(work, "leakage", one, other), margins.leakage),
+                "test_accuracy": (difference(work, "test_accuracy", one, other), -margins.test_accuracy),
                 "cost": (_ratio(work, "flops", one, other), margins.cost),
             }
         case "ratio":
             wanted = {work.metric: (_ratio(work, work.metric, one, other), margin)}
         case _:
-            wanted = {work.metric: (_difference(work, work.metric, one, other), margin)}
+            wanted = {work.metric: (difference(work, work.metric, one, other), margin)}
             if work.test == "matched":
-                wanted[work.match] = (_difference(work, work.match, one, other), work.tolerance)
-    read: dict[str, tuple[Estimate, float | None]] = {name: (it, at) for name, (it, at) in wanted.items() if it is not None}
+                wanted[work.match] = (difference(work, work.match, one, other), work.tolerance)
+    read: dict[str, tuple[Compared, float | None]] = {name: (it, at) for name, (it, at) in wanted.items() if it is not None}
     if len(read) < len(wanted):
         pair.note = pair.note or UNREADABLE
         return pair
@@ -186,7 +182,7 @@ def _test_pair(work: CompareTrials, one: ClaimSide, other: ClaimSide | None) -> 
     return pair
 
 
-def _weigh(work: CompareTrials, effects: Mapping[str, Estimate]) -> tuple[Evidence, Evidence]:
+def _weigh(work: CompareTrials, effects: Mapping[str, Compared]) -> tuple[Evidence, Evidence]:
     """Evidence for what the claim says of a pair, and for the contrary."""
     margin = work.margin
     if work.test == "dominance":
@@ -206,8 +202,8 @@ def _weigh(work: CompareTrials, effects: Mapping[str, Estimate]) -> tuple[Eviden
     return effect.above(margin), effect.below(margin)
 
 
-def _difference(work: CompareTrials, metric: str, one: ClaimSide, other: ClaimSide | None) -> Estimate | None:
-    """one − other, or `one` itself."""
+def difference(work: CompareTrials, metric: str, one: ClaimSide, other: ClaimSide | None) -> Compared | None:
+    """one − other, or `one` itself; None where a side cannot be read."""
     if from_scores(metric):
         return _from_draws(work, metric, one, other)
     values, others = one.per_shadow(metric), other.per_shadow(metric) if other else None
@@ -219,122 +215,74 @@ def _difference(work: CompareTrials, metric: str, one: ClaimSide, other: ClaimSi
     if cells is not None:
         images = one.draw("images", len(cells))
         resampled = ((images @ cells) * one.drawn_shadows).sum(1) / cells.size
-        test: Callable[[np.ndarray, float, float], Effect] = from_cells
-        data = cells
-    else:
-        data = values if others is None else values - others
-        resampled, test = one.drawn_shadows @ data / len(data), from_pairs
-    shown = test(data, 0.0, work.confidence)
-
-    def p_above(margin: float) -> float:
-        return test(data, margin, work.confidence).above
-
-    def p_below(margin: float) -> float:
-        return test(-data, -margin, work.confidence).above
-
-    return Estimate(metric, shown.value, shown.low, shown.high, shown.n, p_above, p_below, resampled)
+        return Compared(metric, from_cells(cells, work.confidence), resampled)
+    differences = values if others is None else values - others
+    resampled = one.drawn_shadows @ differences / len(differences)
+    return Compared(metric, from_pairs(differences, work.confidence), resampled)
 
 
-def _ratio(work: CompareTrials, metric: str, one: ClaimSide, other: ClaimSide | None) -> Estimate | None:
+def _ratio(work: CompareTrials, metric: str, one: ClaimSide, other: ClaimSide | None) -> Compared | None:
     """one / other, tested by its logarithm: of figures read from scores, or of means over shadows; None where one is 0."""
     assert other is not None
     if from_scores(metric):
         return _from_draws(work, metric, one, other, ratio=True)
-    sides = one.per_shadow(metric), other.per_shadow(metric)
-    if (
-        sides[0] is None
-        or sides[1] is None
-        or len(sides[0]) != len(sides[1])
-        or min(side.mean() for side in sides if side is not None) <= 0
-    ):
+    above, below = one.per_shadow(metric), other.per_shadow(metric)
+    if above is None or below is None or len(above) != len(below) or min(above.mean(), below.mean()) <= 0:
         return None
     drawn = one.drawn_shadows
     with np.errstate(divide="ignore", invalid="ignore"):
-        resampled = np.log(drawn @ sides[0]) - np.log(drawn @ sides[1])
+        resampled = (drawn @ above) / (drawn @ below)
+    units = Resamples(one.draw("shadows", one.units))
+    found = uncertainty(float(above.mean() / below.mean()), Drawn(resampled), units, RATIO)
     name = "cost" if metric == "flops" else metric
-    return _student(work, name, math.log(sides[0].mean() / sides[1].mean()), resampled, one.units, len(sides[0]), ratio=True)
+    return Compared(name, of_one(found, work.confidence, len(above)), np.log(resampled)) if found else None
 
 
 def from_scores(metric: str) -> bool:
     return metric in ("leakage", "auc") or metric.startswith("tpr@")
 
 
-def _from_draws(work: CompareTrials, metric: str, one: ClaimSide, other: ClaimSide | None, ratio: bool = False) -> Estimate | None:
+def _from_draws(work: CompareTrials, metric: str, one: ClaimSide, other: ClaimSide | None, ratio: bool = False) -> Compared | None:
     """Both sides read from the same draws. Groups of canaries that differ are drawn apart, their shadows together."""
-    sides = [one, other] if other else [one]
-    figures = [side.figure(metric) for side in sides]
-    if any(figure is None or (ratio and figure <= 0) for figure in figures):
+    found, against = one.uncertain(metric), other.uncertain(metric) if other else None
+    if found is None or (other is not None and against is None):
         return None
-    with np.errstate(divide="ignore", invalid="ignore"):
-        scale: Any = np.log if ratio else np.asarray
-        read = [(float(scale(figure)), scale(side.resampled(metric))) for figure, side in zip(figures, sides, strict=True)]
-    # No resample of one or none of the canaries shows another share: the error is at least that of the nearest that could be.
-    floors = [
-        _least_error(side.clusters) / (figure if ratio else 1.0)
-        for figure, side in zip(figures, sides, strict=True)
-        if figure is not None
-    ]
-    value, resampled = read[0]
-    if other:
-        value, resampled = value - read[1][0], resampled - read[1][1]
     n = int((~one.member & one.there).sum())
-    found = _student(work, metric, value, resampled, one.units, n, math.hypot(*floors), ratio)
-    if found is None or found.low is None or found.high is None or ratio:
-        return found
-    return replace(found, low=max(found.low, -1.0 if other else 0.0), high=min(found.high, 1.0))  # shares, or differences of two
-
-
-def _least_error(canaries: int) -> float:
-    """Standard error of a share of which none was seen in so many, as if one of two more had been (Agresti and Coull 1998)."""
-    near = 1 / (canaries + 2)
-    return math.sqrt(near * (1 - near) / max(canaries, 1))
-
-
-def _student(
-    work: CompareTrials, name: str, value: float, resampled: np.ndarray, units: int, n: int, least: float = 0.0, ratio: bool = False
-) -> Estimate | None:
-    """An effect with the spread of its resamples, by Student's t: so few shadows are drawn that their spread is itself uncertain.
-
-    With 8 pairs of shadows that leak unalike a percentile interval covers 0.83 to 0.87, so widened 0.92. None if half of the
-    resamples or more say nothing.
-    """
-    there = resampled[np.isfinite(resampled)]
-    if 2 * len(there) <= len(resampled):
+    if against is None:
+        return Compared(metric, of_one(found, work.confidence, n), found.resampled)
+    if ratio and min(found.value, against.value) <= 0:
         return None
-    error, freedom = max(float(there.std()) * math.sqrt(units / (units - 1)), least), units - 1
-    back: Callable[[float], float] = math.exp if ratio else float
-    at: Callable[[float], float] = math.log if ratio else float
-
-    def p(distance: float) -> float:
-        if error < 1e-12:  # it is counted, and not estimated
-            return float(distance <= 1e-12)
-        return float(stats.t.sf(distance / error, freedom))
-
-    half = float(stats.t.ppf(0.5 + work.confidence / 2, freedom)) * error
-    low, high = (back(value + side * half) for side in (-1, 1))
-    return Estimate(
-        name, back(value), low, high, n, lambda margin: p(value - at(margin)), lambda margin: p(at(margin) - value), resampled
-    )
+    scale: Any = np.log if ratio else np.asarray
+    with np.errstate(divide="ignore", invalid="ignore"):
+        resampled = scale(found.resampled) - scale(against.resampled)
+    if 2 * np.isfinite(resampled).sum() < len(resampled):
+        return None
+    return Compared(metric, of_two(found, against, work.confidence, n, ratio), resampled)
 
 
-def _correlation(work: CompareTrials, side: ClaimSide) -> tuple[Estimate | None, str]:
+def _correlation(work: CompareTrials, side: ClaimSide) -> tuple[Compared | None, str]:
     """Spearman's rank correlation of what two attacks say, and a note: over canaries, or over what happened in each shadow."""
     assert work.against is not None
     scores = [side.column(attack) for attack in (work.metric, work.against)]
-    drawn = side.draws
-    if work.over == "events":
-        value, resampled, n = correlate_events(scores, side.member, drawn.canaries, side.drawn_shadows)
-        note = "of each member in each shadow"
-    else:
-        value, resampled, n = correlate_canaries(scores, side.member, drawn.canaries, side.drawn_shadows)
+    correlate = correlate_events if work.over == "events" else correlate_canaries
+
+    def resampled(part: Resamples) -> np.ndarray:
+        shadows = np.ones((len(part), side.member.shape[1])) if part.shadows is None else part.shadows
+        return correlate(scores, side.member, part.canaries, shadows)[1]
+
+    drawn = Drawn.of(resampled, side.draws)
+    value, _, n = correlate(scores, side.member, side.draws.canaries[:1], side.drawn_shadows[:1])
+    note = "of each member in each shadow"
+    if work.over == "canaries":
         repeats = [reliability(one, side.member, side.paired, numpy_generator(work.seed, None, "claims/halves")) for one in scores]
         most = math.sqrt(max(repeats[0], 0.0) * max(repeats[1], 0.0))
         note = f"reliability {repeats[0]:.2f} and {repeats[1]:.2f}: no correlation above {most:.2f} could be seen"
         if most <= abs(work.margin):
             return None, f"not resolvable: {note}"
-    if not math.isfinite(value):
+    found = uncertainty(value, drawn.spread(lambda read: read), side.draws, PLAIN)
+    if found is None:
         return None, UNREADABLE
-    return _student(work, work.metric, value, resampled, side.units, n), note
+    return Compared(work.metric, of_one(found, work.confidence, n), found.resampled), note
 
 
 def correlate_events(

@@ -15,10 +15,13 @@ from compiler.text.escape import plain, visible
 from runtime.cli.results_options import store_of
 
 if TYPE_CHECKING:
+    import numpy as np
     from rich.table import Table
 
     from compiler.work.operations import AuditSettings
-    from runtime.audit.external.audit_file import Rate, Report
+    from runtime.audit.external.audit_file import Report
+    from runtime.audit.statistics.roc import RateReading
+    from runtime.outcome import Metric
 
 DESIGNS = ("auto", "pairs", "balanced", "bernoulli")
 
@@ -79,15 +82,25 @@ def register(commands: Any) -> None:
 
 
 def _audit(args: argparse.Namespace) -> int:
+    report, settings = audit_as_asked(args)
+    if args.json:
+        print(json.dumps(report.as_json(), indent=2, allow_nan=False))
+    else:
+        show(args.file, report, settings)
+    return 0
+
+
+def audit_as_asked(args: argparse.Namespace, arrays: dict[str, np.ndarray] | None = None) -> tuple[Report, AuditSettings]:
+    """What an audit of the file finds, or of `arrays`, which then stand for it; kept in a database if that was asked for."""
     from runtime.audit.external.audit_file import audit
-    from runtime.audit.external.evidence import read_evidence
+    from runtime.audit.external.evidence import check, read_evidence
 
     settings = _settings(args)
     limit = _number("--limit", args.limit, 0, math.inf, "a number of GiB above 0")
     if args.db is None and (args.store or args.study):
         raise SynthcError("--store and --study say how a result is kept; give --db FILE with them")
     try:
-        evidence = read_evidence(args.file, int(limit * 2**30))
+        evidence = read_evidence(args.file, int(limit * 2**30)) if arrays is None else check(arrays, str(args.file))
         if args.db is None:
             report = audit(evidence, settings)
         else:
@@ -98,11 +111,7 @@ def _audit(args: argparse.Namespace) -> int:
             report = audit_and_store(evidence, settings, file=args.file, study=args.study, argv=argv, **where)
     except MemoryError as error:
         raise SynthcError(f"{args.file}: needs more memory than is free here; try --queries 1, or fewer samples") from error
-    if args.json:
-        print(json.dumps(report.as_json(), indent=2, allow_nan=False))
-    else:
-        _show(args.file, report, settings)
-    return 0
+    return report, settings
 
 
 def _settings(args: argparse.Namespace) -> AuditSettings:
@@ -172,8 +181,8 @@ def _count(option: str, text: str, least: int = 1) -> int:
     return int(text)
 
 
-def _show(file: Path, report: Report, settings: AuditSettings) -> None:
-    """The report as a table with notes."""
+def show(file: Path, report: Report, settings: AuditSettings) -> None:
+    """Print the report, a table with notes."""
     from rich.console import Console
     from rich.markup import escape
 
@@ -218,7 +227,7 @@ def _table(report: Report, settings: AuditSettings) -> Table:
         table.add_row(
             attack,
             format_interval(summary.auc.value, summary.auc.low, summary.auc.high),
-            *map(_rate, summary.tpr.values()),
+            *(_rate(rate, summary.readings[text]) for text, rate in summary.tpr.items()),
             format_interval(summary.null_auc.value, summary.null_auc.low, summary.null_auc.high),
             f"{summary.permutation_p:.3g}",
             *("" if value is None else f"{value:.2f}" for value in ruled_out),
@@ -232,13 +241,13 @@ BOUND_NAMES = {
 }  # fmt: skip
 
 
-def _rate(rate: Rate) -> str:
+def _rate(rate: Metric, reading: RateReading) -> str:
     """The figure and the false-positive rate at which it was read; what cannot be read is none."""
     from runtime.present.numbers import format_interval
 
     if rate.value is None:
-        return "not resolvable" if rate.by_lot is not None else f"not resolvable, n0 {rate.n0:,}"
-    at = f" ({100 * rate.realised_fpr:.2g} %)" if rate.realised_fpr is not None else ""
+        return "not resolvable" if reading.by_lot is not None else f"not resolvable, n0 {reading.non_members:,}"
+    at = f" ({100 * reading.realised_fpr:.2g} %)" if reading.realised_fpr is not None else ""
     return format_interval(rate.value, rate.low, rate.high, ".1f", 100, " %") + at
 
 
@@ -246,7 +255,8 @@ def _unread(report: Report) -> Iterator[str]:
     """Why rates are no figures, or are of another rate, where ties are to blame."""
     for attack, summary in report.attacks.items():
         for text, rate in summary.tpr.items():
-            if rate.by_lot is not None and rate.note and rate.by_lot != rate.value:
+            by_lot = summary.readings[text].by_lot
+            if by_lot is not None and rate.note and by_lot != rate.value:
                 yield f"{attack}, TPR at {text}: {rate.note}"
 
 

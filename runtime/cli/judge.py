@@ -66,13 +66,26 @@ def register(commands: Any) -> None:
 
 
 def _judge(args: argparse.Namespace) -> int:
+    found, said = judge_as_asked(args)
+    if args.json:
+        print(json.dumps(said, indent=2, allow_nan=False))
+    else:
+        show(found)
+    return found.exit_code
+
+
+def judge_as_asked(args: argparse.Namespace) -> tuple[Judgement, dict[str, Any]]:
+    """The judgement and its JSON, its page written and its rows kept if that was asked for.
+
+    Sets may be there already, as ImageSet, and the policy as conditions.
+    """
     if args.db is None and (args.store or args.study):
         raise SynthcError("--store and --study say how a result is kept; give --db FILE with them")
     if args.with_private_images and args.page is None:
         raise SynthcError("--with-private-images says what a page shows; give --page FILE with it")
     from compiler.check.policy import read_policy
 
-    policy = read_policy(args.policy) if args.policy else None  # before anything is computed
+    policy = read_policy(args.policy) if isinstance(args.policy, Path) else args.policy  # before anything is computed
 
     from runtime.judge.judging import judge, read_sets
 
@@ -89,11 +102,7 @@ def _judge(args: argparse.Namespace) -> int:
         print(f"wrote {args.page}", file=sys.stderr)
     if args.db:
         _keep(args, found, started, time.perf_counter() - clock)
-    if args.json:
-        print(json.dumps(found.as_json() | {"judged": started.isoformat(timespec="seconds")}, indent=2, allow_nan=False))
-    else:
-        _show(found)
-    return found.exit_code
+    return found, found.as_json() | {"judged": started.isoformat(timespec="seconds")}
 
 
 def _keep(args: argparse.Namespace, found: Judgement, started: datetime, seconds: float) -> None:
@@ -102,16 +111,18 @@ def _keep(args: argparse.Namespace, found: Judgement, started: datetime, seconds
     from runtime.judge.product import headline, product_of, work_of
 
     check_target(args.db.absolute())
+    name = args.set if isinstance(args.set, str) else args.set.name
     result = Found(
-        study=study_name(args.study, Path(args.set)), method="judge", question="May this set leave the house?", spec=args.set,
+        study=study_name(args.study, Path(name)), method="judge", question="May this set leave the house?", spec=name,
         command="judge", work=work_of(found), product=product_of(found, started), headline=headline(found), started=started,
         seconds=seconds,
     )  # fmt: skip
-    argv = sys.argv[1:] if sys.argv[1:2] == ["judge"] else ["judge", args.set]
+    argv = sys.argv[1:] if sys.argv[1:2] == ["judge"] else ["judge", name]
     keep(result, argv=argv, store=store_of(args), target=args.db.absolute())
 
 
-def _show(found: Judgement) -> None:
+def show(found: Judgement) -> None:
+    """Print the judgement in sentences."""
     from runtime.judge.judging import BLIND
     from runtime.judge.page import figure_rows
 

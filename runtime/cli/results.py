@@ -176,7 +176,8 @@ def _chart(args: argparse.Namespace) -> int:
     for name in names:
         drawn = charts.draw(name, *rows[name], layout=LAYOUT_OF_THEME[args.theme])
         for path in targets[name]:
-            charts.save(drawn, path)
+            if notice := charts.save(drawn, path):
+                print(notice, file=sys.stderr)
             print(path)
     return _gallery(args) if args.name == "all" else 0
 

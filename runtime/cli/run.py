@@ -120,8 +120,8 @@ def run(args: argparse.Namespace) -> int:
                 _print(f"claims that wait for trials outside of --only: {', '.join(selected.waiting)}")
             code = _print_summary(study, status, args.db)
             if code != 130 and (study.todo or spec_charts.missing(plan, study.target)):
-                for path in spec_charts.draw(plan, study.target, store):
-                    _print(f"drew {path}")
+                for sentence in spec_charts.draw(plan, study.target, store):
+                    _print(sentence)
             return _hold_policy(study) if plan.header.policy and not code else code
 
 

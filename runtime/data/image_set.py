@@ -7,7 +7,7 @@ Not here: what a study needs to know of its data before it runs (`cards`).
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
@@ -26,7 +26,7 @@ from runtime.data.cards import describe_labels
 from runtime.data.catalogue import CATALOGUE
 from runtime.data.formats import parquet
 from runtime.data.formats.image_file import decode_file
-from runtime.data.formats.npz import read_arrays, read_headers
+from runtime.data.formats.npz import checked_arrays, read_arrays, read_headers
 from runtime.data.formats.own_files import channels_first, decoded
 from runtime.data.images import LabeledImages
 from runtime.data.sources import load, resize, see
@@ -87,6 +87,14 @@ def read_image_set(name: str, *, image: str = "image", label: str = "label", uni
     return found
 
 
+def image_set_of(name: str, arrays: Mapping[str, object], unit: str | None = None) -> ImageSet:
+    """The set of the arrays `images`, `labels` and, if named, `unit`, as an .npz would hold them; `name` begins complaints."""
+    try:
+        return _of_arrays(name, checked_arrays(arrays, ("images", "labels", *([unit] if unit else []))), unit)
+    except SynthcError as error:
+        raise SynthcError(f"{name}: {error}") from error
+
+
 def aligned(sets: Sequence[ImageSet]) -> list[ImageSet]:
     """The same sets with one list of classes and one shape; SynthcError where they have other classes, or images of other sizes.
 
@@ -140,7 +148,10 @@ def _folder(name: str, path: Path) -> ImageSet:
 
 def _npz(name: str, path: Path, unit: str | None) -> ImageSet:
     wanted = ["images", "labels", *([unit] if unit in read_headers(path) else [])]
-    arrays = read_arrays(path, wanted, 5 * MAX_BYTES_OF_IMAGES)
+    return _of_arrays(name, read_arrays(path, wanted, 5 * MAX_BYTES_OF_IMAGES), unit)
+
+
+def _of_arrays(name: str, arrays: Mapping[str, np.ndarray], unit: str | None) -> ImageSet:
     for missing in {"images", "labels"} - arrays.keys():
         raise SynthcError(f"no array is called {missing!r}; wanted are images (n × h × w or n × h × w × c) and labels (n)")
     images, labels = _grey_levels(arrays["images"]), arrays["labels"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import math
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
@@ -133,7 +134,7 @@ def _places(todo: Mapping[str, Task], seconds: Callable[[Task], float]) -> dict[
         return list(found)
 
     answers = [id for id, task in todo.items() if task.kind == "attack"]
-    work = {id: sum(seconds(todo[task]) for task in behind(id)) for id in answers}
+    work = {id: math.fsum(seconds(todo[task]) for task in behind(id)) for id in answers}
     places: dict[str, int] = {}
     for place, answer in enumerate(sorted(answers, key=lambda id: work[id])):
         places |= dict.fromkeys(behind(answer, places), place)

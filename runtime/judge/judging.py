@@ -150,17 +150,33 @@ def _metric_json(metric: Metric) -> dict[str, Any]:
     return {name: getattr(metric, name) for name in ("value", "low", "high", "n", "note")}
 
 
+Named = str | ImageSet
+"""A set by its name, or there already."""
+
+
 def read_sets(
-    released: str, members: str, holdout: str, test: str | None, public: str | None, *, unit: str | None, image: str, label: str
+    released: Named,
+    members: Named,
+    holdout: Named,
+    test: Named | None,
+    public: Named | None,
+    *,
+    unit: str | None,
+    image: str,
+    label: str,
 ) -> Sets:
-    """Read and compare all that is named; SynthcError for whatever cannot be judged."""
+    """Read what is named, and compare all; SynthcError for whatever cannot be judged."""
+
+    def there(of: Named, unit: str | None = None) -> ImageSet:
+        return of if isinstance(of, ImageSet) else read_image_set(of, image=image, label=label, unit=unit)
+
     parts = [members, holdout, *([test] if test else [])]
-    split = find_split(parts)
+    split = find_split([part for part in parts if isinstance(part, str)])
     inside = unit
     if inside is None and split is not None:
-        inside = str(split.units_file()) if split.units_file() else "unit" if members.endswith(".npz") else None
-    read = [read_image_set(name, image=image, label=label, unit=inside) for name in parts]
-    made = read_image_set(released, image=image, label=label)
+        inside = str(split.units_file()) if split.units_file() else "unit" if str(members).endswith(".npz") else None
+    read = [there(part, inside) for part in parts]
+    made = there(released)
     for one in (*read, made):
         if len(one) < 2:
             raise SynthcError(f"{one.name}: one image; nothing can be told from a single one")
@@ -171,7 +187,7 @@ def read_sets(
     _refuse_overlaps(read[:-1])
     shown = None
     if public is not None:
-        shown = resized(read_image_set(public, image=image, label=label), tuple(read[0].data.images.shape[1:]))  # type: ignore[arg-type]
+        shown = resized(there(public), tuple(read[0].data.images.shape[1:]))  # type: ignore[arg-type]
     return Sets(read[-1], read[0], read[1], read[2] if test else None, shown, split)
 
 

@@ -47,3 +47,18 @@ def order_by_paradigm(rows: Iterable[Mapping[str, Any]]) -> list[Any]:
     rows = list(rows)
     order = paradigms_of(rows)
     return sorted(rows, key=lambda row: order.index(row["paradigm"]))
+
+
+def doubts_of(row: Row) -> str:
+    """Reasons to doubt a trial's figures, in words: a failed null control, a model that learned nothing. Empty if there is none.
+
+    Controls may learn nothing.
+    """
+    invalid = "null control failed: figures invalid" if row.get("null_ok") is False else ""
+    idle = row.get("learned") is False and not row.get("control")
+    return "; ".join(filter(None, (invalid, "learned next to nothing: leaking little is no protection" if idle else "")))
+
+
+def is_comparable(row: Row) -> bool:
+    """Whether a trial can be the best of something: it is beyond doubt and no control."""
+    return not doubts_of(row) and not row.get("control")

@@ -26,8 +26,8 @@ def missing(plan: Plan, database: Path) -> bool:
     )
 
 
-def draw(plan: Plan, database: Path, store: Path) -> Iterator[Path]:
-    """Write the files, beside the database; gives each. SynthcError where one cannot be written."""
+def draw(plan: Plan, database: Path, store: Path) -> Iterator[str]:
+    """Write the files, beside the database; a sentence on each. SynthcError where one cannot be written."""
     from runtime.database.read import Scope, narrow, open_read_only
     from runtime.present import charts
     from runtime.present.charts.gallery import write
@@ -43,15 +43,17 @@ def draw(plan: Plan, database: Path, store: Path) -> Iterator[Path]:
     for chart in plan.header.charts:
         if chart.chart == "gallery":
             trials = _trials(plan, chart)
-            yield from write(into, (sheet for sheet in read_sets(database, store, scope) if sheet[0]["trial"] in trials))
+            sheets = (sheet for sheet in read_sets(database, store, scope) if sheet[0]["trial"] in trials)
+            yield from (f"drew {path}" for path in write(into, sheets))
             continue
         with open_read_only(database) as query:
             narrow(query, scope)
             rows = query(_query(plan, chart))
         drawn = charts.draw(chart.chart, *rows, layout=LAYOUT_OF_THEME[chart.theme])
         for ending in chart.format:
-            charts.save(drawn, into / f"{chart.stem}.{ending}")
-            yield into / f"{chart.stem}.{ending}"
+            if notice := charts.save(drawn, path := into / f"{chart.stem}.{ending}"):
+                yield notice
+            yield f"drew {path}"
 
 
 def folder(plan: Plan, database: Path) -> Path:

@@ -14,7 +14,7 @@ from typing import Any
 from compiler.errors import plural
 from compiler.text import escape
 from runtime.present.numbers import format_epsilon, format_interval
-from runtime.present.paradigms import Row, order_by_paradigm, printed_name, rows_of
+from runtime.present.paradigms import Row, doubts_of, is_comparable, order_by_paradigm, printed_name, rows_of
 
 COMPARISON = "SELECT * FROM comparison"
 UNRESOLVABLE = "not resolvable"
@@ -39,11 +39,12 @@ def comparison(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> tuple[l
 
     body = []
     for trial in trials:
-        invalid = " (null control failed)" if trial["null_ok"] is False else ""
+        said = "control" if trial.get("control") else doubts_of(trial).partition(":")[0]
+        remark = f" ({said})" if said else ""
         replicate = f" #{trial['replicate']}" if trial["replicate"] else ""
         body.append(
             [
-                trial["label"] + replicate + invalid,
+                trial["label"] + replicate + remark,
                 printed_name(trial["paradigm"]),
                 print_figure(trial, "test_accuracy", ".1f", 100),
                 str(trial["shadows"] or ""),
@@ -60,12 +61,12 @@ def comparison(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> tuple[l
 def _find_best(trials: Iterable[Row], name: str, sign: int) -> Row | None:
     """The one trial whose interval lies beyond those of all others; None if there is none.
 
-    Intervals apart are a stricter demand than a significant difference; trials whose null control failed do not take part.
+    Intervals apart are a stricter demand than a significant difference; controls and what is doubtful do not take part.
     """
     spans = [
         (*sorted((sign * trial[f"{name}_low"], sign * trial[f"{name}_high"])), trial)
         for trial in trials
-        if trial["null_ok"] is not False and None not in (trial[name], trial[f"{name}_low"], trial[f"{name}_high"])
+        if is_comparable(trial) and None not in (trial[name], trial[f"{name}_low"], trial[f"{name}_high"])
     ]
     if len(spans) < 2:
         return None

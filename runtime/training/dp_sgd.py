@@ -104,7 +104,7 @@ def fit_privately(net: Classifier, training: Training, mechanism: Mechanism) -> 
     batches = poisson(training, mechanism.sampling_rate, multiplicity)
     descend(net, training, batches, set_gradients, noise=noise, seen=seen, maps=examples.maps)
     if not all(parameter.isfinite().all() for parameter in net.parameters()):
-        raise Diverged(f"weights are not finite after {training.iterations} steps of DP-SGD")
+        raise Diverged(f"weights are not finite after {training.iterations} steps of DP-SGD; lower lr")
     return Fitted(net, int(seen), time.perf_counter() - started, None)
 
 

@@ -191,6 +191,7 @@
       if ($("questions").children.length === 1)
         $("questions").append(...Object.keys(state.questions).map(name => make("option", {value: name}, `@${name}`)));
     }
+    if (!document.documentElement.dataset.ready) performance.mark("ready");
     document.documentElement.dataset.ready = "true";
   }
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import secrets
 import socket
+import threading
+import time
 from collections.abc import AsyncIterator
 from importlib.resources import files
 from typing import Any
@@ -27,8 +29,12 @@ from runtime.ui import state
 from runtime.ui.state import Source
 
 HOST = "127.0.0.1"
-WATCH_SECONDS = 1.0
+WATCH_SECONDS = 0.2
 """How often the server looks whether the database was published anew: one `stat`."""
+SHARE, BURST_SECONDS = 0.012, 1.0
+"""Of a core that following a run may take on average, and the CPU seconds that may be saved up: an update beyond them waits."""
+KEPT_SECONDS = 2.0
+"""Pages that are open beside each other ask the same at the same time, and get one answer."""
 MAX_QUERY_BYTES = 100_000
 HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
@@ -70,6 +76,8 @@ class Guard:
 def application(source: Source, token: str, port: int) -> ASGIApp:
     """The page and what it asks for, below /TOKEN/."""
 
+    allowance = Allowance()
+
     def page_file(name: str, kind: str) -> Route:
         text = (files("runtime.ui") / name).read_text(encoding="utf-8")
         text += color_variables() if name == "page.css" else ""
@@ -81,10 +89,10 @@ def application(source: Source, token: str, port: int) -> ASGIApp:
         page_file("page.css", "text/css"),
         page_file("page.js", "text/javascript"),
         Route(f"/{token}/vega.js", lambda request: Response(page_of_charts.bundle(), media_type="text/javascript")),
-        *(Route(f"/{token}/{name}", _answering(source, handler)) for name, handler in GETS.items()),
+        *(Route(f"/{token}/{name}", _answering(source, handler, allowance)) for name, handler in GETS.items()),
         Route(f"/{token}/sheet", _sheet(source)),
         Route(f"/{token}/sql", _sql(source), methods=["POST"]),
-        Route(f"/{token}/events", _events(source)),
+        Route(f"/{token}/events", _events(source, allowance)),
     ]
     return Guard(Starlette(routes=routes), frozenset({f"{HOST}:{port}", f"localhost:{port}"}))
 
@@ -97,8 +105,41 @@ GETS: dict[str, Any] = {
 """What the page asks for → its answer as JSON."""
 
 
-def _answering(source: Source, handler: Any) -> Any:
+class Allowance:
+    """CPU seconds that updates may take: a share of the time that passes, saved up to a burst."""
+
+    def __init__(self) -> None:
+        self._credit, self._at = BURST_SECONDS, time.monotonic()
+
+    def spend(self, seconds: float) -> None:
+        """Take what an answer took. The credit may fall below zero, by one answer."""
+        now = time.monotonic()
+        self._credit = min(BURST_SECONDS, self._credit + (now - self._at) * SHARE) - seconds
+        self._at = now
+
+    @property
+    def left(self) -> bool:
+        self.spend(0.0)
+        return self._credit > 0
+
+
+def _answering(source: Source, handler: Any, allowance: Allowance) -> Any:
+    lock = threading.Lock()
+    kept: dict[tuple[str, str], tuple[float, Response]] = {}
+
     def answer(request: Request) -> Response:  # no coroutine: Starlette gives each a thread, and the others go on
+        asked = (source.version(), request.url.query)
+        with lock:
+            until, given = kept.get(asked, (0.0, None))
+            if given is None or time.monotonic() > until:
+                began = time.process_time()
+                given = compute(request)
+                allowance.spend(time.process_time() - began)
+                kept.clear()
+                kept[asked] = (time.monotonic() + KEPT_SECONDS, given)
+        return given
+
+    def compute(request: Request) -> Response:
         try:
             return JSONResponse(handler(source, dict(request.query_params)))
         except KeyError as missing:
@@ -135,12 +176,12 @@ def _sql(source: Source) -> Any:
     return sql
 
 
-def _events(source: Source) -> Any:
+def _events(source: Source, allowance: Allowance) -> Any:
     async def versions() -> AsyncIterator[str]:
         last = None
         while True:
             version = source.version()
-            if version != last:
+            if version != last and (last is None or allowance.left):
                 last = version
                 yield f"data: {version}\n\n"
             await asyncio.sleep(WATCH_SECONDS)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.special import gammaln
@@ -55,6 +55,15 @@ class Likelihood:
 
     def __call__(self, member: np.ndarray) -> np.ndarray:
         return lira(self.signal, ShadowPool(member, self.paired), self.variant, self.compat)
+
+    @property
+    def shares_fits(self) -> bool:
+        """Whether canaries share a spread, so that each one's score hangs on the others."""
+        return self.variant == "pooled" or "global_variance" in self.compat
+
+    def of(self, kept: np.ndarray) -> Likelihood:
+        """On these canaries (bool) alone."""
+        return replace(self, signal=self.signal[kept])
 
     def floored(self, member: np.ndarray) -> tuple[int, int]:
         """Fits whose shadows agree so well that their spread is taken to be the least one; and all fits."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,13 +16,14 @@ from runtime.audit.attacks.pool import MIN_SHADOWS
 from runtime.audit.external.evidence import GROUP, Evidence, answers_of, design_of
 from runtime.audit.external.file_attacks import applicable, conditions
 from runtime.audit.statistics.bootstrap import Resamples
-from runtime.audit.statistics.null import central
 from runtime.audit.statistics.one_run import IF_GAUSSIAN
+from runtime.audit.statistics.roc import RateReading
 from runtime.audit.trial.bounds import Bound
 from runtime.audit.trial.doubts import Doubt
 from runtime.audit.trial.measure import AttackResult, Scope, doubts_about, flag_of, measure_attack
 from runtime.audit.trial.metrics import AttackMetrics, tpr_name
 from runtime.audit.trial.terms import Terms
+from runtime.outcome import Metric
 from runtime.seeds import numpy_generator
 
 SCORES_RESAMPLED = 2_000_000_000
@@ -35,39 +36,17 @@ HEADLINE_FPR = "0.01"
 
 
 @dataclass(frozen=True)
-class Estimate:
-    """A figure and its interval; None where there is none, and then `note` says why."""
-
-    value: float | None
-    low: float | None
-    high: float | None
-    note: str = ""
-
-
-@dataclass(frozen=True)
-class Rate(Estimate):
-    """A true-positive rate read at a false-positive rate, and how finely."""
-
-    by_lot: float | None = None
-    """The TPR if canaries that share the score at which reading stops were accepted by lot; as `value` where none do."""
-    n0: int = 0
-    """Non-members."""
-    false_positives: int = 0
-    realised_fpr: float | None = None
-    threshold: float | None = None
-    """The smallest score that is called a member; None if no score is, or if it is infinite."""
-    resolvable: bool = False
-
-
-@dataclass(frozen=True)
 class Summary:
     """One attack's figures."""
 
-    auc: Estimate
-    tpr: dict[str, Rate]
-    null_auc: Estimate
+    auc: Metric
+    tpr: dict[str, Metric]
+    """At each FPR, as written."""
+    readings: dict[str, RateReading]
+    """How finely each was read."""
+    null_auc: Metric
     """Mean over redrawn memberships, and where the central share `confidence` of the redraws lies."""
-    null_tpr: Estimate
+    null_tpr: Metric
     """The same of the TPR at the headline's FPR; None where ties hide it."""
     permutation_p: float
     """Share of redraws that show as much; never below 1 / (redraws + 1)."""
@@ -81,13 +60,26 @@ class Summary:
     def as_json(self) -> dict[str, Any]:
         assumed = {name: bound.as_json() for name, bound in self.epsilon_lower.items() if name.endswith(IF_GAUSSIAN)}
         return {
-            "auc": asdict(self.auc), "tpr": {text: asdict(rate) for text, rate in self.tpr.items()},
-            "null_auc": asdict(self.null_auc), "null_tpr": asdict(self.null_tpr), "permutation_p": self.permutation_p,
+            "auc": _figure(self.auc),
+            "tpr": {text: _figure(rate) | _how_read(self.readings[text], rate) for text, rate in self.tpr.items()},
+            "null_auc": _figure(self.null_auc), "null_tpr": _figure(self.null_tpr), "permutation_p": self.permutation_p,
             "null_passed": self.null_passed, "left_out": self.left_out,
             "epsilon_lower": {name: bound.as_json() for name, bound in self.epsilon_lower.items() if name not in assumed},
             f"epsilon_lower{IF_GAUSSIAN}": {name.removesuffix(IF_GAUSSIAN): bound for name, bound in assumed.items()},
             "notes": list(self.complaints),
         }  # fmt: skip
+
+
+def _figure(metric: Metric) -> dict[str, Any]:
+    return {name: getattr(metric, name) for name in ("value", "low", "high", "note")}
+
+
+def _how_read(reading: RateReading, metric: Metric) -> dict[str, Any]:
+    threshold = reading.threshold if reading.threshold is not None and math.isfinite(reading.threshold) else None
+    return {
+        "by_lot": reading.by_lot, "n0": reading.non_members, "false_positives": reading.false_positives,
+        "realised_fpr": reading.realised_fpr, "threshold": threshold, "resolvable": metric.value is not None,
+    }  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -222,18 +214,16 @@ def _one_sided(measured: AttackMetrics) -> bool:
 
 def _summary(result: AttackResult, settings: AuditSettings) -> Summary:
     group = result.groups[0]
-    measured, control, confidence = group.measured, group.control, settings.confidence
-    found = {metric.name: Estimate(metric.value, metric.low, metric.high, metric.note) for metric in measured.metrics()}
-    null_tpr = bool(np.isfinite(control.tpr).all())
-    column = measured.reading(measured.terms.headline_fpr).value
+    measured, control = group.measured, group.control
+    found = {metric.name: metric for metric in group.metrics()}
+    null_tpr = f"null_{tpr_name(measured.terms.headline_fpr)}"
     return Summary(
         auc=found["auc"],
-        tpr={text: _rate(measured, float(text), found[tpr_name(float(text))]) for text in settings.fpr},
-        null_auc=Estimate(float(control.auc.mean()), *central(control.auc, confidence)),
-        null_tpr=Estimate(float(control.tpr.mean()), *central(control.tpr, confidence))
-        if null_tpr
-        else Estimate(None, None, None, "not resolvable in some redraws"),
-        permutation_p=control.p_value(column, found["auc"].value)[0],
+        tpr={text: found[tpr_name(float(text))] for text in settings.fpr},
+        readings={text: measured.reading(float(text)) for text in settings.fpr},
+        null_auc=found["null_auc"],
+        null_tpr=found.get(null_tpr, Metric(null_tpr, None, note="not resolvable in some redraws")),
+        permutation_p=float(found["permutation_p"].value or 0.0),
         epsilon_lower=measured.bounds,
         null_passed=control.passed and not any(doubt.grave for doubt in group.doubts),
         left_out=int((~measured.there).sum()),
@@ -242,13 +232,6 @@ def _summary(result: AttackResult, settings: AuditSettings) -> Summary:
             *(doubt.text for doubt in group.doubts),
         ),
     )
-
-
-def _rate(measured: AttackMetrics, fpr: float, found: Estimate) -> Rate:
-    reading = measured.reading(fpr)
-    threshold = reading.threshold if reading.threshold is not None and math.isfinite(reading.threshold) else None
-    figures = found.value, found.low, found.high, found.note, reading.by_lot, reading.non_members, reading.false_positives
-    return Rate(*figures, reading.realised_fpr, threshold, found.value is not None)
 
 
 def notes(report: Report) -> Iterator[str]:

@@ -14,10 +14,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
-from typing import TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
-from scipy import stats
+from scipy import special, stats
 
 from runtime.audit.statistics.roc import LEAST_SHARE, SAME_TPR, check_scores
 
@@ -25,7 +25,7 @@ CHUNK = 500_000
 """Weights held at once: 4 MB, which stay in a core's cache: 128 × 16 scores are read 2,000 times in 0.08 s, with 32 MB in 0.24."""
 
 FEW_CLUSTERS = 20
-"""Fewer than this and a bootstrap's spread is visibly too small: intervals are widened as Student's are."""
+"""Fewer models (or pairs) than this and their part of the spread is read apart: it is visibly too small, and unsure itself."""
 PART = 5
 """Where models are few, one in so many resamples draws canaries alone as well."""
 
@@ -73,11 +73,6 @@ class Resamples:
         return shadows // 2 if paired else shadows
 
     @property
-    def clusters(self) -> int:
-        """Units that were drawn of what there is least of."""
-        return min(self.units, self.models) if self.shadows is not None else self.units
-
-    @property
     def parts(self) -> tuple[Resamples, Resamples] | None:
         """Canaries drawn alone, in some of the resamples; all canaries without each model or pair. None unless models are few."""
         if self.shadows is None or not 2 <= (count := self.models) < FEW_CLUSTERS:
@@ -103,6 +98,13 @@ class Readings:
     """FPR → resample; NaN where a resample cannot resolve it."""
     auc: np.ndarray
     balanced_accuracy: np.ndarray
+
+    @classmethod
+    def join(cls, parts: Sequence[Readings]) -> Readings:
+        """One after the other."""
+        tpr = {fpr: np.concatenate([part.tpr[fpr] for part in parts]) for fpr in (parts[0].tpr if parts else ())}
+        areas, balanced = ([getattr(part, name) for part in parts] for name in ("auc", "balanced_accuracy"))
+        return cls(tpr, np.concatenate(areas), np.concatenate(balanced))
 
 
 def read_resamples(
@@ -178,106 +180,142 @@ def allowances(fpr: float, non_members: np.ndarray, strict: bool = False) -> tup
     return np.array([-(-product // exact.denominator) - 1 for product in products], dtype=np.float64), floors >= 1
 
 
-def widening(clusters: int, confidence: float = 0.95) -> float:
-    """By how much a percentile interval from so few clusters is too narrow: √(G / (G - 1)) · t / z (Hesterberg 2015, 3.2.3)."""
-    if clusters >= FEW_CLUSTERS:
-        return 1.0
-    if clusters < 2:
-        return np.inf
-    t = stats.t.ppf(0.5 + confidence / 2, clusters - 1) / stats.norm.ppf(0.5 + confidence / 2)
-    return float(np.sqrt(clusters / (clusters - 1)) * t)
-
-
-@dataclass(frozen=True)
-class Spread:
-    """How a share varies over resamples, and what of it is the models': the input of `interval_of_share`."""
-
-    both: np.ndarray
-    """resample: all that was drawn."""
-    canaries: np.ndarray | None
-    """resample: canaries alone; None where nothing else was drawn, or models are many."""
-    without: np.ndarray | None
-    """model (or pair): read without it, of all canaries; None likewise."""
-
-
 Read = TypeVar("Read")
 
 
-def read_each(read: Callable[[Resamples], Read], resamples: Resamples) -> tuple[Read, Read | None, Read | None]:
-    """What is read from the resamples, and where models are few from their `parts`."""
-    parts = resamples.parts
-    return (read(resamples), None, None) if parts is None else (read(resamples), read(parts[0]), read(parts[1]))
+@dataclass(frozen=True)
+class Drawn(Generic[Read]):
+    """What is read from resamples, and what of its spread is the models': figures, or one of them."""
+
+    both: Read
+    """Of all that was drawn."""
+    canaries: Read | None = None
+    """Of canaries drawn alone; None where nothing else was drawn, or models are many."""
+    without: Read | None = None
+    """Without each model or pair, of all canaries; None likewise."""
+    refits: tuple[Read, Read] | None = None
+    """Without each block of canaries, after fits that canaries share were made anew; and with fits as they were."""
+
+    @classmethod
+    def of(cls, read: Callable[[Resamples], Read], resamples: Resamples, refits: tuple[Read, Read] | None = None) -> Drawn[Read]:
+        canaries, without = map(read, resamples.parts) if resamples.parts is not None else (None, None)
+        return cls(read(resamples), canaries, without, refits)
+
+    def spread(self, pick: Callable[[Read], np.ndarray]) -> Drawn[np.ndarray]:
+        """Of one figure: how it varies."""
+        canaries, without = (None if part is None else pick(part) for part in (self.canaries, self.without))
+        refits = None if self.refits is None else (pick(self.refits[0]), pick(self.refits[1]))
+        return Drawn(pick(self.both), canaries, without, refits)
 
 
-def spread_of(each: tuple[Read, Read | None, Read | None], pick: Callable[[Read], np.ndarray]) -> Spread:
-    """One figure of what `read_each` read."""
-    both, canaries, without = each
-    return Spread(pick(both), None if canaries is None else pick(canaries), None if without is None else pick(without))
+@dataclass(frozen=True)
+class Scale:
+    """Where an estimate scatters evenly, whatever it is. Of shares of so many trials that none is infinite at 0 or 1."""
+
+    to: Callable[[Any, int], Any]
+    """(figure, trials) → there."""
+    back: Callable[[Any, int], Any]
+    share: bool = False
+    """Whether figures lie between 0 and 1. Less than one trial from either resamples repeat what they were drawn from, and limits
+    are at least those of Clopper and Pearson: the AUC of 127 leaking canaries says nothing of the one in 100 that does not leak."""
 
 
-def interval_of_share(
-    value: float | None, spread: Spread, confidence: float, resamples: Resamples, canaries: int | None = None, near: float = 1.0
-) -> tuple[float, float] | None:
-    """Interval of a share that was read as `value`; None where most resamples cannot read it.
-
-    Percentiles. Where models are few, on the logit scale: the variance from canaries drawn alone, plus the models' from leaving
-    each out (a jackknife), less the cells' noise that both count, the models' part widened (Hesterberg 2015, 3.2.3);
-    the hull of the normal interval of that variance and of the percentiles at its width, which keep the skew. Less than `near`
-    canaries from 0 or 1, where resamples repeat what they were drawn from, the hull with Clopper and Pearson's interval of
-    `canaries` trials.
-    """
-    around = interval(spread.both, confidence)
-    if value is None or around is None:
-        return None
-    trials = resamples.units if canaries is None else canaries
-    if spread.canaries is not None and spread.without is not None:
-        around = _of_few_models(value, spread, confidence, trials, around)
-    if min(value, 1 - value) * trials < near or around[0] == around[1]:
-        hits, error = value * trials, (1 - confidence) / 2
-        low = float(stats.beta.ppf(error, hits, trials - hits + 1)) if hits > 0 else 0.0
-        high = float(stats.beta.ppf(1 - error, hits + 1, trials - hits)) if hits < trials else 1.0
-        around = min(around[0], low), max(around[1], high)
-    return around
+def _arcsine(share: Any, trials: int) -> Any:
+    return np.arcsin(np.sqrt(np.clip((share * trials + 0.375) / (trials + 0.75), 0.0, 1.0)))
 
 
-def _of_few_models(
-    value: float, spread: Spread, confidence: float, trials: int, around: tuple[float, float]
-) -> tuple[float, float]:
-    assert spread.canaries is not None
-    assert spread.without is not None
-    count = len(spread.without)
-    factor = widening(count, confidence)
-    if not np.isfinite(factor):
-        return 0.0, 1.0
-    center, low, high = _logit(np.array([value, *around]), trials).tolist()
-    whole, alone = (float(np.nanvar(_logit(side, trials))) for side in (spread.both, spread.canaries))
-    left = _logit(spread.without[np.isfinite(spread.without)], trials)
-    models = (count - 1) / count * float(((left - left.mean()) ** 2).sum()) if len(left) else whole
-    noise = min(max(whole - alone - models, 0.0), alone, models)
-    variance = alone + (models - noise) * factor**2
-    half = float(stats.norm.ppf(0.5 + confidence / 2)) * variance**0.5
-    scale = (variance / whole) ** 0.5 if whole > 0 else 1.0
-    return (
-        _share(min(center - half, center - scale * (center - low)), trials),
-        _share(max(center + half, center + scale * (high - center)), trials),
-    )
+def _of_arcsine(angle: Any, trials: int) -> Any:
+    share = np.sin(np.clip(angle, 0.0, np.pi / 2)) ** 2
+    return np.clip((share * (trials + 0.75) - 0.375) / trials, 0.0, 1.0)
 
 
-def _logit(share: np.ndarray, trials: int) -> np.ndarray:
-    """Log odds of `share` successes among `trials`, with half a success and half a failure added (Haldane 1956; Anscombe 1956)."""
+def _log_odds(share: Any, trials: int) -> Any:
     inside = (share * trials + 0.5) / (trials + 1)
-    return np.asarray(np.log(inside / (1 - inside)))
+    return np.log(inside / (1 - inside))
 
 
-def _share(logit: float, trials: int) -> float:
-    """The share, 0 to 1, whose log odds with those halves added are `logit`."""
-    return float(np.clip(((trials + 1) / (1 + np.exp(-logit)) - 0.5) / trials, 0.0, 1.0))
+def _of_log_odds(odds: Any, trials: int) -> Any:
+    return np.clip(((trials + 1) * special.expit(odds) - 0.5) / trials, 0.0, 1.0)
 
 
-def interval(values: np.ndarray, confidence: float = 0.95) -> tuple[float, float] | None:
-    """Percentile interval of the resamples that say something; None if fewer than half do."""
-    there = values[np.isfinite(values)]
-    if len(there) * 2 < len(values) or not len(there):
+SHARE = Scale(_arcsine, _of_arcsine, share=True)
+"""Arcsine of the root (Anscombe 1948). By log odds intervals of a TPR at 1 % under heavy tails would be 1.7 times as wide."""
+AREA = Scale(_log_odds, _of_log_odds, share=True)
+"""Log odds with half a success and half a failure added (Anscombe 1956): of an AUC, which models that leak unalike make skewed."""
+RATIO = Scale(lambda ratio, trials: np.log(ratio), lambda log, trials: np.exp(log))
+PLAIN = Scale(lambda value, trials: value, lambda value, trials: value)
+
+
+@dataclass(frozen=True)
+class Uncertainty:
+    """How sure a figure is: Student's t on a scale."""
+
+    value: float
+    error: float
+    """Standard error on the scale."""
+    freedom: float
+    """Degrees of freedom."""
+    scale: Scale
+    trials: int
+    """Units that were drawn behind the figure."""
+    resampled: np.ndarray
+    """resample: the figure; NaN where a resample says nothing."""
+
+    def limits(self, wrong: Any) -> tuple[Any, Any]:
+        """(low, high), each missed with at most this probability."""
+        center, half = self.scale.to(self.value, self.trials), stats.t.isf(wrong, self.freedom) * self.error
+        with np.errstate(over="ignore"):  # a ratio without an end
+            low, high = (self.scale.back(end, self.trials) for end in (center - half, center + half))
+        if self.scale.share and (min(self.value, 1 - self.value) * self.trials < 1 or self.error == 0):
+            hits, misses = self.value * self.trials, (1 - self.value) * self.trials
+            low = np.minimum(low, stats.beta.ppf(wrong, hits, misses + 1) if hits > 0 else 0.0)
+            high = np.maximum(high, stats.beta.isf(wrong, hits + 1, misses) if misses > 0 else 1.0)
+        return low, high
+
+    def interval(self, confidence: float) -> tuple[float, float]:
+        low, high = self.limits((1 - confidence) / 2)
+        return float(low), float(high)
+
+
+def uncertainty(
+    value: float | None, spread: Drawn[np.ndarray], resamples: Resamples, scale: Scale = SHARE, trials: int | None = None
+) -> Uncertainty | None:
+    """Of a figure that was read as `value`; None where half of the resamples or more cannot read it.
+
+    Where models are few, their part of the variance is a jackknife's and the canaries' that of resamples of canaries alone, less
+    the cells' noise that both count (Cameron, Gelbach and Miller 2011); degrees of freedom after Satterthwaite (1946). What
+    changes where fits are made anew adds to it. `trials`: units behind the figure, if not all canaries that were drawn.
+    """
+    trials = resamples.units if trials is None else trials
+    with np.errstate(divide="ignore", invalid="ignore"):
+        whole = _variance(scale.to(spread.both, trials))
+    if value is None or not np.isfinite(value) or whole is None:
         return None
-    low, high = np.quantile(there, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return float(low), float(high)
+    units, models = resamples.units, resamples.models
+    count = units if models < 2 else min(units, models)
+    variance, freedom = whole * count / max(count - 1, 1), float(max(count - 1, 1))
+    alone = None if spread.canaries is None else _variance(scale.to(spread.canaries, trials))
+    if alone is not None and spread.without is not None:
+        alone *= units / max(units - 1, 1)
+        found = _left_out(scale.to(spread.without, trials))
+        by_model = whole if found is None else found
+        noise = min(max(whole - alone - by_model, 0.0), alone, by_model)
+        variance = alone + by_model - noise
+        parts = alone**2 / max(units - 1, 1) + by_model**2 / (models - 1)
+        freedom = max((alone + by_model) ** 2 / parts, freedom) if parts > 0 else freedom
+    if spread.refits is not None:
+        anew, before = (_left_out(scale.to(side, trials)) for side in spread.refits)
+        variance += 0.0 if anew is None or before is None else max(anew - before, 0.0)
+    return Uncertainty(value, variance**0.5, freedom, scale, trials, spread.both)
+
+
+def _variance(values: np.ndarray) -> float | None:
+    """Of what is finite; None if that is half or less."""
+    there = values[np.isfinite(values)]
+    return float(there.var()) if len(there) and 2 * len(there) >= len(values) else None
+
+
+def _left_out(values: np.ndarray) -> float | None:
+    """Variance of a figure that was read without each of several equal parts in turn (jackknife)."""
+    there = values[np.isfinite(values)]
+    return (len(there) - 1) / len(there) * float(((there - there.mean()) ** 2).sum()) if len(there) > 1 else None

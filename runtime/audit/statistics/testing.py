@@ -1,62 +1,111 @@
-"""Effects by Student's t: an interval and p-values, of shadows, or of test images and shadows; several p-values by Holm.
+"""Effects: an interval and p-values, of figures read from scores, of shadows, or of test images and shadows.
 
 Not here: what is compared (`audit.compare`), several effects on the same resamples (`simultaneous`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy import stats
 
-from runtime.audit.statistics.bootstrap import widening
+from runtime.audit.statistics.bootstrap import Uncertainty
 
 
 @dataclass(frozen=True)
-class Effect:
-    """An estimated effect. `above`, `below`: one-sided p-values of "the effect is not above (not below) the margin"."""
+class Estimate:
+    """An effect, and how sure it is on which side of any margin."""
 
     value: float
     low: float | None
-    """None, as `high`, where nothing differs, so that no spread can be seen."""
+    """None, as `high`, where nothing differs, so that no spread can be seen, and of a ratio to what may be nothing."""
     high: float | None
     n: int
-    above: float
-    below: float
+    p_above: Callable[[float], float]
+    """Margin → one-sided p-value of "the effect is not above it"."""
+    p_below: Callable[[float], float]
 
 
-def from_resamples(
-    value: float, resampled: np.ndarray, margin: float, confidence: float, n: int, clusters: int | None = None
-) -> Effect | None:
-    """Percentile interval and p-values (never below 1 / (resamples + 1)); None if half of the resamples are undefined.
-
-    `clusters`: units that were drawn of what there is least of (`Resamples.clusters`); where they are few, all is widened.
-    """
-    there = resampled[np.isfinite(resampled)]
-    if len(there) < len(resampled) / 2 or not np.isfinite(value):
-        return None
-    factor = widening(clusters, confidence) if clusters is not None else 1.0
-    if not np.isfinite(factor):
-        return None
-    there = value + factor * (there - value)
-    low, high = np.quantile(there, [0.5 - confidence / 2, 0.5 + confidence / 2])
-    above, below = ((1 + int(hits.sum())) / (1 + len(there)) for hits in (there <= margin, there >= margin))
-    return Effect(value, float(low), float(high), n, above, below)
+WRONG = np.geomspace(1e-15, 0.5, 150)
+"""One-sided errors at which limits are read, to be turned into p-values."""
 
 
-def from_pairs(differences: np.ndarray, margin: float, confidence: float) -> Effect:
+def of_one(one: Uncertainty, confidence: float, n: int) -> Estimate:
+    """A figure itself."""
+    return _of_limits(one.value, one.limits, confidence, n)
+
+
+def of_two(one: Uncertainty, other: Uncertainty, confidence: float, n: int, ratio: bool = False) -> Estimate:
+    """The difference of two figures, or their ratio, from the limits of each, so that it is as skewed as they are; what resamples
+    of both have in common is taken off (Zou and Donner 2008)."""
+    scale: Any = np.log if ratio else np.asarray
+    with np.errstate(divide="ignore", invalid="ignore"):
+        first, second = scale(one.value), scale(other.value)
+        shared = _correlation(scale(one.resampled), scale(other.resampled))
+
+    def limits(wrong: Any) -> tuple[Any, Any]:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            (low, high), (under, over) = (tuple(map(scale, side.limits(wrong))) for side in (one, other))
+            difference = first - second
+            ends = difference - _add(first - low, over - second, shared), difference + _add(high - first, second - under, shared)
+        return (np.exp(ends[0]), np.exp(ends[1])) if ratio else ends
+
+    return _of_limits(one.value / other.value if ratio else one.value - other.value, limits, confidence, n)
+
+
+def _add(first: Any, second: Any, shared: float) -> Any:
+    """Root of the sum of squares, less what is shared; infinite where one is."""
+    found = np.sqrt(np.maximum(first**2 - 2 * shared * first * second + second**2, 0.0))
+    return np.where(np.isfinite(first) & np.isfinite(second), found, np.inf)
+
+
+def _correlation(first: np.ndarray, second: np.ndarray) -> float:
+    there = np.isfinite(first) & np.isfinite(second)
+    if there.sum() < 3 or min(first[there].std(), second[there].std()) < 1e-12:
+        return 0.0
+    return float(np.corrcoef(first[there], second[there])[0, 1])
+
+
+def _of_limits(value: float, limits: Callable[[Any], tuple[Any, Any]], confidence: float, n: int) -> Estimate:
+    lows, highs = limits(WRONG)
+    ends = np.maximum.accumulate(np.concatenate([lows, highs[::-1]]))
+    errors = np.concatenate([WRONG, 1 - WRONG[::-1]])
+    low, high = (float(end) if np.isfinite(end) else None for end in limits((1 - confidence) / 2))
+    counted = bool(ends[-1] - ends[0] < 1e-12)  # and not estimated
+
+    def above(margin: float) -> float:
+        return float(value - margin <= 1e-12) if counted else _where_reached(ends, errors, margin)
+
+    def below(margin: float) -> float:
+        return float(margin - value <= 1e-12) if counted else _where_reached(-ends[::-1], errors, -margin)
+
+    return Estimate(value, low, high, n, above, below)
+
+
+def _where_reached(ends: np.ndarray, errors: np.ndarray, margin: float) -> float:
+    """The largest error at which the limit is at or below the margin."""
+    after = int(np.searchsorted(ends, margin, side="right"))
+    if after in (0, len(ends)):
+        return float(errors[min(after, len(ends) - 1)])
+    low, high = ends[after - 1], ends[after]
+    share = (margin - low) / (high - low) if np.isfinite([low, high]).all() else 1.0
+    return float(errors[after - 1] * (errors[after] / errors[after - 1]) ** share)
+
+
+def from_pairs(differences: np.ndarray, confidence: float) -> Estimate:
     """Student's t on paired differences, one for each shadow; where all are equal the sign test, whose p is never below 2^-n."""
     mean, n = float(np.mean(differences)), len(differences)
     error = float(np.std(differences, ddof=1) / np.sqrt(n)) if n > 1 else 0.0
     if error <= np.finfo(np.float64).eps * abs(mean):
         floor = 0.5**n
-        return Effect(mean, None, None, n, floor if mean > margin else 1.0, floor if mean < margin else 1.0)
-    return _student(mean, error, n - 1, margin, confidence, n)
+        return Estimate(mean, None, None, n, lambda at: floor if mean > at else 1.0, lambda at: floor if mean < at else 1.0)
+    return _student(mean, error, n - 1, confidence, n)
 
 
-def from_cells(cells: np.ndarray, margin: float, confidence: float) -> Effect:
+def from_cells(cells: np.ndarray, confidence: float) -> Estimate:
     """The mean of image × shadow, both drawn: of 0 and 1 an accuracy, of paired differences that of two accuracies. `n`: images.
 
     The two variances of means add, less what both count of the cells' own noise (Cameron, Gelbach and Miller 2011); Student's t
@@ -71,35 +120,25 @@ def from_cells(cells: np.ndarray, margin: float, confidence: float) -> Effect:
     both = float((noise**2).sum() / max((images - 1) * (shadows - 1), 1) / cells.size)
     variance = max(sum(parts) - both, *parts)
     if variance <= np.finfo(np.float64).eps:
-        return _equal_cells(mean, images, margin, confidence)
+        return _equal_cells(mean, images, confidence)
     freedom = sum(parts) ** 2 / sum(part**2 / max(len(side) - 1, 1) for part, side in zip(parts, (rows, columns), strict=True))
-    return _student(mean, variance**0.5, freedom, margin, confidence, n)
+    return _student(mean, variance**0.5, freedom, confidence, n)
 
 
-def _equal_cells(mean: float, images: int, margin: float, confidence: float) -> Effect:
+def _equal_cells(mean: float, images: int, confidence: float) -> Estimate:
     """Of `images` none is unlike the others: as many as Clopper and Pearson's limit allows might be."""
-
-    def unlike(p: float) -> float:
-        return float(1 - p ** (1 / images))
 
     def p_value(distance: float) -> float:
         return float((1 - min(distance, 1.0)) ** images) if distance > 0 else 1.0
 
-    half = unlike((1 - confidence) / 2)
-    return Effect(mean, mean - half, mean + half, images, p_value(mean - margin), p_value(margin - mean))
+    half = float(1 - ((1 - confidence) / 2) ** (1 / images))
+    return Estimate(mean, mean - half, mean + half, images, lambda at: p_value(mean - at), lambda at: p_value(at - mean))
 
 
-def _student(mean: float, error: float, freedom: float, margin: float, confidence: float, n: int) -> Effect:
+def _student(mean: float, error: float, freedom: float, confidence: float, n: int) -> Estimate:
     half = float(stats.t.ppf(0.5 + confidence / 2, freedom)) * error
-    above = float(stats.t.sf((mean - margin) / error, freedom))
-    return Effect(mean, mean - half, mean + half, n, above, 1 - above)
 
+    def p_value(distance: float) -> float:
+        return float(stats.t.sf(distance / error, freedom))
 
-def holm(p: Sequence[float]) -> list[float]:
-    """Adjusted p-values (Holm 1979): each at most α with family-wise error α."""
-    order = np.argsort(p, kind="stable")
-    adjusted, highest = np.empty(len(p)), 0.0
-    for rank, place in enumerate(order):
-        highest = max(highest, min(1.0, (len(p) - rank) * p[place]))
-        adjusted[place] = highest
-    return [float(value) for value in adjusted]
+    return Estimate(mean, mean - half, mean + half, n, lambda at: p_value(mean - at), lambda at: p_value(at - mean))

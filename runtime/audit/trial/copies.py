@@ -8,6 +8,7 @@ Not here: distances (`query.synthetic_set`), the calibrated attack on them (`nea
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -16,9 +17,8 @@ import torch
 from torch import Tensor
 
 from compiler.work.operations import AttackTrial
-from runtime.audit.statistics.bootstrap import Resamples, interval_of_share, read_each, read_resamples, spread_of
+from runtime.audit.statistics.bootstrap import PLAIN, Drawn, Resamples, read_resamples, uncertainty
 from runtime.audit.statistics.roc import tpr_at
-from runtime.audit.statistics.testing import from_resamples
 from runtime.data.population.roles import Group, roles_of
 from runtime.outcome import Metric
 from runtime.store.artifacts import Artifact
@@ -52,15 +52,16 @@ class Nearness:
         """`copied_share` (uncalibrated: what an eye would notice), and `nearest_ratio` (calibrated canary by canary)."""
         fpr = self.work.headline.fpr
         reading = tpr_at(fpr, self.closeness, self.member)
-        drawn = read_each(lambda part: read_resamples(self.closeness, self.member, (fpr,), part), self.resamples)
-        spread = spread_of(drawn, lambda read: read.tpr[fpr])
-        around = interval_of_share(reading.value, spread, self.work.confidence, self.resamples)
+        drawn = Drawn.of(lambda part: read_resamples(self.closeness, self.member, (fpr,), part), self.resamples)
+        found = uncertainty(reading.value, drawn.spread(lambda read: read.tpr[fpr]), self.resamples)
+        around = found.interval(self.work.confidence) if found else None
         how = f"members nearer to an image than all but {fpr:g} of the non-members"
         yield self._metric("copied_share", reading.value, around, reading.non_members, reading.note or how)
         gap = float(log_distance_gap(self.closeness, self.member, None)[0])
-        gaps = log_distance_gap(self.closeness, self.member, self.resamples)
-        found = from_resamples(gap, gaps, 0.0, self.work.confidence, len(self.group), self.resamples.clusters)
-        around = (np.exp(found.low), np.exp(found.high)) if found and found.low is not None and found.high is not None else None
+        gaps = Drawn.of(lambda part: log_distance_gap(self.closeness, self.member, part), self.resamples)
+        found = uncertainty(gap, gaps.spread(lambda read: read), self.resamples, PLAIN)
+        low, high = found.interval(self.work.confidence) if found else (None, None)
+        around = (math.exp(low), math.exp(high)) if low is not None and high is not None else None
         ratio = float(np.exp(gap))
         if np.isfinite(ratio):
             how = "distance of members over that of non-members, geometric mean over canaries: 1 where members are no nearer"

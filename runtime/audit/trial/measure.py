@@ -139,12 +139,20 @@ def measure_attack(attack: Tried, answers: Sequence[Answers], scope: Scope) -> A
         member = scope.member[span]
         scores[span] = _of_targets(score, scope)(member)
         resamples, conditions = scope.resamples(attack, group), scope.conditions(attack, group)
-        measured = AttackMetrics(scope.terms, attack, of_group, scores[span], member, resamples, conditions)
+        refit = _refit(score, scope, member) if isinstance(score, Likelihood) else None
+        measured = AttackMetrics(scope.terms, attack, of_group, scores[span], member, resamples, conditions, refit)
         if measured.there.any():
             fitted = isinstance(score, Likelihood) and of_group.release not in scope.one_model
             floored = score.floored(member) if fitted else (0, 0)
             groups.append(GroupResult(measured, measured.null_control(_of_targets(score, scope)), floored))
     return AttackResult(attack, answers[0].release, scores, tuple(groups)) if groups else None
+
+
+def _refit(score: Likelihood, scope: Scope, member: np.ndarray) -> Callable[[np.ndarray], np.ndarray] | None:
+    """See `AttackMetrics`. Where a lot decides who is left out, other canaries would be another lot."""
+    if not score.shares_fits or scope.terms.design == "balanced":
+        return None
+    return lambda kept: _of_targets(score.of(kept), scope)(member[kept])
 
 
 def _of_targets(score: Score, scope: Scope) -> Score:

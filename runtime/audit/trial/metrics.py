@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from operator import attrgetter, methodcaller
@@ -12,7 +12,17 @@ import numpy as np
 
 from compiler.language.attacks.base import Tried
 from runtime.audit.attacks.answers import Answers, Score
-from runtime.audit.statistics.bootstrap import Readings, Resamples, Spread, interval_of_share, read_each, read_resamples, spread_of
+from runtime.audit.statistics.bootstrap import (
+    AREA,
+    SHARE,
+    Drawn,
+    Readings,
+    Resamples,
+    Scale,
+    Uncertainty,
+    read_resamples,
+    uncertainty,
+)
 from runtime.audit.statistics.deployed import shadow_only
 from runtime.audit.statistics.null import Control, Expected, central, run_null_control
 from runtime.audit.statistics.roc import RateReading, Steps, balanced_accuracy, roc_points, tpr_at
@@ -22,7 +32,10 @@ from runtime.audit.trial.terms import Conditions, Terms
 from runtime.outcome import Metric
 from runtime.seeds import numpy_generator
 
-Drawn = tuple[Readings, Readings | None, Readings | None]
+BLOCKS = 20
+"""Of canaries; fits that canaries share are made anew without each: intervals hold what other canaries would do to them."""
+MOST_REFITTED = 2000
+"""Canaries beyond which fits that they share hardly vary."""
 BAND_POINTS = 40
 """Points of a curve at which its band is read, spread evenly in log FPR."""
 
@@ -41,6 +54,8 @@ class AttackMetrics:
     member: np.ndarray
     resamples: Resamples
     conditions: Conditions
+    refit: Callable[[np.ndarray], np.ndarray] | None = None
+    """Canaries that are kept (bool) → their scores, fitted on them alone; None where no fit is shared by canaries."""
 
     @cached_property
     def there(self) -> np.ndarray:
@@ -52,19 +67,40 @@ class AttackMetrics:
         return Steps.of(self.scores[self.there], self.member[self.there])
 
     @cached_property
-    def drawn(self) -> Drawn:
-        """Every rate and area from every resample, and what intervals need where models are few."""
+    def drawn(self) -> Drawn[Readings]:
+        """Every rate and area from every resample, and what intervals need beside."""
         return self._drawn(self.terms.fpr, self.there, self.strict)
 
-    def _drawn(self, fprs: Sequence[float], there: np.ndarray, strict: bool) -> Drawn:
-        return read_each(lambda part: read_resamples(self.scores, self.member, fprs, part, there, strict), self.resamples)
+    def _drawn(self, fprs: Sequence[float], there: np.ndarray, strict: bool) -> Drawn[Readings]:
+        def read(part: Resamples) -> Readings:
+            return read_resamples(self.scores, self.member, fprs, part, there, strict)
 
-    def _spread(self, drawn: Drawn, fpr: float) -> Spread:
-        return spread_of(drawn, lambda read: read.tpr[fpr])
+        anew = [
+            read_resamples(scores, self.member[kept], fprs, Resamples(np.ones((1, kept.sum()), np.int64)), counted, strict)
+            for kept, scores in self._refitted
+            if (counted := there[kept] & ~np.isnan(scores)).any()
+        ]
+        if not anew:
+            return Drawn.of(read, self.resamples)
+        before = read(Resamples(np.stack([kept for kept, _ in self._refitted]).astype(np.int64)))
+        return Drawn.of(read, self.resamples, (Readings.join(anew), before))
 
-    @property
-    def draws(self) -> Readings:
-        return self.drawn[0]
+    @cached_property
+    def _refitted(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Without each block of canaries: which are kept (bool), and their scores by fits made anew."""
+        units = self.resamples.units
+        if self.refit is None or not 2 <= units <= MOST_REFITTED:
+            return []
+        block = numpy_generator(0, None, "audit/refits").permutation(units) % min(BLOCKS, units)
+        of = block if self.resamples.same is None else block[self.resamples.same]
+        return [(kept, self.refit(kept)) for kept in (of != one for one in range(block.max() + 1))]
+
+    def _spread(self, drawn: Drawn[Readings], fpr: float) -> Drawn[np.ndarray]:
+        return drawn.spread(lambda read: read.tpr[fpr])
+
+    def uncertain(self, fpr: float) -> Uncertainty | None:
+        """The TPR, and how sure it is."""
+        return uncertainty(self.reading(fpr).value, self._spread(self.drawn, fpr), self.resamples)
 
     @property
     def strict(self) -> bool:
@@ -88,19 +124,19 @@ class AttackMetrics:
         balanced = balanced_accuracy(self.scores[self.there], self.member[self.there])
         for name, value in (("auc", self.steps.area()), ("balanced_accuracy", balanced)):
             told_apart = len(self.steps.true) > 2
-            spread = spread_of(self.drawn, attrgetter(name))
-            around = self.interval(value, spread, near=0.0) if told_apart else None
+            around = self.interval(value, self.drawn.spread(attrgetter(name)), scale=AREA) if told_apart else None
             yield self.metric(name, value, around, n, "" if told_apart else "all scores are equal")
         for name, bound in self.bounds.items():
             yield self.metric(f"epsilon_lower_{name}", bound.value, None, bound.n, bound.note)
 
     def interval(
-        self, value: float | None, spread: Spread, canaries: int | None = None, near: float = 1.0
+        self, value: float | None, spread: Drawn[np.ndarray], canaries: int | None = None, scale: Scale = SHARE
     ) -> tuple[float, float] | None:
-        """Of a share: see `interval_of_share`."""
-        return interval_of_share(value, spread, self.terms.confidence, self.resamples, canaries, near)
+        """Of a figure: see `uncertainty`; None where most resamples cannot read it."""
+        found = uncertainty(value, spread, self.resamples, scale, canaries)
+        return None if found is None else found.interval(self.terms.confidence)
 
-    def _tpr(self, name: str, reading: RateReading, spread: Spread, canaries: int | None = None) -> Metric:
+    def _tpr(self, name: str, reading: RateReading, spread: Drawn[np.ndarray], canaries: int | None = None) -> Metric:
         around = self.interval(reading.value, spread, canaries)
         note = "; ".join(filter(None, [reading.note, self._one_shadow_warning(reading)]))
         if reading.value is not None and around is None:
@@ -172,15 +208,15 @@ class AttackMetrics:
         if self.reading(fpr).value is None:
             return
         found = shadow_only(self.scores, self.member, fpr, paired)
-        drawn = read_each(lambda part: shadow_only(self.scores, self.member, fpr, paired, part), self.resamples)
+        drawn = Drawn.of(lambda part: shadow_only(self.scores, self.member, fpr, paired, part), self.resamples)
         how, n = f"thresholds from shadows only, at a declared FPR of {fpr:g}", self.reading(fpr).non_members
         for name in ("tpr", "fpr"):
             value = float(getattr(found, name)[0])
-            yield self.metric(f"realised_{name}", value, self.interval(value, spread_of(drawn, attrgetter(name))), n, how)
+            yield self.metric(f"realised_{name}", value, self.interval(value, drawn.spread(attrgetter(name))), n, how)
         for prior in PRIORS:
             value = float(found.ppv(prior)[0])
             if np.isfinite(value):
-                around = self.interval(value, spread_of(drawn, methodcaller("ppv", prior)))
+                around = self.interval(value, drawn.spread(methodcaller("ppv", prior)))
                 yield self.metric(f"ppv@prior={prior:g}", value, around, n, how)
             else:
                 yield self.metric(f"ppv@prior={prior:g}", None, None, n, f"nobody is called a member; {how}")

@@ -22,7 +22,7 @@ from compiler.work.operations import AttackTrial
 from compiler.work.releases import declared
 from runtime.audit.attacks.answers import Answers
 from runtime.audit.statistics.bootstrap import Resamples
-from runtime.audit.statistics.testing import from_resamples
+from runtime.audit.statistics.testing import of_two
 from runtime.audit.trial.bounds import POOLED, one_run_refusal
 from runtime.audit.trial.copies import Nearness
 from runtime.audit.trial.doubts import Doubt
@@ -232,10 +232,9 @@ def _ratio(student: AttackMetrics, teacher: AttackMetrics) -> Metric:
     name, n = "student_teacher_ratio", student.reading(fpr).non_members
     if above is None or not below:
         return student.metric(name, None, None, n, "not resolvable" if below is None else "the teacher does not leak")
-    with np.errstate(invalid="ignore", divide="ignore"):
-        drawn = np.where(teacher.draws.tpr[fpr] > 0, student.draws.tpr[fpr] / teacher.draws.tpr[fpr], np.nan)
-    found = from_resamples(above / below, drawn, 0.0, student.terms.confidence, n, student.resamples.clusters)
-    around = (max(found.low or 0.0, 0.0), found.high) if found is not None and found.high is not None else None
+    sides = student.uncertain(fpr), teacher.uncertain(fpr)
+    found = of_two(sides[0], sides[1], student.terms.confidence, n, ratio=True) if sides[0] and sides[1] else None
+    around = (found.low, found.high) if found and found.low is not None and found.high is not None else None
     return student.metric(name, above / below, around, n, f"of the TPR at {fpr:g}")
 
 

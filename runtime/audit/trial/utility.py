@@ -47,7 +47,7 @@ def utility(work: AttackTrial, inputs: Mapping[str, Artifact]) -> Iterator[Metri
     if right is None:
         yield from _means(asked, METRICS_BY_ROLE["final_model"], work.confidence)
     else:
-        found = from_cells(right.numpy(), 0.0, work.confidence)
+        found = from_cells(right.numpy(), work.confidence)
         how = f"mean over {work.shadows} shadows and {len(right)} test images, both drawn"
         yield _cut(Metric("test_accuracy", found.value, found.low, found.high, found.n, how))
     labels = roles_of(work.population).test.labels
@@ -138,7 +138,7 @@ def _mean(name: str, values: list[float], confidence: float) -> Metric:
     mean = float(np.mean(values))
     if len(values) < 2:
         return Metric(name, mean, n=len(values))
-    around = from_pairs(np.array(values), 0.0, confidence)
+    around = from_pairs(np.array(values), confidence)
     return _cut(Metric(name, mean, around.low, around.high, len(values), "mean over shadows"))
 
 

@@ -15,12 +15,12 @@ import struct
 import warnings
 import zipfile
 import zlib
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from compiler.errors import SynthcError
+from compiler.errors import SynthcError, did_you_mean, first_line
 
 if TYPE_CHECKING:
     import numpy as np
@@ -71,13 +71,34 @@ def read_arrays(path: Path, names: Collection[str], limit: int = MAX_BYTES) -> d
         for name, header in headers.items():
             if header.dtype.hasobject:
                 raise SynthcError(f"{name!r} holds pickled objects, which are never opened; save it as an array of numbers")
-            if not PLAIN.fullmatch(header.dtype.str):
-                hint = "; .astype('float64') makes it one" if header.dtype.kind == "f" else ""
-                raise SynthcError(f"{name!r} is of type {header.dtype.str[:40]!r}; wanted are numbers or booleans{hint}")
+            _refuse_odd(name, header.dtype)
         if sum(header.nbytes for header in headers.values()) > limit:
             sizes = ", ".join(f"{name} {header.nbytes / 2**30:.3g} GiB" for name, header in headers.items())
             raise SynthcError(f"declares {sizes}, more than the limit of {limit / 2**30:g} GiB; raise it with --limit")
         return {name: _content(archive, name, wanted[name], header) for name, header in headers.items()}
+
+
+def checked_arrays(arrays: Mapping[str, object], names: Collection[str]) -> dict[str, np.ndarray]:
+    """Arrays from Python, also tensors and lists, as a file would hold them; SynthcError for names and types that none could."""
+    import numpy as np
+
+    if unknown := sorted(set(map(str, arrays)) - set(names)):
+        raise SynthcError(f"nothing is called {unknown[0]!r}; {did_you_mean(unknown[0], names)}")
+    made = {}
+    for name, values in arrays.items():
+        detach = getattr(values, "detach", None)
+        try:
+            made[name] = np.asarray(values if detach is None else detach().cpu().numpy())
+        except (TypeError, ValueError) as error:
+            raise SynthcError(f"{name!r} cannot be made an array: {first_line(error)}") from error
+        _refuse_odd(name, made[name].dtype)
+    return made
+
+
+def _refuse_odd(name: str, dtype: np.dtype) -> None:
+    if not PLAIN.fullmatch(dtype.str):
+        hint = "; .astype('float64') makes it one" if dtype.kind == "f" else ""
+        raise SynthcError(f"{name!r} is of type {dtype.str[:40]!r}; wanted are numbers or booleans{hint}")
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ import altair as alt
 import vl_convert
 
 from compiler.errors import SynthcError, and_more, did_you_mean
-from runtime.present.charts import ablation, cost, epsilon, look, page, roc, tradeoff, training, vulnerability
+from runtime.present.charts import ablation, cost, epsilon, letters, look, page, roc, tradeoff, training, vulnerability
 from runtime.present.charts import forest as claims
 from runtime.present.paradigms import Row
 
@@ -96,9 +96,10 @@ def draw(name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], layou
     return spec
 
 
-def save(spec: dict[str, Any], path: Path, width: float | None = None, titled: bool = True) -> None:
+def save(spec: dict[str, Any], path: Path, width: float | None = None, titled: bool = True) -> str:
     """Write the chart in the format of the file's ending, `width` points wide (by default as drawn), with its title if `titled`.
 
+    A notice on letters that it cannot show, or "".
     SynthcError for an ending that is none of FORMATS, and for a width at which letters would be smaller than 7 points.
     """
     ending = path.suffix.lstrip(".").lower()
@@ -113,21 +114,23 @@ def save(spec: dict[str, Any], path: Path, width: float | None = None, titled: b
             case "html":
                 path.write_text(page.chart_page(spec), encoding="utf-8")
             case _:
-                _write_picture(spec, path, ending, width)
+                return _write_picture(spec, path, ending, width)
     except OSError as error:
         raise SynthcError(f"{path}: cannot be written: {error.strerror}") from error
+    return ""
 
 
-def _write_picture(spec: dict[str, Any], path: Path, ending: str, width: float | None) -> None:
+def _write_picture(spec: dict[str, Any], path: Path, ending: str, width: float | None) -> str:
     svg = vl_convert.vegalite_to_svg(spec, vl_version=VEGA_LITE)
     drawn = float(re.search(r'width="([\d.]+)"', svg)[1])  # type: ignore[index]
     scale = 1.0 if width is None else width / drawn
-    letters = min(map(float, re.findall(r'font-size="([\d.]+)px"', svg)), default=MIN_LETTERS)
-    if scale * letters < MIN_LETTERS:
-        least = MIN_LETTERS / letters * drawn / 72
+    smallest = min(map(float, re.findall(r'font-size="([\d.]+)px"', svg)), default=MIN_LETTERS)
+    if scale * smallest < MIN_LETTERS:
+        least = MIN_LETTERS / smallest * drawn / 72
         raise SynthcError(
             f"{path}: at this width letters would be smaller than {MIN_LETTERS:g} points; ask for {least:.1f}in or more"
         )
+    boxes = letters.complain_of_missing(svg) if ending != "svg" else ""  # whoever opens an .svg has fonts of their own
     match ending:
         case "svg":
             size = re.compile(r'(width|height)="([\d.]+)"')
@@ -137,3 +140,4 @@ def _write_picture(spec: dict[str, Any], path: Path, ending: str, width: float |
             path.write_bytes(vl_convert.svg_to_pdf(svg, scale=scale))  # which embeds the letters that it uses
         case "png":
             path.write_bytes(vl_convert.svg_to_png(svg, scale=PIXELS_PER_POINT * scale))
+    return f"{path}: {boxes}" if boxes else ""

@@ -9,7 +9,7 @@ import altair as alt
 
 from runtime.present.charts import look
 from runtime.present.charts.look import Layout
-from runtime.present.paradigms import Row
+from runtime.present.paradigms import Row, doubts_of
 
 QUERY = "SELECT * FROM comparison WHERE axes <> '{}'"
 MAX_NAMED_LINES = 4
@@ -79,7 +79,7 @@ def _points(row: Row, axis: str) -> list[Row]:
     others = [f"{name}={_print(setting)}" for name, setting in settings.items() if name != axis]
     rest = look.shorten(", ".join(others), 24) + (f" #{row['replicate']}" if row.get("replicate") else "")
     shared = {"at": look.shorten(_print(settings[axis]), 18), "rest": rest, "name": row["name"], "Paradigm": row["Paradigm"]}
-    shared |= {"doubt": look.doubts_of(row)}
+    shared |= {"doubt": doubts_of(row)}
     return [
         {
             **shared,

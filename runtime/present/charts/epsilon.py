@@ -9,7 +9,7 @@ import altair as alt
 from compiler.power.epsilon_bounds import count_guesses, f_dp, steinke_ceiling
 from runtime.present.charts import look
 from runtime.present.charts.look import Layout
-from runtime.present.paradigms import Row
+from runtime.present.paradigms import Row, doubts_of
 
 QUERY = """
 SELECT comparison.*, bound.value AS bound, bound.metric AS bound_by, bound.n AS bound_n, bound.note AS bound_note
@@ -70,7 +70,7 @@ def _marks(rows: list[Row], ceilings: dict[str, float], top: float, layout: Layo
     data = [
         {name: row[name] for name in ("name", "Paradigm", "bound", "by", "bound_n", "bound_note", "epsilon")}
         | {
-            "doubt": look.doubts_of(row),
+            "doubt": doubts_of(row),
             "at": None if row["epsilon"] is None else min(row["epsilon"], top),
             "beyond": row["epsilon"] is not None and row["epsilon"] > top,
         }

@@ -76,29 +76,33 @@ def _panel(unit: str, data: list[Row], width: float, layout: Layout) -> Any:
 def _row(row: Row, letters: int) -> Row:
     statement = " ".join(str(row.get("statement") or row.get("claim") or "claim").split())
     verdict = str(row.get("verdict") or "not tested")
+    decided_by = str(row.get("decided_by") or row.get("metric") or "")
     margin, test = row.get("margin"), str(row.get("test") or "")
-    margins = [] if margin is None or test == "dominance" else [-margin, margin] if test == "equivalence" else [margin]
+    several = test in ("dominance", "matched")  # figures, of which one decides
+    other = test == "dominance" or (several and decided_by != row.get("metric"))  # a figure with another margin
+    margins = [] if margin is None or other else [-margin, margin] if test == "equivalence" else [margin]
     effect = row.get("effect"), row.get("low"), row.get("high")
     shown = format_interval(*effect).replace("-", "−") or "no effect resolvable"
+    by = f" by {decided_by.replace('_', ' ')}" if several and decided_by and verdict in SHAPES else ""
     lines = textwrap.wrap(statement, letters, break_on_hyphens=False, max_lines=MAX_LINES, placeholder="…")
     return {
-        "label": "\n".join([*lines, f"{verdict}: {shown}"]),
+        "label": "\n".join([*lines, f"{verdict}{by}: {shown}"]),
         "lines": len(lines),
         "statement": statement,
-        "unit": _unit(test, str(row.get("metric") or "")),
+        "unit": _unit(test, decided_by),
         "test": " ".join(filter(None, (test, row.get("metric")))),
         **{name: row.get(name) for name in ("effect", "low", "high", "n")},
         "margins": [float(value) for value in margins],
         "verdict": verdict if verdict in SHAPES else "other",
-        "words": verdict,
+        "words": f"{verdict}{by}",
         "interval": format_ends(*effect[1:]),
     }
 
 
-def _unit(test: str, metric: str) -> str:
-    match test:
-        case "ratio":
-            return "Ratio, left over right"
-        case "correlation":
-            return "Rank correlation"
-    return "Difference in seconds" if metric == "seconds" else "Difference, left minus right"
+def _unit(test: str, decided_by: str) -> str:
+    """A dominance may hang on cost, which is a ratio, or on a difference."""
+    if test == "correlation":
+        return "Rank correlation"
+    if test == "ratio" or decided_by == "cost":
+        return "Ratio, left over right"
+    return "Difference in seconds" if decided_by == "seconds" else "Difference, left minus right"

@@ -21,7 +21,7 @@ import altair as alt
 from compiler.errors import and_more
 from compiler.text.escape import visible
 from runtime.present.numbers import format_ends
-from runtime.present.paradigms import PARADIGMS, Row, order_by_paradigm, paradigms_of, printed_name
+from runtime.present.paradigms import PARADIGMS, Row, doubts_of, order_by_paradigm, paradigms_of, printed_name
 
 COLORS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C7A00", "#6b6b6b")
 CROSSED = "M-1,-0.6L-0.6,-1L0,-0.4L0.6,-1L1,-0.6L0.4,0L1,0.6L0.6,1L0,0.4L-0.6,1L-1,0.6L-0.4,0Z"
@@ -130,16 +130,6 @@ def drawable(row: Row) -> Row:
         return None if isinstance(value, float) and not math.isfinite(value) else value
 
     return {key: shown(value) for key, value in row.items()}
-
-
-def doubts_of(row: Row) -> str:
-    """Reasons to doubt a trial's figures, in words: a failed null control, a model that learned nothing. Empty if there is none.
-
-    Controls may learn nothing.
-    """
-    invalid = "null control failed: figures invalid" if row.get("null_ok") is False else ""
-    idle = row.get("learned") is False and not row.get("control")
-    return "; ".join(filter(None, (invalid, "learned next to nothing: leaking little is no protection" if idle else "")))
 
 
 def name_doubtful(rows: Iterable[Row]) -> list[str]:
@@ -347,8 +337,12 @@ def format_range(counts: Iterable[int], to: str = " to ") -> str:
 
 def name_unresolved(rows: Iterable[Row], *fields: str) -> str:
     """A sentence on the trials that a chart cannot show since one of `fields` has no value; "" when there are none."""
-    names = dict.fromkeys(shorten(row["name"], 24) for row in rows if any(row.get(field) is None for field in fields))
-    return f"not shown, no resolvable value: {and_more(list(names), 3)}" if names else ""
+    named: dict[str, dict[str, None]] = {}
+    for row in rows:
+        if any(row.get(field) is None for field in fields):
+            why = "not run yet" if "attack" in row and row["attack"] is None else "not shown, no resolvable value"
+            named.setdefault(why, {})[shorten(row["name"], 24)] = None
+    return "; ".join(f"{why}: {and_more(list(names), 3)}" for why, names in named.items())
 
 
 def make_title(title: str, *lines: str, layout: Layout) -> dict[str, Any]:

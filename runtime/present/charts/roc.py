@@ -10,7 +10,7 @@ import altair as alt
 from runtime.present.charts import look, scatter
 from runtime.present.charts.look import Layout
 from runtime.present.numbers import format_ends
-from runtime.present.paradigms import Row
+from runtime.present.paradigms import Row, doubts_of
 
 QUERY = """
 SELECT roc.*,
@@ -131,7 +131,7 @@ def _headlines(rows: list[Row], floor: float, side: float) -> list[Row]:
             "low": max(row["leakage_low"], floor),
             "high": max(row["leakage_high"], floor),
             "interval": look.interval_of(row, "leakage"),
-            "doubt": look.doubts_of(row),
+            "doubt": doubts_of(row),
             **{name: row[name] for name in ("name", "number", "Paradigm", "leakage", "leakage_n")},
         }
         for place, row in enumerate(trials.values())

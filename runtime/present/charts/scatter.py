@@ -18,7 +18,7 @@ import altair as alt
 from compiler.errors import and_more
 from runtime.present.charts import look
 from runtime.present.charts.look import Layout
-from runtime.present.paradigms import Row
+from runtime.present.paradigms import Row, doubts_of, is_comparable
 
 NUMBER_DISTANCE = 9.0
 """Points from a mark to the middle of its number."""
@@ -67,7 +67,7 @@ class Axis:
 
 def share_axis(figure: str, title: str, rows: Sequence[Row], better: int) -> Axis:
     """Linear, a little beyond the least and the largest share; what is doubtful or a control, and lower, stands together below."""
-    shares = look.figures_of([row for row in rows if _takes_part(row)], figure) or look.figures_of(rows, figure)
+    shares = look.figures_of([row for row in rows if is_comparable(row)], figure) or look.figures_of(rows, figure)
     margin = max(0.005, 0.06 * (max(shares) - min(shares)))
     low, high = max(0.0, min(shares) - margin), min(1.0, max(shares) + margin)
     step = next(step for step in (0.01, 0.02, 0.05, 0.1, 0.2) if (high - low) / step <= 7 or step == 0.2)
@@ -176,7 +176,7 @@ def describe(rows: Iterable[Row]) -> list[Row]:
     return [
         row
         | {
-            "doubt": look.doubts_of(row),
+            "doubt": doubts_of(row),
             "leakage_interval": look.interval_of(row, "leakage"),
             "accuracy_interval": look.interval_of(row, "test_accuracy"),
         }
@@ -190,17 +190,13 @@ def _places(row: Row, name: str, axis: Axis) -> Row:
 
 def find_front(rows: Sequence[Row], x: Axis, y: Axis) -> list[Row]:
     """Rows that no other beats in both figures; doubtful and unresolved ones and controls do not take part."""
-    able = [row for row in rows if _takes_part(row) and None not in (row[x.figure], row[y.figure])]
+    able = [row for row in rows if is_comparable(row) and None not in (row[x.figure], row[y.figure])]
 
     def beats(one: Row, other: Row) -> bool:
         gains = [axis.better * (one[axis.figure] - other[axis.figure]) for axis in (x, y)]
         return min(gains) >= 0 and max(gains) > 0
 
     return [row for row in able if not any(beats(other, row) for other in able)]
-
-
-def _takes_part(row: Row) -> bool:
-    return not row["doubt"] and not row.get("control")
 
 
 def _front(rows: Sequence[Row], x: Axis, y: Axis) -> list[Row]:
@@ -211,7 +207,7 @@ def front_band(rows: Sequence[Row], x: Axis, y: Axis) -> list[Row]:
     """What the intervals leave open of the front: between the best that is reached if every figure is as bad as its interval
     allows, and as good. Corners from left to right, `x` less being better."""
     ends = [f"{axis.figure}{end}" for axis in (x, y) for end in ("_low", "_high")]
-    able = [row for row in rows if _takes_part(row) and None not in [row[end] for end in ends]]
+    able = [row for row in rows if is_comparable(row) and None not in [row[end] for end in ends]]
     good, bad = ("_high", "_low") if y.better > 0 else ("_low", "_high")
     worst = y.domain[0] if y.better > 0 else y.domain[1]
     best = max if y.better > 0 else min

@@ -8,7 +8,7 @@ import altair as alt
 
 from runtime.present.charts import look
 from runtime.present.charts.look import Layout
-from runtime.present.paradigms import Row
+from runtime.present.paradigms import Row, doubts_of
 
 QUERY = """
 SELECT comparison.*, part, stage, shadow, list(loss ORDER BY step) AS losses
@@ -36,16 +36,16 @@ def draw(rows: list[Row], layout: Layout) -> Any:
         layers = _marks(shown, rows, layout, chosen)
         if not drawn:
             layers[0] = layers[0].add_params(chosen)
-        heading = alt.TitleParams(
-            look.shorten(shown[0]["name"], layout.letters(width + 20)),
-            subtitle=look.shorten(_name(shown[0], parts[shown[0]["number"]]), layout.letters(width + 20)),
-            fontSize=layout.type, subtitleFontSize=layout.small, subtitleColor=look.SOFT, fontWeight="normal", offset=3,
-        )  # fmt: skip
-        drawn.append(alt.layer(*layers).properties(width=width, height=0.6 * width, title=heading))
+        # As marks, since a title of Vega's moves up with a label that stands above the panel, and headings would not be level.
+        for text, above in ((shown[0]["name"], 20), (_name(shown[0], parts[shown[0]["number"]]), 9)):
+            head = look.plot([{"text": look.shorten(text, layout.letters(width + 20))}])
+            head = head.mark_text(align="left", fontSize=layout.small, color=look.INK if above > 9 else look.SOFT)
+            layers.append(head.encode(x=alt.value(0), y=alt.value(-above), text="text:N"))
+        drawn.append(alt.layer(*layers).properties(width=width, height=0.6 * width))
     title = look.make_title(
         "How it was learned",
         look.describe_conditions(rows, scores=False),
-        "what each training lowered, from its beginning to its end; a line for each shadow; scales differ; marks: mean at the end",
+        "what each training lowered, from start to end; a line for each shadow; scales differ; marks: mean at the end",
         *look.name_doubtful(rows),
         layout=layout,
     )
@@ -54,7 +54,7 @@ def draw(rows: list[Row], layout: Layout) -> Any:
 
 def _marks(rows: list[Row], everyone: list[Row], layout: Layout, chosen: Any) -> list[Any]:
     """The lines, which come first and bear the selection, and where they end."""
-    of_trial = {"name": rows[0]["name"], "Paradigm": rows[0]["Paradigm"], "doubt": look.doubts_of(rows[0])}
+    of_trial = {"name": rows[0]["name"], "Paradigm": rows[0]["Paradigm"], "doubt": doubts_of(rows[0])}
     lines = look.plot([{**of_trial, "shadow": row["shadow"], "losses": row["losses"]} for row in rows], chosen)
     lines = lines.transform_calculate(at="sequence(1, length(datum.losses) + 1)", count="length(datum.losses)")
     lines = lines.transform_flatten(["losses", "at"], as_=["loss", "at"]).transform_calculate(done="datum.at / datum.count")
@@ -64,7 +64,7 @@ def _marks(rows: list[Row], everyone: list[Row], layout: Layout, chosen: Any) ->
         axis=alt.Axis(labelExpr=look.PERCENT, values=[0, 0.5, 1]),
         scale=alt.Scale(domain=[0, 1.04], nice=False),
     )
-    y = alt.Y("loss:Q", title=None, axis=alt.Axis(tickCount=4, format="~g"), scale=alt.Scale(zero=False))
+    y = alt.Y("loss:Q", title=None, axis=alt.Axis(tickCount=4, format=".4~g"), scale=alt.Scale(zero=False))
     color = look.color(everyone, layout)
     ends = [row["losses"][-1] for row in rows if row["losses"][-1] is not None]
     mean = [{**of_trial, "done": 1, "loss": sum(ends) / len(ends)}] if ends else []
@@ -80,6 +80,7 @@ def _place(row: Row) -> tuple[int, str, str]:
 
 
 def _name(row: Row, of_trial: set[tuple[str, str]]) -> str:
-    """What was trained; with its stage where the trial has several of one name."""
-    alike = [stage for stage, part in of_trial if part == row["part"]]
-    return str(row["part"]) if len(alike) == 1 else f"{row['part']}: {row['stage']}"
+    """What was trained, by its stage; with the name of the loop where the stage has several."""
+    stage = str(row["part"] if row["stage"] in ("synthesize", "model") else row["stage"]).removeprefix("train ")
+    several = len([part for name, part in of_trial if name == row["stage"]]) > 1
+    return f"{stage}: {row['part']}" if several and stage != row["part"] else stage

@@ -45,7 +45,7 @@ def synthesize(how: Selection, private: LabeledImages, needs: Inputs, setting: S
     """The hardest images; with `ccs`, images of every difficulty."""
     score = scored(how, private, needs, setting)
     if not score.isfinite().all():
-        raise Diverged("a sample's score is no number: the training behind it diverged")
+        raise Diverged("a sample's score is no number: the training behind it diverged; lower proxy.lr")
     return chosen(how, private, setting, stratified(score, how.cut, how.strata) if isinstance(how, Stratified) else hardest(score))
 
 
@@ -81,7 +81,7 @@ def logged(proxy: Artifact, samples: int) -> Log:
     if not passes:
         raise SynthcError("the proxy's training ends before every sample was presented once; give it at least one epoch")
     if not all(log[name].isfinite().all() for name in ("margin", "el2n")):
-        raise Diverged("the proxy's log holds values that are no numbers: its training diverged")
+        raise Diverged("the proxy's log holds values that are no numbers: its training diverged; lower proxy.lr")
     return log
 
 

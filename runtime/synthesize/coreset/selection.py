@@ -48,7 +48,7 @@ def embedded(how: ByProxy, images: Tensor, proxy: Artifact, setting: Setting) ->
     found = torch.cat(features)
     logits = torch.cat([net.head(chunk.to(setting.device)).cpu() for chunk in features])
     if not (found.isfinite().all() and logits.isfinite().all()):
-        raise Diverged("the proxy's features are no numbers: its training diverged")
+        raise Diverged("the proxy's features are no numbers: its training diverged; lower proxy.lr")
     return found, logits
 
 

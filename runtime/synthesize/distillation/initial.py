@@ -85,7 +85,7 @@ def finish(
 ) -> Release:
     """The learned images in grey levels (which may leave 0..1), with `labels` if those were learned; Diverged for no numbers."""
     if not pixels.isfinite().all():
-        raise Diverged("the learned images hold values that are no numbers")
+        raise Diverged("the learned images hold values that are no numbers; lower the method's lr")
     without = [label for label in range(card.classes) if label not in start.classes]
     declared = {"classes_without_images": without, **(notes or {})}
     return Release(

@@ -20,7 +20,6 @@ from torch.func import functional_call
 from torch.nn import functional as F
 from torch.nn.utils import parameters_to_vector
 
-from compiler.errors import SynthcError
 from compiler.language.methods.distillation import DifficultyAligned, Experts, TrajectoryMatching
 from runtime.data.images import LabeledImages
 from runtime.outcome import Diverged, Metric, Product
@@ -261,7 +260,7 @@ def _begin(
     """The images at their beginning, and the logits of their labels.
 
     DATM starts from an expert's final logits of private images that it classifies right: those of the very image where that is the
-    beginning, else the mean over its class.
+    beginning, else the mean over its class. Of a class of which it gets none right, it is the one that it comes nearest to.
     """
     if isinstance(how, TrajectoryMatching):
         start = begin(how, private, setting)
@@ -271,10 +270,9 @@ def _begin(
         x = nets.normalise(private.images.to(setting.device), setting.card)
         weights = nets.split_by_parameter(net, expert)
         logits = torch.cat([functional_call(net, weights, (chunk,)) for chunk in x.split(256)]).cpu()
-    right = (logits.argmax(1) == private.labels).nonzero()[:, 0]
-    missing = sorted(set(private.labels.tolist()) - set(private.labels[right].tolist()))
-    if missing:
-        raise SynthcError(f"datm: the experts classify no private image of class {missing[0]} right; train them longer")
+    lead = logits.gather(1, private.labels[:, None])[:, 0] - logits.amax(1)  # 0 where the own class is the largest
+    best = lead.new_full((setting.card.classes,), -torch.inf).scatter_reduce(0, private.labels, lead, "amax")
+    right = (lead == best[private.labels]).nonzero()[:, 0]
     start = begin(how, private[right], setting)
     if start.origins is not None:
         rows = right[start.origins]

@@ -165,10 +165,10 @@ def test_lira_of_a_file_equals_the_loop_over_targets_and_so_do_its_figures() -> 
     sides = member.T
     higher = slow[sides][:, None] > slow[~sides][None, :]
     assert found.attacks["lira"].auc.value == pytest.approx(higher.mean())
-    rate = found.attacks["lira"].tpr["0.1"]
+    rate, reading = found.attacks["lira"].tpr["0.1"], found.attacks["lira"].readings["0.1"]
     bar = np.sort(slow[~sides])[::-1][24]  # 240 non-members allow 24 false positives; the 25th must be refused
-    assert (rate.value, rate.n0, rate.false_positives) == (pytest.approx((slow[sides] > bar).mean()), 240, 24)
-    assert rate.threshold == pytest.approx(slow[slow > bar].min())
+    assert (rate.value, reading.non_members, reading.false_positives) == (pytest.approx((slow[sides] > bar).mean()), 240, 24)
+    assert reading.threshold == pytest.approx(slow[slow > bar].min())
 
 
 def test_logits_become_the_signal_that_their_definition_gives() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,10 +19,10 @@ from compiler.language.claims import Margins
 from compiler.power.claim_power import count_pairs
 from compiler.work.operations import CompareTrials, Reading
 from runtime.audit.compare import correlate_events, perform, reliability
-from runtime.audit.statistics.bootstrap import Resamples
+from runtime.audit.statistics.bootstrap import PLAIN, RATIO, SHARE, Drawn, Resamples, Uncertainty, uncertainty
 from runtime.audit.statistics.roc import tpr_at
 from runtime.audit.statistics.simultaneous import Evidence, judge_claim, judge_pairs, step_down, strongest, weakest
-from runtime.audit.statistics.testing import from_pairs, holm
+from runtime.audit.statistics.testing import from_pairs, of_one, of_two
 from runtime.seeds import numpy_generator
 from tests.conftest import TINY, Done, run_study
 
@@ -316,30 +315,60 @@ def test_an_effect_is_read_from_both_sides_really_resampled_on_the_same_draws(te
     margin, width = (0.2 if test == "equivalence" else 0.5), 1 if kind == "one member" else 2
     drawn = Resamples.draw(40, 20, numpy_generator(0, None, "claims/canaries/mislabeled")).canaries
     shadows = np.repeat(Resamples.draw(40, 16 // width, numpy_generator(0, None, "claims/shadows")).canaries, width, axis=1)
+    draws = Resamples(drawn, shadows)
 
-    def effect(canary: np.ndarray, shadow: np.ndarray) -> float:
+    def read(side: Trial, canary: np.ndarray, shadow: np.ndarray) -> float:
         rows, columns = np.repeat(np.arange(20), canary), np.repeat(np.arange(16), shadow)
-        read = [tpr_at(0.1, side.scores[np.ix_(rows, columns)], side.member[np.ix_(rows, columns)]).value for side in sides]
-        if read[0] is None or read[1] is None or (test == "ratio" and 0 in read):
-            return np.nan
-        return float(np.log(read[0] / read[1]) if test == "ratio" else read[0] - read[1])
+        found = tpr_at(0.1, side.scores[np.ix_(rows, columns)], side.member[np.ix_(rows, columns)]).value
+        return np.nan if found is None else found
 
-    whole = effect(np.ones(20, int), np.ones(16, int))
-    naive = np.array([effect(*row) for row in zip(drawn, shadows, strict=True)])
+    def naive(side: Trial) -> Uncertainty | None:
+        def of(part: Resamples) -> np.ndarray:
+            chosen = np.ones((len(part), 16), int) if part.shadows is None else part.shadows
+            return np.array([read(side, *row) for row in zip(part.canaries, chosen, strict=True)])
+
+        whole = read(side, np.ones(20, int), np.ones(16, int))
+        clusters = int(side.member.any(1).sum())
+        return uncertainty(whole, Drawn.of(of, draws).spread(lambda one: one), draws, SHARE, clusters)
+
     _, (pair,) = compared([sides[0]], [sides[1]], test=test, margin=margin, resamples=40)
-    there = naive[np.isfinite(naive)]
-    if len(there) <= 20 or np.isnan(whole):  # a resample without the one member says nothing: most two-way draws are without it
+    one, other = map(naive, sides)
+    if one is None or other is None:  # a resample without the one member says nothing: most two-way draws are without it
         assert pair["note"].startswith("not resolvable")
         return
-    units = 16 // width
-    error = there.std() * np.sqrt(units / (units - 1))
-    student = stats.t(units - 1)
-    back = math.exp if test == "ratio" else float
-    assert pair["effect"] == pytest.approx(back(whole))
-    assert (pair["low"], pair["high"]) == pytest.approx(tuple(back(whole + side * student.ppf(0.975) * error) for side in (-1, 1)))
-    at = np.log(margin) if test == "ratio" else margin
+    wanted = of_two(one, other, 0.95, 0, ratio=test == "ratio")
     part = pair["parts"]["leakage"]
-    assert (part["above"], part["below"]) == pytest.approx((student.sf((whole - at) / error), student.cdf((whole - at) / error)))
+    found = [pair["effect"], pair["low"], pair["high"], part["above"], part["below"]]
+    assert found == pytest.approx([wanted.value, wanted.low, wanted.high, wanted.p_above(margin), wanted.p_below(margin)])
+
+
+def sure(value: float, error: float, seed: int = 0, common: float = 0.0) -> Uncertainty:
+    rng = np.random.default_rng(seed)
+    own = np.sqrt(common) * np.random.default_rng(99).normal(size=4000) + np.sqrt(1 - common) * rng.normal(size=4000)
+    return Uncertainty(value, error, 1e6, PLAIN, 100, value + error * own)
+
+
+@pytest.mark.parametrize("common", [0.0, 0.8])
+def test_a_difference_of_two_symmetric_figures_is_tested_as_a_normal_one(common: float) -> None:
+    found = of_two(sure(0.5, 0.03, 1, common), sure(0.4, 0.04, 2, common), 0.95, 7)
+    error = np.sqrt(0.03**2 + 0.04**2 - 2 * common * 0.03 * 0.04)
+    assert (found.low, found.high) == pytest.approx((0.1 - 1.96 * error, 0.1 + 1.96 * error), abs=0.05 * error)
+    for margin in (-0.05, 0.05, 0.1, 0.2):
+        assert found.p_above(margin) == pytest.approx(stats.norm.sf((0.1 - margin) / error), abs=0.02)
+        assert found.p_above(margin) + found.p_below(margin) == pytest.approx(1.0, abs=1e-3)
+
+
+def test_a_p_value_is_the_error_at_which_the_margin_is_the_limit() -> None:
+    for value, error in ((0.02, 0.01), (0.0, 0.0), (0.4, 0.04)):
+        one = Uncertainty(value, error, 7.0, SHARE, 128, np.full(50, value))
+        found = of_one(one, 0.95, 1)
+        for wrong in (1e-6, 0.01, 0.3):
+            low, high = one.limits(wrong)
+            assert found.p_below(float(high)) == pytest.approx(wrong, rel=0.02)
+            if low > 0:
+                assert found.p_above(float(low)) == pytest.approx(wrong, rel=0.02)
+    counted = of_one(Uncertainty(3.0, 0.0, 7.0, RATIO, 8, np.full(50, 3.0)), 0.95, 1)
+    assert (counted.p_above(2.0), counted.p_above(3.0), counted.p_below(4.0)) == (0.0, 1.0, 0.0)
 
 
 def test_figures_of_shadows_are_compared_by_a_paired_t_test() -> None:
@@ -397,13 +426,6 @@ def test_where_nothing_differs_claims_are_decided_in_no_more_than_the_declared_s
 # The arithmetic
 
 
-def test_holm_equals_the_definition_and_never_lowers_a_p_value() -> None:
-    p = [0.01, 0.04, 0.03, 0.005]
-    assert holm(p) == pytest.approx([0.03, 0.06, 0.06, 0.02])
-    assert all(adjusted >= raw for adjusted, raw in zip(holm(p), p, strict=True))
-    assert holm([0.6, 0.7]) == [1.0, 1.0]
-
-
 def evidence(score: float, scatter: np.ndarray | None = None) -> Evidence:
     return Evidence("it", score, np.random.default_rng(0).normal(size=1999) if scatter is None else scatter)
 
@@ -449,8 +471,8 @@ def test_all_of_several_are_as_sure_as_the_weakest_and_one_of_them_pays_for_havi
 
 
 def test_equal_differences_in_every_shadow_are_decided_as_a_sign_test_would() -> None:
-    assert from_pairs(np.full(8, 0.5), 0.0, 0.95).above == 0.5**8
-    assert from_pairs(np.zeros(8), 0.0, 0.95).above == 1.0
+    assert from_pairs(np.full(8, 0.5), 0.95).p_above(0.0) == 0.5**8
+    assert from_pairs(np.zeros(8), 0.95).p_above(0.0) == 1.0
 
 
 @pytest.mark.parametrize(
@@ -535,5 +557,7 @@ def test_a_claim_keeps_when_its_words_were_first_declared_after_how_many_outcome
 
 def test_holm_over_the_claims_of_a_study_stands_beside_each_verdict(claimed: Done) -> None:
     rows = claimed.rows("SELECT p, study_p, verdict, study_verdict FROM claim")
-    assert [row[1] for row in rows] == pytest.approx(holm([row[0] for row in rows]))
+    rising = sorted(row[0] for row in rows)
+    holm = [max(min(1.0, (len(rows) - rank) * p) for rank, p in enumerate(rising[: rising.index(row[0]) + 1])) for row in rows]
+    assert [row[1] for row in rows] == pytest.approx(holm)
     assert all(later == (verdict if adjusted <= 0.05 else "undecided") for _, adjusted, verdict, later in rows)

@@ -16,7 +16,7 @@ import torch
 
 from compiler.compile import compile_study
 from compiler.data import records
-from compiler.data.files import card_of
+from compiler.data.files import card_of, file_digest
 from compiler.data.records import record_of
 from compiler.errors import SpecError, SynthcError
 from compiler.inspect.data_notices import notices, unseen
@@ -351,6 +351,27 @@ def test_no_link_leads_out_of_a_folder_of_images(tmp_path: Path) -> None:
     (tmp_path / "set/a/link.png").symlink_to(tmp_path / "secret.png")
     with pytest.raises(SynthcError, match=r"a/link\.png: a link that leads out of set"):
         own(tmp_path / "set")
+
+
+@pytest.mark.parametrize("kind", ["image", "class", "link to a link"])
+def test_links_lead_where_they_are_allowed_to_and_nowhere_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    images, labels = data_files.pictures(8, 2, (3, 10, 10))
+    data_files.folders(tmp_path / "set", images, labels, ["a", "b"])
+    digest = file_digest(tmp_path / "set")
+    moved, place = (tmp_path / "kept" / "a", tmp_path / "set/a") if kind == "class" else (
+        tmp_path / "kept" / "0.png", tmp_path / "set/a/n0000_0.png")  # fmt: skip
+    moved.parent.mkdir()
+    place.rename(moved)
+    if kind == "link to a link":
+        (tmp_path / "between").symlink_to(moved)
+    place.symlink_to(tmp_path / "between" if kind == "link to a link" else moved)
+    for allowed in ("", str(tmp_path / "elsewhere"), str(tmp_path / "kept" / "b")):
+        monkeypatch.setenv("SYNTHC_LINKS", allowed)
+        with pytest.raises(SynthcError, match="a link that leads out of set; copy what it points to, or name the folder"):
+            own(tmp_path / "set")
+    monkeypatch.setenv("SYNTHC_LINKS", f"/nowhere:{tmp_path / 'kept'}")
+    assert len(own(tmp_path / "set").pool) == 8
+    assert file_digest(tmp_path / "set") == digest  # what a link points to counts, not that it is one
 
 
 def test_an_npz_with_an_object_in_it_is_refused(tmp_path: Path) -> None:

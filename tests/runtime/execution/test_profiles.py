@@ -145,6 +145,10 @@ def test_the_profile_cifar10_runs_to_the_end_on_a_tiny_file_set_in_cifars_format
     }
     more |= {f"arms.inversion.{word}": 8 for word in ("batch_size", "width", "latent")}
     more |= {"arms.inversion.rounds": 3, "arms.inversion.student_steps": 2, "arms.inversion.warm_up": 1}
+    for arm in ("latent", "latent_dp"):
+        of_denoiser = {"width": 16, "blocks": 2, "rank": 2, "epochs": 1, "batch_size": 64, "base.epochs": 1, "base.batch_size": 64}
+        more |= {f"arms.{arm}.denoiser.{word}": value for word, value in of_denoiser.items()}
+        more |= {f"arms.{arm}.denoiser.base.autoencoder_epochs": 1, f"arms.{arm}.steps": 5, f"arms.{arm}.multiple": 0.3}
     more |= {f"arms.{arm}.privacy.multiplicity": 2 for arm in ("dp_sgd", "dp_sgd_vacuous", "dp_sgd_3", "dp_sgd_strict")}
     done = reduced(tmp_path, "cifar10", SMALL | more)
     assert answered(done) == asked("cifar10", SMALL | more)

@@ -372,7 +372,7 @@ def test_studies_share_no_panel_and_no_front_goes_through_two_data_sets(name: st
     both = drawn(name, [*rows, *(row | {"study": "other"} for row in rows)])
     assert [part["title"]["text"] for part in both["vconcat"]] == 2 * [alone["title"]["text"]]
     assert len({param["name"] for param in both.get("params", [])}) == len(both.get("params", []))
-    further = [row | {"study": "t", "paradigm": "imported"} for row in rows]
+    further = [row | {"study": "t"} | ({"paradigm": "imported"} if "paradigm" in row else {}) for row in rows]
     picture = vl_convert.vegalite_to_svg(drawn(name, [*rows, *further]), vl_version=VERSION)
     assert name == "claims" or look.color_of("imported") in picture
     if name in ("tradeoff", "cost"):
@@ -417,6 +417,16 @@ def test_claims_of_different_units_do_not_share_an_axis_and_each_shows_its_margi
     assert titles == ["Difference, left minus right", "Ratio, left over right", "Difference in seconds"]
     ticks = [row["at"] for row in data_of(spec) if set(row) == {"place", "at"}]
     assert sorted(ticks) == [-0.05, 0.05, 0.05, 0.05, 1.0]  # an equivalence has two
+
+
+def test_a_dominance_is_drawn_in_the_units_of_what_decides_it_and_says_what_that_is() -> None:
+    cost = claim(0, test="dominance", decided_by="cost", effect=3.0, low=3.0, high=3.0, verdict="refuted")
+    leaks = claim(1, test="dominance", decided_by="leakage", margin=None)
+    spec = drawn("claims", [cost, leaks])
+    titles = [encodings(panel, "point")[0]["x"]["title"] for panel in spec["vconcat"]]
+    assert titles == ["Ratio, left over right", "Difference, left minus right"]
+    labels = {row.get("label") for row in data_of(spec)}
+    assert {"claim 0\nrefuted by cost: 3.000 [3.000, 3.000]", "claim 1\nsupported by leakage: 0.200 [0.100, 0.300]"} <= labels
 
 
 def test_a_claim_without_an_effect_keeps_its_row_and_says_so() -> None:

@@ -62,3 +62,13 @@ def test_the_best_of_a_column_is_marked_only_where_no_other_interval_reaches_it(
     assert bold([trial(0, **(low | {"leakage_high": 0.31}), **apart, **same), trial(1, **high, **apart, **same)]) == []
     assert bold([trial(0, **low, **apart, **same, null_ok=False), trial(1, **high, **apart, **same)]) == []
     assert bold([trial(0)]) == []
+
+
+def test_what_learned_nothing_and_controls_are_named_and_never_bold() -> None:
+    low = {"leakage": 0.01, "leakage_low": 0.0, "leakage_high": 0.02, "test_accuracy": 0.1, "test_accuracy_low": 0.09}
+    high = {"leakage": 0.4, "leakage_low": 0.3, "leakage_high": 0.5, "test_accuracy_high": 0.99}
+    for why, said in (({"learned": False}, "(learned next to nothing)"), ({"control": True, "learned": False}, "(control)")):
+        rows = [trial(0, **high), trial(1, **low, test_accuracy_high=0.11) | why]
+        _, body = tables.comparison(list(rows[0]), [list(row.values()) for row in rows])
+        assert [row[0] for row in body if said in row[0]] == [f"arm1 {said}"]
+        assert not [cell for row in body if said in row[0] for cell in row if isinstance(cell, tables.Best)]

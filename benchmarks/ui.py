@@ -1,0 +1,174 @@
+"""What an open page costs: `python benchmarks/ui.py [--trials 17 200] [--epochs 60] [--runs 1]`.
+
+Needs Chromium. First, for databases of so many trials (16 shadows, 200 metrics each): when the page is first painted and when its
+rows are there, how long after a publication the new figure stands on it, and the server's CPU seconds for each. Then beside a run:
+CPU seconds of the server over the run's wall-clock seconds, and of the run with and without a page.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import duckdb
+from database import FILL
+
+from runtime.database.connect import execute
+from runtime.database.index import Index
+from tests.runtime.present.browser import Browser
+
+ROOT = Path(__file__).resolve().parents[1]
+UPDATES = 5
+EACH_SHADOW = """
+UPDATE base.run SET headline = '{"attack": "lira", "signal": "logit", "variant": "pooled", "queries": 1, "canaries": "mislabeled",
+  "release": "final_model", "fpr": 0.01}', spec_text = 'study: s0';
+DELETE FROM base.task WHERE kind = 'train';
+UPDATE base.stage SET task = task || shadow;
+INSERT INTO base.task SELECT origin, run, task, 'train', 'TrainClassifier', trial || ' ' || shadow, '[]', NULL FROM base.stage;
+INSERT INTO base.outcome BY NAME SELECT origin, task, TIMESTAMP '2026-01-01' AS started, 1.5 AS seconds, 'h' AS host,
+  'cpu' AS device, true AS null_ok, '' AS flags, '{}' AS notes FROM base.stage;
+"""
+STUDY = """\
+study: beside
+question: What does a page beside a run cost?
+allow: {L01: a benchmark, L07: a benchmark}
+data: {name: digits, test: 360}
+audit:
+  canaries: {mislabeled: {kind: mislabeled, count: 24}}
+  z_pool: 40
+  shadows: 16
+  attacks: [{attack: lira, signal: logit, variant: pooled, queries: 1}]
+  fpr: [0.1]
+  headline: {attack: lira, signal: logit, variant: pooled, queries: 1, canaries: mislabeled, release: final_model, fpr: 0.1}
+classifier: {net: small, width: 8, epochs: %d, batch_size: 64, lr: 0.1}
+arms:
+  undefended: {paradigm: undefended}
+  coreset: {paradigm: coreset, method: {grid: [random, forgetting]}, fraction: {grid: [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8]}}
+"""
+"""17 trials."""
+
+
+def fill(folder: Path, trials: int) -> Path:
+    """A published database of one study of so many trials."""
+    store, database = folder / ".synthc", folder / "results.duckdb"
+    store.mkdir()
+    with contextlib.closing(Index.open(store)) as index:
+        filled = FILL.format(origin=index.origin, studies=1, runs=1, shadows=16, trials=trials, metrics=200, scores=2000)
+    with duckdb.connect(str(store / "index.duckdb")) as connection:
+        execute(connection, filled)
+        execute(connection, EACH_SHADOW)
+    with contextlib.closing(Index.open(store)) as index:
+        index.publish(database)
+    return database
+
+
+@contextlib.contextmanager
+def serving(database: Path):
+    """The process and the address of a page."""
+    command = [sys.executable, "-m", "synthc", "ui", "--db", str(database)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)}) as server:
+        try:
+            yield server, server.stdout.readline().strip()
+        finally:
+            server.terminate()
+
+
+def cpu_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def show(browser: Browser, address: str) -> tuple[float, float]:
+    """Seconds from the request to the first paint with content, and to the table of results."""
+    browser.call("Emulation.setDeviceMetricsOverride", width=1600, height=900, deviceScaleFactor=1, mobile=False)
+    browser.call("Page.navigate", url=address)
+    browser.wait("document.documentElement?.dataset.ready === 'true'")
+    times = "['first-contentful-paint', 'ready'].map(name => performance.getEntriesByName(name)[0]?.startTime)"
+    browser.wait(f"({times}).every(Number.isFinite)")
+    return tuple(value / 1000 for value in browser.js(times))
+
+
+def publish_anew(database: Path, label: str) -> None:
+    """Replace the database by one in which the first trial has another name, as publishing does."""
+    beside = database.with_name("next.duckdb")
+    beside.write_bytes(database.read_bytes())
+    with duckdb.connect(str(beside)) as connection:
+        connection.execute("UPDATE base.trial SET label = ? WHERE label = (SELECT min(label) FROM base.trial)", [label])
+    beside.replace(database)
+
+
+def measure_speed(folder: Path, browser: Browser, trials: int) -> None:
+    database = fill(folder, trials)
+    with serving(database) as (server, address):
+        cold = show(browser, address)
+        warm = [show(browser, address) for _ in range(UPDATES)]
+        took, busy = [], []
+        for number in range(UPDATES):
+            time.sleep(10)  # as a run publishes: not at once after what was published before
+            label, before = f"Anew {number}", cpu_seconds(server.pid)
+            publish_anew(database, label)
+            begun = time.perf_counter()
+            there = f"[...document.querySelectorAll('#comparison th')].some(cell => cell.textContent === '{label}')"
+            browser.js(f"new Promise(done => {{ const look = () => {there} ? done() : setTimeout(look, 10); look(); }})")
+            took.append(time.perf_counter() - begun)
+            browser.wait("document.documentElement.dataset.drawn")
+            time.sleep(1)
+            busy.append(cpu_seconds(server.pid) - before)
+    warm_paint, warm_rows = (statistics.median(values) for values in zip(*warm, strict=True))
+    print(f"{trials} trials: first paint {cold[0]:.2f} s, rows {cold[1]:.2f} s; again {warm_paint:.2f} and {warm_rows:.2f} s")
+    print(
+        f"  publication to page {statistics.median(took):.2f} s (most {max(took):.2f}), server {statistics.median(busy):.3f} CPU s"
+    )
+
+
+def run_study(folder: Path, epochs: int, browser: Browser | None) -> tuple[float, float, float]:
+    """Wall-clock and CPU seconds of a run, and CPU seconds of a page's server beside it."""
+    folder.mkdir()
+    (folder / "study.yaml").write_text(STUDY % epochs)
+    database = folder / "results.duckdb"
+    words = [sys.executable, "-m", "synthc", "run", str(folder / "study.yaml"), "--db", str(database), "--engine", "inline"]
+    with contextlib.ExitStack() as stack:
+        server = None
+        if browser is not None:
+            server, address = stack.enter_context(serving(database))
+            browser.call("Page.navigate", url=address)
+            time.sleep(3)
+        at_start, begun = cpu_seconds(server.pid) if server else 0.0, time.perf_counter()
+        with subprocess.Popen(words, env=os.environ | {"PYTHONPATH": str(ROOT)}, stderr=subprocess.DEVNULL) as run:
+            _, status, used = os.wait4(run.pid, 0)
+            run.returncode = os.waitstatus_to_exitcode(status)
+        if run.returncode:
+            raise SystemExit(f"the run ended with {run.returncode}")
+        wall = time.perf_counter() - begun
+        return wall, used.ru_utime + used.ru_stime, cpu_seconds(server.pid) - at_start if server else 0.0
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--trials", type=int, nargs="*", default=[17, 200])
+    parser.add_argument("--epochs", type=int, default=60, help="of each shadow of the run: how long it takes (0: no run)")
+    parser.add_argument("--runs", type=int, default=1, help="with and without a page, in turn")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name, contextlib.closing(Browser(Path(name) / "chromium")) as browser:
+        for trials in args.trials:
+            (folder := Path(name) / str(trials)).mkdir()
+            measure_speed(folder, browser, trials)
+        for number in range(args.runs if args.epochs else 0):
+            for beside in (browser, None):
+                folder = Path(name) / f"run-{number}-{beside is not None}"
+                wall, used, server = run_study(folder, args.epochs, beside)
+                kind = f"page: server {server:.1f} CPU s, {server / wall:.2%} of a core" if beside else "no page"
+                print(f"run {wall:.0f} s, {used:.1f} CPU s; {kind}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,62 @@
+"""Which letters of a chart a picture cannot show: no font that is installed has them, and boxes would stand in their place.
+
+The renderer itself is asked: a letter that looks as one that no font has is missing. Before it is called so, fontconfig is asked
+for fonts that lie where the renderer does not look.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+import shutil
+import subprocess
+from functools import lru_cache
+from pathlib import Path
+
+import vl_convert
+
+from compiler.errors import and_more
+
+NOBODY_S = "\U0010fffd"
+"""A letter for private use, at the end of all: no font has it."""
+MAX_ASKED = 20
+"""Letters of which fonts are looked for."""
+
+
+def complain_of_missing(svg: str) -> str:
+    """A sentence on the letters of the drawing that would be boxes, or ""."""
+    text = "".join(html.unescape(part) for part in re.findall(r"<text[^>]*>([^<]*)", svg))
+    odd = sorted({letter for letter in text if not letter.isascii() and not letter.isspace()})
+    missing = [letter for letter in odd if _is_missing(letter)]
+    if missing and _register_fonts("".join(missing[:MAX_ASKED])):
+        _picture.cache_clear()
+        missing = [letter for letter in missing if _is_missing(letter)]
+    if not missing:
+        return ""
+    named = and_more([f"{letter} (U+{ord(letter):04X})" for letter in missing], 5)
+    return f"no font here has {named}: boxes stand there; install one, such as Debian's fonts-noto-cjk, or take .svg or .html"
+
+
+def _is_missing(letter: str) -> bool:
+    return _picture(letter) == _picture(NOBODY_S)
+
+
+@lru_cache(maxsize=4096)
+def _picture(letter: str) -> bytes:
+    text = f'<text x="2" y="22" font-size="20px" font-family="sans-serif">{html.escape(letter)}</text>'
+    drawn: bytes = vl_convert.svg_to_png(f'<svg xmlns="http://www.w3.org/2000/svg" width="40" height="30">{text}</svg>')
+    return drawn
+
+
+def _register_fonts(letters: str) -> bool:
+    """Show the renderer where fontconfig knows fonts with these letters; whether there is any."""
+    if shutil.which("fc-list") is None:
+        return False
+    folders: set[Path] = set()
+    for letter in letters:
+        asked = ["fc-list", f":charset={ord(letter):x}", "file"]
+        found = subprocess.run(asked, capture_output=True, text=True, check=False, timeout=20).stdout
+        folders |= {Path(line.partition(":")[0]).parent for line in found.splitlines() if line.startswith("/")}
+    for folder in sorted(folders):
+        vl_convert.register_font_directory(str(folder))
+    return bool(folders)
