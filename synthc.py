@@ -406,8 +406,9 @@ def judge(
         of_units = args.unit if name in ("members", "holdout", "test") else None
         setattr(args, name, image_set_of(f"{name} (arrays)", of, of_units))
     if policy is not None:
-        is_path = isinstance(policy, (str, PathLike))
-        args.policy = Path(policy) if is_path else policy_in(parse(json.dumps({"policy": policy}), "policy"))
+        args.policy = (
+            Path(policy) if isinstance(policy, (str, PathLike)) else policy_in(parse(json.dumps({"policy": policy}), "policy"))
+        )
     found, said = judge_as_asked(args)
     return Answer(_printed(show, found), said)
 

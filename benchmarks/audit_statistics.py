@@ -37,6 +37,7 @@ from runtime.audit.statistics.null import redraw
 from runtime.audit.statistics.one_run import OneRun, one_run
 from runtime.audit.statistics.roc import auc, tpr_at
 from runtime.audit.statistics.testing import Estimate, from_cells
+from runtime.audit.trial.measure import AttackResult
 from tests.runtime.audit.right_files import right_file
 
 FPR, CANARIES = 0.01, 128
@@ -103,14 +104,17 @@ def coverage(worlds: int, seed: int) -> None:
 
 def _figures(rng: Random, draw: Callable[[Random, np.ndarray], np.ndarray], shadows: int) -> tuple[Found, ...]:
     member = membership(rng, "pairs", CANARIES, shadows)
-    signals = draw(rng, member), WORLDS["null"](rng, member)
     settings = AuditSettings(tried=("lira",), fpr=(f"{FPR:g}",), resamples=100, null_permutations=1, membership="pairs")
-    summary = audit(Evidence("signal", signals[0].T, member), settings).attacks["lira"]
-    scores = [lira(signal[:, None, :], ShadowPool(member, paired=True)) for signal in signals]
-    trials = [Trial.of(str(place), member, one) for place, one in enumerate(scores)]
+    trials, reports = [], []
+    for signal in (draw(rng, member), WORLDS["null"](rng, member)):
+        kept: list[AttackResult] = []
+        reports.append(audit(Evidence("signal", signal.T, member), settings, kept.append))
+        measured = kept[0].groups[0].measured
+        trials.append(Trial.of(str(len(trials)), member, measured.scores, list(measured.fits())))
     words = {"fpr": FPR, "resamples": 100, "seed": int(rng.integers(1 << 31))}
     differences = effects(trials[0], trials[1], ("leakage", "auc"), **words)
-    alone = [(one.value, one.low, one.high) for one in (summary.tpr[f"{FPR:g}"], summary.auc)]
+    figures = reports[0].attacks["lira"]
+    alone = [(one.value, one.low, one.high) for one in (figures.tpr[f"{FPR:g}"], figures.auc)]
     return (*alone, *differences)
 
 

@@ -26,6 +26,7 @@ from runtime.audit.compare import difference, perform
 CANARIES, SHADOWS, IMAGES, FPR = 64, 16, 200, 0.1
 WAVER = 0.3
 """Spread of an image's ease from model to model, beside 1 from image to image."""
+COLUMN = {"release": "final_model", "attack": "lira", "variant": "it", "canaries": "all"}
 
 
 class Trial:
@@ -43,18 +44,19 @@ class Trial:
         self.right = (world["ease"] + WAVER * rng.normal(size=(IMAGES, SHADOWS)) < bar).astype(np.uint8)
         self.shadows = {"test_accuracy": self.right.mean(0), "flops": np.full(SHADOWS, flops), "seconds": np.full(SHADOWS, 1.0)}
         self.stems = ["test"]
+        self.fits: list[dict[str, Any]] = []
 
     @classmethod
-    def of(cls, name: str, member: np.ndarray, scores: np.ndarray) -> Trial:
-        """Of given scores; a trial of that name, without figures of utility."""
+    def of(cls, name: str, member: np.ndarray, scores: np.ndarray, fits: list[dict[str, Any]]) -> Trial:
+        """Of given scores; a trial of that name, without figures of utility. `fits`: see `AttackMetrics`."""
         made = cls.__new__(cls)
         made.folder, made.member, made.scores, made.shadows, made.stems = Path(name), member, scores, {}, []
+        made.fits = [one | COLUMN for one in fits]
         return made
 
     @property
     def outcome(self) -> dict[str, Any]:
-        column = {"release": "final_model", "attack": "lira", "variant": "it"}
-        return {"notes": {"groups": [{"name": "all", "count": len(self.member)}], "columns": [column]}}
+        return {"notes": {"groups": [{"name": "all", "count": len(self.member)}], "columns": [COLUMN], "fits": self.fits}}
 
     def tensors(self, stem: str) -> dict[str, torch.Tensor]:
         if stem == "test":

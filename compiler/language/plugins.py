@@ -112,7 +112,7 @@ def own_modules(work: object) -> dict[str, str]:
     """Name of each method and attack of a user's package that computes this work → its module."""
     words = [getattr(work, "how", None), *getattr(work, "attacks", ())]
     named = [(getattr(one, "method", None) or getattr(one, "attack", None), getattr(one, "compute", "")) for one in words]
-    return {name: module for name, module in named if is_own(name)}
+    return {str(name): module for name, module in named if is_own(name)}
 
 
 @lru_cache(maxsize=1024)

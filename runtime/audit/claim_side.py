@@ -109,7 +109,14 @@ class ClaimSide:
             )
         area = metric == "auc"
         spread = self.readings[rate].spread(lambda read: read.auc if area else read.tpr[rate])
-        return uncertainty(self.figure(metric), spread, self.draws, AREA if area else SHARE, self.clusters)
+        scale, fits = AREA if area else SHARE, self._fits("auc" if area else f"tpr@fpr={rate:g}")
+        return uncertainty(self.figure(metric), spread, self.draws, scale, self.clusters, fits)
+
+    def _fits(self, metric: str) -> float:
+        """What the trial found that fits made anew add; a stratum is scored by the same fits as all."""
+        names = ("release", "attack", "variant", "canaries")
+        wanted = {name: getattr(self.reading, name) for name in names} | {"metric": metric}
+        return next((one["variance"] for one in self.notes.get("fits", ()) if wanted.items() <= one.items()), 0.0)
 
     @cached_property
     def draws(self) -> Resamples:

@@ -162,7 +162,7 @@ def _of_arrays(name: str, arrays: Mapping[str, np.ndarray], unit: str | None) ->
     classes = class_count(described, "labels", count)
     data = LabeledImages(torch.from_numpy(channels_first(images, shape)), torch.from_numpy(labels.astype(np.int64)))
     units = None
-    if unit in arrays:
+    if unit is not None and unit in arrays:
         if arrays[unit].shape != (count,):
             raise SynthcError(f"{unit} has the shape {arrays[unit].shape}; it should be one unit for each of {count} images")
         units = tuple(map(str, arrays[unit].tolist()))

@@ -163,11 +163,11 @@ def choose(known: Sequence[Key], scope: Scope) -> list[Key]:
     for origin, study, profile in keys:
         origins.setdefault((study, profile), []).append(origin)
     chosen = []
-    for (study, profile), there in origins.items():
-        origin = scope.own if scope.own in there else there[0]
-        if scope.own not in there and there[1:]:
+    for (study, profile), held in origins.items():
+        origin = scope.own if scope.own in held else held[0]
+        if scope.own not in held and held[1:]:
             name = name_study(study, profile)
-            raise SynthcError(f"{name}: this store has none, and several others do: {', '.join(there)}; name one by --origin")
+            raise SynthcError(f"{name}: this store has none, and several others do: {', '.join(held)}; name one by --origin")
         chosen.append((origin, study, profile))
     return chosen
 

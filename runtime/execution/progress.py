@@ -54,9 +54,9 @@ class Display:
 
     def __exit__(self, *error: object) -> None:
         self._live.stop()
-        for error, count in self._alike.items():
+        for what, count in self._alike.items():
             if count > 1:
-                self.print_line(f"{count - 1} more failed so: {error}; `synthc status` and `synthc logs` say which")
+                self.print_line(f"{count - 1} more failed so: {what}; `synthc status` and `synthc logs` say which")
 
     def add_tasks(self, todo: Mapping[str, Task]) -> None:
         """Count further tasks than those known at the beginning."""

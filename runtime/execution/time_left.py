@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from statistics import median
 
 from compiler.inspect.cost.estimate import expect, span
@@ -56,7 +56,7 @@ class TimeLeft:
             self._seconds[task] = seconds
             self._ratios[self._todo[task].operation].append(seconds / self._guessed[task])
 
-    def tell(self, in_flight: Mapping[Iterable[str], float], now: float | None = None) -> float:
+    def tell(self, in_flight: Mapping[tuple[str, ...], float], now: float | None = None) -> float:
         """Seconds left. `in_flight`: groups of tasks that one worker computes one after the other → when it began."""
         started = time.monotonic()
         now = started if now is None else now
@@ -83,7 +83,7 @@ class TimeLeft:
         return {id: self._seconds.get(id, self._guessed[id] * rates.get(task.operation, usual)) for id, task in self._todo.items()}
 
     @staticmethod
-    def _rests(in_flight: Mapping[Iterable[str], float], expected: Mapping[str, float], now: float) -> dict[str, float]:
+    def _rests(in_flight: Mapping[tuple[str, ...], float], expected: Mapping[str, float], now: float) -> dict[str, float]:
         """What is left of tasks in flight: a worker computes those of its group in their order."""
         rests = {}
         for group, began in in_flight.items():

@@ -117,8 +117,8 @@ class Judgement:
         elif (self.value("p_value") or 0) < 0.05:
             why = "no single member is listed, but the set is nearer to its members than to the holdout"
         else:
-            seen = "no copying" if share.value is None else f"nothing below {share.value:.2%} of members"
-            why = f"no copy was found; this holdout detects {seen}"
+            least = "no copying" if share.value is None else f"nothing below {share.value:.2%} of members"
+            why = f"no copy was found; this holdout detects {least}"
         gate = {"open": "The policy is open", "closed": "The policy is closed", "cannot tell": "Cannot tell"}[self.answer]
         return f"{gate}: {why}."
 
@@ -327,8 +327,8 @@ def _collection(
         Metric("null_auc", found.null_auc.value, found.null_auc.low, found.null_auc.high, None, "the same on redrawn labels"),
     ]
     for text, rate in found.tpr.items():
-        note = "" if rate.resolvable else f"{rate.n0} holdout units cannot resolve it"
-        figures.append(Metric(f"tpr@fpr={text}", rate.value, rate.low, rate.high, rate.n0, note))
+        note = "" if rate.value is not None else f"{rate.n} holdout units cannot resolve it"
+        figures.append(Metric(f"tpr@fpr={text}", rate.value, rate.low, rate.high, rate.n, note))
     bound = found.epsilon_lower["steinke"]
     if not coins:
         how = "by exact sizes" if sets.split is not None else "in a way that is not recorded"

@@ -225,7 +225,7 @@ def _compare(claim: Row, left: str, right: str) -> str:
     share = figure in ("leakage", "test_accuracy", "headline") or figure.startswith("tpr@")
     scale, spec = (100.0, ".1f") if share else (1.0, ".3g")
     size = f"{scale * abs(effect):{spec}}"
-    span = format_span(*ends, spec, scale).replace("-", "−")
+    span = format_span(ends[0], ends[1], spec, scale).replace("-", "−")
     if figure in ("leakage", "headline") or figure.startswith("tpr@"):
         return f"{left} leaks {size} points {more} {span}{than}" if right else f"{left} leaks {size}\u00a0% {span}"
     if figure == "test_accuracy":

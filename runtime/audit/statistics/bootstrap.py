@@ -278,13 +278,19 @@ class Uncertainty:
 
 
 def uncertainty(
-    value: float | None, spread: Drawn[np.ndarray], resamples: Resamples, scale: Scale = SHARE, trials: int | None = None
+    value: float | None,
+    spread: Drawn[np.ndarray],
+    resamples: Resamples,
+    scale: Scale = SHARE,
+    trials: int | None = None,
+    fits: float | None = None,
 ) -> Uncertainty | None:
     """Of a figure that was read as `value`; None where half of the resamples or more cannot read it.
 
     Where models are few, their part of the variance is a jackknife's and the canaries' that of resamples of canaries alone, less
     the cells' noise that both count (Cameron, Gelbach and Miller 2011); degrees of freedom after Satterthwaite (1946). What
     changes where fits are made anew adds to it. `trials`: units behind the figure, if not all canaries that were drawn.
+    `fits`: that, where it is known already (`variance_of_fits`).
     """
     trials = resamples.units if trials is None else trials
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -303,10 +309,16 @@ def uncertainty(
         variance = alone + by_model - noise
         parts = alone**2 / max(units - 1, 1) + by_model**2 / (models - 1)
         freedom = max((alone + by_model) ** 2 / parts, freedom) if parts > 0 else freedom
-    if spread.refits is not None:
-        anew, before = (_left_out(scale.to(side, trials)) for side in spread.refits)
-        variance += 0.0 if anew is None or before is None else max(anew - before, 0.0)
+    variance += variance_of_fits(spread, scale, trials) if fits is None else fits
     return Uncertainty(value, variance**0.5, freedom, scale, trials, spread.both)
+
+
+def variance_of_fits(spread: Drawn[np.ndarray], scale: Scale, trials: int) -> float:
+    """What is added, on the scale, by fits made anew without each block of canaries, to what the blocks themselves add."""
+    if spread.refits is None:
+        return 0.0
+    anew, before = (_left_out(scale.to(side, trials)) for side in spread.refits)
+    return 0.0 if anew is None or before is None else max(anew - before, 0.0)
 
 
 def _variance(values: np.ndarray) -> float | None:

@@ -142,8 +142,8 @@ def measure_attack(attack: Tried, answers: Sequence[Answers], scope: Scope) -> A
         refit = _refit(score, scope, member) if isinstance(score, Likelihood) else None
         measured = AttackMetrics(scope.terms, attack, of_group, scores[span], member, resamples, conditions, refit)
         if measured.there.any():
-            fitted = isinstance(score, Likelihood) and of_group.release not in scope.one_model
-            floored = score.floored(member) if fitted else (0, 0)
+            one_model = of_group.release in scope.one_model
+            floored = score.floored(member) if isinstance(score, Likelihood) and not one_model else (0, 0)
             groups.append(GroupResult(measured, measured.null_control(_of_targets(score, scope)), floored))
     return AttackResult(attack, answers[0].release, scores, tuple(groups)) if groups else None
 
@@ -235,6 +235,7 @@ class Kept:
     flags: list[str] = field(default_factory=list)
     columns: list[dict[str, str]] = field(default_factory=list)
     readings: list[dict[str, Any]] = field(default_factory=list)
+    fits: list[dict[str, Any]] = field(default_factory=list)
     headline_column: int | None = None
 
     @classmethod
@@ -257,6 +258,7 @@ class Kept:
             self.metrics += group.metrics()
             self.flags += group.flags()
             self.readings += group.measured.readings()
+            self.fits += group.measured.fits()
         self.risk[key] = torch.from_numpy(risk)
 
 

@@ -22,6 +22,7 @@ from runtime.audit.statistics.bootstrap import (
     Uncertainty,
     read_resamples,
     uncertainty,
+    variance_of_fits,
 )
 from runtime.audit.statistics.deployed import shadow_only
 from runtime.audit.statistics.null import Control, Expected, central, run_null_control
@@ -169,11 +170,7 @@ class AttackMetrics:
         """JSON: at each FPR all that is needed to judge how finely the TPR was read."""
         for fpr in self.terms.fpr if self.there.any() else ():
             reading, false = self.reading(fpr), self._false_positives(self.reading(fpr))
-            yield {
-                "release": self.answers.release,
-                "attack": self.attack.attack,
-                "variant": self.attack.variant_name,
-                "canaries": self.answers.group.name,
+            yield self._column | {
                 "fpr": fpr,
                 "tpr": reading.value,
                 "by_lot": reading.by_lot,
@@ -186,6 +183,20 @@ class AttackMetrics:
                 "threshold": reading.threshold,
                 "rule": reading.rule,
             }
+
+    def fits(self) -> Iterator[dict[str, Any]]:
+        """JSON: what fits made anew add to the variance of a figure, for claims about it, which have no signals to fit."""
+        spreads = {tpr_name(fpr): (self._spread(self.drawn, fpr), SHARE) for fpr in self.terms.fpr}
+        spreads["auc"] = self.drawn.spread(attrgetter("auc")), AREA
+        for name, (spread, scale) in spreads.items() if self.refit is not None else ():
+            added = variance_of_fits(spread, scale, self.resamples.units)
+            yield self._column | {"metric": name, "variance": added}
+
+    @property
+    def _column(self) -> dict[str, Any]:
+        attack, answers = self.attack, self.answers
+        names = {"release": answers.release, "attack": attack.attack, "variant": attack.variant_name}
+        return names | {"canaries": answers.group.name}
 
     def strata(self, parts: Mapping[str, np.ndarray]) -> Iterator[Metric]:
         """The TPR at the headline's FPR of the members in each part (canary × shadow, bool), against all non-members."""

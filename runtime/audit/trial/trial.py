@@ -108,7 +108,7 @@ def perform(work: AttackTrial, inputs: Mapping[str, Artifact], device: torch.dev
         files["pairs"] = pairs
     notes = {
         "columns": kept.columns, "groups": describe_groups(groups), "headline_column": kept.headline_column,
-        "null_ok": is_trusted(flags), "flags": flags, "readings": kept.readings,
+        "null_ok": is_trusted(flags), "flags": flags, "readings": kept.readings, "fits": kept.fits,
         "interval": _interval(work),
     }  # fmt: skip
     return Product(files, tuple(metrics), notes)

@@ -169,6 +169,8 @@ class Trial:
     folder: Path = Path("x")
     right: np.ndarray | None = None
     """test image × shadow."""
+    fits: dict[str, float] = field(default_factory=dict)
+    """Metric → what fits made anew add to its variance."""
 
     @property
     def stems(self) -> list[str]:
@@ -178,7 +180,9 @@ class Trial:
     def outcome(self) -> dict[str, Any]:
         column = {"release": "final_model", "attack": "lira", "variant": "logit/pooled/1q"}
         groups = [{"name": "mislabeled", "count": len(self.member)}]
-        return {"notes": {"groups": groups, "columns": [column, column | {"attack": "other"}]}}
+        of = column | {"canaries": "mislabeled"}
+        fits = [of | {"metric": metric, "variance": variance} for metric, variance in self.fits.items()]
+        return {"notes": {"groups": groups, "columns": [column, column | {"attack": "other"}], "fits": fits}}
 
     def tensors(self, stem: str) -> dict[str, torch.Tensor]:
         if stem == "shadows":
@@ -215,6 +219,14 @@ def test_a_clear_difference_is_supported_its_reverse_refuted_and_none_undecided(
     assert compared([strong], [weak])[0] == "supported"
     assert compared([weak], [strong])[0] == "refuted"
     assert compared([strong], [trial(0.6, 3)])[0] == "undecided"
+
+
+@pytest.mark.parametrize(("metric", "name"), [("leakage", "tpr@fpr=0.1"), ("auc", "auc")])
+def test_a_claim_knows_what_fits_made_anew_would_add(metric: str, name: str) -> None:
+    usual, unsure, other = trial(0.3, 1), trial(0.3, 1), trial(0.1, 2)
+    unsure.fits = {name: 0.01, "another": 9.0}
+    widths = [pair["high"] - pair["low"] for one in (usual, unsure) for pair in compared([one], [other], metric=metric)[1]]
+    assert widths[1] > 1.1 * widths[0]
 
 
 def test_a_margin_that_the_difference_does_not_reach_refutes() -> None:
