@@ -48,7 +48,8 @@ class Tried:
 
     @property
     def score(self) -> float:
-        return sum(self.accuracies) / len(self.accuracies)
+        """Mean accuracy; rounded, so that of equal tries the one that the spec names first stays first."""
+        return round(sum(self.accuracies) / len(self.accuracies), 9)
 
 
 def _tune(args: argparse.Namespace) -> int:
