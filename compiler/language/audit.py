@@ -5,8 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Union
 from pydantic import Field, NonNegativeInt, PositiveInt
 
 from compiler.language.attacks.base import DenoisingSignal, LiraSignal, ReleaseLevel, Tried
-from compiler.language.base import Frozen, Proportion
-from compiler.language.discovery import words_in
+from compiler.language.base import Frozen, Proportion, words_in
 from compiler.language.plugins import OrPlugin, PluginAttack
 
 Strategy = Literal["preset", "split", "bonferroni", "multisplit"]

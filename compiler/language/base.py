@@ -4,9 +4,11 @@ The files of this package hold no annotations as text (`from __future__ import a
 again for every class that inherits it, a tenth of the time that importing the compiler takes.
 """
 
+import importlib
+import pkgutil
 from abc import abstractmethod
 from collections.abc import Iterator
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
@@ -136,3 +138,26 @@ class Method(Arm, Computed):
     def generator(self) -> Generator | None:
         """Words of the generator that `needs` names."""
         return None
+
+
+T = TypeVar("T", bound=Frozen)
+
+
+def words_in(package: str, base: type[T], tag: str, *further: str) -> tuple[type[T], ...]:
+    """Models in the modules of `package` that extend `base` and say which they are: their field `tag` is a Literal, and so are
+    those of the `further` fields that they have.
+
+    In the order of the modules' names, and within one as they stand there.
+    """
+    folder = importlib.import_module(package)
+    modules = [importlib.import_module(f"{package}.{found.name}") for found in pkgutil.iter_modules(folder.__path__)]
+    return tuple(
+        kind
+        for module in modules
+        for kind in vars(module).values()
+        if isinstance(kind, type)
+        and issubclass(kind, base)
+        and kind.__module__ == module.__name__
+        and tag in kind.model_fields
+        and all(get_origin(kind.model_fields[name].annotation) is Literal for name in (tag, *further) if name in kind.model_fields)
+    )

@@ -8,11 +8,10 @@ from pydantic import Field, NonNegativeInt, PositiveInt, field_validator
 
 from compiler.language.allow import LintCode, Reason
 from compiler.language.audit import Audit
-from compiler.language.base import Arm, BelowOne, Frozen
+from compiler.language.base import Arm, BelowOne, Frozen, words_in
 from compiler.language.charts import Chart
 from compiler.language.classifier import Recipe
 from compiler.language.data import Data, Tune
-from compiler.language.discovery import words_in
 from compiler.language.plugins import OrPlugin, PluginMethod
 from compiler.language.policy import Condition
 
