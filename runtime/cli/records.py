@@ -82,7 +82,7 @@ def _print_query(query: Query, text: str, empty: str) -> int:
     from runtime.present.tables import render
 
     columns, rows = query(text)
-    print(render(columns, rows, "table") if rows else empty)
+    print(render(columns, rows, "table", null="–") if rows else empty)
     return len(rows)
 
 

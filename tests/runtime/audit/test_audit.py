@@ -315,6 +315,26 @@ def test_a_one_run_bound_is_refused_where_memberships_are_no_independent_coins(
             assert reason in bound.note
 
 
+@pytest.mark.parametrize("kind", ["scores", "signal", "logits", "several shadows"])
+def test_what_an_audit_advises_for_one_run_is_not_refused_when_it_is_done(kind: str) -> None:
+    arrays = one_run(gap=3.0)
+    scores, few = arrays["scores"], Settings(resamples=100, null_permutations=10, fpr=("0.1",))
+    if kind == "signal":
+        arrays = {"signal": scores, "member": arrays["member"]}
+    if kind == "logits":
+        logits = np.stack([scores, np.zeros_like(scores)], -1)[:, :, None]
+        arrays = {"logits": logits, "labels": np.zeros(scores.shape[1], int), "member": arrays["member"]}
+    if kind == "several shadows":
+        arrays = models()
+    advice = {bound.note for of in report_of(arrays, few).attacks.values() for bound in of.epsilon_lower.values() if bound.note}
+    advised = [note for note in advice if "--one-run" in note]
+    assert bool(advised) == (kind != "several shadows")
+    if advised:
+        assert all(("make scores (1 × samples)" in note) == (kind != "scores") for note in advised)
+        followed = report_of(one_run(gap=3.0), replace(few, one_run=True))
+        assert (followed.attacks["scores"].epsilon_lower["steinke"].value or 0) > 0
+
+
 def test_pooled_scores_never_become_a_multi_run_epsilon_but_one_sample_in_many_models_does() -> None:
     pooled = report_of(models()).attacks["threshold"].epsilon_lower
     assert pooled["clopper_pearson"].value is pooled["mu_gdp_if_gaussian"].value is None
