@@ -318,7 +318,7 @@ def test_a_one_run_bound_is_refused_where_memberships_are_no_independent_coins(
 @pytest.mark.parametrize("kind", ["scores", "signal", "logits", "several shadows"])
 def test_what_an_audit_advises_for_one_run_is_not_refused_when_it_is_done(kind: str) -> None:
     arrays = one_run(gap=3.0)
-    scores, few = arrays["scores"], Settings(resamples=100, null_permutations=10, fpr=("0.1",))
+    scores, few = arrays["scores"], AuditSettings(resamples=100, null_permutations=10, fpr=("0.1",))
     if kind == "signal":
         arrays = {"signal": scores, "member": arrays["member"]}
     if kind == "logits":
