@@ -187,8 +187,8 @@ def _explain(args: argparse.Namespace) -> int:
 
 
 def _graph(args: argparse.Namespace) -> int:
-    from compiler.inspect.graph.drawing import MAX_NODES_DRAWN, draw
-    from compiler.inspect.graph.graph import graph
+    from compiler.inspect.graph import graph
+    from runtime.present.graph import MAX_NODES_DRAWN, draw
 
     forms = {".svg": "svg", ".html": "html", ".dot": "dot", ".mermaid": "mermaid", ".mmd": "mermaid"}
     form: Any = forms.get(args.output.suffix)

@@ -11,10 +11,10 @@ from xml.etree import ElementTree
 import pytest
 
 from compiler.compile import compile_study
-from compiler.inspect.graph.drawing import draw
-from compiler.inspect.graph.graph import CLAIMS, Graph, Key, Unfold, graph
+from compiler.inspect.graph import CLAIMS, Graph, Key, Unfold, graph
 from compiler.plan.dag import Plan
 from runtime.cli.main import main
+from runtime.present.graph import draw
 from tests.conftest import ROOT
 
 SVG = "{http://www.w3.org/2000/svg}"

@@ -2,7 +2,7 @@
 
 Lanes lie under each other, columns beside each other, nodes of a lane and column in a stack; edges are curves between them.
 Colours are those of Paul Tol's bright scheme, which colour-blind readers can tell apart; every node also says what it is.
-Not here: what stands in each picture (`templates`).
+Not here: what stands in each picture (the templates beside this file).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, Literal
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from compiler.errors import plural
-from compiler.inspect.graph.graph import CLAIMS, COLUMNS, Graph, Key, Lane, Node
+from compiler.inspect.graph import CLAIMS, COLUMNS, Graph, Key, Lane, Node
 from compiler.text import escape
 
 COLOURS = {"train": "#4477aa", "synthesize": "#aa3377", "query": "#228833", "attack": "#ee6677", "compare": "#b5a42e"}
@@ -43,7 +43,7 @@ class _Box:
 def draw(graph: Graph, form: Literal["svg", "html", "dot", "mermaid"]) -> str:
     """The graph as a text of this form."""
     environment = Environment(
-        loader=PackageLoader("compiler.inspect.graph"),
+        loader=PackageLoader("runtime.present.graph", ""),
         autoescape=form in ("svg", "html"),
         finalize=_shown,
         trim_blocks=True,

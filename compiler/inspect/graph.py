@@ -1,7 +1,7 @@
 """A plan as a graph that people can read: folded over shadows and grid points, one lane for each arm, one column for each step.
 
 What several arms share lies in the lane of the first that needs it. Columns count from the end, so that what is compared stands
-under each other. Not here: pictures (`drawing`).
+under each other. Not here: pictures (`runtime.present.graph`).
 """
 
 from __future__ import annotations
