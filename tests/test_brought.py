@@ -180,9 +180,11 @@ def test_labels_that_inflate_are_judged_before_they_are_read(tmp_path: Path) -> 
     assert time.process_time() - began < 10
 
 
-def test_a_query_of_too_many_rows_is_a_sentence(tiny: Done, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_query_of_too_many_rows_or_of_nothing_is_a_sentence(tiny: Done, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["sql", f"SELECT range FROM range({MAX_ROWS + 1})", "--db", str(tiny.db)]) == 2
     assert "over 1,000,000 rows, more than are held in memory; add a LIMIT" in capsys.readouterr().err
+    assert main(["sql", ";", "--db", str(tiny.db)]) == 2
+    assert "the query is empty" in capsys.readouterr().err
 
 
 def test_a_long_error_is_cut_in_rows_and_whole_in_the_log() -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import heapq
 import math
 from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
+from compiler.inspect.cost.estimate import expect
 from compiler.plan.dag import Task, upward_rank
 
 MAX_BATCH_SECONDS = 0.5
@@ -46,10 +47,11 @@ class ReadyQueue:
     def __init__(self, todo: Mapping[str, Task], durations: DurationEstimate) -> None:
         self.todo = todo
         self.durations = durations
-        self._rank = upward_rank(todo, durations.seconds)
-        self._place = _places(todo, durations.seconds)
-        self._left = {id: durations.seconds(task) for id, task in todo.items()}
-        """Expected seconds of what is not done."""
+        self._left = {id: expected.seconds for id, expected in expect(todo, {}).items()}
+        """Guessed seconds of what is not done: they tell tasks of one operation apart, and only their ratios count here."""
+        guessed = dict(self._left)
+        self._rank = upward_rank(todo, lambda task: guessed[task.id])
+        self._place = _places(todo, guessed)
         self._seconds_left = sum(self._left.values())
         self._waits_for = {id: {need for _, need in task.needs if need in todo} for id, task in todo.items()}
         self._users: dict[str, list[str]] = defaultdict(list)
@@ -122,7 +124,7 @@ class ReadyQueue:
         return list(found)
 
 
-def _places(todo: Mapping[str, Task], seconds: Callable[[Task], float]) -> dict[str, int]:
+def _places(todo: Mapping[str, Task], seconds: Mapping[str, float]) -> dict[str, int]:
     """For each task the place of its trial, those of least work first; of a task that several need that of the first of them."""
 
     def behind(answer: str, known: Collection[str] = ()) -> list[str]:
@@ -134,7 +136,7 @@ def _places(todo: Mapping[str, Task], seconds: Callable[[Task], float]) -> dict[
         return list(found)
 
     answers = [id for id, task in todo.items() if task.kind == "attack"]
-    work = {id: math.fsum(seconds(todo[task]) for task in behind(id)) for id in answers}
+    work = {id: math.fsum(seconds[task] for task in behind(id)) for id in answers}
     places: dict[str, int] = {}
     for place, answer in enumerate(sorted(answers, key=lambda id: work[id])):
         places |= dict.fromkeys(behind(answer, places), place)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import math
+import random
 import subprocess
 import sys
 from collections.abc import Collection, Iterator, Mapping
@@ -153,9 +155,9 @@ def test_a_store_that_cannot_be_written_stops_the_run_with_a_sentence(tmp_path: 
 
 
 def test_the_most_urgent_task_is_the_one_with_the_longest_way_to_the_end() -> None:
-    short = task("short")
-    long = task("long")
-    after = task("after", long)
+    short = task("short", seconds=1.0)
+    long = task("long", seconds=1.0)
+    after = task("after", long, seconds=1.0)
     queue = ReadyQueue(todo([short, long, after]), DurationEstimate({}))
     assert [taken.address for taken in queue.take(1)] == ["long"]
 
@@ -184,22 +186,20 @@ def simulated(queue: ReadyQueue, seconds: Mapping[str, float], slots: int) -> di
     return ended
 
 
-@pytest.mark.parametrize("known", [True, False])
-def test_trials_of_the_full_study_end_one_after_another_and_the_whole_no_later(known: bool) -> None:
-    plan = compile_study(ROOT / "specs" / "full_study.yaml")
-    seconds = {id: cost(one.work).seconds for id, one in plan.tasks.items()}
-    by_operation: dict[str, list[float]] = {}
-    for id, one in plan.tasks.items():
-        by_operation.setdefault(one.operation, []).append(seconds[id])
-    earlier = {operation: sum(found) / len(found) for operation, found in by_operation.items()} if known else {}
-    ends, ends_last = (
-        simulated(kind(plan.tasks, DurationEstimate(earlier)), seconds, slots=2) for kind in (ReadyQueue, LongestFirst)
-    )
+@pytest.mark.parametrize("slots", [2, 8])
+@pytest.mark.parametrize("spread", [0.0, 0.5])
+def test_trials_of_the_full_study_end_one_after_another_and_the_whole_no_later(spread: float, slots: int) -> None:
+    plan, draws = compile_study(ROOT / "specs" / "full_study.yaml"), random.Random(0)
+    guessed = {id: cost(one.work).seconds for id, one in plan.tasks.items()}
+    kinds = {id: (one.operation, guessed[id]) for id, one in plan.tasks.items()}
+    wrong_by = {kind: math.exp(draws.gauss(0.0, spread)) for kind in dict.fromkeys(kinds.values())}
+    seconds = {id: guessed[id] * wrong_by[kind] for id, kind in kinds.items()}
+    ends, ends_last = (simulated(kind(plan.tasks, DurationEstimate({})), seconds, slots) for kind in (ReadyQueue, LongestFirst))
     whole = max(ends.values())
     assert ends.keys() == plan.tasks.keys()
     assert whole <= 1.03 * max(ends_last.values())
     answered = sorted(ends[planned.answer] for planned in plan.trials)
-    assert answered[0] <= 0.06 * whole
+    assert answered[0] <= 0.12 * whole
     assert answered[len(answered) // 4] <= 0.35 * whole
     assert answered[len(answered) // 2] <= 0.6 * whole
     assert min(ends_last[planned.answer] for planned in plan.trials) > 0.5 * whole  # or nothing was to be won
