@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from compiler.errors import SynthcError, and_more, did_you_mean, plural
 from compiler.work import TaskKind
 from runtime.cli.options import compile_study_of, force_option, only_option, print_notices, select_forced, spec_options
-from runtime.cli.results_options import add_command, positive_number, results_options, store_of, whole_number
+from runtime.cli.results_options import add_command, positive_number, store_of, whole_number
 from runtime.outcome import Stopped
 from runtime.store.artifacts import lock_store
 
@@ -38,7 +38,7 @@ def register(commands: Any) -> None:
         commands,
         "run",
         run,
-        parents=[spec_options(), only_option(), force_option(), results_options()],
+        parents=[spec_options(), only_option(), force_option()],
         help="run a study, or what is missing of it",
         description="Compile a study, compute what is not in the store yet, publish the results, and draw the spec's `charts:`.",
         epilog="examples:\n"

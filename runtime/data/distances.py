@@ -17,7 +17,7 @@ CANDIDATES = 4
 DIMENSIONS = 96
 """Of the first pass."""
 FIRST_PASS_CANDIDATES = 64
-"""The same after a first pass."""
+"""For each point, after a first pass."""
 LIKENESS = 0.3
 """Cosine that a first pass takes what it left out of two rows to have. At 1 (no two are nearer in truth than so) rows of much noise
 come before those of little, at 0 copies of noisy ones come late. The worst rank of a nearest row, of 2,500 among 5,000 of 3,072
@@ -86,7 +86,7 @@ class Search:
         views, rows = square.shape[1:]
         least = square.unflatten(2, (GROUP, -1)).amin(2)  # a group is every so manyth row: contiguous minima
         groups = least.shape[2]
-        several = (CANDIDATES if self.axes is None else FIRST_PASS_CANDIDATES) * neighbours
+        several = max(CANDIDATES * neighbours, 0 if self.axes is None else FIRST_PASS_CANDIDATES)
         group = least.flatten(1).topk(min(several, views * groups), largest=False).indices
         inside = torch.arange(GROUP, device=near.device) * groups + (group % groups)[:, :, None]
         index = ((group // groups)[:, :, None] * rows + inside).flatten(1)

@@ -25,7 +25,7 @@ from runtime.execution.engine import BatchResult
 from runtime.execution.worker import REHEARSAL_OPERATIONS, Dispatch, compute, prepare_worker
 from runtime.outcome import Outcome
 
-WORKER_GRACE_SECONDS = 90.0
+WORKER_GRACE_SECONDS = 180.0
 """Time without a single worker after which the cluster is taken to have no room: a cold node needs 5 to 10 s."""
 
 CHECK_SECONDS = 10.0

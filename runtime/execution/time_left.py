@@ -1,7 +1,8 @@
 """How long a run still takes: what remains of its plan, by the rates at which it has computed so far.
 
-A task is expected to take its declared guess times the usual ratio of measured to guessed seconds, of its operation where this run
-has computed some of it, else of all. The schedule of what remains on so many workers is then stretched as what was done has been.
+A task is expected to take its declared guess times the usual ratio of measured to guessed seconds: of its operation, where this run
+has computed some of it, else of the middle operation. The schedule of what remains, on so many workers, is stretched as what was
+done has been.
 """
 
 from __future__ import annotations
@@ -78,8 +79,7 @@ class TimeLeft:
     def _expect(self) -> dict[str, float]:
         """Seconds of every task: measured, or its guess by the rate of its kind."""
         rates = {operation: median(ratios) for operation, ratios in self._ratios.items()}
-        guessed = sum(self._guessed[id] for id in self._seconds)
-        usual = sum(self._seconds.values()) / guessed if guessed else 1.0
+        usual = median(rates.values()) if rates else 1.0
         return {id: self._seconds.get(id, self._guessed[id] * rates.get(task.operation, usual)) for id, task in self._todo.items()}
 
     @staticmethod

@@ -44,6 +44,7 @@ def page(found: Judgement, with_private: bool = False) -> str:
     return environment.get_template("page.html").render(
         found=found,
         rows=list(figure_rows(found)),
+        by_class=by_class(found),
         blind=BLIND,
         pairs=pairs if with_private else {},
         style=(files("runtime.present.report") / "page.css").read_text(encoding="utf-8"),
@@ -56,7 +57,7 @@ def figure_rows(found: Judgement) -> Iterator[tuple[str, str, str]]:
     for name, metric in found.figures.items():
         if "/" in name:
             continue
-        about = JUDGED.get(name) or metric.note
+        about = (JUDGED.get(name) or metric.note) + _least(found, name)
         if metric.value is None:
             yield name, "not measured", metric.note or about
             continue
@@ -65,6 +66,23 @@ def figure_rows(found: Judgement) -> Iterator[tuple[str, str, str]]:
         around = f" [{', '.join(ends)}]" if len(ends) == 2 else f" (at least {ends[0]})" if ends else ""
         value = f"{metric.value:,.0f}" if whole else f"{metric.value:.4f}"
         yield name, f"{value}{around}" + (f"  n = {metric.n:,}" if metric.n else ""), about
+
+
+def by_class(found: Judgement) -> tuple[list[str], list[tuple[str, list[str]]]]:
+    """Figures of use that are there for each class; and each class with its figures and how many images they are of."""
+    names = [name for name in found.figures if name.startswith("use.") and "/" not in name]
+    rows = [(of, [found.figures.get(f"{name}/{of}") for name in names]) for of in found.sets.members.classes]
+    return names, [
+        (of, [f"{one.value:.3f} (n = {one.n:,})" if one and one.value is not None else "none" for one in row]) for of, row in rows
+    ]
+
+
+def _least(found: Judgement, name: str) -> str:
+    """The class that a figure is lowest in: a mean over classes hides one that the set lost."""
+    classes = {key.partition("/")[2]: of for key, of in found.figures.items() if key.startswith(f"{name}/")}
+    shares = {of: one.value for of, one in classes.items() if one.value is not None}
+    worst = min(shares, key=lambda of: shares[of], default=None)
+    return "" if worst is None else f"; least in class {worst}: {shares[worst]:.3f} (n = {classes[worst].n:,})"
 
 
 def _pair(look: Look, side: ImageSet, released: ImageSet) -> tuple[str, str, str]:

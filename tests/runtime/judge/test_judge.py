@@ -58,6 +58,8 @@ def test_noisy_copies_are_listed_and_close_the_gate(case: Path, capsys: pytest.C
     text = page.read_text()
     assert "What this cannot see" in text
     assert text.count("<img") >= 2 * 24
+    assert "Use, class by class" in text
+    assert "; least in class " in text
     assert main(["sql", "FROM comparison", "--db", str(case / "results.duckdb"), "--format", "json"]) == 0
     (row,) = json.loads(capsys.readouterr().out)
     assert (row["study"], row["release"], row["method"]) == ("copied", "synthetic_set", "judge")

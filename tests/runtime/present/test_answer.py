@@ -51,8 +51,8 @@ def test_trials_that_are_no_evidence_are_neither_protected_nor_leaky() -> None:
     ]
     first, rest = answer(rows)
     assert not re.search("noise|broken|absent|untuned|ties", first)
-    assert "noise (it learned next to nothing)" in rest
-    assert "broken (its null control failed)" in rest
+    assert "noise (learned next to nothing)" in rest
+    assert "broken (null control failed)" in rest
     assert "not measured: absent" in rest
     assert "ties (not resolvable)" in rest
     assert "untuned" not in rest
