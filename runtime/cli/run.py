@@ -118,7 +118,7 @@ def run(args: argparse.Namespace) -> int:
             signals.close()
             if selected.waiting:
                 _print(f"claims that wait for trials outside of --only: {', '.join(selected.waiting)}")
-            code = _print_summary(study, status, args.db)
+            code = _print_summary(study, status, args)
             if code != 130 and (study.todo or spec_charts.missing(plan, study.target)):
                 for sentence in spec_charts.draw(plan, study.target, store):
                     _print(sentence)
@@ -223,7 +223,7 @@ def _start_engine(args: argparse.Namespace, store: Path, say: Callable[[str], No
     )
 
 
-def _print_summary(study: StudyRun, status: str, database: Path) -> int:
+def _print_summary(study: StudyRun, status: str, args: argparse.Namespace) -> int:
     for finding in study.findings:
         if finding.silenced is None:
             _print(f"synthc: {finding}")
@@ -245,12 +245,12 @@ def _print_summary(study: StudyRun, status: str, database: Path) -> int:
         return 1
     _print(f"computed {plural(study.computed, 'task')}" if study.computed else "everything was done before")
     if study.published:
-        _print_answer(study, database)
+        _print_answer(study, args)
         _print(results)
     return 0
 
 
-def _print_answer(study: StudyRun, database: Path) -> None:
+def _print_answer(study: StudyRun, args: argparse.Namespace) -> None:
     """The comparison table, the answer in sentences, and commands that say more."""
     from runtime.database.read import Scope, narrow, open_read_only
     from runtime.present.answer import answer, count_verdicts
@@ -265,7 +265,8 @@ def _print_answer(study: StudyRun, database: Path) -> None:
     for sentence in (*answer(rows_of(*found)), *([f"{count_verdicts(claims)}."] if claims else [])):
         _print(f"\n{textwrap.fill(sentence, 100, break_on_hyphens=False)}")
     of_this = ["--study", header.study, *(["--profile", study.plan.profile] if study.plan.profile else [])]
-    named = [] if str(database) == "results.duckdb" else ["--db", str(database)]
+    named = [] if str(args.db) == "results.duckdb" else ["--db", str(args.db)]
+    named += ["--store", str(args.store)] if args.store else []
     commands = (
         ["report", "-o", "report.html", *of_this],
         ["chart", "tradeoff", "-o", "tradeoff.svg", *of_this],
