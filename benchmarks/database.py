@@ -31,7 +31,8 @@ INSERT INTO base.run SELECT '{origin}', format('2026{{:04d}}T000000.0-s{{}}', r,
   '', '[]',
   TIMESTAMP '2026-01-01', TIMESTAMP '2026-01-02', 'done', '{{"fpr": 0.01}}', '{{}}', 'abc', 'def', '[]', '[]'
   FROM range({studies}) AS _(s), range({runs}) AS _(r);
-INSERT INTO base.trial SELECT '{origin}', run, format('arm{{}}[fraction={{}}]#0', t % 7, t), 'arm' || (t % 7),
+INSERT INTO base.trial (origin, run, trial, arm, paradigm, method, label, axes, replicate, data, answer)
+  SELECT '{origin}', run, format('arm{{}}[fraction={{}}]#0', t % 7, t), 'arm' || (t % 7),
   ['undefended', 'dp_sgd', 'coreset', 'distillation', 'data_free_kd', 'diffusion'][1 + t % 6], 'm' || (t % 5),
   format('arm{{}} {{}}', t % 7, t), format('{{{{"fraction": {{}}}}}}', t), 0, 'digits', format('{{}}-{{}}', study, t)
   FROM base.run, range({trials} // {studies}) AS _(t);
@@ -39,8 +40,8 @@ INSERT INTO base.stage SELECT '{origin}', run, trial, answer || '-model', shadow
   range({shadows}) AS _(shadow);
 INSERT INTO base.task SELECT '{origin}', run, answer, 'attack', 'AttackTrial', trial, '[]', NULL FROM base.trial;
 INSERT INTO base.task SELECT '{origin}', run, answer || '-model', 'train', 'TrainClassifier', trial, '[]', NULL FROM base.trial;
-INSERT INTO base.outcome SELECT DISTINCT '{origin}', task, TIMESTAMP '2026-01-01', 1.5, 'h', 'cpu', 1, 100.0, 'abc', 'def',
-  true, '',
+INSERT INTO base.outcome (origin, task, started, seconds, host, device, threads, peak_memory_mb, "commit", source_digest, null_ok,
+  flags, notes) SELECT DISTINCT '{origin}', task, TIMESTAMP '2026-01-01', 1.5, 'h', 'cpu', 1, 100.0, 'abc', 'def', true, '',
   CASE kind WHEN 'attack' THEN to_json({{'readings': list_transform(range({metrics} // 5), lambda i: {{'release': 'final_model',
     'attack': 'lira', 'variant': 'v' || (i // 4), 'canaries': ['mislabeled', 'clean'][1 + i % 2], 'fpr': 0.01, 'tpr': 0.5,
     'members': 1024, 'non_members': 1024, 'allowed': 10, 'false_positives': 10, 'false_positive_canaries': 9,

@@ -1,6 +1,6 @@
 """Valid studies by the thousand: does a shadow run wherever `check` says "no mistakes"?
 
-    python -m benchmarks.generated_studies 0 2000 --seconds 3600
+    python benchmarks/generated_studies.py 0 2000 --seconds 3600
 
 Each seed gives one study of one arm, with every method in turn and work that is bounded; it is checked, and if it has no mistakes
 shadow 0 is computed in this process, without its attacks. A failure prints its seed; divergence is none, as long as it says what
@@ -18,6 +18,8 @@ import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from compiler.compile import compile_study
 from compiler.errors import SpecError

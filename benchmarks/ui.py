@@ -1,7 +1,8 @@
-"""What an open page costs: `python benchmarks/ui.py [--trials 17 200] [--epochs 60] [--runs 1]`.
+"""What an open page costs: `python benchmarks/ui.py [--trials 17 200] [--follow 300] [--epochs 60] [--runs 1]`.
 
 Needs Chromium. First, for databases of so many trials (16 shadows, 200 metrics each): when the page is first painted and when its
-rows are there, how long after a publication the new figure stands on it, and the server's CPU seconds for each. Then beside a run:
+rows are there, how long after a publication the new figure stands on it, and the server's CPU seconds for each; and the server's
+share of a core while the database is published every five seconds, as a run does. Then beside a run:
 CPU seconds of the server over the run's wall-clock seconds, and of the run with and without a page.
 """
 
@@ -9,12 +10,15 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import os
 import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+import urllib.request
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -27,7 +31,7 @@ from runtime.database.index import Index
 from tests.runtime.present.browser import Browser
 
 ROOT = Path(__file__).resolve().parents[1]
-UPDATES = 5
+UPDATES = 3
 EACH_SHADOW = """
 UPDATE base.run SET headline = '{"attack": "lira", "signal": "logit", "variant": "pooled", "queries": 1, "canaries": "mislabeled",
   "release": "final_model", "fpr": 0.01}', spec_text = 'study: s0';
@@ -113,7 +117,7 @@ def measure_speed(folder: Path, browser: Browser, trials: int) -> None:
         warm = [show(browser, address) for _ in range(UPDATES)]
         took, busy = [], []
         for number in range(UPDATES):
-            time.sleep(10)  # as a run publishes: not at once after what was published before
+            time.sleep(4)  # as a run publishes: not at once after what was published before
             label, before = f"Anew {number}", cpu_seconds(server.pid)
             publish_anew(database, label)
             begun = time.perf_counter()
@@ -128,6 +132,36 @@ def measure_speed(folder: Path, browser: Browser, trials: int) -> None:
     print(
         f"  publication to page {statistics.median(took):.2f} s (most {max(took):.2f}), server {statistics.median(busy):.3f} CPU s"
     )
+
+
+def follow(folder: Path, trials: int, seconds: float) -> None:
+    """Publications as a run makes them, every five seconds for so long, and a client that asks what the page would."""
+    database = fill(folder, trials)
+    with serving(database) as (server, address), urllib.request.urlopen(address + "events") as events:
+
+        def ask(path: str) -> bytes:
+            with urllib.request.urlopen(address + path) as answer:
+                return answer.read()
+
+        updates: list[float] = []
+
+        def listen() -> None:
+            with contextlib.suppress(OSError, ValueError):
+                for line in events:
+                    if line.startswith(b"data:"):
+                        run = json.loads(ask("state"))["run"]["run"]
+                        ask(f"chart?name=tradeoff&run={run}")
+                        updates.append(time.monotonic())
+
+        threading.Thread(target=listen, daemon=True).start()
+        time.sleep(5)
+        begun, at_start = time.monotonic(), cpu_seconds(server.pid)
+        while time.monotonic() < begun + seconds:
+            publish_anew(database, f"Anew {len(updates)}")
+            time.sleep(5)
+        share = (cpu_seconds(server.pid) - at_start) / (time.monotonic() - begun)
+        seen = sum(moment > begun for moment in updates)
+        print(f"{trials} trials, published every 5 s for {seconds:.0f} s: server {share:.2%} of a core, {seen} updates", flush=True)
 
 
 def run_study(folder: Path, epochs: int, browser: Browser | None) -> tuple[float, float, float]:
@@ -155,6 +189,7 @@ def run_study(folder: Path, epochs: int, browser: Browser | None) -> tuple[float
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, nargs="*", default=[17, 200])
+    parser.add_argument("--follow", type=float, default=300, metavar="SECONDS", help="of publications without a run (0: none)")
     parser.add_argument("--epochs", type=int, default=60, help="of each shadow of the run: how long it takes (0: no run)")
     parser.add_argument("--runs", type=int, default=1, help="with and without a page, in turn")
     args = parser.parse_args()
@@ -162,6 +197,9 @@ def main() -> None:
         for trials in args.trials:
             (folder := Path(name) / str(trials)).mkdir()
             measure_speed(folder, browser, trials)
+            if args.follow:
+                (folder := Path(name) / f"follow-{trials}").mkdir()
+                follow(folder, trials, args.follow)
         for number in range(args.runs if args.epochs else 0):
             for beside in (browser, None):
                 folder = Path(name) / f"run-{number}-{beside is not None}"

@@ -89,7 +89,7 @@ def application(source: Source, token: str, port: int) -> ASGIApp:
         page_file("page.css", "text/css"),
         page_file("page.js", "text/javascript"),
         Route(f"/{token}/vega.js", lambda request: Response(page_of_charts.bundle(), media_type="text/javascript")),
-        *(Route(f"/{token}/{name}", _answering(source, handler, allowance)) for name, handler in GETS.items()),
+        *(Route(f"/{token}/{name}", answering(source, handler, allowance)) for name, handler in GETS.items()),
         Route(f"/{token}/sheet", _sheet(source)),
         Route(f"/{token}/sql", _sql(source), methods=["POST"]),
         Route(f"/{token}/events", _events(source, allowance)),
@@ -123,7 +123,8 @@ class Allowance:
         return self._credit > 0
 
 
-def _answering(source: Source, handler: Any, allowance: Allowance) -> Any:
+def answering(source: Source, handler: Any, allowance: Allowance) -> Any:
+    """Answers with what `handler` gives, one for all that ask the same within KEPT_SECONDS."""
     lock = threading.Lock()
     kept: dict[tuple[str, str], tuple[float, Response]] = {}
 
@@ -204,7 +205,7 @@ def serve(source: Source, port: int, announce: Any) -> None:
     port = listener.getsockname()[1]
     token = secrets.token_urlsafe(16)
     config = uvicorn.Config(
-        application(source, token, port), log_level="warning", access_log=False, lifespan="off", timeout_graceful_shutdown=1
+        application(source, token, port), log_level="critical", access_log=False, lifespan="off", timeout_graceful_shutdown=1
     )
     announce(f"http://{HOST}:{port}/{token}/")
     uvicorn.Server(config).run(sockets=[listener])

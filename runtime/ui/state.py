@@ -31,12 +31,12 @@ RUNS = (
 )
 BOARD = """
 WITH planned AS (
-  SELECT trial, stage, task, shadow FROM base.stage WHERE {run}
+  SELECT trial, stage, task, rowid AS place FROM base.stage WHERE {run}   -- rows stand in the order of the plan
   UNION ALL SELECT trial, 'attack', answer, NULL FROM base.trial WHERE {run})
 SELECT planned.trial, planned.stage, count(*) FILTER (status = 'done') AS done, count(*) FILTER (status = 'failed') AS failed,
   count(*) FILTER (status = 'blocked') AS blocked, count(*) AS total
 FROM planned JOIN (SELECT DISTINCT ON (task) task, status FROM task WHERE {origin}) USING (task)
-GROUP BY ALL
+GROUP BY planned.trial, planned.stage ORDER BY min(place) NULLS LAST, planned.trial
 """
 TASKS = "SELECT task, operation, status, seconds FROM task WHERE {origin} AND task IN (SELECT task FROM base.task WHERE {run})"
 FAILED = """

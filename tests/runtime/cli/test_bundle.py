@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import html
 import io
 import json
+import re
 import zipfile
 from pathlib import Path
 
@@ -44,6 +46,26 @@ def test_a_bundle_is_read_by_duckdb_and_pandas_alone(bundle: Path, copy: Done, t
     assert frame["leakage"].tolist() == [row[2] for row in wanted]
     assert len(pandas.read_parquet(tmp_path / "out/views/scores.parquet")) == copy.rows("SELECT count(*) FROM base.score")[0][0]
     assert "arms:" in (tmp_path / "out/study.yaml").read_text()
+
+
+def test_every_figure_of_the_report_s_tables_is_found_again_in_the_views(bundle: Path) -> None:
+    with zipfile.ZipFile(bundle) as archive:
+        report = archive.read("report.html").decode()
+        compared, long = (
+            pandas.read_parquet(io.BytesIO(archive.read(f"views/{name}.parquet"))) for name in ("comparison", "result")
+        )
+    rows = re.findall(r'<tr data-paradigm="[^"]*"[^>]*>\s*<th scope="row">(.*?)</th>(.*?)</tr>', report, re.DOTALL)
+    assert len(rows) >= len(compared) == 3
+    found = 0
+    for label, cells in rows:
+        of = [frame[frame["label"] == html.unescape(label)].select_dtypes("number") for frame in (compared, long)]
+        own = {value for frame in of for value in frame.to_numpy().ravel().tolist() if value == value}
+        for cell in re.findall(r'<td class="figure">(.*?)</td>', cells, re.DOTALL):
+            for text in re.findall(r"-?\d[\d,]*(?:\.\d+)?", re.sub(r"<[^>]*>", " ", cell).replace("&nbsp;", " ")):
+                digits = len(text.partition(".")[2])
+                assert text in {f"{value * scale:,.{digits}f}" for value in own for scale in (1, 100)}, (label, cell)
+                found += 1
+    assert found > 30
 
 
 def test_no_image_of_a_store_is_in_a_bundle(bundle: Path) -> None:

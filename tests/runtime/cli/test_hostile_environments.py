@@ -105,6 +105,13 @@ def commands(done: Done) -> list[list[str]]:
         ["data", "list"],
         ["doctor", *db],
         ["gc", *db],
+        ["bundle", "-o", str(done.folder / "tiny.zip"), *db],
+        ["db", "rebuild", *db],
+        ["db", "merge", str(done.folder / "nowhere.zip"), *db],
+        ["data", "verify"],
+        ["split", str(done.folder / "nowhere"), "-o", str(done.folder / "split")],
+        ["judge", "nowhere.npz", "--members", "nowhere.npz", "--holdout", "nowhere.npz"],
+        ["tune", str(done.folder / "nowhere.yaml")],
         ["run", spec, "--engine", "inline", *db],
         ["audit", str(done.folder / "nowhere.npz")],
     ]

@@ -7,7 +7,7 @@ import io
 import socket
 import tarfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from hashlib import md5
 from pathlib import Path
@@ -177,6 +177,40 @@ def test_files_that_are_used_as_they_are_get_their_names_only_when_whole(
     assert sorted(path.name for path in (tmp_path / "data/MNIST/raw").iterdir()) == sorted(
         name for name in FILES if name.endswith("ubyte.gz")
     )
+
+
+def flipped(content: bytes) -> bytes:
+    return content[:40] + bytes([content[40] ^ 255]) + content[41:]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [lambda content: content[:-20], flipped, lambda content: b"", lambda content: b"<html>502 Bad Gateway</html>", None],
+    ids=["truncated", "flipped", "empty", "a page instead", "gone"],
+)
+def test_what_was_damaged_after_it_came_is_put_aside_and_fetched_again(
+    home: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    damage: Callable[[bytes], bytes] | None,
+) -> None:
+    data_files.mnist(tmp_path / "idx", 40, 20)
+    FILES.update({path.name: path.read_bytes() for path in (tmp_path / "idx").iterdir()})
+    publish(monkeypatch, home, "mnist")
+    assert main(["data", "fetch", "mnist"]) == 0
+    file = tmp_path / "data/MNIST/raw/t10k-images-idx3-ubyte.gz"
+    whole = file.read_bytes()
+    if damage is None:
+        file.unlink()
+    else:
+        file.write_bytes(damage(whole))
+    assert main(["data", "fetch", "mnist"]) == 0
+    assert "already in" not in capsys.readouterr().out
+    assert file.read_bytes() == whole
+    assert file.with_name(f"{file.name}.damaged").exists() == (damage is not None)
+    assert main(["data", "fetch", "mnist"]) == 0
+    assert "already in" in capsys.readouterr().out
 
 
 def tar(*members: tuple[str, bytes, bytes]) -> bytes:

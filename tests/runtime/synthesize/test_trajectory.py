@@ -14,6 +14,7 @@ from compiler.language.datasets import CARDS
 from compiler.language.study import AnyArm
 from runtime.data.formats import digits
 from runtime.data.images import LabeledImages
+from runtime.outcome import Diverged
 from runtime.seeds import Seeds
 from runtime.synthesize.distillation import trajectory
 from runtime.synthesize.release import Setting
@@ -172,6 +173,15 @@ def test_experts_that_know_nothing_of_a_class_begin_datm_from_what_they_come_nea
     made = trajectory.synthesize(words("datm"), private, {"generator": ignorant}, SETTING)
     assert made.images.shape == (20, *CARD.shape)
     assert made.labels.isfinite().all()
+
+
+@pytest.mark.parametrize(("method", "scale", "rates"), [("mtt", 0.0, {}), ("datm", 0.0, {}), ("mtt", 1.0, {"net_lr": 1e8})])
+def test_divergence_is_laid_to_the_rate_at_which_students_learn_first(
+    private: LabeledImages, experts: Any, method: str, scale: float, rates: dict[str, float]
+) -> None:
+    experts = Kept({"weights": scale * experts.held["weights"]})  # experts that stay where they are: the loss is divided by nothing
+    with pytest.raises(Diverged, match=rf"{method}: the loss is .* lower net_lr \(.*, in the end .*\) or lr_net_lr .*, then lr"):
+        trajectory.synthesize(words(method, **rates), private, {"generator": experts}, SETTING)
 
 
 def test_datms_window_of_starts_grows_until_the_middle_of_the_steps() -> None:

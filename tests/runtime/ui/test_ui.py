@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -15,7 +16,10 @@ from typing import Any
 
 import duckdb
 import pytest
+from starlette.requests import Request
 
+from runtime.ui.server import BURST_SECONDS, SHARE, Allowance, answering
+from runtime.ui.state import Source
 from tests.conftest import ROOT, Done
 
 
@@ -83,6 +87,10 @@ def test_the_state_says_what_the_database_says(page: str, tiny: Done) -> None:
         "final_model": (8, 8),
         "attack": (1, 1),
     }
+    assert [row["stage"] for row in state["board"] if row["trial"] == "coreset[method=forgetting]#0"] == [
+        "train proxy", "synthesize", "model", "final_model", "attack",
+    ]  # fmt: skip
+    assert state["board"][0]["trial"] == "undefended#0"  # the first of the spec
     spec = json.loads(fetch(f"{page}chart?name=tradeoff&run={state['run']['run']}")[1])
     assert "vega-lite" in spec["$schema"]
 
@@ -135,6 +143,29 @@ def test_the_page_waits_for_a_database_and_follows_one_that_is_replaced(copy: Do
         copy.db.write_bytes(b"no database")
         status, text, _ = fetch(address + "state")
         assert (status, "cannot be opened" in text) == (404, True)
+
+
+def test_updates_that_took_more_than_their_share_of_a_core_wait_until_it_is_made_up() -> None:
+    allowance = Allowance()
+    allowance.spend(BURST_SECONDS / 2)
+    assert allowance.left
+    allowance.spend(BURST_SECONDS / 2 + 0.3 * SHARE)
+    assert not allowance.left
+    time.sleep(0.5)
+    assert allowance.left
+
+
+def test_pages_beside_each_other_get_one_answer(tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    def handler(source: Source, words: dict[str, str]) -> dict[str, int]:
+        asked.append(words["trial"])
+        return {"asked": len(asked)}
+
+    answer = answering(Source(tmp_path / "results.duckdb", tmp_path), handler, Allowance())
+    for trial in ("a", "a", "a", "b", "b"):
+        answer(Request({"type": "http", "method": "GET", "path": "/", "headers": [], "query_string": f"trial={trial}".encode()}))
+    assert asked == ["a", "b"]
 
 
 def test_private_images_are_not_shown_unless_asked_for(page: str, tiny: Done) -> None:
