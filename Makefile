@@ -7,6 +7,7 @@ BIN    := $(VENV)/bin
 
 study: $(VENV)/.installed  ## install what is needed, then run the full study on real digits
 	$(BIN)/synthc run specs/full_study.yaml
+	@echo 'call it as $(BIN)/synthc, or as synthc after: . $(BIN)/activate'
 
 test: $(VENV)/.installed-test  ## the test suite: Python packages only, a few minutes
 	$(BIN)/python -m pytest -m "not long" -n 2

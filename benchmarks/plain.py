@@ -1,7 +1,8 @@
-"""The training loops that a user would write: the other side of `train.py`. Good ones, without our tricks.
+"""The training loops that a user would write: the other side of `train.py` and `gpu.py`. Good ones, without our tricks.
 
-A DataLoader that fetches whole batches, so that transforms are batched; float32, the layout that torch gives, `torch.optim.SGD`
-as it comes, Opacus's engine for DP-SGD. Nets, initial weights, schedule, batch and number of steps are those of the other side.
+A DataLoader that fetches whole batches, so that transforms are batched; `torch.optim.SGD` as it comes, Opacus's engine for DP-SGD;
+precision and layout as the caller says: float32 and the layout that torch gives, or what is known to be faster. Nets, initial
+weights, schedule, batch and number of steps are those of the other side.
 """
 
 from __future__ import annotations
@@ -69,22 +70,34 @@ def loader(data: LabeledImages, recipe: Recipe, card: Card, workers: int) -> Dat
         collate_fn=whole,
         num_workers=workers,
         persistent_workers=workers > 0,
+        pin_memory=torch.cuda.is_available(),
     )
 
 
 def train(
-    net: nn.Module, batches: DataLoader[tuple[Tensor, Tensor]], recipe: Recipe, iterations: int, device: torch.device
+    net: nn.Module,
+    batches: DataLoader[tuple[Tensor, Tensor]],
+    recipe: Recipe,
+    iterations: int,
+    device: torch.device,
+    *,
+    channels_last: bool = False,
 ) -> float:
-    """Train `net` in place; seconds."""
+    """Train `net` in place, at the recipe's precision; seconds."""
     started = time.perf_counter()
-    net.to(device).train()
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    net.to(device).to(memory_format=layout).train()  # type: ignore[call-overload]
     optimizer = torch.optim.SGD(
         net.parameters(), lr=recipe.lr, momentum=recipe.momentum, nesterov=recipe.momentum > 0, weight_decay=recipe.weight_decay
     )
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: lr_factor(recipe.schedule, step, iterations))
+    half = torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16")
     for x, y in itertools.islice(endless(batches), iterations):
         optimizer.zero_grad()
-        loss = F.cross_entropy(net(x.to(device)), y.to(device), label_smoothing=recipe.label_smoothing)
+        x, y = x.to(device, non_blocking=True, memory_format=layout), y.to(device, non_blocking=True)
+        with half:
+            out = net(x)
+        loss = F.cross_entropy(out.float(), y, label_smoothing=recipe.label_smoothing)
         loss.backward()
         optimizer.step()
         schedule.step()
@@ -129,6 +142,35 @@ def train_privately(
                     break
         loss.item()
         return time.perf_counter() - started
+
+
+def train_with_copies(
+    net: nn.Module, data: Images, recipe: Recipe, iterations: int, copies: int, device: torch.device, physical: int = 256
+) -> None:
+    """DP-SGD at a noise multiplier of 1 by Opacus's hooks and optimizer, each image under several augmentations whose gradients are
+    averaged before they are clipped (De et al. 2022): its engine has no word for that."""
+    from opacus import GradSampleModule
+    from opacus.optimizers import DPOptimizer
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of its own hooks
+        model = GradSampleModule(net.to(device).train())
+        rate = min(1.0, recipe.batch_size / len(data))
+        plainly = torch.optim.SGD(net.parameters(), lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
+        optimizer = DPOptimizer(plainly, noise_multiplier=1.0, max_grad_norm=1.0, expected_batch_size=recipe.batch_size)
+        for _ in range(iterations):
+            parts = (torch.rand(len(data)) < rate).nonzero()[:, 0].split(max(1, physical // copies))
+            for number, rows in enumerate(parts):
+                if not len(rows):  # no image was drawn; its engine would add noise alone
+                    continue
+                x, y = data.__getitems__(rows.repeat_interleave(copies))  # type: ignore[arg-type]
+                optimizer.signal_skip_step(do_skip=number + 1 < len(parts))
+                optimizer.zero_grad()
+                F.cross_entropy(model(x.to(device)), y.to(device)).backward()
+                for parameter in model.parameters():
+                    parameter.grad_sample = parameter.grad_sample.unflatten(0, (-1, copies)).mean(1)
+                optimizer.step()
+        model.remove_hooks()
 
 
 def endless(batches: DataLoader[tuple[Tensor, Tensor]]) -> Iterator[tuple[Tensor, Tensor]]:

@@ -1,11 +1,13 @@
 """Each trainer beside the loop that a user would write: `python benchmarks/train.py undefended --threads 2`.
 
-Ours and `plain.py`'s take turns in one process, from the same initial weights, with the same net, batch, schedule and number of
-steps, so that equal accuracy is reached after equal steps and the ratio of seconds is that of the time to it; both accuracies are
-printed to show that it is. CPU seconds of the process stand beside those of the clock, for a machine that is not alone; what loader
-processes of the plain loop take is not in them. Also the share of the machine's own matmul rate, at the precision of the training.
-`--images 60000 --rounds 1 --alone` trains ours on the whole set, to see what it reaches. Fashion-MNIST, the presets `fast` and
-`real_epsilon` at epsilon 3. Prints tables; records nothing.
+Ours and those of `plain.py` take turns in one process, from the same initial weights, with the same net, batch, schedule and number
+of steps, so that equal accuracy is reached after equal steps and the ratio of seconds is that of the time to it; both accuracies
+are printed to show that it is. The plain loop runs twice: as users write it (float32, the layout that torch gives), and at the
+precision and layout of ours; what each is at stands beside it. CPU seconds of the process stand beside those of the clock, for a
+machine that is not alone; what loader processes of the plain loop take is not in them. Then where they go: loading (order,
+gathering, normalising), augmentation, steps, evaluation of the test set. Also the share of the machine's own matmul rate, at the
+precision of the training. `--images 60000 --rounds 1 --alone` trains ours on the whole set, to see what it reaches. Fashion-MNIST,
+the presets `fast` and `real_epsilon` at epsilon 3. Prints tables; records nothing.
 """
 
 from __future__ import annotations
@@ -16,7 +18,9 @@ import math
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import islice
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -27,8 +31,8 @@ import torch
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from compiler.check.presets import PRESETS
-from compiler.language.classifier import Recipe
+from compiler.check.presets import fields_of
+from compiler.language.classifier import Augment, Recipe
 from compiler.language.datasets import CARDS, Card
 from compiler.language.methods.baselines import Privacy
 from compiler.work.operations import Dataset
@@ -36,7 +40,7 @@ from runtime.data.images import LabeledImages
 from runtime.data.sources import load
 from runtime.seeds import Seeds
 from runtime.training import nets
-from runtime.training.batches import Training
+from runtime.training.batches import Examples, Training, presentations
 from runtime.training.dp_sgd import fit_privately, new_mechanism
 from runtime.training.scoring import accuracy
 from runtime.training.sgd import fit
@@ -83,23 +87,54 @@ class Run:
     cpu: float
     """Seconds of this process."""
     accuracy: float
+    evaluation: float
+    """Seconds of this process that the accuracy took, which are not among those of the training."""
 
 
-def undefended(bench: Bench, workers: int) -> dict[str, Callable[[int], Run]]:
+@dataclass(frozen=True)
+class Side:
+    """A trainer that is compared."""
+
+    train: Callable[[int], Run]
+    precision: str
+    layout: str
+    feed: Callable[[Bench], object]
+    """Loads and augments as many batches as a training has, and does nothing with them."""
+
+
+def feed_ours(bench: Bench) -> None:
+    training = bench.training(0)
+    examples = Examples(training)
+    for batch in presentations(training):
+        examples.present(batch)
+
+
+def feed_plain(bench: Bench) -> None:
+    batches = plain.loader(bench.train, bench.recipe, bench.card, 0)
+    for _ in islice(plain.endless(batches), bench.iterations):
+        pass
+
+
+def undefended(bench: Bench, workers: int) -> dict[str, Side]:
     def ours(round: int) -> Run:
         net, begun = bench.net(round), time.process_time()
         fitted = fit(net, bench.training(round))
         return _judged(bench, net, fitted.seconds, begun)
 
-    def theirs(round: int) -> Run:
+    def theirs(precision: str, layout: str, round: int) -> Run:
         net, begun = bench.net(round), time.process_time()
-        batches = plain.loader(bench.train, bench.recipe, bench.card, workers)
-        return _judged(bench, net, plain.train(net, batches, bench.recipe, bench.iterations, bench.device), begun)
+        recipe = bench.recipe.model_copy(update={"precision": precision})
+        batches = plain.loader(bench.train, recipe, bench.card, workers)
+        last = layout == "channels last"
+        return _judged(bench, net, plain.train(net, batches, recipe, bench.iterations, bench.device, channels_last=last), begun)
 
-    return {"ours": ours, "plain": theirs}
+    at = {"ours": (bench.recipe.precision, "channels last"), "plain": ("float32", "as torch gives")}
+    alike = {"plain alike": at["ours"]}
+    sides = {side: Side(partial(theirs, *how), *how, feed_plain) for side, how in (at | alike).items() if side != "ours"}
+    return {"ours": Side(ours, *at["ours"], feed_ours)} | sides
 
 
-def dp_sgd(bench: Bench, workers: int) -> dict[str, Callable[[int], Run]]:
+def dp_sgd(bench: Bench, workers: int) -> dict[str, Side]:
     privacy = Privacy(epsilon=EPSILON, delta=DELTA)
     mechanism = new_mechanism(privacy, bench.recipe.batch_size, len(bench.train), bench.iterations)
     sigma = mechanism.noise_multiplier
@@ -117,14 +152,18 @@ def dp_sgd(bench: Bench, workers: int) -> dict[str, Callable[[int], Run]]:
         seconds = plain.train_privately(net, batches, bench.recipe, bench.iterations, sigma, 1.0, bench.device)
         return _judged(bench, net, seconds, begun)
 
-    return {"ours": ours, "plain": theirs}
+    # Gradients of single images are taken without channels last by both, and at float32 by Opacus.
+    layout = "as torch gives"
+    return {"ours": Side(ours, bench.recipe.precision, layout, feed_ours), "plain": Side(theirs, "float32", layout, feed_plain)}
 
 
 TRAINERS = {"undefended": ("fast", undefended), "dp_sgd": ("real_epsilon", dp_sgd)}
 
 
 def _judged(bench: Bench, net: nets.Classifier, seconds: float, begun: float) -> Run:
-    return Run(seconds, time.process_time() - begun, accuracy(net, bench.test.images, bench.test.labels, bench.card, bench.device))
+    trained = time.process_time()
+    right = accuracy(net, bench.test.images, bench.test.labels, bench.card, bench.device)
+    return Run(seconds, trained - begun, right, time.process_time() - trained)
 
 
 def best_workers(bench: Bench) -> int:
@@ -159,31 +198,51 @@ def operations(bench: Bench) -> float:
     return float(counter.get_total_flops()) * bench.iterations
 
 
-def compare(bench: Bench, sides: dict[str, Callable[[int], Run]], rounds: int) -> None:
+def compare(bench: Bench, sides: dict[str, Side], rounds: int) -> None:
     found: dict[str, list[Run]] = {side: [] for side in sides}
     for round in range(rounds):
         for side in list(sides) if round % 2 else reversed(sides):  # who goes first takes turns
-            found[side].append(sides[side](round))
+            found[side].append(sides[side].train(round))
         told = (f"{side} {runs[-1].seconds:.1f} s, {runs[-1].cpu:.1f} CPU s" for side, runs in found.items())
         print(f"round {round}: {'; '.join(told)}", flush=True)
     seen = bench.iterations * bench.recipe.batch_size
     rates = {name: matmul_rate(dtype, bench.device) for name, dtype in DTYPES.items()}
     print("matmul rate, 10⁹ operations per second:", ", ".join(f"{name} {rate / 1e9:.0f}" for name, rate in rates.items()))
-    print(f"{'':<8}{'seconds':>16}{'CPU seconds':>16}{'images/s':>10}{'test accuracy':>18}{'of matmul':>11}")
+    print(f"{'':<12}{'at':<26}{'seconds':>16}{'CPU seconds':>16}{'images/s':>10}{'test accuracy':>18}{'of matmul':>11}")
     for side, runs in found.items():
         seconds, cpu, right = ([getattr(run, word) for run in runs] for word in ("seconds", "cpu", "accuracy"))
-        rate = rates[bench.recipe.precision if side == "ours" else "float32"]
-        share = operations(bench) / np.mean(seconds) / rate
+        share = operations(bench) / np.mean(seconds) / rates[sides[side].precision]
         spread = (
             f"{np.mean(of):.{digits}f} ± {np.std(of, ddof=1) if rounds > 1 else 0:.{digits}f}"
             for of, digits in ((seconds, 1), (cpu, 1), (right, 4))
         )
         took, busy, accurate = spread
-        print(f"{side:<8}{took:>16}{busy:>16}{seen / np.mean(seconds):>10,.0f}{accurate:>18}{share:>11.1%}")
-    for word, clock in (("seconds", "seconds"), ("cpu", "CPU seconds")) if "plain" in found else ():
-        pairs = zip(found["plain"], found["ours"], strict=True)
-        ratios = [getattr(theirs, word) / getattr(mine, word) for theirs, mine in pairs]
-        print(f"plain / ours in {clock}: {np.mean(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f} in {rounds} rounds)")
+        at = f"{sides[side].precision}, {sides[side].layout}"
+        print(f"{side:<12}{at:<26}{took:>16}{busy:>16}{seen / np.mean(seconds):>10,.0f}{accurate:>18}{share:>11.1%}")
+    for side in (side for side in sides if side != "ours"):
+        for word, clock in (("seconds", "seconds"), ("cpu", "CPU seconds")):
+            pairs = zip(found[side], found["ours"], strict=True)
+            ratios = [getattr(theirs, word) / getattr(mine, word) for theirs, mine in pairs]
+            print(f"{side} / ours in {clock}: {np.mean(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f} in {rounds} rounds)")
+    print_shares(bench, sides, found)
+
+
+def print_shares(bench: Bench, sides: dict[str, Side], found: dict[str, list[Run]]) -> None:
+    """Where the CPU seconds of a training and its evaluation go. What batches take is measured without steps, at first with no
+    augmentation; loaders have no processes of their own here."""
+    print(f"{'CPU seconds':<12}{'loading':>14}{'augmentation':>14}{'steps':>14}{'evaluation':>14}")
+    bare = replace(bench, recipe=bench.recipe.model_copy(update={"augment": Augment()}))
+    for side, runs in found.items():
+        loading, fed = (_cpu(partial(sides[side].feed, of)) for of in (bare, bench))
+        training, evaluation = (float(np.mean([getattr(run, word) for run in runs])) for word in ("cpu", "evaluation"))
+        parts = (loading, max(0.0, fed - loading), max(0.0, training - fed), evaluation)
+        print(f"{side:<12}" + "".join(f"{part:>8.2f} {part / sum(parts):>5.0%}" for part in parts))
+
+
+def _cpu(do: Callable[[], object]) -> float:
+    begun = time.process_time()
+    do()
+    return time.process_time() - begun
 
 
 def main() -> None:
@@ -202,7 +261,7 @@ def main() -> None:
     data = load(Dataset(card.name, card.digest, args.images, None, card.shape))
     assert data.test is not None
     preset, trainer = TRAINERS[args.trainer]
-    fields = PRESETS[preset](card) | {name: json.loads(value) for name, _, value in (word.partition("=") for word in args.set)}
+    fields = fields_of(preset, card) | {name: json.loads(value) for name, _, value in (word.partition("=") for word in args.set)}
     bench = Bench(data.pool, data.test, card, Recipe.model_validate_json(json.dumps(fields)), device)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {args.threads} thread(s)"
     print(f"{args.trainer} on {name}: {len(bench.train):,} images, {bench.iterations} steps of {bench.recipe.batch_size}, {fields}")

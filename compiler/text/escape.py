@@ -19,6 +19,7 @@ MAX_FILE_NAME_BYTES = 150
 LATEX = str.maketrans(
     {letter: f"\\{letter}" for letter in "&%$#_{}"}
     | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    | {"\u2212": "$-$", "\u03b5": r"$\varepsilon$", "\u00a0": "~"}
 )
 MARKDOWN = str.maketrans({letter: f"\\{letter}" for letter in "\\|<`"})
 FORMULA, FIGURE = re.compile(r"^[=+\-@\t\r]"), re.compile(r"[-+]?[0-9.]+(e[-+]?[0-9]+)?")

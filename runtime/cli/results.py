@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compiler.errors import SynthcError, did_you_mean, plural
-from runtime.cli.results_options import add_command, open_results, results_options, scope_of, scope_options, store_of
+from runtime.cli.results_options import add_command, open_results, positive_number, scope_of, store_of
 from runtime.database.questions import question, questions
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def _add_sql(commands: Any) -> None:
         commands,
         "sql",
         _sql,
-        parents=[results_options(), scope_options()],
+        scope=True,
         help="ask the results in SQL",
         description="Run one query on the published database, read-only; or @NAME, a question that comes with synthc.\n"
         "A query of yours sees all rows unless --origin, --study or --profile choose; a question the rows of one origin.",
@@ -52,12 +52,13 @@ def _add_chart(commands: Any) -> None:
         commands,
         "chart",
         _chart,
-        parents=[results_options(), scope_options()],
+        scope=True,
         help="draw the results",
         description="Draw one chart, or all of them. The file's ending says the format: svg, png, pdf, html, json.",
         epilog="examples:\n  synthc chart tradeoff -o tradeoff.svg\n  synthc chart all -o figures --format svg,pdf\n"
         "  synthc chart roc -o roc.png --where \"paradigm = 'coreset'\"\n"
         "  synthc chart gallery -o figures\n"
+        "  synthc chart tradeoff -o tradeoff.pdf --width column --no-title       for a column of a paper\n"
         "names:\n"
         "  tradeoff       accuracy against leakage, both with intervals; the Pareto front; DP-SGD's curve\n"
         "  roc            ROC curves of the headline attack, log-log, a panel for each paradigm\n"
@@ -77,6 +78,9 @@ def _add_chart(commands: Any) -> None:
     chart.add_argument("--format", metavar="LIST", help="formats to write into the folder, such as svg,pdf")
     chart.add_argument("--where", metavar="SQL", help="keep only these rows, such as \"paradigm = 'coreset'\"")
     chart.add_argument("--theme", choices=("paper", "screen"), default="paper")
+    width = "of svg, pdf and png: column (3.3in), full (6.8in), or a length such as 3.3in or 84mm; letters have 7 points or more"
+    chart.add_argument("--width", type=_parse_width, metavar="LENGTH", help=width)
+    chart.add_argument("--no-title", action="store_true", help="without title and conditions, for a figure that has a caption")
     chart.add_argument("--with-private-images", action="store_true", help="gallery: also sets made of private images")
 
 
@@ -85,13 +89,18 @@ def _add_table(commands: Any) -> None:
         commands,
         "table",
         _table,
-        parents=[results_options(), scope_options()],
+        scope=True,
         help="a table for a paper",
-        description="The comparison of all trials with intervals, ready to paste.",
-        epilog="example:\n  synthc table comparison --format latex > comparison.tex",
+        description="The comparison of all trials, or the claims with what was measured, ready to paste.\n"
+        "LaTeX comes as a float with a caption; CSV and JSON have a column for each figure and each end of its interval.",
+        epilog="examples:\n  synthc table comparison --format latex --width column > comparison.tex\n"
+        "  synthc table comparison --columns trial,accuracy,leakage\n  synthc table claims",
     )
-    table.add_argument("name", choices=("comparison",), metavar="NAME", help="comparison")
-    table.add_argument("--format", choices=("markdown", "latex", "csv", "html"), default="markdown")
+    table.add_argument("name", choices=("comparison", "claims"), metavar="NAME", help="comparison or claims")
+    table.add_argument("--format", choices=("markdown", "latex", "csv", "json", "html"), default="markdown")
+    columns = "of comparison: trial, paradigm, accuracy, shadows, leakage, non_members, auc, epsilon, seconds; of csv: the view's"
+    table.add_argument("--columns", metavar="LIST", help=columns)
+    table.add_argument("--width", choices=("column", "full"), default="full", help="latex: of one column of a paper, or of both")
     table.add_argument("--where", metavar="SQL", help="keep only these rows")
 
 
@@ -100,7 +109,7 @@ def _add_report(commands: Any) -> None:
         commands,
         "report",
         _report,
-        parents=[results_options(), scope_options()],
+        scope=True,
         help="one page with everything",
         description="Write one self-contained HTML file: verdicts of the claims, comparison, linked charts,\n"
         "synthetic images, parameters, provenance. It works without a network.\n"
@@ -123,18 +132,10 @@ def _add_db(commands: Any) -> None:
         "  synthc db forget colleague-1f2e3d4c",
     )
     actions = db.add_subparsers(metavar="ACTION", required=True)
-    add_command(
-        actions,
-        "rebuild",
-        _rebuild,
-        parents=[results_options()],
-        help="make this store's rows anew; those of other stores, and what is yours, stay",
-    )
-    merge = add_command(
-        actions, "merge", _merge, parents=[results_options()], help="bring in what other databases hold; merged twice is once"
-    )
+    add_command(actions, "rebuild", _rebuild, help="make this store's rows anew; those of other stores, and what is yours, stay")
+    merge = add_command(actions, "merge", _merge, help="bring in what other databases hold; merged twice is once")
     merge.add_argument("others", nargs="+", type=Path, metavar="OTHER", help="a database that synthc published, or a bundle (.zip)")
-    forget = add_command(actions, "forget", _forget, parents=[results_options()], help="take the rows of an origin or a study out")
+    forget = add_command(actions, "forget", _forget, help="take the rows of an origin or a study out")
     forget.add_argument("name", metavar="ORIGIN|STUDY", help="which; the store keeps all that is its own")
 
 
@@ -179,12 +180,13 @@ def _chart(args: argparse.Namespace) -> int:
         raise SynthcError(f"no chart is called {args.name!r}; {did_you_mean(args.name, known)}")
     names = list(charts.CHARTS) if args.name == "all" else [args.name]
     targets = _list_targets(args, names)
+    layout = "page" if (args.width or 0.0) > WIDEST_COLUMN else LAYOUT_OF_THEME[args.theme]
     with open_results(args) as query:
         rows = {name: _rows(query, args, charts.kind_of(name).query) for name in names}
     for name in names:
-        drawn = charts.draw(name, *rows[name], layout=LAYOUT_OF_THEME[args.theme])
+        drawn = charts.draw(name, *rows[name], layout=layout)
         for path in targets[name]:
-            if notice := charts.save(drawn, path):
+            if notice := charts.save(drawn, path, args.width, titled=not args.no_title):
                 print(notice, file=sys.stderr)
             print(path)
     return _gallery(args) if args.name == "all" else 0
@@ -196,6 +198,23 @@ def _rows(query: Query, args: argparse.Namespace, text: str) -> tuple[list[str],
     if args.where and not rows and query(text)[1]:
         raise SynthcError(f"--where {args.where}: leaves no row of those that there are")
     return columns, rows
+
+
+WIDEST_COLUMN = 300.0
+"""Points from which on a chart is laid out for a page."""
+
+
+def _parse_width(text: str) -> float:
+    """Points of a length: `column`, `full`, or a number with its unit."""
+    from runtime.present.charts import WIDTHS
+
+    named = {"column": WIDTHS["column"], "full": WIDTHS["page"]}
+    number, unit = text[:-2], {"in": 72.0, "mm": 72 / 25.4, "cm": 72 / 2.54, "pt": 1.0}.get(text[-2:])
+    if text in named:
+        return named[text]
+    if unit is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no width: column, full, or a length such as 3.3in, 84mm, 8.4cm, 240pt")
+    return unit * positive_number(number)
 
 
 def _gallery(args: argparse.Namespace) -> int:
@@ -236,13 +255,55 @@ def _make_folder(path: Path) -> Path:
 def _table(args: argparse.Namespace) -> int:
     from runtime.database.read import check_one
     from runtime.present.paradigms import rows_of
-    from runtime.present.tables import COMPARISON, comparison, render
+    from runtime.present.tables import HEADS, claims, comparison, describe_comparison, latex_table, render
 
     with open_results(args) as query:
-        columns, rows = _rows(query, args, COMPARISON)
-    check_one([(row["origin"], row["study"], row["profile"]) for row in rows_of(columns, rows)], "a table")
-    print(render(*comparison(columns, rows), args.format))
+        columns, rows = _rows(query, args, {"comparison": "SELECT * FROM comparison", "claims": "SELECT * FROM claim"}[args.name])
+        found = rows_of(columns, rows)
+        check_one([(row["origin"], row["study"], row["profile"]) for row in found], "a table")
+        labels = {trial: label for trial, label in query("SELECT trial, label FROM comparison")[1]}
+        pairs = rows_of(*query("FROM claim_pair"))
+    of_claims = args.name == "claims"
+    if args.format in ("csv", "json"):
+        print(render(*_tidy(args, columns, rows), args.format))
+        return 0
+    if of_claims:
+        _choose(args, ())
+        caption = "Claims of the study, what was measured with 95 % intervals, and verdicts over all claims together."
+        heads, body = claims(found, pairs, labels)
+        kept = 3 if args.format == "latex" and args.width == "column" else len(heads)
+        shown = heads[:kept], [row[:kept] for row in body]
+    else:
+        few = COLUMNS_OF_PAPER[args.width] if args.format == "latex" else tuple(HEADS)
+        caption = describe_comparison(found)
+        shown = comparison(columns, rows, _choose(args, HEADS) or few)
+    if args.format == "latex":
+        print(latex_table(*shown, caption, args.width == "full", broken=(0, 1) if of_claims else (0,)))
+    else:
+        print(render(*shown, args.format))
     return 0
+
+
+COLUMNS_OF_PAPER = {
+    "column": ("trial", "accuracy", "leakage", "epsilon"),
+    "full": ("trial", "paradigm", "accuracy", "leakage", "epsilon", "seconds"),
+}
+"""Of the comparison, by width; how many models and scores stand behind them is said in the caption."""
+
+
+def _choose(args: argparse.Namespace, known: Collection[str]) -> list[str]:
+    """The columns that --columns names; SynthcError for one that there is not."""
+    names = [name.strip() for name in args.columns.split(",")] if args.columns else []
+    for name in names:
+        if name not in known:
+            raise SynthcError(f"--columns: none is called {name!r}; {did_you_mean(name, known)}")
+    return names
+
+
+def _tidy(args: argparse.Namespace, columns: list[str], rows: list[Any]) -> tuple[list[str], list[Any]]:
+    """A column for each figure and for each end of its interval, as in the view, for programs."""
+    names = _choose(args, columns) or columns
+    return names, [[row[columns.index(name)] for name in names] for row in rows]
 
 
 def _report(args: argparse.Namespace) -> int:

@@ -1,7 +1,8 @@
 """How long a run still takes: what remains of its plan, by the rates at which it has computed so far.
 
-A task is expected to take its declared guess times the usual ratio of measured to guessed seconds, of its operation where this run
-has computed some of it, else of all. The schedule of what remains on so many workers is then stretched as what was done has been.
+A task is expected to take its declared guess times the usual ratio of measured to guessed seconds: of its operation, where this run
+has computed some of it, else of the middle operation. The schedule of what remains, on so many workers, is stretched as what was
+done has been.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ class TimeLeft:
         """Of what is done."""
         self._ended: set[str] = set()
         self._ratios: dict[str, list[float]] = defaultdict(list)
+        self._first_ratios: dict[str, list[float]] = defaultdict(list)
+        self._workers_seen: set[object] = set()
         self._workers = 1
         self._began: float | None = None
         self._told, self._told_at, self._next_at = 0.0, 0.0, 0.0
@@ -40,7 +43,7 @@ class TimeLeft:
     @property
     def measured(self) -> bool:
         """Whether anything was: before, all is guessed."""
-        return bool(self._ratios)
+        return bool(self._seconds)
 
     def add(self, todo: Mapping[str, Task]) -> None:
         """Count these as to be computed, again if they were before."""
@@ -49,12 +52,21 @@ class TimeLeft:
         self._ended -= todo.keys()
         self._next_at = 0.0
 
-    def end(self, task: str, seconds: float | None) -> None:
-        """Count a task as ended, after so many seconds; None for one that failed or never began."""
+    def end(self, task: str, seconds: float | None, worker: object = None) -> None:
+        """Count a task as ended, after so many seconds; None for one that failed or never began.
+
+        The first task of a `worker` also loads what later ones find loaded: its rate counts only until there is another.
+        """
         self._ended.add(task)
-        if seconds is not None:
-            self._seconds[task] = seconds
-            self._ratios[self._todo[task].operation].append(seconds / self._guessed[task])
+        if seconds is None:
+            return
+        self._seconds[task] = seconds
+        operation, ratio = self._todo[task].operation, seconds / self._guessed[task]
+        if worker is None or worker in self._workers_seen:
+            self._ratios[operation].append(ratio)
+        else:
+            self._workers_seen.add(worker)
+            self._first_ratios[operation].append(ratio)
 
     def tell(self, in_flight: Mapping[tuple[str, ...], float], now: float | None = None) -> float:
         """Seconds left. `in_flight`: groups of tasks that one worker computes one after the other → when it began."""
@@ -77,9 +89,8 @@ class TimeLeft:
 
     def _expect(self) -> dict[str, float]:
         """Seconds of every task: measured, or its guess by the rate of its kind."""
-        rates = {operation: median(ratios) for operation, ratios in self._ratios.items()}
-        guessed = sum(self._guessed[id] for id in self._seconds)
-        usual = sum(self._seconds.values()) / guessed if guessed else 1.0
+        rates = {operation: median(ratios) for operation, ratios in (self._first_ratios | self._ratios).items()}
+        usual = median(rates.values()) if rates else 1.0
         return {id: self._seconds.get(id, self._guessed[id] * rates.get(task.operation, usual)) for id, task in self._todo.items()}
 
     @staticmethod

@@ -15,7 +15,7 @@ from typing import Any
 
 from compiler.errors import and_more, plural
 from runtime.present.numbers import format_epsilon, format_percent, format_span
-from runtime.present.paradigms import Row
+from runtime.present.paradigms import Row, doubts_of
 
 BASELINES = ("undefended", "dp_sgd")
 MAX_EPSILON = 10.0
@@ -83,7 +83,7 @@ def _say_rest(found: Mapping[str, list[Row]]) -> Iterator[str]:
     if found["undecided"]:
         parts.append(f"undecided, since the intervals leave it open: {_list(found['undecided'])}")
     if found["doubtful"]:
-        doubts = [f"{row['label']} ({_doubt(row)})" for row in found["doubtful"]]
+        doubts = [f"{row['label']} ({doubts_of(row).partition(':')[0]})" for row in found["doubtful"]]
         parts.append(f"not to be counted: {and_more(doubts, SHOWN)}")
     if found["missing"]:
         parts.append(f"not measured: {and_more([row['label'] for row in found['missing']], SHOWN)}")
@@ -96,7 +96,7 @@ def _choose_reference(rows: Iterable[Row], replicate: int) -> Row | None:
     private = [
         row
         for row in rows
-        if row["paradigm"] == "dp_sgd" and row["replicate"] == replicate and not _doubt(row) and None not in _figures(row)
+        if row["paradigm"] == "dp_sgd" and row["replicate"] == replicate and not doubts_of(row) and None not in _figures(row)
     ]
     promising = [row for row in private if row["epsilon"] is not None and row["epsilon"] <= MAX_EPSILON]
     return max(promising or private, key=lambda row: row["test_accuracy"], default=None)
@@ -106,18 +106,11 @@ def _figures(row: Row) -> tuple[float | None, ...]:
     return row["test_accuracy"], row["leakage"], row["leakage_low"], row["leakage_high"]
 
 
-def _doubt(row: Row) -> str:
-    """Why a trial's figures are no evidence; "" where nothing is known against them."""
-    if row["null_ok"] is False:
-        return "its null control failed"
-    return "it learned next to nothing" if row.get("learned") is False else ""
-
-
 def _judge(row: Row, reference: Row | None) -> str:
     """more, no more, undecided, doubtful or missing."""
     if row["attack"] is None:
         return "missing"
-    if _doubt(row):
+    if doubts_of(row):
         return "doubtful"
     low, high = row["leakage_low"], row["leakage_high"]
     bar = row["fpr"] if reference is None else reference["leakage_high"]

@@ -7,17 +7,18 @@ import io
 import json
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from compiler.errors import plural
 from compiler.text import escape
-from runtime.present.numbers import format_epsilon, format_interval
+from runtime.present.answer import state_claim
+from runtime.present.numbers import format_epsilon, format_interval, format_percent
 from runtime.present.paradigms import Row, doubts_of, is_comparable, order_by_paradigm, printed_name, rows_of
 
-COMPARISON = "SELECT * FROM comparison"
 UNRESOLVABLE = "not resolvable"
+NOT_MEASURED = "not measured"
 MAX_CELL_LETTERS = 48
 """Of a table that does not fit on the terminal."""
 
@@ -26,9 +27,25 @@ class Best(str):
     """A cell that is better than every other of its column, by more than both intervals: printed bold."""
 
 
-def comparison(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> tuple[list[str], list[list[str]]]:
-    """The comparison as a paper shows it: a line per trial, baselines first, figures with intervals and n; the best is a `Best`."""
-    heads = ["trial", "paradigm", "test accuracy, %", "shadows", "leakage, %", "non-members", "AUC", "epsilon", "seconds"]
+HEADS = {
+    "trial": "trial",
+    "paradigm": "paradigm",
+    "accuracy": "test accuracy, %",
+    "shadows": "shadows",
+    "leakage": "leakage, %",
+    "non_members": "non-members",
+    "auc": "AUC",
+    "epsilon": "epsilon",
+    "seconds": "seconds",
+}
+"""Columns of the comparison, by the names that `--columns` takes."""
+
+
+def comparison(
+    columns: Sequence[str], rows: Sequence[Sequence[Any]], only: Sequence[str] = tuple(HEADS)
+) -> tuple[list[str], list[list[str]]]:
+    """The comparison as a paper shows it, the columns `only` of HEADS: a line per trial, baselines first, figures with intervals
+    and n; the best of a column is a `Best`."""
     trials = order_by_paradigm(rows_of(columns, rows))
     better = {"test_accuracy": 1, "leakage": -1, "auc": -1, "seconds": -1}
     best = {name: _find_best(trials, name, sign) for name, sign in better.items()}
@@ -42,20 +59,78 @@ def comparison(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> tuple[l
         said = "control" if trial.get("control") else doubts_of(trial).partition(":")[0]
         remark = f" ({said})" if said else ""
         replicate = f" #{trial['replicate']}" if trial["replicate"] else ""
-        body.append(
-            [
-                trial["label"] + replicate + remark,
-                printed_name(trial["paradigm"]),
-                print_figure(trial, "test_accuracy", ".1f", 100),
-                str(trial["shadows"] or ""),
-                print_figure(trial, "leakage", ".1f", 100) or UNRESOLVABLE,
-                str(trial["leakage_n"] or ""),
-                print_figure(trial, "auc", ".3f"),
-                "" if trial["epsilon"] is None else format_epsilon(trial["epsilon"]),
-                print_figure(trial, "seconds", ".1f"),
-            ]
-        )
-    return heads, body
+        cells = {
+            "trial": trial["label"] + replicate + remark,
+            "paradigm": printed_name(trial["paradigm"]),
+            "accuracy": print_figure(trial, "test_accuracy", ".1f", 100) or NOT_MEASURED,
+            "shadows": str(trial["shadows"] or ""),
+            "leakage": print_figure(trial, "leakage", ".1f", 100) or (UNRESOLVABLE if trial["attack"] else NOT_MEASURED),
+            "non_members": str(trial["leakage_n"] or ""),
+            "auc": print_figure(trial, "auc", ".3f") or (UNRESOLVABLE if trial["attack"] else NOT_MEASURED),
+            "epsilon": _print_epsilon(trial),
+            "seconds": print_figure(trial, "seconds", ".1f") or NOT_MEASURED,
+        }
+        body.append([cells[name] for name in only])
+    return [HEADS[name] for name in only], body
+
+
+def _print_epsilon(trial: Row) -> str:
+    if trial["epsilon"] is None:  # of DP-SGD it is known once it has run
+        return NOT_MEASURED if trial["paradigm"] == "dp_sgd" else "none"
+    return format_epsilon(trial["epsilon"])
+
+
+def claims(rows: Sequence[Row], pairs: Sequence[Row], labels: Mapping[str, str]) -> tuple[list[str], list[list[str]]]:
+    """Claims as a paper shows them: what was claimed, what was measured in a sentence, the verdict and when it was declared."""
+    body = []
+    for claim in rows:
+        of_it = [pair for pair in pairs if pair["claim"] == claim["claim"]]
+        when = {None: "unknown", 0: "before results"}.get(claim.get("outcomes_before"), "after results")
+        body.append([claim["statement"], state_claim(claim, of_it, labels), str(claim["study_verdict"]), when])
+    return ["claim", "measured", "verdict", "declared"], body
+
+
+def latex_table(
+    columns: Sequence[str], rows: Sequence[Sequence[Any]], caption: str, full: bool, broken: Sequence[int] = (0,)
+) -> str:
+    """A whole table float for one column of a two-column paper, or for both (`full`): booktabs and tabularx, a caption, a label.
+
+    The columns `broken` share what room there is and break their lines; the others keep to one line.
+    """
+    lines = [_escape(line, escape.latex, r"\textbf{{{}}}") for line in (columns, *rows)]
+    head, *body = [" & ".join(line) + r" \\" for line in lines]
+    kept = ["r" if _holds_figures([_print(row[at]) for row in rows]) else "l" for at in range(len(columns))]
+    sides = "".join(r">{\raggedright\arraybackslash}X" if at in broken else side for at, side in enumerate(kept))
+    star, gap = ("*", "4pt") if full else ("", "2.5pt")
+    frame = [
+        r"% needs \usepackage{booktabs,tabularx}",
+        rf"\begin{{table{star}}}[t]",
+        rf"\caption{{{escape.latex(caption)}}}",
+        r"\label{tab:synthc}\vspace{4pt}",
+        rf"\footnotesize\setlength{{\tabcolsep}}{{{gap}}}",
+        rf"\begin{{tabularx}}{{\linewidth}}{{@{{}}{sides}@{{}}}}",
+        *(r"\toprule", head, r"\midrule", *body, r"\bottomrule"),
+        r"\end{tabularx}",
+        rf"\end{{table{star}}}",
+    ]
+    return "\n".join(frame)
+
+
+def describe_comparison(trials: Sequence[Row]) -> str:
+    """A caption: what leakage is, what brackets and bold mean, behind how many models and scores the figures stand."""
+
+    def say(name: str) -> str:
+        values = sorted({value for row in trials if (value := row[name]) is not None})
+        return " or ".join(f"{value:g}" if isinstance(value, float) else str(value) for value in values) or "unknown"
+
+    rates = sorted({row["fpr"] for row in trials if row["fpr"] is not None})
+    at = " or ".join(map(format_percent, rates)) or "the declared"
+    return (
+        f"Test accuracy and leakage on {say('data')}. Leakage is the share of member canaries ({say('canaries')}) that the attack "
+        f"({say('attack')}, on {say('release').replace('_', ' ')}) recognises while it wrongly accuses {at} of the non-members; "
+        f"guessing gives {at}. Brackets: 95 % intervals over {say('shadows')} models and {say('leakage_n')} non-member scores. "
+        "Bold: better than every other trial by more than both intervals."
+    )
 
 
 def _find_best(trials: Iterable[Row], name: str, sign: int) -> Row | None:
@@ -74,8 +149,8 @@ def _find_best(trials: Iterable[Row], name: str, sign: int) -> Row | None:
     return best if all(low > high for _, high, trial in spans if trial is not best) else None
 
 
-def render(columns: Sequence[str], rows: Sequence[Sequence[Any]], how: str) -> str:
-    """The table as text in one of: table, csv, json, markdown, latex, html."""
+def render(columns: Sequence[str], rows: Sequence[Sequence[Any]], how: str, null: str = "NULL") -> str:
+    """The table as text in one of: table, csv, json, markdown, html; in `table`, `null` stands for what there is no value of."""
     match how:
         case "json":
             return json.dumps([dict(zip(columns, map(_plain, row), strict=True)) for row in rows], ensure_ascii=False, indent=1)
@@ -87,14 +162,12 @@ def render(columns: Sequence[str], rows: Sequence[Sequence[Any]], how: str) -> s
             lines = [columns, ["---"] * len(columns), *rows]
             bars = [_escape(line, escape.markdown, "**{}**") for line in lines]
             return "\n".join(f"| {' | '.join(bar)} |" for bar in bars)
-        case "latex":
-            return _latex(columns, rows)
         case "html":
             head, *body = ["".join(_escape(line, escape.html, "<strong>{}</strong>", "<td>{}</td>")) for line in (columns, *rows)]
             head = head.replace("<td>", '<th scope="col">').replace("</td>", "</th>")
             inner = "\n".join(f"<tr>{line}</tr>" for line in body)
             return f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{inner}\n</tbody>\n</table>"
-    return _align(columns, rows)
+    return _align(columns, rows, null)
 
 
 def _plain(value: Any) -> Any:
@@ -113,9 +186,9 @@ def _csv(value: Any) -> Any:
     return escape.csv(plain) if isinstance(plain := _plain(value), str) else plain
 
 
-def _print(value: Any) -> str:
+def _print(value: Any, null: str = "NULL") -> str:
     if value is None:
-        return ""
+        return null
     if isinstance(value, float):
         return f"{value:.4g}"
     return " ".join(str(_plain(value)).split())
@@ -127,26 +200,18 @@ def _escape(values: Sequence[Any], escaped: Callable[[str], str], bold: str, cel
     return [cell.format(bold.format(text) if isinstance(value, Best) else text) for value, text in zip(values, texts, strict=True)]
 
 
-def _latex(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    lines = [_escape(line, escape.latex, r"\textbf{{{}}}") for line in (columns, *rows)]
-    head, *body = [" & ".join(line) + r" \\" for line in lines]
-    sides = "".join("r" if _holds_figures([_print(row[at]) for row in rows]) else "l" for at in range(len(columns)))
-    frame = [rf"\begin{{tabular}}{{{sides}}}", r"\toprule", head, r"\midrule", *body, r"\bottomrule", r"\end{tabular}"]
-    return "\n".join(frame)
-
-
 def _holds_figures(cells: Sequence[str]) -> bool:
     """Whether a column stands on the right: figures, whatever is missing among them."""
-    there = [cell for cell in cells if cell not in ("", UNRESOLVABLE)]
+    there = [cell for cell in cells if cell not in ("", "none", UNRESOLVABLE, NOT_MEASURED)]
     return bool(there) and all(cell.lstrip("-")[0].isdigit() for cell in there)
 
 
-def _align(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+def _align(columns: Sequence[str], rows: Sequence[Sequence[Any]], null: str) -> str:
     """Columns below each other; where they do not fit beside each other, long cells are cut.
 
     On a terminal that is too narrow even so, columns go on in a further block, each begun by the column that tells rows apart.
     """
-    cells = [[_print(value) for value in row] for row in rows]
+    cells = [[_print(value, null) for value in row] for row in rows]
 
     def widths() -> list[int]:
         return [max(map(len, column)) for column in zip(columns, *cells, strict=True)]

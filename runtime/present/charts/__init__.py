@@ -105,6 +105,8 @@ def save(spec: dict[str, Any], path: Path, width: float | None = None, titled: b
     ending = path.suffix.lstrip(".").lower()
     if ending not in FORMATS:
         raise SynthcError(f"{path}: cannot draw {path.suffix or 'a file without ending'}; endings are: {', '.join(FORMATS)}")
+    if width is not None and ending in ("json", "html"):
+        raise SynthcError(f"{path}: a width is of svg, pdf and png; {ending} takes what room there is")
     if not titled:
         spec = {name: part for name, part in spec.items() if name != "title"}
     try:
@@ -131,13 +133,16 @@ def _write_picture(spec: dict[str, Any], path: Path, ending: str, width: float |
             f"{path}: at this width letters would be smaller than {MIN_LETTERS:g} points; ask for {least:.1f}in or more"
         )
     boxes = letters.complain_of_missing(svg) if ending != "svg" else ""  # whoever opens an .svg has fonts of their own
+    size = re.compile(r'(width|height)="([\d.]+)"')
+
+    def sized(unit: str) -> str:
+        return size.sub(lambda found: f'{found[1]}="{scale * float(found[2]):.1f}{unit}"', svg, count=2)
+
     match ending:
         case "svg":
-            size = re.compile(r'(width|height)="([\d.]+)"')
-            sized = size.sub(lambda found: f'{found[1]}="{scale * float(found[2]):.1f}pt"', svg, count=2)
-            path.write_text(sized, encoding="utf-8")
-        case "pdf":
-            path.write_bytes(vl_convert.svg_to_pdf(svg, scale=scale))  # which embeds the letters that it uses
+            path.write_text(sized("pt"), encoding="utf-8")
+        case "pdf":  # whose points are the converter's pixels; it embeds the letters that it uses
+            path.write_bytes(vl_convert.svg_to_pdf(sized("")))
         case "png":
             path.write_bytes(vl_convert.svg_to_png(svg, scale=PIXELS_PER_POINT * scale))
     return f"{path}: {boxes}" if boxes else ""

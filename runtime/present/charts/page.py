@@ -17,9 +17,18 @@ from compiler.text import escape
 # An interpreter instead of eval: the policy allows no code but the page's own.
 EMBED = """\
 vegaEmbed("#chart", JSON.parse(document.getElementById("spec").textContent),
-  {mode: "vega-lite", ast: true, actions: {export: true, source: false, compiled: false, editor: false}})
+  {mode: "vega-lite", ast: true, renderer: "svg", actions: {export: true, source: false, compiled: false, editor: false}})
   .then(() => document.documentElement.setAttribute("data-ready", "true"));
 """
+
+FILLING = """\
+<style>
+body { margin: 0; }
+#chart, #chart.vega-embed { display: block; padding: .5rem; }
+#chart svg.marks { width: calc(100vw - 1rem); height: calc(100vh - 1rem); }
+</style>
+"""
+"""The drawing takes what the window has, at its own proportions."""
 
 
 def policy(scripts: Iterable[str]) -> str:
@@ -43,7 +52,7 @@ def chart_page(spec: dict[str, Any]) -> str:
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{policy((bundle(), EMBED))}">\n'
-        f"<title>{title}</title></head>\n"
+        f"<title>{title}</title>\n{FILLING}</head>\n"
         f'<body><div id="chart"></div>\n'
         f'<script type="application/json" id="spec">{escape.script(json.dumps(spec, allow_nan=False))}</script>\n'
         f"<script>{bundle()}</script>\n<script>{EMBED}</script></body></html>\n"

@@ -54,13 +54,5 @@
   });
   Promise.all(drawn).then(() => document.documentElement.setAttribute("data-ready", "true"));
 
-  // Paper has no folds to open.
-  let opened = [];
-  addEventListener("beforeprint", () => {
-    opened = [...document.querySelectorAll("details:not([open])")];
-    for (const details of opened) details.open = true;
-  });
-  addEventListener("afterprint", () => { for (const details of opened) details.open = false; });
-
   window.report = {views, choose, chosen: () => chosen};
 })();

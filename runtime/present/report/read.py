@@ -84,9 +84,11 @@ def read(database: Path, store: Path, scope: Scope, with_private: bool = False) 
 
 
 COMPARISON = """
-SELECT trial.*, current.answer, area.n AS auc_n
+SELECT trial.* EXCLUDE (shadows), coalesce(trial.shadows, scored.shadows) AS shadows, current.answer, area.n AS auc_n
 FROM (FROM comparison {this}) AS trial
 JOIN (FROM base.current_trial {this}) AS current USING (trial)
+LEFT JOIN (SELECT origin, task AS answer, count(DISTINCT shadow) AS shadows FROM base.score GROUP BY ALL) AS scored
+  ON scored.origin = current.origin AND scored.answer = current.answer
 LEFT JOIN (FROM result {this} AND metric = 'auc') AS area
   ON area.trial = trial.trial AND area.canaries = trial.canaries AND area.attack = trial.attack
   AND area.variant = trial.variant AND area.release = trial.release

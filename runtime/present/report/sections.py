@@ -31,10 +31,10 @@ VERDICTS = {"supported": "✓ supported", "refuted": "✗ refuted"}
 def list_facts(results: StudyResults) -> dict[str, str]:
     """What the study looked at, before any figure."""
     run, first = results.run, next(iter(results.comparison), {})
-    measured = sum(row["test_accuracy"] is not None for row in results.comparison)
+    measured = sum(row["attack"] is not None for row in results.comparison)
     return {
         "Data": first.get("data") or "unknown",
-        "Trials": f"{measured} of {len(results.comparison)} measured",
+        "Trials": f"{measured} of {len(results.comparison)} audited",
         "Shadow models": f"{first['shadows']} per trial" if first.get("shadows") else "unknown",
         "Profile": run["profile"] or "default",
         "Run": f"{format_minute(run['started'])}, {run['status']}",
@@ -56,6 +56,12 @@ def list_warnings(results: StudyResults) -> list[str]:
         for lint in results.run["lints"] or ()
         if isinstance(lint, dict) and lint.get("seen_in") == "results" and not lint.get("silenced")
     ]
+
+
+def say_origin_of_headline(results: StudyResults) -> str:
+    """Whether what is called leakage was declared before results, or typed when a file was audited."""
+    of_file = (results.run["argv"] or [""])[0] == "audit"
+    return "Leakage is what the command line asked for" if of_file else "Leakage is the headline that the study declared in advance"
 
 
 def name_attack(results: StudyResults) -> str:

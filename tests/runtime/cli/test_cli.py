@@ -237,7 +237,7 @@ def test_what_failed_is_tried_again_only_when_asked(tmp_path: Path, capsys: pyte
     assert main(words) == 1
     once = attempts()
     assert main(words) == 1
-    assert "failed in an earlier run and were not tried again; --retry-failed does" in capsys.readouterr().err
+    assert "failed in an earlier run; --retry-failed tries again" in capsys.readouterr().err
     assert attempts() == once
     assert main([*words, "--retry-failed"]) == 1
     assert attempts() == 2 * once

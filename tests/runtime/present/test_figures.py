@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import get_args
@@ -77,3 +78,27 @@ def test_where_keeps_only_its_rows_of_a_chart_and_of_a_table(
     assert len(capsys.readouterr().out.splitlines()) == 3
     assert main(["table", "comparison", "--where", "arms = 'x'", "--db", str(tiny.db)]) == 2
     assert "arms" in capsys.readouterr().err
+
+
+def test_a_chart_has_the_width_that_was_asked_for_and_no_title_where_none_is_wanted(
+    tiny: Done, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def draw(name: str, *options: str) -> int:
+        return main(["chart", "tradeoff", "-o", str(tmp_path / name), "--db", str(tiny.db), *options])
+
+    assert draw("wide.pdf", "--width", "full") == 0
+    (wide,) = re.findall(rb"/MediaBox\s*\[\s*0 0 ([\d.]+)", (tmp_path / "wide.pdf").read_bytes())
+    assert float(wide) == pytest.approx(490, abs=1)
+    assert draw("narrow.svg", "--width", "84mm", "--no-title") == 0
+    narrow = (tmp_path / "narrow.svg").read_text()
+    assert float(re.search(r'width="([\d.]+)pt"', narrow)[1]) == pytest.approx(84 / 25.4 * 72, abs=0.1)  # type: ignore[index]
+    assert "Accuracy against leakage" not in narrow
+    capsys.readouterr()
+    assert draw("tiny.svg", "--width", "1in") == 2
+    assert "letters would be smaller than 7 points" in capsys.readouterr().err
+    assert draw("none.json", "--width", "column") == 2
+    with pytest.raises(SystemExit, match="2"):
+        draw("none.svg", "--width", "wide")
+    assert "'wide' is no width: column, full, or a length" in capsys.readouterr().err
+    assert draw("page.html") == 0
+    assert "svg.marks { width: calc(100vw" in (tmp_path / "page.html").read_text()

@@ -182,6 +182,17 @@ def test_what_cannot_be_resolved_or_is_invalid_is_said_in_words() -> None:
     assert [row.get("class") for row in page.all("tr") if "data-paradigm" in row].count("invalid") == 1
 
 
+def test_of_an_audited_file_is_said_what_it_is() -> None:
+    whole = results([trial(0, paradigm="imported", test_accuracy=None, seconds=None, epsilon=None)], store_found=True)
+    whole.run["argv"] = ["audit", "file.npz", "--db", "results.duckdb"]
+    words = Parsed(report.page(whole)).words
+    assert "Trials 1 of 1 audited" in words
+    assert "Shadow models 16 per trial" in words
+    assert "Leakage is what the command line asked for" in words
+    assert "Imported not measured" in words, "its accuracy"
+    assert "These models were trained elsewhere" in words
+
+
 def test_lints_and_flags_are_shown_with_their_silencings() -> None:
     lint = {"code": "L15", "title": "unstable", "because": "such fits are", "source": "a paper", "message": "8 shadows are few"}
     lints = [
