@@ -20,12 +20,12 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from compiler.work.operations import AuditSettings
 from runtime.audit.attacks.label_only import label_only
 from runtime.audit.attacks.lira import lira
 from runtime.audit.attacks.pool import ShadowPool
 from runtime.audit.external.audit_file import audit
 from runtime.audit.external.evidence import Evidence
-from runtime.audit.external.file_attacks import Settings
 from runtime.audit.statistics.bootstrap import Resamples, read_resamples
 from runtime.audit.statistics.deployed import shadow_only
 
@@ -82,14 +82,14 @@ def whole(rng: np.random.Generator) -> Work:
     logits = rng.normal(size=(64, 500, 18, 10)).astype(np.float32)
     logits += 2 * (member.T[:, :, None, None] * (np.arange(10) == labels[None, :, None, None])).astype(np.float32)
     evidence = Evidence("logits", logits, member, labels)
-    return lambda: audit(evidence, Settings())
+    return lambda: audit(evidence, AuditSettings())
 
 
 def whole_large(rng: np.random.Generator) -> Work:
     member = membership(rng, 50_000, 256)
     signal = rng.normal(size=(256, 50_000)).astype(np.float32) + member.T.astype(np.float32)
     evidence = Evidence("signal", signal, member)
-    return lambda: audit(evidence, Settings(tried=("lira",)))
+    return lambda: audit(evidence, AuditSettings(tried=("lira",)))
 
 
 MEASUREMENTS = {

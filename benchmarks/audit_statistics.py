@@ -27,11 +27,11 @@ from scipy import stats
 
 from compiler.language.audit import Design
 from compiler.power.epsilon_bounds import epsilon_of_mu, f_dp
+from compiler.work.operations import AuditSettings
 from runtime.audit.attacks.lira import lira
 from runtime.audit.attacks.pool import ShadowPool
 from runtime.audit.external.audit_file import Report, audit
 from runtime.audit.external.evidence import Evidence
-from runtime.audit.external.file_attacks import Settings
 from runtime.audit.statistics import epsilon
 from runtime.audit.statistics.null import redraw
 from runtime.audit.statistics.one_run import OneRun, one_run
@@ -104,7 +104,7 @@ def coverage(worlds: int, seed: int) -> None:
 
 def _figures(rng: Random, draw: Callable[[Random, np.ndarray], np.ndarray], shadows: int) -> tuple[Found, ...]:
     member = membership(rng, "pairs", CANARIES, shadows)
-    settings = Settings(tried=("lira",), fpr=(f"{FPR:g}",), resamples=100, null_permutations=1, membership="pairs")
+    settings = AuditSettings(tried=("lira",), fpr=(f"{FPR:g}",), resamples=100, null_permutations=1, membership="pairs")
     trials, reports = [], []
     for signal in (draw(rng, member), WORLDS["null"](rng, member)):
         kept: list[AttackResult] = []
@@ -203,7 +203,7 @@ def _nothing(rng: Random, design: Design, shadows: int, tried: tuple[str, ...]) 
         (rng.normal(size=(1, 128, 1, 3)) + rng.normal(size=(shadows, 128, 2, 3))).astype(np.float32) for _ in range(2)
     )
     evidence = Evidence("logits", logits, member, labels, z_logits, z_labels)
-    return audit(evidence, Settings(tried=tried, fpr=("0.01",), membership=design, resamples=100, null_permutations=39))
+    return audit(evidence, AuditSettings(tried=tried, fpr=("0.01",), membership=design, resamples=100, null_permutations=39))
 
 
 def minority(worlds: int, seed: int) -> None:
@@ -298,7 +298,7 @@ def alarms(files: int, seed: int) -> None:
     for _ in range(files):
         kind, design, evidence = right_file(rng)
         kinds[kind] += 1
-        settings = Settings(fpr=("0.01",), membership=design, resamples=100, null_permutations=20)
+        settings = AuditSettings(fpr=("0.01",), membership=design, resamples=100, null_permutations=20)
         said.update({f"{kind}: {complaint}" for complaint in _complaints(audit(evidence, settings))})
     print(f"files: {dict(kinds)}")
     print(f"doubted: {len(said)} lines, {sum(said.values())} times")

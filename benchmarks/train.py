@@ -31,7 +31,7 @@ import torch
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from compiler.check.presets import PRESETS
+from compiler.check.presets import fields_of
 from compiler.language.classifier import Augment, Recipe
 from compiler.language.datasets import CARDS, Card
 from compiler.language.methods.baselines import Privacy
@@ -261,7 +261,7 @@ def main() -> None:
     data = load(Dataset(card.name, card.digest, args.images, None, card.shape))
     assert data.test is not None
     preset, trainer = TRAINERS[args.trainer]
-    fields = PRESETS[preset](card) | {name: json.loads(value) for name, _, value in (word.partition("=") for word in args.set)}
+    fields = fields_of(preset, card) | {name: json.loads(value) for name, _, value in (word.partition("=") for word in args.set)}
     bench = Bench(data.pool, data.test, card, Recipe.model_validate_json(json.dumps(fields)), device)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {args.threads} thread(s)"
     print(f"{args.trainer} on {name}: {len(bench.train):,} images, {bench.iterations} steps of {bench.recipe.batch_size}, {fields}")

@@ -19,9 +19,9 @@ def derived_seed(seed: int, shadow: int | None, purpose: str) -> int:
     return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
 
 
-def generator(seed: int, shadow: int | None, purpose: str, device: torch.device | str = "cpu") -> torch.Generator:
-    """A torch generator for this purpose."""
-    return torch.Generator(device=device).manual_seed(derived_seed(seed, shadow, purpose))
+def generator(seed: int, shadow: int | None, purpose: str) -> torch.Generator:
+    """A torch generator for this purpose, on the CPU."""
+    return torch.Generator().manual_seed(derived_seed(seed, shadow, purpose))
 
 
 def numpy_generator(seed: int, shadow: int | None, purpose: str) -> np.random.Generator:
@@ -42,9 +42,5 @@ class Seeds:
     shadow: int | None
     """None for what all shadows share."""
 
-    def __call__(self, purpose: str, device: torch.device | str = "cpu") -> torch.Generator:
-        return generator(self.seed, self.shadow, f"replicate {self.replicate}/{purpose}", device)
-
-    def numpy(self, purpose: str) -> np.random.Generator:
-        """The same stream for numpy code."""
-        return numpy_generator(self.seed, self.shadow, f"replicate {self.replicate}/{purpose}")
+    def __call__(self, purpose: str) -> torch.Generator:
+        return generator(self.seed, self.shadow, f"replicate {self.replicate}/{purpose}")

@@ -13,8 +13,8 @@ from pathlib import Path
 from compiler.data.files import card_of, contents
 from compiler.data.sizes import pool_size, private_size
 from compiler.language.classifier import Recipe
-from compiler.language.datasets import OWN
-from compiler.language.methods.coreset import ByDynamics, ByProxy, Selection
+from compiler.language.datasets import OWN, Shape
+from compiler.language.methods.coreset import Selection, Stratified, WithProxy
 from compiler.language.methods.diffusion import Conditional, ImageToImage
 from compiler.language.methods.distillation import Distilled
 from compiler.language.study import Point
@@ -30,7 +30,7 @@ def check_nets(point: Point) -> Iterator[Problem]:
     """Nets that images of this size cannot pass."""
     shape, arm = card_of(point.data).shape, point.arm
     recipes: list[tuple[tuple[str, ...], Recipe]] = [(("classifier",), point.classifier)]
-    if isinstance(arm, ByDynamics | ByProxy) and arm.proxy is not None:
+    if isinstance(arm, WithProxy) and arm.proxy is not None:
         recipes.append((("arm", "proxy"), arm.proxy))
     for path, recipe in recipes:
         if unfit := _unfit(recipe, shape):
@@ -47,13 +47,13 @@ def check_nets(point: Point) -> Iterator[Problem]:
         yield "net", ("arm", "denoiser", "width"), what, "its norms have groups of eight: use a multiple of 8"
 
 
-def _halvings(shape: tuple[int, int, int]) -> int:
+def _halvings(shape: Shape) -> int:
     """How often the ConvNet halves such an image at most; 28×28 is padded to 32×32 first."""
     side = 32 if shape[1:] == (28, 28) else min(shape[1:])
     return side.bit_length() - 1
 
 
-def _unfit(recipe: Recipe, shape: tuple[int, int, int]) -> tuple[str, str, str] | None:
+def _unfit(recipe: Recipe, shape: Shape) -> tuple[str, str, str] | None:
     """(field, what is wrong, what would do); None where the net fits."""
     side, size, halvings = min(shape[1:]), _size(shape), _halvings(shape)
     what = f"the net {recipe.net} for images of {size}"
@@ -68,7 +68,7 @@ def _unfit(recipe: Recipe, shape: tuple[int, int, int]) -> tuple[str, str, str] 
     return None
 
 
-def _last_side(recipe: Recipe, shape: tuple[int, int, int]) -> int:
+def _last_side(recipe: Recipe, shape: Shape) -> int:
     """Longer side where the last norm stands."""
     side, long = min(shape[1:]), max(shape[1:])
     match recipe.net:
@@ -81,7 +81,7 @@ def _last_side(recipe: Recipe, shape: tuple[int, int, int]) -> int:
     return 2
 
 
-def _size(shape: tuple[int, int, int]) -> str:
+def _size(shape: Shape) -> str:
     return f"{shape[1]}×{shape[2]}"
 
 
@@ -111,19 +111,19 @@ def check_counts(point: Point) -> Iterator[Problem]:
         if arm.per_class is not None and arm.per_class > least:
             what = f"{arm.per_class:,} images of each class, where a private set may have {least:,}"
             yield "per-class", ("arm", "per_class"), what, f"at most {least:,}, or a `fraction`" if least else "use a `fraction`"
-        size = private_size(point.data, point.audit) - 4 * math.sqrt(
-            sum(g.count * g.copies**2 for g in point.audit.canaries.values())
-        )
+        copies = sum(group.count * group.copies**2 for group in point.audit.canaries.values())
+        size = private_size(point.data, point.audit) - 4 * math.sqrt(copies)
         if arm.fraction is not None and arm.fraction * size < card.classes:
             what = f"a fraction of {arm.fraction:g} of about {size:,.0f} images, for {card.classes:,} classes"
             yield "fraction", ("arm", "fraction"), what, f"at least {card.classes / max(size, 1):.2g}"
-        cut = getattr(arm, "cut", None)
-        if cut is not None and arm.per_class is not None and arm.per_class * card.classes > (1 - cut) * size:
-            what = f"{arm.per_class * card.classes:,} images of about {(1 - cut) * size:,.0f} that `cut` leaves"
-            yield "per-class", ("arm", "per_class"), what, "lower `cut`, or keep fewer"
-        if cut is not None and arm.per_class is not None and arm.per_class > (1 - cut) * least:
-            what = f"{arm.per_class:,} images of each class, where `cut` may leave {(1 - cut) * least:,.0f}"
-            yield "per-class", ("arm", "per_class"), what, "lower `cut`, or keep fewer"
+        if isinstance(arm, Stratified) and arm.per_class is not None:
+            kept, wanted = 1 - arm.cut, arm.per_class * card.classes
+            if wanted > kept * size:
+                what = f"{wanted:,} images of about {kept * size:,.0f} that `cut` leaves"
+                yield "per-class", ("arm", "per_class"), what, "lower `cut`, or keep fewer"
+            if arm.per_class > kept * least:
+                what = f"{arm.per_class:,} images of each class, where `cut` may leave {kept * least:,.0f}"
+                yield "per-class", ("arm", "per_class"), what, "lower `cut`, or keep fewer"
     if isinstance(arm, Distilled) and arm.init == "real" and arm.images_per_class > least:
         what = f"{arm.images_per_class:,} images of each class begin as private ones, where a private set may have {least:,}"
         yield "images-per-class", ("arm", "images_per_class"), what, "ask for fewer, or begin with noise"

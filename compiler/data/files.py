@@ -15,7 +15,7 @@ from pathlib import Path
 from compiler.data.records import Array, Record, card_here, record_of
 from compiler.errors import SynthcError, and_more
 from compiler.language.data import Data
-from compiler.language.datasets import OWN, Card
+from compiler.language.datasets import OWN, Card, Shape
 from compiler.language.plugins import PluginData, checked_card
 from compiler.text import nodes
 from compiler.text.nodes import Node, Scalar, Sequence
@@ -126,7 +126,7 @@ def array_called(arrays: Mapping[str, Array], name: str) -> Array:
     return arrays[name]
 
 
-def image_shape(arrays: Mapping[str, Array], name: str) -> tuple[tuple[int, int, int], int]:
+def image_shape(arrays: Mapping[str, Array], name: str) -> tuple[Shape, int]:
     """Channels × height × width, and how many images."""
     array = array_called(arrays, name)
     if array.dtype != "|u1":

@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from functools import lru_cache
-from hashlib import blake2b
+from functools import lru_cache, partial
+from hashlib import blake2b, file_digest
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +33,8 @@ def placeless(how: Generator) -> Generator:
     return how.model_copy(update={"base": how.base.model_copy(update={"path": "", "digest": digest})})
 
 
-def faults_of_folder(folder: Path, how: Denoiser) -> list[Fault]:
+def faults_of_folder(folder: Path, how: Denoiser) -> Iterator[Fault]:
     """What keeps the folder from being a base of this denoiser."""
-    return list(_faults(folder, how))
-
-
-def _faults(folder: Path, how: Denoiser) -> Iterator[Fault]:
     if not folder.is_dir():
         yield "path", f"there is no folder {folder}", "the path is relative to the spec"
         return
@@ -55,12 +51,12 @@ def _faults(folder: Path, how: Denoiser) -> Iterator[Fault]:
         return
     wanted = [*PARTS, "scheduler", *(name for name in ("text_encoder", "tokenizer") if (parts.get(name) or [None])[0])]
     for name in wanted:
-        yield from _faults_of_part(folder / name, how)
+        yield from _faults_of_part(folder / name)
     if all((folder / name).is_dir() for name in wanted):
         yield from _faults_of_configs(folder, how)
 
 
-def _faults_of_part(part: Path, how: Denoiser) -> Iterator[Fault]:
+def _faults_of_part(part: Path) -> Iterator[Fault]:
     if not part.is_dir():
         yield "path", f"its part {part.name} is missing", "a denoiser needs unet, vae, scheduler, and what the index names of text"
         return
@@ -127,11 +123,8 @@ def digest_of_folder(folder: Path) -> str:
 @lru_cache(maxsize=4096)
 def _digest(path: str, size: int, changed: int) -> str:
     """Of one file's bytes; read again when it has changed."""
-    digest = blake2b(digest_size=16)
     try:
-        with Path(path).open("rb") as handle:
-            while part := handle.read(1 << 20):
-                digest.update(part)
+        with open(path, "rb") as handle:
+            return file_digest(handle, partial(blake2b, digest_size=16)).hexdigest()
     except OSError as error:
         raise SynthcError(f"{path}: cannot be read: {error.strerror}") from error
-    return digest.hexdigest()

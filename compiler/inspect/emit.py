@@ -2,23 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 from compiler.plan.dag import Plan
-from compiler.text.compose import compose
-from compiler.text.nodes import Mapping, Node, Scalar, Sequence, plain, read
-
-
-def emit_text(stage: str, path: Path, profile: str | None = None, sets: Iterable[str] = ()) -> Any:
-    """`nodes` or `tree` of a study, which need not be without mistakes."""
-    return nodes(read(path)) if stage == "nodes" else plain(compose(path, profile, tuple(sets)))
-
-
-def emit_plan(stage: str, plan: Plan) -> Any:
-    """`trials` or `tasks` of a plan."""
-    return trials(plan) if stage == "trials" else tasks(plan)
+from compiler.text.nodes import Mapping, Node, Scalar, Sequence
 
 
 def nodes(node: Node) -> Any:

@@ -19,10 +19,7 @@ from typing import Any
 
 from compiler.errors import SynthcError, did_you_mean, plural
 from compiler.fingerprint import parse_canonical
-from compiler.plan.dag import Plan, Task
-
-StageKey = tuple[str, int | None, str]
-"""(trial, shadow, stage); `attack` has no shadow, and a claim is its own trial."""
+from compiler.plan.dag import Plan, Task, Use
 
 
 @dataclass(frozen=True)
@@ -30,7 +27,8 @@ class Before:
     """The last plan of a study: the task of each stage, and the texts that were hashed."""
 
     run: str
-    stages: Mapping[StageKey, str]
+    stages: Mapping[tuple[str, int | None, str], str]
+    """Use → task."""
     trials: Mapping[str, Mapping[str, Any]]
     """Address → its record: arm, axes, replicate."""
     texts: Mapping[str, str]
@@ -81,17 +79,12 @@ class Explanation:
     before: Before | None = None
 
     @cached_property
-    def stages(self) -> dict[str, list[StageKey]]:
-        """Task → every stage that it serves."""
-        stages: dict[str, list[StageKey]] = defaultdict(list)
-        for planned in self.plan.trials:
-            address = planned.trial.address
-            for stage in planned.stages:
-                stages[stage.task].append((address, stage.shadow, stage.name))
-            stages[planned.answer].append((address, None, "attack"))
-        for claim in self.plan.claims:
-            stages[claim.task].append((claim.name, None, "claim"))
-        return stages
+    def uses(self) -> dict[str, list[Use]]:
+        """Task → every use of it."""
+        uses: dict[str, list[Use]] = defaultdict(list)
+        for task, use in self.plan.uses():
+            uses[task].append(use)
+        return uses
 
     def why(self, task: Task) -> Reason:
         """Why this task would run."""
@@ -116,7 +109,7 @@ class Explanation:
         return self._compare(task, self.before)
 
     def _compare(self, task: Task, before: Before) -> Reason:
-        for trial, shadow, stage in self.stages[task.id]:
+        for trial, shadow, stage in self.uses[task.id]:
             # The same stage, then that of the nearest trial of the same arm that is not in this plan any more.
             for candidate in filter(None, (trial, self._nearest.get(trial))):
                 if (old := before.stages.get((candidate, shadow, stage))) is not None:
@@ -251,7 +244,7 @@ def detail(explanation: Explanation, task: Task) -> list[str]:
         lines.append(f"  needs:     {role} = {need} ({state})  {plan.tasks[need].address}")
     if len(task.needs) > 12:
         lines.append(f"             and {len(task.needs) - 12} more")
-    served = list(dict.fromkeys(trial for trial, _, _ in explanation.stages[task.id]))
+    served = list(dict.fromkeys(use.owner for use in explanation.uses[task.id]))
     if len(served) > 1:
         lines.append(f"  serves:    {plural(len(served), 'trial')}: {', '.join(served[:6])}" + (", …" if len(served) > 6 else ""))
     return lines

@@ -2,11 +2,10 @@
 
 from typing import TYPE_CHECKING, Annotated, Literal, Union
 
-from pydantic import Field
+from pydantic import Field, NonNegativeInt, PositiveInt
 
 from compiler.language.attacks.base import DenoisingSignal, LiraSignal, ReleaseLevel, Tried
-from compiler.language.base import Frozen
-from compiler.language.discovery import words_in
+from compiler.language.base import Frozen, Proportion, words_in
 from compiler.language.plugins import OrPlugin, PluginAttack
 
 Strategy = Literal["preset", "split", "bonferroni", "multisplit"]
@@ -22,16 +21,16 @@ class CanaryGroup(Frozen):
     """mislabeled: a private image with one wrong label, the same for all models. clean: as it is. ood: an image of a
     public set with a random label. duplicated: a mislabeled image in several near copies. blank: a one-colour image
     with a random label."""
-    count: int = Field(gt=0)
+    count: PositiveInt
     """How many canaries."""
-    copies: int = Field(default=1, gt=0)
+    copies: PositiveInt = 1
     """Copies of each canary in the private set of a shadow that holds it; only `duplicated` may have more than one."""
 
 
 class Queries(Frozen):
     """The views of a canary that a model is asked about; the plain image is always the first."""
 
-    shift: int = Field(default=0, ge=0)
+    shift: NonNegativeInt = 0
     """Shift by this many pixels in all eight directions (zero padding): 9 views. 0 means no shifts."""
     flip: bool = False
     """Also ask about the mirror image of each view."""
@@ -54,13 +53,19 @@ class Headline(Frozen):
     """The one figure that the study declares in advance as its leakage."""
 
     attack: str = "lira"
+    """Name of an attack of the audit."""
     signal: LiraSignal | DenoisingSignal | None = "logit"
+    """Which of several such attacks, by its signal; null: whichever."""
     variant: str | None = "pooled"
+    """Which of several such attacks, by its variant; null: whichever."""
     queries: int | None = 1
+    """Which of several such attacks, by the number of views it asks about; null: whichever."""
     canaries: str = "mislabeled"
     """Name of a canary group."""
     release: ReleaseLevel = "final_model"
-    fpr: float = Field(default=0.01, gt=0, lt=1)
+    """What the adversary sees."""
+    fpr: Proportion = 0.01
+    """False-positive rate at which the true-positive rate is the leakage; one of `audit.fpr`."""
 
     @property
     def variant_name(self) -> str:
@@ -74,9 +79,9 @@ class Audit(Frozen):
 
     canaries: dict[str, CanaryGroup]
     """Named groups of audited samples."""
-    z_pool: int = Field(default=0, ge=0)
+    z_pool: NonNegativeInt = 0
     """Samples never trained on and never audited, treated like the canaries; some attacks need them."""
-    shadows: int = Field(gt=0)
+    shadows: PositiveInt
     """Models per trial; each is the target once."""
     membership: Design = "pairs"
     """pairs: shadows 2j and 2j+1 hold complementary halves. balanced: every canary is in exactly half. bernoulli: fair coins."""
@@ -84,7 +89,7 @@ class Audit(Frozen):
     """The views of a canary."""
     attacks: tuple[Attack, ...] = Field(min_length=1)
     """What the adversary tries."""
-    fpr: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field(default=(0.001, 0.01, 0.1), min_length=1)
+    fpr: tuple[Proportion, ...] = Field(default=(0.001, 0.01, 0.1), min_length=1)
     """False-positive rates at which the true-positive rate is read."""
     headline: Headline = Field(default_factory=Headline)
     """The declared leakage figure."""
@@ -99,9 +104,9 @@ class Audit(Frozen):
     """How many canaries the epsilon bounds call members and non-members. preset: a quarter each. split: chosen on one half of
     the canaries for the other. bonferroni: the best of a grid, each at its share of the error. multisplit: the median of many
     splits, each at half of the error."""
-    target: int = Field(default=0, ge=0)
+    target: NonNegativeInt = 0
     """The shadow that the epsilon bounds speak about: declared here, so that nobody chooses it after seeing scores."""
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
     """Of every interval and bound."""
-    delta: float = Field(default=1e-5, gt=0, lt=1)
+    delta: Proportion = 1e-5
     """At which epsilon lower bounds are stated."""

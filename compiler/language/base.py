@@ -4,12 +4,19 @@ The files of this package hold no annotations as text (`from __future__ import a
 again for every class that inherits it, a tenth of the time that importing the compiler takes.
 """
 
+import importlib
+import pkgutil
 from abc import abstractmethod
-from typing import Any, ClassVar
+from collections.abc import Iterator
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, get_origin
 
-from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from compiler.language.cost import Cost, Sizes
+
+Proportion = Annotated[float, Field(gt=0, lt=1)]
+"""Between 0 and 1, and neither."""
+BelowOne = Annotated[float, Field(ge=0, lt=1)]
 
 MOST = 10**9
 """The upper end of every number of the language that has no nearer one: no machine is large enough for more."""
@@ -30,6 +37,16 @@ class Frozen(BaseModel):
         strict=True, frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True, defer_build=True
     )
 
+    def faults(self) -> Iterator[str]:
+        """What is wrong between fields that are right each for itself, and what would do; the first is told."""
+        return iter(())
+
+    @model_validator(mode="after")
+    def _has_no_fault(self) -> Self:
+        for fault in self.faults():
+            raise ValueError(fault)
+        return self
+
     @field_validator("*")
     @classmethod
     def _ends(cls, value: Any, info: ValidationInfo) -> Any:
@@ -44,6 +61,7 @@ class Arm(Frozen):
     named in a study."""
 
     paradigm: str
+    """The family of ways of training that the arm belongs to."""
 
 
 class Computed(Frozen):
@@ -96,6 +114,7 @@ class Method(Arm, Computed):
     """Whether the generator is a denoiser, which can be asked about a canary (release level `generator`)."""
 
     method: str
+    """How the set is made, among the paradigm's methods."""
     released: bool = False
     """Whether the adversary also sees the set (release level `synthetic_set`)."""
 
@@ -119,3 +138,26 @@ class Method(Arm, Computed):
     def generator(self) -> Generator | None:
         """Words of the generator that `needs` names."""
         return None
+
+
+T = TypeVar("T", bound=Frozen)
+
+
+def words_in(package: str, base: type[T], tag: str, *further: str) -> tuple[type[T], ...]:
+    """Models in the modules of `package` that extend `base` and say which they are: their field `tag` is a Literal, and so are
+    those of the `further` fields that they have.
+
+    In the order of the modules' names, and within one as they stand there.
+    """
+    folder = importlib.import_module(package)
+    modules = [importlib.import_module(f"{package}.{found.name}") for found in pkgutil.iter_modules(folder.__path__)]
+    return tuple(
+        kind
+        for module in modules
+        for kind in vars(module).values()
+        if isinstance(kind, type)
+        and issubclass(kind, base)
+        and kind.__module__ == module.__name__
+        and tag in kind.model_fields
+        and all(get_origin(kind.model_fields[name].annotation) is Literal for name in (tag, *further) if name in kind.model_fields)
+    )

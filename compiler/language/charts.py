@@ -1,11 +1,12 @@
 """`charts:` what a run draws when it ends: files for a paper, made from the rows that the study has by then."""
 
-from typing import Any, Literal, Self
+from collections.abc import Iterator
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
 from compiler.language.base import Frozen
-from compiler.language.claims import Word
+from compiler.language.claims import Selector
 
 ChartName = Literal["tradeoff", "roc", "vulnerability", "ablation", "cost", "epsilon", "training", "claims", "gallery"]
 Theme = Literal["paper", "screen"]
@@ -19,7 +20,7 @@ class Chart(Frozen):
     """Which one: `synthc chart --help` says what each shows. `gallery` writes sheets of images (PNG), none of them private."""
     name: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100)
     """Name of its files, without their ending; null: the chart's own."""
-    of: dict[str, Word | tuple[Word, ...]] = Field(default_factory=dict)
+    of: Selector = Field(default_factory=dict)
     """Which trials it shows, by the words of claims: `{arm: [undefended, dp_sgd]}`; empty: all. Claims are always shown all."""
     theme: Theme = "paper"
     """`paper`: the width of a column; `screen`: larger."""
@@ -34,13 +35,11 @@ class Chart(Frozen):
         # What passes through here is Python and no longer JSON, where strict mode takes a list for a tuple.
         return _tuples(said) if isinstance(said, dict) else said
 
-    @model_validator(mode="after")
-    def _is_drawn(self) -> Self:
+    def faults(self) -> Iterator[str]:
         if not self.format:
-            raise ValueError("`format` is empty: name at least one of svg, pdf, png, html, json")
+            yield "`format` is empty: name at least one of svg, pdf, png, html, json"
         if self.of and self.chart == "claims":
-            raise ValueError("`of` chooses trials, and a claim is about several: leave it out")
-        return self
+            yield "`of` chooses trials, and a claim is about several: leave it out"
 
     @property
     def stem(self) -> str:

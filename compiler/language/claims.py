@@ -1,15 +1,17 @@
 """`claims:` hypotheses, and the selectors that say which trials they are about."""
 
-from typing import Literal, Self
+from collections.abc import Iterator
+from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, NonNegativeFloat, PositiveFloat
 
 from compiler.fingerprint import fingerprint
 from compiler.language.audit import ReleaseLevel
 from compiler.language.base import Frozen
 
 Word = str | int | float | bool | None
-"""One value of a selector."""
+Selector = dict[str, Word | tuple[Word, ...]]
+"""Which trials: a value, or a list of values, for each word."""
 
 Stratum = Literal["used", "unused", "copied", "not_copied"]
 """used: members that are the origin of some image of the set (selected, or where a learned image began). copied: members with an
@@ -32,9 +34,9 @@ class Side(Frozen):
 class Margins(Frozen):
     """By how much a dominating trial may be worse: without, nothing could dominate where nothing leaks."""
 
-    leakage: float = Field(default=0.02, ge=0)
+    leakage: NonNegativeFloat = 0.02
     """Difference of true-positive rates."""
-    test_accuracy: float = Field(default=0.02, ge=0)
+    test_accuracy: NonNegativeFloat = 0.02
     """Difference of accuracies."""
     cost: float = Field(default=1.1, ge=1)
     """Times as much counted work: images that went through nets × what an image takes, synthesis included."""
@@ -46,9 +48,13 @@ class EarlierVerdict(Frozen):
     run: str
     """Which run, or which version of the study: a commit, a paper."""
     verdict: Literal["supported", "refuted", "undecided"]
+    """What it was then."""
     effect: float | None = None
+    """The effect that decided, in units of the claim's metric; null: not known."""
     low: float | None = None
+    """Lower end of its interval; null: not known."""
     high: float | None = None
+    """Upper end of its interval; null: not known."""
 
 
 class Claim(Frozen):
@@ -69,16 +75,16 @@ class Claim(Frozen):
     over: Literal["canaries", "events"] = "events"
     """Of what a correlation speaks. events: the members of each shadow, ranked within it. canaries: how well each is told, which
     cannot agree better than it repeats itself from shadow to shadow."""
-    left: dict[str, Word | tuple[Word, ...]]
+    left: Selector
     """Which trials: a value, or a list of values, for each word. Words are arm, paradigm, method, replicate, axes, and fields
     of arms; canaries, stratum and release say what is read of them. A control is chosen by its `arm` or by `control` alone."""
-    right: dict[str, Word | tuple[Word, ...]] = Field(default_factory=dict)
+    right: Selector = Field(default_factory=dict)
     """As `left`; a correlation has none, and a difference without it is from zero."""
     margin: float = 0.0
     """By how much (in units of the metric) before it counts."""
     match: Literal["test_accuracy", "leakage"] = "test_accuracy"
     """For `matched`: in what the trials should be alike."""
-    tolerance: float = Field(default=0.02, gt=0)
+    tolerance: PositiveFloat = 0.02
     """How unlike matched trials may be: that they are no more unlike is tested (two one-sided tests)."""
     margins: Margins = Field(default_factory=Margins)
     """For `dominance`."""
@@ -94,15 +100,13 @@ class Claim(Frozen):
         """Digest of what is claimed, as it is written."""
         return fingerprint("claim", self.model_dump(exclude_unset=True, exclude={"earlier"}))
 
-    @model_validator(mode="after")
-    def _is_whole(self) -> Self:
+    def faults(self) -> Iterator[str]:
         if self.test == "correlation":
             if self.against is None or self.right:
-                raise ValueError("a correlation has `against`, the other attack, and no `right`")
+                yield "a correlation has `against`, the other attack, and no `right`"
         elif not self.right and self.test != "difference":
-            raise ValueError(f"the test {self.test} needs `right`: the trials to compare with")
+            yield f"the test {self.test} needs `right`: the trials to compare with"
         if self.test == "equivalence" and self.margin <= 0:
-            raise ValueError("an equivalence needs a `margin` above 0: nothing is exactly equal")
+            yield "an equivalence needs a `margin` above 0: nothing is exactly equal"
         if self.test == "ratio" and self.margin <= 0:
-            raise ValueError("a ratio needs a `margin` above 0, such as 1")
-        return self
+            yield "a ratio needs a `margin` above 0, such as 1"

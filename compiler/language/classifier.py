@@ -2,15 +2,15 @@
 
 from typing import ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
-from compiler.language.base import Frozen
+from compiler.language.base import BelowOne, Frozen, Proportion
 
 
 class Augment(Frozen):
     """Random changes to a training image, drawn anew at each presentation."""
 
-    shift: int = Field(default=0, ge=0)
+    shift: NonNegativeInt = 0
     """Up to this many pixels in each direction, zero padding."""
     flip: bool = False
     """Mirror half of the images; never for digits."""
@@ -31,25 +31,30 @@ class Recipe(Frozen):
 
     net: Literal["small", "convnet", "resnet9", "resnet18", "wrn", "mlp"] = "small"
     """small: two convolutions for 8x8 to 28x28. convnet: the distillation field's ConvNet. resnet9: in the airbench manner."""
-    width: int = Field(default=32, gt=0)
+    width: PositiveInt = 32
     """Channels of the first convolution."""
-    depth: int | None = Field(default=None, gt=0)
+    depth: PositiveInt | None = None
     """Blocks of `convnet` (default: as many as the image can be halved, at most 3), layers of `wrn` (default 16)."""
     norm: Literal["batch", "group", "instance", "none"] = "batch"
     """DP-SGD refuses `batch`; data-free distillation by statistics needs it."""
-    epochs: float = Field(default=20, gt=0)
+    epochs: PositiveFloat = 20
     """Passes over a set of the private set's size. A smaller or larger set gets the same number of iterations."""
-    batch_size: int = Field(default=64, gt=0)
-    lr: float = Field(default=0.1, gt=0)
+    batch_size: PositiveInt = 64
+    """Images in each step; for DP-SGD the expected number, as images are drawn one by one."""
+    lr: PositiveFloat = 0.1
     """Peak learning rate of SGD."""
-    momentum: float = Field(default=0.9, ge=0, lt=1)
+    momentum: BelowOne = 0.9
     """Nesterov momentum."""
-    weight_decay: float = Field(default=5e-4, ge=0)
+    weight_decay: NonNegativeFloat = 5e-4
+    """L2 penalty of SGD: so much of each weight is added to its gradient."""
     schedule: Literal["one_cycle", "cosine", "constant"] = "one_cycle"
-    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    """one_cycle: the rate rises to its peak in a fifth of the steps, then falls to 0, linearly. cosine: it falls from the peak to 0
+    along half a cosine. constant: it stays."""
+    label_smoothing: BelowOne = 0.0
     """0 for an audit: smoothing hides memorisation."""
     augment: Augment = Field(default_factory=Augment)
-    ema: float | None = Field(default=None, gt=0, lt=1)
+    """Random changes to training images."""
+    ema: Proportion | None = None
     """Decay of an exponential moving average of the weights, which is then the model; null means the last weights."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Of the training's forward pass; logits for scoring are always float32."""

@@ -9,6 +9,8 @@ import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from compiler.language.datasets import Shape
+
 GRADIENTS = 2**27
 """Numbers of per-sample gradients that `runtime.training.dp_sgd` holds at once; for at most `TOGETHER` images."""
 TOGETHER = 256
@@ -102,7 +104,7 @@ FIRST_LAYER = 18
 """FLOPs of a first convolution of 3×3, for each pixel, channel and unit of width."""
 
 
-def convolutions(kind: str, width: int, shape: tuple[int, int, int]) -> Net:
+def convolutions(kind: str, width: int, shape: Shape) -> Net:
     """A net of convolutions on images of this shape. Its time grows a little faster than its width."""
     layers, pixels = CONVOLUTIONS[kind], shape[1] * shape[2]
     weights = layers.weights * width**2
@@ -120,7 +122,7 @@ def dense(weights: float, units: float, step: float = 4e-4) -> Net:
     return Net(step + OPTIMIZED * weights, 1e-10 * weights, 8 * units, weights, 2 * weights)
 
 
-def classifier(kind: str, width: int, shape: tuple[int, int, int]) -> Net:
+def classifier(kind: str, width: int, shape: Shape) -> Net:
     """The net of a recipe."""
     if kind != "mlp":
         return convolutions(kind, width, shape)
@@ -134,6 +136,6 @@ class Sizes:
     images: float
     """Of the private set, on average over memberships."""
     classes: int
-    shape: tuple[int, int, int]
+    shape: Shape
     """Channels, height, width."""
     net: Net

@@ -2,7 +2,7 @@
 
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, PositiveInt
 
 from compiler.language.base import Frozen
 
@@ -18,11 +18,11 @@ class Data(Frozen):
     """For `files` only: an .npz (`images` uint8 n×h×w[×c], `labels`; also `test_images`, `test_labels` if there is a split), or a
     folder with one folder of PNG or JPEG images per class (or `train` and `test` with such folders); relative to the spec.
     `synthc data import` makes an .npz of Parquet with image bytes."""
-    subset: int | None = Field(default=None, gt=0)
+    subset: PositiveInt | None = None
     """Use a class-balanced part of this many images; null means all of them."""
-    test: int | None = Field(default=None, gt=0)
+    test: PositiveInt | None = None
     """Images set aside to measure accuracy; null means the official test split, which some sets do not have."""
-    validation: int | None = Field(default=None, gt=0)
+    validation: PositiveInt | None = None
     """Images set aside to choose settings by (`synthc tune`): never trained on, never audited, never tested on."""
     judged_on: Literal["validation"] | None = None
     """validation: accuracy is measured on those instead of the test images, as `synthc tune` does; null: on the test images."""

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, cast
 
-from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler, TypeAdapter, ValidationInfo
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, PositiveInt, TypeAdapter, ValidationInfo
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from compiler.errors import SynthcError, did_you_mean
@@ -40,7 +40,7 @@ HEAVY = ("torch", "ray")
 class PluginMethod(Method):
     """Words of a method of the user's own: subclass it and add fields. Tuples instead of lists, since ids rest on them."""
 
-    compute: ClassVar[str] = ""
+    compute = ""
     """Module whose `synthesize(how, private, needs, setting) -> Release` makes the set; see `runtime.synthesize.release`."""
 
     paradigm: Paradigm
@@ -56,11 +56,11 @@ class PluginMethod(Method):
 class PluginAttack(Tried):
     """Words of an attack of the user's own: subclass it and add fields; `compute` is the full name of its module."""
 
-    revision: ClassVar[int] = 1
+    revision = 1
 
     attack: str
     """`package:name`."""
-    queries: int = Field(default=1, gt=0)
+    queries: PositiveInt = 1
     """Views of a canary that it is given: 1 for the plain image, or the number of all views."""
 
     @property

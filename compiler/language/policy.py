@@ -1,11 +1,12 @@
 """`policy:` conditions under which a set, or what a study audits, may leave the house. Typed, no expressions."""
 
-from typing import Literal, Self
+from collections.abc import Iterator
+from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, PositiveFloat
 
 from compiler.language.base import Frozen
-from compiler.language.claims import Word
+from compiler.language.claims import Selector
 
 JUDGED = {
     "copied_members": "members in the list; low: the lower bound on how many are copied",
@@ -39,7 +40,8 @@ METRICS = JUDGED | STUDIED
 class Share(Frozen):
     """A share of another figure."""
 
-    share: float = Field(gt=0)
+    share: PositiveFloat
+    """How much of it, such as 0.8."""
     of: str
     """Name of the other figure."""
 
@@ -57,16 +59,15 @@ class Condition(Frozen):
     end: Literal["value", "low", "high"] = "value"
     """What is compared with the limit: the value, or the lower or upper end of its interval."""
     at_most: float | Share | None = None
+    """A number, or `{share: 0.8, of: use.accuracy_of_members}`."""
     at_least: float | Share | None = None
     """A number, or `{share: 0.8, of: use.accuracy_of_members}`."""
-    trials: dict[str, Word | tuple[Word, ...]] = Field(default_factory=dict)
+    trials: Selector = Field(default_factory=dict)
     """Of a study: which trials it is about, by the words of claims: `{arm: coreset}`; empty: all."""
 
-    @model_validator(mode="after")
-    def _has_one_limit(self) -> Self:
+    def faults(self) -> Iterator[str]:
         if (self.at_most is None) == (self.at_least is None):
-            raise ValueError("a condition has one limit: `at_most` or `at_least`")
-        return self
+            yield "a condition has one limit: `at_most` or `at_least`"
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -4,15 +4,14 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args
 
-from pydantic import Field, field_validator
+from pydantic import Field, NonNegativeInt, PositiveInt, field_validator
 
 from compiler.language.allow import LintCode, Reason
 from compiler.language.audit import Audit
-from compiler.language.base import Arm, Frozen
+from compiler.language.base import Arm, BelowOne, Frozen, words_in
 from compiler.language.charts import Chart
 from compiler.language.classifier import Recipe
 from compiler.language.data import Data, Tune
-from compiler.language.discovery import words_in
 from compiler.language.plugins import OrPlugin, PluginMethod
 from compiler.language.policy import Condition
 
@@ -48,11 +47,11 @@ class Header(Frozen):
     evidence: Literal["exploratory", "confirmatory"] | None = None
     """exploratory: its questions were asked of these data before. confirmatory: claims and settings stand before any outcome, and
     lint L27 says where they do not. null: nothing is said."""
-    seed: int = Field(default=0, ge=0)
+    seed: NonNegativeInt = 0
     """Canaries, membership, splits and training all follow from it."""
-    replicates: int = Field(default=1, gt=0)
+    replicates: PositiveInt = 1
     """Repetitions of every trial with other training seeds and other orientations of membership, the same canaries."""
-    accuracy_margin: float = Field(default=0.02, ge=0, lt=1)
+    accuracy_margin: BelowOne = 0.02
     """DP-SGD that is less accurate by no more than this is a baseline of matched accuracy (lints L01 and L02, after the run)."""
     allow: dict[LintCode, Reason] = Field(default_factory=dict)
     """Lints that this study goes on without heeding, each with the reason, which is kept beside the results:
@@ -79,23 +78,32 @@ class Point(Frozen):
     """One fully decided point of a study: what a trial's tree must say."""
 
     data: Data
+    """The images whose privacy is in question."""
     public: Data | None = None
     """An out-of-distribution set that anyone may have: `init: public`, `ood` canaries."""
     audit: Audit
+    """How leakage is measured."""
     classifier: Recipe = Field(default_factory=Recipe)
+    """The net that is trained, and how."""
     arm: AnyArm
+    """The way of training, with its parameters."""
 
 
 class Trial(Frozen):
     """Arm × grid coordinates × replicate."""
 
     study: str
+    """Name of the study."""
     seed: int
+    """Of the study."""
     arm_name: str
+    """What the study calls the arm."""
     axes: tuple[tuple[str, str | int | float | bool | None], ...]
     """Grid coordinates in the order of the spec, by the shortest path that tells them apart, such as `fraction`."""
     replicate: int
+    """Counted from 0."""
     point: Point
+    """All that is decided."""
 
     @property
     def address(self) -> str:

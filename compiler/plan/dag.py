@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from compiler.errors import Finding
 from compiler.language.claims import Claim
@@ -68,6 +69,15 @@ class ClaimPlan:
     right: tuple[str, ...]
 
 
+class Use(NamedTuple):
+    """Where a task stands in a study: in a trial or a claim, at a stage of it. `attack` and `claim` are of no shadow."""
+
+    owner: str
+    """The trial's address, or the claim's name."""
+    shadow: int | None
+    stage: str
+
+
 @dataclass(frozen=True)
 class Plan:
     """A compiled study. `tasks` is in topological order: every need comes before its users."""
@@ -84,6 +94,14 @@ class Plan:
     def answers(self) -> tuple[str, ...]:
         """Ids of the tasks that answer a trial or test a claim, each once."""
         return tuple(dict.fromkeys([*(planned.answer for planned in self.trials), *(claim.task for claim in self.claims)]))
+
+    def uses(self) -> Iterator[tuple[str, Use]]:
+        """Every use of a task, as (task, use), trial by trial, then the claims."""
+        for planned in self.trials:
+            address = planned.trial.address
+            yield from ((stage.task, Use(address, stage.shadow, stage.name)) for stage in planned.stages)
+            yield planned.answer, Use(address, None, "attack")
+        yield from ((claim.task, Use(claim.name, None, "claim")) for claim in self.claims)
 
     @property
     def packages(self) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from dataclasses import fields
 
 from compiler.check.claim_sides import Resolved
 from compiler.check.imported_files import digest_of_file, file_of
@@ -16,11 +17,11 @@ from compiler.data.model_folder import placeless
 from compiler.data.sizes import private_size
 from compiler.errors import Finding
 from compiler.fingerprint import Memo, canonical_text, digest_of, fingerprint
-from compiler.language.audit import Attack, Design, Queries
+from compiler.language.audit import Attack, Audit, Design, Queries
 from compiler.language.base import Generator, Method
 from compiler.language.classifier import Augment, Recipe
 from compiler.language.data import Data
-from compiler.language.datasets import OWN
+from compiler.language.datasets import OWN, Shape
 from compiler.language.methods.baselines import DpSgd, Undefended
 from compiler.language.methods.diffusion import Conditional, ImageToImage
 from compiler.language.methods.imported import ImportedLogits, ImportedSets
@@ -114,23 +115,8 @@ def _lower_trial(trial: Trial, tasks: _Tasks) -> TrialPlan:
         stages += [Stage(task, shadow, name) for name, task in steps.items()]
         needs += [(f"{name}/{shadow}", task) for name, task in steps.items() if name in ATTACKED]
 
-    attack = AttackTrial(
-        population=population,
-        design=audit.membership,
-        replicate=trial.replicate,
-        shadows=audit.shadows,
-        queries=audit.queries,
-        attacks=audit.attacks,
-        fpr=audit.fpr,
-        headline=audit.headline,
-        resamples=audit.resamples,
-        interval=audit.interval,
-        null_permutations=audit.null_permutations,
-        confidence=audit.confidence,
-        delta=audit.delta,
-        thresholds=audit.thresholds,
-        target=audit.target,
-    )
+    as_said = {field.name: getattr(audit, field.name) for field in fields(AttackTrial) if field.name in Audit.model_fields}
+    attack = AttackTrial(population=population, design=audit.membership, replicate=trial.replicate, **as_said)
     answer = tasks.add_all(attack, address, needs)
     return TrialPlan(trial, answer, tuple(stages))
 
@@ -258,7 +244,7 @@ def population_of(trial: Trial) -> Population:
     return Population(dataset, public, trial.seed, tuple(point.audit.canaries.items()), point.audit.z_pool)
 
 
-def dataset_of(data: Data, shape: tuple[int, int, int] | None = None) -> Dataset:
+def dataset_of(data: Data, shape: Shape | None = None) -> Dataset:
     """A data set by content; `shape` asks for another size than its own."""
     card = card_of(data)
     source: UserFiles | PluginImages | None

@@ -14,7 +14,7 @@ from compiler.language.audit import Attack, CanaryGroup, Design, Headline, Inter
 from compiler.language.base import Frozen, Generator, Method
 from compiler.language.claims import Margins, Stratum, TestName
 from compiler.language.classifier import Recipe
-from compiler.language.datasets import CARDS, Card, used_at
+from compiler.language.datasets import CARDS, Card, Shape, used_at
 from compiler.language.methods.baselines import Privacy
 from compiler.language.methods.imported import ImportedSets
 from compiler.language.plugins import PluginData
@@ -49,7 +49,7 @@ class Dataset:
     subset: int | None
     test: int | None
     """Images set aside for testing; None means the official split."""
-    shape: tuple[int, int, int]
+    shape: Shape
     """At which the images are used; `shapes` is drawn at any size, other public sets are resized to it."""
     source: UserFiles | PluginImages | None = field(default=None, compare=False)
     """For the user's own files and for plugins. Not part of the identity, since it follows from the digest."""
@@ -90,8 +90,16 @@ class Private:
     """Only `balanced` membership depends on how many shadows there are; None elsewhere, so that a pool can grow."""
 
 
+class Operation:
+    """What every operation says of itself."""
+
+    kind: ClassVar[TaskKind]
+    revision: ClassVar[int] = 1
+    """Raised by hand when the numbers that it gives change."""
+
+
 @dataclass(frozen=True)
-class TrainClassifier:
+class TrainClassifier(Operation):
     """Train the recipe's net on the private set, or on the set of the need `set`, optionally with DP-SGD."""
 
     private: Private
@@ -104,17 +112,17 @@ class TrainClassifier:
     purpose: str = "classifier"
     """Names the seeds: a proxy and a classifier of equal recipe and purpose are the same task."""
 
-    kind: ClassVar[TaskKind] = "train"
-    revision: ClassVar[int] = 3  # DP-SGD adds up its gradients in larger parts; ConvNets have biases and pad 28×28
+    kind = "train"
+    revision = 3  # DP-SGD adds up its gradients in larger parts; ConvNets have biases and pad 28×28
 
 
 @dataclass(frozen=True)
-class TrainShared:
+class TrainShared(Operation):
     """Make what the generators of all shadows begin from: of public data alone, so that it holds nothing of a membership."""
 
     public: Dataset | None
     """At the shape of the private images; None where it was made elsewhere."""
-    shape: tuple[int, int, int]
+    shape: Shape
     classes: int
     """Of the private images."""
     seed: int
@@ -123,12 +131,11 @@ class TrainShared:
     path: str = field(default="", compare=False)
     """Of what was made elsewhere, absolute; where it lies never matters."""
 
-    kind: ClassVar[TaskKind] = "train"
-    revision: ClassVar[int] = 1
+    kind = "train"
 
 
 @dataclass(frozen=True)
-class TrainGenerator:
+class TrainGenerator(Operation):
     """Train a generator or a pool of experts on the private set, for several synthesize tasks to use; it begins from the need
     `base`, if its words describe one."""
 
@@ -136,12 +143,12 @@ class TrainGenerator:
     how: Generator
     """The part of a method's parameters that the generator depends on; its class carries a `revision`."""
 
-    kind: ClassVar[TaskKind] = "train"
-    revision: ClassVar[int] = 2
+    kind = "train"
+    revision = 2
 
 
 @dataclass(frozen=True)
-class Synthesize:
+class Synthesize(Operation):
     """Make a synthetic set (or a student) from the private set and the needs `proxy`, `teacher`, `base`, `generator`."""
 
     private: Private
@@ -151,12 +158,12 @@ class Synthesize:
     """The classifier's: nets and normalisation that a method may imitate; data-free distillation trains a student of it."""
     iterations: int
 
-    kind: ClassVar[TaskKind] = "synthesize"
-    revision: ClassVar[int] = 2
+    kind = "synthesize"
+    revision = 2
 
 
 @dataclass(frozen=True)
-class ImportSet:
+class ImportSet(Operation):
     """Take in the set that was made elsewhere for this shadow: the same files as `Synthesize` leaves."""
 
     private: Private
@@ -166,12 +173,11 @@ class ImportSet:
     path: str = field(default="", compare=False)
     """Absolute; where it lies never matters."""
 
-    kind: ClassVar[TaskKind] = "synthesize"
-    revision: ClassVar[int] = 1
+    kind = "synthesize"
 
 
 @dataclass(frozen=True)
-class ImportLogits:
+class ImportLogits(Operation):
     """Take in the logits of this shadow's classifier, which was trained elsewhere: the same file as `QueryClassifier` leaves."""
 
     private: Private
@@ -179,36 +185,36 @@ class ImportLogits:
     digest: str
     path: str = field(default="", compare=False)
 
-    kind: ClassVar[TaskKind] = "query"
-    revision: ClassVar[int] = 2  # says of each test image whether it is right
+    kind = "query"
+    revision = 2  # says of each test image whether it is right
 
 
 @dataclass(frozen=True)
-class QueryClassifier:
+class QueryClassifier(Operation):
     """Logits of the need `model` on every view of every canary and z sample, in eval mode."""
 
     private: Private
     recipe: Recipe
     queries: Queries
 
-    kind: ClassVar[TaskKind] = "query"
-    revision: ClassVar[int] = 2  # says of each test image whether it is right
+    kind = "query"
+    revision = 2  # says of each test image whether it is right
 
 
 @dataclass(frozen=True)
-class QuerySet:
+class QuerySet(Operation):
     """What the set of the need `set` reveals of every canary: distance to the nearest image, exact membership."""
 
     private: Private
     queries: Queries
     """Views of each canary, of which the nearest to an image is measured as well; of one view there is nothing more to measure."""
 
-    kind: ClassVar[TaskKind] = "query"
-    revision: ClassVar[int] = 3  # the nearest image is found by a matrix product
+    kind = "query"
+    revision = 3  # the nearest image is found by a matrix product
 
 
 @dataclass(frozen=True)
-class QueryGenerator:
+class QueryGenerator(Operation):
     """What the need `generator` (on top of the need `base`, if any) says of every canary, with noise common to all shadows."""
 
     private: Private
@@ -218,12 +224,12 @@ class QueryGenerator:
     base: bool = False
     """Whether the base is asked too."""
 
-    kind: ClassVar[TaskKind] = "query"
-    revision: ClassVar[int] = 2  # several signals
+    kind = "query"
+    revision = 2  # several signals
 
 
 @dataclass(frozen=True)
-class AttackTrial:
+class AttackTrial(Operation):
     """All attacks on one trial: leave-one-out over its pool, every canary group, every release level that was queried.
 
     Needs `model/<shadow>` (whose metrics give accuracy and cost), `final_model/<shadow>`, and where they exist
@@ -246,8 +252,8 @@ class AttackTrial:
     thresholds: Strategy
     target: int
 
-    kind: ClassVar[TaskKind] = "attack"
-    revision: ClassVar[int] = 4  # one rule for all intervals; fits made anew count
+    kind = "attack"
+    revision = 4  # one rule for all intervals; fits made anew count
 
 
 @dataclass(frozen=True)
@@ -263,7 +269,7 @@ class Reading:
 
 
 @dataclass(frozen=True)
-class CompareTrials:
+class CompareTrials(Operation):
     """A claim: pairs of left and right trials, tested with the same draws for both.
 
     Needs `left/<i>` and, where trials are compared with others, `right/<j>`: attacks of the trials.
@@ -285,38 +291,54 @@ class CompareTrials:
     confidence: float
     seed: int
 
-    kind: ClassVar[TaskKind] = "compare"
-    revision: ClassVar[int] = 4  # one rule for all intervals; a difference is as skewed as its sides
+    kind = "compare"
+    revision = 4  # one rule for all intervals; a difference is as skewed as its sides
 
 
 @dataclass(frozen=True)
-class AuditFile:
-    """All that applies of attacks and statistics on a file about models that were trained elsewhere."""
+class AuditSettings:
+    """How a file about models that were trained elsewhere is audited: declared before it is opened."""
 
-    digest: str
-    """Of the arrays: a file's name, path and date never matter."""
-    tried: tuple[str, ...]
+    tried: tuple[str, ...] = ()
     """Names of attacks; empty for all that apply."""
-    fpr: tuple[str, ...]
-    membership: str
-    signal: str
-    variant: str
-    views: int | None
-    confidence: float
-    delta: float
-    guesses: tuple[int, int] | None
-    thresholds: Strategy
-    one_run: bool
-    resamples: int | None
-    interval: Interval
-    null_permutations: int | None
-
-    kind: ClassVar[TaskKind] = "attack"
-    revision: ClassVar[int] = 4  # one rule for all intervals; fits made anew count
+    fpr: tuple[str, ...] = ("0.001", "0.01", "0.1")
+    """False-positive rates, as written."""
+    membership: str = "auto"
+    """How it was drawn: as in a study, or auto, as it looks."""
+    signal: str = "logit"
+    """Read from logits: logit or hinge."""
+    variant: str = "pooled"
+    """LiRA's spread: pooled, per_example, student_t."""
+    views: int | None = None
+    """How many of the file's views to use, the first ones; None for all."""
+    confidence: float = 0.95
+    delta: float = 1e-5
+    guesses: tuple[int, int] | None = None
+    """How many samples to call members and non-members; None for a quarter each."""
+    thresholds: Strategy = "preset"
+    one_run: bool = False
+    """Whether the caller says that the one model's members were drawn by fair coins."""
+    resamples: int | None = None
+    """Of the bootstrap; None for as many as `runtime.audit.external.audit_file` allows, from 100 to 1000."""
+    interval: Interval = "two_way"
+    """What a resample draws; two-way, as a study's headline, since any figure of a file may become one."""
+    null_permutations: int | None = None
+    """Of the null control; None for as many as `runtime.audit.external.audit_file` allows, from 10 to 100."""
 
 
 @dataclass(frozen=True)
-class JudgeSet:
+class AuditFile(AuditSettings, Operation):
+    """All that applies of attacks and statistics on such a file."""
+
+    digest: str = ""
+    """Of the arrays: a file's name, path and date never matter."""
+
+    kind = "attack"
+    revision = 4  # one rule for all intervals; fits made anew count
+
+
+@dataclass(frozen=True)
+class JudgeSet(Operation):
     """One released set, held against its members and a holdout."""
 
     released: str
@@ -330,12 +352,11 @@ class JudgeSet:
     policy: str
     """Digest of the conditions."""
 
-    kind: ClassVar[TaskKind] = "attack"
-    revision: ClassVar[int] = 1
+    kind = "attack"
 
 
 @dataclass(frozen=True)
-class Rehearsal:
+class Rehearsal(Operation):
     """Does nothing for so many seconds and ends as `ending` says: how the runtime itself is tested and measured."""
 
     label: str
@@ -344,8 +365,7 @@ class Rehearsal:
         "done", "exception", "diverged", "out_of_memory", "crash", "crash once", "exit", "interrupt", "disk elsewhere"
     ] = "done"
 
-    kind: ClassVar[TaskKind] = "train"
-    revision: ClassVar[int] = 1
+    kind = "train"
 
 
 Imports = ImportSet | ImportLogits

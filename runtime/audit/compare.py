@@ -23,14 +23,14 @@ from runtime.audit.statistics.simultaneous import Evidence, Verdict, judge_claim
 from runtime.audit.statistics.testing import Estimate, from_cells, from_pairs, of_one, of_two
 from runtime.outcome import Metric, Product
 from runtime.seeds import numpy_generator
-from runtime.store.artifacts import Artifact
+from runtime.store.artifacts import Inputs
 
 UNREADABLE = "not resolvable: the figure of a side cannot be read, or not in most resamples"
 HALVINGS = 40
 """Random halves of the shadows from which the reliability of a separation is read."""
 
 
-def perform(work: CompareTrials, inputs: Mapping[str, Artifact], device: torch.device) -> Product:
+def perform(work: CompareTrials, inputs: Inputs, device: torch.device) -> Product:
     """Metrics: `claim`, the effect that decides, of the pair that decides; notes: the verdict, and every pair with its own."""
     left, right = _sides(inputs, work, "left", work.left), _sides(inputs, work, "right", work.right)
     pairs = [_test_pair(work, one, other) for one, other in _pairs(work, left, right)]
@@ -51,7 +51,7 @@ def perform(work: CompareTrials, inputs: Mapping[str, Artifact], device: torch.d
     return Product(metrics=(metric,), notes=notes)
 
 
-def _sides(inputs: Mapping[str, Artifact], work: CompareTrials, side: str, reading: Reading) -> list[ClaimSide]:
+def _sides(inputs: Inputs, work: CompareTrials, side: str, reading: Reading) -> list[ClaimSide]:
     roles = [(index, f"{side}/{index}") for index in range(len(inputs))]
     return [ClaimSide(index, inputs[role], work, reading) for index, role in roles if role in inputs]
 

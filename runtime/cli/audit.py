@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     import numpy as np
     from rich.table import Table
 
+    from compiler.work.operations import AuditSettings
     from runtime.audit.external.audit_file import Report
-    from runtime.audit.external.file_attacks import Settings
     from runtime.audit.statistics.roc import RateReading
     from runtime.outcome import Metric
 
@@ -90,7 +90,7 @@ def _audit(args: argparse.Namespace) -> int:
     return 0
 
 
-def audit_as_asked(args: argparse.Namespace, arrays: dict[str, np.ndarray] | None = None) -> tuple[Report, Settings]:
+def audit_as_asked(args: argparse.Namespace, arrays: dict[str, np.ndarray] | None = None) -> tuple[Report, AuditSettings]:
     """What an audit of the file finds, or of `arrays`, which then stand for it; kept in a database if that was asked for."""
     from runtime.audit.external.audit_file import audit
     from runtime.audit.external.evidence import check, read_evidence
@@ -114,9 +114,10 @@ def audit_as_asked(args: argparse.Namespace, arrays: dict[str, np.ndarray] | Non
     return report, settings
 
 
-def _settings(args: argparse.Namespace) -> Settings:
+def _settings(args: argparse.Namespace) -> AuditSettings:
     """What was asked for, checked before the file is opened."""
-    from runtime.audit.external.file_attacks import ATTACKS, ONLY_IN_STUDIES, Settings
+    from compiler.work.operations import AuditSettings
+    from runtime.audit.external.file_attacks import ATTACKS, ONLY_IN_STUDIES
     from runtime.audit.statistics.one_run import STRATEGIES
 
     for name in args.attack or ():
@@ -129,7 +130,7 @@ def _settings(args: argparse.Namespace) -> Settings:
     _one_of("--variant", args.variant, ("pooled", "per_example", "student_t"))
     _one_of("--thresholds", args.thresholds, STRATEGIES)
     _one_of("--interval", args.interval, ("canaries", "two_way"))
-    rates = tuple(args.fpr or Settings.fpr)
+    rates = tuple(args.fpr or AuditSettings.fpr)
     for text in rates:
         _number("--fpr", text, 0, 1, "a rate between 0 and 1, such as 0.01")
     guesses = None
@@ -141,7 +142,7 @@ def _settings(args: argparse.Namespace) -> Settings:
         if not plus + minus:
             raise SynthcError("--guesses 0 0: no guess rules nothing out; at least one is needed")
         guesses = (plus, minus)
-    return Settings(
+    return AuditSettings(
         tried=tuple(args.attack or ()),
         fpr=rates,
         membership=args.design,
@@ -180,7 +181,7 @@ def _count(option: str, text: str, least: int = 1) -> int:
     return int(text)
 
 
-def show(file: Path, report: Report, settings: Settings) -> None:
+def show(file: Path, report: Report, settings: AuditSettings) -> None:
     """Print the report, a table with notes."""
     from rich.console import Console
     from rich.markup import escape
@@ -208,7 +209,7 @@ def show(file: Path, report: Report, settings: Settings) -> None:
         console.print(f"- {escape(visible(line))}")
 
 
-def _table(report: Report, settings: Settings) -> Table:
+def _table(report: Report, settings: AuditSettings) -> Table:
     from rich.table import Table
 
     from runtime.present.numbers import format_interval

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from compiler.errors import SynthcError, plural
-from runtime.cli.results_options import add_command, results_options, scope_of, scope_options, store_of
+from runtime.cli.results_options import add_command, scope_of, store_of
 from runtime.store.files import atomic_write
 
 
@@ -23,7 +23,7 @@ def register(commands: Any) -> None:
         commands,
         "bundle",
         _bundle,
-        parents=[results_options(), scope_options()],
+        scope=True,
         help="pack results to be passed on",
         description="Pack the report, every view and the scores as Parquet, a database with this study alone, the spec as it was\n"
         "composed, versions, and a README that says how to ask it. Private images and what is yours in the database stay behind.\n"

@@ -18,6 +18,7 @@ def register(commands: Any) -> None:
         commands,
         "check",
         _check,
+        results=False,
         parents=[spec_options(optional=True)],
         help="find every mistake in a study, and what it lacks",
         description="Compile a study and say every mistake, and what a rigorous study needs and this one lacks, with its place.\n"
@@ -33,6 +34,7 @@ def register(commands: Any) -> None:
         commands,
         "schema",
         _schema,
+        results=False,
         help="the language as a JSON Schema, for editors",
         description="Print the JSON Schema of a study. Editors that know it complete and check a study while it is written.",
         epilog="examples:\n  synthc schema -o schema.json\n\nA study whose first line is\n"
@@ -44,6 +46,7 @@ def register(commands: Any) -> None:
         commands,
         "init",
         _init,
+        results=False,
         help="write a commented starter study",
         description="Write NAME.yaml, a small study with every part explained. Never overwrites a file.",
         epilog="example:\n  synthc init my_study && synthc run my_study.yaml",

@@ -29,6 +29,7 @@ def register(commands: Any) -> None:
         commands,
         "judge",
         _judge,
+        results=False,
         help="judge one released set with a holdout",
         description="Hold one synthetic set against the members that it was made from and a holdout that was set aside before\n"
         "(`synthc split`): which members it copies beyond coincidence, whether it is nearer to members at all, what it is good\n"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from compiler.errors import SynthcError
 from compiler.inspect.json_help import JSON_SHAPE, STAGES
 from runtime.cli.options import compile_study_of, force_option, only_option, print_notices, select_forced, spec_options
-from runtime.cli.results_options import add_command, results_options, store_of, whole_number, write
+from runtime.cli.results_options import add_command, store_of, whole_number, write
 from runtime.store.artifacts import is_done
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def _add_plan(commands: Any) -> None:
         commands,
         "plan",
         _plan,
-        parents=[spec_options(), only_option(), force_option(), results_options()],
+        parents=[spec_options(), only_option(), force_option()],
         help="what a study would run, how long, and what its audit could show",
         description="Compile a study and say what is done, what would run and for which arm, how long it would take, and what the "
         "audit can resolve. Runs nothing.",
@@ -51,7 +51,7 @@ def _add_explain(commands: Any) -> None:
         commands,
         "explain",
         _explain,
-        parents=[spec_options(), only_option(), force_option(), results_options()],
+        parents=[spec_options(), only_option(), force_option()],
         help="why tasks would run: what changed since the last plan",
         description="Say why each task would run, field by field against the last run of the study under the same profile: new, a "
         "parameter changed from … to …, a parent changed, failed before, artifact gone or damaged, forced. Runs nothing.",
@@ -70,7 +70,7 @@ def _add_graph(commands: Any) -> None:
         commands,
         "graph",
         _graph,
-        parents=[spec_options(), results_options()],
+        parents=[spec_options()],
         help="a picture of the plan",
         description="Draw the plan: a lane for each arm, a column for each step, shadows and grid points folded; what is done is "
         "marked. The file's ending says the format: .svg, .html, .dot (Graphviz), .mermaid or .mmd.",
@@ -87,7 +87,6 @@ def _add_diff(commands: Any) -> None:
         commands,
         "diff",
         _diff,
-        parents=[results_options()],
         help="what two studies share and where they differ, or what moved between two runs",
         description="Compare two studies, or a study with itself under another profile: trials that are the same, trials that "
         "differ and in which words, tasks that both would use. Or two runs, by their names in `synthc runs`: figures that moved "
@@ -105,17 +104,12 @@ def _add_diff(commands: Any) -> None:
 
 
 def _plan(args: argparse.Namespace) -> int:
-    from compiler.inspect.emit import emit_plan, emit_text
-
-    if args.emit in ("nodes", "tree"):
-        _print_json(emit_text(args.emit, args.spec, args.profile, args.sets))
-        return 0
-    plan = compile_study_of(args)
-    if args.emit:
-        _print_json(emit_plan(args.emit, plan))
-        return 0
     from compiler.inspect.summary import summary_json, summary_text
 
+    if args.emit:
+        _print_json(_read_stage(args))
+        return 0
+    plan = compile_study_of(args)
     print_notices(plan)
     summary = summarize(args, plan)
     if args.json:
@@ -123,6 +117,21 @@ def _plan(args: argparse.Namespace) -> int:
     else:
         print("\n".join(summary_text(summary)))
     return 0
+
+
+def _read_stage(args: argparse.Namespace) -> Any:
+    from compiler.inspect import emit
+    from compiler.text.compose import compose
+    from compiler.text.nodes import plain, read
+
+    match args.emit:
+        case "nodes":
+            return emit.nodes(read(args.spec))
+        case "tree":
+            return plain(compose(args.spec, args.profile, args.sets))
+        case "trials":
+            return emit.trials(compile_study_of(args))
+    return emit.tasks(compile_study_of(args))
 
 
 def _print_json(content: object) -> None:
@@ -178,20 +187,19 @@ def _explain(args: argparse.Namespace) -> int:
 
 
 def _graph(args: argparse.Namespace) -> int:
-    from compiler.inspect.graph import drawing
-    from compiler.inspect.graph.graph import graph
+    from compiler.inspect.graph import graph
+    from runtime.present.graph import MAX_NODES_DRAWN, draw
 
-    formats = {".svg": drawing.svg, ".html": drawing.html, ".dot": drawing.dot}
-    formats |= dict.fromkeys((".mermaid", ".mmd"), drawing.mermaid)
-    draw = formats.get(args.output.suffix)
-    if draw is None:
-        raise SynthcError(f"{args.output}: the ending should be one of {', '.join(formats)}")
+    forms = {".svg": "svg", ".html": "html", ".dot": "dot", ".mermaid": "mermaid", ".mmd": "mermaid"}
+    form: Any = forms.get(args.output.suffix)
+    if form is None:
+        raise SynthcError(f"{args.output}: the ending should be one of {', '.join(forms)}")
     plan = compile_study_of(args)
     folded = graph(plan, _find_done(plan, args), args.unfold)
-    if len(folded.nodes) > drawing.MAX_NODES_DRAWN:
+    if len(folded.nodes) > MAX_NODES_DRAWN:
         hint = "draw it folded, or fewer trials with --set"
-        raise SynthcError(f"{len(folded.nodes):,} nodes are more than a picture can hold ({drawing.MAX_NODES_DRAWN:,}); {hint}")
-    write(draw(folded), args.output)
+        raise SynthcError(f"{len(folded.nodes):,} nodes are more than a picture can hold ({MAX_NODES_DRAWN:,}); {hint}")
+    write(draw(folded, form), args.output)
     return 0
 
 

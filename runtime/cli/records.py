@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from compiler.errors import SynthcError, and_more, did_you_mean
 from runtime.cli import membership
-from runtime.cli.results_options import add_command, open_results, results_options, scope_of, scope_options, store_of, whole_number
+from runtime.cli.results_options import add_command, open_results, scope_of, store_of, whole_number
 from runtime.store.artifacts import Artifact, folder_of, may_be_running, read_origin
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def register(commands: Any) -> None:
         commands,
         "status",
         _status,
-        parents=[results_options(), scope_options()],
+        scope=True,
         help="how far the studies are",
         description="For each study: its latest run, tasks by kind and status, and what failed.",
         epilog="example:\n  synthc status",
@@ -34,7 +34,6 @@ def register(commands: Any) -> None:
         commands,
         "runs",
         _runs,
-        parents=[results_options()],
         help="all runs, newest first",
         description="All runs, newest first.",
         epilog="example:\n  synthc runs",
@@ -43,7 +42,7 @@ def register(commands: Any) -> None:
         commands,
         "show",
         _show,
-        parents=[results_options(), scope_options()],
+        scope=True,
         help="everything about one trial or task",
         description="Everything about a trial (by its address or label) or a task (by its id, or the beginning of it).",
         epilog="examples:\n  synthc show undefended#0\n  synthc show 'coreset[method=random,fraction=0.3]#0'\n  synthc show 4f0c",
@@ -53,7 +52,6 @@ def register(commands: Any) -> None:
         commands,
         "logs",
         _logs,
-        parents=[results_options()],
         help="what a task printed",
         description="What the attempts at a task printed; a failed one's traceback is here.",
         epilog="examples:\n  synthc logs 4f0c\n  synthc logs 4f0c --attempt 1",
@@ -64,7 +62,6 @@ def register(commands: Any) -> None:
         commands,
         "export",
         _export,
-        parents=[results_options()],
         help="take results elsewhere",
         description="Write raw scores, views, or the whole database to files that other tools read.\n"
         "Or, before anything was run, who trains on what in a study, so that a pipeline that\n"

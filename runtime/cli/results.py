@@ -9,15 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compiler.errors import SynthcError, did_you_mean, plural
-from runtime.cli.results_options import (
-    add_command,
-    open_results,
-    positive_number,
-    results_options,
-    scope_of,
-    scope_options,
-    store_of,
-)
+from runtime.cli.results_options import add_command, open_results, positive_number, scope_of, store_of
 from runtime.database.questions import question, questions
 
 if TYPE_CHECKING:
@@ -38,7 +30,7 @@ def _add_sql(commands: Any) -> None:
         commands,
         "sql",
         _sql,
-        parents=[results_options(), scope_options()],
+        scope=True,
         help="ask the results in SQL",
         description="Run one query on the published database, read-only; or @NAME, a question that comes with synthc.\n"
         "A query of yours sees all rows unless --origin, --study or --profile choose; a question the rows of one origin.",
@@ -60,7 +52,7 @@ def _add_chart(commands: Any) -> None:
         commands,
         "chart",
         _chart,
-        parents=[results_options(), scope_options()],
+        scope=True,
         help="draw the results",
         description="Draw one chart, or all of them. The file's ending says the format: svg, png, pdf, html, json.",
         epilog="examples:\n  synthc chart tradeoff -o tradeoff.svg\n  synthc chart all -o figures --format svg,pdf\n"
@@ -97,7 +89,7 @@ def _add_table(commands: Any) -> None:
         commands,
         "table",
         _table,
-        parents=[results_options(), scope_options()],
+        scope=True,
         help="a table for a paper",
         description="The comparison of all trials, or the claims with what was measured, ready to paste.\n"
         "LaTeX comes as a float with a caption; CSV and JSON have a column for each figure and each end of its interval.",
@@ -117,7 +109,7 @@ def _add_report(commands: Any) -> None:
         commands,
         "report",
         _report,
-        parents=[results_options(), scope_options()],
+        scope=True,
         help="one page with everything",
         description="Write one self-contained HTML file: verdicts of the claims, comparison, linked charts,\n"
         "synthetic images, parameters, provenance. It works without a network.\n"
@@ -140,18 +132,10 @@ def _add_db(commands: Any) -> None:
         "  synthc db forget colleague-1f2e3d4c",
     )
     actions = db.add_subparsers(metavar="ACTION", required=True)
-    add_command(
-        actions,
-        "rebuild",
-        _rebuild,
-        parents=[results_options()],
-        help="make this store's rows anew; those of other stores, and what is yours, stay",
-    )
-    merge = add_command(
-        actions, "merge", _merge, parents=[results_options()], help="bring in what other databases hold; merged twice is once"
-    )
+    add_command(actions, "rebuild", _rebuild, help="make this store's rows anew; those of other stores, and what is yours, stay")
+    merge = add_command(actions, "merge", _merge, help="bring in what other databases hold; merged twice is once")
     merge.add_argument("others", nargs="+", type=Path, metavar="OTHER", help="a database that synthc published, or a bundle (.zip)")
-    forget = add_command(actions, "forget", _forget, parents=[results_options()], help="take the rows of an origin or a study out")
+    forget = add_command(actions, "forget", _forget, help="take the rows of an origin or a study out")
     forget.add_argument("name", metavar="ORIGIN|STUDY", help="which; the store keeps all that is its own")
 
 

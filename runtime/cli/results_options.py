@@ -16,30 +16,33 @@ if TYPE_CHECKING:
     from runtime.database.read import Query, Scope
 
 
-def add_command(commands: Any, name: str, handler: Callable[[argparse.Namespace], int], **options: Any) -> argparse.ArgumentParser:
-    """The parser of a new command; `handler` runs it and returns the exit code."""
+def add_command(
+    commands: Any,
+    name: str,
+    handler: Callable[[argparse.Namespace], int],
+    *,
+    results: bool = True,
+    scope: bool = False,
+    **options: Any,
+) -> argparse.ArgumentParser:
+    """The parser of a new command; `handler` runs it and returns the exit code.
+
+    `results`: with `--db` and `--store`. `scope`: with `--origin`, `--study` and `--profile`, of what it shows.
+    """
     parser: argparse.ArgumentParser = commands.add_parser(name, **options)
     parser.set_defaults(handler=handler)
+    if results:
+        default = Path("results.duckdb")
+        parser.add_argument("--db", type=Path, default=default, metavar="FILE", help="the database (default: results.duckdb here)")
+        parser.add_argument("--store", type=Path, metavar="DIR", help="the store (default: .synthc beside the database)")
+    if scope:
+        origin = (
+            "rows that this store published (default: this store's; of a study that it has not, those of the only one that has)"
+        )
+        parser.add_argument("--origin", metavar="NAME", help=origin)
+        parser.add_argument("--study", metavar="NAME", help="this study alone")
+        parser.add_argument("--profile", metavar="NAME", help="this profile of it alone; '' for none")
     return parser
-
-
-def results_options() -> argparse.ArgumentParser:
-    """`--db` and `--store`, for every command that reads or writes results (a parent parser)."""
-    shared = argparse.ArgumentParser(add_help=False)
-    default = Path("results.duckdb")
-    shared.add_argument("--db", type=Path, default=default, metavar="FILE", help="the database (default: results.duckdb here)")
-    shared.add_argument("--store", type=Path, metavar="DIR", help="the store (default: .synthc beside the database)")
-    return shared
-
-
-def scope_options() -> argparse.ArgumentParser:
-    """`--origin`, `--study`, `--profile`, for every command that shows results (a parent parser)."""
-    shared = argparse.ArgumentParser(add_help=False)
-    origin = "rows that this store published (default: this store's; of a study that it has not, those of the only one that has)"
-    shared.add_argument("--origin", metavar="NAME", help=origin)
-    shared.add_argument("--study", metavar="NAME", help="this study alone")
-    shared.add_argument("--profile", metavar="NAME", help="this profile of it alone; '' for none")
-    return shared
 
 
 def scope_of(args: argparse.Namespace) -> Scope:

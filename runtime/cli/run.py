@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from compiler.errors import SynthcError, and_more, did_you_mean, plural
 from compiler.work import TaskKind
 from runtime.cli.options import compile_study_of, force_option, only_option, print_notices, select_forced, spec_options
-from runtime.cli.results_options import add_command, positive_number, results_options, store_of, whole_number
+from runtime.cli.results_options import add_command, positive_number, store_of, whole_number
 from runtime.outcome import Stopped
 from runtime.store.artifacts import lock_store
 
@@ -38,7 +38,7 @@ def register(commands: Any) -> None:
         commands,
         "run",
         run,
-        parents=[spec_options(), only_option(), force_option(), results_options()],
+        parents=[spec_options(), only_option(), force_option()],
         help="run a study, or what is missing of it",
         description="Compile a study, compute what is not in the store yet, publish the results, and draw the spec's `charts:`.",
         epilog="examples:\n"
@@ -118,7 +118,7 @@ def run(args: argparse.Namespace) -> int:
             signals.close()
             if selected.waiting:
                 _print(f"claims that wait for trials outside of --only: {', '.join(selected.waiting)}")
-            code = _print_summary(study, status, args.db)
+            code = _print_summary(study, status, args)
             if code != 130 and (study.todo or spec_charts.missing(plan, study.target)):
                 for sentence in spec_charts.draw(plan, study.target, store):
                     _print(sentence)
@@ -223,7 +223,7 @@ def _start_engine(args: argparse.Namespace, store: Path, say: Callable[[str], No
     )
 
 
-def _print_summary(study: StudyRun, status: str, database: Path) -> int:
+def _print_summary(study: StudyRun, status: str, args: argparse.Namespace) -> int:
     for finding in study.findings:
         if finding.silenced is None:
             _print(f"synthc: {finding}")
@@ -245,12 +245,12 @@ def _print_summary(study: StudyRun, status: str, database: Path) -> int:
         return 1
     _print(f"computed {plural(study.computed, 'task')}" if study.computed else "everything was done before")
     if study.published:
-        _print_answer(study, database)
+        _print_answer(study, args)
         _print(results)
     return 0
 
 
-def _print_answer(study: StudyRun, database: Path) -> None:
+def _print_answer(study: StudyRun, args: argparse.Namespace) -> None:
     """The comparison table, the answer in sentences, and commands that say more."""
     from runtime.database.read import Scope, narrow, open_read_only
     from runtime.present.answer import answer, count_verdicts
@@ -265,7 +265,8 @@ def _print_answer(study: StudyRun, database: Path) -> None:
     for sentence in (*answer(rows_of(*found)), *([f"{count_verdicts(claims)}."] if claims else [])):
         _print(f"\n{textwrap.fill(sentence, 100, break_on_hyphens=False)}")
     of_this = ["--study", header.study, *(["--profile", study.plan.profile] if study.plan.profile else [])]
-    named = [] if str(database) == "results.duckdb" else ["--db", str(database)]
+    named = [] if str(args.db) == "results.duckdb" else ["--db", str(args.db)]
+    named += ["--store", str(args.store)] if args.store else []
     commands = (
         ["report", "-o", "report.html", *of_this],
         ["chart", "tradeoff", "-o", "tradeoff.svg", *of_this],

@@ -17,6 +17,7 @@ def register(commands: Any) -> None:
         commands,
         "split",
         _split,
+        results=False,
         help="set a holdout aside by lot, before anything is trained",
         description="Split images into members (train on these alone), a holdout and a test set (train on neither), by lot. Later\n"
         "`synthc judge` says what a set made from the members gives away: only what was set aside before can tell.\n"

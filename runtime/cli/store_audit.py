@@ -18,11 +18,10 @@ from typing import Any
 
 from compiler.errors import SynthcError
 from compiler.fingerprint import canonical_text, digest_of
-from compiler.work.operations import Work
+from compiler.work.operations import AuditSettings, Work
 from runtime import machine
 from runtime.audit.external.audit_file import Report
 from runtime.audit.external.evidence import Evidence
-from runtime.audit.external.file_attacks import Settings
 from runtime.audit.external.product import audit_with_product, headline_of, work_of
 from runtime.database.index import Index
 from runtime.database.revision import check_target
@@ -51,7 +50,7 @@ class Found:
 
 
 def audit_and_store(
-    evidence: Evidence, settings: Settings, *, file: Path, study: str | None, argv: list[str], store: Path, target: Path
+    evidence: Evidence, settings: AuditSettings, *, file: Path, study: str | None, argv: list[str], store: Path, target: Path
 ) -> Report:
     """Audit the file, keep what comes out in `store` and publish it to `target`; SynthcError as for a run or an audit.
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from compiler.errors import SynthcError, plural
 from runtime.cli.options import spec_options
-from runtime.cli.results_options import add_command, results_options, store_of
+from runtime.cli.results_options import add_command, store_of
 from runtime.cli.run import compute, engine_options
 from runtime.store.artifacts import Artifact, folder_of, is_done, lock_store
 
@@ -26,7 +26,7 @@ def register(commands: Any) -> None:
         commands,
         "tune",
         _tune,
-        parents=[spec_options(), results_options()],
+        parents=[spec_options()],
         help="choose settings on validation images",
         description="Train every arm of `tune:` with each of its settings, as many for every arm, measure accuracy on the images\n"
         "that `data.validation` sets aside, and write SPEC.tuned.yaml, which extends the study by the best of each arm.\n"

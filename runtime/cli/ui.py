@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from runtime.cli.results_options import add_command, results_options, store_of, whole_number
+from runtime.cli.results_options import add_command, store_of, whole_number
 
 
 def register(commands: Any) -> None:
@@ -14,7 +14,6 @@ def register(commands: Any) -> None:
         commands,
         "ui",
         _ui,
-        parents=[results_options()],
         help="a local page to look at while a study runs",
         description="Serve a page on this machine alone: what is done, what failed and its log, the comparison as it fills up,\n"
         "claims, charts, images, and SQL over the views. It follows what `synthc run` publishes and never holds it up.\n"

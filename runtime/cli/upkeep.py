@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from compiler.errors import SynthcError, plural, sentence_of
-from runtime.cli.results_options import add_command, results_options, store_of
+from runtime.cli.results_options import add_command, store_of
 
 
 def register(commands: Any) -> None:
@@ -24,7 +24,6 @@ def register(commands: Any) -> None:
         commands,
         "gc",
         _gc,
-        parents=[results_options()],
         help="drop what no kept study needs",
         description="List what no study needs, as its latest run under each profile says. Only --delete deletes it.",
         epilog="examples:\n  synthc gc\n  synthc gc --delete\n  synthc gc --drop old_study --delete",
@@ -35,7 +34,6 @@ def register(commands: Any) -> None:
         commands,
         "doctor",
         _doctor,
-        parents=[results_options()],
         help="check the installation, the store and the database",
         description="Check Python, libraries, devices, data sets, disk, store and database. Exit code 1 if something is wrong.",
         epilog="examples:\n  synthc doctor\n  synthc doctor --deep     also read every file of the store\n"

@@ -12,10 +12,11 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from compiler.check.imported_files import FLOATS, MAX_BYTES_PER_FILE
 from compiler.compile import compile_tree
-from compiler.data.files import MAX_CLASSES, MAX_NAMED, WHOLE_NUMBERS, file_digest, splits, user_files
+from compiler.data.files import MAX_NAMED, WHOLE_NUMBERS, file_digest, splits, user_files
 from compiler.data.records import Array, Record, folder_stamp, record_files, record_of, record_type, stamp_of, unwritten
 from compiler.errors import SynthcError
 from compiler.language.datasets import CARDS
@@ -23,6 +24,9 @@ from compiler.plan.dag import Plan
 from compiler.text.compose import compose
 from compiler.text.nodes import Mapping
 from runtime.store.files import atomic_write
+
+if TYPE_CHECKING:
+    import numpy as np
 
 MAX_LABEL_BYTES = 1 << 28
 """Of labels, which are counted when a study is checked; those of a set that can be held are far fewer."""
@@ -65,15 +69,19 @@ def _npz(path: Path) -> dict[str, Array]:
     for name in {"labels", "test_labels"} & arrays.keys():
         kind, shape = arrays[name].dtype, arrays[name].shape
         if kind[1:] in WHOLE_NUMBERS and len(shape) == 1 and shape[0]:
-            labels = read_arrays(path, (name,), MAX_LABEL_BYTES)[name]
-            least, most = int(labels.min()), int(labels.max())
-            counts = np.bincount(labels.astype(np.int64)) if 0 <= least and most < MAX_CLASSES else np.zeros(1, dtype=np.int64)
-            fewest = int(counts[counts > 0].min(initial=shape[0]))
-            arrays[name] = Array(kind, shape, least, most, int((counts > 0).sum()), fewest)
+            arrays[name] = describe_labels(read_arrays(path, (name,), MAX_LABEL_BYTES)[name])
     if "logits" in arrays and arrays["logits"].dtype[1:] in FLOATS:
         logits = read_arrays(path, ("logits",), MAX_BYTES_PER_FILE)["logits"]
         arrays["logits"] = replace(arrays["logits"], finite=bool(np.isfinite(logits).all()))
     return arrays
+
+
+def describe_labels(labels: np.ndarray) -> Array:
+    """Which there are. labels: n, whole numbers, n at least 1."""
+    import numpy as np
+
+    values, counts = np.unique(labels, return_counts=True)
+    return Array(labels.dtype.str, labels.shape, int(values[0]), int(values[-1]), len(values), int(counts.min()))
 
 
 def _folder(path: Path) -> dict[str, Array]:

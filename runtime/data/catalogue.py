@@ -1,18 +1,18 @@
-"""Where the files of known data sets may lie, how they are read, where they are published and with which checksums.
+"""Where the files of known data sets may lie, how they are read; where they are published is in `catalogue.toml`.
 
-URLs and md5 of MNIST, Fashion-MNIST, CIFAR and SVHN are those of torchvision 0.29.1 (`torchvision/datasets/{mnist,cifar,svhn}.py`).
-CINIC-10 (Darlow et al. 2018, doi 10.7488/ds/2448): URL and md5 of the archive as nine public loaders give them, all alike.
 Not here: downloading (`fetch`), the formats (`runtime.data.formats`), cards (`compiler.language.datasets`).
 """
 
 from __future__ import annotations
 
 import re
+import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
-from hashlib import md5
+from hashlib import file_digest, md5
 from pathlib import Path
+from typing import Any
 
 from compiler.data.files import by_class
 from compiler.data.records import data_root
@@ -71,32 +71,47 @@ class Entry:
     remotes: tuple[Remote, ...] = ()
 
 
-def _idx(folders: tuple[str, ...], places: tuple[str, ...], checksums: tuple[str, ...]) -> Entry:
-    of = {f"{name}.gz": checksum for name, checksum in zip(idx.FILES, checksums, strict=True)}
-    remotes = (Remote(tuple(place + name for place in places), checksum, folders[0]) for name, checksum in of.items())
-    return Entry((Form(folders, idx.FILES, idx.read, of, zipped=True),), tuple(remotes))
+Words = Mapping[str, Any]
+"""Of one set, in `catalogue.toml`."""
 
 
-def _cifar(
-    name: str,
-    folder: str,
-    binary: str,
-    pool: tuple[str, ...],
-    test: tuple[str],
-    key: str,
-    archive: Remote,
-    checksums: tuple[str, ...],
-) -> Entry:
-    files = (*pool, *test)
-    as_bytes = [tuple(f"{file}.bin" for file in split) for split in (pool, test)]
-    published = dict(zip(files, checksums, strict=True))
-    pickles = partial(cifar.read_pickles, pool=pool, test=test, key=key, checksums=published)
-    records = partial(cifar.read_binary, pool=as_bytes[0], test=as_bytes[1], labels=2 if key == "fine_labels" else 1)
-    forms = (Form((folder, name), files, pickles, published), Form((binary, name), (*as_bytes[0], *as_bytes[1]), records))
-    return Entry(forms, (replace(archive, unpacks=tuple(f"{folder}/{file}" for file in files)),))
+def _idx(words: Words) -> Entry:
+    form = Form(words["folders"], idx.FILES, idx.read, words["md5"], zipped=True)
+    return Entry((form,), _list_remotes(words))
 
 
-def _cinic(folder: Path) -> Splits:
+def _svhn(words: Words) -> Entry:
+    read = partial(svhn.read, checksums=words["md5"])
+    return Entry((Form(words["folders"], svhn.FILES, read, words["md5"]),), _list_remotes(words))
+
+
+def _list_remotes(words: Words) -> tuple[Remote, ...]:
+    """Of files that are published one by one, each at several places."""
+    places, into = words["places"], words["folders"][0]
+    return tuple(Remote(tuple(place + name for place in places), checksum, into) for name, checksum in words["md5"].items())
+
+
+def _cifar(words: Words) -> Entry:
+    """Pickles, which are published, and the binary version."""
+    files, test, key = tuple(words["md5"]), (words["test"],), words["labels"]
+    pool = tuple(file for file in files if file not in test)
+    as_bytes = {part: tuple(f"{file}.bin" for file in of) for part, of in (("pool", pool), ("test", test))}
+    pickles = partial(cifar.read_pickles, pool=pool, test=test, key=key, checksums=words["md5"])
+    records = partial(cifar.read_binary, **as_bytes, labels=2 if key == "fine_labels" else 1)
+    forms = (
+        Form(words["folders"], files, pickles, words["md5"]),
+        Form(tuple(words["binary_folders"]), (*as_bytes["pool"], *as_bytes["test"]), records),
+    )
+    (url, checksum), folder = words["archive"], words["folders"][0]
+    return Entry(forms, (Remote((url,), checksum, "", tuple(f"{folder}/{file}" for file in files)),))
+
+
+def _cinic(words: Words) -> Entry:
+    (url, checksum), folders = words["archive"], ("train", "test")
+    return Entry((Form(words["folders"], folders, _read_cinic),), (Remote((url,), checksum, words["folders"][0], folders),))
+
+
+def _read_cinic(folder: Path) -> Splits:
     """ImageNet's images (`n…_….png`) of the `train` and `test` folders; `valid` is left alone. The 60,000 images of CIFAR-10 among
     them would make the private images of a study of CIFAR-10 public."""
     pool, test = (
@@ -108,72 +123,10 @@ def _cinic(folder: Path) -> Splits:
 
 IMAGENET = re.compile(r"n\d+_")
 
-SVHN_MD5 = dict(zip(svhn.FILES, ("e26dedcc434d2e4c54c9b2d4a06d8373", "eb5a983be6a315427106f1b164d9cef3"), strict=True))
-
-CATALOGUE: dict[str, Entry] = {
-    "mnist": _idx(
-        ("MNIST/raw", "mnist"),
-        ("https://ossci-datasets.s3.amazonaws.com/mnist/", "http://yann.lecun.com/exdb/mnist/"),
-        (
-            "f68b3c2dcbeaaa9fbdd348bbdeb94873",
-            "d53e105ee54ea40749a09fcbcd1e9432",
-            "9fb629c4189551a2d022fa330f9573f3",
-            "ec29112dd5afa0611ce80d1b7f02629c",
-        ),
-    ),
-    "fashion_mnist": _idx(
-        ("FashionMNIST/raw", "fashion_mnist", "fashion-mnist"),
-        ("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",),
-        (
-            "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
-            "25c81989df183df01b3e8a0aad5dffbe",
-            "bef4ecab320f06d8554ea6380940ec79",
-            "bb300cfdad3c16e7a12a480ee83cd310",
-        ),
-    ),
-    "cifar10": _cifar(
-        "cifar10",
-        "cifar-10-batches-py",
-        "cifar-10-batches-bin",
-        ("data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4", "data_batch_5"),
-        ("test_batch",),
-        "labels",
-        Remote(("https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",), "c58f30108f718f92721af3b95e74349a", ""),
-        (
-            "c99cafc152244af753f735de768cd75f",
-            "d4bba439e000b95fd0a9bffe97cbabec",
-            "54ebc095f3ab1f0389bbae665268c751",
-            "634d18415352ddfa80567beed471001a",
-            "482c414d41f54cd18b22e5b47cb7c3cb",
-            "40351d587109b95175f43aff81a1287e",
-        ),
-    ),
-    "cifar100": _cifar(
-        "cifar100",
-        "cifar-100-python",
-        "cifar-100-binary",
-        ("train",),
-        ("test",),
-        "fine_labels",
-        Remote(("https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz",), "eb9058c3a382ffc7106e4002c42a8d85", ""),
-        ("16019d7e3df5f24257cddd939b257f8d", "f0ef6b0ae62326f3e7ffdfab6717acfc"),
-    ),
-    "svhn": Entry(
-        # torchvision leaves the files in the root itself
-        (Form(("svhn", "SVHN", ""), svhn.FILES, partial(svhn.read, checksums=SVHN_MD5), SVHN_MD5),),
-        tuple(Remote((f"http://ufldl.stanford.edu/housenumbers/{file}",), md5, "svhn") for file, md5 in SVHN_MD5.items()),
-    ),
-    "cinic10": Entry(
-        (Form(("CINIC-10", "cinic-10", "CINIC10", "cinic10"), ("train", "test"), _cinic),),
-        (
-            Remote(
-                ("https://datashare.ed.ac.uk/bitstream/handle/10283/3192/CINIC-10.tar.gz",),
-                "6ee4d0c996905fe93221de577967a372",
-                "CINIC-10",
-                ("train", "test"),
-            ),
-        ),
-    ),
+FORMATS: dict[str, Callable[[Words], Entry]] = {"idx": _idx, "cifar": _cifar, "svhn": _svhn, "cinic": _cinic}
+CATALOGUE = {
+    name: FORMATS[words["format"]](words | {"folders": tuple(words["folders"])})
+    for name, words in tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8")).items()
 }
 """Sets that lie in files; `digits` comes with scikit-learn and `shapes` are drawn."""
 
@@ -221,8 +174,5 @@ def find(name: str) -> Found:
 def md5_of(path: Path) -> str:
     """Of a file, in hexadecimal digits."""
     # What publishers give. It tells damage; and although two files of one md5 can be made, another one of a given md5 cannot.
-    digest = md5(usedforsecurity=False)
     with path.open("rb") as handle:
-        while part := handle.read(1 << 20):
-            digest.update(part)
-    return digest.hexdigest()
+        return file_digest(handle, partial(md5, usedforsecurity=False)).hexdigest()

@@ -20,8 +20,9 @@ from compiler.data.files import MAX_BYTES_OF_IMAGES, by_class, class_count, imag
 from compiler.data.records import Array
 from compiler.errors import SynthcError, did_you_mean, plural
 from compiler.language.data import Data
-from compiler.language.datasets import CARDS
+from compiler.language.datasets import CARDS, Shape
 from compiler.plan.lower import dataset_of
+from runtime.data.cards import describe_labels
 from runtime.data.catalogue import CATALOGUE
 from runtime.data.formats import parquet
 from runtime.data.formats.image_file import decode_file
@@ -120,7 +121,7 @@ def aligned(sets: Sequence[ImageSet]) -> list[ImageSet]:
     return made
 
 
-def resized(public: ImageSet, shape: tuple[int, int, int]) -> ImageSet:
+def resized(public: ImageSet, shape: Shape) -> ImageSet:
     """The set at another size, as a study's public set is used."""
     return replace(public, data=resize(public.data, shape))
 
@@ -156,8 +157,7 @@ def _of_arrays(name: str, arrays: Mapping[str, np.ndarray], unit: str | None) ->
     images, labels = _grey_levels(arrays["images"]), arrays["labels"]
     described = {"images": Array(images.dtype.str, images.shape), "labels": Array(labels.dtype.str, labels.shape)}
     if labels.dtype.kind in "iu" and labels.size:
-        least, most, distinct = int(labels.min()), int(labels.max()), len(np.unique(labels))
-        described["labels"] = Array(labels.dtype.str, labels.shape, least, most, distinct)
+        described["labels"] = describe_labels(labels)
     shape, count = image_shape(described, "images")
     classes = class_count(described, "labels", count)
     data = LabeledImages(torch.from_numpy(channels_first(images, shape)), torch.from_numpy(labels.astype(np.int64)))

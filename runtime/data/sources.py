@@ -17,7 +17,7 @@ from torch import Tensor
 
 from compiler.data.records import Array, Record, array_files, stamp_of
 from compiler.errors import SynthcError, did_you_mean
-from compiler.language.datasets import CARDS, Card
+from compiler.language.datasets import CARDS, Card, Shape
 from compiler.work.operations import Dataset, PluginImages, UserFiles
 from runtime.data import plugin
 from runtime.data.cards import write_record
@@ -148,7 +148,7 @@ def balanced_part(labels: Tensor, n: int) -> Tensor:
     return by_rank[:n].sort().values
 
 
-def resize(data: LabeledImages, shape: tuple[int, int, int]) -> LabeledImages:
+def resize(data: LabeledImages, shape: Shape) -> LabeledImages:
     """The same images at another size: antialiased bilinear, grey repeated or colours averaged (ITU-R BT.601 weights)."""
     if tuple(data.images.shape[1:]) == shape:
         return data
@@ -158,7 +158,7 @@ def resize(data: LabeledImages, shape: tuple[int, int, int]) -> LabeledImages:
     return LabeledImages(made, data.labels)
 
 
-def _at(images: Tensor, shape: tuple[int, int, int]) -> Tensor:
+def _at(images: Tensor, shape: Shape) -> Tensor:
     if images.shape[1] != shape[0]:
         weights = images.new_tensor([0.299, 0.587, 0.114])[None, :, None, None]
         images = images.expand(-1, 3, -1, -1) if shape[0] == 3 else (images * weights).sum(1, keepdim=True)

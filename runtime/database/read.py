@@ -14,6 +14,7 @@ import duckdb
 from compiler.errors import SynthcError, did_you_mean, first_line
 from runtime.database.connect import connect, execute, second_name
 from runtime.database.quoting import identifier, literal
+from runtime.database.schema import SCHEMA_DIGEST
 
 Query = Callable[[str], tuple[list[str], list[tuple[Any, ...]]]]
 """From a query to its columns and rows."""
@@ -45,7 +46,7 @@ def open_read_only(database: Path) -> Iterator[Query]:
                     raise SynthcError("the query is empty")
                 rows = cursor.fetchmany(MAX_ROWS + 1)
             except duckdb.Error as error:
-                raise _failed(error) from error
+                raise _failed(error, connection) from error
             if len(rows) > MAX_ROWS:
                 hint = "add a LIMIT, or let DuckDB itself write them to a file"
                 raise SynthcError(f"the query gives over {MAX_ROWS:,} rows, more than are held in memory; {hint}")
@@ -80,7 +81,7 @@ def query_briefly(database: Path, text: str, rows: int, seconds: float) -> tuple
         except duckdb.InterruptException:
             raise SynthcError(f"the query took more than {seconds:g} seconds; `synthc sql` has no such limit") from None
         except duckdb.Error as error:
-            raise _failed(error) from error
+            raise _failed(error, connection) from error
         finally:
             timer.cancel()
 
@@ -90,14 +91,23 @@ def relation(connection: duckdb.DuckDBPyConnection, text: str) -> duckdb.DuckDBP
     try:
         found = connection.sql(text)
     except duckdb.Error as error:
-        raise _failed(error) from error
+        raise _failed(error, connection) from error
     if found is None:
         raise SynthcError("the query gives no rows; results are read-only")
     return found
 
 
-def _failed(error: duckdb.Error) -> SynthcError:
-    return SynthcError(f"the query failed: {str(error).strip()}")
+def _failed(error: duckdb.Error, connection: duckdb.DuckDBPyConnection) -> SynthcError:
+    """What went wrong with a query; what would do, where another version of synthc, or another program, made the database."""
+    said = f"the query failed: {str(error).strip()}"
+    if isinstance(error, duckdb.BinderException | duckdb.CatalogException):
+        try:
+            current = execute(connection, "SELECT schema FROM base.meta") == [(SCHEMA_DIGEST,)]
+        except duckdb.Error:
+            current = False
+        if not current:
+            said += "\nThe database is not of this version of synthc; `synthc db rebuild` makes it anew from the store."
+    return SynthcError(said)
 
 
 # Whose rows are shown
@@ -122,11 +132,7 @@ def narrow(query: Query, scope: Scope) -> list[Key]:
 
     SynthcError for names that the database does not know, and for a study that only several other origins have.
     """
-    try:
-        known = query(KEYS)[1]
-    except SynthcError:
-        raise SynthcError("the database is not of this version of synthc; `synthc db rebuild` makes it anew") from None
-    keys = choose([(origin, study, profile) for origin, study, profile in known], scope)
+    keys = choose([(origin, study, profile) for origin, study, profile in query(KEYS)[1]], scope)
     for catalog, view, columns in query(VIEWS)[1]:
         # A temporary view stands before one of the database, also inside of macros.
         whole = ".".join(map(identifier, (catalog, "main", view)))

@@ -72,7 +72,8 @@ class Display:
         """Count an outcome; print a final failure."""
         if outcome.notes.get("tried_again"):
             return
-        self._time_left.end(task.id, outcome.provenance.seconds if outcome.status == "done" and outcome.provenance else None)
+        made = outcome.provenance if outcome.status == "done" else None
+        self._time_left.end(task.id, made and made.seconds, made and (made.host, made.pid))
         match outcome.status:
             case "done":
                 self.done[task.kind] += 1

@@ -33,6 +33,8 @@ class TimeLeft:
         """Of what is done."""
         self._ended: set[str] = set()
         self._ratios: dict[str, list[float]] = defaultdict(list)
+        self._first_ratios: dict[str, list[float]] = defaultdict(list)
+        self._workers_seen: set[object] = set()
         self._workers = 1
         self._began: float | None = None
         self._told, self._told_at, self._next_at = 0.0, 0.0, 0.0
@@ -41,7 +43,7 @@ class TimeLeft:
     @property
     def measured(self) -> bool:
         """Whether anything was: before, all is guessed."""
-        return bool(self._ratios)
+        return bool(self._seconds)
 
     def add(self, todo: Mapping[str, Task]) -> None:
         """Count these as to be computed, again if they were before."""
@@ -50,12 +52,21 @@ class TimeLeft:
         self._ended -= todo.keys()
         self._next_at = 0.0
 
-    def end(self, task: str, seconds: float | None) -> None:
-        """Count a task as ended, after so many seconds; None for one that failed or never began."""
+    def end(self, task: str, seconds: float | None, worker: object = None) -> None:
+        """Count a task as ended, after so many seconds; None for one that failed or never began.
+
+        The first task of a `worker` also loads what later ones find loaded: its rate counts only until there is another.
+        """
         self._ended.add(task)
-        if seconds is not None:
-            self._seconds[task] = seconds
-            self._ratios[self._todo[task].operation].append(seconds / self._guessed[task])
+        if seconds is None:
+            return
+        self._seconds[task] = seconds
+        operation, ratio = self._todo[task].operation, seconds / self._guessed[task]
+        if worker is None or worker in self._workers_seen:
+            self._ratios[operation].append(ratio)
+        else:
+            self._workers_seen.add(worker)
+            self._first_ratios[operation].append(ratio)
 
     def tell(self, in_flight: Mapping[tuple[str, ...], float], now: float | None = None) -> float:
         """Seconds left. `in_flight`: groups of tasks that one worker computes one after the other → when it began."""
@@ -78,7 +89,7 @@ class TimeLeft:
 
     def _expect(self) -> dict[str, float]:
         """Seconds of every task: measured, or its guess by the rate of its kind."""
-        rates = {operation: median(ratios) for operation, ratios in self._ratios.items()}
+        rates = {operation: median(ratios) for operation, ratios in (self._first_ratios | self._ratios).items()}
         usual = median(rates.values()) if rates else 1.0
         return {id: self._seconds.get(id, self._guessed[id] * rates.get(task.operation, usual)) for id, task in self._todo.items()}
 

@@ -15,9 +15,10 @@ import numpy as np
 import torch
 
 from compiler.errors import SynthcError, and_more, plural
+from compiler.language.datasets import Shape
 from compiler.language.policy import Condition, default_policy
+from compiler.work.operations import AuditSettings
 from runtime.audit.external.evidence import Evidence
-from runtime.audit.external.file_attacks import Settings
 from runtime.audit.external.product import audit_with_product
 from runtime.data.formats import shapes
 from runtime.data.image_set import ImageSet, aligned, read_image_set, resized
@@ -87,7 +88,7 @@ class Judgement:
     epsilon_reason: str
     notes: tuple[str, ...]
     product: Product
-    settings: Settings
+    settings: AuditSettings
     evidence: Evidence
     sets: Sets = field(repr=False)
 
@@ -259,7 +260,7 @@ def _features(sets: Sets) -> Features:
 
 
 @lru_cache(maxsize=2)
-def _drawn_features(shape: tuple[int, int, int]) -> Features:
+def _drawn_features(shape: Shape) -> Features:
     return public_features(shapes.read(shape)[0], "shapes")
 
 
@@ -309,10 +310,10 @@ def _identical(sets: Sets) -> dict[str, Metric]:
 
 def _collection(
     sets: Sets, evidence: Evidence, score: np.ndarray, member: np.ndarray
-) -> tuple[dict[str, Metric], Product, Settings, str]:
+) -> tuple[dict[str, Metric], Product, AuditSettings, str]:
     coins = sets.split is not None and sets.split.coins
     guesses = (max(10, len(score) // GUESSED), 0) if coins and len(score) >= 20 else None
-    settings = Settings(tried=("scores",), fpr=("0.01", "0.1"), one_run=coins, guesses=guesses)
+    settings = AuditSettings(tried=("scores",), fpr=("0.01", "0.1"), one_run=coins, guesses=guesses)
     report, product = audit_with_product(evidence, settings)
     found = report.attacks["scores"]
     strata = None

@@ -221,3 +221,7 @@ class Artifact:
     def metric(self, name: str) -> float | None:
         """Value of the first metric of this name, None if the task gave none."""
         return next((row["value"] for row in self.outcome["metrics"] if row["name"] == name), None)
+
+
+Inputs = Mapping[str, Artifact]
+"""Role → what the task of that role left: what a work or a method needs."""

@@ -26,7 +26,6 @@ import torch
 from safetensors.torch import load
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LambdaLR
 
 from runtime import machine
 from runtime.store.artifacts import encode_tensors
@@ -72,7 +71,9 @@ def thin(losses: Sequence[Tensor]) -> list[tuple[int, float | None]]:
 _task: ContextVar[TaskLoops | None] = ContextVar("loops of the task being computed", default=None)
 
 
-Part = nn.Module | Optimizer | LambdaLR | torch.Generator | Tensor | list[Tensor]
+Part = nn.Module | Optimizer | torch.Generator | Tensor | list[Tensor]
+Parts = dict[str, Part]
+"""What changes from step to step, by name."""
 
 
 @contextlib.contextmanager
@@ -159,8 +160,6 @@ def _state(part: Part) -> dict[str, Tensor]:
             return {"": part.get_state()}
         case nn.Module():
             return dict(part.state_dict())
-        case LambdaLR():
-            return {"": torch.tensor(part.last_epoch)}
         case Optimizer():
             states = part.state_dict()["state"]
             values = ((f"{index}/{key}", value) for index, state in states.items() for key, value in state.items())
@@ -177,10 +176,6 @@ def _restore(part: Part, state: dict[str, Tensor]) -> None:
             part.set_state(state[""])
         case nn.Module():
             part.load_state_dict(state)
-        case LambdaLR():
-            part.last_epoch = int(state[""])
-            for group, base, factor in zip(part.optimizer.param_groups, part.base_lrs, part.lr_lambdas, strict=True):
-                group["lr"] = base * factor(part.last_epoch)
         case Optimizer():
             _restore_optimizer(part, state)
         case list():

@@ -6,7 +6,7 @@ finite, and origins name images that the shadow holds. What cannot be checked is
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +24,7 @@ from runtime.data.population.queries import asked
 from runtime.data.population.roles import PrivateSet, private_set, roles_of
 from runtime.data.valid import images_wrong, labels_wrong
 from runtime.outcome import Metric, Product
-from runtime.store.artifacts import Artifact
+from runtime.store.artifacts import Inputs
 from runtime.synthesize.operation import taken
 from runtime.synthesize.release import Release
 from runtime.training.scoring import canary_accuracy
@@ -32,7 +32,7 @@ from runtime.training.scoring import canary_accuracy
 ELSEWHERE = {"made_elsewhere": True}
 
 
-def perform(work: Imports, inputs: Mapping[str, Artifact], device: torch.device) -> Product:
+def perform(work: Imports, inputs: Inputs, device: torch.device) -> Product:
     """Files of a set: `set`, `audit`. Files of logits: `answers` and `test`, as `query.classifier` leaves them."""
     path = Path(work.path)
     if file_digest(path) != work.digest:

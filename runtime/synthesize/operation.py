@@ -23,13 +23,13 @@ from runtime.data.sources import load
 from runtime.data.valid import images_wrong, labels_wrong, whole_wrong
 from runtime.outcome import Metric, Product
 from runtime.seeds import Seeds
-from runtime.store.artifacts import Artifact
+from runtime.store.artifacts import Artifact, Inputs
 from runtime.synthesize.release import Release, Setting, Surroundings
 from runtime.training.nets import restored
 from runtime.training.scoring import reported
 
 
-def perform(work: Synthesize | TrainGenerator | TrainShared, inputs: Mapping[str, Artifact], device: torch.device) -> Product:
+def perform(work: Synthesize | TrainGenerator | TrainShared, inputs: Inputs, device: torch.device) -> Product:
     """Run the method that `work.how` describes.
 
     Files of a set: `set` = `images`, `labels`; `audit` = `origins`, `origin_canary`, where images come from private ones; `model` =
@@ -70,7 +70,7 @@ def function_of(how: Method | Generator, function: str) -> Callable[..., Any]:
     return load_function(getattr(how, "method", type(how).__name__), place, function)
 
 
-def synthesize(how: Method, private: LabeledImages, needs: Mapping[str, Artifact], setting: Setting) -> Release:
+def synthesize(how: Method, private: LabeledImages, needs: Inputs, setting: Setting) -> Release:
     """What the method makes of a copy of the private set; ValueError if it is no release."""
     given = LabeledImages(private.images.clone(), private.labels.clone())  # other tasks read the private set too
     release = function_of(how, "synthesize")(how, given, needs, setting)
@@ -130,13 +130,11 @@ def selection(origins: Tensor, private: PrivateSet, who: Private) -> Iterator[Me
     used[origins[origins >= 0]] = True
     share = used.to(torch.float64).mean().item()
     yield Metric("share_selected", share, n=len(used))
-    first = 0
-    for group in roles_of(who.population).groups:
-        rows = (private.canary >= first) & (private.canary < first + len(group))  # copies of a canary are rows of their own
+    for group, span in roles_of(who.population).spans.items():
+        rows = (private.canary >= span.start) & (private.canary < span.stop)  # copies of a canary are rows of their own
         held, chosen = private.canary[rows].unique(), private.canary[rows & used].unique()
-        first += len(group)
         found = len(chosen) / len(held) if len(held) else None
         note = "" if len(held) else "this shadow holds no canary of the group"
-        yield Metric("canary_share_selected", found, n=len(held), note=note, canaries=group.name)
+        yield Metric("canary_share_selected", found, n=len(held), note=note, canaries=group)
         by_row = used[rows].to(torch.float64).mean().item() / share if len(held) and share else None
-        yield Metric("canary_enrichment", by_row, n=int(rows.sum()), note=note, canaries=group.name)
+        yield Metric("canary_enrichment", by_row, n=int(rows.sum()), note=note, canaries=group)

@@ -1,10 +1,11 @@
-"""Mini-batches of a training: which samples, how augmented, at which learning rate; and the average of the weights."""
+"""Mini-batches of a training: which samples, how augmented; and steps of SGD on them, whatever their gradients are."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,7 @@ from torch.nn import functional as F
 from compiler.language.classifier import Recipe
 from compiler.language.datasets import Card
 from runtime.seeds import Seeds
+from runtime.store import checkpoint
 from runtime.training import siamese
 from runtime.training.nets import Classifier, normalise
 
@@ -32,6 +34,11 @@ class Training:
     device: torch.device
     purpose: str
     """Names the random streams."""
+
+    @property
+    def autocast(self) -> torch.autocast:
+        """The recipe's precision, for forward passes."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.precision == "bfloat16")
 
     def stream(self, use: str) -> torch.Generator:
         """The random stream of this training for one use."""
@@ -60,6 +67,11 @@ def lr_factor(schedule: str, step: int, steps: int) -> float:
         case "cosine":
             return 0.5 + 0.5 * math.cos(math.pi * done)
     return 1.0
+
+
+def half_cosine(step: int, steps: int) -> float:
+    """From 1 at the first step towards 0 after the last."""
+    return 0.5 + 0.5 * math.cos(math.pi * step / steps)
 
 
 @dataclass(frozen=True)
@@ -132,16 +144,33 @@ class Examples:
         return x, self.labels[rows]
 
 
-def new_optimizer(net: nn.Module, recipe: Recipe) -> torch.optim.SGD:
-    """The recipe's SGD, with Nesterov's momentum if any."""
-    return torch.optim.SGD(
-        net.parameters(),
-        lr=recipe.lr,
-        momentum=recipe.momentum,
-        nesterov=recipe.momentum > 0,
-        weight_decay=recipe.weight_decay,
-        fused=True,
+def descend(
+    net: Classifier,
+    training: Training,
+    batches: Iterator[Batch],
+    set_gradients: Callable[[int, Batch], Tensor],
+    **parts: checkpoint.Part | None,
+) -> None:
+    """The recipe's SGD, with Nesterov's momentum if any: a step for each batch; the net ends as its average, if that is wanted.
+
+    `set_gradients(step, batch)`: what a step follows; returns the loss. `parts`: what it changes besides, for checkpoints.
+    """
+    recipe, momentum = training.recipe, training.recipe.momentum
+    optimizer = torch.optim.SGD(
+        net.parameters(), recipe.lr, momentum, nesterov=momentum > 0, weight_decay=recipe.weight_decay, fused=True
     )
+    ema = EMA(net, recipe.ema) if recipe.ema is not None else None
+    steps = checkpoint.loop(training.purpose, training.iterations, net=net, optimizer=optimizer, ema=ema, **parts)
+    for step, batch in zip(steps, islice(batches, steps.start, None)):  # noqa: B905 (the loop tells when it is over)
+        optimizer.zero_grad()
+        loss = set_gradients(step, batch)
+        optimizer.param_groups[0]["lr"] = recipe.lr * lr_factor(recipe.schedule, step, training.iterations)
+        optimizer.step()
+        if ema is not None:
+            ema.update()
+        steps.log(loss)
+    if ema is not None:
+        ema.copy_to_net()
 
 
 class EMA(nn.Module):

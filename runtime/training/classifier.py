@@ -7,7 +7,7 @@ Not here: DP-SGD (`dp_sgd`), the queries of an audit (`audit.query.classifier`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 
 import torch
 
@@ -15,14 +15,14 @@ from compiler.work.operations import Private, TrainClassifier
 from runtime.data.population.roles import expected_size, private_set
 from runtime.outcome import Metric, Product
 from runtime.seeds import Seeds
-from runtime.store.artifacts import Artifact
+from runtime.store.artifacts import Inputs
 from runtime.training.batches import Fitted, Training
 from runtime.training.nets import build
 from runtime.training.scoring import accuracy, reported
 from runtime.training.sgd import fit
 
 
-def perform(work: TrainClassifier, inputs: Mapping[str, Artifact], device: torch.device) -> Product:
+def perform(work: TrainClassifier, inputs: Inputs, device: torch.device) -> Product:
     """Train on the private set, or on the set of the need `set`; the weights and what became of them."""
     private = work.private
     if "set" in inputs:

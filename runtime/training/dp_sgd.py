@@ -15,7 +15,6 @@ import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from itertools import islice
 from typing import Any, Literal, get_args
 
 import torch
@@ -24,8 +23,7 @@ from torch import Tensor, nn
 from compiler.errors import SynthcError
 from compiler.language.methods.baselines import Privacy
 from runtime.outcome import Diverged, Metric
-from runtime.store import checkpoint
-from runtime.training.batches import EMA, Batch, Examples, Fitted, Training, lr_factor, new_optimizer
+from runtime.training.batches import Batch, Examples, Fitted, Training, descend
 from runtime.training.gradients import Loss, classification_loss, per_sample_gradients
 from runtime.training.nets import Classifier
 
@@ -89,33 +87,24 @@ def new_mechanism(privacy: Privacy, batch_size: int, expected_size: int, steps: 
 
 def fit_privately(net: Classifier, training: Training, mechanism: Mechanism) -> Fitted:
     """Train `net` in place by noisy steps. Diverged if weights stop being numbers."""
-    _refuse_batch_norm(net)
-    recipe, iterations, device, multiplicity = training.recipe, training.iterations, training.device, mechanism.privacy.multiplicity
-    started = time.perf_counter()
-    net.to(device).train()
+    if any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in net.modules()):
+        raise SynthcError("DP-SGD: batch norm mixes samples, so no sample's gradient is its own; use `norm: group`")
+    started, multiplicity = time.perf_counter(), mechanism.privacy.multiplicity
+    net.to(training.device).train()
     examples, noise = Examples(training), training.stream("noise")
-    optimizer, loss = new_optimizer(net, recipe), classification_loss(net)
-    ema = EMA(net, recipe.ema) if recipe.ema is not None else None
-    half = torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16")
+    loss, half = classification_loss(net), training.autocast
     seen = torch.zeros((), dtype=torch.int64)
 
-    batches = poisson(training, mechanism.sampling_rate, multiplicity)
-    steps = checkpoint.loop(
-        training.purpose, iterations, net=net, optimizer=optimizer, noise=noise, ema=ema, seen=seen, maps=examples.maps
-    )
-    for step, batch in zip(steps, islice(batches, steps.start, None)):  # noqa: B905 (the loop tells when it is over)
+    def set_gradients(step: int, batch: Batch) -> Tensor:
         with half:
             lost = mechanism.set_gradients(net, loss, _chunks(net, examples, batch, multiplicity), noise)
-        steps.log(multiplicity * lost / max(1, len(batch.rows)))
-        optimizer.param_groups[0]["lr"] = recipe.lr * lr_factor(recipe.schedule, step, iterations)
-        optimizer.step()
-        if ema is not None:
-            ema.update()
-        seen += len(batch.rows)
+        seen.add_(len(batch))
+        return multiplicity * lost / max(1, len(batch))
+
+    batches = poisson(training, mechanism.sampling_rate, multiplicity)
+    descend(net, training, batches, set_gradients, noise=noise, seen=seen, maps=examples.maps)
     if not all(parameter.isfinite().all() for parameter in net.parameters()):
-        raise Diverged(f"weights are not finite after {iterations} steps of DP-SGD; lower lr")
-    if ema is not None:
-        ema.copy_to_net()
+        raise Diverged(f"weights are not finite after {training.iterations} steps of DP-SGD; lower lr")
     return Fitted(net, int(seen), time.perf_counter() - started, None)
 
 
@@ -169,11 +158,6 @@ def clipped_sum(
             into += scale @ gradient
         lost += losses.sum()
     return torch.cat(total), lost
-
-
-def _refuse_batch_norm(net: nn.Module) -> None:
-    if any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in net.modules()):
-        raise SynthcError("DP-SGD: batch norm mixes samples, so no sample's gradient is its own; use `norm: group`")
 
 
 @lru_cache(maxsize=64)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from compiler.errors import SynthcError
 from compiler.language.classifier import Recipe
-from compiler.language.datasets import Card
+from compiler.language.datasets import Card, Shape
 
 Net = TypeVar("Net", bound=nn.Module)
 Norm = Callable[[int], nn.Module]
@@ -134,7 +134,7 @@ def _conv(inputs: int, outputs: int, recipe: Recipe, kernel: int = 3, stride: in
     return nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=recipe.norm == "none")
 
 
-def _small(recipe: Recipe, shape: tuple[int, int, int]) -> tuple[nn.Module, int]:
+def _small(recipe: Recipe, shape: Shape) -> tuple[nn.Module, int]:
     """Two blocks of convolution, 2×2 max pool, norm and ReLU (three from 16×16 on): for images of 8×8 to about 32×32.
 
     The pool comes before the norm: a quarter of the elements to normalise, and on digits 1.23 instead of 1.38 s for 30 epochs and
@@ -148,7 +148,7 @@ def _small(recipe: Recipe, shape: tuple[int, int, int]) -> tuple[nn.Module, int]
     return nn.Sequential(*layers, nn.Flatten()), inputs * height * width
 
 
-def _convnet(recipe: Recipe, shape: tuple[int, int, int]) -> tuple[nn.Module, int]:
+def _convnet(recipe: Recipe, shape: Shape) -> tuple[nn.Module, int]:
     """The distillation field's ConvNet (Gidaris and Komodakis 2018): blocks of convolution, norm, ReLU, 2×2 average pool.
 
     As in dataset condensation (Zhao et al. 2021): the convolutions keep their biases, and the first one pads images of 28×28 to
@@ -169,7 +169,7 @@ def _convnet(recipe: Recipe, shape: tuple[int, int, int]) -> tuple[nn.Module, in
     return nn.Sequential(*layers, nn.Flatten()), inputs * height * width
 
 
-def _resnet9(recipe: Recipe, shape: tuple[int, int, int]) -> tuple[nn.Module, int]:
+def _resnet9(recipe: Recipe, shape: Shape) -> tuple[nn.Module, int]:
     """In the airbench manner: a 2×2 convolution, then three groups of convolution, pool, norm, GELU, convolution, norm, GELU.
 
     Widths w, 4w, 4w (64, 256, 256 in the original); its whitening of private images is left out.
@@ -202,9 +202,7 @@ class _Residual(nn.Module):
         return self.body(ready) + self.short(x if self.same else ready)
 
 
-def _residual(
-    recipe: Recipe, shape: tuple[int, int, int], stem: int, widths: tuple[int, ...], blocks: int
-) -> tuple[nn.Module, int]:
+def _residual(recipe: Recipe, shape: Shape, stem: int, widths: tuple[int, ...], blocks: int) -> tuple[nn.Module, int]:
     norm = _norm(recipe)
     if recipe.norm == "instance" and min(shape[1:]) <= 2 ** (len(widths) - 1):
         raise SynthcError(f"{recipe.net}: ends in one pixel at {shape[1]}×{shape[2]}, which instance norm makes zero; use group")
@@ -217,13 +215,13 @@ def _residual(
     return nn.Sequential(*layers, norm(inputs), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()), inputs
 
 
-def _resnet18(recipe: Recipe, shape: tuple[int, int, int]) -> tuple[nn.Module, int]:
+def _resnet18(recipe: Recipe, shape: Shape) -> tuple[nn.Module, int]:
     """ResNet-18 for small images: 3×3 stem without a pool, pre-activation; width 64 is the usual one."""
     w = recipe.width
     return _residual(recipe, shape, w, (w, 2 * w, 4 * w, 8 * w), 2)
 
 
-def _wrn(recipe: Recipe, shape: tuple[int, int, int]) -> tuple[nn.Module, int]:
+def _wrn(recipe: Recipe, shape: Shape) -> tuple[nn.Module, int]:
     """WRN-depth-k with width = 16 k: `width: 64` and depth 16 are WRN-16-4."""
     depth, w = recipe.depth or 16, recipe.width
     if depth < 10 or (depth - 4) % 6:
@@ -231,7 +229,7 @@ def _wrn(recipe: Recipe, shape: tuple[int, int, int]) -> tuple[nn.Module, int]:
     return _residual(recipe, shape, 16, (w, 2 * w, 4 * w), (depth - 4) // 6)
 
 
-def _mlp(recipe: Recipe, shape: tuple[int, int, int]) -> tuple[nn.Module, int]:
+def _mlp(recipe: Recipe, shape: Shape) -> tuple[nn.Module, int]:
     """Hidden layers of `width` units (two, or `depth`) with ReLU; no norm."""
     layers: list[nn.Module] = [nn.Flatten()]
     inputs = math.prod(shape)
@@ -241,7 +239,7 @@ def _mlp(recipe: Recipe, shape: tuple[int, int, int]) -> tuple[nn.Module, int]:
     return nn.Sequential(*layers), inputs
 
 
-TRUNKS: dict[str, Callable[[Recipe, tuple[int, int, int]], tuple[nn.Module, int]]] = {
+TRUNKS: dict[str, Callable[[Recipe, Shape], tuple[nn.Module, int]]] = {
     "small": _small,
     "convnet": _convnet,
     "resnet9": _resnet9,

@@ -54,10 +54,9 @@ def canary_accuracy(said: Tensor, private: Private) -> Iterator[Metric]:
     """Of each group of canaries by whether this shadow held them. said: canary × class, logits."""
     parts = roles_of(private.population)
     member = torch.from_numpy(membership_of(private).copy())
-    first = 0
     for group in parts.groups:
-        held, right = member[first : first + len(group)], said[first : first + len(group)].argmax(1) == group.labels
-        first += len(group)
+        span = parts.spans[group.name]
+        held, right = member[span], said[span].argmax(1) == group.labels
         for side, of in (("in", held), ("out", ~held)):
             share = right[of].to(torch.float64).mean().item() if of.any() else None
             yield Metric(f"canary_accuracy_{side}", share, n=int(of.sum()), canaries=group.name)

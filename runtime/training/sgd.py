@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import math
 import time
-from itertools import islice
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from runtime.outcome import Diverged
-from runtime.store import checkpoint
-from runtime.training.batches import EMA, Batch, Examples, Fitted, Training, lr_factor, new_optimizer, presentations
+from runtime.training.batches import Batch, Examples, Fitted, Training, descend, presentations
 from runtime.training.nets import Classifier, placed
 
 
@@ -25,18 +23,12 @@ def fit(net: Classifier, training: Training, *, dynamics: bool = False) -> Fitte
     started = time.perf_counter()
     recipe, iterations, device, samples = training.recipe, training.iterations, training.device, len(training.labels)
     placed(net, device).train()
-    examples = Examples(training)
+    examples, half = Examples(training), training.autocast
     log = Dynamics(samples, iterations * recipe.batch_size // samples, device) if dynamics else None
-    optimizer = new_optimizer(net, recipe)
-    ema = EMA(net, recipe.ema) if recipe.ema is not None else None
-    half = torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16")
     last_pass = max(0, iterations - max(1, samples // recipe.batch_size))
     total = torch.zeros((), device=device)
 
-    steps = checkpoint.loop(
-        training.purpose, iterations, net=net, optimizer=optimizer, total=total, ema=ema, log=log, maps=examples.maps
-    )
-    for step, batch in zip(steps, islice(presentations(training), steps.start, None)):  # noqa: B905 (the loop tells when it is over)
+    def set_gradients(step: int, batch: Batch) -> Tensor:
         x, y = examples.present(batch)
         with half:
             out = net(x)
@@ -44,23 +36,17 @@ def fit(net: Classifier, training: Training, *, dynamics: bool = False) -> Fitte
         loss = F.cross_entropy(out, y, label_smoothing=recipe.label_smoothing)
         if log is not None:
             log.record(batch, out.detach(), y)
-        optimizer.param_groups[0]["lr"] = recipe.lr * lr_factor(recipe.schedule, step, iterations)
-        optimizer.zero_grad()
         loss.backward()
-        optimizer.step()
-        if ema is not None:
-            ema.update()
-        steps.log(loss)
         if step >= last_pass:
-            total += loss.detach()
+            total.add_(loss.detach())
         if step % 100 == 99 and not math.isfinite(loss.item()):
             raise Diverged(f"the loss is {loss.item()} at step {step + 1} of {iterations}; lower lr")
+        return loss
 
+    descend(net, training, presentations(training), set_gradients, total=total, log=log, maps=examples.maps)
     final = (total / (iterations - last_pass)).item()
     if not math.isfinite(final):
         raise Diverged(f"the loss is {final} at the end of {iterations} steps; lower lr")
-    if ema is not None:
-        ema.copy_to_net()
     seconds = time.perf_counter() - started
     return Fitted(net, iterations * recipe.batch_size, seconds, final, log.state_dict() if log is not None else None)
 

@@ -125,11 +125,7 @@ def span(to_run: Mapping[str, Task], seconds: Mapping[str, float], workers: int)
     """Seconds until all are done when each free worker takes what is ready and has the longest way to the end."""
     rank = upward_rank(to_run, lambda task: seconds[task.id])
     waits = {id: sum(need in to_run for _, need in task.needs) for id, task in to_run.items()}
-    users: dict[str, list[str]] = defaultdict(list)
-    for id, task in to_run.items():
-        for _, need in task.needs:
-            if need in to_run:
-                users[need].append(id)
+    users = _users(to_run)
     ready = [(-rank[id], id) for id in to_run if not waits[id]]
     heapq.heapify(ready)
     running: list[tuple[float, str]] = []
@@ -146,12 +142,18 @@ def span(to_run: Mapping[str, Task], seconds: Mapping[str, float], workers: int)
     return now
 
 
-def _critical(to_run: Mapping[str, Task], rank: Mapping[str, float]) -> tuple[Task, ...]:
-    """The chain from the task with the longest way to the end, always on to the user with the longest."""
+def _users(to_run: Mapping[str, Task]) -> dict[str, list[str]]:
+    """Task → those that need it."""
     users: dict[str, list[str]] = defaultdict(list)
     for id, task in to_run.items():
         for _, need in task.needs:
             users[need].append(id)
+    return users
+
+
+def _critical(to_run: Mapping[str, Task], rank: Mapping[str, float]) -> tuple[Task, ...]:
+    """The chain from the task with the longest way to the end, always on to the user with the longest."""
+    users = _users(to_run)
     chain: list[Task] = []
     here = max(to_run, key=lambda id: rank[id], default=None)
     while here is not None:

@@ -7,7 +7,7 @@ other parts of the house need to know of an attack, so that no list of attacks s
 
 from typing import ClassVar, Literal
 
-from pydantic import Field
+from pydantic import PositiveInt
 
 from compiler.language.base import Frozen
 
@@ -46,6 +46,7 @@ class Tried(Frozen):
     """What it needs beyond the answers of models, in words, so that a file of answers does not suffice (`synthc audit`)."""
 
     attack: str
+    """What the adversary does, by name."""
     compat: tuple[Literal["strict_fpr"], ...] = ()
     """Reproduce a choice of published code; off by default, recorded with every row. strict_fpr: a TPR is read at the last
     threshold whose false-positive rate lies below the declared one, not at or below it."""
@@ -67,5 +68,6 @@ class LogitAttack(Tried):
     """An attack on logits: from which signal, and how many views are asked about."""
 
     signal: Signal = "logit"
-    queries: int = Field(default=1, gt=0)
+    """What is read from a model's logits about a canary; `logit` is what the papers' attacks read."""
+    queries: PositiveInt = 1
     """1 for the plain image, or the number of all views."""

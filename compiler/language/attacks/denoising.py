@@ -1,17 +1,17 @@
 """Attacks on a released denoiser."""
 
-from typing import ClassVar, Literal
+from typing import Literal
 
-from compiler.language.attacks.base import DenoisingSignal, ReleaseLevel, Spread, Tried
+from compiler.language.attacks.base import DenoisingSignal, Spread, Tried
 
 
 class Denoising(Tried):
     """What a denoiser (release level `generator`) says of a canary, under LiRA or against one threshold: diffusion only."""
 
-    revision: ClassVar[int] = 1  # has signals
-    compute: ClassVar[str] = "denoising"
-    reads: ClassVar[tuple[ReleaseLevel, ...]] = ("generator",)
-    looks_at: ClassVar[str] = "a denoiser"
+    revision = 1  # has signals
+    compute = "denoising"
+    reads = ("generator",)
+    looks_at = "a denoiser"
 
     attack: Literal["denoising"]
     signal: DenoisingSignal = "mean_loss"

@@ -1,21 +1,22 @@
 """Attacks on predicted labels alone."""
 
-from typing import ClassVar, Literal
+from typing import Literal
 
 from pydantic import Field
 
-from compiler.language.attacks.base import ReleaseLevel, Tried
+from compiler.language.attacks.base import Tried
 
 
 class LabelOnly(Tried):
     """From the views that are classified as the label to membership (release level `labels_only`)."""
 
-    compute: ClassVar[str] = "label_only"
-    reads: ClassVar[tuple[ReleaseLevel, ...]] = ("labels_only",)
-    fitted: ClassVar[bool] = True
-    learned: ClassVar[bool] = True
+    compute = "label_only"
+    reads = ("labels_only",)
+    fitted = True
+    learned = True
 
     attack: Literal["label_only"]
     variant: Literal["regression", "vote"] = "regression"
     """A logistic regression for each canary and target, leave-one-out; or the share of the views."""
     queries: int = Field(gt=1)
+    """The number of all views, at least two: of a single one there is little to learn."""

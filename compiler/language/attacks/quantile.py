@@ -1,6 +1,6 @@
 """Quantile regression, which needs no shadows."""
 
-from typing import ClassVar, Literal
+from typing import Literal
 
 from compiler.language.attacks.base import LogitAttack
 
@@ -8,9 +8,9 @@ from compiler.language.attacks.base import LogitAttack
 class Quantile(LogitAttack):
     """Quantile regression on the z pool, no shadows (Bertran et al. 2023)."""
 
-    compute: ClassVar[str] = "quantile"
-    fitted: ClassVar[bool] = True
-    needs_z_pool: ClassVar[bool] = True
-    looks_at: ClassVar[str] = "the samples' images"
+    compute = "quantile"
+    fitted = True
+    needs_z_pool = True
+    looks_at = "the samples' images"
 
     attack: Literal["quantile"]

@@ -1,6 +1,6 @@
 """Attacks that need few or no shadows: one threshold for all, a reference rank, difficulty calibration."""
 
-from typing import ClassVar, Literal
+from typing import Literal
 
 from compiler.language.attacks.base import LogitAttack
 
@@ -8,7 +8,7 @@ from compiler.language.attacks.base import LogitAttack
 class Threshold(LogitAttack):
     """One threshold for all canaries and models (Attack-P: its ROC equals that of a threshold from the z pool)."""
 
-    compute: ClassVar[str] = "reference"
+    compute = "reference"
 
     attack: Literal["threshold"]
 
@@ -16,7 +16,7 @@ class Threshold(LogitAttack):
 class Reference(LogitAttack):
     """Attack-R: the share of models without the canary that are no more confident than the target."""
 
-    compute: ClassVar[str] = "reference"
+    compute = "reference"
 
     attack: Literal["reference"]
 
@@ -24,6 +24,6 @@ class Reference(LogitAttack):
 class Calibrated(LogitAttack):
     """Difficulty-calibrated: the target's signal minus the mean signal of models without the canary."""
 
-    compute: ClassVar[str] = "reference"
+    compute = "reference"
 
     attack: Literal["calibrated"]

@@ -2,9 +2,9 @@
 
 from typing import ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
-from compiler.language.base import Arm, Frozen
+from compiler.language.base import Arm, Frozen, Proportion
 
 
 class Undefended(Arm):
@@ -18,14 +18,15 @@ class Privacy(Frozen):
 
     revision: ClassVar[int] = 1  # the noise for an epsilon is dp-accounting's, rounded up to thousandths
 
-    noise_multiplier: float | None = Field(default=None, ge=0)
+    noise_multiplier: NonNegativeFloat | None = None
     """Standard deviation of the noise in units of `clip`; give this or `epsilon`."""
     epsilon: float | None = Field(default=None, gt=0, le=100)
     """Target epsilon at `delta`, add/remove neighbours; the noise follows from it."""
-    delta: float = Field(default=1e-5, gt=0, lt=1)
-    clip: float = Field(default=1.0, gt=0)
+    delta: Proportion = 1e-5
+    """Probability with which the guarantee may fail; well below one in the private images (lint L18)."""
+    clip: PositiveFloat = 1.0
     """Largest norm of one sample's gradient."""
-    multiplicity: int = Field(default=1, gt=0)
+    multiplicity: PositiveInt = 1
     """Augmented copies of a sample whose gradients are averaged before clipping."""
 
 
@@ -34,3 +35,4 @@ class DpSgd(Arm):
 
     paradigm: Literal["dp_sgd"]
     privacy: Privacy
+    """Noise and clipping."""

@@ -1,10 +1,11 @@
 """Paradigm `coreset`: train on a chosen part of the private set."""
 
-from typing import ClassVar, Literal, Self
+from collections.abc import Iterator
+from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, PositiveInt
 
-from compiler.language.base import Method
+from compiler.language.base import BelowOne, Method
 from compiler.language.classifier import Recipe
 from compiler.language.cost import Cost, Sizes
 
@@ -15,12 +16,12 @@ class Selection(Method):
     Classes are those of the labels as given: a mislabeled image competes in the class that it is labelled with.
     """
 
-    compute: ClassVar[str] = "difficulty"
+    compute = "difficulty"
 
     paradigm: Literal["coreset"]
     fraction: float | None = Field(default=None, gt=0, le=1)
     """Share of the private set to keep; give this or `per_class`."""
-    per_class: int | None = Field(default=None, gt=0)
+    per_class: PositiveInt | None = None
     """Images of each class to keep."""
     class_balanced: bool = True
     """With `fraction`: keep this share of every class. false: of the whole set, so that a class may lose more than another."""
@@ -38,34 +39,37 @@ class Selection(Method):
         """About how many images are chosen."""
         return self.fraction * sizes.images if self.fraction is not None else (self.per_class or 0) * sizes.classes
 
-    @model_validator(mode="after")
-    def _one_size(self) -> Self:
+    def faults(self) -> Iterator[str]:
         if (self.fraction is None) == (self.per_class is None):
-            raise ValueError("give one of `fraction` and `per_class`")
-        return self
+            yield "give one of `fraction` and `per_class`"
 
 
 class RandomSubset(Selection):
     """A uniformly random part: the control that every selection and distillation needs."""
 
-    blind_to_augment: ClassVar[bool] = True
+    blind_to_augment = True
 
     method: Literal["random"]
 
 
-class ByDynamics(Selection):
-    """Selections that read the log of a proxy's training; all of a shadow's share one proxy, by its id."""
+class WithProxy(Selection):
+    """Selections that need a classifier that was trained before; all of a shadow's share one, by its id."""
+
+    proxy: Recipe | None = None
+    """The proxy's training; null means the classifier's recipe."""
 
     @property
     def needs(self) -> tuple[str, ...]:
         return ("proxy",)
 
-    outside_work: ClassVar[tuple[str, ...]] = ("released", "proxy")  # the proxy enters through its own id
+
+class ByDynamics(WithProxy):
+    """Selections that read the log of the proxy's training."""
+
+    outside_work = ("released", "proxy")  # the proxy enters through its own id
 
     class_balanced: bool = False
     """With `fraction`: keep this share of every class. false, as published: of the whole set, so that hard classes keep more."""
-    proxy: Recipe | None = None
-    """Training whose dynamics are logged; null means the classifier's recipe."""
 
 
 class Forgetting(ByDynamics):
@@ -80,7 +84,7 @@ class El2n(ByDynamics):
     """Keep the largest errors early in training (Paul et al. 2021), from the one proxy; the paper averages over 10 trainings."""
 
     method: Literal["el2n"]
-    passes: int = Field(default=10, gt=0)
+    passes: PositiveInt = 10
     """Passes, from the first, whose error norms are averaged."""
 
 
@@ -96,18 +100,17 @@ class Stratified(ByDynamics):
     method: Literal["ccs"]
     score: Literal["aum", "el2n", "forgetting"] = "aum"
     """What difficulty is."""
-    cut: float = Field(default=0.3, ge=0, lt=1)
+    cut: BelowOne = 0.3
     """Share of the set that is dropped first as the hardest, taken for mislabeled (the paper: 0.3 where a tenth is kept)."""
-    strata: int = Field(default=50, gt=0)
+    strata: PositiveInt = 50
     """Levels of difficulty, equally wide."""
-    passes: int = Field(default=10, gt=0)
+    passes: PositiveInt = 10
     """For `score: el2n`, as there."""
 
-    @model_validator(mode="after")
-    def _enough_left(self) -> Self:
+    def faults(self) -> Iterator[str]:
+        yield from super().faults()
         if self.fraction is not None and self.fraction + self.cut > 1:
-            raise ValueError(f"`cut` drops {self.cut:g} of the set, so `fraction` can be {1 - self.cut:g} at most")
-        return self
+            yield f"`cut` drops {self.cut:g} of the set, so `fraction` can be {1 - self.cut:g} at most"
 
 
 class GradientNorm(Selection):
@@ -116,9 +119,9 @@ class GradientNorm(Selection):
     method: Literal["grand"]
     class_balanced: bool = False
     """With `fraction`: keep this share of every class. false, as published: of the whole set."""
-    inits: int = Field(default=3, gt=0)
+    inits: PositiveInt = 3
     """Nets over which the norms are averaged; the paper takes 10."""
-    passes: int = Field(default=2, gt=0)
+    passes: PositiveInt = 2
     """Passes that each net is trained for. At 0, before any training, the norm was found to say nothing (Kirsch 2023)."""
 
     def cost(self, sizes: Sizes) -> Cost:
@@ -126,15 +129,8 @@ class GradientNorm(Selection):
         return (sizes.net.training(self.passes * steps, 64) + sizes.net.sample_gradients(steps, 64)) * self.inits
 
 
-class ByProxy(Selection):
+class ByProxy(WithProxy):
     """Selections that ask the trained proxy itself. Its recipe enters the id, since the net has to be built again."""
-
-    @property
-    def needs(self) -> tuple[str, ...]:
-        return ("proxy",)
-
-    proxy: Recipe | None = None
-    """The proxy's training; null means the classifier's recipe."""
 
     def cost(self, sizes: Sizes) -> Cost:
         return sizes.net.answers(sizes.images)
@@ -149,7 +145,7 @@ class Uncertainty(ByProxy):
 class KCenter(ByProxy):
     """Keep samples so that none is far from a kept one in the proxy's features: k-center greedy (Sener and Savarese 2018)."""
 
-    compute: ClassVar[str] = "coverage"
+    compute = "coverage"
 
     method: Literal["k_center"]
 
@@ -160,7 +156,7 @@ class KCenter(ByProxy):
 class ClassWise(ByProxy):
     """Selections that are about the geometry of one class at a time."""
 
-    compute: ClassVar[str] = "coverage"
+    compute = "coverage"
 
     class_balanced: Literal[True] = True
     """These methods choose class by class."""

@@ -4,9 +4,10 @@ One loop, several methods: what they differ in is how images are invented, and w
 """
 
 from abc import abstractmethod
-from typing import ClassVar, Literal, Self
+from collections.abc import Iterator
+from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
 from compiler.language.base import Method
 from compiler.language.cost import NO_NET, Cost, Net, Sizes, convolutions
@@ -20,29 +21,29 @@ class DataFree(Method):
     def needs(self) -> tuple[str, ...]:
         return ("teacher",)
 
-    gives_student: ClassVar[bool] = True
-    compute: ClassVar[str] = "rounds"
+    gives_student = True
+    compute = "rounds"
 
-    revision: ClassVar[int] = 3
+    revision = 3
 
     paradigm: Literal["data_free_kd"]
     losses: Losses
     """What images are improved by."""
-    rounds: int = Field(default=60, gt=0)
+    rounds: PositiveInt = 60
     """Turns of inventing a batch of images and teaching the student."""
-    warm_up: int = Field(default=0, ge=0)
+    warm_up: NonNegativeInt = 0
     """Rounds before the student begins to learn, and the adversarial loss to count."""
-    student_steps: int = Field(default=20, gt=0)
+    student_steps: PositiveInt = 20
     """Steps of the student in each round."""
     batch_size: int = Field(default=128, gt=1)
     """Images in a batch, the inventor's and the student's."""
     lesson: Literal["kl", "l1"] = "kl"
     """What teacher and student are compared by. kl: divergence at a temperature. l1: mean absolute difference of logits."""
-    temperature: float = Field(default=4.0, gt=0)
+    temperature: PositiveFloat = 4.0
     """Of the student's divergence."""
-    student_lr: float = Field(default=0.1, gt=0)
+    student_lr: PositiveFloat = 0.1
     """Peak learning rate of the student (SGD, momentum 0.9, weight decay 5e-4); a cosine to zero over all its steps."""
-    shift: int | None = Field(default=None, ge=0)
+    shift: NonNegativeInt | None = None
     """Largest shift of an image on its way to teacher and student; null: an eighth of its side. Mirrored where classes allow."""
     labels: Literal["hard", "soft"] = "hard"
     """Of the released images: the teacher's choice, or its probabilities."""
@@ -66,26 +67,24 @@ class DataFree(Method):
         taught = sizes.net.training(self.student_steps, self.batch_size) + sizes.net.answers(self.student_steps * self.batch_size)
         return (judged + taught) * self.rounds
 
-    @model_validator(mode="after")
-    def _the_student_learns(self) -> Self:
+    def faults(self) -> Iterator[str]:
         if self.warm_up >= self.rounds:
-            raise ValueError(f"a warm-up of {self.warm_up} rounds leaves none of {self.rounds} to learn in; lower `warm_up`")
+            yield f"a warm-up of {self.warm_up} rounds leaves none of {self.rounds} to learn in; lower `warm_up`"
         weights = self.losses.model_dump()
         if self.warm_up and not any(weight for loss, weight in weights.items() if loss != "adversarial"):
-            raise ValueError(f"in a warm-up of {self.warm_up} rounds there is no student to play against; use `warm_up: 0`")
-        return self
+            yield f"in a warm-up of {self.warm_up} rounds there is no student to play against; use `warm_up: 0`"
 
 
 class _Generated(DataFree):
     """Images from a small convolutional generator."""
 
-    generator_steps: int = Field(default=2, gt=0)
+    generator_steps: PositiveInt = 2
     """Steps of the generator in each round."""
-    generator_lr: float = Field(default=5e-3, gt=0)
+    generator_lr: PositiveFloat = 5e-3
     """Learning rate of the generator (Adam)."""
-    width: int = Field(default=32, gt=0)
+    width: PositiveInt = 32
     """Channels of its last layer but one; the papers take 64."""
-    latent: int = Field(default=64, gt=0)
+    latent: PositiveInt = 64
     """Length of its input; the papers take 256 to 1000."""
 
     @property
@@ -103,7 +102,7 @@ class Inversion(_Generated):
     method: Literal["inversion"]
     losses: Losses = Field(default_factory=lambda: Losses(statistics=1.0))
     """What images are improved by; the audited form has the statistics alone."""
-    warm_up: int = Field(default=10, ge=0)
+    warm_up: NonNegativeInt = 10
     """Rounds before the student begins to learn: the pool's beginning."""
 
 
@@ -113,8 +112,7 @@ class Fast(_Generated):
 
     method: Literal["fast"]
     losses: Losses = Field(default_factory=lambda: Losses(statistics=10.0, one_hot=0.4, adversarial=1.1))
-    """What images are improved by."""
-    warm_up: int = Field(default=10, ge=0)
+    warm_up: NonNegativeInt = 10
     """Rounds before the student begins to learn: the pool's beginning."""
 
 
@@ -123,14 +121,13 @@ class DeepInversion(DataFree):
 
     method: Literal["deep_inversion"]
     losses: Losses = Field(default_factory=lambda: Losses(statistics=10.0, one_hot=1.0, total_variation=0.1))
-    """What images are improved by."""
-    rounds: int = Field(default=12, gt=0)
+    rounds: PositiveInt = 12
     """Batches of images; the student learns after each."""
-    student_steps: int = Field(default=80, gt=0)
+    student_steps: PositiveInt = 80
     """Steps of the student after each batch."""
-    pixel_steps: int = Field(default=60, gt=0)
+    pixel_steps: PositiveInt = 60
     """Steps of each batch's pixels; the paper takes 2,000."""
-    pixel_lr: float = Field(default=0.05, gt=0)
+    pixel_lr: PositiveFloat = 0.05
     """Learning rate of the pixels (Adam), in normalised grey levels."""
 
     @property
@@ -141,14 +138,11 @@ class DeepInversion(DataFree):
 class Online(_Generated):
     """A generator that plays with the student: it moves a step, the student learns from fresh images of it, and so on."""
 
-    rounds: int = Field(default=150, gt=0)
+    rounds: PositiveInt = 150
     """Turns of generator and student."""
-    student_steps: int = Field(default=6, gt=0)
-    """Steps of the student in each round."""
-    generator_steps: int = Field(default=1, gt=0)
-    """Steps of the generator in each round."""
-    generator_lr: float = Field(default=1e-3, gt=0)
-    """Learning rate of the generator (Adam)."""
+    student_steps: PositiveInt = 6
+    generator_steps: PositiveInt = 1
+    generator_lr: PositiveFloat = 1e-3
     replay: float = Field(default=0.0, ge=0, le=1)
     """Share of the student's steps on images of earlier rounds; the papers have none, and their students forget."""
 
@@ -158,7 +152,6 @@ class Dafl(Online):
 
     method: Literal["dafl"]
     losses: Losses = Field(default_factory=lambda: Losses(one_hot=1.0, balance=20.0, activation=0.001))
-    """What images are improved by."""
 
 
 class Zskt(Online):
@@ -166,7 +159,6 @@ class Zskt(Online):
 
     method: Literal["zskt"]
     losses: Losses = Field(default_factory=lambda: Losses(adversarial=1.0))
-    """What images are improved by."""
 
 
 class Dfad(Online):
@@ -174,9 +166,7 @@ class Dfad(Online):
 
     method: Literal["dfad"]
     losses: Losses = Field(default_factory=lambda: Losses(adversarial=1.0))
-    """What images are improved by."""
     lesson: Literal["kl", "l1"] = "l1"
-    """What teacher and student are compared by. kl: divergence at a temperature. l1: mean absolute difference of logits."""
 
 
 class Dfq(Online):
@@ -184,4 +174,3 @@ class Dfq(Online):
 
     method: Literal["dfq"]
     losses: Losses = Field(default_factory=lambda: Losses(one_hot=1.0, balance=20.0, statistics=1.0, adversarial=1.0))
-    """What images are improved by."""

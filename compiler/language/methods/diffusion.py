@@ -1,11 +1,12 @@
 """Paradigm `diffusion`: a denoiser that learned the private set, from nothing or from a public base, draws the training set."""
 
 import math
-from typing import Annotated, Any, ClassVar, Literal, Self
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import Discriminator, Field, PositiveFloat, PositiveInt, Tag, field_validator
 
-from compiler.language.base import Frozen, Generator, Method
+from compiler.language.base import BelowOne, Frozen, Generator, Method, Proportion
 from compiler.language.cost import Cost, Net, Sizes, convolutions, dense
 from compiler.language.methods.baselines import Privacy
 
@@ -14,12 +15,14 @@ class Pretraining(Frozen):
     """A base that the study itself trains on its public set, without labels. One for all shadows: nothing private is in it."""
 
     pretrain: Literal["public"]
-    epochs: float = Field(default=100, gt=0)
+    """public: on the study's public set."""
+    epochs: PositiveFloat = 100
     """Passes over the public set."""
-    batch_size: int = Field(default=256, gt=0)
-    lr: float = Field(default=1e-3, gt=0)
+    batch_size: PositiveInt = 256
+    """Public images in each step."""
+    lr: PositiveFloat = 1e-3
     """Peak learning rate of AdamW; a cosine to zero."""
-    autoencoder_epochs: float = Field(default=20, gt=0)
+    autoencoder_epochs: PositiveFloat = 20
     """For the net latent: passes in which its autoencoder learns the public set before."""
 
 
@@ -29,7 +32,7 @@ class Checkpoint(Frozen):
 
     path: str
     """Relative to the spec."""
-    resolution: int = Field(gt=0)
+    resolution: PositiveInt
     """At which the model sees and draws images, such as 512: images are enlarged to it, and what is drawn is averaged down."""
     classes: tuple[str, ...]
     """Name of each class, in the order of the labels."""
@@ -51,55 +54,54 @@ class Denoiser(Generator):
     """The generator: a class-conditional denoiser (Ho et al. 2020, cosine schedule) that learns the private set, from scratch or by
     tuning a public base."""
 
-    revision: ClassVar[int] = 7  # words of a base; only what was trained is kept; tuning begins with classes apart
-    paradigm: ClassVar[str] = "diffusion"
-    compute: ClassVar[str] = "generate"
+    revision = 7  # words of a base; only what was trained is kept; tuning begins with classes apart
+    paradigm = "diffusion"
+    compute = "generate"
 
     net: Literal["mlp", "latent_mlp", "unet", "latent"] = "mlp"
     """mlp: residual blocks on the pixels, for images of a few hundred. latent_mlp: the same on principal components of the shadow's
     own private images, for larger ones on CPUs. unet: diffusers' UNet2DModel, for a GPU. latent: its UNet2DConditionModel on the
     latents of its AutoencoderKL, drawn by the pipelines of Stable Diffusion."""
-    width: int = Field(default=256, gt=0)
+    width: PositiveInt = 256
     """Units of an mlp's blocks; channels of the unet's first level (a multiple of 8)."""
-    blocks: int = Field(default=3, gt=0)
+    blocks: PositiveInt = 3
     """Residual blocks of an mlp; levels of the unet."""
-    components: int = Field(default=64, gt=0)
+    components: PositiveInt = 64
     """Principal components that a latent_mlp sees: what else is in an image is drawn as noise of its spectrum."""
     base: Base | None = None
     """What the training begins from; null for nothing. Public: the same for all shadows."""
     finetune: Literal["full", "lora", "none"] = "full"
     """How a base is tuned to the private set. full: all of its weights. lora: matrices of low rank beside its layers, and the
     classes (Hu et al. 2022). none: not at all, which is a control: nothing private is in what it draws."""
-    rank: int = Field(default=8, gt=0)
+    rank: PositiveInt = 8
     """Of LoRA; its alpha is the rank too, so that the step does not depend on it."""
-    epochs: float = Field(default=300, gt=0)
+    epochs: PositiveFloat = 300
     """Passes over a set of the private set's expected size."""
-    batch_size: int = Field(default=256, gt=0)
-    lr: float = Field(default=1e-3, gt=0)
+    batch_size: PositiveInt = 256
+    """Images in each step; with `privacy` the expected number, as images are drawn one by one."""
+    lr: PositiveFloat = 1e-3
     """Peak learning rate of AdamW; a cosine to zero."""
-    ema: float = Field(default=0.999, gt=0, lt=1)
+    ema: Proportion = 0.999
     """Decay of the average of the weights that is sampled from, warmed up; without one samples are poor."""
     timesteps: int = Field(default=1000, gt=1)
     """Noise levels."""
-    unlabeled: float = Field(default=0.1, ge=0, lt=1)
+    unlabeled: BelowOne = 0.1
     """Share of presentations without a label; guidance needs it."""
     privacy: Privacy | None = None
     """Train the denoiser by DP-SGD: whatever it draws then has the guarantee (Dockhorn et al. 2023). Labels are then drawn alike
     for all classes, and their number tells the private set's expected size, not its own."""
 
-    @model_validator(mode="after")
-    def _private_in_every_part(self) -> Self:
+    def faults(self) -> Iterator[str]:
         if self.privacy is not None and self.net == "latent_mlp" and self.base is None:
-            raise ValueError("DP-SGD does not account for the private images' principal components; use the net mlp, or a base")
+            yield "DP-SGD does not account for the private images' principal components; use the net mlp, or a base"
         if self.net == "latent" and self.base is None:
-            raise ValueError("net: latent needs a `base`, as its autoencoder must not learn private images")
+            yield "net: latent needs a `base`, as its autoencoder must not learn private images"
         if self.net != "latent" and isinstance(self.base, Checkpoint):
-            raise ValueError(f"a base from a folder is for net: latent; net: {self.net} takes {{pretrain: public}}")
+            yield f"a base from a folder is for net: latent; net: {self.net} takes {{pretrain: public}}"
         if self.finetune != "full" and self.base is None:
-            raise ValueError(f"finetune: {self.finetune} needs a `base`, such as {{pretrain: public}}")
+            yield f"finetune: {self.finetune} needs a `base`, such as {{pretrain: public}}"
         if self.finetune == "none" and self.privacy is not None:
-            raise ValueError("an untuned base holds nothing private, so there is nothing for `privacy` to protect; leave it out")
-        return self
+            yield "an untuned base holds nothing private, so there is nothing for `privacy` to protect; leave it out"
 
     @property
     def packages(self) -> dict[str, str]:
@@ -141,23 +143,23 @@ class Denoiser(Generator):
 
 
 class _Diffused(Method):
-    revision: ClassVar[int] = 4  # guidance in the papers' convention
-    compute: ClassVar[str] = "generate"
-    denoises: ClassVar[bool] = True
+    revision = 4  # guidance in the papers' convention
+    compute = "generate"
+    denoises = True
 
     paradigm: Literal["diffusion"]
     denoiser: Denoiser = Field(default_factory=Denoiser)
     """The generator; arms with the same words share it."""
-    multiple: float = Field(default=1.0, gt=0)
+    multiple: PositiveFloat = 1.0
     """Images drawn, as a multiple of the private set; its labels in its proportions."""
-    steps: int = Field(default=50, gt=0)
+    steps: PositiveInt = 50
     """Denoising steps from pure noise to an image; a divisor of the denoiser's timesteps."""
     sampler: Literal["ddim", "ddpm", "dpm_solver"] = "ddim"
     """ddim: no noise is added on the way (Song et al. 2021). ddpm: all of it (Ho et al. 2020). dpm_solver: DPM-Solver++ of second
     order, for few steps (Lu et al. 2022)."""
     guidance: float = 1.0
     """s of classifier-free guidance, e_null + s · (e_label − e_null), as papers state it; 1 is the conditional model itself."""
-    filter: float | None = Field(default=None, gt=0, lt=1)
+    filter: Proportion | None = None
     """Keep only images whose label the shadow's own undefended classifier gives at least this probability."""
     released: bool = False
     """Whether the adversary also sees the set (release level `synthetic_set`) and the generator (`generator`)."""
@@ -190,22 +192,20 @@ class _Diffused(Method):
         """Denoising steps that an image goes through."""
         return self.steps
 
-    @model_validator(mode="after")
-    def _goes_together(self) -> Self:
+    def faults(self) -> Iterator[str]:
         if (levels := self.denoiser.timesteps) % self.steps:
             fewer = max(steps for steps in range(1, min(self.steps, levels) + 1) if levels % steps == 0)
-            raise ValueError(f"steps: {self.steps} does not divide the denoiser's {levels} timesteps; {fewer} does")
+            yield f"steps: {self.steps} does not divide the denoiser's {levels} timesteps; {fewer} does"
         if self.guidance > 1 and not self.denoiser.unlabeled:
-            raise ValueError("guidance needs a denoiser that also learned without labels; set `denoiser.unlabeled` to 0.1")
+            yield "guidance needs a denoiser that also learned without labels; set `denoiser.unlabeled` to 0.1"
         if self.filter is not None and self.denoiser.privacy is not None:
-            raise ValueError("the filtering classifier has no guarantee, and the set would lose the denoiser's; leave `filter` out")
+            yield "the filtering classifier has no guarantee, and the set would lose the denoiser's; leave `filter` out"
         untuned = self.denoiser.finetune == "none"
         if untuned and self.filter is not None:
-            raise ValueError("the filtering classifier is private, and a control would be one no more; leave `filter` out")
+            yield "the filtering classifier is private, and a control would be one no more; leave `filter` out"
         if untuned != self.control:
             hint = "say `control: true`" if untuned else "`control: true` is for `finetune: none`, which is told nothing private"
-            raise ValueError(f"an untuned base is a control: {hint}")
-        return self
+            yield f"an untuned base is a control: {hint}"
 
 
 class Conditional(_Diffused):
@@ -222,15 +222,14 @@ class ImageToImage(_Diffused):
     """Share of the noise levels that is gone through, in whole steps: near 0 copies the private image, 1 forgets it. The leakage
     dial."""
 
-    @model_validator(mode="after")
-    def _begins_with_private_images(self) -> Self:
+    def faults(self) -> Iterator[str]:
+        yield from super().faults()
         if self.denoiser.finetune == "none":
-            raise ValueError("sdedit begins with private images and leaks by construction: no control; use method: conditional")
+            yield "sdedit begins with private images and leaks by construction: no control; use method: conditional"
         if self.denoiser.privacy is not None:
-            raise ValueError("sdedit begins with private images, so `denoiser.privacy` promises nothing; leave it out")
+            yield "sdedit begins with private images, so `denoiser.privacy` promises nothing; leave it out"
         if self.passes < 1:
-            raise ValueError(f"a strength of {self.strength:g} is less than one of {self.steps} steps; take more `steps`")
-        return self
+            yield f"a strength of {self.strength:g} is less than one of {self.steps} steps; take more `steps`"
 
     @property
     def passes(self) -> int:

@@ -1,11 +1,12 @@
 """Paradigm `distillation`: learn a few images that stand for the private set."""
 
 import math
-from typing import ClassVar, Literal, Self, TypeVar
+from collections.abc import Iterator
+from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
-from compiler.language.base import Generator, Method
+from compiler.language.base import BelowOne, Generator, Method
 from compiler.language.cost import Cost, Sizes, convolutions
 from compiler.language.methods.inversion import Losses
 
@@ -19,7 +20,7 @@ class Distilled(Method):
     """What every distillation has in common."""
 
     paradigm: Literal["distillation"]
-    images_per_class: int = Field(gt=0)
+    images_per_class: PositiveInt
     """Released images of each class."""
     init: Literal["noise", "real", "class_mean", "public"] = "noise"
     """Where the learned images start: the key privacy variable. noise: normal, in normalised space. real: private images.
@@ -37,18 +38,19 @@ class Distilled(Method):
 class DistributionMatching(Distilled):
     """Match the mean features of fresh random nets, class by class (Zhao and Bilen, WACV 2023)."""
 
-    compute: ClassVar[str] = "matching"
-    blind_to_augment: ClassVar[bool] = True
+    compute = "matching"
+    blind_to_augment = True
 
     method: Literal["dm"]
-    steps: int = Field(default=300, gt=0)
-    lr: float = Field(default=1.0, gt=0)
+    steps: PositiveInt = 300
+    """Steps of the images, each with a fresh random net; the paper takes 20,000."""
+    lr: PositiveFloat = 1.0
     """Learning rate of the images (SGD, momentum 0.5)."""
-    batch_real: int = Field(default=64, gt=0)
+    batch_real: PositiveInt = 64
     """Private images of each class per step; a smaller class gives all that it has."""
-    width: int = Field(default=32, gt=0)
+    width: PositiveInt = 32
     """Width of the random ConvNets."""
-    depth: int | None = Field(default=None, gt=0)
+    depth: PositiveInt | None = None
     """Their blocks; null: as many as the image can be halved down to 2×2, at most 3."""
     augment: bool = True
     """Siamese augmentation (Zhao and Bilen, ICML 2021)."""
@@ -64,26 +66,26 @@ class GradientMatching(Distilled):
     dc: as they are (Zhao et al. 2021). dsa: under siamese augmentation (Zhao and Bilen 2021).
     """
 
-    revision: ClassVar[int] = 2
-    compute: ClassVar[str] = "matching"
-    blind_to_augment: ClassVar[bool] = True
+    revision = 2
+    compute = "matching"
+    blind_to_augment = True
 
     method: Literal["dc", "dsa"]
-    nets: int = Field(default=20, gt=0)
+    nets: PositiveInt = 20
     """Fresh nets; the papers take 1000."""
-    points: int = Field(default=10, gt=0)
+    points: PositiveInt = 10
     """Points of each net's training at which gradients are matched: one step of the images each."""
-    net_steps: int = Field(default=10, ge=0)
+    net_steps: NonNegativeInt = 10
     """Training steps of the net on the learned images between two such points; the papers take 50."""
-    net_lr: float = Field(default=0.01, gt=0)
+    net_lr: PositiveFloat = 0.01
     """Learning rate of those steps (SGD, momentum 0.5)."""
-    lr: float = Field(default=0.1, gt=0)
+    lr: PositiveFloat = 0.1
     """Learning rate of the images (SGD, momentum 0.5)."""
-    batch_real: int = Field(default=64, gt=0)
+    batch_real: PositiveInt = 64
     """Private images of each class per step; a smaller class gives all that it has. The papers take 256."""
-    width: int = Field(default=32, gt=0)
+    width: PositiveInt = 32
     """Width of the ConvNets."""
-    depth: int | None = Field(default=None, gt=0)
+    depth: PositiveInt | None = None
     """Their blocks; null: as many as the image can be halved down to 2×2, at most 3."""
 
     def cost(self, sizes: Sizes) -> Cost:
@@ -95,21 +97,22 @@ class GradientMatching(Distilled):
 class Experts(Generator):
     """Trainings on the private set whose weights are kept after every epoch: what trajectory matching follows."""
 
-    paradigm: ClassVar[str] = "distillation"
-    compute: ClassVar[str] = "trajectory"
+    paradigm = "distillation"
+    compute = "trajectory"
 
-    count: int = Field(default=10, gt=0)
+    count: PositiveInt = 10
     """Trainings; the papers take 100."""
-    epochs: int = Field(default=20, gt=0)
+    epochs: PositiveInt = 20
     """Of each; the papers: 50 (MTT), 100 (DATM)."""
-    batch_size: int = Field(default=64, gt=0)
-    lr: float = Field(default=0.01, gt=0)
+    batch_size: PositiveInt = 64
+    """Private images in each step."""
+    lr: PositiveFloat = 0.01
     """Of plain SGD, constant."""
     augment: bool = True
     """A map of siamese augmentation for each image."""
-    width: int = Field(default=32, gt=0)
+    width: PositiveInt = 32
     """Width of the ConvNets, experts and students alike."""
-    depth: int | None = Field(default=None, gt=0)
+    depth: PositiveInt | None = None
     """Their blocks; null: as many as the image can be halved down to 2×2, at most 3."""
 
     def cost(self, sizes: Sizes) -> Cost:
@@ -118,9 +121,9 @@ class Experts(Generator):
 
 
 class _Trajectories(Distilled):
-    revision: ClassVar[int] = 2
-    compute: ClassVar[str] = "trajectory"
-    blind_to_augment: ClassVar[bool] = True
+    revision = 2
+    compute = "trajectory"
+    blind_to_augment = True
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -128,21 +131,23 @@ class _Trajectories(Distilled):
 
     experts: Experts = Field(default_factory=Experts)
     """The trainings to follow. Arms with the same words share them."""
-    steps: int = Field(default=500, gt=0)
+    steps: PositiveInt = 500
     """Steps of the images; the papers take 5,000 to 10,000."""
-    net_steps: int = Field(default=20, gt=0)
+    net_steps: PositiveInt = 20
     """Steps of the student on the learned images in each: N."""
-    expert_epochs: int = Field(default=2, gt=0)
+    expert_epochs: PositiveInt = 2
     """Epochs of an expert that they should amount to: E."""
-    batch: int | None = Field(default=None, gt=0)
+    last_start: NonNegativeInt = 10
+    """Students start where an expert was after 0 to this many epochs."""
+    batch: PositiveInt | None = None
     """Learned images in each step of the student; null: all."""
-    lr: float = Field(default=100.0, gt=0)
+    lr: PositiveFloat = 100.0
     """Learning rate of the images (SGD, momentum 0.5)."""
-    clip: float = Field(default=1.0, gt=0)
+    clip: PositiveFloat = 1.0
     """Largest length of their gradient; without it, single steps throw the images far off."""
-    net_lr: float = Field(default=0.01, gt=0)
+    net_lr: PositiveFloat = 0.01
     """The student's learning rate at first; it is learned, and stays positive."""
-    lr_net_lr: float = Field(default=0.01, ge=0)
+    lr_net_lr: NonNegativeFloat = 0.01
     """Learning rate of its logarithm."""
     augment: bool = True
     """A map of siamese augmentation for each image in each step of the student."""
@@ -153,6 +158,11 @@ class _Trajectories(Distilled):
     @property
     def generator(self) -> Experts:
         return self.experts
+
+    def faults(self) -> Iterator[str]:
+        if self.last_start + self.expert_epochs > self.experts.epochs:
+            start = f"a start at epoch {self.last_start} and {self.expert_epochs} more need longer experts"
+            yield f"{start} than {self.experts.epochs} epochs; lower `last_start` or raise `experts.epochs`"
 
     def cost(self, sizes: Sizes) -> Cost:
         net = convolutions("convnet", self.experts.width, sizes.shape)
@@ -165,12 +175,6 @@ class TrajectoryMatching(_Trajectories):
     """MTT: a student trained on the learned images should come to where an expert came (Cazenavette et al. 2022)."""
 
     method: Literal["mtt"]
-    last_start: int = Field(default=10, ge=0)
-    """Students start where an expert was after 0 to this many epochs."""
-
-    @model_validator(mode="after")
-    def _within_the_trajectory(self) -> Self:
-        return _checked(self, self.last_start)
 
 
 class DifficultyAligned(_Trajectories):
@@ -180,40 +184,39 @@ class DifficultyAligned(_Trajectories):
     """
 
     method: Literal["datm"]
-    first_start: int = Field(default=0, ge=0)
+    first_start: NonNegativeInt = 0
     """Earliest epoch that students start from."""
-    window: int = Field(default=5, ge=0)
+    window: NonNegativeInt = 5
     """Latest start at the beginning."""
-    last_start: int = Field(default=15, ge=0)
+    last_start: NonNegativeInt = 15
     """Latest start from the middle of the steps on."""
-    lr_labels: float = Field(default=2.0, ge=0)
+    lr_labels: NonNegativeFloat = 2.0
     """Learning rate of the labels' logits (SGD, momentum 0.9)."""
-    ema: float = Field(default=0.99, ge=0, lt=1)
+    ema: BelowOne = 0.99
     """Decay of the average of the images that is released; the paper: 0.9995 at 10,000 steps."""
 
-    @model_validator(mode="after")
-    def _within_the_trajectory(self) -> Self:
+    def faults(self) -> Iterator[str]:
         if not self.first_start <= self.window <= self.last_start:
-            raise ValueError("`first_start`, `window`, `last_start` should not fall")
-        return _checked(self, self.last_start)
+            yield "`first_start`, `window`, `last_start` should not fall"
+        yield from super().faults()
 
 
 class Recovery(Distilled):
     """SRe2L: images recovered from a classifier that saw the private set, and relabeled by it (Yin, Xing and Shen 2023)."""
 
-    revision: ClassVar[int] = 2
-    compute: ClassVar[str] = "recovery"
+    revision = 2
+    compute = "recovery"
 
     method: Literal["sre2l"]
     losses: Losses = Field(default_factory=lambda: Losses(statistics=1.0, one_hot=1.0))
     """What the images are improved by."""
-    steps: int = Field(default=100, gt=0)
+    steps: PositiveInt = 100
     """Steps of the images; the paper takes 1,000 to 4,000."""
-    lr: float = Field(default=0.1, gt=0)
+    lr: PositiveFloat = 0.1
     """Learning rate of the images (Adam), in normalised grey levels."""
     labels: Literal["hard", "soft"] = "soft"
     """Of the released images: the wanted class, or the classifier's probabilities."""
-    temperature: float = Field(default=1.0, gt=0)
+    temperature: PositiveFloat = 1.0
     """Of soft labels."""
 
     @property
@@ -228,20 +231,6 @@ class Recovery(Distilled):
     def needs_batch_norm(self) -> bool:
         return self.losses.statistics > 0
 
-    @model_validator(mode="after")
-    def _no_student(self) -> Self:
+    def faults(self) -> Iterator[str]:
         if self.losses.adversarial:
-            raise ValueError("there is no student to play against; leave `losses.adversarial` out")
-        return self
-
-
-T = TypeVar("T", bound=_Trajectories)
-
-
-def _checked(how: T, last_start: int) -> T:
-    if last_start + how.expert_epochs > how.experts.epochs:
-        raise ValueError(
-            f"a start at epoch {last_start} and {how.expert_epochs} more need longer experts than {how.experts.epochs} epochs; "
-            "lower `last_start` or raise `experts.epochs`"
-        )
-    return how
+            yield "there is no student to play against; leave `losses.adversarial` out"

@@ -4,7 +4,7 @@
 .npz per shadow, under the name that the shadow's own file has there.
 """
 
-from typing import ClassVar, Literal
+from typing import Literal
 
 from compiler.language.base import Arm, Method
 from compiler.language.cost import Cost, Sizes
@@ -13,7 +13,7 @@ from compiler.language.cost import Cost, Sizes
 class ImportedSets(Method):
     """A synthetic set per shadow, on which the study's classifier is trained."""
 
-    compute: ClassVar[str] = ""  # elsewhere
+    compute = ""  # elsewhere
 
     paradigm: Literal["imported"]
     method: Literal["sets"]
@@ -37,5 +37,6 @@ class ImportedLogits(Arm):
 
     paradigm: Literal["imported"]
     method: Literal["logits"]
+    """logits: answers of classifiers, and no set."""
     path: str
     """Folder, relative to the spec. Each file holds `logits` (one row per query, one column per class); optionally `seconds`."""

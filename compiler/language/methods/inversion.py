@@ -1,8 +1,8 @@
 """What invented images are improved by: shared by data-free distillation and by distillation that inverts a classifier."""
 
-from typing import Self
+from collections.abc import Iterator
 
-from pydantic import Field, model_validator
+from pydantic import NonNegativeFloat
 
 from compiler.language.base import Frozen
 
@@ -10,21 +10,19 @@ from compiler.language.base import Frozen
 class Losses(Frozen):
     """Weights. A loss that is not named weighs nothing."""
 
-    statistics: float = Field(default=0.0, ge=0)
+    statistics: NonNegativeFloat = 0.0
     """Distance of the batch's mean and variance from those that the teacher's BatchNorm layers saw (Yin et al. 2020)."""
-    one_hot: float = Field(default=0.0, ge=0)
+    one_hot: NonNegativeFloat = 0.0
     """Cross-entropy of the teacher's answer with a wanted class, or with its own choice (dafl, zskt, dfad, dfq)."""
-    balance: float = Field(default=0.0, ge=0)
+    balance: NonNegativeFloat = 0.0
     """Negative entropy of the mean answer: keeps all classes in play (Chen et al. 2019)."""
-    activation: float = Field(default=0.0, ge=0)
+    activation: NonNegativeFloat = 0.0
     """Minus the mean magnitude of the teacher's features (Chen et al. 2019)."""
-    adversarial: float = Field(default=0.0, ge=0)
+    adversarial: NonNegativeFloat = 0.0
     """Minus the difference between teacher and student; in pools only where they choose the same class (Fang et al. 2021)."""
-    total_variation: float = Field(default=0.0, ge=0)
+    total_variation: NonNegativeFloat = 0.0
     """Mean squared difference of neighbouring pixels."""
 
-    @model_validator(mode="after")
-    def _something_to_improve(self) -> Self:
+    def faults(self) -> Iterator[str]:
         if not any(self.model_dump().values()):
-            raise ValueError(f"no loss has a weight; give one to {', '.join(type(self).model_fields)}")
-        return self
+            yield f"no loss has a weight; give one to {', '.join(type(self).model_fields)}"

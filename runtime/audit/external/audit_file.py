@@ -11,9 +11,10 @@ import numpy as np
 
 from compiler.errors import SynthcError
 from compiler.language.audit import Design
+from compiler.work.operations import AuditSettings
 from runtime.audit.attacks.pool import MIN_SHADOWS
 from runtime.audit.external.evidence import GROUP, Evidence, answers_of, design_of
-from runtime.audit.external.file_attacks import Settings, applicable, conditions
+from runtime.audit.external.file_attacks import applicable, conditions
 from runtime.audit.statistics.bootstrap import Resamples
 from runtime.audit.statistics.one_run import IF_GAUSSIAN
 from runtime.audit.statistics.roc import RateReading
@@ -112,7 +113,7 @@ class Report:
         }  # fmt: skip
 
 
-def audit(evidence: Evidence, settings: Settings, on_result: Callable[[AttackResult], None] | None = None) -> Report:
+def audit(evidence: Evidence, settings: AuditSettings, on_result: Callable[[AttackResult], None] | None = None) -> Report:
     """Audit what a file says; SynthcError where what was asked for does not fit what it holds.
 
     `on_result` is called with each attack's result as it comes: together they may not fit into memory.
@@ -139,7 +140,7 @@ def audit(evidence: Evidence, settings: Settings, on_result: Callable[[AttackRes
     return Report(evidence.shadows, evidence.samples, design, resamples, drawn, summaries, skipped, doubts)
 
 
-def doubts_of(evidence: Evidence, settings: Settings, design: Design) -> Iterator[Doubt]:
+def doubts_of(evidence: Evidence, settings: AuditSettings, design: Design) -> Iterator[Doubt]:
     """What speaks against the file, before any attack."""
     answers = answers_of(evidence)
     yield from doubts_about([answers], scope_of(evidence, settings, design), evidence.same)
@@ -159,12 +160,12 @@ def _among(z_logits: np.ndarray, logits: np.ndarray) -> int:
     return sum(found)
 
 
-def _refuse_if_asked(settings: Settings, skipped: dict[str, str]) -> None:
+def _refuse_if_asked(settings: AuditSettings, skipped: dict[str, str]) -> None:
     for name, reason in skipped.items() if settings.tried else ():
         raise SynthcError(f"--attack {name}: {reason}")
 
 
-def scope_of(evidence: Evidence, settings: Settings, design: Design, doubts: Sequence[Doubt] = ()) -> Scope:
+def scope_of(evidence: Evidence, settings: AuditSettings, design: Design, doubts: Sequence[Doubt] = ()) -> Scope:
     """The audit of a file, as that of a trial with one canary group. `doubts`: for which no bound is stated."""
     shadows = None if _one_way(evidence, settings) else evidence.shadows
     rng = numpy_generator(0, None, "audit/bootstrap")
@@ -182,19 +183,19 @@ def scope_of(evidence: Evidence, settings: Settings, design: Design, doubts: Seq
     )  # fmt: skip
 
 
-def headline_fpr(settings: Settings) -> float:
+def headline_fpr(settings: AuditSettings) -> float:
     return float(HEADLINE_FPR if HEADLINE_FPR in settings.fpr else settings.fpr[0])
 
 
-def _one_way(evidence: Evidence, settings: Settings) -> bool:
+def _one_way(evidence: Evidence, settings: AuditSettings) -> bool:
     return evidence.shadows == 1 or settings.interval == "canaries"
 
 
-def _resamples(evidence: Evidence, settings: Settings) -> int:
+def _resamples(evidence: Evidence, settings: AuditSettings) -> int:
     return settings.resamples or max(100, min(1000, SCORES_RESAMPLED // evidence.member.size))
 
 
-def _checked_design(evidence: Evidence, settings: Settings) -> Design:
+def _checked_design(evidence: Evidence, settings: AuditSettings) -> Design:
     """The design, after what was asked for was held against what the file holds."""
     if settings.one_run and evidence.shadows != 1:
         raise SynthcError(f"--one-run wants the {evidence.kind} of one shadow; the file holds {evidence.shadows} shadows")
@@ -211,7 +212,7 @@ def _one_sided(measured: AttackMetrics) -> bool:
     return bool(sides.all() or not sides.any())
 
 
-def _summary(result: AttackResult, settings: Settings) -> Summary:
+def _summary(result: AttackResult, settings: AuditSettings) -> Summary:
     group = result.groups[0]
     measured, control = group.measured, group.control
     found = {metric.name: metric for metric in group.metrics()}

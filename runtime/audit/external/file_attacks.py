@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -12,7 +11,8 @@ from scipy.stats import binomtest
 
 from compiler.language.attacks.base import Spread, Tried
 from compiler.language.attacks.reference import Threshold
-from compiler.language.audit import KNOWN_ATTACKS, Design, Interval, Strategy
+from compiler.language.audit import KNOWN_ATTACKS, Design
+from compiler.work.operations import AuditSettings
 from runtime.audit.external.evidence import Evidence, given_away, looks_like
 from runtime.audit.trial.bounds import MIN_CANARIES
 from runtime.audit.trial.doubts import Doubt
@@ -20,36 +20,6 @@ from runtime.audit.trial.terms import Conditions
 
 UNFAIR = 1e-3
 """A share of members that fair coins give less often than this is not taken for fair coins."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What was declared before the file was opened; all of `AuditFile` but the digest of the file."""
-
-    tried: tuple[str, ...] = ()
-    """Names of attacks; empty for all that apply."""
-    fpr: tuple[str, ...] = ("0.001", "0.01", "0.1")
-    """False-positive rates, as written."""
-    membership: Design | Literal["auto"] = "auto"
-    signal: str = "logit"
-    """Read from logits: logit or hinge."""
-    variant: str = "pooled"
-    """LiRA's spread: pooled, per_example, student_t."""
-    views: int | None = None
-    """How many of the file's views to use, the first ones; None for all."""
-    confidence: float = 0.95
-    delta: float = 1e-5
-    guesses: tuple[int, int] | None = None
-    """How many samples to call members and non-members; None for a quarter each."""
-    thresholds: Strategy = "preset"
-    one_run: bool = False
-    """Whether the caller says that the one model's members were drawn by fair coins."""
-    resamples: int | None = None
-    """Of the bootstrap; None for as many as `audit_file.SCORES_RESAMPLED` allows, from 100 to 1000."""
-    interval: Interval = "two_way"
-    """What a resample draws; two-way, as a study's headline, since any figure of a file may become one."""
-    null_permutations: int | None = None
-    """Of the null control; None for as many as `audit_file.SIGNALS_REDRAWN` allows, from 10 to 100."""
 
 
 class Scores(Threshold):
@@ -77,7 +47,7 @@ ONLY_IN_STUDIES = {_name(words): words.looks_at for words in KNOWN_ATTACKS if wo
 """Attacks of a study that no file suffices for, and what they look at."""
 
 
-def applicable(evidence: Evidence, settings: Settings, design: Design) -> tuple[list[Tried], dict[str, str]]:
+def applicable(evidence: Evidence, settings: AuditSettings, design: Design) -> tuple[list[Tried], dict[str, str]]:
     """The attacks that were asked for, as a study would say them; and of those that do not apply the reason."""
     wanted = dict.fromkeys(settings.tried or (("scores",) if evidence.kind == "scores" else ON_MODELS))
     skipped = {name: reason for name in wanted if (reason := _obstacle(name, evidence, design))}
@@ -103,7 +73,7 @@ def _obstacle(name: str, evidence: Evidence, design: Design) -> str | None:
     return None
 
 
-def _as_in_a_study(name: str, evidence: Evidence, settings: Settings) -> Tried:
+def _as_in_a_study(name: str, evidence: Evidence, settings: AuditSettings) -> Tried:
     if name == "scores":
         return Scores()
     fields = ON_MODELS[name].model_fields
@@ -115,14 +85,14 @@ def _as_in_a_study(name: str, evidence: Evidence, settings: Settings) -> Tried:
     return ON_MODELS[name].model_construct(attack=name, **{word: value for word, value in given.items() if word in fields})
 
 
-def conditions(attack: Tried, evidence: Evidence, design: Design, settings: Settings, doubts: Sequence[Doubt]) -> Conditions:
+def conditions(attack: Tried, evidence: Evidence, design: Design, settings: AuditSettings, doubts: Sequence[Doubt]) -> Conditions:
     """What cannot be checked is not assumed: then there is a reason instead of a bound."""
     if doubts:
         return Conditions(lambda member: given_away(evidence.member, design) or doubts[0].text, doubts[0].text)
     return Conditions(lambda member: _one_run_refusal(evidence, design, settings, member), _multi_run_refusal(attack, evidence))
 
 
-def _one_run_refusal(evidence: Evidence, design: Design, settings: Settings, member: np.ndarray) -> str:
+def _one_run_refusal(evidence: Evidence, design: Design, settings: AuditSettings, member: np.ndarray) -> str:
     """Why the theorems about one run do not apply to the target, whose scored samples have this membership; or ""."""
     scored, members = len(member), int(member.sum())
     if evidence.shadows == 1 and not settings.one_run:

@@ -12,10 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from compiler.work.operations import AuditFile
+from compiler.work.operations import AuditFile, AuditSettings
 from runtime.audit.external.audit_file import Report, audit, headline_fpr, notes, scope_of
 from runtime.audit.external.evidence import GROUP, Evidence, answers_of, design_of
-from runtime.audit.external.file_attacks import Settings
 from runtime.audit.trial.measure import AttackResult, Kept, describe_canaries, describe_groups
 from runtime.outcome import Metric, Product
 
@@ -23,7 +22,7 @@ MAX_SCORES_KEPT = 4_000_000
 """Of all attacks together; of larger files only the metrics are kept."""
 
 
-def work_of(evidence: Evidence, settings: Settings) -> AuditFile:
+def work_of(evidence: Evidence, settings: AuditSettings) -> AuditFile:
     """The work whose id an audit has."""
     digest = blake2b(digest_size=8)
     for name in ("values", "member", "labels", "z_logits", "z_labels"):
@@ -34,7 +33,7 @@ def work_of(evidence: Evidence, settings: Settings) -> AuditFile:
     return AuditFile(digest=digest.hexdigest(), **vars(settings))
 
 
-def audit_with_product(evidence: Evidence, settings: Settings) -> tuple[Report, Product]:
+def audit_with_product(evidence: Evidence, settings: AuditSettings) -> tuple[Report, Product]:
     """The audit, and what is kept of it. Its headline is LiRA where that was done, else the first attack."""
     scope, answers = scope_of(evidence, settings, design_of(evidence, settings.membership)), answers_of(evidence)
     kept = Kept.of(scope, MAX_SCORES_KEPT)
@@ -58,7 +57,7 @@ def audit_with_product(evidence: Evidence, settings: Settings) -> tuple[Report, 
     return report, Product(files, (*leakage, *kept.metrics), beside)
 
 
-def headline_of(product: Product, settings: Settings) -> dict[str, Any]:
+def headline_of(product: Product, settings: AuditSettings) -> dict[str, Any]:
     """As a study would declare it."""
     column = product.notes["columns"][product.notes["headline_column"]]
     return {**column, "canaries": GROUP, "fpr": headline_fpr(settings)}

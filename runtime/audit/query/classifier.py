@@ -5,8 +5,6 @@ Eval mode, float32, no image's answer depending on its batch mates. Which shadow
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
 from torch import Tensor
 
@@ -14,12 +12,12 @@ from compiler.work.operations import QueryClassifier
 from runtime.data.population.queries import asked, views
 from runtime.data.population.roles import roles_of
 from runtime.outcome import Metric, Product
-from runtime.store.artifacts import Artifact
+from runtime.store.artifacts import Inputs
 from runtime.training.nets import restored
 from runtime.training.scoring import correct, logits
 
 
-def perform(work: QueryClassifier, inputs: Mapping[str, Artifact], device: torch.device) -> Product:
+def perform(work: QueryClassifier, inputs: Inputs, device: torch.device) -> Product:
     """File `answers`: `canary` = canary × view × class, `z/<group>` = z sample × view × class, float32. File `test`: `correct` =
     test image, uint8."""
     population = work.private.population

@@ -7,7 +7,7 @@ nearer to the normal curve that a LiRA lays through them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,7 @@ from compiler.work.operations import QueryGenerator
 from runtime.data.population.roles import roles_of
 from runtime.outcome import Product
 from runtime.seeds import generator
-from runtime.store.artifacts import Artifact
+from runtime.store.artifacts import Inputs
 from runtime.synthesize.diffusion.bases import restored
 from runtime.synthesize.diffusion.denoisers import Net
 from runtime.synthesize.diffusion.process import denoising_errors, new_scheduler
@@ -77,7 +77,7 @@ class Asked:
         return self.net(signals, self.at(level), self.labels)
 
 
-def perform(work: QueryGenerator, inputs: Mapping[str, Artifact], device: torch.device) -> Product:
+def perform(work: QueryGenerator, inputs: Inputs, device: torch.device) -> Product:
     """File `answers`: canary, float64, for each signal asked for (`vector/0` … for each level), and under `base/` the base's.
     Note `one_model`: every shadow asks the same untuned base."""
     assert isinstance(work.how, Denoiser)

@@ -6,7 +6,6 @@ the sets of the shadows that did not see the canary.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import lru_cache
 
 import torch
@@ -21,14 +20,14 @@ from runtime.data.population.roles import private_set, roles_of
 from runtime.data.sources import load
 from runtime.outcome import Metric, Product
 from runtime.seeds import generator
-from runtime.store.artifacts import Artifact
+from runtime.store.artifacts import Inputs
 from runtime.training.nets import Classifier, build, normalise
 
 DISTANCE_OFFSET = 1e-6
 """Added to a distance before its logarithm: a copy is far nearer than anything else, and still a number."""
 
 
-def perform(work: QuerySet, inputs: Mapping[str, Artifact], device: torch.device) -> Product:
+def perform(work: QuerySet, inputs: Inputs, device: torch.device) -> Product:
     """File `answers`: `pixel`, `feature` = canary, float64: −log of the distance to the nearest released image; where there are
     several views, also of the one that comes nearest to an image: `pixel/9q`, `feature/9q`.
 

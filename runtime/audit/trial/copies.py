@@ -19,7 +19,7 @@ from torch import Tensor
 from compiler.work.operations import AttackTrial
 from runtime.audit.statistics.bootstrap import PLAIN, Drawn, Resamples, read_resamples, uncertainty
 from runtime.audit.statistics.roc import tpr_at
-from runtime.data.population.roles import Group
+from runtime.data.population.roles import Group, roles_of
 from runtime.outcome import Metric
 from runtime.store.artifacts import Artifact
 
@@ -83,7 +83,7 @@ class Nearness:
         kinds, canaries, shadows = (torch.tensor([row[part] for row in chosen], dtype=torch.int64) for part in range(3))
         nearest = {shadow: inputs[f"synthetic_set/{shadow}"].tensors("nearest")["images"] for shadow in set(shadows.tolist())}
         at = (canaries.numpy(), shadows.numpy())
-        first_row = int(_first_row(self.work, self.group.name))
+        first_row = roles_of(self.work.population).spans[self.group.name].start
         released = [nearest[shadow][first_row + canary] for _, canary, shadow in chosen]
         return {
             "kind": kinds,
@@ -109,13 +109,3 @@ def log_distance_gap(closeness: np.ndarray, member: np.ndarray, resamples: Resam
         gap = inside - outside  # resample × canary
         weight = one * np.isfinite(gap)
         return (np.nan_to_num(gap) * weight).sum(1) / weight.sum(1)
-
-
-def _first_row(work: AttackTrial, name: str) -> int:
-    """Where the group begins among all canaries."""
-    first = 0
-    for group, words in work.population.groups:
-        if group == name:
-            break
-        first += words.count
-    return first

@@ -136,7 +136,8 @@ def _scope(work: AttackTrial, groups: tuple[Group, ...], inputs: Mapping[str, Ar
     member = membership(work.population, work.design, work.replicate, work.shadows)
     one_model = "generator/0" in inputs and bool(inputs["generator/0"].outcome["notes"].get("one_model"))
     levels: frozenset[ReleaseLevel] = frozenset({"generator"} if one_model else ())
-    return Scope(terms_of(work), member, _spans(groups), resamples, conditions, (named, work.headline.release), levels)
+    spans = roles_of(work.population).spans
+    return Scope(terms_of(work), member, spans, resamples, conditions, (named, work.headline.release), levels)
 
 
 def measure_sets(work: AttackTrial, inputs: Mapping[str, Artifact], answers: Iterable[Answers], scope: Scope) -> Sets:
@@ -261,15 +262,6 @@ def origins(work: AttackTrial, inputs: Mapping[str, Artifact], canaries: int) ->
         found = made.tensors("audit")["origin_canary"].numpy()
         used[found[found >= 0], shadow] = True
     return used
-
-
-def _spans(groups: tuple[Group, ...]) -> dict[str, slice]:
-    """Where each group's canaries lie in the concatenation of all."""
-    spans, at = {}, 0
-    for group in groups:
-        spans[group.name] = slice(at, at + len(group))
-        at += len(group)
-    return spans
 
 
 def _interval(work: AttackTrial) -> str:

@@ -13,7 +13,7 @@ import torch
 
 from compiler.data.files import MAX_BYTES_OF_IMAGES, file_digest, splits
 from compiler.errors import SynthcError
-from compiler.language.datasets import Card
+from compiler.language.datasets import Card, Shape
 from compiler.work.operations import UserFiles
 from runtime.data.formats.image_file import decode_file
 from runtime.data.formats.npz import read_arrays
@@ -48,7 +48,7 @@ def channels_first(images: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     return np.ascontiguousarray(images)
 
 
-def decoded(labelled: Sequence[tuple[Path, int]], shape: tuple[int, int, int]) -> LabeledImages:
+def decoded(labelled: Sequence[tuple[Path, int]], shape: Shape) -> LabeledImages:
     """Decoded images at exactly `shape`, grey ones repeated to colours where it has three channels."""
     images = torch.empty(len(labelled), *shape, dtype=torch.uint8)
     _, height, width = shape

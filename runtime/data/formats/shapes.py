@@ -11,6 +11,7 @@ import math
 import torch
 from torch import Tensor
 
+from compiler.language.datasets import Shape
 from runtime.data.images import LabeledImages
 from runtime.seeds import generator
 
@@ -19,7 +20,7 @@ KINDS = ("disc", "ring", "square", "frame", "bar", "two bars", "cross", "triangl
 _FINE = 4
 
 
-def read(shape: tuple[int, int, int]) -> tuple[LabeledImages, None]:
+def read(shape: Shape) -> tuple[LabeledImages, None]:
     """2,000 images at channels × height × width, labels in turn; the same figures at every size."""
     channels, height, width = shape
     rng = generator(0, None, "shapes")  # of no study: the set is the same for everyone

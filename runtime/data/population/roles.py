@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import accumulate
 
 import numpy as np
 import torch
@@ -62,6 +63,12 @@ class Roles:
     @property
     def canaries(self) -> int:
         return sum(map(len, self.groups))
+
+    @property
+    def spans(self) -> dict[str, slice]:
+        """Group → where its canaries lie among all."""
+        ends = list(accumulate(map(len, self.groups), initial=0))
+        return {group.name: slice(*ends[place : place + 2]) for place, group in enumerate(self.groups)}
 
 
 @dataclass(frozen=True)
@@ -223,15 +230,14 @@ def private_set(private: Private) -> PrivateSet:
     member = membership_of(private)
     images, labels = [roles.fixed.images], [roles.fixed.labels]
     canary, shown = [torch.full((len(roles.fixed),), -1)], [roles.fixed_samples]
-    first = 0
     for group, where in zip(roles.groups, sample_ids(population), strict=True):
-        held = torch.from_numpy(member[first : first + len(group)].nonzero()[0])
+        span = roles.spans[group.name]
+        held = torch.from_numpy(member[span].nonzero()[0])
         every = torch.cat([group.images[:, None], group.near_copies], dim=1)[held]  # held × copies × image
         images.append(every.flatten(0, 1))
         labels.append(group.labels[held].repeat_interleave(group.copies))
-        canary.append((held + first).repeat_interleave(group.copies))
+        canary.append((held + span.start).repeat_interleave(group.copies))
         shown.append(where[held].flatten())
-        first += len(group)
     joined = LabeledImages(torch.cat(images), torch.cat(labels))
     order = torch.randperm(len(joined), generator=Seeds(population.seed, private.replicate, private.shadow)("private order"))
     return PrivateSet(joined[order], torch.cat(canary)[order], torch.cat(shown)[order])

@@ -7,7 +7,6 @@ the first wins, so the caller shuffles. Not here: choosing by difficulty alone (
 from __future__ import annotations
 
 import heapq
-from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -15,14 +14,12 @@ from torch.nn.functional import one_hot
 
 from compiler.language.methods.coreset import Herding, KCenter, Moderate, Submodular
 from runtime.data.images import LabeledImages
-from runtime.store.artifacts import Artifact
+from runtime.store.artifacts import Inputs
 from runtime.synthesize.coreset.selection import chosen, embedded
 from runtime.synthesize.release import Release, Setting
 
 
-def synthesize(
-    how: KCenter | Herding | Moderate | Submodular, private: LabeledImages, needs: Mapping[str, Artifact], setting: Setting
-) -> Release:
+def synthesize(how: KCenter | Herding | Moderate | Submodular, private: LabeledImages, needs: Inputs, setting: Setting) -> Release:
     """The images that a rule picks in the proxy's features."""
     features, logits = embedded(how, private.images, needs["proxy"], setting)
     errors = logits.softmax(1) - one_hot(private.labels, logits.shape[1])

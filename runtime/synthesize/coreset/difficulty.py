@@ -26,7 +26,7 @@ from compiler.language.methods.coreset import (
 )
 from runtime.data.images import LabeledImages
 from runtime.outcome import Diverged
-from runtime.store.artifacts import Artifact
+from runtime.store.artifacts import Artifact, Inputs
 from runtime.synthesize.coreset.selection import Picker, chosen, embedded
 from runtime.synthesize.release import Release, Setting
 from runtime.training.batches import Training
@@ -41,7 +41,7 @@ Log = Mapping[str, Tensor]
 """`correct` (uint8), `margin` and `el2n` (float), each presentation × sample."""
 
 
-def synthesize(how: Selection, private: LabeledImages, needs: Mapping[str, Artifact], setting: Setting) -> Release:
+def synthesize(how: Selection, private: LabeledImages, needs: Inputs, setting: Setting) -> Release:
     """The hardest images; with `ccs`, images of every difficulty."""
     score = scored(how, private, needs, setting)
     if not score.isfinite().all():
@@ -49,7 +49,7 @@ def synthesize(how: Selection, private: LabeledImages, needs: Mapping[str, Artif
     return chosen(how, private, setting, stratified(score, how.cut, how.strata) if isinstance(how, Stratified) else hardest(score))
 
 
-def scored(how: Selection, private: LabeledImages, needs: Mapping[str, Artifact], setting: Setting) -> Tensor:
+def scored(how: Selection, private: LabeledImages, needs: Inputs, setting: Setting) -> Tensor:
     """n: how hard each image is by the method's score, with whatever had to be looked up or trained for it."""
     match how:
         case RandomSubset():

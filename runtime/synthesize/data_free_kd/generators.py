@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from compiler.language.datasets import Card
+from compiler.language.datasets import Card, Shape
 from compiler.language.methods.data_free_kd import DeepInversion, Fast, Inversion
 from runtime.outcome import Diverged
 from runtime.store import checkpoint
@@ -32,7 +32,7 @@ ImageLoss = Callable[[Tensor, Tensor], Tensor]
 class Generator(nn.Module):
     """latent → image in 0..1: two doublings from a quarter of the size."""
 
-    def __init__(self, latent: int, width: int, shape: tuple[int, int, int]) -> None:
+    def __init__(self, latent: int, width: int, shape: Shape) -> None:
         super().__init__()
         channels, height, wide = shape
         self.small = (2 * width, math.ceil(height / 4), math.ceil(wide / 4))
@@ -80,7 +80,7 @@ class TunedGenerator:
         self.how, self.generator, self.draws = how, generator, draws
         meta_lr = how.generator_lr * how.generator_steps
         self.meta = torch.optim.Adam(generator.parameters(), lr=meta_lr, betas=ADAM_BETAS, fused=True)
-        self.parts: dict[str, checkpoint.Part] = {"generator": generator, "meta": self.meta}
+        self.parts: checkpoint.Parts = {"generator": generator, "meta": self.meta}
 
     def generate(self, wanted: Tensor, loss: ImageLoss) -> Tensor:
         """The best batch of a round, one image for each wanted class."""
@@ -102,10 +102,9 @@ class TunedGenerator:
 class OptimizedPixels:
     """`deep_inversion`: a batch begins as noise around the public mean, and its pixels are improved."""
 
-    parts: Mapping[str, checkpoint.Part] = {}
-
     def __init__(self, how: DeepInversion, card: Card, draws: torch.Generator, device: torch.device) -> None:
         self.how, self.card, self.draws, self.device = how, card, draws, device
+        self.parts: checkpoint.Parts = {}
 
     def generate(self, wanted: Tensor, loss: ImageLoss) -> Tensor:
         """The best batch of all steps, one image for each wanted class."""

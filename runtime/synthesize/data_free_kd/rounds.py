@@ -8,7 +8,7 @@ never the best on any data.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from functools import partial
 
 import torch
@@ -18,18 +18,19 @@ from compiler.language.methods.data_free_kd import DataFree, DeepInversion, Fast
 from runtime.data.images import LabeledImages
 from runtime.outcome import Diverged, Metric
 from runtime.store import checkpoint
-from runtime.store.artifacts import Artifact
+from runtime.store.artifacts import Inputs
 from runtime.synthesize.data_free_kd.generators import ADAM_BETAS, OptimizedPixels, TunedGenerator, new_generator
 from runtime.synthesize.data_free_kd.losses import Critic, default_shift, difference, divergence
 from runtime.synthesize.release import Release, Setting
 from runtime.training import nets
+from runtime.training.batches import half_cosine
 
-Rounds = tuple[Callable[[int], float], dict[str, checkpoint.Part]]
+Rounds = tuple[Callable[[int], float], checkpoint.Parts]
 """How a method makes its rounds: index of a round → the student's mean loss in it; and what changes from round to round, besides
 student and pool."""
 
 
-def synthesize(how: DataFree, private: LabeledImages, needs: Mapping[str, Artifact], setting: Setting) -> Release:
+def synthesize(how: DataFree, private: LabeledImages, needs: Inputs, setting: Setting) -> Release:
     """Generate images, train the student. `private` is not read: all that is private comes through the teacher."""
     teacher = nets.placed(nets.restored(setting.recipe, setting.card, needs["teacher"].tensors("model")), setting.device)
     trainer = StudentTrainer(how, teacher, setting)
@@ -72,7 +73,7 @@ class Pool:
         self.filled = torch.zeros((), dtype=torch.int64)
         self.batch_size, self.device = how.batch_size, setting.device
         self.order = setting.seeds(f"data_free_kd/{how.method}/pool order")
-        self.parts: dict[str, checkpoint.Part] = {"pool": self.space, "filled": self.filled, "order": self.order}
+        self.parts: checkpoint.Parts = {"pool": self.space, "filled": self.filled, "order": self.order}
 
     @property
     def images(self) -> Tensor:
@@ -103,17 +104,15 @@ class StudentTrainer:
         self.student = nets.placed(student, setting.device)
         weights = self.student.parameters()
         self.optimizer = torch.optim.SGD(weights, lr=how.student_lr, momentum=0.9, nesterov=True, weight_decay=5e-4, fused=True)
-        total = (how.rounds - how.warm_up) * how.student_steps
-        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, lambda step: 0.5 + 0.5 * math.cos(math.pi * step / total))
+        self.total = (how.rounds - how.warm_up) * how.student_steps
         self.seen = torch.zeros((), dtype=torch.int64)
 
     @property
-    def parts(self) -> dict[str, checkpoint.Part]:
+    def parts(self) -> checkpoint.Parts:
         """What changes as the student learns."""
         return {
             "student": self.student,
             "student_optimizer": self.optimizer,
-            "schedule": self.schedule,
             "seen": self.seen,
             "shifts": self.critic.moves,
             "statistics": self.critic.statistics.earlier,
@@ -146,10 +145,11 @@ class StudentTrainer:
             answer = self.teacher(x)
         self.student.train()
         loss = self._disagreement(answer, self.student(x), self.how.temperature).mean()
+        made = int(self.seen) // self.how.batch_size
+        self.optimizer.param_groups[0]["lr"] = self.how.student_lr * half_cosine(made, self.total)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()
-        self.schedule.step()
         self.seen += len(images)
         return loss.item()
 

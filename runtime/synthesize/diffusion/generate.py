@@ -7,7 +7,6 @@ classifier is trained on what is drawn; the denoiser's own loss on a canary is a
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -15,7 +14,7 @@ from torch import Tensor
 from compiler.language.methods.diffusion import Conditional, Denoiser, ImageToImage
 from runtime.data.images import LabeledImages
 from runtime.outcome import Metric, Product
-from runtime.store.artifacts import Artifact
+from runtime.store.artifacts import Artifact, Inputs
 from runtime.synthesize.diffusion import denoisers
 from runtime.synthesize.diffusion.bases import begun, restored, tell_classes_apart, train_shared, trained_part
 from runtime.synthesize.diffusion.latent import Latent
@@ -53,7 +52,7 @@ def train_generator(how: Denoiser, private: LabeledImages, around: Surroundings)
     return Product({"generator": trained_part(net, how)}, (loss, *metrics), declared)
 
 
-def synthesize(how: Conditional | ImageToImage, private: LabeledImages, needs: Mapping[str, Artifact], setting: Setting) -> Release:
+def synthesize(how: Conditional | ImageToImage, private: LabeledImages, needs: Inputs, setting: Setting) -> Release:
     """Draw the set. An SDEdit twin's origin is the private image that it was made from."""
     net = restored(how.denoiser, needs.get("generator"), setting)
     draws = setting.seeds(f"diffusion/{how.method}")

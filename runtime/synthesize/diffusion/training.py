@@ -21,7 +21,7 @@ from runtime.synthesize.diffusion.denoisers import Net
 from runtime.synthesize.diffusion.process import denoising_errors
 from runtime.synthesize.release import Surroundings
 from runtime.training import dp_sgd
-from runtime.training.batches import EMA
+from runtime.training.batches import EMA, half_cosine
 
 
 class NoisedExamples:
@@ -56,11 +56,8 @@ def fit(
     tuned = nn.ParameterList(parameter for parameter in net.parameters() if parameter.requires_grad)
     average = EMA(tuned, ema)
     optimizer = torch.optim.AdamW(tuned, lr=how.lr, weight_decay=0.0, fused=True)
-    falling = (lambda step: 0.5 + 0.5 * math.cos(math.pi * step / steps)) if private is None else (lambda step: 1.0)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, falling)
-    parts: dict[str, checkpoint.Part] = {"tuned": tuned, "optimizer": optimizer, "schedule": schedule, "ema": average}
-    further: dict[str, checkpoint.Part] = private.parts if private is not None else {}
-    for _ in (loop := checkpoint.loop("diffusion", steps, **parts, **further, draws=examples.draws)):
+    parts: checkpoint.Parts = {"tuned": tuned, "optimizer": optimizer, "ema": average} | (private.parts if private else {})
+    for step in (loop := checkpoint.loop("diffusion", steps, **parts, draws=examples.draws)):
         if private is not None:
             loss = private.set_gradients()
         else:
@@ -69,8 +66,8 @@ def fit(
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             nn.utils.clip_grad_norm_(tuned, 1.0)
+            optimizer.param_groups[0]["lr"] = how.lr * half_cosine(step, steps)
         optimizer.step()
-        schedule.step()
         average.update()
         loop.log(loss)
     late = [found.item() for found in loop.losses[-max(1, steps // 20) :]]
@@ -88,7 +85,7 @@ class PrivateSteps:
     def __init__(self, net: Net, examples: NoisedExamples, mechanism: dp_sgd.Mechanism, around: Surroundings) -> None:
         self.net, self.examples, self.mechanism = net, examples, mechanism
         self.chosen, self.noise = around.seeds("diffusion/poisson"), around.seeds("diffusion/privacy noise")
-        self.parts: dict[str, checkpoint.Part] = {"chosen": self.chosen, "noise": self.noise}
+        self.parts: checkpoint.Parts = {"chosen": self.chosen, "noise": self.noise}
         self.loss = _loss_of_one(net, examples.scheduler)
 
     def set_gradients(self) -> Tensor:

@@ -21,16 +21,14 @@ from compiler.language.datasets import Card
 from compiler.language.methods.distillation import DistributionMatching, GradientMatching
 from runtime.data.images import LabeledImages
 from runtime.store import checkpoint
-from runtime.store.artifacts import Artifact
+from runtime.store.artifacts import Inputs
 from runtime.synthesize.distillation.initial import Learner, begin, finish, summarise
 from runtime.synthesize.release import Release, Setting
 from runtime.training import nets, siamese
 from runtime.training.gradients import classification_loss, parameters_of, per_sample_gradients
 
 
-def synthesize(
-    how: DistributionMatching | GradientMatching, private: LabeledImages, needs: Mapping[str, Artifact], setting: Setting
-) -> Release:
+def synthesize(how: DistributionMatching | GradientMatching, private: LabeledImages, needs: Inputs, setting: Setting) -> Release:
     """The learned images of a matching method."""
     return distribution(how, private, setting) if isinstance(how, DistributionMatching) else gradients(how, private, setting)
 
@@ -94,7 +92,7 @@ class LearnedImages(Learner):
         self.net = nets.build(matching_net(how.width, how.depth, self.card), self.card, self.fresh).to(self.device)
 
     @property
-    def parts(self) -> dict[str, checkpoint.Part]:
+    def parts(self) -> checkpoint.Parts:
         """What a checkpoint must keep between one fresh net and the next."""
         draws = {"fresh": self.fresh, "moves": self.moves, "real": self.real.generator}
         return {"pixels": self.pixels, "optimizer": self.optimizer, **draws}

@@ -7,7 +7,6 @@ through that teacher, unless the images begin from private ones.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -16,7 +15,7 @@ from compiler.language.methods.distillation import Recovery
 from runtime.data.images import LabeledImages
 from runtime.outcome import Diverged
 from runtime.store import checkpoint
-from runtime.store.artifacts import Artifact
+from runtime.store.artifacts import Inputs
 from runtime.synthesize.data_free_kd.losses import Critic, default_shift
 from runtime.synthesize.distillation.initial import begin, finish
 from runtime.synthesize.release import Release, Setting
@@ -26,7 +25,7 @@ IMAGES_AT_ONCE = 250
 """Images that are recovered together: their joint statistics are compared with the teacher's."""
 
 
-def synthesize(how: Recovery, private: LabeledImages, needs: Mapping[str, Artifact], setting: Setting) -> Release:
+def synthesize(how: Recovery, private: LabeledImages, needs: Inputs, setting: Setting) -> Release:
     """Recover `images_per_class` images of each class; the last step counts, not the best one."""
     teacher = nets.restored(setting.recipe, setting.card, needs["teacher"].tensors("model")).to(setting.device)
     critic = Critic(teacher, how.losses, setting.card, default_shift(setting.card), setting.seeds("sre2l/shifts"))

@@ -11,7 +11,7 @@ unless `cross_terms: dropped` asks for it.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -24,7 +24,7 @@ from compiler.language.methods.distillation import DifficultyAligned, Experts, T
 from runtime.data.images import LabeledImages
 from runtime.outcome import Diverged, Metric, Product
 from runtime.store import checkpoint
-from runtime.store.artifacts import Artifact
+from runtime.store.artifacts import Inputs
 from runtime.synthesize.distillation.initial import Learner, Start, begin, finish, summarise
 from runtime.synthesize.distillation.matching import matching_net
 from runtime.synthesize.release import Release, Setting, Surroundings
@@ -138,9 +138,7 @@ def compare_with_expert(
 # MTT and DATM
 
 
-def synthesize(
-    how: TrajectoryMatching | DifficultyAligned, private: LabeledImages, needs: Mapping[str, Artifact], setting: Setting
-) -> Release:
+def synthesize(how: TrajectoryMatching | DifficultyAligned, private: LabeledImages, needs: Inputs, setting: Setting) -> Release:
     """Learn images (DATM: and soft labels) so that students trained on them follow the experts of the need `generator`."""
     experts = needs["generator"].tensors("generator")["weights"].to(setting.device)
     recipe = matching_net(how.experts.width, how.experts.depth, setting.card)
@@ -183,7 +181,7 @@ class LearnedSet(Learner):
         self.order = setting.seeds(f"{how.method}/order")
 
     @property
-    def parts(self) -> dict[str, checkpoint.Part]:
+    def parts(self) -> checkpoint.Parts:
         """What a checkpoint must keep."""
         optimizers = {"image_optimizer": self.optimizer, "label_optimizer": self.label_optimizer}
         tensors = {"pixels": self.pixels, "targets": self.targets, "log_lr": self.log_lr, "average": self.average}

@@ -11,10 +11,10 @@ from xml.etree import ElementTree
 import pytest
 
 from compiler.compile import compile_study
-from compiler.inspect.graph.drawing import dot, html, mermaid, svg
-from compiler.inspect.graph.graph import CLAIMS, Graph, Key, Unfold, graph
+from compiler.inspect.graph import CLAIMS, Graph, Key, Unfold, graph
 from compiler.plan.dag import Plan
 from runtime.cli.main import main
+from runtime.present.graph import draw
 from tests.conftest import ROOT
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -66,7 +66,7 @@ def _behind(folded: Graph, key: Key) -> Iterator[Key]:
 
 @pytest.mark.parametrize("unfold", [None, "points"])
 def test_edges_run_to_the_right_and_no_box_lies_on_another(complete: Plan, unfold: Unfold | None) -> None:
-    root = ElementTree.fromstring(svg(graph(complete, (), unfold)))
+    root = ElementTree.fromstring(draw(graph(complete, (), unfold), "svg"))
     boxes = []
     for node in root.iter(f"{SVG}g"):
         (rect,) = node.findall(f"{SVG}rect")
@@ -85,7 +85,7 @@ def test_edges_run_to_the_right_and_no_box_lies_on_another(complete: Plan, unfol
 
 def test_the_picture_is_well_formed_and_says_what_is_done(plan: Plan) -> None:
     done = {task for task in plan.tasks if plan.tasks[task].kind == "train"}
-    root = ElementTree.fromstring(svg(graph(plan, done)))
+    root = ElementTree.fromstring(draw(graph(plan, done), "svg"))
     texts = [text.text for text in root.iter(f"{SVG}text")]
     for arm in (
         "undefended",
@@ -105,11 +105,11 @@ def test_text_of_the_study_cannot_break_the_picture(tmp_path: Path) -> None:
     text = SMOKE.read_text().replace("undefended: {", '"<b>&\\"x": {').replace("Does every", "Does <script> & every")
     (tmp_path / "study.yaml").write_text(text)
     drawn = graph(compile_study(tmp_path / "study.yaml"))
-    root = ElementTree.fromstring(svg(drawn))
+    root = ElementTree.fromstring(draw(drawn, "svg"))
     assert '<b>&"x' in [text.text for text in root.iter(f"{SVG}text")]
-    assert "<script" not in html(drawn)
-    assert 'label="<b>&\\"x"' in dot(drawn)
-    assert '["#lt;b#gt;#amp;#quot;x"]' in mermaid(drawn)
+    assert "<script" not in draw(drawn, "html")
+    assert 'label="<b>&\\"x"' in draw(drawn, "dot")
+    assert '["#lt;b#gt;#amp;#quot;x"]' in draw(drawn, "mermaid")
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ def test_the_ending_says_the_format(tmp_path: Path, ending: str, begins: str) ->
 
 def test_dot_and_mermaid_have_every_node_and_edge(plan: Plan) -> None:
     drawn = graph(plan)
-    for text, arrow in ((dot(drawn), "->"), (mermaid(drawn), "-->")):
+    for text, arrow in ((draw(drawn, "dot"), "->"), (draw(drawn, "mermaid"), "-->")):
         assert len(re.findall(r"^    n\d+ ?\[", text, flags=re.MULTILINE)) == len(drawn.nodes)
         assert len(re.findall(rf"^  n\d+ {arrow} n\d+;?$", text, flags=re.MULTILINE)) == len(drawn.edges)
 

@@ -16,15 +16,15 @@ import pytest
 from scipy import stats
 
 from compiler.errors import SynthcError
+from compiler.work.operations import AuditSettings
 from runtime.audit.external.audit_file import Report, audit
 from runtime.audit.external.evidence import NAMES, Evidence, answers_of, check, design_of
-from runtime.audit.external.file_attacks import Settings
 from runtime.cli.main import main
 from runtime.data.formats.npz import read_arrays
 from runtime.seeds import numpy_generator
 
 Arrays = dict[str, Any]
-QUICK = Settings(resamples=100, null_permutations=20, fpr=("0.1",))
+QUICK = AuditSettings(resamples=100, null_permutations=20, fpr=("0.1",))
 
 
 def pairs(rng: np.random.Generator, shadows: int, samples: int) -> np.ndarray:
@@ -130,7 +130,7 @@ def test_people_get_a_table_with_intervals_and_the_reasons_for_what_is_missing(
     assert "no ε (Clopper-Pearson), if Gaussian (mu-GDP)" in said
 
 
-def report_of(arrays: Arrays, settings: Settings = QUICK) -> Report:
+def report_of(arrays: Arrays, settings: AuditSettings = QUICK) -> Report:
     return audit(check(arrays, "here"), settings)
 
 
@@ -161,7 +161,7 @@ def test_lira_of_a_file_equals_the_loop_over_targets_and_so_do_its_figures() -> 
     kept = np.array([min((member[:, sample].sum(), (~member[:, sample]).sum())) >= 4 for sample in range(30)])
     assert kept.all()
     slow = lira_naive(signal, member)
-    found = report_of({"signal": signal, "member": member}, Settings(("lira",), ("0.1",), variant="per_example"))
+    found = report_of({"signal": signal, "member": member}, AuditSettings(("lira",), ("0.1",), variant="per_example"))
     sides = member.T
     higher = slow[sides][:, None] > slow[~sides][None, :]
     assert found.attacks["lira"].auc.value == pytest.approx(higher.mean())
@@ -215,7 +215,7 @@ def test_on_null_data_the_null_auc_covers_one_half_and_nothing_is_found(seed: in
 def test_on_null_data_epsilon_is_positive_in_at_most_its_share_of_audits() -> None:
     positive = {"steinke": 0, "f_dp_if_gaussian": 0}
     for seed in range(200):
-        settings = Settings(resamples=100, null_permutations=10, fpr=("0.1",), one_run=True, thresholds="bonferroni")
+        settings = AuditSettings(resamples=100, null_permutations=10, fpr=("0.1",), one_run=True, thresholds="bonferroni")
         bounds = report_of(one_run(seed, samples=100, gap=0.0), settings).attacks["scores"].epsilon_lower
         for name in positive:
             positive[name] += bounds[name].value > 0  # type: ignore[operator]
@@ -230,7 +230,7 @@ def test_on_null_data_epsilon_is_positive_in_at_most_its_share_of_audits() -> No
 def test_a_gaussian_mechanism_is_bounded_below_its_truth(strategy: str) -> None:
     from compiler.power.epsilon_bounds import epsilon_of_mu
 
-    settings = Settings(resamples=100, null_permutations=10, fpr=("0.1",), one_run=True, thresholds=strategy)
+    settings = AuditSettings(resamples=100, null_permutations=10, fpr=("0.1",), one_run=True, thresholds=strategy)
     bounds = report_of(one_run(samples=1000, gap=1.5), settings).attacks["scores"].epsilon_lower
     for name in ("steinke", "f_dp_if_gaussian"):
         value = bounds[name].value
@@ -261,7 +261,7 @@ def test_a_grid_of_guesses_pays_for_each_of_its_entries() -> None:
     from runtime.audit.statistics.epsilon import guess, steinke
 
     arrays = one_run(gap=1.0)
-    settings = Settings(resamples=100, null_permutations=10, fpr=("0.1",), one_run=True, thresholds="bonferroni")
+    settings = AuditSettings(resamples=100, null_permutations=10, fpr=("0.1",), one_run=True, thresholds="bonferroni")
     found = report_of(arrays, settings).attacks["scores"].epsilon_lower["steinke"]
     scores, member = arrays["scores"][0], arrays["member"][0]
     each = {k: steinke(guess(scores, member, k, k), 2 * k, 400, 1e-5, 0.05 / 6) for k in (6, 12, 25, 50, 100, 200)}
@@ -269,9 +269,28 @@ def test_a_grid_of_guesses_pays_for_each_of_its_entries() -> None:
     assert each[found.how["k_plus"]] == pytest.approx(found.value)  # type: ignore[union-attr]
 
 
+def test_what_other_canaries_would_do_to_fits_that_canaries_share_is_in_their_intervals() -> None:
+    rng = np.random.default_rng(3)
+    member = pairs(rng, 8, 60)
+    arrays = {"signal": rng.standard_t(2, member.shape) + 2.0 * member, "member": member}  # one outlier makes half of the spread
+    found = {}
+    for variant in ("pooled", "per_example"):
+        kept: list[Any] = []
+        audit(check(arrays, "here"), replace(QUICK, tried=("lira",), variant=variant), kept.append)
+        measured = kept[0].groups[0].measured
+        found[variant] = {one["metric"]: one["variance"] for one in measured.fits()}
+        widths = []
+        for one in (measured, replace(measured, refit=None)):
+            auc = next(metric for metric in one.metrics() if metric.name == "auc")
+            widths.append(auc.high - auc.low)
+        assert (widths[0] > 1.02 * widths[1]) == (variant == "pooled")
+    assert found["pooled"]["auc"] > 0
+    assert found["per_example"] == {}
+
+
 def test_constant_scores_of_a_file_that_lists_its_members_first_show_nothing() -> None:
     arrays = {"scores": np.zeros((1, 400)), "member": np.arange(400)[None] < 200}
-    settings = Settings(resamples=100, null_permutations=10, fpr=("0.1",), one_run=True)
+    settings = AuditSettings(resamples=100, null_permutations=10, fpr=("0.1",), one_run=True)
     found = report_of(arrays, settings).attacks["scores"]
     assert (found.auc.value, found.auc.low, found.tpr["0.1"].value) == (0.5, None, None)
     assert found.epsilon_lower["steinke"].value == found.epsilon_lower["f_dp_if_gaussian"].value == 0.0
@@ -281,7 +300,7 @@ def test_ties_are_not_broken_by_the_order_of_a_file_that_lists_its_members_first
     positive = 0
     for seed in range(100):
         scores = np.random.default_rng(seed).integers(0, 2, (1, 200))
-        settings = Settings(resamples=100, null_permutations=10, fpr=("0.1",), one_run=True)
+        settings = AuditSettings(resamples=100, null_permutations=10, fpr=("0.1",), one_run=True)
         bound = report_of({"scores": scores, "member": np.arange(200)[None] < 100}, settings).attacks["scores"].epsilon_lower
         positive += bound["steinke"].value > 0  # type: ignore[operator]
     assert positive <= 100 * 0.05 + 3 * math.sqrt(100 * 0.05 * 0.95)
@@ -307,7 +326,7 @@ def balanced(rng: np.random.Generator) -> np.ndarray:
 def test_a_one_run_bound_is_refused_where_memberships_are_no_independent_coins(
     make: Callable[[np.random.Generator], Arrays], options: dict[str, Any], reason: str
 ) -> None:
-    found = report_of(make(np.random.default_rng(0)), Settings(resamples=100, null_permutations=10, fpr=("0.1",), **options))
+    found = report_of(make(np.random.default_rng(0)), AuditSettings(resamples=100, null_permutations=10, fpr=("0.1",), **options))
     for attack in found.attacks.values():
         for name in ("steinke", "f_dp_if_gaussian"):
             bound = attack.epsilon_lower[name]
@@ -318,7 +337,7 @@ def test_a_one_run_bound_is_refused_where_memberships_are_no_independent_coins(
 @pytest.mark.parametrize("kind", ["scores", "signal", "logits", "several shadows"])
 def test_what_an_audit_advises_for_one_run_is_not_refused_when_it_is_done(kind: str) -> None:
     arrays = one_run(gap=3.0)
-    scores, few = arrays["scores"], Settings(resamples=100, null_permutations=10, fpr=("0.1",))
+    scores, few = arrays["scores"], AuditSettings(resamples=100, null_permutations=10, fpr=("0.1",))
     if kind == "signal":
         arrays = {"signal": scores, "member": arrays["member"]}
     if kind == "logits":
@@ -350,7 +369,7 @@ def test_pooled_scores_never_become_a_multi_run_epsilon_but_one_sample_in_many_m
 def test_a_learned_attack_that_would_read_the_class_count_is_not_done() -> None:
     arrays = models()
     for member, design in ((balanced(np.random.default_rng(0)), "auto"), (arrays["member"], "bernoulli")):
-        settings = Settings(resamples=100, null_permutations=10, fpr=("0.1",), membership=design)
+        settings = AuditSettings(resamples=100, null_permutations=10, fpr=("0.1",), membership=design)
         found = report_of({**arrays, "member": member}, settings)
         assert "a learned attack would read that off" in found.skipped["label_only"]
 

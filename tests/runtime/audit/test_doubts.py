@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from compiler.errors import SynthcError
+from compiler.work.operations import AuditSettings
 from runtime.audit.external.audit_file import Report, audit, doubts_of
 from runtime.audit.external.evidence import check, design_of
-from runtime.audit.external.file_attacks import Settings
 from tests.runtime.audit.right_files import right_file
 
 Arrays = dict[str, Any]
-QUICK = Settings(resamples=100, null_permutations=20, fpr=("0.1",))
+QUICK = AuditSettings(resamples=100, null_permutations=20, fpr=("0.1",))
 SHADOWS, SAMPLES = 16, 200
 
 

@@ -13,11 +13,12 @@ import torch
 
 from compiler.language.attacks.base import DenoisingSignal
 from compiler.language.audit import Attack, KnownAttack
+from compiler.work.operations import AuditSettings
 from runtime.audit.attacks import signals
 from runtime.audit.attacks.answers import Answers
 from runtime.audit.attacks.dispatch import scorer_of
 from runtime.audit.external.evidence import answers_of, check
-from runtime.audit.external.file_attacks import ON_MODELS, Settings, applicable
+from runtime.audit.external.file_attacks import ON_MODELS, applicable
 from runtime.audit.statistics.roc import auc, tpr_at
 from runtime.data.population.roles import Group
 
@@ -203,7 +204,7 @@ def test_mistake_11_larger_means_member_in_a_file_from_outside(name: str) -> Non
         "z_logits": answers.z_logits.transpose(2, 0, 1, 3), "z_labels": answers.group.z_labels.numpy(),
     }  # fmt: skip
     evidence = check(arrays, "here")
-    (attack,), _ = applicable(evidence, Settings(tried=(name,)), "pairs")
+    (attack,), _ = applicable(evidence, AuditSettings(tried=(name,)), "pairs")
     found = scores(attack, replace(answers_of(evidence), release=attack.reads[0]), member)
     there = np.isfinite(found)
     assert (auc(found[there], member[there]) or 0.0) > 0.6

@@ -18,10 +18,9 @@ import torch
 
 from compiler.compile import compile_study
 from compiler.power.epsilon_bounds import f_dp
-from compiler.work.operations import Private, TrainClassifier
+from compiler.work.operations import AuditSettings, Private, TrainClassifier
 from runtime.audit.external.audit_file import audit
 from runtime.audit.external.evidence import check
-from runtime.audit.external.file_attacks import Settings
 from runtime.audit.external.product import work_of
 from runtime.audit.statistics import epsilon
 from runtime.audit.statistics.deployed import shadow_only
@@ -70,7 +69,7 @@ def test_mistake_2_no_answer_is_served_for_another_file_of_the_same_shape() -> N
     retrained[2, 3] += 1e-9
     moved[2, :2] = ~moved[2, :2]
     files = [(scores, member), (retrained, member), (scores, moved), (scores[:, turn], member[:, turn]), (scores[:, turn], member)]
-    works = {work_of(check({"scores": one, "member": side}, "here"), Settings()) for one, side in files}
+    works = {work_of(check({"scores": one, "member": side}, "here"), AuditSettings()) for one, side in files}
     assert len(works) == len(files)
 
 
@@ -147,7 +146,7 @@ def test_mistake_14_a_one_run_bound_is_about_one_declared_model() -> None:
     member = rng.random((6, 200)) < 0.5
     scores = rng.normal(size=(6, 200))
     scores[0] += 2 * member[0]  # the target leaks, the others do not
-    settings = Settings(resamples=100, null_permutations=10, membership="bernoulli")
+    settings = AuditSettings(resamples=100, null_permutations=10, membership="bernoulli")
     bounds = [
         audit(check({"scores": rows, "member": member}, "here"), settings)
         .attacks["scores"].epsilon_lower["steinke"]

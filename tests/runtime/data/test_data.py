@@ -26,7 +26,7 @@ from compiler.plan.lower import dataset_of
 from compiler.work.operations import Dataset
 from runtime.cli.main import main
 from runtime.data import cards, sources
-from runtime.data.catalogue import CATALOGUE, DEBIAN, SVHN_MD5, find, md5_of
+from runtime.data.catalogue import CATALOGUE, DEBIAN, find, md5_of
 from runtime.data.formats import cifar, idx, svhn
 from runtime.data.sources import load, see
 from tests.conftest import TINY
@@ -106,7 +106,7 @@ def published_svhn(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two small files, taken for the published ones."""
     data_files.svhn(root / "svhn", 30, 20)
     for name in svhn.FILES:
-        monkeypatch.setitem(SVHN_MD5, name, md5_of(root / "svhn" / name))
+        monkeypatch.setitem(CATALOGUE["svhn"].forms[0].md5, name, md5_of(root / "svhn" / name))
 
 
 def test_svhn_is_read_as_scipy_reads_it_and_ten_is_the_digit_zero(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

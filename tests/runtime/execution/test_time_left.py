@@ -68,6 +68,15 @@ def test_the_time_left_is_near_the_truth_whatever_was_guessed(plan: Plan, worker
     assert median(errors) <= 0.25, errors
 
 
+def test_the_first_task_of_a_worker_which_loads_what_others_find_loaded_sets_no_rate(plan: Plan) -> None:
+    told = TimeLeft(plan.tasks)
+    trains = [id for id, task in plan.tasks.items() if task.operation == "TrainClassifier"]
+    told.end(trains[0], 500.0, worker="a")
+    slow = told.tell({}, 1.0)
+    told.end(trains[1], 1.0, worker="a")
+    assert told.tell({}, 3.0) < slow / 10
+
+
 def test_before_anything_is_measured_the_guess_is_told_and_failures_leave_nothing_to_wait_for(plan: Plan) -> None:
     told = TimeLeft(plan.tasks)
     guessed = sum(cost.seconds for cost in expect(plan.tasks, {}).values())

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import re
+import shlex
 from typing import Any
 
+import pytest
+
+from runtime.cli.main import main
 from runtime.present.answer import answer, count_verdicts, state_claim
+from tests.conftest import Done
 from tests.runtime.present.test_charts import claim, trial
 
 
@@ -102,3 +107,19 @@ def test_a_claim_is_a_sentence_with_sides_units_and_interval() -> None:
 def test_verdicts_are_counted_as_they_are_over_the_whole_study() -> None:
     claims = [claim(0), claim(1, study_verdict="undecided"), claim(2, verdict="refuted")]
     assert count_verdicts(claims) == "3 claims: 1 supported, 1 refuted, 1 undecided"
+
+
+def test_a_run_ends_with_the_table_the_answer_and_commands_that_can_be_pasted(
+    copy: Done, capsys: pytest.CaptureFixture[str]
+) -> None:
+    database = copy.folder / "my results.duckdb"
+    assert main(["run", str(copy.spec), "--engine", "inline", "--db", str(database), "--store", str(copy.store)]) == 0
+    said = capsys.readouterr().err
+    assert re.search(r"undefended +Undefended +\d", said)
+    assert re.search(r"(of 2 ways of training|coreset \w+) leaks? more than|of 2 ways of training (is shown|leaks)", said)
+    commands = [line.split("next:")[-1].strip() for line in said.splitlines() if "synthc report" in line or "synthc chart" in line]
+    for command in commands:
+        words = shlex.split(command)
+        assert words[-4:] == ["--db", str(database), "--store", str(copy.store)]
+        assert main([*words[1:], "-o", str(copy.folder / ("page.html" if words[1] == "report" else "chart.svg"))]) == 0
+    assert len(commands) == 2

@@ -1,17 +1,18 @@
 """A plan as a graph that people can read: folded over shadows and grid points, one lane for each arm, one column for each step.
 
 What several arms share lies in the lane of the first that needs it. Columns count from the end, so that what is compared stands
-under each other. Not here: pictures (`drawing`).
+under each other. Not here: pictures (`runtime.present.graph`).
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Container
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from compiler.plan.dag import Plan, Task
+from compiler.errors import plural
+from compiler.plan.dag import Plan, Task, Use
 from compiler.work import TaskKind
 
 Unfold = Literal["points", "shadows"]
@@ -67,6 +68,12 @@ class Node:
         times = [f"{count} {what}" for count, what in ((self.points, "points"), (self.shadows, "shadows")) if count > 1]
         return " × ".join(times)
 
+    @property
+    def label(self) -> str:
+        """What stands in it, line by line: title, number, progress."""
+        progress = f"{self.done} of {len(self.tasks)} done" if self.done else plural(len(self.tasks), "task")
+        return "\n".join(filter(None, (self.title, self.about, progress)))
+
 
 @dataclass(frozen=True)
 class Lane:
@@ -91,8 +98,11 @@ class Graph:
 
 def graph(plan: Plan, done: Container[str] = (), unfold: Unfold | None = None) -> Graph:
     """The plan's graph, folded unless `unfold` says otherwise."""
-    uses = _first_uses(plan, unfold)
-    keys = {id: _key(plan.tasks[id], use, unfold) for id, use in uses.items()}
+    lanes = {planned.trial.address: planned.trial.address if unfold else planned.trial.arm_name for planned in plan.trials}
+    uses: dict[str, Use] = {}
+    for id, use in plan.uses():
+        uses.setdefault(id, use)  # what is shared lies where it is first needed
+    keys = {id: _key(plan.tasks[id], use, lanes.get(use.owner, CLAIMS), unfold) for id, use in uses.items()}
     gathered: dict[Key, list[str]] = defaultdict(list)
     for id in plan.tasks:
         gathered[keys[id]].append(id)
@@ -102,37 +112,14 @@ def graph(plan: Plan, done: Container[str] = (), unfold: Unfold | None = None) -
             edges[keys[need], keys[id]] += 1
     columns = _columns(plan, keys)
     nodes = {key: _node(plan, key, tasks, uses, done, columns[key]) for key, tasks in gathered.items()}
-    lanes = _lanes(plan, unfold, bool(plan.claims))
-    return Graph(plan.header.study, plan.header.question, lanes, nodes, _direct(edges, columns))
+    return Graph(plan.header.study, plan.header.question, _list_lanes(plan, lanes), nodes, _direct(edges, columns))
 
 
-@dataclass(frozen=True)
-class _Use:
-    """Where a task is first needed."""
-
-    lane: str
-    trial: str
-    shadow: int | None
-    stage: str
-
-
-def _first_uses(plan: Plan, unfold: Unfold | None) -> dict[str, _Use]:
-    uses: dict[str, _Use] = {}
-    for planned in plan.trials:
-        address = planned.trial.address
-        lane = address if unfold else planned.trial.arm_name
-        for stage in planned.stages:
-            uses.setdefault(stage.task, _Use(lane, address, stage.shadow, stage.name.removeprefix("train ")))
-        uses.setdefault(planned.answer, _Use(lane, address, None, "attack"))
-    for claim in plan.claims:
-        uses.setdefault(claim.task, _Use(CLAIMS, claim.name, None, "claim"))
-    return uses
-
-
-def _key(task: Task, use: _Use, unfold: Unfold | None) -> Key:
+def _key(task: Task, use: Use, lane: str, unfold: Unfold | None) -> Key:
+    stage = use.stage.removeprefix("train ")
     if unfold == "shadows" or (unfold and task.kind == "compare"):
-        return use.lane, use.stage, task.id
-    return use.lane, use.stage, "" if task.kind in ("attack", "compare") else type(task.work).__name__
+        return lane, stage, task.id
+    return lane, stage, "" if task.kind in ("attack", "compare") else type(task.work).__name__
 
 
 def _columns(plan: Plan, keys: dict[str, Key]) -> dict[Key, int]:
@@ -159,27 +146,27 @@ def _direct(edges: dict[tuple[Key, Key], int], columns: dict[Key, int]) -> dict[
     return {(source, target): count for (source, target), count in edges.items() if target not in beyond[source]}
 
 
-def _node(plan: Plan, key: Key, tasks: list[str], first_uses: dict[str, _Use], done: Container[str], column: int) -> Node:
+def _node(plan: Plan, key: Key, tasks: list[str], first_uses: dict[str, Use], done: Container[str], column: int) -> Node:
     first = plan.tasks[tasks[0]]
     operations = list(dict.fromkeys(plan.tasks[id].operation.removeprefix(f"{type(first.work).__name__} ") for id in tasks))
     shown = operations[0] if len(operations) == 1 else f"{len(operations)} methods"
     uses = [first_uses[id] for id in tasks]
-    members = tuple(use.trial for use in uses) if first.kind == "compare" else ()
-    shadows, points = len({use.shadow for use in uses}), len({use.trial for use in uses})
+    members = tuple(use.owner for use in uses) if first.kind == "compare" else ()
+    shadows, points = len({use.shadow for use in uses}), len({use.owner for use in uses})
     finished, points = sum(id in done for id in tasks), 1 if members else points
     return Node(key, key[0], key[1], shown, first.kind, tuple(tasks), finished, shadows, points, column, members)
 
 
-def _lanes(plan: Plan, unfold: Unfold | None, claims: bool) -> tuple[Lane, ...]:
+def _list_lanes(plan: Plan, lanes: Mapping[str, str]) -> tuple[Lane, ...]:
     about: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for planned in plan.trials:
-        trial, arm = planned.trial, planned.trial.point.arm
-        methods = about[trial.address if unfold else trial.arm_name][arm.paradigm]
+        arm = planned.trial.point.arm
+        methods = about[lanes[planned.trial.address]][arm.paradigm]
         method = getattr(arm, "method", None)
         if method is not None and method not in methods:
             methods.append(method)
-    lanes = [Lane(name, ", ".join(_listed(*item) for item in methods.items())) for name, methods in about.items()]
-    return (*lanes, *([Lane(CLAIMS, "")] if claims else []))
+    listed = [Lane(name, ", ".join(_listed(*item) for item in methods.items())) for name, methods in about.items()]
+    return (*listed, *([Lane(CLAIMS, "")] if plan.claims else []))
 
 
 def _listed(paradigm: str, methods: list[str]) -> str:

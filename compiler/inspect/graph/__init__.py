@@ -1,1 +1,0 @@
-"""The plan as a folded graph, and its drawings."""
