@@ -120,12 +120,13 @@ class Pace:
 
 
 def pace(bench: Bench, do: Callable[[int], object], most: int, least: int = 1) -> Pace:
-    """Do `least` units twice (the first warms up), then more and more until they take `budget` seconds longer."""
+    """Do `least` units twice (the first warms up), then more and more until they take `budget` seconds longer; of units that take
+    longer than that by far no more."""
     bench.reset_memory()
     do(least)
-    few = many = bench.seconds(lambda: do(least))
+    few = many = bench.seconds(partial(do, least))
     units = least
-    while units < most and (units == least or many < few + bench.budget):
+    while units < most and (units == least or many < few + bench.budget) and not few > 3 * bench.budget > 0:
         units = min(most, 3 * units)
         many = bench.seconds(partial(do, units))
     each = (many - few) / (units - least) if many > few else many / units

@@ -57,7 +57,7 @@ def write_images(folder: Path, pool: int, test: int, public: int) -> None:
         labels = np.arange(n, dtype=np.uint8) % 10
         images = draws.integers(0, 180, (n, 3, 32, 32), dtype=np.uint8)
         for label in range(10):
-            images[label::10, :, :, 3 * label : 3 * label + 3] += 70
+            images[label::10, :, :, 3 * label : 3 * label + 3] += 25
         return images, labels
 
     into = folder / "cifar-10-batches-bin"
@@ -189,7 +189,7 @@ def _of_method(bench: Bench, work: Synthesize) -> Division:
     if how.paradigm == "diffusion":
         size, at_once = expected_size(work.private.population), bench.count(DRAWN_AT_ONCE, 8)
         full = max(1, round(how.multiple * size / at_once))
-        return Division(f"{at_once} images", full, at_once, lambda n: with_words(multiple=n * at_once / size))
+        return Division(f"part of {at_once} images", full, at_once, lambda n: with_words(multiple=n * at_once / size))
     return Division("task", 1, 0.0, lambda n: work)
 
 
