@@ -269,6 +269,25 @@ def test_a_grid_of_guesses_pays_for_each_of_its_entries() -> None:
     assert each[found.how["k_plus"]] == pytest.approx(found.value)  # type: ignore[union-attr]
 
 
+def test_what_other_canaries_would_do_to_fits_that_canaries_share_is_in_their_intervals() -> None:
+    rng = np.random.default_rng(3)
+    member = pairs(rng, 8, 60)
+    arrays = {"signal": rng.standard_t(2, member.shape) + 2.0 * member, "member": member}  # one outlier makes half of the spread
+    found = {}
+    for variant in ("pooled", "per_example"):
+        kept: list[Any] = []
+        audit(check(arrays, "here"), replace(QUICK, tried=("lira",), variant=variant), kept.append)
+        measured = kept[0].groups[0].measured
+        found[variant] = {one["metric"]: one["variance"] for one in measured.fits()}
+        widths = []
+        for one in (measured, replace(measured, refit=None)):
+            auc = next(metric for metric in one.metrics() if metric.name == "auc")
+            widths.append(auc.high - auc.low)
+        assert (widths[0] > 1.02 * widths[1]) == (variant == "pooled")
+    assert found["pooled"]["auc"] > 0
+    assert found["per_example"] == {}
+
+
 def test_constant_scores_of_a_file_that_lists_its_members_first_show_nothing() -> None:
     arrays = {"scores": np.zeros((1, 400)), "member": np.arange(400)[None] < 200}
     settings = AuditSettings(resamples=100, null_permutations=10, fpr=("0.1",), one_run=True)
