@@ -62,6 +62,8 @@ class ShadowPool:
         rest = values.sum(-1, keepdims=True) - values
         if self.left_out is None:
             return rest
+        if len(self.left_out) == 1:
+            return rest - values[..., self.left_out[0]]
         gone = self.left_out.reshape(len(self.left_out), *([1] * (values.ndim - 2)), -1)
         return rest - np.take_along_axis(values, np.broadcast_to(gone, values.shape), axis=-1)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
@@ -109,9 +110,15 @@ def _one_run_refusal(evidence: Evidence, design: Design, settings: AuditSettings
         return f"{sum(settings.guesses)} guesses about {scored} scored samples"
     if scored < MIN_CANARIES:
         return f"{scored} scored samples of the target are too few to rule anything out"
-    if binomtest(members, scored).pvalue < UNFAIR:
+    if _fair(members, scored) < UNFAIR:
         return f"{members} of the target's {scored} samples are members: fair coins hardly ever give that"
     return ""
+
+
+@lru_cache
+def _fair(members: int, scored: int) -> float:
+    """p-value of "fair coins"; a null control asks for each of its redraws, which under pairs have the same few counts."""
+    return float(binomtest(members, scored).pvalue)
 
 
 def _multi_run_refusal(attack: Tried, evidence: Evidence) -> str:
