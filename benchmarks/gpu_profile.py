@@ -298,7 +298,7 @@ def predicted(bench: Bench, plan: Plan) -> dict[str, Expected]:
         if kind in bench.found["paces"]:
             found, part = bench.found["paces"][kind]
             guessed = guess.cost(tasks[0].work)
-            held = (found.memory + guess.DEVICE_MB) / guessed.gpu_mb
+            held = (found.memory + guess.DEVICE_MB) / guessed.gpu_mb if guessed.gpu_mb else None  # none is guessed for a base
             past = Past(1, found.of(part.full) / guessed.seconds, 1.0, found.memory, held)
             costs |= estimate(plan, {task.id: task for task in tasks}, {tasks[0].operation: past}, 1).costs
     return costs
