@@ -10,6 +10,7 @@ from __future__ import annotations
 import tomllib
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 Shape = tuple[int, int, int]
 """Of images: channels, height, width."""
@@ -40,10 +41,11 @@ class Card:
 
 def _read_cards() -> dict[str, Card]:
     tables = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
-    return {
-        name: Card(name, **{word: tuple(value) if isinstance(value, list) else value for word, value in table.items()})
-        for name, table in tables.items()
-    }
+    found = {}
+    for name, table in tables.items():
+        words: dict[str, Any] = {word: tuple(value) if isinstance(value, list) else value for word, value in table.items()}
+        found[name] = Card(name, **words)
+    return found
 
 
 CARDS = _read_cards()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from compiler.errors import Finding
 from compiler.language.claims import Claim
@@ -30,7 +30,7 @@ class Task:
 
     @property
     def kind(self) -> TaskKind:
-        return self.work.kind
+        return cast(TaskKind, self.work.kind)
 
     @property
     def operation(self) -> str:

@@ -95,7 +95,7 @@ def _cifar(words: Words) -> Entry:
     """Pickles, which are published, and the binary version."""
     files, test, key = tuple(words["md5"]), (words["test"],), words["labels"]
     pool = tuple(file for file in files if file not in test)
-    as_bytes = {part: tuple(f"{file}.bin" for file in of) for part, of in (("pool", pool), ("test", test))}
+    as_bytes: dict[str, Any] = {part: tuple(f"{file}.bin" for file in of) for part, of in (("pool", pool), ("test", test))}
     pickles = partial(cifar.read_pickles, pool=pool, test=test, key=key, checksums=words["md5"])
     records = partial(cifar.read_binary, **as_bytes, labels=2 if key == "fine_labels" else 1)
     forms = (

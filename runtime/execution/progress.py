@@ -73,7 +73,7 @@ class Display:
         if outcome.notes.get("tried_again"):
             return
         made = outcome.provenance if outcome.status == "done" else None
-        self._time_left.end(task.id, made and made.seconds, made and (made.host, made.pid))
+        self._time_left.end(task.id, made.seconds if made else None, (made.host, made.pid) if made else None)
         match outcome.status:
             case "done":
                 self.done[task.kind] += 1

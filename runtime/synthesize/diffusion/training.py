@@ -56,7 +56,7 @@ def fit(
     tuned = nn.ParameterList(parameter for parameter in net.parameters() if parameter.requires_grad)
     average = EMA(tuned, ema)
     optimizer = torch.optim.AdamW(tuned, lr=how.lr, weight_decay=0.0, fused=True)
-    parts: checkpoint.Parts = {"tuned": tuned, "optimizer": optimizer, "ema": average} | (private.parts if private else {})
+    parts: checkpoint.Parts = {"tuned": tuned, "optimizer": optimizer, "ema": average, **(private.parts if private else {})}
     for step in (loop := checkpoint.loop("diffusion", steps, **parts, draws=examples.draws)):
         if private is not None:
             loss = private.set_gradients()
