@@ -75,7 +75,7 @@ def test_a_profile_has_a_name_by_which_files_can_be_called(tmp_path: Path, name:
 
 def test_a_study_has_a_name_that_fits_a_file(tmp_path: Path) -> None:
     (tmp_path / "study.yaml").write_text(TINY.replace("study: tiny", f"study: {'a' * 300}"))
-    with pytest.raises(SpecError, match="at most 100 characters"):
+    with pytest.raises(SpecError, match="at most 100 letters"):
         compile_study(tmp_path / "study.yaml")
 
 

@@ -86,7 +86,6 @@ class Point(Frozen):
     classifier: Recipe = Field(default_factory=Recipe)
     """The net that is trained, and how."""
     arm: AnyArm
-    """The way of training, with its parameters."""
 
 
 class Trial(Frozen):

@@ -218,7 +218,7 @@ def test_gradient_matching_turns_gradients_towards_the_private_ones(method: str,
 @pytest.mark.parametrize("method", ["dm", "dc", "dsa"])
 def test_images_that_left_all_bounds_are_a_divergence_and_no_result(method: str, private: LabeledImages) -> None:
     with pytest.raises(Diverged):
-        synthesize(words(method, lr=1e38), private, {}, SETTING)
+        synthesize(words(method).model_copy(update={"lr": 1e38}), private, {}, SETTING)
 
 
 @pytest.mark.parametrize("method", ["dm", "dc", "dsa"])
