@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -129,6 +130,7 @@ def test_ctrl_c_twice_stops_now(tmp_path: Path) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # ignored where a shell began the tests behind itself
     )
     assert running.stderr is not None
     wait_until(lambda: list(tmp_path.glob(".synthc/*/*/attempts/1/log.txt")), running)
