@@ -77,7 +77,7 @@ def fill(folder: Path, trials: int) -> Path:
 
 @contextlib.contextmanager
 def serving(database: Path):
-    """The process and the address of a page."""
+    """Start `synthc ui` on a database; give its process and the address of its page, and end it afterwards."""
     command = [sys.executable, "-m", "synthc", "ui", "--db", str(database)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)}) as server:
         try:

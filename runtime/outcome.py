@@ -63,7 +63,7 @@ class Provenance:
     commit: str
     source_digest: str
     cpu_seconds: float | None = None
-    """Of all threads of the process: what the task takes from a machine, whoever else is on it. None: of a version before."""
+    """Processor seconds of all threads of the task's process. None in outcomes that a version before this field wrote."""
     cpu: str = ""
     """Its model; of a GPU `device` is the model."""
     own_code: Mapping[str, str] = field(default_factory=dict)

@@ -106,7 +106,7 @@ GETS: dict[str, Any] = {
 
 
 class Allowance:
-    """CPU seconds that updates may take: a share of the time that passes, saved up to a burst."""
+    """A token bucket of CPU seconds: it fills by a fixed share of the elapsed time, up to BURST_SECONDS, and updates spend it."""
 
     def __init__(self) -> None:
         self._credit, self._at = BURST_SECONDS, time.monotonic()

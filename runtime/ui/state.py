@@ -136,7 +136,7 @@ def _find_running(store: Path, tasks: list[dict[str, Any]]) -> list[str]:
 
 
 def draw_chart(source: Source, name: str, run: str, trial: str | None = None) -> dict[str, Any]:
-    """A chart of a run's study as Vega-Lite; charts of FOLLOW of the trial alone, where one is chosen."""
+    """A chart of the study of `run` as a Vega-Lite specification. The charts in FOLLOW show `trial` alone, where one is given."""
     kind = charts.kind_of(name)
     with open_read_only(source.database) as query:
         found = _rows(query, f"SELECT origin, study, profile FROM base.run WHERE run = {literal(run)}")

@@ -82,7 +82,8 @@ class GroupResult:
     measured: AttackMetrics
     control: Control
     floored: tuple[int, int]
-    """Degenerate fits of a likelihood ratio, and all of them; nothing for other attacks."""
+    """How many fits of a likelihood ratio are degenerate, which is a standard deviation at its floor, and how many there are. Other
+    attacks: (0, 0)."""
 
     @property
     def group(self) -> Group:

@@ -32,7 +32,7 @@ CHARTS_IN_ORDER = ("tradeoff", "roc", "cost", "ablation", "vulnerability", "epsi
 
 
 def write(path: Path, database: Path, store: Path, scope: Scope, with_private: bool = False) -> None:
-    """Write the report of the study that `scope` asks for to `path`; SynthcError for what a user can mend."""
+    """Write the HTML report of the study that `scope` selects to `path`. SynthcError where it selects no study, or several."""
     text = page(read(database, store, scope, with_private), database.name, with_private)
     try:
         with atomic_write(path, synced=False) as beside:

@@ -27,17 +27,18 @@ from runtime.synthesize.diffusion.denoisers import COSINE, Net
 from runtime.synthesize.diffusion.process import new_scheduler
 
 TOKENS = 4
-"""By which the U-Net is told a class, where there is no text."""
+"""Embeddings that stand for a class in the cross-attention of the U-Net, where there is no text encoder."""
 LATENTS = 4
 KL_WEIGHT = 1e-6
 IMAGES_AT_ONCE = 64
 """In one pass of the autoencoder."""
 Configs = Mapping[str, Any]
-"""Of the parts `vae`, `unet` and `levels`, the number of `tokens`, the `resolution`, and whether classes are `texts`."""
+"""JSON: the configurations of the autoencoder (`vae`), the U-Net (`unet`) and the scheduler (`levels`); the number of `tokens` that
+condition the U-Net; the `resolution` in pixels; and whether a class is given as a prompt (`texts`)."""
 
 
 class Latent(Net):
-    """A U-Net on the autoencoder's latents; signals are latents."""
+    """A U-Net that predicts the noise in the latents of an autoencoder: n × channels × height × width."""
 
     limit = None
     adaptable = r".*\.(to_q|to_k|to_v|to_out\.0)"
@@ -146,7 +147,8 @@ def fit_autoencoder(net: Latent, how: Pretraining, images: Tensor, seeds: Seeds)
 
 
 def taken_in(how: Checkpoint, folder: Path, card: Card) -> tuple[Latent, Configs]:
-    """The model of a folder; each class is told by the text encoder's states of its prompt, where there is one."""
+    """The model that a folder in diffusers' layout holds, and its configurations. With a text encoder, a class is represented by
+    the encoder's last hidden states for its prompt."""
     from diffusers import AutoencoderKL, UNet2DConditionModel
 
     if digest_of_folder(folder) != how.digest:

@@ -14,7 +14,7 @@ CLASSES = 5
 
 
 def right_file(rng: np.random.Generator) -> tuple[str, Design, Evidence]:
-    """Kind, design and evidence by lot: 8 to 64 shadows, 64 to 300 samples, in pairs or by coins."""
+    """A file without a fault, drawn at random: its kind, its design and its evidence, of 8 to 64 shadows and 64 to 300 samples."""
     shadows, samples = int(rng.choice([8, 16, 32, 64])), int(rng.choice([64, 128, 300]))
     design: Design = "pairs" if rng.random() < 0.5 else "bernoulli"
     first = rng.random((shadows // 2, samples)) < 0.5

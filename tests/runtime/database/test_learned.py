@@ -1,4 +1,4 @@
-"""An arm that leaks little because it knows nothing is found in SQL, lints and the report; a control is told apart."""
+"""SQL, lints and the report name an arm that leaks little because it learned nothing; a control is not named."""
 
 from __future__ import annotations
 
