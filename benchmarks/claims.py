@@ -30,7 +30,7 @@ COLUMN = {"release": "final_model", "attack": "lira", "variant": "it", "canaries
 
 
 class Trial:
-    """What the attack on a trial leaves, simulated: a given share of its canaries leaks, and some test images are harder than others."""
+    """What the attack on a trial leaves, simulated: a given share of canaries leaks, and some test images are harder."""
 
     def __init__(self, rng: np.random.Generator, world: dict[str, Any], leak: float, accuracy: float, flops: float) -> None:
         self.folder = Path(str(rng.integers(1 << 60)))
