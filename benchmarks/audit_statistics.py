@@ -36,7 +36,7 @@ from runtime.audit.statistics import epsilon
 from runtime.audit.statistics.null import redraw
 from runtime.audit.statistics.one_run import OneRun, one_run
 from runtime.audit.statistics.roc import auc, tpr_at
-from runtime.audit.statistics.testing import Estimate, from_cells
+from runtime.audit.statistics.testing import Estimate, accuracy_of, difference_of
 from runtime.audit.trial.measure import AttackResult
 from tests.runtime.audit.right_files import right_file
 
@@ -165,7 +165,7 @@ def accuracy(worlds: int, seed: int) -> None:
             for _ in range(worlds):
                 cells = _correctness(rng, what, 360, shadows)
                 other = np.where(rng.random((360, 1)) < 0.05, 0, cells) * (rng.random(cells.shape) < 0.98)
-                found.append((_ends(from_cells(cells, 0.95)), _ends(from_cells(cells - other.astype(float), 0.95))))
+                found.append((_ends(accuracy_of(cells, 0.95)), _ends(difference_of(cells - other.astype(float), 0.95))))
             print(f"{what:38}{shadows:>8}" + "".join(map(_covered, zip(*found, strict=True))), flush=True)
 
 

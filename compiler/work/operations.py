@@ -253,7 +253,7 @@ class AttackTrial(Operation):
     target: int
 
     kind = "attack"
-    revision = 4  # one rule for all intervals; fits made anew count
+    revision = 5  # accuracy on log odds
 
 
 @dataclass(frozen=True)
@@ -292,7 +292,7 @@ class CompareTrials(Operation):
     seed: int
 
     kind = "compare"
-    revision = 4  # one rule for all intervals; a difference is as skewed as its sides
+    revision = 5  # an accuracy alone on log odds
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from compiler.work.operations import CompareTrials, Reading
 from runtime.audit.claim_side import ClaimSide
 from runtime.audit.statistics.bootstrap import PLAIN, RATIO, Drawn, Resamples, uncertainty
 from runtime.audit.statistics.simultaneous import Evidence, Verdict, judge_claim, judge_pairs, step_down, strongest, weakest
-from runtime.audit.statistics.testing import Estimate, from_cells, from_pairs, of_one, of_two
+from runtime.audit.statistics.testing import Estimate, accuracy_of, difference_of, from_pairs, of_one, of_two
 from runtime.outcome import Metric, Product
 from runtime.seeds import numpy_generator
 from runtime.store.artifacts import Inputs
@@ -215,7 +215,7 @@ def difference(work: CompareTrials, metric: str, one: ClaimSide, other: ClaimSid
     if cells is not None:
         images = one.draw("images", len(cells))
         resampled = ((images @ cells) * one.drawn_shadows).sum(1) / cells.size
-        return Compared(metric, from_cells(cells, work.confidence), resampled)
+        return Compared(metric, (difference_of if other else accuracy_of)(cells, work.confidence), resampled)
     differences = values if others is None else values - others
     resampled = one.drawn_shadows @ differences / len(differences)
     return Compared(metric, from_pairs(differences, work.confidence), resampled)

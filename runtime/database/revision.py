@@ -51,27 +51,28 @@ def revision(target: Path, *, of: Path | None = None, patience: float = PATIENCE
     target = Path(os.path.realpath(target))
     copy = target.with_name(f".{target.name}.{os.getpid()}.next")
     _check_folder(target)
+    check_path(target)
     with locked(target), contextlib.ExitStack() as stack:
         try:
             for abandoned in target.parent.glob(f".{glob.escape(target.name)}.*next*"):
                 abandoned.unlink(missing_ok=True)
             stack.callback(copy.unlink, missing_ok=True)
-            if check_target(target):
+            # One instance for all of it, and none of anybody else's: a disk that is full makes it unusable.
+            connection = stack.enter_context(contextlib.closing(connect()))
+            if target.exists():
                 deadline = time.monotonic() + patience
-                while not _copy_held(target, copy, stack, last=time.monotonic() >= deadline):
+                while not _copy_held(target, copy, stack, connection, last=time.monotonic() >= deadline):
                     time.sleep(0.1)
             elif of is not None:
                 shutil.copyfile(of, copy)
-            # An instance of its own: a disk that is full where the target lies would make the index's one unusable.
-            with contextlib.closing(connect()) as connection:
-                execute(connection, f"ATTACH {literal(copy)} AS published")
-                execute(connection, "USE published")
-                _bring_schema(connection)
-                yield connection
-                execute(connection, "CHECKPOINT published")
-                execute(connection, "USE memory")
-                execute(connection, "DETACH published")
-            _check_copy(copy)
+            execute(connection, f"ATTACH {literal(copy)} AS published")
+            execute(connection, "USE published")
+            _bring_schema(connection)
+            yield connection
+            execute(connection, "CHECKPOINT published")
+            execute(connection, "USE memory")
+            execute(connection, "DETACH published")
+            _check_copy(connection, copy)
             _take_place(copy, target)
         except (OSError, duckdb.Error) as error:
             raise SynthcError(f"{target}: cannot be published: {_reason(error)}") from error
@@ -103,16 +104,34 @@ def check_target(target: Path) -> bool:
         return False
     try:
         with contextlib.closing(connect(target, read_only=True)) as connection:
-            makers = execute(connection, "SELECT made_by FROM base.meta")
-    except duckdb.IOException as error:
-        if "lock" in str(error).lower() or target.with_name(f"{target.name}.wal").exists():
-            return True  # a process writes to it, or a log waits to be taken in: the copy finds out
-        raise SynthcError(f"{target}: not a database ({first_line(error)}); move it away, or name another --db") from error
+            _check_maker(connection, target)
     except duckdb.Error as error:
-        raise SynthcError(f"{target}: a database, but not one of synthc's; move it away, or name another --db") from error
-    if makers != [("synthc",)]:
-        raise SynthcError(f"{target}: a database, but not one of synthc's; move it away, or name another --db")
+        refusal = _refusal(target, error)
+        if not isinstance(refusal, TargetBusy):  # the copy finds out whether somebody still writes
+            raise refusal from error
     return True
+
+
+def _check_maker(connection: duckdb.DuckDBPyConnection, target: Path, database: str = "") -> None:
+    """SynthcError unless the database that is open, or attached under the name `database` with its dot, is one of ours."""
+    try:
+        if execute(connection, f"SELECT made_by FROM {database}base.meta") == [("synthc",)]:
+            return
+    except duckdb.CatalogException:
+        pass
+    raise SynthcError(f"{target}: a database, but not one of synthc's; move it away, or name another --db")
+
+
+def _refusal(target: Path, error: duckdb.Error) -> SynthcError:
+    """Why DuckDB does not open a file: TargetBusy where a process writes to it, or the log of one waits to be taken in."""
+    said = first_line(error)
+    holder = re.search(r"held in (.+?) \(PID (\d+)\)", str(error))
+    if holder is not None:
+        who = f"{holder[1]} (pid {holder[2]})"
+        return TargetBusy(f"{target} is open for writing in {who}, so publishing waits; its changes are safe")
+    if "lock" in said.lower() or target.with_name(f"{target.name}.wal").exists():
+        return TargetBusy(f"{target}: cannot be opened: {said}; move it away, or name another --db")
+    return SynthcError(f"{target}: not a database ({said}); move it away, or name another --db")
 
 
 def _check_folder(target: Path) -> None:
@@ -122,28 +141,26 @@ def _check_folder(target: Path) -> None:
         raise SynthcError(f"{target}: the folder cannot be written; name another --db")
 
 
-def _copy_held(target: Path, copy: Path, stack: contextlib.ExitStack, last: bool) -> bool:
+def _copy_held(target: Path, copy: Path, stack: contextlib.ExitStack, connection: duckdb.DuckDBPyConnection, last: bool) -> bool:
     """Copy `target` while writers are kept away from it, until `stack` is closed; False, or TargetBusy if it is the `last` try.
 
-    Opened for writing if no process has it open, which also takes in the log of a writer that was killed; else for reading, which
-    readers do not mind and which keeps writers out. Neither works while a writer is there.
+    Attached for writing if no process has it open, which also takes in the log of a writer that was killed; else for reading,
+    which readers do not mind and which keeps writers out. Neither works while a writer is there.
     """
-    # Opened before DuckDB does and closed after it: closing any handle of a file drops the process's locks on it (POSIX).
+    # Open to the end: closing any handle of a file drops the locks that this process has on it (POSIX).
     source = stack.enter_context(target.open("rb"))
-    holder = stack.enter_context(contextlib.closing(connect()))
     try:
         try:
-            execute(holder, f"ATTACH {literal(target)} AS held")
-            execute(holder, "CHECKPOINT held")
+            execute(connection, f"ATTACH {literal(target)} AS held")
+            execute(connection, "CHECKPOINT held")
         except duckdb.IOException:
-            execute(holder, f"ATTACH {literal(target)} AS held (READ_ONLY)")
-    except duckdb.IOException as error:
-        busy = _busy(target, error)
-        if isinstance(busy, TargetBusy) and not last:
-            return False
-        raise busy from error
+            execute(connection, f"ATTACH {literal(target)} AS held (READ_ONLY)")
     except duckdb.Error as error:
-        raise SynthcError(f"{target}: cannot be opened: {first_line(error)}; move it away, or name another --db") from error
+        refusal = _refusal(target, error)
+        if isinstance(refusal, TargetBusy) and not last:
+            return False
+        raise refusal from error
+    _check_maker(connection, target, "held.")
     with copy.open("wb") as into:
         size = os.fstat(source.fileno()).st_size
         while (done := into.tell()) < size:  # in the kernel: half of the time of reading and writing
@@ -160,12 +177,13 @@ def _bring_schema(connection: duckdb.DuckDBPyConnection) -> None:
         upgrade(connection)
 
 
-def _check_copy(copy: Path) -> None:
-    """Read the copy as a reader will; SynthcError if it is not whole."""
-    with contextlib.closing(connect(copy, read_only=True)) as connection:
-        if execute(connection, "SELECT schema, made_by FROM base.meta") != [(SCHEMA_DIGEST, "synthc")]:
-            raise SynthcError(f"{copy}: the copy is not whole; nothing was published")
-        execute(connection, "SELECT count(*) FROM base.outcome")
+def _check_copy(connection: duckdb.DuckDBPyConnection, copy: Path) -> None:
+    """Read the copy from its file; SynthcError if it is not whole."""
+    execute(connection, f"ATTACH {literal(copy)} AS written (READ_ONLY)")
+    if execute(connection, "SELECT schema, made_by FROM written.base.meta") != [(SCHEMA_DIGEST, "synthc")]:
+        raise SynthcError(f"{copy}: the copy is not whole; nothing was published")
+    execute(connection, "SELECT count(*) FROM written.base.outcome")
+    execute(connection, "DETACH written")
 
 
 def _take_place(copy: Path, target: Path) -> None:
@@ -186,10 +204,3 @@ def _reason(error: OSError | duckdb.Error) -> str:
         return sentence_of(error)
     said = error.strerror if isinstance(error, OSError) else first_line(error)
     return f"{said}; {'free some space' if full else 'it may be damaged: move it away'}, or name another --db"
-
-
-def _busy(target: Path, error: duckdb.Error) -> SynthcError:
-    holder = re.search(r"held in (.+?) \(PID (\d+)\)", str(error))
-    if holder is None:
-        return SynthcError(f"{target}: cannot be opened: {first_line(error)}; move it away, or name another --db")
-    return TargetBusy(f"{target} is open for writing in {holder[1]} (pid {holder[2]}), so publishing waits; its changes are safe")

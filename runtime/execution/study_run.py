@@ -315,6 +315,12 @@ def _claim_record(planned: ClaimPlan, evidence: str | None) -> dict[str, Any]:
     }
 
 
+def _describe(axis: str, value: Any) -> str:
+    """A grid value in a trial's label: `forgetting`, `0.3`; the axis where the value alone says nothing: `dsa`, `no dsa`."""
+    name = axis.rpartition(".")[2]
+    return name if value is True else f"no {name}" if value is False or value is None else str(value)
+
+
 def _trial_record(planned: TrialPlan) -> dict[str, Any]:
     trial, arm = planned.trial, planned.trial.point.arm
     return {
@@ -322,7 +328,7 @@ def _trial_record(planned: TrialPlan) -> dict[str, Any]:
         "arm": trial.arm_name,
         "paradigm": arm.paradigm,
         "method": getattr(arm, "method", arm.paradigm),
-        "label": " ".join([trial.arm_name, *(str(value) for _, value in trial.axes)]),
+        "label": " ".join([trial.arm_name, *(_describe(axis, value) for axis, value in trial.axes)]),
         "axes": dict(trial.axes),
         "replicate": trial.replicate,
         "point": {"seed": trial.seed} | trial.point.model_dump(mode="json"),

@@ -62,12 +62,12 @@ def _answer_on(rows: Sequence[Row]) -> Iterator[str]:
     measured, more, least = len(first) - len(found["missing"]), found["more"], found["no more"]
     count = plural(measured, "way") + " of training"
     limit = "" if reference is None else f" (at most {format_percent(reference['leakage_high'], '.1f')})"
-    within = f"{_list(least)}, {_is_or_are(least, 'stays', 'stay')} within what DP-SGD may leak{limit}" if least else ""
+    within = f"within what DP-SGD may leak{limit}: {_list(least)}" if least else ""
     if more:
         share = f"{more[0]['label']} leaks" if measured == 1 else f"{len(more)} of {count} {_is_or_are(more, 'leaks', 'leak')}"
         yield f"{share} more than {beside}{where}: {_list(more)}."
         if within:
-            yield f"{within[0].upper()}{within[1:]}."
+            yield f"W{within[1:]}."
     elif least:
         yield f"None of {count} is shown to leak more than {beside}{where}; {within}."
     elif not measured:

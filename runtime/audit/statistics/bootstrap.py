@@ -242,6 +242,8 @@ SHARE = Scale(_arcsine, _of_arcsine, share=True)
 """Arcsine of the root (Anscombe 1948). By log odds intervals of a TPR at 1 % under heavy tails would be 1.7 times as wide."""
 AREA = Scale(_log_odds, _of_log_odds, share=True)
 """Log odds with half a success and half a failure added (Anscombe 1956): of an AUC, which models that leak unalike make skewed."""
+ODDS = Scale(lambda share, _: special.logit(share), lambda odds, _: special.expit(odds), share=True)
+"""Log odds: of an accuracy. With half a success and half a failure added its intervals at 99.5 % would cover less."""
 RATIO = Scale(lambda ratio, trials: np.log(ratio), lambda log, trials: np.exp(log))
 PLAIN = Scale(lambda value, trials: value, lambda value, trials: value)
 

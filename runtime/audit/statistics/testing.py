@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from runtime.audit.statistics.bootstrap import Uncertainty
+from runtime.audit.statistics.bootstrap import ODDS, Uncertainty
 
 
 @dataclass(frozen=True)
@@ -105,24 +105,39 @@ def from_pairs(differences: np.ndarray, confidence: float) -> Estimate:
     return _student(mean, error, n - 1, confidence, n)
 
 
-def from_cells(cells: np.ndarray, confidence: float) -> Estimate:
-    """The mean of image × shadow, both drawn: of 0 and 1 an accuracy, of paired differences that of two accuracies. `n`: images.
+def accuracy_of(right: np.ndarray, confidence: float) -> Estimate:
+    """The share of right answers, image × shadow, both drawn; on log odds, where accuracies near 1 scatter evenly. `n`: images."""
+    mean, variance, freedom = _mean_of_cells(right)
+    error = variance**0.5 / (mean * (1 - mean)) if variance > 0 else 0.0
+    return of_one(Uncertainty(mean, error, freedom, ODDS, len(right), np.empty(0)), confidence, len(right))
 
-    The two variances of means add, less what both count of the cells' own noise (Cameron, Gelbach and Miller 2011); Student's t
-    with the degrees of freedom of their sum (Satterthwaite 1946). Where nothing differs, as for so many images that none does.
+
+def difference_of(cells: np.ndarray, confidence: float) -> Estimate:
+    """The mean of the paired differences of two accuracies, image × shadow, both drawn. `n`: images.
+
+    Where nothing differs, as for so many images that none does.
+    """
+    mean, variance, freedom = _mean_of_cells(cells)
+    if variance <= np.finfo(np.float64).eps:
+        return _equal_cells(mean, len(cells), confidence)
+    return _student(mean, variance**0.5, freedom, confidence, len(cells))
+
+
+def _mean_of_cells(cells: np.ndarray) -> tuple[float, float, float]:
+    """Mean, its variance and degrees of freedom, of image × shadow.
+
+    The two variances of means add, less what both count of the cells' own noise (Cameron, Gelbach and Miller 2011); the degrees
+    of freedom are those of their sum (Satterthwaite 1946).
     """
     images, shadows = cells.shape
     cells = cells.astype(np.float64)
-    mean, n = float(cells.mean()), images
+    mean = float(cells.mean())
     rows, columns = cells.mean(1), cells.mean(0)
     noise = cells - rows[:, None] - columns + mean
     parts = [float(np.var(side, ddof=1) / len(side)) if len(side) > 1 else 0.0 for side in (rows, columns)]
     both = float((noise**2).sum() / max((images - 1) * (shadows - 1), 1) / cells.size)
-    variance = max(sum(parts) - both, *parts)
-    if variance <= np.finfo(np.float64).eps:
-        return _equal_cells(mean, images, confidence)
-    freedom = sum(parts) ** 2 / sum(part**2 / max(len(side) - 1, 1) for part, side in zip(parts, (rows, columns), strict=True))
-    return _student(mean, variance**0.5, freedom, confidence, n)
+    freedom = [part**2 / max(len(side) - 1, 1) for part, side in zip(parts, (rows, columns), strict=True)]
+    return mean, max(sum(parts) - both, *parts), sum(parts) ** 2 / sum(freedom) if sum(freedom) > 0 else float(images)
 
 
 def _equal_cells(mean: float, images: int, confidence: float) -> Estimate:

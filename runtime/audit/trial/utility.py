@@ -13,7 +13,7 @@ from torch import Tensor
 from compiler.fingerprint import parse_canonical, restore
 from compiler.inspect.cost.guess import cost
 from compiler.work.operations import AttackTrial, Dataset, structures
-from runtime.audit.statistics.testing import from_cells, from_pairs
+from runtime.audit.statistics.testing import accuracy_of, from_pairs
 from runtime.data.population.roles import roles_of
 from runtime.outcome import Metric
 from runtime.store.artifacts import Artifact
@@ -47,7 +47,7 @@ def utility(work: AttackTrial, inputs: Mapping[str, Artifact]) -> Iterator[Metri
     if right is None:
         yield from _means(asked, METRICS_BY_ROLE["final_model"], work.confidence)
     else:
-        found = from_cells(right.numpy(), work.confidence)
+        found = accuracy_of(right.numpy(), work.confidence)
         how = f"mean over {work.shadows} shadows and {len(right)} test images, both drawn"
         yield _cut(Metric("test_accuracy", found.value, found.low, found.high, found.n, how))
     labels = roles_of(work.population).test.labels

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from runtime.audit.statistics.testing import from_cells, from_pairs
+from runtime.audit.statistics.testing import accuracy_of, difference_of, from_pairs
 
 
 def accuracies(rng: np.random.Generator, images: int, shadows: int, worlds: int) -> np.ndarray:
@@ -19,24 +19,24 @@ def accuracies(rng: np.random.Generator, images: int, shadows: int, worlds: int)
 def test_an_accuracy_interval_covers_what_other_images_and_other_models_would_give(shadows: int) -> None:
     rng = np.random.default_rng(shadows)
     truth = float(accuracies(rng, 20_000, 400, 1).mean())
-    found = [from_cells(world, 0.95) for world in accuracies(rng, 120, shadows, 400)]
+    found = [accuracy_of(world, 0.95) for world in accuracies(rng, 120, shadows, 400)]
     covered = np.mean([effect.low <= truth <= effect.high for effect in found])  # type: ignore[operator]
     assert 0.91 < covered < 0.99
 
 
 def test_on_fixed_images_the_interval_of_an_accuracy_would_be_too_narrow() -> None:
     cells = accuracies(np.random.default_rng(0), 100, 32, 1)[0]
-    both, shadows = from_cells(cells, 0.95), from_pairs(cells.mean(0), 0.95)
+    both, shadows = accuracy_of(cells, 0.95), from_pairs(cells.mean(0), 0.95)
     assert both.value == pytest.approx(shadows.value)
     assert both.high - both.low > 1.5 * (shadows.high - shadows.low)  # type: ignore[operator]
 
 
 def test_models_that_are_all_right_are_as_right_as_so_many_images_can_show() -> None:
-    found = from_cells(np.ones((100, 8)), 0.95)
+    found = accuracy_of(np.ones((100, 8)), 0.95)
     exact = stats.binomtest(100, 100).proportion_ci(method="exact")
     assert (found.value, found.low) == (1.0, pytest.approx(exact.low))
-    assert 0 < found.p_above(0.5) < 1e-20
-    nothing = from_cells(np.zeros((100, 8)), 0.95)  # two arms that err on the same images
+    assert 0 < found.p_above(0.5) < 1e-14
+    nothing = difference_of(np.zeros((100, 8)), 0.95)  # two arms that err on the same images
     assert (nothing.p_above(0.0), nothing.p_below(0.0)) == (1.0, 1.0)
     assert nothing.low is not None
     assert nothing.high is not None
