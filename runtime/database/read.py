@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 import duckdb
 
 from compiler.errors import SynthcError, did_you_mean, first_line
-from runtime.database.connect import connect, execute, second_name
+from runtime.database.connect import PATIENCE_SECONDS, connect, execute, second_name
 from runtime.database.quoting import identifier, literal
 from runtime.database.schema import SCHEMA_DIGEST
 
@@ -56,14 +57,23 @@ def open_read_only(database: Path) -> Iterator[Query]:
 
 
 def connect_to_state(database: Path) -> duckdb.DuckDBPyConnection:
-    """A connection to what is published now: read-only, without files or network. SynthcError if it cannot be opened."""
+    """A connection to what is published now: read-only, without files or network. SynthcError if it cannot be opened.
+
+    Waits for somebody who writes to it for `PATIENCE_SECONDS`.
+    """
     check_exists(database)
-    try:
-        # DuckDB takes a path that this process has open for the file that it was then: each state needs a name of its own.
-        with second_name(database) as name:
-            connection = connect(name, read_only=True, enable_external_access="false")
-    except (duckdb.Error, OSError) as error:
-        raise SynthcError(f"{database}: cannot be opened: {first_line(error)}") from error
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            # DuckDB takes a path that this process has open for the file that it was then: each state needs a name of its own.
+            with second_name(database) as name:
+                connection = connect(name, read_only=True, enable_external_access="false")
+            break
+        except (duckdb.Error, OSError) as error:
+            passing = any(word in str(error) for word in ("Conflicting lock", "does not exist"))  # a publisher tidies up links
+            if not passing or time.monotonic() > deadline:
+                raise SynthcError(f"{database}: cannot be opened: {first_line(error)}") from error
+        time.sleep(0.05)
     execute(connection, "SET lock_configuration = true")
     return connection
 
