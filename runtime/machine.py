@@ -116,7 +116,8 @@ def commit() -> str:
 
     try:
         head = git("rev-parse", "--short=12", "HEAD")
-        return head + ("+" if head and git("status", "--porcelain", "--untracked-files=no", "--", ":/", ":(top,exclude)results.*") else "")
+        changed = git("status", "--porcelain", "--untracked-files=no", "--", ":/", ":(top,exclude)results.*")
+        return head + ("+" if head and changed else "")
     except (OSError, subprocess.TimeoutExpired):
         return ""
 
