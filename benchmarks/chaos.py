@@ -29,7 +29,7 @@ ROOT = Path(__file__).resolve().parents[1]
 STUDY = """\
 study: chaos
 question: Does killing change a figure?
-allow: {L01: nothing is concluded, L03: nothing is concluded, L07: nothing is concluded, L23: nothing is concluded}
+allow: {L01: &why nothing is concluded, L03: *why, L07: *why, L09: *why, L23: *why}
 data: {name: digits, test: 360}
 audit:
   canaries:

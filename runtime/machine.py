@@ -105,7 +105,10 @@ def package_digest(module: str) -> str:
 
 @functools.cache
 def commit() -> str:
-    """The git commit of this source with "+" if it was changed since; "" outside a checkout."""
+    """The git commit of this source with "+" if it was changed since; "" outside a checkout.
+
+    Published results are no source: a run writes its rows beside them.
+    """
 
     def git(*args: str) -> str:
         done = subprocess.run(["git", "-C", str(ROOT), *args], capture_output=True, text=True, check=False, timeout=10)
@@ -113,7 +116,8 @@ def commit() -> str:
 
     try:
         head = git("rev-parse", "--short=12", "HEAD")
-        return head + ("+" if head and git("status", "--porcelain", "--untracked-files=no") else "")
+        changed = git("status", "--porcelain", "--untracked-files=no", "--", ":/", ":(top,exclude)results.*")
+        return head + ("+" if head and changed else "")
     except (OSError, subprocess.TimeoutExpired):
         return ""
 

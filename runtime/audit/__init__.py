@@ -1,1 +1,1 @@
-"""What leaks: asking releases, attacking, reading the scores, testing claims."""
+"""The audit: queries of releases, membership inference attacks, figures of trials, tests of claims."""

@@ -1,6 +1,7 @@
-"""One trial as a claim reads it: figures, and the same from resamples that are equal for every trial.
+"""One trial as one side of a claim: its figures, and the same figures on bootstrap resamples that all trials share.
 
-Canaries are drawn by the name of their group, test images and pairs of shadows by nothing but the seed. Not here: what is compared.
+Draws of canaries depend on the seed and the name of their group, draws of shadows on the seed alone. Not here: which effects are
+compared (`compare`).
 """
 
 from __future__ import annotations
@@ -19,11 +20,11 @@ from runtime.seeds import numpy_generator
 from runtime.store.artifacts import Artifact
 
 STRATA = {"used": ("used", 1), "unused": ("used", 0), "copied": ("copied", 1), "not_copied": ("copied", 0)}
-"""Stratum → the file's array that tells its members from the others, and by which value."""
+"""Stratum of members → the array of the trial's `scores` file that marks it, and the value that its members have there."""
 
 
 class ClaimSide:
-    """A trial as one side of a claim reads it."""
+    """One trial, read at one release level, canary group, attack and metric."""
 
     def __init__(self, index: int, artifact: Artifact, work: CompareTrials, reading: Reading) -> None:
         self.index, self.artifact, self.work, self.reading = index, artifact, work, reading
@@ -36,7 +37,7 @@ class ClaimSide:
 
     @cached_property
     def span(self) -> slice:
-        """Where the canary group lies among all canaries."""
+        """The rows of the canary group among all canaries."""
         first = 0
         for group in self.notes["groups"]:
             if group["name"] == self.reading.canaries:
@@ -46,17 +47,17 @@ class ClaimSide:
 
     @cached_property
     def member(self) -> np.ndarray:
-        """canary × shadow, bool."""
+        """canary × shadow, bool: whether the shadow's private set holds the canary."""
         return self.files["member"][self.span].numpy().astype(bool)
 
     @cached_property
     def scores(self) -> np.ndarray:
-        """canary × shadow: the headline attack at the release level that is read."""
+        """canary × shadow: scores of the attack that the claim names, at the release level that it names."""
         return self.column(self.reading.attack)
 
     def column(self, attack: str) -> np.ndarray:
-        """Scores of an attack, of the headline's variant if it is the headline's: at the release level that is read, else at the
-        first that has them."""
+        """canary × shadow: scores of an attack at the claim's release level, else at the first level that has them. The claim's own
+        attack is read in the claim's variant. ValueError where the trial has no such scores."""
         variants = (self.reading.variant,) if attack == self.reading.attack else ()
         fitting = [
             (column["release"] != self.reading.release, place)
@@ -69,7 +70,7 @@ class ClaimSide:
 
     @cached_property
     def there(self) -> np.ndarray:
-        """canary × shadow, bool: scores that count, non-members and the members of the stratum."""
+        """canary × shadow, bool: the scores that enter the figures: of non-members, and of the stratum's members."""
         scored = ~np.isnan(self.scores)
         if self.reading.stratum is None:
             return scored
@@ -80,28 +81,29 @@ class ClaimSide:
 
     @cached_property
     def clusters(self) -> int:
-        """Canaries whose members are read."""
+        """Number of canaries with at least one member score that enters the figures."""
         return int((self.member & self.there).any(1).sum())
 
     @cached_property
     def paired(self) -> bool:
-        """Whether shadows 2j and 2j+1 hold opposite canaries, so that they are drawn together."""
+        """Whether shadows 2j and 2j+1 have complementary membership, so that they are resampled together."""
         return self.member.shape[1] % 2 == 0 and bool((self.member[:, ::2] != self.member[:, 1::2]).all())
 
     @property
     def units(self) -> int:
-        """Independent shadows, or pairs of them."""
+        """Number of independent units: pairs of shadows where membership is paired, else shadows."""
         return self.member.shape[1] // (2 if self.paired else 1)
 
     def figure(self, metric: str) -> float | None:
-        """Read from the scores as they are; None where it cannot be read."""
+        """Point estimate from all scores; None where there are no members or no non-members."""
         scores, member = self.scores[self.there], self.member[self.there]
         if not member.any() or member.all():
             return None
         return auc(scores, member) if metric == "auc" else tpr_at(self.rate(metric), scores, member).value
 
     def uncertain(self, metric: str) -> Uncertainty | None:
-        """The figure, and how sure it is; read once, however many pairs the trial is in. None where it cannot be read."""
+        """The figure with its bootstrap uncertainty; None where it cannot be read. Resamples are kept: a trial may be in many
+        pairs."""
         rate = self.rate(metric)
         if rate not in self.readings:
             self.readings[rate] = Drawn.of(
@@ -113,36 +115,37 @@ class ClaimSide:
         return uncertainty(self.figure(metric), spread, self.draws, scale, self.clusters, fits)
 
     def _fits(self, metric: str) -> float:
-        """What the trial found that fits made anew add; a stratum is scored by the same fits as all."""
+        """Variance that refitting the attack adds, as the trial measured it; a stratum has the variance of all its group's
+        scores."""
         names = ("release", "attack", "variant", "canaries")
         wanted = {name: getattr(self.reading, name) for name in names} | {"metric": metric}
         return next((one["variance"] for one in self.notes.get("fits", ()) if wanted.items() <= one.items()), 0.0)
 
     @cached_property
     def draws(self) -> Resamples:
-        """Canaries drawn by the name of their group, pairs of shadows by nothing but the seed: the same for every trial."""
+        """Resamples of canaries and shadows, equal for all trials that audit the same group."""
         own = self.draw(f"canaries/{self.reading.canaries}", len(self.member))
         return Resamples(own, self.drawn_shadows)
 
     @cached_property
     def drawn_shadows(self) -> np.ndarray:
-        """resample × shadow: how often each is drawn."""
+        """resample × shadow: how many times the shadow is drawn."""
         return np.repeat(self.draw("shadows", self.units), 2 if self.paired else 1, axis=1)
 
     def draw(self, what: str, of: int) -> np.ndarray:
-        """resample × one of so many: how often each is drawn; the same for every trial."""
+        """resample × unit: how many times each of `of` units is drawn; depends on the seed and `what` alone."""
         return Resamples.draw(self.work.resamples, of, numpy_generator(self.work.seed, None, f"claims/{what}")).canaries
 
     def rate(self, metric: str) -> float:
         return float(metric.removeprefix("tpr@fpr=")) if metric.startswith("tpr@") else self.work.fpr
 
     def per_shadow(self, metric: str) -> np.ndarray | None:
-        """A figure's value for each shadow: of the canary group where it is of one."""
+        """shadow: the metric's value for each shadow, of the canary group where the metric is one of groups; None without it."""
         found = self.artifact.tensors("shadows")
         names = (metric, f"{metric}/{self.reading.canaries}")
         return next((found[name].numpy() for name in names if name in found), None)
 
     @cached_property
     def right(self) -> np.ndarray | None:
-        """test image × shadow: whether the model is right; None where the trial does not tell."""
+        """test image × shadow: 1 where the model's prediction is correct, else 0; None where the trial has not stored it."""
         return self.artifact.tensors("test")["correct"].numpy().astype(float) if "test" in self.artifact.stems else None

@@ -1,7 +1,7 @@
-"""A claim, tested: pairs of trials compared on the same canaries, test images and shadows.
+"""Tests a claim: compares pairs of trials on the same canaries, test images and shadows.
 
-What each pair shows, as evidence for the claim and against it; over all pairs by a step-down of the largest (`simultaneous`).
-Not here: how a trial is read (`claim_side`), the attacks themselves (`trial`), which trials a claim is about
+Each pair gives evidence for the claim and against it; a step-down test on the maximum controls the error over all pairs
+(`simultaneous`). Not here: how a trial is read (`claim_side`), the attacks themselves (`trial`), which trials a claim is about
 (`compiler.check.claim_sides`).
 """
 
@@ -27,11 +27,12 @@ from runtime.store.artifacts import Inputs
 
 UNREADABLE = "not resolvable: the figure of a side cannot be read, or not in most resamples"
 HALVINGS = 40
-"""Random halves of the shadows from which the reliability of a separation is read."""
+"""Random splits of the shadows into two halves over which split-half reliability is averaged."""
 
 
 def perform(work: CompareTrials, inputs: Inputs, device: torch.device) -> Product:
-    """Metrics: `claim`, the effect that decides, of the pair that decides; notes: the verdict, and every pair with its own."""
+    """Metric `claim`: the decisive effect of the decisive pair. Notes: the claim's verdict, and effects and verdict of every
+    pair."""
     left, right = _sides(inputs, work, "left", work.left), _sides(inputs, work, "right", work.right)
     pairs = [_test_pair(work, one, other) for one, other in _pairs(work, left, right)]
     if not pairs:
@@ -58,12 +59,12 @@ def _sides(inputs: Inputs, work: CompareTrials, side: str, reading: Reading) -> 
 
 @dataclass(frozen=True)
 class Compared:
-    """An effect that a claim is about."""
+    """An effect (difference, ratio or correlation) with its estimate and its bootstrap distribution."""
 
     name: str
     estimate: Estimate
     resampled: np.ndarray
-    """resample: the effect, on a scale on which it scatters evenly; NaN where a resample says nothing."""
+    """resample: the effect on a scale of roughly constant variance; NaN where it cannot be computed on the resample."""
 
     def above(self, margin: float) -> Evidence:
         return Evidence.of(self.name, self.estimate.p_above(margin), self.resampled)
@@ -72,11 +73,11 @@ class Compared:
         return Evidence.of(self.name, self.estimate.p_below(margin), -self.resampled)
 
     def inside(self, margin: float) -> Evidence:
-        """Nearer to zero than the margin: two one-sided tests (Schuirmann 1987)."""
+        """Evidence that the effect lies within ± margin: two one-sided tests (Schuirmann 1987)."""
         return weakest([self.above(-margin), self.below(margin)])
 
     def record(self, margin: float | None) -> dict[str, Any]:
-        """JSON: the figures, and the p-values at a margin."""
+        """As JSON: estimate and interval, and the p-values of lying above and below the margin."""
         found = self.estimate
         tested = {} if margin is None else {"above": found.p_above(margin), "below": found.p_below(margin)}
         return {name: getattr(found, name) for name in ("value", "low", "high", "n")} | {"margin": margin, **tested}
@@ -84,26 +85,26 @@ class Compared:
 
 @dataclass
 class ComparedPair:
-    """Two trials, compared."""
+    """The comparison of two trials, or of one trial with zero."""
 
     left: int
     right: int | None
     parts: dict[str, tuple[Compared, float | None]] = field(default_factory=dict)
-    """What was compared → effect, and the margin on either side of which it says something; None for what is only told."""
+    """Name → effect, and the margin that it is tested against; None for an effect that is reported and not tested."""
     evidence: tuple[Evidence, Evidence] | None = None
-    """For what the claim says of the pair, and for the contrary; None where a side cannot be read."""
+    """Evidence for what the claim states of this pair, and for the contrary; None where a side cannot be read."""
     note: str = ""
     alike: Evidence | None = None
-    """Of a matched pair."""
+    """In a matched comparison: evidence that the metric to be matched is equivalent on both sides."""
     counts: bool = True
-    """Whether the claim is about the pair: not where it was to be matched and is not."""
+    """False where the sides of a matched comparison are not shown to be equivalent: the pair then does not enter the verdict."""
     verdict: Verdict = "undecided"
     p: float = 1.0
     """The smaller of its two p-values, each adjusted for the other pairs."""
 
     @property
     def nearer(self) -> Evidence | None:
-        """What the pair hangs on: of what it is found to be, else of what it is nearer to."""
+        """The evidence for the pair's verdict; where it is undecided, the stronger of both sides' evidence."""
         if self.evidence is None:
             return None
         way = {"supported": 0, "refuted": 1, "undecided": int(self.evidence[0].score < self.evidence[1].score)}[self.verdict]
@@ -115,11 +116,11 @@ class ComparedPair:
 
     @property
     def shown(self) -> Estimate | None:
-        """The effect that decides."""
+        """Estimate of the effect on which the pair's verdict depends."""
         return self.parts[self.nearer.name][0].estimate if self.nearer else None
 
     def record(self) -> dict[str, Any]:
-        """JSON: what the database keeps of the pair."""
+        """As JSON: the pair as the database stores it."""
         figures = {"effect" if name == "value" else name: getattr(self.shown, name, None) for name in ("value", "low", "high", "n")}
         parts = {name: estimate.record(margin) for name, (estimate, margin) in self.parts.items()}
         own = {name: getattr(self, name) for name in ("left", "right", "p", "verdict", "note", "decided_by")}
@@ -127,7 +128,7 @@ class ComparedPair:
 
 
 def _judge(work: CompareTrials, pairs: list[ComparedPair], alpha: float) -> None:
-    """Give each pair its verdict, and leave those out that are not shown to be alike and should be."""
+    """Set each pair's verdict and adjusted p-value, and exclude matched pairs that are not shown to be equivalent."""
     matched = [(pair, pair.alike) for pair in pairs if pair.alike is not None]
     for (pair, _), p in zip(matched, step_down([alike for _, alike in matched]) if matched else (), strict=True):
         pair.counts = p <= alpha
@@ -141,7 +142,8 @@ def _judge(work: CompareTrials, pairs: list[ComparedPair], alpha: float) -> None
 
 
 def _pairs(work: CompareTrials, left: list[ClaimSide], right: list[ClaimSide]) -> list[tuple[ClaimSide, ClaimSide | None]]:
-    """Which trials are compared: each with each, or with itself where both sides are the same trials, read in two ways."""
+    """The pairs to compare: each left trial with each other right one. Where both sides are the same trials read in two ways
+    (another attack or group), each trial with itself."""
     if not right:
         return [(one, None) for one in left]
     same = [one.artifact.folder for one in left] == [other.artifact.folder for other in right]
@@ -174,7 +176,7 @@ def _test_pair(work: CompareTrials, one: ClaimSide, other: ClaimSide | None) -> 
         pair.note = pair.note or UNREADABLE
         return pair
     if work.test == "dominance" and (seconds := _ratio(work, "seconds", one, other)):
-        read["seconds"] = (seconds, None)  # told beside what was counted: whose wall clock it was is not known
+        read["seconds"] = (seconds, None)  # reported beside FLOPs and not tested: sides may have run on different machines
     pair.parts, effects = read, {name: estimate for name, (estimate, _) in read.items()}
     pair.evidence = _weigh(work, effects)
     if work.test == "matched":
@@ -183,12 +185,12 @@ def _test_pair(work: CompareTrials, one: ClaimSide, other: ClaimSide | None) -> 
 
 
 def _weigh(work: CompareTrials, effects: Mapping[str, Compared]) -> tuple[Evidence, Evidence]:
-    """Evidence for what the claim says of a pair, and for the contrary."""
+    """Evidence for what the claim states of a pair, and for the contrary."""
     margin = work.margin
     if work.test == "dominance":
         leaks, accuracy, cost = (effects[name] for name in ("leakage", "test_accuracy", "cost"))
         allowed = work.margins
-        # Nowhere worse by more than is allowed, and somewhere better: so it can be won where nothing leaks.
+        # Non-inferior in each and superior in one, so that dominance can be shown where neither side leaks.
         no_worse = [leaks.below(allowed.leakage), accuracy.above(-allowed.test_accuracy), cost.below(allowed.cost)]
         better = strongest([leaks.below(0.0), accuracy.above(0.0), cost.below(1.0)])
         worse = [leaks.above(allowed.leakage), accuracy.below(-allowed.test_accuracy), cost.above(allowed.cost)]
@@ -203,7 +205,7 @@ def _weigh(work: CompareTrials, effects: Mapping[str, Compared]) -> tuple[Eviden
 
 
 def difference(work: CompareTrials, metric: str, one: ClaimSide, other: ClaimSide | None) -> Compared | None:
-    """one − other, or `one` itself; None where a side cannot be read."""
+    """The effect one − other, or the figure of `one` where there is no other; None where a side cannot be read."""
     if from_scores(metric):
         return _from_draws(work, metric, one, other)
     values, others = one.per_shadow(metric), other.per_shadow(metric) if other else None
@@ -222,7 +224,8 @@ def difference(work: CompareTrials, metric: str, one: ClaimSide, other: ClaimSid
 
 
 def _ratio(work: CompareTrials, metric: str, one: ClaimSide, other: ClaimSide | None) -> Compared | None:
-    """one / other, tested by its logarithm: of figures read from scores, or of means over shadows; None where one is 0."""
+    """The effect one / other, tested as a logarithm: a ratio of figures from scores, or of means over shadows. None where either is
+    0 or cannot be read."""
     assert other is not None
     if from_scores(metric):
         return _from_draws(work, metric, one, other, ratio=True)
@@ -243,7 +246,8 @@ def from_scores(metric: str) -> bool:
 
 
 def _from_draws(work: CompareTrials, metric: str, one: ClaimSide, other: ClaimSide | None, ratio: bool = False) -> Compared | None:
-    """Both sides read from the same draws. Groups of canaries that differ are drawn apart, their shadows together."""
+    """Difference or ratio of figures from scores, both sides on the same resamples of shadows, and of canaries where the group is
+    the same; None where a side cannot be read or fewer than half of the resamples give a number."""
     found, against = one.uncertain(metric), other.uncertain(metric) if other else None
     if found is None or (other is not None and against is None):
         return None
@@ -261,7 +265,7 @@ def _from_draws(work: CompareTrials, metric: str, one: ClaimSide, other: ClaimSi
 
 
 def _correlation(work: CompareTrials, side: ClaimSide) -> tuple[Compared | None, str]:
-    """Spearman's rank correlation of what two attacks say, and a note: over canaries, or over what happened in each shadow."""
+    """Spearman's rank correlation of two attacks' scores, and a note: over canaries, or over members within each shadow."""
     assert work.against is not None
     scores = [side.column(attack) for attack in (work.metric, work.against)]
     correlate = correlate_events if work.over == "events" else correlate_canaries
@@ -288,15 +292,17 @@ def _correlation(work: CompareTrials, side: ClaimSide) -> tuple[Compared | None,
 def correlate_events(
     scores: list[np.ndarray], member: np.ndarray, canaries: np.ndarray, shadows: np.ndarray
 ) -> tuple[float, np.ndarray, int]:
-    """Over the members of each shadow, mean over shadows: as it is, resampled, and how many events there are.
+    """Spearman's correlation of two attacks' scores over the members of each shadow, mean over shadows: the estimate, the same on
+    each resample, and the number of (canary, shadow) events.
 
-    Within a shadow, so that no canary's or shadow's own level makes the two agree. canaries, shadows: how often each was drawn.
+    Ranks are taken within a shadow, so that differences between shadows add no correlation. canaries, shadows: resample × unit, how
+    many times each is drawn.
     """
     kept = member & np.isfinite(scores[0] + scores[1])
     first, second = (_ranks_within(one, kept) for one in scores)
 
     def correlation(weights: np.ndarray) -> np.ndarray:
-        """resample × shadow"""
+        """resample × shadow: weighted correlation of the ranks."""
         total = weights @ kept
         means = [np.divide(weights @ one, total, where=total > 0, out=np.zeros_like(total)) for one in (first, second)]
         moments = [weights @ (one * other) - total * a * b for one, other, a, b in (
@@ -316,7 +322,7 @@ def correlate_events(
 
 
 def _ranks_within(scores: np.ndarray, kept: np.ndarray) -> np.ndarray:
-    """canary × shadow: rank among what is kept of the shadow, about zero; 0 elsewhere."""
+    """canary × shadow: centred rank among the kept scores of the shadow; 0 where a score is not kept."""
     ranks = np.zeros(scores.shape)
     for shadow in range(scores.shape[1]):
         inside = kept[:, shadow]
@@ -329,24 +335,25 @@ def _ranks_within(scores: np.ndarray, kept: np.ndarray) -> np.ndarray:
 def correlate_canaries(
     scores: list[np.ndarray], member: np.ndarray, canaries: np.ndarray, shadows: np.ndarray
 ) -> tuple[float, np.ndarray, int]:
-    """Over canaries, of how much each attack tells a canary's members from its non-members: as it is, resampled, how many."""
+    """Spearman's correlation over canaries of two attacks' separations (mean score of members minus that of non-members): the
+    estimate, the same on each resample, the number of canaries. NaN with fewer than three canaries."""
     whole = [separation(one, member, np.ones((1, member.shape[1])))[0] for one in scores]
     there = np.isfinite(whole[0]) & np.isfinite(whole[1])
     if there.sum() < 3:
         return math.nan, np.full(len(canaries), math.nan), 0
     drawn = [separation(one, member, shadows) for one in scores]
-    # Under pairs every draw has members and non-members of each canary; where one has none, the canary stays as it is.
+    # With paired membership every resample has members and non-members of each canary; a canary that has none keeps its estimate.
     drawn = [np.where(np.isfinite(one), one, own) for one, own in zip(drawn, whole, strict=True)]
     rows = np.stack([np.repeat(np.arange(len(counts)), counts) for counts in canaries])
-    lost = ~there[rows]  # they take the place of the first that can be read
+    lost = ~there[rows]  # canaries without a separation: replaced by the first that has one
     rows = np.where(lost, np.flatnonzero(there)[0], rows)
     resampled = _spearman(*(np.take_along_axis(one, rows, axis=1) for one in drawn))
     return float(_spearman(whole[0][None, there], whole[1][None, there])[0]), resampled, int(there.sum())
 
 
 def reliability(scores: np.ndarray, member: np.ndarray, paired: bool, rng: np.random.Generator) -> float:
-    """How well a canary's separation repeats itself: the rank correlation of two halves of the shadows, mean over random halves,
-    stepped up to the whole (Spearman 1910, Brown 1910)."""
+    """Split-half reliability of the canaries' separations: the rank correlation between two halves of the shadows, mean over random
+    splits, extrapolated to all shadows (Spearman 1910, Brown 1910)."""
     width = 2 if paired else 1
     units = scores.shape[1] // width
     halves = np.stack([rng.permutation(units) < units // 2 for _ in range(HALVINGS)]).astype(float)
@@ -372,7 +379,8 @@ def _spearman(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def _decisive_pair(pairs: list[ComparedPair], verdict: Verdict, work: CompareTrials) -> ComparedPair:
-    """The pair that the verdict hangs on: the weakest of those that carry it, or the strongest of those that break it."""
+    """The pair on which the claim's verdict depends: of the pairs that must all agree, the one with the weakest evidence; of pairs
+    of which one suffices, the one with the strongest."""
     carriers: dict[Verdict, Verdict] = {"supported": "refuted", "refuted": "supported", "undecided": "undecided"}
     wanted = carriers[verdict] if work.pairs == "none" else verdict
     candidates = [pair for pair in pairs if pair.verdict == wanted] or pairs

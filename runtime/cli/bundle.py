@@ -38,7 +38,8 @@ def register(commands: Any) -> None:
 
 
 def _bundle(args: argparse.Namespace) -> int:
-    from runtime.database.gather import export_parquet, export_study
+    from runtime.database.gather import export_parquet, export_runs
+    from runtime.database.quoting import literal
     from runtime.present.report import page
     from runtime.present.report.read import read
 
@@ -49,7 +50,8 @@ def _bundle(args: argparse.Namespace) -> int:
     try:
         with tempfile.TemporaryDirectory(prefix="synthc-bundle-") as temporary, atomic_write(args.output, synced=False) as beside:
             folder = Path(temporary)
-            export_study(args.db, folder / "results.duckdb", run["origin"], run["study"])
+            of_study = f"origin = {literal(run['origin'])} AND study = {literal(run['study'])}"
+            export_runs(args.db, folder / "results.duckdb", of_study)
             (folder / "report.html").write_text(page(results), encoding="utf-8")
             (folder / "views").mkdir()
             export_parquet(folder / "results.duckdb", folder / "views")

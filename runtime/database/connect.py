@@ -18,6 +18,9 @@ from compiler.errors import SynthcError
 NO_EXTENSIONS: dict[str, Any] = {"autoload_known_extensions": "false", "autoinstall_known_extensions": "false"}
 """A file of another kind (SQLite's, say) would otherwise make DuckDB look for the extension that reads it."""
 
+PATIENCE_SECONDS = 3.0
+"""How long is waited for somebody who writes to the database: a script is done by then, a notebook may keep it open for hours."""
+
 
 def connect(path: Path | None = None, *, read_only: bool = False, **config: str) -> duckdb.DuckDBPyConnection:
     """A connection to a database file, or to one in memory; duckdb.Error if it cannot be opened, SynthcError where none can be."""

@@ -18,9 +18,8 @@ import duckdb
 
 from compiler.errors import SynthcError, first_line
 from runtime.database import rows
-from runtime.database.connect import connect, execute
+from runtime.database.connect import PATIENCE_SECONDS, connect, execute
 from runtime.database.publish import OF_OUTCOME, publish
-from runtime.database.revision import PATIENCE_SECONDS
 from runtime.database.schema import SCHEMA_DIGEST, create
 from runtime.store.artifacts import Artifact, folder_of, quarantine, read_mark
 from runtime.store.records import Corrupt, read_record, read_runs, write_record

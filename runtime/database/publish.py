@@ -7,9 +7,9 @@ from typing import Literal
 
 import duckdb
 
-from runtime.database.connect import execute, second_name
+from runtime.database.connect import PATIENCE_SECONDS, execute, second_name
 from runtime.database.quoting import literal
-from runtime.database.revision import PATIENCE_SECONDS, revision
+from runtime.database.revision import revision
 
 OF_RUN = ("run", "trial", "stage", "task")
 """Tables whose rows belong to a run."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 import duckdb
 
 from compiler.errors import SynthcError, did_you_mean, first_line
-from runtime.database.connect import connect, execute, second_name
+from runtime.database.connect import PATIENCE_SECONDS, connect, execute, second_name
 from runtime.database.quoting import identifier, literal
 from runtime.database.schema import SCHEMA_DIGEST
 
@@ -56,14 +57,23 @@ def open_read_only(database: Path) -> Iterator[Query]:
 
 
 def connect_to_state(database: Path) -> duckdb.DuckDBPyConnection:
-    """A connection to what is published now: read-only, without files or network. SynthcError if it cannot be opened."""
+    """A connection to what is published now: read-only, without files or network. SynthcError if it cannot be opened.
+
+    Waits for somebody who writes to it for `PATIENCE_SECONDS`.
+    """
     check_exists(database)
-    try:
-        # DuckDB takes a path that this process has open for the file that it was then: each state needs a name of its own.
-        with second_name(database) as name:
-            connection = connect(name, read_only=True, enable_external_access="false")
-    except (duckdb.Error, OSError) as error:
-        raise SynthcError(f"{database}: cannot be opened: {first_line(error)}") from error
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            # DuckDB takes a path that this process has open for the file that it was then: each state needs a name of its own.
+            with second_name(database) as name:
+                connection = connect(name, read_only=True, enable_external_access="false")
+            break
+        except (duckdb.Error, OSError) as error:
+            passing = any(word in str(error) for word in ("Conflicting lock", "does not exist"))  # a publisher tidies up links
+            if not passing or time.monotonic() > deadline:
+                raise SynthcError(f"{database}: cannot be opened: {first_line(error)}") from error
+        time.sleep(0.05)
     execute(connection, "SET lock_configuration = true")
     return connection
 
@@ -118,7 +128,10 @@ Key = tuple[str, str, str]
 
 @dataclass(frozen=True)
 class Scope:
-    """What is asked for; None: all studies, all profiles; of origins `own`, or the only other one."""
+    """What is asked for; None: all studies, all profiles; of origins `own`, or the only other one.
+
+    Where nothing is named and `own` has rows, they are all: what others published beside them is asked for by name.
+    """
 
     origin: str | None = None
     study: str | None = None
@@ -155,9 +168,18 @@ def _is_one_of(keys: Iterable[Key], columns: Sequence[str]) -> str:
     return " OR ".join(dict.fromkeys(f"({test})" for test in tests)) or "false"
 
 
+def choose_one(query: Query, scope: Scope) -> tuple[Scope, list[str]]:
+    """The one study that `scope` asks for, of several the one with the latest run; and what the others are called."""
+    rows = query("SELECT origin, study, profile FROM base.latest ORDER BY run DESC, origin, study, profile")[1]
+    keys = choose([(origin, study, profile) for origin, study, profile in rows], scope)
+    return Scope(*keys[0], own=scope.own) if keys else scope, [name_study(study, profile) for _, study, profile in keys[1:]]
+
+
 def choose(known: Sequence[Key], scope: Scope) -> list[Key]:
     """The keys that `scope` asks for, of those that are known."""
     keys = list(known)
+    if (scope.origin, scope.study, scope.profile) == (None, None, None):
+        keys = [key for key in keys if key[0] == scope.own] or keys
     for at, kind in ((1, "study"), (2, "profile"), (0, "origin")):
         wanted = getattr(scope, kind)
         if wanted is not None:

@@ -23,17 +23,13 @@ from pathlib import Path
 import duckdb
 
 from compiler.errors import SynthcError, first_line, sentence_of
-from runtime.database.connect import check_path, connect, execute
+from runtime.database.connect import PATIENCE_SECONDS, check_path, connect, execute
 from runtime.database.quoting import literal
 from runtime.database.schema import SCHEMA_DIGEST, create, upgrade
 from runtime.store.files import take_lock
 
 LOCK_SECONDS = 60.0
 """How long a publisher waits for another one: publishing takes well below a second for a million rows."""
-
-
-PATIENCE_SECONDS = 3.0
-"""How long is waited for somebody who writes to the database: a script is done by then, a notebook may keep it open for hours."""
 
 
 class TargetBusy(SynthcError):
@@ -112,6 +108,11 @@ def check_target(target: Path) -> bool:
     return True
 
 
+def log_of(database: Path) -> Path:
+    """Where DuckDB keeps what a writer has committed and not yet brought into the file."""
+    return database.with_name(f"{database.name}.wal")
+
+
 def _check_maker(connection: duckdb.DuckDBPyConnection, target: Path, database: str = "") -> None:
     """SynthcError unless the database that is open, or attached under the name `database` with its dot, is one of ours."""
     try:
@@ -129,7 +130,7 @@ def _refusal(target: Path, error: duckdb.Error) -> SynthcError:
     if holder is not None:
         who = f"{holder[1]} (pid {holder[2]})"
         return TargetBusy(f"{target} is open for writing in {who}, so publishing waits; its changes are safe")
-    if "lock" in said.lower() or target.with_name(f"{target.name}.wal").exists():
+    if "lock" in said.lower() or log_of(target).exists():
         return TargetBusy(f"{target}: cannot be opened: {said}; move it away, or name another --db")
     return SynthcError(f"{target}: not a database ({said}); move it away, or name another --db")
 
@@ -144,17 +145,19 @@ def _check_folder(target: Path) -> None:
 def _copy_held(target: Path, copy: Path, stack: contextlib.ExitStack, connection: duckdb.DuckDBPyConnection, last: bool) -> bool:
     """Copy `target` while writers are kept away from it, until `stack` is closed; False, or TargetBusy if it is the `last` try.
 
-    Attached for writing if no process has it open, which also takes in the log of a writer that was killed; else for reading,
-    which readers do not mind and which keeps writers out. Neither works while a writer is there.
+    Attached for reading, which readers do not mind and which keeps writers out; for writing only to take in the log of a writer
+    that was killed. Neither works while a writer is there.
     """
     # Open to the end: closing any handle of a file drops the locks that this process has on it (POSIX).
     source = stack.enter_context(target.open("rb"))
     try:
-        try:
+        if not log_of(target).exists():
+            execute(connection, f"ATTACH {literal(target)} AS held (READ_ONLY)")
+            if log_of(target).exists():  # a writer came, and was killed, in between
+                execute(connection, "DETACH held")
+        if log_of(target).exists():
             execute(connection, f"ATTACH {literal(target)} AS held")
             execute(connection, "CHECKPOINT held")
-        except duckdb.IOException:
-            execute(connection, f"ATTACH {literal(target)} AS held (READ_ONLY)")
     except duckdb.Error as error:
         refusal = _refusal(target, error)
         if isinstance(refusal, TargetBusy) and not last:

@@ -1,4 +1,4 @@
-"""What the models at one release level answer about one canary group: the input of every attack."""
+"""The input of every attack: responses of all shadows, at one release level, to one canary group."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from runtime.data.population.roles import Group
 
 Score = Callable[[np.ndarray], np.ndarray]
 """Membership (canary × shadow, bool) → scores (canary × shadow): an attack on one group with everything else fixed, so that it runs
-on the true membership and on redrawn ones alike. HIGHER MEANS MEMBER; NaN where too few shadows are left to judge by."""
+on the true membership and on redrawn ones alike. HIGHER MEANS MEMBER; NaN where too few shadows are left to fit on."""
 
 
 @dataclass(frozen=True)
 class Answers:
-    """Of all shadows, at one release level, about one canary group."""
+    """Responses of all shadows, at one release level, to the samples of one canary group."""
 
     release: ReleaseLevel
     group: Group
@@ -28,9 +28,9 @@ class Answers:
     z_logits: np.ndarray | None = None
     """z sample × view × shadow × class."""
     measured: Mapping[str, np.ndarray] | None = None
-    """Signals that a set or a generator gave: name → canary × shadow."""
+    """Signals read from a synthetic set or a generator: name → canary × shadow."""
     given_signal: np.ndarray | None = None
-    """canary × view × shadow: a signal that stands in for logits, in files from outside."""
+    """canary × view × shadow: a signal in place of logits, from files that users bring; it is used under every signal's name."""
 
     @property
     def labels(self) -> np.ndarray:
@@ -49,7 +49,7 @@ class Answers:
         return self._signals[key]
 
     def z_signal(self, name: str, queries: int) -> np.ndarray | None:
-        """z sample × view × shadow; None without answers about a z pool."""
+        """z sample × view × shadow: the signal of that name on the z pool; None without logits of a z pool."""
         if self.z_logits is None:
             return None
         return signals.by_shadow(signals.SIGNALS[name], self.z_logits[:, :queries], self.group.z_labels.numpy())
@@ -59,15 +59,15 @@ class Answers:
         return {}
 
     def measure(self, name: str) -> np.ndarray | None:
-        """canary × 1 × shadow, finite: what a set or a generator gave under that name, if anything."""
+        """canary × 1 × shadow, finite: the signal of that name from a set or a generator; None without one."""
         values = (self.measured or {}).get(name)
         return None if values is None else check_finite(values[:, None, :])
 
 
 def check_finite(signal: np.ndarray) -> np.ndarray:
-    """The signal itself (canary × view × shadow); ValueError with the place of what is no number.
+    """The signal itself (canary × view × shadow); ValueError with the index of the first NaN or infinity.
 
-    It would spread to all scores of its canary, and these be dropped.
+    A value that is not finite would make all scores of its canary NaN, and NaN scores are left out.
     """
     if not np.isfinite(signal).all():
         canary, view, shadow = (int(index) for index in np.argwhere(~np.isfinite(signal))[0])

@@ -1,4 +1,5 @@
-"""What a denoiser says of a canary (`query.generator`): a LiRA on it, or one threshold for all canaries, with or without a base."""
+"""Attacks on a denoiser's signals (`query.generator`): LiRA, or one threshold for all canaries, with or without the base's signal
+subtracted."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ from runtime.audit.attacks.lira import Likelihood
 
 
 def scorer(how: Denoising, answers: Answers, paired: bool) -> Score | None:
-    """None where no denoiser was asked, or where a base is wanted and it has none."""
+    """None where no denoiser was queried, or where the variant needs a base's signal and there is none."""
     signal = _signal(answers, how.signal)
     if signal is None or how.variant not in ("threshold", "minus_base"):
         return None if signal is None else Likelihood(signal, paired, how.variant)
@@ -24,7 +25,7 @@ def scorer(how: Denoising, answers: Answers, paired: bool) -> Score | None:
 
 
 def _signal(answers: Answers, name: str) -> np.ndarray | None:
-    """canary × level × shadow: as many levels as the signal has, usually one."""
+    """canary × level × shadow: the signal at each noise level that it has, usually one; None without any."""
     levels = [name for name in (name, *(f"{name}/{level}" for level in range(10))) if name in (answers.measured or {})]
     found = [measured for level in levels if (measured := answers.measure(level)) is not None]
     return np.concatenate(found, axis=1) if found else None

@@ -1,4 +1,4 @@
-"""From an attack's words to its score: the one way by which every attack is called, built-in or from a plug-in.
+"""Finds and calls the module that computes an attack, built-in or from a plug-in.
 
 The words name the module that computes; its `scorer(how, answers, paired)` gives a function from membership to scores.
 """
@@ -14,7 +14,7 @@ from runtime.data.plugin import load_function
 
 
 def scorer_of(attack: Tried, answers: Answers, paired: bool) -> Score | None:
-    """The attack on one group, or None where it does not apply to this release level or to these canaries."""
+    """A function from membership to scores; None where the attack does not apply to this release level or to these canaries."""
     if answers.release not in attack.reads:
         return None
     foreign = is_own(attack.attack)
@@ -24,7 +24,7 @@ def scorer_of(attack: Tried, answers: Answers, paired: bool) -> Score | None:
 
 
 def _checked(name: str, score: Score) -> Score:
-    """A plug-in's score; ValueError for scores that are none."""
+    """A plug-in's attack whose scores are checked: ValueError for a wrong shape or infinite scores."""
 
     def checked(member: np.ndarray) -> np.ndarray:
         scores = np.asarray(score(member.copy()), dtype=np.float64)

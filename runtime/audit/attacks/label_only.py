@@ -1,7 +1,7 @@
 """Label-only: from which views the models get right to membership, one logistic regression per canary and target.
 
-Aerni, Zhang and Tramèr 2024: the attack that sees through defenses that mask confidence. It is a learned attack: with
-`balanced` membership it would read the class count, so it wants `pairs` (equal classes after the drop) or `bernoulli`.
+Aerni, Zhang and Tramèr 2024: it also works on defenses that mask confidences. It is a learned attack: with `balanced` membership
+the share of members among the remaining shadows gives the target away, so it needs `pairs` (equal shares) or `bernoulli`.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ PENALTY = 1.0
 MAX_STEPS = 25
 """Newton steps at most: the penalty makes the loss strongly convex, and the change is below 1e-9 after about ten."""
 CONVERGED_STEP = 1e-10
-"""Steps smaller than this no longer move a log-odds that anybody reads."""
+"""Newton stops when the largest change of a weight is below this."""
 
 
 def scorer(how: LabelOnly, answers: Answers, paired: bool) -> Score | None:
-    """None without logits, of which nothing but the largest is looked at."""
+    """None without logits; of these only the predicted label is used."""
     if answers.logits is None:
         return None
     correct = signals.by_shadow(signals.correct, answers.logits[:, : how.queries], answers.labels)
@@ -33,7 +33,8 @@ def scorer(how: LabelOnly, answers: Answers, paired: bool) -> Score | None:
 
 
 def label_only(correct: np.ndarray, pool: ShadowPool) -> np.ndarray:
-    """canary × model: fitted log-odds of the target's own vector. correct: canary × view × model, 0 or 1."""
+    """canary × model: log-odds of membership for the target's vector of correct views, from a regression fitted on its shadows.
+    correct: canary × view × model, 0 or 1."""
     canaries, _, models = correct.shape
     score = np.full((canaries, models), np.nan)
     for target in range(models):
@@ -50,18 +51,18 @@ def label_only(correct: np.ndarray, pool: ShadowPool) -> np.ndarray:
 
 
 def vote(correct: np.ndarray) -> np.ndarray:
-    """canary × model: share of the views that the model gets right. With one view this is the gap attack."""
+    """canary × model: share of the views that the model classifies correctly. With one view this is the gap attack."""
     return np.asarray(correct, np.float64).mean(1)
 
 
 def _with_constant(correct: np.ndarray) -> np.ndarray:
-    """canary × model × (view + 1): vectors as rows, a constant last."""
+    """canary × model × (view + 1): feature vectors as rows, the intercept's constant last."""
     rows = np.swapaxes(correct, 1, 2)
     return np.concatenate([rows, np.ones((*rows.shape[:2], 1))], axis=2)
 
 
 def fit(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Ridge logistic regressions, one per first index, by damped Newton. x: n × model × feature; y: n × model; n × feature."""
+    """Weights of n ridge logistic regressions, fitted by Newton's method: n × feature. x: n × model × feature; y: n × model."""
     weights = np.zeros((x.shape[0], x.shape[2]))
     penalty = PENALTY * np.eye(x.shape[2])
     penalty[-1, -1] = 1e-6  # the constant is not shrunk; a trace of penalty keeps one-sided data finite

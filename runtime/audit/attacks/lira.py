@@ -21,7 +21,7 @@ from runtime.audit.attacks.pool import VARIANCE_FLOOR, ShadowPool, SideMoments, 
 
 
 def scorer(how: Lira | LiraOffline, answers: Answers, paired: bool) -> Score | None:
-    """None without logits, and on a signal of the true label where the canaries' labels are the true ones."""
+    """None without logits; for signals of the true label also None where the canaries' labels are the true ones."""
     signal = _signal(how, answers)
     if signal is None:
         return None
@@ -31,12 +31,12 @@ def scorer(how: Lira | LiraOffline, answers: Answers, paired: bool) -> Score | N
 
 
 def _signal(how: Lira | LiraOffline, answers: Answers) -> np.ndarray | None:
-    """canary × view × shadow."""
+    """canary × view × shadow: the signal that the attack's words name."""
     if how.signal not in ("true_label", "contrast"):
         return answers.signal(how.signal, how.queries)
     labels, true_labels = answers.labels, answers.group.true_labels.numpy()
     if answers.logits is None or (true_labels < 0).any() or (true_labels == labels).all():
-        return None  # only a wrong label has a true one beside it
+        return None  # true label and scored label differ for mislabeled canaries alone
     asked = answers.logits[:, : how.queries]
     if how.signal == "contrast":
         return check_finite(signals.by_shadow(signals.contrast, asked, labels, true_labels))
@@ -45,7 +45,7 @@ def _signal(how: Lira | LiraOffline, answers: Answers) -> np.ndarray | None:
 
 @dataclass(frozen=True)
 class Likelihood:
-    """A LiRA on a signal, as a score that can also count its degenerate fits."""
+    """LiRA on a signal: a function from membership to scores that can also count its degenerate fits."""
 
     signal: np.ndarray
     """canary × view × shadow."""
@@ -58,15 +58,15 @@ class Likelihood:
 
     @property
     def shares_fits(self) -> bool:
-        """Whether canaries share a spread, so that each one's score hangs on the others."""
+        """Whether canaries share a variance, so that each one's score depends on the others."""
         return self.variant == "pooled" or "global_variance" in self.compat
 
     def of(self, kept: np.ndarray) -> Likelihood:
-        """On these canaries (bool) alone."""
+        """The same attack on these canaries (bool) alone."""
         return replace(self, signal=self.signal[kept])
 
     def floored(self, member: np.ndarray) -> tuple[int, int]:
-        """Fits whose shadows agree so well that their spread is taken to be the least one; and all fits."""
+        """Number of fits whose variance is at its floor since their shadows agree, and number of all fits."""
         found = [side.floored(self.variant) for side in sides(self.signal, ShadowPool(member, self.paired))]
         return sum(some for some, _ in found), sum(every for _, every in found)
 
@@ -93,7 +93,7 @@ def lira(signal: np.ndarray, pool: ShadowPool, variant: str = "pooled", compat: 
 
 
 def lira_offline(signal: np.ndarray, pool: ShadowPool, variant: str = "pooled", compat: tuple[str, ...] = ()) -> np.ndarray:
-    """canary × model: how far the signal lies above models without the canary, in standard deviations (one-sided).
+    """canary × model: how far the signal lies above its mean over models without the canary, in standard deviations (one-sided).
 
     The order is that of 1 - Pr[Z > signal], which as a number is exactly 1 from z = 8.3 on and so would tie the tail.
     `student_t` widens by the uncertainty of the mean. `compat`: `two_sided` (a known mistake), `median_location`.
@@ -122,19 +122,19 @@ def _log_density(signal: np.ndarray, side: SideMoments, variance: np.ndarray, va
 
 
 def _at_median(side: SideMoments, signal: np.ndarray, chosen: np.ndarray, pool: ShadowPool) -> SideMoments:
-    """The side with the median of its shadows instead of their mean."""
+    """The side's moments with the median of its shadows as location instead of their mean."""
     location = np.stack([np.nanmedian(shadows, axis=-1) for shadows in _shadows(signal, chosen, pool)], axis=-1)
     return SideMoments(side.count, location, side.squares)
 
 
 def _global_variance(signal: np.ndarray, pool: ShadowPool) -> np.ndarray:
-    """1 × view × model: of all members' signals together, each canary's own level included."""
+    """1 × view × model: variance of all members' signals about their common mean, differences between canaries included."""
     variance = np.stack([np.nanvar(shadows, axis=(0, 2)) for shadows in _shadows(signal, pool.member, pool)], axis=-1)
     return np.maximum(variance[None], VARIANCE_FLOOR)
 
 
 def _shadows(signal: np.ndarray, chosen: np.ndarray, pool: ShadowPool) -> Iterator[np.ndarray]:
-    """For each target what the chosen shadows say, NaN elsewhere. A loop over targets, for replication only."""
+    """For each target: signals (canary × view × model) of its chosen shadows, NaN elsewhere. A loop, for replication only."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of sides without any shadow, which `usable` masks
         for kept in pool.shadows(chosen):

@@ -16,18 +16,18 @@ import numpy as np
 from runtime.seeds import numpy_generator
 
 VARIANCE_FLOOR = 1e-12
-"""Of a squared signal: keeps a constant signal from giving an infinite density; `SideMoments.floored` counts its uses."""
+"""Least variance of a signal: a constant signal would have an infinite density; `SideMoments.floored` counts its uses."""
 
 CANCELLED = 1e-7
-"""Share of a running sum of squares below which what is left after subtraction has lost half of its digits."""
+"""Share of the whole sum of squares below which the rest after subtraction has lost half of its digits."""
 
 MIN_SHADOWS = 3
-"""Shadows on a side below which a fit says nothing: the score is NaN and counts as not applicable. Judged without the target."""
+"""Least number of shadows on a side, the target not counted; with fewer the score is NaN and counts as not applicable."""
 
 
 @dataclass(frozen=True)
 class ShadowPool:
-    """Who was trained on what."""
+    """Which models of a pool were trained on which canaries."""
 
     member: np.ndarray
     """canary × model, bool."""
@@ -36,10 +36,11 @@ class ShadowPool:
 
     @cached_property
     def left_out(self) -> np.ndarray | None:
-        """canary or 1 × model: the model that is left out with each target, its complement; None where there is none.
+        """canary or 1 × model: the model of opposite membership that is left out with each target; None where none is.
 
-        Where all canaries are in equally many models (`balanced`) it is one of the other side, by a lot that knows no score: the
-        target's own side lacks the target, so one must lack on the other too, or every score leans towards non-membership.
+        Under pairs it is the target's complement. Where all canaries are in equally many models (`balanced`) it is drawn from the
+        other side, independently of scores: the target's side lacks the target, so the other must lack one too, or scores are
+        biased towards non-membership.
         """
         canaries, models = self.member.shape
         if self.paired:
@@ -54,11 +55,11 @@ class ShadowPool:
         return np.take_along_axis(order, place, axis=1)
 
     def for_outsiders(self, count: int) -> ShadowPool:
-        """Of so many samples that no model holds."""
+        """The same models with `count` samples that none was trained on."""
         return ShadowPool(np.zeros((count, self.member.shape[1]), dtype=bool), self.paired)
 
     def without_target(self, values: np.ndarray) -> np.ndarray:
-        """Sum over models minus what the target and the model that is left out with it put in. values: canary × … × model."""
+        """Per target, the sum over models without the target and the model left out with it. values: canary × … × model."""
         rest = values.sum(-1, keepdims=True) - values
         if self.left_out is None:
             return rest
@@ -68,14 +69,14 @@ class ShadowPool:
         return rest - np.take_along_axis(values, np.broadcast_to(gone, values.shape), axis=-1)
 
     def without(self, kept: np.ndarray, canary: np.ndarray, target: np.ndarray) -> None:
-        """Take the targets and what is left out with them from `kept` (row × model, bool), in place. canary, target: row."""
+        """Set targets and the models left out with them to False in `kept` (row × model, bool), in place. canary, target: row."""
         row = np.arange(len(kept))
         kept[row, target] = False
         if self.left_out is not None:
             kept[row, self.left_out[canary if len(self.left_out) > 1 else 0, target]] = False
 
     def shadows(self, chosen: np.ndarray) -> Iterator[np.ndarray]:
-        """canary × model, bool, for each target: the chosen models without it and what is left out with it."""
+        """For each target, canary × model, bool: the chosen models without it and without the model left out with it."""
         for target in range(chosen.shape[1]):
             kept = chosen.copy()
             self.without(kept, np.arange(len(kept)), np.full(len(kept), target))
@@ -84,7 +85,7 @@ class ShadowPool:
 
 @dataclass(frozen=True)
 class SideMoments:
-    """For each canary, view and target: what the shadows of one side (IN or OUT) say."""
+    """For each canary, view and target: count, mean and squares of the signal over the shadows of one side (IN or OUT)."""
 
     count: np.ndarray
     """canary × 1 × model."""
@@ -94,15 +95,16 @@ class SideMoments:
     """canary × view × model: sum of squared distances from the mean."""
 
     def floored(self, how: str) -> tuple[int, int]:
-        """Fits whose spread is taken to be `VARIANCE_FLOOR`, since their shadows agree; and all with enough shadows."""
+        """Number of fits whose variance is at `VARIANCE_FLOOR`, and number of all fits with enough shadows."""
         enough = np.broadcast_to(self.count >= MIN_SHADOWS, self.squares.shape)
         return int((enough & (self.variance(how) <= VARIANCE_FLOOR)).sum()), int(enough.sum())
 
     def variance(self, how: str) -> np.ndarray:
-        """Unbiased, per canary (`per_example`, `student_t`) or pooled within canaries (`pooled`); floored."""
+        """canary × view × model: unbiased variance, per canary (`per_example`, `student_t`) or pooled within canaries (`pooled`),
+        at least `VARIANCE_FLOOR`."""
         freedom = self.count - 1
         if how == "pooled":
-            # A canary without shadows on this side (bernoulli membership) says nothing; its NaN must not reach the others.
+            # A canary without shadows on this side (bernoulli membership) is NaN, which must not reach the pooled sum.
             known = np.where(self.count > 0, self.squares, 0.0)
             with np.errstate(invalid="ignore", divide="ignore"):
                 pooled = known.sum(0, keepdims=True) / np.maximum(freedom, 0).sum(0, keepdims=True)
@@ -112,7 +114,7 @@ class SideMoments:
 
 
 def sides(signal: np.ndarray, pool: ShadowPool) -> tuple[SideMoments, SideMoments]:
-    """IN and OUT shadows of every target. signal: canary × view × model, finite."""
+    """Moments of the signal over the IN and the OUT shadows of every target. signal: canary × view × model, finite."""
     signal = np.asarray(signal, np.float64)
     centred = signal - signal.mean(-1, keepdims=True)  # running sums of squares cancel badly far from zero
     return _side(signal, centred, pool.member, pool), _side(signal, centred, ~pool.member, pool)
@@ -134,7 +136,8 @@ def _side(signal: np.ndarray, centred: np.ndarray, chosen: np.ndarray, pool: Sha
 def _summed_again(
     squares: np.ndarray, mean: np.ndarray, doubtful: np.ndarray, centred: np.ndarray, chosen: np.ndarray, pool: ShadowPool
 ) -> None:
-    """Without subtraction, in place, where the target alone makes most of the running sum: shadows that agree, a target apart."""
+    """Compute mean and squares anew in place, by direct sums, for the `doubtful` targets: theirs make up nearly all of the sum, so
+    that subtraction cancels."""
     where = np.argwhere(doubtful)
     for part in np.array_split(where, max(1, where.size * centred.shape[-1] // 4_000_000)):
         canary, view, target = part.T

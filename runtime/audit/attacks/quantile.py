@@ -1,7 +1,7 @@
 """Quantile regression: how confident would a non-member like this one be? (Bertran et al., NeurIPS 2023.)
 
 One attack model per target, no shadows: a Gaussian head, mean and log spread of the signal as ridge regressions on the
-pixels' leading principal components of the z pool, which nobody was trained on. The threshold is regressed, not the rank.
+pixels' leading principal components of the z pool, which no model was trained on.
 """
 
 from __future__ import annotations

@@ -78,7 +78,7 @@ def rmia(
 
 
 def _from_outside(mean_out: np.ndarray, a: float) -> np.ndarray:
-    """The mean of IN and OUT where only OUT is known: IN is taken to lie at a · OUT + (1 - a)."""
+    """Mean of IN and OUT confidence where only OUT is known: IN is approximated by a · OUT + (1 - a)."""
     return ((1 + a) * mean_out + (1 - a)) / 2
 
 
@@ -87,20 +87,20 @@ def _log(p: np.ndarray) -> np.ndarray:
 
 
 def _mean(values: np.ndarray, chosen: np.ndarray, pool: ShadowPool) -> np.ndarray:
-    """Mean over the chosen models without target and complement; NaN where none is left."""
+    """Per target, mean over the chosen models without it and the model left out with it; NaN where none is left."""
     mask = chosen[:, None, :].astype(np.float64)
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.maximum(pool.without_target(mask * values), 0.0) / pool.without_target(mask)  # rounding may leave -1e-17
 
 
 def _trimmed_mean(values: np.ndarray, chosen: np.ndarray, pool: ShadowPool) -> np.ndarray:
-    """The same without the lowest and the highest fifth, rounded down. A loop over targets, for replication only."""
+    """As `_mean`, without the lowest and the highest fifth (rounded down). A loop over targets, for replication only."""
     found = np.empty(values.shape)
     rank = np.arange(values.shape[-1])
     for target, kept in enumerate(pool.shadows(chosen)):
         count = kept.sum(1)[:, None]
         inside = ((rank >= count // 5) & (rank < count - count // 5))[:, None, :]
-        rising = np.sort(np.where(kept[:, None, :], values, np.inf), axis=-1)  # models that do not count stand behind all that do
+        rising = np.sort(np.where(kept[:, None, :], values, np.inf), axis=-1)  # left-out models sort last
         with np.errstate(invalid="ignore", divide="ignore"):
             found[..., target] = np.where(inside, rising, 0.0).sum(-1) / inside.sum(-1)
     return found

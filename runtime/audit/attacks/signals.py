@@ -1,6 +1,6 @@
 """Logits → signals, in float64 before any reduction. LARGER MEANS MORE MEMBER-LIKE.
 
-A float32 softmax loses the tail: log(p / (1 - p)) is infinite from a logit gap of about 16, and there the members live.
+A float32 softmax loses the tail: log(p / (1 - p)) is infinite from a logit gap of about 16, where most members are.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ def loss(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def contrast(logits: np.ndarray, labels: np.ndarray, true_labels: np.ndarray) -> np.ndarray:
-    """z_y - z_true: above that of other models both for who learned the wrong label and for who unlearned the true one."""
+    """z_y - z_true, for mislabeled canaries: membership raises the wrong label's logit and lowers the true one's."""
     values = _finite(logits)
     return _own(values, labels) - _own(values, true_labels)
 
 
 def correct(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """1 where the label is the largest logit, else 0; a tie is no hit."""
+    """1 where the label's logit is strictly the largest, else 0."""
     return (hinge(logits, labels) > 0).astype(np.float64)
 
 
@@ -52,9 +52,9 @@ SOFT_MARGIN = 0.6
 
 
 def taylor_confidence(logits: np.ndarray, labels: np.ndarray, temperature: float = 1.0) -> np.ndarray:
-    """The same with a Taylor polynomial of order 4 instead of the exponential, and a soft margin (Banerjee et al. 2020).
+    """`confidence` with a Taylor polynomial of order 4 instead of the exponential, and a soft margin (Banerjee et al. 2020).
 
-    Of a large lead the polynomial keeps a probability below 1 apart from others, where a softmax in float64 ends at gaps of 37.
+    Large logit gaps keep distinct probabilities below 1, where a softmax in float64 is exactly 1 from gaps of 37 on.
     For replication only: a polynomial of even order rises again below -1.6, so that very small logits count as likely.
     """
     scaled = _finite(logits) / temperature
@@ -69,9 +69,9 @@ def _taylor(x: np.ndarray) -> np.ndarray:
 
 
 def by_shadow(read: Callable[..., np.ndarray], logits: np.ndarray, *options: Any) -> np.ndarray:
-    """canary × view × shadow, of logits that are canary × view × shadow × class: `read(logits, *options)` of each shadow alone.
+    """canary × view × shadow: the signal `read(logits, *options)`, shadow by shadow. logits: canary × view × shadow × class.
 
-    One at a time, so that the float64 copies that a signal needs stay small.
+    One shadow at a time, so that the float64 copies stay small.
     """
     _check_finite(logits)
     return np.stack([read(logits[:, :, shadow], *options) for shadow in range(logits.shape[2])], axis=2)
@@ -81,7 +81,7 @@ SIGNALS = {"logit": logit, "hinge": hinge, "loss": loss}
 
 
 def _finite(logits: np.ndarray) -> np.ndarray:
-    """In float64; ValueError with the place of the first that is no number."""
+    """The logits in float64; ValueError with the index of the first NaN or infinity."""
     values = np.asarray(logits, np.float64)
     _check_finite(values)
     return values

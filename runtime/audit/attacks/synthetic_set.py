@@ -1,4 +1,4 @@
-"""Attacks on a released set: a LiRA on the distance to its nearest image, and whether the canary itself was chosen.
+"""Attacks on a synthetic set: LiRA on a canary's distance to the nearest image, and whether the set holds the canary itself.
 
 Not here: distances (`query.synthetic_set`).
 """
@@ -11,7 +11,7 @@ from runtime.audit.attacks.lira import Likelihood
 
 
 def scorer(how: Nearest | Selected, answers: Answers, paired: bool) -> Score | None:
-    """None where the set was not measured so."""
+    """None where the set has no such signal."""
     if isinstance(how, Selected):
         chosen = answers.measure("selected")
         return None if chosen is None else lambda member: chosen[:, 0]

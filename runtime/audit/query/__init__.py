@@ -1,1 +1,1 @@
-"""Asking one release about the canaries: a classifier, a set, a generator."""
+"""Queries of one release about the canaries: a classifier, a synthetic set, a generator."""

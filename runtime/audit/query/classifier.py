@@ -1,6 +1,6 @@
-"""Asking a classifier about the canaries: logits of every view of every canary and z sample.
+"""Queries a classifier: logits of every view of every canary and z sample.
 
-Eval mode, float32, no image's answer depending on its batch mates. Which shadow saw which canary is not asked here.
+Eval mode and float32, so that no image's logits depend on the rest of its batch. Membership is not read here.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from runtime.training.scoring import correct, logits
 
 def perform(work: QueryClassifier, inputs: Inputs, device: torch.device) -> Product:
     """File `answers`: `canary` = canary × view × class, `z/<group>` = z sample × view × class, float32. File `test`: `correct` =
-    test image, uint8."""
+    test image, uint8, 1 where the prediction is correct."""
     population = work.private.population
     card = population.dataset.card
     net = restored(work.recipe, card, inputs["model"].tensors("model"))

@@ -1,8 +1,8 @@
-"""Asking a denoiser about the canaries: the signals of published attacks on diffusion models.
+"""Queries a denoiser about the canaries: the signals of published attacks on diffusion models.
 
-Levels and noises are common to all shadows (common random numbers), so that models differ only by what they learned. All signals
-are larger where the canary looks more like a member; those of lengths are logarithms, which keeps their order and brings them
-nearer to the normal curve that a LiRA lays through them.
+Noise levels and noises are common to all shadows (common random numbers), so that signals differ only by the models. LARGER MEANS
+MORE MEMBER-LIKE. Signals that are norms are logarithms: the order stays, and they come nearer to the normal distribution that LiRA
+fits.
 """
 
 from __future__ import annotations
@@ -26,29 +26,29 @@ from runtime.synthesize.diffusion.process import denoising_errors, new_scheduler
 from runtime.synthesize.operation import surroundings
 
 AUDITED_LEVELS = (0.05, 0.3)
-"""Between these shares of the noise levels a denoiser's mean error is taken, where members differ most: little noise, but some."""
+"""Shares of the noise levels between which `mean_loss` averages: little noise, where members differ most."""
 MEAN_NOISES = 32
-"""Levels of `mean_loss` and `gap`, one noise each."""
+"""Noise levels of `mean_loss` and `gap`, with one noise each."""
 NOISES = 5
-"""Of each level of `loss` and `vector` (CDI)."""
+"""Noises per level in `loss` and `vector` (CDI)."""
 LEVELS = 10
-"""Of `vector` (CDI)."""
+"""Noise levels of `vector` (CDI)."""
 EARLY, LATER = 0.1, 0.2
-"""Shares of the levels: of `loss`, `secmi` and `sima`; of `pia` (CDI's 100 and 200 of 1,000)."""
+"""Level as a share of all levels: EARLY of `loss`, `secmi` and `sima`, LATER of `pia` (CDI: 100 and 200 of 1,000)."""
 STEPS = 10
-"""In which SecMI goes up to its level."""
+"""DDIM steps by which SecMI reaches its level."""
 POWER = 4
-"""To which PIA and SimA take a vector's entries."""
+"""The p of the p-norm by which PIA and SimA measure a vector."""
 
 
 @dataclass(frozen=True)
 class Asked:
-    """A denoiser and what it is asked about."""
+    """A denoiser and the canaries, encoded, that it is queried about."""
 
     net: Net
     scheduler: Any
     signals: Tensor
-    """n × the shape of a signal."""
+    """canary × channels × height × width, or a latent's shape: what the denoiser adds noise to."""
     labels: Tensor
     seed: int
 
@@ -58,28 +58,28 @@ class Asked:
         return int(self.scheduler.config.num_train_timesteps)
 
     def at(self, level: int) -> Tensor:
-        """The level, for each canary."""
+        """canary: the noise level, repeated."""
         return torch.full((len(self.labels),), level, device=self.signals.device)
 
     def noises(self, use: str) -> Iterator[Tensor]:
-        """One after another, the same for every denoiser."""
+        """Standard normal noises of the signals' shape, one after another; equal for all denoisers, fixed by seed and `use`."""
         draws = generator(self.seed, None, use)
         while True:
             yield torch.randn(self.signals.shape, generator=draws).to(self.signals.device)
 
     def errors(self, level: int, noise: Tensor, labels: Tensor | None = None) -> Tensor:
-        """n, float64: mean squared error of the predicted noise."""
+        """canary, float64: mean squared error of the predicted noise."""
         labels = self.labels if labels is None else labels
         return denoising_errors(self.net, self.scheduler, self.signals, noise, self.at(level), labels).double().cpu()
 
     def predicted(self, signals: Tensor, level: int) -> Tensor:
-        """The noise that the denoiser sees in these signals."""
+        """The noise that the denoiser predicts for these signals, taken to be at `level`."""
         return self.net(signals, self.at(level), self.labels)
 
 
 def perform(work: QueryGenerator, inputs: Inputs, device: torch.device) -> Product:
-    """File `answers`: canary, float64, for each signal asked for (`vector/0` … for each level), and under `base/` the base's.
-    Note `one_model`: every shadow asks the same untuned base."""
+    """File `answers`: for each signal its name → canary, float64 (`vector/0` … for each level); the base's under `base/`.
+    Note `one_model`: the base was not tuned, so that all shadows query the same model."""
     assert isinstance(work.how, Denoiser)
     population = work.private.population
     around = surroundings(work.private, device, inputs.get("base"))
@@ -98,7 +98,7 @@ def perform(work: QueryGenerator, inputs: Inputs, device: torch.device) -> Produ
 
 @torch.inference_mode()
 def measured(asked: Asked, signals: tuple[str, ...]) -> Iterator[tuple[str, Tensor]]:
-    """Each signal by its name, n, float64."""
+    """Pairs of a signal's name and its values (canary, float64)."""
     for name in signals:
         found = SIGNALS[name](asked)
         if found.dim() == 1:
@@ -108,30 +108,30 @@ def measured(asked: Asked, signals: tuple[str, ...]) -> Iterator[tuple[str, Tens
 
 
 def audited_levels(top: int) -> list[int]:
-    """The levels of the mean error."""
+    """Noise levels over which `mean_loss` averages, of `top` levels."""
     low, high = (share * top for share in AUDITED_LEVELS)
     levels: list[int] = torch.linspace(low, high, MEAN_NOISES).long().tolist()
     return levels
 
 
 def mean_loss(asked: Asked, labels: Tensor | None = None) -> Tensor:
-    """Minus the mean error over levels of little noise."""
+    """canary: minus the mean denoising error over levels of little noise."""
     pairs = zip(audited_levels(asked.top), asked.noises("denoising query"), strict=False)
     return -torch.stack([asked.errors(level, noise, labels) for level, noise in pairs]).mean(0)
 
 
 def gap(asked: Asked) -> Tensor:
-    """The mean error without the label minus that with it: conditional overfitting (Zhai et al. 2024)."""
+    """canary: mean denoising error without the label minus that with it: conditional overfitting (Zhai et al. 2024)."""
     return mean_loss(asked) - mean_loss(asked, torch.full_like(asked.labels, len(asked.net.classes.weight) - 1))
 
 
 def loss(asked: Asked) -> Tensor:
-    """Minus the error at one level."""
+    """canary: minus the denoising error at one noise level."""
     return -_mean_error(asked, round(EARLY * asked.top))
 
 
 def vector(asked: Asked) -> Tensor:
-    """level × n: minus the error at each of ten levels, from the least noise on."""
+    """level × canary: minus the denoising error at each of ten levels, from the least noise on."""
     return -torch.stack([_mean_error(asked, level * asked.top // LEVELS) for level in range(LEVELS)])
 
 
@@ -141,7 +141,8 @@ def _mean_error(asked: Asked, level: int) -> Tensor:
 
 
 def pia(asked: Asked) -> Tensor:
-    """How little the noise seen at no noise changes when it is the noise (Kong et al. 2024, PIA)."""
+    """canary: minus the log norm of the change in predicted noise, when the noise predicted at level 0 is added and predicted again
+    (Kong et al. 2024, PIA)."""
     level = round(LATER * asked.top)
     seen = asked.predicted(asked.signals, 0)
     again = asked.predicted(asked.scheduler.add_noise(asked.signals, seen, asked.at(level)), level)
@@ -149,7 +150,8 @@ def pia(asked: Asked) -> Tensor:
 
 
 def secmi(asked: Asked) -> Tensor:
-    """How little is lost when the canary goes up one step more and back (Duan et al. 2023, SecMI): deterministic steps of DDIM."""
+    """canary: minus the log norm of the error of one deterministic DDIM step up and back, at the audited level (Duan et al. 2023,
+    SecMI)."""
     stride = max(1, round(EARLY * asked.top / STEPS))
     there = asked.signals
     for step in range(STEPS):
@@ -159,19 +161,19 @@ def secmi(asked: Asked) -> Tensor:
 
 
 def _moved(asked: Asked, signals: Tensor, level: int, to: int) -> Tensor:
-    """The signals at another level, with the noise that the denoiser sees in them at this one."""
+    """The signals moved to another noise level by one DDIM step, with the noise that the denoiser predicts at this one."""
     noise, kept = asked.predicted(signals, level), asked.scheduler.alphas_cumprod[level]
     clean = (signals - (1 - kept).sqrt() * noise) / kept.sqrt()
     return asked.scheduler.add_noise(clean, noise, asked.at(to))
 
 
 def sima(asked: Asked) -> Tensor:
-    """How little noise is seen in the canary itself (Rao et al. 2025, SimA): one query."""
+    """canary: minus the log norm of the noise predicted for the canary without noise added (Rao et al. 2025, SimA): one query."""
     return -_log_length(asked.predicted(asked.signals, round(EARLY * asked.top)), POWER)
 
 
 def _log_length(vectors: Tensor, power: int) -> Tensor:
-    """n, float64: log of the sum of powers. An exact zero is taken for the least number there is."""
+    """canary, float64: log of the sum of absolute values to a power; zero is replaced by the least positive float64."""
     return vectors.flatten(1).double().abs().pow(power).sum(1).clamp(min=torch.finfo(torch.float64).tiny).log().cpu()
 
 
@@ -184,4 +186,4 @@ SIGNALS: dict[str, Callable[[Asked], Tensor]] = {
     "sima": sima,
     "gap": gap,
 }
-"""Signal → n, float64, or level × n."""
+"""Name of a signal → the function that gives it: canary, or level × canary; float64."""

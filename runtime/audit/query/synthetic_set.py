@@ -1,7 +1,7 @@
-"""What a released set says about each canary: how near its nearest image is, and whether the canary itself was chosen.
+"""Queries a synthetic set: how near the nearest image is to each canary, and whether the canary itself was selected.
 
-Distances are uncalibrated here; alone they do not detect leakage. The attack compares them with
-the sets of the shadows that did not see the canary.
+Distances are not calibrated here, and alone do not show leakage: the attack compares them with distances to the sets of shadows
+without the canary.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from runtime.store.artifacts import Inputs
 from runtime.training.nets import Classifier, build, normalise
 
 DISTANCE_OFFSET = 1e-6
-"""Added to a distance before its logarithm: a copy is far nearer than anything else, and still a number."""
+"""Added to a distance before the logarithm, so that an exact copy has a finite signal, far above all others."""
 
 
 def perform(work: QuerySet, inputs: Inputs, device: torch.device) -> Product:
-    """File `answers`: `pixel`, `feature` = canary, float64: −log of the distance to the nearest released image; where there are
-    several views, also of the one that comes nearest to an image: `pixel/9q`, `feature/9q`.
+    """File `answers`: `pixel`, `feature` = canary, float64: −log of the distance to the nearest released image; with several views
+    also the same for the nearest of the views: `pixel/9q`, `feature/9q`.
 
     File `nearest`: `images` = canary × channels × height × width, uint8: that image. Where the images of the set are, or began as,
-    private ones, `answers` also holds `selected` = canary, uint8: whether it is the origin of one.
+    private ones, `answers` also holds `selected` = canary, uint8: 1 where an image of the set is or began as the canary.
     """
     population = work.private.population
     card = population.dataset.card
@@ -65,7 +65,8 @@ def perform(work: QuerySet, inputs: Inputs, device: torch.device) -> Product:
 
 
 def trace_back(released: Tensor, pool: Tensor, origins: Tensor) -> Metric:
-    """Share of the images that began as a private one whose nearest private image is still that one. n × image, m × image, n."""
+    """Of released images that were initialised from a private one: the share whose nearest private image is still that one.
+    released: n × image; pool: m × image; origins: n, row of the pool or −1."""
     began = origins >= 0
     found = None
     if began.any():
@@ -76,7 +77,7 @@ def trace_back(released: Tensor, pool: Tensor, origins: Tensor) -> Metric:
 
 @lru_cache(maxsize=32)
 def _public_distance(population: Population, count: int) -> float:
-    """Median distance of the canaries to the nearest of so many public images; the same for every shadow."""
+    """Median distance of the canaries to the nearest of `count` public images; the same for every shadow."""
     assert population.public is not None
     card = population.dataset.card
     canaries = normalise(torch.cat([group.images for group in roles_of(population).groups]), card)
@@ -85,17 +86,17 @@ def _public_distance(population: Population, count: int) -> float:
 
 
 def _are(images: Tensor, pool: Tensor, origins: Tensor) -> bool:
-    """Whether every image is its origin, bit by bit: a set that was chosen and not learned."""
+    """Whether every image equals its origin bit by bit: the set was selected and not learned."""
     return images.dtype == pool.dtype and bool((origins >= 0).all()) and bool((images == pool[origins]).all())
 
 
 def grey_levels(images: Tensor) -> Tensor:
-    """uint8; learned images (grey levels from 0 to 1, which they may leave) are cut off."""
+    """Images as uint8; learned images are floats on a scale from 0 to 1, values outside of which are clipped."""
     return images if images.dtype == torch.uint8 else (images.nan_to_num().clamp(0, 1) * 255).round().to(torch.uint8)
 
 
 def random_features(card: Card) -> Classifier:
-    """A ConvNet that was never trained, the same for every study: its features know nothing that is private."""
+    """An untrained ConvNet, the same for every study: its features do not depend on private data."""
     recipe = Recipe(net="convnet", width=64, norm="instance", depth=2)
     return build(recipe, card, generator(0, None, "nearest image/random features")).eval()
 

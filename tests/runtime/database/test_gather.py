@@ -15,7 +15,7 @@ import pytest
 
 from compiler.errors import SynthcError
 from runtime.cli.main import main
-from runtime.database.gather import forget, merge
+from runtime.database.gather import LAST_RUNS, OF_HEADLINE, export_runs, export_scores, forget, merge
 from runtime.database.index import Index, rebuild
 from runtime.database.read import query
 from runtime.database.schema import SCHEMA
@@ -119,6 +119,36 @@ def test_a_study_or_an_origin_is_forgotten_alone(tiny: Done, tmp_path: Path) -> 
         forget(target, "other")
     forget(target, "first")
     assert query(target, ROWS)[1] == []
+
+
+def test_an_export_has_all_figures_of_last_runs_the_scores_that_are_asked_for_and_nothing_of_others(
+    tiny: Done, tmp_path: Path
+) -> None:
+    whole, target = tmp_path / "whole.duckdb", tmp_path / "export.duckdb"
+    first = store_called(tiny, tmp_path, "first")
+    (record,) = (first / "runs").glob("*/run.json")
+    earlier = record.parent.with_name(f"2000{record.parent.name[4:]}")
+    shutil.copytree(record.parent, earlier)
+    write_record(earlier / "run.json", read_record(record) | {"run": earlier.name})
+    for store in (first, store_called(tiny, tmp_path, "secondly", "of_others")):
+        rebuild(store, whole)
+    export_runs(whole, target, f"origin = 'first' AND {LAST_RUNS}", OF_HEADLINE)
+    assert query(target, "SELECT origin, run FROM run")[1] == [("first", record.parent.name)]
+    for view in ("result", "comparison", "roc", "canary_risk", "cost", "task", "training", "reading"):
+        own = query(whole, f"FROM {view} WHERE origin = 'first' ORDER BY ALL")[1]
+        assert query(target, f"FROM {view} ORDER BY ALL")[1] == own, view
+    scores, declared = (
+        {tuple(row) for row in query(of, f"SELECT DISTINCT origin, attack, variant, release FROM {what}")[1]}
+        for of, what in ((target, "base.score"), (whole, "comparison WHERE origin = 'first'"))
+    )
+    assert scores == declared
+    assert b"of_others" in whole.read_bytes()
+    assert b"of_others" not in target.read_bytes()
+    export_scores(whole, tmp_path / "scores.parquet")
+    stored = (
+        "SELECT count(*) FROM base.current_trial AS trial JOIN base.score AS score ON (score.origin, task) = (trial.origin, answer)"
+    )
+    assert duckdb.read_parquet(str(tmp_path / "scores.parquet")).shape[0] == query(whole, stored)[1][0][0]
 
 
 def test_what_the_user_keeps_comes_along_whole(stores: tuple[Path, Path], tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -105,6 +106,14 @@ def test_a_writer_is_named_and_loses_nothing(index: Index, tmp_path: Path) -> No
     index.publish(target)
     assert query(target, "FROM notes")[1] == [("mine",)]
     assert query(target, "SELECT count(*) FROM comparison")[1] == [(3,)]
+
+
+def test_a_query_waits_for_a_writer_that_is_soon_done(index: Index, tmp_path: Path) -> None:
+    target = tmp_path / "results.duckdb"
+    index.publish(target)
+    with holding(target, read_only=False) as writer:
+        threading.Timer(0.5, writer.kill).start()
+        assert query(target, COUNT)[1] == [(3,)]
 
 
 def test_rows_of_a_writer_that_was_killed_are_taken_in_from_its_log(index: Index, tmp_path: Path) -> None:

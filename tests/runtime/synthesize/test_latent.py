@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from compiler.compile import compile_study
 from compiler.errors import SpecError
+from runtime.database.read import query
 from runtime.operations import OPERATIONS
 from tests.artifacts import artifact
-from tests.conftest import TINY
+from tests.conftest import HANG_SECONDS, TINY, wait_until
 
 HERE = torch.device("cpu")
 LETTERS = [chr(code) for code in range(ord("a"), ord("z") + 1)]
@@ -117,6 +121,37 @@ def test_a_latent_model_is_pretrained_on_the_public_set_tuned_and_drawn_from(tmp
     assert metrics["autoencoder_loss"] < 1.0
     assert "classes.weight" in found["tuned/generator"].files["generator"]
     assert found["tuned/synthesize"].files["set"]["images"].shape[1:] == (1, 8, 8)
+
+
+@pytest.mark.long
+def test_what_ray_resumes_after_a_kill_is_what_another_process_draws(folder: Path, tmp_path: Path) -> None:
+    base = f"{{path: {folder}, resolution: 16, classes: {NAMES}}}"
+    arms = f"  full: {drawn('conditional', base)}\n  twins: {drawn('sdedit', base, 'lora', ', strength: 0.5')}"
+    words = [sys.executable, "-m", "runtime.cli", "run", str(spec(tmp_path, arms)), "--db"]
+    by_ray, inline = tmp_path / "ray", tmp_path / "inline"
+    by_ray.mkdir()
+    inline.mkdir()
+    killed = subprocess.Popen([*words, str(by_ray / "results.duckdb"), "--workers", "2"])
+    wait_until(lambda: len(list(by_ray.glob(".synthc/*/*/outcome.json"))) >= 6, killed)
+    killed.kill()
+    killed.wait()
+    subprocess.run([*words, str(by_ray / "results.duckdb"), "--workers", "2"], check=True, timeout=HANG_SECONDS)
+    subprocess.run([*words, str(inline / "results.duckdb"), "--engine", "inline"], check=True, timeout=HANG_SECONDS)
+    kept = {
+        file.relative_to(inline): file
+        for what in ("base", "generator", "set", "model", "answers", "scores")
+        for file in inline.glob(f".synthc/*/*/{what}.safetensors")
+    }
+    assert len(kept) > 80
+    for name, file in kept.items():
+        one, other = load_file(file), load_file(by_ray / name)
+        assert one.keys() == other.keys()
+        for key, values in one.items():
+            torch.testing.assert_close(values, other[key], rtol=1e-5, atol=1e-5)
+    figures = "SELECT trial, metric, value FROM result WHERE metric NOT LIKE '%second%' AND metric NOT LIKE '%memory%' ORDER BY ALL"
+    first, second = (query(at / "results.duckdb", figures)[1] for at in (by_ray, inline))
+    assert [row[:2] for row in first] == [row[:2] for row in second]
+    assert [row[2] for row in first] == pytest.approx([row[2] for row in second], abs=1e-5)
 
 
 def _cut(folder: Path) -> None:
