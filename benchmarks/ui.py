@@ -134,8 +134,8 @@ def measure_speed(folder: Path, browser: Browser, trials: int) -> None:
     )
 
 
-def follow(folder: Path, trials: int, seconds: float) -> None:
-    """Publications as a run makes them, every five seconds for so long, and a client that asks what the page would."""
+def follow(folder: Path, trials: int, seconds: float, results: bool) -> None:
+    """Publications every five seconds for so long, each with another result or none, and a client that asks what the page would."""
     database = fill(folder, trials)
     with serving(database) as (server, address), urllib.request.urlopen(address + "events") as events:
 
@@ -144,24 +144,44 @@ def follow(folder: Path, trials: int, seconds: float) -> None:
                 return answer.read()
 
         updates: list[float] = []
+        charts: list[float] = []
+        published = [0.0]
 
         def listen() -> None:
+            kind = ""
             with contextlib.suppress(OSError, ValueError):
                 for line in events:
-                    if line.startswith(b"data:"):
-                        run = json.loads(ask("state"))["run"]["run"]
-                        ask(f"chart?name=tradeoff&run={run}")
-                        updates.append(time.monotonic())
+                    if line.startswith(b"event:"):
+                        kind = line
+                    elif line.startswith(b"data:") and not kind:
+                        run = json.loads(ask("state?update=1"))["run"]["run"]
+                        updates.append(time.monotonic() - published[0])
+                    elif line.startswith(b"data:"):
+                        ask(f"chart?name=tradeoff&run={run}&update=1")
+                        charts.append(time.monotonic() - published[0])
+                        kind = ""
 
         threading.Thread(target=listen, daemon=True).start()
         time.sleep(5)
         begun, at_start = time.monotonic(), cpu_seconds(server.pid)
+        updates.clear(), charts.clear()
+        publications = 0
         while time.monotonic() < begun + seconds:
-            publish_anew(database, f"Anew {len(updates)}")
+            if results or not publications:
+                publish_anew(database, f"Anew {publications}")
+            else:
+                database.touch()  # tasks ended, and no trial
+            published[0] = time.monotonic()
+            publications += 1
             time.sleep(5)
         share = (cpu_seconds(server.pid) - at_start) / (time.monotonic() - begun)
-        seen = sum(moment > begun for moment in updates)
-        print(f"{trials} trials, published every 5 s for {seconds:.0f} s: server {share:.2%} of a core, {seen} updates", flush=True)
+        what = "new results" if results else "no new result"
+        middle = f"{statistics.median(updates):.2f} s, most {max(updates):.2f}" if updates else "never"
+        print(
+            f"{trials} trials, {what} every 5 s for {seconds:.0f} s: server {share:.2%} of a core, {len(updates)} of {publications}"
+            f" updates, {middle} after their publication, {len(charts)} charts",
+            flush=True,
+        )
 
 
 def run_study(folder: Path, epochs: int, browser: Browser | None) -> tuple[float, float, float]:
@@ -197,9 +217,9 @@ def main() -> None:
         for trials in args.trials:
             (folder := Path(name) / str(trials)).mkdir()
             measure_speed(folder, browser, trials)
-            if args.follow:
-                (folder := Path(name) / f"follow-{trials}").mkdir()
-                follow(folder, trials, args.follow)
+            for results in (True, False) if args.follow else ():
+                (folder := Path(name) / f"follow-{trials}-{results}").mkdir()
+                follow(folder, trials, args.follow, results)
         for number in range(args.runs if args.epochs else 0):
             for beside in (browser, None):
                 folder = Path(name) / f"run-{number}-{beside is not None}"

@@ -116,7 +116,11 @@ def _failed(error: duckdb.Error, connection: duckdb.DuckDBPyConnection) -> Synth
         except duckdb.Error:
             current = False
         if not current:
-            said += "\nThe database is not of this version of synthc; `synthc db rebuild` makes it anew from the store."
+            what = first_line(error).partition(": ")[2].rstrip("!.")
+            said = (
+                f"the database is of another version of synthc, and lacks what is asked for ({what}); `synthc db rebuild` makes it "
+                "anew from its store, or `synthc db merge FILE --db NEW`, where the store is gone"
+            )
     return SynthcError(said)
 
 

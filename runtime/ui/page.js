@@ -140,13 +140,19 @@
     $("about").textContent = state.charts[chart];
   }
 
-  async function drawChart() {
+  // Vega is large: it comes when the tables are there.
+  let vega = null;
+  const loadVega = () => vega ??= new Promise((loaded, failed) =>
+    document.head.append(make("script", {src: "vega.js", onload: loaded, onerror: () => failed(new Error("vega.js did not come"))})));
+
+  async function drawChart(following = false) {
     const results = JSON.stringify([state.comparison, state.claims]), key = `${chart}\n${trial}\n${run}\n${results}`;
     if (key === drawn || !state.run) return;
     drawn = key;
     const mine = ++wanted;
     try {
-      const spec = await ask("chart", {name: chart, run: state.run.run, trial});
+      const asked = {name: chart, run: state.run.run, trial, update: following ? 1 : null};
+      const [spec] = await Promise.all([ask("chart", asked), loadVega()]);
       if (mine !== wanted) return;
       // An interpreter instead of eval: the page's policy allows no code but its own.
       await vegaEmbed($("chart"), spec, {renderer: "svg", actions: false, ast: true, mode: "vega-lite"});
@@ -182,12 +188,20 @@
     drawChart();
   }
 
-  function draw() {
+  let shown = "";
+  function draw(following) {
     drawHead();
     const there = Boolean(state.run);
     $("main").hidden = !there;
     if (there) {
-      drawBoard(); drawComparison(); drawClaims(); drawTabs(); drawChart(); drawGallery();
+      drawBoard();
+      const results = JSON.stringify([state.run.run, state.comparison, state.claims]);
+      if (results !== shown) { shown = results; drawComparison(); drawClaims(); }
+      drawTabs(); drawGallery();
+      // Those of an update come when the server says so: they cost most.
+      if (!following) setTimeout(() => requestAnimationFrame(() => drawChart()));
+      else if (chartsDue) drawChart(true);
+      chartsDue = false;
       if ($("questions").children.length === 1)
         $("questions").append(...Object.keys(state.questions).map(name => make("option", {value: name}, `@${name}`)));
     }
@@ -200,23 +214,23 @@
     $("trouble").textContent = text;
   }
 
-  let reading = false, again = false;
-  async function update() {
+  let reading = false, again = false, chartsDue = false;
+  async function update(following) {
     if (reading) { again = true; return; }
     reading = true;
     try {
-      state = await ask("state", {run});
+      state = await ask("state", {run, update: following ? 1 : null});
       trouble("");
-      draw();
+      draw(following);
     } catch (error) {
       trouble(`${error.message || error}; trying again.`);
-      setTimeout(update, 2000);
+      setTimeout(() => update(following), 2000);
     }
     reading = false;
-    if (again) { again = false; update(); }
+    if (again) { again = false; update(following); }
   }
 
-  $("runs").addEventListener("change", () => { run = $("runs").value; trial = null; update(); });
+  $("runs").addEventListener("change", () => { run = $("runs").value; trial = null; update(false); });
   $("questions").addEventListener("change", () => {
     const text = state.questions[$("questions").value];
     if (text) { $("query").value = text; $("sql").requestSubmit(); }
@@ -235,7 +249,11 @@
   });
 
   const events = new EventSource("events");
-  events.onmessage = update;
+  events.onmessage = () => update(state !== null);
+  events.addEventListener("charts", () => {
+    chartsDue = true;
+    if (!reading && state) { chartsDue = false; drawChart(true); }
+  });
   events.onerror = () => trouble("The server does not answer; it may have ended. What is shown stays.");
   events.onopen = () => trouble("");
 })();

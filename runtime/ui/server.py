@@ -31,8 +31,10 @@ from runtime.ui.state import Source
 HOST = "127.0.0.1"
 WATCH_SECONDS = 0.2
 """How often the server looks whether the database was published anew: one `stat`."""
-SHARE, BURST_SECONDS = 0.012, 1.0
-"""Of a core that following a run may take on average, and the CPU seconds that may be saved up: an update beyond them waits."""
+SHARE, BURST_SECONDS = 0.014, 0.5
+"""Of a core that following a run may take on average, and the CPU seconds that may be saved up: a chart beyond them waits."""
+OVERDRAFT_SECONDS = 0.5
+"""By which the board and the tables may overdraw: they are there at once, and only where that goes on they wait too."""
 KEPT_SECONDS = 2.0
 """Pages that are open beside each other ask the same at the same time, and get one answer."""
 MAX_QUERY_BYTES = 100_000
@@ -76,7 +78,7 @@ class Guard:
 def application(source: Source, token: str, port: int) -> ASGIApp:
     """The page and what it asks for, below /TOKEN/."""
 
-    allowance = Allowance()
+    allowance, kept = Allowance(), state.Kept()
 
     def page_file(name: str, kind: str) -> Route:
         text = (files("runtime.ui") / name).read_text(encoding="utf-8")
@@ -89,7 +91,11 @@ def application(source: Source, token: str, port: int) -> ASGIApp:
         page_file("page.css", "text/css"),
         page_file("page.js", "text/javascript"),
         Route(f"/{token}/vega.js", lambda request: Response(page_of_charts.bundle(), media_type="text/javascript")),
-        *(Route(f"/{token}/{name}", answering(source, handler, allowance)) for name, handler in GETS.items()),
+        Route(
+            f"/{token}/state", answering(source, lambda source, asked: state.read_state(source, asked.get("run"), kept), allowance)
+        ),
+        Route(f"/{token}/chart", answering(source, _draw, allowance)),
+        Route(f"/{token}/log", answering(source, lambda source, asked: {"text": state.read_log(source, asked["task"])}, allowance)),
         Route(f"/{token}/sheet", _sheet(source)),
         Route(f"/{token}/sql", _sql(source), methods=["POST"]),
         Route(f"/{token}/events", _events(source, allowance)),
@@ -97,30 +103,29 @@ def application(source: Source, token: str, port: int) -> ASGIApp:
     return Guard(Starlette(routes=routes), frozenset({f"{HOST}:{port}", f"localhost:{port}"}))
 
 
-GETS: dict[str, Any] = {
-    "state": lambda source, asked: state.read_state(source, asked.get("run")),
-    "chart": lambda source, asked: state.draw_chart(source, asked["name"], asked["run"], asked.get("trial")),
-    "log": lambda source, asked: {"text": state.read_log(source, asked["task"])},
-}
-"""What the page asks for → its answer as JSON."""
+def _draw(source: Source, asked: dict[str, str]) -> dict[str, Any]:
+    return state.draw_chart(source, asked["name"], asked["run"], asked.get("trial"))
 
 
 class Allowance:
-    """A token bucket of CPU seconds: it fills by a fixed share of the elapsed time, up to BURST_SECONDS, and updates spend it."""
+    """A token bucket of CPU seconds: it fills by a fixed share of the elapsed time, up to BURST_SECONDS, and updates spend it.
+
+    What a page asks for first, and what its reader asks for, is not counted: updates are requests that say `update`.
+    """
 
     def __init__(self) -> None:
         self._credit, self._at = BURST_SECONDS, time.monotonic()
 
     def spend(self, seconds: float) -> None:
-        """Take what an answer took. The credit may fall below zero, by one answer."""
+        """Take what an answer took. The credit may fall below zero, by OVERDRAFT_SECONDS and one answer."""
         now = time.monotonic()
         self._credit = min(BURST_SECONDS, self._credit + (now - self._at) * SHARE) - seconds
         self._at = now
 
-    @property
-    def left(self) -> bool:
+    def left(self, overdraft: float = 0.0) -> bool:
+        """Whether more may be spent."""
         self.spend(0.0)
-        return self._credit > 0
+        return self._credit > -overdraft
 
 
 def answering(source: Source, handler: Any, allowance: Allowance) -> Any:
@@ -129,13 +134,15 @@ def answering(source: Source, handler: Any, allowance: Allowance) -> Any:
     kept: dict[tuple[str, str], tuple[float, Response]] = {}
 
     def answer(request: Request) -> Response:  # no coroutine: Starlette gives each a thread, and the others go on
-        asked = (source.version(), request.url.query)
+        following = "update" in request.query_params
+        asked = (source.version(), str(request.query_params).removesuffix("&update=1").removesuffix("update=1"))
         with lock:
             until, given = kept.get(asked, (0.0, None))
             if given is None or time.monotonic() > until:
                 began = time.process_time()
                 given = compute(request)
-                allowance.spend(time.process_time() - began)
+                if following:
+                    allowance.spend(time.process_time() - began)
                 kept.clear()
                 kept[asked] = (time.monotonic() + KEPT_SECONDS, given)
         return given
@@ -179,12 +186,15 @@ def _sql(source: Source) -> Any:
 
 def _events(source: Source, allowance: Allowance) -> Any:
     async def versions() -> AsyncIterator[str]:
-        last = None
+        last = charted = None
         while True:
             version = source.version()
-            if version != last and (last is None or allowance.left):
+            if version != last and (last is None or allowance.left(OVERDRAFT_SECONDS)):
                 last = version
                 yield f"data: {version}\n\n"
+            elif last != charted and allowance.left():
+                charted = last
+                yield f"event: charts\ndata: {version}\n\n"
             await asyncio.sleep(WATCH_SECONDS)
 
     async def events(request: Request) -> Response:
@@ -207,5 +217,6 @@ def serve(source: Source, port: int, announce: Any) -> None:
     config = uvicorn.Config(
         application(source, token, port), log_level="critical", access_log=False, lifespan="off", timeout_graceful_shutdown=1
     )
+    threading.Thread(target=page_of_charts.bundle, daemon=True).start()  # two seconds of a core, while the page is read
     announce(f"http://{HOST}:{port}/{token}/")
     uvicorn.Server(config).run(sockets=[listener])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -29,21 +29,25 @@ FOLLOW = ("roc", "vulnerability", "ablation", "epsilon")
 RUNS = (
     "SELECT origin, study, profile, run, status, started, ended, question FROM base.run SEMI JOIN base.latest USING (origin, run)"
 )
-BOARD = """
-WITH planned AS (
-  SELECT trial, stage, task, rowid AS place FROM base.stage WHERE {run}   -- rows stand in the order of the plan
-  UNION ALL SELECT trial, 'attack', answer, NULL FROM base.trial WHERE {run})
-SELECT planned.trial, planned.stage, count(*) FILTER (status = 'done') AS done, count(*) FILTER (status = 'failed') AS failed,
-  count(*) FILTER (status = 'blocked') AS blocked, count(*) AS total
-FROM planned JOIN (SELECT DISTINCT ON (task) task, status FROM task WHERE {origin}) USING (task)
-GROUP BY planned.trial, planned.stage ORDER BY min(place) NULLS LAST, planned.trial
-"""
 TASKS = "SELECT task, operation, status, seconds FROM task WHERE {origin} AND task IN (SELECT task FROM base.task WHERE {run})"
 FAILED = """
 SELECT task.task, address, status, error, attempts, log FROM task
 WHERE {origin} AND status IN ('failed', 'blocked') AND task IN (SELECT task FROM base.task WHERE {run})
 ORDER BY status DESC, address
 """
+STAGES = """
+SELECT trial, stage, task FROM (
+  SELECT trial, stage, task, rowid AS place FROM base.stage WHERE {run}   -- rows stand in the order of the plan
+  UNION ALL SELECT trial, 'attack', answer, NULL FROM base.trial WHERE {run})
+ORDER BY place NULLS LAST, trial
+"""
+RESULTS = """
+SELECT bit_xor(hash(planned)), (SELECT bit_xor(hash(ended)) FROM base.outcome AS ended WHERE {origin} AND task IN (
+  SELECT task FROM base.task WHERE {run} AND kind IN ('attack', 'compare'))),
+  (SELECT bit_xor(hash(claims)) FROM base.run WHERE {run})
+FROM base.trial AS planned WHERE {run}
+"""
+"""Another row where figures of trials or verdicts of claims came, went or changed."""
 SETS = """
 SELECT stage.trial, stage.task, trial.answer FROM base.stage AS stage JOIN base.trial AS trial USING (origin, run, trial)
 WHERE stage.{run} AND stage.stage = 'synthesize' AND stage.shadow = 0
@@ -67,7 +71,16 @@ class Source:
         return f"{found.st_ino}-{found.st_mtime_ns}"
 
 
-def read_state(source: Source, run: str | None = None) -> dict[str, Any]:
+@dataclass
+class Kept:
+    """Comparison, claims, sets and stages of the run that was asked for last: read again where results came, not as tasks end."""
+
+    key: object = None
+    stages: list[dict[str, Any]] = field(default_factory=list)
+    results: dict[str, Any] = field(default_factory=dict)
+
+
+def read_state(source: Source, run: str | None = None, kept: Kept | None = None) -> dict[str, Any]:
     """Board, comparison, claims and failures of the run `run`, by default the one that began last; JSON's types alone."""
     version = source.version()
     if not version:
@@ -78,22 +91,49 @@ def read_state(source: Source, run: str | None = None) -> dict[str, Any]:
         if chosen is None:
             return {"version": version, "runs": []}
         where = _conditions(chosen)
-        same = " AND ".join(f"{name} = {literal(chosen[name])}" for name in ("origin", "study", "profile"))
         tasks = _rows(query, TASKS.format(**where))
+        kept = kept or Kept()
+        _read_results(query, chosen, kept)
         return {
             "version": version,
             "runs": runs,
             "run": chosen,
             "progress": _measure_progress(chosen, tasks),
             "running": _find_running(source.store, tasks) if chosen["status"] == "running" else [],
-            "board": _rows(query, BOARD.format(**where)),
-            "failed": _rows(query, FAILED.format(**where)),
-            "comparison": _rows(query, f"FROM comparison WHERE {same}"),
-            "claims": _rows(query, f"FROM claim WHERE {same}"),
-            "sets": [row["trial"] for row in _rows(query, SETS.format(**where))],
+            "failed": _rows(query, FAILED.format(**where)) if {row["status"] for row in tasks} & {"failed", "blocked"} else [],
+            **kept.results,
+            "board": _board(tasks, kept.stages),
             "questions": {name: found.text for name, found in questions().items()},
             "charts": {name: kind.about for name, kind in charts.CHARTS.items()},
         }
+
+
+def _read_results(query: Query, run: dict[str, Any], kept: Kept) -> None:
+    """Bring what is kept up to date."""
+    where = _conditions(run)
+    same = " AND ".join(f"{name} = {literal(run[name])}" for name in ("origin", "study", "profile"))
+    key = run["origin"], run["run"], query(RESULTS.format(**where))[1]
+    if key != kept.key:
+        kept.results = {
+            "comparison": _rows(query, f"FROM comparison WHERE {same}"),
+            "claims": _rows(query, f"FROM claim WHERE {same}"),
+            "sets": [row["trial"] for row in _rows(query, SETS.format(**where))],
+        }
+        kept.stages = _rows(query, STAGES.format(**where))
+        kept.key = key
+
+
+def _board(tasks: list[dict[str, Any]], planned: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Counts by status for each trial and stage, in the order of the plan."""
+    status = {row["task"]: row["status"] for row in tasks}
+    cells: dict[tuple[str, str], dict[str, Any]] = {}
+    for row in planned:
+        empty = {"trial": row["trial"], "stage": row["stage"], "done": 0, "failed": 0, "blocked": 0, "total": 0}
+        cell = cells.setdefault((row["trial"], row["stage"]), empty)
+        if (now := status.get(row["task"])) is not None:
+            cell["total"] += 1
+            cell[now] = cell.get(now, 0) + 1
+    return [cell for cell in cells.values() if cell["total"]]
 
 
 def _conditions(run: dict[str, Any]) -> dict[str, str]:

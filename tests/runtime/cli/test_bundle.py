@@ -68,6 +68,20 @@ def test_every_figure_of_the_report_s_tables_is_found_again_in_the_views(bundle:
     assert found > 30
 
 
+def test_of_a_database_of_another_version_one_sentence_says_what_would_do_and_that_does(
+    copy: Done, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with duckdb.connect(str(copy.db)) as connection:
+        connection.execute("DROP VIEW training; UPDATE base.meta SET schema = 'old'")
+    for words in (["bundle", "-o", str(tmp_path / "old.zip")], ["chart", "training", "-o", str(tmp_path / "a.svg")]):
+        assert main([*words, "--db", str(copy.db)]) == 2
+        said = capsys.readouterr().err.strip()
+        assert "\n" not in said
+        assert "synthc db merge FILE --db NEW" in said
+    assert main(["db", "merge", str(copy.db), "--db", str(tmp_path / "new.duckdb")]) == 0
+    assert main(["chart", "training", "-o", str(tmp_path / "a.svg"), "--db", str(tmp_path / "new.duckdb")]) == 0
+
+
 def test_no_image_of_a_store_is_in_a_bundle(bundle: Path) -> None:
     with zipfile.ZipFile(bundle) as archive:
         names = archive.namelist()

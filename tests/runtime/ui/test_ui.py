@@ -19,7 +19,7 @@ import pytest
 from starlette.requests import Request
 
 from runtime.ui.server import BURST_SECONDS, SHARE, Allowance, answering
-from runtime.ui.state import Source
+from runtime.ui.state import Kept, Source, read_state
 from tests.conftest import ROOT, Done
 
 
@@ -148,11 +148,36 @@ def test_the_page_waits_for_a_database_and_follows_one_that_is_replaced(copy: Do
 def test_updates_that_took_more_than_their_share_of_a_core_wait_until_it_is_made_up() -> None:
     allowance = Allowance()
     allowance.spend(BURST_SECONDS / 2)
-    assert allowance.left
+    assert allowance.left()
     allowance.spend(BURST_SECONDS / 2 + 0.3 * SHARE)
-    assert not allowance.left
+    assert not allowance.left()
+    assert allowance.left(overdraft=0.1)
     time.sleep(0.5)
-    assert allowance.left
+    assert allowance.left()
+
+
+def test_results_that_did_not_change_are_not_read_again(tiny: Done) -> None:
+    source, kept = Source(tiny.db, tiny.store), Kept()
+    first = read_state(source, kept=kept)
+    assert first == read_state(source)
+    kept.results["comparison"] = []
+    assert read_state(source, kept=kept)["comparison"] == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE base.trial SET label = 'another' WHERE trial = 'undefended#0'",
+        "DELETE FROM base.outcome WHERE task = (SELECT min(answer) FROM base.trial)",
+        "UPDATE base.outcome SET null_ok = false WHERE task = (SELECT min(answer) FROM base.trial)",
+    ],
+)
+def test_results_that_changed_are_read_again(copy: Done, change: str) -> None:
+    source, kept = Source(copy.db, copy.store), Kept()
+    read_state(source, kept=kept)
+    with duckdb.connect(str(copy.db)) as connection:
+        connection.execute(change)
+    assert read_state(source, kept=kept)["comparison"] == read_state(source)["comparison"]
 
 
 def test_pages_beside_each_other_get_one_answer(tmp_path: Path) -> None:
