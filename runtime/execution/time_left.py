@@ -1,8 +1,8 @@
-"""How long a run still takes: what remains of its plan, by the rates at which it has computed so far.
+"""Estimates the time that a run still takes, from its remaining tasks and the measured durations of its finished ones.
 
-A task is expected to take its declared guess times the usual ratio of measured to guessed seconds: of its operation, where this run
-has computed some of it, else of the middle operation. The schedule of what remains, on so many workers, is stretched as what was
-done has been.
+A task's expected duration is its guessed cost times the median ratio of measured to guessed seconds of its operation; for an
+operation that has not run, the median over operations. The simulated schedule of the remaining tasks on as many workers as were
+seen is scaled by the ratio of real to scheduled time so far.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ from compiler.inspect.cost.estimate import expect, span
 from compiler.plan.dag import Task
 
 MIN_SECONDS_MEASURED = 5.0
-"""Of a run, before it says how much slower than its schedule it is."""
+"""Duration of a run before its schedule is scaled."""
 STRETCH = (0.7, 2.0)
-"""Between what a schedule is stretched: beyond, it is the past that was unusual."""
+"""Limits of the factor by which the schedule is scaled; a ratio beyond is taken for an exception."""
 SHARE_OF_TIME = 0.02
-"""Of the driver's time that is spent on telling how much is left."""
+"""Share of the driver's time that may be spent on this estimate."""
 
 
 class TimeLeft:
-    """Seconds left of a run, kept up to date by what ends."""
+    """The estimate of a run's remaining seconds, updated as tasks end."""
 
     def __init__(self, todo: Mapping[str, Task]) -> None:
         self._todo: dict[str, Task] = {}
         self._guessed: dict[str, float] = {}
         self._seconds: dict[str, float] = {}
-        """Of what is done."""
+        """Task → measured seconds, of tasks that are done."""
         self._ended: set[str] = set()
         self._ratios: dict[str, list[float]] = defaultdict(list)
         self._first_ratios: dict[str, list[float]] = defaultdict(list)
@@ -42,20 +42,20 @@ class TimeLeft:
 
     @property
     def measured(self) -> bool:
-        """Whether anything was: before, all is guessed."""
+        """Whether any task's duration was measured; before that the estimate is by guessed costs alone."""
         return bool(self._seconds)
 
     def add(self, todo: Mapping[str, Task]) -> None:
-        """Count these as to be computed, again if they were before."""
+        """Add tasks to compute, also ones that have ended and are computed again."""
         self._todo |= todo
         self._guessed |= {id: cost.seconds for id, cost in expect(todo, {}).items()}
         self._ended -= todo.keys()
         self._next_at = 0.0
 
     def end(self, task: str, seconds: float | None, worker: object = None) -> None:
-        """Count a task as ended, after so many seconds; None for one that failed or never began.
+        """Record that a task ended after `seconds`; None for one that failed or never started.
 
-        The first task of a `worker` also loads what later ones find loaded: its rate counts only until there is another.
+        The first task of a `worker` also loads libraries and data: its ratio counts only until another task of the operation ends.
         """
         self._ended.add(task)
         if seconds is None:
@@ -69,7 +69,7 @@ class TimeLeft:
             self._first_ratios[operation].append(ratio)
 
     def tell(self, in_flight: Mapping[tuple[str, ...], float], now: float | None = None) -> float:
-        """Seconds left. `in_flight`: groups of tasks that one worker computes one after the other → when it began."""
+        """Seconds left. `in_flight`: group of tasks that one worker computes in turn → when it started."""
         started = time.monotonic()
         now = started if now is None else now
         if now < self._next_at:
@@ -88,14 +88,14 @@ class TimeLeft:
         return self._told
 
     def _expect(self) -> dict[str, float]:
-        """Seconds of every task: measured, or its guess by the rate of its kind."""
+        """Task → seconds: measured, or its guessed cost times its operation's median ratio."""
         rates = {operation: median(ratios) for operation, ratios in (self._first_ratios | self._ratios).items()}
         usual = median(rates.values()) if rates else 1.0
         return {id: self._seconds.get(id, self._guessed[id] * rates.get(task.operation, usual)) for id, task in self._todo.items()}
 
     @staticmethod
     def _rests(in_flight: Mapping[tuple[str, ...], float], expected: Mapping[str, float], now: float) -> dict[str, float]:
-        """What is left of tasks in flight: a worker computes those of its group in their order."""
+        """Task in flight → expected seconds left; a worker computes the tasks of its group in order."""
         rests = {}
         for group, began in in_flight.items():
             worked = now - began
