@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compiler.errors import SynthcError, did_you_mean, plural
-from runtime.cli.results_options import add_command, open_results, positive_number, scope_of, store_of
+from runtime.cli.results_options import add_command, open_results, positive_number, scope_of, scope_of_one, store_of
 from runtime.database.questions import question, questions
 
 if TYPE_CHECKING:
-    from runtime.database.read import Query
+    from runtime.database.read import Query, Scope
 
 
 def register(commands: Any) -> None:
@@ -174,14 +174,15 @@ def _chart(args: argparse.Namespace) -> int:
     from runtime.present.spec_charts import LAYOUT_OF_THEME
 
     if args.name == "gallery":
-        return _gallery(args)
+        return _gallery(args, scope_of_one(args, "a gallery"))
     if args.name not in (*charts.CHARTS, "all"):
         known = (*charts.CHARTS, "all", "gallery")
         raise SynthcError(f"no chart is called {args.name!r}; {did_you_mean(args.name, known)}")
     names = list(charts.CHARTS) if args.name == "all" else [args.name]
     targets = _list_targets(args, names)
     layout = "page" if (args.width or 0.0) > WIDEST_COLUMN else LAYOUT_OF_THEME[args.theme]
-    with open_results(args) as query:
+    scope = scope_of_one(args, "charts") if args.name == "all" else scope_of(args)
+    with open_results(args, scope) as query:
         rows = {name: _rows(query, args, charts.kind_of(name).query) for name in names}
     for name in names:
         drawn = charts.draw(name, *rows[name], layout=layout)
@@ -189,7 +190,7 @@ def _chart(args: argparse.Namespace) -> int:
             if notice := charts.save(drawn, path, args.width, titled=not args.no_title):
                 print(notice, file=sys.stderr)
             print(path)
-    return _gallery(args) if args.name == "all" else 0
+    return _gallery(args, scope) if args.name == "all" else 0
 
 
 def _rows(query: Query, args: argparse.Namespace, text: str) -> tuple[list[str], list[tuple[Any, ...]]]:
@@ -217,11 +218,11 @@ def _parse_width(text: str) -> float:
     return unit * positive_number(number)
 
 
-def _gallery(args: argparse.Namespace) -> int:
+def _gallery(args: argparse.Namespace, scope: Scope) -> int:
     from runtime.present.charts.gallery import write
     from runtime.present.report.read import read_sets
 
-    sets = read_sets(args.db, store_of(args), scope_of(args), args.with_private_images)
+    sets = read_sets(args.db, store_of(args), scope, args.with_private_images)
     for path in write(_make_folder(args.output), sets):
         print(path)
     return 0
@@ -253,14 +254,12 @@ def _make_folder(path: Path) -> Path:
 
 
 def _table(args: argparse.Namespace) -> int:
-    from runtime.database.read import check_one
     from runtime.present.paradigms import rows_of
     from runtime.present.tables import HEADS, claims, comparison, describe_comparison, latex_table, render
 
-    with open_results(args) as query:
+    with open_results(args, scope_of_one(args, "a table")) as query:
         columns, rows = _rows(query, args, {"comparison": "SELECT * FROM comparison", "claims": "SELECT * FROM claim"}[args.name])
         found = rows_of(columns, rows)
-        check_one([(row["origin"], row["study"], row["profile"]) for row in found], "a table")
         labels = {trial: label for trial, label in query("SELECT trial, label FROM comparison")[1]}
         pairs = rows_of(*query("FROM claim_pair"))
     of_claims = args.name == "claims"
@@ -311,7 +310,7 @@ def _report(args: argparse.Namespace) -> int:
 
     if args.output.suffix.lower() not in (".html", ".htm"):
         raise SynthcError(f"-o {args.output}: a report is HTML, name a file.html; a browser prints it to PDF")
-    write(args.output, args.db, store_of(args), scope_of(args), args.with_private_images)
+    write(args.output, args.db, store_of(args), scope_of_one(args, "a report"), args.with_private_images)
     print(f"{args.output}{' (shows private images: do not pass it on)' if args.with_private_images else ''}")
     return 0
 

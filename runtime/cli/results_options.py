@@ -36,9 +36,7 @@ def add_command(
         parser.add_argument("--db", type=Path, default=default, metavar="FILE", help="the database (default: results.duckdb here)")
         parser.add_argument("--store", type=Path, metavar="DIR", help="the store (default: .synthc beside the database)")
     if scope:
-        origin = (
-            "rows that this store published (default: this store's; of a study that it has not, those of the only one that has)"
-        )
+        origin = "rows that this store published (default: this store's; of what it has not, those of the only one that has)"
         parser.add_argument("--origin", metavar="NAME", help=origin)
         parser.add_argument("--study", metavar="NAME", help="this study alone")
         parser.add_argument("--profile", metavar="NAME", help="this profile of it alone; '' for none")
@@ -53,13 +51,25 @@ def scope_of(args: argparse.Namespace) -> Scope:
     return Scope(args.origin, args.study, args.profile, own=read_origin(store_of(args)))
 
 
+def scope_of_one(args: argparse.Namespace, what: str) -> Scope:
+    """The one study whose results are asked for: of several the one that ran last, and a sentence says that `what` is of it."""
+    from runtime.database.read import choose_one, name_study, open_read_only
+
+    with open_read_only(args.db) as query:
+        scope, others = choose_one(query, scope_of(args))
+    if others:
+        named = name_study(str(scope.study), scope.profile)
+        print(f"synthc: {what} of {named}, which ran last; --study and --profile name {', '.join(others)}", file=sys.stderr)
+    return scope
+
+
 @contextlib.contextmanager
-def open_results(args: argparse.Namespace) -> Iterator[Query]:
-    """Yield a function that queries the results that are asked for, and no others."""
+def open_results(args: argparse.Namespace, scope: Scope | None = None) -> Iterator[Query]:
+    """Yield a function that queries the results that are asked for, or those of `scope`, and no others."""
     from runtime.database.read import narrow, open_read_only
 
     with open_read_only(args.db) as query:
-        narrow(query, scope_of(args))
+        narrow(query, scope or scope_of(args))
         yield query
 
 

@@ -128,7 +128,10 @@ Key = tuple[str, str, str]
 
 @dataclass(frozen=True)
 class Scope:
-    """The rows that a user requests. None as study or profile: all of them; as origin: this store's own, or the only other one."""
+    """The rows that a user requests. None as study or profile: all of them; as origin: this store's own, or the only other one.
+
+    Without any name, and where `own` has rows, only these are shown: rows of other origins must be named.
+    """
 
     origin: str | None = None
     study: str | None = None
@@ -165,9 +168,18 @@ def _is_one_of(keys: Iterable[Key], columns: Sequence[str]) -> str:
     return " OR ".join(dict.fromkeys(f"({test})" for test in tests)) or "false"
 
 
+def choose_one(query: Query, scope: Scope) -> tuple[Scope, list[str]]:
+    """The one study that `scope` asks for, of several the one with the latest run; and what the others are called."""
+    rows = query("SELECT origin, study, profile FROM base.latest ORDER BY run DESC, origin, study, profile")[1]
+    keys = choose([(origin, study, profile) for origin, study, profile in rows], scope)
+    return Scope(*keys[0], own=scope.own) if keys else scope, [name_study(study, profile) for _, study, profile in keys[1:]]
+
+
 def choose(known: Sequence[Key], scope: Scope) -> list[Key]:
     """The keys among `known` that `scope` requests; errors as of `narrow`."""
     keys = list(known)
+    if (scope.origin, scope.study, scope.profile) == (None, None, None):
+        keys = [key for key in keys if key[0] == scope.own] or keys
     for at, kind in ((1, "study"), (2, "profile"), (0, "origin")):
         wanted = getattr(scope, kind)
         if wanted is not None:

@@ -42,7 +42,7 @@ def answer(trials: Iterable[Row]) -> list[str]:
 
 def _answer_on(rows: Sequence[Row]) -> Iterator[str]:
     """Of trials on the same data."""
-    references = {replicate: _choose_reference(rows, replicate) for replicate in {row["replicate"] for row in rows}}
+    references = {replicate: choose_reference(rows, replicate) for replicate in {row["replicate"] for row in rows}}
     kinds: dict[str, set[str]] = {}
     first: dict[str, Row] = {}
     ways = (
@@ -51,7 +51,7 @@ def _answer_on(rows: Sequence[Row]) -> Iterator[str]:
         or rows
     )
     for row in ways:
-        kinds.setdefault(row["label"], set()).add(_judge(row, references[row["replicate"]]))
+        kinds.setdefault(row["label"], set()).add(judge(row, references[row["replicate"]]))
         first.setdefault(row["label"], row)
     found: dict[str, list[Row]] = {kind: [] for kind in ("more", "no more", "undecided", "doubtful", "missing")}
     for label, of_replicates in kinds.items():
@@ -91,7 +91,7 @@ def _say_rest(found: Mapping[str, list[Row]]) -> Iterator[str]:
         yield f"{parts[0][0].upper()}{'; '.join(parts)[1:]}."
 
 
-def _choose_reference(rows: Iterable[Row], replicate: int) -> Row | None:
+def choose_reference(rows: Iterable[Row], replicate: int) -> Row | None:
     """The most accurate DP-SGD of this replicate that promises something, else the most accurate one; None for none."""
     private = [
         row
@@ -106,7 +106,7 @@ def _figures(row: Row) -> tuple[float | None, ...]:
     return row["test_accuracy"], row["leakage"], row["leakage_low"], row["leakage_high"]
 
 
-def _judge(row: Row, reference: Row | None) -> str:
+def judge(row: Row, reference: Row | None) -> str:
     """more, no more, undecided, doubtful or missing."""
     if row["attack"] is None:
         return "missing"

@@ -62,7 +62,7 @@ def _panel(unit: str, data: list[Row], width: float, layout: Layout) -> Any:
     there = base.transform_filter("isValid(datum.effect)")
     below = step / 2 - line
     text: dict[str, Any] = {"fontSize": layout.type, "lineHeight": line, "lineBreak": "\n", "baseline": "top", "color": look.INK}
-    label = base.mark_text(align="left", dy=4 - step / 2, **text).encode(x=alt.value(0), y=y, text="label:N")
+    label = base.mark_text(align="left", dy=4 - step / 2, **text).encode(x=alt.XValue(0), y=y, text=alt.Text("label:N"))
     # Statements stand over their marks, which lie in the lower part of a row: beside them a column would have no room for figures.
     return alt.layer(
         zero,

@@ -183,7 +183,7 @@ def concat(how: Literal["hconcat", "vconcat"], parts: Sequence[Any], spacing: fl
     """
     whole: dict[str, Any] = {how: [], "spacing": spacing, "bounds": bounds, "datasets": {}, "params": []}
     for part in parts:
-        spec = part if isinstance(part, dict) else part.to_dict()
+        spec = part if isinstance(part, dict) else part.to_dict(validate=False)
         whole["datasets"] |= spec.get("datasets", {})
         for param in spec.get("params", []):  # the same selection in several parts is one, over the views of all
             one = next((known for known in whole["params"] if known["name"] == param["name"]), None)

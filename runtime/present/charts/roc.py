@@ -41,7 +41,7 @@ def draw(rows: list[Row], layout: Layout) -> Any:
             layers[0] = layers[0].add_params(chosen)
         # As a mark, since a title of Vega's moves up with a number that stands above the panel, and headings would not be level.
         heading = look.plot([{"name": name}]).mark_text(align="left", fontSize=layout.type, fontWeight="bold", color=look.INK)
-        layers.append(heading.encode(x=alt.value(0), y=alt.value(-16), text="name:N"))
+        layers.append(heading.encode(x=alt.XValue(0), y=alt.YValue(-16), text=alt.Text("name:N")))
         panels.append(alt.layer(*layers).properties(width=side, height=side))
     whole = look.arrange(panels, across, spacing=16, bounds="flush")
     floored = any(row["fpr"] < floor or row["tpr"] < floor for row in rows)

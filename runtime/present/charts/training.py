@@ -40,7 +40,7 @@ def draw(rows: list[Row], layout: Layout) -> Any:
         for text, above in ((shown[0]["name"], 20), (_name(shown[0], parts[shown[0]["number"]]), 9)):
             head = look.plot([{"text": look.shorten(text, layout.letters(width + 20))}])
             head = head.mark_text(align="left", fontSize=layout.small, color=look.INK if above > 9 else look.SOFT)
-            layers.append(head.encode(x=alt.value(0), y=alt.value(-above), text="text:N"))
+            layers.append(head.encode(x=alt.XValue(0), y=alt.YValue(-above), text=alt.Text("text:N")))
         drawn.append(alt.layer(*layers).properties(width=width, height=0.6 * width))
     title = look.make_title(
         "How it was learned",
@@ -70,7 +70,7 @@ def _marks(rows: list[Row], everyone: list[Row], layout: Layout, chosen: Any) ->
     mean = [{**of_trial, "done": 1, "loss": sum(ends) / len(ends)}] if ends else []
     tooltip = look.tooltip(("loss:Q", "mean of the last losses", ".4g"))
     return [
-        lines.mark_line(strokeWidth=0.7, opacity=0.55).encode(x, y, color=color, detail="shadow:N"),
+        lines.mark_line(strokeWidth=0.7, opacity=0.55).encode(x, y, color=color, detail=alt.Detail("shadow:N")),
         *look.draw_points(look.plot(mean, chosen), 40, x=x, y=y, color=color, shape=look.shape(everyone, layout), tooltip=tooltip),
     ]
 

@@ -70,20 +70,41 @@ def test_commands_show_this_stores_rows_else_the_only_others_else_they_refuse_an
     assert shown("none") == theirs
 
 
-@pytest.mark.parametrize("words", [COMMANDS[3], COMMANDS[5]], ids=lambda words: words[0])
-def test_several_studies_are_never_one_table_or_report(
+@pytest.mark.parametrize(
+    "words", [COMMANDS[3], COMMANDS[5], ("chart", "all", "-o", "{folder}/charts", "--format", "json")], ids=lambda words: words[0]
+)
+def test_of_several_studies_a_table_a_report_and_all_charts_are_of_the_last_one_and_say_so(
     gathered: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]
 ) -> None:
     command = [word.format(folder=gathered.parent) for word in words]
     alter(gathered, "UPDATE base.run SET study = 'other' WHERE origin = 'second'")
-    code, _, err = say(capsys, gathered, "first", *command)
-    assert code == 2
-    assert "is of one study, and here are other, tiny; name one by --study" in err
-    assert say(capsys, gathered, "first", *command, "--study", "other")[0] == 0
+    for table in ("run", "trial", "stage", "task"):
+        alter(gathered, f"UPDATE base.{table} SET run = '3' || run WHERE origin = 'second'")
+    what = {"table": "a table", "report": "a report", "chart": "charts"}[words[0]]
+    code, _, err = say(capsys, gathered, "none", *command)
+    assert (code, err) == (0, f"synthc: {what} of other, which ran last; --study and --profile name tiny\n")
+    for option in (["--study", "other"], ["--study", "tiny"]):
+        assert say(capsys, gathered, "none", *command, *option)[::2] == (0, "")
     alter(gathered, "UPDATE base.run SET study = 'tiny', profile = 'large' WHERE origin = 'second'")
-    assert "tiny, tiny (large)" in say(capsys, gathered, "first", *command)[2]
-    assert say(capsys, gathered, "first", *command, "--profile", "")[0] == 0
-    assert "did you mean 'large'" in say(capsys, gathered, "first", *command, "--profile", "larg")[2]
+    assert "of tiny (large), which ran last; --study and --profile name tiny" in say(capsys, gathered, "none", *command)[2]
+    assert say(capsys, gathered, "none", *command, "--profile", "")[::2] == (0, "")
+    assert "did you mean 'large'" in say(capsys, gathered, "none", *command, "--profile", "larg")[2]
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=lambda words: words[0])
+def test_what_others_published_beside_this_store_s_rows_is_shown_only_by_name(
+    gathered: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]
+) -> None:
+    """As in a clone, whose database holds published studies, after a study of one's own."""
+    command = [word.format(folder=gathered.parent) for word in words]
+    alter(gathered, "UPDATE base.run SET study = 'other' WHERE origin = 'second'")
+    code, out, err = say(capsys, gathered, "first", *command)
+    assert (code, err) == (0, "")
+    written = {"chart": "chart.json", "report": "report.html"}.get(words[0])
+    text = out if written is None else (gathered.parent / written).read_text()
+    alter(gathered, "DELETE FROM base.run WHERE origin = 'second'")
+    alone = say(capsys, gathered, "first", *command)[1]
+    assert text == (alone if written is None else (gathered.parent / written).read_text())
 
 
 def test_a_query_of_ones_own_sees_all_rows_unless_options_choose(gathered: Path, capsys: pytest.CaptureFixture[str]) -> None:
