@@ -1,15 +1,9 @@
 """Estimates the time that a run still takes, from its remaining tasks and the measured durations of its finished ones.
 
-<<<<<<< HEAD
-A task's expected duration is its guessed cost times the median ratio of measured to guessed seconds of its operation; for an
-operation that has not run, the median over operations. The simulated schedule of the remaining tasks on as many workers as were
-seen is scaled by the ratio of real to scheduled time so far.
-=======
-A task is expected to take its declared guess times the rate of its operation, all measured seconds by all guessed ones; where this
-run has computed none of it, times the mean rate of the others. Operations of the same sort count most there, and those that were
-measured on next to nothing do not count: many short tasks that were quick for their guess say little of the long ones to come. The
-schedule of what remains, on so many workers, is stretched as what was done has been.
->>>>>>> main
+A task's expected duration is its guessed cost times the rate of its operation, which is all measured seconds over all guessed ones;
+for an operation that has not run yet, times the weighted geometric mean of the others' rates. Operations of the same sort have more
+weight, operations with few measured seconds less: short tasks that were fast say little about long ones. The simulated schedule of
+the remaining tasks on as many workers as were seen is scaled by the ratio of real to scheduled time so far.
 """
 
 from __future__ import annotations
@@ -27,22 +21,19 @@ MIN_SECONDS_MEASURED = 5.0
 STRETCH = (0.7, 2.0)
 """Limits of the factor by which the schedule is scaled; a ratio beyond is taken for an exception."""
 SHARE_OF_TIME = 0.02
-<<<<<<< HEAD
 """Share of the driver's time that may be spent on this estimate."""
-=======
-"""Of the driver's time that is spent on telling how much is left."""
 OF_NETS = ("train", "synthesize")
-"""Kinds of tasks that are of one sort: what they take, nets take."""
+"""Kinds of tasks that count as one sort, since nets take most of their time."""
 OTHER_WEIGHT = 0.3
-"""What the rate of an operation of another sort says, beside one of the same sort."""
+"""Weight of the rate of an operation of another sort, relative to one of the same sort."""
 
 
 ENOUGH_SECONDS = 10.0
-"""Guessed seconds of an operation's finished tasks at which its rate says half as much of other operations as it ever will."""
+"""Guessed seconds of an operation's finished tasks at which its rate has half of its largest weight."""
 
 
 class _Sums:
-    """Seconds that tasks took, and that were guessed of them."""
+    """Sums of measured and of guessed seconds of tasks."""
 
     def __init__(self) -> None:
         self.took = self.guessed = 0.0
@@ -53,13 +44,12 @@ class _Sums:
 
     @property
     def weight(self) -> float:
-        """What this rate says of other operations: nothing where it was measured on next to nothing."""
+        """Weight of this rate for other operations, from 0 to 1; it grows with the guessed seconds behind it."""
         return self.guessed / (self.guessed + ENOUGH_SECONDS)
 
     def add(self, took: float, guessed: float) -> None:
         self.took += took
         self.guessed += guessed
->>>>>>> main
 
 
 class TimeLeft:
@@ -94,7 +84,7 @@ class TimeLeft:
     def end(self, task: str, seconds: float | None, worker: object = None) -> None:
         """Record that a task ended after `seconds`; None for one that failed or never started.
 
-        The first task of a `worker` also loads libraries and data: its ratio counts only until another task of the operation ends.
+        The first task of a `worker` also loads libraries and data: it counts only until another task of the operation ends.
         """
         self._ended.add(task)
         if seconds is None:
@@ -124,18 +114,12 @@ class TimeLeft:
         return self._told
 
     def _expect(self) -> dict[str, float]:
-<<<<<<< HEAD
-        """Task → seconds: measured, or its guessed cost times its operation's median ratio."""
-        rates = {operation: median(ratios) for operation, ratios in (self._first_ratios | self._ratios).items()}
-        usual = median(rates.values()) if rates else 1.0
-        return {id: self._seconds.get(id, self._guessed[id] * rates.get(task.operation, usual)) for id, task in self._todo.items()}
-=======
-        """Seconds of every task: measured, or its guess by the rate of its kind."""
+        """Task → seconds: measured, or its guessed cost times the rate of its operation."""
         rates = self._rates()
         return {id: self._seconds.get(id, self._guessed[id] * rates[task.operation]) for id, task in self._todo.items()}
 
     def _rates(self) -> dict[str, float]:
-        """Operation → seconds that a task takes for each that was guessed."""
+        """Operation → rate, measured or averaged over other operations."""
         rates = {operation: (sums.rate, sums.weight) for operation, sums in (self._measured_first | self._measured).items()}
         sorts = {task.operation: "nets" if task.kind in OF_NETS else task.kind for task in self._todo.values()}
 
@@ -147,7 +131,6 @@ class TimeLeft:
             return math.exp(logs / sum(weight for _, weight in near)) if near else 1.0
 
         return {operation: rates[operation][0] if operation in rates else usual(sort) for operation, sort in sorts.items()}
->>>>>>> main
 
     @staticmethod
     def _rests(in_flight: Mapping[tuple[str, ...], float], expected: Mapping[str, float], now: float) -> dict[str, float]:
