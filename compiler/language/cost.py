@@ -1,8 +1,8 @@
 """What computing takes, in terms that words can be priced in: nets, the steps that train them, the images that they answer.
 
-Declared figures for one core in float32, measured on a shared machine whose cores differ by 2 ×. They say minutes or hours, not
-which minute; a test compares every method with a run at three sizes. Where an operation has a history, only the ratio of two costs
-is used (`compiler.inspect.cost.estimate`).
+Declared figures for one idle core in float32. Another core, or one that others use too, is up to 3 × slower: they say minutes or
+hours, not which minute; a test compares every method with a run at three sizes. Where an operation has a history, only the ratio of
+two costs is used (`compiler.inspect.cost.estimate`).
 """
 
 import math
@@ -15,7 +15,7 @@ GRADIENTS = 2**27
 """Numbers of per-sample gradients that `runtime.training.dp_sgd` holds at once; for at most `TOGETHER` images."""
 TOGETHER = 256
 """Images that are scored at once."""
-FORWARD_SECONDS, FORWARD_BYTES = 0.5, 0.25
+FORWARD_SECONDS, FORWARD_BYTES = 0.45, 0.25
 """Of the time and of the memory of a training step, where no gradient is wanted."""
 STATES = 4
 """Numbers for each weight in training: itself, its gradient, its momentum or moments, its average."""
@@ -68,7 +68,7 @@ class Net:
         held = max(1, min(batch, TOGETHER // copies, GRADIENTS // self.weights))
         alone = self.training(steps, batch * copies)
         mb = (self.kept * held * copies + 4 * (held + STATES) * self.weights) / 1e6
-        return Cost(alone.seconds + SAMPLE_WEIGHT * steps * batch * self.weights, mb, alone.flops)
+        return Cost(alone.seconds + steps * (SAMPLE_STEP + SAMPLE_WEIGHT * batch * self.weights), mb, alone.flops)
 
 
 NO_NET = Net(0.0, 0.0, 0.0, 1.0)
@@ -87,16 +87,17 @@ class _Layers(NamedTuple):
     """Of a forward pass, for each pixel and unit of the squared width: below 16×16, where some nets halve less, and above."""
 
 
-SAMPLE_WEIGHT = 4e-9
-"""Seconds in which a weight of one sample's gradient is written, measured and scaled."""
+SAMPLE_STEP, SAMPLE_WEIGHT = 2e-3, 2.5e-9
+"""Seconds by which a step is longer that takes each sample's gradient, and in which a weight of one is written, measured and
+scaled."""
 CONVOLUTIONS = {
-    "small": _Layers(1.2e-3, 0.9e-6, 14.5, 112, (9.0, 18.0)),
-    "convnet": _Layers(1.5e-3, 0.8e-6, 12.5, 24, (5.7, 6.6)),
-    "resnet9": _Layers(4e-3, 2.4e-6, 29.0, 486, (134.5, 49.5)),
-    "resnet18": _Layers(12e-3, 12e-6, 69.0, 2731, (264, 270)),
-    "wrn": _Layers(9e-3, 8e-6, 60.0, 676, (187, 187)),
+    "small": _Layers(1.0e-3, 0.5e-6, 14.5, 112, (9.0, 18.0)),
+    "convnet": _Layers(1.1e-3, 0.7e-6, 12.5, 24, (5.7, 6.6)),
+    "resnet9": _Layers(2.8e-3, 1.7e-6, 29.0, 486, (134.5, 49.5)),
+    "resnet18": _Layers(8e-3, 8e-6, 69.0, 2731, (264, 270)),
+    "wrn": _Layers(6e-3, 5.5e-6, 60.0, 676, (187, 187)),
     "generator": _Layers(3e-3, 1.5e-6, 60.0, 100, (54, 54)),
-    "unet": _Layers(40e-3, 20e-6, 198.0, 1024, (456, 456)),
+    "unet": _Layers(28e-3, 15e-6, 198.0, 1024, (456, 456)),
 }
 """Measured at 8×8 to 32×32, widths 8 to 64, batches of 8 to 256. What a backward pass needs, the weights and the FLOPs were counted
 (autograd's saved tensors, torch's FLOP counter)."""
@@ -117,9 +118,9 @@ OPTIMIZED = 4e-9
 """Seconds in which an optimizer and an average move a weight."""
 
 
-def dense(weights: float, units: float, step: float = 4e-4) -> Net:
+def dense(weights: float, units: float, step: float = 3e-4) -> Net:
     """A net of linear layers with so many weights and units."""
-    return Net(step + OPTIMIZED * weights, 1e-10 * weights, 8 * units, weights, 2 * weights)
+    return Net(step + OPTIMIZED * weights, 6.5e-11 * weights, 8 * units, weights, 2 * weights)
 
 
 def classifier(kind: str, width: int, shape: Shape) -> Net:

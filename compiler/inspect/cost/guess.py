@@ -85,9 +85,9 @@ def _computed(work: Work) -> Cost:
             passes = sum(PASSES[signal] for signal in work.signals) * (2 if work.base else 1)
             return how.priced(sizes(work.private)).answers(passes * _canaries(work.private.population)) + Cost(passes * 5e-4)
         case QuerySet():
-            return Cost(0.2)
+            return Cost(0.06)
         case AttackTrial():
-            return Cost(0.4 * len(work.attacks) * len(work.population.groups) * work.resamples / 1000)
+            return Cost(0.5 + 0.15 * len(work.attacks) * len(work.population.groups) * work.resamples / 1000)
         case CompareTrials():
             return Cost(1.0)
     return Cost(0.0)

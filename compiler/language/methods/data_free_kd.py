@@ -146,6 +146,9 @@ class Online(_Generated):
     replay: float = Field(default=0.0, ge=0, le=1)
     """Share of the student's steps on images of earlier rounds; the papers have none, and their students forget."""
 
+    def cost(self, sizes: Sizes) -> Cost:
+        return super().cost(sizes) + self.inventor(sizes).answers(self.rounds * self.student_steps * self.batch_size)
+
 
 class Dafl(Online):
     """Images that the teacher is sure of, of all classes alike; no game (Chen et al. 2019)."""

@@ -57,7 +57,8 @@ class DistributionMatching(Distilled):
 
     def cost(self, sizes: Sizes) -> Cost:
         net = convolutions("convnet", self.width, sizes.shape)
-        return net.training(self.steps, self.learned(sizes)) + net.answers(self.steps * self.batch_real * sizes.classes)
+        begun = Cost(self.steps * net.step)  # each step has a net of its own
+        return begun + net.training(self.steps, self.learned(sizes)) + net.answers(self.steps * self.batch_real * sizes.classes)
 
 
 class GradientMatching(Distilled):
@@ -225,7 +226,7 @@ class Recovery(Distilled):
 
     def cost(self, sizes: Sizes) -> Cost:
         batches = math.ceil(self.learned(sizes) / 250)
-        return sizes.net.training(self.steps * batches, self.learned(sizes) / batches)
+        return sizes.net.training(1.5 * self.steps * batches, self.learned(sizes) / batches)  # with statistics of every layer
 
     @property
     def needs_batch_norm(self) -> bool:

@@ -11,9 +11,13 @@ from runtime.present.charts.look import Layout
 from runtime.present.paradigms import Row, doubts_of
 
 QUERY = """
-SELECT comparison.*, part, stage, shadow, list(loss ORDER BY step) AS losses
-FROM training JOIN comparison USING (origin, study, profile, trial) GROUP BY ALL
+SELECT comparison.*, part, stage, shadow, losses FROM (
+  SELECT origin, study, profile, trial, shadow, part, task, stage, list(loss ORDER BY step) AS losses,
+    row_number() OVER (PARTITION BY origin, study, profile, trial, shadow, part, task ORDER BY stage DESC) AS place
+  FROM training GROUP BY origin, study, profile, trial, shadow, part, task, stage)
+JOIN comparison USING (origin, study, profile, trial) WHERE place = 1
 """
+"""A student that its synthesis trains is one task of two stages, and one curve."""
 
 
 def draw(rows: list[Row], layout: Layout) -> Any:
