@@ -292,6 +292,7 @@ def _find_task(query: Query, beginning: str) -> str:
 
 def _export(args: argparse.Namespace) -> int:
     from runtime.database.files import export, export_compatible
+    from runtime.database.gather import SCORES
 
     if not args.scores and not args.view and not args.compat and not args.membership:
         raise SynthcError("say what to export: --scores FILE, --view VIEW FILE, --compat FILE, or --membership DIR")
@@ -308,11 +309,3 @@ def _export(args: argparse.Namespace) -> int:
         export_compatible(args.db, args.compat)
         print(args.compat)
     return 0
-
-
-SCORES = """\
-SELECT trial.study, trial.profile, trial.arm, trial.paradigm, trial.method, trial.label, trial.trial, score.release, score.attack,
-  score.variant, canary.canaries, score.canary, score.shadow, score.member, score.score
-FROM base.current_trial AS trial JOIN base.score AS score ON score.task = trial.answer
-  JOIN base.canary AS canary ON canary.task = score.task AND canary.canary = score.canary
-ORDER BY ALL"""

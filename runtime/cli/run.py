@@ -270,7 +270,7 @@ def _print_answer(study: StudyRun, args: argparse.Namespace) -> None:
     commands = (
         ["report", "-o", "report.html", *of_this],
         ["chart", "tradeoff", "-o", "tradeoff.svg", *of_this],
-        ["sql", "FROM comparison"],
+        ["sql", "FROM comparison", *of_this],
     )
     _print("\nnext: " + "\n      ".join(shlex.join(["synthc", *words, *named]) for words in commands) + "\n")
 

@@ -18,12 +18,13 @@ from runtime.database.revision import check_target, revision
 from runtime.database.schema import SCHEMA_DIGEST, create, list_public, upgrade
 
 SCORES = """
-SELECT trial.study, trial.profile, trial.trial, canary.canaries, score.release, score.attack, score.variant, score.canary,
-  score.shadow, score.member, score.score
+SELECT trial.origin, trial.study, trial.profile, trial.arm, trial.paradigm, trial.method, trial.label, trial.trial, score.release,
+  score.attack, score.variant, canary.canaries, score.canary, score.shadow, score.member, score.score
 FROM base.current_trial AS trial JOIN base.score AS score ON score.origin = trial.origin AND score.task = trial.answer
   JOIN base.canary AS canary ON canary.origin = score.origin AND canary.task = score.task AND canary.canary = score.canary
 ORDER BY ALL
 """
+"""Every raw score of the last run of each study and profile."""
 
 
 def merge(target: Path, others: Sequence[Path]) -> list[str]:
@@ -135,15 +136,5 @@ def export_parquet(database: Path, folder: Path) -> list[Path]:
     queries = {view: f"FROM {identifier(view)}" for view, _ in list_public("view")} | {"scores": SCORES}
     with contextlib.closing(connect(database, read_only=True)) as connection:
         for view, query in queries.items():
-            _write_parquet(connection, query, folder / f"{view}.parquet")
+            execute(connection, f"COPY ({query}) TO {literal(folder / f'{view}.parquet')} (FORMAT parquet, COMPRESSION zstd)")
     return [folder / f"{view}.parquet" for view in queries]
-
-
-def export_scores(database: Path, path: Path) -> None:
-    """Write all scores of the last run of each study and profile as one Parquet file."""
-    with contextlib.closing(connect(database, read_only=True)) as connection:
-        _write_parquet(connection, SCORES, path)
-
-
-def _write_parquet(connection: duckdb.DuckDBPyConnection, query: str, path: Path) -> None:
-    execute(connection, f"COPY ({query}) TO {literal(path)} (FORMAT parquet, COMPRESSION zstd)")
