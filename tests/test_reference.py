@@ -190,11 +190,13 @@ class Study:
             return ["This study is not published yet."]
         trials, found, pairs = self.rows("comparison"), self.rows("claim"), self.rows("claim_pair")
         labels = {row["trial"]: row["label"] for row in trials}
-        said = [f"- {sentence}" for sentence in (*answer(trials), f"{count_verdicts(found)}.")]
+        said = [f"- {sentence}" for sentence in (*answer(trials), *([f"{count_verdicts(found)}."] if found else []))]
         table = render(*comparison(*self.query(f"FROM comparison {self.where} ORDER BY trial")), "markdown")
         lines = [self.facts(trials, found), "", *said, "", f"![Accuracy against leakage]({self.picture})", ""]
-        lines += [describe_comparison(trials), "", table, "", "### Claims", "", render(*claims(found, pairs, labels), "markdown")]
-        lines += [*_deciding(found, pairs), "", "### Undecided", "", *_undecided(trials, found)]
+        lines += [describe_comparison(trials), "", table]
+        if found:
+            lines += ["", "### Claims", "", render(*claims(found, pairs, labels), "markdown"), *_deciding(found, pairs)]
+        lines += ["", "### Undecided", "", *_undecided(trials, found)]
         return [*lines, *_earlier(found)]
 
     def facts(self, trials: list[Row], found: list[Row]) -> str:
@@ -209,9 +211,10 @@ class Study:
         declared = (
             "before any outcome in its store" if not before else f"some of them when {plural(before, 'trial')} had outcomes there"
         )
+        claimed = f" Its claims were declared {declared}." if found else ""
         return (
             f"**{self.evidence}.** {' '.join(run['question'].split())} {plural(len(trials), 'trial')}, {tasks:,} tasks, "
-            f"{minutes:.1f} core-minutes{clock}; run on {run['started']:%Y-%m-%d}. Its claims were declared {declared}."
+            f"{minutes:.1f} core-minutes{clock}; run on {run['started']:%Y-%m-%d}.{claimed}"
         )
 
 
