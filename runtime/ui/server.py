@@ -1,7 +1,7 @@
-"""The server of the page: on this machine alone, behind a token in its address, and without a word to any network.
+"""The web server of the page: bound to this machine's loopback interface, with a token in the URL, without outgoing requests.
 
-Every answer carries a content policy that lets the page load nothing but its own files. A request is refused unless it names the
-token, and this server as its host and origin: a page of another site, or a name that was made to point here, gets nothing.
+Every response has a content security policy by which the page loads its own files only. A request is refused unless it has the
+token, and this server as host and origin, which excludes pages of other sites and DNS rebinding.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from runtime.ui.state import Source
 
 HOST = "127.0.0.1"
 WATCH_SECONDS = 0.2
-"""How often the server looks whether the database was published anew: one `stat`."""
+"""Interval at which the server checks by a `stat` whether the database was published again."""
 SHARE, BURST_SECONDS = 0.012, 1.0
-"""Of a core that following a run may take on average, and the CPU seconds that may be saved up: an update beyond them waits."""
+"""Share of one core that following a run may use on average, and the largest credit in CPU seconds; further updates are delayed."""
 KEPT_SECONDS = 2.0
-"""Pages that are open beside each other ask the same at the same time, and get one answer."""
+"""How long a response is reused for equal requests, as from several open pages."""
 MAX_QUERY_BYTES = 100_000
 HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
@@ -48,7 +48,7 @@ HEADERS = {
 
 
 class Guard:
-    """Refuses what does not name this server as host and origin, and gives every answer the headers of the page's policy."""
+    """ASGI middleware that refuses requests for another host or origin and adds `HEADERS` to every response."""
 
     def __init__(self, app: ASGIApp, hosts: frozenset[str]) -> None:
         self.app, self.hosts = app, hosts
@@ -74,7 +74,7 @@ class Guard:
 
 
 def application(source: Source, token: str, port: int) -> ASGIApp:
-    """The page and what it asks for, below /TOKEN/."""
+    """The ASGI application: the page and its data below /TOKEN/."""
 
     allowance = Allowance()
 
@@ -102,7 +102,7 @@ GETS: dict[str, Any] = {
     "chart": lambda source, asked: state.draw_chart(source, asked["name"], asked["run"], asked.get("trial")),
     "log": lambda source, asked: {"text": state.read_log(source, asked["task"])},
 }
-"""What the page asks for → its answer as JSON."""
+"""Path → a function of source and query parameters that gives the JSON response."""
 
 
 class Allowance:
@@ -112,7 +112,7 @@ class Allowance:
         self._credit, self._at = BURST_SECONDS, time.monotonic()
 
     def spend(self, seconds: float) -> None:
-        """Take what an answer took. The credit may fall below zero, by one answer."""
+        """Subtract the CPU seconds of a response. The credit may become negative, by one response."""
         now = time.monotonic()
         self._credit = min(BURST_SECONDS, self._credit + (now - self._at) * SHARE) - seconds
         self._at = now
@@ -124,11 +124,11 @@ class Allowance:
 
 
 def answering(source: Source, handler: Any, allowance: Allowance) -> Any:
-    """Answers with what `handler` gives, one for all that ask the same within KEPT_SECONDS."""
+    """An endpoint that responds with the result of `handler` as JSON; equal requests within KEPT_SECONDS get the same response."""
     lock = threading.Lock()
     kept: dict[tuple[str, str], tuple[float, Response]] = {}
 
-    def answer(request: Request) -> Response:  # no coroutine: Starlette gives each a thread, and the others go on
+    def answer(request: Request) -> Response:  # no coroutine, so that Starlette runs it in a thread
         asked = (source.version(), request.url.query)
         with lock:
             until, given = kept.get(asked, (0.0, None))
@@ -194,7 +194,7 @@ def _events(source: Source, allowance: Allowance) -> Any:
 
 
 def serve(source: Source, port: int, announce: Any) -> None:
-    """Serve until Ctrl-C. `announce` is called with the page's address once the port is taken; SynthcError if it cannot be."""
+    """Serve until Ctrl-C. `announce` is called with the page's URL once the port is bound; SynthcError if it cannot be bound."""
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
