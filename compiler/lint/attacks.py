@@ -1,4 +1,4 @@
-"""Lints of what the adversary does: what can be resolved, whether the attack fits the defence, and how it is fitted."""
+"""Lints on attacks: resolvable rates, attacks that fit the defence, fits of attacks."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from compiler.power.resolution import resolution
 from compiler.work.releases import HEADLINE_FIELDS, OWNERS, fits, has_release
 
 MAX_LOW_FPR = 0.1
-"""Above this a false-positive rate says little more than the area under the curve."""
+"""Largest FPR that counts as low; a TPR at a higher one adds little to the AUC."""
 MIN_SHADOWS_PER_EXAMPLE = 64
-"""Below this many shadows, spreads estimated for each canary alone are unstable."""
+"""Least number of shadows for variances that are estimated per canary."""
 MIN_REDRAWS = 100
 
 ADAPTIVE: Mapping[str, tuple[str, ...]] = {
@@ -21,14 +21,14 @@ ADAPTIVE: Mapping[str, tuple[str, ...]] = {
     "distillation": ("nearest",),
     "diffusion": ("denoising", "nearest"),
 }
-"""Attacks on what a paradigm releases or changes. Data-free distillation needs none: its teacher is always queried too."""
+"""Paradigm → attacks that are adapted to it. Data-free distillation needs none, since its teacher is always queried too."""
 
 GIVEN_AWAY: tuple[tuple[ReleaseLevel, str], ...] = (
     ("synthetic_set", "nearest"),
     ("index_list", "selected"),
     ("generator", "denoising"),
 )
-"""What `released: true` gives away, where an arm has it, and the attack that reads it."""
+"""Release levels that `released: true` discloses, and the attack on each."""
 
 
 def unresolvable(study: Study) -> Iterator[Weakness]:

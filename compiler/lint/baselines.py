@@ -1,4 +1,4 @@
-"""Lints of what a defence has to be compared with: DP-SGD, undefended training, as many random private images."""
+"""Lints on baselines of a defence: DP-SGD, undefended training, equally many random private images."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def no_random_control(study: Study) -> Iterator[Weakness]:
 
 
 def _size(trial: Trial) -> tuple[str, float] | None:
-    """How many private images a set amounts to, in the fields of a coreset."""
+    """The size of a trial's set as a field of a coreset and its value; None without one."""
     match trial.point.arm:
         case Selection(per_class=int(count)) | Distilled(images_per_class=count):
             return "per_class", count
@@ -69,7 +69,7 @@ def guarantee_of_another_procedure(study: Study) -> Iterator[Weakness]:
 
 
 def _find_privacy(trial: Trial) -> tuple[Privacy | None, tuple[str, ...]]:
-    """The DP-SGD settings of a trial, and where its spec states them."""
+    """The DP-SGD settings of a trial, and their path in the spec."""
     if isinstance(trial.point.arm, DpSgd):
         return trial.point.arm.privacy, ("privacy",)
     return getattr(getattr(trial.point.arm, "denoiser", None), "privacy", None), ("denoiser", "privacy")
