@@ -1,4 +1,4 @@
-"""Lints of what a study says of itself: comparisons without a claim, the wording of a guarantee."""
+"""Lints on a study's texts and claims: comparisons without a claim, undecidable claims, wording of guarantees."""
 
 from __future__ import annotations
 
