@@ -20,14 +20,14 @@ def no_dp_sgd(study: Study) -> Iterator[Weakness]:
 
 
 def no_undefended(study: Study) -> Iterator[Weakness]:
-    """L10."""
+    """L10: no undefended arm."""
     if not study.of("undefended"):
         hint = "add undefended: {paradigm: undefended}"
         yield Weakness(study.key("arms"), "no undefended arm, so there is no scale for accuracy and leakage", hint)
 
 
 def no_random_control(study: Study) -> Iterator[Weakness]:
-    """L09."""
+    """L09: a coreset or distilled set without an equally large random set beside it."""
     random = {(_size(trial), trial.point.data) for trial in study.of("coreset") if isinstance(trial.point.arm, RandomSubset)}
     for trial in study.synthetic:
         size = _size(trial)

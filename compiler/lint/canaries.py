@@ -22,7 +22,7 @@ images and the copied ones, a selection keeps hard ones, a teacher passes on wha
 
 
 def average_case_only(study: Study) -> Iterator[Weakness]:
-    """L03."""
+    """L03: average-case canaries only, or a headline about them."""
     for trial, audit in study.audits():
         if not any(group.kind in WORST_KINDS for group in audit.canaries.values()):
             hint = "add a group such as mislabeled: {kind: mislabeled, count: 128}"

@@ -82,7 +82,7 @@ def unmatched(results: RunResults) -> Iterator[tuple[str, str]]:
 
 
 def straw_man(results: RunResults) -> Iterator[tuple[str, str]]:
-    """L02."""
+    """L02: the only DP-SGD baselines have a small epsilon and much lower accuracy."""
     private, synthetic = results.of("dp_sgd"), results.synthetic
     if not private or not synthetic or any(trial.epsilon is None or trial.epsilon >= LARGE_EPSILON for trial, _ in private):
         return
@@ -105,7 +105,7 @@ def other_headline(results: RunResults) -> Iterator[tuple[str, str]]:
 
 
 def no_interval(results: RunResults) -> Iterator[tuple[str, str]]:
-    """L23, after the run."""
+    """L23, after the run: a comparison without a paired interval."""
     bare = [trial for trial in results.trials if trial.test_accuracy is not None and trial.leakage_low is None]
     if bare:
         reason = f" ({bare[0].leakage_note})" if bare[0].leakage_note else ""
@@ -114,14 +114,14 @@ def no_interval(results: RunResults) -> Iterator[tuple[str, str]]:
 
 
 def changed_after_looking(results: RunResults) -> Iterator[tuple[str, str]]:
-    """L27."""
+    """L27: arms, settings or claims that changed after results were seen."""
     confirmatory = "the study calls itself confirmatory, and " if results.header.evidence == "confirmatory" else ""
     for change in results.changes:
         yield f"{confirmatory}since its first run with results there changed: {change}", ""
 
 
 def learned_nothing(results: RunResults) -> Iterator[tuple[str, str]]:
-    """L28."""
+    """L28: an arm that learned next to nothing."""
     for trial in results.trials:
         accuracy, chance = trial.test_accuracy, trial.chance
         if trial.learned is False and not trial.control and accuracy is not None and chance is not None:

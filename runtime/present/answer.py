@@ -92,8 +92,8 @@ def _say_rest(found: Mapping[str, list[Row]]) -> Iterator[str]:
 
 
 def choose_reference(rows: Iterable[Row], replicate: int) -> Row | None:
-    """The most accurate DP-SGD trial of this replicate with an epsilon of at most MAX_EPSILON, else the most accurate one; None
-    without DP-SGD."""
+    """The most accurate DP-SGD trial of this replicate with an epsilon of at most MAX_EPSILON, else the most accurate one; doubtful
+    trials and ones that lack figures do not count. None if no trial is left."""
     private = [
         row
         for row in rows

@@ -59,7 +59,7 @@ class Latent(Net):
         return [self.vae, self.classes] if self.texts else [self.vae]
 
     def forward(self, x: Tensor, level: Tensor, label: Tensor) -> Tensor:
-        """Noise, of the shape of x."""
+        """The predicted noise, of the shape of x."""
         return self.net(x, level, encoder_hidden_states=self.told(label)).sample
 
     def told(self, label: Tensor) -> Tensor:
