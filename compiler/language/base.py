@@ -38,7 +38,7 @@ class Frozen(BaseModel):
     )
 
     def faults(self) -> Iterator[str]:
-        """Pairs of message and hint for errors across fields that are each valid; only the first is reported."""
+        """Sentences, each with a hint, on errors across fields that are each valid; only the first is reported."""
         return iter(())
 
     @model_validator(mode="after")
