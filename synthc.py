@@ -29,7 +29,7 @@ PACKAGES = ("compiler", "runtime")
 
 
 def _import_own(name: str) -> None:
-    """Import our package `name` from beside this file, whatever folder of that name the path finds first.
+    """Import the package `name` from the folder of this file, even if another folder of that name comes first on the path.
 
     ImportError if another package of that name was imported before.
     """
@@ -70,7 +70,7 @@ __all__ = ["Answer", "Results", "SpecError", "SynthcError", "audit", "check", "j
 
 
 def main() -> int:
-    """The command `synthc`; its exit code."""
+    """Run the command `synthc`; returns the exit code."""
     from runtime.cli.main import main
 
     return main()
@@ -281,7 +281,7 @@ class Results:
         return Scope(study=study, profile=profile, own=read_origin(self.store))
 
     def close(self) -> None:
-        """Close the connection; relations of these results give no more rows."""
+        """Close the connection; relations of these results can no longer be read."""
         self._connection.close()
 
 
@@ -425,7 +425,7 @@ def _printed(show: Callable[..., None], *what: Any) -> str:
 
 
 def _words_of(options: Mapping[str, Any]) -> list[str]:
-    """Options by name as the command line has them; what is None or False is left out."""
+    """Options as words of a command line; None and False are left out."""
     words = []
     for name, value in options.items():
         option = "--" + name.replace("_", "-")
@@ -434,7 +434,7 @@ def _words_of(options: Mapping[str, Any]) -> list[str]:
 
 
 def _assignments(sets: Mapping[str, Any] | None) -> list[str]:
-    """As `--set` takes them; JSON is YAML."""
+    """Assignments in the form of `--set`; values as JSON, which is YAML."""
     return [f"{path}={json.dumps(value)}" for path, value in (sets or {}).items()]
 
 
@@ -448,7 +448,7 @@ def _parse(
     store: AnyPath | None,
     options: Sequence[str] = (),
 ) -> Any:
-    """The arguments that the command line would have parsed."""
+    """Arguments as parsed from a command line."""
     words = [command, str(spec), "--db", str(db), *options]
     words += ["--profile", profile] if profile is not None else []
     words += ["--store", str(store)] if store is not None else []

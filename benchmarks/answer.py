@@ -28,7 +28,8 @@ import tempfile
 from pathlib import Path
 
 from compiler.errors import SynthcError
-from runtime.database.gather import LAST_RUNS, OF_HEADLINE, export_runs, export_scores
+from runtime.database.files import export
+from runtime.database.gather import LAST_RUNS, OF_HEADLINE, SCORES, export_runs
 from runtime.database.quoting import literal
 from runtime.database.read import query
 
@@ -48,7 +49,7 @@ def write(database: Path, folder: Path, origin: str) -> dict[str, Path]:
         runs = f"origin = {literal(ours[0])} AND {LAST_RUNS}"
         export_runs(database, beside / "results.duckdb", runs, OF_HEADLINE)
         export_runs(database, beside / "whole.duckdb", runs)
-        export_scores(beside / "whole.duckdb", beside / "results.scores.parquet")
+        export(beside / "whole.duckdb", SCORES, beside / "results.scores.parquet")
         for name, target in targets.items():
             (beside / name).replace(target)
     return targets

@@ -1,4 +1,4 @@
-"""What attacks and intervals cost: `OMP_NUM_THREADS=1 python benchmarks/attack.py [--only NAME]`.
+"""Time of attacks and intervals: `OMP_NUM_THREADS=1 python benchmarks/attack.py [--only NAME]`.
 
 Each measurement runs in a process of its own: CPU seconds of the work alone, and the peak memory of the whole process beside
 what it held before the work began (its imports and its input). Data are drawn here; the cost does not depend on their values.

@@ -1,4 +1,4 @@
-"""What killing costs: `python benchmarks/chaos.py [--rounds 50] [--seed 0]`.
+"""Computation lost by killing processes: `python benchmarks/chaos.py [--rounds 50] [--seed 0]`.
 
 Each round runs a small study on Ray and kills something with SIGKILL soon after a random number of commits: the driver, one or both
 workers, or the raylet; then the same command again, until a run ends by itself. The database must equal that of an uninterrupted

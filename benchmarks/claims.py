@@ -1,4 +1,4 @@
-"""How often claims err, and what they see: verdicts on made-up trials whose truth is known.
+"""Error rates and power of claims, by verdicts on simulated trials whose truth is known.
 
     python benchmarks/claims.py            200 studies of each world
     python benchmarks/claims.py 1000

@@ -1,4 +1,4 @@
-"""What compiling costs: `python benchmarks/compile.py [--tasks 1000 10000 100000]`.
+"""Time of compiling: `python benchmarks/compile.py [--tasks 1000 10000 100000]`.
 
 Two shapes of study: many shadows with a shared proxy (coresets over a grid of fractions), and many small trials that share nothing
 but their population (a grid of learning rates). Each is compiled twice in processes of its own; ids, addresses and texts of the two

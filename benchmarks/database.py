@@ -1,4 +1,4 @@
-"""What a large database costs: `python benchmarks/database.py [--trials 5000] [--metrics 200] [--scores 2000]`.
+"""Time and size of a large database: `python benchmarks/database.py [--trials 5000] [--metrics 200] [--scores 2000]`.
 
 Fills an index with ten studies of several runs each (by default a million metric rows and ten million scores in all), then
 measures publishing and each view, macro and named question on the published file, cold (a new connection) and warm. CPU

@@ -1,4 +1,4 @@
-"""What a guarantee costs on digits: `OMP_NUM_THREADS=1 python benchmarks/dp_sgd.py [--epsilon 1] [--row FIELD=VALUE …]`.
+"""Accuracy of DP-SGD on digits by epsilon: `OMP_NUM_THREADS=1 python benchmarks/dp_sgd.py [--epsilon 1] [--row FIELD=VALUE …]`.
 
 Trains the first shadows of `specs/full_study.yaml` with DP-SGD under one recipe, and with fields of it changed. Every row is one
 that whoever tunes has looked at, which no accountant counts. Prints one table as it goes: noise, steps, test accuracy (mean ± one

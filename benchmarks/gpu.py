@@ -1,4 +1,4 @@
-"""What a GPU makes of all this, in one table: `benchmarks/gpu.sh`, or `python benchmarks/gpu.py [--only PART …]`.
+"""Checks and measurements on a GPU, in one table: `benchmarks/gpu.sh`, or `python benchmarks/gpu.py [--only PART …]`.
 
     checks    the CUDA path beside the CPU's: the same members and choices, accuracies within noise, equal attacks on equal logits
     shadows   plain loop in float32, plain loop in bfloat16 with channels last, ours: three nets

@@ -1,4 +1,5 @@
-"""The parts of `gpu.py` that need no profile: what is equal on both devices, our loops beside others', processes on one GPU."""
+"""The parts of `gpu.py` that need no profile: equality with the CPU, training loops beside other libraries', processes on one
+GPU."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `synthc judge` finds and does not: `OMP_NUM_THREADS=1 python benchmarks/judge.py [--only NAME …] [--repetitions N]`.
+"""Copies that `synthc judge` detects and misses: `OMP_NUM_THREADS=1 python benchmarks/judge.py [--only NAME …] [--repetitions N]`.
 
     fresh       sets of fresh images (disjoint parts of real data by lot): false alarms of every statement
     copies      1, 5 and 20 % of members copied in seven ways, and none: share listed, realised false-discovery rate, the lower

@@ -1,4 +1,4 @@
-"""What a shadow costs, method by method: `OMP_NUM_THREADS=1 python benchmarks/methods.py [--only NAME …] [--set PATH=VALUE …]`.
+"""Cost of a shadow by method: `OMP_NUM_THREADS=1 python benchmarks/methods.py [--only NAME …] [--set PATH=VALUE …]`.
 
 The whole pipeline of one shadow of every trial of a study (digits, every method: `specs/full_study.yaml`, profile complete), in
 this process and on one thread: CPU seconds of what the method needs (a proxy, teacher or generator, which arms share in a

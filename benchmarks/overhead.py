@@ -1,4 +1,5 @@
-"""What the runtime adds to a task: `python benchmarks/overhead.py [--tasks N ...] [--engine ray|inline] [--cached] [--rivals VENV]`
+"""Overhead of the runtime per task: `python benchmarks/overhead.py [--tasks N ...] [--engine ray|inline] [--cached] [--rivals
+VENV]`
 
 Tasks that do nothing go the whole way: compile, queue, dispatch, worker, artifact and outcome synced to disk, index, publish.
 They run in rounds, each right after as many round trips of raw Ray to two actors of the same cluster, so that load meets both;

@@ -1,4 +1,4 @@
-"""The training loops that a user would write: the other side of `train.py` and `gpu.py`. Good ones, without our tricks.
+"""Plain training loops, as a user would write them, for comparison in `train.py` and `gpu.py`.
 
 A DataLoader that fetches whole batches, so that transforms are batched; `torch.optim.SGD` as it comes, Opacus's engine for DP-SGD;
 precision and layout as the caller says: float32 and the layout that torch gives, or what is known to be faster. Nets, initial

@@ -1,4 +1,4 @@
-"""What an open page costs: `python benchmarks/ui.py [--trials 17 200] [--follow 300] [--epochs 60] [--runs 1]`.
+"""CPU time of an open page: `python benchmarks/ui.py [--trials 17 200] [--follow 300] [--epochs 60] [--runs 1]`.
 
 Needs Chromium. First, for databases of so many trials (16 shadows, 200 metrics each): when the page is first painted and when its
 rows are there, how long after a publication the new figure stands on it, and the server's CPU seconds for each; and the server's

@@ -14,7 +14,7 @@ from compiler.text.nodes import Mapping
 
 
 def compile_study(path: Path, profile: str | None = None, sets: Sequence[str] = ()) -> Plan:
-    """The plan of the study in the file `path`, under a profile and `--set` assignments.
+    """Compile the study in the file `path`, under a profile and with `--set` assignments.
 
     SpecError with every mistake, each with its location; in a study without mistakes, with every lint that refuses it.
     """
@@ -22,6 +22,6 @@ def compile_study(path: Path, profile: str | None = None, sets: Sequence[str] = 
 
 
 def compile_tree(tree: Mapping, profile: str | None = None) -> Plan:
-    """The plan of a study that is already composed. SpecError as for `compile_study`."""
+    """Compile a study that is already composed. SpecError as for `compile_study`."""
     checked = check(tree)
     return lower(checked.header, checked.trials, checked.claims, profile, lint(checked))

@@ -1,4 +1,4 @@
-"""What the compiler says when a study cannot become a plan, and the wording that messages share.
+"""Diagnostics, findings and exceptions of the compiler, and shared wording of messages.
 
     SynthcError           anything a user can mend; printed as one line, exit code 2
     └── SpecError         one or more diagnostics, each with its location in the text
@@ -28,7 +28,7 @@ class Location:
 
 @dataclass(frozen=True)
 class Diagnostic:
-    """One complaint: `code` is stable and greppable, `hint` says what would do."""
+    """One error in a spec: `code` is a stable identifier, `hint` states what is accepted."""
 
     code: str
     location: Location
@@ -41,17 +41,17 @@ class Diagnostic:
 
 @dataclass(frozen=True, order=True)
 class Finding:
-    """What a lint found in a study that could be run: a weakness, not a mistake."""
+    """A finding of a lint: a methodological weakness of a study that can be run."""
 
     code: str
     severity: Literal["error", "warning"]
     """error: the study is refused unless it silences the lint. warning: it is printed."""
     location: Location | None
-    """None for what only the results show."""
+    """None for findings in results."""
     message: str
     hint: str = ""
     silenced: str | None = None
-    """The reason that the spec gives for going on."""
+    """The reason for which the spec silences the lint; None if it does not."""
 
     def __str__(self) -> str:
         where = f"{self.severity}: {self.location}" if self.location else "results"
@@ -60,11 +60,11 @@ class Finding:
 
 Made = TypeVar("Made")
 Checking = Generator[Diagnostic, None, Made]
-"""A pass that yields what is wrong, and returns what it could make nevertheless."""
+"""A generator that yields diagnostics and returns a result (as far as it could be made)."""
 
 
 def collect(checking: Checking[Made]) -> tuple[Made, list[Diagnostic]]:
-    """What a pass returns, and what it yields."""
+    """Run a pass: its result and the diagnostics that it yielded."""
     problems = []
     while True:
         try:
@@ -77,14 +77,14 @@ MAX_COMPLAINTS_SHOWN = 100
 
 
 class SynthcError(Exception):
-    """Anything that a user can mend. The command line prints it without a traceback and exits with 2."""
+    """An error that the user can correct. The command line prints it without a traceback and exits with 2."""
 
 
 class SpecError(SynthcError):
-    """A study that does not say something the compiler can accept; holds every complaint."""
+    """A spec that does not compile; holds all diagnostics."""
 
     def __init__(self, *diagnostics: Diagnostic) -> None:
-        # What is wrong in a part that several trials share is found in each of them and reported once.
+        # An error in a part that several trials share is found in each of them and reported once.
         once = {(problem.location, problem.message): problem for problem in diagnostics}
         self.diagnostics = tuple(once[key] for key in sorted(once))
         more = [f"and {rest:,} more complaints"] if (rest := len(once) - MAX_COMPLAINTS_SHOWN) > 0 else []
@@ -92,8 +92,8 @@ class SpecError(SynthcError):
 
 
 def did_you_mean(word: object, known: Iterable[str]) -> str:
-    """Hint text: the nearest known word, and all of them."""
-    import difflib  # 4 ms that a study without mistakes need not wait for
+    """Text for a hint: the most similar known word, and all known words."""
+    import difflib  # takes 4 ms, needed only for errors
 
     choices = sorted(known)
     near = [] if word in choices else difflib.get_close_matches(str(word), choices, n=1, cutoff=0.6)
@@ -102,7 +102,7 @@ def did_you_mean(word: object, known: Iterable[str]) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's message that is not blank; the name of its type where there is none."""
+    """The first non-blank line of an exception's message, or the name of its type."""
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
@@ -123,11 +123,11 @@ WOULD_DO = {
     errno.ENOENT: "look whether it was moved or deleted meanwhile",
     errno.EAGAIN: "too many processes or threads: raise `ulimit -u`",
 }
-"""Errors of the operating system → what would do."""
+"""Error number of the operating system → advice."""
 
 
 def sentence_of(error: OSError, place: object = "") -> str:
-    """An error of the operating system: where (`place`, if it does not say so itself), what, and what would do."""
+    """A sentence on an OSError: path (`place`, if the error has none), message, advice."""
     where = error.filename or place
     hint = WOULD_DO.get(error.errno or 0, "")
     return (f"{where}: " if where else "") + (error.strerror or first_line(error)) + (f"; {hint}" if hint else "")

@@ -1,8 +1,8 @@
-"""Canonical bytes and the id made from them.
+"""Canonical text of parameters, and ids as its hash.
 
 An id must be the same in every process, on every machine and in every year, so the encoder refuses whatever
 has no stable bytes (callables, sets, paths, NaN, numpy scalars) where `str()` would silently fork ids.
-Each structure starts with its kind, so that two kinds never collide.
+Each structure begins with its kind, so that values of different kinds have different texts.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from typing import Any
 from pydantic import BaseModel
 
 SCHEME = 1
-"""Raised when the encoding itself changes; every id changes with it."""
+"""Version of the encoding; raising it changes every id."""
 
 
 def fingerprint(kind: str, *parts: object) -> str:
-    """Sixteen hexadecimal digits that identify `parts` among all things of this `kind`.
+    """The id of `parts` among all values of this `kind`: sixteen hexadecimal digits.
 
     64 bits: among 100,000 tasks the chance of a collision is 3e-10; the hashed text is kept beside each result.
     """
@@ -47,24 +47,24 @@ def digest_of(text: str) -> str:
 
 @dataclass(frozen=True)
 class Canonical:
-    """What a task's canonical text says."""
+    """The parsed canonical text of a task."""
 
     operation: str
     revision: tuple[int, ...]
     params: dict[str, Any]
-    """The work as a mapping; structures are tagged with their class under the name ""."""
+    """Parameters as a mapping; structures have the name of their class under the key ""."""
     needs: dict[str, str]
-    """Role → id of the task that is needed."""
+    """Role → id of the needed task."""
 
 
 def parse_canonical(text: str) -> Canonical:
-    """The parts of a task's canonical text (`compiler.plan.lower` writes it). ValueError or TypeError for any other text."""
+    """Parse a task's canonical text, as `compiler.plan.lower` writes it. ValueError or TypeError for any other text."""
     _, _, operation, _, revision, params, needs = json.loads(text)
     return Canonical(operation, tuple(revision), params, dict(needs))
 
 
 def restore(value: Any, types: Mapping[str, Callable[..., Any]]) -> Any:
-    """The inverse of `encode`, on parsed JSON: lists become tuples, tagged mappings what the type of that name makes of them.
+    """The inverse of `encode`, on parsed JSON: lists become tuples, tagged mappings instances of the type of that name.
 
     KeyError for an unknown tag; TypeError or ValueError for fields that do not fit.
     """
@@ -77,7 +77,7 @@ def restore(value: Any, types: Mapping[str, Callable[..., Any]]) -> Any:
 
 
 def encode(value: object, memo: Memo | None = None) -> str:
-    """`value` as canonical JSON text; TypeError or ValueError for what has no stable bytes.
+    """`value` as canonical JSON text; TypeError or ValueError for values without a stable text.
 
     Frozen dataclasses and pydantic models are tagged with their class name. Fields that a class lists as `later` came after its
     first ids: where they say nothing they are left out, so that those ids stay.
@@ -104,7 +104,7 @@ def encode(value: object, memo: Memo | None = None) -> str:
 
 
 class Memo:
-    """Texts of frozen objects, each made once.
+    """A cache of the texts of frozen objects.
 
     They are found by the identity of the object: since `1 == 1.0` and `1 == True`, equal objects may have different texts. The
     object is kept beside its text, so that no other object gets its identity.
@@ -122,7 +122,7 @@ class Memo:
 
 
 def _structure(value: object, memo: Memo | None) -> str:
-    # By the value's own class, never by the declared one: a subclass in a base-typed field would lose its fields.
+    # By the value's class, not the declared one: a subclass in a base-typed field would lose its fields.
     tag, fields = _shape(type(value))  # type: ignore[arg-type]  # a class is hashable, whatever mypy says
     if not tag:
         raise TypeError(
@@ -136,11 +136,11 @@ def _structure(value: object, memo: Memo | None) -> str:
 
 @cache
 def _shape(kind: type) -> tuple[str, list[str]]:
-    """How a structure begins, and its fields in the order of the text; "" for what is no structure."""
+    """The beginning of a structure's text and its fields in order; "" for types that are no structure."""
     if issubclass(kind, BaseModel):
         names = list(kind.model_fields)
     elif dataclasses.is_dataclass(kind):
-        # What does not tell two values apart (`field(compare=False)`) does not tell their ids apart either.
+        # Fields that do not enter equality (`field(compare=False)`) do not enter the id either.
         names = [field.name for field in dataclasses.fields(kind) if field.compare]
     else:
         return "", []

@@ -1,6 +1,6 @@
-"""This machine and this installation: everything that never enters an id, and is recorded beside every result.
+"""This machine and this installation: what is recorded beside every result and enters no id.
 
-Imports no torch: a run that has nothing to do should not wait two seconds for it.
+Does not import torch, which takes two seconds that a run with nothing to do should not spend.
 """
 
 from __future__ import annotations
@@ -26,14 +26,15 @@ RECORDED_PACKAGES = ("synthc", "torch", "numpy", "scipy", "scikit-learn", "diffu
 
 
 def cores() -> int:
-    """Cores this process may use (not those that the machine has)."""
+    """Number of cores that this process may use, which may be fewer than the machine has."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def check_room_for_threads(needed: int, who: str, would_do: str = "") -> None:
-    """SynthcError unless `needed` threads can be started now. They are started: user and container may have limits of their own.
+    """SynthcError unless `needed` threads can be started. They are started, since limits may be the user's or the container's.
 
-    Without it OpenBLAS ends this process by SIGINT, as Ctrl-C would, and Ray hangs or dies of an assertion.
+    Without this check OpenBLAS ends the process by SIGINT, like Ctrl-C, and Ray hangs or fails an assertion. `who`, `would_do`: for
+    the error's text.
     """
     ended, started, before = threading.Event(), [], threading.stack_size(1 << 18)  # little address space, which may be limited too
     try:
@@ -59,7 +60,7 @@ def host() -> str:
 
 @functools.cache
 def cpu() -> str:
-    """Model of the processor; "" where it cannot be told."""
+    """Model of the processor; "" where it is not known."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
             name, _, model = line.partition(":")
@@ -70,7 +71,7 @@ def cpu() -> str:
 
 @functools.cache
 def versions(*further: str) -> dict[str, str]:
-    """Versions of the packages that numbers may depend on, and of `further` ones."""
+    """Package → version, of the packages that numbers may depend on and of `further` ones."""
     found = {}
     for name in (*RECORDED_PACKAGES, *further):
         try:
@@ -82,7 +83,7 @@ def versions(*further: str) -> dict[str, str]:
 
 @functools.cache
 def source_digest() -> str:
-    """Digest of our own source: a changed one is code drift, recorded as a warning and never a reason to run again."""
+    """Digest of the source of `compiler` and `runtime`. A change is recorded and reported; it makes no task run again."""
     digest = blake2b(digest_size=8)
     for path in sorted([*ROOT.glob("compiler/**/*.py"), *ROOT.glob("runtime/**/*.py")]):
         digest.update(path.relative_to(ROOT).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
@@ -107,7 +108,7 @@ def package_digest(module: str) -> str:
 def commit() -> str:
     """The git commit of this source with "+" if it was changed since; "" outside a checkout.
 
-    Published results are no source: a run writes its rows beside them.
+    Changes of published results (`results.*`), to which runs add rows, do not count.
     """
 
     def git(*args: str) -> str:
@@ -123,7 +124,7 @@ def commit() -> str:
 
 
 def reset_peak_memory() -> None:
-    """Make `peak_memory_mb` ignore earlier tasks of a resident worker; without effect outside Linux."""
+    """Reset the peak that `peak_memory_mb` reads, so that earlier tasks of this process do not count; no effect outside Linux."""
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
 

@@ -1,4 +1,4 @@
-"""Operation → the module whose `perform(work, inputs, device) -> Product` computes it; loaded when first asked for."""
+"""Operation → the module whose `perform(work, inputs, device) -> Product` computes it; the module is imported at first use."""
 
 OPERATIONS = {
     "TrainClassifier": "runtime.training.classifier",

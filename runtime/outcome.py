@@ -1,6 +1,6 @@
-"""What comes back from a task: metrics, tensors on their way to disk, and where and when it was made.
+"""The results of a task: metrics, tensors, provenance.
 
-`Product` is what an operation returns in the worker; `Outcome` is what the worker returns to the driver, small and plain.
+An operation returns a `Product` to the worker; the worker returns an `Outcome`, without tensors, to the driver.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 PAIR_KINDS = ("nearest", "copied but not caught", "caught but not copied")
-"""Of pairs of a canary and a released image that an audit keeps to be looked at, as numbered in their artifact."""
+"""Kinds of pairs of a canary and a released image that an audit keeps for galleries; artifacts hold the index of the kind."""
 
 
 @dataclass(frozen=True)
 class Metric:
-    """One number with its uncertainty: the atom of the database.
+    """One number with its uncertainty; a row of the database.
 
     `low` and `high` bound a 95 % interval and are None where there is only one observation; `n` counts the
     independent units behind the value (shadows, canaries, images: see the metric's name in the README). `value` is
@@ -40,7 +40,7 @@ class Metric:
 
 @dataclass(frozen=True)
 class Product:
-    """What an operation made: `files` maps a file stem to named tensors, `notes` is JSON that explains the numbers."""
+    """The result of an operation: `files` maps a file stem to named tensors, `notes` is JSON that explains the numbers."""
 
     files: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
     metrics: tuple[Metric, ...] = ()
@@ -49,7 +49,7 @@ class Product:
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where, when and from what a task was computed; never part of an id."""
+    """Where, when and by which software a task was computed; no part of its id."""
 
     host: str
     pid: int
@@ -63,11 +63,11 @@ class Provenance:
     commit: str
     source_digest: str
     cpu_seconds: float | None = None
-    """Processor seconds of all threads of the task's process. None in outcomes that a version before this field wrote."""
+    """Processor seconds of all threads of the task's process. None in outcomes of versions without this field."""
     cpu: str = ""
-    """Its model; of a GPU `device` is the model."""
+    """Model of the processor. (That of a GPU is in `device`.)"""
     own_code: Mapping[str, str] = field(default_factory=dict)
-    """Name of each method and attack of a user's package → digest of the package's source."""
+    """Name of each plug-in method and attack → digest of its package's source."""
 
 
 Status = Literal["done", "failed", "blocked"]
@@ -75,7 +75,7 @@ Status = Literal["done", "failed", "blocked"]
 
 @dataclass(frozen=True)
 class Outcome:
-    """The result of an attempt at a task. `outcome.json`, written last and renamed into place, is a done task's commit."""
+    """The result of an attempt at a task. As `outcome.json`, which is written last, it is the commit of a done task."""
 
     task: str
     status: Status
@@ -97,13 +97,13 @@ class Outcome:
         return vars(self) | {"metrics": [vars(metric) for metric in self.metrics], "provenance": provenance}
 
     def attempt_json(self) -> dict[str, Any]:
-        """The record of the attempt, `attempt.json`: how it ended, without its results."""
+        """The content of `attempt.json`: how the attempt ended, without its results."""
         return {name: value for name, value in self.to_json().items() if name not in ("metrics", "notes", "files")}
 
 
 class Diverged(ArithmeticError):
-    """A training whose loss stopped being a number: recorded as such, never tried again."""
+    """The loss of a training is not finite; the task fails and is not retried."""
 
 
 class Stopped(KeyboardInterrupt):
-    """The user stops the run at once. Any other exception that comes out of a task's code is that task's failure."""
+    """The user stops the run at once. Any other exception in a task's code makes that task fail."""

@@ -1,7 +1,7 @@
-"""The only source of randomness: a generator for (seed, shadow, purpose), never a global one.
+"""The only source of randomness: generators seeded by (seed, shadow, purpose); global generators are not used.
 
-Streams are named, not counted, and never derived from a task's id: all arms of a study share initial weights, data
-order, canaries and membership wherever they ask for the same purpose, so that their differences are paired.
+Streams depend on the name of their purpose and not on a task's id: all arms of a study share initial weights, data order, canaries
+and membership wherever they use the same purpose, so that their differences are paired.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch
 
 
 def derived_seed(seed: int, shadow: int | None, purpose: str) -> int:
-    """A 63-bit seed for this purpose; `shadow` is None for what all shadows share (canaries, splits)."""
+    """A 63-bit seed for this purpose; `shadow` is None for streams that all shadows share (canaries, splits)."""
     text = f"synthc.seed/{seed}/{'shared' if shadow is None else shadow}/{purpose}"
     return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
 
@@ -31,7 +31,7 @@ def numpy_generator(seed: int, shadow: int | None, purpose: str) -> np.random.Ge
 
 @dataclass(frozen=True)
 class Seeds:
-    """The streams of one shadow of one replicate: `seeds("init")` is a generator, the same at each call.
+    """The random streams of one shadow of one replicate: each call `seeds("init")` returns an equal, new generator.
 
     >>> Seeds(seed=0, replicate=0, shadow=3)("init").initial_seed() == Seeds(0, 0, 3)("init").initial_seed()
     True
@@ -40,7 +40,7 @@ class Seeds:
     seed: int
     replicate: int
     shadow: int | None
-    """None for what all shadows share."""
+    """None for streams that all shadows share."""
 
     def __call__(self, purpose: str) -> torch.Generator:
         return generator(self.seed, self.shadow, f"replicate {self.replicate}/{purpose}")

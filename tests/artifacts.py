@@ -1,4 +1,4 @@
-"""Artifacts as a task leaves them, for tests of what reads them."""
+"""Makes artifacts like those of tasks, for tests of their readers."""
 
 from __future__ import annotations
 

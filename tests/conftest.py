@@ -1,4 +1,4 @@
-"""What several test files share: one small study, really run."""
+"""Shared fixtures: one small study that is run for real."""
 
 from __future__ import annotations
 

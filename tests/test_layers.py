@@ -1,4 +1,4 @@
-"""The rooms of the house and their order, read from the imports themselves."""
+"""The order of the packages, checked by all imports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names and texts of others are shown, never obeyed: by terminals, browsers, spreadsheets, LaTeX, file systems."""
+"""Names and texts from users' files are displayed and never executed: by terminals, browsers, spreadsheets, LaTeX, file systems."""
 
 from __future__ import annotations
 

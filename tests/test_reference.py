@@ -163,19 +163,22 @@ class Study:
     def finding(self) -> list[str]:
         """The answer for README: both baselines with their intervals, then what synthetic data leak."""
         trials = self.rows("comparison")
+        if not trials:
+            return []
         reference = choose_reference(trials, 0)
-        undefended = next((row for row in trials if row["paradigm"] == "undefended"), None)
+        undefended = next((row for row in trials if row["paradigm"] == "undefended" and row["leakage"] is not None), None)
         baselines = [
             f"{name} leaks {_percent(row, 'leakage')} at an accuracy of {_percent(row, 'test_accuracy')}"
             for name, row in (("undefended training", undefended), (_name_reference(reference), reference))
             if row is not None
         ]
-        lead = f"{self.evidence} ({plural(trials[0]['shadows'], 'shadow')}): {'; '.join(baselines)}."
+        about = f"{self.evidence.lower()}, {plural(trials[0]['shadows'], 'shadow')}"
+        lead = f"**On {trials[0]['data']}** ({about}): {'; '.join(baselines)}."
         bullets = [
             textwrap.wrap(sentence, 116, initial_indent="- ", subsequent_indent="  ", break_on_hyphens=False)
             for sentence in answer(trials)
         ]
-        return [*textwrap.wrap(lead, 116, break_on_hyphens=False), "", *(line for lines in bullets for line in lines)]
+        return [*textwrap.wrap(lead, 116, break_on_hyphens=False), "", *(line for lines in bullets for line in lines), ""]
 
     @property
     def evidence(self) -> str:
@@ -187,11 +190,13 @@ class Study:
             return ["This study is not published yet."]
         trials, found, pairs = self.rows("comparison"), self.rows("claim"), self.rows("claim_pair")
         labels = {row["trial"]: row["label"] for row in trials}
-        said = [f"- {sentence}" for sentence in (*answer(trials), f"{count_verdicts(found)}.")]
+        said = [f"- {sentence}" for sentence in (*answer(trials), *([f"{count_verdicts(found)}."] if found else []))]
         table = render(*comparison(*self.query(f"FROM comparison {self.where} ORDER BY trial")), "markdown")
         lines = [self.facts(trials, found), "", *said, "", f"![Accuracy against leakage]({self.picture})", ""]
-        lines += [describe_comparison(trials), "", table, "", "### Claims", "", render(*claims(found, pairs, labels), "markdown")]
-        lines += [*_deciding(found, pairs), "", "### Undecided", "", *_undecided(trials, found)]
+        lines += [describe_comparison(trials), "", table]
+        if found:
+            lines += ["", "### Claims", "", render(*claims(found, pairs, labels), "markdown"), *_deciding(found, pairs)]
+        lines += ["", "### Undecided", "", *_undecided(trials, found)]
         return [*lines, *_earlier(found)]
 
     def facts(self, trials: list[Row], found: list[Row]) -> str:
@@ -206,9 +211,10 @@ class Study:
         declared = (
             "before any outcome in its store" if not before else f"some of them when {plural(before, 'trial')} had outcomes there"
         )
+        claimed = f" Its claims were declared {declared}." if found else ""
         return (
-            f"**{self.evidence}.** {run['question'].strip()} {plural(len(trials), 'trial')}, {tasks:,} tasks, "
-            f"{minutes:.1f} core-minutes{clock}; run on {run['started']:%Y-%m-%d}. Its claims were declared {declared}."
+            f"**{self.evidence}.** {' '.join(run['question'].split())} {plural(len(trials), 'trial')}, {tasks:,} tasks, "
+            f"{minutes:.1f} core-minutes{clock}; run on {run['started']:%Y-%m-%d}.{claimed}"
         )
 
 
@@ -237,18 +243,17 @@ def _deciding(found: list[Row], pairs: list[Row]) -> list[str]:
 def _undecided(trials: list[Row], found: list[Row]) -> list[str]:
     """What the study leaves open, and how many shadows it would take at least."""
     reference, rows = choose_reference(trials, 0), []
-    for row in order_by_paradigm(trials):
-        if (
-            reference
-            and row["paradigm"] not in ("undefended", "dp_sgd")
-            and not row["control"]
-            and judge(row, reference) == "undecided"
-        ):
-            bar, figure = reference["leakage_high"], _percent(row, "leakage")
-            away = abs(row["leakage"] - bar)
-            half = row["leakage"] - row["leakage_low"] if row["leakage"] > bar else row["leakage_high"] - row["leakage"]
+    ways = [row for row in trials if row["paradigm"] not in ("undefended", "dp_sgd") and not row["control"]]
+    for row in order_by_paradigm(ways) if reference else ():
+        if judge(row, reference) == "undecided":
+            bar, figures = reference["leakage_high"], [row[name] for name in ("leakage", "leakage_low", "leakage_high")]
             what = f"whether {row['label']} leaks more than DP-SGD may ({100 * bar:.1f}\u00a0%)"
-            rows.append([what, f"leaks {figure}", _shadows(row["shadows"], half, away)])
+            if None in figures:
+                rows.append([what, row["leakage_note"], "unknown"])
+                continue
+            value, low, high = figures
+            half = value - low if value > bar else high - value
+            rows.append([what, f"leaks {_percent(row, 'leakage')}", _shadows(row["shadows"], half, abs(value - bar))])
     for claim in found:
         if claim["study_verdict"] == "undecided" and claim["p"] is not None:
             # Holm multiplies p by as many claims as are left: so much smaller it would have to be.
@@ -303,7 +308,11 @@ def written(page: Path, query: Query) -> str:
 @needs_published
 @pytest.mark.parametrize("page", [README, FINDINGS], ids=lambda page: page.name)
 def test_the_published_parts_of_a_page_say_what_the_database_says(page: Path, published: Query) -> None:
-    assert page.read_text(encoding="utf-8") == written(page, published), "python -m tests.test_reference writes them anew"
+    text = page.read_text(encoding="utf-8")
+    assert text == written(page, published), "python -m tests.test_reference writes them anew"
+    if page == FINDINGS:
+        studies = {"/".join(filter(None, row)) for row in published("SELECT DISTINCT study, profile FROM run")[1]}
+        assert studies <= {block[3] for block in BLOCK.finditer(text)}, "each published study has a section"
 
 
 @pytest.mark.parametrize(("page", "heading"), [(README, "What it found"), (FINDINGS, None)], ids=["README", "findings"])

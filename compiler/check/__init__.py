@@ -1,1 +1,1 @@
-"""Trees → typed trials: all problems of a study at once, each at its location."""
+"""Validates composed trees and makes typed trials; reports all errors of a study at once, with locations."""

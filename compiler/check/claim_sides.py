@@ -1,4 +1,4 @@
-"""Which trials a claim is about, and whether it could be tested at all: typed selectors, never an expression language."""
+"""Resolves claims: which trials a claim's selectors select, and whether the claim can be tested."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from compiler.work.operations import CompareTrials, Reading
 from compiler.work.releases import OWNERS, declared, has_release
 
 TRIAL_FIELDS = ("arm", "paradigm", "method", "replicate")
-"""Fields of a selector that every trial has; axes and fields of arms come in addition."""
+"""Fields of a selector that every trial has, beside axes and fields of arms."""
 READING_FIELDS = tuple(Side.model_fields)
-"""Fields of a selector that say what is read of the trials."""
+"""Fields of a selector that name what is read of the trials: release level, attack, …"""
 PER_SHADOW_METRICS = (
     "test_accuracy", "train_accuracy", "canary_accuracy_in", "canary_accuracy_out", "canary_share_selected", "seconds", "flops",
     "nearest_pixel_distance", "trace_back_rate",
 )  # fmt: skip
-"""Metrics that a trial keeps for each shadow."""
+"""Metrics that a trial has for each shadow."""
 
 
 @dataclass(frozen=True)
 class Resolved:
-    """A claim and the trials that it is about, as indices into the study's list of trials."""
+    """A claim, and the indices of its trials in the study's list."""
 
     name: str
     claim: Claim
@@ -38,7 +38,7 @@ class Resolved:
 
 
 def select_trials(selector: dict[str, Any], trials: Sequence[Trial]) -> tuple[int, ...]:
-    """Indices of the trials that have every field's value (or one of its values)."""
+    """Indices of the trials that agree with every field of a selector (a value, or a list of values)."""
     wanted = {
         field: value if isinstance(value, tuple) else (value,) for field, value in selector.items() if field not in READING_FIELDS
     }
@@ -48,7 +48,7 @@ def select_trials(selector: dict[str, Any], trials: Sequence[Trial]) -> tuple[in
 
 
 def select_compared(selector: dict[str, Any], trials: Sequence[Trial]) -> tuple[int, ...]:
-    """The same without controls, which are no way of training, unless `arm` or `control` names them or there is nothing else."""
+    """As `select_trials`, without controls, unless `arm` or `control` names them or no other trial is selected."""
     chosen = select_trials(selector, trials)
     if "arm" in selector or "control" in selector:
         return chosen
@@ -61,7 +61,7 @@ _ABSENT = object()
 
 
 def _value_of(trial: Trial, field: str) -> object:
-    """A trial's value for a field of a selector; something equal to nothing where it has none."""
+    """A trial's value for a field of a selector; `_ABSENT` where it has none."""
     arm = trial.point.arm
     match field:
         case "arm":
@@ -74,7 +74,7 @@ def _value_of(trial: Trial, field: str) -> object:
 
 
 def check_claim(claim: Claim, trials: Sequence[Trial], tree: Mapping) -> list[Diagnostic]:
-    """What keeps the claim from being tested: fields that no trial has, selectors that choose nothing, metrics that are not there.
+    """Diagnostics for what prevents the test of a claim: unknown fields, selectors without trials, metrics that are not measured.
 
     `tree` is the claim's text.
     """
@@ -83,7 +83,7 @@ def check_claim(claim: Claim, trials: Sequence[Trial], tree: Mapping) -> list[Di
 
 
 def resolve(name: str, claim: Claim, trials: Sequence[Trial]) -> Resolved:
-    """The claim with its trials, once `check_claim` has nothing against it."""
+    """The claim with its trials. `check_claim` must have found no error."""
     left, right = select_compared(claim.left, trials), select_compared(claim.right, trials) if claim.right else ()
     audit = trials[left[0]].point.audit
     reading = _resolve_reading(claim.left, trials[left[0]])
@@ -115,7 +115,7 @@ def _resolve_reading(selector: dict[str, Any], trial: Trial) -> Reading:
 def explain_empty_selection(
     selector: dict[str, Any], trials: Sequence[Trial], also: Iterable[str] = READING_FIELDS
 ) -> Iterator[tuple[str | None, str, str]]:
-    """Why a selector chooses nothing: the field at fault (None if it is their combination), what is wrong, what would do.
+    """Why a selector selects no trial: the field at fault (None if it is the combination), message, hint.
 
     `also` are fields that may stand in it beside those that choose.
     """
@@ -144,7 +144,7 @@ def _check_selectors(claim: Claim, trials: Sequence[Trial]) -> Iterator[Problem]
 
 
 def _check_sides(claim: Claim, trials: Sequence[Trial]) -> Iterator[Problem]:
-    """What these trials will not have: the first of it, else what is wrong with the metric."""
+    """The first thing that the claim reads and these trials lack, else what is wrong with the metric."""
     for side in ("left", "right"):
         selector = getattr(claim, side)
         for field in READING_FIELDS:
@@ -162,7 +162,7 @@ def _check_sides(claim: Claim, trials: Sequence[Trial]) -> Iterator[Problem]:
 
 
 def _check_reading(claim: Claim, selector: dict[str, str], trial: Trial) -> tuple[str, str, str] | None:
-    """Field, message and hint where the trial has nothing that the claim's metric could be read from."""
+    """Field, message and hint if the trial has no scores from which the claim's metric could be read; else None."""
     audit = trial.point.audit
     group, release = selector.get("canaries"), selector.get("release")
     if group is not None and group not in audit.canaries:

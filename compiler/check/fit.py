@@ -1,6 +1,6 @@
-"""Does what a point asks for fit its images? Nets and depths, counts of a class: what follows from the spec and the card.
+"""Checks that nets and counts of a grid point fit its images, by the spec and the data set's card.
 
-Judged by expectation less four standard deviations, so that no shadow fails whose split happens to be unlucky.
+Counts are taken as expectation minus four standard deviations, so that no shadow fails by an unlucky draw.
 Not here: what other rules judge (`rules`), what only files tell (`compiler.data.files`).
 """
 
@@ -23,11 +23,11 @@ Problem = tuple[str, tuple[str | int, ...], str, str]
 """(code, path, message, hint)."""
 
 LEAST_SHARE = {"digits": 0.0968, "mnist": 0.0903, "svhn": 0.0635}
-"""Of the smallest class, where classes are not equal."""
+"""Data set → share of its smallest class, where classes are not of equal size."""
 
 
 def check_nets(point: Point) -> Iterator[Problem]:
-    """Nets that images of this size cannot pass."""
+    """Problems of nets that cannot take images of this size."""
     shape, arm = card_of(point.data).shape, point.arm
     recipes: list[tuple[tuple[str, ...], Recipe]] = [(("classifier",), point.classifier)]
     if isinstance(arm, WithProxy) and arm.proxy is not None:
@@ -48,13 +48,13 @@ def check_nets(point: Point) -> Iterator[Problem]:
 
 
 def _halvings(shape: Shape) -> int:
-    """How often the ConvNet halves such an image at most; 28×28 is padded to 32×32 first."""
+    """Most halvings of such an image by the ConvNet, which pads 28×28 to 32×32."""
     side = 32 if shape[1:] == (28, 28) else min(shape[1:])
     return side.bit_length() - 1
 
 
 def _unfit(recipe: Recipe, shape: Shape) -> tuple[str, str, str] | None:
-    """(field, what is wrong, what would do); None where the net fits."""
+    """(field, message, hint) if the net does not fit; else None."""
     side, size, halvings = min(shape[1:]), _size(shape), _halvings(shape)
     what = f"the net {recipe.net} for images of {size}"
     if recipe.net == "convnet" and (halvings < 1 or (recipe.depth or 1) > halvings):
@@ -69,7 +69,7 @@ def _unfit(recipe: Recipe, shape: Shape) -> tuple[str, str, str] | None:
 
 
 def _last_side(recipe: Recipe, shape: Shape) -> int:
-    """Longer side where the last norm stands."""
+    """Longer side of the feature map at the last norm layer."""
     side, long = min(shape[1:]), max(shape[1:])
     match recipe.net:
         case "small":
@@ -90,7 +90,7 @@ def _depths(halvings: int) -> str:
 
 
 def least_of_class(point: Point) -> int:
-    """Private images that each class surely has."""
+    """Number of private images that each class has, with near certainty."""
     audit, card, pool = point.audit, card_of(point.data), pool_size(point.data)
     share = LEAST_SHARE.get(point.data.name, 1 / card.classes)
     if point.data.name == OWN and point.data.path is not None:
@@ -104,7 +104,7 @@ def least_of_class(point: Point) -> int:
 
 
 def check_counts(point: Point) -> Iterator[Problem]:
-    """More images of a class, or fewer images in all, than a private set has classes and images."""
+    """Problems of methods that need more images per class than private sets have, or fewer images than there are classes."""
     arm, card = point.arm, card_of(point.data)
     least = least_of_class(point)
     if isinstance(arm, Selection):

@@ -1,4 +1,4 @@
-"""Files of paradigm `imported`, judged when a study is checked: which there must be, what their arrays are, which labels they hold.
+"""Checks files of the paradigm `imported` when a study is checked: which files exist, their arrays and labels.
 
 One .npz per shadow and replicate, named as `synthc export --membership` names the shadow's own file. What they hold is in the
 records of `compiler.data.records`. Identity is the bytes of each file.
@@ -21,14 +21,14 @@ from compiler.language.study import Point
 from compiler.text import nodes
 
 MAX_BYTES_PER_FILE = 1 << 32
-"""Of the arrays of one file."""
+"""Most bytes of the arrays of one file."""
 FLOATS = ("f2", "f4", "f8")
 MAX_FAULTS_SHOWN = 3
-"""Broken files that are complained about one by one."""
+"""Most broken files that are reported one by one."""
 
 
 def file_name(replicate: int, shadow: int) -> str:
-    """What a shadow's file is called, in what is exported and in what comes back."""
+    """Name of a shadow's file, the same for exported and for imported files."""
     return f"replicate-{replicate}-shadow-{shadow:03}.npz"
 
 
@@ -37,12 +37,12 @@ def file_of(folder: str, replicate: int, shadow: int) -> Path:
 
 
 def digest_of_file(path: Path) -> str:
-    """Of its bytes, as they were read."""
+    """Digest of a file's bytes, from its record."""
     return contents(path).digest
 
 
 def complaints(point: Point, tree: nodes.Mapping, replicates: int) -> Iterator[Diagnostic]:
-    """What is missing or wrong among the files of an imported arm, placed at its `path`."""
+    """Diagnostics for missing or wrong files of an imported arm, at the location of its `path`."""
     arm = point.arm
     if not isinstance(arm, ImportedSets | ImportedLogits):
         return
@@ -64,7 +64,7 @@ def complaints(point: Point, tree: nodes.Mapping, replicates: int) -> Iterator[D
 
 
 def _wrong(file: Path, point: Point) -> str | None:
-    """What is wrong with one file, None if it can be taken in."""
+    """What is wrong with one file; None if it can be imported."""
     card = card_of(point.data)
     try:
         arrays = contents(file).arrays
@@ -78,7 +78,7 @@ def _wrong(file: Path, point: Point) -> str | None:
 
 
 def queries(point: Point, card: Card) -> int:
-    """Images that each model is asked about: every view of every canary and z sample, and the test set once."""
+    """Number of images with which each model is queried: every view of canaries and z samples, and the test set."""
     audit = point.audit
     asked = sum(group.count for group in audit.canaries.values()) + audit.z_pool * _z_pools(audit)
     judged = point.data.validation if point.data.judged_on else point.data.test
@@ -86,13 +86,13 @@ def queries(point: Point, card: Card) -> int:
 
 
 def _z_pools(audit: Audit) -> int:
-    """Groups of the data set's own images share one; images from elsewhere have their own."""
+    """Number of z pools: one for all groups of the data set's images, and one for each other group."""
     foreign = [group.kind in ("ood", "blank") for group in audit.canaries.values()]
     return sum(foreign) + (not all(foreign))
 
 
 def _judge_set(arrays: Mapping[str, Array], card: Card, private_origins: bool) -> None:
-    """SynthcError for what does not fit."""
+    """SynthcError if the arrays are no valid set for this card."""
     images, (channels, height, width) = array_called(arrays, "images"), card.shape
     fitting = [(channels, height, width), (height, width, channels), *([(height, width)] if channels == 1 else [])]
     if images.dtype[1:] not in ("u1", *FLOATS) or images.shape[1:] not in fitting:

@@ -24,7 +24,7 @@ Fields = dict[str, "Value | Fields"]
 
 
 def resolve_presets(parts: dict[str, Node], data: Data | None) -> Checking[dict[str, Node]]:
-    """The parts of one point with the presets of its `classifier` and of its arm's `proxy` resolved."""
+    """The parts of one grid point, with presets of `classifier` and of the arm's `proxy` replaced by their fields."""
     card, arm = _find_card(data), parts.get("arm")
     if "classifier" in parts:
         parts = parts | {"classifier": (yield from _resolve_preset(parts["classifier"], card))}
@@ -35,7 +35,7 @@ def resolve_presets(parts: dict[str, Node], data: Data | None) -> Checking[dict[
 
 
 def _find_card(data: Data | None) -> Card | None:
-    """None where the data are not known or wrong: `rules` says so."""
+    """The data set's card; None where the data are unknown or wrong, which `rules` reports."""
     if data is None or data.name not in (*CARDS, OWN):
         return None
     try:
@@ -45,7 +45,7 @@ def _find_card(data: Data | None) -> Card | None:
 
 
 def _resolve_preset(recipe: Node, card: Card | None) -> Checking[Node]:
-    """A recipe whose `preset`, if it has one, became fields beneath the written ones, each located where the preset is named.
+    """A recipe with its preset, if any, replaced by fields, which written fields override; located where the preset is named.
 
     Without a card (the data are wrong, and reported) the preset stands for nothing.
     """
@@ -78,7 +78,7 @@ def presets() -> dict[str, dict[str, Fields]]:
 
 
 def fields_of(preset: str, card: Card) -> Fields:
-    """What the preset stands for where images have this card."""
+    """The fields of a preset for images of this card."""
     kind = "digits" if min(card.shape[1:]) < 16 else "colour" if card.shape[0] > 1 else "grey"
     fields = presets()[preset][kind]
     augment = fields.get("augment")

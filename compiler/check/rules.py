@@ -1,4 +1,4 @@
-"""Does a point make sense as a whole? What no single field can know: counts that must fit, names that must name something.
+"""Rules on a grid point as a whole, beyond single fields: counts that must fit, names that must refer to something.
 
 A rule yields what is wrong with one point: a code, the path of the field at fault, a message, a hint. Not here: rigour (`lint`).
 """
@@ -29,8 +29,8 @@ MIN_SHADOWS = 8
 
 
 def check_sense(point: Point, tree: Mapping) -> list[Diagnostic]:
-    """Every problem of a point that is well-formed; `tree` knows the locations."""
-    # Nothing else can be judged where the data set is unknown.
+    """All problems of a well-formed grid point; `tree` has the locations."""
+    # Nothing else can be checked where the data set is unknown.
     problems = list(_check_data_sets(point)) or [problem for rule in RULES for problem in rule(point)]
     return [Diagnostic(code, tree.nearest(*path), what, hint) for code, path, what, hint in problems]
 
@@ -110,7 +110,7 @@ def _check_shadows(point: Point) -> Iterator[Problem]:
 
 
 def _check_attacks(point: Point) -> Iterator[Problem]:
-    """Queries that models are asked, and the z pool of attacks that compare with, or learn from, samples no model trained on."""
+    """Problems of attacks: queries, and the z pool where an attack needs one."""
     views = point.audit.queries.count
     for index, attack in enumerate(point.audit.attacks):
         path, queries = ("audit", "attacks", index), getattr(attack, "queries", 1)
@@ -150,7 +150,7 @@ def _check_headline(point: Point) -> Iterator[Problem]:
 
 
 def _check_headline_release(point: Point) -> Iterator[Problem]:
-    """A headline about a release that the arm does not have, or that its attack does not read, can never be computed."""
+    """Problems of a headline whose release level the arm does not have, or its attack does not read."""
     headline, path = point.audit.headline, ("audit", "headline", "release")
     if not has_release(point.arm, headline.release):
         what = f"the headline reads the {headline.release}, and this arm has none"
@@ -163,7 +163,7 @@ def _check_headline_release(point: Point) -> Iterator[Problem]:
 
 
 def _check_public_set(point: Point) -> Iterator[Problem]:
-    """What canaries and learned images take from the public set: is it named, and large enough?"""
+    """Problems of a public set that is missing or too small for canaries and learned images."""
     foreign = {name: group.count for name, group in point.audit.canaries.items() if group.kind == "ood"}
     begins = getattr(point.arm, "init", None) == "public"
     shared = point.arm.generator.shared if isinstance(point.arm, Method) and point.arm.generator else None
@@ -248,7 +248,7 @@ def _check_latent(point: Point, how: Denoiser) -> Iterator[Problem]:
 
 
 def _check_proxy(point: Point) -> Iterator[Problem]:
-    """Dynamics are read where each sample was presented, and errors of as many passes as the proxy is trained for."""
+    """Problems of a proxy that is trained for fewer epochs than the method reads."""
     arm = point.arm
     if isinstance(arm, ByDynamics) and (epochs := (arm.proxy or point.classifier).epochs) < 1:
         path = ("arm", "proxy", "epochs") if arm.proxy else ("classifier", "epochs")

@@ -1,4 +1,4 @@
-"""Trees → typed trials. All problems of a study at once, each at its location.
+"""Makes typed trials of a composed tree; reports all errors of a study at once, with locations.
 
 Each arm's tree (the study's data, audit and classifier with the arm's own fields on top) is expanded, validated and then
 checked for sense. Not here: what a rigorous study needs and this one lacks (`lint`).
@@ -30,28 +30,28 @@ from compiler.text.expand import MAX_TRIALS, Expanded, expand
 from compiler.text.nodes import Mapping, Scalar, Sequence
 
 SHARED = ("data", "public", "audit", "classifier")
-"""What a study says for all its arms; an arm may say part of `audit` and `classifier` anew."""
+"""Parts of a study that all arms share; an arm may override fields of `audit` and `classifier`."""
 PER_ARM = ("audit", "classifier", "exclude")
-"""Fields of an arm that are not its method's."""
+"""Fields of an arm that are no fields of its method."""
 STUDY_FIELDS = (*Header.model_fields, *SHARED, "arms", "claims")
 
 MAX_MODELS = 500_000
-"""Of one study, over all trials: a slip of the finger in `shadows` should not fill the memory."""
+"""Most models of one study, over all trials, so that a typing error in `shadows` does not exhaust memory."""
 
 
 @dataclass(frozen=True)
 class Checked:
-    """A study without mistakes."""
+    """A valid study."""
 
     header: Header
     trials: tuple[Trial, ...]
     claims: tuple[Resolved, ...]
     tree: Mapping
-    """Its text as composed, for messages that say where something was written."""
+    """The composed tree, for locations in messages."""
 
 
 def check(tree: Mapping, imported: bool = True) -> Checked:
-    """The typed trials of a composed study; SpecError with every problem.
+    """Check a composed study; SpecError with all errors.
 
     `imported`: whether what imported arms name must be there; before it is made elsewhere, it is not.
     """
@@ -155,7 +155,7 @@ def _expand_arm(tree: Mapping, arm: Mapping, limit: int) -> Checking[list[Expand
 
 
 def _drop_excluded(points: list[Expanded], arm: Mapping) -> Checking[list[Expanded]]:
-    """Without the points that `exclude:` names, a list of mappings from axis to value."""
+    """The grid points without those that `exclude:` (a list of mappings from axis to value) matches."""
     rules = arm.items.get("exclude")
     if rules is None:
         return points
@@ -182,7 +182,7 @@ def _drop_excluded(points: list[Expanded], arm: Mapping) -> Checking[list[Expand
 
 
 def _name_axes(points: list[Expanded]) -> dict[tuple[str, ...], str]:
-    """For each axis the shortest end of its path that tells it apart from the other axes of its arm."""
+    """Path of an axis → its shortest unique suffix among the axes of the arm."""
     paths = {axis.path for point in points for axis in point.axes}
     names: dict[tuple[str, ...], str] = {}
     for path in paths:
@@ -195,7 +195,7 @@ def _name_axes(points: list[Expanded]) -> dict[tuple[str, ...], str]:
 
 
 class _Validators:
-    """One validator for each part of a point, so that a part that many trials share is validated once."""
+    """Validators of the parts of a grid point; parts that many trials share are validated once."""
 
     def __init__(self) -> None:
         data = Validator(AnyData)
@@ -208,7 +208,7 @@ class _Validators:
         }
 
     def check_point(self, tree: Mapping) -> Checking[Point | None]:
-        """None where the data or the audit is missing; to be used where nothing is wrong."""
+        """The typed grid point; None where data or audit is missing. Valid only if no diagnostic was yielded."""
         parts, models = tree.items, dict[str, Any]()
         for name, validate in self.parts.items():
             if name == "classifier":  # its preset, and that of the arm's proxy, depend on the data
@@ -219,7 +219,7 @@ class _Validators:
 
 
 def _check_claims(tree: Mapping, trials: Many[Trial]) -> Checking[list[Resolved]]:
-    """The study's claims. What they say of trials is judged only where there are `trials`."""
+    """The study's claims. Selectors are checked only if there are `trials`."""
     claims = tree.items.get("claims")
     if claims is None or (isinstance(claims, Scalar) and claims.value is None):
         return []
@@ -240,7 +240,7 @@ def _check_claims(tree: Mapping, trials: Many[Trial]) -> Checking[list[Resolved]
 
 
 def _check_charts(tree: Mapping, header: Header, trials: Many[Trial]) -> Iterator[Diagnostic]:
-    """Charts of no trial."""
+    """Diagnostics for charts that select no trial."""
     nodes = tree.items.get("charts")
     for chart, node in zip(header.charts, nodes.items if isinstance(nodes, Sequence) else (), strict=True):
         for name, what, hint in explain_empty_selection(chart.of, trials, also=()):

@@ -1,4 +1,4 @@
-"""Nodes → the spec's models, with every error of pydantic turned into a diagnostic that has a location, a value and a hint.
+"""Validates nodes by pydantic models, and converts pydantic's errors to diagnostics with location, value and hint.
 
 Validation goes through JSON, where strict mode takes a list for a tuple and still refuses `True` for 1 and "3" for 3.
 """
@@ -27,7 +27,7 @@ WANTED = {
     "none_required": "null",
     "finite_number": "a finite number",
 }
-"""Pydantic's name of an error → what was wanted, in words of YAML."""
+"""Pydantic's type of an error → what is accepted, in terms of YAML."""
 
 
 class Validator:
@@ -87,7 +87,7 @@ class Validator:
             case "own_words":
                 word = context["word"]
                 return report(f"own-{word}", context["message"], context["hint"], member(word).location)
-            case "value_error":  # a model's own rule: it says itself what would do
+            case "value_error":  # a model's own rule, whose message has the hint
                 return report("wrong-value", str(details["msg"]).removeprefix("Value error, "))
             case "string_pattern_mismatch":
                 hint = f"it should match {context['pattern']}"
@@ -114,13 +114,13 @@ class Validator:
         )
 
 
-@cache  # for a large union it takes longer to make than all else of a small study
+@cache  # making one for a large union takes longer than the rest of a small study
 def _adapter(annotation: Any) -> TypeAdapter[Any]:
     return TypeAdapter(annotation)
 
 
 def _walk(node: Node, names: tuple[Any, ...]) -> tuple[Node, Node, list[str]]:
-    """The node at pydantic's `loc`, its parent, and the names on the way. Tags of unions are steps that the text does not have."""
+    """The node at pydantic's `loc`, its parent, and the names on the path, without tags of unions, which the text does not have."""
     parent, reached = node, list[str]()
     for name in names:
         match node:
@@ -136,7 +136,7 @@ def _walk(node: Node, names: tuple[Any, ...]) -> tuple[Node, Node, list[str]]:
 
 
 def _at(annotation: Any, names: tuple[Any, ...], node: Node | None = None) -> Any:
-    """The annotation that pydantic's `loc` leads to; `node` is the text, which may name a plugin on the way."""
+    """The annotation at pydantic's `loc`; `node` is the text, which may name a plug-in on the path."""
     for index, name in enumerate((*names, None)):
         here = plain(_walk(node, names[:index])[0]) if node is not None else None
         annotation = (model_at(here) if isinstance(here, dict) else None) or annotation
@@ -176,7 +176,7 @@ def _models(annotation: Any) -> Iterator[type[BaseModel]]:
 
 
 def _tags_of(model: type[BaseModel]) -> set[object]:
-    """The tags by which a union could tell this model."""
+    """The discriminator values of a model in a union."""
     return {
         word
         for field in model.model_fields.values()

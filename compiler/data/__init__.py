@@ -1,1 +1,1 @@
-"""What is known of images without torch: the user's files, what was read before, sizes of sets."""
+"""Data sets without decoding images: users' files, records of files that were read, sizes of sets."""

@@ -21,9 +21,9 @@ from compiler.text import nodes
 from compiler.text.nodes import Node, Scalar, Sequence
 
 MAX_BYTES_OF_IMAGES = 1 << 33
-"""Of a set, decoded: the images are held in memory."""
+"""Most bytes of a set's decoded images, which are kept in memory."""
 MAX_PIXELS = 1 << 20
-"""Of one image: nets here are for small ones, and a few bytes of a PNG can stand for gigabytes."""
+"""Most pixels of one image: nets here are for small ones, and a few bytes of PNG can decode to gigabytes."""
 MAX_CLASSES = 10_000
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg"}
 WHOLE_NUMBERS = {f"{kind}{size}" for kind in "iu" for size in (1, 2, 4, 8)}
@@ -31,7 +31,7 @@ WHOLE_NUMBERS = {f"{kind}{size}" for kind in "iu" for size in (1, 2, 4, 8)}
 
 
 def card_of(data: Data) -> Card:
-    """The card of what `data:` names; SynthcError for files that are missing, not read yet, broken, too large or unfit."""
+    """The card of the data set that `data:` names; SynthcError for files that are missing, not read yet, broken or not valid."""
     if isinstance(data, PluginData):
         return checked_card(data)
     if data.name != OWN:
@@ -46,7 +46,7 @@ def card_of(data: Data) -> Card:
 
 
 def anchored(node: Node) -> Node:
-    """A part of a study with every `path` in it made absolute."""
+    """The node with every `path` in it made absolute."""
     if not isinstance(node, nodes.Mapping):
         return node
     items = {name: anchored(child) for name, child in node.items.items()}
@@ -57,13 +57,13 @@ def anchored(node: Node) -> Node:
 
 
 def _absolute(path: Scalar) -> str:
-    """Relative to the file that it was written in, or to here if it came with `--set`."""
+    """Absolute path, relative to the folder of the spec in which it is written, or the working folder for `--set`."""
     beside = Path() if path.location.file.startswith("--set ") else Path(path.location.file).parent
     return os.path.abspath(beside / str(path.value))
 
 
 def user_files(node: Node) -> Iterator[Path]:
-    """Files and folders of the user's own that a composed study names, those in grids included: of images, and of imported arms."""
+    """Users' files and folders that a composed study names, also in grids: images, and files of imported arms."""
     if isinstance(node, Scalar):
         return
     if isinstance(node, nodes.Mapping) and "path" in node.items:
@@ -86,7 +86,7 @@ def _scalars(node: Node) -> Iterator[Scalar]:
 
 
 def contents(path: Path) -> Record:
-    """The record of a file or folder of the user's own; SynthcError where it is missing, not read yet, or broken."""
+    """The record of a user's file or folder; SynthcError where it is missing, not read yet, or broken."""
     try:
         path.stat()
     except (OSError, ValueError) as error:  # ValueError: a zero byte
@@ -127,7 +127,7 @@ def array_called(arrays: Mapping[str, Array], name: str) -> Array:
 
 
 def image_shape(arrays: Mapping[str, Array], name: str) -> tuple[Shape, int]:
-    """Channels × height × width, and how many images."""
+    """Shape of an image (channels × height × width), and number of images."""
     array = array_called(arrays, name)
     if array.dtype != "|u1":
         raise SynthcError(f"{name} has the type {array.dtype!r}; it should be uint8 grey levels 0 to 255")
@@ -148,7 +148,7 @@ def image_shape(arrays: Mapping[str, Array], name: str) -> tuple[Shape, int]:
 
 
 def class_count(arrays: Mapping[str, Array], name: str, images: int) -> int:
-    """One more than the largest label."""
+    """Number of classes: the largest label plus one; SynthcError for labels that are not valid."""
     array = array_called(arrays, name)
     if array.dtype == "|b1" and array.shape == (images,):
         raise SynthcError(f"{name} are true and false; say which class is 0 and which 1: {name}.astype('uint8')")
@@ -171,7 +171,7 @@ TEST_NAMES = ("test", "val", "valid", "validation")
 
 
 def file_digest(path: Path) -> str:
-    """Sixteen hexadecimal digits of a file's bytes, or of the names and bytes of a folder's images."""
+    """Digest of a file's bytes, or of the names and bytes of a folder's images: sixteen hexadecimal digits."""
     digest, turned = blake2b(digest_size=8), False
     try:
         for image in sorted(image for split in splits(path) for image, _ in split) if path.is_dir() else [path]:
@@ -209,7 +209,8 @@ def splits(folder: Path) -> tuple[Labelled, Labelled]:
 
 
 def by_class(folder: Path, root: Path) -> Labelled:
-    """Every image of `folder` with the index of its class among the sorted names; nothing outside `root`."""
+    """Pairs of each image in the subfolders of `folder` and its class, the index among sorted names; SynthcError for links that
+    lead out of `root`."""
     classes = _entries(folder, root)
     others = [entry.name for entry in classes if not entry.is_dir()]
     if others or len(classes) < 2:
@@ -229,13 +230,14 @@ def by_class(folder: Path, root: Path) -> Labelled:
 
 
 LINKS = "SYNTHC_LINKS"
-"""Environment variable: folders that links in a folder of images may lead to, as in PATH."""
+"""Environment variable: folders, separated as in PATH, to which links in a folder of images may lead."""
 MAX_NAMED = 5
-"""Files that are named of many that are wrong."""
+"""Most wrong files that a message names."""
 
 
 def _entries(folder: Path, root: Path) -> list[Path]:
-    """What lies in `folder`, hidden files apart, sorted; SynthcError for what leads out of `root`, and into no folder of LINKS."""
+    """Sorted entries of `folder` without hidden ones; SynthcError for links that lead out of `root` and not into a folder of
+    LINKS."""
     inside = [root.resolve(), *(Path(name).resolve() for name in os.environ.get(LINKS, "").split(os.pathsep) if name)]
     try:
         entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))

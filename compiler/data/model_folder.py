@@ -1,4 +1,4 @@
-"""A model that was made elsewhere: a folder in diffusers' layout, judged by its texts and the sizes of its files, named by digest.
+"""Checks a user's model in a folder of diffusers' layout, by its configurations and sizes of files, and computes its digest.
 
 Nothing is loaded here, and no code that such a folder brings is ever run.
 """
@@ -26,7 +26,7 @@ Fault = tuple[str, str, str]
 
 
 def placeless(how: Generator) -> Generator:
-    """The same words with the folder's digest in place of where it lies."""
+    """The generator's parameters with the folder's digest in place of its path."""
     if not isinstance(how, Denoiser) or not isinstance(how.base, Checkpoint):
         return how
     digest = digest_of_folder(Path(how.base.path))
@@ -34,7 +34,7 @@ def placeless(how: Generator) -> Generator:
 
 
 def faults_of_folder(folder: Path, how: Denoiser) -> Iterator[Fault]:
-    """What keeps the folder from being a base of this denoiser."""
+    """Faults that prevent the use of the folder as base of this denoiser."""
     if not folder.is_dir():
         yield "path", f"there is no folder {folder}", "the path is relative to the spec"
         return
@@ -95,7 +95,7 @@ def _json(file: Path) -> dict[str, Any] | None:
 
 
 def _is_whole(file: Path) -> bool:
-    """Whether a safetensors file is as long as its header says."""
+    """Whether a safetensors file has the length that its header declares."""
     size = file.stat().st_size
     with file.open("rb") as handle:
         length = int.from_bytes(handle.read(8), "little")
@@ -110,7 +110,7 @@ def _is_whole(file: Path) -> bool:
 
 
 def digest_of_folder(folder: Path) -> str:
-    """Sixteen hexadecimal digits of the texts and safetensors of a folder, by name and content."""
+    """Digest of names and content of a folder's texts and safetensors: sixteen hexadecimal digits."""
     files = sorted(file for kind in ("*.json", "*.safetensors", "*.txt") for file in folder.rglob(kind))
     whole = blake2b(digest_size=8)
     for file in files:
@@ -122,7 +122,7 @@ def digest_of_folder(folder: Path) -> str:
 
 @lru_cache(maxsize=4096)
 def _digest(path: str, size: int, changed: int) -> str:
-    """Of one file's bytes; read again when it has changed."""
+    """Digest of one file's bytes, cached by size and time of change."""
     try:
         with open(path, "rb") as handle:
             return file_digest(handle, partial(blake2b, digest_size=16)).hexdigest()

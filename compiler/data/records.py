@@ -1,4 +1,4 @@
-"""What was found when data files were read: one record for each known data set, and for each file or folder of the user's own.
+"""Records of data files that were read: one for each known data set, and for each file or folder of users.
 
 The runtime reads files and writes records (`runtime.data.cards`); the compiler decodes nothing. It believes a record as long as
 each file has the size and date that it had and the reader is the same. So counts, shapes and content digests are known, and ids
@@ -20,40 +20,40 @@ from typing import Any
 from compiler.language.datasets import CARDS, Card
 
 READER_REVISION = 2
-"""Raised by hand when a reader finds something else in the same files: older records no longer count."""
+"""Raised by hand when a reader's result for the same files changes: older records are then invalid."""
 
 
 @dataclass(frozen=True)
 class Array:
-    """What the header of an array says; of labels also which there are."""
+    """Type and shape of an array; for labels also range and counts."""
 
     dtype: str
-    """As NumPy writes it, such as `|u1`."""
+    """NumPy's type string, such as `|u1`."""
     shape: tuple[int, ...]
     least: int | None = None
     most: int | None = None
     distinct: int = 0
-    """Number of different labels."""
+    """Number of distinct labels."""
     fewest: int = 0
-    """How often the rarest of them is there."""
+    """Size of the smallest class."""
     finite: bool = True
-    """Of logits: whether all numbers are finite."""
+    """For logits: whether all numbers are finite."""
 
 
 @dataclass(frozen=True)
 class Record:
-    """What was found when the files of a data set were read."""
+    """The result of reading the files of a data set."""
 
     files: tuple[str, ...]
     levels: int
-    """How many levels below a folder the stamp covers."""
+    """Number of levels below a folder that the stamp covers."""
     stamp: str
-    """`stamp_of` the files before they were read."""
+    """`stamp_of` of the files before they were read."""
     digest: str = ""
-    """Content digest: of the arrays of a known set, of the bytes of the user's own files."""
+    """Digest of the content: for known sets of the arrays, for users' files of the bytes."""
     arrays: Mapping[str, Array] = field(default_factory=dict)
     published: bool | None = None
-    """Whether the files are those that the publisher gives checksums of; None where there are no checksums for their form."""
+    """Whether the files have the published checksums; None where there are none for their format."""
     fault: str = ""
     """Why the files cannot be used."""
     revision: int = READER_REVISION
@@ -68,11 +68,11 @@ class Record:
 
 
 unwritten: dict[str, Record] = {}
-"""Records that could be written nowhere: they count in the process that read the files."""
+"""Records that could not be written to a file, for use in this process."""
 
 
 def data_root() -> Path:
-    """Where data sets lie: `$SYNTHC_DATA`, else `~/.cache/synthc/data`."""
+    """Folder of data sets: `$SYNTHC_DATA`, else `~/.cache/synthc/data`."""
     return Path(os.environ.get("SYNTHC_DATA") or _cache())
 
 
@@ -95,18 +95,19 @@ def _cached(key: str) -> Path:
 
 
 def array_files(digest: str) -> tuple[Path, Path]:
-    """Where the decoded arrays of a known set may lie, likewise."""
+    """Possible paths of the decoded arrays of a known set: data root, user's cache."""
     return data_root() / "arrays" / f"{digest}.safetensors", _cache() / "arrays" / f"{digest}.safetensors"
 
 
 def stamp_of(files: Iterable[str], levels: int) -> str:
-    """Changes when a file does, or what lies up to `levels` levels below a folder: a digest of paths, sizes and dates. OSError."""
+    """Digest of paths, sizes and times of files, and of entries up to `levels` levels below folders. OSError where one is
+    missing."""
     return folder_stamp(tuple((file, status.st_size, status.st_mtime_ns) for file in files for status in [os.stat(file)]), levels)
 
 
-@lru_cache(maxsize=8192)  # a folder of many images is walked once per process, as long as the folder itself shows no change
+@lru_cache(maxsize=8192)  # a folder of many images is walked once per process, while the folder's own time does not change
 def folder_stamp(files: tuple[tuple[str, int, int], ...], levels: int) -> str:
-    """The same, of paths with their sizes and dates (ns)."""
+    """`stamp_of` for triples of path, size and time (ns)."""
     digest = blake2b(repr(files).encode(), digest_size=8)
     for path, _, _ in files if levels else ():
         for entry in _below(path, levels):
@@ -124,9 +125,9 @@ def _below(folder: str, levels: int) -> Iterable[os.DirEntry[str]]:
 
 
 def record_of(key: str) -> Record | None:
-    """The record of a known set, or of the absolute path of the user's own files; None if there is none that still holds."""
+    """The valid record of a known set, or of an absolute path of a user's files; None if there is none."""
     for record in (unwritten.get(key), *map(_parsed, record_files(key))):
-        # What is gone, was changed by hand or is of another reader is to be read again.
+        # Missing or edited records, and those of another reader revision, are invalid.
         with contextlib.suppress(OSError):
             if record and record.revision == READER_REVISION and record.stamp == stamp_of(record.files, record.levels):
                 return record
@@ -148,14 +149,14 @@ def _parsed_once(path: Path, mtime_ns: int) -> Record:
 
 @cache
 def record_type() -> Any:
-    """Reads and writes records as JSON."""
+    """Pydantic's adapter that reads and writes records as JSON."""
     from pydantic import TypeAdapter
 
     return TypeAdapter(Record)
 
 
 def card_here(name: str) -> Card:
-    """The card of a known set: with the pinned digest, or with counts and digest of the files that were read here."""
+    """The card of a known set: with its pinned digest, or with counts and digest from the record on this machine."""
     card = CARDS[name]
     record = None if card.digest else record_of(name)
     if record is None:

@@ -1,4 +1,4 @@
-"""Sizes of a study's sets: what the study may draw from, and what a shadow's private set is expected to hold."""
+"""Sizes of a study's sets: images available to the study, and expected size of private sets."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from compiler.language.data import Data
 
 
 class Images(Protocol):
-    """Words of a data set, or what they became."""
+    """A data set's fields in the spec, or the resolved data set."""
 
     @property
     def test(self) -> int | None: ...
@@ -25,17 +25,18 @@ def private_size(data: Data, audit: Audit) -> int:
 
 
 def set_aside(data: Images) -> int:
-    """Images that are no canaries and that no model trains on: to test by, and to choose settings by."""
+    """Number of images set aside from training: test and validation images."""
     return (data.test or 0) + (data.validation or 0)
 
 
 def private_images(pool: int, aside: int, z_pool: int, groups: Collection[CanaryGroup]) -> int:
-    """The same, of a pool of so many images: without those that others get, and with half of the canaries, copies included."""
+    """Expected size of a private set from a pool of `pool` images: without images set aside and the z pool, with half of the
+    canaries and their copies."""
     drawn = sum(group.count for group in groups if group.kind not in ("ood", "blank"))
     held = sum(group.count * group.copies for group in groups)
     return pool - aside - z_pool - drawn + held // 2
 
 
 def pool_size(data: Data) -> int:
-    """Images that the study may draw from."""
+    """Number of images available to the study."""
     return data.subset or card_of(data).samples

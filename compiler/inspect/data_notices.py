@@ -1,4 +1,4 @@
-"""What a reader of a plan should know about its data sets."""
+"""Notices on a plan's data sets."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from compiler.plan.dag import Plan
 
 
 def unseen(plan: Plan) -> list[str]:
-    """Sets of a plan whose files were not read yet: their ids are provisional, and nothing can be computed from them."""
+    """Names of a plan's data sets whose files were not read yet: ids are provisional, and nothing can be computed from them."""
     return [name for name in _known_sets(plan) if not card_here(name).digest]
 
 
 def notices(plan: Plan) -> list[str]:
-    """What a reader of the plan should know about its data."""
+    """Notices on the plan's data, as sentences."""
     absent = unseen(plan)
     lines = [
         f"{name}: not read on this machine yet, so ids are provisional; `synthc data fetch {name}` gets it, a run reads it"

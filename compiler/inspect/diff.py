@@ -1,4 +1,4 @@
-"""Two studies beside each other: which trials and which tasks they share, and in what the rest differs.
+"""Compares two studies: trials and tasks in common, and differences of the others.
 
 Tasks are shared when their ids are equal, whatever the studies call them. Trials are matched by address, or by their answer where
 only the name changed; what is left differs in some fields of its point, which are listed.
@@ -19,7 +19,7 @@ from compiler.plan.dag import Plan, TrialPlan
 
 @dataclass(frozen=True)
 class TrialPair:
-    """A trial of each study that answer the same question, or would but for some fields."""
+    """A trial of each study, which are the same task or differ in some fields."""
 
     left: str
     right: str
@@ -29,7 +29,7 @@ class TrialPair:
 
 @dataclass(frozen=True)
 class Difference:
-    """What two plans share and where they differ."""
+    """Common and different trials and tasks of two plans."""
 
     left: Plan
     right: Plan
@@ -93,11 +93,11 @@ def diff_json(difference: Difference) -> dict[str, Any]:
 
 
 MAX_LISTED = 12
-"""Trials of a kind that are listed by name."""
+"""Most trials of a kind that are listed by name."""
 
 
 def diff_text(difference: Difference, left: str, right: str) -> list[str]:
-    """Lines for people; `left` and `right` are what the studies are called here."""
+    """The difference as lines of text; `left`, `right`: names of the studies."""
     lines = [f"{left}: {_counts(difference.left)}", f"{right}: {_counts(difference.right)}", ""]
     shared = difference.left.tasks.keys() & difference.right.tasks.keys()
     lines.append(f"{plural(len(shared), 'task')} in both" + (": computed once, whichever runs first" if shared else ""))

@@ -1,4 +1,4 @@
-"""Any stage of the compiler as JSON: nodes, tree, trials, tasks."""
+"""Converts the stages of the compiler to JSON: nodes, trials, tasks."""
 
 from __future__ import annotations
 

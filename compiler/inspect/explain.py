@@ -1,4 +1,4 @@
-"""Why a task would run: field by field against the last plan, at the same stage of the same trial.
+"""Explains why a task would run, by comparing its fields with the last plan's task at the same stage of the same trial.
 
 Reasons, the first that holds: it is done (and would not run, unless it is forced), what was there was damaged, it failed before,
 its artifact is gone, the last plan had it but it was never computed, it changed (which field from what to what, which parent), it
@@ -24,7 +24,7 @@ from compiler.plan.dag import Plan, Task, Use
 
 @dataclass(frozen=True)
 class Before:
-    """The last plan of a study: the task of each stage, and the texts that were hashed."""
+    """The last plan of a study: the task of each stage, and the hashed texts."""
 
     run: str
     stages: Mapping[tuple[str, int | None, str], str]
@@ -33,7 +33,7 @@ class Before:
     """Address → its record: arm, axes, replicate."""
     texts: Mapping[str, str]
     drift: str = ""
-    """How the code differs from that run's; never a reason to run again."""
+    """How the code differs from that run's; it makes no task run again."""
 
     @cached_property
     def ids(self) -> frozenset[str]:

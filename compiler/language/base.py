@@ -38,7 +38,7 @@ class Frozen(BaseModel):
     )
 
     def faults(self) -> Iterator[str]:
-        """What is wrong between fields that are right each for itself, and what would do; the first is told."""
+        """Sentences, each with a hint, on errors across fields that are each valid; only the first is reported."""
         return iter(())
 
     @model_validator(mode="after")
@@ -74,7 +74,7 @@ class Computed(Frozen):
 
     @abstractmethod
     def cost(self, sizes: Sizes) -> Cost:
-        """What it takes for one private set of these sizes."""
+        """Guessed time and memory for one private set of these sizes."""
 
 
 class Generator(Computed):
@@ -89,7 +89,7 @@ class Generator(Computed):
         return None
 
     def shared_cost(self, sizes: Sizes) -> Cost:
-        """What that takes, for a public set of these sizes."""
+        """Guessed time and memory of `shared` for a public set of these sizes."""
         return Cost(0.0)
 
     @property
@@ -144,7 +144,7 @@ T = TypeVar("T", bound=Frozen)
 
 
 def words_in(package: str, base: type[T], tag: str, *further: str) -> tuple[type[T], ...]:
-    """Models in the modules of `package` that extend `base` and say which they are: their field `tag` is a Literal, and so are
+    """Subclasses of `base` in the modules of `package` that a spec can name: their field `tag` is a Literal, and so are
     those of the `further` fields that they have.
 
     In the order of the modules' names, and within one as they stand there.

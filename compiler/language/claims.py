@@ -97,7 +97,7 @@ class Claim(Frozen):
 
     @property
     def words(self) -> str:
-        """Digest of what is claimed, as it is written."""
+        """Digest of the claim's fields as the spec sets them, without `earlier`; it changes when the claim is reworded."""
         return fingerprint("claim", self.model_dump(exclude_unset=True, exclude={"earlier"}))
 
     def faults(self) -> Iterator[str]:

@@ -104,12 +104,12 @@ class Refusal:
 
 
 def is_own(name: object) -> bool:
-    """Whether a method, an attack or a data set is named as one of the user's own."""
+    """Whether a name of a method, attack or data set is that of a plug-in (`package:name`)."""
     return isinstance(name, str) and ":" in name
 
 
 def own_modules(work: object) -> dict[str, str]:
-    """Name of each method and attack of a user's package that computes this work → its module."""
+    """Name → module of each plug-in method and attack that computes this task."""
     words = [getattr(work, "how", None), *getattr(work, "attacks", ())]
     named = [(getattr(one, "method", None) or getattr(one, "attack", None), getattr(one, "compute", "")) for one in words]
     return {str(name): module for name, module in named if is_own(name)}
@@ -117,7 +117,7 @@ def own_modules(work: object) -> dict[str, str]:
 
 @lru_cache(maxsize=1024)
 def words_of(word: str, name: str) -> type[Frozen] | Refusal:
-    """The words that `package:name` stands for. What it answers stays, so that a package is imported at most once."""
+    """The class of parameters of the plug-in `package:name`, or a refusal. Cached, so that a package is imported at most once."""
     from importlib.metadata import entry_points  # brings email and sockets: 10 ms that no study without words of its own needs
 
     group, base = BASES[word]
@@ -181,7 +181,8 @@ class OrPlugin:
 
 
 def own_words(word: str, value: dict[str, Any]) -> Frozen:
-    """The user's words with these values; ValidationError for values that do not fit, PydanticCustomError for the rest."""
+    """Parameters of a plug-in, validated from a mapping whose key `word` names it; ValidationError for values that are not valid,
+    PydanticCustomError for unknown plug-ins and ones that cannot enter an id."""
     name = value[word]
     model = words_of(word, name)
     if isinstance(model, Refusal):
@@ -204,7 +205,7 @@ def _complaint(word: str, message: str, hint: str) -> PydanticCustomError:
 
 
 def model_at(node: dict[str, Any]) -> type[Frozen] | None:
-    """The user's words that a mapping is to be read as, None where it names none."""
+    """The class of parameters of the plug-in that a mapping names; None where it names none."""
     for word in BASES:
         if is_own(node.get(word)):
             found = words_of(word, node[word])
@@ -214,7 +215,7 @@ def model_at(node: dict[str, Any]) -> type[Frozen] | None:
 
 @lru_cache(maxsize=64)
 def checked_card(data: PluginData) -> Card:
-    """What the user's words say of their images; SynthcError where that cannot be a card."""
+    """The card that a plug-in's data set declares; SynthcError where it is not valid."""
     try:
         card = data.card
     except SynthcError:

@@ -1,4 +1,4 @@
-"""What a rigorous study needs and this one lacks: each lint a small function, its reasons in `catalog`.
+"""Lints: methodological weaknesses of a study, each found by a small function, with its reasons in `catalog`.
 
 An error refuses the study unless the spec silences it (`allow: {L04: "why"}`); warnings are printed. Both, silenced or not, are
 kept beside the results. Not here: mistakes, which nothing silences (`check`).
@@ -14,7 +14,7 @@ from compiler.lint.study import Study
 
 
 def lint(checked: Checked) -> tuple[Finding, ...]:
-    """What the lints find in a spec, in the order of its text; SpecError with every error that is not silenced."""
+    """Findings in a spec, in the order of its text; SpecError with all findings of severity error that are not silenced."""
     study = Study(checked.header, checked.trials, checked.claims, checked.tree)
     findings = {finding for rule in LINTS.values() for finding in _look_before(rule, study)}
     ordered = sorted(findings, key=lambda finding: (finding.location, finding.code, finding.message))
@@ -25,7 +25,7 @@ def lint(checked: Checked) -> tuple[Finding, ...]:
 
 
 def lint_results(results: RunResults) -> tuple[Finding, ...]:
-    """What the lints find in the results. Nothing is refused any more; errors say what the figures cannot show."""
+    """Findings in results. None raises; errors state what the figures cannot show."""
     return tuple(
         Finding(rule.code, rule.severity, None, message, hint, results.header.allow.get(rule.code))  # type: ignore[call-overload]
         for rule in LINTS.values()

@@ -1,4 +1,4 @@
-"""Lints of what the adversary does: what can be resolved, whether the attack fits the defence, and how it is fitted."""
+"""Lints on attacks: resolvable rates, attacks that fit the defence, fits of attacks."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from compiler.power.resolution import resolution
 from compiler.work.releases import HEADLINE_FIELDS, OWNERS, fits, has_release
 
 MAX_LOW_FPR = 0.1
-"""Above this a false-positive rate says little more than the area under the curve."""
+"""Largest FPR that counts as low; a TPR at a higher one adds little to the AUC."""
 MIN_SHADOWS_PER_EXAMPLE = 64
-"""Below this many shadows, spreads estimated for each canary alone are unstable."""
+"""Least number of shadows for variances that are estimated per canary."""
 MIN_REDRAWS = 100
 
 ADAPTIVE: Mapping[str, tuple[str, ...]] = {
@@ -21,14 +21,14 @@ ADAPTIVE: Mapping[str, tuple[str, ...]] = {
     "distillation": ("nearest",),
     "diffusion": ("denoising", "nearest"),
 }
-"""Attacks on what a paradigm releases or changes. Data-free distillation needs none: its teacher is always queried too."""
+"""Paradigm → attacks that are adapted to it. Data-free distillation needs none, since its teacher is always queried too."""
 
 GIVEN_AWAY: tuple[tuple[ReleaseLevel, str], ...] = (
     ("synthetic_set", "nearest"),
     ("index_list", "selected"),
     ("generator", "denoising"),
 )
-"""What `released: true` gives away, where an arm has it, and the attack that reads it."""
+"""Release levels that `released: true` discloses, and the attack on each."""
 
 
 def unresolvable(study: Study) -> Iterator[Weakness]:
@@ -81,7 +81,7 @@ def average_figures(study: Study) -> Iterator[Weakness]:
 
 
 def generic_attacks_only(study: Study) -> Iterator[Weakness]:
-    """L07."""
+    """L07: generic attacks only, none adapted to the paradigm."""
     for trial in study.synthetic:
         fitting = ADAPTIVE.get(trial.point.arm.paradigm, ())
         if fitting and not {attack.attack for attack in trial.point.audit.attacks} & set(fitting):
@@ -91,7 +91,7 @@ def generic_attacks_only(study: Study) -> Iterator[Weakness]:
 
 
 def reads_the_count(study: Study) -> Iterator[Weakness]:
-    """L14."""
+    """L14: a learned attack under balanced membership."""
     for trial, audit in study.audits():
         learned = next((attack.attack for attack in audit.attacks if attack.learned), None)
         if audit.membership == "balanced" and learned is not None:
@@ -100,7 +100,7 @@ def reads_the_count(study: Study) -> Iterator[Weakness]:
 
 
 def unstable_spread(study: Study) -> Iterator[Weakness]:
-    """L15."""
+    """L15: variances per canary from few shadows, without pooled ones beside them."""
     for trial, audit in study.audits():
         if audit.shadows >= MIN_SHADOWS_PER_EXAMPLE:
             continue
@@ -136,7 +136,7 @@ def few_redraws(study: Study) -> Iterator[Weakness]:
 
 
 def distance_alone(study: Study) -> Iterator[Weakness]:
-    """L19."""
+    """L19: distances to released images as the only attack."""
     for trial, audit in study.audits():
         if {attack.attack for attack in audit.attacks} <= {"nearest", "selected"}:
             what = "the only attacks are on what the released images look like"
@@ -144,7 +144,7 @@ def distance_alone(study: Study) -> Iterator[Weakness]:
 
 
 def released_and_not_attacked(study: Study) -> Iterator[Weakness]:
-    """L22."""
+    """L22: something is released, and only the final model is attacked."""
     for trial in study.synthetic:
         attacks = {attack.attack for attack in trial.point.audit.attacks}
         for level, attack in GIVEN_AWAY if getattr(trial.point.arm, "released", False) else ():
@@ -155,7 +155,7 @@ def released_and_not_attacked(study: Study) -> Iterator[Weakness]:
 
 
 def idle_attack(study: Study) -> Iterator[Weakness]:
-    """L25."""
+    """L25: an attack that reads a release level that no arm has."""
     for name, levels in {attack.attack: attack.reads for _, audit in study.audits() for attack in audit.attacks}.items():
         trials = [trial for trial in study.trials if any(attack.attack == name for attack in trial.point.audit.attacks)]
         if not any(has_release(trial.point.arm, level) for trial in trials for level in levels):

@@ -1,4 +1,4 @@
-"""Lints of what a defence has to be compared with: DP-SGD, undefended training, as many random private images."""
+"""Lints on baselines of a defence: DP-SGD, undefended training, equally many random private images."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ def no_dp_sgd(study: Study) -> Iterator[Weakness]:
 
 
 def no_undefended(study: Study) -> Iterator[Weakness]:
-    """L10."""
+    """L10: no undefended arm."""
     if not study.of("undefended"):
         hint = "add undefended: {paradigm: undefended}"
         yield Weakness(study.key("arms"), "no undefended arm, so there is no scale for accuracy and leakage", hint)
 
 
 def no_random_control(study: Study) -> Iterator[Weakness]:
-    """L09."""
+    """L09: a coreset or distilled set without an equally large random set beside it."""
     random = {(_size(trial), trial.point.data) for trial in study.of("coreset") if isinstance(trial.point.arm, RandomSubset)}
     for trial in study.synthetic:
         size = _size(trial)
@@ -39,7 +39,7 @@ def no_random_control(study: Study) -> Iterator[Weakness]:
 
 
 def _size(trial: Trial) -> tuple[str, float] | None:
-    """How many private images a set amounts to, in the fields of a coreset."""
+    """The size of a trial's set as a field of a coreset and its value; None without one."""
     match trial.point.arm:
         case Selection(per_class=int(count)) | Distilled(images_per_class=count):
             return "per_class", count
@@ -69,7 +69,7 @@ def guarantee_of_another_procedure(study: Study) -> Iterator[Weakness]:
 
 
 def _find_privacy(trial: Trial) -> tuple[Privacy | None, tuple[str, ...]]:
-    """The DP-SGD settings of a trial, and where its spec states them."""
+    """The DP-SGD settings of a trial, and their path in the spec."""
     if isinstance(trial.point.arm, DpSgd):
         return trial.point.arm.privacy, ("privacy",)
     return getattr(getattr(trial.point.arm, "denoiser", None), "privacy", None), ("denoiser", "privacy")

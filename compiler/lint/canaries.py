@@ -1,4 +1,4 @@
-"""Lints of the audited samples: worst cases, kinds that fit the defence, canaries that are in the public set."""
+"""Lints on canaries: worst-case samples, kinds that fit the defence, canaries in the public set."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from compiler.lint.study import Study, Weakness
 
 WORST_KINDS = ("mislabeled", "ood", "duplicated", "blank")
-"""Kinds that stand for the most vulnerable records; `clean` ones for the average."""
+"""Kinds of canaries for the most vulnerable records; `clean` ones represent the average."""
 
 STRONG_KINDS: Mapping[str, tuple[str, ...]] = {
     "undefended": WORST_KINDS,
@@ -22,7 +22,7 @@ images and the copied ones, a selection keeps hard ones, a teacher passes on wha
 
 
 def average_case_only(study: Study) -> Iterator[Weakness]:
-    """L03."""
+    """L03: average-case canaries only, or a headline about them."""
     for trial, audit in study.audits():
         if not any(group.kind in WORST_KINDS for group in audit.canaries.values()):
             hint = "add a group such as mislabeled: {kind: mislabeled, count: 128}"

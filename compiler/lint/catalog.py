@@ -1,4 +1,4 @@
-"""Every lint: its words (`catalog.toml`), and where it is looked for."""
+"""The catalogue of lints: texts (`catalog.toml`), and the functions that find them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ BEFORE: dict[str, Callable[[Study], Iterator[Weakness]]] = {
     "L25": attacks.idle_attack,
     "L26": wording.undecidable_claim,
 }
-"""Lint → what looks at the spec."""
+"""Lint → function that finds it in the spec."""
 AFTER: dict[str, Callable[[results.RunResults], Iterator[tuple[str, str]]]] = {
     "L01": results.unmatched,
     "L02": results.straw_man,
@@ -42,12 +42,12 @@ AFTER: dict[str, Callable[[results.RunResults], Iterator[tuple[str, str]]]] = {
     "L27": results.changed_after_looking,
     "L28": results.learned_nothing,
 }
-"""Lint → what looks at the results, for messages and hints."""
+"""Lint → function that finds it in results, as pairs of message and hint."""
 
 
 @dataclass(frozen=True)
 class Lint:
-    """One rule of rigour. Where it is looked for nowhere, the language makes it impossible by its construction."""
+    """One lint. Without a function, the language makes the weakness impossible."""
 
     code: str
     severity: Literal["error", "warning"]
@@ -60,12 +60,12 @@ class Lint:
 
     @property
     def before(self) -> Callable[[Study], Iterator[Weakness]] | None:
-        """Looks at the spec."""
+        """The function that finds it in the spec; None without one."""
         return BEFORE.get(self.code)
 
     @property
     def after(self) -> Callable[[results.RunResults], Iterator[tuple[str, str]]] | None:
-        """Looks at the results."""
+        """The function that finds it in results; None without one."""
         return AFTER.get(self.code)
 
 
@@ -76,7 +76,7 @@ LINTS = {
 
 
 def explain(code: str) -> list[str]:
-    """Lines for people: all that is known of a lint."""
+    """Lines on a lint: title, reasons, sources."""
     lint = LINTS[code]
     refused = "error: the study is refused unless it silences the lint"
     lines = [f"{code}: {lint.title}", ""]

@@ -1,4 +1,4 @@
-"""Lints that need results: whether the baselines turned out to be matched, and what was chosen after looking.
+"""Lints on results: baselines that are not matched in accuracy, and choices that were made after results existed.
 
 Judged when a run ends, on whatever figures there are then; the next run judges anew.
 """
@@ -15,43 +15,43 @@ from compiler.language.study import Header
 from compiler.lint.study import BASELINES
 
 LARGE_EPSILON = 100.0
-"""From here on DP-SGD is the strong empirical baseline, whatever its guarantee is worth."""
+"""From this epsilon on DP-SGD counts as the strong empirical baseline, without regard to its guarantee."""
 MAX_TRIALS_NAMED = 5
-"""In one message."""
+"""Most trials that one message names."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What a run measured of one trial; None for what it did not measure."""
+    """Measured figures of one trial; None for missing ones."""
 
     trial: str
     paradigm: str
     test_accuracy: float | None
     epsilon: float | None
-    """The accountant's; None also where it is above a million."""
+    """The accountant's epsilon; None also where it is above a million."""
     leakage: float | None
     leakage_low: float | None
     leakage_note: str | None
     learned: bool | None = None
     chance: float | None = None
-    """Accuracy of always guessing the commonest class."""
+    """Accuracy of always predicting the most frequent class."""
     control: bool = False
 
 
 @dataclass(frozen=True)
 class RunResults:
-    """What a lint sees after a run."""
+    """The input of lints on results."""
 
     header: Header
     trials: tuple[Measured, ...]
     headline: Mapping[str, Any]
     earlier: tuple[tuple[str, Mapping[str, Any]], ...]
-    """Runs of the same study under the same profile that ended before, and the headline that each declared."""
+    """Earlier runs of the same study and profile, and the headline that each declared."""
     changes: tuple[str, ...] = ()
-    """Of arms, settings and claims since the first run with results, each in a sentence."""
+    """Sentences on changes of arms, settings and claims since the first run with results."""
 
     def of(self, *paradigms: str) -> list[tuple[Measured, float]]:
-        """Trials of these paradigms that have an accuracy, and it; without controls."""
+        """Pairs of trial and accuracy, of these paradigms, without controls and trials without accuracy."""
         return [
             (trial, trial.test_accuracy)
             for trial in self.trials
@@ -64,7 +64,7 @@ class RunResults:
 
 
 def unmatched(results: RunResults) -> Iterator[tuple[str, str]]:
-    """L01, after the run: arms that are more accurate than any DP-SGD there is."""
+    """L01, after the run: arms that are more accurate than every DP-SGD trial."""
     waiting = [trial.trial for trial in results.trials if trial.paradigm == "dp_sgd" and trial.test_accuracy is None]
     private, margin = results.of("dp_sgd"), results.header.accuracy_margin
     if waiting:
@@ -82,7 +82,7 @@ def unmatched(results: RunResults) -> Iterator[tuple[str, str]]:
 
 
 def straw_man(results: RunResults) -> Iterator[tuple[str, str]]:
-    """L02."""
+    """L02: the only DP-SGD baselines have a small epsilon and much lower accuracy."""
     private, synthetic = results.of("dp_sgd"), results.synthetic
     if not private or not synthetic or any(trial.epsilon is None or trial.epsilon >= LARGE_EPSILON for trial, _ in private):
         return
@@ -105,7 +105,7 @@ def other_headline(results: RunResults) -> Iterator[tuple[str, str]]:
 
 
 def no_interval(results: RunResults) -> Iterator[tuple[str, str]]:
-    """L23, after the run."""
+    """L23, after the run: a comparison without a paired interval."""
     bare = [trial for trial in results.trials if trial.test_accuracy is not None and trial.leakage_low is None]
     if bare:
         reason = f" ({bare[0].leakage_note})" if bare[0].leakage_note else ""
@@ -114,14 +114,14 @@ def no_interval(results: RunResults) -> Iterator[tuple[str, str]]:
 
 
 def changed_after_looking(results: RunResults) -> Iterator[tuple[str, str]]:
-    """L27."""
+    """L27: arms, settings or claims that changed after results were seen."""
     confirmatory = "the study calls itself confirmatory, and " if results.header.evidence == "confirmatory" else ""
     for change in results.changes:
         yield f"{confirmatory}since its first run with results there changed: {change}", ""
 
 
 def learned_nothing(results: RunResults) -> Iterator[tuple[str, str]]:
-    """L28."""
+    """L28: an arm that learned next to nothing."""
     for trial in results.trials:
         accuracy, chance = trial.test_accuracy, trial.chance
         if trial.learned is False and not trial.control and accuracy is not None and chance is not None:

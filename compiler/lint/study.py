@@ -1,4 +1,4 @@
-"""What a lint sees: a study without mistakes, and where each of its fields is written."""
+"""The input of lints on specs: a valid study, and the locations of its fields."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from compiler.language.study import Header, Trial
 from compiler.text.nodes import Mapping, Sequence, plain
 
 BASELINES = ("undefended", "dp_sgd")
-"""Paradigms without synthetic data; whatever is not among them claims to protect by its data."""
+"""Paradigms without synthetic data; all others are defences by synthetic data."""
 
 
 @dataclass(frozen=True)
 class Study:
-    """A checked study and its text."""
+    """A valid study and its composed tree."""
 
     header: Header
     trials: tuple[Trial, ...]
@@ -37,11 +37,11 @@ class Study:
         return tuple(trial for trial in self.trials if trial.point.arm.paradigm == paradigm)
 
     def select(self, indices: Iterable[int]) -> tuple[Trial, ...]:
-        """Trials by index, as a claim names them."""
+        """Trials by their indices, as in claims."""
         return tuple(self.trials[index] for index in indices)
 
     def audits(self) -> Iterator[tuple[Trial, Audit]]:
-        """Each audit once, with the first trial that has it: usually one, which `check` made one object."""
+        """Pairs of the first trial with an audit and the audit, for each distinct audit (usually one)."""
         first: dict[int, Trial] = {}
         for trial in self.trials:
             first.setdefault(id(trial.point.audit), trial)
@@ -49,25 +49,25 @@ class Study:
             yield trial, trial.point.audit
 
     def at(self, trial: Trial, *path: str) -> Location:
-        """Where `path` is written: by the trial's arm if it says it, else by the study."""
+        """Location of `path` in the trial's arm, if the arm overrides it, else in the study."""
         if self.tree.get("arms", trial.arm_name, *path) is not None:
             return self.tree.nearest("arms", trial.arm_name, *path)
         return self.tree.nearest(*path)
 
     def arm(self, trial: Trial, *path: str) -> Location:
-        """Where a field of the trial's arm is written, else the arm's name."""
+        """Location of a field of the trial's arm, else of the arm's name."""
         if path and self.tree.get("arms", trial.arm_name, *path) is not None:
             return self.tree.nearest("arms", trial.arm_name, *path)
         return self.key("arms", trial.arm_name)
 
     def key(self, *path: str) -> Location:
-        """Where the last name of a path is written."""
+        """Location of the last name of a path."""
         *around, name = path
         holder = self.tree.get(*around)
         return holder.location_of(name) if isinstance(holder, Mapping) else self.tree.location
 
     def attack(self, trial: Trial, name: str) -> Location:
-        """Where the first attack of that name is written."""
+        """Location of the first attack of that name."""
         listed = self.tree.get("arms", trial.arm_name, "audit", "attacks") or self.tree.get("audit", "attacks")
         for item in listed.items if isinstance(listed, Sequence) else ():
             if isinstance(item, Mapping) and (attack := item.get("attack")) is not None and plain(attack) == name:
@@ -77,7 +77,7 @@ class Study:
 
 @dataclass(frozen=True)
 class Weakness:
-    """Where a lint fires, and why."""
+    """Location and message of a lint's finding."""
 
     location: Location
     message: str

@@ -1,4 +1,4 @@
-"""Lints of what a study says of itself: comparisons without a claim, the wording of a guarantee."""
+"""Lints on a study's texts and claims: comparisons without a claim, undecidable claims, wording of guarantees."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def untested_comparison(study: Study) -> Iterator[Weakness]:
 
 
 def undecidable_claim(study: Study) -> Iterator[Weakness]:
-    """L26."""
+    """L26: a claim that no data could decide."""
     for claim in study.claims:
         power = prospect(claim.work, study.select(claim.left), study.select(claim.right))
         if power.never:

@@ -1,1 +1,1 @@
-"""Trials → tasks: lowering, the DAG, and the part of it that `--only` selects."""
+"""Lowers trials to tasks: the DAG, and the part of it that `--only` selects."""

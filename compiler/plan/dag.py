@@ -1,4 +1,4 @@
-"""Task and Plan: a DAG in which each thing is computed once; what is done, what is left, what comes first."""
+"""Task and Plan: a DAG of tasks without repetition, and queries on it."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from compiler.work.operations import Work
 
 @dataclass(frozen=True)
 class Task:
-    """One node: what to compute, from which other tasks. Equal work has an equal id, whichever trial needs it."""
+    """A node: an operation with parameters, and the tasks that it needs. Equal tasks of several trials have the same id."""
 
     id: str
     work: Work
     needs: tuple[tuple[str, str], ...]
     """(role, task id), sorted by role; roles are named in `compiler.work.operations`."""
     address: str
-    """Where it is first needed, such as `coreset[fraction=0.1]#0/shadow 3/proxy`. For people; never hashed."""
+    """Where the task is first needed, such as `coreset[fraction=0.1]#0/shadow 3/proxy`. For users; no part of the id."""
     text: str
-    """The canonical text that was hashed: kept beside the result, so that a difference can be explained field by field."""
+    """The canonical text whose hash is the id, stored with the result, so that differences can be explained by field."""
 
     @property
     def kind(self) -> TaskKind:
@@ -34,14 +34,14 @@ class Task:
 
     @property
     def operation(self) -> str:
-        """The work's class, and the method where there are several: `TrainClassifier`, `Synthesize forgetting`."""
+        """Name of the operation, with the method where there are several: `TrainClassifier`, `Synthesize forgetting`."""
         method = getattr(getattr(self.work, "how", None), "method", None)
         return type(self.work).__name__ + (f" {method}" if method else "")
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A task as one trial sees it."""
+    """A task's role in one trial."""
 
     task: str
     shadow: int
@@ -51,7 +51,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class TrialPlan:
-    """A trial, the attack task that answers it, and the tasks of its pipeline."""
+    """A trial, the task of its attacks (`answer`), and the tasks of its pipelines."""
 
     trial: Trial
     answer: str
@@ -60,7 +60,7 @@ class TrialPlan:
 
 @dataclass(frozen=True)
 class ClaimPlan:
-    """A claim of the study, the task that tests it, and the addresses of the trials that it is about."""
+    """A claim, the task that tests it, and the addresses of its trials."""
 
     name: str
     claim: Claim
@@ -70,7 +70,7 @@ class ClaimPlan:
 
 
 class Use(NamedTuple):
-    """Where a task stands in a study: in a trial or a claim, at a stage of it. `attack` and `claim` are of no shadow."""
+    """A use of a task in a study: trial or claim, shadow and stage. The stages `attack` and `claim` have no shadow."""
 
     owner: str
     """The trial's address, or the claim's name."""
@@ -80,7 +80,7 @@ class Use(NamedTuple):
 
 @dataclass(frozen=True)
 class Plan:
-    """A compiled study. `tasks` is in topological order: every need comes before its users."""
+    """A compiled study. `tasks` (id → task) is in topological order."""
 
     header: Header
     profile: str | None
@@ -88,15 +88,15 @@ class Plan:
     tasks: Mapping[str, Task]
     claims: tuple[ClaimPlan, ...] = ()
     lints: tuple[Finding, ...] = ()
-    """What the lints found in the spec, silenced or not."""
+    """Lint findings in the spec, silenced or not."""
 
     @property
     def answers(self) -> tuple[str, ...]:
-        """Ids of the tasks that answer a trial or test a claim, each once."""
+        """Ids of the tasks that attack a trial or test a claim, without repetition."""
         return tuple(dict.fromkeys([*(planned.answer for planned in self.trials), *(claim.task for claim in self.claims)]))
 
     def uses(self) -> Iterator[tuple[str, Use]]:
-        """Every use of a task, as (task, use), trial by trial, then the claims."""
+        """All pairs of a task's id and a use, trial by trial, then claims."""
         for planned in self.trials:
             address = planned.trial.address
             yield from ((stage.task, Use(address, stage.shadow, stage.name)) for stage in planned.stages)
@@ -105,7 +105,7 @@ class Plan:
 
     @property
     def packages(self) -> tuple[str, ...]:
-        """Distributions from which the study takes plugins: methods, attacks, data sets."""
+        """Distributions of the study's plug-ins: methods, attacks, data sets."""
         points = [planned.trial.point for planned in self.trials]
         names = {name for point in points for name in (point.data.name, getattr(point.arm, "method", ""))}
         names |= {attack.attack for point in points for attack in point.audit.attacks}
@@ -113,7 +113,7 @@ class Plan:
         return tuple(sorted({name.partition(":")[0] for name in names if is_own(name)}))
 
     def to_run(self, done: Callable[[str], bool], answers: Iterable[str] | None = None) -> dict[str, Task]:
-        """What must run to have these answers (default: all), in topological order: nothing behind a done task is looked at."""
+        """Tasks that must run to get `answers` (default: all), in topological order. Needs of a done task are not followed."""
         needed: set[str] = set()
         waiting = [answer for answer in (self.answers if answers is None else answers) if not done(answer)]
         while waiting:
@@ -124,7 +124,7 @@ class Plan:
         return {id: task for id, task in self.tasks.items() if id in needed}
 
     def resting_on(self, tasks: Iterable[str]) -> frozenset[str]:
-        """These tasks, and all that need one of them, however indirectly."""
+        """Ids of these tasks and of all that depend on them, directly or not."""
         resting = set(tasks)
         for id, task in self.tasks.items():
             if any(need in resting for _, need in task.needs):
@@ -137,7 +137,7 @@ class Plan:
 
 
 def upward_rank(tasks: Mapping[str, Task], cost: Callable[[Task], float] = lambda _: 1.0) -> dict[str, float]:
-    """For each task the longest way to the end, its own cost included: what has the highest rank should start first.
+    """Task → cost of the longest path from it to the end, its own included; tasks of high rank should start first (as in HEFT).
 
     `tasks` is in topological order; `cost` gives expected seconds.
     """

@@ -55,14 +55,14 @@ def lower(
     profile: str | None = None,
     lints: tuple[Finding, ...] = (),
 ) -> Plan:
-    """The plan that answers every trial and tests every claim, each thing computed once."""
+    """The plan that attacks every trial and tests every claim, with equal tasks merged."""
     tasks = _Tasks()
     planned = tuple(_lower_trial(trial, tasks) for trial in trials)
     return Plan(header, profile, planned, tasks.by_id, tuple(_lower_claim(claim, planned, tasks) for claim in claims), lints)
 
 
 class _Tasks:
-    """The tasks so far, by id; adding equal work twice gives the first."""
+    """Collects tasks by id; adding an equal task again returns the first."""
 
     def __init__(self) -> None:
         self.by_id: dict[str, Task] = {}
@@ -82,13 +82,13 @@ class _Tasks:
         return id
 
     def share_population(self, population: Population) -> Population:
-        """One object for every trial that draws from it, so that its canonical text is made once."""
-        # Where the user's images lie is no part of their identity, yet another path is another object.
+        """The first equal population object, so that its canonical text is computed once."""
+        # The path of the user's images is no part of the id, but objects with other paths are not merged.
         origins = (data and data.source for data in (population.dataset, population.public))
         return self._populations.setdefault((population, *origins), population)
 
     def share_private(self, population: Population, design: Design, replicate: int, shadow: int, pool: int | None) -> Private:
-        """One object for every arm that trains on it, so that its canonical text is made once."""
+        """The first equal private-set object, so that its canonical text is computed once."""
         key = id(population), design, replicate, shadow, pool
         if key not in self._private:
             self._private[key] = Private(population, design, replicate, shadow, pool)
@@ -96,7 +96,7 @@ class _Tasks:
 
 
 def revision_of(work: Work) -> tuple[int, ...]:
-    """The operation's revision and those of what it carries: the method's, DP-SGD's, and those of attacks that have one."""
+    """Revisions of the operation and of its method, DP-SGD and attacks, as far as they have one."""
     carried = [getattr(work, "how", None), getattr(work, "privacy", None), *getattr(work, "attacks", ())]
     return (work.revision, *(part.revision for part in carried if part is not None and part.revision))
 
@@ -130,11 +130,12 @@ def _lower_claim(resolved: Resolved, planned: tuple[TrialPlan, ...], tasks: _Tas
 
 
 ATTACKED = ("model", "synthesize", "final_model", "teacher", "synthetic_set", "generator")
-"""Stages that the attack of a trial reads: the rest is only on the way."""
+"""Stages whose artifacts the attack of a trial reads directly."""
 
 
 def _hashed_method(point: Point) -> Method | None:
-    """The arm's fields that its synthesis depends on, None where it has none: one object for all of a trial's shadows."""
+    """The fields of the arm's method that enter the id of its synthesis; None for arms without one. The same object for all
+    shadows."""
     arm = point.arm
     if not isinstance(arm, Method):
         return None
@@ -145,7 +146,7 @@ def _hashed_method(point: Point) -> Method | None:
 
 
 def _lower_shadow(point: Point, how: Method | None, private: Private, recipe: Recipe, tasks: _Tasks, at: str) -> dict[str, str]:
-    """The pipeline of one shadow as stage → task id, in order; `model` is the release that every attack can query."""
+    """Add the pipeline of one shadow: stage → task id, in order. `model` is the final classifier."""
     iterations = iterations_of(point, recipe)
     arm, audit = point.arm, point.audit
     attacked = {level for attack in audit.attacks for level in attack.reads}
@@ -178,7 +179,7 @@ def _lower_shadow(point: Point, how: Method | None, private: Private, recipe: Re
             imported = ImportSet(private, how.model_copy(update={"path": ""}), digest_of_file(file), str(file))
             steps["synthesize"] = tasks.add(imported, f"{at}/import")
         else:
-            # Sets that do not know by which augmentation they are judged are the same under each.
+            # A method that does not depend on the classifier's augmentation has the same set for all.
             known = recipe.model_copy(update={"augment": Augment()}) if arm.blind_to_augment else recipe
             steps["synthesize"] = tasks.add(Synthesize(private, how, known, iterations), f"{at}/synthesize", **sources)
         if arm.gives_student:
@@ -202,14 +203,14 @@ def _lower_shadow(point: Point, how: Method | None, private: Private, recipe: Re
 
 
 def _asked_of_generators(attacks: Iterable[Attack]) -> tuple[tuple[str, ...], bool]:
-    """Which signals the attacks read, and whether one of them compares with the base."""
+    """Signals that the attacks read from a generator, and whether one of them needs the base's."""
     reading = [attack for attack in attacks if "generator" in attack.reads]
     signals = {getattr(attack, "signal", "mean_loss") for attack in reading}
     return tuple(sorted(signals)), any(getattr(attack, "variant", None) == "minus_base" for attack in reading)
 
 
 def _source_of(need: str, point: Point, private: Private, recipe: Recipe) -> Work:
-    """The work behind a need that a method declares."""
+    """The operation that makes what a method declares to need."""
     match need:
         case "proxy":
             proxy = getattr(point.arm, "proxy", None) or recipe
@@ -229,7 +230,7 @@ def _shared_of(how: Generator, population: Population) -> TrainShared:
 
 
 def iterations_of(point: Point, recipe: Recipe) -> int:
-    """Training steps of this recipe: `epochs` passes over the nominal private set, whatever the set at hand.
+    """Training steps of a recipe: `epochs` times the nominal size of the private set, for training sets of any size.
 
     Nominal means the fixed part and half of the canaries, so that no shadow trains longer for holding more of them.
     """
@@ -237,7 +238,7 @@ def iterations_of(point: Point, recipe: Recipe) -> int:
 
 
 def population_of(trial: Trial) -> Population:
-    """All samples that could be in a private set of the trial."""
+    """The population of a trial: data, roles of samples, canary groups, seed."""
     point = trial.point
     dataset = dataset_of(point.data)
     public = dataset_of(point.public, dataset.shape) if point.public else None
@@ -245,7 +246,7 @@ def population_of(trial: Trial) -> Population:
 
 
 def dataset_of(data: Data, shape: Shape | None = None) -> Dataset:
-    """A data set by content; `shape` asks for another size than its own."""
+    """A data set identified by its content; `shape`: another image size than its own."""
     card = card_of(data)
     source: UserFiles | PluginImages | None
     if isinstance(data, PluginData):

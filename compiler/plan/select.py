@@ -1,6 +1,6 @@
-"""`--only arm=coreset`: the part of a plan that a selector chooses, by the fields that claims use.
+"""Selects a part of a plan for `--only arm=coreset`, by the fields that claims use.
 
-The plan stays whole, and so does the record of the run: what is not selected is simply not computed yet.
+Plan and record of the run stay complete: other trials are not computed yet.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from compiler.text.nodes import parse_value, plain
 
 @dataclass(frozen=True)
 class Selected:
-    """The part of a plan that is asked for: the answers to compute, and the claims that have to wait for other trials."""
+    """The selected part of a plan: ids of answers to compute, and claims that need other trials too."""
 
     answers: tuple[str, ...]
     waiting: tuple[str, ...] = ()
 
 
 def select(plan: Plan, only: Sequence[str]) -> Selected:
-    """The answers of the trials that every field of `only` chooses, and of the claims about none but these.
+    """Select the trials that agree with every field of `only`, and the claims about these trials alone.
 
     `only` are texts such as `arm=coreset` or `method=[random, forgetting],replicate=0`. A field that is given twice may have either
     value. SpecError for what is no such text, for fields that no trial has, and where nothing is chosen.
@@ -66,7 +66,7 @@ def _parse_selector(only: Sequence[str]) -> dict[str, Any]:
 
 
 def _locate(only: Sequence[str], field: str | None) -> Location:
-    """The text that names a field; all of them where it is their combination that chooses nothing."""
+    """Location of the text that names a field; of all texts where their combination selects nothing."""
     for text in only:
         if field is not None and re.search(rf"(^|,)\s*{re.escape(field)}\s*=", text):
             return Location(f"--only {text}")

@@ -1,6 +1,6 @@
-"""`tune:` of a study → a study of its own: every try of every arm is an arm, whose accuracy is that on the validation images.
+"""Makes a study of the tries in `tune:`: every try of every arm is an arm, with accuracy measured on the validation images.
 
-The same models are trained as in the study itself, on the same private sets; only what they are asked about is another set.
+Models are trained as in the study itself, on the same private sets; only the images for evaluation differ.
 Not here: running it, choosing (`runtime.cli.tune`).
 """
 
@@ -24,26 +24,26 @@ class Try:
 
     arm: str
     overlay: Mapping
-    """What it says on top of the arm."""
+    """Fields that override the arm's."""
     tasks: tuple[str, ...]
-    """That tell the accuracy, one for each trial of the arm and shadow."""
+    """Ids of the tasks that measure accuracy, one for each trial of the arm and shadow."""
 
 
 @dataclass(frozen=True)
 class Tuning:
-    """A plan in which every try is an arm, and the tries in its order."""
+    """A plan in which every try is an arm, and the tries in the same order."""
 
     plan: Plan
     tries: tuple[Try, ...]
 
     @property
     def answers(self) -> tuple[str, ...]:
-        """Tasks that tell the accuracy of some try, each once."""
+        """Ids of all tasks that measure accuracy, without repetition."""
         return tuple(dict.fromkeys(task for one in self.tries for task in one.tasks))
 
 
 def tune(tree: Mapping) -> Tuning:
-    """The tries of a composed study; SpecError where it has none, or not as many for every arm."""
+    """Compile the tries of a composed study; SpecError where it has none, or arms differ in their number."""
     header = check(tree).header
     node, arms = tree.get("tune"), tree.get("arms")
     if header.tune is None or not isinstance(node, Mapping):
@@ -89,7 +89,7 @@ def _check(tree: Mapping, asked: Mapping, arms: Mapping) -> Iterator[Diagnostic]
 
 
 def _of_tries(tree: Mapping, tried: dict[str, Mapping]) -> Mapping:
-    """The study with the tries as its arms, judged on the validation images."""
+    """The study with the tries as arms, evaluated on the validation images."""
     at = tree.location
     arms = Mapping(dict(tried), dict.fromkeys(tried, at), at)
     data = _mapping(tree.items["data"])

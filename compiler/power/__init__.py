@@ -1,1 +1,1 @@
-"""What an audit of this size could show, before anything runs."""
+"""Power analysis in closed form: what an audit of a given size can resolve."""

@@ -1,4 +1,4 @@
-"""Whether a claim could be decided at all, and how large an effect has to be: before anything runs, closed form.
+"""Power of claims in closed form: whether a claim can be decided, and the smallest detectable effect.
 
 Planning bounds for a test at the audit's confidence, adjusted for the pairs of the claim as if they were independent, with a power
 of 80 %. The standard errors are those of `resolution`; that both sides are read on the same canaries and shadows is not counted on.
@@ -23,20 +23,20 @@ READ_FROM_SCORES = ("leakage", "auc")
 
 @dataclass(frozen=True)
 class Prospect:
-    """What a claim's test could show."""
+    """Power analysis of one claim."""
 
     pairs: int
-    """Comparisons that share the probability of error."""
+    """Number of comparisons over which the error is divided."""
     never: str
-    """What no data could do to the claim, and why; "" if all verdicts are possible."""
+    """Which verdict is impossible whatever the data, and why; "" if all are possible."""
     needed: str
-    """What would, or "" where it never can."""
+    """What would make it possible; "" where nothing would."""
     effect: str
-    """The smallest effect that the test would detect, for people."""
+    """The smallest effect that the test detects with power 0.8, in words."""
 
 
 def prospect(work: CompareTrials, left: Sequence[Trial], right: Sequence[Trial]) -> Prospect:
-    """Of a claim about these trials."""
+    """The power analysis of a claim about these trials."""
     pairs = count_pairs(work, left, right)
     if not pairs:
         return Prospect(0, "no data could decide it: every trial would be compared with itself", "choose others", "nothing")
@@ -48,7 +48,7 @@ def prospect(work: CompareTrials, left: Sequence[Trial], right: Sequence[Trial])
 
 
 def count_pairs(work: CompareTrials, left: Sequence[Trial], right: Sequence[Trial]) -> int:
-    """As `runtime.audit.compare` pairs them: each with each, or each with itself where both sides are the same trials."""
+    """Number of pairs that `runtime.audit.compare` tests: all of left and right, or one per trial where both sides are the same."""
     if not right:
         return len(left)
     names, others = ([trial.address for trial in side] for side in (left, right))
@@ -84,7 +84,7 @@ def _describe_effect(work: CompareTrials, left: Sequence[Trial], pairs: int) -> 
 
 
 def _describe_rates(work: CompareTrials, left: Sequence[Trial], z: float) -> str:
-    """Which other TPR differs detectably from none at all (the FPR), and from a half."""
+    """In words: the TPRs that differ detectably from the FPR (no leakage) and from one half."""
     if work.test == "equivalence":
         return _describe_margin(work, left, z, work.margin)
     worst = _coarsest_reading(work, left)
@@ -97,7 +97,7 @@ def _describe_rates(work: CompareTrials, left: Sequence[Trial], z: float) -> str
 
 
 def _describe_margin(work: CompareTrials, left: Sequence[Trial], z: float, margin: float) -> str:
-    """At which equal TPRs a difference is shown to be within a margin."""
+    """In words: equal TPRs for which a difference can be shown to be within a margin."""
     worst = _coarsest_reading(work, left)
     near = [f"{base:.0%}" for base in (worst.fpr, 0.5) if z * math.sqrt(2) * worst.standard_error(base) < margin]
     what = f"a margin of {margin:g}"
@@ -121,5 +121,5 @@ def smallest_distinct(read: Resolution, base: float, z: float) -> float | None:
 
 
 def student_quantile(z: float, freedom: int) -> float:
-    """Student's quantile from the normal one (Fisher and Cornish 1960, to the second order)."""
+    """Student's t quantile from the normal quantile `z` (Fisher and Cornish 1960, to the second order)."""
     return z + (z**3 + z) / (4 * freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)

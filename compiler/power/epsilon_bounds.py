@@ -12,11 +12,11 @@ from statistics import NormalDist
 
 STANDARD_NORMAL = NormalDist()
 MAX_EPSILON = 60.0
-"""Bounds are searched up to here; e^60 is beyond any number of trials."""
+"""Upper end of searches for bounds; e^60 exceeds any number of trials."""
 
 
 def bisect(holds: Callable[[float], bool], low: float, high: float) -> float:
-    """The largest number up to `high` for which it holds, where it holds from `low` on; to 3e-14 of their distance."""
+    """The largest number in [low, high] up to which `holds` is true, by bisection to 3e-14 of the interval."""
     if holds(high):
         return high
     for _ in range(45):
@@ -26,18 +26,18 @@ def bisect(holds: Callable[[float], bool], low: float, high: float) -> float:
 
 
 def count_guesses(canaries: int) -> int:
-    """How many of them one run is guessed about, a quarter on each side; 0 where no bound is computed."""
+    """Number of guesses of a one-run bound, a quarter of the canaries on each side; 0 where no bound is computed."""
     return 2 * (canaries // 4) if canaries >= 8 else 0
 
 
 def check_guesses(correct: int, guesses: int, canaries: int) -> None:
-    """ValueError for counts that do not fit."""
+    """ValueError unless 0 ≤ correct ≤ guesses ≤ canaries."""
     if not 0 <= correct <= guesses <= canaries or guesses < 1:
         raise ValueError(f"{correct} right of {guesses} guesses about {canaries} canaries: these numbers do not fit")
 
 
 def steinke_ceiling(guesses: int, p: float) -> float:
-    """The bound if every guess is right: logit(p^(1/r)), at delta 0, above which no delta takes it.
+    """Steinke's bound if all guesses are right: logit(p^(1/r)) for r guesses, at delta 0; a larger delta gives a smaller bound.
 
     Steinke, Nasr and Jagielski 2023, theorem 5.2.
     """
@@ -55,7 +55,7 @@ def f_dp(correct: int, guesses: int, canaries: int, delta: float, p: float = 0.0
 
 
 def f_dp_rejects(mu: float, correct: int, guesses: int, canaries: int, p: float = 0.05) -> bool:
-    """Whether so many right guesses rule mu-Gaussian DP out at error p: the recursion of Mahloujifar et al. 2024 overshoots."""
+    """Whether `correct` right guesses reject mu-Gaussian DP at error p, by the recursion of Mahloujifar et al. 2024."""
     right = p * correct / canaries
     wrong = p * (guesses - correct) / canaries
     for step in range(correct - 1, -1, -1):
@@ -82,5 +82,5 @@ def epsilon_of_mu(mu: float, delta: float) -> float:
 
 
 def _cdf(x: float) -> float:
-    """Of the normal distribution, exact in the tails too: `NormalDist.cdf` goes by erf before Python 3.12."""
+    """Normal distribution function, accurate in the tails too (`NormalDist.cdf` uses erf before Python 3.12)."""
     return math.erfc(-x / math.sqrt(2)) / 2

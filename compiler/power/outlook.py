@@ -1,4 +1,4 @@
-"""What a plan could show, as lines for people: counts and widths of each audit, ceilings of epsilon bounds, claims.
+"""Power analysis of a plan in words: counts and interval widths of each audit, largest epsilon bounds, claims.
 
 Printed by `synthc plan` before anything runs. Everything is a planning bound in closed form, nothing is simulated here.
 """
@@ -22,7 +22,7 @@ TRUE_RATES = (0.05, 0.5)
 
 
 def outlook(plan: Plan) -> list[str]:
-    """One block per audit that the plan holds, one about all claims."""
+    """Lines: one block per audit of the plan, one on all claims."""
     by_audit: dict[str, list[Trial]] = {}
     for planned in plan.trials:
         by_audit.setdefault(planned.trial.point.audit.model_dump_json(), []).append(planned.trial)
@@ -58,7 +58,7 @@ def _describe_readings(audit: Audit, owner: str, trials: int) -> Iterator[str]:
 
 
 def _describe_bounds(trials: Sequence[Trial]) -> Iterator[str]:
-    """The largest epsilon that could be ruled out, and guarantees that such a bound could not contradict."""
+    """Lines on the largest epsilon that the audit can rule out, and on guarantees that it therefore cannot contradict."""
     audit, p = trials[0].point.audit, 1 - trials[0].point.audit.confidence
     highest = 0.0
     if audit.membership == "balanced":

@@ -1,4 +1,4 @@
-"""What an audit could show, before anything runs: counts of non-members, false positives allowed, widths to expect.
+"""Resolution of an audit in closed form: numbers of non-members, allowed false positives, expected interval widths.
 
 The planning standard error was found by simulation, as an upper bound (1.2 to 2.4 times the true one in nine toy worlds): its
 first term counts canaries, not scores, its second is the noise of the threshold. It does not know how much shadows differ: half
@@ -16,7 +16,7 @@ from compiler.language.audit import Audit, CanaryGroup
 from compiler.power.epsilon_bounds import STANDARD_NORMAL
 
 MIN_FALSE_POSITIVES = 10
-"""Fewer allowed false positives than this make a reading coarse: one of them moves the threshold visibly."""
+"""With fewer allowed false positives than this a reading is coarse: a single one changes the threshold visibly."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Resolution:
     non_members: int
     """Non-member scores: half of canaries × shadows."""
     false_positives: int
-    """How many of them the rate allows: floor(fpr × non_members), in exact arithmetic."""
+    """Number of allowed false positives: floor(fpr × non_members), in exact arithmetic."""
 
     @property
     def verdict(self) -> str:
@@ -48,7 +48,7 @@ class Resolution:
 
 
 def resolutions(audit: Audit) -> Iterator[Resolution]:
-    """One per canary group and false-positive rate."""
+    """The resolution of each canary group at each false-positive rate."""
     for name, group in audit.canaries.items():
         for fpr in audit.fpr:
             yield resolution(name, group, audit.shadows, fpr)

@@ -1,4 +1,4 @@
-"""Several texts → one tree: `extends`, `profiles`, `--set`. Every node keeps the location where it was written.
+"""Composes a study from several texts: `extends`, `profiles`, `--set`. Every node keeps the location where it was written.
 
 Mappings merge name by name, the later text on top; lists, values and grids replace. In a later text `null` takes an arm, a
 claim, a silenced lint or a group of canaries away, and a classifier with a `preset` begins anew.
@@ -18,13 +18,13 @@ from compiler.text.nodes import Mapping, Node, Scalar, parse_value, read
 
 PROFILE = re.compile(r"[^\W_][\w.-]*")
 MAX_NAME_BYTES = 100
-"""Of a study and of a profile: files are called after both."""
+"""Longest name of a study or profile, since files are named after both."""
 REMOVABLE = (("arms",), ("claims",), ("allow",), ("audit", "canaries"))
-"""Mappings whose members a later text can take away by `null`; elsewhere null is a value."""
+"""Mappings from which a later text can remove members by `null`; elsewhere null is a value."""
 
 
 def compose(path: Path, profile: str | None = None, sets: Many[str] = ()) -> Mapping:
-    """The whole study: the file, what it extends, then the profile, then each `PATH=VALUE` of `sets`.
+    """The composed study: the specs that it extends, the file, the profile, then each `PATH=VALUE` of `sets`.
 
     SpecError for a circle of `extends`, an unknown profile, an assignment without a path.
     """
@@ -39,7 +39,7 @@ def compose(path: Path, profile: str | None = None, sets: Many[str] = ()) -> Map
 
 
 def sources(path: Path) -> dict[str, str]:
-    """File → text, of a study that composes: the file itself and what it extends, so that a result can be traced to them."""
+    """Path → text of the spec and of all specs that it extends, for the run's record. The study must compose."""
     texts: dict[str, str] = {}
     while str(path) not in texts:
         texts[str(path)] = path.read_text(encoding="utf-8-sig")
@@ -69,7 +69,7 @@ def _read_extended(path: Path, below: tuple[Path, ...]) -> Mapping:
 
 
 def _check_profiles(tree: Mapping) -> Iterator[Diagnostic]:
-    """Names by which files and rows can be called; the empty one stands for no profile."""
+    """Diagnostics for names of profiles that files and rows cannot have; the empty name means no profile."""
     profiles = tree.items.get("profiles")
     named = profiles if isinstance(profiles, Mapping) else tree
     for name in profiles.items if isinstance(profiles, Mapping) else ():
@@ -104,7 +104,7 @@ def _assigned(tree: Mapping, assignment: str) -> Mapping:
         raise SpecError(Diagnostic("letter", location, f"the letter {letter} in a name", "leave it out"))
     node = parse_value(text, f"--set {assignment}")
     if isinstance(node, Scalar) and " #" in text and not text.lstrip().startswith(("'", '"')):
-        node = Scalar(text.strip(), node.location)  # a command line has no comments, and a path may hold ` #`
+        node = Scalar(text.strip(), node.location)  # no YAML comments on a command line: a path may contain ` #`
 
     def put(below: Node | None, path: tuple[str, ...], names: Many[str]) -> Node:
         if not names:
@@ -121,14 +121,14 @@ def _assigned(tree: Mapping, assignment: str) -> Mapping:
 
 
 def is_grid(node: Node) -> bool:
-    """Whether a node stands for several values: a mapping whose only key is `grid`."""
+    """Whether a node is a grid: a mapping whose only key is `grid`."""
     return isinstance(node, Mapping) and list(node.items) == ["grid"]
 
 
 def merge(below: Mapping, above: Mapping, path: tuple[str, ...] = ()) -> Mapping:
-    """`above` on top of `below`, which is at `path` of the study."""
+    """Merge two trees, in which `above` overrides `below`; `path` is their place in the study."""
     if path[-1:] == ("classifier",) and "preset" in above.items:
-        return above  # fields of an earlier text belong to another recipe: a preset would be left with some of them
+        return above  # a preset replaces all fields of an earlier recipe, which are not meant for it
     items, keys = dict(below.items), dict(below.keys)
     for name, node in above.items.items():
         old = items.get(name)

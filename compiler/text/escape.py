@@ -1,4 +1,4 @@
-"""Text where it could be taken for more than text: a terminal, HTML and SVG, JSON in a script, LaTeX, Markdown, CSV, a file's name.
+"""Escapes texts for terminals, HTML and SVG, JSON in scripts, LaTeX, Markdown, CSV, and names of files.
 
 The only place that knows how each is escaped. Names, messages and logs come from specs, packages, servers and files of others:
 `check` refuses letters that no name needs (`find_hostile`), and whatever else is shown goes through one of these functions.
@@ -12,8 +12,7 @@ import re
 from hashlib import blake2b
 from typing import Any
 
-# Control characters but for tabs and new lines; separators of lines; marks that turn the direction of reading; halves of a
-# surrogate pair, which are no letters; what is none of XML.
+# Control characters except tabs and newlines; line separators; bidirectional controls; lone surrogates; non-XML characters.
 HOSTILE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
 MAX_FILE_NAME_BYTES = 150
 LATEX = str.maketrans(
@@ -23,11 +22,11 @@ LATEX = str.maketrans(
 )
 MARKDOWN = str.maketrans({letter: f"\\{letter}" for letter in "\\|<`"})
 FORMULA, FIGURE = re.compile(r"^[=+\-@\t\r]"), re.compile(r"[-+]?[0-9.]+(e[-+]?[0-9]+)?")
-"""A spreadsheet computes a cell that begins like the first, unless it is a figure. DuckDB reads these patterns too."""
+"""Spreadsheets run cells that match the first pattern as formulas, unless they match the second. DuckDB uses these patterns too."""
 
 
 def find_hostile(text: str) -> str | None:
-    """The first letter that no name and no sentence needs, as it is shown; None where there is none."""
+    """The first hostile character of a text, as an escape code; None without one."""
     found = HOSTILE.search(text)
     return found and _code(found)
 
@@ -37,17 +36,17 @@ def _code(found: re.Match[str]) -> str:
 
 
 def visible(text: str) -> str:
-    r"""The text with hostile letters as codes, such as `\u001b`: a terminal shows it and obeys nothing in it."""
+    r"""The text with hostile characters as escape codes, such as `\u001b`, so that a terminal executes none of them."""
     return HOSTILE.sub(_code, text)
 
 
 def html(text: str) -> str:
-    """For HTML and SVG, between tags or in an attribute with double quotes."""
+    """Escape for HTML and SVG, between tags or in an attribute with double quotes."""
     return markup.escape(visible(text))
 
 
 def script(json_text: str) -> str:
-    """JSON for a script element, which nothing in it can end."""
+    """Escape JSON for a script element, so that no text in it ends the element."""
     return json_text.replace("<", r"\u003c").replace("\u2028", r"\u2028").replace("\u2029", r"\u2029")
 
 
@@ -56,29 +55,29 @@ def latex(text: str) -> str:
 
 
 def markdown(text: str) -> str:
-    """For a cell of a table: no tag, no column, no link."""
+    """Escape for a cell of a Markdown table: no tags, column separators or links."""
     return visible(text).translate(MARKDOWN).replace("](", r"]\(")
 
 
 def csv(text: str) -> str:
-    """For a cell: what a spreadsheet would compute gets an apostrophe, which makes it text."""
+    """Escape for a CSV cell: an apostrophe before texts that spreadsheets would run as formulas."""
     shown = visible(text)
     return f"'{shown}" if FORMULA.match(shown) and not FIGURE.fullmatch(shown) else shown
 
 
 def dot(text: str) -> str:
-    """A quoted text of Graphviz."""
+    """A text quoted for Graphviz."""
     return '"' + visible(text).replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
 
 
 def mermaid(text: str) -> str:
-    """A quoted text of Mermaid, which reads HTML."""
+    """A text quoted for Mermaid, which interprets HTML."""
     entities = markup.escape(visible(text), quote=False).replace("#", "#35;").replace("&", "#")
     return '"' + entities.replace('"', "#quot;").replace("\n", "<br>") + '"'
 
 
 def file_name(text: str) -> str:
-    """A name for a file in any folder: words joined by hyphens; a longer one is cut and ends in a digest of the whole."""
+    """A portable file name from a text: words joined by hyphens; a long one is cut and ends in a digest of the text."""
     name = "-".join(re.findall(r"[\w.]+", text)).lstrip(".") or "-"
     if len(name.encode()) <= MAX_FILE_NAME_BYTES:
         return name
@@ -87,7 +86,7 @@ def file_name(text: str) -> str:
 
 
 class Visible:
-    """A stream that writes `visible` text; `plain` is the stream itself, for those who draw on a terminal."""
+    """A stream that writes `visible` text; `plain` is the wrapped stream."""
 
     def __init__(self, plain: Any) -> None:
         self.plain = plain
@@ -100,5 +99,5 @@ class Visible:
 
 
 def plain(stream: Any) -> Any:
-    """The stream beneath a `Visible` one: rich draws on it. What is given to rich is made `visible` before."""
+    """The stream that a `Visible` one wraps, for rich, whose control codes must pass; texts for rich are made `visible` before."""
     return getattr(stream, "plain", stream)

@@ -20,23 +20,23 @@ MAX_TRIALS = 10_000
 
 @dataclass(frozen=True)
 class Coordinate:
-    """The value that one grid took."""
+    """The value of one grid in a trial."""
 
     path: tuple[str, ...]
     value: Value
-    """A mapping in a grid is written as text, such as `epsilon=8.0`; what is a grid inside it has a coordinate of its own."""
+    """The value; mappings as text, such as `epsilon=8.0`, without grids inside, which have coordinates of their own."""
 
 
 @dataclass(frozen=True)
 class Expanded:
-    """A tree without grids, and the coordinates that it stands at."""
+    """A tree without grids, and the values that its grids have in it."""
 
     node: Node
     axes: tuple[Coordinate, ...] = ()
 
 
 def expand(node: Node, limit: int = MAX_TRIALS) -> list[Expanded]:
-    """All trees that `node` stands for, the last grid of the text varying fastest.
+    """All combinations of the values of the grids in `node`, the last grid of the text varying fastest.
 
     SpecError for an empty grid, a grid that is no list, or more than `limit` trees, before any is built.
 
@@ -61,7 +61,7 @@ def _expand(node: Node, path: tuple[str, ...]) -> Iterator[Expanded]:
             yield Expanded(Sequence(tuple(point.node for item in items for point in _expand(item, ())), location))
         case Mapping() if is_grid(node):
             for value in _values(node):
-                # A grid in a grid is one axis: its values are among the outer one's.
+                # A grid directly in a grid is one axis: its values are added to the outer one's.
                 here = () if is_grid(value) else (Coordinate(path, _label(value)),)
                 for point in _expand(value, path):
                     yield Expanded(point.node, (*here, *point.axes))
@@ -97,13 +97,13 @@ def _label(node: Node) -> Value:
 
 
 def _leaves(grid: Mapping) -> Iterator[Node]:
-    """The values of a grid, those of grids in it included."""
+    """The values of a grid, including those of grids directly in it."""
     for value in _values(grid):
         yield from _leaves(value) if isinstance(value, Mapping) and is_grid(value) else (value,)
 
 
 def _find_repeats(grid: Mapping) -> Iterator[Diagnostic]:
-    """Values that a grid has more than once: their trials would be one, with one name."""
+    """Diagnostics for repeated values of a grid, whose trials would be the same."""
     seen: set[str] = set()
     for leaf in _leaves(grid):
         text = json.dumps(plain(leaf), ensure_ascii=False)

@@ -1,4 +1,4 @@
-"""YAML 1.2 text → nodes that know where they were written. The only file that knows YAML.
+"""Parses YAML 1.2 into nodes with locations. The only file that imports a YAML library.
 
 What YAML allows and a study should not say is refused here, each with its location: duplicate keys and anchors, merge keys (`<<`),
 tags that build objects, dates, infinities, keys that are not text, aliases that unfold without end.
@@ -25,15 +25,15 @@ DIRECTIVE = re.compile(r"(?m)^%YAML[ \t]*(\S*)")
 Value = str | int | float | bool | None
 
 MAX_NODES = 200_000
-"""Of one text, aliases unfolded: a few kilobytes of nested aliases could stand for more nodes than any memory holds."""
+"""Most nodes of one text with aliases expanded: a few kilobytes of nested aliases could expand to more than fits in memory."""
 MAX_DEPTH = 60
 MAX_TEXT_BYTES = 200_000
-"""Of one file, fifteen times the largest spec here: 3.8 MB took 113 s and 1.35 GB to be refused."""
+"""Largest file, fifteen times the largest spec here: 3.8 MB took 113 s and 1.35 GB to be refused."""
 
 
 @dataclass(frozen=True)
 class Scalar:
-    """One value, and where it was written."""
+    """A scalar value and its location."""
 
     value: Value
     location: Location
@@ -41,7 +41,7 @@ class Scalar:
 
 @dataclass(frozen=True)
 class Sequence:
-    """Nodes in order."""
+    """A list of nodes."""
 
     items: tuple[Node, ...]
     location: Location
@@ -49,14 +49,14 @@ class Sequence:
 
 @dataclass(frozen=True)
 class Mapping:
-    """Nodes by name, in the order of the text; `keys` says where each name was written."""
+    """Name → node, in the order of the text; `keys`: name → location of the name."""
 
     items: dict[str, Node]
     keys: dict[str, Location]
     location: Location
 
     def get(self, *path: str | int) -> Node | None:
-        """The node at a path of names, and of indices into lists; None if there is none."""
+        """The node at a path of names and list indices; None if there is none."""
         node: Node | None = self
         for step in path:
             match node:
@@ -69,7 +69,7 @@ class Mapping:
         return node
 
     def nearest(self, *path: str | int) -> Location:
-        """Where the value at a path was written, else where the nearest thing around it was."""
+        """Location of the value at a path, else of the nearest node around it."""
         while path:
             if (node := self.get(*path)) is not None:
                 return node.location
@@ -77,7 +77,7 @@ class Mapping:
         return self.location
 
     def location_of(self, name: str) -> Location:
-        """Where a name was written; the mapping's own location if it was not."""
+        """Location of a name; that of the mapping if it does not have the name."""
         return self.keys.get(name, self.location)
 
 
@@ -85,7 +85,7 @@ Node = Scalar | Sequence | Mapping
 
 
 def plain(node: Node) -> object:
-    """The node as Python values, locations left out."""
+    """The node as plain Python values, without locations."""
     match node:
         case Scalar(value=value):
             return value
@@ -96,7 +96,7 @@ def plain(node: Node) -> object:
 
 
 def read(path: Path) -> Mapping:
-    """The study in the file `path`; SpecError when it is missing, not UTF-8, not YAML, or not a mapping."""
+    """Parse the file `path`; SpecError when it is missing, not UTF-8, not YAML, or not a mapping."""
     start = Location(str(path))
     try:
         if not path.is_file() and path.exists():
@@ -122,7 +122,7 @@ def read(path: Path) -> Mapping:
 
 
 def parse(text: str, name: str) -> Mapping:
-    """The mapping that `text` holds; `name` stands for its file in locations."""
+    """Parse a text that must be a mapping; `name` is the file in locations. SpecError for anything else."""
     node = parse_value(text, name)
     if isinstance(node, Mapping):
         return node
@@ -133,7 +133,7 @@ def parse(text: str, name: str) -> Mapping:
 
 
 def parse_value(text: str, name: str) -> Node:
-    """Whatever `text` holds: also single values, as `--set` gives them."""
+    """Parse a text that may be any node, such as the value of `--set`."""
     if (directive := DIRECTIVE.search(text)) and directive[1] != "1.2":
         at = Location(name, text.count("\n", 0, directive.start()) + 1)
         what = f"the directive %YAML {directive[1]}: a study is YAML 1.2, in which `yes`, `on` and 010 are read otherwise"
@@ -150,7 +150,7 @@ def parse_value(text: str, name: str) -> Node:
     except RecursionError:
         raise SpecError(Diagnostic("too-deep", Location(name), "nested too deeply", f"at most {MAX_DEPTH} levels")) from None
     except (YAMLError, ValueError, TypeError, AttributeError, KeyError, IndexError, AssertionError, NotImplementedError) as error:
-        # ruamel meets some malformed directives, escapes and characters with whatever exception comes first.
+        # ruamel raises various exceptions for some malformed directives, escapes and characters.
         raise SpecError(Diagnostic("not-yaml", Location(name), f"not YAML: {first_line(error)}")) from None
     if len(documents) > 1:
         what = "the file holds several documents (`---`)"
@@ -168,7 +168,7 @@ def parse_value(text: str, name: str) -> Node:
 
 
 class _Reader:
-    """Turns YAML nodes into ours, and collects what is wrong with them. SpecError where they unfold into too much to go on."""
+    """Converts ruamel's nodes to these, and collects diagnostics. SpecError where aliases expand to too many nodes."""
 
     def __init__(self, name: str, yaml: YAML) -> None:
         self.name, self.problems = name, list[Diagnostic]()
@@ -255,7 +255,7 @@ class _Reader:
     def _text(self, node: ScalarNode, location: Location) -> str:
         text = str(node.value)
         if letter := find_hostile(text):
-            with contextlib.suppress(UnicodeDecodeError):  # JSON writes a letter beyond 16 bits as two
+            with contextlib.suppress(UnicodeDecodeError):  # JSON escapes characters beyond 16 bits as surrogate pairs
                 text = text.encode("utf-16", "surrogatepass").decode("utf-16")
                 letter = find_hostile(text)
             if letter:
@@ -276,6 +276,6 @@ def _location(node: YamlNode, name: str) -> Location:
 
 
 def _list_specs(path: Path) -> str:
-    """Hint: the specs that do lie in that folder."""
+    """Text for a hint: the specs in the folder of `path`."""
     specs = sorted(str(other) for pattern in ("*.yaml", "*.yml") for other in path.parent.glob(pattern))
     return f"there are: {', '.join(specs[:8])}" if specs else "`synthc init NAME` writes a starter"

@@ -3,4 +3,4 @@
 from typing import Literal
 
 TaskKind = Literal["train", "synthesize", "query", "attack", "compare"]
-"""Kinds of task. Here, since the command line needs it for its help, which should not wait for the models of the language."""
+"""Kinds of task. Defined here, since the command line's help needs it without importing the models of the language."""

@@ -1,4 +1,4 @@
-"""What a worker can compute: frozen dataclasses, one per operation.
+"""The operations that workers compute, with their parameters: one frozen dataclass each.
 
 Everything here enters a task's id, together with the ids of what the task needs. `revision` is raised by hand when the
 numbers that an operation gives change; whatever does not change numbers (device, batching, logging) is not here.
@@ -24,7 +24,7 @@ from compiler.work import TaskKind
 
 @dataclass(frozen=True)
 class UserFiles:
-    """Where the user's image files lie, and their card."""
+    """Path of the user's image files, and their card."""
 
     path: str
     """Absolute."""
@@ -33,7 +33,7 @@ class UserFiles:
 
 @dataclass(frozen=True)
 class PluginImages:
-    """Images that a plugin reads or draws."""
+    """Images that a plug-in reads or generates."""
 
     words: PluginData
     card: Card
@@ -41,7 +41,7 @@ class PluginImages:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Images by content: the digest is of the arrays, so a path or a file's date never matters. For a
+    """Images identified by their content: the digest is of the arrays, not of paths and dates. For a
     plugin data set the digest covers its parameters, its revision and its card instead of the pixels."""
 
     name: str
@@ -50,19 +50,19 @@ class Dataset:
     test: int | None
     """Images set aside for testing; None means the official split."""
     shape: Shape
-    """At which the images are used; `shapes` is drawn at any size, other public sets are resized to it."""
+    """Size at which the images are used; `shapes` is generated at any size, other public sets are resized."""
     source: UserFiles | PluginImages | None = field(default=None, compare=False)
     """For the user's own files and for plugins. Not part of the identity, since it follows from the digest."""
     validation: int | None = None
     """Images set aside to choose settings by."""
     judged_on: Literal["validation"] | None = None
-    """Whether accuracy is measured on those, and not on the test images."""
+    """Whether accuracy is measured on the validation images instead of the test images."""
 
     later: ClassVar[tuple[str, ...]] = ("validation", "judged_on")
 
     @property
     def card(self) -> Card:
-        """What may be known of the images without loading them, at the size at which they are used."""
+        """The card of the images at the size at which they are used."""
         return used_at(self.source.card if self.source else CARDS[self.name], self.shape)
 
 
@@ -91,11 +91,11 @@ class Private:
 
 
 class Operation:
-    """What every operation says of itself."""
+    """Base class of operations."""
 
     kind: ClassVar[TaskKind]
     revision: ClassVar[int] = 1
-    """Raised by hand when the numbers that it gives change."""
+    """Raised by hand when the operation's numbers change; part of the id."""
 
 
 @dataclass(frozen=True)
@@ -105,10 +105,10 @@ class TrainClassifier(Operation):
     private: Private
     recipe: Recipe
     iterations: int
-    """The same for every arm, shadow and size of set."""
+    """Training steps, the same for every arm, shadow and size of set."""
     privacy: Privacy | None = None
     dynamics: bool = False
-    """Also keep correctness, margin and error norm of every sample at every presentation (file `dynamics`)."""
+    """Also log correctness, margin and error norm of every sample in every epoch (file `dynamics`)."""
     purpose: str = "classifier"
     """Names the seeds: a proxy and a classifier of equal recipe and purpose are the same task."""
 
@@ -118,10 +118,10 @@ class TrainClassifier(Operation):
 
 @dataclass(frozen=True)
 class TrainShared(Operation):
-    """Make what the generators of all shadows begin from: of public data alone, so that it holds nothing of a membership."""
+    """Make the base of all shadows' generators, from public data alone, so that it does not depend on membership."""
 
     public: Dataset | None
-    """At the shape of the private images; None where it was made elsewhere."""
+    """The public set, at the shape of the private images; None where the base is a user's model."""
     shape: Shape
     classes: int
     """Of the private images."""
@@ -129,7 +129,7 @@ class TrainShared(Operation):
     how: Generator
     """`shared` of the generator's words."""
     path: str = field(default="", compare=False)
-    """Of what was made elsewhere, absolute; where it lies never matters."""
+    """Absolute path of a user's model; no part of the id."""
 
     kind = "train"
 
@@ -164,21 +164,21 @@ class Synthesize(Operation):
 
 @dataclass(frozen=True)
 class ImportSet(Operation):
-    """Take in the set that was made elsewhere for this shadow: the same files as `Synthesize` leaves."""
+    """Import a user's synthetic set for this shadow; files as of `Synthesize`."""
 
     private: Private
     how: ImportedSets
     digest: str
     """Of the file's bytes."""
     path: str = field(default="", compare=False)
-    """Absolute; where it lies never matters."""
+    """Absolute path; no part of the id."""
 
     kind = "synthesize"
 
 
 @dataclass(frozen=True)
 class ImportLogits(Operation):
-    """Take in the logits of this shadow's classifier, which was trained elsewhere: the same file as `QueryClassifier` leaves."""
+    """Import the logits of a user's classifier for this shadow; files as of `QueryClassifier`."""
 
     private: Private
     queries: Queries
@@ -203,7 +203,7 @@ class QueryClassifier(Operation):
 
 @dataclass(frozen=True)
 class QuerySet(Operation):
-    """What the set of the need `set` reveals of every canary: distance to the nearest image, exact membership."""
+    """For every canary: distance to the nearest image of the set of the need `set`, and whether the set holds it."""
 
     private: Private
     queries: Queries
@@ -215,14 +215,15 @@ class QuerySet(Operation):
 
 @dataclass(frozen=True)
 class QueryGenerator(Operation):
-    """What the need `generator` (on top of the need `base`, if any) says of every canary, with noise common to all shadows."""
+    """Signals of the denoiser of the need `generator` (with the need `base`, if any) on every canary, with noise common to all
+    shadows."""
 
     private: Private
     how: Generator
     signals: tuple[str, ...] = ("mean_loss",)
     """Sorted."""
     base: bool = False
-    """Whether the base is asked too."""
+    """Whether the base is queried too."""
 
     kind = "query"
     revision = 2  # several signals
@@ -258,14 +259,14 @@ class AttackTrial(Operation):
 
 @dataclass(frozen=True)
 class Reading:
-    """Which column of a trial's scores is read, and for which canaries."""
+    """The attack, release level and canaries that a claim reads of a trial."""
 
     attack: str
     variant: str
     release: ReleaseLevel
     canaries: str
     stratum: Stratum | None
-    """Which members; None: all."""
+    """Stratum of members; None for all."""
 
 
 @dataclass(frozen=True)
@@ -297,27 +298,27 @@ class CompareTrials(Operation):
 
 @dataclass(frozen=True)
 class AuditSettings:
-    """How a file about models that were trained elsewhere is audited: declared before it is opened."""
+    """Settings of the audit of a user's file, declared before the file is read."""
 
     tried: tuple[str, ...] = ()
     """Names of attacks; empty for all that apply."""
     fpr: tuple[str, ...] = ("0.001", "0.01", "0.1")
     """False-positive rates, as written."""
     membership: str = "auto"
-    """How it was drawn: as in a study, or auto, as it looks."""
+    """Membership design: as in a study, or `auto`, inferred from its structure."""
     signal: str = "logit"
-    """Read from logits: logit or hinge."""
+    """Signal that is read from logits: logit or hinge."""
     variant: str = "pooled"
-    """LiRA's spread: pooled, per_example, student_t."""
+    """LiRA's variance: pooled, per_example, student_t."""
     views: int | None = None
-    """How many of the file's views to use, the first ones; None for all."""
+    """Number of the file's views to use, the first ones; None for all."""
     confidence: float = 0.95
     delta: float = 1e-5
     guesses: tuple[int, int] | None = None
-    """How many samples to call members and non-members; None for a quarter each."""
+    """Numbers of samples to guess to be members and non-members; None for a quarter each."""
     thresholds: Strategy = "preset"
     one_run: bool = False
-    """Whether the caller says that the one model's members were drawn by fair coins."""
+    """Whether the user declares that the one model's members were drawn by fair coins."""
     resamples: int | None = None
     """Of the bootstrap; None for as many as `runtime.audit.external.audit_file` allows, from 100 to 1000."""
     interval: Interval = "two_way"
@@ -328,7 +329,7 @@ class AuditSettings:
 
 @dataclass(frozen=True)
 class AuditFile(AuditSettings, Operation):
-    """All that applies of attacks and statistics on such a file."""
+    """The audit of a user's file."""
 
     digest: str = ""
     """Of the arrays: a file's name, path and date never matter."""
@@ -339,7 +340,7 @@ class AuditFile(AuditSettings, Operation):
 
 @dataclass(frozen=True)
 class JudgeSet(Operation):
-    """One released set, held against its members and a holdout."""
+    """The judgement of one released set by its members and a holdout."""
 
     released: str
     """Content digest, like the others: of images and names of classes, in any order."""
@@ -357,7 +358,7 @@ class JudgeSet(Operation):
 
 @dataclass(frozen=True)
 class Rehearsal(Operation):
-    """Does nothing for so many seconds and ends as `ending` says: how the runtime itself is tested and measured."""
+    """Sleep for `seconds` and end as `ending` states, for tests and benchmarks of the runtime."""
 
     label: str
     seconds: float = 0.0

@@ -1,4 +1,4 @@
-"""Release levels: what an arm publishes, and which attack a headline at one of them names."""
+"""Release levels: which levels an arm has, and which attack a headline names."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ OWNERS: dict[ReleaseLevel, str] = {
     "index_list": "coresets, `init: real` and sdedit have one",
     "generator": "diffusion has one",
 }
-"""Level → which arms have it."""
+"""Release level → the arms that have it, in words."""
 HEADLINE_FIELDS = ("signal", "variant", "queries")
-"""By which a headline tells attacks of one name apart."""
+"""Fields by which a headline distinguishes attacks of one name."""
 
 
 def has_release(arm: Frozen, release: ReleaseLevel) -> bool:
-    """Whether an adversary could be given this level of the arm."""
+    """Whether the arm has this release level."""
     match release:
         case "final_model" | "labels_only":
             return True
@@ -35,7 +35,7 @@ def has_release(arm: Frozen, release: ReleaseLevel) -> bool:
 
 
 def fits(attack: Attack, headline: Headline) -> bool:
-    """Whether the attack is one that the headline names; what the headline leaves open, or the attack does not have, may differ."""
+    """Whether the attack agrees with the headline in all fields that both have and the headline sets."""
     fields = {name: getattr(headline, name) for name in HEADLINE_FIELDS}
     return attack.attack == headline.attack and all(
         value is None or getattr(attack, name, value) == value for name, value in fields.items()
@@ -43,6 +43,6 @@ def fits(attack: Attack, headline: Headline) -> bool:
 
 
 def declared(attacks: Iterable[Attack], headline: Headline) -> Attack | None:
-    """The attack that the headline names: the first, and one without `compat` before others; None if there is none."""
+    """The first attack that the headline names, preferably without `compat`; None if there is none."""
     fitting = [attack for attack in attacks if fits(attack, headline) and headline.release in attack.reads]
     return min(fitting, key=lambda attack: len(attack.compat), default=None)

@@ -1,4 +1,4 @@
-"""The command line: the only place where the parts are wired together. One file per family of commands.
+"""The command line, the only place where the parts are wired together; one module per family of commands.
 
 Exit codes: 0 done · 1 some tasks failed · 2 the user can mend it · 130 interrupted.
 """

@@ -1,4 +1,4 @@
-"""`synthc audit FILE`: the attacks and statistics of a study on models that were trained elsewhere."""
+"""`synthc audit FILE`: the attacks and statistics of a study, on a file about models that the user trained."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def _audit(args: argparse.Namespace) -> int:
 
 
 def audit_as_asked(args: argparse.Namespace, arrays: dict[str, np.ndarray] | None = None) -> tuple[Report, AuditSettings]:
-    """What an audit of the file finds, or of `arrays`, which then stand for it; kept in a database if that was asked for."""
+    """Audit the file that the arguments name, or `arrays` in its place; stores the result in a database if requested."""
     from runtime.audit.external.audit_file import audit
     from runtime.audit.external.evidence import check, read_evidence
 
@@ -115,7 +115,7 @@ def audit_as_asked(args: argparse.Namespace, arrays: dict[str, np.ndarray] | Non
 
 
 def _settings(args: argparse.Namespace) -> AuditSettings:
-    """What was asked for, checked before the file is opened."""
+    """The audit's settings from the arguments; SynthcError for values that are not valid."""
     from compiler.work.operations import AuditSettings
     from runtime.audit.external.file_attacks import ATTACKS, ONLY_IN_STUDIES
     from runtime.audit.statistics.one_run import STRATEGIES
@@ -190,7 +190,7 @@ def show(file: Path, report: Report, settings: AuditSettings) -> None:
 
     console = Console(highlight=False, file=plain(sys.stdout))
     if not console.is_terminal:
-        console.width = 160  # a pipe has no width; eighty columns would fold every row
+        console.width = 160  # a pipe has no width; 80 columns would wrap every row
     console.print(
         f"{escape(visible(str(file)))}: {report.n_shadows:,} shadows × {report.n_samples:,} samples, membership: {report.design}"
     )
@@ -242,7 +242,7 @@ BOUND_NAMES = {
 
 
 def _rate(rate: Metric, reading: RateReading) -> str:
-    """The figure and the false-positive rate at which it was read; what cannot be read is none."""
+    """The TPR and the FPR at which it was read, as text; no number where it is not resolvable."""
     from runtime.present.numbers import format_interval
 
     if rate.value is None:
@@ -252,7 +252,7 @@ def _rate(rate: Metric, reading: RateReading) -> str:
 
 
 def _unread(report: Report) -> Iterator[str]:
-    """Why rates are no figures, or are of another rate, where ties are to blame."""
+    """Sentences on rates that ties make unreadable, or that are read at another FPR."""
     for attack, summary in report.attacks.items():
         for text, rate in summary.tpr.items():
             by_lot = summary.readings[text].by_lot
@@ -261,7 +261,7 @@ def _unread(report: Report) -> Iterator[str]:
 
 
 def _refusals(report: Report) -> list[str]:
-    """One line per reason why bounds are not stated."""
+    """One line per reason for which bounds are not stated."""
     why: dict[str, dict[str, None]] = {}
     for summary in report.attacks.values():
         for name, bound in summary.epsilon_lower.items():

@@ -69,7 +69,7 @@ def _bundle(args: argparse.Namespace) -> int:
 
 
 def _texts(run: dict[str, Any], store: Path) -> dict[str, str]:
-    """Files of the bundle that are texts, by name."""
+    """Name → content of the bundle's text files."""
     about = {name: run[name] for name in ("study", "profile", "run", "origin", "commit", "source_digest", "versions")}
     cite = (files("runtime.cli") / "bundled" / "CITATION.cff").read_text(encoding="utf-8")
     readme = (files("runtime.cli") / "bundled" / "README.md").read_text(encoding="utf-8")
@@ -84,7 +84,7 @@ def _texts(run: dict[str, Any], store: Path) -> dict[str, str]:
 
 
 def _compose(run: dict[str, Any], store: Path) -> str:
-    """The spec of the run as one text: what it extends, its profile and its assignments laid over each other."""
+    """The run's spec as one text, with `extends`, profile and assignments resolved."""
     from ruamel.yaml import YAML
 
     from runtime.store.runs import load_last_run

@@ -1,4 +1,4 @@
-"""`synthc data list|fetch|verify|import`: which images are known, where they lie, whether they are what they should be."""
+"""`synthc data list|fetch|verify|import`: lists known data sets, downloads them, checks their content, converts Parquet files."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def _list(args: argparse.Namespace) -> int:
 
 
 def _whereabouts(name: str) -> str:
-    """Where a set is and what its digest rests on, in a line."""
+    """A line on where a set is and how its digest is known."""
     from runtime.data.catalogue import CATALOGUE, find
 
     if name not in CATALOGUE:
@@ -112,7 +112,7 @@ def _fetch(args: argparse.Namespace) -> int:
 
 
 def _take_damaged_away(name: str) -> Path | None:
-    """Where the set lies whole; None where it is to be fetched: what is damaged of it has another name then."""
+    """The folder of a complete set; None where it must be downloaded. Damaged files are renamed."""
     from runtime.data.catalogue import find
     from runtime.data.sources import see
 
@@ -152,7 +152,7 @@ def _verify(args: argparse.Namespace) -> int:
 
 
 def _verified(name: str) -> bool:
-    """Read a set, say what was found, and write it down; whether it is what it should be."""
+    """Read a set, print the findings and record them; whether its content is the published one."""
     from runtime.data.catalogue import find
     from runtime.data.sources import see
 
@@ -199,7 +199,7 @@ def _import(args: argparse.Namespace) -> int:
 
 @contextlib.contextmanager
 def _bars() -> Iterator[Progress]:
-    """A bar for each file on a terminal, a line at its beginning elsewhere."""
+    """Yield a progress callback: a bar per file on a terminal, else a line at the beginning of each file."""
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 

@@ -1,4 +1,4 @@
-"""`synthc judge SET --members M --holdout H`: may this one released set leave the house?"""
+"""`synthc judge SET --members M --holdout H`: checks one released set for copies of members against a policy."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from runtime.judge.nearness import Tick
 
 SHOWN = 10
-"""Listed members that a terminal shows; the page and JSON have all."""
+"""Most listed members that are printed; the page and JSON have all."""
 
 
 def register(commands: Any) -> None:
@@ -75,7 +75,7 @@ def _judge(args: argparse.Namespace) -> int:
 
 
 def judge_as_asked(args: argparse.Namespace) -> tuple[Judgement, dict[str, Any]]:
-    """The judgement and its JSON, its page written and its rows kept if that was asked for.
+    """The judgement and its JSON; writes the page and stores rows if requested.
 
     Sets may be there already, as ImageSet, and the policy as conditions.
     """
@@ -146,7 +146,7 @@ def show(found: Judgement) -> None:
 
 @contextlib.contextmanager
 def _progress() -> Iterator[Tick]:
-    """A bar for each thing that is done, on a terminal; a line every ten seconds elsewhere."""
+    """Yield a progress callback: a bar per step on a terminal, else a line every ten seconds."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 

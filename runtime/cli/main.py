@@ -1,4 +1,4 @@
-"""`synthc`: its parser, and the messages and exit codes of errors."""
+"""The command `synthc`: parser, error messages, exit codes."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ COMMAND_MODULES = (
     "bundle",
     "ui",
 )
-"""Modules of this package; each registers its commands and imports what is heavy inside its handlers."""
+"""Modules of this package that register commands; they import slow libraries inside their handlers."""
 
 NO_THREAD = "can't start new thread"
-"""What Python says, in an error without a type of its own, where a user or a container has all threads that it may have."""
+"""Python's message (there is no exception type) where the limit of threads of a user or container is reached."""
 
 EXIT_CODES = """\
 exit codes:
@@ -50,7 +50,7 @@ exit codes:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; the exit code. Whatever goes wrong is a sentence, and no traceback."""
+    """Run one command; returns the exit code. Errors are printed as sentences, without tracebacks."""
     out, err = (cast(TextIO, Visible(_Lasting(stream))) for stream in (sys.stdout, sys.stderr))
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         code = _run(parser().parse_args(argv), sys.argv[1:] if argv is None else argv)
@@ -87,7 +87,7 @@ def _say(sentence: str, code: int = 2) -> int:
 
 
 def _keep_details() -> str:
-    """Write the traceback of the current exception to a file, for the user alone, and say where."""
+    """Write the traceback of the current exception to a private file; returns a sentence with its path."""
     try:
         handle, path = tempfile.mkstemp(prefix="synthc-", suffix=".txt")
         with open(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
@@ -98,7 +98,7 @@ def _keep_details() -> str:
 
 
 class _Lasting:
-    """Standard output or error that outlives its reader: once nobody reads, what is written goes nowhere.
+    """Standard output or error that ignores writes once its reader has closed the pipe.
 
     What an encoding lacks is written as an escape.
     """
@@ -125,7 +125,8 @@ class _Lasting:
 
 
 def _refuse_unspeakable(argv: Sequence[str]) -> None:
-    """SynthcError where names that rows and records would hold are no text, or where there is no working directory."""
+    """SynthcError where arguments are not valid Unicode, so that records could not hold them, or the working directory is
+    deleted."""
     try:
         here = os.getcwd()
     except FileNotFoundError:
@@ -136,7 +137,7 @@ def _refuse_unspeakable(argv: Sequence[str]) -> None:
 
 
 class Help(argparse.RawDescriptionHelpFormatter):
-    """Keeps the lines of a help text; one too long for the terminal is continued below its text, or below its comment."""
+    """A help formatter that keeps line breaks; lines too long for the terminal are wrapped with an indent."""
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         return "\n".join(line if len(line) <= width else self._wrap(line, width) for line in text.splitlines())
@@ -150,7 +151,7 @@ class Help(argparse.RawDescriptionHelpFormatter):
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose commands all format their help with `Help`, and which says what was meant by a word that it does not know."""
+    """An argument parser that formats help with `Help` and suggests known words for unknown ones."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options | {"formatter_class": Help})

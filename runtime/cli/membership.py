@@ -1,4 +1,4 @@
-"""`synthc export --membership`: who trains on what in a study, for a pipeline that synthc does not run."""
+"""`synthc export --membership`: exports a study's private sets, for a pipeline that synthc does not run."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def add_options(export: argparse.ArgumentParser) -> None:
 
 
 def export(args: argparse.Namespace) -> None:
-    """Write the files, and print what was written."""
+    """Write the files, and print their paths."""
     if args.spec is None:
         raise SynthcError("--membership: of which study? Name it with --spec study.yaml")
     from runtime.data.population.export import write
@@ -43,7 +43,7 @@ def export(args: argparse.Namespace) -> None:
 
 
 def _find_splits(args: argparse.Namespace) -> Splits:
-    """The splits of all trials of the study; SynthcError where they are not the same."""
+    """The private sets that all trials of the study share; SynthcError where trials differ in them."""
     from compiler.check.trials import check
     from compiler.plan.lower import population_of
     from compiler.text.compose import compose

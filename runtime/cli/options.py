@@ -1,4 +1,4 @@
-"""How a command names a study: the file, a profile, assignments. Shared by every command that compiles."""
+"""Options by which commands that compile name a study: file, profile, assignments."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def _repeatable_option(option: str, metavar: str, text: str) -> argparse.Argumen
 
 
 def select_forced(plan: Plan, args: argparse.Namespace) -> frozenset[str]:
-    """The tasks that `--force` names, with all that rests on them."""
+    """Ids of the tasks that `--force` names, and of all that depend on them."""
     if not args.force:
         return frozenset()
     from compiler.inspect.explain import find_tasks
@@ -68,7 +68,7 @@ def compile_study_of(args: argparse.Namespace) -> Plan:
 
 
 def print_notices(plan: Plan) -> None:
-    """Print notices of the data and lints on standard error; of silenced lints only the codes."""
+    """Print notices on data, and lints, to standard error; for silenced lints only the codes."""
     from compiler.inspect.data_notices import notices
 
     for notice in notices(plan):

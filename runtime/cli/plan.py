@@ -1,4 +1,4 @@
-"""`synthc plan`, `explain`, `graph`, `diff`: what a study would run, and why. None of them runs anything."""
+"""`synthc plan`, `explain`, `graph`, `diff`: show what a study would run, and why. None of them runs tasks."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ def summarize(args: argparse.Namespace, plan: Plan | None = None) -> Any:
 
 
 def _split_tasks(plan: Plan, args: argparse.Namespace) -> tuple[frozenset[str], dict[str, Task]]:
-    """Tasks that are done, and those that would run."""
+    """Ids of done tasks, and the tasks that would run."""
     from compiler.plan.select import select
 
     done = _find_done(plan, args) - select_forced(plan, args)
@@ -165,7 +165,7 @@ def _find_done(plan: Plan, args: argparse.Namespace) -> frozenset[str]:
 
 
 MAX_TASKS_IN_DETAIL = 12
-"""Tasks up to which each is explained in full."""
+"""Most tasks that are each explained in full."""
 
 
 def _explain(args: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""`synthc status`, `runs`, `show`, `logs`, `export`: what was computed, when and from what, and files of it for other tools."""
+"""`synthc status`, `runs`, `show`, `logs`, `export`: print records of what was computed, and export results for other tools."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def register(commands: Any) -> None:
 
 
 def _print_query(query: Query, text: str, empty: str) -> int:
-    """Print a query's rows as a table, or `empty` where there are none. Returns their number."""
+    """Print a query's rows as a table, or `empty` where there are none; returns the number of rows."""
     from runtime.present.tables import render
 
     columns, rows = query(text)
@@ -111,13 +111,13 @@ SELECT origin, study, profile, asked.kind, count(*) FILTER (status = 'done') AS 
 FROM base.latest SEMI JOIN run USING (origin, run) JOIN base.task AS asked USING (origin, run) JOIN task USING (origin, task)
 GROUP BY ALL
 ORDER BY origin, study, profile, list_position(['train', 'synthesize', 'query', 'attack', 'compare'], any_value(asked.kind))"""
-"""A task that several studies need is counted in each."""
+"""Counts of tasks by study, kind and status; a task that several studies need is counted in each."""
 FAILED = """
 SELECT arg_min(task, address) AS task, min(address) AS address, count(DISTINCT task) AS tasks, max(attempts) AS attempts, error
 FROM task SEMI JOIN (FROM base.task SEMI JOIN run USING (origin, run)) USING (origin, task)
 WHERE status = 'failed' GROUP BY error ORDER BY tasks DESC, address
 """
-"""Each error once, with the first of the tasks that failed of it and their number."""
+"""Each error once, with the first task that failed by it and the number of such tasks."""
 
 
 def _runs(args: argparse.Namespace) -> int:
@@ -130,7 +130,7 @@ def _runs(args: argparse.Namespace) -> int:
 
 
 def _status_of_run(args: argparse.Namespace) -> str:
-    """SQL for the status of a run: one of this store was killed if it is recorded as running and no process runs it."""
+    """SQL for the status of a run: a run of this store that is recorded as running counts as killed if no process runs it."""
     from runtime.database.quoting import literal
 
     store = store_of(args)
@@ -196,7 +196,7 @@ def _show_task(query: Query, args: argparse.Namespace, task: str) -> None:
 
 
 def _summarize_trial(row: dict[str, Any]) -> dict[str, str]:
-    """Method and figures of a trial, with interval and n, by name."""
+    """Name → text: method and figures of a trial, with interval and n."""
     from runtime.present.numbers import format_epsilon, format_interval
 
     def figure(name: str, counted: str) -> str:
@@ -229,7 +229,7 @@ def _print_field(name: str, value: str) -> None:
 
 
 def _group_needs(needs: list[tuple[str, str]]) -> dict[str, list[str]]:
-    """Role → ids of the tasks that a task needs, those of all shadows together, in the shadows' order."""
+    """Role without shadow → ids of the tasks that a task needs, in the order of shadows."""
     grouped: dict[str, list[str]] = {}
     for name, id in sorted(needs, key=lambda need: [int(part) if part.isdigit() else 0 for part in need[0].split("/")]):
         grouped.setdefault(name.split("/")[0], []).append(id)
@@ -237,7 +237,7 @@ def _group_needs(needs: list[tuple[str, str]]) -> dict[str, list[str]]:
 
 
 def _read_params(artifact: Artifact) -> dict[str, str]:
-    """The parameters that a task's id was made from, by dotted names; none where the task is not in the store."""
+    """Dotted name → parameter of a task's id; empty where the task is not in the store."""
     from compiler.fingerprint import parse_canonical
 
     return dict(_flatten(parse_canonical(artifact.text).params)) if artifact.folder.exists() else {}
@@ -246,7 +246,7 @@ def _read_params(artifact: Artifact) -> dict[str, str]:
 def _flatten(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
     if isinstance(value, dict):
         for name, item in value.items():
-            if name:  # the empty one holds the name of the mapping's class
+            if name:  # the key "" holds the name of the mapping's class
                 yield from _flatten(item, f"{path}.{name}" if path else name)
     elif isinstance(value, list) and any(isinstance(item, dict) for item in value):
         for place, item in enumerate(value):
@@ -273,7 +273,7 @@ def _logs(args: argparse.Namespace) -> int:
 
 
 def _find_task(query: Query, beginning: str) -> str:
-    """The id of the one task that begins so; SynthcError where there is none, or several."""
+    """The id of the only task whose id begins with `beginning`; SynthcError where there is none, or several."""
     from runtime.database.quoting import literal
 
     begins = f"starts_with(task, {literal(beginning)})"
@@ -292,6 +292,7 @@ def _find_task(query: Query, beginning: str) -> str:
 
 def _export(args: argparse.Namespace) -> int:
     from runtime.database.files import export, export_compatible
+    from runtime.database.gather import SCORES
 
     if not args.scores and not args.view and not args.compat and not args.membership:
         raise SynthcError("say what to export: --scores FILE, --view VIEW FILE, --compat FILE, or --membership DIR")
@@ -308,11 +309,3 @@ def _export(args: argparse.Namespace) -> int:
         export_compatible(args.db, args.compat)
         print(args.compat)
     return 0
-
-
-SCORES = """\
-SELECT trial.study, trial.profile, trial.arm, trial.paradigm, trial.method, trial.label, trial.trial, score.release, score.attack,
-  score.variant, canary.canaries, score.canary, score.shadow, score.member, score.score
-FROM base.current_trial AS trial JOIN base.score AS score ON score.task = trial.answer
-  JOIN base.canary AS canary ON canary.task = score.task AND canary.canary = score.canary
-ORDER BY ALL"""

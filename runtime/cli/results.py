@@ -194,7 +194,7 @@ def _chart(args: argparse.Namespace) -> int:
 
 
 def _rows(query: Query, args: argparse.Namespace, text: str) -> tuple[list[str], list[tuple[Any, ...]]]:
-    """Columns and rows of a query that satisfy `--where`; SynthcError where that leaves none of those that there are."""
+    """Columns and rows of a query that satisfy `--where`; SynthcError where the condition excludes all rows."""
     columns, rows = query(f"SELECT * FROM ({text}) AS shown WHERE {args.where}" if args.where else text)
     if args.where and not rows and query(text)[1]:
         raise SynthcError(f"--where {args.where}: leaves no row of those that there are")
@@ -202,11 +202,11 @@ def _rows(query: Query, args: argparse.Namespace, text: str) -> tuple[list[str],
 
 
 WIDEST_COLUMN = 300.0
-"""Points from which on a chart is laid out for a page."""
+"""Largest width, in points, at which a chart has the layout of a column."""
 
 
 def _parse_width(text: str) -> float:
-    """Points of a length: `column`, `full`, or a number with its unit."""
+    """A width in points, from `column`, `full`, or a number with unit."""
     from runtime.present.charts import WIDTHS
 
     named = {"column": WIDTHS["column"], "full": WIDTHS["page"]}
@@ -229,7 +229,7 @@ def _gallery(args: argparse.Namespace, scope: Scope) -> int:
 
 
 def _list_targets(args: argparse.Namespace, names: Sequence[str]) -> dict[str, list[Path]]:
-    """Chart → its files. SynthcError for formats that there are not, and where -o names a file and a folder is wanted."""
+    """Chart → paths of its files. SynthcError for unknown formats, and where `-o` names a file and a folder is needed."""
     from runtime.present.charts import FORMATS
 
     if args.name != "all" and not args.format:
@@ -287,11 +287,11 @@ COLUMNS_OF_PAPER = {
     "column": ("trial", "accuracy", "leakage", "epsilon"),
     "full": ("trial", "paradigm", "accuracy", "leakage", "epsilon", "seconds"),
 }
-"""Of the comparison, by width; how many models and scores stand behind them is said in the caption."""
+"""Width of a table → columns of the comparison; numbers of models and scores are in the caption."""
 
 
 def _choose(args: argparse.Namespace, known: Collection[str]) -> list[str]:
-    """The columns that --columns names; SynthcError for one that there is not."""
+    """The columns that `--columns` names; SynthcError for unknown ones."""
     names = [name.strip() for name in args.columns.split(",")] if args.columns else []
     for name in names:
         if name not in known:
@@ -300,7 +300,7 @@ def _choose(args: argparse.Namespace, known: Collection[str]) -> list[str]:
 
 
 def _tidy(args: argparse.Namespace, columns: list[str], rows: list[Any]) -> tuple[list[str], list[Any]]:
-    """A column for each figure and for each end of its interval, as in the view, for programs."""
+    """Columns and rows for programs: separate columns for each figure and each end of its interval."""
     names = _choose(args, columns) or columns
     return names, [[row[columns.index(name)] for name in names] for row in rows]
 

@@ -1,4 +1,4 @@
-"""What commands share besides the spec: how they are registered, `--db` and `--store`, whose results they show, what they write."""
+"""Shared code of commands: registration, `--db` and `--store`, selection of results, output."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def add_command(
     scope: bool = False,
     **options: Any,
 ) -> argparse.ArgumentParser:
-    """The parser of a new command; `handler` runs it and returns the exit code.
+    """Register a command and return its parser; `handler` runs it and returns the exit code.
 
     `results`: with `--db` and `--store`. `scope`: with `--origin`, `--study` and `--profile`, of what it shows.
     """
@@ -44,7 +44,7 @@ def add_command(
 
 
 def scope_of(args: argparse.Namespace) -> Scope:
-    """Whose results are asked for."""
+    """The origin, study and profile that the arguments select."""
     from runtime.database.read import Scope
     from runtime.store.artifacts import read_origin
 
@@ -65,7 +65,7 @@ def scope_of_one(args: argparse.Namespace, what: str) -> Scope:
 
 @contextlib.contextmanager
 def open_results(args: argparse.Namespace, scope: Scope | None = None) -> Iterator[Query]:
-    """Yield a function that queries the results that are asked for, or those of `scope`, and no others."""
+    """Yield a function that queries only the results that the arguments, or `scope`, select."""
     from runtime.database.read import narrow, open_read_only
 
     with open_read_only(args.db) as query:
@@ -79,7 +79,7 @@ def store_of(args: argparse.Namespace) -> Path:
 
 
 def whole_number(least: int = 1, most: int = 10**9) -> Callable[[str], int]:
-    """What reads a whole number of an option, from `least` to `most`."""
+    """A function that parses an option's integer from `least` to `most`."""
 
     def parse(text: str) -> int:
         if not (text.isascii() and text.isdigit() and least <= int(text[:12]) <= most):
@@ -90,7 +90,7 @@ def whole_number(least: int = 1, most: int = 10**9) -> Callable[[str], int]:
 
 
 def positive_number(text: str) -> float:
-    """Read a number of an option that is above zero."""
+    """Parse an option's number above zero."""
     try:
         value = float(text)
     except ValueError:
@@ -101,7 +101,7 @@ def positive_number(text: str) -> float:
 
 
 def write(text: str, target: Path | None) -> None:
-    """Print `text`, or write it to the file `target`; SynthcError where that cannot be."""
+    """Print `text`, or write it to the file `target`; SynthcError where it cannot be written."""
     if target is None:
         sys.stdout.write(text)
         return

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from runtime.outcome import Outcome
 
 MAX_REPAIRS = 3
-"""How often damaged artifacts are computed again before a run gives up: the disk is not to be trusted."""
+"""Rounds of recomputing damaged artifacts before a run gives up, since the disk is then unreliable."""
 KINDS = get_args(TaskKind)
 
 
@@ -56,7 +56,7 @@ def register(commands: Any) -> None:
 
 
 def engine_options(parser: argparse.ArgumentParser) -> None:
-    """Who computes, and how."""
+    """Add the options of the engine: workers, devices, cluster, failures."""
     parser.add_argument("--engine", choices=("ray", "inline"), default="ray", help="who computes: ray (default) or this process")
     address = "join a running Ray cluster: its head's address, auto, or local for none (default: RAY_ADDRESS, or none)"
     parser.add_argument("--address", metavar="HOST:PORT", help=address)
@@ -79,7 +79,7 @@ def engine_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """The command."""
+    """Run the command; returns the exit code."""
     from compiler.plan.select import select
     from compiler.text.compose import compose, sources
     from compiler.text.nodes import plain
@@ -126,7 +126,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _hold_policy(study: StudyRun) -> int:
-    """Print how each condition of the study's policy stands; 3 where the policy is closed."""
+    """Print the result of each condition of the study's policy; returns 3 where one is not met, else 0."""
     from runtime.judge.gate import hold
 
     settled = hold(study.plan, study.target, study.index.origin, study.store / "runs" / study.name)
@@ -139,7 +139,7 @@ def _hold_policy(study: StudyRun) -> int:
 
 
 def _compile_with_data(args: argparse.Namespace) -> Plan:
-    """The plan; data sets that were not read on this machine yet are read first, since ids depend on them."""
+    """The plan. Data sets that were not read on this machine yet are read first, since ids depend on their content."""
     from compiler.inspect.data_notices import unseen
 
     plan = compile_study_of(args)
@@ -155,7 +155,8 @@ def _compile_with_data(args: argparse.Namespace) -> Plan:
 
 
 def compute(study: StudyRun, args: argparse.Namespace, signals: contextlib.ExitStack) -> str:
-    """Until all is done, or the run is stopped; how it ended. Handlers of signals stay until `signals` is closed."""
+    """Compute until everything is done or the run is stopped; returns the run's status. Signal handlers stay until `signals` is
+    closed."""
     from runtime.execution.driver import Driver, Interrupt, Policy
     from runtime.execution.progress import Display
 
@@ -251,7 +252,7 @@ def _print_summary(study: StudyRun, status: str, args: argparse.Namespace) -> in
 
 
 def _print_answer(study: StudyRun, args: argparse.Namespace) -> None:
-    """The comparison table, the answer in sentences, and commands that say more."""
+    """Print the comparison table, the answer in sentences, and commands for more."""
     from runtime.database.read import Scope, narrow, open_read_only
     from runtime.present.answer import answer, count_verdicts
     from runtime.present.paradigms import rows_of
@@ -270,7 +271,7 @@ def _print_answer(study: StudyRun, args: argparse.Namespace) -> None:
     commands = (
         ["report", "-o", "report.html", *of_this],
         ["chart", "tradeoff", "-o", "tradeoff.svg", *of_this],
-        ["sql", "FROM comparison"],
+        ["sql", "FROM comparison", *of_this],
     )
     _print("\nnext: " + "\n      ".join(shlex.join(["synthc", *words, *named]) for words in commands) + "\n")
 

@@ -1,4 +1,4 @@
-"""`synthc diff RUN RUN`: what moved between two runs of a study, and what in the spec or the versions differs."""
+"""`synthc diff RUN RUN`: figures that changed between two runs of a study, and differences of spec and versions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`synthc split DATA -o DIR`: members, holdout and test set by lot, before anything is trained."""
+"""`synthc split DATA -o DIR`: draws members, holdout and test set at random before anything is trained."""
 
 from __future__ import annotations
 

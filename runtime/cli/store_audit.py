@@ -1,4 +1,4 @@
-"""An audit from outside, kept as a study of its own: one trial, stored and published like any other.
+"""Stores and publishes an audit of a user's file, or a judgement, as a study of one trial.
 
 Its folder is committed by the worker's own protocol, and its run leaves a record.
 """
@@ -34,13 +34,13 @@ from runtime.store.runs import run_name
 
 @dataclass(frozen=True)
 class Found:
-    """What came out of one command, on its way to being a study of its own."""
+    """The result of an audit or judgement, to be stored as a study."""
 
     study: str
     method: str
     question: str
     spec: str
-    """What was looked at, as it was named."""
+    """The user's name for the audited file or set."""
     command: str
     work: Work
     product: Product
@@ -52,7 +52,7 @@ class Found:
 def audit_and_store(
     evidence: Evidence, settings: AuditSettings, *, file: Path, study: str | None, argv: list[str], store: Path, target: Path
 ) -> Report:
-    """Audit the file, keep what comes out in `store` and publish it to `target`; SynthcError as for a run or an audit.
+    """Audit the file, store the result in `store` and publish it to `target`; SynthcError as for a run or an audit.
 
     `argv`: the command, to be recorded.
     """
@@ -72,7 +72,8 @@ def audit_and_store(
 
 
 def _free_name(stem: str, file: Path, store: Path) -> str:
-    """The file's stem, unless an audit of another file has it: then the folder's name stands before it, or a digest of the path."""
+    """A study's name for the file: its stem; if another file's audit has that name, with the folder's name or a digest of the
+    path."""
     taken = {record.get("study"): record.get("spec") for record in _records(store)}
     whole = str(file.absolute())
     for name in (stem, re.sub(r"[^\w.-]+", "_", f"{file.absolute().parent.name}_{stem}")):
@@ -89,7 +90,7 @@ def _records(store: Path) -> Iterator[dict[str, Any]]:
 
 
 def study_name(study: str | None, file: Path) -> str:
-    """What the study is called: as asked, else as the file; SynthcError for a name that no study can have."""
+    """The study's name: the requested one, else the file's; SynthcError for a name that is not valid."""
     name = study or re.sub(r"[^\w.-]+", "_", file.stem) or "audit"
     if not re.fullmatch(r"[\w.-]+", name):
         raise SynthcError(f"--study {name}: wanted are letters, digits, '_', '-' and '.'")
@@ -97,7 +98,7 @@ def study_name(study: str | None, file: Path) -> str:
 
 
 def keep(found: Found, *, argv: list[str], store: Path, target: Path) -> None:
-    """Commit what was found to the store as a task, and publish it as a study with one trial."""
+    """Commit the result to the store as a task, and publish it as a study of one trial."""
     work, name = found.work, found.study
     text = canonical_text("task", type(work).__name__, work.kind, (work.revision,), work, ())
     request = TaskRequest(digest_of(text), work, (), f"{name}#0", text, 1)
@@ -119,7 +120,7 @@ def keep(found: Found, *, argv: list[str], store: Path, target: Path) -> None:
 
 
 def _record(found: Found, task: str) -> dict[str, Any]:
-    """What `run.json` says: the study is the file, its one trial is what was found in it."""
+    """The content of `run.json` for a study of one trial whose attack is `task`."""
     name = found.study
     trial = {
         "trial": f"{name}#0", "arm": name, "paradigm": "imported", "method": found.method, "label": name, "axes": {},

@@ -1,4 +1,4 @@
-"""`synthc tune`: choose settings on validation images, as many tries for every arm."""
+"""`synthc tune`: selects settings by accuracy on validation images, with equally many tries for every arm."""
 
 from __future__ import annotations
 
@@ -38,17 +38,17 @@ def register(commands: Any) -> None:
 
 @dataclass(frozen=True)
 class Tried:
-    """What became of a try."""
+    """The result of one try of an arm's settings."""
 
     of: Try
     accuracies: Sequence[float]
-    """On the validation images, one for each trial and shadow."""
+    """Accuracy on the validation images, one for each trial and shadow."""
     seconds: float
-    """Of all tasks that it needs."""
+    """Seconds of all tasks that the try needs."""
 
     @property
     def score(self) -> float:
-        """Mean accuracy; rounded, so that of equal tries the one that the spec names first stays first."""
+        """Mean accuracy, rounded, so that of equal tries the first in the spec is kept."""
         return round(sum(self.accuracies) / len(self.accuracies), 9)
 
 
@@ -100,7 +100,7 @@ HEAD = "# Chosen by `synthc tune`"
 
 
 def _tabulate(found: Sequence[Tried]) -> list[str]:
-    """Each arm with its tries, the best first; arms in the order of the spec."""
+    """Lines of a Markdown table of each arm's tries, the best first; arms in the order of the spec."""
     from compiler.text.nodes import plain
 
     arms: dict[str, list[Tried]] = {}
@@ -120,7 +120,7 @@ def _tabulate(found: Sequence[Tried]) -> list[str]:
 
 
 def _spec(args: argparse.Namespace, found: Sequence[Tried], table: Sequence[str]) -> str:
-    """A study that extends the one that was tuned by the best settings of each arm."""
+    """Text of a study that extends the tuned one with the best settings of each arm."""
     from compiler.text.nodes import plain
 
     best: dict[str, Tried] = {}

@@ -1,4 +1,4 @@
-"""`synthc ui`: a local page on the study, live."""
+"""`synthc ui`: serves a local web page on the study, which follows a run."""
 
 from __future__ import annotations
 

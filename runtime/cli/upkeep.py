@@ -63,7 +63,7 @@ def _gc(args: argparse.Namespace) -> int:
         if not args.delete:
             print(f"{size}, could go; --delete deletes them")
             return 0
-        (store / "index.duckdb").unlink(missing_ok=True)  # if this is killed, the next command makes it from what is left
+        (store / "index.duckdb").unlink(missing_ok=True)  # rebuilt by the next command, even if this one is killed
         delete(garbage)
         for folder, record in read_runs(store) if args.drop else ():
             if isinstance(record, dict) and record["study"] in args.drop:

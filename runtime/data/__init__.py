@@ -1,1 +1,1 @@
-"""Images: where they come from, and who of them is private."""
+"""Images: sources, file formats, roles of samples in a study."""

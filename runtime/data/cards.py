@@ -1,8 +1,8 @@
-"""Reads the user's own files once, and writes down what the compiler needs to know of them: counts, shapes, labels, faults, digest.
+"""Reads users' files once and records what the compiler needs of them: counts, shapes, labels, faults, digest.
 
-Commands do so before they compile (`compile_with_files`), so that ids are known before anything runs. Records lie in the user's
-cache, for the user alone; they hold no pixel and no name of an image.
-Not here: what a record looks like and when it counts (`compiler.data.records`).
+Commands do so before they compile (`compile_with_files`), so that ids are known before anything runs. Records are private files in
+the user's cache, without pixels and names of images.
+Not here: the form of a record and whether it is still valid (`compiler.data.records`).
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ if TYPE_CHECKING:
     import numpy as np
 
 MAX_LABEL_BYTES = 1 << 28
-"""Of labels, which are counted when a study is checked; those of a set that can be held are far fewer."""
+"""Most bytes of an array of labels, which is read when a study is checked."""
 
 
 def compile_with_files(path: Path, profile: str | None = None, sets: Sequence[str] = ()) -> Plan:
-    """`compiler.compile.compile_study`, after what the study names of the user's own files was read."""
+    """`compiler.compile.compile_study`, after reading the user's files that the study names."""
     tree = compose(path, profile, sets)
     make_cards(tree)
     return compile_tree(tree, profile)
 
 
 def make_cards(tree: Mapping) -> None:
-    """Read the user's own files and folders that a composed study names, unless a record of them still holds."""
-    folder_stamp.cache_clear()  # an image may have changed in a folder that shows no change
+    """Record the user's files and folders that a composed study names, unless there is a valid record of them."""
+    folder_stamp.cache_clear()  # an image may change without a change of its folder's time
     for path in filter(os.path.exists, user_files(tree)):
         record = record_of(str(path))
         if record is None or record.fault:  # a fault may be gone although no file changed: a permission, a mounted disk
@@ -49,9 +49,9 @@ def make_cards(tree: Mapping) -> None:
 
 
 def read(path: Path) -> Record:
-    """What a file or folder of the user's own holds. What is wrong with it is part of that."""
+    """The record of a user's file or folder; if it is not valid, the record has the fault."""
     files, levels = (str(path),), 3 if path.is_dir() else 0  # train, class, image
-    stamp = stamp_of(files, levels)  # before reading: what changes meanwhile is read again
+    stamp = stamp_of(files, levels)  # before reading, so that a change meanwhile makes the record invalid
     try:
         arrays = _folder(path) if path.is_dir() else _npz(path)
         return Record(files, levels, stamp, file_digest(path), arrays)
@@ -60,7 +60,8 @@ def read(path: Path) -> Record:
 
 
 def _npz(path: Path) -> dict[str, Array]:
-    """What the headers say; of labels also which there are."""
+    """Name → description of each array from its header; for labels also their range and counts, for logits whether all are
+    finite."""
     import numpy as np
 
     from runtime.data.formats.npz import read_arrays, read_headers
@@ -77,7 +78,7 @@ def _npz(path: Path) -> dict[str, Array]:
 
 
 def describe_labels(labels: np.ndarray) -> Array:
-    """Which there are. labels: n, whole numbers, n at least 1."""
+    """Range, number of classes and smallest class size. labels: n integers, n at least 1."""
     import numpy as np
 
     values, counts = np.unique(labels, return_counts=True)
@@ -85,7 +86,8 @@ def describe_labels(labels: np.ndarray) -> Array:
 
 
 def _folder(path: Path) -> dict[str, Array]:
-    """The arrays that a folder of images stands for. Every image is decoded: a broken one is found before a study runs."""
+    """Descriptions of the arrays that a folder of images would give. Every image is decoded, so that broken ones are found before a
+    study runs."""
     from runtime.data.formats.image_file import decode_file
 
     arrays: dict[str, Array] = {}
@@ -117,7 +119,7 @@ def _folder(path: Path) -> dict[str, Array]:
 
 
 def write_record(key: str, record: Record) -> None:
-    """Write down what was found for `record_of`; where no file can be written, the record counts for this process."""
+    """Store a record for `record_of`; where no file can be written, it is kept for this process."""
     for path in record_files(key):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -125,6 +127,6 @@ def write_record(key: str, record: Record) -> None:
                 beside.touch(mode=0o644 if key in CARDS else 0o600)
                 beside.write_bytes(record_type().dump_json(record, indent=1))
             return
-        except (OSError, ValueError):  # ValueError: of letters that are none of JSON, as in an image's name
+        except (OSError, ValueError):  # ValueError: characters that JSON cannot hold, as in an image's name
             continue
     unwritten[key] = record

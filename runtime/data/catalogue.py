@@ -1,4 +1,4 @@
-"""Where the files of known data sets may lie, how they are read; where they are published is in `catalogue.toml`.
+"""Known data sets: where their files may be on this machine and how they are read. `catalogue.toml` has where they are published.
 
 Not here: downloading (`fetch`), the formats (`runtime.data.formats`), cards (`compiler.language.datasets`).
 """
@@ -22,7 +22,7 @@ from runtime.data.formats.own_files import decoded
 from runtime.data.images import LabeledImages
 
 DEBIAN = Path("/usr/share/datasets")
-"""Where Debian's packages `dataset-*` put their files."""
+"""Folder of Debian's packages `dataset-*`."""
 
 Splits = tuple[LabeledImages, LabeledImages | None]
 
@@ -32,12 +32,12 @@ class Remote:
     """A published file."""
 
     urls: tuple[str, ...]
-    """The same file at several places, the first that answers is taken."""
+    """URLs of the same file, tried in order."""
     md5: str
     into: str
     """Folder below the data root."""
     unpacks: tuple[str, ...] = ()
-    """Of an archive: what it holds that is wanted, files or folders relative to `into`; () for a file that is used as it is."""
+    """Of an archive: files or folders in it to unpack, relative to `into`; () for a file that is used as it is."""
 
     @property
     def name(self) -> str:
@@ -46,33 +46,33 @@ class Remote:
 
 @dataclass(frozen=True)
 class Form:
-    """One form in which a set is found: names of its files (or folders of images) in one folder."""
+    """One layout of a set on disk: names of its files (or folders of images) in one folder."""
 
     folders: tuple[str, ...]
-    """Below a root; a download goes to the first, which is torchvision's or the archive's own."""
+    """Possible folders below a root; downloads go to the first, which is torchvision's or the archive's."""
     files: tuple[str, ...]
     read: Callable[[Path], Splits]
     md5: Mapping[str, str] = field(default_factory=dict)
-    """File → what its publisher says of it."""
+    """File → its published MD5."""
     zipped: bool = False
-    """Whether a file may also lie there as `<name>.gz`."""
+    """Whether a file may also be there as `<name>.gz`."""
 
     def present(self, folder: Path, file: str) -> Path | None:
-        """Where `file` is; None if it is absent."""
+        """Path of `file` in a folder; None if it is absent."""
         names = (file, f"{file}.gz") if self.zipped else (file,)
         return next((folder / name for name in names if (folder / name).exists()), None)
 
 
 @dataclass(frozen=True)
 class Entry:
-    """What is known of a set's files."""
+    """Layouts and downloads of a set."""
 
     forms: tuple[Form, ...]
     remotes: tuple[Remote, ...] = ()
 
 
 Words = Mapping[str, Any]
-"""Of one set, in `catalogue.toml`."""
+"""One set's table in `catalogue.toml`."""
 
 
 def _idx(words: Words) -> Entry:
@@ -86,13 +86,13 @@ def _svhn(words: Words) -> Entry:
 
 
 def _list_remotes(words: Words) -> tuple[Remote, ...]:
-    """Of files that are published one by one, each at several places."""
+    """The downloads of a set whose files are published one by one, each at several places."""
     places, into = words["places"], words["folders"][0]
     return tuple(Remote(tuple(place + name for place in places), checksum, into) for name, checksum in words["md5"].items())
 
 
 def _cifar(words: Words) -> Entry:
-    """Pickles, which are published, and the binary version."""
+    """CIFAR's entry: the Python version (pickles), and the binary version."""
     files, test, key = tuple(words["md5"]), (words["test"],), words["labels"]
     pool = tuple(file for file in files if file not in test)
     as_bytes: dict[str, Any] = {part: tuple(f"{file}.bin" for file in of) for part, of in (("pool", pool), ("test", test))}
@@ -112,8 +112,8 @@ def _cinic(words: Words) -> Entry:
 
 
 def _read_cinic(folder: Path) -> Splits:
-    """ImageNet's images (`n…_….png`) of the `train` and `test` folders; `valid` is left alone. The 60,000 images of CIFAR-10 among
-    them would make the private images of a study of CIFAR-10 public."""
+    """ImageNet's images (`n…_….png`) of the `train` and `test` folders. The 60,000 images of CIFAR-10 in the set are left out,
+    since they would make the private images of a study on CIFAR-10 public; `valid` is not read."""
     pool, test = (
         decoded([image for image in by_class(folder / split, folder) if IMAGENET.match(image[0].name)], (3, 32, 32))
         for split in ("train", "test")
@@ -128,7 +128,7 @@ CATALOGUE = {
     name: FORMATS[words["format"]](words | {"folders": tuple(words["folders"])})
     for name, words in tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8")).items()
 }
-"""Sets that lie in files; `digits` comes with scikit-learn and `shapes` are drawn."""
+"""Sets that are read from files; `digits` comes with scikit-learn and `shapes` is generated."""
 
 
 @dataclass(frozen=True)
@@ -140,18 +140,18 @@ class Found:
 
     @property
     def files(self) -> list[Path]:
-        """The files, each as it is found; for a folder of images the folders of its classes, which change with what they hold."""
+        """Paths of the files; for a folder of images those of its classes' folders, whose times change with their content."""
         paths = [path for name in self.form.files if (path := self.form.present(self.folder, name)) is not None]
         return [part for path in paths for part in (sorted(path.iterdir()) if path.is_dir() else [path])]
 
     def checked(self) -> list[tuple[Path, bool | None]]:
-        """Whether each file is the published one; None where its publisher gives no checksum of it."""
+        """Pairs of each file and whether its MD5 is the published one; None where none is published."""
         of = self.form.md5
         return [(path, None if path.name not in of else md5_of(path) == of[path.name]) for path in self.files]
 
 
 def find(name: str) -> Found:
-    """The first complete form of the set in `$SYNTHC_DATA` (or its default) or Debian's place; SynthcError if there is none."""
+    """The first complete layout of the set in `$SYNTHC_DATA` (or its default) or Debian's folder; SynthcError if there is none."""
     entry = CATALOGUE[name]
     incomplete = []
     for root in (data_root(), DEBIAN):
@@ -172,7 +172,7 @@ def find(name: str) -> Found:
 
 
 def md5_of(path: Path) -> str:
-    """Of a file, in hexadecimal digits."""
-    # What publishers give. It tells damage; and although two files of one md5 can be made, another one of a given md5 cannot.
+    """MD5 of a file, in hexadecimal digits."""
+    # MD5, since publishers give it: it detects damage, and although collisions can be made, a second preimage cannot.
     with path.open("rb") as handle:
         return file_digest(handle, partial(md5, usedforsecurity=False)).hexdigest()

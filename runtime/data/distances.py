@@ -1,7 +1,8 @@
-"""Which image is nearest to which, by Euclidean distance: the one search that attacks, copies, galleries and `judge` use.
+"""Nearest-neighbour search by Euclidean distance, for attacks, copies, galleries and `judge`.
 
-Exact by default: all distances by a matrix product (up to 13 times as fast); how near the nearest are, which cancels there, anew.
-A first pass in few dimensions is for sets of tens of thousands of images, where all distances would take hours.
+Exact by default: a matrix product gives all distances (up to 13 times as fast), and those of the nearest, where it cancels, are
+computed again by differences. An approximate first pass in few dimensions is for tens of thousands of images, where exact search
+takes hours.
 """
 
 from __future__ import annotations
@@ -11,28 +12,29 @@ from torch import Tensor
 
 IMAGES_PER_BLOCK = 512
 NUMBERS_AT_ONCE = 1 << 24
-"""Distances that are held at once."""
+"""Distances in memory at once."""
 CANDIDATES = 4
-"""For each neighbour, to which the distance is measured anew."""
+"""Candidates for each neighbour, whose distance is computed again."""
 DIMENSIONS = 96
-"""Of the first pass."""
+"""Principal components that the first pass uses."""
 FIRST_PASS_CANDIDATES = 64
-"""For each point, after a first pass."""
+"""Candidates for each point after a first pass."""
 LIKENESS = 0.3
-"""Cosine that a first pass takes what it left out of two rows to have. At 1 (no two are nearer in truth than so) rows of much noise
-come before those of little, at 0 copies of noisy ones come late. The worst rank of a nearest row, of 2,500 among 5,000 of 3,072
-numbers, with noise of many strengths, a tenth copied: 700 at 1, 115 at 0.5, 30 at 0.3, 151 at 0 (benchmarks/LOG.md, 2026-11-28)."""
+"""Cosine that a first pass assumes between the residuals of two rows outside of its components. At 1 (a lower bound of the
+distance) noisy rows rank too high, at 0 copies of noisy rows rank too low. Worst rank of the true nearest row, for 2,500 points
+among 5,000 rows of 3,072 numbers, with noise of many strengths, a tenth copied: 700 at 1, 115 at 0.5, 30 at 0.3, 151 at 0
+(benchmarks/LOG.md, 2026-11-28)."""
 GROUP = 16
-"""Rows of which the least distance is looked at before the rows themselves: as many fewer numbers to sort."""
+"""Rows of a group: groups are selected by their least distance before rows are sorted, which leaves fewer numbers to sort."""
 SAMPLED = 8_192
-"""Rows whose principal axes the first pass sees."""
+"""Rows from which the first pass computes principal components."""
 
 
 class Search:
-    """A set to be searched: rows of d numbers."""
+    """An index of a set of rows of d numbers for nearest-neighbour queries."""
 
     def __init__(self, among: Tensor, first_pass: bool = False) -> None:
-        """`first_pass`: look in few dimensions first, and measure the distance to the candidates that are nearest there alone."""
+        """`first_pass`: select candidates in few dimensions, and compute exact distances to these alone."""
         self.among = among
         self.axes: Tensor | None = None
         self.center = among.mean(0)
@@ -41,23 +43,24 @@ class Search:
             self.axes = torch.linalg.eigh(sample.T @ sample)[1][:, -DIMENSIONS:]
         blocks = [self._coarse(block) for block in among.split(8 * IMAGES_PER_BLOCK)]
         width, rows = blocks[0].shape[1], -(-len(among) // GROUP) * GROUP
-        # |a|² − 2 a·p + |p|² as one product of [a, |a|², 1] and [−2 p, 1, |p|²]; rows that fill the last group are infinitely far.
+        # |a|² − 2 a·p + |p|² as one product of [a, |a|², 1] and [−2 p, 1, |p|²]; padding rows have infinite distance.
         self._table = among.new_zeros(width + 2, rows)
         self._table[width, len(among) :] = torch.inf
         for at, block in zip(range(0, len(among), 8 * IMAGES_PER_BLOCK), blocks, strict=True):
             self._table[:width, at : at + len(block)] = block.T
             self._table[width, at : at + len(block)] = (block**2).sum(1)
         self._table[width + 1] = 1
-        self._square = among.new_empty(0, rows)  # used again: to be given new memory takes as long as the product
+        self._square = among.new_empty(0, rows)  # reused, since allocation takes as long as the product
 
     def nearest(self, points: Tensor, own: Tensor | None = None, neighbours: int = 1) -> tuple[Tensor, Tensor]:
-        """n × neighbours: distances, least first, and int64 which rows these are. points: n × view × d, the nearest view counts.
+        """n × neighbours: distances in ascending order, and int64 the rows of the neighbours. points: n × view × d; the distance of
+        a point is that of its nearest view.
 
-        `own`: the row that each point is itself, which is not looked at. Several neighbours are for a single view.
+        `own`: n, the row that is the point itself, which is left out. More than one neighbour is for a single view.
         """
         count, views, size = points.shape
         step = max(1, min(IMAGES_PER_BLOCK, NUMBERS_AT_ONCE // (views * self._table.shape[1])))
-        step = max(1, -(-count // max(1, -(-count // step))))  # blocks of one size: a small one takes hardly less time
+        step = max(1, -(-count // max(1, -(-count // step))))  # blocks of equal size, since a small one takes hardly less time
         found = []
         for rows in torch.arange(count).split(step):
             near = points[rows]
@@ -71,8 +74,8 @@ class Search:
         return torch.cat([values for values, _ in found]), torch.cat([rows for _, rows in found])
 
     def _candidates(self, near: Tensor, own: Tensor | None, neighbours: int) -> tuple[Tensor, Tensor, Tensor]:
-        """n × candidates: views and rows that are nearest as far as this is told without cancellation, or in few dimensions; and
-        whether there is such a row."""
+        """n × candidates: views and rows of the nearest candidates by the matrix product, whether or not in few dimensions; and
+        bool, whether the candidate exists."""
         coarse = self._coarse(near.flatten(0, 1))
         squares = (coarse**2).sum(1, keepdim=True)
         if self.axes is not None:
@@ -96,7 +99,7 @@ class Search:
         return index // rows, row.clamp(max=len(self.among) - 1), best.values.isfinite()
 
     def _coarse(self, points: Tensor) -> Tensor:
-        """The points about the set's mean; in a first pass along few axes, with what is left of their length."""
+        """The points minus the set's mean; in a first pass their components along few axes and the norm of the residual."""
         about = points - self.center
         if self.axes is None:
             return about
@@ -106,6 +109,6 @@ class Search:
 
 
 def nearest(points: Tensor, among: Tensor, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:
-    """n, `dtype`: distance of each point (n × d) to the nearest of `among` (m × d), m ≥ 1; n, int64: which row that is."""
+    """n, `dtype`: distance of each point (n × d) to the nearest row of `among` (m × d), m ≥ 1; n, int64: that row."""
     distance, rows = Search(among.to(dtype)).nearest(points.to(dtype)[:, None])
     return distance[:, 0], rows[:, 0]

@@ -1,7 +1,7 @@
-"""Download a known data set from its public home: resumed where it broke off, compared with the published checksum, unpacked.
+"""Downloads a known data set from its publisher: resumes interrupted downloads, checks the published checksum, unpacks.
 
-A file takes its name only when it is whole and right. Nothing is unpacked but what the catalogue names, never outside its folder.
-Not here: what is published where (`catalogue`), reading it (`sources`).
+A file gets its final name only when it is complete and its checksum is right. Only files that the catalogue names are unpacked, and
+only into their folder. Not here: URLs (`catalogue`), reading the files (`sources`).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from compiler.errors import SynthcError
 from runtime.data.catalogue import CATALOGUE, Remote, md5_of
 
 MAX_ATTEMPTS = 5
-"""Connections that may break off before a download gives up; what came is kept, and the next `fetch` goes on from it."""
+"""Connections that may fail before a download is given up; received bytes are kept, and the next `fetch` resumes from them."""
 TIMEOUT_SECONDS = 30.0
 """Seconds without a byte until a connection counts as broken."""
 MAX_DOWNLOAD_BYTES = 1 << 32
@@ -29,11 +29,11 @@ MAX_DOWNLOAD_BYTES = 1 << 32
 MAX_UNPACKED_BYTES = 1 << 33
 
 Progress = Callable[[str, int, int | None], None]
-"""Called with a file's name, bytes so far, and bytes in all where the server says so."""
+"""Called with a file's name, the bytes received, and the bytes in all, None where the server does not give them."""
 
 
 def fetch(name: str, progress: Progress) -> None:
-    """Put the published files of the set `name` below the data root; SynthcError if that cannot be done, saying by hand how."""
+    """Download the published files of the set `name` to the data root; SynthcError on failure, with how to do it by hand."""
     for remote in CATALOGUE[name].remotes:
         folder = data_root() / remote.into
         try:
@@ -50,7 +50,7 @@ def fetch(name: str, progress: Progress) -> None:
 
 
 def downloaded(name: str, remote: Remote, folder: Path, progress: Progress) -> Path:
-    """The file of `remote` in `folder`, whole and with the published checksum."""
+    """Path of the complete file of `remote` in `folder`, with the right checksum; SynthcError on failure."""
     target = folder / remote.name
     if target.exists():
         if (found := md5_of(target)) == remote.md5:
@@ -67,7 +67,7 @@ def downloaded(name: str, remote: Remote, folder: Path, progress: Progress) -> P
         if found == remote.md5:
             os.replace(part, target)
             return target
-        part.unlink()  # what is wrong cannot be gone on from
+        part.unlink()  # a wrong file cannot be resumed
         reasons.append(f"{url}: its md5 is {found}, not {remote.md5}: another file, or damaged on its way")
     raise SynthcError(
         f"{name}: {'; '.join(reasons)}. Try again later (what came is kept), or get {remote.name} on another machine, "
@@ -76,14 +76,14 @@ def downloaded(name: str, remote: Remote, folder: Path, progress: Progress) -> P
 
 
 def _receive(url: str, part: Path, name: str, progress: Progress) -> str | None:
-    """Append to `part` what it lacks of `url`; why it did not end well, else None."""
+    """Append the missing bytes of `url` to `part`; the reason of a failure, else None."""
     reason = "no answer"
     for _ in range(MAX_ATTEMPTS):
         have = part.stat().st_size if part.exists() else 0
         request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
         try:
             with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:
-                resumed = answer.status == 206  # else the server begins anew, whatever it was asked
+                resumed = answer.status == 206  # else the server sends the whole file
                 have = have if resumed else 0
                 length = answer.headers.get("Content-Length")
                 total = have + int(length) if length and length.isdecimal() else None
@@ -111,7 +111,7 @@ def _receive(url: str, part: Path, name: str, progress: Progress) -> str | None:
 
 
 def unpack(archive: Path, folder: Path, wanted: tuple[str, ...]) -> None:
-    """Take `wanted` files or folders out of a tar archive into `folder`; SynthcError if it is broken or lacks one of them."""
+    """Unpack the `wanted` files or folders of a tar archive into `folder`; SynthcError if it is broken or lacks one of them."""
     beside = folder / f".{archive.name}.unpacked"
     shutil.rmtree(beside, ignore_errors=True)
     try:

@@ -1,7 +1,7 @@
-"""Any set of labeled images that a user can name: an .npz, a folder of images by class, Parquet, or a known data set.
+"""Reads any set of labeled images that a user names: an .npz, a folder of images by class, Parquet, or a known data set.
 
-Of a folder, an .npz or Parquet everything is read, one set and no split of it. What is decoded stays in memory.
-Not here: what a study needs to know of its data before it runs (`cards`).
+Folders, .npz and Parquet files are read as one set without splits. Decoded images are kept in memory only.
+Not here: records of a study's files for the compiler (`cards`).
 """
 
 from __future__ import annotations
@@ -34,41 +34,41 @@ from runtime.data.sources import load, resize, see
 
 @dataclass(frozen=True)
 class ImageSet:
-    """Images with the names of their classes, and of their files where there are such."""
+    """Images with names of their classes, and of their files, if they come from a folder."""
 
     name: str
-    """As it was named: begins complaints."""
+    """The user's name for the set, with which errors begin."""
     data: LabeledImages
     classes: tuple[str, ...]
-    """Label → name of the class."""
+    """label: name of the class."""
     files: tuple[Path, ...] = ()
-    """Of a folder: row → file."""
+    """row: file, for a folder."""
     units: tuple[str, ...] | None = None
-    """Row → what belongs together, such as a person; None where each image stands for itself."""
+    """row: unit that a split keeps together, such as a person; None where each image is a unit."""
 
     def __len__(self) -> int:
         return len(self.data)
 
     @property
     def counts(self) -> Tensor:
-        """Class → images."""
+        """class: number of images."""
         return self.data.labels.bincount(minlength=len(self.classes))
 
     def image_name(self, row: int) -> str:
-        """`class/file` of a folder, else the row."""
+        """Name of an image for users: `class/file` for a folder, else its row."""
         return "/".join(self.files[row].parts[-2:]) if self.files else f"row {row}"
 
     def digests(self) -> list[str]:
-        """Row → a digest of shape and pixels: equal images have equal ones, whatever their class and their file's format."""
+        """row: digest of shape and pixels, independent of class and file format."""
         shape = f"{tuple(self.data.images.shape[1:])}".encode()
         return [blake2b(image.tobytes(), digest_size=16, key=shape).hexdigest() for image in self.data.images.contiguous().numpy()]
 
 
 def read_image_set(name: str, *, image: str = "image", label: str = "label", unit: str | None = None) -> ImageSet:
-    """The images that `name` stands for; SynthcError, beginning with it, for whatever is wrong with them.
+    """Read the set `name`; SynthcError, which begins with `name`, for whatever is wrong with it.
 
     `image`, `label`: columns of Parquet. `unit`: a column of Parquet, an array of an .npz, or a file of lines `image,unit` (image:
-    as `ImageSet.image_name` says it, a row as a plain number).
+    as in `ImageSet.image_name`, or a row's number).
     """
     path = Path(name)
     try:
@@ -88,7 +88,7 @@ def read_image_set(name: str, *, image: str = "image", label: str = "label", uni
 
 
 def image_set_of(name: str, arrays: Mapping[str, object], unit: str | None = None) -> ImageSet:
-    """The set of the arrays `images`, `labels` and, if named, `unit`, as an .npz would hold them; `name` begins complaints."""
+    """An image set from the arrays `images`, `labels` and, if given, the one named by `unit`; SynthcError begins with `name`."""
     try:
         return _of_arrays(name, checked_arrays(arrays, ("images", "labels", *([unit] if unit else []))), unit)
     except SynthcError as error:
@@ -96,9 +96,9 @@ def image_set_of(name: str, arrays: Mapping[str, object], unit: str | None = Non
 
 
 def aligned(sets: Sequence[ImageSet]) -> list[ImageSet]:
-    """The same sets with one list of classes and one shape; SynthcError where they have other classes, or images of other sizes.
+    """The sets with a common list of classes; SynthcError where classes or image sizes differ.
 
-    The first set is what the others are compared with: each must have images of each of its classes, and of no other.
+    The first set is the reference: each other set must have images of exactly its classes.
     """
     first = sets[0]
     wanted = {name for name, count in zip(first.classes, first.counts.tolist(), strict=True) if count}
@@ -122,7 +122,7 @@ def aligned(sets: Sequence[ImageSet]) -> list[ImageSet]:
 
 
 def resized(public: ImageSet, shape: Shape) -> ImageSet:
-    """The set at another size, as a study's public set is used."""
+    """The set with images resized to `shape`, as a study resizes its public set."""
     return replace(public, data=resize(public.data, shape))
 
 
@@ -170,7 +170,7 @@ def _of_arrays(name: str, arrays: Mapping[str, np.ndarray], unit: str | None) ->
 
 
 def _grey_levels(images: np.ndarray) -> np.ndarray:
-    """uint8; numbers from 0 to 1 become grey levels, as a generator gives them."""
+    """Images as uint8; floats from 0 to 1 are scaled to 0..255. SynthcError for other floats."""
     if images.dtype.kind != "f":
         return images
     bad = ~np.isfinite(images)
@@ -196,7 +196,7 @@ def _parquet(name: str, path: Path, image: str, label: str, unit: str | None) ->
 
 
 def _units_of_file(of: ImageSet, unit: str) -> tuple[str, ...]:
-    """Units from lines `image,unit`; SynthcError where an image has none, or the file cannot be read."""
+    """row: unit, from a file of lines `image,unit`; SynthcError where an image has none, or the file cannot be read."""
     path = Path(unit)
     if not path.is_file():
         inside = "a file of lines `image,unit`, a column of Parquet or an array of an .npz"

@@ -1,4 +1,4 @@
-"""Labeled images in memory, and the digest that identifies them."""
+"""Labeled images in memory, and the digest of their content."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class LabeledImages:
-    """Images with labels. No row says where it came from."""
+    """Images with labels, without information on their origin."""
 
     images: Tensor
     """n × channels × height × width, uint8."""
@@ -26,9 +26,9 @@ class LabeledImages:
 
 
 def content_digest(*parts: LabeledImages | None) -> str:
-    """Sixteen hexadecimal digits that identify what the parts show: shapes, pixels and labels, not files.
+    """Digest of shapes, pixels and labels of the parts, sixteen hexadecimal digits; independent of file formats.
 
-    None stands for a part that a data set does not have, such as an official test split.
+    None is a part that a data set does not have, such as an official test split.
     """
     digest = blake2b(digest_size=8)
     for part in parts:

@@ -1,4 +1,4 @@
-"""Data sets of a user's package: read by its function, compared with the card that its words declare."""
+"""Reads data sets of plug-ins by their function, and checks them against the declared card."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from runtime.data.valid import images_wrong, whole_wrong
 
 
 def load_function(name: str, module: str, function: str) -> Callable[..., Any]:
-    """What the package `name` computes with; ValueError if its module does not have it."""
+    """The named function of a module of the plug-in `name`; ValueError if the module has none."""
     found = getattr(importlib.import_module(module), function, None)
     if not callable(found):
         raise ValueError(f"{name}: its module {module} has no function {function}")
@@ -23,7 +23,7 @@ def load_function(name: str, module: str, function: str) -> Callable[..., Any]:
 
 
 def read(how: PluginData, card: Card) -> tuple[LabeledImages, LabeledImages | None]:
-    """The user's images; ValueError if they are not what their card says."""
+    """Pool and test split of a plug-in's data set; ValueError if they do not agree with its card."""
     pool, test = load_function(how.name, how.compute, "read")(how)
     for name, part, count in (("pool", pool, card.samples), ("test split", test, card.test_samples)):
         if part is None and not count:
@@ -35,6 +35,8 @@ def read(how: PluginData, card: Card) -> tuple[LabeledImages, LabeledImages | No
             wrong.append(f"images are {part.images.dtype}; they should be uint8")
         for complaint in wrong:
             raise ValueError(f"{how.name}: {complaint}")
-    if how.path is None and card.digest and (found := content_digest(pool, test)) != card.digest:  # of a path it is the files'
+    if (
+        how.path is None and card.digest and (found := content_digest(pool, test)) != card.digest
+    ):  # with a path, the digest is that of the files
         raise ValueError(f"{how.name}: its images have the digest {found}, its card says {card.digest}")
     return pool, test

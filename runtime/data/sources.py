@@ -1,7 +1,7 @@
-"""A data set's name → its images, checked against the digest that identifies it; each loaded once per process.
+"""Loads a data set's images, checked against its digest; each set is loaded once per process.
 
-Sets that lie in files are decoded once per machine: a file of plain arrays beside them, named by the digest, is mapped into the
-memory of every worker and compared with that digest. Images of the user's own are never copied there.
+Known sets are decoded once per machine: a file of arrays, named by the digest, is memory-mapped by every worker and checked against
+that digest. Users' own images are not copied to such files.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ from runtime.store.files import atomic_write
 
 @dataclass(frozen=True)
 class Loaded:
-    """A data set as a study uses it: at the asked size, its class-balanced part, its official test split if it has one."""
+    """A data set as a study uses it: resized, reduced to a class-balanced subset, with its official test split, if it has one."""
 
     pool: LabeledImages
     test: LabeledImages | None
     classes: int
     digest: str
-    """Content digest of the whole set, before any subset or resizing; for the user's own that of the files."""
+    """Digest of the whole set, before subset and resizing; for users' own images that of the files."""
 
 
 @lru_cache(maxsize=4)
 def load(dataset: Dataset) -> Loaded:
-    """The images of `dataset`; SynthcError if they are not there, broken, or other than the study was made for."""
+    """The images of `dataset`; SynthcError if they are missing, broken, or others than when the study was compiled."""
     pool, test = _read(dataset)
     if dataset.subset is not None and dataset.subset < len(pool):
         pool = pool[balanced_part(pool.labels, dataset.subset)]
@@ -78,7 +78,7 @@ def _as_planned(dataset: Dataset, splits: Splits) -> Splits:
 
 
 def _fitting(card: Card, splits: Splits) -> Splits:
-    """The splits, if they have the card's shape and classes."""
+    """The splits; SynthcError if they do not have the card's shape and classes."""
     for split in filter(None, splits):
         wrong = images_wrong(split.images, card) + whole_wrong("labels", split.labels, len(split), 0, card.classes - 1)
         if wrong:
@@ -87,24 +87,24 @@ def _fitting(card: Card, splits: Splits) -> Splits:
 
 
 def _decoded(name: str) -> Splits:
-    """The set's files as they are found, decoded; also kept as plain arrays, where that can be written."""
+    """Decode the set's files; also write them as a file of arrays for other processes, where possible."""
     found = find(name)
     pool, test = _fitting(CARDS[name], found.form.read(found.folder))
     arrays = {"images": pool.images, "labels": pool.labels}
     if test is not None:
         arrays |= {"test_images": test.images, "test_labels": test.labels}
     for target in array_files(content_digest(pool, test)):
-        with contextlib.suppress(OSError):  # a folder of others, or a full disk: the next process decodes again if need be
+        with contextlib.suppress(OSError):  # not writable, or a full disk: the next process decodes again
             target.parent.mkdir(parents=True, exist_ok=True)
             with atomic_write(target, synced=False) as beside:
                 save_file(arrays, beside)
-                beside.chmod(0o644)  # safetensors' files are for their owner alone, a shared folder is for all
+                beside.chmod(0o644)  # safetensors writes private files; the folder may be shared by users
             break
     return pool, test
 
 
 def mapped_arrays(digest: str) -> Splits | None:
-    """The arrays of this digest, mapped from their file and so shared by all processes; None if there is none, or a damaged one."""
+    """The memory-mapped splits of the file of arrays with this digest; None if there is none, or it is damaged."""
     for path in array_files(digest):
         try:
             with safe_open(path, framework="pt") as arrays:
@@ -113,7 +113,7 @@ def mapped_arrays(digest: str) -> Splits | None:
             test = LabeledImages(of["test_images"], of["test_labels"]) if "test_images" in of else None
             if content_digest(pool, test) == digest:
                 return pool, test
-        except OSError:  # none there, or not ours to read
+        except OSError:  # missing, or not readable
             continue
         except (SafetensorError, KeyError):
             pass
@@ -123,7 +123,7 @@ def mapped_arrays(digest: str) -> Splits | None:
 
 
 def see(name: str) -> Record:
-    """Read the files of a known set and write down what they hold, for the compiler; SynthcError if they are absent or broken."""
+    """Read the files of a known set and record what the compiler needs of them; SynthcError if they are missing or broken."""
     found = find(name)
     files = tuple(map(str, found.files))
     stamp = stamp_of(files, 0)  # before reading: a file that changes meanwhile is read again
@@ -138,9 +138,9 @@ def see(name: str) -> Record:
 
 
 def balanced_part(labels: Tensor, n: int) -> Tensor:
-    """Rows of a class-balanced part of n samples, in their old order; a smaller part lies within a larger one."""
+    """Rows, ascending, of a random class-balanced subset of n samples; a smaller subset is part of a larger one."""
     order = torch.randperm(len(labels), generator=generator(0, None, "subset"))
-    rank = torch.empty_like(order)  # how many of the same class come before, in that order
+    rank = torch.empty_like(order)  # number of earlier samples of the same class in that order
     for label in labels.unique():
         rows = order[labels[order] == label]
         rank[rows] = torch.arange(len(rows))
@@ -149,7 +149,8 @@ def balanced_part(labels: Tensor, n: int) -> Tensor:
 
 
 def resize(data: LabeledImages, shape: Shape) -> LabeledImages:
-    """The same images at another size: antialiased bilinear, grey repeated or colours averaged (ITU-R BT.601 weights)."""
+    """Resize images by antialiased bilinear interpolation; grey is repeated to colour, colour averaged to grey (ITU-R BT.601
+    weights)."""
     if tuple(data.images.shape[1:]) == shape:
         return data
     made = torch.empty(len(data), *shape, dtype=torch.uint8)

@@ -1,4 +1,4 @@
-"""What is wrong with images, labels and index lists that come from outside."""
+"""Checks of images, labels and index lists from users' code and files; each returns sentences on what is wrong."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from torch import Tensor
 from compiler.language.datasets import Card
 
 MAX_GREY_LEVEL = 10.0
-"""Beyond this, grey levels are of another scale: learned images leave 0..1, but not by so much."""
+"""Largest absolute grey level that is accepted: learned images may leave 0..1, but larger values mean another scale."""
 
 
 def images_wrong(images: Tensor, card: Card) -> list[str]:
-    """What is wrong with images of a set: uint8, or float32 in grey levels of about 0 to 1."""
+    """Faults of a set's images, which must be uint8, or float32 in grey levels of about 0 to 1; empty if valid."""
     if images.ndim != 4 or tuple(images.shape[1:]) != card.shape or not len(images):
         return [f"images have the shape {tuple(images.shape)}; it should be n × {' × '.join(map(str, card.shape))}, n at least 1"]
     if images.dtype not in (torch.uint8, torch.float32):
@@ -24,7 +24,7 @@ def images_wrong(images: Tensor, card: Card) -> list[str]:
 
 
 def labels_wrong(labels: Tensor, images: int, card: Card) -> list[str]:
-    """What is wrong with labels: classes, or a row of probabilities for each image."""
+    """Faults of labels, which must be classes, or a row of probabilities for each image; empty if valid."""
     if labels.ndim == 2 and labels.dtype == torch.float32 and tuple(labels.shape) == (images, card.classes):
         uneven = ~((labels >= 0).all(1) & ((labels.sum(1) - 1).abs() < 1e-3))
         place = int(uneven.nonzero()[0, 0]) if bool(uneven.any()) else None
@@ -33,7 +33,7 @@ def labels_wrong(labels: Tensor, images: int, card: Card) -> list[str]:
 
 
 def whole_wrong(name: str, values: Tensor, count: int, least: int, most: int) -> list[str]:
-    """What is wrong with `count` whole numbers from `least` to `most`."""
+    """Faults of a tensor that must hold `count` int64 from `least` to `most`; empty if valid."""
     if values.dtype != torch.int64 or tuple(values.shape) != (count,):
         return [f"{name} are {values.dtype} of shape {tuple(values.shape)}; they should be {count} int64 from {least} to {most}"]
     wrong = (values < least) | (values > most)

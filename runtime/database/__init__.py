@@ -1,6 +1,6 @@
-"""The database: an index of the store that can always be made again from it. The only room that imports duckdb.
+"""The database: an index of the store, which can be rebuilt from it. The only room that imports duckdb.
 
-The driver is the only writer, into `<store>/index.duckdb`; readers get a copy, `results.duckdb`, published by atomic
-replace, so that neither ever waits for the other. What a user keeps in the published file (tables, views) comes along.
-Not here: tensors (`artifacts`), what the numbers mean.
+The driver alone writes to `<store>/index.duckdb`. Readers use a copy, `results.duckdb`, which publishing replaces atomically, so
+that neither waits for the other. Tables and views that a user adds to the published file are kept.
+Not here: tensors (`artifacts`), the meaning of the numbers.
 """

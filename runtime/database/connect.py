@@ -1,4 +1,4 @@
-"""Connections to DuckDB: none of ours loads or fetches an extension."""
+"""Opens connections to DuckDB, which load and download no extensions."""
 
 from __future__ import annotations
 
@@ -16,14 +16,16 @@ import duckdb
 from compiler.errors import SynthcError
 
 NO_EXTENSIONS: dict[str, Any] = {"autoload_known_extensions": "false", "autoinstall_known_extensions": "false"}
-"""A file of another kind (SQLite's, say) would otherwise make DuckDB look for the extension that reads it."""
+"""Otherwise DuckDB, when it opens a file of another kind (such as SQLite's), downloads the extension that reads it."""
 
 PATIENCE_SECONDS = 3.0
-"""How long is waited for somebody who writes to the database: a script is done by then, a notebook may keep it open for hours."""
+"""How long to wait for another process that has the database open for writing: a script ends by then, a notebook may not for
+hours."""
 
 
 def connect(path: Path | None = None, *, read_only: bool = False, **config: str) -> duckdb.DuckDBPyConnection:
-    """A connection to a database file, or to one in memory; duckdb.Error if it cannot be opened, SynthcError where none can be."""
+    """Connect to a database file, or to a database in memory without `path`; duckdb.Error if it cannot be opened, SynthcError for a
+    path that DuckDB cannot take."""
     if path is not None:
         check_path(path)
     name = ":memory:" if path is None else str(path.absolute())  # `md:x` alone would be no file
@@ -31,21 +33,22 @@ def connect(path: Path | None = None, *, read_only: bool = False, **config: str)
 
 
 def check_path(path: Path) -> None:
-    """SynthcError for a path with a question mark: DuckDB takes what follows for options, and its log would lie elsewhere."""
+    """SynthcError for a path with a question mark: DuckDB reads what follows as options, and would write its log to another
+    path."""
     if "?" in str(path.absolute()):
         raise SynthcError(f"{path.absolute()}: DuckDB keeps no database below a name with `?`; rename it, or name another place")
 
 
 @contextlib.contextmanager
 def second_name(path: Path) -> Iterator[Path]:
-    """Another name for a database file, while the block lasts: a link beside it, or a copy where none can be made.
+    """Yield a temporary second path of a database file: a hard link beside it, or a copy where links are not possible.
 
-    DuckDB attaches no file twice under one name, and takes a name that this process has open for the file that it was then.
+    DuckDB does not attach one path twice, and treats a path that this process has open as the file that it was when opened.
     """
     other = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.next")
     try:
         os.link(path, other)
-    except OSError:  # no hard links on this disk, or a folder of somebody else's
+    except OSError:  # no hard links on this disk, or no right to write to the folder
         with tempfile.TemporaryDirectory(prefix="synthc-") as folder:
             yield Path(shutil.copy(path, folder))
         return
@@ -56,9 +59,9 @@ def second_name(path: Path) -> Iterator[Path]:
 
 
 def execute(connection: duckdb.DuckDBPyConnection, statement: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
-    """Run a statement to its end, and return its rows.
+    """Run a statement and return all of its rows.
 
-    DuckDB 2.0 streams results: one that is not fetched, of DDL too, owns the connection, and the next statement may raise
+    DuckDB 2.0 streams results: until a result, even of DDL, is fetched to its end, the next statement may raise
     ResourceInUseException.
     """
     return connection.execute(statement, values or None).fetchall()

@@ -1,4 +1,5 @@
-"""Two runs of one study: which figures moved beyond their intervals, which trials are in one alone, which versions differ."""
+"""Compares two runs of a study: figures whose intervals do not overlap, trials that one run alone has, library versions that
+differ."""
 
 from __future__ import annotations
 
@@ -29,22 +30,23 @@ WHERE run = {here} AND trial NOT IN (SELECT trial FROM base.trial WHERE run = {t
 
 @dataclass(frozen=True)
 class RunDifference:
-    """What differs between two runs, the earlier one on the left."""
+    """The differences between two runs, `left` and `right`."""
 
     runs: tuple[str, str]
     moved: list[tuple[Any, ...]]
-    """Trial, metric, canaries, attack, variant, release; value, low, high on the left, then on the right."""
+    """Rows (trial, metric, canaries, attack, variant, release, left value, low, high, right value, low, high) of figures whose
+    intervals do not overlap, or that only one run could read."""
     compared: int
-    """Figures that both have."""
+    """Number of figures that both runs have."""
     only_left: list[str]
-    """Trials."""
+    """Trials that the left run alone has."""
     only_right: list[str]
     versions: dict[str, tuple[str | None, str | None]]
-    """Library, or `commit`, → its version on either side, where they differ."""
+    """Library, or `commit` → its versions in the left and the right run, where they differ."""
 
 
 def run_difference(database: Path, left: str, right: str) -> RunDifference:
-    """Compare two runs by their names, or by a beginning that one run alone has; SynthcError for what is no run."""
+    """Compare two runs, each given by its name or a unique prefix of it; SynthcError where there is no such run."""
     with open_read_only(database) as query:
         names = [name for (name,) in query("SELECT run FROM base.run ORDER BY run")[1]]
         runs = (_find(database, left, names), _find(database, right, names))

@@ -1,4 +1,4 @@
-"""Rows to files and from files: results for other tools, and Parquet that other tools wrote."""
+"""Writes query results to files for other tools, and reads Parquet files that other tools wrote."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ from runtime.database.revision import check_target
 from runtime.store.files import atomic_write
 
 COPY_OPTIONS = {".parquet": "FORMAT parquet, COMPRESSION zstd", ".csv": "FORMAT csv, HEADER", ".json": "FORMAT json, ARRAY true"}
-"""Ending of a file → how DuckDB writes it."""
+"""Suffix of a file → DuckDB's options for COPY."""
 
 
 def export(database: Path, text: str, target: Path) -> None:
-    """Write a query's rows to `target`; its ending says the format."""
+    """Write a query's rows to `target`, whose suffix (.parquet, .csv, .json) gives the format; SynthcError for other suffixes and
+    failing queries."""
     if target.suffix not in COPY_OPTIONS:
         raise SynthcError(f"{target}: the ending should be one of {', '.join(COPY_OPTIONS)}")
     check_exists(database)
@@ -34,7 +35,7 @@ def export(database: Path, text: str, target: Path) -> None:
 
 
 def _defused(connection: duckdb.DuckDBPyConnection, text: str) -> str:
-    """The query with its texts as CSV can hold them."""
+    """The query with a quote before texts that spreadsheets would run as formulas."""
     described = execute(connection, f"DESCRIBE ({text})")
     named = [(identifier(str(name)), kind) for name, kind, *_ in described]
     computed, figure = map(literal, (escape.FORMULA.pattern, escape.FIGURE.pattern))
@@ -49,11 +50,11 @@ def _defused(connection: duckdb.DuckDBPyConnection, text: str) -> str:
 
 
 COMPATIBLE_STORAGE = "v1.2.0"
-"""The storage version that `export_compatible` writes: read by DuckDB 1.2 and everything since."""
+"""Storage version that `export_compatible` writes: DuckDB 1.2 and later read it."""
 
 
 def export_compatible(database: Path, target: Path) -> None:
-    """Write the whole published database in a format that older DuckDB reads: tables, views, macros, comments."""
+    """Write the published database, with tables, views, macros and comments, in a storage version that older DuckDB reads."""
     check_exists(database)
     check_target(target)
     with _replace(target) as temp, contextlib.closing(connect()) as connection:
@@ -64,7 +65,7 @@ def export_compatible(database: Path, target: Path) -> None:
 
 @contextlib.contextmanager
 def _replace(target: Path) -> Iterator[Path]:
-    """A temporary path whose file replaces `target`; SynthcError where it cannot be written."""
+    """Yield a temporary path whose file then replaces `target`; SynthcError where it cannot be written."""
     try:
         with atomic_write(target, synced=False) as temp:
             yield temp

@@ -1,4 +1,4 @@
-"""Rows of several stores in one published database: brought in from other databases, taken out again, handed on."""
+"""Merges the rows of several stores in one published database, removes them, and exports parts of it."""
 
 from __future__ import annotations
 
@@ -18,19 +18,20 @@ from runtime.database.revision import check_target, revision
 from runtime.database.schema import SCHEMA_DIGEST, create, list_public, upgrade
 
 SCORES = """
-SELECT trial.study, trial.profile, trial.trial, canary.canaries, score.release, score.attack, score.variant, score.canary,
-  score.shadow, score.member, score.score
+SELECT trial.origin, trial.study, trial.profile, trial.arm, trial.paradigm, trial.method, trial.label, trial.trial, score.release,
+  score.attack, score.variant, canary.canaries, score.canary, score.shadow, score.member, score.score
 FROM base.current_trial AS trial JOIN base.score AS score ON score.origin = trial.origin AND score.task = trial.answer
   JOIN base.canary AS canary ON canary.origin = score.origin AND canary.task = score.task AND canary.canary = score.canary
 ORDER BY ALL
 """
+"""Every raw score of the last run of each study and profile."""
 
 
 def merge(target: Path, others: Sequence[Path]) -> list[str]:
-    """Bring what `others` published into `target`; the origins that they have. Merged twice is once.
+    """Copy the rows of the published databases `others` into `target`; returns their origins. Merging again changes nothing.
 
-    Of a run that both have the later record counts. SynthcError for what is no database of ours, TargetBusy while a process
-    writes to `target`.
+    Of a run that both have, the later record is kept. SynthcError for a file that is no database of synthc, TargetBusy while
+    another process writes to `target`.
     """
     for other in others:
         if not other.exists():
@@ -49,7 +50,7 @@ def merge(target: Path, others: Sequence[Path]) -> list[str]:
 
 @contextlib.contextmanager
 def _as_source(connection: duckdb.DuckDBPyConnection, other: Path) -> Iterator[None]:
-    """Attach a copy of another published database as `source`, with the schema of this version."""
+    """Attach a copy of another published database as `source`, upgraded to the schema of this version."""
     with tempfile.TemporaryDirectory(prefix="synthc-merge-") as folder:
         copy = Path(folder) / "other.duckdb"
         try:
@@ -69,7 +70,8 @@ def _as_source(connection: duckdb.DuckDBPyConnection, other: Path) -> Iterator[N
 
 
 def forget(target: Path, name: str) -> str:
-    """Take the rows of an origin, or of a study, out of `target`; what was taken out, in words. SynthcError if there is neither."""
+    """Delete the rows of the origin or study `name` from `target`; returns a phrase on what was deleted. SynthcError if there is
+    neither."""
     with revision(target) as connection:
         origins = {origin for (origin,) in execute(connection, "SELECT DISTINCT origin FROM base.run")}
         studies = {study for (study,) in execute(connection, "SELECT DISTINCT study FROM base.run")}
@@ -84,7 +86,7 @@ def forget(target: Path, name: str) -> str:
 
 
 def drop_runs(connection: duckdb.DuckDBPyConnection, condition: str) -> None:
-    """Drop the runs that satisfy a condition, and what their tasks committed unless a run that stays has them too."""
+    """Delete the runs that satisfy an SQL condition, and results of their tasks unless another run has the tasks too."""
     execute(connection, f"CREATE TEMP TABLE gone AS SELECT origin, run FROM base.run WHERE {condition}")
     asked = "(SELECT origin, task FROM base.task)"
     for table in ("trial", "stage", "task", "run"):
@@ -95,13 +97,15 @@ def drop_runs(connection: duckdb.DuckDBPyConnection, condition: str) -> None:
 
 
 SMALL_BLOCKS = 32_768
-"""Bytes, of a file that travels: a column takes a block or more. A study on digits has 4.8 MB, by DuckDB's own size 7.4."""
+"""Block size in bytes of exported files: each column takes at least one block. A study on digits has 4.8 MB, with DuckDB's default
+block size 7.4 MB."""
 
 
 def export_runs(database: Path, target: Path, runs: str, scores: str = "true") -> None:
-    """Write a new database with the runs that satisfy the condition `runs`, and nothing else: what users added stays behind.
+    """Write a new database with the runs that satisfy the SQL condition `runs`, without tables and views that users added.
 
-    Of the scores of these runs those that satisfy `scores`. Nothing is deleted in it, so that no block holds rows of others.
+    Of their scores it has those that satisfy `scores`. Rows are only inserted, so no block of the file holds deleted rows of
+    others.
     """
     with contextlib.closing(connect()) as connection:
         execute(connection, f"ATTACH {literal(target)} AS fresh (BLOCK_SIZE {SMALL_BLOCKS})")
@@ -124,23 +128,13 @@ LAST_RUNS = "(origin, run) IN (SELECT (origin, max(run)) FROM source.base.run GR
 """The last run of each study and profile, as a condition of `export_runs`."""
 OF_HEADLINE = """(origin, task, release, attack, variant) IN (
   SELECT (origin, task, release, attack, variant) FROM source.base.metric WHERE metric = 'headline')"""
-"""Scores of the declared attack, as a condition of `export_runs`."""
+"""Scores of the headline attack, as a condition of `export_runs`."""
 
 
 def export_parquet(database: Path, folder: Path) -> list[Path]:
-    """Write each view, and the scores, as one Parquet file into `folder`; their paths."""
+    """Write each view, and the scores, as one Parquet file into `folder`; returns their paths."""
     queries = {view: f"FROM {identifier(view)}" for view, _ in list_public("view")} | {"scores": SCORES}
     with contextlib.closing(connect(database, read_only=True)) as connection:
         for view, query in queries.items():
-            _write_parquet(connection, query, folder / f"{view}.parquet")
+            execute(connection, f"COPY ({query}) TO {literal(folder / f'{view}.parquet')} (FORMAT parquet, COMPRESSION zstd)")
     return [folder / f"{view}.parquet" for view in queries]
-
-
-def export_scores(database: Path, path: Path) -> None:
-    """Write all scores of the last run of each study and profile as one Parquet file."""
-    with contextlib.closing(connect(database, read_only=True)) as connection:
-        _write_parquet(connection, SCORES, path)
-
-
-def _write_parquet(connection: duckdb.DuckDBPyConnection, query: str, path: Path) -> None:
-    execute(connection, f"COPY ({query}) TO {literal(path)} (FORMAT parquet, COMPRESSION zstd)")

@@ -21,11 +21,12 @@ from runtime.store.artifacts import Artifact, folder_of
 from runtime.store.records import Corrupt
 
 MAX_TASKS = 24
-"""Tasks of each operation that are read, the latest."""
+"""Most earlier tasks of an operation that are read, the latest ones."""
 
 
 def history(database: Path, store: Path, tasks: Collection[Task]) -> dict[str, Past]:
-    """What each operation of these tasks took before; empty without a database, or where it cannot be read now."""
+    """Operation → time, disk and memory of its earlier tasks relative to their guesses, for the operations of `tasks`; empty
+    without a database, or where it cannot be read now."""
     if not database.exists():
         return {}
     from runtime.database.read import query
@@ -39,14 +40,14 @@ def history(database: Path, store: Path, tasks: Collection[Task]) -> dict[str, P
     )
     try:
         _, rows = query(database, text)
-    except SynthcError:  # being written, or not ours: no reason to fail
+    except SynthcError:  # being written, or another program's: the estimate does without
         return {}
     wanted = {task.operation for task in tasks}
     datasets = [task.work.private.population.dataset for task in tasks if hasattr(task.work, "private")]
     sources = {dataset.digest: dataset.source for dataset in datasets}
 
     def dataset(digest: str, **fields: Any) -> Dataset:
-        """A text does not say where images of the user's own lie: the tasks that are planned do."""
+        """A data set whose path comes from the planned tasks, since a task's text has only the digest of a user's images."""
         return Dataset(digest=digest, source=sources.get(digest), **fields)
 
     types: dict[str, Callable[..., Any]] = structures() | {"Dataset": dataset}
@@ -59,7 +60,7 @@ def history(database: Path, store: Path, tasks: Collection[Task]) -> dict[str, P
             work = restore(parse_canonical(Artifact(folder).text).params, types)
             size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e6
             guessed, disk = guess.cost(work), guess.disk_mb(work)
-        except (Corrupt, OSError, ValueError, KeyError, TypeError):  # gone, of another version, of images unknown here
+        except (Corrupt, OSError, ValueError, KeyError, TypeError):  # deleted, of another version, of images unknown here
             continue
         held = (gpu + guess.DEVICE_MB) / guessed.gpu_mb if gpu else 0.0
         ratios[operation].append((seconds / guessed.seconds, size / disk, memory or 0.0, held))

@@ -1,7 +1,7 @@
-"""Rows of everything that a store holds, in `<store>/index.duckdb`.
+"""The index of a store, `<store>/index.duckdb`: rows of all its outcomes, attempts and runs.
 
-Rows are buffered and written together (a transaction costs 5 ms however few rows it has): when `MAX_PENDING_ROWS` wait, before a
-query, and before publishing. A crash loses no result: the next run adds what its index lacks from the store.
+Rows are buffered and written together (a transaction costs at least 5 ms): when there are `MAX_PENDING_ROWS`, before a query, and
+before publishing. A crash loses no result: the next run adds missing rows from the store.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from runtime.store.records import Corrupt, read_record, read_runs, write_record
 MAX_PENDING_ROWS = 4096
 
 VALUE_ERRORS = (duckdb.DataError, duckdb.ProgrammingError)
-"""DuckDB's errors about values that no column takes; all others are about the disk or DuckDB itself."""
+"""DuckDB's errors about values that do not fit a column; all others are about the disk or DuckDB itself."""
 
 
 class Unwritable(SynthcError):
-    """The index cannot be written or read: a full disk, mostly. What tasks committed is safe, and the index can be made again."""
+    """The index cannot be written or read, mostly for a full disk. Committed results are safe, and the index can be rebuilt."""
 
     def __init__(self, path: Path, error: Exception) -> None:
         full = "free some space" if "No space left" in str(error) else "name another --store"
@@ -49,14 +49,14 @@ def _raise_unwritable(path: Path) -> Iterator[None]:
 
 
 Pending = tuple[Path, dict[str, list[tuple[Any, ...]]]]
-"""A folder of the store, and its rows by table, which are not in the tables yet."""
+"""A folder of the store, and its rows by table, which are not written yet."""
 
 
 class Index:
-    """Rows of everything that a store holds. Not for several threads.
+    """The index of a store. Not thread-safe.
 
-    `damaged` are folders of tasks whose commits make no rows; they were quarantined when that was found. `problems` are sentences
-    on what could not be read when the index was made.
+    `damaged`: folders of tasks whose commits could not be read into rows; they are quarantined. `problems`: sentences on what could
+    not be read when the index was made.
     """
 
     def __init__(self, path: Path, connection: duckdb.DuckDBPyConnection) -> None:
@@ -72,7 +72,7 @@ class Index:
 
     @classmethod
     def open(cls, store: Path) -> Index:
-        """The index of a store that is locked: made anew where it is missing, damaged or of another version.
+        """Open the index of a locked store; rebuilds it where it is missing, damaged or of another version.
 
         SynthcError for a newer store.
         """
@@ -96,7 +96,7 @@ class Index:
 
     @classmethod
     def make(cls, store: Path) -> Index:
-        """An index made anew from a store that is locked: beside the one that is there, which it replaces when it is whole."""
+        """Build the index of a locked store from its files, in a new file that replaces the old one when complete."""
         read_mark(store)
         path, beside = store / "index.duckdb", store / ".index.duckdb.next"
         _remove(beside)
@@ -119,11 +119,11 @@ class Index:
                 self._connection.close()
 
     def missing(self, ids: Iterable[str]) -> list[str]:
-        """Those of `ids` that have no outcome here."""
+        """The tasks among `ids` that have no outcome in the index."""
         return [id for id in ids if id not in self._indexed]
 
     def seconds_by_operation(self) -> dict[str, float]:
-        """Mean seconds of each operation."""
+        """Operation → mean seconds of its tasks."""
         query = (
             "SELECT operation, avg(seconds) FROM base.outcome "
             "JOIN (SELECT DISTINCT task, operation FROM base.task) USING (task) GROUP BY ALL"
@@ -140,7 +140,7 @@ class Index:
         return self._rows(query, study, profile or "")
 
     def earlier_headlines(self, study: str, profile: str | None, run: str) -> list[tuple[str, dict[str, Any]]]:
-        """Runs of the study that ended before `run` with results, and the headline that each declared."""
+        """Earlier runs of the study with results, and the headline that each declared."""
         query = (
             "SELECT run, headline FROM base.run WHERE study = ? AND profile = ? AND run < ? AND EXISTS ("
             "FROM base.trial JOIN base.outcome ON task = answer WHERE trial.run = run.run) ORDER BY run"
@@ -148,7 +148,7 @@ class Index:
         return [(name, json.loads(headline)) for name, headline in self._rows(query, study, profile or "", run)]
 
     def count_outcomes(self, study: str) -> int:
-        """Trials of the study that have results here, under any profile and from any run."""
+        """Number of the study's trials that have results, under any profile and from any run."""
         query = (
             "SELECT count(DISTINCT answer) FROM base.trial JOIN base.run USING (origin, run) "
             "SEMI JOIN base.outcome AS outcome ON outcome.task = answer WHERE study = ?"
@@ -156,16 +156,17 @@ class Index:
         return int(self._rows(query, study)[0][0])
 
     def record_run(self, record: Mapping[str, Any]) -> None:
-        """Add rows of a run, its trials and tasks; replaces those of an earlier record of the same run."""
+        """Add rows of a run, its trials and tasks (`record`: the content of `run.json`); rows of an earlier record of the run are
+        replaced."""
         with self._transaction() as cursor:
             for table in ("run", "trial", "stage", "task"):
                 execute(cursor, f"DELETE FROM base.{table} WHERE run = ?", [record["run"]])
             self._append(rows.run_rows(record))
 
     def record_outcome(self, folder: Path, *, again: bool = False) -> None:
-        """Add rows of a committed task from its folder, unless they are there; `again` replaces them.
+        """Add rows of a committed task from its folder, unless the index has them; with `again` they are replaced.
 
-        Corrupt if its files make no rows.
+        Corrupt if its files cannot be read into rows.
         """
         artifact = Artifact(folder)
         try:
@@ -186,7 +187,7 @@ class Index:
                 self.record_attempt(record.parent)
 
     def record_attempt(self, folder: Path) -> None:
-        """Add the row of one attempt from its folder, unless it is there."""
+        """Add the row of one attempt from its folder, unless the index has it."""
         attempt = folder.parents[1].name, int(folder.name)
         if attempt not in self._attempts:
             self._buffer(folder, rows.attempt_rows(folder))
@@ -208,9 +209,9 @@ class Index:
         self._attempts = {attempt for attempt in self._attempts if attempt[0] not in set(lost)}
 
     def flush(self) -> None:
-        """Write pending rows in one transaction; Unwritable if the disk refuses.
+        """Write pending rows in one transaction; Unwritable if the disk fails.
 
-        A task whose values no column takes gets no rows, and its commit is quarantined: see `damaged`.
+        A task with values that do not fit their columns gets no rows, and its commit is quarantined (`damaged`).
         """
         pending, self._pending, self._pending_count = self._pending, [], 0
         try:
@@ -227,19 +228,19 @@ class Index:
                         self._indexed.discard(folder.name)
 
     def publish(self, target: Path, patience: float = PATIENCE_SECONDS) -> None:
-        """Replace `target` by a copy of the index; TargetBusy and SynthcError as `publish` says, Unwritable if the index is."""
+        """Publish the index's rows to `target`. Errors: those of `publish.publish`; Unwritable if the index cannot be read."""
         self.flush()
         with _raise_unwritable(self.path):
             execute(self._connection, "CHECKPOINT")
         publish(self.path, target, self.origin, patience)
 
     def _verify(self) -> None:
-        """Every block has a checksum that reading it compares: 34 ms for 14 MB, against damage that would be published."""
+        """Read every block, so that DuckDB compares its checksum: damage would otherwise be published. 34 ms for 14 MB."""
         for (table,) in self._rows("SELECT table_name FROM duckdb_tables() WHERE schema_name = 'base'"):
             self._rows(f"SELECT bit_xor(hash(COLUMNS(*))) FROM base.{table}")
 
     def _record_killed(self) -> None:
-        """Record that runs were killed which are recorded as running: this process has the store's lock, so none is."""
+        """Set runs that are recorded as running to killed: this process holds the store's lock, so no other run is going on."""
         for (run,) in self._rows("SELECT run FROM base.run WHERE status = 'running'"):
             path = self.path.parent / "runs" / run / "run.json"
             with contextlib.suppress(Corrupt):
@@ -248,7 +249,7 @@ class Index:
                 self.record_run(record)
 
     def _read_store(self, store: Path) -> None:
-        """Add all rows of a store; `problems` says what could not be read."""
+        """Add the rows of the whole store; what cannot be read is added to `problems`."""
         for folder, record in read_runs(store):
             try:
                 if isinstance(record, Corrupt):
@@ -323,7 +324,7 @@ def _merge(found: rows.Rows) -> dict[str, list[tuple[Any, ...]]]:
 
 
 def rebuild(store: Path, target: Path) -> list[str]:
-    """Make index and published rows anew from a store that is locked. Returns sentences on what could not be read."""
+    """Rebuild the index from a locked store and publish it to `target`. Returns sentences on what could not be read."""
     with contextlib.closing(Index.make(store)) as index:
         index.publish(target)
         return index.problems
@@ -336,7 +337,7 @@ def _create(path: Path) -> duckdb.DuckDBPyConnection:
 
 
 def _remove(path: Path) -> None:
-    """Delete a database and its log, the database first: a log alone does no harm, a database without it is not whole."""
+    """Delete a database, then its log: a log alone does no harm, while a database without its log is incomplete."""
     for old in (path, path.with_name(f"{path.name}.wal")):
         if old.is_dir() and not old.is_symlink():
             shutil.rmtree(old)

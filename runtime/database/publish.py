@@ -1,4 +1,4 @@
-"""Publishing: the rows of one origin in a published database are brought up to what another database says of it."""
+"""Publishes rows: updates the rows of one origin in a published database to those of another database."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from runtime.database.revision import revision
 OF_RUN = ("run", "trial", "stage", "task")
 """Tables whose rows belong to a run."""
 OF_OUTCOME = ("outcome", "metric", "roc", "canary", "risk", "score")
-"""Tables whose rows belong to what a task committed."""
+"""Tables whose rows belong to a committed task."""
 
 
 def publish(index: Path, target: Path, origin: str, patience: float = PATIENCE_SECONDS) -> None:
     """Replace the rows of `origin` in `target` by those of the checkpointed database `index`; all other rows stay.
 
-    TargetBusy when another process writes to it for longer than `patience`; SynthcError when it is not ours, or cannot be written.
+    TargetBusy when another process writes to it for longer than `patience` seconds; SynthcError when synthc did not make it, or it
+    cannot be written.
     """
     with revision(target, of=index, patience=patience) as connection, second_name(index) as source:
         execute(connection, f"ATTACH {literal(source)} AS source (READ_ONLY)")
@@ -30,10 +31,10 @@ def publish(index: Path, target: Path, origin: str, patience: float = PATIENCE_S
 
 
 def bring_rows(connection: duckdb.DuckDBPyConnection, origin: str, how: Literal["replace", "add"]) -> None:
-    """Bring the rows of `origin` in the attached `published` up to those in the attached `source`.
+    """Update the rows of `origin` in the attached database `published` to those in the attached database `source`.
 
-    replace: what `source` does not have goes. add: it stays, and of a run or a task that both have the later one counts.
-    Only what differs is written. A run that is over does not change; a task's outcome is known by when and where it was computed.
+    replace: rows that `source` lacks are deleted. add: they stay, and of a run or a task in both the later one is kept.
+    Only differences are written: a run that has ended does not change; an outcome is identified by its start, duration and host.
     """
     execute(connection, "BEGIN TRANSACTION")
     own = f"origin = {literal(origin)}"
@@ -97,7 +98,7 @@ def _bring_attempts(connection: duckdb.DuckDBPyConnection, own: str, how: Litera
 
 
 def adopt_earlier_runs(connection: duckdb.DuckDBPyConnection, origin: str) -> None:
-    """Drop rows that a version without origins published of this same store: it has them, under its own name, too."""
+    """Delete rows under an `earlier-…` origin, from a version without origins, if this store publishes the same runs itself."""
     earlier = execute(connection, "SELECT DISTINCT origin FROM published.base.run WHERE origin LIKE 'earlier-%'")
     for (name,) in earlier:
         ((left,),) = execute(
@@ -111,6 +112,6 @@ def adopt_earlier_runs(connection: duckdb.DuckDBPyConnection, origin: str) -> No
 
 
 def forget_origin(connection: duckdb.DuckDBPyConnection, origin: str) -> None:
-    """Take all rows of `origin` out of the attached `published`."""
+    """Delete all rows of `origin` from the attached database `published`."""
     for table in (*OF_RUN, *OF_OUTCOME, "attempt"):
         execute(connection, f"DELETE FROM published.base.{table} WHERE origin = {literal(origin)}")

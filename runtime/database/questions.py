@@ -1,4 +1,4 @@
-"""Named queries that suit every study; `questions.sql` has their texts. Not here: how they are run."""
+"""Named queries for every study, read from `questions.sql`. Not here: running them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from compiler.errors import SynthcError, did_you_mean
 
 @dataclass(frozen=True)
 class Question:
-    """A named query: what it answers, in a sentence (`about`), and its SQL."""
+    """A named query: one sentence on what it answers (`about`), and its SQL."""
 
     name: str
     about: str
@@ -19,7 +19,7 @@ class Question:
 
 
 def questions() -> dict[str, Question]:
-    """All of them by name, in the order of the file."""
+    """Name → question, in the order of the file."""
     content = (files("runtime.database") / "questions.sql").read_text(encoding="utf-8")
     found = re.findall(r"^-- @(\w+): (.+)\n((?:(?!-- @).*\n)+)", content, flags=re.MULTILINE)
     return {name: Question(name, about, text.strip()) for name, about, text in found}

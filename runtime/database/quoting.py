@@ -1,4 +1,4 @@
-"""Names and texts as SQL quotes them."""
+"""Quotes names and texts for SQL."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from pathlib import Path
 
 
 def identifier(name: str) -> str:
-    """A name, quoted."""
+    """A name as a quoted SQL identifier."""
     return '"' + name.replace('"', '""') + '"'
 
 
 def literal(value: Path | str | None) -> str:
-    """A text, quoted; None is NULL."""
+    """A text as a quoted SQL literal; NULL for None."""
     return "NULL" if value is None else "'" + str(value).replace("'", "''") + "'"

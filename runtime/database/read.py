@@ -1,4 +1,4 @@
-"""Queries on the published database: read-only, without files or network, of all rows or of those that a scope asks for."""
+"""Runs queries on the published database, read-only and without access to files or network; on all rows or those of a scope."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ from runtime.database.quoting import identifier, literal
 from runtime.database.schema import SCHEMA_DIGEST
 
 Query = Callable[[str], tuple[list[str], list[tuple[Any, ...]]]]
-"""From a query to its columns and rows."""
+"""A function from an SQL query to its columns and rows."""
 MAX_ROWS = 1_000_000
-"""Of one query: about a gigabyte as Python holds them."""
+"""Most rows of a query's result: about a gigabyte in Python."""
 
 
 def check_exists(database: Path) -> None:
-    """SynthcError unless there is a published database."""
+    """SynthcError unless the file exists."""
     if not database.exists():
         raise SynthcError(f"{database}: there is no such database; `synthc run SPEC` makes one, --db names another")
 
 
 def query(database: Path, text: str) -> tuple[list[str], list[tuple[Any, ...]]]:
-    """Columns and rows of a query on the published database: read-only, and without files or network."""
+    """Columns and rows of a query on the published database; SynthcError where it fails or gives over `MAX_ROWS` rows."""
     with open_read_only(database) as run:
         return run(text)
 
 
 @contextlib.contextmanager
 def open_read_only(database: Path) -> Iterator[Query]:
-    """Yield a function like `query` for several queries on one state: what is published meanwhile is not seen."""
+    """Yield a function that runs queries on one snapshot of the database: rows published meanwhile are not visible."""
     with contextlib.closing(connect_to_state(database)) as connection:
 
         def run(text: str) -> tuple[list[str], list[tuple[Any, ...]]]:
@@ -57,15 +57,15 @@ def open_read_only(database: Path) -> Iterator[Query]:
 
 
 def connect_to_state(database: Path) -> duckdb.DuckDBPyConnection:
-    """A connection to what is published now: read-only, without files or network. SynthcError if it cannot be opened.
+    """Connect to a snapshot of the published database, read-only, without files or network. SynthcError if it cannot be opened.
 
-    Waits for somebody who writes to it for `PATIENCE_SECONDS`.
+    Waits up to `PATIENCE_SECONDS` while another process writes to it.
     """
     check_exists(database)
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
         try:
-            # DuckDB takes a path that this process has open for the file that it was then: each state needs a name of its own.
+            # DuckDB treats a path that this process has open as the file that it was then: each snapshot needs a path of its own.
             with second_name(database) as name:
                 connection = connect(name, read_only=True, enable_external_access="false")
             break
@@ -97,7 +97,7 @@ def query_briefly(database: Path, text: str, rows: int, seconds: float) -> tuple
 
 
 def relation(connection: duckdb.DuckDBPyConnection, text: str) -> duckdb.DuckDBPyRelation:
-    """A query as a relation; SynthcError where it cannot be run, or is none that gives rows."""
+    """A query as a DuckDB relation; SynthcError where it fails, or is no query that gives rows."""
     try:
         found = connection.sql(text)
     except duckdb.Error as error:
@@ -108,7 +108,7 @@ def relation(connection: duckdb.DuckDBPyConnection, text: str) -> duckdb.DuckDBP
 
 
 def _failed(error: duckdb.Error, connection: duckdb.DuckDBPyConnection) -> SynthcError:
-    """What went wrong with a query; what would do, where another version of synthc, or another program, made the database."""
+    """The error to raise for a failed query, with advice where another version of synthc or another program made the database."""
     said = f"the query failed: {str(error).strip()}"
     if isinstance(error, duckdb.BinderException | duckdb.CatalogException):
         try:
@@ -124,17 +124,17 @@ def _failed(error: duckdb.Error, connection: duckdb.DuckDBPyConnection) -> Synth
     return SynthcError(said)
 
 
-# Whose rows are shown
+# Which rows are shown
 
 Key = tuple[str, str, str]
-"""Origin, study, profile: what a latest run is of."""
+"""(origin, study, profile), for each of which there is one latest run."""
 
 
 @dataclass(frozen=True)
 class Scope:
-    """What is asked for; None: all studies, all profiles; of origins `own`, or the only other one.
+    """The rows that a user requests. None as study or profile: all of them; as origin: this store's own, or the only other one.
 
-    Where nothing is named and `own` has rows, they are all: what others published beside them is asked for by name.
+    Without any name, and where `own` has rows, only these are shown: rows of other origins must be named.
     """
 
     origin: str | None = None
@@ -145,13 +145,13 @@ class Scope:
 
 
 def narrow(query: Query, scope: Scope) -> list[Key]:
-    """Have all views and macros of a connection show only what `scope` asks for; the keys of what that is.
+    """Restrict all views and macros of a connection to the rows of `scope`; returns the keys of these rows.
 
-    SynthcError for names that the database does not know, and for a study that only several other origins have.
+    SynthcError for names that are not in the database, and for a study that several other origins have and this one does not.
     """
     keys = choose([(origin, study, profile) for origin, study, profile in query(KEYS)[1]], scope)
     for catalog, view, columns in query(VIEWS)[1]:
-        # A temporary view stands before one of the database, also inside of macros.
+        # A temporary view shadows the database's view of the same name, also inside macros.
         whole = ".".join(map(identifier, (catalog, "main", view)))
         query(f"CREATE TEMP VIEW {identifier(view)} AS FROM {whole} WHERE {_is_one_of(keys, columns)}")
     return keys
@@ -180,7 +180,7 @@ def choose_one(query: Query, scope: Scope) -> tuple[Scope, list[str]]:
 
 
 def choose(known: Sequence[Key], scope: Scope) -> list[Key]:
-    """The keys that `scope` asks for, of those that are known."""
+    """The keys among `known` that `scope` requests; errors as of `narrow`."""
     keys = list(known)
     if (scope.origin, scope.study, scope.profile) == (None, None, None):
         keys = [key for key in keys if key[0] == scope.own] or keys
@@ -205,7 +205,7 @@ def choose(known: Sequence[Key], scope: Scope) -> list[Key]:
 
 
 def check_one(keys: Iterable[Key], what: str) -> None:
-    """SynthcError where rows are of several studies, which `what` (a chart, a table, a report) must not mix."""
+    """SynthcError if the keys are of several studies; `what` (a chart, a table, a report) shows one study only."""
     studies = sorted({name_study(study, profile) for _, study, profile in keys})
     if studies[1:]:
         hint = "name one by --study, or --profile ('' for none)"
@@ -213,5 +213,5 @@ def check_one(keys: Iterable[Key], what: str) -> None:
 
 
 def name_study(study: str, profile: str | None) -> str:
-    """A study with its profile, as it is printed."""
+    """A study with its profile, as printed for users."""
     return f"{study} ({profile})" if profile else study

@@ -1,10 +1,10 @@
-"""Changes of the published database: made in a copy, checked, and renamed into its place under a lock of the database's own.
+"""Changes the published database atomically: in a copy, which is checked and then renamed over the original, under a lock.
 
-    .results.duckdb.lock         held from before the first look to after the rename: publishers wait for each other
+    .results.duckdb.lock         held from before the first read to after the rename: publishers wait for each other
     .results.duckdb.<pid>.next   the copy
 
-Since the copy is one of the file, whatever a user keeps in it comes along as it is: tables with their keys, views, macros, types,
-sequences, indexes, comments. Readers keep the old file until they let go of it.
+The file is copied as a whole, so everything that a user keeps in it is preserved: tables with their keys, views, macros, types,
+sequences, indexes, comments. Readers keep the old file until they close it.
 Not here: which rows change (`publish`, `gather`).
 """
 
@@ -29,20 +29,20 @@ from runtime.database.schema import SCHEMA_DIGEST, create, upgrade
 from runtime.store.files import take_lock
 
 LOCK_SECONDS = 60.0
-"""How long a publisher waits for another one: publishing takes well below a second for a million rows."""
+"""Longest wait of a publisher for another one: publishing takes well below a second for a million rows."""
 
 
 class TargetBusy(SynthcError):
-    """Another process has the published database open for writing, or publishes into it: nothing is lost, publishing waits."""
+    """Another process has the published database open for writing, or publishes to it. No data are lost; publish again later."""
 
 
 @contextlib.contextmanager
 def revision(target: Path, *, of: Path | None = None, patience: float = PATIENCE_SECONDS) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A connection on which the published database, or a new one, is attached as `published`, to be changed.
+    """Yield a connection on which a copy of the published database, or a new one, is attached as `published`, to be changed.
 
-    When the block ends well, the change takes the place of `target`. What does not exist yet begins as a copy of the file `of`,
-    or empty. TargetBusy when another process writes to it for longer than `patience`, in seconds; SynthcError when it is not ours,
-    or cannot be written.
+    When the block ends without an exception, the copy replaces `target`. A new database begins as a copy of the file `of`, or
+    empty. TargetBusy when another process writes to `target` for longer than `patience` seconds; SynthcError when synthc did not
+    make it, or it cannot be written.
     """
     target = Path(os.path.realpath(target))
     copy = target.with_name(f".{target.name}.{os.getpid()}.next")
@@ -53,7 +53,7 @@ def revision(target: Path, *, of: Path | None = None, patience: float = PATIENCE
             for abandoned in target.parent.glob(f".{glob.escape(target.name)}.*next*"):
                 abandoned.unlink(missing_ok=True)
             stack.callback(copy.unlink, missing_ok=True)
-            # One instance for all of it, and none of anybody else's: a disk that is full makes it unusable.
+            # A DuckDB instance of its own: a full disk makes an instance unusable.
             connection = stack.enter_context(contextlib.closing(connect()))
             if target.exists():
                 deadline = time.monotonic() + patience
@@ -76,7 +76,7 @@ def revision(target: Path, *, of: Path | None = None, patience: float = PATIENCE
 
 @contextlib.contextmanager
 def locked(target: Path) -> Iterator[None]:
-    """Hold the lock of a published database, waiting for who has it; TargetBusy after `LOCK_SECONDS`."""
+    """Hold the lock of a published database; waits for another holder, TargetBusy after `LOCK_SECONDS`."""
     path = target.with_name(f".{target.name}.lock")
     try:
         handle = path.open("ab+", buffering=0)
@@ -92,7 +92,7 @@ def locked(target: Path) -> Iterator[None]:
 
 
 def check_target(target: Path) -> bool:
-    """Whether `target` is a database that we published before; SynthcError unless it is, or is free."""
+    """True if `target` is a database that synthc published, False if it does not exist; SynthcError for any other file."""
     target = Path(os.path.realpath(target))
     _check_folder(target)
     check_path(target)
@@ -103,18 +103,18 @@ def check_target(target: Path) -> bool:
             _check_maker(connection, target)
     except duckdb.Error as error:
         refusal = _refusal(target, error)
-        if not isinstance(refusal, TargetBusy):  # the copy finds out whether somebody still writes
+        if not isinstance(refusal, TargetBusy):  # whether a process still writes is checked when the copy is made
             raise refusal from error
     return True
 
 
 def log_of(database: Path) -> Path:
-    """Where DuckDB keeps what a writer has committed and not yet brought into the file."""
+    """Path of DuckDB's write-ahead log of a database."""
     return database.with_name(f"{database.name}.wal")
 
 
 def _check_maker(connection: duckdb.DuckDBPyConnection, target: Path, database: str = "") -> None:
-    """SynthcError unless the database that is open, or attached under the name `database` with its dot, is one of ours."""
+    """SynthcError unless synthc made the database: the open one, or the attached one whose name and a dot are `database`."""
     try:
         if execute(connection, f"SELECT made_by FROM {database}base.meta") == [("synthc",)]:
             return
@@ -124,7 +124,7 @@ def _check_maker(connection: duckdb.DuckDBPyConnection, target: Path, database: 
 
 
 def _refusal(target: Path, error: duckdb.Error) -> SynthcError:
-    """Why DuckDB does not open a file: TargetBusy where a process writes to it, or the log of one waits to be taken in."""
+    """The error for a file that DuckDB cannot open: TargetBusy where a process writes to it or has left a log, else SynthcError."""
     said = first_line(error)
     holder = re.search(r"held in (.+?) \(PID (\d+)\)", str(error))
     if holder is not None:
@@ -143,10 +143,11 @@ def _check_folder(target: Path) -> None:
 
 
 def _copy_held(target: Path, copy: Path, stack: contextlib.ExitStack, connection: duckdb.DuckDBPyConnection, last: bool) -> bool:
-    """Copy `target` while writers are kept away from it, until `stack` is closed; False, or TargetBusy if it is the `last` try.
+    """Copy `target`, and hold it against writers until `stack` is closed. Returns False where a process writes to it; raises
+    TargetBusy instead if this is the `last` try.
 
-    Attached for reading, which readers do not mind and which keeps writers out; for writing only to take in the log of a writer
-    that was killed. Neither works while a writer is there.
+    The file is attached read-only, which admits readers and keeps writers out; for writing only to replay the log of a killed
+    writer. Neither works while another process has it open for writing.
     """
     # Open to the end: closing any handle of a file drops the locks that this process has on it (POSIX).
     source = stack.enter_context(target.open("rb"))
@@ -172,7 +173,7 @@ def _copy_held(target: Path, copy: Path, stack: contextlib.ExitStack, connection
 
 
 def _bring_schema(connection: duckdb.DuckDBPyConnection) -> None:
-    """Make the tables and views of an empty copy, or bring those of an earlier version to this one."""
+    """Create the schema in an empty copy, or upgrade that of an earlier version."""
     tables = execute(connection, "SELECT 1 FROM duckdb_tables() WHERE database_name = 'published' AND schema_name = 'base'")
     if not tables:
         create(connection)
@@ -181,7 +182,7 @@ def _bring_schema(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def _check_copy(connection: duckdb.DuckDBPyConnection, copy: Path) -> None:
-    """Read the copy from its file; SynthcError if it is not whole."""
+    """Read the copy from disk; SynthcError if it is not complete."""
     execute(connection, f"ATTACH {literal(copy)} AS written (READ_ONLY)")
     if execute(connection, "SELECT schema, made_by FROM written.base.meta") != [(SCHEMA_DIGEST, "synthc")]:
         raise SynthcError(f"{copy}: the copy is not whole; nothing was published")
@@ -190,7 +191,7 @@ def _check_copy(connection: duckdb.DuckDBPyConnection, copy: Path) -> None:
 
 
 def _take_place(copy: Path, target: Path) -> None:
-    """Sync the copy and rename it, with the rights and the owner of what it replaces."""
+    """Sync the copy to disk and rename it to `target`, with the permissions and the owner of the replaced file."""
     with copy.open("rb+") as handle:
         os.fsync(handle.fileno())
     if target.exists():

@@ -1,4 +1,4 @@
-"""Rows of the index's tables from the files of a store: pure reading, no database."""
+"""Converts files of a store to rows of the index's tables; does not access the database."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from runtime.store.artifacts import Artifact
 from runtime.store.records import read_record
 
 Rows = Iterable[tuple[str, list[tuple[Any, ...]]]]
-"""Tables, each with rows for it."""
+"""Pairs of a table's name and its rows."""
 
 
 def run_rows(record: Mapping[str, Any]) -> Rows:
-    """A run, its trials and its tasks; `record` is the content of `run.json`."""
+    """Rows of a run, its trials, stages and tasks; `record` is the content of `run.json`."""
     run, blocked = record["run"], record.get("blocked", {})
     profile = record["profile"] or ""  # never NULL: users join by it
     times = _time(record["started"]), _time(record["ended"])
@@ -37,7 +37,7 @@ def run_rows(record: Mapping[str, Any]) -> Rows:
 
 
 def outcome_rows(artifact: Artifact) -> Rows:
-    """A committed task, its metrics, and an attack's scores, risks and ROC points."""
+    """Rows of a committed task and its metrics, and for attacks of canaries, scores, risks and ROC points."""
     outcome = artifact.outcome
     task, provenance, notes = outcome["task"], outcome["provenance"], outcome["notes"]
     given = {"cpu_seconds": None, "cpu": None} | provenance
@@ -52,7 +52,7 @@ def outcome_rows(artifact: Artifact) -> Rows:
 
 
 def attempt_rows(folder: Path) -> Rows:
-    """One attempt at a task, from the folder of the attempt."""
+    """The row of one attempt at a task, from the attempt's folder."""
     content = read_record(folder / "attempt.json")
     provenance = content["provenance"] or {}
     where = _time(provenance.get("started")), *map(provenance.get, ("seconds", "host", "device"))
@@ -60,13 +60,13 @@ def attempt_rows(folder: Path) -> Rows:
 
 
 def _pick(content: Mapping[str, Any], names: str) -> list[Any]:
-    """The values of these names; lists and mappings as JSON."""
+    """Values of the fields in `names` (separated by spaces); lists and mappings as JSON."""
     values = map(content.__getitem__, names.split())
     return [_json(value) if isinstance(value, list | tuple | dict) else value for value in values]
 
 
 def _attack_rows(artifact: Artifact, notes: Mapping[str, Any]) -> Rows:
-    """Rows without their first value, the task."""
+    """Rows of canaries, ROC points, risks and scores, without their first column, the task."""
     scores, roc, risk, canaries = (artifact.arrays(stem) for stem in ("scores", "roc", "risk", "canaries"))
     groups = notes["groups"]
     columns = [canaries[name].tolist() for name in ("group", "labels", "true_labels", "samples")]
@@ -100,7 +100,7 @@ def _attack_rows(artifact: Artifact, notes: Mapping[str, Any]) -> Rows:
 
 
 def _numbers(rows: Any) -> list[list[float | None]]:
-    """Rows of an array with None for NaN: in SQL an average over NaN is NaN."""
+    """Rows of an array, with None for NaN, since in SQL an average over NaN is NaN."""
     return [[value if value == value else None for value in row] for row in rows.tolist()]
 
 

@@ -1,4 +1,4 @@
-"""The schema and its public face: which views and macros there are, and what their columns mean."""
+"""Creates and upgrades the schema, and lists its public views and macros."""
 
 from __future__ import annotations
 
@@ -16,33 +16,33 @@ from runtime.database.quoting import identifier, literal
 
 SCHEMA = (files("runtime.database") / "schema.sql").read_text(encoding="utf-8")
 SCHEMA_DIGEST = hashlib.sha256(SCHEMA.encode()).hexdigest()[:16]
-"""An index of another schema is made anew from the store."""
+"""Digest of the schema; an index with another digest is rebuilt from the store."""
 SCHEMA_VERSION = int(re.findall(r"CREATE MACRO schema_version\(\) AS (\d+);", SCHEMA)[0])
 OF_BASE = "database_name = current_database() AND schema_name = 'base'"
 PUBLIC_VIEWS = frozenset(re.findall(r"^CREATE VIEW (\w+) AS", SCHEMA, flags=re.MULTILINE))
-"""Views that every published database has; whatever else stands in it is the user's."""
+"""Views that every published database has; other views are the user's."""
 
 COLUMN_COMMENTS = """
 SELECT shown.table_name, shown.column_name, meaning FROM duckdb_columns() AS shown
 JOIN base.meaning ON name = shown.column_name AND view IN ('', shown.table_name)
 WHERE shown.schema_name = 'main' AND NOT shown.internal AND shown.comment IS NULL ORDER BY view
 """
-"""The comment of each column of a view: first those of its name in all views, then those of this view."""
+"""Comments of the views' columns: those for a column's name in all views first, then those for a single view."""
 
 
 def create(connection: duckdb.DuckDBPyConnection) -> None:
-    """Tables, views and macros with their comments, in an empty database."""
+    """Create tables, views and macros with their comments in an empty database."""
     execute(connection, SCHEMA)
     for view, column, meaning in execute(connection, COLUMN_COMMENTS):
         execute(connection, f"COMMENT ON COLUMN {identifier(view)}.{identifier(column)} IS {literal(meaning)}")
     execute(connection, "INSERT INTO base.meta VALUES (?, 'synthc')", [SCHEMA_DIGEST])
-    execute(connection, "CHECKPOINT")  # DDL in a log is what replay stumbles over
+    execute(connection, "CHECKPOINT")  # replaying DDL from a log may fail
 
 
 def upgrade(connection: duckdb.DuckDBPyConnection) -> None:
-    """Bring the schema of the database in use to this version, with all rows and all that is the user's.
+    """Upgrade the schema of the database in use to this version; all rows, and the user's tables and views, are kept.
 
-    Columns are matched by their names. Rows of version 1, which knew no origins, get one that is made from the names of its runs.
+    Columns are matched by name. Rows of version 1, which had no origins, get one that is derived from the names of their runs.
     SynthcError for a newer version, and for one before 1.
     """
     try:
@@ -80,7 +80,7 @@ def upgrade(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def list_public(kind: Literal["view", "macro"]) -> list[tuple[str, str]]:
-    """Views or macros of the public interface with their comments, in the order of the schema."""
+    """Public views or macros with their comments, in the order of the schema."""
     queries = {
         "view": "SELECT view_name, comment FROM duckdb_views() WHERE schema_name = 'main' AND NOT internal ORDER BY view_oid",
         "macro": "SELECT function_name || '(' || array_to_string(parameters, ', ') || ')', comment FROM duckdb_functions() "

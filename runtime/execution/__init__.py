@@ -1,1 +1,1 @@
-"""Keeps Ray busy with whatever the plan says is ready."""
+"""Runs the tasks of a plan: driver, ready queue, engines, workers, progress display."""

@@ -1,7 +1,7 @@
-"""A Ray cluster: one of our own on this machine, or one that is joined. The only file that imports Ray.
+"""Starts a Ray cluster on this machine, or joins a running one. The only file that imports Ray.
 
-    of our own    a token of its own, ports on 127.0.0.1 alone, a folder for its owner alone that goes with it
-    joined        named by `--address` or RAY_ADDRESS; it must ask for a token, unless the user says otherwise
+    started    has a token of its own, ports on 127.0.0.1 alone, and a private folder that is deleted at the end
+    joined     named by `--address` or RAY_ADDRESS; it must require a token, unless the user allows one without
 
 Not here: workers and what they compute (`ray_engine`).
 """
@@ -31,30 +31,31 @@ from compiler.errors import SynthcError, first_line
 from runtime import machine
 
 RAY_SETTINGS = {
-    "RAY_USAGE_STATS_ENABLED": "0",  # they leave the machine unless the value is exactly "0"
+    "RAY_USAGE_STATS_ENABLED": "0",  # usage statistics are sent unless the value is exactly "0"
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # otherwise `uv run` rebuilds the environment for each worker
-    "RAY_task_oom_retries": "0",  # without limit by default; the driver tries again
+    "RAY_task_oom_retries": "0",  # unlimited by default; retries are the driver's
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
-"""Environment that is read when Ray starts."""
+"""Environment variables that Ray reads when it starts."""
 
 ANSWER_SECONDS = 20.0
 """Time in which a cluster must answer before it is joined: 3 s on an idle machine, most of it Ray's own import."""
 
 MAX_FOLDER_LENGTH = 25
-"""Bytes of the folder in which that of a cluster is made; 82 more follow in the path of a socket, which may have 107."""
+"""Longest path, in bytes, of the folder in which a cluster's folder is made; 82 more follow in the path of a socket, of at most
+107."""
 
 MIN_FREE_BYTES = 32 << 20
-"""Room that Ray's logs and sockets need; a run of minutes leaves less than 1 MB."""
+"""Free disk space that Ray's logs and sockets need; a run of minutes writes less than 1 MB."""
 
 THREADS = 200, 25
-"""Threads of Ray's own processes, and of each worker beyond (2 cores: 165 and 23)."""
+"""Threads of Ray's own processes, and of each worker in addition (measured on 2 cores: 165 and 23)."""
 
 
 class Cluster:
-    """`address` None or "local" starts a cluster here with `cpus` CPUs, whatever runs or lies about; otherwise one is joined.
+    """A Ray cluster that is started or joined. `address` None or "local" starts one with `cpus` CPUs, even if others run here.
 
-    `with_token`: refuse to join a cluster that asks nobody for a token. SynthcError when Ray cannot start, or nobody answers.
+    `with_token`: refuse to join a cluster that requires no token. SynthcError when Ray cannot start, or no cluster answers.
     """
 
     def __init__(self, address: str | None, cpus: int, with_token: bool = True) -> None:
@@ -68,7 +69,7 @@ class Cluster:
             os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(16))
             os.environ.update(RAY_AUTH_MODE="token", RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER="0")
             options: dict[str, Any] = {"address": "local", "include_dashboard": False, "num_cpus": cpus}
-            options["_temp_dir"] = str(self._folder / "r")  # Ray opens the folder that it is given to everybody
+            options["_temp_dir"] = str(self._folder / "r")  # Ray makes its folder readable for everybody: one inside of ours
         else:
             assert address is not None
             os.environ["RAY_AUTH_MODE"] = "token" if _must_show_token(address, with_token) else "disabled"
@@ -88,14 +89,15 @@ class Cluster:
         self.address: str = ray.get_runtime_context().gcs_address
 
     def answers(self) -> bool:
-        """Whether the cluster's head (its GCS) is there. To be asked before Ray is: without a head Ray blocks, then aborts us."""
+        """Whether the cluster's head (its GCS) accepts connections. Must be checked before calls to Ray: without a head they block,
+        and then Ray aborts this process."""
         return _connects(self.address)
 
     def close(self) -> None:
-        """Leave the cluster; one of our own ends."""
+        """Disconnect from the cluster; shut it down if it was started here."""
         with _killing_those_asked_to_end() if self._folder else contextlib.nullcontext():
             self.ray.shutdown()
-        for _ in range(20):  # what is just dying may write a last log
+        for _ in range(20):  # processes that are ending may still write a log
             if self._folder is None or not self._folder.exists():
                 return
             shutil.rmtree(self._folder, ignore_errors=True)
@@ -103,16 +105,17 @@ class Cluster:
 
 
 def node_id() -> str:
-    """The node on which this worker runs."""
+    """Ray's id of the node on which this worker runs."""
     import ray
 
     return str(ray.get_runtime_context().get_node_id())
 
 
 def _must_show_token(address: str, with_token: bool) -> bool:
-    """Whether the cluster wants a token, which is then at hand; SynthcError if none answers, or it should want one and does not.
+    """Whether the cluster requires a token, which is then set; SynthcError if it does not answer, our token is refused, or it
+    requires none although `with_token`.
 
-    Ray is asked from processes of its own: it waits for minutes where nobody listens, and aborts where it has no token.
+    Two subprocesses ask Ray: it waits for minutes where nothing listens, and aborts its process where it has no token.
     """
     if "://" in address:
         raise SynthcError(f"{address} is an address for Ray's client protocol; name the head as HOST:PORT, without ://")
@@ -135,7 +138,7 @@ def _must_show_token(address: str, with_token: bool) -> bool:
 
 
 def _ask(address: str, mode: str) -> str:
-    """What Ray complains of when a cluster is asked for its status, with a token or without; "" if it answers."""
+    """Run `ray status` against a cluster in a subprocess, with a token or without (`mode`); the error's text, "" if it succeeds."""
     words = [sys.executable, "-m", "ray.scripts.scripts", "status", "--address", address]
     try:
         done = subprocess.run(
@@ -157,7 +160,7 @@ def _connects(address: str) -> bool:
 
 
 def _make_folder() -> Path:
-    """A new folder for the sockets and logs of one cluster, for its owner alone; SynthcError with the variable to change."""
+    """Make a private folder for the sockets and logs of one cluster; SynthcError names the variable to change where it cannot."""
     names = [name for name in ("RAY_TMPDIR", "TMPDIR") if os.environ.get(name)]
     base = Path(os.environ[names[0]] if names else "/tmp").absolute()
     place, hint = f"{names[0]}={base}" if names else str(base), "set RAY_TMPDIR to a short folder that can be written, such as /tmp"
@@ -175,8 +178,8 @@ def _make_folder() -> Path:
 def _sigterm_blocked() -> Iterator[None]:
     """Child processes started in this block inherit a blocked SIGTERM.
 
-    A batch system sends it to a whole group or job: Ray's daemons would be gone before the driver has finished what is running, and
-    the driver would wait a minute for them. They still die with the driver.
+    A batch system sends it to a whole process group: Ray's daemons would end before the driver has finished its running tasks, and
+    the driver would wait a minute for them. They still end with the driver.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     try:
@@ -187,9 +190,10 @@ def _sigterm_blocked() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _killing_those_asked_to_end() -> Iterator[None]:
-    """Kill, in this block, each child process for which a SIGTERM is pending: our Ray daemons block it.
+    """In this block, kill each child process that has a SIGTERM pending: Ray's daemons, which block it (see `_sigterm_blocked`).
 
-    Ray sends it to one after the other and gives each a second: 5.5 s in all, 0.9 with this (2 cores). Linux alone shows who waits.
+    Ray sends SIGTERM to one after the other and waits a second for each: 5.5 s in all, 0.9 with this (2 cores). Linux only: it
+    shows pending signals in /proc.
     """
     ended = threading.Event()
 

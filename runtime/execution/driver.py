@@ -1,9 +1,9 @@
-"""Keeps the workers busy with whatever the plan says is ready: the queue, retries, time limits and interrupts.
+"""Submits ready tasks of a plan to an engine: queue, retries, time limits, interrupts.
 
 An engine only carries dispatches to workers: `ray_engine` to resident ones on Ray; `InlineEngine` computes in this process, for
-tests, debuggers and machines without Ray. Outcomes come back one by one and the caller records each before the next is waited for:
-killing the driver loses at most the tasks in flight.
-Not here: what a task does, where its tensors lie, more than one study at a time.
+tests, debuggers and machines without Ray. The caller records each outcome before the driver waits for the next: killing the driver
+loses at most the tasks in flight.
+Not here: what a task computes, where its tensors are stored, more than one study at a time.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ MAX_RETRIES = {"crash": 2, "out_of_memory": 1}
 """Further attempts by kind of error; an error of another kind is deterministic and the task fails at once."""
 
 TICK_SECONDS = 0.5
-"""Seconds after which a wait returns without a result, too: for Ctrl-C, publishing and the progress display."""
+"""Longest wait for a result, so that Ctrl-C, publishing and the progress display get their turn."""
 
 
 @dataclass
@@ -52,29 +52,29 @@ class Interrupt:
 
 @dataclass(frozen=True)
 class Policy:
-    """How a run treats failure and time."""
+    """How a run handles failures and time limits."""
 
     fail_fast: bool = False
     timeouts: Mapping[str, float] = field(default_factory=dict)
-    """Seconds by kind of task."""
+    """Kind of task → time limit in seconds."""
     grace_period: float = 30.0
     """Seconds that running tasks get after the first interrupt."""
 
 
 @dataclass(frozen=True)
 class EarlierRuns:
-    """What is known from earlier runs: mean `seconds` by operation, and the number of `attempts` at a task."""
+    """Records of earlier runs: operation → mean `seconds`; task → number of `attempts`."""
 
     seconds: Mapping[str, float] = field(default_factory=dict)
     attempts: Callable[[str], int] = lambda task: 0
 
 
 class Driver:
-    """Computes `todo` (in topological order; every need outside it is done) on an engine.
+    """Computes the tasks `todo` (id → task, in topological order; needs outside of it must be done) on an engine.
 
-    `on_outcome(task, outcome, attempt)` is called for every attempt as it ends, and for what is blocked; an outcome that will be
-    tried again says so in its notes. `on_submit(task)` is called before a task's first attempt,
-    `on_tick(in_flight)` at least every half second, with what was submitted and when.
+    `on_outcome(task, outcome, attempt)` is called as each attempt ends, and for each blocked task; an outcome that will be retried
+    has the note `tried_again`. `on_submit(task)` is called before a task's first attempt, `on_tick(in_flight)` at least every half
+    second, with the dispatches in flight and when each was submitted.
     """
 
     def __init__(
@@ -97,14 +97,14 @@ class Driver:
         """Dispatch → when it was submitted."""
         self.attempts: Counter[str] = Counter()
         self.exclusive: set[str] = set()
-        """Tasks that ran out of memory: they get the machine to themselves."""
+        """Ids of tasks that ran out of memory: nothing else runs beside them."""
         self.unbatched: set[str] = set()
-        """Tasks that were lost with a worker: each is dispatched alone, so that an innocent one is not lost twice."""
+        """Ids of tasks that were lost with a worker: each is dispatched alone, so that only the one at fault is lost again."""
         self.blocked: set[str] = set()
         self.stopping_since: float | None = None
 
     def run(self) -> None:
-        """Until everything is done, failed or blocked, or the run is stopped. SynthcError if the store cannot be written."""
+        """Run until every task is done, failed or blocked, or the run is stopped. SynthcError if the store cannot be written."""
         while len(self.queue) or self.in_flight:
             self._submit_ready()
             if self._must_stop():

@@ -1,4 +1,5 @@
-"""Engines carry dispatches to workers; this one computes in its own process. `ray_engine` uses resident Ray workers."""
+"""The interface of engines, which carry dispatches to workers, and the one that computes in its own process. `ray_engine` has the
+other."""
 
 from __future__ import annotations
 
@@ -13,7 +14,8 @@ from runtime.outcome import Outcome
 
 @dataclass(frozen=True)
 class BatchResult:
-    """A dispatch that ended: with its outcomes, or lost, and then `lost` is an error kind and `reason` says more."""
+    """A dispatch that ended, with an outcome for each task; or that was lost with its worker: `lost` is then the kind of error and
+    `reason` its text."""
 
     dispatch: Dispatch
     outcomes: tuple[Outcome, ...] = ()
@@ -22,11 +24,11 @@ class BatchResult:
 
 
 class Engine(Protocol):
-    """What the driver needs of an engine."""
+    """The interface by which the driver uses an engine."""
 
     @property
     def slots(self) -> int:
-        """How many dispatches can be computed at the same time, now: nodes come and go."""
+        """Number of dispatches that can be computed at the same time; it changes as nodes join and leave."""
         ...
 
     def submit(self, dispatch: Dispatch) -> None: ...
@@ -56,7 +58,7 @@ class InlineEngine:
         return [BatchResult(dispatch, tuple(compute(dispatch, self.store, self.device, self.operations)))]
 
     def kill(self, dispatch: Dispatch) -> None:
-        """Do nothing: a computation in this very process cannot be stopped; time limits need `--engine ray`."""
+        """Do nothing: a computation in this process cannot be stopped; time limits need `--engine ray`."""
 
     def close(self) -> None:
         self._submitted.clear()

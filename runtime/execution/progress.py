@@ -1,6 +1,6 @@
 """The display of a running study: live on a terminal, plain lines elsewhere.
 
-Not here: what is recorded (`study_run`), what each task printed (its log).
+Not here: records of the run (`study_run`), the output of each task (its log).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from runtime.execution.worker import Dispatch
 from runtime.outcome import Outcome
 
 LINE_INTERVAL_SECONDS = 10.0
-"""Time between lines where there is no terminal."""
+"""Time between two lines of progress where the output is no terminal."""
 
 MAX_TASKS_SHOWN = 8
 
@@ -59,7 +59,7 @@ class Display:
                 self.print_line(f"{count - 1} more failed so: {what}; `synthc status` and `synthc logs` say which")
 
     def add_tasks(self, todo: Mapping[str, Task]) -> None:
-        """Count further tasks than those known at the beginning."""
+        """Add tasks to the totals."""
         self._todo |= todo
         self._time_left.add(todo)
         self.total.update(task.kind for task in todo.values())
@@ -79,7 +79,7 @@ class Display:
                 self.done[task.kind] += 1
                 self._bars.update(self._rows[task.kind], completed=self.done[task.kind])
             case "failed" if outcome.error_kind == "corrupt":
-                self.total[task.kind] -= 1  # it comes again
+                self.total[task.kind] -= 1  # it is computed again and counted by `add_tasks`
                 self.print_line(f"damaged: {outcome.error}")
             case "failed":
                 self.failed += 1
@@ -90,11 +90,11 @@ class Display:
                 self.blocked += 1
 
     def print_line(self, line: str) -> None:
-        """Print a line that stays, above the live display."""
+        """Print a permanent line above the live display."""
         self.console.print(Text(visible(line)), soft_wrap=True)
 
     def on_tick(self, in_flight: Mapping[Dispatch, float]) -> None:
-        """Show these tasks as running, and how long it still takes; without a terminal, print a line now and then."""
+        """Show these tasks as running, and the time left; where the output is no terminal, print a line every ten seconds."""
         self._running = tuple(self._todo[request.task] for dispatch in in_flight for request in dispatch)
         groups = {tuple(request.task for request in dispatch): began for dispatch, began in in_flight.items()}
         left = _format_clock(self._time_left.tell(groups))

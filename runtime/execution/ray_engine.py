@@ -1,13 +1,13 @@
-"""Resident workers on a Ray cluster: one per core, or several per GPU where there are GPUs.
+"""An engine of resident workers on a Ray cluster: one per core, or several per GPU where there are GPUs.
 
     starting     requested from Ray; it starts when a node has room
-    idle         has said what its node has, and waits
+    idle         has described its node, and waits for a dispatch
     computing    computes a dispatch
 
 Only idle and computing workers count as slots, so that no dispatch is submitted to a worker for which no node has room. Nodes may
-come and go: a lost worker is replaced where there is room, new cores are used, and a node that cannot compute what the others do
+join and leave: a lost worker is replaced where there is room, new cores are used, and a node that cannot compute the same results
 (other versions, another folder, a GPU that torch cannot use) is left out.
-Not here: the cluster itself (`cluster`), which dispatch comes next, and what becomes of a lost one (`driver`).
+Not here: the cluster (`cluster`), the order of dispatches and retries of lost ones (`driver`).
 """
 
 from __future__ import annotations
@@ -26,25 +26,25 @@ from runtime.execution.worker import REHEARSAL_OPERATIONS, Dispatch, compute, pr
 from runtime.outcome import Outcome
 
 WORKER_GRACE_SECONDS = 180.0
-"""Time without a single worker after which the cluster is taken to have no room: a cold node needs 5 to 10 s."""
+"""Time without any worker after which the cluster is taken to have no room: a worker on a cold node needs 5 to 10 s to start."""
 
 CHECK_SECONDS = 10.0
-"""Time between checks of the cluster: its head, its nodes."""
+"""Time between two checks of the cluster's head and nodes."""
 
 HEAD_GRACE_SECONDS = 20.0
-"""Time without its head after which the cluster is taken to have ended. Ray would abort this process after 60 s."""
+"""Time without a connection to the head after which the cluster is taken to have ended. Ray would abort this process after 60 s."""
 
 REHEARSED_GPU_GIB = 16.0
-"""Memory that a GPU is taken to have where it is rehearsed on the CPU."""
+"""Memory assumed for a GPU where GPU runs are rehearsed on the CPU."""
 
 
 class RayEngine:
-    """`address` None starts a cluster on this machine and takes it down again; otherwise a running one is joined, our code is sent
-    to its nodes, and the store must be a folder that they share.
+    """Computes dispatches on Ray workers. `address` None starts a cluster on this machine, which ends with the engine; otherwise a
+    running one is joined, this code is sent to its nodes, and the store must be a folder that they share.
 
     `workers` None means one per core, or as many per GPU as `gpu_memory` (GiB that a worker may need) allows. `rehearse_gpus`:
-    shares of GPUs are asked of Ray, and computed on the CPU. `say` gets lines for the user: what was joined, which node is left
-    out. SynthcError when Ray cannot start, or when no node can give a worker.
+    shares of GPUs are requested from Ray, and computed on the CPU. `say` is called with lines for the user: the cluster that was
+    joined, nodes that are left out. SynthcError when Ray cannot start, or when no node can run a worker.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class RayEngine:
         self._computing: dict[Any, tuple[Any, Dispatch]] = {}
         self._killed: set[Dispatch] = set()
         self._left_out: dict[str, str] = {}
-        """Node → why it gives no worker; "" stands for nodes on which a worker died before it could say where it is."""
+        """Node → why no worker runs on it; "" stands for nodes on which a worker died before it reported its node."""
         self._had_worker_at = self._had_head_at = time.monotonic()
         self._check_at = 0.0
         try:
@@ -167,7 +167,7 @@ class RayEngine:
         return result
 
     def _adjust_workers(self) -> None:
-        """Start workers that are missing, also on nodes that came; SynthcError when there is no head, or none could start."""
+        """Start missing workers, also on new nodes; SynthcError when the head does not answer, or no worker could start."""
         now = time.monotonic()
         if self.slots:
             self._had_worker_at = now
@@ -192,7 +192,7 @@ class RayEngine:
             self._start_worker()
 
     def _count_workers(self) -> int:
-        """How many workers there should be: as many as were asked for, or as the nodes have room for."""
+        """Number of workers to have: as many as the user requested, at most as many as the nodes have room for."""
         nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"] and node["NodeID"] not in self._left_out]
         room = sum(_count_on(node, self._share) for node in nodes)
         return min(self._requested or room, room)
@@ -221,7 +221,7 @@ class RayEngine:
 
 
 def workers_per_gpu(memory: float, needed: float) -> int:
-    """How many workers share a GPU of `memory` GiB when each may need `needed`: a power of two, so that shares are exact eighths.
+    """Number of workers that share a GPU of `memory` GiB when each may need `needed` GiB: a power of two up to 8.
 
     SynthcError if not one fits.
     """
@@ -231,12 +231,13 @@ def workers_per_gpu(memory: float, needed: float) -> int:
 
 
 def identity() -> dict[str, str]:
-    """Versions of libraries and of our source, which must be the same on all nodes."""
+    """Versions of libraries and a digest of this package's source, which must be the same on all nodes."""
     return machine.versions() | {"source": machine.source_digest()}
 
 
 def read_lock(store: Path) -> str | None:
-    """The owner of the store's lock, as this node reads it; it differs for a folder of the same name on another disk."""
+    """Content of the store's lock file as this node reads it, None without one: it tells a shared folder from another one of the
+    same path."""
     try:
         return (store / "lock").read_text()
     except OSError:
@@ -244,13 +245,13 @@ def read_lock(store: Path) -> str | None:
 
 
 def _count_on(node: Mapping[str, float], share: float) -> int:
-    """How many workers a node with these resources has room for."""
+    """Number of workers for which a node with these resources has room. `share`: of a GPU, per worker."""
     cpus = int(node.get("CPU", 0))
     return min(cpus, int(node.get("GPU", 0) / share)) if share else cpus
 
 
 def _find_fault(theirs: Mapping[str, Any], store: Path) -> str:
-    """Why a worker's node cannot compute what this machine would; "" where it can."""
+    """Why a worker's node cannot compute the same results as this machine; "" where it can."""
     ours = identity()
     if differing := ", ".join(f"{name} {theirs[name]} there, {ours[name]} here" for name in ours if theirs[name] != ours[name]):
         return f"the node {theirs['host']} has other versions ({differing}); install the same on all nodes"
@@ -260,13 +261,13 @@ def _find_fault(theirs: Mapping[str, Any], store: Path) -> str:
 
 
 class _Worker:
-    """The resident process on a node. Its construction fails on no node that has our dependencies."""
+    """The Ray actor that is resident on a node. Its constructor does nothing that can fail where the dependencies are installed."""
 
     def __init__(self, store: Path, gpu_share: float, operations: Mapping[str, str]) -> None:
         self.store, self.gpu_share, self.operations = store, gpu_share, operations
 
     def describe(self) -> dict[str, Any]:
-        """What the driver compares, before it sends work."""
+        """Versions, node, lock and GPU faults, which the engine checks before it submits work."""
         prepare_worker()
         fault = ""
         if self.gpu_share:

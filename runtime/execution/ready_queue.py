@@ -1,4 +1,4 @@
-"""Which tasks of a plan are ready, which wait, and which are dispatched together: bookkeeping without a clock or an engine."""
+"""The queue of ready tasks: which tasks of a plan are ready, in which order, and which are dispatched together."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from compiler.inspect.cost.estimate import expect
 from compiler.plan.dag import Task, upward_rank
 
 MAX_BATCH_SECONDS = 0.5
-"""Expected work up to which tasks of one operation are dispatched together: a dispatch itself costs a few milliseconds."""
+"""Largest expected duration of a batch of several tasks of one operation: a dispatch itself costs a few milliseconds."""
 
 UNKNOWN_SECONDS = 1.0
-"""Expected duration of an operation that never ran: long enough to be dispatched alone."""
+"""Expected duration of an operation that has not run yet: long enough to be dispatched alone."""
 
 MAX_SAMPLES = 50
-"""Weight of the mean so far against a new duration: a moving mean, since the machine's load changes."""
+"""Largest weight of the mean so far against one new duration: a moving average, since the machine's load changes."""
 
 
 class DurationEstimate:
-    """Mean seconds of each operation, updated as outcomes come in; `seconds` are the means of earlier runs."""
+    """Moving average of each operation's seconds, updated by outcomes; `seconds` are the means of earlier runs."""
 
     def __init__(self, seconds: Mapping[str, float]) -> None:
         self._mean = {operation: (mean, 1) for operation, mean in seconds.items()}
@@ -37,18 +37,19 @@ class DurationEstimate:
 
 
 URGENT = 0.5
-"""Share of the time that is left: a chain of tasks that takes longer begins before all else, lest the whole wait for it."""
+"""Share of the expected time left: a task whose longest chain of dependents takes longer than this is scheduled first, since it is
+on the critical path."""
 
 
 class ReadyQueue:
-    """The ready tasks of a run: trial by trial, the shortest first, so that answers come while the rest runs; but first of all what
-    a chain of tasks hangs on that takes nearly all of the time that is left, since the plan could not end sooner."""
+    """The ready tasks of a run in the order of their trials, those of least work first, so that trials end one after another. Tasks
+    on the critical path (see `URGENT`) come before all others."""
 
     def __init__(self, todo: Mapping[str, Task], durations: DurationEstimate) -> None:
         self.todo = todo
         self.durations = durations
         self._left = {id: expected.seconds for id, expected in expect(todo, {}).items()}
-        """Guessed seconds of what is not done: they tell tasks of one operation apart, and only their ratios count here."""
+        """Task → guessed seconds, of tasks that are not done; only ratios of guesses are used."""
         guessed = dict(self._left)
         self._rank = upward_rank(todo, lambda task: guessed[task.id])
         self._place = _places(todo, guessed)
@@ -66,13 +67,13 @@ class ReadyQueue:
                 self.put_back(id)
 
     def __len__(self) -> int:
-        """How many tasks are ready."""
+        """Number of ready tasks."""
         return len(self._ready)
 
     def take(self, limit: int, unbatched: Collection[str] = (), slots: int = 1) -> list[Task]:
-        """Remove and return the task that comes first and the next ones of the same operation, on an engine of so many `slots`.
+        """Remove and return the first task and those of the same operation that follow it, for an engine of `slots` slots.
 
-        At most `limit` tasks and MAX_BATCH_SECONDS of expected work; a task in `unbatched` comes alone.
+        At most `limit` tasks and MAX_BATCH_SECONDS of expected work; a task in `unbatched` is returned alone.
         """
         longest = self._next(self._by_rank)
         heap: list[Any] = self._by_rank if self._rank[longest] >= URGENT * self._seconds_left / slots else self._by_trial
@@ -89,7 +90,7 @@ class ReadyQueue:
         return batch
 
     def _next(self, heap: list[Any]) -> str:
-        """The first ready task of a heap; what was taken from the other one is dropped on the way."""
+        """Id of the first ready task of a heap; tasks that were taken by the other heap are removed on the way."""
         while heap[0][-1] not in self._ready:
             heapq.heappop(heap)
         return str(heap[0][-1])
@@ -102,7 +103,7 @@ class ReadyQueue:
             heapq.heappush(self._by_trial, (self._place[id], -self._rank[id], id))
 
     def mark_done(self, id: str) -> None:
-        """Make those tasks ready that waited for this one alone."""
+        """Mark a task as done; its dependents without other open needs become ready."""
         self.forget(id)
         for user in self._users[id]:
             self._waits_for[user].discard(id)
@@ -110,11 +111,11 @@ class ReadyQueue:
                 self.put_back(user)
 
     def forget(self, id: str) -> None:
-        """Count a task no more that is over, or can never run."""
+        """Remove a task that has ended, or can never run, from the expected time left."""
         self._seconds_left -= self._left.pop(id, 0.0)
 
     def dependents(self, id: str) -> list[str]:
-        """All tasks that cannot run without this one, nearest first."""
+        """Ids of all tasks that need this one, directly or not, breadth first."""
         found: dict[str, None] = {}
         waiting = list(self._users[id])
         for user in waiting:
@@ -125,7 +126,8 @@ class ReadyQueue:
 
 
 def _places(todo: Mapping[str, Task], seconds: Mapping[str, float]) -> dict[str, int]:
-    """For each task the place of its trial, those of least work first; of a task that several need that of the first of them."""
+    """Task → rank of its trial when trials are sorted by work, least first; a task that several trials need has the lowest of their
+    ranks."""
 
     def behind(answer: str, known: Collection[str] = ()) -> list[str]:
         found, waiting = {answer}, [answer]

@@ -1,4 +1,4 @@
-"""A task that does nothing, or fails in a given way: for tests and benchmarks of the runtime with real engines and real commits."""
+"""A task that sleeps and then ends well or fails in a given way, for tests and benchmarks of the runtime."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from runtime.store.artifacts import Artifact
 
 
 class TwoPartError(Exception):
-    """An exception that pickle cannot rebuild: its constructor takes two arguments and passes one on."""
+    """An exception that cannot be unpickled: its constructor takes two arguments and passes one on."""
 
     def __init__(self, what: str, where: str) -> None:
         super().__init__(f"{what} at {where}")
 
 
 def perform(work: Rehearsal, inputs: Mapping[str, Artifact], device: torch.device) -> Product:
-    """Sleep, then end as `work.ending` says. The metric `needs` counts the needs that could be read."""
+    """Sleep for `work.seconds`, then end as `work.ending` states. The metric `needs` counts metrics read from the inputs."""
     if work.seconds:  # sleeping for 0 s would yield the core
         time.sleep(work.seconds)
     match work.ending:

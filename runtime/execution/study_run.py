@@ -1,4 +1,4 @@
-"""One execution of a plan: what is left to do, its record in the store and the index, and the rhythm of publishing.
+"""One run of a plan: the tasks left to compute, the run's record in store and index, and when results are published.
 
 Not here: how tasks are scheduled (`driver`), what is displayed (`progress`, `cli.run`).
 """
@@ -34,52 +34,54 @@ from runtime.store.runs import RecordedRun, load_first_results, load_last_run, r
 
 @dataclass(frozen=True)
 class Scope:
-    """What of a plan a run computes: what these `answers` lack, and `forced` tasks although they may be done."""
+    """The part of a plan that a run computes: tasks that `answers` (ids) still need, and `forced` tasks even if they are done."""
 
     answers: tuple[str, ...]
     forced: frozenset[str] = frozenset()
-    """With all that rests on them."""
+    """Ids, with those of all tasks that depend on them."""
     retry_failed: bool = False
 
 
 class StudyRun:
-    """A plan, a store and an index, while a run lasts. The store must be locked (`artifacts.lock_store`)."""
+    """The state of a run: plan, store, index, and what has failed or is blocked. The store must be locked
+    (`artifacts.lock_store`)."""
 
     def __init__(self, plan: Plan, store: Path, index: Index, target: Path, origin: Mapping[str, Any], scope: Scope) -> None:
-        """`origin` says where the plan came from: spec, spec_text, texts, argv. SynthcError if `target` is not ours to write."""
+        """`origin`: where the plan came from (spec, spec_text, texts, argv). `target`: the published database; SynthcError if it is
+        a file that synthc did not make."""
         check_target(target)
         self.plan, self.store, self.index, self.target, self.origin, self.scope = plan, store, index, target, origin, scope
         self.started = datetime.now(UTC)
         self.name = run_name(store, self.started, plan.header.study)
         self._to_retract = set(scope.forced)
-        """To be computed again though they may be done: a commit is taken back when its task is handed out, and no sooner."""
+        """Ids of tasks to compute again; a task's old commit is retracted only when the task is submitted."""
         self._index_store()
         missing = plan.to_run(self.is_done, scope.answers)
         self.given_up = {} if scope.retry_failed else self._failed_before(missing)
-        """Tasks that failed in an earlier run of the same code → the error; they are not tried again."""
+        """Task → error, of tasks that failed in an earlier run of the same code and are not retried."""
         self.todo = self._reachable(missing)
         self.damaged_inputs: dict[str, str] = {}
-        """Task → what is damaged, its commit or an artifact that it needs. That is recomputed; if that fails, the task fails."""
+        """Task → the damaged commit or artifact that it needs, which is recomputed; if that fails, the task fails."""
         self.failures: dict[str, str] = {}
-        """Address → error, of this run."""
+        """Address → error, of tasks that failed in this run."""
         self.blocked: dict[str, str] = {}
-        """Task → why it can never run, of this run."""
+        """Task → reason, of tasks that cannot run since one that they need failed in this run."""
         self.computed = 0
         """Tasks that were committed in this run."""
         self.published = False
-        """Whether the end of this run stands in `target`."""
+        """Whether the final results of this run are published."""
         self.findings: tuple[Finding, ...] = ()
-        """What the lints found in the results, once the run ended."""
+        """Lint findings about the results, set at the end of the run."""
         self._publish_at = time.monotonic()
         self._notice = ""
         last = load_last_run(self.store, plan.header.study, plan.profile)
         self.first = load_first_results(self.store, last)
-        """The first run of the study with results; None if there was none."""
+        """The study's first run that has results; None without one."""
         self._claims = self._declare_claims(last)
         self._write_record("running")
 
     def _declare_claims(self, last: RecordedRun | None) -> list[dict[str, Any]]:
-        """The plan's claims, each with when it was first declared and what it was found to be before."""
+        """Records of the plan's claims, each with when it was first declared and its earlier verdicts."""
         study = self.plan.header.study
         at = self.started.isoformat(timespec="seconds")
         declared = {"run": self.name, "at": at, "outcomes": self.index.count_outcomes(study)}
@@ -87,7 +89,7 @@ class StudyRun:
         return carry_on(claims, last.record if last else None, declared, self.store)
 
     def list_changed_code(self) -> list[str]:
-        """A sentence on each method or attack of a user's package whose results are of other code than is there now."""
+        """A sentence on each plug-in method or attack whose stored results were computed by other code than is installed now."""
         stale: dict[tuple[str, str], list[str]] = {}
         for task in self.plan.tasks.values():
             for name, module in own_modules(task.work).items() if self.is_done(task.id) else ():
@@ -103,7 +105,7 @@ class StudyRun:
         ]
 
     def _index_store(self) -> None:
-        """Add the rows that the index lacks of this plan: a run may have died before they were written."""
+        """Add rows of this plan's tasks that the index lacks: an earlier run may have been killed before it wrote them."""
         undone = {id for id in self.plan.tasks if not is_done(self.store, id)}
         self.index.forget(undone)
         for id in self.index.missing(self.plan.tasks):
@@ -115,13 +117,13 @@ class StudyRun:
                     quarantine(corrupt.folder)
             self.index.record_attempts(folder)
         self.index.flush()
-        self.index.damaged.clear()  # retracted before anything runs: what is left to do is found out next
+        self.index.damaged.clear()  # these commits are retracted already, so the tasks count as not done
 
     def repair(self) -> bool:
-        """Whether something damaged was found and can be computed again: `todo` then holds it, and what waits for it."""
+        """Whether damaged artifacts were found that can be recomputed; `todo` then holds their tasks and those that need them."""
         self.index.flush()
         damaged = (*self.damaged_inputs, *(folder.name for folder in self.index.damaged))
-        # All that they were made from: an attack reads that, also where all between is done.
+        # With all tasks that they depend on, done or not: an attack reads the artifacts of its whole pipeline.
         origins = self.plan.to_run(lambda id: False, [id for id in damaged if id in self.plan.tasks])
         again = [id for id in origins if not self.is_done(id)]
         if not again:
@@ -139,17 +141,17 @@ class StudyRun:
         return id not in self._to_retract and is_done(self.store, id)
 
     def earlier(self) -> EarlierRuns:
-        """What this study's driver should know of earlier runs."""
+        """Durations and numbers of attempts from earlier runs, for the driver."""
         return EarlierRuns(self.index.seconds_by_operation(), lambda id: len(list(folder_of(self.store, id).glob("attempts/*"))))
 
     def on_submit(self, task: Task) -> None:
-        """Take back the commit of a task that is computed again."""
+        """Retract the commit of a task that is computed again."""
         if task.id in self._to_retract:
             self._to_retract.discard(task.id)
             retract(folder_of(self.store, task.id))
 
     def on_outcome(self, task: Task, outcome: Outcome, attempt: int) -> None:
-        """Record an outcome as rows, and write the attempt's record where the worker died before it did."""
+        """Add an outcome's rows to the index; write the attempt's record if the worker died before it did."""
         if outcome.status == "blocked":
             self.blocked[task.id] = outcome.error
             return
@@ -172,7 +174,7 @@ class StudyRun:
         self.index.record_attempt(tried)
 
     def publish_if_due(self) -> str:
-        """Publish every few seconds, never for more than a tenth of the time; a notice for the user, or ""."""
+        """Publish every few seconds, for at most a tenth of the time; returns a notice for the user, or ""."""
         started = time.monotonic()
         if started < self._publish_at:
             return ""
@@ -180,7 +182,7 @@ class StudyRun:
             self.index.publish(self.target, patience=0.0)
         except Unwritable:
             raise
-        except SynthcError as error:  # another process writes to it, its disk is full, …: no reason to stop computing
+        except SynthcError as error:  # another process writes to the database, its disk is full, …: computing goes on
             self._publish_at = started + 30.0
             notice = str(error) if isinstance(error, TargetBusy) else f"{error}; computing goes on meanwhile"
             repeated, self._notice = notice == self._notice, notice
@@ -189,9 +191,9 @@ class StudyRun:
         return ""
 
     def close(self, status: str) -> str:
-        """Lint the results, write the record's end and publish; a notice for the user, or "".
+        """Lint the results, complete the run's record and publish; returns a notice for the user, or "".
 
-        What is said to be done, and is not, is recorded as failed, or as incomplete where nothing failed in this run itself.
+        If tasks are missing, the status "done" becomes "failed", or "incomplete" where nothing failed in this run.
         """
         self.index.forget(id for id in self.scope.forced if not is_done(self.store, id))
         self.failures |= {self.plan.tasks[id].address: error for id, error in self.damaged_inputs.items()}
@@ -207,11 +209,11 @@ class StudyRun:
         return ""
 
     def count_missing(self) -> int:
-        """Tasks that the answers of this run still lack."""
+        """Number of tasks that this run's answers still need."""
         return len(self.plan.to_run(self.is_done, self.scope.answers))
 
     def _reachable(self, missing: Mapping[str, Task]) -> dict[str, Task]:
-        """Without what failed before, and without what waits for that."""
+        """The tasks in `missing` without those that failed in earlier runs and those that depend on these."""
         todo: dict[str, Task] = {}
         for id, task in missing.items():
             if id not in self.given_up and all(need in todo or need not in missing for _, need in task.needs):
@@ -223,7 +225,7 @@ class StudyRun:
         return {id: trace.error for id, trace in traces.items() if trace.given_up}
 
     def _read_results(self) -> RunResults:
-        """This study's results in the index, also those of earlier runs."""
+        """The study's results from the index, those of earlier runs included, for lints."""
         study, profile = self.plan.header.study, self.plan.profile
         measured = tuple(Measured(*row) for row in self.index.trial_results(study, profile))
         earlier = tuple(self.index.earlier_headlines(study, profile, self.name))
@@ -232,7 +234,7 @@ class StudyRun:
         return RunResults(self.plan.header, measured, _headline(self.plan), earlier, changes)
 
     def _write_record(self, status: str) -> None:
-        """Write this run's record into the store, and index it."""
+        """Write this run's record to the store and to the index."""
         record = (
             run_record(self.plan)
             | dict(self.origin)
@@ -261,7 +263,7 @@ class StudyRun:
 
 
 def _pattern_of(addresses: Sequence[str]) -> str:
-    """What names these tasks for `--force`: of all arms the stage, or the trial itself."""
+    """A pattern for `--force` that matches these tasks: the stage in all shadows, or the trials."""
     _, in_shadow, stage = addresses[0].rpartition("/")
     arms = {address.partition("#")[0].partition("[")[0] for address in addresses}
     arm = f"{arms.pop()}*" if len(arms) == 1 else "*"
@@ -269,7 +271,7 @@ def _pattern_of(addresses: Sequence[str]) -> str:
 
 
 def run_record(plan: Plan) -> dict[str, Any]:
-    """The plan's part of `run.json`: trials and tasks, so that a result can be traced to the trials that need it."""
+    """The plan's part of `run.json`: study, headline, trials and tasks."""
     fields = ("id", "kind", "operation", "address", "needs")
     return {
         "study": plan.header.study,
@@ -286,7 +288,7 @@ def _headline(plan: Plan) -> dict[str, Any]:
 
 
 def _lint_record(finding: Finding, spec: str) -> dict[str, Any]:
-    """A lint with the reasons for it and against it; files are named relative to the spec's folder."""
+    """As JSON: a lint finding with title, reason and source; its file is relative to the spec's folder."""
     lint, place = LINTS[finding.code], finding.location
     if place and not place.file.startswith("--"):
         place = replace(place, file=os.path.relpath(place.file, Path(spec).parent))
@@ -316,7 +318,7 @@ def _claim_record(planned: ClaimPlan, evidence: str | None) -> dict[str, Any]:
 
 
 def _describe(axis: str, value: Any) -> str:
-    """A grid value in a trial's label: `forgetting`, `0.3`; the axis where the value alone says nothing: `dsa`, `no dsa`."""
+    """A grid value in a trial's label: the value itself (`forgetting`, `0.3`), for switches the axis (`dsa`, `no dsa`)."""
     name = axis.rpartition(".")[2]
     return name if value is True else f"no {name}" if value is False or value is None else str(value)
 

@@ -1,9 +1,9 @@
-"""How long a run still takes: what remains of its plan, by the rates at which it has computed so far.
+"""Estimates the time that a run still takes, from its remaining tasks and the measured durations of its finished ones.
 
-A task is expected to take its declared guess times the rate of its operation, all measured seconds by all guessed ones; where this
-run has computed none of it, times the mean rate of the others. Operations of the same sort count most there, and those that were
-measured on next to nothing do not count: many short tasks that were quick for their guess say little of the long ones to come. The
-schedule of what remains, on so many workers, is stretched as what was done has been.
+A task's expected duration is its guessed cost times the rate of its operation, which is all measured seconds over all guessed ones;
+for an operation that has not run yet, times the weighted geometric mean of the others' rates. Operations of the same sort have more
+weight, operations with few measured seconds less: short tasks that were fast say little about long ones. The simulated schedule of
+the remaining tasks on as many workers as were seen is scaled by the ratio of real to scheduled time so far.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ from compiler.inspect.cost.estimate import expect, span
 from compiler.plan.dag import Task
 
 MIN_SECONDS_MEASURED = 5.0
-"""Of a run, before it says how much slower than its schedule it is."""
+"""Duration of a run before its schedule is scaled."""
 STRETCH = (0.7, 2.0)
-"""Between what a schedule is stretched: beyond, it is the past that was unusual."""
+"""Limits of the factor by which the schedule is scaled; a ratio beyond is taken for an exception."""
 SHARE_OF_TIME = 0.02
-"""Of the driver's time that is spent on telling how much is left."""
+"""Share of the driver's time that may be spent on this estimate."""
 OF_NETS = ("train", "synthesize")
-"""Kinds of tasks that are of one sort: what they take, nets take."""
+"""Kinds of tasks that count as one sort, since nets take most of their time."""
 OTHER_WEIGHT = 0.3
-"""What the rate of an operation of another sort says, beside one of the same sort."""
+"""Weight of the rate of an operation of another sort, relative to one of the same sort."""
 
 
 ENOUGH_SECONDS = 10.0
-"""Guessed seconds of an operation's finished tasks at which its rate says half as much of other operations as it ever will."""
+"""Guessed seconds of an operation's finished tasks at which its rate has half of its largest weight."""
 
 
 class _Sums:
-    """Seconds that tasks took, and that were guessed of them."""
+    """Sums of measured and of guessed seconds of tasks."""
 
     def __init__(self) -> None:
         self.took = self.guessed = 0.0
@@ -44,7 +44,7 @@ class _Sums:
 
     @property
     def weight(self) -> float:
-        """What this rate says of other operations: nothing where it was measured on next to nothing."""
+        """Weight of this rate for other operations, from 0 to 1; it grows with the guessed seconds behind it."""
         return self.guessed / (self.guessed + ENOUGH_SECONDS)
 
     def add(self, took: float, guessed: float) -> None:
@@ -53,13 +53,13 @@ class _Sums:
 
 
 class TimeLeft:
-    """Seconds left of a run, kept up to date by what ends."""
+    """The estimate of a run's remaining seconds, updated as tasks end."""
 
     def __init__(self, todo: Mapping[str, Task]) -> None:
         self._todo: dict[str, Task] = {}
         self._guessed: dict[str, float] = {}
         self._seconds: dict[str, float] = {}
-        """Of what is done."""
+        """Task → measured seconds, of tasks that are done."""
         self._ended: set[str] = set()
         self._measured: dict[str, _Sums] = defaultdict(_Sums)
         self._measured_first: dict[str, _Sums] = defaultdict(_Sums)
@@ -71,20 +71,20 @@ class TimeLeft:
 
     @property
     def measured(self) -> bool:
-        """Whether anything was: before, all is guessed."""
+        """Whether any task's duration was measured; before that the estimate is by guessed costs alone."""
         return bool(self._seconds)
 
     def add(self, todo: Mapping[str, Task]) -> None:
-        """Count these as to be computed, again if they were before."""
+        """Add tasks to compute, also ones that have ended and are computed again."""
         self._todo |= todo
         self._guessed |= {id: cost.seconds for id, cost in expect(todo, {}).items()}
         self._ended -= todo.keys()
         self._next_at = 0.0
 
     def end(self, task: str, seconds: float | None, worker: object = None) -> None:
-        """Count a task as ended, after so many seconds; None for one that failed or never began.
+        """Record that a task ended after `seconds`; None for one that failed or never started.
 
-        The first task of a `worker` also loads what later ones find loaded: its rate counts only until there is another.
+        The first task of a `worker` also loads libraries and data: it counts only until another task of the operation ends.
         """
         self._ended.add(task)
         if seconds is None:
@@ -95,7 +95,7 @@ class TimeLeft:
         (self._measured if warm else self._measured_first)[self._todo[task].operation].add(seconds, self._guessed[task])
 
     def tell(self, in_flight: Mapping[tuple[str, ...], float], now: float | None = None) -> float:
-        """Seconds left. `in_flight`: groups of tasks that one worker computes one after the other → when it began."""
+        """Seconds left. `in_flight`: group of tasks that one worker computes in turn → when it started."""
         started = time.monotonic()
         now = started if now is None else now
         if now < self._next_at:
@@ -114,12 +114,12 @@ class TimeLeft:
         return self._told
 
     def _expect(self) -> dict[str, float]:
-        """Seconds of every task: measured, or its guess by the rate of its kind."""
+        """Task → seconds: measured, or its guessed cost times the rate of its operation."""
         rates = self._rates()
         return {id: self._seconds.get(id, self._guessed[id] * rates[task.operation]) for id, task in self._todo.items()}
 
     def _rates(self) -> dict[str, float]:
-        """Operation → seconds that a task takes for each that was guessed."""
+        """Operation → rate, measured or averaged over other operations."""
         rates = {operation: (sums.rate, sums.weight) for operation, sums in (self._measured_first | self._measured).items()}
         sorts = {task.operation: "nets" if task.kind in OF_NETS else task.kind for task in self._todo.values()}
 
@@ -134,7 +134,7 @@ class TimeLeft:
 
     @staticmethod
     def _rests(in_flight: Mapping[tuple[str, ...], float], expected: Mapping[str, float], now: float) -> dict[str, float]:
-        """What is left of tasks in flight: a worker computes those of its group in their order."""
+        """Task in flight → expected seconds left; a worker computes the tasks of its group in order."""
         rests = {}
         for group, began in in_flight.items():
             worked = now - began

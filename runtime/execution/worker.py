@@ -1,8 +1,9 @@
-"""A dispatch → an outcome per task: computes, writes the artifact, commits, and never raises.
+"""Computes the tasks of a dispatch: for each, runs its operation, writes and commits the artifact, and returns an outcome. An error
+becomes a failed outcome.
 
-A worker stays resident with torch and data warm. It never opens the database; what it returns is small and plain.
-Each task of a dispatch commits alone, and its numbers do not depend on its batch mates.
-Not here: which task comes next (`driver`), what an operation does (`runtime.operations` names the modules).
+A worker process is resident, so that torch and data stay loaded. It does not open the database.
+Each task of a dispatch commits alone, and its numbers do not depend on the other tasks.
+Not here: the order of tasks (`driver`), what an operation computes (`runtime.operations` names the modules).
 """
 
 from __future__ import annotations
@@ -32,12 +33,12 @@ from runtime.store.files import atomic_write
 from runtime.store.records import Corrupt, write_record
 
 REHEARSAL_OPERATIONS = {"Rehearsal": "runtime.execution.rehearsal"}
-"""The one operation of this room. Those of studies are in `runtime.operations`, which the command line passes to the engine."""
+"""The operation for tests. Those of studies are in `runtime.operations`, which the command line passes to the engine."""
 
 
 @dataclass(frozen=True, eq=False)  # equal by identity: comparing whole works would be slow
 class TaskRequest:
-    """One task for a worker to compute: ids and parameters, never data."""
+    """One task for a worker to compute: ids and parameters without data."""
 
     task: str
     work: Work
@@ -48,24 +49,24 @@ class TaskRequest:
 
 
 Dispatch = tuple[TaskRequest, ...]
-"""A batch of tasks that one worker computes together; none needs another."""
+"""A batch of tasks that one worker computes in turn; none needs another."""
 
 
 PROBE_BYTES = 2**24
+"""Bytes written to find out whether a disk is full: more than most checkpoints of a study's nets."""
 MAX_ERROR_LETTERS = 2_000
-"""Of an error's text in rows, pages and on a terminal."""
-"""Written to see whether a disk is full: more than a checkpoint of the nets of a study, mostly."""
+"""Longest error text in rows, on pages and on a terminal."""
 
 
 def prepare_worker() -> None:
-    """Make this process a worker: one torch thread per CPU worker, since one process per core beats one wide one.
+    """Set up torch in this process: one thread per CPU worker, since one process per core is faster than one with many threads.
 
     Measured on two cores, several processes against one: 6,860 against 6,590 images per second (fp32), 9,100 against 6,085 (bf16).
     """
     import torch
 
     torch.set_num_threads(1)
-    torch.set_flush_denormal(True)  # diverging or dying units otherwise cost a hundred times the time of live ones
+    torch.set_flush_denormal(True)  # arithmetic on denormal numbers is up to a hundred times slower
 
 
 def compute(
@@ -82,7 +83,7 @@ def compute(
 def _compute(
     request: TaskRequest, store: Path, device: str, operations: Mapping[str, str], alone: bool
 ) -> Outcome | Future[Outcome]:
-    """Compute one task. Returns its outcome, or a future if it is still being written while the next task of the batch runs."""
+    """Compute one task. Returns its outcome, or a future where the artifact is written while the next task of the batch runs."""
     folder = folder_of(store, request.task)
     provenance = partial(_provenance, request.work, datetime.now(UTC), time.perf_counter(), time.process_time(), device)
     machine.reset_peak_memory()
@@ -125,7 +126,7 @@ def _commit(request: TaskRequest, staged: Staged) -> Outcome:
 
 
 def commit_product(request: TaskRequest, product: Product, started: datetime, seconds: float, store: Path) -> Outcome:
-    """Commit a product that this process has computed itself, as a worker would: `outcome.json` last."""
+    """Commit a product that this process has computed outside of an engine; an earlier commit of the task is returned instead."""
     folder = folder_of(store, request.task)
     if (before := read_committed(folder)) is not None:
         return before
@@ -135,7 +136,7 @@ def commit_product(request: TaskRequest, product: Product, started: datetime, se
 
 
 def _begin_attempt(request: TaskRequest, folder: Path) -> Path:
-    """Make the attempt's folder and write what is asked for; the log's path."""
+    """Make the attempt's folder and write `task.json`; returns the path of the log."""
     log = folder / "attempts" / str(request.attempt) / "log.txt"
     log.parent.mkdir(parents=True, exist_ok=True)
     asked = {"id": request.task, "address": request.address, "text": request.text, "needs": request.needs}
@@ -149,8 +150,8 @@ def _perform(request: TaskRequest, store: Path, device: str, operations: Mapping
     inputs = {role: Artifact(folder_of(store, need)) for role, need in request.needs}
     module = importlib.import_module(operations[type(request.work).__name__])
     on = torch.device(device)
-    # Numbers do not depend on what ran before, although nothing of ours draws from the global generators.
-    # Not `torch.manual_seed`: without a GPU that keeps a traceback of each call for the day when there is one.
+    # The global generators are seeded so that plug-ins' code does not depend on earlier tasks; built-in operations do not use them.
+    # Not `torch.manual_seed`: without a GPU it stores a traceback at each call, for when CUDA is initialised.
     torch.default_generator.manual_seed(0)
     if on_gpu := on.type == "cuda" and request.work.kind not in ("attack", "compare"):  # those stay on the CPU
         torch.cuda.manual_seed_all(0)
@@ -163,7 +164,7 @@ def _perform(request: TaskRequest, store: Path, device: str, operations: Mapping
 
 
 def read_committed(folder: Path) -> Outcome | None:
-    """The outcome in a task's folder, None if it was never committed or is damaged; a damaged one is quarantined."""
+    """The committed outcome in a task's folder; None if there is none, or it is damaged and so quarantined."""
     if not os.path.lexists(folder / "outcome.json"):
         return None
     try:
@@ -192,7 +193,7 @@ def _failure(request: TaskRequest, error: BaseException, provenance: Provenance 
 
 
 def _classify(error: BaseException) -> str:
-    """The kind of an error, by which the driver decides whether to try again."""
+    """The kind of an error, by which the driver decides on a retry."""
     if isinstance(error, Diverged):
         return "diverged"
     if isinstance(error, Corrupt):
@@ -203,9 +204,9 @@ def _classify(error: BaseException) -> str:
 
 
 def _is_of_store(error: OSError, store: Path) -> bool:
-    """Whether an error is the store's: it says so, or is one of a full disk, and the store takes no file now.
+    """Whether an error is about the store: it names a file there, or the disk is full or fails and the store accepts no file now.
 
-    Of a write that fails no error says the file; a task may write elsewhere, to a disk of its own.
+    A failed write does not name its file, and a task may write to another disk.
     """
     if str(error.filename or "").startswith(f"{store}{os.sep}"):
         return not isinstance(error, FileNotFoundError)

@@ -1,1 +1,1 @@
-"""One released set, judged with a holdout that was set aside by lot: copies, the collection, use, a policy."""
+"""Judges one released set by a randomly drawn holdout: copies of members, nearness to members on the whole, use, a policy."""

@@ -1,13 +1,14 @@
-"""Which members' copies are no coincidence, at a stated rate of errors; a lower bound on how many; and which could be seen at all.
+"""Tests for copies of members in a released set: a list of copied members at a false-discovery rate, a lower bound on their number,
+a test for members on the whole, and the power of the list.
 
-Given: a score for each unit (HIGHER MEANS NEARER to the released set), made without knowing who is a member. If no member mattered
-to the set, members and holdout are exchangeable. Everything here rests on that and on nothing else.
+Given: a score for each unit (HIGHER MEANS NEARER to the released set), computed without membership. If the set does not depend on
+members, the scores of members and holdout are exchangeable. That is the only assumption.
 
     list         conformal p-values and Benjamini–Hochberg (Bates, Candès, Lei, Romano, Sesia 2023, theorem 2)
     lower bound  hypergeometric, over thresholds that are declared as ranks
-    collection   one statistic, labels permuted
+    collection   one statistic, membership labels permuted
 
-There is no upper bound: a copy that looks like nothing is not seen.
+There is no upper bound: a copy that is not near in the measured spaces is not found.
 """
 
 from __future__ import annotations
@@ -24,40 +25,40 @@ from runtime.seeds import numpy_generator
 FDR = 0.05
 """False-discovery rate of the list."""
 ERROR = 0.05
-"""Of the lower bound, and of one-sided statements."""
+"""Error probability of the lower bound and of other one-sided statements."""
 RANKS = (10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000)
-"""Of the pool: thresholds of the lower bound, declared before looking; those above half of the pool are left out."""
+"""Thresholds of the lower bound, as ranks among all scores, declared in advance; those above half of the pool are left out."""
 PERMUTATIONS = 9_999
 POWER = 0.8
 REHEARSALS = 2_000
-"""Orders of unaffected members and holdout that the power is computed from."""
+"""Simulated random orders of members and holdout units from which power is computed."""
 PREFIX = 200
-"""Units of such an order that are looked at: a list that begins later than this begins nowhere."""
+"""Leading units of a simulated order that are read: a list that has not begun by then is taken to be empty."""
 
 
 def conformal_p(scores: np.ndarray, member: np.ndarray) -> np.ndarray:
-    """Member, in their order: (1 + holdout units with at least its score) / (holdout units + 1). Ties count against."""
+    """member: conformal p-value, (1 + holdout units with at least its score) / (holdout units + 1). scores, member: unit."""
     holdout = np.sort(scores[~member])
     above = len(holdout) - np.searchsorted(holdout, scores[member], side="left")
     return (1 + above) / (len(holdout) + 1)
 
 
 def discoveries(p: np.ndarray, rate: float = FDR) -> np.ndarray:
-    """Which of the p-values Benjamini and Hochberg's procedure (1995) rejects at this false-discovery rate."""
+    """Bool: p-values that Benjamini and Hochberg's procedure (1995) rejects at the false-discovery rate `rate`."""
     ordered = np.sort(p)
     below = np.flatnonzero(ordered <= rate * np.arange(1, len(p) + 1) / len(p))
     return p <= (ordered[below[-1]] if len(below) else -1.0)
 
 
 def listed_members(scores: np.ndarray, member: np.ndarray, rate: float = FDR) -> np.ndarray:
-    """Unit, bool: members whose nearness to the set is no coincidence."""
+    """unit, bool: members that are significantly near to the set at the false-discovery rate `rate`."""
     found = np.zeros(len(scores), bool)
     found[np.flatnonzero(member)[discoveries(conformal_p(scores, member), rate)]] = True
     return found
 
 
 def phantoms(scores: np.ndarray, member: np.ndarray, listed: np.ndarray) -> np.ndarray:
-    """Unit, bool: holdout units as near as the listed members, although the set's maker never saw them."""
+    """unit, bool: holdout units at least as near to the set as the farthest listed member."""
     bar = scores[listed].min() if listed.any() else np.inf
     return ~member & (scores >= bar)
 
@@ -65,8 +66,9 @@ def phantoms(scores: np.ndarray, member: np.ndarray, listed: np.ndarray) -> np.n
 def copied_at_least(scores: np.ndarray, member: np.ndarray, error: float = ERROR) -> int:
     """A lower confidence bound on the number of members that the set copies, at one-sided error `error`.
 
-    At each threshold: if c of the N members above it were copied, the rest are a draw from other members and holdout without
-    replacement. The smallest c that such a draw does not contradict; the largest over thresholds, each at its part of the error.
+    At each threshold: if c of the members above it are copies, the others above it are a draw without replacement from the
+    remaining members and the holdout. The bound is the smallest c that a hypergeometric test does not reject; the largest over
+    thresholds, with the error divided among them (Bonferroni).
     """
     ranks = [rank for rank in RANKS if rank <= len(scores) / 2] or [max(1, len(scores) // 2)]
     ordered = np.sort(scores)[::-1]
@@ -82,13 +84,14 @@ def copied_at_least(scores: np.ndarray, member: np.ndarray, error: float = ERROR
                 ranks
             )
 
-        # Dropping all of them contradicts nothing; each one dropped leaves less of a contradiction.
+        # The test rejects less with each further copy, and not at all once all members above are copies: bisection applies.
         best = max(best, bisect_left(range(inside + 1), True, key=lambda copied: not contradicts(copied)))
     return best
 
 
 def collection_p(scores: np.ndarray, member: np.ndarray, strata: np.ndarray | None = None) -> float:
-    """Permutation p-value of "members are no nearer than holdout": mean rank of the members, labels permuted (within strata)."""
+    """Permutation p-value of "members are no nearer to the set than the holdout": sum of the members' ranks, labels permuted
+    (within `strata`, if given)."""
     rng = numpy_generator(0, None, "judge/collection")
     ranks = rankdata(scores)
     groups = [np.arange(len(scores))] if strata is None else [np.flatnonzero(strata == one) for one in np.unique(strata)]
@@ -97,21 +100,22 @@ def collection_p(scores: np.ndarray, member: np.ndarray, strata: np.ndarray | No
     for rows in groups:
         of = ranks[rows]
         count, fewer = int(member[rows].sum()), min(int(member[rows].sum()), int((~member[rows]).sum()))
-        for turn in range(PERMUTATIONS):  # the smaller side is drawn: its sum says the other's
+        for turn in range(PERMUTATIONS):  # the smaller side is drawn; the other's sum is the rest
             part = of[rng.choice(len(of), fewer, replace=False, shuffle=False)].sum() if fewer else 0.0
             drawn[turn] += part if fewer == count else of.sum() - part
     return float((1 + (drawn >= seen - 1e-6).sum()) / (PERMUTATIONS + 1))
 
 
 def detectable(members: int, holdout: int, rate: float = FDR, power: float = POWER) -> int:
-    """The fewest copied members of which the list finds any with this power, if each copy is nearer than all that is none.
+    """The smallest number of copied members at which the list is not empty with probability `power`, if each copy is nearer than
+    every unit that is not copied.
 
-    May be more than there are members: then this holdout can detect nothing. k copies, followed by the others in random order, are
-    listed as soon as (1 + j) / (holdout + 1) ≤ rate · i / members for i members before the (j+1)th holdout unit.
+    It may exceed the number of members: then this holdout can detect nothing. k copies, followed by the others in random order, are
+    listed as soon as (1 + j) / (holdout + 1) ≤ rate · i / members, where i members come before the (j+1)th holdout unit.
     """
     length = min(PREFIX, members + holdout)
     before = np.cumsum(_orders()[:, :length] < holdout / (members + holdout), axis=1)
-    more = np.arange(1, length + 1) - before  # members among the others, up to here
+    more = np.arange(1, length + 1) - before  # members among the first units of the order
     needed = np.ceil(members * (1 + before) / (rate * (holdout + 1)) - 1e-9) - more
     at_once = math.ceil(members / (rate * (holdout + 1)) - 1e-9)
     least = np.maximum(1, np.minimum(at_once, needed.min(axis=1)))
@@ -124,7 +128,7 @@ def _orders() -> np.ndarray:
 
 
 def holdout_for(members: int, copies: int, rate: float = FDR, power: float = POWER) -> int:
-    """The fewest holdout units by which `copies` copied members are detected."""
+    """The smallest number of holdout units with which `copies` copied members are detected (see `detectable`)."""
     low, high = 1, 2
     while detectable(members, high, rate, power) > copies:
         low, high = high, 2 * high

@@ -1,4 +1,4 @@
-"""A study's `policy:` held against the figures of its trials, when a run ends."""
+"""Checks a study's `policy:` against the figures of its trials when a run ends."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ FIGURES = ("leakage", "auc", "test_accuracy", "epsilon", "seconds")
 
 
 def hold(plan: Plan, database: Path, origin: str, folder: Path) -> list[Settled]:
-    """Every condition about every trial that it names; also kept as `policy.json` in the run's folder, with digest and time.
+    """Check every condition on every trial that it is about; writes `policy.json` to the run's folder, with digest and time.
 
-    A trial without figures, and one that failed its null control, closes the policy.
+    A condition fails for a trial without figures, and for one that failed its null control.
     """
     conditions = plan.header.policy
     where = {"origin": origin, "study": plan.header.study, "profile": plan.profile or ""}
@@ -46,7 +46,7 @@ def hold(plan: Plan, database: Path, origin: str, folder: Path) -> list[Settled]
 
 
 def _figures(row: dict[str, object]) -> dict[str, Metric]:
-    """The figures of a trial; without values where it failed its null control: they are invalid."""
+    """Name → figure of a trial; without values where it failed its null control."""
     if row["null_ok"] is False:
         return {name: Metric(name, None, note="the trial failed its null control") for name in FIGURES}
     ends = {name: [row.get(f"{name}_{end}") for end in ("low", "high")] for name in FIGURES}

@@ -1,7 +1,8 @@
-"""One released set held against its members and a holdout: what it copies, whether it is nearer to members, what it is good for.
+"""Judges a released set by its members and a holdout: copies of members, nearness to members on the whole, use.
 
-Checked first: that the parts are what was drawn, that no image stands on both sides, that all sets show the same kind of images.
-Not here: statistics (`disclosure`), how near an image is (`nearness`), how it is printed (`runtime.cli.judge`, `page`).
+Checked first: that members and holdout are the parts of the split, that no image is in both, and that all sets have images of one
+kind.
+Not here: statistics (`disclosure`), distances (`nearness`), output (`runtime.cli.judge`, `page`).
 """
 
 from __future__ import annotations
@@ -31,10 +32,10 @@ from runtime.outcome import Metric, Product
 from runtime.seeds import numpy_generator
 
 TOO_COARSE = 0.02
-"""Without a policy: a holdout that detects no smaller share of copied members cannot tell."""
+"""Without a policy the verdict is "cannot tell" where the smallest share of copied members that is detectable exceeds this."""
 NULL_DRAWS = 100
 GUESSED = 20
-"""One unit in so many, the nearest, is called a member for the bound on epsilon: declared, never chosen after looking."""
+"""For the bound on epsilon, one unit in so many, the nearest ones, are guessed to be members; fixed in advance."""
 Answer = Literal["open", "closed", "cannot tell"]
 EXIT_CODES: Mapping[Answer, int] = {"open": 0, "closed": 3, "cannot tell": 4}
 
@@ -48,7 +49,7 @@ BLIND = (
 
 @dataclass(frozen=True)
 class Sets:
-    """What is judged, of one shape and with one list of classes."""
+    """The sets of a judgement, all of one image shape and with one list of classes."""
 
     released: ImageSet
     members: ImageSet
@@ -60,15 +61,15 @@ class Sets:
 
 @dataclass(frozen=True)
 class Look:
-    """A unit whose nearest image of the set is nearer than chance."""
+    """A real image and its nearest image of the released set, for a listed member or a holdout unit that is as near."""
 
     image: str
     row: int
-    """Of its image, in members or holdout."""
+    """Row of the real image in members or holdout."""
     distance: float
     space: str
     released: int
-    """Row of that image of the set."""
+    """Row of the nearest image in the released set."""
 
     def as_json(self, side: str) -> dict[str, Any]:
         return {side: self.image, "distance": self.distance, "space": self.space, "image_of_set": self.released}
@@ -76,7 +77,7 @@ class Look:
 
 @dataclass(frozen=True)
 class Judgement:
-    """What was found. `figures`: every number by the name that a policy says."""
+    """The result. `figures`: name, as in a policy → metric."""
 
     answer: Answer
     figures: Mapping[str, Metric]
@@ -123,7 +124,7 @@ class Judgement:
         return f"{gate}: {why}."
 
     def as_json(self) -> dict[str, Any]:
-        """The stable public form."""
+        """As JSON, in the documented public form."""
         figures = {name: _metric_json(metric) for name, metric in self.figures.items()}
         use = {name.removeprefix("use."): of for name, of in figures.items() if name.startswith("use.")}
         return {
@@ -151,7 +152,7 @@ def _metric_json(metric: Metric) -> dict[str, Any]:
 
 
 Named = str | ImageSet
-"""A set by its name, or there already."""
+"""A set that is already read, or the name by which to read it."""
 
 
 def read_sets(
@@ -165,7 +166,7 @@ def read_sets(
     image: str,
     label: str,
 ) -> Sets:
-    """Read what is named, and compare all; SynthcError for whatever cannot be judged."""
+    """Read the sets that are given by name, and check that all fit together; SynthcError where they cannot be judged."""
 
     def there(of: Named, unit: str | None = None) -> ImageSet:
         return of if isinstance(of, ImageSet) else read_image_set(of, image=image, label=label, unit=unit)
@@ -192,7 +193,7 @@ def read_sets(
 
 
 def _refuse_overlaps(parts: Sequence[ImageSet]) -> None:
-    """SynthcError where an image, or a unit, stands in two of the sets."""
+    """SynthcError where an image, or a unit, is in two of the sets."""
     digests = [one.digests() for one in parts]
     for first in range(len(parts)):
         for second in range(first + 1, len(parts)):
@@ -212,18 +213,19 @@ def _refuse_overlaps(parts: Sequence[ImageSet]) -> None:
 
 
 def judge(sets: Sets, policy: tuple[Condition, ...] | None, tick: Tick, with_use: bool = True) -> Judgement:
-    """The judgement. Everything about copies and the collection is by unit."""
+    """Judge a released set; `policy` None applies the default conditions. Figures about copies and members on the whole count
+    units."""
     net = _features(sets)
     pool = torch.cat([sets.members.data.images, sets.holdout.data.images])
     first, count = len(sets.members), len(pool)
-    turn = torch.from_numpy(numpy_generator(0, None, "judge/order").permutation(count))  # a row's place says nothing of its side
+    turn = torch.from_numpy(numpy_generator(0, None, "judge/order").permutation(count))  # no row's position depends on its side
     spaces = {
         name: replace(of, **{part: _back(getattr(of, part), turn) for part in ("distance", "row", "crowding")})
         for name, of in measure(pool[turn], sets.released.data.images, net, tick).items()
     }
     by_image, space = combined(spaces)
     unit, member = _units(sets)
-    best = np.zeros(len(member), np.int64)  # unit → its nearest image
+    best = np.zeros(len(member), np.int64)  # unit → its image that is nearest to the set
     order = np.argsort(by_image, kind="stable")
     best[unit[order]] = order
     score = by_image[best]
@@ -271,7 +273,7 @@ def _back(values: np.ndarray, turn: torch.Tensor) -> np.ndarray:
 
 
 def _units(sets: Sets) -> tuple[np.ndarray, np.ndarray]:
-    """Image of the pool → unit, and unit → whether it is one of members."""
+    """image of the pool: index of its unit; and unit, bool: whether it is a member."""
     one, two = units_of(sets.members), units_of(sets.holdout)
     return np.concatenate([one.of, two.of + len(one)]), np.arange(len(one) + len(two)) < len(one)
 
@@ -302,7 +304,7 @@ def _copies(score: np.ndarray, member: np.ndarray, listed: int, phantoms: int) -
 
 
 def _identical(sets: Sets) -> dict[str, Metric]:
-    """Images that the set holds pixel by pixel: no inference, and no holdout is too small for it."""
+    """Number of members and of holdout images that the set holds pixel by pixel: an exact count without inference."""
     held = set(sets.released.digests())
     sides = {"identical_members": sets.members, "identical_holdout": sets.holdout}
     return {name: Metric(name, float(sum(one in held for one in of.digests())), n=len(of)) for name, of in sides.items()}
@@ -342,14 +344,14 @@ def _collection(
 def _answer(settled: Sequence[Settled], given: bool, figures: Mapping[str, Metric]) -> Answer:
     if not all(one.holds for one in settled):
         return "closed"
-    if figures["identical_holdout"].value:  # seen by whoever made the set: a member would look no nearer
+    if figures["identical_holdout"].value:  # the set was made with holdout images: members would not be nearer
         return "cannot tell"
     share = figures["detectable_share"].value
     return "cannot tell" if not given and (share is None or share > TOO_COARSE) else "open"
 
 
 def _notes(sets: Sets, figures: Mapping[str, Metric], with_use: bool) -> list[str]:
-    """What a reader must know beside the figures."""
+    """Notes to print beside the figures."""
     notes = []
     if sets.split is None:
         notes.append("Nothing records how members and holdout were drawn (`synthc split` does): that it was by lot is your word.")

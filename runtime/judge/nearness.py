@@ -1,14 +1,14 @@
-"""How near the released set comes to each real image, in spaces that are declared, combined into one score before anyone looks.
+"""Nearness of the released set to each real image, in declared feature spaces, combined into one score.
 
-A score may depend on the set, on public images, and on members and holdout as one pool without names: who is a member is unknown
-here. So crowding, how near other real images are, is measured in the pool: what looks like many others is no disclosure.
+A score depends on the set, on public images, and on members and holdout as one pool; membership is not used here. Distances are
+relative to crowding, the distance to other real images of the pool: an image that resembles many others discloses nothing.
 
     pixels     grey levels without their mean and contrast (brightness), under shifts of one and mirrored
-    features   what a net trained on public images sees, along the axes in which these differ most
+    features   features of a net trained on public images, along their leading principal components
 
-Combined by size and not by rank: where one space alone sees a copy, the least rank lets as many bystanders of every other space
-pass before it. Of 30 copies among 590 digits the least rank over three spaces listed none that were shifted, mirrored or
-brightened, the largest size 90 to 100 % (benchmarks/LOG.md, 2026-11-28).
+The score is the largest standardised nearness over spaces, not the least rank: by rank, where a copy is near in one space alone, as
+many other images of every other space come before it. Of 30 copies among 590 digits the least rank over three spaces listed none
+that were shifted, mirrored or brightened, the largest nearness 90 to 100 % (benchmarks/LOG.md, 2026-11-28).
 """
 
 from __future__ import annotations
@@ -32,50 +32,51 @@ from runtime.training.nets import Classifier, build, normalise, placed
 from runtime.training.sgd import fit
 
 NEIGHBOURS = 3
-"""Whose distance says how crowded it is around an image."""
+"""Nearest other real images over whose distances crowding is averaged."""
 VIEWS = Queries(flip=True, shift=1)
 FIRST_PASS_FROM = 2e12
-"""Multiplications of a search beyond which it looks in few dimensions first: about a minute of two cores."""
+"""Multiplications of a search beyond which it first selects candidates in few dimensions: about a minute on two cores."""
 FEATURES = 64
-"""Axes of public features that are kept."""
+"""Principal components of public features that are kept."""
 PUBLIC_IMAGES = 10_000
-"""That the net of the features is trained on at most."""
+"""Most public images that the feature net is trained on."""
 PUBLIC_STEPS = 300
 AT_ONCE = 1_024
-"""Images, each view one, that are held between two ticks of a progress bar."""
+"""Images (each view counts) of a block between two updates of the progress bar."""
 
 Tick = Callable[[str, int, int], None]
-"""(what is done, how much of it, of how much)."""
+"""(name of the step, amount done, amount in all)."""
 
 
 @dataclass(frozen=True)
 class Space:
-    """Nearness in one space."""
+    """Distances in one feature space."""
 
     distance: np.ndarray
-    """Image of the pool → distance to the nearest image of the set."""
+    """image of the pool: distance to the nearest image of the set."""
     row: np.ndarray
-    """Which that is."""
+    """image of the pool: row of that image of the set."""
     crowding: np.ndarray
-    """Geometric mean of the distances to the nearest others of the pool."""
+    """image of the pool: geometric mean of the distances to the nearest other images of the pool."""
 
     @property
     def nearness(self) -> np.ndarray:
-        """Log of crowding over distance, in units of the pool's spread from its middle to four fifths."""
-        least = 0.01 * float(np.median(self.crowding)) + 1e-12  # nearer than this is a copy, however much nearer
+        """image of the pool: log of crowding over distance, minus its median, divided by the distance from median to 80 %
+        quantile."""
+        least = 0.01 * float(np.median(self.crowding)) + 1e-12  # distances below this count as equal: all are copies
         raw = np.log(self.crowding + least) - np.log(self.distance + least)
         middle, high = np.quantile(raw, [0.5, 0.8])
         return (raw - middle) / (high - middle if high > middle else 1.0)
 
 
 def combined(spaces: Mapping[str, Space]) -> tuple[np.ndarray, np.ndarray]:
-    """Image → score, the largest nearness of all spaces; and which space that is."""
+    """image of the pool: score, the largest nearness over spaces; and the index of that space."""
     table = np.stack([space.nearness for space in spaces.values()])
     return table.max(0), table.argmax(0)
 
 
 def measure(pool: Tensor, released: Tensor, net: Features, tick: Tick) -> dict[str, Space]:
-    """Every space by its name. Both n × channels × height × width, uint8. The order of the pool says nothing about membership."""
+    """Name → space. pool, released: n × channels × height × width, uint8; the pool in an order independent of membership."""
     return {
         "pixels": _space("pixels", pool, released, _without_brightness, lambda images: views(images, VIEWS), tick),
         "features": _space("features", pool, released, net, lambda images: images[:, None], tick),
@@ -108,7 +109,7 @@ def _space(
 
 
 def _embedded(embed: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
-    """n × d. Blocks are written where they stay: joined at the end they would be held twice."""
+    """n × d: features of the images. Blocks are written into the result: concatenation would take twice the memory."""
     first = embed(images[:1])
     made = first.new_empty(len(images), first.shape[1])
     for rows in torch.arange(len(images)).split(AT_ONCE):
@@ -117,7 +118,7 @@ def _embedded(embed: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
 
 
 def _without_brightness(images: Tensor) -> Tensor:
-    """n × d, float32: grey levels about their mean, of length one; a nearly flat image stays short."""
+    """n × d, float32: centred grey levels scaled to norm 1; a nearly constant image has a smaller norm."""
     grey = images.flatten(1).to(torch.float32)
     grey -= grey.mean(1, keepdim=True)
     return grey / (grey.norm(dim=1, keepdim=True) + 8 * grey.shape[1] ** 0.5)
@@ -125,7 +126,7 @@ def _without_brightness(images: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Features:
-    """What a net that was trained on public images alone sees in an image."""
+    """Principal components of the features of a net that was trained on public images alone."""
 
     net: Classifier
     card: Card
@@ -139,7 +140,7 @@ class Features:
 
 
 def public_features(public: LabeledImages, name: str) -> Features:
-    """Features of a net trained on (at most 10,000 of) these images."""
+    """Train a net on (at most 10,000 of) these images; its features. `name` is the data set's."""
     order = torch.randperm(len(public), generator=generator(0, None, "judge/public"))[:PUBLIC_IMAGES]
     part, classes = public[order], int(public.labels.max()) + 1
     shape = tuple(public.images.shape[1:])

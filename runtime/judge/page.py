@@ -1,6 +1,6 @@
-"""One self-contained page of a judgement: the verdict, the policy line by line, the figures, what it cannot see.
+"""A self-contained HTML page of a judgement: the verdict, the policy line by line, the figures, blind spots.
 
-Private images are on it only when they are asked for. No script, nothing fetched.
+It has private images only on request, no script, and loads nothing.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from runtime.judge.judging import BLIND, Judgement, Look
 from runtime.store.files import atomic_write
 
 PAIRS = 24
-"""Of each kind, the nearest."""
+"""Most pairs of each kind on the page, the nearest ones."""
 
 
 def write_page(path: Path, found: Judgement, with_private: bool = False) -> None:
-    """Write the page; SynthcError where that cannot be."""
+    """Write the page; SynthcError where the file cannot be written."""
     try:
         with atomic_write(path.absolute(), synced=False) as beside:
             beside.write_text(page(found, with_private), encoding="utf-8")
@@ -34,7 +34,7 @@ def write_page(path: Path, found: Judgement, with_private: bool = False) -> None
 
 
 def page(found: Judgement, with_private: bool = False) -> str:
-    """The page as HTML. The same judgement gives the same text."""
+    """The page as HTML; it depends on the judgement alone."""
     environment = Environment(
         loader=PackageLoader("runtime.judge", ""), autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
     )
@@ -53,7 +53,7 @@ def page(found: Judgement, with_private: bool = False) -> str:
 
 
 def figure_rows(found: Judgement) -> Iterator[tuple[str, str, str]]:
-    """(name, figure with interval and n, what it is) of everything but single classes."""
+    """Rows (name, value with interval and n, description) of all figures except those of single classes."""
     for name, metric in found.figures.items():
         if "/" in name:
             continue
@@ -69,7 +69,7 @@ def figure_rows(found: Judgement) -> Iterator[tuple[str, str, str]]:
 
 
 def by_class(found: Judgement) -> tuple[list[str], list[tuple[str, list[str]]]]:
-    """Figures of use that are there for each class; and each class with its figures and how many images they are of."""
+    """Names of the figures of use that exist for each class; and for each class its figures with n."""
     names = [name for name in found.figures if name.startswith("use.") and "/" not in name]
     rows = [(of, [found.figures.get(f"{name}/{of}") for name in names]) for of in found.sets.members.classes]
     return names, [
@@ -78,7 +78,7 @@ def by_class(found: Judgement) -> tuple[list[str], list[tuple[str, list[str]]]]:
 
 
 def _least(found: Judgement, name: str) -> str:
-    """The class that a figure is lowest in: a mean over classes hides one that the set lost."""
+    """Text that names the class with the lowest value of a figure; "" without values by class."""
     classes = {key.partition("/")[2]: of for key, of in found.figures.items() if key.startswith(f"{name}/")}
     shares = {of: one.value for of, one in classes.items() if one.value is not None}
     worst = min(shares, key=lambda of: shares[of], default=None)
@@ -86,7 +86,7 @@ def _least(found: Judgement, name: str) -> str:
 
 
 def _pair(look: Look, side: ImageSet, released: ImageSet) -> tuple[str, str, str]:
-    """What it is, and both images as base64 of a PNG."""
+    """Caption of a pair, and both images as base64 of a PNG."""
     said = f"{look.image}: {look.distance:.3g} in {look.space}, row {look.released} of the set"
     return said, _png(side, look.row), _png(released, look.released)
 

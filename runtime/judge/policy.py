@@ -1,4 +1,4 @@
-"""Holds figures against a policy: each condition by itself, and the gate open only if all of them hold."""
+"""Checks figures against the conditions of a policy."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from runtime.outcome import Metric
 
 @dataclass(frozen=True)
 class Settled:
-    """One condition, held against figures."""
+    """The result of checking one condition."""
 
     condition: Condition
     holds: bool
     value: float | None
     limit: float | None
     reason: str = ""
-    """Why it cannot be read; then it does not hold."""
+    """Why the condition cannot be checked (it then counts as not met); else ""."""
     trial: str = ""
 
     @property
@@ -38,7 +38,7 @@ class Settled:
 
 
 def settle(conditions: Sequence[Condition], figures: Mapping[str, Metric], trial: str = "") -> list[Settled]:
-    """Every condition about these figures."""
+    """The result of every condition on these figures."""
     return [_settled(condition, figures, trial) for condition in conditions]
 
 
@@ -68,6 +68,6 @@ def _read(figures: Mapping[str, Metric], name: str, end: str) -> tuple[float | N
 
 
 def policy_digest(conditions: Sequence[Condition]) -> str:
-    """What a verdict says of the policy that it was held against."""
+    """Digest that identifies a policy in a verdict."""
     text = json.dumps([condition.model_dump(mode="json") for condition in conditions], sort_keys=True)
     return blake2b(text.encode(), digest_size=8).hexdigest()

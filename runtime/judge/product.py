@@ -1,4 +1,4 @@
-"""A judgement as a task of its own, whose artifact is like that of a trial: views, SQL, charts and tables know no difference."""
+"""Turns a judgement into a task with an artifact like that of a trial, so that views, SQL, charts and tables treat both alike."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ RELEASE = "synthetic_set"
 
 
 def work_of(found: Judgement) -> JudgeSet:
-    """The work whose id a judgement has."""
+    """The task that a judgement is; its parameters are digests of the sets and of the policy."""
     sets = found.sets
     return JudgeSet(
         released=part_digest(sets.released),
@@ -29,8 +29,8 @@ def work_of(found: Judgement) -> JudgeSet:
 
 
 def product_of(found: Judgement, judged: datetime) -> Product:
-    """What is kept: the rows of an audit of the nearness scores, every figure, and the verdict. No image is kept."""
-    named = ("auc", "null_auc", "tpr@fpr=0.01", "tpr@fpr=0.1", "epsilon_lower")  # there under the attack that gave them
+    """The artifact: the audit of the nearness scores, every figure, and the verdict; no image."""
+    named = ("auc", "null_auc", "tpr@fpr=0.01", "tpr@fpr=0.1", "epsilon_lower")  # already among the audit's metrics
     own = tuple(metric for name, metric in found.figures.items() if name not in named)
     accuracy = [replace(found.figures["use.accuracy"], name="test_accuracy")] if "use.accuracy" in found.figures else []
     stamp = {"judged": judged.isoformat(timespec="seconds")}
@@ -41,5 +41,5 @@ def product_of(found: Judgement, judged: datetime) -> Product:
 
 
 def headline(found: Judgement) -> dict[str, Any]:
-    """As a study would declare it: how well nearness tells members from the holdout."""
+    """The headline in the fields of a study's `audit.headline`: nearness scores as an attack."""
     return headline_of(found.product, found.settings) | {"release": RELEASE}

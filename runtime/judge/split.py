@@ -1,7 +1,7 @@
-"""Members, holdout and test set, drawn by lot before anything is trained; and what was drawn, so that nobody draws again unseen.
+"""Draws members, holdout and test set at random before anything is trained, and records the draw, so that a second one is noticed.
 
-The lot is a keyed digest of the images themselves: drawing again gives the same parts, whoever draws, so that nobody can draw until
-a split suits. What belongs together (a unit: equal images, all images of one person) stays together.
+The random numbers are a keyed digest of the images: the same images always give the same split, so it cannot be redrawn until it
+suits. Images of one unit (equal images, all images of one person) are in the same part.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class Design:
-    """How a split is drawn. Sizes in units: a count, or a share of all."""
+    """How a split is drawn. Sizes are numbers of units, or shares of all units."""
 
     coins: bool
-    """Whether each unit that is not in the test set falls to members or holdout by a fair coin of its own."""
+    """Whether each unit that is not in the test set is a member by an independent fair coin."""
     holdout: Fraction | int
-    """With coins none is said: half of what is left."""
+    """Size of the holdout; not used with coins."""
     test: Fraction | int
     stratify: bool = False
 
@@ -50,21 +50,21 @@ class Design:
 
 @dataclass(frozen=True)
 class Units:
-    """What belongs together."""
+    """Groups of images that a split keeps in one part."""
 
     of: np.ndarray
-    """One entry per image: the index of its unit, 0 to `len(self) - 1`."""
+    """image: index of its unit, 0 to `len(self) - 1`."""
     digests: tuple[str, ...]
-    """One entry per unit: a digest of its images that does not depend on their order."""
+    """unit: digest of its images, independent of their order."""
     merged: int
-    """Images that are equal to an earlier one, and so are in its unit."""
+    """Number of images that are equal to an earlier one, and so in its unit."""
 
     def __len__(self) -> int:
         return len(self.digests)
 
 
 def units_of(data: ImageSet) -> Units:
-    """Images in units: the named ones, and none with an image that another holds too (equal images would stand on both sides)."""
+    """The units of a set: those that the user names, merged where they have equal images (which could end up on both sides)."""
     digests = data.digests()
     parent = list(range(len(digests)))
 
@@ -86,10 +86,11 @@ def units_of(data: ImageSet) -> Units:
 
 
 def draw(units: Units, strata: np.ndarray, design: Design) -> np.ndarray:
-    """Unit → index into PARTS. `strata`: unit → class, used if the design says so; SynthcError where a part would be empty."""
+    """unit: index of its part in PARTS. `strata` (unit: class) is used if the design is stratified. SynthcError where members or
+    holdout would be empty."""
     key = _digest([*sorted(units.digests), json.dumps(design.as_json)]).encode()
     lots = [blake2b(digest.encode(), key=key, digest_size=8).digest() for digest in units.digests]
-    coins = np.array([lot[-1] & 1 for lot in lots])  # the last bit: the order is by the first ones
+    coins = np.array([lot[-1] & 1 for lot in lots])  # the last bit, since the order depends on the first ones
     order = np.array(sorted(range(len(lots)), key=lots.__getitem__))
     total = len(units)
     test = _count(design.test, total, "test")
@@ -98,7 +99,7 @@ def draw(units: Units, strata: np.ndarray, design: Design) -> np.ndarray:
         raise SynthcError(
             f"{total:,} units leave no member beside {holdout:,} for the holdout and {test:,} for the test; ask for less"
         )
-    if design.stratify:  # each class in the order of the lot, spread evenly over it: a part takes its share of every class
+    if design.stratify:  # classes are interleaved evenly in the order, so that every part has its share of each class
         place = np.empty(total)
         for label in np.unique(strata):
             rows = order[strata[order] == label]
@@ -129,19 +130,19 @@ def _count(size: Fraction | int, total: int, what: str) -> int:
 
 @dataclass(frozen=True)
 class Split:
-    """What `split.json` says of a split that was drawn."""
+    """The record of a split, from its `split.json`."""
 
     folder: Path
     drawn: datetime
     data: str
     design: Mapping[str, Any]
     unit: str
-    """`image`, or what `--unit` named."""
+    """`image`, or the value of `--unit`."""
     units: Mapping[str, int]
-    """Part → units in it."""
+    """Part → number of units."""
     images: Mapping[str, int]
     digests: Mapping[str, str]
-    """Part → digest of its images and their classes, in any order and format."""
+    """Part → digest of its images and their classes, independent of order and file format."""
     merged: int
 
     @property
@@ -149,21 +150,21 @@ class Split:
         return self.design["how"] == "coins"
 
     def units_file(self) -> Path | None:
-        """Lines `image,unit` of a folder of images whose units are not single images."""
+        """Path of the CSV file of lines `image,unit`, for folders of images whose units are not single images; else None."""
         path = self.folder / UNITS
         return path if path.exists() else None
 
 
 def part_digest(data: ImageSet) -> str:
-    """Of images and the names of their classes, in any order and format."""
+    """Digest of images and the names of their classes, independent of order and file format."""
     classes = [data.classes[label] for label in data.data.labels.tolist()]
     return _digest(sorted(f"{digest} {name}" for digest, name in zip(data.digests(), classes, strict=True)))
 
 
 def write_split(data: ImageSet, design: Design, target: Path, unit: str | None) -> Split:
-    """Draw, and write the parts into the new folder `target`; SynthcError where it is there already, or cannot be written.
+    """Draw a split and write its parts into the new folder `target`; SynthcError where it exists or cannot be written.
 
-    A folder of images becomes a folder for each part, by class; all else an .npz for each part.
+    A folder of images gives a folder per part, with subfolders by class; other formats give an .npz per part.
     """
     if (target / FILE).exists():
         raise SynthcError(f"{target}: holds a split, drawn {read_split(target).drawn:%Y-%m-%d %H:%M} UTC; nothing is drawn again")
@@ -173,7 +174,7 @@ def write_split(data: ImageSet, design: Design, target: Path, unit: str | None) 
     first = np.unique(units.of, return_index=True)[1]
     part = draw(units, data.data.labels.numpy()[first], design)[units.of]
     try:
-        target.mkdir(mode=0o700, parents=True, exist_ok=True)  # private images are for their owner alone
+        target.mkdir(mode=0o700, parents=True, exist_ok=True)  # private images: readable by their owner alone
         os.chmod(target, 0o700)
         digests = {name: _write_part(data, units, np.flatnonzero(part == index), target, name) for index, name in enumerate(PARTS)}
         if data.files and len(units) < len(data):
@@ -187,7 +188,7 @@ def write_split(data: ImageSet, design: Design, target: Path, unit: str | None) 
             "units": {name: len(np.unique(units.of[rows])) for name, rows in counts.items()},
             "images": {name: len(rows) for name, rows in counts.items()}, "merged": units.merged,
         }  # fmt: skip
-        with atomic_write(target / FILE) as beside:  # last: a split without it is none
+        with atomic_write(target / FILE) as beside:  # last, so that an interrupted split is not valid
             beside.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     except OSError as error:
         raise SynthcError(f"{target}: cannot be written: {error.strerror}") from error
@@ -195,7 +196,7 @@ def write_split(data: ImageSet, design: Design, target: Path, unit: str | None) 
 
 
 def _write_part(data: ImageSet, units: Units, rows: np.ndarray, target: Path, name: str) -> str:
-    """Write one part; its digest, "" for an empty one."""
+    """Write one part and return its digest, "" for an empty part."""
     if not len(rows):
         return ""
     if data.files:
@@ -214,7 +215,7 @@ def _write_part(data: ImageSet, units: Units, rows: np.ndarray, target: Path, na
 
 
 def read_split(folder: Path) -> Split:
-    """The split in a folder; SynthcError where its file is damaged or of another version."""
+    """The record of the split in a folder; SynthcError where the file is damaged or of another version."""
     path = folder / FILE
     try:
         said = json.loads(path.read_text(encoding="utf-8"))
@@ -227,7 +228,7 @@ def read_split(folder: Path) -> Split:
 
 
 def find_split(paths: Sequence[str]) -> Split | None:
-    """The split that all of these parts lie in; None if none of them lies in one. SynthcError for parts of several splits."""
+    """The split whose folder holds all of these parts; None if none is in a split. SynthcError for parts of different splits."""
     folders = {path: folder for path in paths if ((folder := Path(path).absolute().parent) / FILE).exists()}
     if len(set(folders.values())) > 1 or 0 < len(folders) < len(paths):
         said = ", ".join(f"{path} of {folders.get(path, 'none')}" for path in paths)
@@ -236,7 +237,7 @@ def find_split(paths: Sequence[str]) -> Split | None:
 
 
 def check_parts(split: Split, parts: Mapping[str, ImageSet]) -> None:
-    """SynthcError if a part is not what was drawn: images were added, taken away or changed, or the lot was drawn again."""
+    """SynthcError if a part differs from the record: images were added, removed or changed, or the split was drawn again."""
     for name, data in parts.items():
         if part_digest(data) != split.digests.get(name):
             raise SynthcError(
@@ -246,7 +247,7 @@ def check_parts(split: Split, parts: Mapping[str, ImageSet]) -> None:
 
 
 def check_age(split: Split, made: ImageSet) -> None:
-    """SynthcError if the files of a set are all older than the split: it was not made from these members."""
+    """SynthcError if all files of a set are older than the split: the set was not made from these members."""
     files = made.files or ((Path(made.name),) if Path(made.name).exists() else ())
     newest = max((file.stat().st_mtime for file in files), default=None)
     if newest is not None and datetime.fromtimestamp(newest, UTC) < split.drawn:

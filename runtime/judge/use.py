@@ -1,7 +1,7 @@
-"""What a released set is good for: classifiers trained on it beside ones trained on members, and how well it covers real images.
+"""Utility of a released set: accuracy of classifiers trained on it and on members, and its recall and precision on real images.
 
-Accuracy is read on a test set that nothing was chosen by. Covered and plausible: recall and precision of Kynkäänniemi et al. 2019,
-by balls to the third neighbour among real images that were set aside, in public features.
+Accuracy is measured on a test set that no choice depends on. `covered` and `plausible` are recall and precision of Kynkäänniemi et
+al. 2019, with balls up to the third nearest neighbour among test images, in public features.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from runtime.training.sgd import fit
 
 RECIPE = {"net": "small", "width": 16, "norm": "group", "lr": 0.05}
 STEPS = 600
-"""Of each classifier, whatever its set's size: the sets are compared, not the patience."""
+"""Steps of SGD of each classifier, independent of the size of its training set."""
 
 
 def measure_use(
     released: LabeledImages, members: LabeledImages, test: LabeledImages, classes: tuple[str, ...], net: Features, tick: Tick
 ) -> Iterator[Metric]:
-    """Figures of use, each also class by class (`use.accuracy/3`)."""
+    """Metrics of use, each for all images and for each class (`use.accuracy/3`)."""
     shape = tuple(members.images.shape[1:])
     middle = (0.5,) * shape[0]
     card = Card("members", len(members), len(test), len(classes), shape, middle, middle, "", "")  # type: ignore[arg-type]
@@ -52,7 +52,7 @@ def measure_use(
 
 
 def _right(data: LabeledImages, test: LabeledImages, card: Card) -> Tensor:
-    """Test image → whether a classifier trained on `data` is right."""
+    """test image, bool: whether a classifier trained on `data` predicts it correctly."""
     device, seeds = torch.device("cpu"), Seeds(0, 0, 0)
     recipe = Recipe(**RECIPE)  # type: ignore[arg-type]
     training = Training(
@@ -64,7 +64,7 @@ def _right(data: LabeledImages, test: LabeledImages, card: Card) -> Tensor:
 
 
 def _shares(name: str, hits: Tensor, labels: Tensor, classes: tuple[str, ...], note: str) -> Iterator[Metric]:
-    """The share of hits with its Clopper–Pearson interval, of all and of each class."""
+    """Share of hits with its Clopper–Pearson interval, over all images and over each class."""
     yield _share(name, hits, note)
     for label, of in enumerate(classes):
         if (there := labels == label).any():

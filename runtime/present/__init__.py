@@ -1,1 +1,1 @@
-"""Rows → charts, tables, report."""
+"""Turns rows of the database into charts, tables and the report."""

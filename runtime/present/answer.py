@@ -1,4 +1,4 @@
-"""The answer of a study in a few sentences, and each claim as one, made from its figures.
+"""Writes the answer of a study in a few sentences, and each claim as one sentence, from its figures.
 
 A trial leaks more than the reference where its whole 95 % interval lies above the reference's, which asks for more than a
 significant difference does; what intervals leave open is called undecided, and never a finding.
@@ -19,13 +19,13 @@ from runtime.present.paradigms import Row, doubts_of
 
 BASELINES = ("undefended", "dp_sgd")
 MAX_EPSILON = 10.0
-"""A guarantee beyond it promises next to nothing."""
+"""Largest epsilon at which DP-SGD serves as the reference; a larger guarantee has little meaning."""
 SHOWN = 5
-"""Trials that a sentence names, the leakiest."""
+"""Most trials that a sentence names, those of the largest leakage."""
 
 
 def answer(trials: Iterable[Row]) -> list[str]:
-    """Two or three sentences: which ways of training leak more than the reference, which do not, what is undecided."""
+    """Two or three sentences: which trials leak more than the reference, which do not, which are undecided."""
     rows = [row for row in trials if not row.get("control")]
     on_data: dict[Any, list[Row]] = {}
     for row in rows:
@@ -41,7 +41,7 @@ def answer(trials: Iterable[Row]) -> list[str]:
 
 
 def _answer_on(rows: Sequence[Row]) -> Iterator[str]:
-    """Of trials on the same data."""
+    """The sentences on trials of one data set."""
     references = {replicate: choose_reference(rows, replicate) for replicate in {row["replicate"] for row in rows}}
     kinds: dict[str, set[str]] = {}
     first: dict[str, Row] = {}
@@ -78,7 +78,7 @@ def _answer_on(rows: Sequence[Row]) -> Iterator[str]:
 
 
 def _say_rest(found: Mapping[str, list[Row]]) -> Iterator[str]:
-    """What is no finding, in one sentence."""
+    """A sentence on trials that are undecided, doubtful or missing."""
     parts = []
     if found["undecided"]:
         parts.append(f"undecided, since the intervals leave it open: {_list(found['undecided'])}")
@@ -92,7 +92,8 @@ def _say_rest(found: Mapping[str, list[Row]]) -> Iterator[str]:
 
 
 def choose_reference(rows: Iterable[Row], replicate: int) -> Row | None:
-    """The most accurate DP-SGD of this replicate that promises something, else the most accurate one; None for none."""
+    """The most accurate DP-SGD trial of this replicate with an epsilon of at most MAX_EPSILON, else the most accurate one; doubtful
+    trials and ones that lack figures do not count. None if no trial is left."""
     private = [
         row
         for row in rows
@@ -107,7 +108,7 @@ def _figures(row: Row) -> tuple[float | None, ...]:
 
 
 def judge(row: Row, reference: Row | None) -> str:
-    """more, no more, undecided, doubtful or missing."""
+    """How a trial's leakage compares with the reference's: more, no more, undecided, doubtful or missing."""
     if row["attack"] is None:
         return "missing"
     if doubts_of(row):
@@ -131,7 +132,7 @@ def _name_reference(reference: Row | None, rows: Sequence[Row]) -> str:
 
 
 def _name_place(rows: Sequence[Row]) -> str:
-    """At which false-positive rate, on which canaries."""
+    """The false-positive rate and the canaries of the headline, in words."""
     fpr = next((row["fpr"] for row in rows if row["fpr"] is not None), None)
     canaries = next((row["canaries"] for row in rows if row["canaries"]), None)
     at = "" if fpr is None else f" at {format_percent(fpr)} FPR"
@@ -139,7 +140,7 @@ def _name_place(rows: Sequence[Row]) -> str:
 
 
 def _list(rows: Sequence[Row]) -> str:
-    """Trials with their leakage, the leakiest first; then between what their accuracies and costs lie."""
+    """Trials with their leakage, largest first; then the ranges of their accuracies and costs."""
     ordered = sorted(rows, key=lambda row: -(row["leakage"] or 0.0))
     leaked = ["not resolvable" if row["leakage"] is None else format_percent(row["leakage"], ".1f") for row in ordered]
     names = [f"{row['label']} ({what})" for row, what in zip(ordered, leaked, strict=True)]
@@ -147,7 +148,7 @@ def _list(rows: Sequence[Row]) -> str:
 
 
 def _describe(rows: Sequence[Row]) -> str:
-    """Accuracies and costs of trials."""
+    """Ranges of accuracies and costs of trials, in words."""
     accuracy, seconds = (sorted(row[name] for row in rows if row[name] is not None) for name in ("test_accuracy", "seconds"))
     parts = [
         f"{_range(accuracy, '.1f', 100)}\u00a0% accurate" if accuracy else "",
@@ -168,7 +169,7 @@ def _is_or_are(rows: Sequence[Row], one: str, several: str) -> str:
 
 
 def count_verdicts(claims: Sequence[Row]) -> str:
-    """`4 claims: 1 supported, 2 undecided, 1 not tested`; verdicts as they are over all claims of the study."""
+    """Counts of verdicts over all claims of the study: `4 claims: 1 supported, 2 undecided, 1 not tested`."""
     order = ("supported", "refuted", "undecided", "not tested")
     counts = Counter(str(claim.get("study_verdict") or claim["verdict"]) for claim in claims)
     listed = ", ".join(f"{counts[verdict]} {verdict}" for verdict in sorted(counts, key=[*order, *counts].index))
@@ -176,7 +177,7 @@ def count_verdicts(claims: Sequence[Row]) -> str:
 
 
 def state_claim(claim: Row, pairs: Iterable[Row], labels: Mapping[str, str]) -> str:
-    """What was measured, as a sentence: sides, effect with unit and interval, and of how many pairs of trials it speaks.
+    """The measured effect of a claim as a sentence: sides, effect with unit and interval, number of pairs of trials.
 
     `labels` names trials by their addresses.
     """
@@ -193,7 +194,7 @@ def state_claim(claim: Row, pairs: Iterable[Row], labels: Mapping[str, str]) -> 
 
 
 def _name_sides(pair: Row, labels: Mapping[str, str]) -> tuple[str, str]:
-    """Names of the trials; where they are the same, what is read of them."""
+    """Names of a pair's two sides: the trials, or where these are the same, the attacks or groups that are read."""
     left, right = (labels.get(str(pair[side]), str(pair[side] or "")) for side in ("left", "right"))
     if left == right:
         words = [json.loads(pair.get(f"{side}_selector") or "{}") for side in ("left", "right")]

@@ -1,4 +1,4 @@
-"""How numbers are printed: the same in tables, on charts, in the report and on a terminal."""
+"""Formats numbers, in the same way for tables, charts, the report and the terminal."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ def format_interval(
 
 
 def format_ends(low: float | None, high: float | None, spec: str = ".3f", scale: float = 1.0) -> str:
-    """`[low, high]`, or that there is none: no number stands without its uncertainty."""
+    """`[low, high]`, or words that there is no interval."""
     return "no interval" if low is None or high is None else f"[{scale * low:{spec}}, {scale * high:{spec}}]"
 
 
 def format_span(low: float | None, high: float | None, spec: str = ".1f", scale: float = 1.0) -> str:
-    """`(low to high)`, as it stands in a sentence."""
+    """`(low to high)`, for use in a sentence."""
     return "(no interval)" if low is None or high is None else f"({scale * low:{spec}} to {scale * high:{spec}})"
 
 
 def format_percent(share: float, spec: str = "g") -> str:
-    """A share in percent; no line breaks before the sign."""
+    """A share in percent, with a no-break space before the sign."""
     return f"{100 * share:{spec}}\u00a0%"
 
 
 def format_epsilon(epsilon: float) -> str:
-    """An accountant's epsilon to three digits; beyond a million its size says nothing."""
+    """An accountant's epsilon to three digits; `> 1e6` beyond a million."""
     return f"{epsilon:.3g}" if epsilon < 1000 else f"{epsilon:,.0f}" if epsilon <= 1e6 else "above 1,000,000"

@@ -1,4 +1,4 @@
-"""Paradigms in their fixed order, and their names in print: the same in tables, on charts and in the report. Needs no Altair.
+"""The fixed order of paradigms and their printed names, for tables, charts and the report. Does not import Altair.
 
 A paradigm that is not listed here comes last, under its own name made readable.
 """
@@ -22,35 +22,35 @@ PRINTED_NAMES = {
     "own": "Own method",
     "control": "Control",
 }
-"""Baselines first. Controls, of whatever paradigm, stand apart on charts as if they were one."""
+"""Paradigm → printed name, baselines first. Charts show controls of all paradigms as a paradigm of their own."""
 PARADIGMS = tuple(PRINTED_NAMES)
 
 
 def rows_of(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[Row]:
-    """What a query gave, by column."""
+    """Rows of a query as dicts by column."""
     return [dict(zip(columns, row, strict=True)) for row in rows]
 
 
 def printed_name(paradigm: str) -> str:
-    """Its name in print."""
+    """The printed name of a paradigm."""
     return PRINTED_NAMES.get(paradigm, paradigm.replace("_", " ").capitalize())
 
 
 def paradigms_of(rows: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Paradigms that occur, in their fixed order; unknown ones last."""
+    """Paradigms of the rows, in the fixed order; unknown ones last."""
     names = {row["paradigm"] for row in rows}
     return [name for name in PARADIGMS if name in names] + sorted(names - set(PARADIGMS))
 
 
 def order_by_paradigm(rows: Iterable[Mapping[str, Any]]) -> list[Any]:
-    """Rows paradigm by paradigm; within one as they came."""
+    """Rows sorted by paradigm; the order within a paradigm is kept."""
     rows = list(rows)
     order = paradigms_of(rows)
     return sorted(rows, key=lambda row: order.index(row["paradigm"]))
 
 
 def doubts_of(row: Row) -> str:
-    """Reasons to doubt a trial's figures, in words: a failed null control, a model that learned nothing. Empty if there is none.
+    """Reasons to doubt a trial's figures, in words: a failed null control, a model that learned nothing. "" without any.
 
     Controls may learn nothing.
     """
@@ -60,5 +60,5 @@ def doubts_of(row: Row) -> str:
 
 
 def is_comparable(row: Row) -> bool:
-    """Whether a trial can be the best of something: it is beyond doubt and no control."""
+    """Whether a trial takes part in comparisons such as fronts and best values: it is not doubtful and no control."""
     return not doubts_of(row) and not row.get("control")

@@ -1,4 +1,4 @@
-"""The charts that a spec asks for: their files, written when a run ends.
+"""Writes the files of the charts that a spec declares, when a run ends.
 
 Not here: what a chart looks like (`charts`), charts that somebody asks for by hand (`synthc chart`).
 """
@@ -17,7 +17,7 @@ LAYOUT_OF_THEME = {"paper": "column", "screen": "screen"}
 
 
 def missing(plan: Plan, database: Path) -> bool:
-    """Whether some file of these charts is not there."""
+    """Whether a file of the declared charts is missing."""
     return any(
         not (folder(plan, database) / f"{chart.stem}.{ending}").exists()
         for chart in plan.header.charts
@@ -27,7 +27,7 @@ def missing(plan: Plan, database: Path) -> bool:
 
 
 def draw(plan: Plan, database: Path, store: Path) -> Iterator[str]:
-    """Write the files, beside the database; a sentence on each. SynthcError where one cannot be written."""
+    """Write the files beside the database; yields a sentence on each. SynthcError where one cannot be written."""
     from runtime.database.read import Scope, narrow, open_read_only
     from runtime.present import charts
     from runtime.present.charts.gallery import write
@@ -57,7 +57,7 @@ def draw(plan: Plan, database: Path, store: Path) -> Iterator[str]:
 
 
 def folder(plan: Plan, database: Path) -> Path:
-    """Where the charts of a study under a profile lie."""
+    """The folder of the charts of a study under a profile."""
     return database.parent / "figures" / "-".join(filter(None, (plan.header.study, plan.profile)))
 
 
@@ -70,6 +70,6 @@ def _query(plan: Plan, chart: Chart) -> str:
 
 
 def _trials(plan: Plan, chart: Chart) -> list[str]:
-    """Addresses of the trials that the chart shows."""
+    """Addresses of the trials that a chart shows."""
     trials = [planned.trial for planned in plan.trials]
     return [trials[place].address for place in select_trials(chart.of, trials)]

@@ -1,4 +1,4 @@
-"""Rows as text: tables for a terminal, CSV, JSON, Markdown, LaTeX (booktabs), HTML. Every cell is escaped for its format."""
+"""Formats rows as text tables: terminal, CSV, JSON, Markdown, LaTeX (booktabs), HTML. Cells are escaped for their format."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from runtime.present.paradigms import Row, doubts_of, is_comparable, order_by_pa
 UNRESOLVABLE = "not resolvable"
 NOT_MEASURED = "not measured"
 MAX_CELL_LETTERS = 48
-"""Of a table that does not fit on the terminal."""
+"""Longest cell of a table that does not fit on the terminal."""
 
 
 class Best(str):
-    """A cell that is better than every other of its column, by more than both intervals: printed bold."""
+    """A cell that is printed bold: better than all others of its column, with an interval that overlaps none."""
 
 
 HEADS = {
@@ -38,14 +38,14 @@ HEADS = {
     "epsilon": "epsilon",
     "seconds": "seconds",
 }
-"""Columns of the comparison, by the names that `--columns` takes."""
+"""Name for `--columns` → heading, of the columns of the comparison."""
 
 
 def comparison(
     columns: Sequence[str], rows: Sequence[Sequence[Any]], only: Sequence[str] = tuple(HEADS)
 ) -> tuple[list[str], list[list[str]]]:
-    """The comparison as a paper shows it, the columns `only` of HEADS: a line per trial, baselines first, figures with intervals
-    and n; the best of a column is a `Best`."""
+    """Headings and rows of the comparison for a paper, with the columns `only` of HEADS: one row per trial, baselines first,
+    figures with intervals and n; the best of a column is a `Best`."""
     trials = order_by_paradigm(rows_of(columns, rows))
     better = {"test_accuracy": 1, "leakage": -1, "auc": -1, "seconds": -1}
     best = {name: _find_best(trials, name, sign) for name, sign in better.items()}
@@ -75,13 +75,13 @@ def comparison(
 
 
 def _print_epsilon(trial: Row) -> str:
-    if trial["epsilon"] is None:  # of DP-SGD it is known once it has run
+    if trial["epsilon"] is None:  # for DP-SGD, known only after a run
         return NOT_MEASURED if trial["paradigm"] == "dp_sgd" else "none"
     return format_epsilon(trial["epsilon"])
 
 
 def claims(rows: Sequence[Row], pairs: Sequence[Row], labels: Mapping[str, str]) -> tuple[list[str], list[list[str]]]:
-    """Claims as a paper shows them: what was claimed, what was measured in a sentence, the verdict and when it was declared."""
+    """Headings and rows of the claims for a paper: statement, measured effect as a sentence, verdict, date of declaration."""
     body = []
     for claim in rows:
         of_it = [pair for pair in pairs if pair["claim"] == claim["claim"]]
@@ -93,7 +93,7 @@ def claims(rows: Sequence[Row], pairs: Sequence[Row], labels: Mapping[str, str])
 def latex_table(
     columns: Sequence[str], rows: Sequence[Sequence[Any]], caption: str, full: bool, broken: Sequence[int] = (0,)
 ) -> str:
-    """A whole table float for one column of a two-column paper, or for both (`full`): booktabs and tabularx, a caption, a label.
+    """A LaTeX table float, one or two columns (`full`) wide, with booktabs, tabularx, caption and label.
 
     The columns `broken` share what room there is and break their lines; the others keep to one line.
     """
@@ -117,7 +117,7 @@ def latex_table(
 
 
 def describe_comparison(trials: Sequence[Row]) -> str:
-    """A caption: what leakage is, what brackets and bold mean, behind how many models and scores the figures stand."""
+    """A caption: definition of leakage, meaning of brackets and bold, numbers of models and scores behind the figures."""
 
     def say(name: str) -> str:
         values = sorted({value for row in trials if (value := row[name]) is not None})
@@ -134,7 +134,7 @@ def describe_comparison(trials: Sequence[Row]) -> str:
 
 
 def _find_best(trials: Iterable[Row], name: str, sign: int) -> Row | None:
-    """The one trial whose interval lies beyond those of all others; None if there is none.
+    """The trial whose interval is better than, and does not overlap, those of all others; None if there is none.
 
     Intervals apart are a stricter demand than a significant difference; controls and what is doubtful do not take part.
     """
@@ -150,7 +150,7 @@ def _find_best(trials: Iterable[Row], name: str, sign: int) -> Row | None:
 
 
 def render(columns: Sequence[str], rows: Sequence[Sequence[Any]], how: str, null: str = "NULL") -> str:
-    """The table as text in one of: table, csv, json, markdown, html; in `table`, `null` stands for what there is no value of."""
+    """The table as text in the format `how`: table, csv, json, markdown or html. `null`: text for missing values in `table`."""
     match how:
         case "json":
             return json.dumps([dict(zip(columns, map(_plain, row), strict=True)) for row in rows], ensure_ascii=False, indent=1)
@@ -174,7 +174,7 @@ def _plain(value: Any) -> Any:
     if value is None or isinstance(value, bool | int | str):
         return value
     if isinstance(value, float):
-        return value if value - value == 0 else None  # NaN and infinity are no JSON
+        return value if value - value == 0 else None  # JSON has no NaN and infinity
     if isinstance(value, datetime):
         return value.isoformat(sep=" ", timespec="seconds")
     if isinstance(value, list | tuple):
@@ -195,19 +195,19 @@ def _print(value: Any, null: str = "NULL") -> str:
 
 
 def _escape(values: Sequence[Any], escaped: Callable[[str], str], bold: str, cell: str = "{}") -> list[str]:
-    """Cells of a row in a format; a `Best` stands in `bold`."""
+    """Escaped cells of a row, a `Best` in the format `bold`."""
     texts = [escaped(_print(value)) for value in values]
     return [cell.format(bold.format(text) if isinstance(value, Best) else text) for value, text in zip(values, texts, strict=True)]
 
 
 def _holds_figures(cells: Sequence[str]) -> bool:
-    """Whether a column stands on the right: figures, whatever is missing among them."""
+    """Whether a column is right-aligned: its cells are figures or missing."""
     there = [cell for cell in cells if cell not in ("", "none", UNRESOLVABLE, NOT_MEASURED)]
     return bool(there) and all(cell.lstrip("-")[0].isdigit() for cell in there)
 
 
 def _align(columns: Sequence[str], rows: Sequence[Sequence[Any]], null: str) -> str:
-    """Columns below each other; where they do not fit beside each other, long cells are cut.
+    """A table with aligned columns; long cells are shortened where it is wider than the terminal.
 
     On a terminal that is too narrow even so, columns go on in a further block, each begun by the column that tells rows apart.
     """
@@ -232,13 +232,13 @@ def _is_number(value: Any) -> bool:
 
 
 def _key(cells: Sequence[Sequence[str]]) -> int:
-    """The first column that no two rows share a cell of; else the first."""
+    """Index of the first column whose cells are distinct; else 0."""
     columns = zip(*cells, strict=True) if len(cells) > 1 else ()
     return next((at for at, column in enumerate(columns) if len(set(column)) == len(cells)), 0)
 
 
 def _split(widths: Sequence[int], key: int, room: int) -> list[list[int]]:
-    """Columns that fit beside each other, by index; from the second block on the key comes first."""
+    """Indices of columns, in blocks that fit into the width `room`; from the second block on the key column comes first."""
     blocks: list[list[int]] = [[]]
     for at, width in enumerate(widths):
         block = blocks[-1]
@@ -249,7 +249,7 @@ def _split(widths: Sequence[int], key: int, room: int) -> list[list[int]]:
 
 
 def _shorten(text: str) -> str:
-    """Cut off at the end; of a path the end stays, which tells it from others."""
+    """The text, cut at the end; a path is cut at its beginning, since its end distinguishes it."""
     if len(text) <= MAX_CELL_LETTERS:
         return text
     return f"…{text[1 - MAX_CELL_LETTERS :]}" if text.startswith("/") else f"{text[: MAX_CELL_LETTERS - 1]}…"

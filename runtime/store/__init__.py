@@ -1,1 +1,1 @@
-"""The folder of results, the truth: artifacts, commits, checkpoints, records of runs."""
+"""The store, the folder that holds all results: artifacts, commits, checkpoints, records of runs."""

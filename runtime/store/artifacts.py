@@ -1,7 +1,7 @@
 """The files of a task: one folder per task, each file written under a temporary name and renamed, read without pickles.
 
     <store>/<aa>/<id>/task.json          the text that was hashed, and its readable form
-                      attempts/<n>/log   what the attempt printed
+                      attempts/<n>/log   output of the attempt
                       <stem>.safetensors
                       outcome.json       the commit: written last, renamed into place
 
@@ -38,11 +38,12 @@ STORE_VERSION = 1
 
 @contextlib.contextmanager
 def lock_store(store: Path) -> Iterator[None]:
-    """Lock the store for one run, making it if need be; SynthcError if another run has locked it or a newer version made it."""
+    """Lock the store for one run; makes it if it does not exist. SynthcError if another run has locked it or a newer version made
+    it."""
     try:
         if not store.exists():
             store.mkdir(mode=0o700, parents=True)
-            store.chmod(0o700)  # what derives from private images is for its owner alone, whatever the umask
+            store.chmod(0o700)  # results derive from private images: readable by the owner alone, whatever the umask
         lock = (store / "lock").open("ab+", buffering=0)  # unbuffered: a full disk is an error at once, not on close
     except OSError as error:
         raise SynthcError(sentence_of(error, store)) from error
@@ -63,7 +64,7 @@ def lock_store(store: Path) -> Iterator[None]:
 
 
 def _read_owner(store: Path) -> str:
-    """Who holds the store's lock, or held it when they were killed."""
+    """Text of the lock file, which names the process that holds the lock, or held it when it was killed; "" without one."""
     try:
         return (store / "lock").read_text(errors="replace").strip()
     except OSError:
@@ -71,15 +72,15 @@ def _read_owner(store: Path) -> str:
 
 
 def may_be_running(store: Path) -> bool:
-    """Whether a run may be using the store: of one that was killed on this machine it is known that it does not."""
+    """Whether a run may be using the store: False only if no lock is recorded, or its process on this machine has ended."""
     owner = re.fullmatch(r"pid (\d+) on (.+), since .*", _read_owner(store))
     return owner is not None and (owner[2] != machine.host() or Path(f"/proc/{owner[1]}").exists())
 
 
 def read_mark(store: Path) -> dict[str, Any]:
-    """The content of `store.json`: our version, and as `origin` what its rows are called where several stores are gathered.
+    """The content of `store.json`: the store's version, and `origin`, the store's name in databases that gather several.
 
-    A new store gets the folder's name and eight random digits; one that lost its mark the one that its runs were recorded with.
+    The origin of a new store is the folder's name and eight random digits; if `store.json` is lost, that of its recorded runs.
     SynthcError if a newer synthc made the store, or if the mark is damaged.
     """
     path, found = store / "store.json", None
@@ -104,7 +105,7 @@ def read_mark(store: Path) -> dict[str, Any]:
 
 
 def read_origin(store: Path) -> str | None:
-    """What the store's rows are called in a database; None where there is no store, or its mark is damaged."""
+    """The origin of the store's rows in a database; None where there is no store, or its `store.json` is damaged."""
     try:
         return read_record(store / "store.json").get("origin")
     except (Corrupt, OSError):
@@ -119,7 +120,7 @@ def folder_of(store: Path, task: str) -> Path:
 
 
 def is_done(store: Path, task: str) -> bool:
-    """Whether the task was committed: its `outcome.json` is there."""
+    """Whether the task is committed, which is whether its `outcome.json` exists."""
     return (folder_of(store, task) / "outcome.json").exists()
 
 
@@ -128,12 +129,12 @@ def encode_tensors(tensors: Mapping[str, Tensor]) -> bytes:
     import torch
     from safetensors.torch import save  # torch is slow to import, and a run that finds everything done needs none
 
-    # Each tensor in memory of its own: safetensors refuses views that share storage.
+    # Each tensor is copied: safetensors refuses views that share storage.
     return save({name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()})
 
 
 def quarantine(folder: Path) -> None:
-    """Rename a task's damaged commit, so that the task counts as never computed and the file can be examined."""
+    """Rename a task's damaged commit, so that the task counts as not done and the file can be examined."""
     aside = folder / "outcome.json.corrupt"
     if aside.is_dir():
         shutil.rmtree(aside)
@@ -142,30 +143,30 @@ def quarantine(folder: Path) -> None:
 
 
 def retract(folder: Path) -> None:
-    """Delete the commit of a task that is to be computed again; its files will be written over."""
+    """Delete the commit of a task that is to be computed again; its other files are overwritten then."""
     (folder / "outcome.json").unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)
 class Artifact:
-    """What a done task left behind."""
+    """The files and the record of a done task."""
 
     folder: Path
 
     def tensors(self, stem: str) -> dict[str, Tensor]:
-        """All tensors of `<stem>.safetensors`, on the CPU; KeyError if the task left no such file, Corrupt if it has changed."""
+        """All tensors of `<stem>.safetensors`, on the CPU; KeyError if the task has no such file, Corrupt if it was changed."""
         from safetensors.torch import load
 
         return load(self.content(stem))
 
     def arrays(self, stem: str) -> dict[str, np.ndarray]:
-        """The same without torch."""
+        """All tensors of `<stem>.safetensors` as numpy arrays, without importing torch; errors as of `tensors`."""
         from safetensors.numpy import load
 
         return load(self.content(stem))
 
     def content(self, stem: str) -> bytes:
-        """Bytes of `<stem>.safetensors`, compared with the digest in the outcome; KeyError and Corrupt as for `tensors`."""
+        """Bytes of `<stem>.safetensors`, checked against the digest in the outcome; errors as of `tensors`."""
         name = f"{stem}.safetensors"
         digest = self.outcome["files"].get(name)
         if digest is None:
@@ -179,7 +180,7 @@ class Artifact:
         return content
 
     def ancestry(self) -> list[Artifact]:
-        """This artifact and all that it was made from, each once."""
+        """This artifact and all artifacts that it depends on, directly or not, each once."""
         found: dict[str, Artifact] = {}
         waiting = [self]
         while waiting:
@@ -194,22 +195,22 @@ class Artifact:
 
     @property
     def text(self) -> str:
-        """The text that the task's id is the hash of; Corrupt if it cannot be read."""
+        """The text whose hash is the task's id; Corrupt if it cannot be read."""
         return str(self.task["text"])
 
     @property
     def stems(self) -> list[str]:
-        """Files of tensors that the task left."""
+        """Stems of the task's files of tensors, sorted."""
         return sorted(name.removesuffix(".safetensors") for name in self.outcome["files"])
 
     @cached_property
     def outcome(self) -> Mapping[str, Any]:
-        """The task's `outcome.json`; Corrupt if it is not what was written."""
+        """The content of `outcome.json`; Corrupt if the file was changed since it was written."""
         return self._read("outcome.json", "task")
 
     @cached_property
     def task(self) -> Mapping[str, Any]:
-        """The task's `task.json`: its address, the text that was hashed, what it needs; Corrupt if it is not what was written."""
+        """The content of `task.json`: address, hashed text, needs; Corrupt if the file was changed since it was written."""
         return self._read("task.json", "id")
 
     def _read(self, name: str, key: str) -> Mapping[str, Any]:
@@ -219,9 +220,9 @@ class Artifact:
         return content
 
     def metric(self, name: str) -> float | None:
-        """Value of the first metric of this name, None if the task gave none."""
+        """Value of the first metric of this name; None if the task has none."""
         return next((row["value"] for row in self.outcome["metrics"] if row["name"] == name), None)
 
 
 Inputs = Mapping[str, Artifact]
-"""Role → what the task of that role left: what a work or a method needs."""
+"""Role → artifact, of the tasks that a task needs."""

@@ -1,14 +1,14 @@
-"""Long loops go on where a killed attempt left off: their state is saved in the task's folder every few minutes.
+"""Checkpoints of long loops: their state is saved in the task's folder every few minutes, so that a new attempt resumes.
 
     for step in (steps := checkpoint.loop("classifier", iterations, net=net, optimizer=optimizer, draws=generator)):
         ...
         steps.log(loss)
 
-yields the steps that are left, restores the parts before the first one and saves them now and then after one. Outside a task
-(tests, notebooks), or in a loop that ends before the first interval, it is a `range`. A checkpoint is read only by the very
-source that wrote it, and deleted when the task is committed. Each generator that a loop draws from must be among its parts, or
-be seeded and advanced again (`loop.start` steps were made), so that the numbers are those of an uninterrupted run. What a loop
-logs is kept, thinned, with the task's outcome: its loss curve.
+yields the remaining steps; the parts are restored before the first one and saved after a step when `INTERVAL_SECONDS` have passed.
+Outside a task (tests, notebooks), or in a loop that ends before the first interval, it is a `range`. A checkpoint is read only by
+the same source code that wrote it, and deleted when the task is committed. Each generator that a loop draws from must be among its
+parts, or be seeded and advanced again (by `loop.start` steps), so that the numbers equal those of an uninterrupted run. Logged
+losses, thinned, are stored with the task's outcome as its loss curve.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ from runtime.store.artifacts import encode_tensors
 from runtime.store.files import atomic_write, digest_of
 
 INTERVAL_SECONDS = 300.0
-"""Time between checkpoints: what a kill can cost."""
+"""Time between checkpoints: the most computation that a kill loses."""
 
 FILE_PATTERN = "checkpoint-*"
 
 MAX_POINTS = 50
-"""Of a loss curve that is kept."""
+"""Most points of a stored loss curve."""
 
 
 @dataclass
 class TaskLoops:
-    """The folder of the task being computed, and for each name of loops what each of them logged."""
+    """The folder of the task being computed, and name of a loop → losses logged by each loop of that name."""
 
     folder: Path
     logged: dict[str, list[list[Tensor]]] = field(default_factory=dict)
@@ -59,7 +59,8 @@ class TaskLoops:
 
 
 def thin(losses: Sequence[Tensor]) -> list[tuple[int, float | None]]:
-    """Of up to MAX_POINTS equal spans: how many losses there were by its end, and the mean of its own (None: no number)."""
+    """Thin a loss curve: divide it into up to MAX_POINTS spans of equal length; for each, the step at its end and its mean loss
+    (None where that is not finite)."""
     values = torch.tensor([float(loss) for loss in losses], dtype=torch.float64)
     points, seen = [], 0
     for span in values.tensor_split(min(MAX_POINTS, len(values))):
@@ -73,7 +74,7 @@ _task: ContextVar[TaskLoops | None] = ContextVar("loops of the task being comput
 
 Part = nn.Module | Optimizer | torch.Generator | Tensor | list[Tensor]
 Parts = dict[str, Part]
-"""What changes from step to step, by name."""
+"""Name → state that changes from step to step and so is saved."""
 
 
 @contextlib.contextmanager
@@ -95,9 +96,9 @@ def has_checkpoints(folder: Path) -> bool:
 
 
 class loop:  # lower case: it is used as `range` is
-    """The steps of a loop that are left; a part may be None.
+    """An iterator over the remaining steps of a loop, which saves and restores `parts`; a part may be None.
 
-    `losses` are those that were logged, also before the loop was killed.
+    `losses`: all logged losses, those before an interruption included.
     """
 
     def __init__(self, name: str, steps: int, **parts: Part | None) -> None:
@@ -113,11 +114,11 @@ class loop:  # lower case: it is used as `range` is
             yield step
             if self._path is not None and time.monotonic() - self._saved_at >= INTERVAL_SECONDS:
                 self._save(step + 1)
-        if self._is_long:  # other loops of this task may follow: this one must not run again
+        if self._is_long:  # other loops of this task may follow; a new attempt then skips this one
             self._save(self.steps)
 
     def log(self, loss: Tensor) -> None:
-        """Add a loss to the curve, a scalar; it is not read before the loop is over, lest a device wait for it."""
+        """Add a scalar loss to the curve; its value is read after the loop, since reading it would synchronise the device."""
         self.losses.append(loss.detach())
 
     def _save(self, step: int) -> None:
@@ -129,7 +130,7 @@ class loop:  # lower case: it is used as `range` is
         self._is_long, self._saved_at = True, time.monotonic()
 
     def _resume(self) -> int:
-        """Restore the parts. Returns the next step, 0 where there is no checkpoint or a damaged one."""
+        """Restore the parts. Returns the next step; 0 where there is no checkpoint, or a damaged one."""
         if self._path is None or not self._path.exists():
             return 0
         digest, content = (whole := self._path.read_bytes())[:16], whole[16:]
@@ -187,7 +188,7 @@ def _restore_optimizer(optimizer: Optimizer, state: dict[str, Tensor]) -> None:
     states: dict[int, dict[str, Any]] = {}
     for name, tensor in state.items():
         index, key = name.split("/", 1)
-        like = parameters[int(index)]  # a fused step walks over memory: both must lie in it in the same order
+        like = parameters[int(index)]  # a fused step needs state and parameter in the same memory layout
         value = torch.empty_like(like, dtype=tensor.dtype).copy_(tensor) if tensor.shape == like.shape else tensor
         states.setdefault(int(index), {})[key] = value
     optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})

@@ -1,4 +1,4 @@
-"""The commit of a task: what it made is synced to disk, and then counts, all at once.
+"""The atomic commit of a task: its files are synced to disk, then renamed, `outcome.json` last.
 
     task.json                                                   written before the task is computed
     .<stem>.safetensors.<pid>.part, .outcome.json.<pid>.part    written, then synced at the same time, task.json too
@@ -7,8 +7,8 @@
     attempts/<n>/attempt.json                                   for the database's rows of attempts
 
 Two new files synced one after the other take 8 ms (ext4 on a virtual disk, medians of 60), at the same time 0.4 to 0.7; sixteen
-took 39 ms and 1.1. So the files of a task wait for the disk together, and tasks of one dispatch do so while the next one computes.
-Not here: what a task computes (`worker`), where it lies and how it is read back (`artifacts`).
+took 39 ms and 1.1. So the files of a task are synced at the same time, while the next task of the dispatch computes.
+Not here: what a task computes (`worker`), where its files are and how they are read (`artifacts`).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 MAX_THREADS = 16
-"""Commits of one worker, and files, that are synced at the same time."""
+"""Most commits of one worker, and most files, that are synced at the same time."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Staged:
         return [*self.outcome.files, "outcome.json"]
 
     def commit(self) -> Outcome:
-        """Sync and rename; OSError if the disk refuses, and then no temporary file is left."""
+        """Sync and rename the files; OSError if the disk fails, and then the temporary files are deleted."""
         paths = [self.folder / name for name in self.names]
         try:
             _sync([self.folder / "task.json", *map(temp_path, paths)])
@@ -67,7 +67,7 @@ class Staged:
 
 
 def stage(folder: Path, attempt: int, files: Mapping[str, Mapping[str, Tensor]], outcome: Outcome) -> Staged:
-    """Write `files` (stem → named tensors) and the outcome, which then holds their digests, under temporary names in `folder`."""
+    """Write `files` (stem → named tensors) and the outcome with their digests under temporary names in `folder`."""
     digests: dict[str, str] = {}
     staged = Staged(folder, attempt, dataclasses.replace(outcome, files=digests))
     try:
@@ -97,5 +97,6 @@ def _sync(paths: Sequence[Path]) -> None:
 
 @functools.cache
 def _threads(purpose: str) -> ThreadPoolExecutor:
-    """Two pools: a commit waits for syncs, and would block them in a pool that both share."""
+    """The thread pool for `purpose`. Commits and syncs have one each: commits wait for syncs, and in a common pool could block
+    them."""
     return ThreadPoolExecutor(MAX_THREADS, thread_name_prefix=purpose)

@@ -1,7 +1,7 @@
-"""When each claim was first declared, in which words, after how many outcomes, and what it was found to be before.
+"""The history of each claim: when it was first declared, in which words, after how many outcomes, and its earlier verdicts.
 
-Each run's record carries this on from the last one's, so that it stays when artifacts are gone.
-Not here: what is tested (`audit.compare`).
+Each run's record copies it from the record of the run before, so that it does not depend on artifacts, which may be deleted.
+Not here: the tests of claims (`audit.compare`).
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ FOUND = ("verdict", "effect", "low", "high")
 
 
 def carry_on(claims: Iterable[Record], before: Mapping[str, Any] | None, declared: Record, store: Path) -> list[Record]:
-    """The claims of a run with `declared`, which is the last run's where the words are the same, and `earlier` verdicts.
+    """Records of a run's claims with their history: `declared`, copied from the last run where the claim's words are the same, and
+    `earlier` verdicts.
 
-    `before` is the record of the last run of the study under the profile, `declared` what a claim gets whose words are new.
+    `before`: record of the last run of the study under the profile. `declared`: the value for claims with new words.
     """
     known = {claim["claim"]: claim for claim in before["claims"]} if before else {}
     return [_carry_on_one(claim, known.get(claim["claim"]), declared, before, store) for claim in claims]
@@ -31,7 +32,7 @@ def _carry_on_one(claim: Record, old: Record | None, declared: Record, before: M
         return claim | {"declared": declared}
     same = old.get("words") == claim["words"]
     earlier = [one for one in old.get("earlier", ()) if one not in claim["earlier"]]
-    # The same task would find the same again, so only another one is another verdict.
+    # The same task has the same verdict, so only another task adds one.
     if old["task"] != claim["task"] and (found := find_verdict(store, old["task"]) or old.get("found")):
         earlier.append({"run": before["run"], "words": old.get("words"), **found})
     return claim | {"declared": old.get("declared", declared) if same else declared, "earlier": [*claim["earlier"], *earlier]}

@@ -1,4 +1,4 @@
-"""Files that are whole or not there: written beside and renamed; their digests; and locks of the kernel's."""
+"""Atomic writing of files (under a temporary name, then renamed), digests of their content, and file locks."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from compiler.errors import SynthcError
 
 @contextlib.contextmanager
 def atomic_write(path: Path, synced: bool = True) -> Iterator[Path]:
-    """Yield a temporary path in the same folder, which is renamed to `path` if the block ends without an error.
+    """Yield a temporary path in the folder of `path`, which is renamed to `path` if the block ends without an exception.
 
-    `synced`: only once the content is on disk.
+    `synced`: sync the content to disk before that.
     """
     temp = temp_path(path)
     try:
@@ -32,7 +32,7 @@ def atomic_write(path: Path, synced: bool = True) -> Iterator[Path]:
 
 
 def temp_path(path: Path) -> Path:
-    """The path to which this process writes what will be renamed to `path`."""
+    """This process's temporary path for a file that is then renamed to `path`."""
     return path.with_name(f".{path.name}.{os.getpid()}.part")
 
 
@@ -46,14 +46,14 @@ def sync(path: Path) -> None:
 
 
 def digest_of(content: bytes) -> str:
-    """The digest of a file's content: sixteen hexadecimal digits, against damage and not against forgery."""
+    """Digest of a file's content, sixteen hexadecimal digits: it detects damage, not forgery."""
     return blake2b(content, digest_size=8).hexdigest()
 
 
 def take_lock(handle: IO[bytes], path: Path) -> bool:
-    """Whether this process got the lock of the open file at `path`; SynthcError where the file system has no locks.
+    """Try to lock the open file at `path`; whether this process now has the lock. SynthcError where the file system has no locks.
 
-    The lock is the kernel's: it is released when its owner ends, however it ends.
+    The kernel releases the lock when the process ends, however it ends.
     """
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,6 +1,6 @@
-"""Looking after a store: finds what no kept study needs, and what is damaged.
+"""Finds garbage in a store (files that no kept study needs) and damage.
 
-Not here: repair (a run computes again what it finds damaged), the database (`runtime.database`).
+Not here: repair (a run recomputes damaged results that it needs), the database (`runtime.database`).
 """
 
 from __future__ import annotations
@@ -20,27 +20,27 @@ from runtime.store.records import Corrupt, parse_record, read_runs
 from runtime.store.runs import PLAN_FILE, RecordedRun
 
 LEFTOVER_PATTERNS = ("*.part", "*.corrupt", "*.damaged", ".*.next", "checkpoint-*")
-"""Names of files that killed writers left, and of damaged ones that were set aside."""
+"""Name patterns of files left by killed writers, and of quarantined ones."""
 
 
 @dataclass(frozen=True)
 class Garbage:
-    """What can be deleted: folders of tasks, and single files that nothing reads."""
+    """Files that can be deleted: folders of tasks, and single files that nothing reads."""
 
     tasks: tuple[Path, ...]
     files: tuple[Path, ...]
 
     @property
     def size(self) -> int:
-        """Bytes."""
+        """Size in bytes."""
         within = [path for folder in self.tasks for path in folder.rglob("*") if path.is_file()]
         return sum(path.lstat().st_size for path in (*within, *self.files))
 
 
 def find_garbage(store: Path, drop: Collection[str] = ()) -> Garbage:
-    """What the latest run of no study under any profile needs; the studies in `drop` are not kept at all.
+    """Tasks that no study's latest run under any profile needs, and leftover files; studies in `drop` do not count.
 
-    SynthcError if a record of a run cannot be read: what that run needs is not known.
+    SynthcError if a run's record cannot be read, since the tasks that it needs are then unknown.
     """
     kept = {task["id"] for record in latest_runs(store) if record["study"] not in drop for task in record["tasks"]}
     tasks = tuple(sorted(folder for folder in store.glob("??/*") if folder.is_dir() and folder.name not in kept))
@@ -50,7 +50,8 @@ def find_garbage(store: Path, drop: Collection[str] = ()) -> Garbage:
 
 
 def latest_runs(store: Path) -> list[dict[str, Any]]:
-    """The record of the latest run of each study under each profile; SynthcError if one cannot be read, or if there is none."""
+    """Records of the latest run of each study under each profile; SynthcError if a record cannot be read, or if there are tasks and
+    no record."""
     latest: dict[tuple[str, str], dict[str, Any]] = {}
     for folder, record in read_runs(store):
         if isinstance(record, Corrupt):
@@ -62,12 +63,12 @@ def latest_runs(store: Path) -> list[dict[str, Any]]:
 
 
 def mend_run(folder: Path) -> str:
-    """What to do about a record of a run that cannot be read."""
+    """Advice for a run's record that cannot be read."""
     return f"bring {folder} back from a backup, or delete it: what only that run needs can go then"
 
 
 def delete(garbage: Garbage) -> None:
-    """Delete it, of each task the commit first, so that a task that is deleted in part is no task."""
+    """Delete garbage; of each task the commit first, so that a task that is deleted in part counts as not done."""
     for folder in garbage.tasks:
         (folder / "outcome.json").unlink(missing_ok=True)
         shutil.rmtree(folder)
@@ -79,16 +80,16 @@ def delete(garbage: Garbage) -> None:
 
 @dataclass(frozen=True)
 class Damage:
-    """What was found in reading a store whole: sentences that name each damage and its mend, and counts."""
+    """The result of checking a whole store: a sentence on each damage and its remedy, and counts of records."""
 
     sentences: tuple[str, ...]
     records: int
     without_digest: int
-    """Records of a version that wrote no digest: taken as they are."""
+    """Number of records of versions that wrote no digest, which cannot be checked."""
 
 
 def find_damage(store: Path) -> Damage:
-    """Read every file of a store, and compare it with its digest."""
+    """Read every file of a store and compare it with its digest."""
     found: list[str] = []
     counts: Counter[bool] = Counter()
 

@@ -1,9 +1,9 @@
-"""The JSON records of a store, each with a digest of its own: a figure that was changed is known to be changed.
+"""The JSON records of a store, each with a digest of its content, by which changes are detected.
 
     {"digest": "0123456789abcdef", "task": …      the digest is that of all bytes after it
 
-Versions before this one wrote no digest: such a record is taken if it has the form of one, and `synthc doctor --deep` counts them.
-Against damage and thoughtless edits, not against forgery: who can write to a store can compute a digest.
+Earlier versions wrote no digest: their records are accepted if their fields are valid, and `synthc doctor --deep` counts them.
+Digests detect damage and accidental edits, not forgery: whoever can write to a store can compute a digest.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from runtime.store.files import atomic_write, digest_of
 
 OPENING, MIDDLE = b'{"digest": "', b'", '
 BODY = len(OPENING) + 16 + len(MIDDLE)
-"""Where the content begins that the digest is of."""
+"""Offset at which the digested content begins."""
 
 
 class Corrupt(SynthcError):
-    """A folder of the store does not hold what was written there: a damaged disk, or a file that was edited."""
+    """A file in the store is missing, or was changed since it was written, by a damaged disk or an edit."""
 
     def __init__(self, folder: Path, what: str) -> None:
         super().__init__(f"{folder}: {what}")
@@ -34,7 +34,7 @@ class Corrupt(SynthcError):
 
 @dataclasses.dataclass(frozen=True)
 class TaskForm:
-    """`task.json`: the text that was hashed, and what it is called."""
+    """Fields of `task.json`."""
 
     id: str
     address: str
@@ -44,7 +44,7 @@ class TaskForm:
 
 @dataclasses.dataclass(frozen=True)
 class TrialForm:
-    """A trial in `run.json`."""
+    """Fields of a trial in `run.json`."""
 
     trial: str
     arm: str
@@ -60,7 +60,7 @@ class TrialForm:
 
 @dataclasses.dataclass(frozen=True)
 class RunForm:
-    """`run.json`."""
+    """Fields of `run.json`."""
 
     run: str
     study: str
@@ -90,7 +90,7 @@ class RunForm:
 
 @dataclasses.dataclass(frozen=True)
 class StoreForm:
-    """`store.json`."""
+    """Fields of `store.json`."""
 
     version: int
     origin: str = ""
@@ -106,7 +106,7 @@ FORMS: dict[str, type] = {
 
 
 def encode_record(content: Mapping[str, Any]) -> bytes:
-    """One line of JSON that begins with the digest of the rest: only Python's own encoder, ten times slower, indents.
+    """One line of JSON that begins with the digest of the rest. (Indenting would need Python's encoder, ten times slower.)
 
     ValueError for a NaN, which is no JSON: a metric that is not a number is None with a note.
     """
@@ -116,13 +116,13 @@ def encode_record(content: Mapping[str, Any]) -> bytes:
 
 
 def write_record(path: Path, content: Mapping[str, Any], synced: bool = False) -> None:
-    """Write a record, renamed into place when it is whole, and `synced` if more than itself depends on it."""
+    """Write a record atomically; `synced` to disk where other files depend on it."""
     with atomic_write(path, synced) as temp:
         temp.write_bytes(encode_record(content))
 
 
 def read_record(path: Path) -> dict[str, Any]:
-    """The content of a record; Corrupt if it is not what was written, OSError if it cannot be read by this user."""
+    """The content of a record; Corrupt if it is missing or was changed, OSError if this user may not read it."""
     return parse_record(path)[0]
 
 
@@ -147,7 +147,7 @@ def parse_record(path: Path) -> tuple[dict[str, Any], bool]:
 
 
 def _check_form(form: type, raw: bytes, content: Any) -> None:
-    """ValueError unless a record without a digest has the fields of one, each of its type, and no others."""
+    """ValueError unless a record without a digest has exactly the fields of `form`, each of its type."""
     _adapter(form).validate_json(raw)
     known = {field.name for field in dataclasses.fields(form)}
     if unknown := ", ".join(sorted(content.keys() - known)):
@@ -162,7 +162,8 @@ def _adapter(form: type) -> Any:
 
 
 def read_runs(store: Path, *, newest_first: bool = False) -> Iterator[tuple[Path, dict[str, Any] | Corrupt]]:
-    """The folder of each run, as they came, with its record, or with what is wrong with it. An empty folder is no run."""
+    """Folder and record of each run in order of time; instead of a record that cannot be read, a Corrupt. Empty folders are
+    skipped."""
     runs = store / "runs"
     if runs.exists() and not runs.is_dir():
         yield runs, Corrupt(store, "runs is no folder")

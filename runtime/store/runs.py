@@ -1,9 +1,9 @@
-"""Records and plans of earlier runs: written by each run, read to explain what changed since.
+"""Records and plans of runs: each run writes its own; they are read to explain changes since.
 
     <store>/runs/<run>/run.json      trials, stages, claims, spec texts, versions, code
-                       plan.jsonl.gz   one line per task: id, address, the text that its id is the hash of
+                       plan.jsonl.gz   one line per task: id, address, the text whose hash is the id
 
-With both a figure can be traced to exactly what was computed, also after its artifacts are gone.
+By both, a figure can be traced to the exact computation even after its artifacts are deleted.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from runtime.store.files import atomic_write
 from runtime.store.records import Corrupt, read_record, read_runs
 
 DETERMINISTIC_ERRORS = ("exception", "diverged")
-"""Kinds of error that the same code would only repeat."""
+"""Kinds of error that would recur with the same code."""
 PLAN_FILE = "plan.jsonl.gz"
 
 
@@ -40,7 +40,8 @@ def save_plan(folder: Path, plan: Plan) -> None:
 
 
 def run_name(store: Path, started: datetime, study: str) -> str:
-    """A name for a run: names sort as runs came, also when the clock was set back between two of them."""
+    """A name for a run. Names sort in the order of runs, even if the clock was set back between two of them; SynthcError if no
+    later name exists."""
 
     def stamp(time: datetime) -> str:
         return f"{time:%Y%m%dT%H%M%S.%f}"
@@ -64,7 +65,7 @@ class RecordedRun:
 
     @cached_property
     def texts(self) -> dict[str, str]:
-        """Id → the text that was hashed; empty where the plan was lost or damaged."""
+        """Id → the text whose hash it is; empty where the plan file is lost or damaged."""
         try:
             return {row["id"]: row["text"] for row in self._read_rows()}
         except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError):
@@ -85,7 +86,7 @@ class RecordedRun:
 
 
 def load_last_run(store: Path, study: str, profile: str | None) -> RecordedRun | None:
-    """The plan of the latest run of a study under a profile that can be read, None if there is none."""
+    """The latest run of a study under a profile whose record can be read; None if there is none."""
     for folder, record in read_runs(store, newest_first=True):
         if isinstance(record, dict) and (record["study"], record["profile"]) == (study, profile):
             return RecordedRun(folder, record)
@@ -93,7 +94,7 @@ def load_last_run(store: Path, study: str, profile: str | None) -> RecordedRun |
 
 
 def load_first_results(store: Path, last: RecordedRun | None) -> RecordedRun | None:
-    """The first run of the study of the run `last` that ended with results; None if there is none, or its record is gone."""
+    """The first run with results of the study of the run `last`; None if there is none, or its record is deleted."""
     if last is None:
         return None
     name = last.record.get("first_results")
@@ -104,7 +105,8 @@ def load_first_results(store: Path, last: RecordedRun | None) -> RecordedRun | N
 
 
 def load_previous(store: Path, study: str, profile: str | None) -> Before | None:
-    """The plan of the latest run in the form that `compiler.inspect.explain` compares with."""
+    """The latest run of a study under a profile, in the form that `compiler.inspect.explain` compares plans with; None if there is
+    none."""
     run = load_last_run(store, study, profile)
     if run is None:
         return None
@@ -117,7 +119,7 @@ def load_previous(store: Path, study: str, profile: str | None) -> Before | None
 
 
 def read_trace(store: Path, task: str) -> Trace:
-    """A task's state in the store: whether it is done or damaged, and its last attempt."""
+    """A task's state in the store: whether it is done or damaged, and how its last attempt ended."""
     folder = folder_of(store, task)
     if not folder.is_dir():
         return Trace()

@@ -1,9 +1,9 @@
-"""Finished trials on their way to another store: the commits that answer them, without images and weights.
+"""Packs finished trials into an archive and unpacks them into another store: commits of their attacks, without images and weights.
 
     trials/<aa>/<id>/task.json, outcome.json, <stem>.safetensors
 
-Nothing behind a done task is looked at, so these are all that a store needs for their trials to count as done. Not here: the file
-that they travel in (`runtime.present.bundle`), rows (`runtime.database.gather`).
+A task that is done needs none of the tasks before it, so with these commits the trials count as done. Not here: the bundle file
+(`runtime.present.bundle`), rows (`runtime.database.gather`).
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from runtime.store.files import atomic_write
 from runtime.store.records import encode_record, read_record
 
 IMAGES = "pairs.safetensors"
-"""What an attack keeps for galleries: canaries and released images beside them. It does not travel."""
+"""The attack's file of canaries and released images for galleries; it is left out of archives."""
 MEMBER = re.compile(r"trials/([0-9a-f]{2})/(\1[0-9a-f]{14})/((?:task|outcome)\.json|\w+\.safetensors)")
 DATABASE = "results.duckdb"
 MAX_BYTES = 4 << 30
-"""Of what the trials of one file unpack to."""
+"""Most bytes that the trials of one archive may unpack to."""
 
 
 def pack(archive: zipfile.ZipFile, store: Path, answers: Iterable[str]) -> int:
-    """Put the commits of these tasks into the archive, each compared with its digests; how many were done.
+    """Add the commits of these tasks to the archive, after checking their digests; returns the number of tasks that were done.
 
-    Corrupt where a file is not what its task wrote.
+    Corrupt where a file was changed since its task wrote it.
     """
     packed = 0
     for task in answers:
@@ -48,9 +48,9 @@ def pack(archive: zipfile.ZipFile, store: Path, answers: Iterable[str]) -> int:
 
 
 def unpack(archive: zipfile.ZipFile, store: Path) -> int:
-    """Commit the trials of an archive that the (locked) store does not have; how many. Each file is compared with its digest first.
+    """Commit the trials of an archive that the (locked) store lacks, after checking digests; returns their number.
 
-    SynthcError for an archive that cannot be one of ours, and nothing is committed.
+    SynthcError for an archive that synthc did not write; then nothing is committed.
     """
     members = {member: found for member in archive.infolist() if (found := MEMBER.fullmatch(member.filename))}
     if sum(member.file_size for member in members) > MAX_BYTES:
@@ -71,9 +71,9 @@ def unpack(archive: zipfile.ZipFile, store: Path) -> int:
 
 @contextlib.contextmanager
 def open_bundles(paths: Iterable[Path]) -> Iterator[tuple[list[Path], list[zipfile.ZipFile]]]:
-    """The databases that these files are or hold, unpacked, and the archives among them that hold trials.
+    """Yield paths of the databases that these files are or contain, and the archives among them that contain trials.
 
-    SynthcError for an archive that is none of ours.
+    SynthcError for an archive that is no bundle of synthc.
     """
     databases: list[Path] = []
     bundles: list[zipfile.ZipFile] = []
@@ -96,14 +96,14 @@ def open_bundles(paths: Iterable[Path]) -> Iterator[tuple[list[Path], list[zipfi
 
 
 def _check(artifact: Artifact) -> None:
-    """Corrupt where a file is not what its task wrote."""
+    """Corrupt where a file was changed since its task wrote it."""
     read_record(artifact.folder / "task.json")
     for stem in artifact.stems:
         artifact.content(stem)
 
 
 def _commit(source: Path, folder: Path) -> None:
-    """Copy the files of a task, the outcome last."""
+    """Copy the files of a task, `outcome.json` last."""
     folder.mkdir(parents=True, exist_ok=True)
     for path in sorted(source.iterdir(), key=lambda path: path.name == "outcome.json"):
         with atomic_write(folder / path.name) as beside:
@@ -111,6 +111,6 @@ def _commit(source: Path, folder: Path) -> None:
 
 
 def without_images(artifact: Artifact) -> bytes:
-    """`outcome.json`, without the file of images among what it says the task left."""
+    """The bytes of `outcome.json` without the file of images in its list of files."""
     files = {name: digest for name, digest in artifact.outcome["files"].items() if name != IMAGES}
     return encode_record({name: value for name, value in artifact.outcome.items() if name != "digest"} | {"files": files})

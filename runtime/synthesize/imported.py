@@ -1,7 +1,7 @@
-"""Sets and logits that were made elsewhere, taken in: files are read, judged, and given the form of a task of our own.
+"""Imports synthetic sets and logits that users computed: reads the files, checks them, and gives them the form of a task's product.
 
-What comes in is believed no further than it can be checked: digests are compared with those of the compiled study, numbers are
-finite, and origins name images that the shadow holds. What cannot be checked is that the maker trained on what it was told to.
+Checked: digests equal those of the compiled study, numbers are finite, origins are images that the shadow holds. Not checked, since
+it cannot be: that the user's model was trained on the shadow's private set and on nothing else.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ ELSEWHERE = {"made_elsewhere": True}
 
 
 def perform(work: Imports, inputs: Inputs, device: torch.device) -> Product:
-    """Files of a set: `set`, `audit`. Files of logits: `answers` and `test`, as `query.classifier` leaves them."""
+    """Import one file; SynthcError where it is not valid. Files of a set: `set`, `audit`. Files of logits: `answers` and `test`, as
+    of `query.classifier`."""
     path = Path(work.path)
     if file_digest(path) != work.digest:
         raise SynthcError(f"{path}: has changed since the study was compiled; run it again")
@@ -54,7 +55,7 @@ def _set(work: ImportSet, arrays: dict[str, np.ndarray]) -> Product:
 
 
 def _origins(work: ImportSet, origins: np.ndarray, private: PrivateSet) -> Tensor:
-    """Rows of the private set, -1 for none. The file counts images as its membership file does."""
+    """n: row of the private set, -1 for none, from the file's indices, which are those of the shadow's membership file."""
     table = rows_of_table(work.private, private)
     row_of = {int(place): row for row, place in enumerate(table)}
     for place, origin in enumerate(origins.tolist()):
@@ -65,7 +66,7 @@ def _origins(work: ImportSet, origins: np.ndarray, private: PrivateSet) -> Tenso
 
 
 def _logits(work: ImportLogits, arrays: dict[str, np.ndarray]) -> Product:
-    """The rows of `queries.npz` in their order: views of canaries, views of z samples, test images."""
+    """The product from logits in the order of `queries.npz`: views of canaries, views of z samples, test images."""
     population = work.private.population
     logits = torch.from_numpy(arrays["logits"].astype(np.float32))
     if not logits.isfinite().all():
@@ -87,7 +88,7 @@ def _logits(work: ImportLogits, arrays: dict[str, np.ndarray]) -> Product:
 
 
 def _seconds(work: Imports, arrays: dict[str, np.ndarray]) -> Iterator[Metric]:
-    """What the pipeline took, if the file says it."""
+    """The metric `seconds` of the user's pipeline, if the file holds it."""
     said = arrays.get("seconds")
     if said is None:
         return

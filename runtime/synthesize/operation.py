@@ -1,6 +1,6 @@
-"""The auditor's side of methods that make a synthetic set: finds the module that computes one, and checks what it gives.
+"""Runs methods that make a synthetic set: finds the module that computes one, calls it, and checks its release.
 
-A method is given the private set without being told who is a canary; what became of the canaries is measured afterwards.
+A method gets the private set without marks on canaries; how many canaries it selected is measured afterwards.
 """
 
 from __future__ import annotations
@@ -56,22 +56,22 @@ def perform(work: Synthesize | TrainGenerator | TrainShared, inputs: Inputs, dev
 
 
 def _shared(work: TrainShared, device: torch.device) -> Product:
-    """What all shadows begin from: trained on the public set, or taken in from where it lies."""
+    """The base of all shadows' generators: trained on the public set, or read from a folder."""
     public = load(work.public).pool if work.public else None
-    card = Card("", 0, 0, work.classes, work.shape, (), (), "", "")  # a base knows no more of the private images
+    card = Card("", 0, 0, work.classes, work.shape, (), (), "", "")  # a base may depend on shape and classes alone
     around = Surroundings(card=card, seeds=Seeds(work.seed, 0, None), device=device, expected_size=len(public or ()))
     product: Product = function_of(work.how, "train_shared")(work.how, public, around, work.path)
     return product
 
 
 def function_of(how: Method | Generator, function: str) -> Callable[..., Any]:
-    """The function of the module that computes these words: in the folder of their paradigm, or where a package says."""
+    """The named function of the module that computes a method: in the folder of its paradigm, or in a plug-in's package."""
     place = how.compute if isinstance(how, PluginMethod) else f"{__package__}.{how.paradigm}.{how.compute}"
     return load_function(getattr(how, "method", type(how).__name__), place, function)
 
 
 def synthesize(how: Method, private: LabeledImages, needs: Inputs, setting: Setting) -> Release:
-    """What the method makes of a copy of the private set; ValueError if it is no release."""
+    """The release that the method makes from a copy of the private set; ValueError if it is not valid."""
     given = LabeledImages(private.images.clone(), private.labels.clone())  # other tasks read the private set too
     release = function_of(how, "synthesize")(how, given, needs, setting)
     for complaint in _complaints(release, how, len(private), setting.card):
@@ -80,7 +80,7 @@ def synthesize(how: Method, private: LabeledImages, needs: Inputs, setting: Sett
 
 
 def _complaints(release: Any, how: Method, private: int, card: Card) -> list[str]:
-    """What is wrong with a release."""
+    """Sentences on what is wrong with a release; empty if it is valid."""
     if not isinstance(release, Release):
         return [f"synthesize gave a {type(release).__name__}; it should be a runtime.synthesize.release.Release"]
     found = [*images_wrong(release.images, card), *labels_wrong(release.labels, len(release.images), card)]
@@ -94,7 +94,7 @@ def _complaints(release: Any, how: Method, private: int, card: Card) -> list[str
 
 
 def taken(release: Release, private: PrivateSet, who: Private, *measured: Metric) -> Product:
-    """Files `set` and `audit` of a release, and what its choice of private images says of the canaries."""
+    """The product of a release: files `set` and `audit`, its metrics, and shares of selected canaries."""
     files: dict[str, Mapping[str, Tensor]] = {"set": {"images": release.images, "labels": release.labels}}
     metrics = [Metric("images", float(len(release.labels)), n=1), *measured, *release.metrics]
     if release.origins is not None:
@@ -104,7 +104,7 @@ def taken(release: Release, private: PrivateSet, who: Private, *measured: Metric
 
 
 def surroundings(private: Private, device: torch.device, base: Artifact | None = None) -> Surroundings:
-    """What a method may know of a shadow's study: all of it public or data-independent."""
+    """The inputs of a method besides the private set, for one shadow: all public or independent of the data."""
     population = private.population
     return Surroundings(
         card=population.dataset.card,
@@ -117,14 +117,15 @@ def surroundings(private: Private, device: torch.device, base: Artifact | None =
 
 
 def origin_canary(origins: Tensor, private: PrivateSet) -> Tensor:
-    """For each image, the index of the canary that it was chosen from or started from; -1 for none."""
+    """image: index of the canary that it was selected or initialised from; -1 for none. `origins`: image, row of the private
+    set."""
     return torch.where(origins >= 0, private.canary[origins.clamp(min=0)], -1)
 
 
 def selection(origins: Tensor, private: PrivateSet, who: Private) -> Iterator[Metric]:
-    """Which share of the private set, and of each group of canaries in it, is the origin of some image.
+    """Shares of the private set, and of each group of canaries in it, that are the origin of an image.
 
-    `canary_enrichment` is the second over the first, row by row: 1 for a choice that is blind to canaries.
+    `canary_enrichment` is the ratio of both shares, counted by rows: 1 on average if selection is independent of being a canary.
     """
     used = torch.zeros(len(private.canary), dtype=torch.bool)
     used[origins[origins >= 0]] = True

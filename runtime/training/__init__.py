@@ -1,1 +1,1 @@
-"""Training the nets: batches, SGD, DP-SGD, scoring."""
+"""Trains and scores nets: batches, SGD, DP-SGD, logits, accuracy."""

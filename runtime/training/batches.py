@@ -1,4 +1,4 @@
-"""Mini-batches of a training: which samples, how augmented; and steps of SGD on them, whatever their gradients are."""
+"""Mini-batches with augmentation, and the optimiser loop that plain SGD and DP-SGD share."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from runtime.training.nets import Classifier, normalise
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """On what a classifier is trained, how, for how long, from which random streams and where."""
+    """The inputs of a classifier's training: data, recipe, number of steps, random streams, device."""
 
     images: Tensor
     """n × channels × height × width: uint8, or grey levels 0..1 in floating point."""
@@ -33,33 +33,33 @@ class Training:
     seeds: Seeds
     device: torch.device
     purpose: str
-    """Names the random streams."""
+    """Prefix of the names of the random streams."""
 
     @property
     def autocast(self) -> torch.autocast:
-        """The recipe's precision, for forward passes."""
+        """A context for forward passes in the recipe's precision."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.precision == "bfloat16")
 
     def stream(self, use: str) -> torch.Generator:
-        """The random stream of this training for one use."""
+        """A generator of this training for one use."""
         return self.seeds(f"{self.purpose}/{use}")
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """A trained net and what its training was like."""
+    """A trained net, with loss, cost and log of its training."""
 
     net: Classifier
     images_seen: int
     seconds: float
     loss: float | None
-    """Mean training loss over the last pass (as presented, before each step); None if it was not computed."""
+    """Mean training loss over the last epoch (of batches before their steps); None if it was not computed."""
     dynamics: Mapping[str, Tensor] | None = None
-    """Per presentation and sample, if asked for: `correct` (uint8), `margin` and `el2n` (float32)."""
+    """epoch × sample: `correct` (uint8), `margin` and `el2n` (float32); None if not requested."""
 
 
 def lr_factor(schedule: str, step: int, steps: int) -> float:
-    """The learning rate at `step` as a share of its peak: one_cycle rises for a fifth of the steps, then falls to 0, linearly."""
+    """The learning rate at `step` as a share of its peak. one_cycle: linear, up for a fifth of the steps, then down to 0."""
     done = (step + 0.5) / steps
     match schedule:
         case "one_cycle":
@@ -70,23 +70,23 @@ def lr_factor(schedule: str, step: int, steps: int) -> float:
 
 
 def half_cosine(step: int, steps: int) -> float:
-    """From 1 at the first step towards 0 after the last."""
+    """Cosine decay of a learning rate: 1 at step 0, 0 at step `steps`."""
     return 0.5 + 0.5 * math.cos(math.pi * step / steps)
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Which samples are presented, for which time, and how they are changed; on the CPU, where they were drawn."""
+    """The samples of a batch and their augmentation; tensors are on the CPU."""
 
     rows: Tensor
     """batch, int64."""
     turn: Tensor
-    """batch, int64: how often the sample was presented before."""
+    """batch, int64: number of epochs in which the sample was used before (DP-SGD: the step)."""
     down: Tensor
-    """batch, int64: first row of the padded image, 0..2·shift."""
+    """batch, int64: first row of the crop from the padded image, 0..2·shift."""
     right: Tensor
     mirror: Tensor
-    """batch, bool."""
+    """batch, bool: whether the image is mirrored."""
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -96,7 +96,7 @@ class Batch:
 
 
 def presentations(training: Training) -> Iterator[Batch]:
-    """Full batches from one random order after another, one for each iteration."""
+    """Full batches from successive random orders of the samples, one for each iteration; they may span two epochs."""
     samples, size = len(training.labels), training.recipe.batch_size
     order, moves = training.stream("order"), training.stream("augment")
     span = 2 * training.recipe.augment.shift + 1
@@ -115,12 +115,12 @@ def presentations(training: Training) -> Iterator[Batch]:
 
 
 class Examples:
-    """Images and labels on the device, ready to be presented: padded once, so that a shift is a gather."""
+    """Images and labels on the device; images are padded once, so that a random crop is a gather."""
 
     def __init__(self, training: Training) -> None:
         self.card, self.augment = training.card, training.recipe.augment
         self.maps = training.stream("maps")
-        """The stream of `augment.dsa`."""
+        """Random stream of siamese augmentation (`augment.dsa`)."""
         self.black = siamese.black_level(self.card).to(training.device)
         shift = self.augment.shift
         padded = F.pad(training.images, (shift,) * 4).to(training.device)  # black, before normalisation, as the queries pad
@@ -129,7 +129,7 @@ class Examples:
         self.labels = training.labels.to(training.device)
 
     def present(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Normalised images and labels of a batch."""
+        """Augmented, normalised images of a batch, and their labels."""
         device = self.labels.device
         rows = batch.rows.to(device)
         if self.augment.shift:
@@ -151,9 +151,10 @@ def descend(
     set_gradients: Callable[[int, Batch], Tensor],
     **parts: checkpoint.Part | None,
 ) -> None:
-    """The recipe's SGD, with Nesterov's momentum if any: a step for each batch; the net ends as its average, if that is wanted.
+    """Train by the recipe's SGD, one step per batch; at the end the weights are replaced by their moving average, if the recipe has
+    one.
 
-    `set_gradients(step, batch)`: what a step follows; returns the loss. `parts`: what it changes besides, for checkpoints.
+    `set_gradients(step, batch)` sets the parameters' gradients and returns the loss. `parts`: further state for checkpoints.
     """
     recipe, momentum = training.recipe, training.recipe.momentum
     optimizer = torch.optim.SGD(
@@ -174,7 +175,7 @@ def descend(
 
 
 class EMA(nn.Module):
-    """Exponential moving average of a net's weights and running statistics, warmed up by (1 + t) / (10 + t)."""
+    """Exponential moving average of a net's weights and running statistics; at step t the decay is at most (1 + t) / (10 + t)."""
 
     def __init__(self, net: nn.Module, decay: float) -> None:
         super().__init__()

@@ -1,7 +1,7 @@
 """Trains the classifier that is audited.
 
-Data are tensors on the device: one index per batch, augmentation as one gather, every random choice from a named stream. What is
-drawn does not depend on the device, so the arms of a study see the same order and the same augmentation.
+Data are tensors on the device, indexed once per batch. Random numbers come from named streams on the CPU, so that order and
+augmentation are the same for all arms of a study and on all devices.
 Not here: DP-SGD (`dp_sgd`), the queries of an audit (`audit.query.classifier`).
 """
 
@@ -23,7 +23,8 @@ from runtime.training.sgd import fit
 
 
 def perform(work: TrainClassifier, inputs: Inputs, device: torch.device) -> Product:
-    """Train on the private set, or on the set of the need `set`; the weights and what became of them."""
+    """Train on the private set, or on the synthetic set of the need `set`. File `model`: the weights; metrics: accuracies, cost,
+    epsilon."""
     private = work.private
     if "set" in inputs:
         given = inputs["set"].tensors("set")
@@ -59,7 +60,7 @@ def perform(work: TrainClassifier, inputs: Inputs, device: torch.device) -> Prod
 
 
 def _metrics(fitted: Fitted, private: Private, training: Training) -> Iterator[Metric]:
-    """What every trainer reports."""
+    """Metrics of a trained classifier."""
     labels, card, device = training.labels, training.card, training.device
     hard = labels if labels.dim() == 1 else labels.argmax(1)
     yield Metric("train_accuracy", accuracy(fitted.net, training.images, hard, card, device), n=len(hard))

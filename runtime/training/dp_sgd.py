@@ -1,9 +1,10 @@
-"""DP-SGD: per-sample gradients, Poisson sampling, clipping, Gaussian noise, and its accountant.
+"""DP-SGD (Abadi et al. 2016): per-sample gradients, Poisson sampling, clipping, Gaussian noise, accounting.
 
-Abadi et al. 2016; augmentation multiplicity and the average of weights from De et al. 2022. Neighbouring
-sets differ by one image added or removed. The sampling rate is batch size / expected size of the private set, a constant of the
-study and no secret; sums are divided by the expected batch size, never by the drawn one.
-Not here: private tuning (whoever picks a recipe by looking at many spends more than is reported), cryptographic noise.
+Augmentation multiplicity and averaging of weights are from De et al. 2022. Neighbouring sets differ by one image added or removed.
+The sampling rate is batch size / expected size of the private set, a public constant of the study; sums are divided by the expected
+batch size, not by the drawn one.
+Not here: private hyperparameter selection (choosing a recipe by results on private data spends more epsilon than is reported),
+cryptographically secure noise.
 """
 
 from __future__ import annotations
@@ -29,30 +30,31 @@ from runtime.training.nets import Classifier
 
 MAX_IMAGES_AT_ONCE = 256
 MAX_GRADIENT_NUMBERS_AT_ONCE = 2**27
-"""Of images in one forward pass, and of gradients held at once (512 MB). Fashion-MNIST, 29,000 weights, one core: 2,700 images per
-second in parts of 256, 2,100 in parts of 64."""
+"""Most images in one forward pass, and most numbers in the per-sample gradients at once (512 MB). Fashion-MNIST, 29,000 weights,
+one core: 2,700 images per second in parts of 256, 2,100 in parts of 64."""
 
 VACUOUS_EPSILON = 100.0
-"""Above this epsilon a guarantee says nothing that a person could use: e^100 : 1 odds."""
+"""Above this epsilon a guarantee has no practical meaning: it allows odds of e^100."""
 
 Accountant = Literal["rdp", "pld"]
 
 
 @dataclass(frozen=True)
 class Mechanism:
-    """The Poisson-sampled Gaussian mechanism of one training. All of it is public."""
+    """Parameters of the Poisson-sampled Gaussian mechanism of one training; all are public."""
 
     privacy: Privacy
     noise_multiplier: float
     sampling_rate: float
     expected_batch: float
-    """Samples drawn in a step, on average."""
+    """Mean number of samples drawn in a step."""
     steps: int
 
     def set_gradients(self, net: nn.Module, loss: Loss, chunks: Iterable[tuple[Tensor, ...]], noise: torch.Generator) -> Tensor:
-        """Set each parameter's gradient to the noised sum of clipped gradients over the expected batch; the sum of the losses.
+        """Set each parameter's gradient to the noised sum of clipped gradients divided by the expected batch size. Returns the sum
+        of the losses.
 
-        The losses are private: for logs that stay with the audit.
+        The losses are not privatised: they may only go to logs that are not released.
         """
         parameters, clip = trained(net), self.privacy.clip
         total, lost = clipped_sum(loss, {name: parameter.detach() for name, parameter in parameters.items()}, chunks, clip)
@@ -63,7 +65,7 @@ class Mechanism:
         return lost
 
     def metrics(self) -> Iterator[Metric]:
-        """What all steps together spend: (epsilon, delta) for one image added or removed; every assumption in the note."""
+        """(epsilon, delta) of all steps together, for one image added or removed, with the assumptions in the note."""
         delta = self.privacy.delta
         epsilon, accountant = epsilon_spent(self.noise_multiplier, delta, self.sampling_rate, self.steps)
         size = "> 1e6, vacuous; " if epsilon is None else "vacuous; " if epsilon > VACUOUS_EPSILON else ""
@@ -77,7 +79,7 @@ class Mechanism:
 
 
 def new_mechanism(privacy: Privacy, batch_size: int, expected_size: int, steps: int) -> Mechanism:
-    """The mechanism with the given noise, or with the noise that the given epsilon takes."""
+    """The mechanism with the declared noise multiplier, or with the one that gives the declared epsilon."""
     rate = min(1.0, batch_size / expected_size)
     noise = privacy.noise_multiplier
     if noise is None:
@@ -86,7 +88,7 @@ def new_mechanism(privacy: Privacy, batch_size: int, expected_size: int, steps: 
 
 
 def fit_privately(net: Classifier, training: Training, mechanism: Mechanism) -> Fitted:
-    """Train `net` in place by noisy steps. Diverged if weights stop being numbers."""
+    """Train `net` in place by DP-SGD. Diverged if weights are not finite; SynthcError for batch norm."""
     if any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in net.modules()):
         raise SynthcError("DP-SGD: batch norm mixes samples, so no sample's gradient is its own; use `norm: group`")
     started, multiplicity = time.perf_counter(), mechanism.privacy.multiplicity
@@ -109,9 +111,10 @@ def fit_privately(net: Classifier, training: Training, mechanism: Mechanism) -> 
 
 
 def poisson(training: Training, rate: float, multiplicity: int) -> Iterator[Batch]:
-    """Every sample independently with probability `rate` at each step: batches of any size, empty ones too.
+    """Poisson batches: each sample is drawn independently with probability `rate` at each step, so batches vary in size and may be
+    empty.
 
-    A sample is listed `multiplicity` times in a row, each with its own shift and mirror; `turn` is the step.
+    Each sample is repeated `multiplicity` times in adjacent rows, each with an augmentation of its own; `turn` is the step.
     """
     chosen, moves = training.stream("poisson"), training.stream("augment")
     span = 2 * training.recipe.augment.shift + 1
@@ -123,30 +126,30 @@ def poisson(training: Training, rate: float, multiplicity: int) -> Iterator[Batc
 
 
 def trained(net: nn.Module) -> dict[str, nn.Parameter]:
-    """The parameters that a training moves, by name."""
+    """Name → parameter, of those that require a gradient."""
     return {name: parameter for name, parameter in net.named_parameters() if parameter.requires_grad}
 
 
 def samples_at_once(net: nn.Module, multiplicity: int) -> int:
-    """How many samples' gradients are computed at once."""
+    """Number of samples whose gradients are computed at once."""
     weights = sum(parameter.numel() for parameter in trained(net).values())
     return max(1, min(MAX_IMAGES_AT_ONCE // multiplicity, MAX_GRADIENT_NUMBERS_AT_ONCE // weights))
 
 
 def _chunks(net: nn.Module, examples: Examples, batch: Batch, multiplicity: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """A batch in parts that fit at once: samples × copies × image, and labels."""
+    """Parts of a batch whose gradients fit into memory: images (sample × copy × image), and labels."""
     rows = samples_at_once(net, multiplicity) * multiplicity
     for first in range(0, len(batch.rows), rows):
         x, y = examples.present(batch[first : first + rows])
-        # Channels last does not survive the split into copies: torch would take the samples of a strided convolution one by one.
+        # Contiguous: after the split into copies, torch would compute a channels-last strided convolution sample by sample.
         yield x.contiguous().unflatten(0, (-1, multiplicity)), y[::multiplicity]
 
 
 def clipped_sum(
     loss: Loss, parameters: dict[str, Tensor], chunks: Iterable[tuple[Tensor, ...]], clip: float
 ) -> tuple[Tensor, Tensor]:
-    """Sum over samples of their gradients, each scaled down to norm `clip` over all parameters together (flat, float32), and
-    the sum of their losses."""
+    """Sum over samples of gradients clipped to norm `clip` over all parameters together (one flat float32 vector), and the sum of
+    the losses."""
     total = [parameter.new_zeros(parameter.numel()) for parameter in parameters.values()]
     lost = total[0].new_zeros(())
     for chunk in chunks:
@@ -162,9 +165,9 @@ def clipped_sum(
 
 @lru_cache(maxsize=64)
 def epsilon_spent(noise_multiplier: float, delta: float, rate: float, steps: int) -> tuple[float | None, Accountant]:
-    """Epsilon by PLD where the figure is real, by RDP where it is vacuous, as PLD's grids grow with it; and which of them.
+    """Epsilon and the accountant that gave it: PLD, or RDP where epsilon is vacuous and PLD's grid would be too large.
 
-    None above 1e6: noise so small that the accountant overflows, or none at all.
+    Epsilon is None above 1e6, where the accountant overflows, and without noise.
     """
     bound = epsilon_of("rdp", noise_multiplier, delta, rate, steps) if noise_multiplier > 0 else math.inf
     if bound <= VACUOUS_EPSILON:
@@ -174,10 +177,10 @@ def epsilon_spent(noise_multiplier: float, delta: float, rate: float, steps: int
 
 @lru_cache(maxsize=64)
 def noise_for(epsilon: float, delta: float, rate: float, steps: int) -> float:
-    """Smallest noise multiplier whose epsilon is at most `epsilon`, rounded up to thousandths, so that machines agree on it.
+    """Smallest noise multiplier whose epsilon is at most `epsilon`, rounded up to thousandths, so that it is equal on all machines.
 
-    RDP's answer first, in milliseconds: it is above PLD's, which takes seconds and gigabytes where the noise is far too small. It
-    stands where PLD's grid of 1e-3 is too coarse to be better (an epsilon of 0.01 over 10,000 steps).
+    RDP is calibrated first, in milliseconds, as an upper limit for PLD, which takes seconds and gigabytes where noise is far too
+    small. RDP's result is kept where PLD's grid of 1e-3 is too coarse to improve on it (epsilon 0.01 over 10,000 steps).
     """
     from dp_accounting import LowerEndpointAndGuess, calibrate_dp_mechanism
     from dp_accounting.mechanism_calibration import NoBracketIntervalFoundError
@@ -200,9 +203,9 @@ def noise_for(epsilon: float, delta: float, rate: float, steps: int) -> float:
 
 
 def epsilon_of(accountant: Accountant, noise_multiplier: float, delta: float, rate: float, steps: int) -> float:
-    """dp_accounting's answer for add/remove neighbours; infinity where its arithmetic overflows."""
+    """Epsilon by dp_accounting for add/remove neighbours; infinity where its arithmetic overflows."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # overflow is expected here, and answered below
+        warnings.simplefilter("ignore")  # overflow is expected, and handled below
         try:
             found = _accountant(accountant).compose(_event(noise_multiplier, rate, steps)).get_epsilon(delta)
         except (OverflowError, ValueError, FloatingPointError):
@@ -219,6 +222,6 @@ def _event(noise_multiplier: float, rate: float, steps: int) -> Any:
 def _accountant(name: Accountant) -> Any:
     from dp_accounting import NeighboringRelation, pld, rdp
 
-    logging.getLogger("absl").setLevel(logging.ERROR)  # of orders left out of a minimum, which is then larger, never too small
+    logging.getLogger("absl").setLevel(logging.ERROR)  # warnings of skipped RDP orders, without which epsilon is only larger
     neighbours = NeighboringRelation.ADD_OR_REMOVE_ONE
     return rdp.RdpAccountant(None, neighbours) if name == "rdp" else pld.PLDAccountant(neighbours, 1e-3)

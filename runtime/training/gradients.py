@@ -1,4 +1,4 @@
-"""Gradients of single samples, all in one pass (torch.func)."""
+"""Per-sample gradients, vectorised by torch.func."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ Loss = Callable[..., Tensor]
 
 
 def parameters_of(net: nn.Module) -> dict[str, Tensor]:
-    """The net's parameters by name, without their graph; they share its storage."""
+    """Name → parameter, detached from the graph; tensors share the net's storage."""
     return {name: parameter.detach() for name, parameter in net.named_parameters()}
 
 
 def classification_loss(net: nn.Module) -> Loss:
-    """Cross-entropy of one sample, the mean over its copies."""
+    """The function that gives one sample's cross-entropy, the mean over its augmented copies."""
 
     def loss(weights: dict[str, Tensor], copies: Tensor, label: Tensor) -> Tensor:
         out = functional_call(net, weights, (copies,))
@@ -29,5 +29,6 @@ def classification_loss(net: nn.Module) -> Loss:
 
 
 def per_sample_gradients(loss: Loss, parameters: dict[str, Tensor], *samples: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-    """Gradient of each sample's loss (samples × the shape of each parameter), and the losses. Samples lie along the first axis."""
+    """Gradient of each sample's loss (name → sample × the parameter's shape), and the losses. `samples`: tensors with samples along
+    the first axis."""
     return vmap(grad_and_value(loss), in_dims=(None, *[0] * len(samples)))(parameters, *samples)

@@ -1,7 +1,7 @@
-"""The nets that are trained and audited: small ones of the field, with initial weights from a given generator alone.
+"""Architectures of classifiers, with initial weights that depend on a given generator alone.
 
-Every net takes normalised float32 images and gives logits; `features(x)` gives what its last linear layer sees.
-Not here: training (`training`), data-dependent constants of any kind: normalisation uses the card's public mean and std.
+Every net takes normalised float32 images and gives logits; `features(x)` gives the input of its last linear layer. Normalisation
+uses the card's public mean and standard deviation, no constants of private data. Not here: training (`sgd`, `dp_sgd`).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Norm = Callable[[int], nn.Module]
 
 
 class Classifier(nn.Module):
-    """A trunk that ends in flat features, and one linear layer."""
+    """A net of a trunk that gives flat features, and one linear layer."""
 
     def __init__(self, trunk: nn.Module, features: int, classes: int) -> None:
         super().__init__()
@@ -40,14 +40,14 @@ class Classifier(nn.Module):
 
 
 def build(recipe: Recipe, card: Card, generator: torch.Generator) -> Classifier:
-    """The recipe's net for images of this card, initial weights drawn from `generator` (on the CPU) and from nothing else."""
+    """The recipe's net for images of this card, on the CPU, with initial weights drawn from `generator`."""
     net = skeleton(recipe, card).to_empty(device="cpu")
     reset(net, generator)
     return net
 
 
 def skeleton(recipe: Recipe, card: Card) -> Classifier:
-    """The recipe's net without storage (device `meta`): to be filled from a state dict, or by `reset`."""
+    """The recipe's net without storage (device `meta`), for weights from a state dict or from `reset`."""
     with torch.device("meta"):  # also keeps the layers' own constructors from drawing from the global generator
         trunk, features = TRUNKS[recipe.net](recipe, card.shape)
         return Classifier(trunk, features, card.classes)
@@ -61,16 +61,16 @@ def restored(recipe: Recipe, card: Card, state: dict[str, Tensor]) -> Classifier
 
 
 def placed(net: Net, device: torch.device) -> Net:
-    """The net on the device, its images stored channels last. Digits, one core: 2.5 instead of 3.6 ms a step of 64.
+    """Move the net to the device, with channels-last memory layout. Digits, one core: 2.5 instead of 3.6 ms a step of 64.
 
-    Most of that is max pooling, which torch vectorises for channels last alone: 0.15 against 0.94 ms at 64 × 32 × 8 × 8.
+    Most of the gain is in max pooling, which torch vectorises for channels last alone: 0.15 against 0.94 ms at 64 × 32 × 8 × 8.
     """
     return net.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs miss this form
 
 
 @torch.no_grad()
 def reset(net: nn.Module, generator: torch.Generator) -> None:
-    """Draw all weights anew, in place, so that a compiled net serves the next shadow.
+    """Draw new initial weights, in place.
 
     Convolutions and linear layers: He et al. 2015, normal, fan in; the last layer uniform in ±1/sqrt(fan in), as torch's default;
     biases zero; norms the identity.
@@ -94,7 +94,7 @@ def reset(net: nn.Module, generator: torch.Generator) -> None:
 
 
 def split_by_parameter(net: nn.Module, vector: Tensor) -> dict[str, Tensor]:
-    """The vector's parts, each of one parameter's shape, by its name: views, differentiable.
+    """Name of each parameter → its part of the vector as a view of the parameter's shape; differentiable.
 
     The inverse of torch.nn.utils.parameters_to_vector, where vector_to_parameters writes into the net.
     """
@@ -103,14 +103,14 @@ def split_by_parameter(net: nn.Module, vector: Tensor) -> dict[str, Tensor]:
 
 
 def normalise(images: Tensor, card: Card) -> Tensor:
-    """float32, centred and scaled by the card's public constants. Takes uint8, or grey levels 0..1 in floating point."""
+    """float32 images, centred and scaled by the card's public constants. `images`: uint8, or grey levels 0..1 in floating point."""
     grey = images.to(torch.float32) / 255 if images.dtype == torch.uint8 else images.to(torch.float32)
     mean, std = (grey.new_tensor(constants)[:, None, None] for constants in (card.mean, card.std))
     return (grey - mean) / std
 
 
 def grey_levels(images: Tensor, card: Card) -> Tensor:
-    """The way back, differentiable; may leave 0..1."""
+    """The inverse of `normalise`: images in grey levels, which may leave 0..1; differentiable."""
     mean, std = (images.new_tensor(constants)[:, None, None] for constants in (card.mean, card.std))
     return images * std + mean
 
@@ -129,8 +129,8 @@ def _norm(recipe: Recipe) -> Norm:
 
 
 def _conv(inputs: int, outputs: int, recipe: Recipe, kernel: int = 3, stride: int = 1) -> nn.Conv2d:
-    """Keeps the size of the image, or halves it with stride 2."""
-    # A norm that centres its input makes a bias before it idle.
+    """A convolution with padding that keeps the image's size, or with stride 2 halves it."""
+    # A bias has no effect before a norm that centres its input.
     return nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=recipe.norm == "none")
 
 
@@ -149,10 +149,10 @@ def _small(recipe: Recipe, shape: Shape) -> tuple[nn.Module, int]:
 
 
 def _convnet(recipe: Recipe, shape: Shape) -> tuple[nn.Module, int]:
-    """The distillation field's ConvNet (Gidaris and Komodakis 2018): blocks of convolution, norm, ReLU, 2×2 average pool.
+    """The ConvNet usual in dataset distillation (Gidaris and Komodakis 2018): blocks of convolution, norm, ReLU, 2×2 average pool.
 
     As in dataset condensation (Zhao et al. 2021): the convolutions keep their biases, and the first one pads images of 28×28 to
-    32×32, so that every set of the field ends in 4×4. At width 128 with instance norm, 320,010 parameters on CIFAR-10.
+    32×32, so that features are 4×4 for both sizes. At width 128 with instance norm, 320,010 parameters on CIFAR-10.
     """
     channels, height, width = shape
     norm, layers, inputs = _norm(recipe), [], channels
@@ -170,7 +170,7 @@ def _convnet(recipe: Recipe, shape: Shape) -> tuple[nn.Module, int]:
 
 
 def _resnet9(recipe: Recipe, shape: Shape) -> tuple[nn.Module, int]:
-    """In the airbench manner: a 2×2 convolution, then three groups of convolution, pool, norm, GELU, convolution, norm, GELU.
+    """A ResNet-9 as in airbench: a 2×2 convolution, then three groups of convolution, pool, norm, GELU, convolution, norm, GELU.
 
     Widths w, 4w, 4w (64, 256, 256 in the original); its whitening of private images is left out.
     """

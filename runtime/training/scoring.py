@@ -1,4 +1,4 @@
-"""Scoring a trained classifier: logits, accuracy, accuracy on canaries."""
+"""Evaluates a trained classifier: logits, accuracy, accuracy on canaries."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from runtime.outcome import Metric
 from runtime.training.nets import Classifier, normalise, placed
 
 IMAGES_SCORED_AT_ONCE = 256
-"""Images per forward pass when scoring: always this many, so that no image's logits depend on how many were asked about."""
+"""Images per forward pass in evaluation; smaller batches are filled up, so that logits do not depend on the number of images."""
 
 
 @torch.inference_mode()
 def logits(net: Classifier, images: Tensor, card: Card, device: torch.device) -> Tensor:
-    """n × classes, float32, on the CPU, in eval mode. An image's logits do not depend on its batch mates."""
+    """n × classes, float32, on the CPU: logits in eval mode, which do not depend on the other images of a batch."""
     training = net.training
     placed(net, device).eval()
     found = [torch.empty(0, card.classes)]
@@ -43,7 +43,7 @@ def accuracy(net: Classifier, images: Tensor, labels: Tensor, card: Card, device
 
 
 def reported(net: Classifier, private: Private, card: Card, device: torch.device) -> Iterator[Metric]:
-    """Accuracy on the test set, and on each group of canaries by whether this shadow held them (label: the scored one)."""
+    """Metrics: accuracy on the test set, and on each group of canaries, members and non-members apart (see `canary_accuracy`)."""
     parts = roles_of(private.population)
     yield Metric("test_accuracy", accuracy(net, parts.test.images, parts.test.labels, card, device), n=len(parts.test))
     said = [logits(net, group.images, card, device) for group in parts.groups]
@@ -51,7 +51,8 @@ def reported(net: Classifier, private: Private, card: Card, device: torch.device
 
 
 def canary_accuracy(said: Tensor, private: Private) -> Iterator[Metric]:
-    """Of each group of canaries by whether this shadow held them. said: canary × class, logits."""
+    """Metrics `canary_accuracy_in` and `_out` of each group: accuracy by the scored labels, on canaries that this shadow's private
+    set holds and on others. said: canary × class, logits."""
     parts = roles_of(private.population)
     member = torch.from_numpy(membership_of(private).copy())
     for group in parts.groups:

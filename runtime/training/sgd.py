@@ -1,4 +1,4 @@
-"""Training by SGD, and the log of its dynamics."""
+"""Trains by SGD, with an optional log of training dynamics."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from runtime.training.nets import Classifier, placed
 
 
 def fit(net: Classifier, training: Training, *, dynamics: bool = False) -> Fitted:
-    """Train `net` in place by SGD on hard or soft labels; with `dynamics`, also log every sample's.
+    """Train `net` in place by SGD on hard or soft labels; with `dynamics`, log every sample's correctness, margin and EL2N.
 
-    Every batch is full: passes follow each other without a gap, and a set smaller than a batch is repeated within it.
-    Diverged if the loss stops being a number.
+    Every batch is full: a batch may span two epochs, and a set smaller than a batch is repeated within it.
+    Diverged if the loss is not finite.
     """
     started = time.perf_counter()
     recipe, iterations, device, samples = training.recipe, training.iterations, training.device, len(training.labels)
@@ -52,7 +52,7 @@ def fit(net: Classifier, training: Training, *, dynamics: bool = False) -> Fitte
 
 
 class Dynamics(nn.Module):
-    """Correctness, margin and error norm of every sample at every whole pass, from the logits of the training itself.
+    """Correctness, margin and error norm of every sample in every complete epoch, from the logits of training batches.
 
     Forgetting: Toneva et al. 2019; EL2N: Paul et al. 2021; margin (area under the margin, by its mean): Pleiss et al. 2020.
     """

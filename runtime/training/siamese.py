@@ -1,10 +1,10 @@
-"""Siamese augmentation: one random map, applied alike to private and to learned images (Zhao and Bilen, ICML 2021).
+"""Differentiable siamese augmentation (Zhao and Bilen, ICML 2021): the same random map for private and for learned images.
 
-A classifier in training is shown images under the same maps, one for each (`augment: {dsa: true}`).
+Classifiers can be trained with the same augmentation, one map per image (`augment: {dsa: true}`).
 
-All families of maps run in one differentiable pass, those not drawn at their identity, so that a batch may hold many maps.
-Works on normalised images. Every draw comes from a generator that is handed in: the authors' code reseeds the global one
-from the clock at each call.
+All families of maps run in one differentiable pass, with identity parameters for those not drawn, so that a batch may have many
+maps. Images are normalised. Random numbers come from a generator argument: the authors' code reseeds the global one from the clock
+at each call.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ CROP, CUTOUT, SCALE, ROTATE = 0.125, 0.5, 1.2, 15.0  # shares of the side, large
 
 @dataclass(frozen=True)
 class AugmentParams:
-    """The parameters of several maps; each row is one map."""
+    """Parameters of several maps, one per row."""
 
     affine: Tensor
-    """map × 2 × 3: where in the input (−1..1) a place of the output comes from."""
+    """map × 2 × 3: affine map from output to input coordinates (−1..1)."""
     hole: Tensor
-    """map × 4: first row, end row, first column, end column that are blotted out; may lie partly outside."""
+    """map × 4: first row, end row, first column, end column of the cutout; may lie partly outside."""
     brightness: Tensor
     saturation: Tensor
     contrast: Tensor
@@ -46,15 +46,15 @@ class AugmentParams:
 
 
 def families(card: Card) -> tuple[str, ...]:
-    """The families that leave a label true: no mirroring where a mirrored image may be of another class."""
+    """Families of maps that keep the class: without mirroring where a mirrored image may be of another class."""
     return FAMILIES if card.flips else tuple(family for family in FAMILIES if family != "flip")
 
 
 def sample(maps: int, card: Card, generator: torch.Generator) -> AugmentParams:
-    """So many maps, each of one family drawn uniformly; on the CPU."""
+    """Draw `maps` maps, each of one family that is drawn uniformly; on the CPU."""
     _, height, width = card.shape
     of = torch.randint(len(families(card)), (maps,), generator=generator)
-    u = torch.rand(maps, 10, generator=generator)  # as many numbers whatever the family, so that draws stay in step
+    u = torch.rand(maps, 10, generator=generator)  # equally many numbers for every family, so that later draws do not depend on it
     chosen = {family: of == place for place, family in enumerate(families(card))}
     never = torch.zeros(maps, dtype=torch.bool)
 
@@ -88,9 +88,9 @@ def sample(maps: int, card: Card, generator: torch.Generator) -> AugmentParams:
 
 
 def transform(images: Tensor, maps: AugmentParams, black: Tensor) -> Tensor:
-    """Each image (n × c × h × w, normalised) under its own map: row i of `maps` is for image i. Differentiable in the images.
+    """Images (n × c × h × w, normalised), image i under row i of `maps`. Differentiable in the images.
 
-    `black` (c × 1 × 1) is what comes in from outside and what holes are filled with.
+    `black` (c × 1 × 1) fills cutouts and pixels from outside of the image.
     """
     n, _, height, width = images.shape
     grid = F.affine_grid(maps.affine, [n, 1, height, width], align_corners=False)
@@ -111,12 +111,12 @@ def transform(images: Tensor, maps: AugmentParams, black: Tensor) -> Tensor:
 
 
 def augment(images: Tensor, card: Card, draws: torch.Generator, black: Tensor) -> Tensor:
-    """Each image under a map of its own, drawn here."""
+    """Images under maps drawn here, one per image."""
     return transform(images, sample(len(images), card, draws).to(images.device), black)
 
 
 def transform_blocks(blocks: Tensor, maps: AugmentParams, black: Tensor) -> Tensor:
-    """The same for map × image × c × h × w: all images of block i under map i."""
+    """Blocks of images (map × image × c × h × w), all images of block i under row i of `maps`."""
     maps, images = maps[torch.arange(len(maps), device=blocks.device).repeat_interleave(blocks.shape[1])], blocks.flatten(0, 1)
     return transform(images, maps, black).unflatten(0, blocks.shape[:2])
 

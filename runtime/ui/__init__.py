@@ -1,1 +1,1 @@
-"""A local page on a study while it runs, and after. Reads the published database and the store; writes nothing."""
+"""A local web page on a study during and after a run. It reads the published database and the store, and writes nothing."""

@@ -1,7 +1,7 @@
-"""The server of the page: on this machine alone, behind a token in its address, and without a word to any network.
+"""The web server of the page: bound to this machine's loopback interface, with a token in the URL, without outgoing requests.
 
-Every answer carries a content policy that lets the page load nothing but its own files. A request is refused unless it names the
-token, and this server as its host and origin: a page of another site, or a name that was made to point here, gets nothing.
+Every response has a content security policy by which the page loads its own files only. A request is refused unless it has the
+token, and this server as host and origin, which excludes pages of other sites and DNS rebinding.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ SHARE, BURST_SECONDS = 0.014, 0.5
 OVERDRAFT_SECONDS = 0.5
 """By which the board and the tables may overdraw: they are there at once, and only where that goes on they wait too."""
 KEPT_SECONDS = 2.0
-"""Pages that are open beside each other ask the same at the same time, and get one answer."""
+"""How long a response is reused for equal requests, as from several open pages."""
 MAX_QUERY_BYTES = 100_000
 HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
@@ -50,7 +50,7 @@ HEADERS = {
 
 
 class Guard:
-    """Refuses what does not name this server as host and origin, and gives every answer the headers of the page's policy."""
+    """ASGI middleware that refuses requests for another host or origin and adds `HEADERS` to every response."""
 
     def __init__(self, app: ASGIApp, hosts: frozenset[str]) -> None:
         self.app, self.hosts = app, hosts
@@ -76,7 +76,7 @@ class Guard:
 
 
 def application(source: Source, token: str, port: int) -> ASGIApp:
-    """The page and what it asks for, below /TOKEN/."""
+    """The ASGI application: the page and its data below /TOKEN/."""
 
     allowance, kept = Allowance(), state.Kept()
 
@@ -129,7 +129,7 @@ class Allowance:
 
 
 def answering(source: Source, handler: Any, allowance: Allowance) -> Any:
-    """Answers with what `handler` gives, one for all that ask the same within KEPT_SECONDS."""
+    """An endpoint that responds with the result of `handler` as JSON; equal requests within KEPT_SECONDS get the same response."""
     lock = threading.Lock()
     kept: dict[tuple[str, str], tuple[float, Response]] = {}
 
@@ -204,7 +204,7 @@ def _events(source: Source, allowance: Allowance) -> Any:
 
 
 def serve(source: Source, port: int, announce: Any) -> None:
-    """Serve until Ctrl-C. `announce` is called with the page's address once the port is taken; SynthcError if it cannot be."""
+    """Serve until Ctrl-C. `announce` is called with the page's URL once the port is bound; SynthcError if it cannot be bound."""
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:

@@ -1,4 +1,4 @@
-"""What the page shows, read from the published database and the store: each answer is of one state of the database."""
+"""Reads the page's data from the published database and the store; each response is from one snapshot of the database."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from runtime.present.report import recolor
 from runtime.store.artifacts import folder_of
 
 MAX_ROWS = 500
-"""Rows of an answer in SQL that the page shows."""
+"""Most rows of an SQL query's result on the page."""
 MAX_QUERY_SECONDS = 10.0
 MAX_LOG_BYTES = 200_000
-"""Of a log's end."""
+"""Most bytes of a log that are shown, from its end."""
 FOLLOW = ("roc", "vulnerability", "ablation", "epsilon")
-"""Charts that show the chosen trial alone; the others show all trials."""
+"""Charts that are restricted to the trial that the user selects; the others show all trials."""
 
 RUNS = (
     "SELECT origin, study, profile, run, status, started, ended, question FROM base.run SEMI JOIN base.latest USING (origin, run)"
@@ -56,14 +56,14 @@ WHERE stage.{run} AND stage.stage = 'synthesize' AND stage.shadow = 0
 
 @dataclass(frozen=True)
 class Source:
-    """The files behind the page."""
+    """The files that the page is made from."""
 
     database: Path
     store: Path
     with_private: bool = False
 
     def version(self) -> str:
-        """Changes whenever the database was published anew; "" while there is none."""
+        """A text that changes whenever the database is published; "" while there is no database."""
         try:
             found = self.database.stat()
         except OSError:
@@ -141,8 +141,8 @@ def _conditions(run: dict[str, Any]) -> dict[str, str]:
 
 
 def _measure_progress(run: dict[str, Any], tasks: list[dict[str, Any]]) -> dict[str, Any]:
-    """Counts by status, seconds since the run began, and seconds left: what is missing at the mean seconds of its operation, at
-    the rate at which this run has computed so far; None where nothing tells."""
+    """Counts of tasks by status, seconds since the run's start, and seconds left: missing tasks at their operation's mean seconds,
+    scaled by elapsed over computed time so far; None where no task has a duration."""
     counts = {status: sum(row["status"] == status for row in tasks) for status in ("done", "failed", "blocked", "missing")}
     began = datetime.fromisoformat(run["started"]).replace(tzinfo=UTC)
     elapsed = (
@@ -162,7 +162,7 @@ def _measure_progress(run: dict[str, Any], tasks: list[dict[str, Any]]) -> dict[
 
 
 def _find_running(store: Path, tasks: list[dict[str, Any]]) -> list[str]:
-    """Tasks whose last attempt began and has not ended."""
+    """Ids of tasks whose last attempt has started and not ended."""
     found = []
     for row in tasks:
         if row["status"] == "missing":
@@ -193,7 +193,8 @@ def draw_chart(source: Source, name: str, run: str, trial: str | None = None) ->
 
 
 def answer(source: Source, text: str) -> dict[str, Any]:
-    """The rows of a query or of a question `@NAME`, as text, at most MAX_ROWS; SynthcError where it cannot be run in time."""
+    """As JSON: rows of an SQL query or of a named question `@NAME` as texts, at most MAX_ROWS; SynthcError where the query fails or
+    takes too long."""
     text = question(text[1:].strip()).text if text.startswith("@") else text
     began = time.monotonic()
     columns, rows = query_briefly(source.database, text, MAX_ROWS + 1, MAX_QUERY_SECONDS)
@@ -219,7 +220,7 @@ _sheets = threading.Lock()
 
 
 def read_sheet(source: Source, run: str, trial: str) -> bytes | None:
-    """The sheet of a trial's synthetic images as PNG; None where it is made of private images, or there is none."""
+    """A contact sheet of a trial's synthetic images as PNG; None where these are private images, or there are none."""
     with open_read_only(source.database) as query:
         sets = _rows(query, SETS.format(run=f"run = {literal(run)}"))
     found = next((row for row in sets if row["trial"] == trial), None)
@@ -234,7 +235,7 @@ def _rows(query: Query, text: str) -> list[dict[str, Any]]:
 
 
 def _plain(value: Any) -> Any:
-    """A value as JSON has it: a number that is not finite is None."""
+    """A value as a JSON type; None for numbers that are not finite."""
     if isinstance(value, float):
         return value if value - value == 0 else None
     return value if isinstance(value, str | int | bool | None) else _text(value)

@@ -1,4 +1,4 @@
-"""One file from outside, audited as a trial is: every attack that applies, with intervals, null controls and epsilon bounds."""
+"""Audits one file of answers or scores as a trial is audited: every applicable attack, intervals, null controls, epsilon bounds."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from runtime.outcome import Metric
 from runtime.seeds import numpy_generator
 
 SCORES_RESAMPLED = 2_000_000_000
-"""Scores that a bootstrap may draw: 1,000 resamples up to two million scores, 100 from twenty million on."""
+"""Most scores that a bootstrap draws in all: 1,000 resamples up to two million scores, 100 from twenty million on."""
 SIGNALS_REDRAWN = 50_000_000
-"""Signals that a null control may touch: 100 redraws up to 500,000 signals, 10 from five million on."""
+"""Most signals that a null control reads in all: 100 redraws up to 500,000 signals, 10 from five million on."""
 TARGET = 0
-"""The shadow that one-run bounds speak about: the first, so that nobody chooses it after seeing scores."""
+"""The shadow that one-run bounds are about: always the first, so that it is not chosen after looking at scores."""
 HEADLINE_FPR = "0.01"
 
 
@@ -41,21 +41,21 @@ class Summary:
 
     auc: Metric
     tpr: dict[str, Metric]
-    """At each FPR, as written."""
+    """FPR, as the user wrote it → TPR."""
     readings: dict[str, RateReading]
-    """How finely each was read."""
+    """FPR → the reading behind the TPR: false positives, threshold, ties."""
     null_auc: Metric
-    """Mean over redrawn memberships, and where the central share `confidence` of the redraws lies."""
+    """Mean AUC over redrawn memberships, and the central interval of the redraws at `confidence`."""
     null_tpr: Metric
-    """The same of the TPR at the headline's FPR; None where ties hide it."""
+    """Mean TPR at the headline's FPR over redrawn memberships, with its central interval; no value where ties prevent reading."""
     permutation_p: float
-    """Share of redraws that show as much; never below 1 / (redraws + 1)."""
+    """Permutation p-value of the observed TPR or AUC; never below 1 / (redraws + 1)."""
     epsilon_lower: dict[str, Bound]
     null_passed: bool
     left_out: int
-    """Scores without enough shadows to judge by."""
+    """Number of scores that are NaN, for lack of shadows to fit on."""
     complaints: tuple[str, ...] = ()
-    """Of the null control, and what the scores say against the data."""
+    """Reasons why the null control failed, and doubts about the data that the scores raise."""
 
     def as_json(self) -> dict[str, Any]:
         assumed = {name: bound.as_json() for name, bound in self.epsilon_lower.items() if name.endswith(IF_GAUSSIAN)}
@@ -84,20 +84,20 @@ def _how_read(reading: RateReading, metric: Metric) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Report:
-    """What an audit found."""
+    """The result of an audit of one file."""
 
     n_shadows: int
     n_samples: int
     design: Design
     resamples: int
-    """Behind every interval."""
+    """Number of bootstrap resamples behind every interval."""
     drawn: str
-    """What these draw, in words."""
+    """In words, what a resample draws: samples, or samples and shadows."""
     attacks: dict[str, Summary]
     skipped: dict[str, str]
     """Attacks that do not apply, each with the reason."""
     doubts: tuple[Doubt, ...] = ()
-    """What speaks against the data."""
+    """Evidence in the data that they are not what they are said to be."""
 
     @property
     def trusted(self) -> bool:
@@ -114,9 +114,9 @@ class Report:
 
 
 def audit(evidence: Evidence, settings: AuditSettings, on_result: Callable[[AttackResult], None] | None = None) -> Report:
-    """Audit what a file says; SynthcError where what was asked for does not fit what it holds.
+    """Audit the arrays of a file; SynthcError where the settings do not fit the arrays.
 
-    `on_result` is called with each attack's result as it comes: together they may not fit into memory.
+    `on_result` is called with each attack's result in turn: all results together may not fit into memory.
     """
     design = _checked_design(evidence, settings)
     attacks, skipped = applicable(evidence, settings, design)
@@ -141,7 +141,7 @@ def audit(evidence: Evidence, settings: AuditSettings, on_result: Callable[[Atta
 
 
 def doubts_of(evidence: Evidence, settings: AuditSettings, design: Design) -> Iterator[Doubt]:
-    """What speaks against the file, before any attack."""
+    """Doubts about the data that can be found before any attack runs."""
     answers = answers_of(evidence)
     yield from doubts_about([answers], scope_of(evidence, settings, design), evidence.same)
     if evidence.same is not None:
@@ -152,7 +152,7 @@ def doubts_of(evidence: Evidence, settings: AuditSettings, design: Design) -> It
 
 
 def _among(z_logits: np.ndarray, logits: np.ndarray) -> int:
-    """How many z samples have the very answers of an audited one. shadow × sample × …."""
+    """Number of z samples whose logits equal those of an audited sample. Both arrays: shadow × sample × …."""
     rows = {np.ascontiguousarray(logits[:, sample]).tobytes() for sample in range(logits.shape[1])}
     found = (
         np.ascontiguousarray(z_logits[:, sample].astype(logits.dtype)).tobytes() in rows for sample in range(z_logits.shape[1])
@@ -166,7 +166,7 @@ def _refuse_if_asked(settings: AuditSettings, skipped: dict[str, str]) -> None:
 
 
 def scope_of(evidence: Evidence, settings: AuditSettings, design: Design, doubts: Sequence[Doubt] = ()) -> Scope:
-    """The audit of a file, as that of a trial with one canary group. `doubts`: for which no bound is stated."""
+    """The scope that a trial with one canary group has. Where there are `doubts`, no epsilon bound is stated."""
     shadows = None if _one_way(evidence, settings) else evidence.shadows
     rng = numpy_generator(0, None, "audit/bootstrap")
     resamples = Resamples.draw(_resamples(evidence, settings), evidence.samples, rng, shadows, design == "pairs", evidence.same)
@@ -196,7 +196,7 @@ def _resamples(evidence: Evidence, settings: AuditSettings) -> int:
 
 
 def _checked_design(evidence: Evidence, settings: AuditSettings) -> Design:
-    """The design, after what was asked for was held against what the file holds."""
+    """The membership design; SynthcError where the settings do not fit the arrays."""
     if settings.one_run and evidence.shadows != 1:
         raise SynthcError(f"--one-run wants the {evidence.kind} of one shadow; the file holds {evidence.shadows} shadows")
     if settings.guesses and sum(settings.guesses) > evidence.samples:
@@ -235,7 +235,7 @@ def _summary(result: AttackResult, settings: AuditSettings) -> Summary:
 
 
 def notes(report: Report) -> Iterator[str]:
-    """What a reader of the table must know beside the figures: first what speaks against them."""
+    """Notes to print beside the table of figures, those that cast doubt on them first."""
     for doubt in report.doubts:
         yield flag_of(doubt)
     for name, summary in report.attacks.items():

@@ -1,11 +1,11 @@
-"""What a file from outside says about models, checked before anything is computed from it.
+"""The arrays of a file that a user brings about trained models, checked before anything is computed from them.
 
     logits   shadow × sample × view × class, with labels (sample) and member (shadow × sample); optionally z_logits
              (shadow × z sample × view × class) and z_labels: samples that no shadow was trained on, for RMIA
     signal   shadow × sample, higher = more confident in the label, with member
-    scores   shadow × sample, higher = more likely a member, with member: the attack was done elsewhere
+    scores   shadow × sample, higher = more likely a member, with member: scores of an attack that the user ran
 
-Every complaint names the array, the place in it as the file counts, and what would do.
+Every error names the array, the index in it, and what is accepted.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ DIMENSIONS: dict[str, tuple[str, ...]] = {
     "signal": ("shadows", "samples"),
     "scores": ("shadows", "samples"),
 }
-"""What a file may hold, and what its dimensions mean."""
+"""Kind of array → names of its dimensions. A file holds exactly one of these arrays."""
 MAX_SIGNAL = 1e100
-"""Of a logit or a signal, positive or negative: attacks square it."""
+"""Largest absolute value of a logit or a signal: attacks square it."""
 GROUP = "samples"
-"""What the one canary group of a file is called."""
+"""Name of the one canary group of a file."""
 NAMES = (*DIMENSIONS, "labels", "member", "z_logits", "z_labels")
 
 
@@ -56,7 +56,7 @@ class Evidence:
 
     @cached_property
     def same(self) -> np.ndarray | None:
-        """sample: number of the sample that it is, where some are there several times; else None."""
+        """sample: index of the distinct sample that each row is, where rows are repeated; else None."""
         return repetitions(np.moveaxis(self.values, 0, -1), self.member)
 
     @property
@@ -73,12 +73,12 @@ class Evidence:
 
 
 def read_evidence(path: Path, limit: int = MAX_BYTES) -> Evidence:
-    """The evidence in an `.npz` file; SynthcError, one line, for whatever is wrong with it."""
+    """Read and check an `.npz` file; SynthcError of one line for whatever is wrong with it."""
     return check(read_arrays(path, NAMES, limit), str(path))
 
 
 def check(arrays: dict[str, np.ndarray], source: str) -> Evidence:
-    """Evidence from named arrays; `source` begins every complaint."""
+    """Evidence from named arrays; SynthcError where they are not valid, with `source` at the beginning of its text."""
     kinds = [kind for kind in DIMENSIONS if kind in arrays]
     if len(kinds) != 1:
         held = ", ".join(arrays)
@@ -102,7 +102,7 @@ def check(arrays: dict[str, np.ndarray], source: str) -> Evidence:
 
 
 def answers_of(evidence: Evidence) -> Answers:
-    """What the file says as a trial's final models would: of one canary group, without images and true labels."""
+    """The arrays as responses of a trial's final models to one canary group without images and true labels."""
     nothing, unknown = torch.empty(0), torch.full((evidence.samples,), -1)
     labels, z_labels = (
         missing if values is None else torch.from_numpy(values)
@@ -121,7 +121,7 @@ def _shaped(source: str, name: str, values: np.ndarray, dimensions: Sequence[str
     wanted = " × ".join(dimensions)
     if values.ndim != len(dimensions):
         hint = ""
-        if values.ndim == len(dimensions) - 1:  # of one shadow, or of the plain image alone
+        if values.ndim == len(dimensions) - 1:  # the axis of shadows or of views is missing
             shadow, view = (f"{name}[None]", f"{name}[:, :, None]")
             hint = f"; if they are of one shadow, save {shadow}" + (
                 f"; if of one view, save {view}" if "views" in dimensions else ""
@@ -150,7 +150,7 @@ def _no_nan(source: str, name: str, values: np.ndarray, *, infinite_too: bool) -
 
 
 def _member(source: str, arrays: dict[str, np.ndarray], kind: str, shape: tuple[int, ...]) -> np.ndarray:
-    """sample × shadow."""
+    """sample × shadow, bool; SynthcError where the file's membership is missing or not valid."""
     if "member" not in arrays:
         raise SynthcError(f"{source}: has no member; wanted is member (shadows × samples, true where the shadow was trained on it)")
     member = arrays["member"]
@@ -196,7 +196,7 @@ def _labels(source: str, name: str, arrays: dict[str, np.ndarray], logits: np.nd
 
 
 def design_of(evidence: Evidence, declared: str = "auto") -> Design:
-    """How membership was drawn: as declared where the file agrees, else as it looks.
+    """How membership was drawn: the declared design, or for `auto` the one that the membership's structure shows.
 
     `auto`: pairs if shadows 2j and 2j+1 are complements everywhere; balanced if all samples are in equally many shadows;
     else bernoulli. SynthcError where the file contradicts what was declared.
@@ -228,7 +228,7 @@ def design_of(evidence: Evidence, declared: str = "auto") -> Design:
 
 
 def looks_like(member: np.ndarray) -> Design:
-    """The design whose structure the membership has. sample × shadow."""
+    """The design whose structure the membership (sample × shadow) has."""
     shadows = member.shape[1]
     if shadows % 2 == 0 and (member[:, 0::2] != member[:, 1::2]).all():
         return "pairs"
@@ -239,7 +239,7 @@ def looks_like(member: np.ndarray) -> Design:
 
 
 def given_away(member: np.ndarray, design: Design) -> str | None:
-    """Why a target's membership could be told from that of the others, without any model; None if it could not."""
+    """Why a target's membership can be inferred from the other shadows' memberships alone; None if it cannot."""
     seen = looks_like(member)
     if design == "balanced" or seen == "balanced":
         return f"every sample is in {BALANCED}"

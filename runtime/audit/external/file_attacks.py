@@ -1,4 +1,4 @@
-"""Which attacks a file from outside allows, in the words of a study; and which epsilon bounds may be stated about them."""
+"""Which attacks apply to a file that a user brings, and which epsilon bounds may be stated about them."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from runtime.audit.trial.doubts import Doubt
 from runtime.audit.trial.terms import Conditions
 
 UNFAIR = 1e-3
-"""A share of members that fair coins give less often than this is not taken for fair coins."""
+"""p-value of the number of members below which membership is not taken for fair coins."""
 
 
 class Scores(Threshold):
-    """What an attack that was done elsewhere gave: one threshold on its scores as they are."""
+    """An attack whose scores the user brings: one threshold on the scores as they are."""
 
     attack: Literal["scores"] = "scores"  # type: ignore[assignment]
 
@@ -42,21 +42,21 @@ ON_MODELS: dict[str, type[Tried]] = {
     _name(words): words for words in sorted(KNOWN_ATTACKS, key=lambda words: (words.learned, words.needs_z_pool))
     if not words.looks_at
 }  # fmt: skip
-"""Attacks of a study that logits or a signal suffice for: what needs more stands later."""
+"""Name → attack of a study that needs only logits or a signal; learned ones and those that need a z pool come last."""
 ATTACKS = (*ON_MODELS, "scores")
 ONLY_IN_STUDIES = {_name(words): words.looks_at for words in KNOWN_ATTACKS if words.looks_at}
-"""Attacks of a study that no file suffices for, and what they look at."""
+"""Attacks that are possible in studies alone → the release that they read."""
 
 
 def applicable(evidence: Evidence, settings: AuditSettings, design: Design) -> tuple[list[Tried], dict[str, str]]:
-    """The attacks that were asked for, as a study would say them; and of those that do not apply the reason."""
+    """The requested attacks that apply, with their parameters; and for each that does not, its name and the reason."""
     wanted = dict.fromkeys(settings.tried or (("scores",) if evidence.kind == "scores" else ON_MODELS))
     skipped = {name: reason for name in wanted if (reason := _obstacle(name, evidence, design))}
     return [_as_in_a_study(name, evidence, settings) for name in wanted if name not in skipped], skipped
 
 
 def _obstacle(name: str, evidence: Evidence, design: Design) -> str | None:
-    """Why the attack does not apply to what the file holds or to how membership was drawn; None if it does."""
+    """Why the attack does not apply to the file's arrays or to its membership design; None if it applies."""
     if name == "scores":
         return None if evidence.kind == "scores" else f"the file holds {evidence.kind}, no scores"
     if evidence.kind == "scores":
@@ -82,19 +82,19 @@ def _as_in_a_study(name: str, evidence: Evidence, settings: AuditSettings) -> Tr
     given["queries"] = settings.views or evidence.views
     if "variant" in fields and fields["variant"].annotation == Spread:
         given["variant"] = settings.variant
-    # Not validated: a signal that is given has no name in a study, and label_only may be asked about a single view of several.
+    # Not validated: a user's signal has no name in a study, and label_only may be run on a single view of several.
     return ON_MODELS[name].model_construct(attack=name, **{word: value for word, value in given.items() if word in fields})
 
 
 def conditions(attack: Tried, evidence: Evidence, design: Design, settings: AuditSettings, doubts: Sequence[Doubt]) -> Conditions:
-    """What cannot be checked is not assumed: then there is a reason instead of a bound."""
+    """Whether epsilon bounds may be stated: where a condition fails or cannot be checked, there is a reason instead of a bound."""
     if doubts:
         return Conditions(lambda member: given_away(evidence.member, design) or doubts[0].text, doubts[0].text)
     return Conditions(lambda member: _one_run_refusal(evidence, design, settings, member), _multi_run_refusal(attack, evidence))
 
 
 def _one_run_refusal(evidence: Evidence, design: Design, settings: AuditSettings, member: np.ndarray) -> str:
-    """Why the theorems about one run do not apply to the target, whose scored samples have this membership; or ""."""
+    """Why one-run bounds do not apply to the target, whose scored samples have the membership `member`; "" if they do."""
     scored, members = len(member), int(member.sum())
     if evidence.shadows == 1 and not settings.one_run:
         said = "nothing says that the one shadow's members were drawn by independent fair coins"
@@ -117,7 +117,7 @@ def _one_run_refusal(evidence: Evidence, design: Design, settings: AuditSettings
 
 @lru_cache
 def _fair(members: int, scored: int) -> float:
-    """p-value of "fair coins"; a null control asks for each of its redraws, which under pairs have the same few counts."""
+    """Two-sided p-value of fair coins. Cached: a null control computes it for each redraw, and counts repeat."""
     return float(binomtest(members, scored).pvalue)
 
 

@@ -1,8 +1,7 @@
-"""An audit from outside as a task of its own, whose artifact is like that of a trial.
+"""Turns an audit of a user's file into a task with an artifact like that of a trial.
 
 The task's id is made from the arrays and the settings, so `synthc db rebuild` gives the same rows, and `sql`, charts and the report
-know no difference. What only training could tell (accuracy, cost, true labels) stays empty. Not here: where it is kept
-(`cli.store_audit`).
+treat both alike. Accuracy, cost and true labels stay empty. Not here: where the artifact is stored (`cli.store_audit`).
 """
 
 from __future__ import annotations
@@ -19,11 +18,11 @@ from runtime.audit.trial.measure import AttackResult, Kept, describe_canaries, d
 from runtime.outcome import Metric, Product
 
 MAX_SCORES_KEPT = 4_000_000
-"""Of all attacks together; of larger files only the metrics are kept."""
+"""Most scores, over all attacks, that an artifact holds; of larger audits only the metrics are kept."""
 
 
 def work_of(evidence: Evidence, settings: AuditSettings) -> AuditFile:
-    """The work whose id an audit has."""
+    """The task that an audit is; its parameters are a digest of the arrays and the settings."""
     digest = blake2b(digest_size=8)
     for name in ("values", "member", "labels", "z_logits", "z_labels"):
         array = getattr(evidence, name)
@@ -34,7 +33,7 @@ def work_of(evidence: Evidence, settings: AuditSettings) -> AuditFile:
 
 
 def audit_with_product(evidence: Evidence, settings: AuditSettings) -> tuple[Report, Product]:
-    """The audit, and what is kept of it. Its headline is LiRA where that was done, else the first attack."""
+    """The audit's report and its artifact. The headline attack is LiRA where it was run, else the first attack."""
     scope, answers = scope_of(evidence, settings, design_of(evidence, settings.membership)), answers_of(evidence)
     kept = Kept.of(scope, MAX_SCORES_KEPT)
     leakage: list[Metric] = []
@@ -58,6 +57,6 @@ def audit_with_product(evidence: Evidence, settings: AuditSettings) -> tuple[Rep
 
 
 def headline_of(product: Product, settings: AuditSettings) -> dict[str, Any]:
-    """As a study would declare it."""
+    """The headline in the fields of a study's `audit.headline`."""
     column = product.notes["columns"][product.notes["headline_column"]]
     return {**column, "canaries": GROUP, "fpr": headline_fpr(settings)}

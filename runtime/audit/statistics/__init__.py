@@ -1,1 +1,1 @@
-"""What scores say, and how surely: ROC reading, intervals, epsilon lower bounds, null controls."""
+"""Statistics of membership scores: rates and areas, intervals, epsilon lower bounds, null controls, tests."""

@@ -1,11 +1,11 @@
-"""Intervals that respect clusters: scores of one canary share its difficulty, scores of one model its training noise.
+"""Bootstrap intervals for clustered scores: those of one canary share its difficulty, those of one model its training noise.
 
 Each resample draws canaries with replacement (all their models go along) and reads the threshold anew by the count rule.
 The two-way version also draws models, in pairs where membership is paired. A pooled binomial interval would be about four
 times too narrow, so there is none.
 
 Fast because a resample is a vector of weights: the scores are sorted once, and every reading of every resample is a
-cumulative sum of weights along that one order. `tests/runtime/audit/test_bootstrap.py` has the slow twin that really resamples.
+cumulative sum of weights along that order. `tests/runtime/audit/test_bootstrap.py` has the slow twin that draws rows.
 """
 
 from __future__ import annotations
@@ -25,21 +25,22 @@ CHUNK = 500_000
 """Weights held at once: 4 MB, which stay in a core's cache: 128 × 16 scores are read 2,000 times in 0.08 s, with 32 MB in 0.24."""
 
 FEW_CLUSTERS = 20
-"""Fewer models (or pairs) than this and their part of the spread is read apart: it is visibly too small, and unsure itself."""
+"""With fewer models (or pairs) than this, their share of the variance is estimated by a jackknife: the bootstrap's is biased
+low."""
 PART = 5
-"""Where models are few, one in so many resamples draws canaries alone as well."""
+"""Where models are few, one in so many resamples is repeated with canaries alone resampled."""
 
 
 @dataclass(frozen=True)
 class Resamples:
-    """How often each canary (and, two-way, each model) was drawn in each resample; the same for all trials that share them."""
+    """How many times each canary (and, two-way, each model) is drawn in each resample; several trials may share the draws."""
 
     canaries: np.ndarray
     """resample × canary, counts."""
     shadows: np.ndarray | None = None
     """resample × shadow, counts; None when models are not resampled."""
     same: np.ndarray | None = None
-    """canary: number of the sample that it is, where several are the same; they are drawn together. None where none are."""
+    """canary: index of the distinct sample that each row is, where rows are repeated; these are drawn together. Else None."""
 
     @classmethod
     def draw(
@@ -60,12 +61,12 @@ class Resamples:
 
     @property
     def units(self) -> int:
-        """Canaries that were drawn."""
+        """Number of distinct canaries."""
         return self.canaries.shape[1] if self.same is None else int(self.same.max()) + 1
 
     @cached_property
     def models(self) -> int:
-        """Shadows that were drawn, or pairs of them; 0 where none were."""
+        """Number of independent models: pairs where pairs are drawn together; 0 where models are not resampled."""
         if self.shadows is None:
             return 0
         shadows = self.shadows.shape[1]
@@ -74,7 +75,8 @@ class Resamples:
 
     @property
     def parts(self) -> tuple[Resamples, Resamples] | None:
-        """Canaries drawn alone, in some of the resamples; all canaries without each model or pair. None unless models are few."""
+        """For few models: some of the resamples with canaries alone drawn, and the jackknife that leaves out each model or pair.
+        None for many models."""
         if self.shadows is None or not 2 <= (count := self.models) < FEW_CLUSTERS:
             return None
         unit = self.shadows.shape[1] // count
@@ -101,7 +103,7 @@ class Readings:
 
     @classmethod
     def join(cls, parts: Sequence[Readings]) -> Readings:
-        """One after the other."""
+        """Concatenate along resamples."""
         tpr = {fpr: np.concatenate([part.tpr[fpr] for part in parts]) for fpr in (parts[0].tpr if parts else ())}
         areas, balanced = ([getattr(part, name) for part in parts] for name in ("auc", "balanced_accuracy"))
         return cls(tpr, np.concatenate(areas), np.concatenate(balanced))
@@ -117,7 +119,7 @@ def read_resamples(
 ) -> Readings:
     """TPR at each FPR, AUC and balanced accuracy of every resample. `scores`, `member`: canary × shadow.
 
-    `there` (canary × shadow, bool): only these scores count; the others take no part, whatever is drawn. `strict`: see `tpr_at`.
+    `there` (canary × shadow, bool): the scores that count; the others are left out of every resample. `strict`: see `tpr_at`.
     """
     shadows = np.shape(scores)[1]
     flat, sides = check_scores(scores, member) if there is None else check_scores(scores[there], member[there])
@@ -129,7 +131,7 @@ def read_resamples(
         order = np.flatnonzero(there)[order]
     # Four bytes suffice for an index here, and large pools hold both of them all the time.
     canary, shadow = (place.astype(np.int32) for place in np.divmod(order, shadows))
-    blocks = slice(None) if len(ends) == len(falling) else ends  # without ties nothing need be picked out, nor copied
+    blocks = slice(None) if len(ends) == len(falling) else ends  # without ties, a view instead of a copy
     del order, flat, falling
 
     tpr = {fpr: np.empty(len(resamples)) for fpr in fprs}
@@ -147,7 +149,7 @@ def read_resamples(
             for fpr in fprs:
                 tpr[fpr][rows] = _read(fpr, true, false, shared, strict)
             new = np.diff(false, axis=1, prepend=0.0)
-            # The trapezoid under each block: what it adds to the false, times the mean of the true before and after it.
+            # The trapezoid of each block: its false positives times the mean of the true positives before and after it.
             under = np.einsum("rb,rb->r", new[:, 1:], true[:, 1:] + true[:, :-1]) + new[:, 0] * true[:, 0]
             area[rows] = under / 2 / (members * non_members)
             rates = true / members[:, None] - false / non_members[:, None]
@@ -171,7 +173,7 @@ def _read(fpr: float, true: np.ndarray, false: np.ndarray, shared: np.ndarray, s
 
 
 def allowances(fpr: float, non_members: np.ndarray, strict: bool = False) -> tuple[np.ndarray, np.ndarray]:
-    """False positives that each weighted number of non-members allows, and whether it allows one at all; exact in integers."""
+    """resample: false positives allowed at `fpr` among so many (weighted) non-members, and whether at least one is; exact."""
     exact = Fraction(repr(fpr))  # a weighted count is a whole number below 2^53
     products = [int(count) * exact.numerator for count in non_members]
     floors = np.array([product // exact.denominator for product in products], dtype=np.float64)
@@ -185,16 +187,17 @@ Read = TypeVar("Read")
 
 @dataclass(frozen=True)
 class Drawn(Generic[Read]):
-    """What is read from resamples, and what of its spread is the models': figures, or one of them."""
+    """A figure (or all figures) on the bootstrap resamples, and on those by which the models' share of the variance is found."""
 
     both: Read
-    """Of all that was drawn."""
+    """On the resamples themselves."""
     canaries: Read | None = None
-    """Of canaries drawn alone; None where nothing else was drawn, or models are many."""
+    """On resamples of canaries alone; None where models are many or not resampled."""
     without: Read | None = None
-    """Without each model or pair, of all canaries; None likewise."""
+    """On the data without each model or pair in turn; None likewise."""
     refits: tuple[Read, Read] | None = None
-    """Without each block of canaries, after fits that canaries share were made anew; and with fits as they were."""
+    """On the data without each block of canaries in turn: with the attack fitted anew, and with the fits as they were. None where
+    canaries share no fit."""
 
     @classmethod
     def of(cls, read: Callable[[Resamples], Read], resamples: Resamples, refits: tuple[Read, Read] | None = None) -> Drawn[Read]:
@@ -202,7 +205,7 @@ class Drawn(Generic[Read]):
         return cls(read(resamples), canaries, without, refits)
 
     def spread(self, pick: Callable[[Read], np.ndarray]) -> Drawn[np.ndarray]:
-        """Of one figure: how it varies."""
+        """The same for one figure, which `pick` takes from all."""
         canaries, without = (None if part is None else pick(part) for part in (self.canaries, self.without))
         refits = None if self.refits is None else (pick(self.refits[0]), pick(self.refits[1]))
         return Drawn(pick(self.both), canaries, without, refits)
@@ -210,14 +213,15 @@ class Drawn(Generic[Read]):
 
 @dataclass(frozen=True)
 class Scale:
-    """Where an estimate scatters evenly, whatever it is. Of shares of so many trials that none is infinite at 0 or 1."""
+    """A variance-stabilising transform, and its inverse. Transforms of shares use the number of trials to stay finite at 0 and
+    1."""
 
     to: Callable[[Any, int], Any]
-    """(figure, trials) → there."""
+    """(figure, trials) → transformed figure."""
     back: Callable[[Any, int], Any]
     share: bool = False
-    """Whether figures lie between 0 and 1. Less than one trial from either resamples repeat what they were drawn from, and limits
-    are at least those of Clopper and Pearson: the AUC of 127 leaking canaries says nothing of the one in 100 that does not leak."""
+    """Whether figures lie between 0 and 1. Within one trial of either end, resamples hardly vary, so the limits are widened to
+    those of Clopper and Pearson: an AUC of 1 on 127 canaries does not exclude that one canary in 100 leaks nothing."""
 
 
 def _arcsine(share: Any, trials: int) -> Any:
@@ -241,16 +245,17 @@ def _of_log_odds(odds: Any, trials: int) -> Any:
 SHARE = Scale(_arcsine, _of_arcsine, share=True)
 """Arcsine of the root (Anscombe 1948). By log odds intervals of a TPR at 1 % under heavy tails would be 1.7 times as wide."""
 AREA = Scale(_log_odds, _of_log_odds, share=True)
-"""Log odds with half a success and half a failure added (Anscombe 1956): of an AUC, which models that leak unalike make skewed."""
+"""Log odds with half a success and half a failure added (Anscombe 1956), for an AUC: it is skewed where models differ in
+leakage."""
 ODDS = Scale(lambda share, _: special.logit(share), lambda odds, _: special.expit(odds), share=True)
-"""Log odds: of an accuracy. With half a success and half a failure added its intervals at 99.5 % would cover less."""
+"""Log odds, for an accuracy. With half a success and half a failure added, its intervals at 99.5 % would cover less."""
 RATIO = Scale(lambda ratio, trials: np.log(ratio), lambda log, trials: np.exp(log))
 PLAIN = Scale(lambda value, trials: value, lambda value, trials: value)
 
 
 @dataclass(frozen=True)
 class Uncertainty:
-    """How sure a figure is: Student's t on a scale."""
+    """A figure with its standard error and degrees of freedom on a scale, for Student's t intervals."""
 
     value: float
     error: float
@@ -259,14 +264,14 @@ class Uncertainty:
     """Degrees of freedom."""
     scale: Scale
     trials: int
-    """Units that were drawn behind the figure."""
+    """Number of independent units behind the figure."""
     resampled: np.ndarray
-    """resample: the figure; NaN where a resample says nothing."""
+    """resample: the figure; NaN where it cannot be read from the resample."""
 
     def limits(self, wrong: Any) -> tuple[Any, Any]:
-        """(low, high), each missed with at most this probability."""
+        """Confidence limits (low, high), each with one-sided error `wrong`."""
         center, half = self.scale.to(self.value, self.trials), stats.t.isf(wrong, self.freedom) * self.error
-        with np.errstate(over="ignore"):  # a ratio without an end
+        with np.errstate(over="ignore"):  # a ratio's upper limit may be infinite
             low, high = (self.scale.back(end, self.trials) for end in (center - half, center + half))
         if self.scale.share and (min(self.value, 1 - self.value) * self.trials < 1 or self.error == 0):
             hits, misses = self.value * self.trials, (1 - self.value) * self.trials
@@ -287,12 +292,12 @@ def uncertainty(
     trials: int | None = None,
     fits: float | None = None,
 ) -> Uncertainty | None:
-    """Of a figure that was read as `value`; None where half of the resamples or more cannot read it.
+    """Uncertainty of a figure with the estimate `value`; None where it cannot be read from more than half of the resamples.
 
-    Where models are few, their part of the variance is a jackknife's and the canaries' that of resamples of canaries alone, less
-    the cells' noise that both count (Cameron, Gelbach and Miller 2011); degrees of freedom after Satterthwaite (1946). What
-    changes where fits are made anew adds to it. `trials`: units behind the figure, if not all canaries that were drawn.
-    `fits`: that, where it is known already (`variance_of_fits`).
+    Where models are few, the variance is the models' jackknife variance plus that of resampling canaries alone, minus the cells'
+    noise that both hold (Cameron, Gelbach and Miller 2011), with Satterthwaite's degrees of freedom (1946). The variance that
+    refitting the attack adds is added to it. `trials`: units behind the figure, if not all canaries. `fits`: that added variance,
+    if it is known already (`variance_of_fits`).
     """
     trials = resamples.units if trials is None else trials
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -316,7 +321,8 @@ def uncertainty(
 
 
 def variance_of_fits(spread: Drawn[np.ndarray], scale: Scale, trials: int) -> float:
-    """What is added, on the scale, by fits made anew without each block of canaries, to what the blocks themselves add."""
+    """Variance on the scale that refitting adds: the jackknife over blocks of canaries with the attack fitted anew, minus the
+    jackknife with the fits as they were; at least 0."""
     if spread.refits is None:
         return 0.0
     anew, before = (_left_out(scale.to(side, trials)) for side in spread.refits)
@@ -324,12 +330,12 @@ def variance_of_fits(spread: Drawn[np.ndarray], scale: Scale, trials: int) -> fl
 
 
 def _variance(values: np.ndarray) -> float | None:
-    """Of what is finite; None if that is half or less."""
+    """Variance of the finite values; None where fewer than half are finite."""
     there = values[np.isfinite(values)]
     return float(there.var()) if len(there) and 2 * len(there) >= len(values) else None
 
 
 def _left_out(values: np.ndarray) -> float | None:
-    """Variance of a figure that was read without each of several equal parts in turn (jackknife)."""
+    """Jackknife variance from the figure's values without each of several equal parts in turn; None with fewer than two."""
     there = values[np.isfinite(values)]
     return (len(there) - 1) / len(there) * float(((there - there.mean()) ** 2).sum()) if len(there) > 1 else None

@@ -1,8 +1,8 @@
 """Attack performance when the threshold must be fixed in advance: thresholds from shadows only, and the PPV at a prior.
 
-For each target the threshold is read, by the count rule, from the non-member scores of the other models, its complement left
-out; then it is applied to the target. The false-positive rate that comes out is not the declared one, and is reported
-(Revisiting LiRA, arXiv 2603.07567: most of the published precision is gone at priors of 10 % and less).
+For each target the threshold is read, by the count rule, from the non-member scores of the other models without its complement;
+then it is applied to the target. The realised false-positive rate differs from the declared one, and is reported
+(Revisiting LiRA, arXiv 2603.07567: most of the published precision is lost at priors of 10 % and less).
 """
 
 from __future__ import annotations
@@ -16,24 +16,26 @@ from runtime.audit.statistics.bootstrap import Resamples, allowances
 
 @dataclass(frozen=True)
 class Deployed:
-    """Rates over all targets; of each resample, or arrays of one."""
+    """Rates over all targets, for each resample (or one row for the scores as they are)."""
 
     tpr: np.ndarray
-    """resample."""
+    """resample: true-positive rate."""
     fpr: np.ndarray
-    """resample: what came of the declared rate."""
+    """resample: realised false-positive rate."""
 
     def ppv(self, prior: float) -> np.ndarray:
-        """Positive predictive value: the probability that a sample called a member is one, at this share of members; NaN where no
-        sample is."""
+        """resample: positive predictive value, the probability that a sample called a member is one, where the share of members is
+        `prior`; NaN where no sample is called a member."""
         with np.errstate(invalid="ignore", divide="ignore"):
             return prior * self.tpr / (prior * self.tpr + (1 - prior) * self.fpr)
 
 
 def shadow_only(scores: np.ndarray, member: np.ndarray, fpr: float, paired: bool, resamples: Resamples | None = None) -> Deployed:
-    """scores, member: canary × shadow, NaN where not applicable. Without `resamples`, of the scores as they are.
+    """Rates with thresholds that are read from each target's shadows alone. scores, member: canary × shadow, NaN where not
+    applicable.
 
-    Each resample reads its thresholds anew: weights along one sorted order, as in `bootstrap`.
+    Each resample has thresholds of its own: weights along one sorted order, as in `bootstrap`. Without `resamples`: one row, the
+    scores as they are.
     """
     canaries, shadows = scores.shape
     one = np.ones((1, canaries)) if resamples is None else resamples.canaries.astype(np.float64)
@@ -55,7 +57,7 @@ def shadow_only(scores: np.ndarray, member: np.ndarray, fpr: float, paired: bool
         for kept in (min(first, len(values)), len(values)) if resolvable.any() else ():
             ends = np.flatnonzero(np.append(values[1:kept] != values[: kept - 1], True))
             weight = one[:, canary[:kept]] * np.where(np.isin(shadow[:kept], list(gone)), 0.0, two[:, shadow[:kept]])
-            refused = (np.cumsum(weight, axis=1)[:, ends] <= allowed[:, None]).sum(1)  # the first tie block that is too much
+            refused = (np.cumsum(weight, axis=1)[:, ends] <= allowed[:, None]).sum(1)  # the first tie block above the allowance
             if (refused < len(ends) - 1).all() or kept >= len(values):  # the last block of a part may be cut
                 bar = np.where(refused < len(ends), values[ends][np.minimum(refused, len(ends) - 1)], -np.inf)
                 break

@@ -1,8 +1,8 @@
-"""Lower bounds on epsilon from guesses about members. A bound says "epsilon below x is ruled out", never "epsilon is x".
+"""Lower bounds on epsilon from guesses of membership. A bound means "epsilon below x is ruled out", never "epsilon is x".
 
 Every bound is one-sided, at a declared delta and error probability p, for add/remove neighbours, and holds only where
-memberships are independent fair coins given everything the guess used, and thresholds were fixed elsewhere. Pooled
-leave-one-out rates never become an epsilon. Bounds in closed form are shared with planning: `compiler.power.epsilon_bounds`.
+memberships are independent fair coins given everything that the guess used, and thresholds were fixed on other data. No bound is
+made from pooled leave-one-out rates. Bounds in closed form are shared with planning: `compiler.power.epsilon_bounds`.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ from compiler.power.epsilon_bounds import MAX_EPSILON, bisect, check_guesses, ep
 
 
 def clopper_pearson_upper(hits: int, trials: int, p: float) -> float:
-    """Upper limit of a proportion with one-sided error p."""
+    """Upper confidence limit of a proportion with one-sided error p (Clopper and Pearson 1934)."""
     return 1.0 if hits >= trials else float(beta.ppf(1 - p, hits + 1, trials - hits))
 
 
 def multi_run(true: int, members: int, false: int, non_members: int, delta: float, p: float = 0.05) -> float:
-    """From independent trials (one canary per independent model) and a threshold set beforehand."""
+    """Epsilon lower bound from counts of true and false positives over independent trials (one canary per independent model), with
+    a threshold that was fixed beforehand: Clopper–Pearson limits of both error rates."""
     fnr = clopper_pearson_upper(members - true, members, p / 2)
     fpr = clopper_pearson_upper(false, non_members, p / 2)
     return max(_log_ratio(1 - delta - fnr, fpr), _log_ratio(1 - delta - fpr, fnr), 0.0)
@@ -33,15 +34,17 @@ def _log_ratio(above: float, below: float) -> float:
 
 
 def gaussian(true: int, members: int, false: int, non_members: int, delta: float, p: float = 0.05) -> float:
-    """The same counts under the assumption of a Gaussian trade-off: beside the pure bound, not instead."""
+    """Epsilon lower bound from the same counts as `multi_run`, if the mechanism's trade-off function is Gaussian (mu-GDP); it is
+    reported beside the bound without that assumption."""
     fnr = clopper_pearson_upper(members - true, members, p / 2)
     fpr = clopper_pearson_upper(false, non_members, p / 2)
-    # One direction only: an absolute value would make a confident wrong attack look like leakage.
+    # One direction only: with an absolute value, an attack that is systematically wrong would look like leakage.
     return epsilon_of_mu(max(0.0, float(ndtri(1 - fpr) - ndtri(fnr))), delta)
 
 
 def steinke(correct: int, guesses: int, canaries: int, delta: float, p: float = 0.05) -> float:
-    """One run: `guesses` of `canaries` fair coins guessed, `correct` of them rightly (Steinke, Nasr, Jagielski 2023, thm 5.2)."""
+    """Epsilon lower bound from one run: of `guesses` about `canaries` fair coins, `correct` are right (Steinke, Nasr, Jagielski
+    2023, theorem 5.2)."""
     check_guesses(correct, guesses, canaries)
     if steinke_p_value(0.0, correct, guesses, canaries, delta) > p:
         return 0.0
@@ -49,7 +52,7 @@ def steinke(correct: int, guesses: int, canaries: int, delta: float, p: float = 
 
 
 def steinke_p_value(epsilon: float, correct: int, guesses: int, canaries: int, delta: float) -> float:
-    """Probability, at most, of at least this many right guesses under (epsilon, delta)-DP."""
+    """Upper bound on the probability of at least `correct` right guesses under (epsilon, delta)-DP."""
     q = 1 / (1 + math.exp(-epsilon))
     tail = float(betainc(correct, guesses - correct + 1, q)) if correct else 1.0
     if delta == 0 or correct == 0:
@@ -62,7 +65,8 @@ def steinke_p_value(epsilon: float, correct: int, guesses: int, canaries: int, d
 
 
 def guess(scores: np.ndarray, member: np.ndarray, in_guesses: int, out_guesses: int) -> int:
-    """Right guesses when the highest `in_guesses` are called members and the lowest `out_guesses` non-members; ties by position."""
+    """Number of right guesses when the highest `in_guesses` scores are called members and the lowest `out_guesses` non-members;
+    ties by position."""
     order = np.argsort(-np.asarray(scores, np.float64), kind="stable")
     member = np.asarray(member, bool)[order]
     return int(member[:in_guesses].sum() + (~member[len(member) - out_guesses :]).sum())

@@ -1,8 +1,8 @@
-"""The null control: the same attack on membership that no model knows must find nothing.
+"""The null control: the same attack on redrawn membership, which no model depends on, must find nothing.
 
-Memberships are redrawn within the design on the very same signals. Over redraws the mean AUC must lie in its band around one
-half, the mean TPR in its band around the FPR, and an epsilon bound may be above zero in no more than its share; the redraws also
-give an exact permutation p-value, valid in spite of all clustering.
+Membership is redrawn within its design, on the same signals. Over redraws the mean AUC must lie in a band around one half, the mean
+TPR at most a band above the FPR, and an epsilon bound above zero no more often than its error allows; the redraws also give an
+exact permutation p-value, valid under any clustering.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ import numpy as np
 from compiler.language.audit import Design
 
 MAX_STANDARD_ERRORS = 4.0
-"""Standard errors that the mean null AUC may lie from one half: about one false alarm in 16,000 controls."""
+"""Standard errors by which the mean null AUC may differ from one half: about one false alarm in 16,000 controls."""
 AUC_SLACK = 0.005
-"""Further AUC that is tolerated: `balanced` membership is slightly conservative at few shadows."""
+"""Further deviation of the AUC that is tolerated: `balanced` membership is slightly conservative with few shadows."""
 MAX_TPR_RATIO = 1.25
-"""Times the expected TPR that is tolerated: fits from few shadows differ in their tails."""
+"""Largest tolerated ratio of the null TPR to the expected one: fits from few shadows differ in their tails."""
 
 
 @dataclass(frozen=True)
 class Expected:
-    """What membership that no model knows should give."""
+    """Expected figures under redrawn membership."""
 
     tpr: float | None = None
-    """At the FPR asked for: (allowed + 1) / (n0 + 1), since a reading stops just before the first false positive too many."""
+    """TPR at the headline's FPR: (allowed + 1) / (n0 + 1), since a reading stops just before the first false positive too many."""
     members: int = 1
-    """Scores behind the TPR."""
+    """Number of member scores behind the TPR."""
     alarm: float = 0.05
     """Share of redraws in which a bound may be above zero: its error probability."""
 
@@ -39,12 +39,12 @@ BY_CHANCE = Expected()
 
 @dataclass(frozen=True)
 class Control:
-    """What the redraws gave."""
+    """Figures of the redraws."""
 
     auc: np.ndarray
-    """redraw."""
+    """redraw: AUC."""
     tpr: np.ndarray
-    """redraw: at the FPR asked for; NaN where not resolvable."""
+    """redraw: TPR at the headline's FPR; NaN where not resolvable."""
     alarm: np.ndarray
     """redraw: 1 where an epsilon bound is above zero, else 0; NaN where there is none."""
     expected: Expected
@@ -54,13 +54,13 @@ class Control:
         return not self.complaints()
 
     def complaints(self) -> list[str]:
-        """What the redraws found although there is nothing to find: in the middle, in the tail, or in the bound."""
+        """Figures of the redraws that exceed their bands: mean AUC, mean TPR, share of epsilon bounds above zero. Empty if none."""
         redraws, found = len(self.auc), []
         error = self.auc.std(ddof=1) / np.sqrt(redraws) if redraws > 1 else np.inf
         if abs(self.auc.mean() - 0.5) > MAX_STANDARD_ERRORS * error + AUC_SLACK:
             found.append(f"mean AUC {self.auc.mean():.3f}")
         if self.expected.tpr is not None and np.isfinite(self.tpr).all():
-            # With few redraws their spread may be nothing by chance; a rate read from so many members has at least this.
+            # With few redraws their spread may be zero by chance; a rate over so many members has at least this standard error.
             least = np.sqrt(self.expected.tpr / max(self.expected.members, 1))
             error = max(self.tpr.std(ddof=1) if redraws > 1 else np.inf, least) / np.sqrt(redraws)
             if self.tpr.mean() > MAX_TPR_RATIO * self.expected.tpr + MAX_STANDARD_ERRORS * error:
@@ -72,14 +72,15 @@ class Control:
         return found
 
     def p_value(self, tpr: float | None, auc: float | None) -> tuple[float, str]:
-        """(1 + redraws at least as large) / (redraws + 1), of the TPR, or of the AUC where ties hide the TPR; and of which."""
+        """Permutation p-value, (1 + redraws at least as large) / (redraws + 1), and the figure that it is about: the TPR, or the
+        AUC where ties prevent reading the TPR."""
         readable = tpr is not None and bool(np.isfinite(self.tpr).all())
         redraws, observed = (self.tpr, tpr) if readable else (self.auc, 0.5 if auc is None else auc)
         return (1 + int((redraws >= observed).sum())) / (len(redraws) + 1), "TPR" if readable else "AUC"
 
 
 def central(redraws: np.ndarray, confidence: float = 0.95) -> tuple[float, float]:
-    """Where this central share of the redraws lies: what an attack that knows nothing shows on the same pool."""
+    """Central interval (low, high) that holds the share `confidence` of the redraws."""
     low, high = np.quantile(redraws, [(1 - confidence) / 2, (1 + confidence) / 2])
     return float(low), float(high)
 
@@ -94,8 +95,8 @@ def redraw(member: np.ndarray, design: Design, rng: np.random.Generator) -> np.n
             return fresh
         case "balanced":
             return rng.permuted(member, axis=1)
-    # Coins tossed again, given how many came up in each shadow: exact for a coin of any bias, models that hold nobody go on to
-    # hold nobody, and no side is ever empty. Where each model was asked about one sample alone, the sample's models are permuted.
+    # Coins tossed again, given the number of members of each shadow: exact for a coin of any bias; models without members stay so,
+    # and no side becomes empty. Where there is one sample alone, membership is permuted over its models.
     return rng.permuted(member, axis=1 if len(member) == 1 else 0)
 
 
@@ -109,9 +110,9 @@ def run_null_control(
     expected: Expected = BY_CHANCE,
     same: np.ndarray | None = None,
 ) -> Control:
-    """Run `attack(membership) -> scores` and `read(scores, membership) -> (AUC, TPR, alarm)` on so many redrawn memberships.
+    """Run `attack(membership) -> scores` and `read(scores, membership) -> (AUC, TPR, alarm)` on `redraws` redrawn memberships.
 
-    `same`: canary, number of the sample that it is, where several are the same one.
+    `same`: canary, index of the distinct sample that each row is, where rows are repeated.
     """
     first, back = (slice(None), slice(None)) if same is None else (np.unique(same, return_index=True)[1], same)
     found = []

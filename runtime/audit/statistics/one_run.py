@@ -1,7 +1,7 @@
-"""Epsilon bounds from one model's scores, with the number of guesses declared in advance: what is chosen afterwards is paid for.
+"""Epsilon bounds from one model's scores. The number of guesses is declared in advance, or its choice is corrected for.
 
-The best of a grid of guesses, uncorrected, is above zero on null data in 41 to 47 % of audits at a nominal 5 %. Not here: the
-bounds (`epsilon`), and whether their conditions hold.
+The largest bound over a grid of guesses, uncorrected, is above zero on null data in 41 to 47 % of audits at a nominal 5 %. Not
+here: the bounds (`epsilon`), and whether their conditions hold.
 """
 
 from __future__ import annotations
@@ -24,31 +24,32 @@ SHARES = (1 / 64, 1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2)
 """Guesses on each side, as shares of the canaries, that all strategies but `preset` choose among."""
 
 SPLITS = 15
-"""Of `multisplit`: a median over more hardly moves."""
+"""Random splits of `multisplit`, over which a median is taken; more hardly change it."""
 
 OneRun = Callable[[int, int, int, float, float], float]
 """(right, guesses, canaries, delta, error) → epsilon."""
 
 IF_GAUSSIAN = "_if_gaussian"
-"""Ends the name of a bound that assumes a Gaussian trade-off. On other mechanisms it lies above the truth: on randomised response
-of epsilon 1 in 54 % (128 canaries) to 100 % (1,000) of audits."""
+"""Suffix in the name of a bound that assumes a Gaussian trade-off. On other mechanisms it may exceed the true epsilon: on
+randomised response of epsilon 1 in 54 % (128 canaries) to 100 % (1,000) of audits."""
 
 BOUNDS: dict[str, OneRun] = {"steinke": epsilon.steinke, f"f_dp{IF_GAUSSIAN}": f_dp}
-"""Steinke's holds whatever the mechanism: it is *the* epsilon."""
+"""Name → bound. Steinke's holds for every mechanism, and is the one reported as *the* epsilon."""
 
 
 @dataclass(frozen=True)
 class GuessBound:
-    """Epsilon below `value` is ruled out for the model that was scored."""
+    """A one-run bound: epsilon below `value` is ruled out for the model that was scored."""
 
     value: float
     k_plus: int
-    """Called members."""
+    """Number of canaries guessed to be members."""
     k_minus: int
+    """Number of canaries guessed to be non-members."""
     right: int
-    """Of the guesses; 0 where no two scores differ, and nothing was guessed."""
+    """Number of right guesses; 0 where all scores are equal and nothing was guessed."""
     canaries: int
-    """That the guesses were chosen from."""
+    """Number of canaries that the guesses were chosen from."""
 
 
 def one_run(
@@ -61,11 +62,12 @@ def one_run(
     strategy: Strategy = "preset",
     guesses: tuple[int, int] | None = None,
 ) -> GuessBound:
-    """The bound on one model's scores (canary) at an error probability. `guesses`: for `preset`, else a quarter on each side."""
+    """The bound from one model's scores (canary) at the error probability `error`. `guesses`: numbers of guessed members and
+    non-members, for `preset`; None for a quarter of the canaries each."""
     scores, member = np.asarray(scores, np.float64), np.asarray(member, bool)
-    if scores.min() == scores.max():  # no two canaries are told apart: there is nothing to guess by
+    if scores.min() == scores.max():  # all scores are equal: there is nothing to guess by
         return GuessBound(0.0, 0, 0, 0, len(scores))
-    # Ties are broken by position, and files from outside often list members first: shuffled, position knows nothing.
+    # Ties are broken by position, and users' files often list members first: rows are shuffled.
     turn = numpy_generator(0, None, "audit/guesses").permutation(len(scores))
     scores, member = scores[turn], member[turn]
 
@@ -86,12 +88,12 @@ def one_run(
             return chosen_on(everyone[:half], everyone[half:], error)
         case "bonferroni":
             return max((at(_both(len(scores), part), everyone, error / len(SHARES)) for part in SHARES), key=lambda one: one.value)
-    # Half of the splits rule it out at half of the error: twice the median p-value is a p-value.
+    # At half of the error the median over splits is valid: twice the median p-value is a p-value.
     turns = numpy_generator(0, None, "audit/splits").permuted(np.tile(everyone, (SPLITS, 1)), axis=1)
     return sorted((chosen_on(one[:half], one[half:], error / 2) for one in turns), key=lambda one: one.value)[SPLITS // 2]
 
 
 def _both(canaries: int, share: float) -> tuple[int, int]:
-    """As many guesses on each side; at least one."""
+    """Equally many guesses on each side, `share` of the canaries; at least one."""
     side = max(1, int(canaries * share))
     return side, side

@@ -1,7 +1,7 @@
-"""Reading scores: TPR at a declared FPR by the count rule, AUC, ROC points. HIGHER SCORE MEANS MEMBER.
+"""TPR at a declared FPR by the count rule, AUC, ROC points. HIGHER SCORE MEANS MEMBER.
 
 The count rule: distinct scores downwards, each tie block accepted whole or not at all, stopping before
-the block that would exceed floor(fpr · n0) false positives. Not here: how sure a reading is (`bootstrap`).
+the block that would exceed floor(fpr · n0) false positives. Not here: intervals (`bootstrap`).
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from fractions import Fraction
 import numpy as np
 
 FEW_FALSE_POSITIVES = 10
-"""Readings that allow fewer false positives than this are flagged: a single non-member moves them visibly."""
+"""Readings that allow fewer false positives than this are flagged: a single non-member changes them visibly."""
 LEAST_SHARE = 0.5
-"""Of the false positives that a rate allows: where ties stop a reading before, it is one of another rate, unless by lot it
-would be the same to `SAME_TPR`."""
+"""Least share of the allowed false positives at which a reading counts as one of the declared rate. Where a tie block stops it
+earlier, the TPR is not resolvable, unless breaking the tie at random would change it by at most `SAME_TPR`."""
 SAME_TPR = 0.01
 
 
 @dataclass(frozen=True)
 class RateReading:
-    """TPR at one FPR, and everything needed to judge how finely it was read."""
+    """TPR at one FPR, with the counts and ties behind it."""
 
     fpr: float
     value: float | None
@@ -30,17 +30,17 @@ class RateReading:
     members: int
     non_members: int
     allowed: int
-    """False positives that the rate allows."""
+    """Number of false positives that the FPR allows: floor(fpr · n0)."""
     false_positives: int
-    """Before the first score that would be one too many."""
+    """Number of false positives at the threshold."""
     threshold: float | None
     """Smallest accepted score; None if nothing is accepted, or nothing can be read."""
     shared: int = 0
-    """Non-members with the score at which reading stops, where several have it."""
+    """Number of non-members in the tie block that stops the reading; 0 where it is no tie."""
     below: float = 0.0
     """TPR at `false_positives`, which may be far below `allowed`."""
     by_lot: float | None = None
-    """TPR if the canaries that share that score are accepted by lot until `allowed` is reached: a straight line on the ROC."""
+    """TPR if the tie that stops the reading is broken at random until `allowed` is reached: linear interpolation on the ROC."""
     strict: bool = False
     """Whether the rate had to stay below `fpr` (published code), not at or below it."""
 
@@ -54,7 +54,7 @@ class RateReading:
 
     @property
     def note(self) -> str:
-        """Why it cannot be read, or what limits it; "" if nothing does."""
+        """Why the TPR is not resolvable, or what limits its precision; "" if nothing does."""
         if self.by_lot is None:
             return f"not resolvable: {self.non_members} non-member scores allow no false positive at {self.fpr:g}"
         if self.value is None:
@@ -103,17 +103,18 @@ def roc_points(scores: np.ndarray, member: np.ndarray, most: int = 300) -> np.nd
     if len(curve) <= most:
         return curve
     wanted = np.concatenate([[0.0], np.geomspace(1 / max(steps.false[-1], 2), 1.0, most - 1)])
-    # The last point at or below each wanted FPR: the upper end of every vertical step, so that no reading is lost.
+    # The last point at or below each wanted FPR is the upper end of its vertical step.
     return curve[np.unique(np.searchsorted(curve[:, 0], wanted, side="right") - 1)]
 
 
 @dataclass(frozen=True)
 class Steps:
-    """The staircase behind every reading: what is accepted after each tie block, beginning with nothing."""
+    """The ROC's steps: counts of accepted members and non-members after each tie block of falling scores, from (0, 0) on."""
 
     true: np.ndarray
-    """blocks + 1: accepted members."""
+    """blocks + 1: number of accepted members."""
     false: np.ndarray
+    """blocks + 1: number of accepted non-members."""
     threshold: np.ndarray
     """blocks + 1: the block's score; the first is +inf."""
 
@@ -128,7 +129,7 @@ class Steps:
         return cls(true, false, np.concatenate([[np.inf], falling[ends]]))
 
     def area(self) -> float | None:
-        """Under the curve; None without members or without non-members."""
+        """Area under the ROC curve; None without members or without non-members."""
         both = float(self.true[-1]) * float(self.false[-1])
         return float(np.trapezoid(self.true, self.false) / both) if both else None
 
@@ -152,7 +153,7 @@ class Steps:
 
 
 def check_scores(scores: np.ndarray, member: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Flat float64 scores and bool membership; ValueError with the place of the first NaN, or for shapes that differ."""
+    """Flat float64 scores and bool membership; ValueError with the index of the first NaN, or for shapes that differ."""
     scores, member = np.asarray(scores, np.float64), np.asarray(member, bool)
     if scores.shape != member.shape or not scores.size:
         raise ValueError(f"scores of shape {scores.shape} and membership of shape {member.shape} must agree and not be empty")

@@ -1,8 +1,8 @@
-"""Several hypotheses at once: scores by which each is told from chance, and p-values that account for all of them.
+"""Multiple testing: test statistics of several hypotheses, and p-values adjusted for all of them.
 
-A score is a standard normal one, made from Student's t, so it goes on beyond what any number of resamples could count. How scores
-scatter together where nothing is so is read from the same resamples for all (Westfall and Young 1993; Romano and Wolf 2005), so a
-smallest p-value does not hang on the number of hypotheses. Not here: what is compared (`audit.compare`).
+A statistic is the normal quantile of a Student's t p-value, so it is not limited by the number of resamples. The joint null
+distribution of all statistics comes from bootstrap resamples that they share (Westfall and Young 1993; Romano and Wolf 2005).
+Not here: what is compared (`audit.compare`).
 """
 
 from __future__ import annotations
@@ -19,34 +19,35 @@ Verdict = Literal["supported", "refuted", "undecided"]
 
 @dataclass(frozen=True)
 class Evidence:
-    """For "an effect is above its margin"."""
+    """The test of "an effect is above its margin"."""
 
     name: str
-    """Of what the effect is."""
+    """Metric that the effect is of."""
     score: float
-    """Standard normal where the effect lies at the margin; infinite for what is counted and not estimated."""
+    """Test statistic, standard normal where the effect equals the margin; infinite for effects without sampling error."""
     scatter: np.ndarray
-    """resample: such scores about their middle."""
+    """resample: the statistic's null distribution, the resampled effects standardised to mean 0 and variance 1."""
 
     @classmethod
     def of(cls, name: str, p: float, resampled: np.ndarray) -> Evidence:
-        """With a one-sided p-value, and the effect as it was resampled; half of the resamples or more must say something."""
+        """From a one-sided p-value and the resampled effects, of which at least half must be finite."""
         there = resampled[np.isfinite(resampled)]
         spread = float(there.std()) if there.size else 0.0
         if not spread > 1e-12:
             return cls(name, float(stats.norm.isf(p)), np.zeros(len(resampled)))
-        # A resample that says nothing scatters as another one does.
+        # A resample without a value takes that of another one.
         whole = np.where(np.isfinite(resampled), resampled, np.resize(there, len(resampled)))
         return cls(name, float(stats.norm.isf(p)), (whole - there.mean()) / spread)
 
 
 def weakest(parts: Sequence[Evidence]) -> Evidence:
-    """For "all of these": an intersection is as sure as its least sure part (Berger 1982)."""
+    """The test of "all of these hold": an intersection-union test takes the smallest statistic (Berger 1982)."""
     return min(parts, key=lambda part: part.score)
 
 
 def strongest(parts: Sequence[Evidence]) -> Evidence:
-    """For "one of these": the surest, at a price for having looked at all (Bonferroni), which its resamples pay as well."""
+    """The test of "one of these holds": the largest statistic, with its p-value multiplied by the number of parts (Bonferroni), in
+    the data and in every resample."""
 
     def paid(score: np.ndarray | float) -> np.ndarray:
         return stats.norm.isf(np.minimum(1.0, len(parts) * stats.norm.sf(score)))
@@ -56,10 +57,10 @@ def strongest(parts: Sequence[Evidence]) -> Evidence:
 
 
 def step_down(found: Sequence[Evidence]) -> list[float]:
-    """One-sided p-values adjusted for each other: each at most α with a family-wise error of α.
+    """One-sided p-values, adjusted so that rejecting those at most α has a family-wise error of α.
 
-    The highest score is compared with the largest of all scores of each resample, the next with the largest of those that are left.
-    Never below what the score says alone, nor below 1 / (resamples + 1).
+    The largest statistic is compared with the maximum of all statistics in each resample, the next one with the maximum of the
+    rest. An adjusted p-value is never below the unadjusted one, nor below 1 / (resamples + 1).
     """
     scores = np.array([one.score for one in found])
     falling = np.argsort(-scores, kind="stable")
@@ -73,9 +74,9 @@ def step_down(found: Sequence[Evidence]) -> list[float]:
 def judge_pairs(sides: Sequence[tuple[Evidence, Evidence]], alpha: float, halves: int = 2) -> list[tuple[Verdict, float]]:
     """Verdict and adjusted p-value of each pair from the evidence for it and against it.
 
-    Each way by itself, so that over all pairs a wrong "supported" and a wrong "refuted" are as rare as of a single pair: one
-    step-down over both would count a pair refuted as a reason to be easier on support. Each way takes half of α, but for the
-    support of an equivalence (`halves` 1), whose two tests are one-sided already.
+    Support and refutation each have a step-down of their own, so that the family-wise error holds for wrong "supported" and for
+    wrong "refuted" verdicts: in a common step-down a refuted pair would ease support of the others. Each has half of α, except the
+    support of an equivalence (`halves` 1), which consists of two one-sided tests.
     """
     supports, refutes = (step_down([pair[way] for pair in sides]) for way in (0, 1))
     both = [(min(1.0, halves * one), min(1.0, 2 * other)) for one, other in zip(supports, refutes, strict=True)]
@@ -83,10 +84,10 @@ def judge_pairs(sides: Sequence[tuple[Evidence, Evidence]], alpha: float, halves
 
 
 def judge_claim(verdicts: Sequence[Verdict], pairs: Literal["all", "any", "none"]) -> Verdict:
-    """What the pairs' verdicts say of the claim about them all.
+    """The verdict on the claim from the verdicts on its pairs.
 
-    One pair that breaks `all` or `none`, or carries `any`, is found by looking at all: the step-down pays for that. What all pairs
-    must show together (that `all` or `none` holds, `any` does not) could do with less, and is as adjusted as each is.
+    One pair can refute `all` or `none`, or support `any`: the step-down corrects for the search over pairs. That every pair agrees
+    (so that `all` or `none` holds, or `any` fails) needs no correction; it uses the same adjusted verdicts and is conservative.
     """
     if pairs == "none":
         opposite: dict[Verdict, Verdict] = {"supported": "refuted", "refuted": "supported", "undecided": "undecided"}

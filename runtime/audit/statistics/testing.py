@@ -1,4 +1,4 @@
-"""Effects: an interval and p-values, of figures read from scores, of shadows, or of test images and shadows.
+"""Effects with interval and p-values: of figures from scores, of values per shadow, of test images × shadows.
 
 Not here: what is compared (`audit.compare`), several effects on the same resamples (`simultaneous`).
 """
@@ -17,11 +17,11 @@ from runtime.audit.statistics.bootstrap import ODDS, Uncertainty
 
 @dataclass(frozen=True)
 class Estimate:
-    """An effect, and how sure it is on which side of any margin."""
+    """An effect with its interval, and its p-values against any margin."""
 
     value: float
     low: float | None
-    """None, as `high`, where nothing differs, so that no spread can be seen, and of a ratio to what may be nothing."""
+    """None, as `high`, where all differences are equal (no standard error), and where a ratio's denominator may be 0."""
     high: float | None
     n: int
     p_above: Callable[[float], float]
@@ -30,17 +30,17 @@ class Estimate:
 
 
 WRONG = np.geomspace(1e-15, 0.5, 150)
-"""One-sided errors at which limits are read, to be turned into p-values."""
+"""One-sided errors at which confidence limits are computed; p-values are interpolated between them."""
 
 
 def of_one(one: Uncertainty, confidence: float, n: int) -> Estimate:
-    """A figure itself."""
+    """The estimate of one figure."""
     return _of_limits(one.value, one.limits, confidence, n)
 
 
 def of_two(one: Uncertainty, other: Uncertainty, confidence: float, n: int, ratio: bool = False) -> Estimate:
-    """The difference of two figures, or their ratio, from the limits of each, so that it is as skewed as they are; what resamples
-    of both have in common is taken off (Zou and Donner 2008)."""
+    """The difference or ratio of two figures, with an interval from the limits of each, which keeps their skewness, and from the
+    correlation of their resamples (MOVER; Zou and Donner 2008)."""
     scale: Any = np.log if ratio else np.asarray
     with np.errstate(divide="ignore", invalid="ignore"):
         first, second = scale(one.value), scale(other.value)
@@ -57,7 +57,7 @@ def of_two(one: Uncertainty, other: Uncertainty, confidence: float, n: int, rati
 
 
 def _add(first: Any, second: Any, shared: float) -> Any:
-    """Root of the sum of squares, less what is shared; infinite where one is."""
+    """Root of the sum of squares minus twice the correlated product; infinite where one of both is."""
     found = np.sqrt(np.maximum(first**2 - 2 * shared * first * second + second**2, 0.0))
     return np.where(np.isfinite(first) & np.isfinite(second), found, np.inf)
 
@@ -74,7 +74,7 @@ def _of_limits(value: float, limits: Callable[[Any], tuple[Any, Any]], confidenc
     ends = np.maximum.accumulate(np.concatenate([lows, highs[::-1]]))
     errors = np.concatenate([WRONG, 1 - WRONG[::-1]])
     low, high = (float(end) if np.isfinite(end) else None for end in limits((1 - confidence) / 2))
-    counted = bool(ends[-1] - ends[0] < 1e-12)  # and not estimated
+    counted = bool(ends[-1] - ends[0] < 1e-12)  # no sampling error
 
     def above(margin: float) -> float:
         return float(value - margin <= 1e-12) if counted else _where_reached(ends, errors, margin)
@@ -86,7 +86,7 @@ def _of_limits(value: float, limits: Callable[[Any], tuple[Any, Any]], confidenc
 
 
 def _where_reached(ends: np.ndarray, errors: np.ndarray, margin: float) -> float:
-    """The largest error at which the limit is at or below the margin."""
+    """p-value by inversion: the largest one-sided error at which the limit is at or below the margin."""
     after = int(np.searchsorted(ends, margin, side="right"))
     if after in (0, len(ends)):
         return float(errors[min(after, len(ends) - 1)])
@@ -96,7 +96,7 @@ def _where_reached(ends: np.ndarray, errors: np.ndarray, margin: float) -> float
 
 
 def from_pairs(differences: np.ndarray, confidence: float) -> Estimate:
-    """Student's t on paired differences, one for each shadow; where all are equal the sign test, whose p is never below 2^-n."""
+    """Student's t on paired differences, one for each shadow; where all are equal, the sign test with p = 2^-n."""
     mean, n = float(np.mean(differences)), len(differences)
     error = float(np.std(differences, ddof=1) / np.sqrt(n)) if n > 1 else 0.0
     if error <= np.finfo(np.float64).eps * abs(mean):
@@ -106,16 +106,16 @@ def from_pairs(differences: np.ndarray, confidence: float) -> Estimate:
 
 
 def accuracy_of(right: np.ndarray, confidence: float) -> Estimate:
-    """The share of right answers, image × shadow, both drawn; on log odds, where accuracies near 1 scatter evenly. `n`: images."""
+    """Mean accuracy of `right` (image × shadow, 0 or 1) with images and shadows both random; interval on log odds. `n`: images."""
     mean, variance, freedom = _mean_of_cells(right)
     error = variance**0.5 / (mean * (1 - mean)) if variance > 0 else 0.0
     return of_one(Uncertainty(mean, error, freedom, ODDS, len(right), np.empty(0)), confidence, len(right))
 
 
 def difference_of(cells: np.ndarray, confidence: float) -> Estimate:
-    """The mean of the paired differences of two accuracies, image × shadow, both drawn. `n`: images.
+    """Mean of paired differences of correctness (image × shadow), images and shadows both random. `n`: images.
 
-    Where nothing differs, as for so many images that none does.
+    Where all cells are equal, the interval is Clopper and Pearson's for images of which none differs.
     """
     mean, variance, freedom = _mean_of_cells(cells)
     if variance <= np.finfo(np.float64).eps:
@@ -124,10 +124,10 @@ def difference_of(cells: np.ndarray, confidence: float) -> Estimate:
 
 
 def _mean_of_cells(cells: np.ndarray) -> tuple[float, float, float]:
-    """Mean, its variance and degrees of freedom, of image × shadow.
+    """Mean of image × shadow cells, its variance and its degrees of freedom.
 
-    The two variances of means add, less what both count of the cells' own noise (Cameron, Gelbach and Miller 2011); the degrees
-    of freedom are those of their sum (Satterthwaite 1946).
+    The variance is the sum of the clustered variances by image and by shadow minus the cells' noise, which both hold (Cameron,
+    Gelbach and Miller 2011); the degrees of freedom are Satterthwaite's (1946).
     """
     images, shadows = cells.shape
     cells = cells.astype(np.float64)
@@ -141,7 +141,8 @@ def _mean_of_cells(cells: np.ndarray) -> tuple[float, float, float]:
 
 
 def _equal_cells(mean: float, images: int, confidence: float) -> Estimate:
-    """Of `images` none is unlike the others: as many as Clopper and Pearson's limit allows might be."""
+    """An estimate where all images have the same difference: other images may differ, as many as Clopper and Pearson's limit for 0
+    of `images` allows."""
 
     def p_value(distance: float) -> float:
         return float((1 - min(distance, 1.0)) ** images) if distance > 0 else 1.0

@@ -1,1 +1,1 @@
-"""One trial, attacked and read."""
+"""The audit of one trial: attacks, metrics, bounds, risk, utility, doubts about the data."""

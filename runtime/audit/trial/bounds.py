@@ -1,8 +1,8 @@
-"""Epsilon lower bounds, declared beforehand; and for every bound that may not be stated, the reason.
+"""Epsilon lower bounds as declared beforehand; and for every bound that may not be stated, the reason.
 
-A one-run bound speaks about one model, the target, and holds only if that model's memberships are independent fair coins given all
-that the attack used. A multi-run bound needs independent trials: one sample in each of many models. Pooled leave-one-out scores are
-neither. For trainings without noise there is no true epsilon: a bound says what is ruled out.
+A one-run bound is about one model, the target, and holds only if that model's memberships are independent fair coins given all that
+the attack used. A multi-run bound needs independent trials: one sample in each of many models. Pooled leave-one-out scores are
+neither. Training without noise has no finite epsilon: a bound then only states which values are ruled out.
 Not here: the bounds themselves (`statistics.epsilon`), how many guesses are made (`statistics.one_run`).
 """
 
@@ -23,7 +23,7 @@ from runtime.audit.trial.terms import Conditions, Terms
 from runtime.seeds import numpy_generator
 
 MIN_CANARIES = 8
-"""For a one-run bound: four right guesses of four rule nothing out at 95 %."""
+"""Least number of scored canaries for a one-run bound: with four right guesses of four nothing is ruled out at 95 %."""
 MULTI_RUN: dict[str, Callable[..., float]] = {"clopper_pearson": epsilon.multi_run, f"mu_gdp{IF_GAUSSIAN}": epsilon.gaussian}
 
 POOLED = "leave-one-out scores of a pool share canaries and models: they are no independent trials"
@@ -32,25 +32,25 @@ BALANCED = "equally many shadows: given the others, the target's membership is n
 
 @dataclass(frozen=True)
 class Bound:
-    """Epsilon below `value` is ruled out, for the target or for the mechanism; never "epsilon is"."""
+    """Epsilon below `value` is ruled out, for the target or for the mechanism; it is no estimate of epsilon."""
 
     value: float | None
-    """None where nothing may be said."""
+    """None where no bound may be stated."""
     note: str
-    """Everything that the bound must be quoted with; where there is none, the reason."""
+    """Conditions that the bound must be quoted with; where there is none, the reason."""
     n: int = 0
-    """Canaries that the guesses were chosen from, or models."""
+    """Number of canaries that the guesses were chosen from, or of models."""
     how: Mapping[str, float] = field(default_factory=dict)
     """confidence and delta; of one run target, k_plus (canaries called members) and k_minus; of many runs threshold, members,
     non_members."""
 
     def as_json(self) -> dict[str, Any]:
-        """The documented fields."""
+        """As JSON, in the documented fields."""
         return {"value": None, "reason": self.note} if self.value is None else {"value": self.value, **self.how, "note": self.note}
 
 
 def lower_bounds(terms: Terms, conditions: Conditions, scores: np.ndarray, member: np.ndarray) -> dict[str, Bound]:
-    """Every bound by its name. scores, member: canary × shadow; NaN scores are not applicable."""
+    """Name → bound, for all bounds. scores, member: canary × shadow; NaN scores are not applicable."""
     there = ~np.isnan(scores[:, terms.target])
     column, sides = scores[there, terms.target], member[there, terms.target]
     found: dict[str, Bound] = {}
@@ -64,7 +64,7 @@ def lower_bounds(terms: Terms, conditions: Conditions, scores: np.ndarray, membe
 
 
 def one_run_refusal(design: Design, copies: int, canaries: int) -> str:
-    """Why nothing can be said about one model of a trial whose membership was drawn by us, or ""."""
+    """Why no one-run bound may be stated about a model of a trial; "" if one may. `canaries`: number of scored ones."""
     if design == "balanced":
         return f"every canary is in {BALANCED}"
     if copies > 1:
@@ -108,7 +108,8 @@ def multi_run_bound(name: str, terms: Terms, scores: np.ndarray, member: np.ndar
 
 
 def alarm(terms: Terms, conditions: Conditions) -> Callable[[np.ndarray, np.ndarray], float]:
-    """(scores, member) → 1 where a one-run bound is above zero, 0 where none is, NaN where none may be stated (null control)."""
+    """For the null control, a function of scores and membership: 1 where a one-run bound is above zero, 0 where none is, NaN where
+    none may be stated or the number of guesses is not preset."""
 
     def read(scores: np.ndarray, member: np.ndarray) -> float:
         there = ~np.isnan(scores[:, terms.target])

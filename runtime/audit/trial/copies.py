@@ -1,8 +1,8 @@
-"""Copies that a set holds and what a model leaks, side by side: each may be there without the other.
+"""Compares copies of canaries in the synthetic set with leakage by the model: either may occur without the other.
 
-A released image may be all but a private one although the attack on the model finds nothing: asked about a wrong label it is blind
-to a copy with the true one (see `true_label` and `contrast`). And a model may leak canaries that no image of its set resembles.
-So the members with a copy and those without are read apart, and the nearest pairs are kept to be looked at.
+A released image may be almost equal to a private one although the attack on the model finds nothing: an attack that scores a wrong
+label misses a copy with the true one (see `true_label` and `contrast`). And a model may leak canaries that no image of its set
+resembles. So the TPR is read for members with a copy and for those without, and the nearest pairs are kept for inspection.
 Not here: distances (`query.synthetic_set`), the calibrated attack on them (`nearest`).
 """
 
@@ -24,13 +24,13 @@ from runtime.outcome import Metric
 from runtime.store.artifacts import Artifact
 
 PAIRS_KEPT = 6
-"""Of a kind (`runtime.outcome.PAIR_KINDS`) and canary group: the nearest of all; of those with a copy the least suspicious; of
-those caught the least alike."""
+"""Pairs kept of each kind (`runtime.outcome.PAIR_KINDS`) and canary group: members nearest to an image; members with a copy and the
+lowest attack scores; members that the attack identifies and whose nearest image is farthest."""
 
 
 @dataclass(frozen=True)
 class Nearness:
-    """How near each shadow's set comes to each canary of a group."""
+    """Distances from the canaries of a group to each shadow's synthetic set."""
 
     work: AttackTrial
     group: Group
@@ -41,7 +41,8 @@ class Nearness:
 
     @property
     def copied(self) -> np.ndarray | None:
-        """canary × shadow, bool: members with an image nearer than all but `fpr` of the non-members have; None: not resolvable."""
+        """canary × shadow, bool: members whose nearest image is nearer than that of all but a share `fpr` of non-members; None
+        where that is not resolvable."""
         reading = tpr_at(self.work.headline.fpr, self.closeness, self.member)
         if reading.value is None:
             return None
@@ -49,7 +50,8 @@ class Nearness:
         return self.member & (self.closeness >= bar)
 
     def metrics(self) -> Iterator[Metric]:
-        """`copied_share` (uncalibrated: what an eye would notice), and `nearest_ratio` (calibrated canary by canary)."""
+        """`copied_share`: the TPR of one distance threshold for all canaries; `nearest_ratio`: distances as member over those as
+        non-member, canary by canary."""
         fpr = self.work.headline.fpr
         reading = tpr_at(fpr, self.closeness, self.member)
         drawn = Drawn.of(lambda part: read_resamples(self.closeness, self.member, (fpr,), part), self.resamples)
@@ -68,7 +70,8 @@ class Nearness:
             yield self._metric("nearest_ratio", ratio, around, len(self.group), how)
 
     def pairs(self, scores: np.ndarray, bar: float | None, inputs: Mapping[str, Artifact]) -> dict[str, Tensor]:
-        """The pairs to be looked at, row by row: kind, canary, shadow, distance, score, and both images (uint8)."""
+        """Pairs of a canary and its nearest image, as columns: kind, canary, shadow, distance, score, both images (uint8).
+        `bar`: the attack's threshold."""
         copied = self.copied
         caught = self.member & (scores >= (np.inf if bar is None else bar))
         chosen: list[tuple[int, int, int]] = []
@@ -101,7 +104,8 @@ class Nearness:
 
 
 def log_distance_gap(closeness: np.ndarray, member: np.ndarray, resamples: Resamples | None) -> np.ndarray:
-    """resample: mean over canaries of the mean log distance where a member minus that where not; NaN canaries take no part."""
+    """resample: mean over canaries of the mean log distance as member minus that as non-member; canaries without both are left out.
+    Without `resamples`: one row, the data as they are."""
     one = np.ones((1, len(member))) if resamples is None else resamples.canaries.astype(np.float64)
     two = np.ones((len(one), member.shape[1])) if resamples is None or resamples.shadows is None else resamples.shadows
     with np.errstate(invalid="ignore", divide="ignore"):

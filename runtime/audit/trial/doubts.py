@@ -1,7 +1,7 @@
-"""What speaks against the data of an audit, found in the data: models, samples, memberships that are not what they are said to be.
+"""Checks of an audit's data against themselves: models, samples or memberships that are repeated, permuted, inverted or mismatched.
 
-An audit of a file, or of models that were trained elsewhere, is only as true as their numbering. A doubt is found where right data
-hardly ever look so; each names what was seen. Not here: what an attack finds on redrawn memberships (`statistics.null`).
+An audit of a user's file or models is valid only if shadows and samples are numbered rightly. A doubt is raised where valid data
+would hardly ever look so; its text names the finding. Not here: attacks on redrawn memberships (`statistics.null`).
 """
 
 from __future__ import annotations
@@ -15,27 +15,28 @@ from scipy import stats
 from compiler.language.audit import Design
 
 FEW_SAMPLES = 12
-"""Fewer say nothing about how models or memberships resemble one another."""
+"""Least number of samples for comparing models or memberships with each other."""
 FEW_VALUES = 4
-"""An answer of fewer different values may be the same in two models or of two samples by chance."""
+"""Answers of no more distinct values than this may be equal in two models or for two samples by chance."""
 HARDLY_EVER = 1e-7
 """p-value, before it is multiplied by the comparisons made, below which memberships are not taken for independent draws."""
 STANDARD_ERRORS = 6.0
-"""Of a rank statistic: beyond, a shadow's answers are said to fit another membership, or to be upside down."""
+"""Threshold of a standardised rank statistic beyond which a shadow's answers fit another shadow's membership, or are inverted."""
 OUTLYING_AUC = 6.0
-"""Robust standard deviations from the other shadows' AUC, of at least 0.02 each."""
+"""Robust standard deviations, of at least 0.02 each, from the median AUC beyond which a shadow's AUC is an outlier."""
 
 
 @dataclass(frozen=True)
 class Doubt:
-    """What was seen. `grave`: nothing that is computed from these data can be relied on; else no bound can."""
+    """A finding against the data. `grave`: all figures are invalid; else only bounds are withheld."""
 
     text: str
     grave: bool = True
 
 
 def doubts_of_membership(member: np.ndarray, design: Design) -> Iterator[Doubt]:
-    """Columns (models) or rows (samples) that resemble each other more than independent draws do. member: sample × shadow."""
+    """Doubts where columns (models) or rows (samples) of membership agree more often than independent draws do.
+    member: sample × shadow."""
     samples, shadows = member.shape
     if samples < FEW_SAMPLES or shadows < 2:
         return
@@ -43,7 +44,7 @@ def doubts_of_membership(member: np.ndarray, design: Design) -> Iterator[Doubt]:
         yield Doubt(f"memberships of {_listed(alike, 'shadows')} are more alike than independent draws: is a model there twice?")
     free = member[:, ::2] if design == "pairs" else member
     share = free.mean(0)
-    equal = float(np.prod(share**2 + (1 - share) ** 2))  # of two rows, by chance
+    equal = float(np.prod(share**2 + (1 - share) ** 2))  # probability that two rows are equal
     _, counts = np.unique(free, axis=0, return_counts=True)
     found, expected = float((counts * (counts - 1) / 2).sum()), samples * (samples - 1) / 2 * equal
     if design != "balanced" and shadows > (2 if design == "pairs" else 1) and found > expected + 8 * np.sqrt(expected) + 3:
@@ -53,7 +54,7 @@ def doubts_of_membership(member: np.ndarray, design: Design) -> Iterator[Doubt]:
 
 
 def _alike_columns(member: np.ndarray, design: Design) -> list[tuple[int, int]]:
-    """Pairs of shadows whose memberships agree (or, under `bernoulli`, disagree) more often than coins do."""
+    """Pairs of shadows whose memberships agree (or, where not `balanced`, disagree) more often than chance allows."""
     samples, shadows = member.shape
     first, second = np.triu_indices(shadows, 1)
     if design == "pairs":
@@ -75,7 +76,7 @@ def _listed(pairs: list[tuple[int, int]], what: str) -> str:
 
 
 def equal_models(answers: np.ndarray) -> list[tuple[int, int]]:
-    """Shadows that give one another's answers to the last bit. answers: sample × … × shadow."""
+    """Pairs of shadows whose answers are equal to the last bit. answers: sample × … × shadow."""
     columns = np.moveaxis(answers, -1, 0).reshape(answers.shape[-1], -1)
     if len(answers) < FEW_SAMPLES:
         return []
@@ -89,7 +90,8 @@ def equal_models(answers: np.ndarray) -> list[tuple[int, int]]:
 
 
 def repetitions(answers: np.ndarray, member: np.ndarray) -> np.ndarray | None:
-    """sample: number of the sample that it is, where some are repeated (equal answers of all shadows, equal members); else None.
+    """sample: index of the distinct sample that each row is, where rows are repeated (equal answers and membership in all shadows);
+    else None.
 
     answers: sample × … × shadow.
     """
@@ -105,7 +107,8 @@ def repetitions(answers: np.ndarray, member: np.ndarray) -> np.ndarray | None:
 
 
 def doubts_of_answers(signal: np.ndarray, member: np.ndarray) -> Iterator[Doubt]:
-    """Models whose answers fit another's membership, or no other model's. signal, member: sample × shadow, HIGHER MEANS MEMBER."""
+    """Doubts where answers are constant, inverted, fit another shadow's membership, or correlate with no other shadow's answers.
+    signal, member: sample × shadow, HIGHER MEANS MEMBER."""
     samples, shadows = signal.shape
     sides = member.sum(0)
     if samples < FEW_SAMPLES:
@@ -137,7 +140,8 @@ def doubts_of_answers(signal: np.ndarray, member: np.ndarray) -> Iterator[Doubt]
 
 
 def _calibrated(signal: np.ndarray, member: np.ndarray, standing: list[int]) -> np.ndarray:
-    """sample × standing shadow: each model's signal in spreads of its non-members, minus what the others without the sample say."""
+    """sample × shadow in `standing`: the signal, standardised by median and MAD of the shadow's non-members, minus its mean over
+    other shadows without the sample."""
     with np.errstate(invalid="ignore"):
         outside = np.where(member, np.nan, signal)[:, standing]
         center = np.nanmedian(outside, axis=0)
@@ -150,7 +154,8 @@ def _calibrated(signal: np.ndarray, member: np.ndarray, standing: list[int]) -> 
 
 
 def _standard_errors(values: np.ndarray, member: np.ndarray) -> np.ndarray:
-    """shadow × shadow: how well the answers of one fit the membership of the other, as a rank statistic of variance 1."""
+    """shadow × shadow: correlation of the first one's ranked answers with the second one's membership, scaled to variance 1 where
+    they are independent."""
     ranks = stats.rankdata(values, axis=0)
     ranks = (ranks - ranks.mean(0)) / np.maximum(ranks.std(0), 1e-12)
     sides = (member - member.mean(0)) / member.std(0)
@@ -177,7 +182,8 @@ def _unlike_the_others(signal: np.ndarray, standing: list[int]) -> Iterator[Doub
 
 
 def doubt_of_labels(right: np.ndarray, member: np.ndarray, classes: int) -> Iterator[Doubt]:
-    """Models that know wrong labels they never saw. right, member: canary × shadow, bool; of canaries with a random wrong label."""
+    """A doubt where non-member models predict the canaries' random wrong labels more often than chance.
+    right, member: canary × shadow, bool."""
     outside = ~member
     chance = 1 / classes
     for shadow in (None, *range(member.shape[1])):
@@ -190,7 +196,8 @@ def doubt_of_labels(right: np.ndarray, member: np.ndarray, classes: int) -> Iter
 
 
 def doubts_of_scores(scores: np.ndarray, member: np.ndarray, null_auc: np.ndarray, auc: float | None) -> Iterator[Doubt]:
-    """An AUC below one half by more than redraws vary; shadows whose own AUC is far from the others'. NaN scores take no part."""
+    """Doubts where the AUC is below one half by more than redraws vary, or a shadow's own AUC is far from the others'. NaN scores
+    are left out."""
     spread = float(null_auc.std(ddof=1)) if len(null_auc) > 1 else np.inf
     if auc is not None and auc < 0.5 and auc < null_auc.mean() - STANDARD_ERRORS * max(spread, 1e-9):
         yield Doubt(f"AUC {auc:.3f}: members score lower than non-members", grave=False)
@@ -206,7 +213,7 @@ def doubts_of_scores(scores: np.ndarray, member: np.ndarray, null_auc: np.ndarra
 
 
 def _areas(scores: np.ndarray, member: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """shadow: AUC of its own scores, and its standard error where nothing is known; NaN without four scores on each side."""
+    """shadow: AUC of its own scores, and the standard error that a random score's AUC has; NaN without four scores on each side."""
     areas = np.full(scores.shape[1], np.nan)
     errors = np.zeros(scores.shape[1])
     for shadow, column in enumerate(scores.T):

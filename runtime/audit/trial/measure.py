@@ -1,6 +1,7 @@
-"""One attack on all canary groups at one release level, and what is kept of many. Trials and files from outside go this way alike.
+"""Runs one attack on all canary groups at one release level, and collects what an artifact holds of all attacks. Trials and users'
+files share this code.
 
-Not here: the attacks (`attacks`), how their scores are read (`metrics`), where answers and membership come from.
+Not here: the attacks (`attacks`), metrics of their scores (`metrics`), where answers and membership come from.
 """
 
 from __future__ import annotations
@@ -47,43 +48,42 @@ def flag_of(doubt: Doubt) -> str:
 
 
 def is_trusted(flags: Iterable[str]) -> bool:
-    """Whether no flag says that figures are invalid."""
+    """False if a flag marks the figures as invalid."""
     return not any(flag.startswith((NULL_FAILED, NOT_TRUSTED)) for flag in flags)
 
 
 @dataclass(frozen=True)
 class Scope:
-    """What all attacks of one audit share."""
+    """What all attacks of one audit have in common: terms, membership, groups, resamples, conditions of bounds, headline."""
 
     terms: Terms
     member: np.ndarray
-    """canary × shadow, bool: all groups, one after the other."""
+    """canary × shadow, bool; the groups one after the other."""
     spans: Mapping[str, slice]
-    """Where each group's canaries lie among all."""
+    """Group → rows of its canaries among all."""
     resamples: Callable[[Tried, Group], Resamples]
     conditions: Callable[[Tried, Group], Conditions]
     headline: tuple[Tried | None, ReleaseLevel]
     """The declared attack and its release level."""
     one_model: frozenset[ReleaseLevel] = frozenset()
-    """Levels at which all shadows release the same model by design, so that equal answers are no fault."""
+    """Levels at which all shadows release the same model by design, so that equal answers raise no doubt."""
 
     @cached_property
     def targets(self) -> np.ndarray:
-        """shadow, bool: models that hold some samples and not others. One that holds nobody (or all) is a reference and no target:
-        whether a model is one would give membership away. All, where no model is asked about both kinds."""
+        """shadow, bool: models that were trained on some samples and not on others. A model trained on none (or all) is a reference
+        and no target, since to know that is to know membership. True for all where there is no model of the first kind."""
         some = np.asarray(self.member.any(0) & ~self.member.all(0))
         return some if some.any() else np.ones_like(some)
 
 
 @dataclass(frozen=True)
 class GroupResult:
-    """One attack on one canary group."""
+    """One attack's metrics and null control on one canary group."""
 
     measured: AttackMetrics
     control: Control
     floored: tuple[int, int]
-    """How many fits of a likelihood ratio are degenerate, which is a standard deviation at its floor, and how many there are. Other
-    attacks: (0, 0)."""
+    """Number of likelihood-ratio fits whose variance is at its floor, and number of all fits; (0, 0) for other attacks."""
 
     @property
     def group(self) -> Group:
@@ -97,7 +97,7 @@ class GroupResult:
 
     @property
     def doubts(self) -> list[Doubt]:
-        """What the scores say against the data."""
+        """Doubts about the data that the scores raise."""
         some, every = self.floored
         found = (
             [Doubt(f"in {some} of {every} fits the shadows give all but equal answers: are they one model?")]
@@ -125,11 +125,11 @@ class AttackResult:
     scores: np.ndarray
     """canary × shadow; NaN where it does not apply."""
     groups: tuple[GroupResult, ...]
-    """Those that it applies to; at least one."""
+    """Groups that the attack applies to; at least one."""
 
 
 def measure_attack(attack: Tried, answers: Sequence[Answers], scope: Scope) -> AttackResult | None:
-    """The attack on every group whose answers (of one release level) it applies to; None where there is none."""
+    """The attack's result on all groups that it applies to; None where it applies to none. `answers`: of one release level."""
     scores = np.full(scope.member.shape, np.nan)
     groups = []
     for of_group in answers:
@@ -150,7 +150,8 @@ def measure_attack(attack: Tried, answers: Sequence[Answers], scope: Scope) -> A
 
 
 def _refit(score: Likelihood, scope: Scope, member: np.ndarray) -> Callable[[np.ndarray], np.ndarray] | None:
-    """See `AttackMetrics`. Where a lot decides who is left out, other canaries would be another lot."""
+    """See `AttackMetrics.refit`. None where canaries share no fit, and under `balanced` membership, where the models left out with
+    each target are drawn anew for other canaries."""
     if not score.shares_fits or scope.terms.design == "balanced":
         return None
     return lambda kept: _of_targets(score.of(kept), scope)(member[kept])
@@ -161,9 +162,9 @@ def _of_targets(score: Score, scope: Scope) -> Score:
 
 
 def doubts_about(answers: Sequence[Answers], scope: Scope, same: np.ndarray | None = None) -> Iterator[Doubt]:
-    """What speaks against the data: membership, and the answers of final models (or whatever was asked) about each group.
+    """Doubts about membership, and about the answers (logits or a given signal) on each group.
 
-    `same`: canary, number of the sample that it is, where several are the same one.
+    `same`: canary, index of the distinct sample that each row is, where rows are repeated.
     """
     distinct = slice(None) if same is None else np.unique(same, return_index=True)[1]
     yield from doubts_of_membership(scope.member[distinct], scope.terms.design)
@@ -186,13 +187,14 @@ def doubts_about(answers: Sequence[Answers], scope: Scope, same: np.ndarray | No
 
 EQUAL_MODELS = "models that give one another's answers to the last bit"
 SHAM_REDRAWS = 20
-"""Memberships redrawn for the spread of a sham AUC."""
+"""Memberships redrawn for the null distribution of `sham_auc`."""
 
 
 def sham(attack: Tried, answers: Answers, scope: Scope) -> tuple[Metric, list[str]] | None:
-    """The attack on z samples with a row of membership that training ignores: the path from images to scores must find nothing.
+    """A second null control: the attack on z samples with made-up membership that no training used, which must find nothing.
 
-    The metric `sham_auc`, whose bounds are where redraws lie, and flags. None where there is no z pool or the attack needs it.
+    The metric `sham_auc`, whose interval is that of redrawn memberships, and flags. None where there is no z pool or the attack
+    itself needs it.
     """
     if answers.z_logits is None:
         return None
@@ -224,11 +226,11 @@ def sham(attack: Tried, answers: Answers, scope: Scope) -> tuple[Metric, list[st
 
 @dataclass
 class Kept:
-    """What is kept of the attacks on one audit: files, rows, and JSON beside them. Grows attack by attack."""
+    """Collects what the artifact holds of all attacks of an audit: tensors, metrics, flags and JSON notes."""
 
     scope: Scope
     most_scores: float
-    """Where all attacks give more scores together, only the metrics of the later ones are kept."""
+    """Most scores, over all attacks, that are kept; of attacks beyond that only metrics are."""
     scores: dict[str, Tensor]
     roc: dict[str, Tensor] = field(default_factory=dict)
     risk: dict[str, Tensor] = field(default_factory=dict)
@@ -244,7 +246,7 @@ class Kept:
         return cls(scope, most_scores, {"member": torch.from_numpy(scope.member.astype(np.uint8))})
 
     def add(self, result: AttackResult) -> None:
-        """Of the result itself nothing is held on to."""
+        """Add one attack's result. The result itself is not referred to afterwards."""
         key, headline = str(len(self.columns)), (result.attack, result.release) == self.scope.headline
         if headline:
             self.headline_column = len(self.columns)
@@ -264,7 +266,8 @@ class Kept:
 
 
 def describe_canaries(groups: Sequence[Group], answers: Sequence[Answers], scope: Scope) -> dict[str, Tensor]:
-    """File `canaries`, canary by canary. `answers`: of the final model; what it memorises is read from their plain view."""
+    """File `canaries`: labels, true labels, sample numbers, groups and memorization of every canary. `answers`: of the final model;
+    memorization is read from the unshifted view."""
     memorized = np.full(len(scope.member), np.nan)
     for of_group in answers:
         span = scope.spans[of_group.group.name]

@@ -34,19 +34,21 @@ from runtime.outcome import Metric
 from runtime.seeds import numpy_generator
 
 BLOCKS = 20
-"""Of canaries; fits that canaries share are made anew without each: intervals hold what other canaries would do to them."""
+"""Blocks of canaries, without each of which in turn fits that canaries share are made anew, so that intervals include how the fits
+depend on the canaries."""
 MOST_REFITTED = 2000
-"""Canaries beyond which fits that they share hardly vary."""
+"""Most canaries for which shared fits are made anew: with more, the fits hardly vary."""
 BAND_POINTS = 40
-"""Points of a curve at which its band is read, spread evenly in log FPR."""
+"""Points of an ROC curve at which its confidence band is computed, spread evenly in log FPR."""
 
 PRIORS = (0.5, 0.1, 0.01)
-"""Shares of members among those asked about at which a positive predictive value is stated."""
+"""Prior shares of members at which a positive predictive value is stated."""
 
 
 @dataclass(frozen=True)
 class AttackMetrics:
-    """See the module. `scores` and `member`: canary × shadow; NaN scores are not applicable."""
+    """Metrics of one attack on one canary group at one release level. `scores`, `member`: canary × shadow; NaN scores are not
+    applicable."""
 
     terms: Terms
     attack: Tried
@@ -56,11 +58,12 @@ class AttackMetrics:
     resamples: Resamples
     conditions: Conditions
     refit: Callable[[np.ndarray], np.ndarray] | None = None
-    """Canaries that are kept (bool) → their scores, fitted on them alone; None where no fit is shared by canaries."""
+    """Canaries to keep (bool) → their scores with the attack fitted on them alone; None where canaries share no fit."""
 
     @cached_property
     def there(self) -> np.ndarray:
-        """canary × shadow, bool. A target with too few shadows for some canary (bernoulli membership) has no score there."""
+        """canary × shadow, bool: where there is a score. Under bernoulli membership a target may have too few shadows for a
+        canary."""
         return ~np.isnan(self.scores)
 
     @cached_property
@@ -69,7 +72,7 @@ class AttackMetrics:
 
     @cached_property
     def drawn(self) -> Drawn[Readings]:
-        """Every rate and area from every resample, and what intervals need beside."""
+        """All rates and areas on the resamples, with the readings that intervals need (`bootstrap.Drawn`)."""
         return self._drawn(self.terms.fpr, self.there, self.strict)
 
     def _drawn(self, fprs: Sequence[float], there: np.ndarray, strict: bool) -> Drawn[Readings]:
@@ -88,7 +91,7 @@ class AttackMetrics:
 
     @cached_property
     def _refitted(self) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Without each block of canaries: which are kept (bool), and their scores by fits made anew."""
+        """For each block of canaries: the canaries outside it (bool), and their scores with the attack fitted on them."""
         units = self.resamples.units
         if self.refit is None or not 2 <= units <= MOST_REFITTED:
             return []
@@ -100,7 +103,7 @@ class AttackMetrics:
         return drawn.spread(lambda read: read.tpr[fpr])
 
     def uncertain(self, fpr: float) -> Uncertainty | None:
-        """The TPR, and how sure it is."""
+        """The TPR at an FPR, with its uncertainty; None where it cannot be read."""
         return uncertainty(self.reading(fpr).value, self._spread(self.drawn, fpr), self.resamples)
 
     @property
@@ -133,7 +136,7 @@ class AttackMetrics:
     def interval(
         self, value: float | None, spread: Drawn[np.ndarray], canaries: int | None = None, scale: Scale = SHARE
     ) -> tuple[float, float] | None:
-        """Of a figure: see `uncertainty`; None where most resamples cannot read it."""
+        """Confidence interval of a figure, see `uncertainty`; None where it cannot be read from most resamples."""
         found = uncertainty(value, spread, self.resamples, scale, canaries)
         return None if found is None else found.interval(self.terms.confidence)
 
@@ -145,7 +148,7 @@ class AttackMetrics:
         return self.metric(name, reading.value, around, reading.non_members, note)
 
     def headline(self) -> Iterator[Metric]:
-        """The declared leakage, and how it was read: at which FPR, and what it would be where ties are broken by lot."""
+        """The declared leakage `headline`, the FPR at which it was read, and its value if ties are broken at random."""
         fpr = self.terms.headline_fpr
         reading = self.reading(fpr)
         yield self._tpr("headline", reading, self._spread(self.drawn, fpr))
@@ -154,12 +157,12 @@ class AttackMetrics:
         yield self.metric("headline_by_lot", reading.by_lot, None, reading.non_members, reading.note or how)
 
     def _false_positives(self, reading: RateReading) -> np.ndarray:
-        """canary × shadow, bool."""
+        """canary × shadow, bool: non-members at or above the reading's threshold."""
         bar = np.inf if reading.threshold is None else reading.threshold
         return self.there & ~self.member & (self.scores >= bar)
 
     def _one_shadow_warning(self, reading: RateReading) -> str:
-        """A warning where most false positives are one model's, so that the reading says more of it than of the attack."""
+        """A warning where more than half of the false positives are one model's; "" otherwise."""
         by_shadow = self._false_positives(reading).sum(0)
         most = int(by_shadow.argmax())
         if reading.false_positives < 4 or 2 * by_shadow[most] <= reading.false_positives:
@@ -167,7 +170,7 @@ class AttackMetrics:
         return f"{by_shadow[most]} of {reading.false_positives} false positives are of shadow {most}"
 
     def readings(self) -> Iterator[dict[str, Any]]:
-        """JSON: at each FPR all that is needed to judge how finely the TPR was read."""
+        """As JSON, for each FPR: the TPR with the counts, threshold and ties behind it."""
         for fpr in self.terms.fpr if self.there.any() else ():
             reading, false = self.reading(fpr), self._false_positives(self.reading(fpr))
             yield self._column | {
@@ -185,7 +188,7 @@ class AttackMetrics:
             }
 
     def fits(self) -> Iterator[dict[str, Any]]:
-        """JSON: what fits made anew add to the variance of a figure, for claims about it, which have no signals to fit."""
+        """As JSON: the variance that refitting adds to each figure. Claims read it, since they cannot refit the attack."""
         spreads = {tpr_name(fpr): (self._spread(self.drawn, fpr), SHARE) for fpr in self.terms.fpr}
         spreads["auc"] = self.drawn.spread(attrgetter("auc")), AREA
         for name, (spread, scale) in spreads.items() if self.refit is not None else ():
@@ -209,12 +212,12 @@ class AttackMetrics:
                 continue
             reading = tpr_at(fpr, self.scores[there], self.member[there], self.strict)
             spread = self._spread(self._drawn((fpr,), there, self.strict), fpr)
-            canaries = int((there & self.member).any(1).sum())  # a canary in several of these members is one all the same
+            canaries = int((there & self.member).any(1).sum())  # distinct canaries, however many of their members count
             figure = self._tpr(f"{tpr_name(fpr)},{name}", reading, spread, canaries)
             yield replace(figure, n=members)
 
     def deployed(self) -> Iterator[Metric]:
-        """What comes of thresholds that are read from the shadows of each target alone: rates, and the PPV at each prior."""
+        """TPR, FPR and, at each prior, PPV with thresholds that are read from each target's shadows alone (`deployed`)."""
         fpr, paired = self.terms.headline_fpr, self.terms.paired
         if self.reading(fpr).value is None:
             return
@@ -233,7 +236,7 @@ class AttackMetrics:
                 yield self.metric(f"ppv@prior={prior:g}", None, None, n, f"nobody is called a member; {how}")
 
     def null_control(self, score: Score) -> Control:
-        """The same attack on memberships that no model knows."""
+        """The null control of the attack: see `statistics.null`. `score`: function from membership to scores."""
         redraws = max(10, self.terms.redraws // 10) if self.attack.fitted else self.terms.redraws
         purpose = self.terms.null_purpose.format(
             group=self.answers.group.name, attack=self.attack.attack, variant=self.attack.variant_name
@@ -256,7 +259,7 @@ class AttackMetrics:
 
     def null_metrics(self, made: Control) -> Iterator[Metric]:
         verdict = "" if made.passed else f"null control failed, the trial is invalid: {', '.join(made.complaints())}"
-        # The bounds are where the redraws lie: what an attack that knows nothing shows on this pool.
+        # Intervals are the central intervals of the redraws.
         confidence, redraws, reading = self.terms.confidence, len(made.auc), self.reading(self.terms.headline_fpr)
         yield self.metric("null_auc", float(made.auc.mean()), central(made.auc, confidence), redraws, verdict)
         if np.isfinite(made.alarm).all():
@@ -282,11 +285,11 @@ class AttackMetrics:
         return np.concatenate([points, band], axis=1)
 
     def risk(self) -> np.ndarray:
-        """canary × 4, see `risk.of_canaries`, at the headline's FPR."""
+        """canary × 4, at the headline's FPR: see `risk.of_canaries`."""
         return risk.of_canaries(self.scores, self.member, self.reading(self.terms.headline_fpr).threshold)
 
     def stability(self) -> Metric:
-        """Whether other models would call the same canaries the most exposed."""
+        """`risk_overlap`: overlap of the most exposed canaries between halves of the shadows."""
         rng = numpy_generator(self.terms.seed, None, f"risk/{self.answers.group.name}")
         bar = self.reading(self.terms.headline_fpr).threshold
         top, found = risk.overlap(self.scores, self.member, bar, self.terms.paired, rng)
@@ -295,7 +298,7 @@ class AttackMetrics:
         return self.metric("risk_overlap", float(found.mean()), central(found, self.terms.confidence), len(found), note)
 
     def metric(self, name: str, value: float | None, bounds: tuple[float, float] | None, n: int, note: str = "") -> Metric:
-        """A figure with the coordinates of this attack."""
+        """A metric with this attack's coordinates: canary group, attack, variant, release level."""
         low, high = bounds if bounds is not None else (None, None)
         attack = self.attack
         return Metric(

@@ -1,7 +1,7 @@
-"""The risk of single canaries, and whether it would be found again with other models.
+"""The risk of single canaries, and how well it replicates with other models.
 
-Single decisions near a coin flip are normal (arXiv 2505.18773, 2603.07567): a canary's share of models is read with its interval,
-and a list of the most exposed is worth what its overlap between models is.
+Decisions about a single canary and model are often near a coin flip (arXiv 2505.18773, 2603.07567): so a canary's share of models
+has an interval, and a list of the most exposed canaries is reported with its overlap between halves of the models.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ import numpy as np
 from scipy import stats
 
 HALVINGS = 20
-"""Random divisions of the shadows into halves."""
+"""Random splits of the shadows into halves over which overlap is averaged."""
 COMPARISONS_AT_ONCE = 4_000_000
-"""Comparisons of two models' scores held at once."""
+"""Pairwise comparisons of scores that are in memory at once."""
 CANARIES_PER_EXPOSED = 10
-"""One in so many canaries counts as most exposed."""
+"""One canary in so many counts as most exposed: the top tenth."""
 
 
 def of_canaries(scores: np.ndarray, member: np.ndarray, threshold: float | None) -> np.ndarray:
@@ -60,7 +60,7 @@ def memorization(confidence: np.ndarray, member: np.ndarray) -> np.ndarray:
 def overlap(
     scores: np.ndarray, member: np.ndarray, threshold: float | None, paired: bool, rng: np.random.Generator
 ) -> tuple[int, np.ndarray]:
-    """How many count as most exposed, and for each division the Jaccard overlap of the two halves' most exposed."""
+    """Number of canaries that count as most exposed, and split: the Jaccard overlap of both halves' most exposed canaries."""
     canaries, shadows = scores.shape
     top = max(1, canaries // CANARIES_PER_EXPOSED)
     unit = 2 if paired else 1
@@ -74,6 +74,7 @@ def overlap(
 
 
 def _most_exposed(scores: np.ndarray, member: np.ndarray, threshold: float | None, top: int, rng: np.random.Generator) -> set[int]:
-    """By the share that is caught, then by the canary's own AUC; ties by lot, since by position they would overlap by design."""
+    """Rows of the `top` canaries by share of IN models at or above the threshold, then by their own AUC. Ties are broken at random:
+    broken by position, they would make halves overlap."""
     share, _, _, area = np.nan_to_num(of_canaries(scores, member, threshold), nan=-1.0).T
     return set(np.lexsort((rng.random(len(share)), area, share))[::-1][:top].tolist())

@@ -1,8 +1,8 @@
-"""DP soundness: what the audit rules out must not exceed what the accountant guarantees.
+"""DP soundness: the audit's lower bound on epsilon must not exceed the accountant's guarantee.
 
 A violation means a broken implementation (clipping per batch, missing noise, a wrong sampling rate, BatchNorm) or a broken audit;
-it is never averaged away. The comparison is at the accountant's delta and neighbour relation, by the bound that assumes nothing
-about the shape of the trade-off (Steinke et al. 2023), on the declared headline alone, so that its error need not be shared.
+so it is reported for each trial. The comparison is at the accountant's delta and neighbour relation, by the bound that holds for
+every mechanism (Steinke et al. 2023), on the declared headline alone, so that no correction for several tests is needed.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What is declared before any score is seen: how scores are read, and under which conditions an epsilon bound may be stated."""
+"""What is declared before any score exists: how scores are read, and when an epsilon bound may be stated."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from compiler.work.operations import AttackTrial
 
 @dataclass(frozen=True, kw_only=True)
 class Terms:
-    """The same for all attacks, release levels and canary groups of an audit."""
+    """Declared settings, the same for all attacks, release levels and canary groups of an audit."""
 
     design: Design
     """How membership was drawn."""
@@ -21,20 +21,20 @@ class Terms:
     """False-positive rates at which the TPR is read."""
     headline_fpr: float
     confidence: float
-    """Of every interval and bound."""
+    """Confidence of every interval and bound."""
     delta: float
-    """At which epsilon lower bounds are stated."""
+    """The delta of epsilon lower bounds."""
     thresholds: Strategy
     """How the number of guesses behind a one-run bound is set."""
     guesses: tuple[int, int] | None = None
-    """For `preset` thresholds: canaries to call members and non-members; None for a quarter each."""
+    """For `preset` thresholds: numbers of canaries to call members and non-members; None for a quarter each."""
     target: int
-    """The shadow that one-run bounds speak about."""
+    """The shadow that one-run bounds are about."""
     redraws: int
-    """Memberships redrawn for each null control."""
+    """Number of memberships redrawn for each null control."""
     seed: int
     null_purpose: str = "null/{group}/{attack}/{variant}"
-    """Names the stream of random numbers of a null control."""
+    """Purpose that seeds the random numbers of a null control."""
 
     @property
     def paired(self) -> bool:
@@ -42,12 +42,12 @@ class Terms:
 
     @property
     def error(self) -> float:
-        """Probability at most with which a bound is wrong."""
+        """Largest probability that a bound is wrong."""
         return 1 - self.confidence
 
 
 def terms_of(work: AttackTrial) -> Terms:
-    """As a study declares them."""
+    """The terms that a study declares."""
     return Terms(
         design=work.design, fpr=work.fpr, headline_fpr=work.headline.fpr, confidence=work.confidence, delta=work.delta,
         thresholds=work.thresholds, target=work.target, redraws=work.null_permutations, seed=work.population.seed,
@@ -56,8 +56,8 @@ def terms_of(work: AttackTrial) -> Terms:
 
 @dataclass(frozen=True)
 class Conditions:
-    """Why bounds may not be stated about one attack on one canary group; "" where nothing speaks against them."""
+    """Reasons why bounds may not be stated about one attack on one canary group; "" where they may."""
 
     one_run: Callable[[np.ndarray], str]
-    """From the membership of the target's scored canaries."""
+    """Membership of the target's scored canaries → reason."""
     multi_run: str

@@ -1,6 +1,6 @@
-"""One trial, attacked: every attack on every canary group at every release level, with intervals and null controls.
+"""Audits one trial: every attack on every canary group at every release level, with intervals and null controls.
 
-Reads the queries of the trial's shadows, scores leave-one-out over the pool, and writes what a claim needs: metrics with
+Reads the responses of the trial's shadows, scores leave-one-out over the pool, and writes what claims need: metrics with
 n and interval, ROC points, per-canary risk, raw scores; and the trial's utility and cost.
 Not here: the attacks (`attacks`), one attack at one release level (`measure`), comparisons between trials.
 """
@@ -53,24 +53,26 @@ from runtime.store.artifacts import Artifact
 
 @dataclass(frozen=True)
 class Sets:
-    """What the sets of the trial's shadows show by themselves."""
+    """What the shadows' synthetic sets hold of the canaries."""
 
     nearness: dict[str, Nearness]
-    """Group → how near each set comes to its canaries; empty where no set was measured."""
+    """Group → distances of its canaries to each set; empty where no set was queried."""
     used: np.ndarray | None
-    """canary × shadow, bool: whether some image of the set is, or began as, the canary; None where no set is made so."""
+    """canary × shadow, bool: whether an image of the set is the canary or was initialised from it; None where the method's images
+    have no such origin."""
 
     @cached_property
     def copied(self) -> dict[str, np.ndarray]:
-        """Group → canary × shadow, bool: members with an almost-copy in their shadow's set, where that can be resolved."""
+        """Group → canary × shadow, bool: members with a near-copy in their shadow's set; without groups where that is not
+        resolvable."""
         found = {name: near.copied for name, near in self.nearness.items()}
         return {name: copied for name, copied in found.items() if copied is not None}
 
 
 def perform(work: AttackTrial, inputs: Mapping[str, Artifact], device: torch.device) -> Product:
-    """See the module; the files are `scores`, `roc`, `risk`, `canaries`, `shadows` (metrics with a value for each shadow),
-    `test` (test image × shadow: whether the model is right), and, where a set was made and measured, `pairs`: images of it beside
-    canaries, the nearest and the most telling. Audit-only."""
+    """The audit of a trial. Files: `scores`, `roc`, `risk`, `canaries`, `shadows` (metrics with a value for each shadow), `test`
+    (test image × shadow: whether the prediction is correct), and, where a set was made and queried, `pairs` (see `copies`). They
+    hold membership and private images, so no method may read them."""
     groups = roles_of(work.population).groups
     scope = _scope(work, groups, inputs)
     answers = dict(_answers(work, inputs, groups, scope.spans))
@@ -115,7 +117,7 @@ def perform(work: AttackTrial, inputs: Mapping[str, Artifact], device: torch.dev
 
 
 def _doubts(work: AttackTrial, inputs: Mapping[str, Artifact], answers: Sequence[Answers], scope: Scope) -> list[Doubt]:
-    """What speaks against the data; SynthcError where files of one model came under several names."""
+    """Doubts about the data; SynthcError where a user's file of one model is given for several shadows."""
     found = list(doubts_about(answers, scope))
     elsewhere = any(inputs[f"final_model/{shadow}"].outcome["notes"].get("made_elsewhere") for shadow in range(work.shadows))
     for doubt in found:
@@ -141,7 +143,8 @@ def _scope(work: AttackTrial, groups: tuple[Group, ...], inputs: Mapping[str, Ar
 
 
 def measure_sets(work: AttackTrial, inputs: Mapping[str, Artifact], answers: Iterable[Answers], scope: Scope) -> Sets:
-    """`answers`: of the release level `synthetic_set`, if there is one."""
+    """The canaries' distances and origins in the shadows' sets. `answers`: of the release level `synthetic_set`, if there is
+    one."""
     nearness = {}
     for of_group in answers:
         if of_group.measured and "pixel" in of_group.measured:
@@ -152,7 +155,7 @@ def measure_sets(work: AttackTrial, inputs: Mapping[str, Artifact], answers: Ite
 
 
 def _headline_groups(results: Sequence[AttackResult], scope: Scope) -> dict[str, AttackMetrics]:
-    """Group → metrics of the declared attack at the declared release level."""
+    """Group → metrics of the headline attack at the headline's release level."""
     result = next((result for result in results if (result.attack, result.release) == scope.headline), None)
     return {group.group.name: group.measured for group in result.groups} if result else {}
 
@@ -160,7 +163,8 @@ def _headline_groups(results: Sequence[AttackResult], scope: Scope) -> dict[str,
 def measure_headline(
     work: AttackTrial, inputs: Mapping[str, Artifact], results: Sequence[AttackResult], sets: Sets, scope: Scope
 ) -> tuple[list[Metric], list[str]]:
-    """Metrics of the declared attack at the declared release level, of every group, and flags; `headline` of the declared group."""
+    """Further metrics of the headline attack at the headline's release level on every group, `headline` and DP soundness on the
+    headline's group alone; and flags."""
     metrics: list[Metric] = []
     flags: list[str] = []
     for name, measured in _headline_groups(results, scope).items():
@@ -178,7 +182,8 @@ def measure_headline(
 
 
 def _strata_of_copies(work: AttackTrial, results: Iterable[AttackResult], sets: Sets, scope: Scope) -> Iterator[Metric]:
-    """The declared attack, and the same one on signals of the true label, on members with an almost-copy and on those without."""
+    """TPR on members with a near-copy and on those without, for the headline attack and the same attack on signals of the true
+    label."""
     for result in results:
         if result.release == work.headline.release and _matches_headline(result.attack, scope.headline[0]):
             for group in result.groups:
@@ -187,7 +192,7 @@ def _strata_of_copies(work: AttackTrial, results: Iterable[AttackResult], sets: 
 
 
 def _join_groups(found: Mapping[str, np.ndarray], scope: Scope) -> np.ndarray:
-    """canary × shadow, uint8: what was found of each group; 2 where nothing was."""
+    """canary × shadow, uint8: the groups' cells joined; 2 for groups without any."""
     whole = np.full(scope.member.shape, 2, np.uint8)
     for name, cells in found.items():
         whole[scope.spans[name]] = cells
@@ -195,8 +200,7 @@ def _join_groups(found: Mapping[str, np.ndarray], scope: Scope) -> np.ndarray:
 
 
 def _matches_headline(attack: Tried, headline: Tried | None) -> bool:
-    """True for the headline attack, and for the same LiRA on the true-label or contrast signal (a mislabeled canary's own label is
-    useless as a signal)."""
+    """Whether the attack is the headline attack, or the same LiRA on the `true_label` or `contrast` signal."""
     if not (isinstance(attack, Lira) and isinstance(headline, Lira) and attack.signal in ("true_label", "contrast")):
         return attack == headline
     return attack == headline.model_copy(update={"signal": attack.signal})
@@ -215,7 +219,7 @@ def _pairs_to_look_at(
 
 
 def _student_over_teacher(results: Iterable[AttackResult], scope: Scope) -> Iterator[Metric]:
-    """How much of the teacher's leakage its student keeps: the declared attack's TPR on both, on the same draws."""
+    """Ratio of the student's leakage to its teacher's: TPRs of the headline attack on the same resamples."""
     levels = {
         result.release: {group.group.name: group.measured for group in result.groups}
         for result in results if result.attack == scope.headline[0]
@@ -239,7 +243,7 @@ def _ratio(student: AttackMetrics, teacher: AttackMetrics) -> Metric:
 
 
 def _resamples(work: AttackTrial, groups: tuple[Group, ...]) -> dict[str, Resamples]:
-    """Two-way, by the name of the group: the same for all attacks and releases."""
+    """Group → two-way bootstrap resamples, seeded by the group's name: the same for all attacks and release levels."""
     return {
         group.name: Resamples.draw(
             work.resamples,
@@ -253,7 +257,8 @@ def _resamples(work: AttackTrial, groups: tuple[Group, ...]) -> dict[str, Resamp
 
 
 def origins(work: AttackTrial, inputs: Mapping[str, Artifact], canaries: int) -> np.ndarray | None:
-    """canary × shadow, bool: whether some image of the shadow's set is, or began as, the canary; None where no set is made so."""
+    """canary × shadow, bool: whether an image of the shadow's set is the canary or was initialised from it; None where the method's
+    images have no such origin."""
     used = np.zeros((canaries, work.shadows), dtype=bool)
     for shadow in range(work.shadows):
         made = inputs.get(f"synthesize/{shadow}")
@@ -271,13 +276,13 @@ def _interval(work: AttackTrial) -> str:
 
 
 MEASURED_LEVELS: tuple[ReleaseLevel, ...] = ("synthetic_set", "index_list", "generator")
-"""Levels that answer with measures of their own; the others answer with logits."""
+"""Release levels whose queries give signals of their own instead of logits."""
 
 
 def _answers(
     work: AttackTrial, inputs: Mapping[str, Artifact], groups: tuple[Group, ...], spans: Mapping[str, slice]
 ) -> Iterator[tuple[ReleaseLevel, list[Answers]]]:
-    """Every release level that was queried in all shadows, with its answers about each group."""
+    """For each release level that was queried in all shadows: the level, and the answers about each group."""
     for release in LOGIT_LEVELS:
         if files := _files(work, inputs, release):
             answers = [_logits(release, group, files, spans[group.name]) for group in groups]
@@ -309,7 +314,7 @@ def _files(work: AttackTrial, inputs: Mapping[str, Artifact], role: str) -> list
 
 
 def _near_duplicates(work: AttackTrial, groups: tuple[Group, ...], spans: Mapping[str, slice]) -> Iterator[Metric]:
-    """Canaries with a near-duplicate, by which the world without a canary would hold a twin of it."""
+    """Number of canaries, by group, with a near-duplicate that may be in the private set although the canary is not."""
     twins = near_duplicates(work.population)
     note = f"root mean square difference of at most {MAX_RMS_DIFFERENCE:g} grey values to the fixed part or another canary"
     for group in groups:

@@ -24,13 +24,13 @@ METRICS_BY_ROLE = {
     "synthesize": {"images", "share_selected", "canary_share_selected", "canary_enrichment", "student_agreement"},
     "synthetic_set": {"nearest_pixel_distance", "nearest_public_distance", "trace_back_rate"},
 }
-"""Role → figures of its tasks that are figures of the trial."""
+"""Role of a task → its metrics that are averaged over shadows."""
 
 PROPORTIONS = (
     "test_accuracy", "train_accuracy", "canary_accuracy_in", "canary_accuracy_out", "share_selected", "canary_share_selected",
     "trace_back_rate",
 )  # fmt: skip
-"""Means whose interval is cut at 1; all are cut at 0, since shares, counts and seconds are never less."""
+"""Metrics whose interval is clipped at 1; all are clipped at 0, since shares, counts and seconds are never negative."""
 
 
 def utility(work: AttackTrial, inputs: Mapping[str, Artifact]) -> Iterator[Metric]:
@@ -67,13 +67,14 @@ def utility(work: AttackTrial, inputs: Mapping[str, Artifact]) -> Iterator[Metri
 
 
 def _single_records(work: AttackTrial) -> str:
-    """What an accountant's epsilon does not say of canaries that are in several times."""
+    """A note for canaries that are in the private set several times: the accountant's epsilon is about single records. "" if none
+    are."""
     several = [f"{name} ({words.copies} times)" for name, words in work.population.groups if words.copies > 1]
     return f"of single records, not of canaries that are in several times: {', '.join(several)}" if several else ""
 
 
 def correctness(work: AttackTrial, inputs: Mapping[str, Artifact]) -> Tensor | None:
-    """test image × shadow, uint8: whether the shadow's final model is right; None where answers do not hold it."""
+    """test image × shadow, uint8: 1 where the final model's prediction is correct; None where the answers do not hold it."""
     asked = [inputs[f"final_model/{shadow}"] for shadow in range(work.shadows)]
     if not all("test" in artifact.stems for artifact in asked):
         return None
@@ -81,21 +82,22 @@ def correctness(work: AttackTrial, inputs: Mapping[str, Artifact]) -> Tensor | N
 
 
 def _pipeline_seconds(work: AttackTrial, inputs: Mapping[str, Artifact]) -> list[float]:
-    """Of each shadow's whole pipeline: proxy, teacher or generator, the set, and the classifier; none where that is not known."""
+    """shadow: seconds of its whole pipeline (proxy, teacher or generator, set, classifier); empty where a task's are not known."""
     pipelines = [inputs[f"model/{shadow}"].ancestry() for shadow in range(work.shadows)]
     spent = [[_task_seconds(artifact) for artifact in pipeline] for pipeline in pipelines]
     return [sum(filter(None, stages)) for stages in spent] if all(None not in stages for stages in spent) else []
 
 
 def _task_seconds(artifact: Artifact) -> float | None:
-    """Seconds of a task; of what was made elsewhere, those that its file says."""
+    """Wall-clock seconds of a task; for a user's model, those that its file declares, or None."""
     if artifact.outcome["notes"].get("made_elsewhere"):
         return artifact.metric("seconds")
     return float(artifact.outcome["provenance"]["seconds"])
 
 
 def _pipeline_flops(work: AttackTrial, inputs: Mapping[str, Artifact]) -> list[float]:
-    """Counted work of each shadow's whole pipeline, from the words of its tasks; none where part is not known."""
+    """shadow: floating-point operations of its whole pipeline, counted from its tasks' parameters; empty where part is not
+    known."""
     sources = {data.digest: data.source for data in (work.population.dataset, work.population.public) if data is not None}
     types = structures() | {"Dataset": lambda digest, **fields: Dataset(digest=digest, source=sources.get(digest), **fields)}
     found = []
@@ -105,13 +107,14 @@ def _pipeline_flops(work: AttackTrial, inputs: Mapping[str, Artifact]) -> list[f
             return []
         try:
             found.append(sum(cost(restore(parse_canonical(artifact.text).params, types)).flops for artifact in pipeline))
-        except (KeyError, TypeError, ValueError):  # words of another version, or of a package
+        except (KeyError, TypeError, ValueError):  # parameters of another version, or of a plug-in that is not installed
             return []
     return found
 
 
 def per_shadow(work: AttackTrial, inputs: Mapping[str, Artifact]) -> dict[str, Tensor]:
-    """Figures with a value for each shadow, float64: the name of a metric, and `/<group>` where it is of a canary group."""
+    """Name of a metric, with `/<group>` where it is of a canary group → shadow, float64: metrics that have a value for each
+    shadow."""
     found: dict[str, list[float]] = {"seconds": _pipeline_seconds(work, inputs), "flops": _pipeline_flops(work, inputs)}
     for shadow in range(work.shadows):
         for role, names in METRICS_BY_ROLE.items():
@@ -143,7 +146,7 @@ def _mean(name: str, values: list[float], confidence: float) -> Metric:
 
 
 def _cut(metric: Metric) -> Metric:
-    """Its interval, where it may lie."""
+    """The metric with its interval clipped to possible values."""
     if metric.low is None or metric.high is None:
         return metric
     return replace(metric, low=max(metric.low, 0.0), high=min(metric.high, 1.0 if metric.name in PROPORTIONS else np.inf))

@@ -1,1 +1,1 @@
-"""One reader per file format."""
+"""Readers of file formats, one module each."""

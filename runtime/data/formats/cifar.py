@@ -1,6 +1,6 @@
-"""CIFAR-10 and CIFAR-100: the original Python files, which are pickles, and the binary version.
+"""Reads CIFAR-10 and CIFAR-100: the original Python version, which are pickles, and the binary version.
 
-A pickle runs what it says, so only the very bytes that their publisher gives the checksum of are unpickled.
+A pickle can run code, so only files with the published checksum are unpickled.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ PIXELS = 3 * 32 * 32
 def read_pickles(
     folder: Path, pool: Sequence[str], test: Sequence[str], key: str, checksums: Mapping[str, str]
 ) -> tuple[LabeledImages, LabeledImages]:
-    """Both splits of the Python version; `key` names the labels: `labels`, or `fine_labels` of CIFAR-100.
+    """Pool and test split of the Python version; `key` is the field of labels: `labels`, or `fine_labels` for CIFAR-100.
 
     SynthcError for files whose md5 is not that of `checksums` (file name → hexadecimal digits).
     """
@@ -36,7 +36,7 @@ def read_pickles(
 
 
 def read_binary(folder: Path, pool: Sequence[str], test: Sequence[str], labels: int) -> tuple[LabeledImages, LabeledImages]:
-    """Both splits of the binary version: records of `labels` bytes, the last of which is the class, and 3,072 pixels."""
+    """Pool and test split of the binary version: records of `labels` bytes, the last of which is the class, and 3,072 pixels."""
 
     def records(name: str) -> tuple[np.ndarray, np.ndarray]:
         content = content_of(folder / name)

@@ -1,7 +1,7 @@
-"""scikit-learn's bundled digits: 1,797 real handwritten 8×8 images; needs no download.
+"""Reads scikit-learn's bundled digits: 1,797 real handwritten 8×8 images, without a download.
 
 The file holds counts 0..16 (inked pixels of each 4×4 block of a 32×32 scan). They become uint8 by round(count · 255 / 16),
-so that 16 is full ink and the grey level of every set in this project is a value / 255.
+so that 16 is full ink and grey levels are value / 255, as in all other sets.
 """
 
 from __future__ import annotations

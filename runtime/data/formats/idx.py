@@ -1,7 +1,7 @@
-"""IDX files (mnist, fashion_mnist), gzipped or not, where torchvision or Debian leaves them.
+"""Reads IDX files (mnist, fashion_mnist), gzipped or not.
 
-The header is checked against the file's own length before anything is allocated, and reading stops there: a forged
-header or a decompression bomb costs a message, not the memory.
+The header's size is checked before memory is allocated, and no more bytes are read, so that forged headers and decompression bombs
+give an error.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from compiler.errors import SynthcError
 from runtime.data.images import LabeledImages
 
 MAX_ARRAY_BYTES = 1 << 30
-"""MNIST's largest has 47 million."""
+"""Largest accepted array; MNIST's largest has 47 million bytes."""
 
 FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 

@@ -1,4 +1,4 @@
-"""One PNG or JPEG: its pixels, decoded by Pillow, or a sentence."""
+"""Decodes a PNG or JPEG by Pillow."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 MODES = {"1": "L", "L": "L", "P": "RGB", "RGB": "RGB"}
-"""Pillow's modes of images of 8 bits without transparency → as which they are read."""
+"""Pillow's mode of an image of 8 bits without transparency → the mode to which it is converted."""
 OTHERS = {
     b"<": "a page or drawing of the web, perhaps an error that came instead of a download",
     b"GIF8": "a GIF",
@@ -26,11 +26,11 @@ OTHERS = {
     b"\xff\xd8": "a JPEG that breaks off at its beginning",
     b"\x89PNG": "a PNG that breaks off at its beginning",
 }
-"""How files begin that are no images here → what they are."""
+"""First bytes of files that are not accepted → what they are."""
 
 
 def decode_file(path: Path) -> np.ndarray:
-    """`decode` of a file."""
+    """Decode the file at `path`: see `decode`; SynthcError also where it cannot be read."""
     try:
         with path.open("rb") as handle:
             return decode(handle, str(path))
@@ -39,12 +39,12 @@ def decode_file(path: Path) -> np.ndarray:
 
 
 def decode(handle: IO[bytes], name: str) -> np.ndarray:
-    """height × width, or height × width × 3 where it is in colour, uint8; SynthcError for a broken or too large image."""
+    """uint8 pixels, height × width, or height × width × 3 for colour; SynthcError for a broken or too large image."""
     import numpy as np
     from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:
-        with Image.open(handle, formats=("PNG", "JPEG")) as opened:  # reads the header alone
+        with Image.open(handle, formats=("PNG", "JPEG")) as opened:  # reads only the header
             width, height = opened.size
             deep = str(opened.tile[0][3]).endswith("16B") if opened.tile else False  # colours of 16 bits, which it would cut off
             if "A" in opened.mode or "transparency" in opened.info:
@@ -55,7 +55,7 @@ def decode(handle: IO[bytes], name: str) -> np.ndarray:
                 raise SynthcError(f"{name}: its colours are {opened.mode}; convert it to RGB or grey")
             if not 0 < width * height <= MAX_PIXELS:
                 raise SynthcError(f"{name}: {height}×{width} pixels; at most {MAX_PIXELS:,} can be read: make it smaller")
-            # Upright, as every viewer shows it: cameras write how they were held, and leave the pixels as they lie.
+            # Rotated by the EXIF orientation, as viewers do.
             return np.asarray(ImageOps.exif_transpose(opened).convert(MODES[opened.mode]))
     except UnidentifiedImageError:
         handle.seek(0)

@@ -1,7 +1,7 @@
-"""Arrays from an `.npz` file that somebody else wrote: nothing is unpickled, nothing is believed before it is checked.
+"""Reads arrays from untrusted `.npz` files: nothing is unpickled, and headers are checked first.
 
-An archive can claim anything. So the header of every array is held against a limit and against the archive's own directory, and
-only then does NumPy read it, which would ask for the memory first.
+The size in every array's header is checked against a limit and against the archive's directory before NumPy reads the array, since
+NumPy allocates what the header declares.
 Not here: what the arrays mean (`runtime.audit.external.evidence`, `compiler.data.files`).
 """
 
@@ -26,24 +26,24 @@ if TYPE_CHECKING:
     import numpy as np
 
 MAX_BYTES = 4 * 2**30
-"""That the arrays of one file may take together unless the caller says otherwise."""
+"""Default limit of the size of all read arrays of a file together."""
 MAX_HEADER_BYTES = 10_000
-"""A plain array's header has about a hundred."""
+"""Longest accepted header; that of a plain array has about a hundred bytes."""
 MAX_ARRAYS = 1_000
 PLAIN = re.compile(r"[<>|=]?(b1|[iu][1248]|f[248])")
-"""Booleans, whole numbers and reals; everything else (objects, records, text, dates) is no score."""
+"""Accepted types: booleans, integers and floats; not objects, records, text and dates."""
 BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError, RuntimeError, struct.error)
-"""What `zipfile` and NumPy raise on bytes that are no archive, a damaged or an encrypted one."""
+"""Exceptions of `zipfile` and NumPy for files that are no archive, damaged or encrypted."""
 
 
 @dataclass(frozen=True)
 class Header:
-    """What an array claims to be."""
+    """Type and shape that an array's header declares."""
 
     dtype: np.dtype
     shape: tuple[int, ...]
     begin: int
-    """Bytes of the entry before the numbers."""
+    """Number of bytes of the entry before the numbers."""
 
     @property
     def nbytes(self) -> int:
@@ -51,13 +51,13 @@ class Header:
 
 
 def read_headers(path: Path) -> dict[str, Header]:
-    """What each array of the file claims to be; SynthcError for a file that is broken, or holds something else."""
+    """Name → header of each array; SynthcError for a file that is broken, or has arrays of types that are not accepted."""
     with _opened(path) as archive:
         return {name: _header(archive, name, entry) for name, entry in _entries(archive).items()}
 
 
 def read_arrays(path: Path, names: Collection[str], limit: int = MAX_BYTES) -> dict[str, np.ndarray]:
-    """Those of the named arrays that the file holds, in native byte order; SynthcError for whatever cannot be read.
+    """Name → array, in native byte order, of those in `names` that the file has; SynthcError for whatever cannot be read.
 
     `limit`: bytes of all these arrays together, checked against their headers before any of them is read.
     """
@@ -79,7 +79,8 @@ def read_arrays(path: Path, names: Collection[str], limit: int = MAX_BYTES) -> d
 
 
 def checked_arrays(arrays: Mapping[str, object], names: Collection[str]) -> dict[str, np.ndarray]:
-    """Arrays from Python, also tensors and lists, as a file would hold them; SynthcError for names and types that none could."""
+    """Name → array, from arrays, tensors or lists; SynthcError for names that are not in `names`, and for types that are not
+    accepted."""
     import numpy as np
 
     if unknown := sorted(set(map(str, arrays)) - set(names)):
@@ -103,7 +104,7 @@ def _refuse_odd(name: str, dtype: np.dtype) -> None:
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
-    """The archive; errors of the block become a SynthcError that begins with its path."""
+    """Yield the open archive; errors in the block become a SynthcError that begins with the path."""
     try:
         if not path.exists():
             raise SynthcError("there is no such file")
@@ -142,12 +143,12 @@ def _header(archive: zipfile.ZipFile, name: str, entry: zipfile.ZipInfo) -> Head
     if entry.flag_bits & 1 or entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise SynthcError(f"{name!r} is encrypted or compressed in an unusual way; write it with numpy.savez_compressed")
     with archive.open(entry) as stream:
-        head = io.BytesIO(stream.read(MAX_HEADER_BYTES + 12))  # no more of what may inflate without end
+        head = io.BytesIO(stream.read(MAX_HEADER_BYTES + 12))  # bounded, since an entry may inflate to any size
     try:
-        # Version 3 is for names of fields beyond Latin-1, and records are not read.
+        # Version 3 is for records with field names beyond Latin-1, which are not accepted.
         parse = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}[npy.read_magic(head)]
         shape, _, dtype = parse(head, max_header_size=MAX_HEADER_BYTES)
-    except Exception as error:  # whatever NumPy makes of bytes that are no header
+    except Exception as error:  # NumPy raises various exceptions for bytes that are no header
         raise SynthcError(f"{name!r} is no numpy array, or its header cannot be read; write it anew with numpy.savez") from error
     if not all(type(length) is int and length >= 0 for length in shape) or len(shape) > 8:
         raise SynthcError(f"the header of {name!r} declares no shape that an array can have; the file is damaged")
@@ -163,7 +164,7 @@ def _content(archive: zipfile.ZipFile, name: str, entry: zipfile.ZipInfo, header
     try:
         with archive.open(entry) as stream:
             array: np.ndarray = npy.read_array(stream, allow_pickle=False, max_header_size=MAX_HEADER_BYTES)
-            stream.read(1)  # the end of the stream is where the checksum is compared
+            stream.read(1)  # zipfile compares the checksum at the end of the stream
     except MemoryError as error:
         raise SynthcError(f"{name!r} needs {header.nbytes / 2**30:.3g} GiB, more than is free here") from error
     if header.dtype.kind == "b" and array.size and int(array.view("u1").max()) > 1:

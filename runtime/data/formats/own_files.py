@@ -1,6 +1,6 @@
-"""Images in files that are not one of the known formats: an .npz of the user's own, and folders of PNG and JPEG by class.
+"""Reads users' own images: an .npz, or a folder of PNG and JPEG by class.
 
-What is decoded is held in memory and written nowhere: private images are not copied behind their owner's back.
+Decoded images are kept in memory only: private images are not copied to other files.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from runtime.data.images import LabeledImages
 
 
 def read(files: UserFiles) -> tuple[LabeledImages, LabeledImages | None]:
-    """Pool and test split; SynthcError if the files are broken, or others than the study was made for."""
+    """Pool and test split; SynthcError if the files are broken, or were changed since the study was compiled."""
     path = Path(files.path)
     if not path.exists():
         raise SynthcError(f"{path}: there is no such file or folder on this machine")
@@ -41,7 +41,7 @@ def _labeled(arrays: dict[str, np.ndarray], split: str, card: Card) -> LabeledIm
 
 
 def channels_first(images: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """n × channels × height × width, of images in any layout that this shape (without n) fits."""
+    """n × channels × height × width, from images in that layout or with channels last; `shape`: channels × height × width."""
     if images.shape[1:] != shape:
         images = images[..., None] if images.ndim == 3 else images  # grey without a channel
         images = images.transpose(0, 3, 1, 2)
@@ -49,7 +49,8 @@ def channels_first(images: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def decoded(labelled: Sequence[tuple[Path, int]], shape: Shape) -> LabeledImages:
-    """Decoded images at exactly `shape`, grey ones repeated to colours where it has three channels."""
+    """Decode the files of (path, label) pairs; grey images are repeated to three channels if `shape` has them. SynthcError for
+    other sizes."""
     images = torch.empty(len(labelled), *shape, dtype=torch.uint8)
     _, height, width = shape
     for row, (path, _) in enumerate(labelled):

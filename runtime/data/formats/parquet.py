@@ -1,6 +1,6 @@
-"""A Parquet file of encoded images → an .npz.
+"""Reads Parquet files of encoded images, and converts them to an .npz.
 
-A column of PNG or JPEG bytes (or of `{bytes, path}`, as Hugging Face writes them) and a column of whole numbers or names.
+One column has PNG or JPEG bytes (or `{bytes, path}`, as Hugging Face writes them), another labels as integers or names.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from runtime.store.files import atomic_write
 
 
 def converted(source: Sequence[Path], test: Sequence[Path], target: Path, image_column: str, label_column: str) -> dict[str, Any]:
-    """Write `target` from the shards `source` (and `test`, the official test split); counts and classes.
+    """Write the .npz `target` from the shards `source` (and `test`, the official test split); returns counts and classes.
 
     SynthcError for broken files, and for shards that do not fit together.
     """
@@ -52,7 +52,7 @@ def converted(source: Sequence[Path], test: Sequence[Path], target: Path, image_
 
 
 def _joined(shards: Sequence[Path], image_column: str, label_column: str) -> tuple[np.ndarray, list[Any]]:
-    """Images and labels of all shards, in colour if one of the images is."""
+    """Images and labels of all shards; all in colour if one image is."""
     parts = [read(path, image_column, label_column)[:2] for path in shards]
     first = parts[0][0].shape[1:3]
     for path, (images, _) in zip(shards, parts, strict=True):
@@ -66,7 +66,7 @@ def _joined(shards: Sequence[Path], image_column: str, label_column: str) -> tup
 
 
 def columns_of(path: Path) -> list[str]:
-    """Names of the columns; SynthcError for what is no Parquet."""
+    """Names of a Parquet file's columns; SynthcError for other files."""
     with open_parquet(path) as (columns, _):
         return columns
 
@@ -74,7 +74,7 @@ def columns_of(path: Path) -> list[str]:
 def read(
     path: Path, image_column: str, label_column: str, unit_column: str | None = None
 ) -> tuple[np.ndarray, list[Any], list[Any]]:
-    """n × height × width (× 3), uint8, in colour if one of the images is; labels as they stand there; units if asked for."""
+    """Images, n × height × width (× 3 if one of them is in colour), uint8; labels as in the file; units, if a column is named."""
     if not path.is_file():
         raise SynthcError(f"{path}: there is no such file")
     decoded: list[np.ndarray] = []

@@ -1,4 +1,5 @@
-"""The bytes of a file of a known set; of a format that can run code or inflate without end, the published bytes alone."""
+"""Reads a file of a known data set; for formats that can run code or inflate without bound, only if its checksum is the published
+one."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ from pathlib import Path
 from compiler.errors import SynthcError
 
 MAX_FILE_BYTES = 1 << 28
-"""The largest file, CIFAR's or SVHN's, has 186 million."""
+"""Largest accepted file; the largest of CIFAR and SVHN has 186 million bytes."""
 
 
 def content_of(path: Path, checksum: str | None = None) -> bytes:

@@ -1,7 +1,7 @@
-"""A public set by construction: ten kinds of figures, drawn by a program at any size.
+"""Generates a public data set: ten kinds of geometric figures at any image size.
 
-Nobody's data: it stands in as the out-of-distribution set that anyone may have. Supersampled by four and averaged, so that
-the figures have soft edges at 8×8 too. Position, size, stroke, angle, contrast and (in colour) hue vary.
+It is an out-of-distribution set that holds nobody's data. Figures are supersampled by four and averaged, so that edges are soft
+even at 8×8. Position, size, stroke, angle, contrast and (in colour) hue vary.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ _FINE = 4
 
 
 def read(shape: Shape) -> tuple[LabeledImages, None]:
-    """2,000 images at channels × height × width, labels in turn; the same figures at every size."""
+    """2,000 images of `shape` (channels × height × width), with labels in rotation; the same figures at every size."""
     channels, height, width = shape
-    rng = generator(0, None, "shapes")  # of no study: the set is the same for everyone
+    rng = generator(0, None, "shapes")  # a fixed seed: the set is the same for all studies
     labels = torch.arange(SAMPLES) % len(KINDS)
     place = 0.2 * (torch.rand(SAMPLES, 2, generator=rng) - 0.5)
     size = 0.5 + 0.35 * torch.rand(SAMPLES, generator=rng)  # of the half image
@@ -48,7 +48,7 @@ def read(shape: Shape) -> tuple[LabeledImages, None]:
 
 
 def _drawn(kind: str, place: Tensor, size: float, stroke: float, angle: float, height: int, width: int) -> Tensor:
-    """Coverage 0..1 of each pixel, height × width."""
+    """height × width: the share of each pixel, 0..1, that the figure covers."""
     v = torch.linspace(-1, 1, height * _FINE)[:, None] - place[0]
     u = torch.linspace(-1, 1, width * _FINE)[None, :] - place[1]
     x = (math.cos(angle) * u + math.sin(angle) * v) / size

@@ -1,7 +1,7 @@
-"""SVHN's cropped digits: two MATLAB 5 files with `X` (32 × 32 × 3 × n, uint8) and `y` (n × 1, 1 to 10, where 10 is the digit 0).
+"""Reads SVHN's cropped digits: two MATLAB 5 files with `X` (32 × 32 × 3 × n, uint8) and `y` (n × 1, 1 to 10, where 10 is digit 0).
 
-SciPy reads them, and only the very bytes that their publisher gives the checksum of: `scipy.io.loadmat` inflates without a bound
-(261 kB of a forged file became 268 MB before it was refused) and builds objects, so no other file may reach it.
+SciPy reads only files with the published checksum: `scipy.io.loadmat` inflates without a bound (a forged file of 261 kB took 268 MB
+before it was refused) and builds objects.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""Who of the images is canary, test, z pool and member."""
+"""Roles of a study's samples: canaries, test set, z pool, membership, private sets."""

@@ -1,13 +1,13 @@
-"""Who trains on what, as files: what a pipeline that synthc does not run needs to be audited by a study.
+"""Writes private sets and queries as files, so that a study can audit a pipeline that synthc does not run.
 
-    membership.json                      what the study is about, and what the files are
+    membership.json                      study, data set, and the meaning of the files
     shadows/replicate-0-shadow-000.npz   `indices` and `labels` of the private set of a shadow, in shuffled order
     further.npz                          `images` of indices beyond the data set: canaries from elsewhere, near copies
-    images.npz                           asked for: `images` of all indices, those of `further.npz` included
-    queries.npz                          asked for: `images` that a trained classifier is asked about, for `method: logits`
-    audit-only/canaries.npz              who is watched. No pipeline may read it: an audit of one that did says nothing
+    images.npz                           optional: `images` of all indices, those of `further.npz` included
+    queries.npz                          optional: `images` with which classifiers are queried, for `method: logits`
+    audit-only/canaries.npz              the canaries. If the pipeline reads it, the audit is not valid
 
-Labels are those to train with: some are wrong on purpose. Not here: reading what comes back (`imported`).
+Labels are those to train with: some are wrong on purpose. Not here: reading the pipeline's files (`imported`).
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ ABOUT = {
 
 @dataclasses.dataclass(frozen=True)
 class Splits:
-    """What all of a study's trials have in common."""
+    """Settings of private sets that all trials of a study have in common."""
 
     study: str
     population: Population
@@ -54,7 +54,8 @@ class Splits:
 
     @property
     def id(self) -> str:
-        """The same for all files that may lie in one folder: more shadows extend a pool, except a balanced one."""
+        """Id of the private sets of a folder. It does not depend on the number of shadows, which can be extended, except in a
+        balanced design."""
         return fingerprint("membership", self.population, self.design, self.shadows if self.design == "balanced" else None)
 
     def private(self, replicate: int, shadow: int) -> Private:
@@ -63,12 +64,12 @@ class Splits:
 
 
 def rows_of_table(private: Private, known: PrivateSet) -> Tensor:
-    """n, int64: which image each row of the private set is, as the files count them."""
+    """n, int64: index in the exported files of each row of the private set."""
     return _table(private.population)[known.sample_ids]
 
 
 def _table(population: Population) -> Tensor:
-    """Place among the images of a study → index in the files: rows of the whole data set, whatever part of it the study uses."""
+    """sample id of the study: index in the exported files, which is the row of the whole data set, not of the study's subset."""
     whole = load(dataclasses.replace(population.dataset, subset=None)).pool
     subset = population.dataset.subset
     part = balanced_part(whole.labels, subset) if subset is not None and subset < len(whole) else torch.arange(len(whole))
@@ -76,7 +77,7 @@ def _table(population: Population) -> Tensor:
 
 
 def write(folder: Path, splits: Splits, *, images: bool = False, queries: bool = False) -> list[Path]:
-    """Write the files; their paths. SynthcError where the folder holds those of another study, or cannot be written."""
+    """Write the files; returns their paths. SynthcError where the folder has files of another study, or cannot be written."""
     mark = folder / "membership.json"
     _refuse_another(mark, splits)
     population = splits.population
@@ -117,7 +118,7 @@ def _queries(splits: Splits) -> Tensor:
 
 
 def _canaries(splits: Splits) -> dict[str, Any]:
-    """Of each canary its index, labels and group, and member: replicate × canary × shadow."""
+    """Index, labels and group of each canary, and `member`: replicate × canary × shadow."""
     groups = roles_of(splits.population).groups
     member = [membership(splits.population, splits.design, replicate, splits.shadows) for replicate in range(splits.replicates)]
     return {
@@ -148,7 +149,7 @@ def _say(mark: Path, splits: Splits, samples: int, further: int) -> None:
 
 
 def _refuse_another(mark: Path, splits: Splits) -> None:
-    """A folder that somebody may be training from is not changed under them."""
+    """SynthcError if the folder has the files of another study, which somebody may be training from."""
     if not mark.exists():
         return
     try:

@@ -1,4 +1,5 @@
-"""Which canaries each shadow holds: the same for every arm; more shadows extend it and never redraw it."""
+"""Draws membership: which canaries each shadow's private set holds. It is the same for every arm, and more shadows extend it
+without redrawing."""
 
 from __future__ import annotations
 
@@ -19,8 +20,8 @@ def membership(population: Population, design: Design, replicate: int, shadows: 
     bernoulli: an independent fair coin per (canary, shadow).
     balanced: every canary is in exactly shadows // 2 models; the only design that depends on how many there are.
 
-    The coins of a pair or shadow are the beginning of a stream of their own, so more shadows or another group of canaries
-    at the end leave the earlier bits as they are.
+    Each pair or shadow has a random stream of its own, of which canaries use the first numbers, so more shadows or a further group
+    of canaries at the end leave earlier memberships as they are.
     """
     canaries = sum(group.count for _, group in population.groups)
 

@@ -1,6 +1,6 @@
-"""Near-duplicates of canaries: a canary whose twin is always trained on is never really out, and its attack is judged wrongly.
+"""Finds near-duplicates of canaries: if a near-duplicate is always trained on, the canary is never fully OUT, which biases attacks.
 
-Pixel space finds copies, recompressed and lightly noisy ones; not shifted, mirrored or recoloured ones, which would need a net.
+Distances in pixel space find copies, recompressed and slightly noisy images; not shifted, mirrored or recoloured ones.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ digits is 10.6 to 63.9 away (median 33), that of 500 Fashion-MNIST images 8.1 to
 
 @lru_cache(maxsize=4)
 def near_duplicates(population: Population) -> Tensor:
-    """Per canary, in the order of the groups: whether the fixed part or another canary holds a near-duplicate. The declared copies
-    of a duplicated canary do not count."""
+    """canary, bool: whether the fixed part or another canary is a near-duplicate of it. Declared copies of a duplicated canary do
+    not count."""
     roles = roles_of(population)
     canaries = torch.cat([group.images for group in roles.groups]).flatten(1).to(torch.float32)
     distance, _ = nearest(canaries, roles.fixed.images.flatten(1), torch.float32)

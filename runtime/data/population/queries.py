@@ -1,4 +1,4 @@
-"""The images that every model of a study is asked about, and their views."""
+"""The images with which every model of a study is queried, and their views."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from runtime.data.population.roles import roles_of
 
 
 def asked(population: Population) -> list[tuple[list[str], Tensor]]:
-    """Images that every model is asked about, with the names of their answers: the canaries of all groups, then z samples.
+    """Pairs of names of arrays and the images with which models are queried for them: the canaries of all groups, then z samples.
 
-    Groups of the data set's own images share one z pool, about which a model is asked once.
+    Groups of the data set's own images share one z pool, with which a model is queried once.
     """
     roles = roles_of(population)
     z: dict[int, tuple[list[str], Tensor]] = {}
@@ -24,9 +24,9 @@ def asked(population: Population) -> list[tuple[list[str], Tensor]]:
 
 
 def views(images: Tensor, queries: Queries) -> Tensor:
-    """n × view × channels × height × width: for each flip (no, yes), each shift down (0, -s, +s), each shift right (likewise).
+    """n × view × channels × height × width: views of each image, by flip (no, yes), shift down (0, -s, +s), shift right (likewise).
 
-    View 0 is the plain image; what a shift uncovers is black (zero, before normalisation).
+    View 0 is the image itself; shifts pad with black (zero, before normalisation).
     """
     s, (height, width) = queries.shift, images.shape[2:]
     padded = F.pad(images, (s, s, s, s))

@@ -1,9 +1,9 @@
 """Splits a data set into test set, canary groups, z pool and fixed training images, and builds each shadow's private set from them.
 
-Rows are taken from one permutation of the data set: the test set from its front, then the canaries group by group, skipping
-images that have an exact duplicate; the z pool from its end, before it the validation images. What is left is fixed: it is in every
-private set. So a group added at the end takes from the fixed part only, and the sizes of z pool and validation move no canary. The
-split depends on the study's seed alone, never on arms, shadows or replicates.
+Rows are taken from one permutation of the data set: the test set from its front, then the canaries group by group, skipping images
+that have an exact duplicate; the z pool from its end, before it the validation images. The other images are the fixed part, which
+is in every private set. So a group added at the end reduces the fixed part only, and the sizes of z pool and validation set change
+no canary. The split depends on the study's seed alone, not on arms, shadows or replicates.
 """
 
 from __future__ import annotations
@@ -27,24 +27,24 @@ from runtime.seeds import Seeds, generator, numpy_generator
 
 @dataclass(frozen=True)
 class Group:
-    """Canaries of one kind, and the z pool treated like them."""
+    """Canaries of one kind, and a z pool that is prepared like them."""
 
     name: str
     kind: CanaryKind
     images: Tensor
     """n × channels × height × width, uint8."""
     labels: Tensor
-    """n, int64: the label a member is trained with, and every score is about."""
+    """n, int64: the label that members are trained with and that scores refer to."""
     true_labels: Tensor
-    """n, int64: -1 where there is none (ood, blank)."""
+    """n, int64: the data set's label, -1 where there is none (ood, blank)."""
     samples: Tensor
-    """n, int64: row of the data set, -1 where the image is of another source."""
+    """n, int64: row of the data set, -1 where the image is not from it."""
     z_images: Tensor
     z_labels: Tensor
     copies: int
-    """How often a private set that holds the canary holds it."""
+    """Number of copies of the canary in a private set that holds it."""
     near_copies: Tensor
-    """n × (copies - 1) × channels × height × width, uint8: what the further copies look like."""
+    """n × (copies - 1) × channels × height × width, uint8: the further copies."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -58,7 +58,7 @@ class Roles:
     groups: tuple[Group, ...]
     test: LabeledImages
     fixed_samples: Tensor
-    """Row of the data set of each fixed image."""
+    """fixed image: row of the data set."""
 
     @property
     def canaries(self) -> int:
@@ -66,32 +66,33 @@ class Roles:
 
     @property
     def spans(self) -> dict[str, slice]:
-        """Group → where its canaries lie among all."""
+        """Group → rows of its canaries among all."""
         ends = list(accumulate(map(len, self.groups), initial=0))
         return {group.name: slice(*ends[place : place + 2]) for place, group in enumerate(self.groups)}
 
 
 @dataclass(frozen=True)
 class PrivateSet:
-    """What one shadow's pipeline is given (`data`), and what only the auditor knows (`canary`)."""
+    """One shadow's private set: `data` for its pipeline, `canary` and `sample_ids` for the audit alone."""
 
     data: LabeledImages
     canary: Tensor
-    """n, int64: index of the canary that a row is, -1 for none. Never shown to a method."""
+    """n, int64: index of the canary that a row is, -1 for none. Not given to methods."""
     sample_ids: Tensor
-    """n, int64: which image a row shows, numbered as by `sample_ids`. Never shown to a method."""
+    """n, int64: id of a row's image, as by the function `sample_ids`. Not given to methods."""
 
 
 @lru_cache(maxsize=8)
 def roles_of(population: Population) -> Roles:
-    """All samples of a study, by role; SynthcError if too few have no twin. What counts alone tell, `check` has judged."""
+    """All samples of a study by role; SynthcError if too few images are without exact duplicates. (`compiler.check` has checked the
+    counts.)"""
     loaded = load(population.dataset)
     pool = loaded.pool
     test_rows = population.dataset.test or 0
     drawn = sum(group.count for _, group in population.groups if group.kind not in FOREIGN)
-    # "cast" names a random stream: another name would redraw the canaries of every study.
+    # "cast" is the name of a random stream; a new name would redraw the canaries of every study.
     order = torch.randperm(len(pool), generator=generator(population.seed, None, "cast"))
-    last = len(pool) - population.z_pool - (population.dataset.validation or 0)  # behind it: to choose settings by, then the z pool
+    last = len(pool) - population.z_pool - (population.dataset.validation or 0)  # after it: validation images, then the z pool
     free, validation = order[test_rows:last], order[last : len(pool) - population.z_pool]
     z = pool[order[len(pool) - population.z_pool :]]
     candidates = free[_unique(pool.images)[free]]
@@ -117,9 +118,9 @@ def roles_of(population: Population) -> Roles:
 
 
 def _unique(images: Tensor) -> Tensor:
-    """n, bool: whether no other image has the same pixels: a canary with a duplicate in the fixed part would never be OUT.
+    """n, bool: whether no other image has the same pixels. (A canary with a duplicate in the fixed part would never be OUT.)
 
-    Near copies are not looked for; data sets that are known for them should come without.
+    Near-duplicates are not found here (`near_duplicates`).
     """
     whole = np.ascontiguousarray(images.flatten(1).numpy())
     _, which, counts = np.unique(whole.view(f"V{whole.shape[1]}")[:, 0], return_inverse=True, return_counts=True)
@@ -127,13 +128,13 @@ def _unique(images: Tensor) -> Tensor:
 
 
 FOREIGN = ("ood", "blank")
-"""Kinds of canaries that are no samples of the data set."""
+"""Kinds of canaries that are not from the data set."""
 
 
 def _own_group(
     name: str, group: CanaryGroup, seed: int, data: LabeledImages, rows: Tensor, z: LabeledImages, classes: int
 ) -> Group:
-    """Canaries that are samples of the data set: as they are, or with one wrong label that is the same for all models."""
+    """A group of canaries from the data set: unchanged, or with a wrong label that is the same for all models."""
     labels, z_labels = data.labels, z.labels
     if group.kind != "clean":
         labels, z_labels = (
@@ -145,8 +146,8 @@ def _own_group(
 
 
 def _foreign_group(name: str, group: CanaryGroup, population: Population, classes: int, public_at: int) -> Group:
-    """Canaries from elsewhere with random labels: images of the public set, `public_at` of which are taken (`ood`), or of one
-    colour (`blank`)."""
+    """A group of canaries that are not from the data set, with random labels: images of the public set, from index `public_at` of
+    its permutation on (`ood`), or images of one colour (`blank`)."""
     draws = numpy_generator(population.seed, None, f"canaries/{name}/labels")
     n, z_pool = group.count, population.z_pool
     if group.kind == "ood":
@@ -168,21 +169,22 @@ def _foreign_group(name: str, group: CanaryGroup, population: Population, classe
 
 
 def _colours(n: int, z_pool: int, channels: int, draws: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """n and z_pool × channels, uint8: n colours, no two alike, and others for the z pool, where they may repeat."""
+    """n × channels and z_pool × channels, uint8: n distinct colours, and others for the z pool, which may repeat."""
     colours = 256**channels
     drawn = draws.choice(colours, n, replace=False)
     z = draws.integers(0, colours - n, z_pool)
-    z += np.searchsorted(np.sort(drawn) - np.arange(n), z, side="right")  # past the colours that are taken
+    z += np.searchsorted(np.sort(drawn) - np.arange(n), z, side="right")  # skips the colours of canaries
     return tuple((codes[:, None] >> (8 * np.arange(channels)) & 255).astype(np.uint8) for codes in (drawn, z))  # type: ignore[return-value]
 
 
 def _wrong_labels(labels: Tensor, classes: int, draws: np.random.Generator) -> Tensor:
-    """One uniformly random other label for each."""
+    """For each label a uniformly random other one."""
     return (labels + torch.from_numpy(draws.integers(1, classes, len(labels)))) % classes
 
 
 def _near_copies(images: Tensor, copies: int, draws: np.random.Generator) -> Tensor:
-    """n × copies × channels × height × width: each copy moved by up to one pixel (zeros come in), and noise of ±2 grey values."""
+    """n × copies × channels × height × width: each copy is shifted by up to one pixel (zero-padded), with noise of ±2 grey
+    values."""
     n, (channels, height, width) = len(images), images.shape[1:]
     made = torch.empty(n, copies, channels, height, width, dtype=torch.uint8)
     moves = draws.integers(0, 3, (n, copies, 2))
@@ -195,8 +197,8 @@ def _near_copies(images: Tensor, copies: int, draws: np.random.Generator) -> Ten
 
 
 def sample_ids(population: Population) -> tuple[Tensor, ...]:
-    """For each group canary × copy, int64: the row of the data set that a copy is. Images that are not in the data set
-    are numbered from its length on, in the order of `extra_images`."""
+    """For each group, canary × copy, int64: id of each image, the row of the data set; images that are not in it have ids from its
+    length on, in the order of `extra_images`."""
     beyond, found = len(load(population.dataset).pool), []
     for group in roles_of(population).groups:
         rows = group.samples[:, None] if group.kind not in FOREIGN else group.samples.new_empty(len(group), 0)
@@ -208,7 +210,7 @@ def sample_ids(population: Population) -> tuple[Tensor, ...]:
 
 
 def extra_images(population: Population) -> Tensor:
-    """n × channels × height × width, uint8: canaries that are no rows of the data set, being of another source or near copies."""
+    """n × channels × height × width, uint8: images of canaries that are not in the data set, from another source or near copies."""
     shown = [torch.empty(0, *population.dataset.shape, dtype=torch.uint8)]
     for group in roles_of(population).groups:
         every = torch.cat([group.images[:, None], group.near_copies], dim=1)
@@ -217,14 +219,14 @@ def extra_images(population: Population) -> Tensor:
 
 
 def expected_size(population: Population) -> int:
-    """Images in the private set of a shadow that holds half of the canaries: the nominal size, which no membership shows in."""
+    """Size of a private set with half of the canaries: the nominal size, independent of membership."""
     roles = roles_of(population)
     return len(roles.fixed) + sum(len(group) * group.copies for group in roles.groups) // 2
 
 
 @lru_cache(maxsize=4)
 def private_set(private: Private) -> PrivateSet:
-    """The fixed part and the canaries that this shadow holds, in a seeded shuffled order, so that position says nothing."""
+    """The fixed part and the shadow's member canaries, in a seeded random order, so that positions do not reveal canaries."""
     population = private.population
     roles = roles_of(population)
     member = membership_of(private)

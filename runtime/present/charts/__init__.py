@@ -1,4 +1,4 @@
-"""Charts of the results: one file each, drawn by Altair from rows that SQL gave. Nothing is fetched from a network.
+"""Charts of the results, one module each, drawn by Altair from the rows of an SQL query, without network access.
 
 Not here: queries by hand (`synthc sql`), the figures themselves (`runtime.audit.trial.trial`).
 """
@@ -24,19 +24,19 @@ from runtime.present.paradigms import Row
 
 @dataclass(frozen=True)
 class ChartKind:
-    """A named chart: the query behind it, and what draws its rows."""
+    """A named chart: its SQL query and the function that draws the rows."""
 
     query: str
     draw: Callable[[list[Row], look.Layout], alt.TopLevelMixin | dict[str, Any]]
     about: str
     missing: str = "no study was run, or no row is left"
-    """What would give it rows."""
+    """Advice for a query without rows: which studies give some."""
     alone: tuple[str, ...] = ("origin", "study", "profile")
-    """Columns by which rows are told apart that share no panel."""
+    """Columns for each value of which there is a panel of its own."""
 
 
 OF_FRONTS = (*ChartKind.alone, "data")
-"""No front goes through two data sets."""
+"""As above, and by data set, for charts with a front: a front is over trials of one data set."""
 
 
 CHARTS: dict[str, ChartKind] = {
@@ -56,15 +56,15 @@ CHARTS: dict[str, ChartKind] = {
 FORMATS = ("svg", "png", "pdf", "html", "json")
 VEGA_LITE = ".".join(alt.SCHEMA_VERSION.lstrip("v").split(".")[:2])
 WIDTHS = {"column": 238.0, "page": 490.0}
-"""Points of a column and of a page of a paper: 3.3 and 6.8 inches."""
+"""Widths of a column and of a page of a paper, in points: 3.3 and 6.8 inches."""
 MIN_LETTERS = 7.0
-"""Points of the smallest letters in print."""
+"""Smallest size of letters in print, in points."""
 OWN_SCALES = dict.fromkeys(("color", "shape", "size", "strokeDash"), "independent")
-"""Of studies, which have paradigms of their own: a shared scale would have the colours of the first."""
+"""Studies do not share these scales: each has paradigms of its own, and a shared scale would have the colours of the first."""
 MAX_STUDIES = 6
-"""In one picture."""
+"""Most studies in one picture."""
 PIXELS_PER_POINT = 4
-"""Of PNG files: 288 dots per inch."""
+"""Resolution of PNG files: 288 dots per inch."""
 
 
 def kind_of(name: str) -> ChartKind:
@@ -75,7 +75,7 @@ def kind_of(name: str) -> ChartKind:
 
 
 def draw(name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], layout: str = "column") -> dict[str, Any]:
-    """The chart `name` of rows that its query gave, in one of LAYOUTS, as Vega-Lite; one that says so when there are none.
+    """Draw the chart `name` from the rows of its query in one of LAYOUTS, as Vega-Lite; without rows, a chart with a message.
 
     Several studies are charts below each other; SynthcError for more than MAX_STUDIES.
     """
@@ -89,7 +89,7 @@ def draw(name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], layou
         )
         raise SynthcError(f"{len(studies)} studies share no chart; choose by --study, --profile, --origin. There are: {named}")
     nothing = f"nothing to draw for {name!r} yet: {kind.missing}"
-    with debug_mode(False):  # Altair would check each part against its schema as it is made: half of the time
+    with debug_mode(False):  # skips Altair's schema checks of each part, which take half of the time
         parts: list[Any] = [kind.draw(of_study, sizes) for of_study in studies.values()] or [look.draw_nothing(nothing, sizes)]
     drawn = parts[0] if len(parts) == 1 else look.concat("vconcat", parts, spacing=30) | {"resolve": {"scale": OWN_SCALES}}
     spec: dict[str, Any] = drawn if isinstance(drawn, dict) else drawn.to_dict(validate=False)
@@ -99,7 +99,7 @@ def draw(name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], layou
 
 
 def save(spec: dict[str, Any], path: Path, width: float | None = None, titled: bool = True) -> str:
-    """Write the chart in the format of the file's ending, `width` points wide (by default as drawn), with its title if `titled`.
+    """Write the chart in the format of the path's suffix, `width` points wide (by default as drawn), with its title if `titled`.
 
     A notice on letters that it cannot show, or "".
     SynthcError for an ending that is none of FORMATS, and for a width at which letters would be smaller than 7 points.

@@ -1,4 +1,4 @@
-"""A metric along the axes of a grid: what turning one knob does."""
+"""Chart: leakage and accuracy along each axis of a grid, the effect of one parameter."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from runtime.present.paradigms import Row, doubts_of
 
 QUERY = "SELECT * FROM comparison WHERE axes <> '{}'"
 MAX_NAMED_LINES = 4
-"""Lines of a panel that are named at their ends."""
+"""Most lines of a panel that have labels at their ends."""
 FIGURES = {"leakage": "Leakage", "test_accuracy": "Test accuracy"}
 
 
@@ -45,7 +45,7 @@ def draw(rows: list[Row], layout: Layout) -> Any:
         *look.name_doubtful(rows),
         layout=layout,
     )
-    # Panels of all rows stand below each other, whatever their axes on the left take.
+    # Panels of all rows are aligned, whatever the widths of their left axes.
     return look.arrange(panels, layout.across, spacing=look.AXIS_WIDTH + 12, bounds="flush") | {"title": title}
 
 
@@ -94,7 +94,7 @@ def _points(row: Row, axis: str) -> list[Row]:
 
 
 def _print(setting: Any) -> str:
-    """A grid's value; 0.30000000000000004 was never set."""
+    """A grid's value as text, without float artifacts such as 0.30000000000000004."""
     return f"{setting:g}" if isinstance(setting, float) else str(setting)
 
 
@@ -103,7 +103,7 @@ def _setting(row: Row, axis: str) -> str:
 
 
 def _order(points: list[Row]) -> list[str]:
-    """Settings by size where all are numbers, else in the order of the spec."""
+    """Settings in ascending order if all are numbers, else in the order of the spec."""
     settings = list(dict.fromkeys(point["at"] for point in points))
     try:
         return sorted(settings, key=float)

@@ -1,4 +1,4 @@
-"""What a paradigm costs: seconds of one shadow's pipeline against accuracy and against leakage."""
+"""Chart: cost in seconds of one shadow's pipeline, against accuracy and against leakage."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ QUERY = "SELECT * FROM comparison"
 
 
 def draw(rows: list[Row], layout: Layout) -> Any:
-    """Two panels over one logarithmic axis of seconds, each with its front."""
+    """Two panels that share a logarithmic axis of seconds, each with its Pareto front."""
     everyone = scatter.describe(look.identify(rows))
     rows = [row for row in everyone if row["seconds"] is not None and row["test_accuracy"] is not None]
     if not rows:

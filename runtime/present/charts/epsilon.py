@@ -1,4 +1,5 @@
-"""The audited lower bound beside the accountant's epsilon: a bound above the guarantee would mean a broken implementation."""
+"""Chart: audited lower bounds on epsilon beside the accountant's epsilon. A bound above the guarantee means a broken implementation
+or audit."""
 
 from __future__ import annotations
 
@@ -17,16 +18,16 @@ FROM comparison JOIN result AS bound USING (origin, study, profile, trial, canar
 WHERE bound.metric IN ('epsilon_lower_steinke', 'epsilon_lower_f_dp_if_gaussian')
 """
 STEINKE = "epsilon_lower_steinke"
-"""Whatever the mechanism: rows stand in its order."""
+"""The bound that holds for every mechanism; rows are sorted by it."""
 BOUNDS = {STEINKE: "any mechanism (Steinke)", "epsilon_lower_f_dp_if_gaussian": "f-DP, if it is Gaussian"}
 MAX_EPSILON_ON_AXIS = 20
-"""A larger one of an accountant does not stretch the axis: an arrow stands for it."""
+"""Largest epsilon of an accountant on the axis; a larger one is drawn as an arrow."""
 DELTA, ERROR = 1e-5, 0.05
-"""For the ceilings, which hardly depend on delta."""
+"""Delta of the largest possible bounds, which hardly depend on it."""
 
 
 def draw(rows: list[Row], layout: Layout) -> alt.TopLevelMixin:
-    """A mark per trial and bound, a line where the audit ends; a tick where an accountant's epsilon fits on the axis."""
+    """A mark per trial and bound, a line at the largest bound that the audit can reach, a tick at the accountant's epsilon."""
     everyone = [{**row, "by": BOUNDS.get(row["bound_by"], row["bound_by"])} for row in look.identify(rows)]
     rows = [row for row in everyone if row["bound"] is not None]
     if not rows:
@@ -52,7 +53,7 @@ def draw(rows: list[Row], layout: Layout) -> alt.TopLevelMixin:
 
 
 def ceilings_of(n: int) -> dict[str, float]:
-    """Kind of bound → its value had all guesses about `n` canaries been right; {} where too few are guessed."""
+    """Kind of bound → its value if all guesses about `n` canaries are right; {} where too few are guessed."""
     guesses = count_guesses(n)
     if not guesses:
         return {}

@@ -1,4 +1,4 @@
-"""Forest plot of the claims: each effect with its interval, and the verdict in words. Colours of paradigms are not used here."""
+"""Chart: forest plot of the claims, each effect with interval and verdict. Colours of paradigms are not used."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from runtime.present.paradigms import Row
 
 QUERY = "SELECT * FROM claim"
 MAX_LINES = 3
-"""Of a claim's statement."""
+"""Most lines of a claim's statement."""
 SHAPES = {"supported": "circle", "refuted": "cross", "undecided": "diamond"}
-"""Whether a verdict is good news depends on the claim, so shapes tell verdicts apart and no colour judges."""
+"""Verdict → shape. Colours are not used, since whether a verdict is good depends on the claim."""
 
 
 def draw(rows: list[Row], layout: Layout) -> Any:
-    """Each claim as its statement over its effect, a panel per unit. A claim without an effect keeps its row and its verdict."""
+    """Each claim as statement above its effect, with a panel per unit. A claim without an effect has a row with its verdict."""
     width = layout.width + look.AXIS_WIDTH - 10
     data = [_row(row, layout.letters(width)) for row in rows]
     units = dict.fromkeys(row["unit"] for row in data)
@@ -63,7 +63,7 @@ def _panel(unit: str, data: list[Row], width: float, layout: Layout) -> Any:
     below = step / 2 - line
     text: dict[str, Any] = {"fontSize": layout.type, "lineHeight": line, "lineBreak": "\n", "baseline": "top", "color": look.INK}
     label = base.mark_text(align="left", dy=4 - step / 2, **text).encode(x=alt.XValue(0), y=y, text=alt.Text("label:N"))
-    # Statements stand over their marks, which lie in the lower part of a row: beside them a column would have no room for figures.
+    # Statements are above their marks, in the upper part of a row: beside them a narrow column would have no room for figures.
     return alt.layer(
         zero,
         margins.mark_tick(color=look.LINE, thickness=2, size=14, yOffset=below).encode(look.end(x, "at"), y),
@@ -100,7 +100,7 @@ def _row(row: Row, letters: int) -> Row:
 
 
 def _unit(test: str, decided_by: str) -> str:
-    """A dominance may hang on cost, which is a ratio, or on a difference."""
+    """The unit of a claim's effect; of a dominance that of the decisive effect, a ratio for cost, else a difference."""
     if test == "correlation":
         return "Rank correlation"
     if test == "ratio" or decided_by == "cost":

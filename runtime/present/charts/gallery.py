@@ -1,4 +1,4 @@
-"""Contact sheets of synthetic images, a row per class: what a set looks like to whoever receives it.
+"""Contact sheets of synthetic images, one row per class.
 
 A set whose images are, or began as, private images counts as private: it is made only when asked for, and only then are the
 nearest private images put beside it. What is unknown counts as private. Needs no Altair.
@@ -24,34 +24,34 @@ from runtime.store.files import atomic_write
 from runtime.store.records import Corrupt
 
 MAX_CLASSES, MAX_IMAGES_PER_CLASS = 10, 10
-"""Rows and columns of a sheet."""
+"""Most rows and columns of a sheet."""
 PIXELS_PER_PIXEL = 6
-"""Side of an image's pixel in the files that `write` makes."""
+"""Enlargement of an image's pixels in the files that `write` makes."""
 
 
 @dataclass(frozen=True)
 class Sheet:
-    """What can be shown of one trial's set."""
+    """Contact sheets of one trial's set that may be shown."""
 
     private: bool
-    """Whether it is made of private images, as far as is known."""
+    """Whether the set may consist of private images."""
     images: int
-    """In the set."""
+    """Number of images in the set."""
     shown: int
     png: bytes | None
-    """The sheet; None where it is withheld."""
+    """The sheet as PNG; None where it is withheld."""
     nearest: bytes | None
-    """In the same places the private image nearest to each; only when private images were asked for."""
+    """A sheet of the private images nearest to each image of the first; only if private images are requested."""
     classes: tuple[int, ...]
-    """Of the rows."""
+    """Classes of the rows."""
     pairs: bytes | None = None
-    """Canaries and, below each, the image of a set that the audit kept beside it; only when private images were asked for."""
+    """A sheet of canaries, each above the released image that the audit paired with it; only if private images are requested."""
     kept: tuple[str, ...] = ()
-    """What each double row of `pairs` shows."""
+    """Caption of each double row of `pairs`."""
 
 
 def make_sheet(store: Path, task: str, with_private: bool = False, answer: str | None = None) -> Sheet | None:
-    """The sheet of the set that the task left in the store; None where there is none. `answer`: the attack on its trial.
+    """Make the sheets of the set that a task has in the store; None where there is none. `answer`: the attack on its trial.
 
     The store is only read: `task` and `answer` are ids, and files are safetensors.
     """
@@ -76,7 +76,7 @@ def make_sheet(store: Path, task: str, with_private: bool = False, answer: str |
 
 
 def write(folder: Path, sets: Iterable[tuple[Mapping[str, Any], Sheet]]) -> list[Path]:
-    """A file for each sheet that can be shown, one for the private images nearest to it and one for the pairs that the audit kept.
+    """Write a file for each sheet: the set, the nearest private images, the audit's pairs; returns their paths.
 
     Pixels are enlarged, never smoothed.
 
@@ -87,7 +87,7 @@ def write(folder: Path, sets: Iterable[tuple[Mapping[str, Any], Sheet]]) -> list
     made: list[Path] = []
     for row, shown in sets:
         name = file_name(" ".join(str(row[part]) for part in ("study", "profile", "trial") if row[part]))
-        if any(path.name.startswith(f"gallery-{name}.") for path in made):  # names that differ in what no file's name holds
+        if any(path.name.startswith(f"gallery-{name}.") for path in made):  # names that differ only in characters left out of paths
             name += f"-{len(made)}"
         for ending, content in (("", shown.png), ("-nearest-private", shown.nearest), ("-pairs", shown.pairs)):
             if content is None:
@@ -101,7 +101,7 @@ def write(folder: Path, sets: Iterable[tuple[Mapping[str, Any], Sheet]]) -> list
 
 
 def _pairs(store: Path, answer: str) -> tuple[bytes | None, tuple[str, ...]]:
-    """The pairs of canary and released image that an attack left: two rows for each group and kind, and what they show."""
+    """The sheet of an attack's pairs of canary and released image, two rows for each group and kind, and the rows' captions."""
     from safetensors.numpy import load_file
 
     path = folder_of(store, answer) / "pairs.safetensors"
@@ -125,7 +125,7 @@ def _pairs(store: Path, answer: str) -> tuple[bytes | None, tuple[str, ...]]:
 
 
 def _is_private(folder: Path, work: Any) -> bool:
-    """By the parameters of its method, and by the origins that the auditor recorded; when in doubt, yes."""
+    """Whether a set may consist of private images, by its method's parameters and by recorded origins; True if not known."""
     from safetensors.numpy import load_file
 
     method = getattr(work, "how", None)
@@ -136,14 +136,14 @@ def _is_private(folder: Path, work: Any) -> bool:
 
 
 def to_uint8(images: np.ndarray) -> np.ndarray:
-    """n × channels × height × width as n × height × width × channels, uint8; grey levels that leave 0..1 are cut off."""
+    """Images (n × channels × height × width) as n × height × width × channels, uint8; grey levels outside of 0..1 are clipped."""
     if images.dtype != np.uint8:
         images = (np.nan_to_num(images).clip(0, 1) * 255).round().astype(np.uint8)
     return images.transpose(0, 2, 3, 1)
 
 
 def arrange(labels: np.ndarray) -> tuple[np.ndarray, tuple[int, ...]]:
-    """For each cell of a sheet (class × column) a row of the set, -1 for an empty cell; and the classes of its rows.
+    """class × column: row of the set for each cell of a sheet, -1 for an empty cell; and the classes of the sheet's rows.
 
     The first of each class: a fixed rule, so that none is picked for its looks.
     """
@@ -156,7 +156,7 @@ def arrange(labels: np.ndarray) -> tuple[np.ndarray, tuple[int, ...]]:
 
 
 def to_png(images: np.ndarray, chosen: np.ndarray) -> bytes:
-    """The images at their places, one transparent pixel between them, as a PNG without enlargement."""
+    """A PNG of the images in the cells `chosen`, with one transparent pixel between them, not enlarged."""
     from PIL import Image
 
     _, high, wide, channels = images.shape
@@ -171,7 +171,7 @@ def to_png(images: np.ndarray, chosen: np.ndarray) -> bytes:
 
 
 def _nearest(images: np.ndarray, chosen: np.ndarray, private: Private) -> np.ndarray:
-    """For each chosen image the private one at the least Euclidean distance; other rows are left black."""
+    """For each row in `chosen` the nearest private image by Euclidean distance; images of other rows are black."""
     import torch
 
     from runtime.data.distances import nearest
@@ -185,7 +185,7 @@ def _nearest(images: np.ndarray, chosen: np.ndarray, private: Private) -> np.nda
 
 
 def read_work(store: Path, task: str) -> Any:
-    """The work of a task, restored from the text that was hashed; None where this version does not know its classes."""
+    """The parameters of a task, from its hashed text; None where this version lacks their classes."""
     try:
         return restore(parse_canonical(Artifact(folder_of(store, task)).text).params, structures())
     except (Corrupt, OSError, ValueError, KeyError, TypeError):

@@ -1,4 +1,4 @@
-"""Which letters of a chart a picture cannot show: no font that is installed has them, and boxes would stand in their place.
+"""Finds letters of a chart that no installed font has, so that pictures would show boxes.
 
 The renderer itself is asked: a letter that looks as one that no font has is missing. Before it is called so, fontconfig is asked
 for fonts that lie where the renderer does not look.
@@ -18,13 +18,13 @@ import vl_convert
 from compiler.errors import and_more
 
 NOBODY_S = "\U0010fffd"
-"""A letter for private use, at the end of all: no font has it."""
+"""A code point for private use that no font has."""
 MAX_ASKED = 20
-"""Letters of which fonts are looked for."""
+"""Most letters for which fonts are searched."""
 
 
 def complain_of_missing(svg: str) -> str:
-    """A sentence on the letters of the drawing that would be boxes, or ""."""
+    """A sentence on letters of the drawing that no font has; "" without any."""
     text = "".join(html.unescape(part) for part in re.findall(r"<text[^>]*>([^<]*)", svg))
     odd = sorted({letter for letter in text if not letter.isascii() and not letter.isspace()})
     missing = [letter for letter in odd if _is_missing(letter)]
@@ -49,7 +49,7 @@ def _picture(letter: str) -> bytes:
 
 
 def _register_fonts(letters: str) -> bool:
-    """Show the renderer where fontconfig knows fonts with these letters; whether there is any."""
+    """Register folders in which fontconfig finds fonts with these letters at the renderer; whether there are any."""
     if shutil.which("fc-list") is None:
         return False
     folders: set[Path] = set()

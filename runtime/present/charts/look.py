@@ -1,4 +1,4 @@
-"""How charts look: one fixed colour per paradigm, type, sizes, layouts; and what every chart does with its rows.
+"""Style of charts: a fixed colour and shape per paradigm, fonts, sizes, layouts; and shared parts of charts.
 
 Colours are Okabe and Ito's (2008), which colour-blind readers tell apart (the yellow darkened for white pages); their lightness
 differs enough to survive grey print, and each paradigm has a shape of its own besides.
@@ -25,16 +25,16 @@ from runtime.present.paradigms import PARADIGMS, Row, doubts_of, order_by_paradi
 
 COLORS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C7A00", "#6b6b6b")
 CROSSED = "M-1,-0.6L-0.6,-1L0,-0.4L0.6,-1L1,-0.6L0.4,0L1,0.6L0.6,1L0,0.4L-0.6,1L-1,0.6L-0.4,0Z"
-"""Of controls: the cross of undefended training, turned by 45 degrees."""
+"""Shape of controls: the cross of undefended training, rotated by 45 degrees."""
 SHAPES = ("cross", "square", "circle", "triangle-up", "diamond", "triangle-down", "stroke", "triangle-right", CROSSED)
 LOOKS = dict(zip(PARADIGMS, zip(COLORS, SHAPES, strict=True), strict=True))
 FURTHER_LOOKS = (("#767676", "stroke"), ("#882255", "triangle-left"), ("#332288", "wedge"), ("#44AA99", "arrow"))
-"""Colour and shape of paradigms beyond the fixed ones: each keeps its own, by its name."""
+"""Colours and shapes of plug-ins' paradigms, chosen by the name."""
 DASHES = ([1, 0], [6, 2], [2, 2], [8, 2, 2, 2])
-"""Of lines in one panel, which have no shape to tell them apart in grey."""
+"""Dashes of the lines of a panel, to distinguish them without colours."""
 
 AXIS_WIDTH = 45
-"""Points left of a panel that its axis of shares takes."""
+"""Width in points of a vertical axis of shares."""
 INK, SOFT, LINE, GRID, PAPER = "#1b1b1b", "#5c5c5c", "#8a8a8a", "#e4e4e4", "#ffffff"
 DARK = {
     INK: "#ececec",
@@ -56,21 +56,21 @@ DARK = {
     "#332288": "#9b8cf0",
     "#44AA99": "#6fd0c0",
 }
-"""What each colour becomes on a dark page; the report switches between the two without drawing again."""
+"""Colour → colour on dark pages; the report switches between both without drawing again."""
 FONT = "Inter, 'Helvetica Neue', Arial, sans-serif"
 
 
 @dataclass(frozen=True)
 class Layout:
-    """For where a chart is drawn; sizes in points."""
+    """Sizes, in points, for one use of charts."""
 
     width: int
-    """Of the plotting area of a panel that stands alone; two beside each other are half as wide."""
+    """Size of the plotting area of a single panel; two side by side are half as wide."""
     height: int
     type: float
-    """Of labels; letters beside marks are half a point smaller, titles one or two larger."""
+    """Font size of labels; texts beside marks are half a point smaller, titles one or two larger."""
     across: int
-    """Panels beside each other."""
+    """Most panels side by side."""
 
     def panel(self, beside: int = 1, high: float = 1.0) -> tuple[float, float]:
         """Width and height of one of `beside` panels, up to `across` in a row."""
@@ -79,11 +79,11 @@ class Layout:
 
     @property
     def small(self) -> float:
-        """Of letters beside marks."""
+        """Font size of texts beside marks."""
         return self.type - 0.5
 
     def letters(self, points: float) -> int:
-        """How many letters of labels fit into so many points."""
+        """Number of letters of a label that fit into a width in points."""
         return int(points / (0.5 * self.type))
 
 
@@ -92,14 +92,14 @@ LAYOUTS = {
     "page": Layout(width=480, height=230, type=9.5, across=2),
     "screen": Layout(width=640, height=380, type=11.5, across=2),
 }
-"""A column of a paper is 3.3 inches (238 points), a page 6.8 (490): what is drawn is a little wider, and printed at about 85 %."""
+"""A column of a paper is 3.3 inches (238 points) wide, a page 6.8 (490); charts are drawn wider, and printed at about 85 %."""
 PERCENT = "format(100 * datum.value, '~g') + ' %'"
 """Label of an axis whose values are shares; also right on a log axis, where `%` would round 0.1 % to 0."""
 
 
 def identify(rows: Iterable[Row]) -> list[Row]:
-    """Rows with the paradigm's printed name in `Paradigm`, in `name` one that tells these trials apart, in `key` a unique one, and
-    a `number` from 1 for each trial, paradigm by paradigm. Controls come last, as a paradigm of their own."""
+    """Rows with the paradigm's printed name in `Paradigm`, a short distinct name of the trial in `name`, a unique one in `key`, and
+    a `number` from 1, sorted by paradigm. Controls come last, as a paradigm of their own."""
     rows = [row | {"paradigm": "control"} if row.get("control") else row for row in rows]
     several = [part for part in ("origin", "study", "profile") if len({row.get(part) for row in rows}) > 1]
     repeated = any(row.get("replicate") for row in rows)
@@ -122,7 +122,7 @@ def _key(row: Row) -> str:
 
 
 def drawable(row: Row) -> Row:
-    """The row with None for what is no finite number (NaN is no JSON), and texts without letters that are none of XML."""
+    """The row with None for numbers that are not finite (JSON has none), and texts without characters that XML excludes."""
 
     def shown(value: Any) -> Any:
         if isinstance(value, str):
@@ -133,7 +133,7 @@ def drawable(row: Row) -> Row:
 
 
 def name_doubtful(rows: Iterable[Row]) -> list[str]:
-    """For each kind of doubt a line that names the trials, which are drawn hollow."""
+    """For each kind of doubt, a line that names the trials, whose marks are hollow."""
     named: dict[str, dict[str, None]] = {}
     for row in rows:
         if doubt := doubts_of(row):
@@ -146,23 +146,23 @@ def _looks_of(paradigm: str) -> tuple[str, str]:
 
 
 def color_of(paradigm: str) -> str:
-    """Its one colour."""
+    """The colour of a paradigm."""
     return _looks_of(paradigm)[0]
 
 
 def _scale(rows: Sequence[Row], look: int) -> alt.Scale:
-    """From paradigms that occur to their colour (0) or shape (1)."""
+    """The scale from paradigms of the rows to colours (`look` 0) or shapes (1)."""
     names = paradigms_of(rows)
     return alt.Scale(domain=[printed_name(name) for name in names], range=[_looks_of(name)[look] for name in names])
 
 
 def color(rows: Sequence[Row], layout: Layout, legend: bool = True) -> alt.Color:
-    """The paradigm's colour; the legend lists those that occur."""
+    """The encoding of paradigms as colours, with a legend of those that occur."""
     return alt.Color("Paradigm:N", scale=_scale(rows, 0), legend=_legend(layout) if legend else None)
 
 
 def shape(rows: Sequence[Row], layout: Layout) -> alt.Shape:
-    """The paradigm's shape, in one legend with its colour."""
+    """The encoding of paradigms as shapes, in the same legend as colours."""
     return alt.Shape("Paradigm:N", scale=_scale(rows, 1), legend=_legend(layout))
 
 
@@ -171,12 +171,12 @@ def _legend(layout: Layout) -> alt.Legend:
 
 
 def choose_paradigm() -> alt.Parameter:
-    """Clicking a paradigm in the legend keeps only its marks. Every chart has it by this name, so that a page can link them."""
+    """The selection of a paradigm by a click in the legend. It has the same name in all charts, so that a page can link them."""
     return alt.selection_point(name="chosen", fields=["Paradigm"], bind="legend")
 
 
 def concat(how: Literal["hconcat", "vconcat"], parts: Sequence[Any], spacing: float = 12, bounds: str = "full") -> dict[str, Any]:
-    """Charts beside or below each other, as Vega-Lite. `spacing` lies between what they draw (`full`) or their panels (`flush`).
+    """Concatenate charts as Vega-Lite. `spacing` is between whole charts (`bounds` `full`) or their panels (`flush`).
 
     Composed here and not by Altair, which copies every part for every whole, and rows of rows instead of `concat`, through which
     Vega-Lite 6.4 does not carry a selection down to its layer.
@@ -185,7 +185,7 @@ def concat(how: Literal["hconcat", "vconcat"], parts: Sequence[Any], spacing: fl
     for part in parts:
         spec = part if isinstance(part, dict) else part.to_dict(validate=False)
         whole["datasets"] |= spec.get("datasets", {})
-        for param in spec.get("params", []):  # the same selection in several parts is one, over the views of all
+        for param in spec.get("params", []):  # the same selection of several parts becomes one, for the views of all
             one = next((known for known in whole["params"] if known["name"] == param["name"]), None)
             if one is None:
                 whole["params"].append(dict(param))
@@ -196,13 +196,13 @@ def concat(how: Literal["hconcat", "vconcat"], parts: Sequence[Any], spacing: fl
 
 
 def arrange(panels: Sequence[Any], across: int, spacing: float = 12, bounds: str = "full") -> dict[str, Any]:
-    """Panels in rows of so many."""
+    """Panels in rows of `across`."""
     rows = [concat("hconcat", panels[at : at + across], spacing, bounds) for at in range(0, len(panels), across)]
     return rows[0] if len(rows) == 1 else concat("vconcat", rows, 14)
 
 
 def plot(rows: Sequence[Row], chosen: alt.Parameter | None = None) -> alt.Chart:
-    """A chart of these rows, of the `chosen` paradigms alone where it is given.
+    """A chart of the rows, filtered by the selection `chosen`, if given.
 
     The rows are JSON text until the chart is whole (`charts.draw`): Altair copies them for every layer, of lists each value.
     """
@@ -217,20 +217,20 @@ def share_axis(channel: Any, field: str, title: str | None, domain: Sequence[flo
 
 
 def names_axis(order: Sequence[str], letters: int) -> alt.Y:
-    """A row for each of these names, which stand beside it."""
+    """A vertical axis of names in this order, as labels of at most `letters` letters."""
     axis = alt.Axis(labelLimit=7 * letters, labelExpr=f"truncate(datum.label, {letters})", grid=True, gridDash=[1, 3], ticks=False)
     return alt.Y("name:N", title=None, sort=list(order), scale=alt.Scale(domain=list(order)), axis=axis)
 
 
 def end(channel: Any, field: str) -> Any:
-    """The same axis and scale for the end of an interval: a scale that only some layers name would be merged with a default."""
+    """The channel with axis and scale for the end of an interval, since Vega-Lite merges scales of layers with defaults."""
     other = channel.copy()
     other.shorthand = f"{field}:Q"
     return other
 
 
 def draw_points(points: alt.Chart, area: int, **encodings: Any) -> list[Any]:
-    """Marks, hollow where rows have a `doubt`; their area unless `size` is encoded."""
+    """Point marks, hollow for rows with a `doubt`; `area` is their size unless `size` is encoded."""
     return [
         points.transform_filter(which).mark_point(size=area, opacity=1, filled=filled, strokeWidth=1.4).encode(**encodings)
         for which, filled in (("!datum.doubt", True), ("datum.doubt", False))
@@ -238,12 +238,12 @@ def draw_points(points: alt.Chart, area: int, **encodings: Any) -> list[Any]:
 
 
 def tooltip(*fields: tuple[str, ...], first: tuple[str, str] = ("name:N", "trial")) -> list[alt.Tooltip]:
-    """(field, title, format) each, the format where it has one."""
+    """Tooltips for (field, title) or (field, title, format)."""
     return [alt.Tooltip(field, title=title, format=spec[0] if spec else alt.Undefined) for field, title, *spec in (first, *fields)]
 
 
 def shorten(text: str, letters: int = 34) -> str:
-    """Text for a place with little room; the tooltip has the whole."""
+    """The text, cut to `letters` letters."""
     return text if len(text) <= letters else f"{text[: letters - 1].rstrip()}…"
 
 
@@ -252,23 +252,23 @@ def format_percent(value: float) -> str:
 
 
 def figures_of(rows: Iterable[Row], name: str) -> list[float]:
-    """The figure and the ends of its interval in all rows, where they are known."""
+    """Values and interval ends of a figure over all rows, without missing ones."""
     return [value for row in rows for end in ("", "_low", "_high") if (value := row[name + end]) is not None]
 
 
 def describe_leakage(rows: Sequence[Row]) -> str:
-    """What leakage is, in the field's words: the true-positive rate at the one declared false-positive rate, if it is one."""
+    """Definition of leakage in words: TPR at the declared FPR, if it is the same in all rows."""
     rate, *others = {row.get("fpr") for row in rows}
     return f"TPR at {'the declared' if others or rate is None else format_percent(rate)} FPR"
 
 
 def interval_of(row: Row, name: str, spec: str = ".3f") -> str:
-    """The figure's interval as a tooltip shows it."""
+    """A figure's interval as text for tooltips."""
     return format_ends(row.get(f"{name}_low"), row.get(f"{name}_high"), spec)
 
 
 def config(layout: Layout) -> dict[str, Any]:
-    """Type, grid and background of the layout."""
+    """Vega-Lite's configuration of fonts, grid and background for a layout."""
     type = layout.type
     return {
         "font": FONT,
@@ -309,14 +309,14 @@ def config(layout: Layout) -> dict[str, Any]:
 
 
 def draw_nothing(message: str, layout: Layout) -> alt.Chart:
-    """A chart that says why it shows nothing."""
+    """A chart of a message only, for queries without rows."""
     lines = textwrap.wrap(message, layout.letters(layout.width))
     text = plot([{"message": "\n".join(lines)}]).mark_text(fontSize=layout.type + 1, color=SOFT, lineBreak="\n")
     return text.encode(text="message:N").properties(width=layout.width, height=40 + 20 * len(lines), description=message)
 
 
 def describe_conditions(rows: Sequence[Row], scores: bool = True) -> str:
-    """What a figure was measured on: study, data, shadows, canaries, and n where it is read from `scores` of non-members."""
+    """Conditions of figures in words: study, data, numbers of shadows and canaries, and n of figures from `scores`."""
 
     def describe(name: str) -> str:
         values = list(dict.fromkeys(value for row in rows if (value := row.get(name)) is not None))
@@ -330,13 +330,13 @@ def describe_conditions(rows: Sequence[Row], scores: bool = True) -> str:
 
 
 def format_range(counts: Iterable[int], to: str = " to ") -> str:
-    """The least and the largest of the counts, or the one that they are."""
+    """The range of the counts as text, or the count if all are equal."""
     counts = sorted(counts)
     return to.join(f"{count:,}" for count in dict.fromkeys((counts[0], counts[-1])))
 
 
 def name_unresolved(rows: Iterable[Row], *fields: str) -> str:
-    """A sentence on the trials that a chart cannot show since one of `fields` has no value; "" when there are none."""
+    """A sentence on trials that a chart cannot show since one of `fields` is missing; "" without any."""
     named: dict[str, dict[str, None]] = {}
     for row in rows:
         if any(row.get(field) is None for field in fields):
@@ -346,7 +346,7 @@ def name_unresolved(rows: Iterable[Row], *fields: str) -> str:
 
 
 def make_title(title: str, *lines: str, layout: Layout) -> dict[str, Any]:
-    """A title over lines of conditions; empty lines are left out, long ones wrapped to the layout's width."""
+    """A title with lines of conditions; empty lines are left out, long ones wrapped to the layout's width."""
     letters = layout.letters(layout.width + AXIS_WIDTH)
     wrapped = [part for line in lines for part in textwrap.wrap(line, letters, break_long_words=False, break_on_hyphens=False)]
     return {"text": title, "subtitle": wrapped}

@@ -1,4 +1,4 @@
-"""Pages with charts: the content policy and the libraries that the report and a single chart share."""
+"""HTML pages with charts: the content security policy and scripts that the report and single charts share."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import vl_convert
 
 from compiler.text import escape
 
-# An interpreter instead of eval: the policy allows no code but the page's own.
+# Vega's interpreter instead of eval, which the policy forbids.
 EMBED = """\
 vegaEmbed("#chart", JSON.parse(document.getElementById("spec").textContent),
   {mode: "vega-lite", ast: true, renderer: "svg", actions: {export: true, source: false, compiled: false, editor: false}})
@@ -28,11 +28,11 @@ body { margin: 0; }
 #chart svg.marks { width: calc(100vw - 1rem); height: calc(100vh - 1rem); }
 </style>
 """
-"""The drawing takes what the window has, at its own proportions."""
+"""Style by which the drawing fills the window and keeps its aspect ratio."""
 
 
 def policy(scripts: Iterable[str]) -> str:
-    """Nothing is fetched, and no script runs but these, by their hashes."""
+    """A content security policy that allows no requests, and only these scripts, by their hashes."""
     hashes = " ".join(f"'sha256-{base64.b64encode(sha256(text.encode()).digest()).decode()}'" for text in scripts)
     sources = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src {hashes}"
     return f"{sources}; base-uri 'none'; form-action 'none'"
@@ -40,14 +40,14 @@ def policy(scripts: Iterable[str]) -> str:
 
 @lru_cache(maxsize=1)
 def bundle() -> str:
-    """Vega, Vega-Lite and the embedding, as one script without references to elsewhere."""
+    """Vega, Vega-Lite and Vega-Embed as one script without external references."""
     kind = ".".join(alt.SCHEMA_VERSION.lstrip("v").split(".")[:2])
     text = vl_convert.javascript_bundle(vl_version=kind)  # type: ignore[call-arg]   # the stub wants a snippet; without one all comes
     return text.replace("</script", "<\\/script").replace("<!--", "<\\!--")
 
 
 def chart_page(spec: dict[str, Any]) -> str:
-    """A page that holds one chart, works without a network, and runs nothing that a name in it says."""
+    """An HTML page of one chart, which works offline; texts of the chart are escaped."""
     title = escape.html(str(spec.get("description", "chart")))
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'

@@ -1,4 +1,4 @@
-"""ROC curves of the headline attack on log-log axes, where a worst-case audit is read: a panel per paradigm, the others behind."""
+"""Chart: ROC curves of the headline attack on log-log axes, one panel per paradigm, with the other paradigms in the background."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ SELECT roc.*,
 FROM roc JOIN comparison USING (origin, study, profile, trial, attack, variant, release)
 """
 MAX_BANDED_TRIALS = 2
-"""Trials of a panel whose bands can be told apart; beyond, the headline's interval stands for the band."""
+"""Most trials of a panel whose confidence bands are drawn; with more, only the headline's interval is."""
 
 
 def draw(rows: list[Row], layout: Layout) -> Any:
-    """One line per trial, in the panel of its paradigm, with the headline and its interval on it. What lies at zero is drawn at
-    half of the smallest step, and the subtitle says so."""
+    """One line per trial, in the panel of its paradigm, with the headline's point and interval. Zeros are drawn at half of the
+    smallest step, as the subtitle states."""
     groups = sorted({row["canaries"] for row in rows}, key=lambda group: (group != rows[0]["headline_canaries"], group))
     rows = [row for row in look.identify(rows) if row["canaries"] == groups[0]]
     floor = min(1 / max(row["leakage_n"] or 1 for row in rows), 0.1) / 2
@@ -39,7 +39,7 @@ def draw(rows: list[Row], layout: Layout) -> Any:
         layers = _marks(shown, rows, floor, side, layout, chosen, place % across == 0)
         if not panels:
             layers[0] = layers[0].add_params(chosen)
-        # As a mark, since a title of Vega's moves up with a number that stands above the panel, and headings would not be level.
+        # As a mark, since Vega moves a title up if a number is above the panel, and headings would not be aligned.
         heading = look.plot([{"name": name}]).mark_text(align="left", fontSize=layout.type, fontWeight="bold", color=look.INK)
         layers.append(heading.encode(x=alt.XValue(0), y=alt.YValue(-16), text=alt.Text("name:N")))
         panels.append(alt.layer(*layers).properties(width=side, height=side))
@@ -59,7 +59,7 @@ def draw(rows: list[Row], layout: Layout) -> Any:
 
 
 def _marks(rows: list[Row], everyone: list[Row], floor: float, side: float, layout: Layout, chosen: Any, first: bool) -> list[Any]:
-    """Of one panel; the curves, which bear the selection, come first."""
+    """Marks of one panel; curves come first, since they carry the selection."""
     ticks = [10.0**power for power in range(-5, 1) if 10.0**power >= floor]
     shared: dict[str, Any] = {"scale": alt.Scale(type="log", domain=[floor, 1], nice=False)}
     axis: dict[str, Any] = {"labelExpr": look.PERCENT, "values": ticks, "labelOverlap": "greedy"}
@@ -111,7 +111,7 @@ def _points(rows: list[Row], floor: float) -> list[Row]:
 
 
 def _bands(rows: list[Row], floor: float) -> list[Row]:
-    """The pointwise intervals, where the audit gave them."""
+    """Points of the pointwise confidence bands, where the audit has them."""
     return [
         {"x": max(row["fpr"], floor), "low": max(row["low"], floor), "high": max(row["high"], floor)}
         | {"key": row["key"], "Paradigm": row["Paradigm"]}
@@ -121,7 +121,7 @@ def _bands(rows: list[Row], floor: float) -> list[Row]:
 
 
 def _headlines(rows: list[Row], floor: float, side: float) -> list[Row]:
-    """The declared figure of each trial with its number, on the declared canaries; beside each other, lest one hide another."""
+    """The headline's point of each trial with its number, displaced where several coincide."""
     trials = {row["key"]: row for row in rows if row["canaries"] == row["headline_canaries"]}
     spread = min(1.25, 3.0 ** (1 / max(1, len(trials))))
     headlines = [

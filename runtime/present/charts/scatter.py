@@ -1,4 +1,4 @@
-"""Points with an interval across and one upright, a number beside each, and the key that gives each number its trial's name.
+"""Scatter plots of two figures with both intervals; points are numbered, and a key has the trials' names.
 
 Figures are placed here, not by a scale of Vega's: so an axis can show both ends of shares (log odds), a zero that no logarithm has,
 and what could not be resolved, each at a place of its own that a label names.
@@ -21,36 +21,36 @@ from runtime.present.charts.look import Layout
 from runtime.present.paradigms import Row, doubts_of, is_comparable
 
 NUMBER_DISTANCE = 9.0
-"""Points from a mark to the middle of its number."""
+"""Distance from a mark to the middle of its number, in points."""
 CLEARANCE = 11.0
-"""Points between the middles of two numbers that do not touch."""
+"""Least distance between the middles of two numbers, in points."""
 KEY_LINE_HEIGHT = 11
 """Points."""
 DIRECTIONS = tuple(eighth * math.pi / 4 for eighth in (1, 7, 3, 5, 0, 4, 2, 6))
-"""In order of preference: oblique first, since intervals leave a mark upright and across."""
+"""Directions of a number from its mark, in order of preference: oblique first, since intervals are vertical and horizontal."""
 ODDS_TICKS = (0.01, 0.1, 0.5, 0.9, 0.99, 0.001, 0.999, 0.03, 0.3, 0.7, 0.97, 0.003, 0.997, 0.0001, 0.9999)
-"""In the order in which they are given room."""
+"""Ticks of an axis of log odds, in order of priority."""
 
 
 @dataclass(frozen=True)
 class Axis:
-    """Where the figures `FIGURE`, `FIGURE_low` and `FIGURE_high` of a row lie, and what its labels say."""
+    """The position of a figure and of its interval's ends on an axis, and the axis' labels."""
 
     figure: str
     title: str
     place: Callable[[float], float]
     domain: tuple[float, float]
     ticks: dict[float, str]
-    """Place → label."""
+    """Position → label."""
     better: int
     """1 where more is better, -1 where less is."""
     unresolved: float | None = None
-    """Place of what has no value; None where such rows are not drawn."""
+    """Position of missing values; None where rows without a value are not drawn."""
     least: float | None = None
-    """Figures below this stand together at the axis' beginning, lest all others lie in its end; None where there are none."""
+    """Figures below this are drawn together at the axis' beginning, so that they do not stretch it; None without such figures."""
 
     def of(self, row: Row, end: str = "") -> Any:
-        """The place of the figure or of an end of its interval, within the axis."""
+        """Position of a row's figure, or of an end of its interval, clipped to the axis."""
         value = row[self.figure + end]
         if value is None:
             return None if end else self.unresolved
@@ -59,14 +59,15 @@ class Axis:
         return min(max(self.place(value), self.domain[0]), self.domain[1])
 
     def channel(self, channel: Any, field: str) -> Any:
-        """The encoding of `field`, places along this axis."""
+        """The encoding of `field`, which holds positions on this axis."""
         labels = json.dumps({str(round(1000 * at)): label for at, label in self.ticks.items()})
         axis = alt.Axis(values=sorted(self.ticks), labelExpr=f"{labels}[round(1000 * datum.value)]", labelOverlap="greedy")
         return channel(f"{field}:Q", title=self.title, axis=axis, scale=alt.Scale(domain=list(self.domain), nice=False))
 
 
 def share_axis(figure: str, title: str, rows: Sequence[Row], better: int) -> Axis:
-    """Linear, a little beyond the least and the largest share; what is doubtful or a control, and lower, stands together below."""
+    """A linear axis of shares, over the range of trials that are comparable; lower doubtful trials and controls are drawn together
+    at its beginning."""
     shares = look.figures_of([row for row in rows if is_comparable(row)], figure) or look.figures_of(rows, figure)
     margin = max(0.005, 0.06 * (max(shares) - min(shares)))
     low, high = max(0.0, min(shares) - margin), min(1.0, max(shares) + margin)
@@ -81,15 +82,15 @@ def share_axis(figure: str, title: str, rows: Sequence[Row], better: int) -> Axi
 
 
 def name_lower(rows: Iterable[Row], axis: Axis) -> str:
-    """A sentence on the trials that stand together below an axis, each with its figure; "" when there are none."""
+    """A sentence on the trials that are drawn together at an axis' beginning, with their figures; "" without any."""
     lower = [row for row in rows if axis.least is not None and row[axis.figure] is not None and row[axis.figure] < axis.least]
     named = [f"{look.shorten(row['name'], 24)} {100 * row[axis.figure]:.0f}\u00a0%" for row in lower]
     return f"lower: {and_more(named, 3)}" if named else ""
 
 
 def odds_axis(figure: str, title: str, rows: Sequence[Row], better: int) -> Axis:
-    """Log odds, on which 0.1 % and 1 % are as far apart as 99 % and 99.9 %. Zero and one stand half a score beyond what n scores
-    resolve; rows without a value stand apart."""
+    """An axis of log odds, on which 0.1 % and 1 % are as far apart as 99 % and 99.9 %. Zero and one are at half a score beyond the
+    resolution of n scores; missing values have a position of their own."""
     floor = 0.5 / max(row[f"{figure}_n"] or 50 for row in rows)
 
     def place(share: float) -> float:
@@ -99,7 +100,7 @@ def odds_axis(figure: str, title: str, rows: Sequence[Row], better: int) -> Axis
     shares = [*look.figures_of(rows, figure), *(row["fpr"] for row in rows if row["fpr"])]
     low, high = place(min(shares, default=0.0)) - 0.3, place(max(shares, default=1.0)) + 0.3
     ticks: dict[float, str] = {}
-    for share in (0.0, 1.0, *ODDS_TICKS):  # the ends first: what comes too near to one that stands is left out
+    for share in (0.0, 1.0, *ODDS_TICKS):  # the ends first; ticks too near to earlier ones are left out
         at = place(share)
         shown = at in map(place, shares) if share in (0.0, 1.0) else floor < share < 1 - floor and low <= at <= high
         if shown and all(abs(at - other) > (high - low) / 9 for other in ticks):
@@ -113,7 +114,7 @@ def odds_axis(figure: str, title: str, rows: Sequence[Row], better: int) -> Axis
 
 
 def log_axis(figure: str, title: str, rows: Sequence[Row], better: int) -> Axis:
-    """Logarithmic; zeros stand at half of the least figure above zero."""
+    """A logarithmic axis; zeros are at half of the least positive figure."""
     figures = [row[figure] for row in rows]
     floor = min((value for value in figures if value > 0), default=2.0) / 2
 
@@ -132,7 +133,7 @@ def log_axis(figure: str, title: str, rows: Sequence[Row], better: int) -> Axis:
 def draw_panel(
     rows: Sequence[Row], x: Axis, y: Axis, size: tuple[float, float], layout: Layout, chosen: Any, under: Sequence[Any]
 ) -> Any:
-    """One panel over the layers `under`: the front with what its intervals leave open, intervals, points, numbers.
+    """One panel, above the layers `under`: the Pareto front with its band, intervals, points, numbers.
 
     Each row has `name`, `number`, `Paradigm`, and `doubt` (why it is hollow, or ""). The points come first and bear the selection.
     """
@@ -172,7 +173,7 @@ def draw_panel(
 
 
 def describe(rows: Iterable[Row]) -> list[Row]:
-    """What the tooltips of all charts of trials say of a row, and `doubt`."""
+    """The rows with fields for tooltips and `doubt`."""
     return [
         row
         | {
@@ -189,7 +190,7 @@ def _places(row: Row, name: str, axis: Axis) -> Row:
 
 
 def find_front(rows: Sequence[Row], x: Axis, y: Axis) -> list[Row]:
-    """Rows that no other beats in both figures; doubtful and unresolved ones and controls do not take part."""
+    """Rows on the Pareto front of both figures; doubtful and unresolved trials and controls are left out."""
     able = [row for row in rows if is_comparable(row) and None not in (row[x.figure], row[y.figure])]
 
     def beats(one: Row, other: Row) -> bool:
@@ -204,8 +205,8 @@ def _front(rows: Sequence[Row], x: Axis, y: Axis) -> list[Row]:
 
 
 def front_band(rows: Sequence[Row], x: Axis, y: Axis) -> list[Row]:
-    """What the intervals leave open of the front: between the best that is reached if every figure is as bad as its interval
-    allows, and as good. Corners from left to right, `x` less being better."""
+    """The band between the fronts at the worse and at the better ends of all intervals, as corners from left to right (less `x` is
+    better)."""
     ends = [f"{axis.figure}{end}" for axis in (x, y) for end in ("_low", "_high")]
     able = [row for row in rows if is_comparable(row) and None not in [row[end] for end in ends]]
     good, bad = ("_high", "_low") if y.better > 0 else ("_low", "_high")
@@ -229,8 +230,8 @@ def number(rows: list[Row], points: Sequence[tuple[float, float]]) -> list[Row]:
 
 
 def place_numbers(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """For each point (points of the plotting area, y downwards) the offset of its number's middle: of eight directions the one
-    farthest from every other point and number, or the first that is far enough."""
+    """For each point (in points of the plotting area, y downwards) the offset of its number's middle: the first of eight directions
+    with enough distance to other points and numbers, else the one with most."""
     numbers: list[tuple[float, float]] = []
     for x, y in points:
         others = [point for point in points if point != (x, y)] + numbers
@@ -248,7 +249,7 @@ def _clearance(at: tuple[float, float], others: Sequence[tuple[float, float]]) -
 
 
 def draw_numbers(points: alt.Chart, x: Any, y: Any, layout: Layout) -> list[Any]:
-    """The numbers over paper of their own, since intervals pass behind."""
+    """Numbers on a background of their own, since intervals pass behind them."""
     halo: dict[str, Any] = {"stroke": look.PAPER, "strokeWidth": 3, "strokeOpacity": 0.9, "strokeJoin": "round"}
     style: dict[str, Any] = {"fontSize": layout.small, "color": look.INK, "align": "center", "baseline": "middle"}
     style |= {"dx": alt.expr("datum.dx"), "dy": alt.expr("datum.dy")}
@@ -256,7 +257,7 @@ def draw_numbers(points: alt.Chart, x: Any, y: Any, layout: Layout) -> list[Any]
 
 
 def add_key(chart: Any, rows: Iterable[Row], layout: Layout, chosen: Any) -> dict[str, Any]:
-    """The chart over the names of its numbered trials, in as many columns as fit."""
+    """The chart above a key of its numbered trials, in as many columns as fit."""
     trials = sorted({row["number"]: row for row in rows}.values(), key=lambda row: row["number"])
     texts = [f"{row['number']}\u2002{look.shorten(row['name'])}" for row in trials]
     wanted = 0.52 * layout.small * (2 + max(map(len, texts)))

@@ -1,4 +1,4 @@
-"""Accuracy against leakage: the question of a study in one picture. Up and to the left is better."""
+"""Chart: accuracy against leakage. Up and to the left is better."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ QUERY = "SELECT * FROM comparison"
 
 
 def draw(rows: list[Row], layout: Layout) -> Any:
-    """Points with both intervals, the best accuracy that each leakage buys, and DP-SGD's curve as the reference."""
+    """Points with both intervals, the Pareto front, and DP-SGD's curve as the reference."""
     everyone = scatter.describe(look.identify(rows))
     rows = [row for row in everyone if row["test_accuracy"] is not None and row["attack"] is not None]
     if not rows:
@@ -39,7 +39,7 @@ def draw(rows: list[Row], layout: Layout) -> Any:
 
 
 def _references(rows: list[Row], x: scatter.Axis, y: scatter.Axis, layout: Layout) -> list[Any]:
-    """What the points are seen against: guessing, and the best of DP-SGD."""
+    """Reference lines: guessing, and the front of DP-SGD."""
     layers: list[Any] = []
     if rows[0]["fpr"] is not None:
         chance = look.plot([{"x": x.place(rows[0]["fpr"])}])

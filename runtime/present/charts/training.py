@@ -1,4 +1,4 @@
-"""Loss curves of each training, generator and distiller of a trial: why one that learned nothing did not."""
+"""Chart: loss curves of all trainings of a trial (classifier, generator, distilled images), to find out why one learned nothing."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ SELECT comparison.*, part, stage, shadow, losses FROM (
   FROM training GROUP BY origin, study, profile, trial, shadow, part, task, stage)
 JOIN comparison USING (origin, study, profile, trial) WHERE place = 1
 """
-"""A student that its synthesis trains is one task of two stages, and one curve."""
+"""A student that is trained by its synthesis is one task with two stages, and has one curve."""
 
 
 def draw(rows: list[Row], layout: Layout) -> Any:
-    """A panel for each training of a trial, a thin line for each shadow, a mark at their mean in the end."""
+    """A panel for each training of a trial, with a thin line for each shadow and a mark at their final mean."""
     rows = sorted(look.identify(rows), key=lambda row: (row["number"], *_place(row), row["shadow"]))
     parts = {row["number"]: set[tuple[str, str]]() for row in rows}
     for row in rows:
@@ -40,7 +40,7 @@ def draw(rows: list[Row], layout: Layout) -> Any:
         layers = _marks(shown, rows, layout, chosen)
         if not drawn:
             layers[0] = layers[0].add_params(chosen)
-        # As marks, since a title of Vega's moves up with a label that stands above the panel, and headings would not be level.
+        # As marks, since Vega moves a title up if a label is above the panel, and headings would not be aligned.
         for text, above in ((shown[0]["name"], 20), (_name(shown[0], parts[shown[0]["number"]]), 9)):
             head = look.plot([{"text": look.shorten(text, layout.letters(width + 20))}])
             head = head.mark_text(align="left", fontSize=layout.small, color=look.INK if above > 9 else look.SOFT)
@@ -57,7 +57,7 @@ def draw(rows: list[Row], layout: Layout) -> Any:
 
 
 def _marks(rows: list[Row], everyone: list[Row], layout: Layout, chosen: Any) -> list[Any]:
-    """The lines, which come first and bear the selection, and where they end."""
+    """Marks: the lines, which come first since they carry the selection, and their final means."""
     of_trial = {"name": rows[0]["name"], "Paradigm": rows[0]["Paradigm"], "doubt": doubts_of(rows[0])}
     lines = look.plot([{**of_trial, "shadow": row["shadow"], "losses": row["losses"]} for row in rows], chosen)
     lines = lines.transform_calculate(at="sequence(1, length(datum.losses) + 1)", count="length(datum.losses)")
@@ -84,7 +84,7 @@ def _place(row: Row) -> tuple[int, str, str]:
 
 
 def _name(row: Row, of_trial: set[tuple[str, str]]) -> str:
-    """What was trained, by its stage; with the name of the loop where the stage has several."""
+    """Name of a training: its stage, with the loop's name where a stage has several."""
     stage = str(row["part"] if row["stage"] in ("synthesize", "model") else row["stage"]).removeprefix("train ")
     several = len([part for name, part in of_trial if name == row["stage"]]) > 1
     return f"{stage}: {row['part']}" if several and stage != row["part"] else stage

@@ -1,4 +1,4 @@
-"""A graph as a picture: SVG and HTML laid out here, without Graphviz; DOT and Mermaid for those who have other tools.
+"""Draws a graph: SVG and HTML with a layout computed here, without Graphviz; DOT and Mermaid for other tools.
 
 Lanes lie under each other, columns beside each other, nodes of a lane and column in a stack; edges are curves between them.
 Colours are those of Paul Tol's bright scheme, which colour-blind readers can tell apart; every node also says what it is.
@@ -20,16 +20,17 @@ from compiler.text import escape
 COLOURS = {"train": "#4477aa", "synthesize": "#aa3377", "query": "#228833", "attack": "#ee6677", "compare": "#b5a42e"}
 
 NODE_HEIGHT, NODE_GAP, LINE_HEIGHT = 42, 10, 15
-"""Pixels, as all below: of a node, between two of a stack, and of a claim listed in a node."""
+"""Sizes in pixels: a node, the gap between two nodes of a stack, the line of a claim in a node."""
 COLUMN_GAP = 64
-"""From one column to the next: room for the curves."""
+"""Gap between columns, in pixels, for the edges."""
 PADDING, TOP, FOOT = 14, 96, 46
 MAX_CLAIMS_LISTED = 13
-"""By name, in one node."""
+"""Most claims that a node lists by name."""
 MAX_NODES_DRAWN = 5_000
-"""Beyond, no browser is quick with the picture."""
+"""Most nodes of a picture; with more, browsers are slow."""
 STACK_ORDER = {"synthetic_set": 0, "final_model": 1}
-"""Of stages in a stack: what asks the released model in the middle, on a level with it; the others' edges pass above and below."""
+"""Order of query stages in a stack: the one of the released model is in the middle, at its height, and edges of the others pass
+above and below."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class _Box:
 
 
 def draw(graph: Graph, form: Literal["svg", "html", "dot", "mermaid"]) -> str:
-    """The graph as a text of this form."""
+    """The graph as text in the format `form`."""
     environment = Environment(
         loader=PackageLoader("runtime.present.graph", ""),
         autoescape=form in ("svg", "html"),
@@ -61,14 +62,14 @@ def draw(graph: Graph, form: Literal["svg", "html", "dot", "mermaid"]) -> str:
 
 
 def _shown(value: Any) -> Any:
-    """What stands in a picture: places to a tenth of a pixel, text without letters that a reader might obey."""
+    """A value as text for the picture: coordinates to a tenth of a pixel, texts without control characters."""
     if isinstance(value, float):
         return f"{value:.1f}"
     return escape.visible(value) if type(value) is str else value
 
 
 def _lay_out(graph: Graph) -> dict[str, Any]:
-    """Where everything lies, by the names that the template has for it."""
+    """Positions of all parts, by the template's names."""
     boxes, bands = _place_nodes(graph)
     width = max([640, 2 * PADDING + _length(graph.question, 12), *(box.x + box.width + PADDING + 8 for box in boxes.values())])
     height = FOOT + max([TOP, *(bottom for _, _, bottom in bands), *(box.y + box.height for box in boxes.values())])
@@ -94,7 +95,7 @@ def _lay_out(graph: Graph) -> dict[str, Any]:
 
 
 def _place_nodes(graph: Graph) -> tuple[dict[Key, _Box], list[tuple[Lane, float, float]]]:
-    """Where each node lies, and from where to where each lane reaches; claims, which are of all lanes, beside them all."""
+    """Box of each node, and the vertical extent of each lane; claims, which belong to all lanes, are beside them."""
     widths: dict[int, float] = defaultdict(float)
     stacks: dict[tuple[str, int], list[Node]] = defaultdict(list)
     for node in sorted(graph.nodes.values(), key=lambda node: STACK_ORDER.get(node.stage, len(STACK_ORDER))):
@@ -126,7 +127,7 @@ def _place_nodes(graph: Graph) -> tuple[dict[Key, _Box], list[tuple[Lane, float,
 
 
 def _curve(start: _Box, end: _Box, to_claims: bool) -> str:
-    """The path of an edge: bent in the gap behind the source; then straight, at the target's height, between nodes of a stack."""
+    """The SVG path of an edge: a curve in the gap after the source, then a straight line at the target's height."""
     x1, y1, x2, y2 = start.x + start.width, start.y + start.height / 2, end.x, end.y + end.height / 2
     bend = min(x2 - x1, COLUMN_GAP)
     if to_claims:
@@ -135,12 +136,12 @@ def _curve(start: _Box, end: _Box, to_claims: bool) -> str:
 
 
 def _length(text: str, size: float) -> float:
-    """About how wide a text is: no font is at hand to measure it by."""
+    """Estimated width of a text in pixels, without a font to measure it."""
     return len(text) * size * 0.58
 
 
 def _names(node: Node) -> list[str]:
-    """Claims that the node lists, if it has several."""
+    """Names of the claims that a node lists, if it has several."""
     more = len(node.members) - MAX_CLAIMS_LISTED
     listed = [*node.members[:MAX_CLAIMS_LISTED], *([f"and {more} more"] if more > 0 else [])]
     return listed if node.members[1:] else []

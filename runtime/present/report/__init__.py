@@ -1,4 +1,4 @@
-"""One self-contained page that answers a study's question: verdicts, figures, charts, images, provenance.
+"""The report of a study: a self-contained HTML page with verdicts, figures, charts, images, provenance.
 
 Works without a network and says so to the browser: a content policy lets nothing be fetched and no script run but the
 page's own, by their hashes. `page.html` is the page, `macros.html` what its sections share; Jinja escapes every text.
@@ -28,7 +28,7 @@ from runtime.present.report.read import StudyResults, read
 from runtime.store.files import atomic_write
 
 CHARTS_IN_ORDER = ("tradeoff", "roc", "cost", "ablation", "vulnerability", "epsilon")
-"""In the section of charts; `claims` stands with the verdicts."""
+"""Charts of the section of charts, in order; `claims` is with the verdicts."""
 
 
 def write(path: Path, database: Path, store: Path, scope: Scope, with_private: bool = False) -> None:
@@ -42,7 +42,7 @@ def write(path: Path, database: Path, store: Path, scope: Scope, with_private: b
 
 
 def page(results: StudyResults, database_name: str = "results.duckdb", with_private: bool = False) -> str:
-    """The report as HTML. The same results give the same text."""
+    """The report as HTML; it depends on the results alone."""
     shown = [name for name in CHARTS_IN_ORDER if name != "ablation" or results.charts[name][1]]
     drawn = {name: _draw_chart(name, results) for name in (*shown, *(["claims"] if results.claims else []))}
     scripts = (page_of_charts.bundle(), _file("page.js"))
@@ -72,7 +72,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         undefined=StrictUndefined,
     )
-    # Tags of JSON inside a script element are escaped by `tojson`; NaN is none of JSON.
+    # `tojson` escapes tags inside a script element; JSON has no NaN.
     environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
     environment.filters |= sections.FILTERS | {
         "base64": _base64,
@@ -87,17 +87,17 @@ def _environment() -> Environment:
 
 
 def _draw_chart(name: str, results: StudyResults) -> dict[str, Any]:
-    """A chart's title and conditions, for the page to set, and the rest as Vega-Lite, in colours that the page can change."""
+    """A chart's title and conditions as texts, and the rest as Vega-Lite with CSS variables as colours."""
     spec = charts.draw(name, *results.charts[name], layout="screen")
     about = charts.kind_of(name).about
     title = spec.pop("title", {"text": about})
-    # Screen readers get one sentence and the tables; thousands of marks that each speak would bury both.
+    # Screen readers get one sentence and the tables; labels of thousands of marks would hide both.
     spec["config"] |= {"background": None, "aria": False}
     return {"title": title["text"], "conditions": title.get("subtitle", []), "about": about, "spec": recolor(spec)}
 
 
 def recolor(value: Any) -> Any:
-    """Every colour that dark mode knows as a CSS variable; data is left alone."""
+    """The specification with every colour of `look.DARK` replaced by a CSS variable; data are not changed."""
     if isinstance(value, dict):
         return {key: item if key in ("datasets", "values") else recolor(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -106,12 +106,12 @@ def recolor(value: Any) -> Any:
 
 
 def _variable(color: str) -> str:
-    """A colour that the page's dark mode and its print can change."""
+    """The CSS variable of a colour, which dark mode and print redefine."""
     return f"var(--c{color.lstrip('#').lower()}, {color})"
 
 
 def color_variables() -> str:
-    """The variables, light and dark; paper is always light."""
+    """CSS that defines the variables for light and dark mode; print is always light."""
     light = "".join(f"--c{color.lstrip('#').lower()}: {color};" for color in look.DARK)
     dark = "".join(f"--c{color.lstrip('#').lower()}: {other};" for color, other in look.DARK.items())
     return f":root {{{light}}}\n@media screen and (prefers-color-scheme: dark) {{ :root {{{dark}}} }}\n"

@@ -1,4 +1,4 @@
-"""How a study's figures came about: parameters of its audit and arms, provenance, and the commands that give them again."""
+"""The report's sections on how figures were made: parameters of audit and arms, provenance, commands to reproduce them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ AUDIT_FIELDS = ("design", "shadows", "queries", "attacks", "fpr", "resamples", "
 
 
 def list_audit_parameters(audit: Any) -> dict[str, str]:
-    """Of the work of an attack: name → value."""
+    """Name → value of the audit's parameters, from an attack's task."""
     fields = {name: getattr(audit, name) for name in AUDIT_FIELDS if hasattr(audit, name)}
     attacks = ", ".join(f"{attack.attack} {attack.variant_name}" for attack in fields.pop("attacks", ()))
     groups = getattr(getattr(audit, "population", None), "groups", ())
@@ -29,18 +29,18 @@ def list_audit_parameters(audit: Any) -> dict[str, str]:
 
 
 def describe_arm(arm: ReportArm) -> str:
-    """Its name, methods and number of trials."""
+    """An arm's name, methods and number of trials."""
     methods = dict.fromkeys(str(row["method"]) for row in arm.trials if row["method"] not in (arm.name, arm.paradigm))
     return ", ".join(filter(None, [arm.name, *methods, plural(len(arm.trials), "trial")]))
 
 
 def quote_docstring(arm: ReportArm) -> str:
-    """What the language says of its method."""
+    """The docstring of an arm's method."""
     return " ".join(next((type(models["method"]).__doc__ or "" for models in arm.models if "method" in models), "").split())
 
 
 def list_parameters(arm: ReportArm) -> list[tuple[str, list[str], str]]:
-    """(name, values over the trials, meaning) of each parameter, as the compiler resolved them, defaults included."""
+    """Rows (name, values over the trials, meaning) of an arm's parameters, defaults included."""
     rows = []
     for role in ("method", "generator", "privacy", "recipe"):
         models = [trial[role] for trial in arm.models if isinstance(trial.get(role), BaseModel)]
@@ -53,7 +53,7 @@ def list_parameters(arm: ReportArm) -> list[tuple[str, list[str], str]]:
 
 
 def _flatten(model: Any, path: str = "") -> dict[str, Any]:
-    """Fields of a model by dotted names."""
+    """Dotted name → value of a model's fields."""
     if not isinstance(model, BaseModel):
         return {path: model}
     flat: dict[str, Any] = {}
@@ -63,7 +63,7 @@ def _flatten(model: Any, path: str = "") -> dict[str, Any]:
 
 
 def _meanings_by_path(model: type[BaseModel], path: str = "") -> dict[str, str]:
-    """What the language says of each field, by dotted names."""
+    """Dotted name → docstring of a model's fields."""
     docs: dict[str, str] = {}
     for name, field in model.model_fields.items():
         at = f"{path}.{name}" if path else name
@@ -82,7 +82,7 @@ def _print(value: Any) -> str:
 
 
 def list_provenance(results: StudyResults) -> dict[str, str]:
-    """Which run, from which code and libraries, how long, where."""
+    """Name → value: run, code, libraries, duration, machines."""
     run = results.run
     tasks, seconds = run.get("computed") or (0, None)
     took = f"{(run['ended'] - run['started']).total_seconds():,.0f} seconds" if run["ended"] and run["started"] else "not ended"
@@ -101,10 +101,10 @@ def list_provenance(results: StudyResults) -> dict[str, str]:
 
 
 def list_commands(results: StudyResults, database_name: str) -> list[str]:
-    """Commands that give these figures again."""
+    """Commands that reproduce the figures."""
     run, profile = results.run, ["--profile", results.run["profile"]] if results.run["profile"] else []
     argv = list(map(str, run["argv"] or []))
-    if argv[:1] not in (["run"], ["audit"]):  # started from Python, whose own arguments are recorded
+    if argv[:1] not in (["run"], ["audit"]):  # started from Python: argv is that of the user's program
         argv = ["run", run["spec"], *profile]
     report = ["report", "-o", "report.html", "--db", database_name, "--study", run["study"], *profile]
     where = f'synthc sql "FROM comparison WHERE study = {literal(run["study"])}" --db {shlex.quote(database_name)}'

@@ -1,4 +1,4 @@
-"""What a report shows of one study, read from the published database and the store. Not here: how it looks."""
+"""Reads the data of a report from the published database and the store. Not here: its form (`sections`)."""
 
 from __future__ import annotations
 
@@ -19,45 +19,46 @@ from runtime.present.paradigms import Row, order_by_paradigm
 
 @dataclass(frozen=True)
 class StudyResults:
-    """One study under one profile, by its latest run."""
+    """Results of one study under one profile, by its latest run."""
 
     run: Row
-    """As in the view `run`, with `claims` and `lints`, JSON decoded; `computed`: its tasks, and the seconds that they took."""
+    """The row of the view `run`, with `claims` and `lints` as decoded JSON; `computed`: number and seconds of its tasks."""
     comparison: list[Row]
-    """As in the view, with `auc_n`."""
+    """Rows of the view `comparison`, with `auc_n`."""
     figures: list[Row]
-    """TPR at the headline's rate by every attack and group of canaries, long."""
+    """TPR at the headline's FPR for every attack and canary group, one row each."""
     claims: list[Row]
-    """In the order of the spec."""
+    """Rows of the view `claim`, in the order of the spec."""
     pairs: list[Row]
-    """Pairs of trials that the claims compare."""
+    """Rows of the view `claim_pair`: pairs of trials that claims compare."""
     cost: list[Row]
     failed: list[Row]
-    """Tasks that failed or wait for one that did."""
+    """Tasks that failed or are blocked by one that did."""
     charts: dict[str, tuple[list[str], list[tuple[Any, ...]]]]
-    """Columns and rows of each chart's query."""
+    """Chart → columns and rows of its query."""
     arms: list[ReportArm]
     sets: list[tuple[Row, Sheet]]
-    """Trials (`trial`, `label`, `arm`, `paradigm`) with what can be shown of the set of shadow 0."""
+    """Trials (`trial`, `label`, `arm`, `paradigm`) with contact sheets of the set of shadow 0."""
     audit: Any
-    """The work of the first trial's attack; None where the store does not have it."""
+    """Parameters of the first trial's attack; None where the store does not have the task."""
     store_found: bool
 
 
 @dataclass(frozen=True)
 class ReportArm:
-    """An arm with the models of each of its trials, as the compiler resolved them."""
+    """An arm with the resolved parameters of each of its trials."""
 
     name: str
     paradigm: str
     method: str
     trials: list[Row]
     models: list[dict[str, Any]]
-    """For each trial, of shadow 0: `method`, `generator`, `recipe`, `privacy` → its model; {} where the store has none."""
+    """For each trial: `method`, `generator`, `recipe`, `privacy` → its model, from the tasks of shadow 0; {} where the store has
+    none."""
 
 
 def read(database: Path, store: Path, scope: Scope, with_private: bool = False) -> StudyResults:
-    """Everything about the one study that `scope` asks for; SynthcError where there is none, or several."""
+    """The results of the one study that `scope` selects; SynthcError where it selects none, or several."""
     with open_read_only(database) as query:
         run = _latest_run(query, database, narrow(query, scope))
         this = (
@@ -137,7 +138,7 @@ def _gather_arms(store: Path, trials: list[Row], stages: list[Row]) -> list[Repo
 
 
 def _read_models(store: Path, tasks: Iterable[str]) -> dict[str, Any]:
-    """Of a pipeline's tasks: `method`, `generator`, `recipe`, `privacy`; whatever of them there is."""
+    """`method`, `generator`, `recipe`, `privacy` → model, as far as the tasks of a pipeline have them."""
     models: dict[str, Any] = {}
     for task in tasks:
         work = read_work(store, task)
@@ -152,7 +153,7 @@ def _read_models(store: Path, tasks: Iterable[str]) -> dict[str, Any]:
 
 
 def read_sets(database: Path, store: Path, scope: Scope, with_private: bool = False) -> list[tuple[Row, Sheet]]:
-    """Trials of the one study that `scope` asks for with what can be shown of the set of shadow 0."""
+    """Trials of the one study that `scope` selects, with contact sheets of the set of shadow 0."""
     with open_read_only(database) as query:
         check_one(narrow(query, scope), "a gallery")
         return _make_sheets(store, _fetch(query, STAGES.format(this="SEMI JOIN run USING (origin, study, profile)")), with_private)

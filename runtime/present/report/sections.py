@@ -1,4 +1,4 @@
-"""What the sections of the report say, as plain values: the templates beside this file turn them into HTML.
+"""Content of the report's sections as plain values, which the templates beside this file turn into HTML.
 
 Not here: what is read (`read`), parameters and provenance (`parameters`).
 """
@@ -25,11 +25,11 @@ RELEASES = {
     "teacher": "the teacher",
 }
 VERDICTS = {"supported": "✓ supported", "refuted": "✗ refuted"}
-"""Anything else is open."""
+"""Verdict → text in the report; other verdicts are open."""
 
 
 def list_facts(results: StudyResults) -> dict[str, str]:
-    """What the study looked at, before any figure."""
+    """Name → value of the facts at the top of the report: data, canaries, shadows."""
     run, first = results.run, next(iter(results.comparison), {})
     measured = sum(row["attack"] is not None for row in results.comparison)
     return {
@@ -42,7 +42,7 @@ def list_facts(results: StudyResults) -> dict[str, str]:
 
 
 def list_warnings(results: StudyResults) -> list[str]:
-    """What a reader must see before any figure."""
+    """Warnings to print before any figure."""
     invalid = [row["label"] for row in results.comparison if row["null_ok"] is False]
     warnings = []
     if invalid:
@@ -59,13 +59,13 @@ def list_warnings(results: StudyResults) -> list[str]:
 
 
 def say_origin_of_headline(results: StudyResults) -> str:
-    """Whether what is called leakage was declared before results, or typed when a file was audited."""
+    """A sentence on when the headline was declared: before results, or in the command of an audit."""
     of_file = (results.run["argv"] or [""])[0] == "audit"
     return "Leakage is what the command line asked for" if of_file else "Leakage is the headline that the study declared in advance"
 
 
 def name_attack(results: StudyResults) -> str:
-    """The headline's attack with its variant, where a trial has it."""
+    """Name of the headline's attack with its variant; "" where no trial has it."""
     attacks = (f"{row['attack']} {row['variant']}" for row in results.comparison if row["attack"])
     return next(attacks, str(results.run["headline"].get("attack")))
 
@@ -76,7 +76,7 @@ def list_answer(results: StudyResults) -> list[str]:
 
 
 def describe_declaration(claim: Row) -> str:
-    """When a claim's words were first declared, after how many results, and what the claim was found to be before."""
+    """When a claim was first declared in these words, after how many results, and its earlier verdicts, as text."""
     before = claim.get("outcomes_before")
     if before is None:
         said = ["it is not known when this was declared"]
@@ -90,7 +90,7 @@ def describe_declaration(claim: Row) -> str:
 
 
 def describe_verdict(claim: Row, results: StudyResults) -> dict[str, str]:
-    """A claim's verdict in print, its class in the page's style, what was measured, and how it was tested."""
+    """Texts on a claim: verdict, its CSS class, measured effect, test."""
     verdict = str(claim["verdict"] or "no verdict")
     labels = {str(row["trial"]): name_trial(row) for row in results.comparison}
     pairs = [pair for pair in results.pairs if pair["claim"] == claim["claim"]]
@@ -108,7 +108,7 @@ def describe_verdict(claim: Row, results: StudyResults) -> dict[str, str]:
 
 
 def describe_effect(row: Row) -> str:
-    """An effect with interval and n; with minus signs, at which no line breaks."""
+    """An effect with interval and n as text, with true minus signs, at which lines do not break."""
     if row["effect"] is None:
         return "not resolvable"
     interval = format_interval(row["effect"], row["low"], row["high"]).replace("-", "−")
@@ -116,7 +116,7 @@ def describe_effect(row: Row) -> str:
 
 
 def list_tables_by_attack(results: StudyResults) -> list[dict[str, Any]]:
-    """The same rate by every other attack and group: the headline is one choice among them, and here are the others.
+    """Tables of the TPR at the headline's FPR for all attacks and groups, beside the one that is the headline.
 
     A table for each group of canaries and release level, the declared ones first: all in one would be wider than any page.
     """
@@ -146,12 +146,12 @@ def _table_of_level(results: StudyResults, release: str, canaries: str) -> dict[
 
 
 def list_withheld(sets: Sequence[tuple[Row, Sheet]]) -> list[str]:
-    """Trials whose sets count as private images."""
+    """Names of trials whose sheets are withheld since they may show private images."""
     return [f"{row['label']} ({plural(sheet.images, 'image')})" for row, sheet in sets if sheet.png is None]
 
 
 def group_lints(lints: Sequence[Any]) -> list[tuple[tuple[str, ...], list[dict[str, str]]]]:
-    """(code, title, reason, source, why it is silenced) → where it was seen, and what was said there."""
+    """Findings grouped by lint: pairs of (code, title, reason, source, why it is silenced) and its places with messages."""
     groups: dict[tuple[str, ...], list[dict[str, str]]] = {}
     for lint in lints:
         texts = {name: str(text or "") for name, text in (lint if isinstance(lint, dict) else {"message": lint}).items()}
@@ -161,17 +161,17 @@ def group_lints(lints: Sequence[Any]) -> list[tuple[tuple[str, ...], list[dict[s
 
 
 def describe_release(release: str) -> str:
-    """What the adversary sees."""
+    """A release level in words: what the adversary sees."""
     return RELEASES.get(release, release)
 
 
 def name_trial(row: Row) -> str:
-    """A trial's label, with its replicate where it is not the first."""
+    """A trial's label, with its replicate unless that is 0."""
     return f"{row['label']} #{row['replicate']}" if row.get("replicate") else str(row["label"])
 
 
 def format_count(n: float | None) -> str:
-    """A count with thousands set apart."""
+    """A count with thousands separators."""
     return "unknown" if n is None else f"{n:,.0f}"
 
 

@@ -1,1 +1,1 @@
-"""Coreset selection: a part of the private set, chosen by a rule."""
+"""Coreset selection: a subset of the private set, chosen by a rule."""

@@ -1,7 +1,7 @@
-"""Choosing by where samples lie among each other in the proxy's features: herding, k-center, moderate, submodular cover.
+"""Selection by the geometry of the samples in the proxy's features: herding, k-center, moderate, submodular functions.
 
-Each rule takes a matrix of one part (samples that compete) and gives places in it, in the order of choice; of equal candidates
-the first wins, so the caller shuffles. Not here: choosing by difficulty alone (`difficulty`).
+Each rule takes a matrix of candidates and returns row indices in the order of selection; of equal candidates the first one is
+taken, so the caller shuffles. Not here: selection by difficulty (`difficulty`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from runtime.synthesize.release import Release, Setting
 
 
 def synthesize(how: KCenter | Herding | Moderate | Submodular, private: LabeledImages, needs: Inputs, setting: Setting) -> Release:
-    """The images that a rule picks in the proxy's features."""
+    """The images that the method's rule selects in the proxy's features."""
     features, logits = embedded(how, private.images, needs["proxy"], setting)
     errors = logits.softmax(1) - one_hot(private.labels, logits.shape[1])
 
@@ -34,9 +34,9 @@ def synthesize(how: KCenter | Herding | Moderate | Submodular, private: LabeledI
 
 
 def herding(features: Tensor, keep: int) -> Tensor:
-    """Greedily the sample that brings the sum of the chosen nearest to as many times the mean (Welling 2009).
+    """Herding (Welling 2009): greedily the sample that brings the mean of the selection nearest to the mean of all.
 
-    argmin over x of || (|S| + 1) mean − sum(S) − phi(x) ||: copied code takes the argmax.
+    argmin over x of || (|S| + 1) mean − sum(S) − phi(x) ||; some public code takes the argmax. features: n × feature; result: keep.
     """
     mean = features.mean(0)
     lengths = features.square().sum(1)
@@ -52,33 +52,34 @@ def herding(features: Tensor, keep: int) -> Tensor:
 
 
 def k_center(features: Tensor, keep: int) -> Tensor:
-    """First the sample nearest to the mean, then always the one farthest from all chosen (Sener and Savarese 2018).
+    """k-center greedy (Sener and Savarese 2018): the sample nearest to the mean, then repeatedly the one farthest from all
+    selected.
 
-    Only the running distance to the nearest chosen one is kept: n numbers, not n × keep.
+    Only the distance to the nearest selected sample is stored: n numbers, not n × keep.
     """
     place = int((features - features.mean(0)).square().sum(1).argmin().item())
     chosen = [place]
     nearest = torch.full((len(features),), torch.inf, device=features.device)
     while len(chosen) < keep:
         nearest = torch.minimum(nearest, (features - features[place]).square().sum(1))
-        nearest[place] = -1.0  # below any distance: a chosen one is never chosen again, not even among copies
+        nearest[place] = -1.0  # below any distance, so that no sample is selected twice, even among duplicates
         place = int(nearest.argmax().item())
         chosen.append(place)
     return torch.tensor(chosen[:keep], dtype=torch.int64)
 
 
 def moderate(features: Tensor, keep: int) -> Tensor:
-    """The samples whose distance to the mean is nearest to the median distance (Xia et al. 2023)."""
+    """Moderate coreset (Xia et al. 2023): the samples whose distance to the mean is nearest to the median distance."""
     distance = (features - features.mean(0)).norm(dim=1)
     middle = distance.quantile(0.5)
     return (distance - middle).abs().argsort(stable=True)[:keep].cpu()
 
 
 def gradient_similarity(features: Tensor, errors: Tensor) -> Tensor:
-    """n × n, in 0..1: .5 + .5 cosine between the samples' last-layer gradients.
+    """n × n, in 0..1: 0.5 + 0.5 cosine between the samples' gradients in the last layer.
 
     That gradient is the outer product of the error (probabilities − one-hot, n × classes) and the feature with a 1 for the bias,
-    so the cosine is the product of two small ones and no gradient is ever formed.
+    so the cosine is the product of both parts' cosines and no gradient is computed.
     """
     with_bias = torch.cat([features, torch.ones_like(features[:, :1])], dim=1)
     of_errors, of_features = (torch.nn.functional.normalize(part, dim=1, eps=1e-12) for part in (errors, with_bias))
@@ -86,9 +87,10 @@ def gradient_similarity(features: Tensor, errors: Tensor) -> Tensor:
 
 
 def graph_cut(similarity: Tensor, keep: int) -> Tensor:
-    """Greedily the largest gain: similarity to all, less twice that to the chosen (Iyer et al. 2021, lambda 1).
+    """Graph cut, greedily maximised: the gain is similarity to all samples minus twice that to the selected (Iyer et al. 2021,
+    lambda 1).
 
-    The gains of all candidates are kept up to date, one row a choice, which makes laziness idle.
+    Gains of all candidates are updated after each selection, by one row of `similarity`, so lazy evaluation has no use.
     """
     gain = similarity.sum(1)
     chosen = []
@@ -101,9 +103,10 @@ def graph_cut(similarity: Tensor, keep: int) -> Tensor:
 
 
 def facility_location(similarity: Tensor, keep: int) -> Tensor:
-    """Greedily the largest gain in sum over all samples of the similarity to their nearest chosen one; lazily (Minoux 1978).
+    """Facility location, greedily maximised: the sum over samples of the similarity to the nearest selected one; lazily (Minoux
+    1978).
 
-    A gain can only shrink as more is chosen, so a candidate whose gain, just computed, still beats all old bounds is the best.
+    Gains never grow, so a candidate whose recomputed gain exceeds the old gains of all others is the best.
     """
     covered = torch.zeros(len(similarity), device=similarity.device)
     bounds = [(-bound, place) for place, bound in enumerate(similarity.sum(0).tolist())]
@@ -127,4 +130,4 @@ RULES = {
     "graph_cut": graph_cut,
     "facility_location": facility_location,
 }
-"""Method → its rule."""
+"""Method → its selection rule."""

@@ -1,7 +1,7 @@
-"""Choosing by how hard a sample is: scores, and the rules that pick by a score.
+"""Selection by difficulty: scores, and rules that select by a score.
 
-HIGHER SCORE MEANS HARDER. A log is presentation × sample: what the proxy training's own forward passes said of each sample.
-Not here: choosing by where samples lie among each other (`coverage`).
+HIGHER SCORE MEANS HARDER. A log is epoch × sample: correctness, margin and EL2N of each sample from the forward passes of the
+proxy's own training. Not here: selection by geometry (`coverage`).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from runtime.training.nets import Classifier, build, normalise
 from runtime.training.sgd import fit
 
 CHUNK = 64
-"""Samples whose gradients are held at once."""
+"""Samples whose gradients are in memory at once."""
 
 Log = Mapping[str, Tensor]
 """`correct` (uint8), `margin` and `el2n` (float), each presentation × sample."""
@@ -50,7 +50,7 @@ def synthesize(how: Selection, private: LabeledImages, needs: Inputs, setting: S
 
 
 def scored(how: Selection, private: LabeledImages, needs: Inputs, setting: Setting) -> Tensor:
-    """n: how hard each image is by the method's score, with whatever had to be looked up or trained for it."""
+    """n: the method's difficulty score of each image, from the proxy's log or from nets trained here."""
     match how:
         case RandomSubset():
             return torch.rand(len(private), generator=setting.seeds("coreset/random"))
@@ -73,7 +73,7 @@ def scored(how: Selection, private: LabeledImages, needs: Inputs, setting: Setti
 
 
 def logged(proxy: Artifact, samples: int) -> Log:
-    """The proxy's dynamics. Diverged if they are not numbers; SynthcError if the proxy never saw every sample."""
+    """The log of the proxy's training. Diverged if it is not finite; SynthcError if the proxy trained for less than an epoch."""
     log = proxy.tensors("dynamics")
     passes, seen = log["correct"].shape
     if seen != samples:
@@ -86,10 +86,10 @@ def logged(proxy: Artifact, samples: int) -> Log:
 
 
 def forgetting(log: Log, never_learned: Literal["maximal", "zero"] = "maximal") -> Tensor:
-    """How often each sample went from right to wrong between two presentations (Toneva et al. 2019, section 3).
+    """n: number of forgetting events, from correct to wrong between two epochs (Toneva et al. 2019, section 3).
 
-    A sample that never was right gets the number of presentations, more than any count can be; `zero` gives it none, as
-    DeepCore and CCS do, which makes a mislabeled sample that resists look like the easiest of all.
+    A sample that was never correct gets the number of epochs, above any possible count; with `zero` it gets 0, as in DeepCore and
+    CCS, where a mislabeled sample that is never learned counts as the easiest.
     """
     was_right = log["correct"].to(torch.bool)
     count = (was_right[:-1] & ~was_right[1:]).sum(0)
@@ -99,20 +99,20 @@ def forgetting(log: Log, never_learned: Literal["maximal", "zero"] = "maximal") 
 
 
 def el2n(log: Log, passes: int) -> Tensor:
-    """Mean length of (probabilities − one-hot label) over the first passes."""
+    """n: EL2N (Paul et al. 2021), the mean norm of (probabilities − one-hot label) over the first `passes` epochs."""
     return log["el2n"][:passes].to(torch.float64).mean(0)
 
 
 def area_under_margin(log: Log) -> Tensor:
-    """Minus the mean margin between the label's probability and the best other one: the mislabeled come out on top.
+    """n: minus the mean margin between the label's probability and the largest other one, which is high for mislabeled samples.
 
-    Of probabilities, as CCS has it (Zheng et al. 2023); Pleiss et al. 2020 take logits, whose scale grows as training goes on.
+    It uses probabilities, as CCS does (Zheng et al. 2023); Pleiss et al. 2020 use logits, whose scale grows during training.
     """
     return -log["margin"].to(torch.float64).mean(0)
 
 
 def uncertainty(logits: Tensor, measure: str) -> Tensor:
-    """How unsure a trained net is of each sample, whatever its label; from n × classes logits."""
+    """n: uncertainty of a trained net's prediction by `measure`, independent of the label. logits: n × classes."""
     log_p = logits.to(torch.float64).log_softmax(1)
     match measure:
         case "least_confidence":
@@ -126,7 +126,8 @@ def uncertainty(logits: Tensor, measure: str) -> Tensor:
 
 
 def gradient_norm(how: GradientNorm, private: LabeledImages, setting: Setting) -> Tensor:
-    """GraNd: length of each sample's loss gradient in all weights, averaged over nets trained for a few passes (eval mode)."""
+    """n: GraNd (Paul et al. 2021), the norm of each sample's loss gradient in all weights, averaged over nets trained for a few
+    epochs."""
     card, device, recipe = setting.card, setting.device, setting.recipe
     iterations = max(1, math.ceil(how.passes * len(private) / recipe.batch_size))
     total = torch.zeros(len(private), dtype=torch.float64)
@@ -153,7 +154,7 @@ def gradient_norm(how: GradientNorm, private: LabeledImages, setting: Setting) -
 
 
 def gradient_norms(net: Classifier, x: Tensor, y: Tensor) -> Tensor:
-    """n: the length of the gradient of each sample's cross entropy in all weights of a net in eval mode."""
+    """n: norm of the gradient of each sample's cross entropy in all weights. `net` must be in eval mode."""
 
     each, _ = per_sample_gradients(classification_loss(net), parameters_of(net), x[:, None], y)
     squares = [gradient.flatten(1).square().sum(1) for gradient in each.values()]
@@ -161,26 +162,26 @@ def gradient_norms(net: Classifier, x: Tensor, y: Tensor) -> Tensor:
 
 
 def hardest(score: Tensor) -> Picker:
-    """Keep the highest scores; equal ones fall by the shuffle."""
+    """A picker of the highest scores; ties are broken by the shuffle."""
     return lambda shuffled, keep: shuffled[score[shuffled].argsort(descending=True, stable=True)[:keep]]
 
 
 def stratified(score: Tensor, cut: float, strata: int) -> Picker:
-    """CCS (Zheng et al. 2023): drop the hardest share `cut`, then keep as many of each stratum as of any other, if it has them.
+    """A picker for CCS (Zheng et al. 2023): drop the hardest share `cut`, then keep equally many samples of each stratum.
 
-    Strata are equally wide in the score of what is left; the smallest are served first, and what they lack goes to the rest.
+    Strata have equal width in the score of the rest; where a stratum has too few samples, the others get its share.
     """
 
     def pick(shuffled: Tensor, keep: int) -> Tensor:
         easiest = score[shuffled].argsort(stable=True)[: len(shuffled) - math.floor(cut * len(shuffled))]
-        left = shuffled[easiest.sort().values]  # within a stratum, the first of the shuffle are a uniform draw
+        left = shuffled[easiest.sort().values]  # in the order of the shuffle: the first of a stratum are a uniform draw
         if keep > len(left):
             raise SynthcError(
                 f"coreset ccs: cut: {cut:g} leaves {len(left)} of {len(shuffled)} images to choose from, {keep} are asked for; "
                 "lower `cut` or keep fewer"
             )
         value = score[left].to(torch.float64)
-        width = ((value.max() - value.min()) / strata).clamp(min=1e-300)  # all equal: everyone is in the first stratum
+        width = ((value.max() - value.min()) / strata).clamp(min=1e-300)  # if all are equal, they are in the first stratum
         stratum = ((value - value.min()) / width).long().clamp(max=strata - 1)  # the last one is closed
         members = [left[stratum == level] for level in range(strata)]
         kept = []

@@ -1,9 +1,9 @@
-"""What all ways of choosing a part of the private set share: which images compete, how many stay, and what a proxy sees in them.
+"""Shared code of coreset methods: the candidates of each class, how many are kept, and the proxy's features.
 
-A method has a module with a function `synthesize` that makes a `Picker`, and gives it to `chosen`.
+A method's module has a function `synthesize` that makes a `Picker` and passes it to `chosen`.
 
-Classes are those of the labels as given, wrong ones included. Ties are broken by a seeded shuffle, never by the order of the
-private set. The set is given in the order of the private set, which is shuffled: a place in it does not tell a rank.
+Classes are those of the given labels, wrong ones included. Ties are broken by a seeded shuffle, not by the order of the private
+set. The result is in the order of the private set, which is random, so that positions do not reveal ranks.
 Not here: the rules (`difficulty`, `coverage`), training on the set (`runtime.training.classifier`, for a fixed number of
 iterations, whatever its size).
 """
@@ -27,11 +27,11 @@ TOGETHER = 256
 """Images per forward pass of the proxy."""
 
 Picker = Callable[[Tensor, int], Tensor]
-"""(rows that compete, in the order of a seeded shuffle, how many to keep) → the kept ones of these rows."""
+"""(candidate rows in the order of a seeded shuffle, number to keep) → the selected rows."""
 
 
 def chosen(how: Selection, private: LabeledImages, setting: Setting, pick: Picker) -> Release:
-    """The picked images as they are; `origins` are their rows in the private set."""
+    """The release of the selected images, unchanged; `origins` are their rows in the private set."""
     place = torch.randperm(len(private), generator=setting.seeds("coreset/ties"))
     of_parts = parts(how, private.labels, setting.card.classes)
     rows = torch.cat([pick(rows[place[rows].argsort()], keep) for rows, keep in of_parts]).sort().values
@@ -42,7 +42,7 @@ def chosen(how: Selection, private: LabeledImages, setting: Setting, pick: Picke
 
 @torch.inference_mode()
 def embedded(how: ByProxy, images: Tensor, proxy: Artifact, setting: Setting) -> tuple[Tensor, Tensor]:
-    """(n × features, n × classes logits) of the proxy in eval mode, on the CPU; Diverged if they are no numbers."""
+    """Features (n × feature) and logits (n × class) of the proxy in eval mode, on the CPU; Diverged if they are not finite."""
     net = restored(how.proxy or setting.recipe, setting.card, proxy.tensors("model")).to(setting.device)
     features = [net.features(normalise(chunk.to(setting.device), setting.card)).cpu() for chunk in images.split(TOGETHER)]
     found = torch.cat(features)
@@ -53,7 +53,7 @@ def embedded(how: ByProxy, images: Tensor, proxy: Artifact, setting: Setting) ->
 
 
 def parts(how: Selection, labels: Tensor, classes: int) -> Iterator[tuple[Tensor, int]]:
-    """(rows that compete, how many of them to keep): one part per class, or the whole set.
+    """Pairs of candidate rows and the number to keep: one pair per class, or one for the whole set.
 
     A class without any image (a relabelling may have emptied it) is left out. With `class_balanced` every other class keeps
     at least one image. SynthcError if that is not possible, or if `per_class` asks for more than a class has.
@@ -84,7 +84,7 @@ def parts(how: Selection, labels: Tensor, classes: int) -> Iterator[tuple[Tensor
 
 
 def apportioned(sizes: list[int], seats: int) -> list[int]:
-    """`seats` dealt in proportion to `sizes`, by largest remainder; every party gets one, none more than its size.
+    """`seats` apportioned to parties in proportion to `sizes` by largest remainder; each gets at least one and at most its size.
 
     >>> apportioned([60, 30, 9, 1], 10)
     [6, 2, 1, 1]

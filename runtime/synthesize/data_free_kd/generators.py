@@ -1,7 +1,7 @@
-"""How images are generated: by a generator that is tuned each round, by one that learns to be tuned, or by moving pixels.
+"""Generates images that minimise an `ImageLoss`: by tuning a generator each round, by a meta-learned generator, or by optimising
+pixels.
 
-Each makes one batch of images a round and descends on an `ImageLoss`. The generator of the online methods is here too; its rounds,
-which are the student's, are in `rounds`.
+Each makes one batch of images per round. The generator of the online methods is here too; they train it in `rounds`.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from runtime.store import checkpoint
 from runtime.training.nets import grey_levels, placed
 
 ADAM_BETAS = (0.5, 0.999)
-"""As the papers of this family have them."""
+"""As in the papers of these methods."""
 LATENT_LR_FACTOR = 3
 """Learning rate of latents over that of the generator (Aerni et al. 2024: 0.015 and 0.005)."""
 
 ImageLoss = Callable[[Tensor, Tensor], Tensor]
-"""(images in grey levels 0..1, wanted class of each) → a scalar to descend on."""
+"""(images in grey levels 0..1, wanted class of each) → a scalar loss."""
 
 
 class Generator(nn.Module):
-    """latent → image in 0..1: two doublings from a quarter of the size."""
+    """A convolutional generator, latent → image in 0..1, with two upsampling layers from a quarter of the size."""
 
     def __init__(self, latent: int, width: int, shape: Shape) -> None:
         super().__init__()
@@ -48,13 +48,13 @@ class Generator(nn.Module):
         )
 
     def forward(self, z: Tensor) -> Tensor:
-        """n × channels × height × width."""
+        """n × channels × height × width, in 0..1. z: n × latent."""
         small = self.first(z).reshape(-1, *self.small).contiguous(memory_format=torch.channels_last)
         drawn = self.body(small)
         return drawn[..., : self.shape[1], : self.shape[2]]
 
     def latents(self, count: int, draws: torch.Generator) -> Tensor:
-        """count × latent, normal, on the generator's device."""
+        """count × latent: standard normal, on the generator's device."""
         return torch.randn(count, self.latent, generator=draws).to(self.first.weight.device)
 
 
@@ -63,17 +63,17 @@ def _doubled(inputs: int, outputs: int) -> Iterable[nn.Module]:
 
 
 def new_generator(latent: int, width: int, card: Card, seed: torch.Generator, device: torch.device) -> Generator:
-    """A generator whose initial weights (torch's defaults) depend on `seed` alone."""
+    """A generator with torch's default initial weights, drawn from `seed` alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed.initial_seed())
         return placed(Generator(latent, width, card.shape), device)
 
 
 class TunedGenerator:
-    """`inversion` and `fast`: fresh latents each round, a few steps of latents and generator together, the best batch is kept.
+    """`inversion` and `fast`: each round draws latents, optimises latents and generator for a few steps, and keeps the best batch.
 
-    `inversion` keeps the tuned generator. `fast` tunes a copy, and the copy's last gradients move the generator itself once
-    (first-order MAML): it learns to be a good beginning.
+    `inversion` continues with the tuned generator. `fast` tunes a copy and applies the copy's last gradients to the generator once
+    (first-order MAML), which meta-learns an initialisation.
     """
 
     def __init__(self, how: Inversion | Fast, generator: Generator, draws: torch.Generator) -> None:
@@ -83,7 +83,7 @@ class TunedGenerator:
         self.parts: checkpoint.Parts = {"generator": generator, "meta": self.meta}
 
     def generate(self, wanted: Tensor, loss: ImageLoss) -> Tensor:
-        """The best batch of a round, one image for each wanted class."""
+        """The batch of the least loss in a round, one image for each entry of `wanted` (class)."""
         how = self.how
         latents = self.generator.latents(len(wanted), self.draws).requires_grad_(True)
         tuned = copy.deepcopy(self.generator) if isinstance(how, Fast) else self.generator
@@ -100,21 +100,22 @@ class TunedGenerator:
 
 
 class OptimizedPixels:
-    """`deep_inversion`: a batch begins as noise around the public mean, and its pixels are improved."""
+    """`deep_inversion`: a batch is initialised as noise around the public mean, and its pixels are optimised."""
 
     def __init__(self, how: DeepInversion, card: Card, draws: torch.Generator, device: torch.device) -> None:
         self.how, self.card, self.draws, self.device = how, card, draws, device
         self.parts: checkpoint.Parts = {}
 
     def generate(self, wanted: Tensor, loss: ImageLoss) -> Tensor:
-        """The best batch of all steps, one image for each wanted class."""
+        """The batch of the least loss over all steps, one image for each entry of `wanted` (class)."""
         pixels = torch.randn(len(wanted), *self.card.shape, generator=self.draws).to(self.device).requires_grad_(True)
         optimizer = torch.optim.Adam([pixels], lr=self.how.pixel_lr, betas=ADAM_BETAS, fused=True)
         return _best(((grey_levels(pixels, self.card).clamp(0, 1), optimizer) for _ in range(self.how.pixel_steps)), loss, wanted)
 
 
 def _best(tries: Iterable[tuple[Tensor, torch.optim.Optimizer]], loss: ImageLoss, wanted: Tensor) -> Tensor:
-    """Step after step; the images (detached) of the least loss."""
+    """Take an optimiser step on each of the tries; returns the images (detached) of the least loss. Diverged if no loss is
+    finite."""
     least, best = math.inf, None
     for images, optimizer in tries:
         found = loss(images, wanted)

@@ -1,7 +1,6 @@
-"""The losses of data-free distillation: how well an image fits what a frozen teacher learned.
+"""Losses of images by a frozen teacher, for data-free distillation and other inversions of a classifier.
 
-Of use to every method that inverts a classifier. Not here: how images are generated (`generators`), and what is done with them
-(`rounds`).
+Not here: generating images (`generators`), training on them (`rounds`).
 """
 
 from __future__ import annotations
@@ -17,61 +16,61 @@ from compiler.language.methods.inversion import Losses
 from runtime.training.nets import Classifier, normalise
 
 EARLIER_BATCHES_WEIGHT = 0.9
-"""Weight of earlier batches in the statistics that an image is judged by (Aerni et al. 2024, code)."""
+"""Weight of earlier batches in the moving average of batch statistics (Aerni et al. 2024, code)."""
 
 
 class Statistics:
-    """Mean and variance before each BatchNorm layer of a teacher: those of a batch, and those of the private data."""
+    """Mean and variance of the inputs of each BatchNorm layer of a teacher: those of a batch, beside the layer's running ones."""
 
     def __init__(self, teacher: nn.Module) -> None:
         self.layers = [layer for layer in teacher.modules() if isinstance(layer, nn.BatchNorm2d)]
         self.last: dict[nn.Module, tuple[Tensor, Tensor]] = {}
-        """Layer → mean and variance of the batch last shown."""
+        """Layer → mean and variance of the last batch."""
         self.earlier: list[Tensor] = []
-        """Mean and variance of each layer in turn, blended over earlier batches; empty before the first `blend`."""
+        """Mean and variance of each layer in turn, averaged over earlier batches; empty before the first `blend`."""
         for layer in self.layers:
             layer.register_forward_pre_hook(self._record)
 
     def _record(self, layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        """A batch without gradients is to be labelled, not to be optimised."""
+        """Forward hook. Batches without gradients are ignored: they are labelled, not optimised."""
         if torch.is_grad_enabled():
             variance, mean = torch.var_mean(inputs[0], (0, 2, 3), correction=0)
             self.last[layer] = mean, variance
 
     def current(self) -> list[Tensor]:
-        """Mean and variance of each layer in turn: the last batch, blended with earlier ones."""
+        """Mean and variance of each layer in turn: a weighted mean of the last batch and earlier ones."""
         new, old = [part for layer in self.layers for part in self.last[layer]], EARLIER_BATCHES_WEIGHT
         if not self.earlier:
             return new
         return [old * before.to(now.device) + (1 - old) * now for before, now in zip(self.earlier, new, strict=True)]
 
     def distance(self) -> Tensor:
-        """Sum over layers of ||mean − running mean|| + ||variance − running variance||, of the batch last shown to the teacher."""
+        """Sum over layers of ||mean − running mean|| + ||variance − running variance|| for the teacher's last batch."""
         private = [layer.get_buffer(name) for layer in self.layers for name in ("running_mean", "running_var")]
         each = torch.stack([(part - goal).norm() for part, goal in zip(self.current(), private, strict=True)])
         return each.unflatten(0, (-1, 2)).sum(1).sum()
 
     def blend(self) -> None:
-        """Blend the batch last shown into the statistics of later ones."""
+        """Add the last batch to the moving average."""
         self.earlier[:] = [part.detach() for part in self.current()]
 
 
 class Critic:
-    """The loss of images by a frozen teacher."""
+    """The weighted loss of images by a frozen teacher."""
 
     def __init__(self, teacher: Classifier, losses: Losses, card: Card, shift: int, moves: torch.Generator) -> None:
-        """`shift`: largest random shift of images on their way to the teacher, drawn from `moves`."""
+        """`shift`: largest random shift, in pixels, of images before they are given to the teacher, drawn from `moves`."""
         self.teacher, self.losses, self.card = teacher.eval().requires_grad_(False), losses, card
         self.shift, self.moves = shift, moves
         self.statistics = Statistics(teacher)
 
     def prepare(self, images: Tensor) -> Tensor:
-        """The images (grey levels 0..1) as nets take them: moved together, and normalised."""
+        """The images (grey levels 0..1) as input of the nets: all shifted alike at random, and normalised."""
         return normalise(move(images, self.shift, self.card, self.moves), self.card)
 
     def __call__(self, images: Tensor, wanted: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """The images' loss, a scalar; the teacher's input; its logits. `wanted`: the classes of the images; None: those that the
-        teacher predicts. The adversarial loss is not here: it takes a student."""
+        teacher predicts. Without the adversarial loss, which needs a student."""
         weight, x = self.losses, self.prepare(images)
         features = self.teacher.features(x)
         answer = self.teacher.head(features)
@@ -90,29 +89,32 @@ class Critic:
 
 
 def divergence(answer: Tensor, reply: Tensor, temperature: float) -> Tensor:
-    """n: temperature² KL(teacher || student) of each image, both softened by the temperature (Hinton et al. 2015)."""
+    """n: temperature² KL(teacher || student) of each image at a softmax temperature (Hinton et al. 2015). `answer`: logits of the
+    teacher; `reply`: of the student."""
     teacher, student = (answer / temperature).log_softmax(1), (reply / temperature).log_softmax(1)
     return temperature**2 * F.kl_div(student, teacher, reduction="none", log_target=True).sum(1)
 
 
 def difference(answer: Tensor, reply: Tensor) -> Tensor:
-    """n: mean absolute difference of the logits; unlike KL it does not fade where both are sure (Fang et al. 2019)."""
+    """n: mean absolute difference of the logits, whose gradient, unlike KL's, does not vanish for confident nets (Fang et al.
+    2019)."""
     return (answer - reply).abs().mean(1)
 
 
 def negative_entropy(answer: Tensor) -> Tensor:
-    """Sum of p log p over the mean answer: smallest, −log classes, when every class is invented equally often (DAFL)."""
+    """Negative entropy of the mean prediction over a batch: least, −log classes, for balanced classes (DAFL, Chen et al. 2019)."""
     mean = answer.softmax(1).mean(0)
     return torch.special.xlogy(mean, mean).sum()
 
 
 def total_variation(images: Tensor) -> Tensor:
-    """Mean squared difference of neighbours, down and right."""
+    """Mean squared difference of vertically and horizontally adjacent pixels."""
     return images.diff(dim=2).square().mean() + images.diff(dim=3).square().mean()
 
 
 def move(images: Tensor, limit: int, card: Card, draws: torch.Generator) -> Tensor:
-    """One random shift of up to `limit` pixels, and a mirror where classes allow it, for the whole batch; differentiable."""
+    """The batch under one random shift of up to `limit` pixels and, where the classes allow it, mirrored at random;
+    differentiable."""
     down, right = (int(torch.randint(-limit, limit + 1, (), generator=draws)) for _ in range(2))
     height, width = images.shape[2:]
     padded = F.pad(images, (limit,) * 4)
@@ -122,5 +124,5 @@ def move(images: Tensor, limit: int, card: Card, draws: torch.Generator) -> Tens
 
 
 def default_shift(card: Card) -> int:
-    """An eighth of the shorter side."""
+    """The default largest shift in pixels: an eighth of the shorter side, rounded up."""
     return math.ceil(min(card.shape[1:]) / 8)

@@ -1,8 +1,8 @@
 """Data-free knowledge distillation: a student learns from a private teacher on images that are generated for it.
 
-One loop, several methods. With a pool (`inversion`, `fast`, `deep_inversion`), each round generates a batch, and the student
-learns from all batches so far. Online (`dafl`, `zskt`, `dfad`, `dfq`), generator and student take turns. The last student counts,
-never the best on any data.
+One loop for several methods. With a pool (`inversion`, `fast`, `deep_inversion`), each round generates a batch, and the student is
+trained on all batches so far. Online (`dafl`, `zskt`, `dfad`, `dfq`), generator and student are trained alternately. The result is
+the last student; none is selected on data.
 """
 
 from __future__ import annotations
@@ -26,12 +26,11 @@ from runtime.training import nets
 from runtime.training.batches import half_cosine
 
 Rounds = tuple[Callable[[int], float], checkpoint.Parts]
-"""How a method makes its rounds: index of a round → the student's mean loss in it; and what changes from round to round, besides
-student and pool."""
+"""A function that runs one round (index → the student's mean loss), and the state that it changes besides student and pool."""
 
 
 def synthesize(how: DataFree, private: LabeledImages, needs: Inputs, setting: Setting) -> Release:
-    """Generate images, train the student. `private` is not read: all that is private comes through the teacher."""
+    """Generate images and train the student. `private` is not read: the release depends on it through the teacher alone."""
     teacher = nets.placed(nets.restored(setting.recipe, setting.card, needs["teacher"].tensors("model")), setting.device)
     trainer = StudentTrainer(how, teacher, setting)
     pool = Pool(how, setting)
@@ -61,12 +60,12 @@ def synthesize(how: DataFree, private: LabeledImages, needs: Inputs, setting: Se
 
 @torch.no_grad()
 def _logits(net: nets.Classifier, images: Tensor, setting: Setting) -> Tensor:
-    """n × classes, from grey levels 0..255."""
+    """n × classes: logits of images in grey levels 0..255."""
     return torch.cat([net(nets.normalise(part.to(setting.device), setting.card)) for part in images.split(512)])
 
 
 class Pool:
-    """The batches so far, as grey levels 0..255."""
+    """All generated batches, as uint8."""
 
     def __init__(self, how: DataFree, setting: Setting) -> None:
         self.space = torch.empty(how.rounds * how.batch_size, *setting.card.shape, dtype=torch.uint8)
@@ -81,25 +80,25 @@ class Pool:
         return self.space[: self.filled]
 
     def add(self, batch: Tensor) -> None:
-        """Keep a batch of grey levels 0..1."""
+        """Add a batch of images in grey levels 0..1."""
         self.space[self.filled : self.filled + len(batch)] = (batch.detach() * 255).round().to(torch.uint8).cpu()
         self.filled += len(batch)
 
     def draw(self) -> Tensor:
-        """A random batch, grey levels 0..1, on the device."""
+        """A random batch of images in grey levels 0..1, on the device."""
         rows = torch.randint(len(self.images), (self.batch_size,), generator=self.order)
         return self.space[rows].to(self.device).float() / 255
 
 
 class StudentTrainer:
-    """Teacher and student of one shadow, and the losses of both generator and student."""
+    """Teacher and student of one shadow, with the losses of generator and student."""
 
     def __init__(self, how: DataFree, teacher: nets.Classifier, setting: Setting) -> None:
         self.how, self.teacher = how, teacher
         name = f"data_free_kd/{how.method}"
         shift = default_shift(setting.card) if how.shift is None else how.shift
         self.critic = Critic(teacher, how.losses, setting.card, shift, setting.seeds(f"{name}/shifts"))
-        # A stream of its own: a student that began where the teacher did would inherit more than knowledge.
+        # A random stream of its own, so that the student does not start from the teacher's initial weights.
         student = nets.build(setting.recipe, setting.card, setting.seeds(f"{name}/student init"))
         self.student = nets.placed(student, setting.device)
         weights = self.student.parameters()
@@ -109,7 +108,7 @@ class StudentTrainer:
 
     @property
     def parts(self) -> checkpoint.Parts:
-        """What changes as the student learns."""
+        """State that changes as the student is trained."""
         return {
             "student": self.student,
             "student_optimizer": self.optimizer,
@@ -119,7 +118,7 @@ class StudentTrainer:
         }
 
     def image_loss(self, images: Tensor, wanted: Tensor | None, against_student: bool) -> Tensor:
-        """What a generator descends on, a scalar, from grey levels 0..1. `wanted`: their classes; None: those that the teacher
+        """The generator's loss, a scalar, of images in grey levels 0..1. `wanted`: their classes; None: those that the teacher
         predicts."""
         loss, x, answer = self.critic(images, wanted)
         if self.how.losses.adversarial and against_student:
@@ -139,7 +138,7 @@ class StudentTrainer:
         return difference(answer, reply) if self.how.lesson == "l1" else divergence(answer, reply, temperature)
 
     def step(self, images: Tensor) -> float:
-        """One step of the student on grey levels 0..1; its loss before."""
+        """One SGD step of the student on images in grey levels 0..1; returns its loss before the step."""
         x = self.critic.prepare(images)
         with torch.no_grad():
             answer = self.teacher(x)
@@ -155,7 +154,7 @@ class StudentTrainer:
 
 
 def pooled_rounds(how: DataFree, trainer: StudentTrainer, pool: Pool, setting: Setting) -> Rounds:
-    """Each round: one batch more, then the student's steps on all so far."""
+    """Rounds that each generate one batch, then train the student on random batches of all so far."""
     name = f"data_free_kd/{how.method}"
     draws, classes = setting.seeds(f"{name}/latents"), setting.seeds(f"{name}/classes")
     source: TunedGenerator | OptimizedPixels
@@ -169,7 +168,7 @@ def pooled_rounds(how: DataFree, trainer: StudentTrainer, pool: Pool, setting: S
     def run(turn: int) -> float:
         wanted = torch.randint(setting.card.classes, (how.batch_size,), generator=classes).to(setting.device)
         pool.add(source.generate(wanted, partial(trainer.image_loss, against_student=turn >= how.warm_up)))
-        if how.losses.statistics and not isinstance(how, DeepInversion):  # its batches are large enough to be judged alone
+        if how.losses.statistics and not isinstance(how, DeepInversion):  # its batches are large enough without averaging
             trainer.critic.statistics.blend()
         return _mean(trainer.step(pool.draw()) for _ in range(how.student_steps)) if turn >= how.warm_up else 0.0
 
@@ -177,7 +176,7 @@ def pooled_rounds(how: DataFree, trainer: StudentTrainer, pool: Pool, setting: S
 
 
 def online_rounds(how: DataFree, trainer: StudentTrainer, pool: Pool, setting: Setting) -> Rounds:
-    """Each round: the generator's steps, then the student's on fresh images, some of them looking back into the pool."""
+    """Rounds that each train the generator, then the student on new images and, for the share `replay` of steps, on the pool."""
     assert isinstance(how, Online)
     name = f"data_free_kd/{how.method}"
     draws = setting.seeds(f"{name}/latents")

@@ -1,1 +1,1 @@
-"""Diffusion: a denoiser trained on the private set draws the training set."""
+"""Diffusion models: a denoiser is trained on the private set, and the classifier's training set is sampled from it."""

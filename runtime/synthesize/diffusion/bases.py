@@ -1,6 +1,7 @@
-"""What a denoiser begins from, and what of it a shadow's training may move: all of it, matrices beside its layers, or nothing.
+"""Bases of denoisers, and which of their parameters a shadow's training updates: all, LoRA matrices, or none.
 
-A base is public and one for all shadows. Kept for each shadow is only what was trained. Not here: the training (`training`).
+A base is public and the same for all shadows. Only updated parameters are stored for each shadow. Not here: the training
+(`training`).
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from runtime.synthesize.release import Surroundings
 
 
 def train_shared(how: Denoiser, public: LabeledImages | None, around: Surroundings, path: str = "") -> Product:
-    """The base: a denoiser that learned the public images without their labels, whose answer for each class is that for none; or
-    the model of a folder. Note `configs`: of a latent model's parts."""
+    """The base: a denoiser trained on the public images without labels, in which every class has the embedding of no class; or the
+    model in a folder. Note `configs`: configurations of a latent model's parts."""
     if isinstance(how.base, Checkpoint):
         model, configs = taken_in(how.base, Path(path), around.card)
         return Product({"base": model.state_dict()}, (), {"declared": "made elsewhere, for all shadows", "configs": configs})
@@ -56,7 +57,8 @@ def _built(how: Denoiser, around: Surroundings) -> denoisers.Net:
 
 
 def begun(how: Denoiser, around: Surroundings) -> denoisers.Net:
-    """A denoiser as its training begins: with new weights, or those of the base. What is to be trained requires a gradient."""
+    """A denoiser at the start of its training, with new weights or the base's. Exactly the parameters to train require a
+    gradient."""
     net = _built(how, around)
     if how.base is None:
         return net
@@ -73,15 +75,16 @@ def begun(how: Denoiser, around: Surroundings) -> denoisers.Net:
 
 
 def tell_classes_apart(net: denoisers.Net, draws: torch.Generator) -> None:
-    """Draw what a net that is to be tuned knows of each class, as for a new one. From equal rows classes part slowly: digits tuned
-    for 80 epochs taught a classifier 19 % (8 shadows)."""
+    """Draw new class embeddings for a net that is tuned from a base. From equal embeddings classes separate slowly: classifiers
+    trained on digits from a net tuned for 80 epochs had 19 % accuracy (8 shadows)."""
     with torch.no_grad():
         rows = net.classes.weight[:-1]
         rows.copy_(torch.randn(rows.shape, generator=draws))
 
 
 def _add_adapters(net: denoisers.Net, how: Denoiser, draws: torch.Generator) -> None:
-    """LoRA (Hu et al. 2022): normal beside zero, so that a denoiser begins as its base."""
+    """Add LoRA matrices (Hu et al. 2022), one of each pair normal, the other zero, so that the denoiser starts equal to its
+    base."""
     from peft import LoraConfig, inject_adapter_in_model
 
     adapters = LoraConfig(r=how.rank, lora_alpha=how.rank, init_lora_weights="gaussian", target_modules=net.adaptable)
@@ -91,14 +94,14 @@ def _add_adapters(net: denoisers.Net, how: Denoiser, draws: torch.Generator) -> 
 
 
 def trained_part(net: denoisers.Net, how: Denoiser) -> dict[str, torch.Tensor]:
-    """What is kept of a shadow's denoiser: what its training moved; without a base, all of it."""
+    """The parameters of a shadow's denoiser to store: those that were trained; without a base, all."""
     if how.base is None:
         return net.state_dict()
     return {name: parameter.detach() for name, parameter in net.named_parameters() if parameter.requires_grad}
 
 
 def restored(how: Denoiser, trained: Artifact | None, around: Surroundings) -> denoisers.Net:
-    """A denoiser in eval mode from what was kept of it; without that, its base as it is."""
+    """A denoiser in eval mode from its stored parameters; without `trained`, the base unchanged."""
     net = begun(how, around)
     if trained is not None:
         net.load_state_dict(trained.tensors("generator"), strict=how.base is None)

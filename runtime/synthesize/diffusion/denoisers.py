@@ -1,6 +1,7 @@
-"""Denoisers: nets that predict the noise in a signal at a noise level, given a label. Light, or diffusers' U-Net.
+"""Denoisers: nets that predict the noise in a signal at a noise level, given a label. Small MLPs, or diffusers' U-Net.
 
-A signal is what an image is to a denoiser: its pixels in [-1, 1], or its principal components. Label `classes` stands for none.
+A signal is the representation of an image that is noised: its pixels in [-1, 1], or its principal components. The label `classes`
+(one above the last) means no class.
 Not here: noise schedules (`process`), training and sampling (`generate`).
 """
 
@@ -21,43 +22,43 @@ COSINE = {"beta_schedule": "squaredcos_cap_v2"}
 
 
 class Net(nn.Module):
-    """A denoiser, `net(x, level, label) -> noise`, level a vector; and the signals that it works on, here the pixels."""
+    """Base class of denoisers, `net(x, level, label) -> noise`, with the encoding of images as signals, here pixels."""
 
     limit: float | None = 1.0
-    """Signals lie within ± this, and what is drawn is kept there; None for no limit."""
+    """Largest absolute value of a signal, to which samples are clipped; None for no limit."""
     levels: Mapping[str, Any] = COSINE
-    """Of its noise, in the words of diffusers' schedulers."""
+    """Noise schedule, as options of diffusers' schedulers."""
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         super().__init__()
         self.shape = shape
-        """Of one signal."""
+        """Shape of one signal."""
 
     classes: nn.Embedding
-    """What the net knows of each label; the last row is for none."""
+    """Embedding of each label; the last row is for no class."""
     adaptable: str
-    """A pattern of the names of its layers beside which LoRA puts matrices."""
+    """Regular expression for the names of layers to which LoRA matrices are added."""
 
     @property
     def fixed(self) -> list[nn.Module]:
-        """Parts that no shadow's training moves."""
+        """Modules that no shadow's training updates."""
         return []
 
     def prepare(self, images: Tensor) -> None:
-        """Whatever has to be known of the private images before training."""
+        """Compute what depends on the private images before training; here nothing."""
 
     def encoded(self, images: Tensor) -> Tensor:
-        """uint8 images (n × channels × height × width) as signals, float32."""
+        """Signals, float32, of uint8 images (n × channels × height × width)."""
         return images.float() / 127.5 - 1
 
     def decoded(self, signals: Tensor, draws: torch.Generator) -> Tensor:
-        """The way back, rounded and cut off at black and white. `draws`: for what signals do not hold."""
+        """uint8 images of signals, rounded and clipped. `draws`: random numbers for parts of an image that signals do not hold."""
         return ((signals + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
 
 
 def build(how: Denoiser, card: Card, generator: torch.Generator) -> Net:
-    """The denoiser with initial weights from `generator` alone."""
-    with torch.random.fork_rng(devices=[]):  # torch's layers draw from the global generator: lend it this stream, and give it back
+    """A denoiser with initial weights that depend on `generator` alone."""
+    with torch.random.fork_rng(devices=[]):  # torch's layers draw from the global generator: it is seeded and then restored
         torch.manual_seed(generator.initial_seed())
         match how.net:
             case "mlp":
@@ -70,7 +71,7 @@ def build(how: Denoiser, card: Card, generator: torch.Generator) -> Net:
 
 
 class Mlp(Net):
-    """Residual blocks on a flat signal, each shifted and scaled by an embedding of level and label."""
+    """An MLP of residual blocks on a flat signal, each shifted and scaled by an embedding of level and label."""
 
     adaptable = r"blocks\.\d+\.[02]|modulate\.\d+"
 
@@ -91,7 +92,7 @@ class Mlp(Net):
         nn.init.zeros_(self.last.bias)
 
     def forward(self, x: Tensor, level: Tensor, label: Tensor) -> Tensor:
-        """Noise, of the shape of x."""
+        """The predicted noise, of the shape of x."""
         context = nn.functional.silu(self.level(timestep_embedding(level, 64)) + self.classes(label))
         h = self.first(x.flatten(1))
         for norm, modulate, block in zip(self.norms, self.modulate, self.blocks, strict=True):
@@ -101,18 +102,18 @@ class Mlp(Net):
 
 
 class LatentMlp(Mlp):
-    """The same on principal components of the private images, brought to one scale: latent diffusion (Rombach et al. 2022) with
-    the plainest of autoencoders. The basis is private too, and is released with the denoiser.
+    """An `Mlp` on standardised principal components of the private images: latent diffusion (Rombach et al. 2022) with PCA as
+    autoencoder. The basis depends on private data too, and is released with the denoiser.
 
-    What the components leave out is drawn as normal noise of the spectrum that it has (probabilistic PCA: Tipping and Bishop 1999,
-    one variance for each further component). A classifier that only saw smooth images errs on textures: 5,000 images of
-    Fashion-MNIST teach 86.9 %, on 64 components 81.5 %, with this noise 83.3 %.
+    Further components are sampled as normal noise with their own variances (as in probabilistic PCA: Tipping and Bishop 1999, but
+    one variance for each component). Without them images are smooth and classifiers fail on textures: trained on 5,000 images of
+    Fashion-MNIST they have 86.9 % accuracy, on their 64 components 81.5 %, with this noise 83.3 %.
     """
 
     limit = 2.0
-    """Four standard deviations: components are scaled to 0.5, as EDM takes images to be."""
+    """Four standard deviations: components are scaled to a standard deviation of 0.5, that of images in EDM."""
     FURTHER = 4
-    """Components of the noise for each one that is learned."""
+    """Number of further components, as a multiple of the denoised ones."""
 
     def __init__(self, how: Denoiser, card: Card) -> None:
         pixels = math.prod(card.shape)
@@ -120,7 +121,7 @@ class LatentMlp(Mlp):
             raise SynthcError(f"latent_mlp: {how.components} components of {pixels} pixels; lower `components`, or use mlp")
         super().__init__(how, card.classes, (how.components,))
         self.image = card.shape
-        self.centre, self.basis, self.size = (  # in the state dict: whoever has the denoiser can draw images
+        self.centre, self.basis, self.size = (  # in the state dict, since drawing images needs them
             nn.Buffer(empty) for empty in (torch.zeros(pixels), torch.zeros(how.components, pixels), torch.ones(how.components))
         )
         self.texture = nn.Buffer(torch.zeros(min(self.FURTHER * how.components, pixels - how.components), pixels))
@@ -136,7 +137,7 @@ class LatentMlp(Mlp):
         self.texture.copy_(spread[learned:further, None] * rows[learned:further])
 
     def encoded(self, images: Tensor) -> Tensor:
-        """n × components."""
+        """n × components: signals of uint8 images."""
         flat = super().encoded(images).flatten(1)
         return (flat - self.centre) @ self.basis.T / self.size
 
@@ -147,7 +148,7 @@ class LatentMlp(Mlp):
 
 
 class UNet(Net):
-    """diffusers' UNet2DModel without attention, images padded to a multiple of what its levels halve."""
+    """diffusers' UNet2DModel without attention; images are padded so that each level can halve them."""
 
     adaptable = r".*\.conv[12]"
 

@@ -1,7 +1,7 @@
-"""Diffusion: a denoiser that learned the private set, from scratch or from a public base, and the sets that it draws.
+"""Diffusion: trains a denoiser on the private set, from scratch or from a public base, and samples synthetic sets from it.
 
-`train_generator` serves class-conditional drawing and SDEdit at every strength alike; with `privacy` it is trained by DP-SGD. The
-classifier is trained on what is drawn; the denoiser's own loss on a canary is an attack of its own (`query.generator`).
+One denoiser from `train_generator` serves class-conditional sampling and SDEdit at all strengths; with `privacy` it is trained by
+DP-SGD. The classifier is trained on the samples; attacks on the denoiser itself read its losses (`query.generator`).
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ from runtime.training.scoring import logits
 __all__ = ["synthesize", "train_generator", "train_shared"]
 
 IMAGES_DRAWN_AT_ONCE = 512
-"""Images per denoising pass."""
+"""Images of a batch in sampling."""
 
 
 def train_generator(how: Denoiser, private: LabeledImages, around: Surroundings) -> Product:
-    """Train the denoiser, or tune its base; file `generator` holds what was trained, averaged."""
+    """Train the denoiser, or tune its base; file `generator` holds the moving average of the trained parameters."""
     net = begun(how, around)
     if how.base is None:
         net.prepare(private.images.to(around.device))
     elif net.classes.weight.requires_grad:
         tell_classes_apart(net, around.seeds("diffusion/classes"))
     examples = NoisedExamples(net, new_scheduler(how, levels=net.levels), private, how.unlabeled, around)
-    # The expected size is public: neither the number of steps nor, with DP-SGD, its noise may tell the size of this private set.
+    # The expected size is public: neither the number of steps nor the noise of DP-SGD may depend on this private set's size.
     steps = max(1, math.ceil(how.epochs * around.expected_size / how.batch_size))
     metrics = [Metric("images_seen", float(steps * how.batch_size), n=1)]
     privately = None
@@ -53,7 +53,7 @@ def train_generator(how: Denoiser, private: LabeledImages, around: Surroundings)
 
 
 def synthesize(how: Conditional | ImageToImage, private: LabeledImages, needs: Inputs, setting: Setting) -> Release:
-    """Draw the set. An SDEdit twin's origin is the private image that it was made from."""
+    """Sample the set. The origin of an image made by SDEdit is the private image that it started from."""
     net = restored(how.denoiser, needs.get("generator"), setting)
     draws = setting.seeds(f"diffusion/{how.method}")
     origins, labels = plan_set(how, private, setting, draws)
@@ -73,15 +73,15 @@ def synthesize(how: Conditional | ImageToImage, private: LabeledImages, needs: I
 
 
 def _tells_nothing(how: Denoiser) -> bool:
-    """Whether a set must not tell the number and the labels of its private set: it has a guarantee, or is a control."""
+    """Whether the set must not depend on size and labels of the private set: the denoiser has a DP guarantee, or is a control."""
     return how.privacy is not None or not how.learns
 
 
 def plan_set(
     how: Conditional | ImageToImage, private: LabeledImages, setting: Setting, draws: torch.Generator
 ) -> tuple[Tensor | None, Tensor]:
-    """The private row that each image begins from, if it does, and the label of each."""
-    if _tells_nothing(how.denoiser):  # neither the size of this private set nor its labels may show
+    """image: row of the private image that it starts from (None where images start from noise); and image: its label."""
+    if _tells_nothing(how.denoiser):  # independent of this private set's size and labels
         return None, torch.arange(max(1, round(how.multiple * setting.expected_size))) % setting.card.classes
     count = max(1, round(how.multiple * len(private)))
     if isinstance(how, ImageToImage):
@@ -99,7 +99,7 @@ def sample(
     draws: torch.Generator,
     begin: Tensor | None = None,
 ) -> Tensor:
-    """n × channels × height × width, uint8: from noise, or from the images `begin`."""
+    """n × channels × height × width, uint8: samples for `labels`, from noise or by SDEdit from the images `begin`."""
     if isinstance(net, Latent):
         start = None if begin is None else begin.to(setting.device)
         return net.drawn(how, labels.to(setting.device), draws, start).cpu()
@@ -110,8 +110,8 @@ def sample(
 
 
 def confident_rows(images: Tensor, labels: Tensor, least: float, teacher: Artifact, setting: Setting) -> Tensor:
-    """Rows that the shadow's own undefended classifier assigns their label with at least this probability; of each class at least
-    one."""
+    """Rows of images to whose label the shadow's own undefended classifier gives at least the probability `least`; at least one row
+    of each class."""
     classifier = nets.restored(setting.recipe, setting.card, teacher.tensors("model"))
     own = logits(classifier, images, setting.card, setting.device).softmax(1).gather(1, labels[:, None])[:, 0]
     kept = own >= least

@@ -1,7 +1,7 @@
-"""Latent diffusion (Rombach et al. 2022) by diffusers' own parts and pipelines: an autoencoder, a U-Net that is told classes.
+"""Latent diffusion (Rombach et al. 2022) with diffusers' models and pipelines: an autoencoder and a class-conditional U-Net.
 
-The base is made from public images, or taken in from a folder in diffusers' layout: safetensors alone, no code of its own, nothing
-fetched. The autoencoder is never tuned. Not here: the light nets (`denoisers`), training and attacks, which know no difference.
+The base is trained on public images, or read from a folder in diffusers' layout: safetensors only, no code is run, nothing is
+downloaded. The autoencoder is not tuned. Not here: small nets (`denoisers`); training and attacks, which treat all nets alike.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ TOKENS = 4
 LATENTS = 4
 KL_WEIGHT = 1e-6
 IMAGES_AT_ONCE = 64
-"""In one pass of the autoencoder."""
+"""Images in one pass of the autoencoder."""
 Configs = Mapping[str, Any]
 """JSON: the configurations of the autoencoder (`vae`), the U-Net (`unet`) and the scheduler (`levels`); the number of `tokens` that
 condition the U-Net; the `resolution` in pixels; and whether a class is given as a prompt (`texts`)."""
 
 
 class Latent(Net):
-    """A U-Net that predicts the noise in the latents of an autoencoder: n × channels × height × width."""
+    """A U-Net that predicts the noise in latents of an autoencoder; signals are n × channels × height × width."""
 
     limit = None
     adaptable = r".*\.(to_q|to_k|to_v|to_out\.0)"
@@ -59,32 +59,32 @@ class Latent(Net):
         return [self.vae, self.classes] if self.texts else [self.vae]
 
     def forward(self, x: Tensor, level: Tensor, label: Tensor) -> Tensor:
-        """Noise, of the shape of x."""
+        """The predicted noise, of the shape of x."""
         return self.net(x, level, encoder_hidden_states=self.told(label)).sample
 
     def told(self, label: Tensor) -> Tensor:
-        """n × token × width: what the U-Net is told of each label."""
+        """n × token × width: embedding of each label, on which the U-Net's cross-attention is conditioned."""
         return self.classes(label).unflatten(1, (self.tokens, -1))
 
     @torch.no_grad()
     def encoded(self, images: Tensor) -> Tensor:
-        """The mean latent of each uint8 image."""
+        """n × channels × height × width: the scaled mean latent of each uint8 image."""
         parts = [self.vae.encode(2 * self.enlarged(part) - 1).latent_dist.mean for part in images.split(IMAGES_AT_ONCE)]
         return torch.cat(parts) * self.scale
 
     def enlarged(self, images: Tensor) -> Tensor:
-        """uint8 images in 0..1, at the autoencoder's resolution and with its channels."""
+        """The uint8 images as floats in 0..1, at the autoencoder's resolution and with its channels."""
         grey = F.interpolate(images.float() / 255, (self.resolution, self.resolution), mode="bilinear", antialias=True)
         return grey.expand(-1, self.vae.config.in_channels, -1, -1)
 
     def shrunk(self, drawn: Tensor) -> Tensor:
-        """The way back, by averaging: uint8."""
+        """uint8 images of the study's shape, from images in 0..1 at the autoencoder's resolution, by averaging."""
         small = F.interpolate(drawn.float(), self.image[1:], mode="area")
         small = small.mean(1, keepdim=True) if self.image[0] == 1 else small
         return (small * 255).round().clamp(0, 255).to(torch.uint8)
 
     def drawn(self, how: Conditional | ImageToImage, labels: Tensor, draws: torch.Generator, begin: Tensor | None) -> Tensor:
-        """uint8 images by diffusers' pipelines: from text, or from the uint8 images `begin`."""
+        """uint8 images sampled by diffusers' pipelines: from noise, or by SDEdit from the uint8 images `begin`."""
         from diffusers import StableDiffusionImg2ImgPipeline, StableDiffusionPipeline
 
         self.vae.register_to_config(scaling_factor=self.scale.item())
@@ -107,7 +107,7 @@ class Latent(Net):
 
 
 def configs_of(how: Denoiser, card: Card) -> Configs:
-    """Of a model that the study pretrains: the autoencoder halves once, the U-Net at each level."""
+    """Configurations of a model that the study pretrains: the autoencoder halves the size once, the U-Net at each level."""
     width, channels = how.width, card.shape[0]
     halves = ("DownEncoderBlock2D", "UpDecoderBlock2D")
     vae = {
@@ -124,7 +124,8 @@ def configs_of(how: Denoiser, card: Card) -> Configs:
 
 
 def fit_autoencoder(net: Latent, how: Pretraining, images: Tensor, seeds: Seeds) -> Metric:
-    """Lower the squared error of images that went through the autoencoder, with a little of the divergence; scale its latents."""
+    """Train the autoencoder on squared error plus `KL_WEIGHT` times the KL divergence, then set the latents' scale; metric
+    `autoencoder_loss`."""
     optimizer, draws = torch.optim.AdamW(net.vae.parameters(), lr=how.lr), seeds("diffusion/autoencoder")
     steps = max(1, math.ceil(how.autoencoder_epochs * len(images) / how.batch_size))
     for _ in (loop := checkpoint.loop("autoencoder", steps, net=net.vae, optimizer=optimizer, draws=draws)):
@@ -147,8 +148,8 @@ def fit_autoencoder(net: Latent, how: Pretraining, images: Tensor, seeds: Seeds)
 
 
 def taken_in(how: Checkpoint, folder: Path, card: Card) -> tuple[Latent, Configs]:
-    """The model that a folder in diffusers' layout holds, and its configurations. With a text encoder, a class is represented by
-    the encoder's last hidden states for its prompt."""
+    """Read a model and its configurations from a folder in diffusers' layout. With a text encoder, the embedding of a class is the
+    encoder's last hidden states for its prompt."""
     from diffusers import AutoencoderKL, UNet2DConditionModel
 
     if digest_of_folder(folder) != how.digest:
@@ -174,7 +175,7 @@ def taken_in(how: Checkpoint, folder: Path, card: Card) -> tuple[Latent, Configs
 
 @torch.no_grad()
 def _states(how: Checkpoint, folder: Path, local: Mapping[str, Any]) -> Tensor:
-    """class + 1 × token × width: the text encoder's last states of each prompt, and of the empty one."""
+    """(classes + 1) × token × width: the text encoder's last hidden states for each class's prompt, and for the empty prompt."""
     from transformers import CLIPTextModel, CLIPTokenizer
 
     encoder = CLIPTextModel.from_pretrained(folder / "text_encoder", **local).eval()

@@ -1,7 +1,7 @@
-"""Noise on signals, and the way back: diffusers' schedulers with the cosine schedule (Ho et al. 2020; Nichol and Dhariwal 2021).
+"""The diffusion process and its reversal, by diffusers' schedulers (Ho et al. 2020; cosine schedule of Nichol and Dhariwal 2021).
 
-Signals are images as a denoiser takes them; the denoiser predicts the noise in them. Not here: the nets (`denoisers`), their
-training and the sets that they draw (`generate`).
+Signals are a denoiser's encoding of images. Not here: the nets (`denoisers`), their training (`training`), synthetic sets
+(`generate`).
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from runtime.synthesize.diffusion.denoisers import COSINE, Net
 
 
 def new_scheduler(how: Denoiser, sampler: str = "ddim", limit: float | None = 1.0, levels: Mapping[str, Any] = COSINE) -> Any:
-    """The denoiser's noise levels, by `sampler`; ddim and ddpm keep predicted signals within ± `limit`.
+    """A scheduler with the denoiser's noise levels for `sampler`; ddim and ddpm clip predicted signals to ± `limit`.
 
-    DDIMScheduler goes from level t to t − timesteps // steps, whatever levels follow. So levels are counted from the top, and the
-    language asks for steps that divide the timesteps: drawing then begins at pure noise and ends at level −1, no noise.
+    DDIMScheduler steps from level t to t − timesteps // steps regardless of the list of levels. So levels are spaced from the top,
+    and the language requires steps that divide the timesteps: sampling then starts at pure noise and ends without noise (level −1).
     """
     # 0.4 s, once a worker: torch._dynamo, which is most of this import, was loaded by the first optimizer.
     from diffusers.schedulers.scheduling_ddim import DDIMScheduler
@@ -38,12 +38,13 @@ def new_scheduler(how: Denoiser, sampler: str = "ddim", limit: float | None = 1.
 
 
 def denoising_errors(net: Callable[..., Tensor], scheduler: Any, x: Tensor, noise: Tensor, level: Tensor, label: Tensor) -> Tensor:
-    """n: how wrong the net is about the noise on each signal at its level; what training lowers."""
+    """n: mean squared error of the predicted noise on each signal at its level, the training loss."""
     return (net(scheduler.add_noise(x, noise, level), level, label) - noise).square().flatten(1).mean(1)
 
 
 def predict_noise(net: nn.Module, x: Tensor, level: Tensor, labels: Tensor, none: int, guidance: float) -> Tensor:
-    """e_null + guidance · (e_label − e_null), after Ho and Salimans 2022. `none` is the label of no class."""
+    """The predicted noise with classifier-free guidance, e_none + guidance · (e_label − e_none) (Ho and Salimans 2022). `none`: the
+    label of no class."""
     noise = net(x, level, labels)
     if guidance > 1:
         unguided = net(x, level, torch.full_like(labels, none))
@@ -60,15 +61,16 @@ def denoise(
     draws: torch.Generator,
     begin: Tensor | None = None,
 ) -> Tensor:
-    """Signals for the labels: from pure `noise`, or (SDEdit) from the signals `begin` with as much of it as the strength says.
+    """Sample signals for the labels: from pure `noise`, or by SDEdit from the signals `begin` noised to the level of `how`'s
+    strength.
 
-    The noise that ddpm adds on the way comes from `draws`.
+    The noise that ddpm adds in each step comes from `draws`.
     """
     scheduler = new_scheduler(how.denoiser, how.sampler, net.limit, net.levels)
     scheduler.set_timesteps(how.steps)
     levels = scheduler.timesteps[-how.passes :]
     x = noise if begin is None else scheduler.add_noise(begin, noise, levels[:1])
-    # Without it DDIM would go on with noise that does not belong to a clipped signal; DDPM never does.
+    # Without it DDIM would continue with the noise of the unclipped signal; DDPM does not use that noise.
     options = {"use_clipped_model_output": True} if how.sampler == "ddim" else {}
     for level in levels:
         found = predict_noise(net, x, level.expand(len(labels)).to(x.device), labels, none, how.guidance)

@@ -1,6 +1,6 @@
-"""How a denoiser learns: noised examples, and steps that lower its errors, plainly or by DP-SGD.
+"""Trains denoisers: noised examples, and steps of AdamW on plain or on DP-SGD's gradients.
 
-Only parameters that require a gradient are moved. Not here: which those are (`bases`), what is drawn (`generate`).
+Only parameters that require a gradient are updated. Not here: which those are (`bases`), sampling (`generate`).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from runtime.training.batches import EMA, half_cosine
 
 
 class NoisedExamples:
-    """Signals and labels on the device, and the noise under which a denoiser in training sees them."""
+    """Training data of a denoiser: signals and labels on the device, with random noise and levels."""
 
     def __init__(self, net: Net, scheduler: Any, images: LabeledImages, unlabeled: float, around: Surroundings) -> None:
         self.scheduler, self.unlabeled, self.device, self.none = scheduler, unlabeled, around.device, around.card.classes
@@ -36,7 +36,7 @@ class NoisedExamples:
         return len(self.labels)
 
     def noised(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Of each row: its signal, noise, a level, and its label or, for a share of them, that of no class."""
+        """For each row: signal, noise, level, and label; for the share `unlabeled` the label of no class."""
         rows = rows.to(self.device)
         signals = self.signals[rows]
         level = torch.randint(self.scheduler.config.num_train_timesteps, (len(rows),), generator=self.draws).to(self.device)
@@ -48,10 +48,11 @@ class NoisedExamples:
 def fit(
     net: Net, how: Denoiser | Pretraining, examples: NoisedExamples, steps: int, ema: float, private: PrivateSteps | None = None
 ) -> Metric:
-    """AdamW on what requires a gradient, and its average at the end; metric `denoiser_loss`. Diverged if that is no number.
+    """Train by AdamW, and at the end replace the weights by their moving average; metric `denoiser_loss`. Diverged if that is not
+    finite.
 
-    With DP-SGD the rate is constant, and what is averaged are clipped, noised gradients, so all that follows is free (Dockhorn et
-    al. 2023).
+    With DP-SGD the learning rate is constant; AdamW and the average are post-processing of privatised gradients (Dockhorn et al.
+    2023).
     """
     tuned = nn.ParameterList(parameter for parameter in net.parameters() if parameter.requires_grad)
     average = EMA(tuned, ema)
@@ -79,7 +80,7 @@ def fit(
 
 
 class PrivateSteps:
-    """Gradients by DP-SGD. Each image is seen under `multiplicity` noises and levels, whose gradients are averaged before they are
+    """Gradients by DP-SGD. For each image, gradients under `multiplicity` noises and levels are averaged before they are
     clipped."""
 
     def __init__(self, net: Net, examples: NoisedExamples, mechanism: dp_sgd.Mechanism, around: Surroundings) -> None:
@@ -89,7 +90,7 @@ class PrivateSteps:
         self.loss = _loss_of_one(net, examples.scheduler)
 
     def set_gradients(self) -> Tensor:
-        """The batch's mean loss, which is private."""
+        """Set the privatised gradients of a Poisson batch; returns the batch's mean loss, which is not privatised."""
         rows = (torch.rand(len(self.examples), generator=self.chosen) < self.mechanism.sampling_rate).nonzero()[:, 0]
         lost = self.mechanism.set_gradients(self.net, self.loss, self._chunks(rows), self.noise)
         return lost / len(rows) if len(rows) else torch.zeros(())

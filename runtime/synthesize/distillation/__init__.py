@@ -1,1 +1,1 @@
-"""Dataset distillation: a few learned images that stand for the private set."""
+"""Dataset distillation: a few learned images as a training set in place of the private set."""

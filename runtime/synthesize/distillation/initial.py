@@ -1,6 +1,6 @@
-"""Where learned images start, and how they end: the part that all distillation methods share.
+"""Initialises learned images and turns them into a release: shared code of distillation methods.
 
-Learned images live in normalised space, one block per class. Not here: what moves them.
+Learned images are normalised, one block per class. Not here: their optimisation.
 """
 
 from __future__ import annotations
@@ -31,26 +31,26 @@ from runtime.training.nets import grey_levels, normalise
 
 Matched = DistributionMatching | GradientMatching | TrajectoryMatching | DifficultyAligned
 MEAN_NOISE = 0.1
-"""Noise on `class_mean`, in normalised units: equal images of a class would get equal gradients and stay equal for ever."""
+"""Noise on `class_mean`, in normalised units: equal images of a class would have equal gradients and so stay equal."""
 
 
 @dataclass(frozen=True)
 class Start:
-    """Images to learn, before they learned anything."""
+    """Learned images at initialisation."""
 
     pixels: Tensor
-    """n × c × h × w, float32, normalised; the images of a class lie together."""
+    """n × c × h × w, float32, normalised; the images of a class are adjacent."""
     labels: Tensor
     """n, int64."""
     origins: Tensor | None
-    """n, int64: the private row that each began as; None where none did."""
+    """n, int64: the private row that each image was initialised from; None where images are not from private ones."""
     classes: tuple[int, ...]
-    """Those that the private set has images of, ascending. A class without any (emptied by relabelling) has no images here."""
+    """Classes that the private set has images of, ascending. Other classes (emptied by relabelling) have no learned images."""
     per_class: int
 
 
 class Learner:
-    """Images in the course of being learned, with what all methods learn them by."""
+    """Learned images with their optimiser and augmentation stream."""
 
     def __init__(self, how: Matched, start: Start, setting: Setting) -> None:
         self.start, self.card, self.device = start, setting.card, setting.device
@@ -61,7 +61,7 @@ class Learner:
 
 
 def begin(how: Distilled, private: LabeledImages, setting: Setting) -> Start:
-    """The images at their beginning, by `how.init`; SynthcError where there are too few images to begin with."""
+    """Initialise the learned images as `how.init` states; SynthcError where there are too few images to start from."""
     per_class, seeds, card = how.images_per_class, setting.seeds, setting.card
     classes = tuple(private.labels.unique().tolist())
     labels = torch.tensor(classes).repeat_interleave(per_class)
@@ -83,7 +83,8 @@ def begin(how: Distilled, private: LabeledImages, setting: Setting) -> Start:
 def finish(
     start: Start, pixels: Tensor, card: Card, labels: Tensor | None = None, notes: Mapping[str, Any] | None = None
 ) -> Release:
-    """The learned images in grey levels (which may leave 0..1), with `labels` if those were learned; Diverged for no numbers."""
+    """The release: learned images in grey levels (which may leave 0..1), with `labels` if these were learned. Diverged if an image
+    is not finite."""
     if not pixels.isfinite().all():
         raise Diverged("the learned images hold values that are no numbers; lower the method's lr")
     without = [label for label in range(card.classes) if label not in start.classes]
@@ -94,7 +95,7 @@ def finish(
 
 
 def summarise(losses: Sequence[Tensor], method: str, advice: str) -> dict[str, float]:
-    """The loss at the beginning and at the end, means of twenty steps; Diverged, with the advice, if it stopped being a number."""
+    """Mean loss of the first and of the last twenty steps; Diverged, with the advice, if the latter is not finite."""
     first, last = (torch.stack(list(part)).mean().item() for part in (losses[:20], losses[-20:]))
     if not math.isfinite(last):
         raise Diverged(f"{method}: the loss is {last} after {len(losses)} steps; {advice}")
@@ -106,7 +107,7 @@ def _noise(n: int, card: Card, seeds: Seeds) -> Tensor:
 
 
 def _some(labels: Tensor, label: int, how: Distilled, seeds: Seeds) -> Tensor:
-    """Rows of different images of a class; the same for all methods and, as far as they reach, for all sizes."""
+    """Random distinct rows of a class, the same for all methods; a smaller `images_per_class` takes the first ones of a larger."""
     rows = (labels == label).nonzero()[:, 0]
     if len(rows) < how.images_per_class:
         raise SynthcError(

@@ -1,10 +1,10 @@
-"""Dataset distillation by matching what a net sees in learned and in private images, class by class.
+"""Dataset distillation by matching features or gradients of learned and of private images, class by class.
 
     DM      mean features of fresh random nets
     DC      gradients of the loss in the weights of a net that is trained on the learned images as they are
-    DSA     the same under siamese augmentation
+    DSA     as DC, under siamese augmentation
 
-Each class has a siamese map of its own. Not here: where images start (`initial`), matching of trajectories (`trajectory`).
+Each class has an augmentation of its own. Not here: initialisation (`initial`), matching of trajectories (`trajectory`).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def synthesize(how: DistributionMatching | GradientMatching, private: LabeledIma
 
 
 def distribution(how: DistributionMatching, private: LabeledImages, setting: Setting) -> Release:
-    """DM (Zhao and Bilen, WACV 2023): `steps` times, a fresh random net and one step of the images.
+    """DM (Zhao and Bilen, WACV 2023): in each of `steps` steps, a new random net and one step of the images.
 
     loss = sum over classes of || mean f(A_c(private batch)) − mean f(A_c(learned images)) ||², f the net's flat features.
     """
@@ -53,10 +53,10 @@ def distribution(how: DistributionMatching, private: LabeledImages, setting: Set
 
 
 def gradients(how: GradientMatching, private: LabeledImages, setting: Setting) -> Release:
-    """DC and DSA (Zhao et al. 2021; Zhao and Bilen 2021): `nets` fresh nets, each followed along its training on the images.
+    """DC and DSA (Zhao et al. 2021; Zhao and Bilen 2021): gradients are matched along the training of each of `nets` new nets.
 
-    At each of `points` points of that training the images make one step on the sum over classes of D(private gradient, learned
-    gradient), and then the net makes `net_steps` steps on the images. Gradients of private batches are constants.
+    At each of `points` points of that training, the images take one step on the sum over classes of D(private gradient, learned
+    gradient), then the net takes `net_steps` steps on the images. Gradients of private batches are constants.
     """
     learner = LearnedImages(how, private, setting)
     net, augment = learner.net, how.method == "dsa"
@@ -80,7 +80,7 @@ def gradients(how: GradientMatching, private: LabeledImages, setting: Setting) -
 
 
 class LearnedImages(Learner):
-    """The images that are learned, with what both methods learn them by: private batches, a net, a stream for each kind of draw."""
+    """Learned images with private batches, a net, and a random stream for each kind of draw."""
 
     def __init__(self, how: DistributionMatching | GradientMatching, private: LabeledImages, setting: Setting) -> None:
         super().__init__(how, begin(how, private, setting), setting)
@@ -93,12 +93,12 @@ class LearnedImages(Learner):
 
     @property
     def parts(self) -> checkpoint.Parts:
-        """What a checkpoint must keep between one fresh net and the next."""
+        """State to save between one net and the next."""
         draws = {"fresh": self.fresh, "moves": self.moves, "real": self.real.generator}
         return {"pixels": self.pixels, "optimizer": self.optimizer, **draws}
 
     def batches(self, *, siamese_maps: bool) -> tuple[Tensor, Tensor]:
-        """Private and learned images, each class × image × c × h × w; those of a class under the same map."""
+        """Private and learned images, each class × image × c × h × w; both of a class under the same augmentation."""
         real, learned = self.real.draw(), self.pixels.unflatten(0, (len(self.labels), -1))
         if not siamese_maps:
             return real, learned
@@ -106,25 +106,25 @@ class LearnedImages(Learner):
         return siamese.transform_blocks(real, maps, self.black), siamese.transform_blocks(learned, maps, self.black)
 
     def training_batch(self, *, mapped: bool) -> tuple[Tensor, Tensor]:
-        """All learned images as constants, each under a map of its own, with their labels."""
+        """All learned images as constants with their labels; if `mapped`, each under an augmentation of its own."""
         x = self.pixels.detach()
         if mapped:
             x = siamese.augment(x, self.card, self.moves, self.black)
         return x, self.labels.repeat_interleave(self.start.per_class)
 
     def step(self, loss: Tensor) -> None:
-        """One step of the learned images; the loss's gradient in the net's weights is not taken."""
+        """One step of the learned images; no gradient in the net's weights is computed."""
         (self.pixels.grad,) = torch.autograd.grad(loss, [self.pixels])
         self.optimizer.step()
 
     def release(self, losses: Sequence[Tensor]) -> Release:
-        """The learned images; Diverged if the loss stopped being a number."""
+        """The release of the learned images; Diverged if the loss is not finite."""
         notes = summarise(losses, self.how.method, f"lower lr ({self.how.lr:g})")
         return finish(self.start, self.pixels, self.card, notes=notes)
 
 
 class ClassBatches:
-    """Private images of every class at each draw: different ones, each once more where a class has fewer than `size`."""
+    """Draws `size` private images of every class: distinct ones, repeated only where a class has fewer."""
 
     def __init__(
         self,
@@ -150,18 +150,18 @@ class ClassBatches:
 
 
 def matching_net(width: int, depth: int | None, card: Card) -> Recipe:
-    """The distillation field's ConvNet with instance norm; by default so deep that at least 2×2 places stay."""
+    """The ConvNet with instance norm that is usual in distillation; by default at most as deep as leaves 2×2 feature maps."""
     most = max(1, int(math.log2(min(card.shape[1:]))) - 1)
     return Recipe(net="convnet", width=width, depth=depth or min(3, most), norm="instance")
 
 
 def class_means(net: nets.Classifier, images: Tensor) -> Tensor:
-    """class × features: the mean feature of each class, from class × image × c × h × w, in one forward pass."""
+    """class × feature: mean feature of each class. images: class × image × c × h × w."""
     return net.features(images.flatten(0, 1)).unflatten(0, images.shape[:2]).mean(1)
 
 
 def class_gradients(net: nets.Classifier, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
-    """Per weight, class × its shape: the gradient of each class's mean loss. Differentiable in the images, not in the weights.
+    """Weight → class × the weight's shape: gradient of each class's mean loss. Differentiable in the images, not in the weights.
 
     All classes in one vectorised pass: at 8×8 and width 16 that takes 27 ms where a loop over ten classes takes 46 (one core).
     """
@@ -169,7 +169,8 @@ def class_gradients(net: nets.Classifier, images: Tensor, labels: Tensor) -> dic
 
 
 def gradient_distance(target: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> Tensor:
-    """Sum over classes, layers and their output rows of (1 − cosine); biases and norms, whose rows are numbers, are left out.
+    """Sum over classes, layers and output rows of (1 − cosine) of two gradients; biases and norms, whose rows are scalars, are left
+    out.
 
     Zhao et al. 2021, section 3.4. The tensors are class × the weight's shape.
     """

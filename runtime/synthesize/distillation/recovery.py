@@ -1,7 +1,7 @@
-"""Decoupled distillation: squeeze the private set into a classifier, recover images from it, relabel them with it.
+"""Decoupled distillation: train a classifier on the private set, recover images by inverting it, label them with it.
 
-SRe2L (Yin, Xing and Shen, NeurIPS 2023), with the shadow's undefended classifier as the squeezed one. All that is private comes
-through that teacher, unless the images begin from private ones.
+SRe2L (Yin, Xing and Shen, NeurIPS 2023), with the shadow's undefended classifier as teacher. The release depends on the private set
+through the teacher alone, unless images are initialised from private ones.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from runtime.synthesize.release import Release, Setting
 from runtime.training import nets
 
 IMAGES_AT_ONCE = 250
-"""Images that are recovered together: their joint statistics are compared with the teacher's."""
+"""Images of a batch in recovery, whose batch statistics are compared with the teacher's."""
 
 
 def synthesize(how: Recovery, private: LabeledImages, needs: Inputs, setting: Setting) -> Release:
-    """Recover `images_per_class` images of each class; the last step counts, not the best one."""
+    """Recover `images_per_class` images of each class; the result is that of the last step."""
     teacher = nets.restored(setting.recipe, setting.card, needs["teacher"].tensors("model")).to(setting.device)
     critic = Critic(teacher, how.losses, setting.card, default_shift(setting.card), setting.seeds("sre2l/shifts"))
 
@@ -35,7 +35,7 @@ def synthesize(how: Recovery, private: LabeledImages, needs: Inputs, setting: Se
 
     start = begin(how, private, setting)
     recovered, last = [], math.nan
-    # Strided, so that every batch has images of all classes, as the statistics that it is compared with have.
+    # Strided, so that every batch has images of all classes, as the data behind the teacher's running statistics had.
     batches = math.ceil(len(start.labels) / IMAGES_AT_ONCE)
     order = torch.cat([torch.arange(first, len(start.labels), batches) for first in range(batches)])
     for rows in order.split(math.ceil(len(order) / batches)):
@@ -51,7 +51,7 @@ def synthesize(how: Recovery, private: LabeledImages, needs: Inputs, setting: Se
         last = steps.losses[-1].item()
         if not math.isfinite(last):
             raise Diverged(f"sre2l: the loss is {last} after {how.steps} steps; lower lr ({how.lr:g})")
-        recovered.append(nets.normalise(shown(pixels.detach()), setting.card))  # as they were judged: none beyond white
+        recovered.append(nets.normalise(shown(pixels.detach()), setting.card))  # clipped, as in the loss
     images = torch.cat(recovered)[order.argsort()]
     labels = None
     if how.labels == "soft":

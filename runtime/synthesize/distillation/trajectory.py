@@ -1,11 +1,11 @@
-"""Dataset distillation by matching trajectories: a student trained on the learned images should arrive where an expert did.
+"""Dataset distillation by matching trajectories: a student trained on the learned images should reach an expert's later weights.
 
 MTT (Cazenavette et al. 2022) and DATM (Guo et al. 2024). Experts are trained on the private set of each
 shadow (`train_generator`) and kept as flat vectors of weights, one per epoch.
 
-The unroll through N student steps is differentiated one step at a time, so memory does not grow with N. TESLA (Cui et al. 2023)
-does that too, but takes later steps' gradients for constants, which is not the loss's derivative; here nothing is dropped
-unless `cross_terms: dropped` asks for it.
+The unrolled N student steps are differentiated one step at a time, so memory for graphs does not grow with N. TESLA (Cui et al.
+2023) does so too, but treats later steps' gradients as constants, which is not the loss's derivative; here the derivative is exact
+unless `cross_terms: dropped` is set.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from runtime.training.scoring import accuracy
 
 
 def train_generator(how: Experts, private: LabeledImages, around: Surroundings) -> Product:
-    """File `generator`: `weights` = expert × epoch (0 is before training) × weight, float32."""
+    """Train the experts. File `generator`: `weights` = expert × epoch (0 is before training) × weight, float32."""
     recipe, fresh = matching_net(how.width, how.depth, around.card), around.seeds("experts/init")
     kept, found = [], []
     for expert in range(how.count):
@@ -54,7 +54,7 @@ def train_generator(how: Experts, private: LabeledImages, around: Surroundings) 
 
 
 def _train_expert(net: nets.Classifier, how: Experts, private: LabeledImages, around: Surroundings, expert: int) -> list[Tensor]:
-    """The weights before training and after each epoch of plain SGD."""
+    """The weights, each as a vector, before training and after each epoch of plain SGD."""
     order, moves = (around.seeds(f"experts/{expert}/{use}") for use in ("order", "augment"))
     x, y = nets.normalise(private.images.to(around.device), around.card), private.labels.to(around.device)
     black = siamese.black_level(around.card).to(around.device)
@@ -80,19 +80,19 @@ def _weights(net: nets.Classifier) -> Tensor:
     return parameters_to_vector(net.parameters()).detach().cpu()
 
 
-# One comparison with an expert
+# The comparison with one expert
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """How far from an expert's end a student ended, and what that says of everything learned."""
+    """The distance between a student's and an expert's final weights, and its derivatives."""
 
     loss: Tensor
     """|| end − target ||² / || start − target ||²."""
     learned: tuple[Tensor, ...]
-    """Its derivative in each tensor that is learned."""
+    """The loss's derivative in each learned tensor."""
     net_lr: Tensor
-    """Its derivative in the student's learning rate."""
+    """The loss's derivative in the student's learning rate."""
 
 
 def compare_with_expert(
@@ -105,10 +105,10 @@ def compare_with_expert(
     *,
     cross_terms: bool = True,
 ) -> Comparison:
-    """Train a student for `steps` steps and differentiate how far from `target` it ends.
+    """Train a student for `steps` steps from `start`, and differentiate the distance of its weights from `target`.
 
-    `loss_at(weights, step)` is the student's loss, which depends on `learned`. The weights along the way are kept, the graphs are
-    not: going back, each step is computed again, with the derivative of the end in the weights after it (`adjoint`) in hand.
+    `loss_at(weights, step)` is the student's loss, which depends on `learned`. The weights of all steps are stored and the graphs
+    are not: in the backward pass each step is computed again, given the derivative in the weights after it (`adjoint`).
     """
     path, gradients = [start], []
     for step in range(steps):
@@ -165,11 +165,11 @@ def synthesize(how: TrajectoryMatching | DifficultyAligned, private: LabeledImag
 
 
 MAX_LOG_LR_STEP = 0.1
-"""Most that one step changes the logarithm of the student's learning rate."""
+"""Largest change of the log of the student's learning rate in one step."""
 
 
 class LearnedSet(Learner):
-    """Images, soft labels (constant but for DATM) and the student's learning rate, and how they are learned."""
+    """Learned images, soft labels (learned in DATM alone) and learning rate of the student, with their optimisers."""
 
     def __init__(self, how: TrajectoryMatching | DifficultyAligned, start: Start, logits: Tensor, setting: Setting) -> None:
         super().__init__(how, start, setting)
@@ -182,18 +182,18 @@ class LearnedSet(Learner):
 
     @property
     def parts(self) -> checkpoint.Parts:
-        """What a checkpoint must keep."""
+        """State to save in a checkpoint."""
         optimizers = {"image_optimizer": self.optimizer, "label_optimizer": self.label_optimizer}
         tensors = {"pixels": self.pixels, "targets": self.targets, "log_lr": self.log_lr, "average": self.average}
         return {**tensors, **optimizers, "moves": self.moves, "order": self.order}
 
     @property
     def tensors(self) -> list[Tensor]:
-        """What is learned by the derivative of the comparison."""
+        """The learned tensors in which the comparison is differentiated."""
         return [self.pixels, self.targets] if self.targets.requires_grad else [self.pixels]
 
     def student_loss(self, net: nets.Classifier) -> Callable[[Tensor, int], Tensor]:
-        """(weights, step of a student) → its loss, for one training of a student: its batches and maps are drawn here."""
+        """The function (weights, step) → loss for one training of a student, whose batches and augmentations are drawn here."""
         batches = list(self._batches())
 
         def loss_at(weights: Tensor, step: int) -> Tensor:
@@ -207,7 +207,7 @@ class LearnedSet(Learner):
         return loss_at
 
     def _batches(self) -> Iterator[tuple[Tensor, siamese.AugmentParams | None]]:
-        """For each step of the student: which learned images, and under which maps, one for each."""
+        """For each step of the student: rows of learned images, and an augmentation for each."""
         images = len(self.start.labels)
         size = min(self.how.batch or images, images)
         waiting = torch.empty(0, dtype=torch.int64)
@@ -218,7 +218,7 @@ class LearnedSet(Learner):
             yield rows, siamese.sample(size, self.card, self.moves) if self.how.augment else None
 
     def step(self, result: Comparison, step: int) -> None:
-        """Move all that is learned against its derivative."""
+        """Update images, labels and learning rate by their derivatives, and the moving average of the images."""
         how = self.how
         self.pixels.grad = clip_norm(result.learned[0], how.clip)
         self.optimizer.step()
@@ -230,7 +230,7 @@ class LearnedSet(Learner):
         self.average.lerp_(self.pixels.detach(), 1 - decay)
 
     def release(self, losses: list[Tensor]) -> Release:
-        """The learned images, averaged, and labels; Diverged if the loss stopped being a number."""
+        """The release: the moving average of the images, and the labels; Diverged if the loss is not finite."""
         rates = f"net_lr ({self.how.net_lr:g}, in the end {self.log_lr.exp().item():.3g}) or lr_net_lr ({self.how.lr_net_lr:g})"
         notes = summarise(losses, self.how.method, f"lower {rates}, then lr ({self.how.lr:g}) or clip ({self.how.clip:g})")
         labels = self.targets.detach().softmax(1).cpu() if self.targets.requires_grad else None
@@ -238,7 +238,8 @@ class LearnedSet(Learner):
 
 
 def window(how: TrajectoryMatching | DifficultyAligned, step: int) -> tuple[int, int]:
-    """Earliest and latest epoch that students start from at this step: DATM's grows until the middle of the steps."""
+    """Earliest and latest epoch of experts from which students start at this step; in DATM the latest grows over the first half of
+    the steps."""
     if isinstance(how, TrajectoryMatching):
         return 0, how.last_start
     done = min(1.0, step / max(1, how.steps // 2))
@@ -246,21 +247,22 @@ def window(how: TrajectoryMatching | DifficultyAligned, step: int) -> tuple[int,
 
 
 def clip_norm(gradient: Tensor, most: float) -> Tensor:
-    """The gradient, no longer than `most`."""
+    """The gradient, scaled to a norm of at most `most`."""
     return gradient * (most / gradient.norm().clamp(min=1e-12)).clamp(max=1.0)
 
 
 HARD_LABEL_LOGIT = 20.0
-"""Logit of the own class of a hard label, as targets are kept as logits: softmax gives 1 − 2e-8 with ten classes."""
+"""Logit of the true class of a hard label, since targets are stored as logits: softmax gives 1 − 2e-8 with ten classes."""
 
 
 def _begin(
     how: TrajectoryMatching | DifficultyAligned, private: LabeledImages, net: nets.Classifier, expert: Tensor, setting: Setting
 ) -> tuple[Start, Tensor]:
-    """The images at their beginning, and the logits of their labels.
+    """The initial images, and the logits of their labels.
 
-    DATM starts from an expert's final logits of private images that it classifies right: those of the very image where that is the
-    beginning, else the mean over its class. Of a class of which it gets none right, it is the one that it comes nearest to.
+    In DATM labels start as an expert's final logits for private images that it classifies correctly: of the image itself where
+    images start from private ones, else the mean over the class. Where no image of a class is correct, the one with the largest
+    margin is used.
     """
     if isinstance(how, TrajectoryMatching):
         start = begin(how, private, setting)

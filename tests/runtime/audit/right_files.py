@@ -1,4 +1,4 @@
-"""Files as they should be, of every kind that an audit meets: nothing may be held against them."""
+"""Valid files of every kind that an audit accepts, for which no doubt may be raised."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files that lie: each kind is named, and right files are not."""
+"""Invalid files: each kind of fault raises its doubt, and valid files raise none."""
 
 from __future__ import annotations
 

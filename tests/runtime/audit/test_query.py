@@ -1,4 +1,4 @@
-"""Asking: views in their order, a set's nearest image beside a loop, canaries that were chosen themselves."""
+"""Queries: order of views, nearest images against a loop, canaries that a set holds."""
 
 from __future__ import annotations
 

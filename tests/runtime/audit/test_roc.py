@@ -1,4 +1,4 @@
-"""Reading scores: the count rule, AUC and ROC points beside slow obvious twins."""
+"""The count rule, AUC and ROC points against slow direct implementations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A trial, attacked: what each release level is asked, and what is kept, on answers whose truth is known."""
+"""The audit of a trial: queries of each release level and stored results, on simulated answers whose truth is known."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Truth that can be checked: a record that was changed is known to be, named, and not believed; nothing is deleted for it."""
+"""Records with digests: a changed record is detected, named, not used and not deleted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""gc and doctor: what is kept, what goes, and what is called wrong."""
+"""`synthc gc` and `doctor`: which files are kept, which are deleted, and which faults are reported."""
 
 from __future__ import annotations
 
