@@ -1,4 +1,4 @@
-"""The language: one file per word of a study. Frozen pydantic models, strict, closed; a docstring under every field.
+"""The language: one file per top-level key of a study. Immutable, strict pydantic models; a docstring under every field.
 
-Text is checked against these models after grids were expanded, so every field here is plain: no "int or grid".
+A spec is validated against these models after its grids are expanded, so every field has a plain type: no "int or grid".
 """

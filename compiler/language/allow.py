@@ -1,4 +1,4 @@
-"""`allow:` which lints a study silences, and why. What they look for is in `compiler.lint`."""
+"""`allow:` which lints a study silences, and why. The lints themselves are in `compiler.lint`."""
 
 from typing import Annotated, Literal
 

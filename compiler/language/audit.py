@@ -1,4 +1,4 @@
-"""`audit:` who is watched, what the adversary sees and does, and which figure was declared in advance."""
+"""`audit:` the canaries, the attacks of the adversary, and the figure declared in advance as the leakage."""
 
 from typing import TYPE_CHECKING, Annotated, Literal, Union
 
@@ -15,7 +15,7 @@ Interval = Literal["canaries", "two_way"]
 
 
 class CanaryGroup(Frozen):
-    """Audited samples of one kind. All groups of a study live in the same models."""
+    """Audited samples of one kind. The same models are trained with the canaries of all groups."""
 
     kind: CanaryKind
     """mislabeled: a private image with one wrong label, the same for all models. clean: as it is. ood: an image of a
@@ -28,7 +28,7 @@ class CanaryGroup(Frozen):
 
 
 class Queries(Frozen):
-    """The views of a canary that a model is asked about; the plain image is always the first."""
+    """Augmented views of a canary on which a model is evaluated; the plain image is always the first."""
 
     shift: NonNegativeInt = 0
     """Shift by this many pixels in all eight directions (zero padding): 9 views. 0 means no shifts."""
@@ -41,7 +41,7 @@ class Queries(Frozen):
 
 
 KNOWN_ATTACKS = words_in("compiler.language.attacks", Tried, "attack")
-"""The attacks whose words stand in that folder: a new one is a new file there."""
+"""Classes of the built-in attacks: those in the modules of that package."""
 if TYPE_CHECKING:
     KnownAttack = Tried
 else:
@@ -69,7 +69,7 @@ class Headline(Frozen):
 
     @property
     def variant_name(self) -> str:
-        """Of the attack that it names, as far as it names it."""
+        """Signal, variant and number of queries that are given, joined by `/`: `logit/pooled/1q`."""
         views = None if self.queries is None else f"{self.queries}q"
         return "/".join(word for word in (self.signal, self.variant, views) if word is not None)
 

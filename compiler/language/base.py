@@ -1,4 +1,4 @@
-"""The models that every word of the language is built on, and what an arm's words say of their computation.
+"""Base classes of a spec's models, and the class variables by which a method declares how it is computed.
 
 The files of this package hold no annotations as text (`from __future__ import annotations`): pydantic would evaluate each of them
 again for every class that inherits it, a tenth of the time that importing the compiler takes.
@@ -15,22 +15,22 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 from compiler.language.cost import Cost, Sizes
 
 Proportion = Annotated[float, Field(gt=0, lt=1)]
-"""Between 0 and 1, and neither."""
+"""Between 0 and 1, both excluded."""
 BelowOne = Annotated[float, Field(ge=0, lt=1)]
 
 MOST = 10**9
-"""The upper end of every number of the language that has no nearer one: no machine is large enough for more."""
+"""Largest absolute value of a number in a spec whose field has no smaller bound: no machine is large enough for more."""
 MOST_OF = {
     "seed": 2**63 - 1, "resolution": 4096, "width": 8192, "latent": 65536, "components": 65536, "rank": 4096, "depth": 256,
     "blocks": 256, "shift": 4096,
 }  # fmt: skip
-"""Field → its upper end, where a larger number would be the memory's or the stack's end."""
+"""Field → its largest value, where a larger one would exhaust the memory or the stack."""
 
 
 class Frozen(BaseModel):
-    """Strict, frozen, and closed: `True` is no integer, an unknown field is a complaint, a default is checked too.
+    """Base of all models of a spec: strict (`True` is no integer), immutable, without unknown fields; defaults are validated too.
 
-    Validators are built when they are first used, which importing the language is not: a default that is a model has a factory.
+    Validators are built at first use, not at import, so a default that is itself a model needs a `default_factory`.
     """
 
     model_config = ConfigDict(
@@ -57,18 +57,18 @@ class Frozen(BaseModel):
 
 
 class Arm(Frozen):
-    """Words of an arm. Every one in a file of `compiler.language.methods` whose `paradigm` (and `method`) is a Literal can be
-    named in a study."""
+    """Parameters of an arm. A study can name every subclass in a file of `compiler.language.methods` whose `paradigm` (and
+    `method`, if it has one) is a Literal."""
 
     paradigm: str
     """The family of ways of training that the arm belongs to."""
 
 
 class Computed(Frozen):
-    """Words of something that a module of its own computes: `runtime/synthesize/PARADIGM/COMPUTE.py`."""
+    """Parameters of something that a module of its own computes: `runtime/synthesize/PARADIGM/COMPUTE.py`."""
 
     revision: ClassVar[int] = 1
-    """Raised by hand when the numbers that these words give change."""
+    """Raised by hand when the numbers computed from the same parameters change."""
     compute: ClassVar[str]
     """Name of the module."""
 
@@ -78,14 +78,15 @@ class Computed(Frozen):
 
 
 class Generator(Computed):
-    """Words of what several sets are made from: its module has `train_generator(how, private, surroundings) -> Product`."""
+    """Parameters of what is trained once and used by several sets: its module has
+    `train_generator(how, private, surroundings) -> Product`."""
 
     paradigm: ClassVar[str]
 
     @property
     def shared(self) -> "Generator | None":
-        """Words of what all shadows' generators begin from, made once and of public data alone: the module also has
-        `train_shared(how, public, surroundings, path) -> Product`. None where they begin from nothing."""
+        """Parameters of the base that the generators of all shadows start from, made once from public data alone: the module also
+        has `train_shared(how, public, surroundings, path) -> Product`. None where there is no base."""
         return None
 
     def shared_cost(self, sizes: Sizes) -> Cost:
@@ -94,14 +95,14 @@ class Generator(Computed):
 
     @property
     def learns(self) -> bool:
-        """Whether it is trained on the private set at all; else all shadows take what `shared` describes as it is."""
+        """Whether the generator is trained on the private set; otherwise every shadow uses the base of `shared` unchanged."""
         return True
 
 
 class Method(Arm, Computed):
-    """Words of an arm that makes a synthetic set: its module has `synthesize(how, private, needs, setting) -> Release`.
+    """Parameters of an arm that makes a synthetic set: its module has `synthesize(how, private, needs, setting) -> Release`.
 
-    The other class variables tell `compiler.plan.lower` how its pipeline runs.
+    `compiler.plan.lower` reads the other class variables to build the arm's tasks.
     """
 
     gives_student: ClassVar[bool] = False
@@ -109,9 +110,9 @@ class Method(Arm, Computed):
     outside_work: ClassVar[tuple[str, ...]] = ("released",)
     """Fields that do not change what this task computes; they are reset to their defaults before it is hashed."""
     blind_to_augment: ClassVar[bool] = False
-    """Whether how the classifier augments images is nothing to the set, so that a set that is judged in two ways is made once."""
+    """Whether the set does not depend on the classifier's augmentation, so that arms that differ only in it share one set."""
     denoises: ClassVar[bool] = False
-    """Whether the generator is a denoiser, which can be asked about a canary (release level `generator`)."""
+    """Whether the generator is a denoiser, whose errors on a canary can be measured (release level `generator`)."""
 
     method: str
     """How the set is made, among the paradigm's methods."""
@@ -120,8 +121,8 @@ class Method(Arm, Computed):
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """What has to exist before: `proxy` (a classifier with its dynamics logged), `teacher` (the undefended classifier),
-        `generator` (whatever the words in the property `generator` describe, trained once for several sets)."""
+        """What has to be computed before the set: `proxy` (a classifier with its dynamics logged), `teacher` (the undefended
+        classifier), `generator` (what the property `generator` describes, trained once for several sets)."""
         return ()
 
     @property
@@ -136,7 +137,7 @@ class Method(Arm, Computed):
 
     @property
     def generator(self) -> Generator | None:
-        """Words of the generator that `needs` names."""
+        """Parameters of the generator; None unless `needs` names one."""
         return None
 
 
@@ -147,7 +148,7 @@ def words_in(package: str, base: type[T], tag: str, *further: str) -> tuple[type
     """Subclasses of `base` in the modules of `package` that a spec can name: their field `tag` is a Literal, and so are
     those of the `further` fields that they have.
 
-    In the order of the modules' names, and within one as they stand there.
+    Ordered by module name, and within a module by position.
     """
     folder = importlib.import_module(package)
     modules = [importlib.import_module(f"{package}.{found.name}") for found in pkgutil.iter_modules(folder.__path__)]

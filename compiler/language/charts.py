@@ -1,4 +1,4 @@
-"""`charts:` what a run draws when it ends: files for a paper, made from the rows that the study has by then."""
+"""`charts:` the charts that a run writes when it ends, as files, from the rows that the study has by then."""
 
 from collections.abc import Iterator
 from typing import Any, Literal
@@ -32,7 +32,7 @@ class Chart(Frozen):
     def _named_alone(cls, said: Any) -> Any:
         if isinstance(said, str):
             return {"chart": said}
-        # What passes through here is Python and no longer JSON, where strict mode takes a list for a tuple.
+        # After this validator pydantic validates Python objects, where strict mode refuses a list for a tuple; in JSON it does not.
         return _tuples(said) if isinstance(said, dict) else said
 
     def faults(self) -> Iterator[str]:
@@ -48,7 +48,7 @@ class Chart(Frozen):
 
 
 def _tuples(said: dict[str, Any]) -> dict[str, Any]:
-    """The lists of a mapping as tuples, and those of the mappings in it."""
+    """A copy of the mapping with tuples for lists, nested mappings included."""
     return {
         name: tuple(item) if isinstance(item, list) else _tuples(item) if isinstance(item, dict) else item
         for name, item in said.items()

@@ -1,4 +1,4 @@
-"""`claims:` hypotheses, and the selectors that say which trials they are about."""
+"""`claims:` hypotheses, and the selectors that choose their trials."""
 
 from collections.abc import Iterator
 from typing import Literal
@@ -21,7 +21,7 @@ TestName = Literal["difference", "ratio", "equivalence", "matched", "dominance",
 
 
 class Side(Frozen):
-    """What is read of the trials on one side of a claim, where it is not what the headline reads."""
+    """Canaries, stratum and release level measured on one side of a claim, where they differ from the headline's."""
 
     canaries: str | None = None
     """Name of a canary group; null: the headline's."""
@@ -32,7 +32,8 @@ class Side(Frozen):
 
 
 class Margins(Frozen):
-    """By how much a dominating trial may be worse: without, nothing could dominate where nothing leaks."""
+    """By how much a dominating trial may be worse in each measure. At zero, a trial could not be shown to be no worse than one
+    with the same true values, such as two that leak nothing."""
 
     leakage: NonNegativeFloat = 0.02
     """Difference of true-positive rates."""
@@ -43,7 +44,7 @@ class Margins(Frozen):
 
 
 class EarlierVerdict(Frozen):
-    """What a claim of this name was found to be before, where no run in the store knows it."""
+    """An earlier verdict on a claim of this name that no run in the store has recorded."""
 
     run: str
     """Which run, or which version of the study: a commit, a paper."""
@@ -58,7 +59,7 @@ class EarlierVerdict(Frozen):
 
 
 class Claim(Frozen):
-    """One hypothesis. Left and right choose trials by typed words, such as `{arm: coreset, method: forgetting}`."""
+    """One hypothesis. `left` and `right` select trials by field values, such as `{arm: coreset, method: forgetting}`."""
 
     text: str
     """The hypothesis, in a sentence."""
@@ -93,7 +94,7 @@ class Claim(Frozen):
     and read them differently (other canaries, another stratum), each with itself."""
 
     earlier: tuple[EarlierVerdict, ...] = ()
-    """Every verdict that was known when these words were written, the opposite ones too: told beside the new one."""
+    """Every verdict that was known when the claim was written, opposite ones included: shown beside the new one."""
 
     @property
     def words(self) -> str:

@@ -27,7 +27,7 @@ class Recipe(Frozen):
     """
 
     resolved_before: ClassVar[tuple[str, ...]] = ("preset",)
-    """Words that a text may use and that are gone when it is validated."""
+    """Keys that a spec may have and that are replaced by others before it is validated."""
 
     net: Literal["small", "convnet", "resnet9", "resnet18", "wrn", "mlp"] = "small"
     """small: two convolutions for 8x8 to 28x28. convnet: the distillation field's ConvNet. resnet9: in the airbench manner."""

@@ -1,8 +1,8 @@
-"""What computing takes, in terms that words can be priced in: nets, the steps that train them, the images that they answer.
+"""Guessed time, GPU memory and FLOPs of training steps and forward passes of nets; methods declare their costs in these terms.
 
-Declared figures for one idle core in float32. Another core, or one that others use too, is up to 3 × slower: they say minutes or
-hours, not which minute; a test compares every method with a run at three sizes. Where an operation has a history, only the ratio of
-two costs is used (`compiler.inspect.cost.estimate`).
+The constants are for one idle core in float32. Another core, or one shared with other processes, is up to 3 × slower: they give the
+order of magnitude, minutes or hours. A test compares every method with a run at three sizes. Where an operation was run before,
+only the ratio of two costs is used (`compiler.inspect.cost.estimate`).
 """
 
 import math
@@ -12,23 +12,24 @@ from typing import NamedTuple
 from compiler.language.datasets import Shape
 
 GRADIENTS = 2**27
-"""Numbers of per-sample gradients that `runtime.training.dp_sgd` holds at once; for at most `TOGETHER` images."""
+"""Largest number of per-sample gradient entries that `runtime.training.dp_sgd` holds at once; for at most `TOGETHER` images."""
 TOGETHER = 256
-"""Images that are scored at once."""
+"""Batch size of scoring, in images."""
 FORWARD_SECONDS, FORWARD_BYTES = 0.45, 0.25
-"""Of the time and of the memory of a training step, where no gradient is wanted."""
+"""Time and memory of a forward pass without gradients, as fractions of those of a training step."""
 STATES = 4
-"""Numbers for each weight in training: itself, its gradient, its momentum or moments, its average."""
+"""Numbers stored for each weight in training: the weight, its gradient, its momentum or moments, its average."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What something takes. Sums are of what comes one after the other: seconds add up, memory is given back."""
+    """Time, peak GPU memory and FLOPs. A sum is the cost of one computation after another: seconds and FLOPs add up, memory is the
+    larger of the two."""
 
     seconds: float
     """On one core."""
     gpu_mb: float = 0.0
-    """Held on a GPU, should one compute it."""
+    """Peak memory in MB on a GPU, if one computes it."""
     flops: float = 0.0
     """Counted work: images that go through nets × additions and multiplications of an image. The same on every machine."""
 
@@ -41,7 +42,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class Net:
-    """A net on images of one size, as far as its cost goes."""
+    """Cost parameters of a net on images of one size."""
 
     step: float
     """Seconds of a training step that do not depend on the batch: Python, launches of kernels, the optimizer."""
@@ -54,17 +55,17 @@ class Net:
     """Of one image's forward pass; a backward pass takes twice as many."""
 
     def training(self, steps: float, batch: float) -> Cost:
-        """So many steps on batches of so many images."""
+        """Cost of `steps` training steps on batches of `batch` images."""
         held = (self.kept * batch + 4 * STATES * self.weights) / 1e6
         return Cost(steps * (self.step + batch * self.image), held, 3 * steps * batch * self.flops)
 
     def answers(self, images: float) -> Cost:
-        """Forward passes of so many images."""
+        """Cost of the forward passes of `images` images, without gradients."""
         held = (FORWARD_BYTES * self.kept * TOGETHER + 4 * self.weights) / 1e6
         return Cost(FORWARD_SECONDS * images * self.image, held, images * self.flops)
 
     def sample_gradients(self, steps: float, batch: float, copies: int = 1) -> Cost:
-        """So many steps that take each image's own gradient, averaged over its copies."""
+        """Cost of `steps` steps with one gradient per image, averaged over its `copies` augmented copies, as in DP-SGD."""
         held = max(1, min(batch, TOGETHER // copies, GRADIENTS // self.weights))
         alone = self.training(steps, batch * copies)
         mb = (self.kept * held * copies + 4 * (held + STATES) * self.weights) / 1e6
@@ -75,7 +76,7 @@ NO_NET = Net(0.0, 0.0, 0.0, 1.0)
 
 
 class _Layers(NamedTuple):
-    """Of convolutions, at width 32 and one pixel."""
+    """Constants of a convolutional net: seconds of a step, and seconds per pixel of an image at width 32."""
 
     step: float
     seconds: float
@@ -88,8 +89,7 @@ class _Layers(NamedTuple):
 
 
 SAMPLE_STEP, SAMPLE_WEIGHT = 2e-3, 2.5e-9
-"""Seconds by which a step is longer that takes each sample's gradient, and in which a weight of one is written, measured and
-scaled."""
+"""Extra seconds of a step with per-sample gradients, and seconds per sample and weight to write, measure and scale them."""
 CONVOLUTIONS = {
     "small": _Layers(1.0e-3, 0.5e-6, 14.5, 112, (9.0, 18.0)),
     "convnet": _Layers(1.1e-3, 0.7e-6, 12.5, 24, (5.7, 6.6)),
@@ -106,7 +106,8 @@ FIRST_LAYER = 18
 
 
 def convolutions(kind: str, width: int, shape: Shape) -> Net:
-    """A net of convolutions on images of this shape. Its time grows a little faster than its width."""
+    """Cost parameters of a net of `CONVOLUTIONS` on images of this shape (channels, height, width). The time per image is a linear
+    plus a quadratic term in the width."""
     layers, pixels = CONVOLUTIONS[kind], shape[1] * shape[2]
     weights = layers.weights * width**2
     wide = width / 32 * (0.5 + width / 64)
@@ -115,16 +116,16 @@ def convolutions(kind: str, width: int, shape: Shape) -> Net:
 
 
 OPTIMIZED = 4e-9
-"""Seconds in which an optimizer and an average move a weight."""
+"""Seconds to update one weight and its moving average."""
 
 
 def dense(weights: float, units: float, step: float = 3e-4) -> Net:
-    """A net of linear layers with so many weights and units."""
+    """Cost parameters of linear layers with `weights` weights and `units` activations in all; `step` as in `Net`."""
     return Net(step + OPTIMIZED * weights, 6.5e-11 * weights, 8 * units, weights, 2 * weights)
 
 
 def classifier(kind: str, width: int, shape: Shape) -> Net:
-    """The net of a recipe."""
+    """Cost parameters of the classifier `kind` (`Recipe.net`) on images of this shape (channels, height, width)."""
     if kind != "mlp":
         return convolutions(kind, width, shape)
     return dense((math.prod(shape) + width) * width, math.prod(shape) + 2 * width)
@@ -132,7 +133,7 @@ def classifier(kind: str, width: int, shape: Shape) -> Net:
 
 @dataclass(frozen=True)
 class Sizes:
-    """What a cost depends on besides the words: one shadow's private set, and the classifier that is trained in the end."""
+    """Sizes that a cost depends on besides the parameters: those of one shadow's private set, and the final classifier."""
 
     images: float
     """Of the private set, on average over memberships."""

@@ -1,4 +1,4 @@
-"""A card per known data set: what the compiler and the methods may know without loading a pixel.
+"""A card per known data set: its public counts, shape and constants, known without loading an image.
 
 Ids, the power of an audit and "more canaries than samples" need no torch because the numbers stand here. `digest` is
 the content digest that `runtime.data` checks after loading. `mean` and `std` are fixed public constants (grey level
@@ -15,12 +15,12 @@ from typing import Any
 Shape = tuple[int, int, int]
 """Of images: channels, height, width."""
 OWN = "files"
-"""The name of images of the user's own; `compiler.data.files` makes their card."""
+"""Name under which a spec uses images from the user's files; `compiler.data.files` makes their card."""
 
 
 @dataclass(frozen=True)
 class Card:
-    """What is publicly known of a data set."""
+    """Public facts of a data set: counts, shape, normalisation constants, content digest."""
 
     name: str
     samples: int
@@ -52,7 +52,8 @@ CARDS = _read_cards()
 
 
 def used_at(card: Card, shape: Shape) -> Card:
-    """The card of a data set used at `shape`: grey repeated to colours, or colours averaged, and the constants likewise."""
+    """The card of a data set whose images are converted to `shape` (channels, height, width). If the number of channels changes,
+    the mean and std of every new channel are the averages over the old ones."""
     if card.shape == shape:
         return card
     channels = shape[0]

@@ -1,12 +1,12 @@
-"""Words of the user's own: a method, an attack or a data set from an installed package, named `package:name` in a spec.
+"""Plug-ins: a method, an attack or a data set from an installed package, named `package:name` in a spec.
 
     method: synthc-examples:microaggregation      a distribution, and an entry point of its group `synthc.methods`
     attack: synthc-examples:modified_entropy      `synthc.attacks`
     name: synthc-examples:stripes                 `synthc.datasets`: under `data:` or `public:`
 
-The entry point gives a subclass of `PluginMethod`, `PluginAttack` or `PluginData`: its fields are the words, its `revision` enters
-every id. The function that computes lives in the module that `compute` names, which workers alone import. So a spec can be checked
-without torch. Nothing is loaded that no spec names.
+The entry point gives a subclass of `PluginMethod`, `PluginAttack` or `PluginData`: its fields are the parameters, its `revision`
+enters every id. The function that computes is in the module that `compute` names, which only workers import, so that a spec is
+checked without torch. Only plug-ins that a spec names are loaded.
 """
 
 import json
@@ -32,13 +32,13 @@ if TYPE_CHECKING:
 
 Paradigm = Literal["own", "coreset", "distillation", "data_free_kd", "diffusion"]
 NEEDS = ("proxy", "teacher")
-"""What a method of the user's own may ask for."""
+"""Values that `needs` of a plug-in's method may have."""
 HEAVY = ("torch", "ray")
-"""What no module of words may import: a spec is checked without them."""
+"""Packages that importing a plug-in's parameters must not import: a spec is checked without them."""
 
 
 class PluginMethod(Method):
-    """Words of a method of the user's own: subclass it and add fields. Tuples instead of lists, since ids rest on them."""
+    """Base of the parameters of a plug-in's method: subclass it and add fields, tuples instead of lists, as they are hashed."""
 
     compute = ""
     """Module whose `synthesize(how, private, needs, setting) -> Release` makes the set; see `runtime.synthesize.release`."""
@@ -49,12 +49,12 @@ class PluginMethod(Method):
     """`package:name`."""
 
     def cost(self, sizes: Sizes) -> Cost:
-        """A second, until there is a history; override it where more is known."""
+        """One second, a guess used until the method has been run; override it where more is known."""
         return Cost(1.0)
 
 
 class PluginAttack(Tried):
-    """Words of an attack of the user's own: subclass it and add fields; `compute` is the full name of its module."""
+    """Base of the parameters of a plug-in's attack: subclass it and add fields; `compute` is the full name of its module."""
 
     revision = 1
 
@@ -65,13 +65,13 @@ class PluginAttack(Tried):
 
     @property
     def variant_name(self) -> str:
-        """Every field of its own by name, and the number of queries: `temperature=2.0/1q`."""
+        """The subclass's own fields with their values, the number of queries and `compat`: `temperature=2.0/1q`."""
         own = [name for name in type(self).model_fields if name not in PluginAttack.model_fields]
         return "/".join([*(f"{name}={encode(getattr(self, name))}" for name in own), f"{self.queries}q", *self.compat])
 
 
 class PluginData(Data):
-    """Words of a data set of the user's own: subclass it and add fields."""
+    """Base of the parameters of a plug-in's data set: subclass it and add fields."""
 
     revision: ClassVar[int] = 1
     """Raised by hand when the images change and the card's digest does not say so."""
@@ -82,7 +82,7 @@ class PluginData(Data):
     def card(self) -> Card:
         """Counts, classes, shape and public constants, known without loading an image. Its `digest` enters ids: of
         the arrays, as `runtime.data.images.content_digest` gives it, or of files (`compiler.data.files.file_digest`); "" if the
-        words say it all."""
+        parameters determine the images."""
         raise NotImplementedError
 
 
@@ -91,13 +91,13 @@ BASES: dict[str, tuple[str, type[Frozen]]] = {
     "attack": ("synthc.attacks", PluginAttack),
     "name": ("synthc.datasets", PluginData),
 }
-"""The word that names it → the group of entry points, and the class that its words extend."""
+"""Field that names a plug-in → its group of entry points, and the base class of its parameters."""
 WHAT = {"method": "method", "attack": "attack", "name": "data set"}
 
 
 @dataclass(frozen=True)
 class Refusal:
-    """Why a name cannot be used, and what would do."""
+    """Why a plug-in's name cannot be used, and a remedy."""
 
     message: str
     hint: str
@@ -143,18 +143,18 @@ def words_of(word: str, name: str) -> type[Frozen] | Refusal:
 
 
 def _distribution(point: "EntryPoint") -> str:
-    """The name of the package that offers it, as PEP 503 spells it."""
+    """Name of the distribution that provides the entry point, in lower case and with hyphens."""
     name = point.dist.name if point.dist is not None else ""
     return name.lower().replace("_", "-").replace(".", "-")
 
 
 @dataclass(frozen=True)
 class OrPlugin:
-    """Marks a closed union beside which a name with a colon stands for the user's own words."""
+    """Annotates a union of built-in models: a mapping whose field `word` has a colon is validated as a plug-in's parameters."""
 
     word: str
     closed: Any
-    """The union of what synthc knows."""
+    """The union of the built-in models."""
 
     @cached_property
     def _known(self) -> TypeAdapter[Any]:
@@ -167,7 +167,7 @@ class OrPlugin:
         return core_schema.with_info_wrap_validator_function(self._validated, closed, serialization=as_it_is)
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        return handler(cast(Any, schema)["schema"])  # of what synthc knows; what a package adds, its users have installed
+        return handler(cast(Any, schema)["schema"])  # built-in models only: the schema does not depend on installed packages
 
     def _validated(self, value: Any, known: Callable[[Any], Any], info: ValidationInfo) -> Any:
         named = value.get(self.word) if isinstance(value, dict) else None
@@ -175,7 +175,7 @@ class OrPlugin:
             return own_words(self.word, value)
         if isinstance(value, dict) and value.get("paradigm") == "own":
             raise _complaint(self.word, f"the method of paradigm own is {json.dumps(named)}", "name it as package:name")
-        if info.mode == "json" and isinstance(value, dict):  # as JSON, where strict takes a list for a tuple
+        if info.mode == "json" and isinstance(value, dict):  # strict mode accepts a list for a tuple in JSON only
             return self._known.validate_json(json.dumps(value), strict=True)
         return known(value)
 

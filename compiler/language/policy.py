@@ -1,4 +1,4 @@
-"""`policy:` conditions under which a set, or what a study audits, may leave the house. Typed, no expressions."""
+"""`policy:` conditions under which a set, or what a study audits, may be released. Typed, no expressions."""
 
 from collections.abc import Iterator
 from typing import Literal
@@ -38,7 +38,7 @@ METRICS = JUDGED | STUDIED
 
 
 class Share(Frozen):
-    """A share of another figure."""
+    """A limit given as a share of another figure."""
 
     share: PositiveFloat
     """How much of it, such as 0.8."""
@@ -47,9 +47,9 @@ class Share(Frozen):
 
 
 class Condition(Frozen):
-    """One condition: a figure, or an end of its interval, at most or at least so much.
+    """An upper or lower limit on a figure, or on an end of its interval.
 
-    A figure that is not there, or has no such end, closes the policy: what cannot be read is no reason to let a set go.
+    A missing figure, or one without such an end, closes the policy: the set is not released.
     """
 
     metric: str
@@ -71,7 +71,7 @@ class Condition(Frozen):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Figures that it reads."""
+        """Names of the figures that the condition reads: its metric and, for a share, the other figure."""
         limit = self.at_least if self.at_most is None else self.at_most
         return (self.metric, limit.of) if isinstance(limit, Share) else (self.metric,)
 
@@ -84,7 +84,7 @@ class Condition(Frozen):
 
 
 def default_policy() -> tuple[Condition, ...]:
-    """Of `synthc judge` without a policy."""
+    """The policy of `synthc judge` where none is given."""
     return (
         Condition(metric="copied_members", at_most=0),
         Condition(metric="copied_members", end="low", at_most=0),

@@ -1,4 +1,4 @@
-"""A study: the whole of one YAML file once composed, and a trial: one fully decided point of it."""
+"""A study as composed from its YAML file, and a trial: one point of it with every parameter resolved."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -19,7 +19,7 @@ ARMS = words_in("compiler.language.methods", Arm, "paradigm", "method")
 
 
 def _told_apart(arms: Iterable[type[Arm]]) -> Any:
-    """The union of these arms, told apart by `paradigm`, and within a paradigm by `method`."""
+    """The union of these arms, discriminated by `paradigm`, and within a paradigm by `method`."""
     families: dict[str, list[type[Arm]]] = {}
     for arm in arms:
         for paradigm in get_args(arm.model_fields["paradigm"].annotation):
@@ -38,7 +38,7 @@ else:
 
 
 class Header(Frozen):
-    """What a study says once, for all its arms."""
+    """Fields of a study that apply to all its arms."""
 
     study: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100)
     """Name of the study: the key of its rows in the database."""
@@ -57,7 +57,7 @@ class Header(Frozen):
     """Lints that this study goes on without heeding, each with the reason, which is kept beside the results:
     `allow: {L04: "…"}`. `synthc check --explain L04` says what a lint is about."""
     policy: tuple[Condition, ...] = ()
-    """Conditions under which what is audited may leave the house, about each trial:
+    """Conditions under which what is audited may be released, about each trial:
     `[{metric: leakage, end: high, at_most: 0.02}]`. A run of which one does not hold, or cannot be read, exits with 3."""
     tune: Tune | None = None
     """What `synthc tune` tries for each arm, on validation images; nothing of it is run with the study."""
@@ -75,7 +75,7 @@ class Header(Frozen):
 
 
 class Point(Frozen):
-    """One fully decided point of a study: what a trial's tree must say."""
+    """One point of a study with every parameter resolved."""
 
     data: Data
     """The images whose privacy is in question."""
@@ -89,7 +89,7 @@ class Point(Frozen):
 
 
 class Trial(Frozen):
-    """Arm × grid coordinates × replicate."""
+    """One arm at one point of its grids, in one replicate."""
 
     study: str
     """Name of the study."""
@@ -106,6 +106,6 @@ class Trial(Frozen):
 
     @property
     def address(self) -> str:
-        """`coreset[method=forgetting,fraction=0.1]#0`: unique in its study, readable, never hashed."""
+        """Name of the trial, unique in its study and in no id: `coreset[method=forgetting,fraction=0.1]#0`."""
         axes = ",".join(f"{name}={value}" for name, value in self.axes)
         return f"{self.arm_name}[{axes}]#{self.replicate}" if axes else f"{self.arm_name}#{self.replicate}"

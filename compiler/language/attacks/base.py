@@ -1,8 +1,8 @@
 """What all attacks share, built-in ones and those of plug-ins.
 
-An attack is a class of words here, and a module that computes: `scorer(how, answers, paired) -> Score | None` gives the function
-from membership to scores (`runtime.audit.attacks.answers`), None where the attack does not apply. The class variables say all that
-other parts of the house need to know of an attack, so that no list of attacks stands anywhere else.
+An attack is a class of parameters here, and a module that computes: `scorer(how, answers, paired) -> Score | None` gives the
+function from membership to scores (`runtime.audit.attacks.answers`), None where the attack does not apply. The class variables
+hold all that the rest of the code needs to know of an attack, so that there is no other list of attacks.
 """
 
 from typing import ClassVar, Literal
@@ -13,23 +13,23 @@ from compiler.language.base import Frozen
 
 ReleaseLevel = Literal["final_model", "labels_only", "synthetic_set", "index_list", "generator", "teacher"]
 Signal = Literal["logit", "hinge", "loss"]
-"""Of a model that was asked about a canary, larger where it is surer of the label: log p / (1 - p), the lead over the next class,
-log p."""
+"""Computed from a model's logits for a canary, larger where p, the label's probability, is higher: log p / (1 - p); the label's
+margin over the next class; log p."""
 LiraSignal = Literal["logit", "hinge", "loss", "true_label", "contrast"]
-"""Also what the label alone is blind to, for canaries with a wrong one: log p / (1 - p) of the true label, which a copy with its
-true label raises and a memorised wrong label lowers; and the logit of the label minus that of the true one."""
+"""As `Signal`; and for canaries with a wrong label, true_label: log p / (1 - p) of the true label, which a copy with its true
+label raises and a memorised wrong label lowers; contrast: the logit of the label minus that of the true one."""
 DenoisingSignal = Literal["mean_loss", "loss", "vector", "pia", "secmi", "sima", "gap"]
-"""Of a denoiser that was asked about a canary."""
+"""Computed from a denoiser's predictions for a canary; `Denoising.signal` defines each."""
 Spread = Literal["per_example", "pooled", "student_t"]
 
 LOGIT_LEVELS: tuple[ReleaseLevel, ...] = ("final_model", "teacher")
-"""Release levels that answer with logits."""
+"""Release levels at which the adversary sees logits."""
 BARE = ("signal", "space", "variant")
-"""Fields whose value alone stands in the name of a variant."""
+"""Fields whose value enters `variant_name` without the field's name."""
 
 
 class Tried(Frozen):
-    """What all attacks share."""
+    """Fields and class variables of every attack."""
 
     revision: ClassVar[int] = 0
     """Raised by hand when the scores of this attack alone change. 0 stays out of ids, which rest on the trial's own revision."""
@@ -40,10 +40,10 @@ class Tried(Frozen):
     fitted: ClassVar[bool] = False
     """Whether it fits a model per target: a tenth of the redraws must do for its null control."""
     learned: ClassVar[bool] = False
-    """Whether it is trained on the other shadows' membership, and so would read off what that gives away of the target's."""
+    """Whether it is trained on the other shadows' membership, and so could infer the target's where memberships are dependent."""
     needs_z_pool: ClassVar[bool] = False
     looks_at: ClassVar[str] = ""
-    """What it needs beyond the answers of models, in words, so that a file of answers does not suffice (`synthc audit`)."""
+    """What it needs besides the outputs of models, in words for a message: `synthc audit` has only outputs and refuses it."""
 
     attack: str
     """What the adversary does, by name."""
@@ -53,7 +53,8 @@ class Tried(Frozen):
 
     @property
     def variant_name(self) -> str:
-        """One string for how it is done: signal, variant, number of queries, whatever else is not as usual; `logit/pooled/1q`.
+        """Parameters in one string: signal, space, variant, number of queries, other fields unless at their defaults, `compat`;
+        `logit/pooled/1q`.
 
         Together with the attack's name and a release level it names a column of scores.
         """
@@ -65,7 +66,7 @@ class Tried(Frozen):
 
 
 class LogitAttack(Tried):
-    """An attack on logits: from which signal, and how many views are asked about."""
+    """An attack on logits, with a signal and a number of views of the canary."""
 
     signal: Signal = "logit"
     """What is read from a model's logits about a canary; `logit` is what the papers' attacks read."""

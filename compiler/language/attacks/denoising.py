@@ -6,7 +6,7 @@ from compiler.language.attacks.base import DenoisingSignal, Spread, Tried
 
 
 class Denoising(Tried):
-    """What a denoiser (release level `generator`) says of a canary, under LiRA or against one threshold: diffusion only."""
+    """A denoiser's errors on a canary (release level `generator`), scored by LiRA or by one threshold; diffusion only."""
 
     revision = 1  # has signals
     compute = "denoising"

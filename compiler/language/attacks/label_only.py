@@ -8,7 +8,7 @@ from compiler.language.attacks.base import Tried
 
 
 class LabelOnly(Tried):
-    """From the views that are classified as the label to membership (release level `labels_only`)."""
+    """Predicts membership from which views of a canary are classified as its label (release level `labels_only`)."""
 
     compute = "label_only"
     reads = ("labels_only",)

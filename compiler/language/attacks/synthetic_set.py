@@ -24,7 +24,7 @@ class Nearest(Tried):
 
 
 class Selected(Tried):
-    """Whether the canary itself is in the released list (release level `index_list`), or in what its images began from."""
+    """Scores whether the canary is in the released list (release level `index_list`): selected, or the origin of an image."""
 
     compute = "synthetic_set"
     reads = ("index_list",)

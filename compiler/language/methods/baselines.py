@@ -31,7 +31,7 @@ class Privacy(Frozen):
 
 
 class DpSgd(Arm):
-    """DP-SGD on the private data: the baseline that every claim of empirical privacy has to beat."""
+    """DP-SGD on the private data: the baseline for every claim of empirical privacy."""
 
     paradigm: Literal["dp_sgd"]
     privacy: Privacy

@@ -11,9 +11,9 @@ from compiler.language.cost import Cost, Sizes
 
 
 class Selection(Method):
-    """What every way of choosing has in common.
+    """Fields of every selection.
 
-    Classes are those of the labels as given: a mislabeled image competes in the class that it is labelled with.
+    Classes are those of the given labels: a mislabeled image counts in the class of its wrong label.
     """
 
     compute = "difficulty"
@@ -36,7 +36,7 @@ class Selection(Method):
         return Cost(2e-7 * sizes.images)  # a sort
 
     def kept(self, sizes: Sizes) -> float:
-        """About how many images are chosen."""
+        """Expected number of selected images."""
         return self.fraction * sizes.images if self.fraction is not None else (self.per_class or 0) * sizes.classes
 
     def faults(self) -> Iterator[str]:
@@ -53,7 +53,7 @@ class RandomSubset(Selection):
 
 
 class WithProxy(Selection):
-    """Selections that need a classifier that was trained before; all of a shadow's share one, by its id."""
+    """Selections that need a trained classifier, the proxy; those of a shadow with the same proxy recipe share one."""
 
     proxy: Recipe | None = None
     """The proxy's training; null means the classifier's recipe."""
@@ -73,7 +73,7 @@ class ByDynamics(WithProxy):
 
 
 class Forgetting(ByDynamics):
-    """Keep what the proxy learned and forgot most often (Toneva et al. 2019)."""
+    """Keep the samples that the proxy most often misclassified after classifying them correctly (Toneva et al. 2019)."""
 
     method: Literal["forgetting"]
     never_learned: Literal["maximal", "zero"] = "maximal"
@@ -81,7 +81,8 @@ class Forgetting(ByDynamics):
 
 
 class El2n(ByDynamics):
-    """Keep the largest errors early in training (Paul et al. 2021), from the one proxy; the paper averages over 10 trainings."""
+    """Keep the samples with the largest error norms early in training (Paul et al. 2021), of one proxy; the paper averages over 10
+    trainings."""
 
     method: Literal["el2n"]
     passes: PositiveInt = 10
@@ -89,13 +90,13 @@ class El2n(ByDynamics):
 
 
 class AreaUnderMargin(ByDynamics):
-    """Keep the smallest mean margins (Pleiss et al. 2020): mislabeled samples first."""
+    """Keep the samples with the smallest mean margins over training (Pleiss et al. 2020): mislabeled samples first."""
 
     method: Literal["aum"]
 
 
 class Stratified(ByDynamics):
-    """Drop the hardest, then keep evenly many of every level of difficulty: CCS (Zheng et al. 2023)."""
+    """Drop the hardest samples, then keep equally many of every level of difficulty: CCS (Zheng et al. 2023)."""
 
     method: Literal["ccs"]
     score: Literal["aum", "el2n", "forgetting"] = "aum"
@@ -114,7 +115,8 @@ class Stratified(ByDynamics):
 
 
 class GradientNorm(Selection):
-    """Keep the largest gradients early in training: GraNd (Paul et al. 2021). Trains nets of its own for a few passes."""
+    """Keep the samples with the largest gradient norms early in training: GraNd (Paul et al. 2021). Trains nets of its own for a
+    few passes."""
 
     method: Literal["grand"]
     class_balanced: bool = False
@@ -130,14 +132,15 @@ class GradientNorm(Selection):
 
 
 class ByProxy(WithProxy):
-    """Selections that ask the trained proxy itself. Its recipe enters the id, since the net has to be built again."""
+    """Selections that evaluate the trained proxy. Its recipe enters the id, since the net has to be built again."""
 
     def cost(self, sizes: Sizes) -> Cost:
         return sizes.net.answers(2 * sizes.images)  # features are computed and copied part by part: half as fast as scoring
 
 
 class Uncertainty(ByProxy):
-    """Keep what the trained proxy is least sure of: low top probability, high entropy, or near second choice."""
+    """Keep the samples on which the trained proxy is least certain: lowest top probability, highest entropy, or smallest margin
+    between the two most probable classes."""
 
     method: Literal["least_confidence", "entropy", "margin"]
 
@@ -154,7 +157,7 @@ class KCenter(ByProxy):
 
 
 class ClassWise(ByProxy):
-    """Selections that are about the geometry of one class at a time."""
+    """Selections within each class, by distances or similarities of its samples."""
 
     compute = "coverage"
 
@@ -175,9 +178,9 @@ class Moderate(ClassWise):
 
 
 class Submodular(ClassWise):
-    """Keep what covers the class best by similarity of last-layer gradients, greedily (Iyer et al. 2021).
+    """Keep the samples that greedily maximise a submodular function of similarities of last-layer gradients (Iyer et al. 2021).
 
-    graph_cut: near to all, far from each other. facility_location: every sample has a near one among the kept.
+    graph_cut: similar to the whole class, dissimilar to each other. facility_location: every sample is similar to a kept one.
     """
 
     method: Literal["graph_cut", "facility_location"]

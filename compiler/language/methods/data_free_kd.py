@@ -1,6 +1,6 @@
-"""Paradigm `data_free_kd`: a student learns from a private teacher on invented images.
+"""Paradigm `data_free_kd`: a student is distilled from a private teacher on generated images.
 
-One loop, several methods: what they differ in is how images are invented, and which losses say that an image is good.
+All methods run one loop; they differ in how images are generated, and in the losses that the images minimise.
 """
 
 from abc import abstractmethod
@@ -15,7 +15,7 @@ from compiler.language.methods.inversion import Losses
 
 
 class DataFree(Method):
-    """What every data-free distillation has in common. Its teacher is the undefended classifier of the same shadow."""
+    """Fields of every data-free distillation. The teacher is the undefended classifier of the same shadow."""
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -55,10 +55,10 @@ class DataFree(Method):
     @property
     @abstractmethod
     def tries(self) -> int:
-        """Batches that are judged in each round."""
+        """Optimisation steps of the generated images, or of their generator, in each round."""
 
     def inventor(self, sizes: Sizes) -> Net:
-        """The net that images come from."""
+        """Cost parameters of the generator; `NO_NET` where pixels are optimised directly."""
         return NO_NET
 
     def cost(self, sizes: Sizes) -> Cost:
@@ -107,8 +107,8 @@ class Inversion(_Generated):
 
 
 class Fast(_Generated):
-    """As `inversion`, with a generator that learns to be tuned in few steps: a copy takes them, their gradients move the generator
-    (Fang et al. 2022, first-order MAML)."""
+    """As `inversion`, with a generator that is meta-learned to adapt in few steps: a copy takes them, and their gradients update
+    the generator (Fang et al. 2022, first-order MAML)."""
 
     method: Literal["fast"]
     losses: Losses = Field(default_factory=lambda: Losses(statistics=10.0, one_hot=0.4, adversarial=1.1))
@@ -117,7 +117,8 @@ class Fast(_Generated):
 
 
 class DeepInversion(DataFree):
-    """Pixels themselves are improved, batch after batch, into a pool (Yin et al. 2020; with `adversarial` its adaptive form)."""
+    """Pixels are optimised directly, batch after batch, and join a pool that the student learns from (Yin et al. 2020; with
+    `adversarial` its adaptive form)."""
 
     method: Literal["deep_inversion"]
     losses: Losses = Field(default_factory=lambda: Losses(statistics=10.0, one_hot=1.0, total_variation=0.1))
@@ -136,7 +137,7 @@ class DeepInversion(DataFree):
 
 
 class Online(_Generated):
-    """A generator that plays with the student: it moves a step, the student learns from fresh images of it, and so on."""
+    """Steps of a generator alternate with steps of the student on fresh images from it."""
 
     rounds: PositiveInt = 150
     """Turns of generator and student."""
@@ -151,21 +152,22 @@ class Online(_Generated):
 
 
 class Dafl(Online):
-    """Images that the teacher is sure of, of all classes alike; no game (Chen et al. 2019)."""
+    """The generator learns images on which the teacher is confident, balanced over classes; not adversarial (Chen et al. 2019)."""
 
     method: Literal["dafl"]
     losses: Losses = Field(default_factory=lambda: Losses(one_hot=1.0, balance=20.0, activation=0.001))
 
 
 class Zskt(Online):
-    """Images on which student and teacher diverge (Micaelli and Storkey 2019, without attention maps)."""
+    """The generator maximises the divergence between student and teacher (Micaelli and Storkey 2019, without attention maps)."""
 
     method: Literal["zskt"]
     losses: Losses = Field(default_factory=lambda: Losses(adversarial=1.0))
 
 
 class Dfad(Online):
-    """As `zskt` by the difference of logits, which does not fade where both are sure (Fang et al. 2019)."""
+    """As `zskt`, with the absolute difference of logits, whose gradient does not vanish where both are confident (Fang et al.
+    2019)."""
 
     method: Literal["dfad"]
     losses: Losses = Field(default_factory=lambda: Losses(adversarial=1.0))
@@ -173,7 +175,8 @@ class Dfad(Online):
 
 
 class Dfq(Online):
-    """All of it: sure answers, all classes, the teacher's statistics, and the game (Choi et al. 2020)."""
+    """The generator combines four losses: the teacher's confidence, balance over classes, its BatchNorm statistics, and the
+    adversarial loss (Choi et al. 2020)."""
 
     method: Literal["dfq"]
     losses: Losses = Field(default_factory=lambda: Losses(one_hot=1.0, balance=20.0, statistics=1.0, adversarial=1.0))

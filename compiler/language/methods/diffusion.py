@@ -12,7 +12,7 @@ from compiler.language.methods.baselines import Privacy
 
 
 class Pretraining(Frozen):
-    """A base that the study itself trains on its public set, without labels. One for all shadows: nothing private is in it."""
+    """A base that the study trains on its public set, without labels and once for all shadows: nothing private is in it."""
 
     pretrain: Literal["public"]
     """public: on the study's public set."""
@@ -37,7 +37,7 @@ class Checkpoint(Frozen):
     classes: tuple[str, ...]
     """Name of each class, in the order of the labels."""
     prompt: str = "a photo of a {class}"
-    """What a text encoder is told of a class."""
+    """Prompt of the text encoder for a class."""
     digest: str = ""
     """Of its files; made by the compiler."""
 
@@ -105,7 +105,7 @@ class Denoiser(Generator):
 
     @property
     def packages(self) -> dict[str, str]:
-        """What the extra `pretrained` has to bring: module → the field that asks for it."""
+        """Module of the extra `pretrained` that has to be installed → the field that requires it."""
         of_finetune = {"peft": "finetune"} if self.finetune == "lora" else {}
         return of_finetune | ({"transformers": "net"} if self.net == "latent" else {})
 
@@ -121,7 +121,7 @@ class Denoiser(Generator):
         return self.model_copy(update={name: field.default for name, field in type(self).model_fields.items() if name not in kept})
 
     def priced(self, sizes: Sizes) -> Net:
-        """The net, on signals of images of this size."""
+        """Cost parameters of the net for these sizes: on pixels or, for latent_mlp, on principal components."""
         if self.net in ("unet", "latent"):
             return convolutions("unet", self.width, sizes.shape)
         signal = self.components if self.net == "latent_mlp" else math.prod(sizes.shape)
@@ -189,7 +189,7 @@ class _Diffused(Method):
 
     @property
     def passes(self) -> int:
-        """Denoising steps that an image goes through."""
+        """Denoising steps for each image."""
         return self.steps
 
     def faults(self) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Paradigm `distillation`: learn a few images that stand for the private set."""
+"""Paradigm `distillation`: a few images are learned that replace the private set in training."""
 
 import math
 from collections.abc import Iterator
@@ -11,13 +11,13 @@ from compiler.language.cost import Cost, Sizes, convolutions
 from compiler.language.methods.inversion import Losses
 
 TWICE = 5
-"""A gradient of a gradient, in units of the time of the gradient."""
+"""Time of a gradient through a gradient, relative to that of the gradient."""
 OF_CLASSES = 2
-"""The gradients of each class, in units of the time of their mean."""
+"""Time of one gradient per class, relative to that of one gradient of their mean."""
 
 
 class Distilled(Method):
-    """What every distillation has in common."""
+    """Fields of every distillation."""
 
     paradigm: Literal["distillation"]
     images_per_class: PositiveInt
@@ -31,7 +31,7 @@ class Distilled(Method):
         return self.init == "real"
 
     def learned(self, sizes: Sizes) -> int:
-        """Images that are learned."""
+        """Number of images that are learned."""
         return self.images_per_class * sizes.classes
 
 
@@ -96,7 +96,7 @@ class GradientMatching(Distilled):
 
 
 class Experts(Generator):
-    """Trainings on the private set whose weights are kept after every epoch: what trajectory matching follows."""
+    """Trainings on the private set whose weights are kept after every epoch: the expert trajectories of trajectory matching."""
 
     paradigm = "distillation"
     compute = "trajectory"
@@ -173,7 +173,7 @@ class _Trajectories(Distilled):
 
 
 class TrajectoryMatching(_Trajectories):
-    """MTT: a student trained on the learned images should come to where an expert came (Cazenavette et al. 2022)."""
+    """MTT: images are learned so that a student trained on them reaches the weights of an expert (Cazenavette et al. 2022)."""
 
     method: Literal["mtt"]
 
@@ -203,7 +203,7 @@ class DifficultyAligned(_Trajectories):
 
 
 class Recovery(Distilled):
-    """SRe2L: images recovered from a classifier that saw the private set, and relabeled by it (Yin, Xing and Shen 2023)."""
+    """SRe2L: images recovered from a classifier trained on the private set, and labelled by it (Yin, Xing and Shen 2023)."""
 
     revision = 2
     compute = "recovery"

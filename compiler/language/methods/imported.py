@@ -1,7 +1,7 @@
-"""Paradigm `imported`: what a pipeline that synthc does not run made of each shadow's private set.
+"""Paradigm `imported`: results of a pipeline outside synthc, computed from each shadow's private set.
 
-`synthc export --membership DIR --spec SPEC` says which samples each shadow trains on. What is made of them comes back as one
-.npz per shadow, under the name that the shadow's own file has there.
+`synthc export --membership DIR --spec SPEC` writes which samples each shadow trains on. The results are read from one .npz per
+shadow, of the same name as the shadow's file there.
 """
 
 from typing import Literal
@@ -33,7 +33,7 @@ class ImportedSets(Method):
 
 
 class ImportedLogits(Arm):
-    """The answers of each shadow's classifier, trained elsewhere, to the images in `queries.npz`."""
+    """Logits of each shadow's classifier, trained elsewhere, on the images in `queries.npz`."""
 
     paradigm: Literal["imported"]
     method: Literal["logits"]

@@ -1,4 +1,4 @@
-"""What invented images are improved by: shared by data-free distillation and by distillation that inverts a classifier."""
+"""Losses of images that are optimised against a classifier: for data-free distillation and for SRe2L."""
 
 from collections.abc import Iterator
 
@@ -8,7 +8,7 @@ from compiler.language.base import Frozen
 
 
 class Losses(Frozen):
-    """Weights. A loss that is not named weighs nothing."""
+    """Weights of the losses that generated images minimise; 0 for those not given, and one must be positive."""
 
     statistics: NonNegativeFloat = 0.0
     """Distance of the batch's mean and variance from those that the teacher's BatchNorm layers saw (Yin et al. 2020)."""
