@@ -1,4 +1,4 @@
-"""synthc from Python: the words of the command line as functions, and the results as relations, data frames and charts.
+"""synthc from Python: commands of the command line as functions, and results as relations, data frames and charts.
 
     import synthc
     synthc.run("specs/smoke.yaml", db="/tmp/smoke/results.duckdb")
@@ -6,9 +6,9 @@
     results.comparison.df()
     results.chart("tradeoff")
 
-Importing this module takes no time: torch, Ray, DuckDB and Altair are imported by the functions that need them. Every function
-raises `synthc.SynthcError` for what a user can mend, with place, value and what would do. `synthc.plugin` has what methods, attacks
-and data sets of one's own are made of.
+Importing this module is fast: torch, Ray, DuckDB and Altair are imported by the functions that need them. Every function raises
+`synthc.SynthcError` for an error that the user can correct, with its place, the value and a remedy. `synthc.plugin` has the base
+classes and types of plug-in methods, attacks and data sets.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ if TYPE_CHECKING:
 
 AnyPath = str | PathLike[str]
 DATABASE = "results.duckdb"
-"""The database that commands and functions read and write unless told otherwise: this file in the working folder."""
+"""Default database of commands and functions: this file in the working folder."""
 
 __all__ = ["Answer", "Results", "SpecError", "SynthcError", "audit", "check", "judge", "open", "plan", "run"]
 
@@ -77,7 +77,7 @@ def main() -> int:
 
 
 def check(spec: AnyPath, *, profile: str | None = None, sets: Mapping[str, Any] | None = None) -> list[Finding]:
-    """What a rigorous study needs and this one lacks, silenced or not; SpecError with every mistake, each at its place.
+    """Compile a study and return the findings of its lints, silenced ones included; SpecError lists every mistake with its place.
 
     >>> sorted({finding.code for finding in synthc.check("study.yaml") if finding.silenced is not None})
     ['L01', 'L07']
@@ -88,7 +88,7 @@ def check(spec: AnyPath, *, profile: str | None = None, sets: Mapping[str, Any] 
 
 
 class Answer:
-    """What a command says: it prints as the command does, and `json` has the same in the documented shape of its `--json`."""
+    """The output of a command: `text`, also its `repr`, as printed, and `json` in the documented shape of `--json`."""
 
     def __init__(self, text: str, json: dict[str, Any]) -> None:
         self.text, self.json = text, json
@@ -106,7 +106,7 @@ def plan(
     db: AnyPath = DATABASE,
     store: AnyPath | None = None,
 ) -> Answer:
-    """What `run` would compute, how long it would take, and what the audit could resolve. Computes nothing.
+    """The tasks that `run` would compute, their estimated time, and the resolution of the audit. Computes nothing.
 
     >>> synthc.plan("study.yaml").json["study"]
     'tiny'
@@ -130,10 +130,10 @@ def run(
     workers: int | None = None,
     force: Sequence[str] = (),
 ) -> Results:
-    """Run a study, or what is missing of it, and open its results. Progress goes to standard error.
+    """Run the tasks of a study that are not done, and open the results. Progress is printed on standard error.
 
     `sets` replaces values, such as {"audit.shadows": 32}; `only` and `force` are as on the command line. KeyboardInterrupt if the
-    user interrupts, after what was running is finished. Failed tasks are a RuntimeWarning: the others are computed.
+    user interrupts, after running tasks have finished. Failed tasks give a RuntimeWarning; the others are computed.
 
     >>> synthc.run("study.yaml", engine="inline")
     <results of results.duckdb: tiny: 3 trials>
@@ -152,7 +152,7 @@ def run(
 
 
 def open(db: AnyPath = DATABASE, *, store: AnyPath | None = None) -> Results:
-    """The published results as they are now, read-only; SynthcError if there are none.
+    """Open the results published so far, read-only; SynthcError if there are none.
 
     >>> synthc.open("results.duckdb").comparison.columns[:3]
     ['origin', 'study', 'profile']
@@ -161,10 +161,10 @@ def open(db: AnyPath = DATABASE, *, store: AnyPath | None = None) -> Results:
 
 
 class Results:
-    """A published database at one moment: what is published later is seen after `open` again.
+    """A snapshot of a published database: `open` again to see what is published later.
 
-    Every view of the database is an attribute: a DuckDB relation, which prints as a table and gives `.df()` (pandas), `.pl()`
-    (polars), `.arrow()`, `.fetchall()`, and takes `.filter("arm = 'dm'")`. No query reads other files or the network.
+    Every view of the database is an attribute: a DuckDB relation, which prints as a table and has `.df()` (pandas), `.pl()`
+    (polars), `.arrow()`, `.fetchall()` and `.filter("arm = 'dm'")`. Queries cannot read other files or the network.
     """
 
     def __init__(self, db: AnyPath, store: AnyPath | None = None) -> None:
@@ -176,7 +176,7 @@ class Results:
 
     @property
     def views(self) -> dict[str, str]:
-        """View → what a row of it is.
+        """Name of each view → description of its rows.
 
         >>> "canary_risk" in results.views
         True
@@ -211,7 +211,7 @@ class Results:
         return self._connection.view("claim")
 
     def sql(self, query: str) -> duckdb.DuckDBPyRelation:
-        """A query as a relation; `@NAME` asks a question that comes with synthc. SynthcError where it cannot be run.
+        """The result of a query as a relation; `@NAME` is a named query that comes with synthc. SynthcError if it cannot be run.
 
         >>> results.sql("SELECT DISTINCT paradigm FROM comparison ORDER BY ALL").fetchall()
         [('coreset',), ('undefended',)]
@@ -224,9 +224,9 @@ class Results:
         return relation(self._connection, question(query[1:]).text if query.startswith("@") else query)
 
     def chart(self, name: str, *, where: str | None = None, theme: str = "screen") -> alt.TopLevelMixin:
-        """The chart `name` as Altair draws it, of the rows that satisfy the SQL condition `where`. In a notebook it shows itself.
+        """The chart `name` as an Altair chart, of the rows that satisfy the SQL condition `where`. A notebook displays it.
 
-            Altair's default renderer fetches scripts from a network; where nothing else was chosen, the chart is drawn as SVG here.
+        Altair's default renderer fetches scripts from the network; unless another is active, the SVG renderer is enabled.
 
         >>> chart = results.chart("tradeoff", where="paradigm <> 'diffusion'")
         >>> chart.save("tradeoff.svg")
@@ -247,7 +247,7 @@ class Results:
     def gallery(
         self, *, study: str | None = None, profile: str | None = None, with_private_images: bool = False
     ) -> dict[str, Image]:
-        """Trial → a sheet of its synthetic images, as Pillow's image. Sets made of private images are left out unless asked for.
+        """Trial → a sheet of its synthetic images, as a Pillow image. Sets of private images need `with_private_images`.
 
         >>> sorted(results.gallery(with_private_images=True))
         ['coreset[method=forgetting]#0', 'coreset[method=random]#0']
@@ -264,7 +264,8 @@ class Results:
     def report(
         self, path: AnyPath, *, study: str | None = None, profile: str | None = None, with_private_images: bool = False
     ) -> Path:
-        """Write the report of a study (of several in the database name one), one page that works without a network; its path.
+        """Write the report of a study as one HTML page that works without a network, and return its path. `study` chooses among
+        several in the database.
 
         >>> results.report("report.html").name
         'report.html'
@@ -286,11 +287,11 @@ class Results:
 
 
 Arrays = Mapping[str, Any]
-"""Name → array, as numpy.savez would be given it; also tensors and lists."""
+"""Name → array, as for `numpy.savez`; also tensors and lists."""
 
 
 class KeepOptions(TypedDict, total=False):
-    """Where a result is kept as a study of its own: the options of that name of `synthc audit` and `synthc judge`."""
+    """Options to store a result as a study of its own, as in `synthc audit` and `synthc judge`."""
 
     db: AnyPath | None
     store: AnyPath | None
@@ -332,7 +333,7 @@ def audit(
     guesses: tuple[int, int] | None = None,
     **options: Unpack[AuditOptions],
 ) -> Answer:
-    """The attacks and statistics of a study on models that were trained elsewhere: an .npz file, or its arrays by name.
+    """Run the attacks and statistics of a study on models trained elsewhere, given as an .npz file or as its arrays by name.
 
     Arrays: `logits` (shadows × samples × views × classes) with `labels` (samples), or `signal` (shadows × samples, higher = more
     confident), or `scores` (shadows × samples, higher = more likely a member); and `member` (shadows × samples, true where the
@@ -376,10 +377,10 @@ def judge(
     policy: AnyPath | Sequence[Mapping[str, Any]] | None = None,
     **options: Unpack[JudgeOptions],
 ) -> Answer:
-    """May this set leave the house? One released set held against its members and a holdout drawn by the same lot.
+    """Judge whether a synthetic set may be released, by comparing it with its members and a holdout drawn by the same random split.
 
     A set is a path or name as for `synthc judge`, or its arrays: `images` (n × h × w or n × h × w × c, uint8 or from 0 to 1) and
-    `labels` (n). `policy`: a file, or its conditions. A closed policy is no exception: `json["verdict"]` says open, closed or
+    `labels` (n). `policy`: a file, or its conditions. A closed policy raises no error: `json["verdict"]` is open, closed or
     cannot tell.
 
     >>> import numpy
@@ -425,7 +426,7 @@ def _printed(show: Callable[..., None], *what: Any) -> str:
 
 
 def _words_of(options: Mapping[str, Any]) -> list[str]:
-    """Options as words of a command line; None and False are left out."""
+    """Options as arguments of a command line; None and False are left out."""
     words = []
     for name, value in options.items():
         option = "--" + name.replace("_", "-")
@@ -467,7 +468,7 @@ def _arguments(words: list[str]) -> Any:
 
 
 def _load_plugin() -> types.ModuleType:
-    """`synthc.plugin`: the bases of one's own methods, attacks and data sets, and the types that their functions take and give."""
+    """`synthc.plugin`: base classes of plug-in methods, attacks and data sets, and types of their functions."""
     module = types.ModuleType("synthc.plugin", _load_plugin.__doc__)
     homes = {
         "compiler.language.plugins": ("PluginMethod", "PluginAttack", "PluginData"),
@@ -487,7 +488,7 @@ def _load_plugin() -> types.ModuleType:
             raise AttributeError(f"synthc.plugin has no {name!r}; it has: {', '.join(sorted(home_of))}")
         return getattr(importlib.import_module(home_of[name]), name)
 
-    module.__getattr__ = get  # type: ignore[method-assign]   # words are checked without torch: nothing is imported before it is asked for
+    module.__getattr__ = get  # type: ignore[method-assign]   # a spec is checked without torch: import on first access
     module.__dir__ = lambda: sorted(home_of)  # type: ignore[method-assign]
     module.__all__ = sorted(home_of)  # type: ignore[attr-defined]
     return module

@@ -71,7 +71,7 @@ class Reason:
 
 @dataclass(frozen=True)
 class Explanation:
-    """A plan beside the last one of the same study, and a look at the store."""
+    """A plan, the last plan of the same study, and the store's record of each task."""
 
     plan: Plan
     to_run: Mapping[str, Task]
@@ -87,7 +87,7 @@ class Explanation:
         return uses
 
     def why(self, task: Task) -> Reason:
-        """Why this task would run."""
+        """The first reason that holds for this task to run or not to run."""
         seen = self.trace(task.id)
         if seen.done and task.id in self.to_run:
             return Reason("forced", ("forced: --force names it, or what it rests on",))
@@ -139,7 +139,7 @@ class Explanation:
 
 
 def _differences(old: str, new: str) -> Iterator[str]:
-    """In what the texts of two tasks differ."""
+    """Yields the differences between two tasks' canonical texts: operation, revision, fields, parents."""
     was, now = parse_canonical(old), parse_canonical(new)
     if was.operation != now.operation:
         yield f"operation: {was.operation} → {now.operation}"
@@ -170,7 +170,7 @@ def differences(was: Any, now: Any, path: str = "") -> Iterator[str]:
 
 
 def _changed_parents(had: Mapping[str, str], has: Mapping[str, str]) -> Iterator[str]:
-    """Roles whose task is another one, folded over shadows."""
+    """Yields a line for each role whose task changed, is new or is gone; roles of several shadows are counted together."""
     for what, roles in (
         ("changed", [role for role in has if role in had and had[role] != has[role]]),
         ("is new", [role for role in has if role not in had]),
@@ -202,7 +202,7 @@ def _fold_shadows(address: str) -> str:
 
 
 def overview(explanation: Explanation, tasks: Iterable[Task]) -> list[str]:
-    """What would run and why, each reason once, with the addresses that it holds for."""
+    """Lines that list the reasons of `tasks`, each once, with the addresses that it applies to."""
     plan, before = explanation.plan, explanation.before
     grouped: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
     for task in tasks:
@@ -230,7 +230,7 @@ def overview(explanation: Explanation, tasks: Iterable[Task]) -> list[str]:
 
 
 def detail(explanation: Explanation, task: Task) -> list[str]:
-    """Everything about one task."""
+    """Lines on one task: address, id, reason, attempts, parents, and trials that use it."""
     plan, reason, seen = explanation.plan, explanation.why(task), explanation.trace(task.id)
     lines = [task.address, f"  {task.id}  {task.operation} ({task.kind})"]
     runs = "would run" if task.id in explanation.to_run else "would not run"

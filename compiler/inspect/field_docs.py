@@ -1,6 +1,6 @@
-"""What the language says of each field: the docstring under it, for the JSON schema and the report.
+"""Docstrings of the fields of the spec's models, for the JSON schema and the report.
 
-Read from the source when somebody asks. pydantic would read it whenever the models are imported, a third of the time that takes.
+Read from the source on first use. pydantic would read them whenever the models are imported, a third of the import's time.
 """
 
 from __future__ import annotations

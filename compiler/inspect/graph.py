@@ -1,7 +1,7 @@
-"""A plan as a graph that people can read: folded over shadows and grid points, one lane for each arm, one column for each step.
+"""A plan as a graph of few nodes: folded over shadows and grid points, one lane for each arm, one column for each step.
 
-What several arms share lies in the lane of the first that needs it. Columns count from the end, so that what is compared stands
-under each other. Not here: pictures (`runtime.present.graph`).
+Tasks that several arms share are in the lane of the first that needs them. Columns count from the end, so that the same step of
+different arms is in one column. Not here: pictures (`runtime.present.graph`).
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ Unfold = Literal["points", "shadows"]
 """points: a lane for each trial. shadows: besides, a node for each task."""
 
 CLAIMS = "claims"
-"""The lane of what compares trials."""
+"""The lane of the tasks that compare trials."""
 COLUMNS = ("compare", "attack", "query", "released model", "synthetic set", "proxy, teacher, generator")
 """Names of columns, from the last to the first."""
 SOURCES = len(COLUMNS) - 1
-"""The column of what is trained for a synthesis."""
+"""The column of models trained for a synthesis."""
 TITLES = {
     ("train", "model"): "train",
     ("synthesize", "model"): "synthesize",
     ("query", "final_model"): "query model",
     ("query", "synthetic_set"): "query set",
 }
-"""What a stage is called, where kind and stage together do not say it."""
+"""(kind, stage) → title, where it is not `kind stage`."""
 
 Key = tuple[str, str, str]
 """(lane, stage, operation), or with the task's id where nothing is folded."""
@@ -38,7 +38,7 @@ Key = tuple[str, str, str]
 
 @dataclass(frozen=True)
 class Node:
-    """Some tasks that are drawn as one."""
+    """Tasks that are drawn as one node."""
 
     key: Key
     lane: str
@@ -57,20 +57,20 @@ class Node:
 
     @property
     def title(self) -> str:
-        """What it does, in a word or two."""
+        """Kind and stage of the tasks in a word or two; the name of a claim, or the number of claims."""
         if self.kind == "compare":
             return self.members[0] if len(self.members) == 1 else f"{len(self.members)} claims"
         return TITLES.get((self.kind, self.stage), f"{self.kind} {self.stage}" if self.kind != self.stage else self.stage)
 
     @property
     def about(self) -> str:
-        """What it is done by, and how often."""
+        """Numbers of grid points and shadows, where above 1: `3 points × 16 shadows`."""
         times = [f"{count} {what}" for count, what in ((self.points, "points"), (self.shadows, "shadows")) if count > 1]
         return " × ".join(times)
 
     @property
     def label(self) -> str:
-        """What stands in it, line by line: title, number, progress."""
+        """Text of the node, line by line: title, points and shadows, progress."""
         progress = f"{self.done} of {len(self.tasks)} done" if self.done else plural(len(self.tasks), "task")
         return "\n".join(filter(None, (self.title, self.about, progress)))
 
@@ -86,22 +86,22 @@ class Lane:
 
 @dataclass(frozen=True)
 class Graph:
-    """Nodes, and which feeds which."""
+    """Lanes, nodes, and dependencies between nodes."""
 
     study: str
     question: str
     lanes: tuple[Lane, ...]
     nodes: dict[Key, Node]
     edges: dict[tuple[Key, Key], int]
-    """(from, to) → dependencies that the edge stands for; what a longer way says already is left out."""
+    """(from, to) → number of dependencies between their tasks; edges that a longer path implies are left out."""
 
 
 def graph(plan: Plan, done: Container[str] = (), unfold: Unfold | None = None) -> Graph:
-    """The plan's graph, folded unless `unfold` says otherwise."""
+    """The graph of a plan, folded over grid points and shadows except as `unfold` states; `done` has ids of finished tasks."""
     lanes = {planned.trial.address: planned.trial.address if unfold else planned.trial.arm_name for planned in plan.trials}
     uses: dict[str, Use] = {}
     for id, use in plan.uses():
-        uses.setdefault(id, use)  # what is shared lies where it is first needed
+        uses.setdefault(id, use)  # a shared task is in the lane of its first use
     keys = {id: _key(plan.tasks[id], use, lanes.get(use.owner, CLAIMS), unfold) for id, use in uses.items()}
     gathered: dict[Key, list[str]] = defaultdict(list)
     for id in plan.tasks:
@@ -123,7 +123,7 @@ def _key(task: Task, use: Use, lane: str, unfold: Unfold | None) -> Key:
 
 
 def _columns(plan: Plan, keys: dict[str, Key]) -> dict[Key, int]:
-    """Longest way from each node to the end; what is folded stands where its longest stands."""
+    """Node → length of the longest path from any of its tasks to the end."""
     far: dict[str, int] = {id: 1 if task.kind == "attack" else 0 for id, task in plan.tasks.items()}
     for id, task in reversed(list(plan.tasks.items())):
         for _, need in task.needs:
@@ -136,7 +136,7 @@ def _columns(plan: Plan, keys: dict[str, Key]) -> dict[Key, int]:
 
 
 def _direct(edges: dict[tuple[Key, Key], int], columns: dict[Key, int]) -> dict[tuple[Key, Key], int]:
-    """Without the edges that a longer way implies: an attack also reads the models whose answers it reads."""
+    """Transitive reduction: the edges without those that a longer path implies."""
     users: dict[Key, set[Key]] = defaultdict(set)
     for source, target in edges:
         users[source].add(target)

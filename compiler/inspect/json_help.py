@@ -1,6 +1,6 @@
-"""What `synthc plan` says as JSON, in words: the stages of `--emit`, the shape of `--json`.
+"""Help texts on the JSON of `synthc plan`: the stages of `--emit`, the shape of `--json`.
 
-Words alone, so that `synthc --help` waits for no compiler.
+Constants only, so that `synthc --help` does not import the compiler.
 """
 
 STAGES = {

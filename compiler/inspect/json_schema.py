@@ -1,9 +1,9 @@
 """The language as a JSON Schema, so that editors complete and check a study while it is written.
 
-pydantic's schema of the spec's models, so that a new field, method or paradigm appears by itself, changed by what the text may do
-before it reaches the models: a grid wherever a value may be, an arm's own fields, plugins, `extends` and profiles, in which
-everything may be left out and `null` takes an arm, a claim or a group of canaries away.
-Not here: what makes sense as a whole (`rules`), which no schema can say.
+Derived from pydantic's schema of the spec's models, so that new fields, methods and paradigms are included, and extended by what
+a spec may have before it is validated: a grid in place of a value, an arm's own fields, plugins, `extends` and profiles, in which
+any field may be missing and `null` removes an arm, a claim or a group of canaries.
+Not here: rules across fields (`rules`), which a schema cannot express.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from compiler.language.study import Header, Point
 Schema = dict[str, Any]
 
 DRAFT = "http://json-schema.org/draft-07/schema#"
-"""The newest that editors understand whole."""
+"""The newest draft that editors support in full."""
 KEYWORDS = (
     "minItems",
     "pattern",
@@ -39,9 +39,9 @@ KEYWORDS = (
     "type",
     "propertyNames",
 )
-"""What is kept of a single value's schema as pydantic writes it."""
+"""Keywords that are copied from pydantic's schema of a single value."""
 PLUGINS = {field: model for field, (_, model) in BASES.items()}
-"""The field that can name a plugin → what all of these have in common."""
+"""Field that can name a plugin → base class of the plugins' parameters."""
 GRID = {"type": "object", "required": ["grid"]}
 ABOUT = {
     "extends": "A file, relative to this one, that this study changes: mappings merge name by name, anything else replaces.",
@@ -55,7 +55,7 @@ ABOUT = {
 
 
 def schema() -> Schema:
-    """The schema of a study's text (draft 7)."""
+    """The JSON Schema (draft 7) of a spec."""
     definitions: Schema = {}
     point = _Language(definitions, False, {}).fields("Point")
     point["exclude"] = {"type": "array", "items": _mapping({"type": ["string", "number", "boolean", "null"]})}
@@ -80,7 +80,7 @@ def schema() -> Schema:
 
 
 def schema_text() -> str:
-    """The same as it lies in a file: a definition a line, so that a change of the language is a change of a few lines."""
+    """The schema as JSON text, one definition a line, so that a change of the language changes few lines of the file."""
     whole = schema()
     definitions = whole.pop("definitions")
     head = [f"{json.dumps(name)}: {json.dumps(value, ensure_ascii=False)}" for name, value in whole.items()]
@@ -89,7 +89,7 @@ def schema_text() -> str:
 
 
 class _Described(GenerateJsonSchema):
-    """pydantic's schema, with the docstrings of fields and the defaults that factories make."""
+    """Generates pydantic's schema with the docstrings of fields and the defaults of factories added."""
 
     def model_schema(self, schema: Any) -> Schema:
         made, model = super().model_schema(schema), schema["cls"]
@@ -110,16 +110,16 @@ def _describe(*models: Any) -> Schema:
 
 
 class _Language:
-    """Turns pydantic's schemas into those of the text: `whole`, or as a part of something that says the rest.
+    """Converts pydantic's schemas into those of a spec: of a `whole` one, or of an overlay, in which any field may be missing.
 
-    `per_arm`: fields of an arm beside its method's.
+    `per_arm`: fields of an arm besides its method's. Shared schemas are added to `definitions`.
     """
 
     def __init__(self, definitions: Schema, whole: bool, per_arm: Schema) -> None:
         self.definitions, self.whole, self.per_arm = definitions, whole, per_arm
         self.models = _describe(Header, Claim, Point, *PLUGINS.values())
         self.expanded = set(_describe(Point, *PLUGINS.values()))
-        """Models in which a grid may stand; what a study says once, and claims, have none."""
+        """Models whose values may be grids; the header and claims have none."""
         self.arm = self.models["Point"]["properties"]["arm"]
         self.arms = {PLUGINS["method"].__name__, *_members(self.arm)}
 
@@ -134,7 +134,7 @@ class _Language:
         return fields
 
     def fields(self, model: str) -> Schema:
-        """What each field's docstring says, its default, what it may be."""
+        """Field of a model → its schema, with docstring and default."""
         fields: Schema = {}
         for name, given in self.models[model]["properties"].items():
             inner = self.value(given, model in self.expanded)
@@ -144,7 +144,7 @@ class _Language:
         return fields | (self.per_arm if model in self.arms else {})
 
     def value(self, given: Schema, grids: bool) -> Schema:
-        """What a value may be, grids inside it included."""
+        """The schema of a value; with `grids`, members of lists and mappings may be grids."""
         if "discriminator" in given:
             return self.or_plugin(_tag(given), self.union(given))
         if "$ref" in given:
@@ -193,7 +193,7 @@ class _Language:
         }
 
     def tagged(self, union: Schema, tag: str) -> Schema:
-        """What a mapping is like whose tag chooses a model of the union."""
+        """Schema of a mapping whose `tag` has a value that selects a model of the union."""
         fields = [self.models[model]["properties"].get(tag, {}) for model in _members(union)]
         values = [value for field in fields for value in field.get("enum", [field["const"]] if "const" in field else [])]
         return {"type": "object", "required": [tag], "properties": {tag: {"enum": list(dict.fromkeys(values))}}}
@@ -216,7 +216,7 @@ class _Language:
         return _ref(name)
 
     def or_null(self, inner: Schema) -> Schema:
-        """In a part `null` takes a member of a mapping away."""
+        """`inner`; in an overlay also `null`, which removes the member from its mapping."""
         return inner if self.whole else {"if": {"type": "null"}, "then": True, "else": inner}
 
     def share(self, name: str, made: Schema) -> Schema:

@@ -1,6 +1,6 @@
-"""What changed of a study since the first run of it that had results: arms, settings, claims, and each verdict before.
+"""Lists what changed in a study since its first run with results: trials, settings, claims, and earlier verdicts.
 
-What is changed after looking may be changed because of what was seen. From the records of two runs; not here: where they lie.
+A change after results were seen may depend on them. Compares the records of two runs; not here: reading them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ MOST_NAMED = 6
 
 
 def changes_since(first: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
-    """Each change in a sentence."""
+    """Yields a sentence for each change from the record of the first run to that of now."""
     before, after = ({trial["trial"]: trial for trial in record["trials"]} for record in (first, now))
     yield from _come_and_gone("trial", list(before), list(after))
     trials: dict[tuple[str, ...], list[str]] = defaultdict(list)

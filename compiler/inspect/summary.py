@@ -1,4 +1,4 @@
-"""A plan as a summary: what is done, what would run and for whom, how long it would take. As text and as JSON.
+"""Summary of a plan as text and as JSON: tasks that are done and to run, by kind and by arm, and the expected time.
 
 The JSON is stable (`compiler.inspect.json_help` documents it): fields are added, never renamed or taken away.
 """
@@ -22,7 +22,7 @@ from compiler.power.resolution import Resolution, resolution
 
 @dataclass(frozen=True)
 class Share:
-    """The tasks of one arm."""
+    """Trials and tasks of one arm."""
 
     trials: int
     tasks: frozenset[str]
@@ -32,7 +32,7 @@ class Share:
 
 @dataclass(frozen=True)
 class Summary:
-    """A plan, what of it is done, and what the rest would take."""
+    """A plan, the tasks of it that are done, those to run, and their expected cost."""
 
     plan: Plan
     done: frozenset[str]
@@ -126,7 +126,7 @@ def _headlines(plan: Plan) -> list[dict[str, Any]]:
 
 
 def summary_text(summary: Summary) -> list[str]:
-    """Lines for people."""
+    """The summary as lines of text."""
     plan = summary.plan
     name = plan.header.study + (f" ({plan.profile})" if plan.profile else "")
     counts = f"{plural(len(plan.trials), 'trial')}, {plural(len(plan.claims), 'claim')}, {plural(len(plan.tasks), 'task')}"
@@ -181,7 +181,7 @@ def _estimate(summary: Summary) -> list[str]:
 
 
 def duration(seconds: float) -> str:
-    """Seconds as people say them: `40 s`, `12 min`, `3 h 5 min`, `12 days`."""
+    """Seconds in a readable unit: `40 s`, `12 min`, `3 h 5 min`, `12 days`."""
     if seconds < 90:
         return f"{seconds:.0f} s" if seconds >= 1 else "under 1 s"
     minutes = round(seconds / 60)
@@ -191,7 +191,7 @@ def duration(seconds: float) -> str:
 
 
 def wrapped(listed: str, width: int) -> list[str]:
-    """Lines of at most so many characters, broken after a comma or an arrow."""
+    """Lines of at most `width` characters, broken after a comma or before an arrow only."""
     parts = re.split(r"(?<=,) | (?=→ )", listed)
     whole = " ".join(part.replace(" ", "\0") for part in parts)
     lines = textwrap.wrap(whole, width, break_long_words=False, break_on_hyphens=False)

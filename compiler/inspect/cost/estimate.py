@@ -1,6 +1,6 @@
-"""How long, how dear, how large: what is left of a plan, from what earlier tasks took and from declared guesses where none did.
+"""Estimates time, disk and memory of the tasks of a plan that are to run, from earlier tasks or else from declared guesses.
 
-An operation that was run before is expected to take its guess times the usual ratio of what was measured to what was guessed.
+An operation that was run before is expected to take its guess times the typical ratio of measured to guessed costs.
 Not here: reading the history (`runtime.database.history`), the guesses (`guess`).
 """
 
@@ -18,11 +18,11 @@ from compiler.plan.dag import Plan, Task, upward_rank
 
 @dataclass(frozen=True)
 class Past:
-    """What some tasks of one operation took, as ratios to what would have been guessed of them."""
+    """Costs of earlier tasks of one operation: seconds, disk and GPU memory as ratios to their guesses."""
 
     tasks: int
     seconds: float
-    """Median of seconds / guessed seconds: a worker's first task also loads what the others find loaded."""
+    """Median of seconds / guessed seconds; not the mean, since a worker's first task also loads libraries."""
     disk: float
     """Mean of bytes / guessed bytes."""
     memory_mb: float
@@ -33,27 +33,27 @@ class Past:
 
 @dataclass(frozen=True)
 class Expected:
-    """What one task is expected to take."""
+    """Expected cost of one task."""
 
     seconds: float
     disk_mb: float
     known: bool
     """Whether its operation has a history."""
     vram_mb: float = 0.0
-    """Of a GPU's memory, should one compute it; 0 for what stays on the CPU."""
+    """GPU memory in MB, if a GPU computes it; 0 for tasks that run on the CPU only."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What is left of a plan."""
+    """Expected cost of the tasks of a plan that are to run."""
 
     costs: Mapping[str, Expected]
-    """Of each task to run."""
+    """Task id → its expected cost, for each task to run."""
     workers: int
     seconds: float
-    """From start to end on so many workers, each always busy with the longest way to the end."""
+    """Makespan on `workers` workers, as `span` computes it."""
     critical: tuple[Task, ...]
-    """The longest chain: no number of workers is faster."""
+    """The longest chain of dependent tasks, whose time bounds the makespan from below for any number of workers."""
     memory_mb: float
     """Of all workers together, at their peaks."""
 
@@ -86,12 +86,12 @@ class Estimate:
         return sum(self.costs[task].seconds for task in tasks if task in self.costs)
 
     def vram_of(self, tasks: Iterable[str]) -> float:
-        """MB of a GPU that the largest of those of `tasks` that are to run would hold."""
+        """Largest GPU memory, in MB, of those of `tasks` that are to run; 0 if there are none."""
         return max((self.costs[task].vram_mb for task in tasks if task in self.costs), default=0.0)
 
 
 def estimate(plan: Plan, to_run: Mapping[str, Task], past: Mapping[str, Past], workers: int) -> Estimate:
-    """`past` is by operation. `to_run` is in topological order."""
+    """Estimate the cost of `to_run`, which is in topological order. `past` maps operations to measured costs."""
     costs = expect(to_run, past)
     seconds = {id: cost.seconds for id, cost in costs.items()}
     rank = upward_rank(to_run, lambda task: seconds[task.id])
@@ -101,11 +101,11 @@ def estimate(plan: Plan, to_run: Mapping[str, Task], past: Mapping[str, Past], w
 
 
 def expect(to_run: Mapping[str, Task], past: Mapping[str, Past]) -> dict[str, Expected]:
-    """What each of these tasks is expected to take."""
+    """Task id → expected cost; `past` maps operations to measured costs."""
     costs: dict[str, Expected] = {}
     alike: dict[Any, Expected] = {}
     for id, task in to_run.items():
-        # Shadows differ in who is a member, which is not what takes time.
+        # Shadows differ in membership, on which the cost does not depend.
         key = task.operation, tuple(getattr(task.work, name) for name in _cost_fields(type(task.work)))
         if key not in alike:
             guessed, before = guess.cost(task.work), past.get(task.operation)
@@ -117,12 +117,12 @@ def expect(to_run: Mapping[str, Task], past: Mapping[str, Past]) -> dict[str, Ex
 
 
 def _cost_fields(kind: type) -> tuple[str, ...]:
-    """Fields of a work that its cost depends on."""
+    """Fields by which costs are shared among tasks of an operation: all but the private set, which differs by shadow."""
     return tuple(name for name in kind.__dataclass_fields__ if name != "private")  # type: ignore[attr-defined]
 
 
 def span(to_run: Mapping[str, Task], seconds: Mapping[str, float], workers: int) -> float:
-    """Seconds until all are done when each free worker takes what is ready and has the longest way to the end."""
+    """Makespan in seconds of list scheduling: each free worker takes the ready task with the longest remaining path."""
     rank = upward_rank(to_run, lambda task: seconds[task.id])
     waits = {id: sum(need in to_run for _, need in task.needs) for id, task in to_run.items()}
     users = _users(to_run)
@@ -143,7 +143,7 @@ def span(to_run: Mapping[str, Task], seconds: Mapping[str, float], workers: int)
 
 
 def _users(to_run: Mapping[str, Task]) -> dict[str, list[str]]:
-    """Task → those that need it."""
+    """Task → tasks to run that need its result."""
     users: dict[str, list[str]] = defaultdict(list)
     for id, task in to_run.items():
         for _, need in task.needs:
@@ -152,7 +152,7 @@ def _users(to_run: Mapping[str, Task]) -> dict[str, list[str]]:
 
 
 def _critical(to_run: Mapping[str, Task], rank: Mapping[str, float]) -> tuple[Task, ...]:
-    """The chain from the task with the longest way to the end, always on to the user with the longest."""
+    """The critical path: from the task of highest rank, on to its dependent of highest rank, to the end."""
     users = _users(to_run)
     chain: list[Task] = []
     here = max(to_run, key=lambda id: rank[id], default=None)

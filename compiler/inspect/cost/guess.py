@@ -1,5 +1,5 @@
-"""What a task takes, from its words alone, used until something of the kind was run: what a method takes, its words say
-(`compiler.language.base.Computed.cost`); here is what the other operations take, and what surrounds every task."""
+"""Guessed costs of tasks from their parameters alone, used until the operation was run. Methods declare their own
+(`compiler.language.base.Computed.cost`); here are those of the other operations, and the overhead of every task."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ from compiler.work.operations import (
 )
 
 AROUND = 0.006
-"""Seconds around a task, however short: the private set is made, the artifact is written."""
+"""Overhead of every task in seconds: making the private set, writing the artifact."""
 WORKER_MB = 550.0
-"""A worker with torch loaded and a small training behind it."""
+"""Resident memory of a worker that has loaded torch and run a small training."""
 DEVICE_MB = 600.0
-"""Of a GPU's memory, whatever the task: a context, the kernels of torch and cuDNN's workspaces."""
+"""GPU memory that every task takes: a context, the kernels of torch and cuDNN's workspaces."""
 ON_DEVICE = ("train", "synthesize", "query")
 """Kinds of tasks that a worker computes on its GPU, where it has one."""
 PASSES = {"mean_loss": 32, "loss": 5, "vector": 50, "pia": 2, "secmi": 12, "sima": 1, "gap": 64}
-"""Of a denoiser, for each canary that it is asked about: by signal."""
+"""Signal → forward passes of a denoiser for each canary."""
 DISK_MB = {
     TrainClassifier: 0.1,
     TrainShared: 2.1,
@@ -45,11 +45,11 @@ DISK_MB = {
     AttackTrial: 0.5,
     CompareTrials: 0.01,
 }
-"""What a task leaves behind on images of 8×8, log and outcome included."""
+"""Size of a task's artifact on images of 8×8, log and outcome included."""
 
 
 def cost(work: Work) -> Cost:
-    """Expected seconds on one core, and of a GPU's memory, should one compute it (0 for what stays on the CPU)."""
+    """Guessed seconds on one core, and MB of GPU memory if a GPU computes it (0 for tasks that run on the CPU only)."""
     took = _computed(work)
     private = getattr(work, "private", None)
     if private is None or work.kind not in ON_DEVICE:
@@ -59,7 +59,7 @@ def cost(work: Work) -> Cost:
 
 
 def disk_mb(work: Work) -> float:
-    """Expected size of what a task leaves behind. Models and images grow with the images' pixels."""
+    """Guessed size of a task's artifact in MB, proportional to the pixels of an image from 8×8 up."""
     private = getattr(work, "private", None)
     pixels = math.prod(private.population.dataset.shape) if private is not None else 64
     return DISK_MB.get(type(work), 0.1) * max(1.0, pixels / 64)
@@ -94,7 +94,7 @@ def _computed(work: Work) -> Cost:
 
 
 def sizes(private: Private, recipe: Recipe | None = None) -> Sizes:
-    """What a method's cost depends on besides its words."""
+    """The sizes that a method's cost depends on besides its parameters."""
     card = private.population.dataset.card
     return Sizes(images_of(private), card.classes, card.shape, _net(private, recipe) if recipe else NO_NET)
 
@@ -116,14 +116,14 @@ def _training(work: TrainClassifier) -> Cost:
 
 
 def _scored(private: Private, recipe: Recipe) -> Cost:
-    """A classifier's accuracy on the test set and on the canaries."""
+    """Cost of scoring a classifier on the test set and the canaries."""
     population = private.population
     canaries = sum(_full(group.count) for _, group in population.groups)
     return _net(private, recipe).answers(_full(_test_images(population)) + canaries)
 
 
 def _full(images: int) -> int:
-    """Images that are computed where so many are scored: batches are always full."""
+    """`images` rounded up to full batches, as scoring pads its batches."""
     return TOGETHER * math.ceil(images / TOGETHER)
 
 
