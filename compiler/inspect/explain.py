@@ -28,7 +28,7 @@ class Before:
 
     run: str
     stages: Mapping[tuple[str, int | None, str], str]
-    """Use → task."""
+    """(trial, shadow, stage) → task."""
     trials: Mapping[str, Mapping[str, Any]]
     """Address → its record: arm, axes, replicate."""
     texts: Mapping[str, str]

@@ -74,8 +74,8 @@ class Claim(Frozen):
     against: str | None = None
     """For a correlation: the other attack, such as `nearest`."""
     over: Literal["canaries", "events"] = "events"
-    """Of what a correlation speaks. events: the members of each shadow, ranked within it. canaries: how well each is told, which
-    cannot agree better than it repeats itself from shadow to shadow."""
+    """What a correlation is over. events: scores of the members of each shadow, ranked within it. canaries: each one's mean score
+    as a member minus that as a non-member; its reliability from shadow to shadow bounds the correlation that can be seen."""
     left: Selector
     """Which trials: a value, or a list of values, for each word. Words are arm, paradigm, method, replicate, axes, and fields
     of arms; canaries, stratum and release say what is read of them. A control is chosen by its `arm` or by `control` alone."""

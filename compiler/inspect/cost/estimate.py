@@ -22,7 +22,7 @@ class Past:
 
     tasks: int
     seconds: float
-    """Median of seconds / guessed seconds; not the mean, since a worker's first task also loads libraries."""
+    """Median of seconds / guessed seconds; not the mean, since a worker's first task also loads what later ones find loaded."""
     disk: float
     """Mean of bytes / guessed bytes."""
     memory_mb: float

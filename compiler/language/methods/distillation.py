@@ -62,9 +62,9 @@ class DistributionMatching(Distilled):
 
 
 class GradientMatching(Distilled):
-    """Match the loss gradients of nets along their training on the learned images.
+    """Match the loss gradients of private and learned images, class by class, at points of nets' training on the learned images.
 
-    dc: as they are (Zhao et al. 2021). dsa: under siamese augmentation (Zhao and Bilen 2021).
+    dc: without augmentation (Zhao et al. 2021). dsa: under siamese augmentation (Zhao and Bilen 2021).
     """
 
     revision = 2
