@@ -199,6 +199,26 @@ class Study:
         lines += ["", "### Undecided", "", *_undecided(trials, found)]
         return [*lines, *_earlier(found)]
 
+    def signals(self) -> list[str]:
+        """What each attack on a generator finds: signal × generator, a table for each kind of canaries, and the strongest."""
+        of_generator = f"{self.where} AND release = 'generator'"
+        found = rows_of(*self.query(f"FROM result {of_generator} AND attack = 'denoising'"))
+        arms = {row["label"]: None for row in order_by_paradigm(self.rows("comparison")) if row["method"] == "conditional"}
+        figures = {(row["label"], row["variant"], row["canaries"], row["metric"]): row for row in found}
+        tpr, lines = next((name for _, _, _, name in figures if re.fullmatch(r"tpr@fpr=[^,]*", name)), ""), []
+        for kind in dict.fromkeys(row["canaries"] for row in found if row["canaries"]):
+            rows = []
+            for variant in dict.fromkeys(row["variant"] for row in found):
+                cells = [[figures.get((arm, variant, kind, name)) for name in (tpr, "auc")] for arm in arms]
+                rows.append([variant, *("; ".join(map(_short, cell)) for cell in cells)])
+            lines += [f"**{kind.capitalize()}**, TPR in % at {100 * float(tpr[8:]):g} % FPR; AUC", ""]
+            lines += [render(["signal and attack", *arms], rows, "markdown"), ""]
+        strongest = max((row for row in found if row["metric"] == tpr and row["value"] is not None), key=lambda row: row["value"])
+        key = strongest["label"], strongest["variant"], strongest["canaries"]
+        null, p = (figures.get((*key, name), {"value": None})["value"] for name in ("null_auc", "permutation_p"))
+        known = "" if null is None or p is None else f" (with membership redrawn AUC {null:.3f}; permutation p {p:.3f})"
+        return [*lines, f"The strongest: {key[1]} on {key[0]}, {key[2]} canaries: {_short(strongest)} %{known}."]
+
     def facts(self, trials: list[Row], found: list[Row]) -> str:
         (run,) = self.rows("run")
         ((tasks, minutes, in_run),) = self.query(
@@ -224,6 +244,14 @@ def _name_reference(row: Row | None) -> str:
 
 def _percent(row: Row, name: str) -> str:
     return format_interval(row[name], row[f"{name}_low"], row[f"{name}_high"], ".1f", 100) + "\u00a0%"
+
+
+def _short(row: Row | None) -> str:
+    """A figure with its interval; shares in percent, areas as they are."""
+    if row is None or row["value"] is None:
+        return "–"
+    spec, scale = (".3f", 1) if row["metric"] == "auc" else (".1f", 100)
+    return format_interval(row["value"], row["low"], row["high"], spec, scale)
 
 
 def _deciding(found: list[Row], pairs: list[Row]) -> list[str]:
