@@ -182,7 +182,7 @@ class Study:
 
     @property
     def evidence(self) -> str:
-        return str(next((claim["evidence"] for claim in self.rows("claim")), "exploratory")).capitalize()
+        return str(next((claim["evidence"] for claim in self.rows("claim")), None) or "exploratory").capitalize()
 
     def study(self) -> list[str]:
         """The section of docs/findings.md."""
