@@ -145,9 +145,9 @@ def run(
     if code == 130:
         raise KeyboardInterrupt
     if code:
-        warnings.warn(
-            "tasks failed: results.sql(\"FROM task WHERE status = 'failed'\") has their errors", RuntimeWarning, stacklevel=2
-        )
+        failed = "tasks failed: results.sql(\"FROM task WHERE status = 'failed'\") has their errors"
+        policy = {3: "a policy is closed", 4: "a policy cannot tell: a condition of it cannot be read"}
+        warnings.warn(policy.get(code, failed), RuntimeWarning, stacklevel=2)
     return open(db, store=store)
 
 

@@ -105,8 +105,10 @@ def expect(to_run: Mapping[str, Task], past: Mapping[str, Past]) -> dict[str, Ex
     costs: dict[str, Expected] = {}
     alike: dict[Any, Expected] = {}
     for id, task in to_run.items():
-        # Shadows differ in membership, on which the cost does not depend.
-        key = task.operation, tuple(getattr(task.work, name) for name in _cost_fields(type(task.work)))
+        # Shadows of a population differ in membership, on which the cost does not depend.
+        private = getattr(task.work, "private", None)
+        fields = tuple(getattr(task.work, name) for name in _cost_fields(type(task.work)))
+        key = task.operation, private and private.population, fields
         if key not in alike:
             guessed, before = guess.cost(task.work), past.get(task.operation)
             seconds, disk, gpu = (before.seconds, before.disk, before.gpu or 1.0) if before else (1.0, 1.0, 1.0)
@@ -117,7 +119,7 @@ def expect(to_run: Mapping[str, Task], past: Mapping[str, Past]) -> dict[str, Ex
 
 
 def _cost_fields(kind: type) -> tuple[str, ...]:
-    """Fields by which costs are shared among tasks of an operation: all but the private set, which differs by shadow."""
+    """Fields by which tasks of an operation on a population share a cost: all but the private set, which differs by shadow."""
     return tuple(name for name in kind.__dataclass_fields__ if name != "private")  # type: ignore[attr-defined]
 
 
