@@ -146,8 +146,7 @@ def run(
         raise KeyboardInterrupt
     if code:
         failed = "tasks failed: results.sql(\"FROM task WHERE status = 'failed'\") has their errors"
-        policy = {3: "a policy is closed", 4: "a policy cannot tell: a condition of it cannot be read"}
-        warnings.warn(policy.get(code, failed), RuntimeWarning, stacklevel=2)
+        warnings.warn("a policy is closed" if code == 3 else failed, RuntimeWarning, stacklevel=2)
     return open(db, store=store)
 
 

@@ -89,7 +89,7 @@ class _Layers(NamedTuple):
 
 
 SAMPLE_STEP, SAMPLE_WEIGHT = 2e-3, 2.5e-9
-"""Extra seconds of a step with per-sample gradients, and seconds per sample and weight to write, measure and scale them."""
+"""What per-sample gradients add to a training step: seconds per step, and per sample and weight to store and clip them."""
 CONVOLUTIONS = {
     "small": _Layers(1.0e-3, 0.5e-6, 14.5, 112, (9.0, 18.0)),
     "convnet": _Layers(1.1e-3, 0.7e-6, 12.5, 24, (5.7, 6.6)),

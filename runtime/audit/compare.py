@@ -104,7 +104,7 @@ class ComparedPair:
 
     @property
     def nearer(self) -> Evidence | None:
-        """The evidence for the pair's verdict; where it is undecided, the stronger of both sides' evidence."""
+        """Evidence for the pair's verdict; if it is undecided, the stronger of the evidence for and against the claim."""
         if self.evidence is None:
             return None
         way = {"supported": 0, "refuted": 1, "undecided": int(self.evidence[0].score < self.evidence[1].score)}[self.verdict]

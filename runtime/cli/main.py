@@ -44,7 +44,7 @@ exit codes:
   1    run, status: a task failed, or is missing; db rebuild, doctor, data
        verify, data fetch: something is damaged, or not what it should be
   2    there is something to mend, and a sentence says what
-  3    judge: a policy is closed
+  3    judge, run: a policy is closed
   4    judge: cannot be told from what there is
   130  interrupted (Ctrl-C, SIGTERM, SIGHUP); running again goes on"""
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class LabeledImages:
-    """Images with labels, without information on their origin."""
+    """A batch of images with their labels; which data set and rows they come from is not stored."""
 
     images: Tensor
     """n × channels × height × width, uint8."""

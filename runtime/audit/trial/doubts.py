@@ -163,8 +163,8 @@ def _standard_errors(values: np.ndarray, member: np.ndarray) -> np.ndarray:
 
 
 def _unlike_the_others(signal: np.ndarray, standing: list[int]) -> Iterator[Doubt]:
-    """One doubt that names the shadows whose signals hardly correlate with the sum of the others, where most do: their samples
-    may be stored in another order. `signal`: sample × shadow; `standing`: the number of each shadow."""
+    """A doubt about shadows whose signals hardly correlate with the sum of the others' signals, if most shadows' do: their samples
+    may be stored in another order. None or one is yielded. `signal`: sample × shadow; `standing`: the number of each shadow."""
     samples, shadows = signal.shape
     if shadows < 4:
         return

@@ -66,7 +66,7 @@ class Scope:
     headline: tuple[Tried | None, ReleaseLevel]
     """The declared attack and its release level."""
     one_model: frozenset[ReleaseLevel] = frozenset()
-    """Levels at which all shadows release the same model by design, so that equal answers raise no doubt."""
+    """Release levels at which all shadows have the same model by design (an untuned base): equal answers raise no doubt there."""
 
     @cached_property
     def targets(self) -> np.ndarray:

@@ -108,7 +108,7 @@ class StudentTrainer:
 
     @property
     def parts(self) -> checkpoint.Parts:
-        """State that changes as the student is trained."""
+        """What a checkpoint of this training holds, by name: student, optimizer, and the state of its losses."""
         return {
             "student": self.student,
             "student_optimizer": self.optimizer,
