@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import importlib.metadata
 import importlib.util
 import os
 import platform
@@ -72,11 +71,13 @@ def cpu() -> str:
 @functools.cache
 def versions(*further: str) -> dict[str, str]:
     """Package → version, of the packages that numbers may depend on and of `further` ones."""
+    from importlib.metadata import PackageNotFoundError, version  # 20 ms, which a command that records nothing need not spend
+
     found = {}
     for name in (*RECORDED_PACKAGES, *further):
         try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
+            found[name] = version(name)
+        except PackageNotFoundError:
             found[name] = "not installed"
     return found
 

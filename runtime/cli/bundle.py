@@ -7,7 +7,6 @@ import io
 import json
 import tempfile
 import zipfile
-from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -70,6 +69,8 @@ def _bundle(args: argparse.Namespace) -> int:
 
 def _texts(run: dict[str, Any], store: Path) -> dict[str, str]:
     """Name → content of the bundle's text files."""
+    from importlib.metadata import version
+
     about = {name: run[name] for name in ("study", "profile", "run", "origin", "commit", "source_digest", "versions")}
     cite = (files("runtime.cli") / "bundled" / "CITATION.cff").read_text(encoding="utf-8")
     readme = (files("runtime.cli") / "bundled" / "README.md").read_text(encoding="utf-8")

@@ -11,7 +11,6 @@ import tempfile
 import textwrap
 import traceback
 from collections.abc import Callable, Sequence
-from importlib.metadata import version
 from typing import Any, TextIO, cast
 
 from compiler.errors import SynthcError, did_you_mean, first_line, sentence_of
@@ -169,6 +168,16 @@ class Parser(argparse.ArgumentParser):
         return parsed, unknown
 
 
+class _PrintVersion(argparse.Action):
+    """Prints the installed version; argparse's own action would need it, and a slow import, for every command."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any, **__: Any) -> None:
+        from importlib.metadata import version
+
+        print(f"synthc {version('synthc')}")
+        parser.exit()
+
+
 def parser() -> argparse.ArgumentParser:
     top = Parser(
         prog="synthc",
@@ -180,7 +189,7 @@ def parser() -> argparse.ArgumentParser:
         '  synthc sql "FROM comparison"      ask the results\n'
         "  synthc chart tradeoff -o tradeoff.svg\n\n" + EXIT_CODES,
     )
-    top.add_argument("--version", action="version", version=f"synthc {version('synthc')}")
+    top.add_argument("--version", action=_PrintVersion, nargs=0, help="show the version and exit")
     commands = top.add_subparsers(metavar="COMMAND", required=True)
     for module in COMMAND_MODULES:
         importlib.import_module(f"runtime.cli.{module}").register(commands)

@@ -22,7 +22,7 @@ from runtime.store.files import atomic_write
 from runtime.store.records import Corrupt, read_record, write_record
 from tests.conftest import TINY, Done
 
-ROWS = "SELECT * EXCLUDE (note) FROM result WHERE metric <> 'seconds' ORDER BY ALL"
+ROWS = "SELECT * EXCLUDE (origin, note) FROM result WHERE metric <> 'seconds' ORDER BY ALL"
 
 
 def run(done: Done) -> int:

@@ -139,7 +139,10 @@ def test_the_profile_cifar10_runs_to_the_end_on_a_tiny_file_set_in_cifars_format
     monkeypatch.setenv("SYNTHC_DATA", str(tmp_path / "data"))
     tiny_cifar10(tmp_path / "data")
     more = {"classifier.width": 8, "classifier.depth": 10}
-    more |= {f"arms.dsa.{word}": 1 for word in ("images_per_class", "nets", "net_steps")} | {
+    more |= {
+        "arms.dsa.images_per_class": 2,
+        "arms.dsa.nets": 1,
+        "arms.dsa.net_steps": 1,
         "arms.dsa.width": 8,
         "arms.dsa.batch_real": 8,
     }
