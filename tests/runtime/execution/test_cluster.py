@@ -193,7 +193,8 @@ def test_a_command_that_could_not_start_the_threads_of_its_libraries_does_not_be
 def limited(threads: int, script: str, folder: Path) -> str:
     """What a script says on stderr whose user may have so many threads and processes (root has no such limit)."""
     begin = (
-        "import os, resource; from runtime.cli.main import main; from runtime.execution.ray_engine import RayEngine\n"
+        "import os, resource; from runtime.cli.main import main, parser; from runtime.execution.ray_engine import RayEngine\n"
+        "parser()\n"  # with the modules of all commands: another user may not read the folder that Python lies in
         f"resource.setrlimit(resource.RLIMIT_NPROC, ({threads}, {threads}))\n"
         "if not os.getuid(): os.setuid(54321)\n"
     )
