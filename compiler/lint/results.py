@@ -105,8 +105,10 @@ def other_headline(results: RunResults) -> Iterator[tuple[str, str]]:
 
 
 def no_interval(results: RunResults) -> Iterator[tuple[str, str]]:
-    """L23, after the run: a comparison without a paired interval."""
-    bare = [trial for trial in results.trials if trial.test_accuracy is not None and trial.leakage_low is None]
+    """L23, after the run: a comparison without a paired interval. Controls are compared with nothing."""
+    bare = [
+        trial for trial in results.trials if trial.test_accuracy is not None and trial.leakage_low is None and not trial.control
+    ]
     if bare:
         reason = f" ({bare[0].leakage_note})" if bare[0].leakage_note else ""
         names = and_more([trial.trial for trial in bare], MAX_TRIALS_NAMED)

@@ -64,6 +64,23 @@ def say_origin_of_headline(results: StudyResults) -> str:
     return "Leakage is what the command line asked for" if of_file else "Leakage is the headline that the study declared in advance"
 
 
+def list_controls(results: StudyResults) -> list[str]:
+    """Sentences on controls: what they are for, and what their figures show; none for a study without one."""
+    controls = [row for row in results.comparison if row.get("control")]
+    if not controls:
+        return []
+    names = and_more([str(row["label"]) for row in controls], 5)
+    said = [
+        f"Control: {names}. It is no way of training to choose: its generator is a public base that no shadow tunes, so no private "
+        "image reaches what it draws. With membership redrawn, every set, classifier and answer of it is equal bit for bit. Its "
+        "figures are what the attacks report where there is nothing to find, and should agree with guessing; the other arms are to "
+        "be read beside them. It does not show what the base had seen: that is the same for all shadows, and in no figure here."
+    ]
+    if any(row["leakage"] is None and row["attack"] and row["release"] == "generator" for row in controls):
+        said.append("All shadows of a control have one generator and get equal answers: no score is there to tell members by.")
+    return said
+
+
 def name_attack(results: StudyResults) -> str:
     """Name of the headline's attack with its variant; "" where no trial has it."""
     attacks = (f"{row['attack']} {row['variant']}" for row in results.comparison if row["attack"])
@@ -166,8 +183,9 @@ def describe_release(release: str) -> str:
 
 
 def name_trial(row: Row) -> str:
-    """A trial's label, with its replicate unless that is 0."""
-    return f"{row['label']} #{row['replicate']}" if row.get("replicate") else str(row["label"])
+    """A trial's label, with its replicate unless that is 0; of a control it says so."""
+    name = f"{row['label']} #{row['replicate']}" if row.get("replicate") else str(row["label"])
+    return f"{name} (control)" if row.get("control") else name
 
 
 def format_count(n: float | None) -> str:

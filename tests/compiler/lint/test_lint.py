@@ -336,6 +336,7 @@ def test_a_headline_without_an_interval_is_told() -> None:
     found = results(dp=0.9, coreset=0.91)
     bare = replace(found, trials=tuple(replace(trial, leakage_low=None, leakage_note="not resolvable") for trial in found.trials))
     assert "dp#0, coreset#0 (not resolvable)" in after(bare)["L23"]
+    assert "L23" not in after(replace(bare, trials=tuple(replace(trial, control=True) for trial in bare.trials)))
 
 
 def test_lints_of_spec_and_results_are_rows_with_their_reasons_and_survive_a_rebuild(tiny: Done, tmp_path: Path) -> None:

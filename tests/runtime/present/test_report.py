@@ -133,6 +133,19 @@ def test_the_report_of_a_real_run_has_its_figures_with_interval_and_n(tiny: Done
         assert wanted in page.words
 
 
+def test_a_control_is_named_as_one_and_the_report_says_what_it_is_for_and_what_it_does_not_show() -> None:
+    control = trial(1, label="untuned", control=True)
+    words = Parsed(report.page(results([trial(), control]))).words
+    assert "untuned (control)" in words
+    assert "Control: untuned. It is no way of training to choose" in words
+    assert "With membership redrawn, every set, classifier and answer of it is equal bit for bit" in words
+    assert "It does not show what the base had seen" in words
+    assert "no score is there to tell members by" not in words
+    unresolved = control | {"release": "generator", "leakage": None, "leakage_low": None, "leakage_high": None}
+    assert "no score is there to tell members by" in Parsed(report.page(results([trial(), unresolved]))).words
+    assert "(control)" not in Parsed(report.page(results([trial()]))).words
+
+
 def test_the_answer_comes_first_beside_the_trade_off_then_claims_as_sentences_then_the_rest() -> None:
     pair = {
         "claim": "c0",
