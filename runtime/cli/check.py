@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +99,8 @@ def _schema(args: argparse.Namespace) -> int:
 
 
 def _init(args: argparse.Namespace) -> int:
+    from importlib.resources import files
+
     name = Path(args.name).stem
     target = Path(args.name).with_name(f"{name}.yaml")
     starter = (files("runtime.cli") / "starter.yaml").read_text(encoding="utf-8").replace("STUDY", name)

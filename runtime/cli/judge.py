@@ -8,7 +8,6 @@ import json
 import sys
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,8 @@ from compiler.errors import SynthcError
 from runtime.cli.results_options import add_command, store_of
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from runtime.judge.judging import Judgement
     from runtime.judge.nearness import Tick
 
@@ -83,6 +84,8 @@ def judge_as_asked(args: argparse.Namespace) -> tuple[Judgement, dict[str, Any]]
         raise SynthcError("--store and --study say how a result is kept; give --db FILE with them")
     if args.with_private_images and args.page is None:
         raise SynthcError("--with-private-images says what a page shows; give --page FILE with it")
+    from datetime import UTC, datetime
+
     from compiler.check.policy import read_policy
 
     policy = read_policy(args.policy) if isinstance(args.policy, Path) else args.policy  # before anything is computed

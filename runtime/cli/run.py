@@ -17,8 +17,6 @@ from compiler.errors import SynthcError, and_more, did_you_mean, plural
 from compiler.work import TaskKind
 from runtime.cli.options import compile_study_of, force_option, only_option, print_notices, select_forced, spec_options
 from runtime.cli.results_options import add_command, positive_number, store_of, whole_number
-from runtime.outcome import Stopped
-from runtime.store.artifacts import lock_store
 
 if TYPE_CHECKING:
     from compiler.plan.dag import Plan, Task
@@ -84,6 +82,7 @@ def run(args: argparse.Namespace) -> int:
     from compiler.text.compose import compose, sources
     from compiler.text.nodes import plain
     from runtime.present import spec_charts
+    from runtime.store.artifacts import lock_store
 
     plan, store = _compile_with_data(args), store_of(args)
     print_notices(plan)
@@ -286,6 +285,7 @@ def _handle_signals(interrupt: Interrupt, print_line: Callable[[str], None]) -> 
 
     Installed after Ray, which replaces SIGTERM's handler. A signal that is ignored (`nohup`) stays so.
     """
+    from runtime.outcome import Stopped
 
     def handle(number: int, frame: object) -> None:
         interrupt.count += 1
