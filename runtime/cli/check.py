@@ -25,9 +25,9 @@ def register(commands: Any) -> None:
         epilog="examples:\n"
         "  synthc check specs/full_study.yaml --profile fashion_mnist\n"
         "  synthc check --explain L05                      what a lint is about\n"
-        "  synthc check specs/full_study.yaml --explain L04    and where it speaks in this study",
+        "  synthc check specs/full_study.yaml --explain L04    and where it applies in this study",
     )
-    check.add_argument("--explain", metavar="CODE", help="what a lint is about, why, after whom, and how it is silenced")
+    check.add_argument("--explain", metavar="CODE", help="what a lint is about, why, after which paper, and how it is silenced")
 
     schema = add_command(
         commands,

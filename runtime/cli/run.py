@@ -58,7 +58,7 @@ def engine_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--engine", choices=("ray", "inline"), default="ray", help="who computes: ray (default) or this process")
     address = "join a running Ray cluster: its head's address, auto, or local for none (default: RAY_ADDRESS, or none)"
     parser.add_argument("--address", metavar="HOST:PORT", help=address)
-    parser.add_argument("--no-token", action="store_true", help="join the cluster although it asks nobody for a token")
+    parser.add_argument("--no-token", action="store_true", help="join a cluster that requires no token")
     workers = "workers (default: one per core, or as many per GPU as fit)"
     parser.add_argument("--workers", type=whole_number(), metavar="N", help=workers)
     memory = "GPU memory that a worker may need, by which workers share a GPU (default: 8)"
