@@ -9,9 +9,6 @@ import contextlib
 import functools
 import importlib.util
 import os
-import platform
-import socket
-import subprocess
 import threading
 from hashlib import blake2b
 from pathlib import Path
@@ -54,7 +51,7 @@ def check_room_for_threads(needed: int, who: str, would_do: str = "") -> None:
 
 
 def host() -> str:
-    return socket.gethostname()
+    return os.uname().nodename
 
 
 @functools.cache
@@ -65,6 +62,8 @@ def cpu() -> str:
             name, _, model = line.partition(":")
             if name.strip().lower() in ("model name", "hardware", "cpu model"):
                 return model.strip()
+    import platform
+
     return platform.processor()
 
 
@@ -111,6 +110,8 @@ def commit() -> str:
 
     Changes of published results (`results.*`), to which runs add rows, do not count.
     """
+
+    import subprocess
 
     def git(*args: str) -> str:
         done = subprocess.run(["git", "-C", str(ROOT), *args], capture_output=True, text=True, check=False, timeout=10)

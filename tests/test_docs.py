@@ -152,7 +152,7 @@ def lints() -> str:
         "# Lints",
         "",
         "What a rigorous study needs. An error refuses the study unless `allow: {CODE: reason}` silences it; the reason is kept",
-        "with the results. `synthc check SPEC --explain CODE` shows where one speaks in a study.",
+        "with the results. `synthc check SPEC --explain CODE` shows where one applies in a study.",
         "",
         "| code | severity | looks at | what is wrong | why | after |",
         "|---|---|---|---|---|---|",

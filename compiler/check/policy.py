@@ -33,7 +33,7 @@ def check_policy(node: Node) -> Checking[tuple[Condition, ...]]:
     found: tuple[Condition, ...] | None = yield from Validator(tuple[Condition, ...]).check(node)
     if found is not None and not found:
         yield Diagnostic(
-            "policy", node.location, "`policy` is empty", "it would let everything go: state a condition, or leave it out"
+            "policy", node.location, "`policy` is empty", "it would release any set: state a condition, or leave it out"
         )
     for index, condition in enumerate(found or ()):
         of = node.items[index] if isinstance(node, nodes.Sequence) else node

@@ -85,7 +85,7 @@ def _check_canaries(point: Point) -> Iterator[Problem]:
     path, colours = ("audit", "canaries"), 256 ** card_of(point.data).shape[0]
     if not point.audit.canaries:
         hint = "such as mislabeled: {kind: mislabeled, count: 128}"
-        yield "no-canaries", path, "no canaries, so there is nobody to ask about", hint
+        yield "no-canaries", path, "no canaries, so there is no membership to infer", hint
     for name, group in point.audit.canaries.items():
         if group.copies > 1 and group.kind != "duplicated":
             what = f"{group.copies} copies of {group.kind} canaries"

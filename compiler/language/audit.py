@@ -105,7 +105,7 @@ class Audit(Frozen):
     the canaries for the other. bonferroni: the best of a grid, each at its share of the error. multisplit: the median of many
     splits, each at half of the error."""
     target: NonNegativeInt = 0
-    """The shadow that the epsilon bounds speak about: declared here, so that nobody chooses it after seeing scores."""
+    """The shadow that the epsilon bounds speak about: declared here, so that it is not chosen after seeing scores."""
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
     """Of every interval and bound."""
     delta: Proportion = 1e-5

@@ -82,7 +82,7 @@ def explain(code: str) -> list[str]:
     lines = [f"{code}: {lint.title}", ""]
     lines.append(f"why       {lint.because}")
     lines.append(f"source    {lint.source}")
-    lines.append(f"severity  {refused if lint.severity == 'error' else 'warning: told, and kept beside the results'}")
+    lines.append(f"severity  {refused if lint.severity == 'error' else 'warning: printed, and kept beside the results'}")
     looks = (("in the spec, before anything runs", lint.before), ("in the results, when a run ends", lint.after))
     where = [when for when, function in looks if function]
     lines.append(f"looked at {'; '.join(where) if where else 'nowhere: it cannot happen'}")

@@ -7,9 +7,7 @@ Not here: SQL (`runtime.database.quoting`), the report's own template, whose eng
 
 from __future__ import annotations
 
-import html as markup
 import re
-from hashlib import blake2b
 from typing import Any
 
 # Control characters except tabs and newlines; line separators; bidirectional controls; lone surrogates; non-XML characters.
@@ -42,7 +40,9 @@ def visible(text: str) -> str:
 
 def html(text: str) -> str:
     """Escape for HTML and SVG, between tags or in an attribute with double quotes."""
-    return markup.escape(visible(text))
+    from html import escape  # with its table of entities, which `synthc --help` need not load
+
+    return escape(visible(text))
 
 
 def script(json_text: str) -> str:
@@ -72,7 +72,9 @@ def dot(text: str) -> str:
 
 def mermaid(text: str) -> str:
     """A text quoted for Mermaid, which interprets HTML."""
-    entities = markup.escape(visible(text), quote=False).replace("#", "#35;").replace("&", "#")
+    from html import escape
+
+    entities = escape(visible(text), quote=False).replace("#", "#35;").replace("&", "#")
     return '"' + entities.replace('"', "#quot;").replace("\n", "<br>") + '"'
 
 
@@ -81,6 +83,8 @@ def file_name(text: str) -> str:
     name = "-".join(re.findall(r"[\w.]+", text)).lstrip(".") or "-"
     if len(name.encode()) <= MAX_FILE_NAME_BYTES:
         return name
+    from hashlib import blake2b
+
     digest = blake2b(text.encode(errors="backslashreplace"), digest_size=4).hexdigest()
     return f"{name.encode()[:MAX_FILE_NAME_BYTES].decode(errors='ignore')}-{digest}"
 

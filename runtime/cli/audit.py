@@ -203,7 +203,7 @@ def show(file: Path, report: Report, settings: AuditSettings) -> None:
     console.print(
         f"ε: values below this are ruled out at confidence {settings.confidence:g}, delta {settings.delta:g}"
         f"{', for shadow 0' if report.n_shadows > 1 else ''}; it is never the ε of the models. Steinke's holds whatever the "
-        "mechanism; f-DP and mu-GDP only if its trade-off is Gaussian, else they may lie above the truth."
+        "mechanism; f-DP and mu-GDP only if its trade-off is Gaussian, else they may exceed the true epsilon."
     )
     for line in (*notes(report), *_unread(report), *_refusals(report)):
         console.print(f"- {escape(visible(line))}")

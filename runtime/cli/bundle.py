@@ -5,15 +5,14 @@ from __future__ import annotations
 import argparse
 import io
 import json
-import tempfile
-import zipfile
-from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from compiler.errors import SynthcError, plural
 from runtime.cli.results_options import add_command, scope_of, store_of
-from runtime.store.files import atomic_write
+
+if TYPE_CHECKING:
+    import zipfile
 
 
 def register(commands: Any) -> None:
@@ -32,15 +31,19 @@ def register(commands: Any) -> None:
         "  synthc bundle -o trials.zip --trials        also what makes its finished trials count as done elsewhere",
     )
     bundle.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="the .zip to write")
-    trials = "also commits of finished attacks, with scores, without images and weights: their trials count as done elsewhere"
+    trials = "also finished attacks and figures of what they rest on, no images, no weights: their trials count as done elsewhere"
     bundle.add_argument("--trials", action="store_true", help=trials)
 
 
 def _bundle(args: argparse.Namespace) -> int:
+    import tempfile
+    import zipfile
+
     from runtime.database.gather import export_parquet, export_runs
     from runtime.database.quoting import literal
     from runtime.present.report import page
     from runtime.present.report.read import read
+    from runtime.store.files import atomic_write
 
     if args.output.suffix != ".zip":
         raise SynthcError(f"{args.output}: a bundle is a .zip file")
@@ -70,6 +73,7 @@ def _bundle(args: argparse.Namespace) -> int:
 def _texts(run: dict[str, Any], store: Path) -> dict[str, str]:
     """Name → content of the bundle's text files."""
     from importlib.metadata import version
+    from importlib.resources import files
 
     about = {name: run[name] for name in ("study", "profile", "run", "origin", "commit", "source_digest", "versions")}
     cite = (files("runtime.cli") / "bundled" / "CITATION.cff").read_text(encoding="utf-8")

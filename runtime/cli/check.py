@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +25,9 @@ def register(commands: Any) -> None:
         epilog="examples:\n"
         "  synthc check specs/full_study.yaml --profile fashion_mnist\n"
         "  synthc check --explain L05                      what a lint is about\n"
-        "  synthc check specs/full_study.yaml --explain L04    and where it speaks in this study",
+        "  synthc check specs/full_study.yaml --explain L04    and where it applies in this study",
     )
-    check.add_argument("--explain", metavar="CODE", help="what a lint is about, why, after whom, and how it is silenced")
+    check.add_argument("--explain", metavar="CODE", help="what a lint is about, why, after which paper, and how it is silenced")
 
     schema = add_command(
         commands,
@@ -100,6 +99,8 @@ def _schema(args: argparse.Namespace) -> int:
 
 
 def _init(args: argparse.Namespace) -> int:
+    from importlib.resources import files
+
     name = Path(args.name).stem
     target = Path(args.name).with_name(f"{name}.yaml")
     starter = (files("runtime.cli") / "starter.yaml").read_text(encoding="utf-8").replace("STUDY", name)

@@ -9,9 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compiler.data.records import card_here, data_root, record_of
 from compiler.errors import SynthcError, did_you_mean
-from compiler.language.datasets import CARDS
 from compiler.text.escape import plain
 
 if TYPE_CHECKING:
@@ -68,6 +66,9 @@ def register(commands: Any) -> None:
 
 
 def _list(args: argparse.Namespace) -> int:
+    from compiler.data.records import card_here, data_root
+    from compiler.language.datasets import CARDS
+
     print(f"data root: {data_root()}\n")
     print(f"{'name':<14}{'images':>8}{'test':>8}{'classes':>9}  {'shape':<9}  where")
     for name, card in CARDS.items():
@@ -80,6 +81,8 @@ def _list(args: argparse.Namespace) -> int:
 
 def _whereabouts(name: str) -> str:
     """A line on where a set is and how its digest is known."""
+    from compiler.data.records import record_of
+    from compiler.language.datasets import CARDS
     from runtime.data.catalogue import CATALOGUE, find
 
     if name not in CATALOGUE:
@@ -113,6 +116,7 @@ def _fetch(args: argparse.Namespace) -> int:
 
 def _take_damaged_away(name: str) -> Path | None:
     """The folder of a complete set; None where it must be downloaded. Damaged files are renamed."""
+    from compiler.language.datasets import CARDS
     from runtime.data.catalogue import find
     from runtime.data.sources import see
 
@@ -138,6 +142,7 @@ def _take_damaged_away(name: str) -> Path | None:
 
 
 def _verify(args: argparse.Namespace) -> int:
+    from compiler.data.records import data_root
     from runtime.data.catalogue import CATALOGUE, find
 
     names = _in_files(args.names)
@@ -153,6 +158,7 @@ def _verify(args: argparse.Namespace) -> int:
 
 def _verified(name: str) -> bool:
     """Read a set, print the findings and record them; whether its content is the published one."""
+    from compiler.language.datasets import CARDS
     from runtime.data.catalogue import find
     from runtime.data.sources import see
 
@@ -174,6 +180,7 @@ def _verified(name: str) -> bool:
 
 
 def _in_files(names: list[str]) -> list[str]:
+    from compiler.language.datasets import CARDS
     from runtime.data.catalogue import CATALOGUE
 
     for name in names:

@@ -8,7 +8,6 @@ import json
 import sys
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,8 @@ from compiler.errors import SynthcError
 from runtime.cli.results_options import add_command, store_of
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from runtime.judge.judging import Judgement
     from runtime.judge.nearness import Tick
 
@@ -51,7 +52,7 @@ def register(commands: Any) -> None:
     option("set", metavar="SET", help="the synthetic set")
     option("--members", required=True, metavar="M", help="the real images that it was made from")
     option("--holdout", required=True, metavar="H", help="real images drawn by the same lot and never used")
-    option("--test", metavar="T", help="further real images that nobody used: what is the set good for?")
+    option("--test", metavar="T", help="further real images, used for nothing else: what is the set good for?")
     option("--public", metavar="P", help="public images that the features are trained on (default: drawn shapes)")
     option("--policy", type=Path, metavar="FILE", help="conditions, a YAML file with `policy:`")
     option("--unit", metavar="FILE|COLUMN", help="what belongs together, as for split (default: as it was drawn)")
@@ -83,6 +84,8 @@ def judge_as_asked(args: argparse.Namespace) -> tuple[Judgement, dict[str, Any]]
         raise SynthcError("--store and --study say how a result is kept; give --db FILE with them")
     if args.with_private_images and args.page is None:
         raise SynthcError("--with-private-images says what a page shows; give --page FILE with it")
+    from datetime import UTC, datetime
+
     from compiler.check.policy import read_policy
 
     policy = read_policy(args.policy) if isinstance(args.policy, Path) else args.policy  # before anything is computed
@@ -113,7 +116,7 @@ def _keep(args: argparse.Namespace, found: Judgement, started: datetime, seconds
     check_target(args.db.absolute())
     name = args.set if isinstance(args.set, str) else args.set.name
     result = Found(
-        study=study_name(args.study, Path(name)), method="judge", question="May this set leave the house?", spec=name,
+        study=study_name(args.study, Path(name)), method="judge", question="May this set be released?", spec=name,
         command="judge", work=work_of(found), product=product_of(found, started), headline=headline(found), started=started,
         seconds=seconds,
     )  # fmt: skip

@@ -7,15 +7,12 @@ import contextlib
 import importlib
 import os
 import sys
-import tempfile
 import textwrap
-import traceback
 from collections.abc import Callable, Sequence
 from typing import Any, TextIO, cast
 
 from compiler.errors import SynthcError, did_you_mean, first_line, sentence_of
 from compiler.text.escape import Visible
-from runtime import machine
 
 COMMAND_MODULES = (
     "run",
@@ -59,6 +56,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(args: argparse.Namespace, argv: Sequence[str]) -> int:
+    from runtime import machine
+
     try:
         _refuse_unspeakable(argv)
         machine.check_room_for_threads(2 * machine.cores() + 24, "a command")  # OpenBLAS, DuckDB, the writers of commits
@@ -87,6 +86,9 @@ def _say(sentence: str, code: int = 2) -> int:
 
 def _keep_details() -> str:
     """Write the traceback of the current exception to a private file; returns a sentence with its path."""
+    import tempfile
+    import traceback
+
     try:
         handle, path = tempfile.mkstemp(prefix="synthc-", suffix=".txt")
         with open(handle, "w", encoding="utf-8", errors="backslashreplace") as file:

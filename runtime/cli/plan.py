@@ -12,7 +12,6 @@ from compiler.errors import SynthcError
 from compiler.inspect.json_help import JSON_SHAPE, STAGES
 from runtime.cli.options import compile_study_of, force_option, only_option, print_notices, select_forced, spec_options
 from runtime.cli.results_options import add_command, store_of, whole_number, write
-from runtime.store.artifacts import is_done
 
 if TYPE_CHECKING:
     from compiler.plan.dag import Plan, Task
@@ -160,6 +159,8 @@ def _split_tasks(plan: Plan, args: argparse.Namespace) -> tuple[frozenset[str], 
 
 
 def _find_done(plan: Plan, args: argparse.Namespace) -> frozenset[str]:
+    from runtime.store.artifacts import is_done
+
     store: Path = store_of(args)
     return frozenset(id for id in plan.tasks if is_done(store, id)) if store.is_dir() else frozenset()
 

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 from compiler.errors import SynthcError, and_more, did_you_mean
 from runtime.cli import membership
 from runtime.cli.results_options import add_command, open_results, scope_of, store_of, whole_number
-from runtime.store.artifacts import Artifact, folder_of, may_be_running, read_origin
 
 if TYPE_CHECKING:
     from runtime.database.read import Query
+    from runtime.store.artifacts import Artifact
 
 
 def register(commands: Any) -> None:
@@ -132,6 +132,7 @@ def _runs(args: argparse.Namespace) -> int:
 def _status_of_run(args: argparse.Namespace) -> str:
     """SQL for the status of a run: a run of this store that is recorded as running counts as killed if no process runs it."""
     from runtime.database.quoting import literal
+    from runtime.store.artifacts import may_be_running, read_origin
 
     store = store_of(args)
     origin = read_origin(store)
@@ -173,6 +174,7 @@ def _show_trial(query: Query, origin: str, study: str, profile: str, trial: str)
 
 def _show_task(query: Query, args: argparse.Namespace, task: str) -> None:
     from runtime.database.quoting import literal
+    from runtime.store.artifacts import Artifact, folder_of
 
     own = literal(scope_of(args).own)
     columns, (row, *_) = query(f"FROM task WHERE task = '{task}' ORDER BY origin IS DISTINCT FROM {own}")
@@ -257,6 +259,7 @@ def _flatten(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
 
 def _logs(args: argparse.Namespace) -> int:
     from runtime.database.read import open_read_only
+    from runtime.store.artifacts import folder_of
 
     with open_read_only(args.db) as query:
         task = _find_task(query, args.task)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from compiler.errors import SynthcError, did_you_mean, plural
 from runtime.cli.results_options import add_command, open_results, positive_number, scope_of, scope_of_one, store_of
-from runtime.database.questions import question, questions
 
 if TYPE_CHECKING:
     from runtime.database.read import Query, Scope
@@ -140,6 +139,7 @@ def _add_db(commands: Any) -> None:
 
 
 def _sql(args: argparse.Namespace) -> int:
+    from runtime.database.questions import question
     from runtime.database.read import open_read_only
     from runtime.present.tables import render
 
@@ -161,6 +161,7 @@ def _sql(args: argparse.Namespace) -> int:
 
 def _list_public() -> str:
     """Views, macros and named questions, each with its description."""
+    from runtime.database.questions import questions
     from runtime.database.schema import list_public
 
     named = [(f"@{name}", found.about) for name, found in questions().items()]

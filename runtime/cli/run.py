@@ -17,8 +17,6 @@ from compiler.errors import SynthcError, and_more, did_you_mean, plural
 from compiler.work import TaskKind
 from runtime.cli.options import compile_study_of, force_option, only_option, print_notices, select_forced, spec_options
 from runtime.cli.results_options import add_command, positive_number, store_of, whole_number
-from runtime.outcome import Stopped
-from runtime.store.artifacts import lock_store
 
 if TYPE_CHECKING:
     from compiler.plan.dag import Plan, Task
@@ -60,7 +58,7 @@ def engine_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--engine", choices=("ray", "inline"), default="ray", help="who computes: ray (default) or this process")
     address = "join a running Ray cluster: its head's address, auto, or local for none (default: RAY_ADDRESS, or none)"
     parser.add_argument("--address", metavar="HOST:PORT", help=address)
-    parser.add_argument("--no-token", action="store_true", help="join the cluster although it asks nobody for a token")
+    parser.add_argument("--no-token", action="store_true", help="join a cluster that requires no token")
     workers = "workers (default: one per core, or as many per GPU as fit)"
     parser.add_argument("--workers", type=whole_number(), metavar="N", help=workers)
     memory = "GPU memory that a worker may need, by which workers share a GPU (default: 8)"
@@ -84,6 +82,7 @@ def run(args: argparse.Namespace) -> int:
     from compiler.text.compose import compose, sources
     from compiler.text.nodes import plain
     from runtime.present import spec_charts
+    from runtime.store.artifacts import lock_store
 
     plan, store = _compile_with_data(args), store_of(args)
     print_notices(plan)
@@ -170,8 +169,7 @@ def compute(study: StudyRun, args: argparse.Namespace, signals: contextlib.ExitS
             display.on_outcome(task, outcome)
 
         def on_tick(in_flight: Mapping[Dispatch, float]) -> None:
-            display.on_tick(in_flight)
-            if notice := study.publish_if_due():
+            if notice := study.publish_if_due(display.on_tick(in_flight)):
                 display.print_line(notice)
 
         if args.engine == "ray":
@@ -286,6 +284,7 @@ def _handle_signals(interrupt: Interrupt, print_line: Callable[[str], None]) -> 
 
     Installed after Ray, which replaces SIGTERM's handler. A signal that is ignored (`nohup`) stays so.
     """
+    from runtime.outcome import Stopped
 
     def handle(number: int, frame: object) -> None:
         interrupt.count += 1

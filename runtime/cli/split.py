@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from compiler.errors import SynthcError, plural
 from runtime.cli.results_options import add_command
+
+if TYPE_CHECKING:
+    from fractions import Fraction
 
 
 def register(commands: Any) -> None:
@@ -63,6 +65,8 @@ def _split(args: argparse.Namespace) -> int:
 
 
 def _size(option: str, text: str) -> Fraction | int:
+    from fractions import Fraction
+
     try:
         size = Fraction(text)
     except (ValueError, ZeroDivisionError):

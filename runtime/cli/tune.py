@@ -15,7 +15,6 @@ from compiler.errors import SynthcError, plural
 from runtime.cli.options import spec_options
 from runtime.cli.results_options import add_command, store_of
 from runtime.cli.run import compute, engine_options
-from runtime.store.artifacts import Artifact, folder_of, is_done, lock_store
 
 if TYPE_CHECKING:
     from compiler.plan.tuning import Try, Tuning
@@ -56,6 +55,7 @@ def _tune(args: argparse.Namespace) -> int:
     from compiler.plan.tuning import tune
     from compiler.text.compose import compose, sources
     from runtime.data.cards import make_cards
+    from runtime.store.artifacts import lock_store
 
     tree = compose(args.spec, args.profile, args.sets)
     make_cards(tree)
@@ -90,6 +90,8 @@ def _tune(args: argparse.Namespace) -> int:
 
 
 def _read(one: Try, tuning: Tuning, store: Path) -> Tried:
+    from runtime.store.artifacts import Artifact, folder_of, is_done
+
     accuracies = [Artifact(folder_of(store, task)).metric("test_accuracy") for task in one.tasks]
     needed = tuning.plan.to_run(lambda id: False, one.tasks)
     seconds = [Artifact(folder_of(store, id)).outcome["provenance"]["seconds"] for id in needed if is_done(store, id)]

@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -126,6 +125,8 @@ def _check_machine() -> Iterator[Check]:
 
 
 def _check_workers() -> Iterator[Check]:
+    import tempfile
+
     from runtime.execution.ray_engine import RayEngine
 
     began = time.monotonic()

@@ -87,7 +87,7 @@ FROM result JOIN comparison USING (origin, study, profile, trial, attack, varian
 WHERE metric LIKE 'tpr@fpr=%' AND metric = format('tpr@fpr={:g}', fpr) AND result.canaries <> comparison.canaries
 ORDER BY missed DESC NULLS LAST, origin, study, profile, trial, other;
 
--- @doubtful: Which figures should nobody rely on, and why?
+-- @doubtful: Which figures are unreliable, and why?
 SELECT origin, study, profile, trial, 'leakage' AS figure, leakage_note AS why FROM comparison WHERE leakage_note <> ''
 UNION ALL BY NAME SELECT origin, study, profile, trial, 'all' AS figure, flags AS why FROM comparison WHERE flags <> ''
 UNION ALL BY NAME SELECT origin, study, profile, trial, 'all' AS figure, 'it learned next to nothing, so leaking little is no protection' AS why

@@ -120,7 +120,7 @@ def _must_show_token(address: str, with_token: bool) -> bool:
     if "://" in address:
         raise SynthcError(f"{address} is an address for Ray's client protocol; name the head as HOST:PORT, without ://")
     if address != "auto" and not _connects(address):
-        raise SynthcError(f"nobody listens at {address}; start a Ray cluster there, or leave out --address and RAY_ADDRESS")
+        raise SynthcError(f"no cluster answers at {address}; start a Ray cluster there, or leave out --address and RAY_ADDRESS")
     with ThreadPoolExecutor() as pool:
         anonymous, known = pool.map(partial(_ask, address), ("disabled", "token"))
     if not anonymous and with_token:

@@ -204,7 +204,7 @@ class _Diffused(Method):
         if untuned and self.filter is not None:
             yield "the filtering classifier is private, and a control would be one no more; leave `filter` out"
         if untuned != self.control:
-            hint = "say `control: true`" if untuned else "`control: true` is for `finetune: none`, which is told nothing private"
+            hint = "say `control: true`" if untuned else "`control: true` is for `finetune: none`, which learns nothing private"
             yield f"an untuned base is a control: {hint}"
 
 

@@ -63,8 +63,10 @@ class ShadowPool:
         rest = values.sum(-1, keepdims=True) - values
         if self.left_out is None:
             return rest
-        if len(self.left_out) == 1:
-            return rest - values[..., self.left_out[0]]
+        if self.paired:  # by slices: indexing by `left_out` would copy
+            rest[..., ::2] -= values[..., 1::2]
+            rest[..., 1::2] -= values[..., ::2]
+            return rest
         gone = self.left_out.reshape(len(self.left_out), *([1] * (values.ndim - 2)), -1)
         return rest - np.take_along_axis(values, np.broadcast_to(gone, values.shape), axis=-1)
 
@@ -100,15 +102,15 @@ class SideMoments:
         return int((enough & (self.variance(how) <= VARIANCE_FLOOR)).sum()), int(enough.sum())
 
     def variance(self, how: str) -> np.ndarray:
-        """canary × view × model: unbiased variance, per canary (`per_example`, `student_t`) or pooled within canaries (`pooled`),
-        at least `VARIANCE_FLOOR`."""
+        """canary × view × model: unbiased variance, per canary (`per_example`, `student_t`), or 1 × view × model: pooled within
+        canaries (`pooled`); at least `VARIANCE_FLOOR`."""
         freedom = self.count - 1
         if how == "pooled":
             # A canary without shadows on this side (bernoulli membership) is NaN, which must not reach the pooled sum.
             known = np.where(self.count > 0, self.squares, 0.0)
             with np.errstate(invalid="ignore", divide="ignore"):
                 pooled = known.sum(0, keepdims=True) / np.maximum(freedom, 0).sum(0, keepdims=True)
-            return np.maximum(np.broadcast_to(pooled, self.squares.shape), VARIANCE_FLOOR)
+            return np.maximum(pooled, VARIANCE_FLOOR)
         with np.errstate(invalid="ignore", divide="ignore"):
             return np.maximum(self.squares / freedom, VARIANCE_FLOOR)
 
@@ -116,21 +118,22 @@ class SideMoments:
 def sides(signal: np.ndarray, pool: ShadowPool) -> tuple[SideMoments, SideMoments]:
     """Moments of the signal over the IN and the OUT shadows of every target. signal: canary × view × model, finite."""
     signal = np.asarray(signal, np.float64)
-    centred = signal - signal.mean(-1, keepdims=True)  # running sums of squares cancel badly far from zero
-    return _side(signal, centred, pool.member, pool), _side(signal, centred, ~pool.member, pool)
+    center = signal.mean(-1, keepdims=True)
+    centred = signal - center  # running sums of squares cancel badly far from zero
+    return _side(center, centred, pool.member, pool), _side(center, centred, ~pool.member, pool)
 
 
-def _side(signal: np.ndarray, centred: np.ndarray, chosen: np.ndarray, pool: ShadowPool) -> SideMoments:
+def _side(center: np.ndarray, centred: np.ndarray, chosen: np.ndarray, pool: ShadowPool) -> SideMoments:
     mask = chosen[:, None, :].astype(np.float64)
-    count = pool.without_target(mask)
+    count, ours = pool.without_target(mask), mask * centred
     with np.errstate(invalid="ignore", divide="ignore"):
-        mean = pool.without_target(mask * centred) / count
-    powers = mask * centred**2
+        mean = pool.without_target(ours) / count
+    powers = ours * centred
     squares = np.maximum(pool.without_target(powers) - count * mean**2, 0.0)
     doubtful = squares < CANCELLED * powers.sum(-1, keepdims=True)
     if doubtful.any():
         _summed_again(squares, mean, doubtful, centred, chosen, pool)
-    return SideMoments(count, mean + signal.mean(-1, keepdims=True), squares)
+    return SideMoments(count, mean + center, squares)
 
 
 def _summed_again(

@@ -175,7 +175,7 @@ def _no_probabilities(source: str, logits: np.ndarray) -> None:
     if logits.size > 2 * logits.shape[-1] and logits.min() >= 0 and logits.max() <= 1 and (np.abs(sums - 1) < 1e-2).all():
         clipped = "numpy.log(numpy.clip(p, 1e-12, 1)), in which the surest answers are all alike"
         raise SynthcError(
-            f"{source}: logits are probabilities, each row sums to 1; give what stands before the softmax, or else {clipped}"
+            f"{source}: logits are probabilities, each row sums to 1; give the numbers before the softmax, or else {clipped}"
         )
 
 

@@ -40,13 +40,13 @@ def read_array(path: Path) -> np.ndarray:
             extents = tuple(int(extent) for extent in np.frombuffer(handle.read(4 * head[3]), ">u4"))
             size = math.prod(extents)
             if len(extents) < head[3] or not 0 < size <= MAX_ARRAY_BYTES:
-                raise SynthcError(f"{path}: its header speaks of {extents}, at most {MAX_ARRAY_BYTES:,} bytes can be read")
+                raise SynthcError(f"{path}: its header states {extents}, at most {MAX_ARRAY_BYTES:,} bytes can be read")
             content = handle.read(size + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise SynthcError(f"{path}: cannot be read: {error}") from error
     if len(content) != size:
         missing = "longer" if len(content) > size else f"truncated ({len(content):,} bytes)"
-        raise SynthcError(f"{path}: {missing} where the header speaks of {size:,} bytes; fetch it again")
+        raise SynthcError(f"{path}: {missing} where the header states {size:,} bytes; fetch it again")
     return np.frombuffer(content, np.uint8).reshape(extents)
 
 

@@ -243,7 +243,7 @@ def png(image: np.ndarray) -> bytes:
         (b"", "it starts with nothing"),
         (b"\0\0\x0d\x01" + b"\0" * 8, "not an IDX file of unsigned bytes"),
         (data_files.idx(np.zeros((5, 28, 28)))[:-9], "truncated"),
-        (data_files.idx(np.zeros((5, 28, 28))) + b"more", "longer where the header speaks of 3,920 bytes"),
+        (data_files.idx(np.zeros((5, 28, 28))) + b"more", "longer where the header states 3,920 bytes"),
         (b"\0\0\x08\x03" + struct.pack(">3I", 1 << 20, 1 << 10, 1 << 10), "at most 1,073,741,824 bytes can be read"),
     ],
 )

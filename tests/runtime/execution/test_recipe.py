@@ -61,8 +61,8 @@ def synthc(folder: Path, *words: str) -> list[str]:
     [
         (HEAD, "", "asks for its token, and RAY_AUTH_TOKEN is not set; set it to the one that its nodes have"),
         (HEAD, "00112233445566778899aabbccddeeff", "asks for its token, and RAY_AUTH_TOKEN is another"),
-        (f"{NETWORK}.1:6399", None, "nobody listens at 10.77.0.1:6399; start a Ray cluster there, or leave out --address"),
-        (f"{NETWORK}.99:6379", None, "nobody listens at 10.77.0.99:6379"),
+        (f"{NETWORK}.1:6399", None, "no cluster answers at 10.77.0.1:6399; start a Ray cluster there, or leave out --address"),
+        (f"{NETWORK}.99:6379", None, "no cluster answers at 10.77.0.99:6379"),
         (f"ray://{HEAD}", None, "name the head as HOST:PORT, without ://"),
     ],
 )

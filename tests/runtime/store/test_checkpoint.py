@@ -117,7 +117,7 @@ def test_a_checkpoint_that_cannot_be_trusted_is_passed_over(tmp_path: Path, monk
     assert torch.equal(weights, trained(9)[0])
 
 
-# Every long loop of the house
+# Every long loop
 
 KD = {"paradigm": "data_free_kd", "batch_size": 16, "rounds": 4, "student_steps": 2, "width": 8}
 SET = {"paradigm": "distillation", "images_per_class": 2, "init": "noise"}
