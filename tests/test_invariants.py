@@ -118,6 +118,38 @@ def _latest_run(done: Done) -> dict:
     return json.loads(max((done.store / "runs").glob("*/run.json")).read_text())
 
 
+UNTUNED = """\
+  untuned:
+    paradigm: diffusion
+    method: conditional
+    control: true
+    released: true
+    denoiser: {net: mlp, width: 16, blocks: 1, timesteps: 100, finetune: none, base: {pretrain: public, epochs: 1}}
+    steps: 4
+"""
+
+
+@pytest.mark.long
+def test_of_an_untuned_base_every_set_classifier_and_answer_is_the_same_when_membership_is_redrawn(tmp_path: Path) -> None:
+    text = TINY[: TINY.index("  coreset:")].replace("audit:\n", "public: {name: shapes}\naudit:\n", 1) + UNTUNED
+    text = text.replace("  fpr:", "    - {attack: denoising}\n    - {attack: nearest, space: pixel}\n  fpr:")
+    stages: list[dict[tuple[str, int, str], object]] = []
+    for design in ("pairs", "bernoulli"):
+        (tmp_path / design).mkdir()
+        done = run_study(tmp_path / design, text, "--set", f"audit.membership={design}")
+        stages.append({})
+        for record in _latest_run(done)["trials"]:
+            for task, shadow, stage in record["stages"]:
+                outcome = json.loads((done.store / task[:2] / task / "outcome.json").read_text())
+                stages[-1][record["arm"], shadow, stage] = outcome["files"]
+    one, other = stages
+    assert one.keys() == other.keys()
+    stages_of_control = {stage for arm, _, stage in one if arm == "untuned"}
+    assert stages_of_control >= {"synthesize", "model", "final_model", "generator", "synthetic_set"}
+    equal = {where for where in one if one[where] == other[where]}
+    assert equal == {where for where in one if where[0] == "untuned"}
+
+
 # 4. Arms are paired
 
 
