@@ -172,9 +172,8 @@ def test_no_room_is_called_utils() -> None:
     assert [path for folder in ("compiler", "runtime", "tests") for path in files(folder) if path.stem in banned] == []
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
+def test_asking_needs_neither_torch_nor_ray(tmp_path: Path) -> None:
+    commands = (
         "--help",
         "run --help",
         "check specs/full_study.yaml",
@@ -185,15 +184,14 @@ def test_no_room_is_called_utils() -> None:
         "plan specs/smoke.yaml --emit trials",
         "explain specs/smoke.yaml --db {db}",
         "graph specs/smoke.yaml -o {svg} --db {db}",
-    ],
-)
-def test_asking_needs_neither_torch_nor_ray(command: str, tmp_path: Path) -> None:
-    words = command.format(db=tmp_path / "results.duckdb", svg=tmp_path / "plan.svg").split()
+    )
+    words = [command.format(db=tmp_path / "results.duckdb", svg=tmp_path / "plan.svg").split() for command in commands]
     script = (
         "import sys; from runtime.cli.main import main\n"
-        f"code = 0\ntry: code = main({words!r})\nexcept SystemExit: pass\n"
-        "heavy = {'torch', 'ray', 'duckdb', 'altair', 'sklearn', 'scipy'} & set(sys.modules)\n"
-        "sys.exit(f'imported {heavy}' if heavy else code)"
+        f"for command in {words!r}:\n"
+        "    code = 0\n    try: code = main(command)\n    except SystemExit: pass\n"
+        "    heavy = {'torch', 'ray', 'duckdb', 'altair', 'sklearn', 'scipy'} & set(sys.modules)\n"
+        "    if code or heavy: sys.exit(f'{command}: {code}, imported {heavy}')\n"
     )
     passes(script)
 
