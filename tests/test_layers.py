@@ -142,7 +142,7 @@ def imported(path: Path, *, deferred: bool = True) -> set[str]:
 
 
 def passes(script: str) -> None:
-    """A process of its own runs it to the end; what it exits with is the complaint."""
+    """Run a script in a new process; fails with what it prints on stderr unless it exits with 0."""
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, check=False)
     assert done.returncode == 0, done.stderr[-500:]
 

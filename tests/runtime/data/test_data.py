@@ -315,7 +315,7 @@ def broken_png(folder: Path) -> None:
 
 
 def larger_inside(folder: Path) -> None:
-    """A second header further on that speaks of another size, with a right checksum."""
+    """A second header further on that states another size, with a valid checksum."""
     path = folder / "a/n0000_0.png"
     content = path.read_bytes()
     second = b"IHDR" + struct.pack(">IIBBBBB", 3000, 3000, 8, 2, 0, 0, 0)

@@ -94,7 +94,7 @@ def test_noise_keeps_the_variance_of_images_of_variance_one_at_every_level() -> 
 
 
 class Wavy(denoisers.Net):
-    """A net that needs no training and looks at all that it is shown."""
+    """A fixed net whose output depends on all of its inputs."""
 
     def forward(self, x: torch.Tensor, level: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
         return torch.tanh(1.5 * x + 0.01 * level[:, None, None, None] - label[:, None, None, None] / 9)
@@ -298,7 +298,7 @@ def test_more_components_than_pixels_is_a_clear_error() -> None:
 
 @pytest.fixture(scope="module")
 def based() -> Any:
-    """A setting whose shadows begin from a base that learned shapes."""
+    """A setting whose generators start from a base trained on the shapes."""
     how = Denoiser(**TUNED)
     public = shapes.read(CARD.shape)[0][torch.arange(200)]
     product = diffusion.train_shared(how.shared, public, SETTING)  # type: ignore[arg-type]
