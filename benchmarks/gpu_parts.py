@@ -63,11 +63,11 @@ arms:
 def checks(bench: Bench) -> Iterator[Row | tuple[str, BaseException]]:
     """Runs a small study on the CPU and the device, and compares random draws, accuracies, and attacks on equal logits."""
     from runtime.data.cards import compile_with_files
-    from runtime.data.sources import see
+    from runtime.data.sources import read_and_record
 
     yield _first_steps(bench)
     write_images(bench.folder / "data", 500, 100, 40)
-    see("cifar10")
+    read_and_record("cifar10")
     spec = bench.folder / "checked.yaml"
     spec.write_text(CHECKED)
     plan = compile_with_files(spec)

@@ -32,7 +32,7 @@ from compiler.text.nodes import plain
 from compiler.work.operations import Synthesize, TrainClassifier, TrainGenerator, TrainShared, Work
 from runtime.data.cards import compile_with_files
 from runtime.data.population.roles import expected_size
-from runtime.data.sources import load, see
+from runtime.data.sources import load, read_and_record
 from runtime.operations import OPERATIONS
 from runtime.store.artifacts import Artifact, folder_of
 
@@ -103,7 +103,7 @@ def study(bench: Bench) -> Plan:
     if "plan" not in bench.found:
         write_images(bench.folder / "data", bench.count(50_000), bench.count(10_000), bench.count(70_000, 40))
         for name in ("cifar10", "cinic10"):
-            see(name)
+            read_and_record(name)
         tree: Any = plain(compose(SPEC, "cifar10"))
         for word in ("claims", "tune", "charts"):
             tree.pop(word, None)

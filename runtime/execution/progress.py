@@ -97,7 +97,7 @@ class Display:
         """Show these tasks as running, and the time left; where the output is no terminal, print a line every ten seconds."""
         self._running = tuple(self._todo[request.task] for dispatch in in_flight for request in dispatch)
         groups = {tuple(request.task for request in dispatch): began for dispatch, began in in_flight.items()}
-        left = _format_clock(self._time_left.tell(groups))
+        left = _format_clock(self._time_left.estimate(groups))
         self._left = f", about {left} left" + ("" if self._time_left.measured else " (guessed)")
         now = time.monotonic()
         if not self.console.is_terminal and now - self._printed_at >= LINE_INTERVAL_SECONDS:
