@@ -28,6 +28,11 @@ def files(folder: str) -> list[Path]:
     return sorted((ROOT / folder).rglob("*.py"))
 
 
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
 def name_of(path: Path) -> str:
     return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 
@@ -47,7 +52,7 @@ def module_named(dotted: str) -> str | None:
 
 def names_in(path: Path) -> Iterator[str]:
     """Dotted names that a file imports, wherever the import stands, and those in strings that are the name of a module."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
@@ -122,7 +127,7 @@ def test_the_rooms_stay_few_and_small() -> None:
 
 def imported(path: Path, *, deferred: bool = True) -> set[str]:
     """Top-level names that a file imports; without `deferred` only those that its import triggers."""
-    tree = ast.parse(path.read_text())
+    tree = parsed(path)
     later = {
         id(inner)
         for node in ast.walk(tree)
@@ -219,4 +224,4 @@ def test_importing_the_compiler_builds_no_validator() -> None:
 
 def test_every_module_says_what_it_is_for() -> None:
     modules = [*files("compiler"), *files("runtime")]
-    assert [path.relative_to(ROOT) for path in modules if not ast.get_docstring(ast.parse(path.read_text()))] == []
+    assert [path.relative_to(ROOT) for path in modules if not ast.get_docstring(parsed(path))] == []
