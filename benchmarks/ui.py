@@ -1,9 +1,12 @@
 """CPU time of an open page: `python benchmarks/ui.py [--trials 17 200] [--follow 300] [--epochs 60] [--runs 1]`.
 
-Needs Chromium. First, for databases of so many trials (16 shadows, 200 metrics each): when the page is first painted and when its
-rows are there, how long after a publication the new figure stands on it, and the server's CPU seconds for each; and the server's
-share of a core while the database is published every five seconds, as a run does. Then beside a run:
-CPU seconds of the server over the run's wall-clock seconds, and of the run with and without a page.
+Needs Chromium. The server's start (libraries, scripts) is not counted. First, for databases of so many trials (16 shadows, 200
+metrics each): when the page is first painted and when its rows are there, how long after a publication the new figure stands on
+it, and the server's CPU seconds for each; and the server's share of a core while the database is published every five seconds, as
+a run does. Then beside a run: CPU seconds of the server over the run's wall-clock seconds, and the run's time with and without a
+page. The last alone, on a machine of two cores or more that is idle otherwise:
+
+    python benchmarks/ui.py --trials --epochs 60 --runs 3
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ import tempfile
 import threading
 import time
 import urllib.request
+from http.client import HTTPException
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -137,32 +141,33 @@ def measure_speed(folder: Path, browser: Browser, trials: int) -> None:
 def follow(folder: Path, trials: int, seconds: float, results: bool) -> None:
     """Publications every five seconds for so long, each with another result or none, and a client that asks what the page would."""
     database = fill(folder, trials)
-    with serving(database) as (server, address), urllib.request.urlopen(address + "events") as events:
+    updates: list[float] = []
+    charts: list[float] = []
+    published = [0.0]
 
-        def ask(path: str) -> bytes:
-            with urllib.request.urlopen(address + path) as answer:
-                return answer.read()
+    def ask(path: str) -> bytes:
+        with urllib.request.urlopen(address + path) as answer:
+            return answer.read()
 
-        updates: list[float] = []
-        charts: list[float] = []
-        published = [0.0]
+    def listen() -> None:
+        """Follow the server until it ends."""
+        kind, run = "", json.loads(ask("state"))["run"]["run"]
+        with contextlib.suppress(OSError, HTTPException), urllib.request.urlopen(address + "events") as events:
+            for line in events:
+                if line.startswith(b"event:"):
+                    kind = line
+                elif line.startswith(b"data:") and not kind:
+                    ask("state?update=1")
+                    updates.append(time.monotonic() - published[0])
+                elif line.startswith(b"data:"):
+                    ask(f"chart?name=tradeoff&run={run}&update=1")
+                    charts.append(time.monotonic() - published[0])
+                    kind = ""
 
-        def listen() -> None:
-            kind = ""
-            with contextlib.suppress(OSError, ValueError):
-                for line in events:
-                    if line.startswith(b"event:"):
-                        kind = line
-                    elif line.startswith(b"data:") and not kind:
-                        run = json.loads(ask("state?update=1"))["run"]["run"]
-                        updates.append(time.monotonic() - published[0])
-                    elif line.startswith(b"data:"):
-                        ask(f"chart?name=tradeoff&run={run}&update=1")
-                        charts.append(time.monotonic() - published[0])
-                        kind = ""
-
-        threading.Thread(target=listen, daemon=True).start()
-        time.sleep(5)
+    listener = threading.Thread(target=listen)
+    with serving(database) as (server, address):
+        listener.start()
+        wait_until_idle(server.pid)
         begun, at_start = time.monotonic(), cpu_seconds(server.pid)
         updates.clear(), charts.clear()
         publications = 0
@@ -182,6 +187,31 @@ def follow(folder: Path, trials: int, seconds: float, results: bool) -> None:
             f" updates, {middle} after their publication, {len(charts)} charts",
             flush=True,
         )
+    listener.join()
+
+
+def wait_until_idle(pid: int) -> None:
+    """Wait until a server has taken less than a tenth of a core for two seconds: it has read its libraries and scripts."""
+    before = -1.0
+    while cpu_seconds(pid) - before > 0.2:
+        before = cpu_seconds(pid)
+        time.sleep(2)
+
+
+def compare_runs(folder: Path, epochs: int, pairs: int, browser: Browser) -> None:
+    """So many pairs of a run alone and a run with a page, first one then the other in front; what the page took of both."""
+    walls: dict[bool, list[float]] = {True: [], False: []}
+    shares = []
+    for number in range(pairs):
+        for beside in (False, True) if number % 2 else (True, False):
+            wall, used, server = run_study(folder / f"run-{number}-{beside}", epochs, browser if beside else None)
+            walls[beside].append(wall)
+            shares += [server / wall] if beside else []
+            kind = f"with a page: server {server:.1f} CPU s, {server / wall:.2%} of a core" if beside else "alone"
+            print(f"run {wall:.0f} s, {used:.1f} CPU s, {kind}", flush=True)
+    ratios = [page / alone for page, alone in zip(walls[True], walls[False], strict=True)]
+    spread = f"{statistics.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})"
+    print(f"{pairs} pairs: server {statistics.mean(shares):.2%} of a core; time with a page over time without {spread}")
 
 
 def run_study(folder: Path, epochs: int, browser: Browser | None) -> tuple[float, float, float]:
@@ -195,7 +225,7 @@ def run_study(folder: Path, epochs: int, browser: Browser | None) -> tuple[float
         if browser is not None:
             server, address = stack.enter_context(serving(database))
             browser.call("Page.navigate", url=address)
-            time.sleep(3)
+            wait_until_idle(server.pid)
         at_start, begun = cpu_seconds(server.pid) if server else 0.0, time.perf_counter()
         with subprocess.Popen(words, env=os.environ | {"PYTHONPATH": str(ROOT)}, stderr=subprocess.DEVNULL) as run:
             _, status, used = os.wait4(run.pid, 0)
@@ -211,7 +241,7 @@ def main() -> None:
     parser.add_argument("--trials", type=int, nargs="*", default=[17, 200])
     parser.add_argument("--follow", type=float, default=300, metavar="SECONDS", help="of publications without a run (0: none)")
     parser.add_argument("--epochs", type=int, default=60, help="of each shadow of the run: how long it takes (0: no run)")
-    parser.add_argument("--runs", type=int, default=1, help="with and without a page, in turn")
+    parser.add_argument("--runs", type=int, default=1, metavar="PAIRS", help="of a run alone and a run with a page")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as name, contextlib.closing(Browser(Path(name) / "chromium")) as browser:
         for trials in args.trials:
@@ -220,12 +250,8 @@ def main() -> None:
             for results in (True, False) if args.follow else ():
                 (folder := Path(name) / f"follow-{trials}-{results}").mkdir()
                 follow(folder, trials, args.follow, results)
-        for number in range(args.runs if args.epochs else 0):
-            for beside in (browser, None):
-                folder = Path(name) / f"run-{number}-{beside is not None}"
-                wall, used, server = run_study(folder, args.epochs, beside)
-                kind = f"page: server {server:.1f} CPU s, {server / wall:.2%} of a core" if beside else "no page"
-                print(f"run {wall:.0f} s, {used:.1f} CPU s; {kind}", flush=True)
+        if args.epochs:
+            compare_runs(Path(name), args.epochs, args.runs, browser)
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ def register(commands: Any) -> None:
         "  synthc bundle -o trials.zip --trials        also what makes its finished trials count as done elsewhere",
     )
     bundle.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="the .zip to write")
-    trials = "also commits of finished attacks, with scores, without images and weights: their trials count as done elsewhere"
+    trials = "also finished attacks and figures of what they rest on, no images, no weights: their trials count as done elsewhere"
     bundle.add_argument("--trials", action="store_true", help=trials)
 
 

@@ -169,8 +169,7 @@ def compute(study: StudyRun, args: argparse.Namespace, signals: contextlib.ExitS
             display.on_outcome(task, outcome)
 
         def on_tick(in_flight: Mapping[Dispatch, float]) -> None:
-            display.on_tick(in_flight)
-            if notice := study.publish_if_due():
+            if notice := study.publish_if_due(display.on_tick(in_flight)):
                 display.print_line(notice)
 
         if args.engine == "ray":

@@ -21,7 +21,7 @@ from runtime.database import rows
 from runtime.database.connect import PATIENCE_SECONDS, connect, execute
 from runtime.database.publish import OF_OUTCOME, publish
 from runtime.database.schema import SCHEMA_DIGEST, create
-from runtime.store.artifacts import Artifact, folder_of, quarantine, read_mark
+from runtime.store.artifacts import FIGURES_FILE, Artifact, folder_of, quarantine, read_mark
 from runtime.store.records import Corrupt, read_record, read_runs, write_record
 
 MAX_PENDING_ROWS = 4096
@@ -164,7 +164,7 @@ class Index:
             self._append(rows.run_rows(record))
 
     def record_outcome(self, folder: Path, *, again: bool = False) -> None:
-        """Add rows of a committed task from its folder, unless the index has them; with `again` they are replaced.
+        """Add rows of a task from its commit or figures, unless the index has them; with `again` they are replaced.
 
         Corrupt if its files cannot be read into rows.
         """
@@ -262,7 +262,7 @@ class Index:
                     else f"{folder}: run.json does not say what it should: {first_line(error)}"
                 )
                 self.problems.append(f"{what}; its rows are left out")  # the tasks that it ran are still there
-        for outcome in sorted(store.glob("??/*/outcome.json")):
+        for outcome in (*sorted(store.glob("??/*/outcome.json")), *sorted(store.glob(f"??/*/{FIGURES_FILE}"))):
             try:
                 self.record_outcome(outcome.parent)
             except Corrupt as corrupt:

@@ -9,7 +9,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Mapping
-from typing import TextIO
+from typing import Any, TextIO
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -93,16 +93,20 @@ class Display:
         """Print a permanent line above the live display."""
         self.console.print(Text(visible(line)), soft_wrap=True)
 
-    def on_tick(self, in_flight: Mapping[Dispatch, float]) -> None:
-        """Show these tasks as running, and the time left; where the output is no terminal, print a line every ten seconds."""
+    def on_tick(self, in_flight: Mapping[Dispatch, float]) -> dict[str, Any]:
+        """Show these tasks as running, and the time left; where the output is no terminal, print a line every ten seconds.
+
+        Returns the same for other displays: ids of the tasks `running`, seconds `left`, and whether these are `guessed`.
+        """
         self._running = tuple(self._todo[request.task] for dispatch in in_flight for request in dispatch)
         groups = {tuple(request.task for request in dispatch): began for dispatch, began in in_flight.items()}
-        left = _format_clock(self._time_left.estimate(groups))
-        self._left = f", about {left} left" + ("" if self._time_left.measured else " (guessed)")
+        left, guessed = self._time_left.estimate(groups), not self._time_left.measured
+        self._left = f", about {_format_clock(left)} left" + (" (guessed)" if guessed else "")
         now = time.monotonic()
         if not self.console.is_terminal and now - self._printed_at >= LINE_INTERVAL_SECONDS:
             self._printed_at = now
             self.print_line(self._status())
+        return {"running": [task.id for task in self._running], "left": left, "guessed": guessed}
 
     def _status(self) -> str:
         counts = ", ".join(f"{kind} {self.done[kind]}/{self.total[kind]}" for kind in self.total)

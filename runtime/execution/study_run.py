@@ -26,10 +26,10 @@ from runtime.database.index import Index, Unwritable
 from runtime.database.revision import TargetBusy, check_target
 from runtime.execution.driver import EarlierRuns
 from runtime.outcome import Outcome
-from runtime.store.artifacts import Artifact, folder_of, is_done, quarantine, retract
+from runtime.store.artifacts import FIGURES_FILE, Artifact, folder_of, has_outcome, is_done, quarantine, retract
 from runtime.store.declared import carry_on, find_verdict
 from runtime.store.records import Corrupt, write_record
-from runtime.store.runs import RecordedRun, load_first_results, load_last_run, read_trace, run_name, save_plan
+from runtime.store.runs import PROGRESS_FILE, RecordedRun, load_first_results, load_last_run, read_trace, run_name, save_plan
 
 
 @dataclass(frozen=True)
@@ -106,11 +106,11 @@ class StudyRun:
 
     def _index_store(self) -> None:
         """Add rows of this plan's tasks that the index lacks: an earlier run may have been killed before it wrote them."""
-        undone = {id for id in self.plan.tasks if not is_done(self.store, id)}
-        self.index.forget(undone)
+        unknown = {id for id in self.plan.tasks if not has_outcome(self.store, id)}
+        self.index.forget(unknown)
         for id in self.index.missing(self.plan.tasks):
             folder = folder_of(self.store, id)
-            if id not in undone:
+            if id not in unknown:
                 try:
                     self.index.record_outcome(folder)
                 except Corrupt as corrupt:
@@ -158,7 +158,7 @@ class StudyRun:
         folder = folder_of(self.store, task.id)
         if outcome.status == "done":
             try:
-                self.index.record_outcome(folder, again=task.id in self.scope.forced)
+                self.index.record_outcome(folder, again=task.id in self.scope.forced or (folder / FIGURES_FILE).exists())
                 self.computed += 1
             except Corrupt as corrupt:
                 quarantine(corrupt.folder)
@@ -173,12 +173,17 @@ class StudyRun:
             write_record(tried / "attempt.json", outcome.attempt_json())
         self.index.record_attempt(tried)
 
-    def publish_if_due(self) -> str:
-        """Publish every few seconds, for at most a tenth of the time; returns a notice for the user, or ""."""
+    def publish_if_due(self, progress: Mapping[str, Any]) -> str:
+        """Publish every few seconds, for at most a tenth of the time; returns a notice for the user, or "".
+
+        `progress` (tasks that are running, time left) is written into the run's folder first, for those who read what is published.
+        """
         started = time.monotonic()
         if started < self._publish_at:
             return ""
         try:
+            with contextlib.suppress(OSError):  # no result depends on it
+                write_record(self.store / "runs" / self.name / PROGRESS_FILE, progress)
             self.index.publish(self.target, patience=0.0)
         except Unwritable:
             raise

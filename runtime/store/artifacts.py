@@ -4,6 +4,7 @@
                       attempts/<n>/log   output of the attempt
                       <stem>.safetensors
                       outcome.json       the commit: written last, renamed into place
+                      figures.json       in its place: the outcome of a task that another store computed and kept the tensors of
 
 Not here: what a task computes (`worker`), how it commits (`commit`), rows (`database`).
 """
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
 
 STORE_VERSION = 1
+FIGURES_FILE = "figures.json"
+"""Metrics, cost and notes of a task without its tensors: they are indexed, and the task counts as not done."""
 
 
 @contextlib.contextmanager
@@ -124,6 +127,11 @@ def is_done(store: Path, task: str) -> bool:
     return (folder_of(store, task) / "outcome.json").exists()
 
 
+def has_outcome(store: Path, task: str) -> bool:
+    """Whether the task's figures are known: it is committed, or another store's figures of it were taken in."""
+    return is_done(store, task) or (folder_of(store, task) / FIGURES_FILE).exists()
+
+
 def encode_tensors(tensors: Mapping[str, Tensor]) -> bytes:
     """The content of a `.safetensors` file with these tensors."""
     import torch
@@ -205,8 +213,9 @@ class Artifact:
 
     @cached_property
     def outcome(self) -> Mapping[str, Any]:
-        """The content of `outcome.json`; Corrupt if the file was changed since it was written."""
-        return self._read("outcome.json", "task")
+        """The content of `outcome.json`, else of `figures.json`; Corrupt if the file was changed since it was written."""
+        elsewhere = not os.path.lexists(self.folder / "outcome.json") and (self.folder / FIGURES_FILE).exists()
+        return self._read(FIGURES_FILE if elsewhere else "outcome.json", "task")
 
     @cached_property
     def task(self) -> Mapping[str, Any]:

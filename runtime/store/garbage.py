@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from compiler.errors import SynthcError, sentence_of
-from runtime.store.artifacts import Artifact
+from runtime.store.artifacts import FIGURES_FILE, Artifact
 from runtime.store.records import Corrupt, parse_record, read_runs
 from runtime.store.runs import PLAN_FILE, RecordedRun
 
@@ -112,6 +112,8 @@ def find_damage(store: Path) -> Damage:
             read(folder / "task.json", again)
             read(folder / "outcome.json", again)
             found += [f"{problem}; {again}" for problem in _find_changed_tensors(folder)]
+        if os.path.lexists(folder / FIGURES_FILE):
+            read(folder / FIGURES_FILE, "delete it, and merge the bundle again that it came with")
     return Damage(tuple(found), counts.total(), counts[False])
 
 

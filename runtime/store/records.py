@@ -98,6 +98,7 @@ class StoreForm:
 
 FORMS: dict[str, type] = {
     "outcome.json": Outcome,
+    "figures.json": Outcome,
     "attempt.json": Outcome,
     "task.json": TaskForm,
     "run.json": RunForm,

@@ -2,6 +2,7 @@
 
     <store>/runs/<run>/run.json      trials, stages, claims, spec texts, versions, code
                        plan.jsonl.gz   one line per task: id, address, the text whose hash is the id
+                       progress.json   tasks that were running and time left when the run last published before its end
 
 By both, a figure can be traced to the exact computation even after its artifacts are deleted.
 """
@@ -30,6 +31,7 @@ from runtime.store.records import Corrupt, read_record, read_runs
 DETERMINISTIC_ERRORS = ("exception", "diverged")
 """Kinds of error that would recur with the same code."""
 PLAN_FILE = "plan.jsonl.gz"
+PROGRESS_FILE = "progress.json"
 
 
 def save_plan(folder: Path, plan: Plan) -> None:
@@ -37,6 +39,15 @@ def save_plan(folder: Path, plan: Plan) -> None:
     with atomic_write(folder / PLAN_FILE, synced=False) as temp, gzip.open(temp, "wt", compresslevel=4, encoding="utf-8") as lines:
         for task in plan.tasks.values():
             lines.write(json.dumps({"id": task.id, "address": task.address, "text": task.text}, ensure_ascii=False) + "\n")
+
+
+def read_progress(store: Path, run: str) -> dict[str, Any]:
+    """`running` (ids of tasks), `left` (seconds) and `guessed` (whether no duration was measured yet), as the run last published
+    them; {} where the store has no such record."""
+    try:
+        return read_record(store / "runs" / run / PROGRESS_FILE)
+    except (Corrupt, OSError, KeyError):
+        return {}
 
 
 def run_name(store: Path, started: datetime, study: str) -> str:

@@ -1,9 +1,11 @@
-"""Packs finished trials into an archive and unpacks them into another store: commits of their attacks, without images and weights.
+"""Packs finished trials into an archive and unpacks them into another store: commits of their attacks, and the figures of the
+tasks before these, without images and weights.
 
-    trials/<aa>/<id>/task.json, outcome.json, <stem>.safetensors
+    trials/<aa>/<id>/task.json, outcome.json, <stem>.safetensors      of an attack
+                     task.json, figures.json                          of a task of its pipelines
 
-A task that is done needs none of the tasks before it, so with these commits the trials count as done. Not here: the bundle file
-(`runtime.present.bundle`), rows (`runtime.database.gather`).
+A task that is done needs none of the tasks before it, so with these commits the trials count as done; what the tasks before cost
+is known by their figures. Not here: the bundle file (`runtime.cli.bundle`), rows (`runtime.database.gather`).
 """
 
 from __future__ import annotations
@@ -12,39 +14,42 @@ import contextlib
 import re
 import tempfile
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from compiler.errors import SynthcError
-from runtime.store.artifacts import Artifact, folder_of, is_done
+from runtime.store.artifacts import FIGURES_FILE, Artifact, folder_of, has_outcome, is_done
 from runtime.store.files import atomic_write
 from runtime.store.records import encode_record, read_record
 
 IMAGES = "pairs.safetensors"
 """The attack's file of canaries and released images for galleries; it is left out of archives."""
-MEMBER = re.compile(r"trials/([0-9a-f]{2})/(\1[0-9a-f]{14})/((?:task|outcome)\.json|\w+\.safetensors)")
+MEMBER = re.compile(r"trials/([0-9a-f]{2})/(\1[0-9a-f]{14})/((?:task|outcome|figures)\.json|\w+\.safetensors)")
 DATABASE = "results.duckdb"
 MAX_BYTES = 4 << 30
 """Most bytes that the trials of one archive may unpack to."""
 
 
 def pack(archive: zipfile.ZipFile, store: Path, answers: Iterable[str]) -> int:
-    """Add the commits of these tasks to the archive, after checking their digests; returns the number of tasks that were done.
+    """Add the commits of these tasks, and figures of all that they need, to the archive, after checking their digests; returns the
+    number of these tasks that were done.
 
     Corrupt where a file was changed since its task wrote it.
     """
-    packed = 0
-    for task in answers:
-        if not is_done(store, task):
-            continue
+    done = [task for task in answers if is_done(store, task)]
+    packed = dict.fromkeys(done)
+    waiting = list(packed)
+    for task in waiting:
         artifact, place = Artifact(folder_of(store, task)), f"trials/{task[:2]}/{task}"
-        for stem in artifact.stems:
-            if f"{stem}.safetensors" != IMAGES:
-                archive.writestr(f"{place}/{stem}.safetensors", artifact.content(stem))
+        names = [f"{stem}.safetensors" for stem in artifact.stems if task in done and f"{stem}.safetensors" != IMAGES]
+        for name in names:
+            archive.writestr(f"{place}/{name}", artifact.content(name.removesuffix(".safetensors")))
         archive.write(artifact.folder / "task.json", f"{place}/task.json")
-        archive.writestr(f"{place}/outcome.json", without_images(artifact))
-        packed += 1
-    return packed
+        archive.writestr(f"{place}/{'outcome.json' if task in done else FIGURES_FILE}", encode_outcome(artifact, names))
+        needs = dict.fromkeys(need for _, need in artifact.task["needs"] if need not in packed and has_outcome(store, need))
+        waiting += needs
+        packed |= needs
+    return len(done)
 
 
 def unpack(archive: zipfile.ZipFile, store: Path) -> int:
@@ -61,12 +66,14 @@ def unpack(archive: zipfile.ZipFile, store: Path) -> int:
             folder = folder_of(beside, found[2])
             folder.mkdir(parents=True, exist_ok=True)
             (folder / found[3]).write_bytes(archive.read(member))
-        new = [task for task in dict.fromkeys(found[2] for found in members.values()) if not is_done(store, task)]
+        tasks = dict.fromkeys(found[2] for found in members.values())
+        trials = [task for task in tasks if is_done(beside, task) and not is_done(store, task)]
+        new = [*(task for task in tasks if not is_done(beside, task) and not has_outcome(store, task)), *trials]
         for task in new:
             _check(Artifact(folder_of(beside, task)))
         for task in new:
             _commit(folder_of(beside, task), folder_of(store, task))
-        return len(new)
+        return len(trials)
 
 
 @contextlib.contextmanager
@@ -110,7 +117,7 @@ def _commit(source: Path, folder: Path) -> None:
             beside.write_bytes(path.read_bytes())
 
 
-def without_images(artifact: Artifact) -> bytes:
-    """The bytes of `outcome.json` without the file of images in its list of files."""
-    files = {name: digest for name, digest in artifact.outcome["files"].items() if name != IMAGES}
+def encode_outcome(artifact: Artifact, names: Collection[str]) -> bytes:
+    """The record of the artifact's outcome as if it had left no other files than these."""
+    files = {name: digest for name, digest in artifact.outcome["files"].items() if name in names}
     return encode_record({name: value for name, value in artifact.outcome.items() if name != "digest"} | {"files": files})

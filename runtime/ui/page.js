@@ -59,12 +59,13 @@
         `${row.study}${row.profile ? ` (${row.profile})` : ""}, ${row.status}, ${row.origin}`)));
     $("progress-row").hidden = !current;
     if (!current) return;
-    const {done, failed, blocked, missing, elapsed, left} = state.progress, all = done + failed + blocked + missing;
-    $("progress").max = Math.max(all, 1);
+    const {total, done, failed, blocked, elapsed, left, guessed} = state.progress;
+    $("progress").max = Math.max(total, 1);
     $("progress").value = done;
     const trouble = failed ? `, ${failed} failed, ${blocked} wait for them` : "";
-    const time = current.status !== "running" ? current.status : left === null ? `${clock(elapsed)} so far` : `${clock(elapsed)} so far, about ${clock(left)} left`;
-    $("progress-text").textContent = `${done} of ${all} tasks done${trouble}; ${time}`;
+    const rest = Number.isFinite(left) ? `, about ${clock(left)} left${guessed ? " (guessed)" : ""}` : "";
+    const time = current.status === "running" ? `${clock(elapsed)} so far${rest}` : current.status;
+    $("progress-text").textContent = `${done} of ${total} tasks done${trouble}; ${time}`;
   }
 
   function drawBoard() {
@@ -79,8 +80,8 @@
       return make("td", {class: "figure"}, text, failed);
     })));
     replace($("board"), head("trial", ...stages), make("tbody", {}, ...body));
-    const names = state.running.length;
-    $("running").textContent = names ? `${names} task${names > 1 ? "s" : ""} running now.` : "";
+    const running = state.progress.running?.length;
+    $("running").textContent = running ? `${running} task${running > 1 ? "s" : ""} running now.` : "";
     const failures = state.failed.map(row => make("li", {},
       make("button", {"data-key": row.task, onclick: () => showLog(row)}, row.status === "failed" ? "Log" : "Why"), ` ${row.address}: `,
       make("span", {class: row.status === "failed" ? "bad" : "soft"}, row.status === "failed" ? row.error : "waits for what failed")));
@@ -165,7 +166,7 @@
 
   function drawGallery() {
     const made = state.sets.filter(name => trial === null || name === trial), old = $("gallery").dataset.key;
-    const key = JSON.stringify([run, made, state.progress.done === state.progress.done + state.progress.missing]);
+    const {total, done, failed, blocked} = state.progress, key = JSON.stringify([run, made, done + failed + blocked === total]);
     if (key === old) return;
     $("gallery").dataset.key = key;
     $("gallery-text").textContent = made.length ? "Sets of the first shadow. Those made of private images are left out unless the page was started with --with-private-images." : "No arm makes a set of images.";

@@ -31,9 +31,9 @@ from runtime.ui.state import Source
 HOST = "127.0.0.1"
 WATCH_SECONDS = 0.2
 """How often the server looks whether the database was published anew: one `stat`."""
-SHARE, BURST_SECONDS = 0.014, 0.5
+SHARE, BURST_SECONDS = 0.015, 0.5
 """Of a core that following a run may take on average, and the CPU seconds that may be saved up: a chart beyond them waits."""
-OVERDRAFT_SECONDS = 0.5
+OVERDRAFT_SECONDS = 0.25
 """By which the board and the tables may overdraw: they are there at once, and only where that goes on they wait too."""
 KEPT_SECONDS = 2.0
 """How long a response is reused for equal requests, as from several open pages."""
@@ -108,13 +108,13 @@ def _draw(source: Source, asked: dict[str, str]) -> dict[str, Any]:
 
 
 class Allowance:
-    """A token bucket of CPU seconds: it fills by a fixed share of the elapsed time, up to BURST_SECONDS, and updates spend it.
+    """A token bucket of CPU seconds, empty at first: it fills by SHARE of the elapsed time, up to BURST_SECONDS; updates spend it.
 
     What a page asks for first, and what its reader asks for, is not counted: updates are requests that say `update`.
     """
 
     def __init__(self) -> None:
-        self._credit, self._at = BURST_SECONDS, time.monotonic()
+        self._credit, self._at = 0.0, time.monotonic()
 
     def spend(self, seconds: float) -> None:
         """Take what an answer took. The credit may fall below zero, by OVERDRAFT_SECONDS and one answer."""

@@ -17,6 +17,7 @@ from runtime.present import charts
 from runtime.present.charts.gallery import make_sheet
 from runtime.present.report import recolor
 from runtime.store.artifacts import folder_of
+from runtime.store.runs import read_progress
 
 MAX_ROWS = 500
 """Most rows of an SQL query's result on the page."""
@@ -29,17 +30,27 @@ FOLLOW = ("roc", "vulnerability", "ablation", "epsilon")
 RUNS = (
     "SELECT origin, study, profile, run, status, started, ended, question FROM base.run SEMI JOIN base.latest USING (origin, run)"
 )
-TASKS = "SELECT task, operation, status, seconds FROM task WHERE {origin} AND task IN (SELECT task FROM base.task WHERE {run})"
+BOARD = """
+WITH current AS MATERIALIZED (
+  SELECT task, status FROM task WHERE {origin} AND task IN (SELECT task FROM base.task WHERE {run})),
+planned AS (
+  SELECT trial, stage, task, rowid AS place FROM base.stage WHERE {run}   -- rows stand in the order of the plan
+  UNION ALL SELECT trial, 'attack', answer, NULL FROM base.trial WHERE {run}
+  UNION ALL SELECT NULL, NULL, task, NULL FROM current)
+SELECT trial, stage, count(*) AS total, count(*) FILTER (status = 'done') AS done, count(*) FILTER (status = 'failed') AS failed,
+  count(*) FILTER (status = 'blocked') AS blocked
+FROM planned JOIN current USING (task) GROUP BY ALL ORDER BY min(place) NULLS LAST, trial
+"""
+"""Counts of tasks by status for each trial and stage, in the order of the plan, and (without trial and stage) for the whole run."""
 FAILED = """
 SELECT task.task, address, status, error, attempts, log FROM task
 WHERE {origin} AND status IN ('failed', 'blocked') AND task IN (SELECT task FROM base.task WHERE {run})
 ORDER BY status DESC, address
 """
-STAGES = """
-SELECT trial, stage, task FROM (
-  SELECT trial, stage, task, rowid AS place FROM base.stage WHERE {run}   -- rows stand in the order of the plan
-  UNION ALL SELECT trial, 'attack', answer, NULL FROM base.trial WHERE {run})
-ORDER BY place NULLS LAST, trial
+COMPARISON = """
+SELECT trial, label, replicate, paradigm, test_accuracy, test_accuracy_low, test_accuracy_high, leakage, leakage_low, leakage_high,
+  auc, auc_low, auc_high, seconds, seconds_low, seconds_high, null_ok, flags, leakage_note
+FROM comparison WHERE {study}
 """
 RESULTS = """
 SELECT bit_xor(hash(planned)), (SELECT bit_xor(hash(ended)) FROM base.outcome AS ended WHERE {origin} AND task IN (
@@ -50,7 +61,7 @@ FROM base.trial AS planned WHERE {run}
 """Another row where figures of trials or verdicts of claims came, went or changed."""
 SETS = """
 SELECT stage.trial, stage.task, trial.answer FROM base.stage AS stage JOIN base.trial AS trial USING (origin, run, trial)
-WHERE stage.{run} AND stage.stage = 'synthesize' AND stage.shadow = 0
+WHERE {run} AND stage.stage = 'synthesize' AND stage.shadow = 0
 """
 
 
@@ -73,10 +84,9 @@ class Source:
 
 @dataclass
 class Kept:
-    """Comparison, claims, sets and stages of the run that was asked for last: read again where results came, not as tasks end."""
+    """Comparison, claims and sets of the run that was asked for last: read again where results came, not as tasks end."""
 
     key: object = None
-    stages: list[dict[str, Any]] = field(default_factory=list)
     results: dict[str, Any] = field(default_factory=dict)
 
 
@@ -91,18 +101,19 @@ def read_state(source: Source, run: str | None = None, kept: Kept | None = None)
         if chosen is None:
             return {"version": version, "runs": []}
         where = _conditions(chosen)
-        tasks = _rows(query, TASKS.format(**where))
+        board = _rows(query, BOARD.format(**where))
+        whole = next((row for row in board if row["trial"] is None), {"total": 0, "done": 0, "failed": 0, "blocked": 0})
+        running = chosen["status"] == "running"
         kept = kept or Kept()
         _read_results(query, chosen, kept)
         return {
             "version": version,
             "runs": runs,
             "run": chosen,
-            "progress": _measure_progress(chosen, tasks),
-            "running": _find_running(source.store, tasks) if chosen["status"] == "running" else [],
-            "failed": _rows(query, FAILED.format(**where)) if {row["status"] for row in tasks} & {"failed", "blocked"} else [],
+            "progress": whole | {"elapsed": _elapsed(chosen)} | (read_progress(source.store, chosen["run"]) if running else {}),
+            "failed": _rows(query, FAILED.format(**where)) if whole["failed"] or whole["blocked"] else [],
             **kept.results,
-            "board": _board(tasks, kept.stages),
+            "board": [row for row in board if row["trial"] is not None],
             "questions": {name: found.text for name, found in questions().items()},
             "charts": {name: kind.about for name, kind in charts.CHARTS.items()},
         }
@@ -111,68 +122,27 @@ def read_state(source: Source, run: str | None = None, kept: Kept | None = None)
 def _read_results(query: Query, run: dict[str, Any], kept: Kept) -> None:
     """Bring what is kept up to date."""
     where = _conditions(run)
-    same = " AND ".join(f"{name} = {literal(run[name])}" for name in ("origin", "study", "profile"))
     key = run["origin"], run["run"], query(RESULTS.format(**where))[1]
     if key != kept.key:
         kept.results = {
-            "comparison": _rows(query, f"FROM comparison WHERE {same}"),
-            "claims": _rows(query, f"FROM claim WHERE {same}"),
+            "comparison": _rows(query, COMPARISON.format(**where)),
+            "claims": _rows(query, f"FROM claim WHERE {where['study']}"),
             "sets": [row["trial"] for row in _rows(query, SETS.format(**where))],
         }
-        kept.stages = _rows(query, STAGES.format(**where))
         kept.key = key
 
 
-def _board(tasks: list[dict[str, Any]], planned: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Counts by status for each trial and stage, in the order of the plan."""
-    status = {row["task"]: row["status"] for row in tasks}
-    cells: dict[tuple[str, str], dict[str, Any]] = {}
-    for row in planned:
-        empty = {"trial": row["trial"], "stage": row["stage"], "done": 0, "failed": 0, "blocked": 0, "total": 0}
-        cell = cells.setdefault((row["trial"], row["stage"]), empty)
-        if (now := status.get(row["task"])) is not None:
-            cell["total"] += 1
-            cell[now] = cell.get(now, 0) + 1
-    return [cell for cell in cells.values() if cell["total"]]
-
-
 def _conditions(run: dict[str, Any]) -> dict[str, str]:
-    return {"origin": f"origin = {literal(run['origin'])}", "run": f"run = {literal(run['run'])}"}
+    """SQL conditions on the rows of the run's origin, of its study, and of the run."""
+    same = {name: f"{name} = {literal(run[name])}" for name in ("origin", "study", "profile", "run")}
+    names = {"study": ("origin", "study", "profile"), "run": ("origin", "run")}
+    return same | {name: " AND ".join(map(same.__getitem__, those)) for name, those in names.items()}
 
 
-def _measure_progress(run: dict[str, Any], tasks: list[dict[str, Any]]) -> dict[str, Any]:
-    """Counts of tasks by status, seconds since the run's start, and seconds left: missing tasks at their operation's mean seconds,
-    scaled by elapsed over computed time so far; None where no task has a duration."""
-    counts = {status: sum(row["status"] == status for row in tasks) for status in ("done", "failed", "blocked", "missing")}
-    began = datetime.fromisoformat(run["started"]).replace(tzinfo=UTC)
-    elapsed = (
-        (datetime.fromisoformat(run["ended"]).replace(tzinfo=UTC) if run["ended"] else datetime.now(UTC)) - began
-    ).total_seconds()
-    known: dict[str, list[float]] = {}
-    for row in tasks:
-        if row["seconds"] is not None:
-            known.setdefault(row["operation"], []).append(row["seconds"])
-    spent = sum(map(sum, known.values()))
-    left = None
-    if run["status"] == "running" and spent and elapsed > 0:
-        mean = spent / sum(map(len, known.values()))
-        means = {operation: sum(seconds) / len(seconds) for operation, seconds in known.items()}
-        left = sum(means.get(row["operation"], mean) for row in tasks if row["status"] == "missing") * elapsed / spent
-    return counts | {"elapsed": elapsed, "left": left}
-
-
-def _find_running(store: Path, tasks: list[dict[str, Any]]) -> list[str]:
-    """Ids of tasks whose last attempt has started and not ended."""
-    found = []
-    for row in tasks:
-        if row["status"] == "missing":
-            attempts = folder_of(store, row["task"]) / "attempts"
-            last = max(
-                (path for path in attempts.glob("*") if path.name.isdecimal()), key=lambda path: int(path.name), default=None
-            )
-            if last is not None and not (last / "attempt.json").exists():
-                found.append(row["task"])
-    return found
+def _elapsed(run: dict[str, Any]) -> float:
+    """Seconds from the start of the run to its end, or to now."""
+    ended = datetime.fromisoformat(run["ended"]).replace(tzinfo=UTC) if run["ended"] else datetime.now(UTC)
+    return (ended - datetime.fromisoformat(run["started"]).replace(tzinfo=UTC)).total_seconds()
 
 
 def draw_chart(source: Source, name: str, run: str, trial: str | None = None) -> dict[str, Any]:

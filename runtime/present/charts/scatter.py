@@ -22,6 +22,8 @@ from runtime.present.paradigms import Row, doubts_of, is_comparable
 
 NUMBER_DISTANCE = 9.0
 """Distance from a mark to the middle of its number, in points."""
+FURTHEST = 1.7 * NUMBER_DISTANCE
+"""The same, where it is crowded."""
 CLEARANCE = 11.0
 """Least distance between the middles of two numbers, in points."""
 KEY_LINE_HEIGHT = 11
@@ -234,11 +236,11 @@ def place_numbers(points: Sequence[tuple[float, float]]) -> list[tuple[float, fl
     with enough distance to other points and numbers, else the one with most."""
     numbers: list[tuple[float, float]] = []
     for x, y in points:
+        reach = FURTHEST + CLEARANCE  # what is further away narrows no place
         others = [point for point in points if point != (x, y)] + numbers
+        others = [other for other in others if math.dist(other, (x, y)) < reach]
         middles = [
-            (x + far * math.cos(angle), y - far * math.sin(angle))
-            for far in (NUMBER_DISTANCE, 1.7 * NUMBER_DISTANCE)
-            for angle in DIRECTIONS
+            (x + far * math.cos(angle), y - far * math.sin(angle)) for far in (NUMBER_DISTANCE, FURTHEST) for angle in DIRECTIONS
         ]
         numbers.append(max(middles, key=partial(_clearance, others=others)))
     return [(at[0] - x, at[1] - y) for at, (x, y) in zip(numbers, points, strict=True)]

@@ -107,8 +107,19 @@ def test_trials_of_a_bundle_count_as_done_in_a_fresh_store_and_claims_are_comput
     with duckdb.connect(str(fresh), read_only=True) as connection:
         assert connection.execute("SELECT verdict <> 'not tested' FROM claim WHERE claim = 'leaks'").fetchall() == [(True,)]
         own = "origin = (SELECT max_by(origin, run) FROM run)"
-        done = connection.execute(f"SELECT DISTINCT kind FROM task WHERE status = 'done' AND {own} ORDER BY kind").fetchall()
-        assert done == [("attack",), ("compare",)]
+        for view in ("comparison", "result", "roc", "canary_risk", "reading", "cost", "training", "setting"):
+            mine, theirs = (f"SELECT * EXCLUDE (origin) FROM {view} WHERE {which}" for which in (own, f"NOT {own}"))
+            assert connection.execute(f"SELECT count(*) > 0 FROM ({mine})").fetchall() == [(True,)], view
+            assert connection.execute(f"{mine} EXCEPT ({theirs})").fetchall() == [], view
+            assert connection.execute(f"{theirs} EXCEPT ({mine})").fetchall() == [], view
+    computed = {path.parent.name for path in (fresh.parent / ".synthc").glob("??/*/attempts")}
+    with duckdb.connect(str(fresh), read_only=True) as connection:
+        kinds = {kind for task, kind in connection.execute("SELECT task, kind FROM task").fetchall() if task in computed}
+    assert kinds == {"compare"}
+    code, out = command("db", "rebuild", "--db", fresh)
+    assert code == 0, out
+    with duckdb.connect(str(fresh), read_only=True) as connection:
+        assert connection.execute(f"SELECT count(*) > 0 FROM cost WHERE {own}").fetchall() == [(True,)]
     again = command("db", "merge", bundle, "--db", fresh)
     assert "has 0 trials more" in again[1]
 

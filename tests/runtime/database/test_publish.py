@@ -77,7 +77,7 @@ def test_a_reader_held_open_through_a_whole_run_disturbs_nothing_and_every_snaps
     before = query(target, CHANGED)[1]
     seen = []
 
-    def publish_now(study: StudyRun) -> str:
+    def publish_now(study: StudyRun, progress: object) -> str:
         study.index.publish(target)
         # Rows of a task come and go together, so a trial has either all of its figures or none.
         seen.append(query(target, "SELECT count(attack), count(leakage), count(test_accuracy), count(null_ok) FROM comparison")[1])

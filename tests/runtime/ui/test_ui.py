@@ -18,7 +18,9 @@ import duckdb
 import pytest
 from starlette.requests import Request
 
-from runtime.ui.server import BURST_SECONDS, SHARE, Allowance, answering
+from runtime.store.records import write_record
+from runtime.store.runs import PROGRESS_FILE, read_progress
+from runtime.ui.server import SHARE, Allowance, answering
 from runtime.ui.state import Kept, Source, read_state
 from tests.conftest import ROOT, Done
 
@@ -147,13 +149,32 @@ def test_the_page_waits_for_a_database_and_follows_one_that_is_replaced(copy: Do
 
 def test_updates_that_took_more_than_their_share_of_a_core_wait_until_it_is_made_up() -> None:
     allowance = Allowance()
-    allowance.spend(BURST_SECONDS / 2)
+    time.sleep(0.2)
     assert allowance.left()
-    allowance.spend(BURST_SECONDS / 2 + 0.3 * SHARE)
+    allowance.spend(0.5 * SHARE)
     assert not allowance.left()
     assert allowance.left(overdraft=0.1)
     time.sleep(0.5)
     assert allowance.left()
+
+
+def test_the_time_left_is_what_the_run_itself_says(copy: Done) -> None:
+    with duckdb.connect(str(copy.db)) as connection:
+        ((run,),) = connection.execute("UPDATE base.run SET status = 'running', ended = NULL RETURNING run").fetchall()
+    folder = copy.store / "runs" / run
+    (folder / PROGRESS_FILE).unlink(missing_ok=True)
+    assert "left" not in read_state(Source(copy.db, copy.store))["progress"]
+    said = {"running": ["0123"], "left": 61.5, "guessed": False}
+    write_record(folder / PROGRESS_FILE, said)
+    progress = read_state(Source(copy.db, copy.store))["progress"]
+    assert {name: progress[name] for name in said} == said
+
+
+def test_a_run_writes_what_it_says_of_the_time_left(tiny: Done) -> None:
+    (run,) = (tiny.store / "runs").iterdir()
+    progress = read_progress(tiny.store, run.name)
+    assert progress.keys() == {"running", "left", "guessed"}
+    assert progress["left"] >= 0
 
 
 def test_results_that_did_not_change_are_not_read_again(tiny: Done) -> None:
