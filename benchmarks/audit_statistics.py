@@ -88,7 +88,8 @@ Found = tuple[float | None, float | None, float | None]
 
 
 def coverage(worlds: int, seed: int) -> None:
-    """Truth: the mean reading over the worlds, so that what a reading itself is biased by is not charged to intervals."""
+    """Print the coverage of intervals. The true value is the mean over the simulated worlds, so that the bias of an estimator does
+    not count against its interval."""
     print(
         f"\nTPR at {FPR:g}, AUC, and their differences from a null trial; {CANARIES} canaries in pairs, LiRA, {worlds} worlds each"
     )
@@ -155,7 +156,7 @@ ACCURACIES = ("images differ", "models differ much", "3 % of images decide", "he
 
 
 def accuracy(worlds: int, seed: int) -> None:
-    """Of 360 test images; the difference is from another arm on the same images."""
+    """Print the coverage of the intervals of test accuracy and of the difference of two arms, on the same 360 test images."""
     print(f"\ncoverage / relative width; test accuracy and the difference of two, 360 images, {worlds} worlds each")
     print(f"{'':38}{'shadows':>8}{'accuracy':>15}{'difference':>15}", flush=True)
     for shadows in (8, 16, 32):
@@ -174,7 +175,7 @@ def _ends(found: Estimate) -> Found:
 
 
 def null(pools: int, seed: int) -> None:
-    """Logits that know nothing of membership, through a whole audit. 64 shadows and other attacks: a quarter of the pools."""
+    """Audit logits that are independent of membership. 64 shadows and other attacks: a quarter of the pools."""
     print(f"\nnothing to be found: {CANARIES} canaries, z pool of 128, 3 classes, two views, 39 redraws")
     print(f"{'attack':14}{'design':>10}{'shadows':>8}{'pools':>7}{'mean AUC':>18}{'control fails':>15}{'p ≤ 0.05':>10}", flush=True)
     designs: tuple[Design, ...] = ("pairs", "balanced", "bernoulli")
@@ -207,7 +208,8 @@ def _nothing(rng: Random, design: Design, shadows: int, tried: tuple[str, ...]) 
 
 
 def minority(worlds: int, seed: int) -> None:
-    """No model at all: call IN whoever is IN less often among the other models. `pairs` with drop must give it nothing."""
+    """Attack without models: call IN a canary that is IN less often among the other models. Under `pairs` with drop it has no
+    advantage."""
     rng = np.random.default_rng(seed)
     print(f"\nthe attack that calls the rarer side of the other models; 128 canaries, 16 models, {worlds} pools")
     print(f"{'design':>10}{'AUC':>8}{f'TPR at {FPR:g}':>14}")
@@ -227,13 +229,14 @@ Mechanism = Callable[[np.random.Generator, np.ndarray], np.ndarray]
 
 
 def answers_by_lot(truth: float) -> Mechanism:
-    """Randomised response: each membership is told rightly with the odds of e^truth."""
+    """Randomised response of epsilon `truth`: each membership bit is reported correctly with odds e^truth."""
     right = 1 / (1 + math.exp(-truth))
     return lambda rng, member: np.where(rng.random(member.shape) < right, member, ~member) + 1e-9 * rng.random(member.shape)
 
 
 def subsampled_epsilon(share: float, mu: float, delta: float) -> float:
-    """Of (1 - share) N(0, 1) + share N(mu, 1) against N(0, 1), both directions, by integration."""
+    """Epsilon at `delta` between (1 - share) N(0, 1) + share N(mu, 1) and N(0, 1), the larger of both directions, by
+    integration."""
     x = np.linspace(-40, 40 + mu, 400_001)
     none = stats.norm.pdf(x)
     some = (1 - share) * none + share * stats.norm.pdf(x, mu)
@@ -250,7 +253,8 @@ def subsampled_epsilon(share: float, mu: float, delta: float) -> float:
 
 
 def bounds(runs: int, seed: int) -> None:
-    """Beside the truth of mechanisms: of one run, and of the target of a leave-one-out pool (LiRA, 16 shadows in pairs)."""
+    """Compare lower bounds with the epsilon of known mechanisms: for one run, and for the target of a leave-one-out pool (LiRA, 16
+    shadows in pairs)."""
     delta, error = 1e-5, 0.05
     most = error + 2 * math.sqrt(error * (1 - error) / runs)
     print(f"\nshare of bounds above the truth, delta {delta:g}, preset guesses, {runs} runs each; at most {most:.3f} is wanted")
@@ -292,7 +296,7 @@ def _pool(rng: Random, draw: Mechanism, canaries: int) -> tuple[np.ndarray, np.n
 
 
 def alarms(files: int, seed: int) -> None:
-    """Right files of every kind, through a whole audit: what is doubted, or not to be trusted, by mistake."""
+    """Audit correct files of every kind and count false alarms: doubts, and results marked as not to be trusted."""
     print(f"\nright files of which something is said, {files} files")
     rng, said, kinds = np.random.default_rng(seed), Counter[str](), Counter[str]()
     for _ in range(files):

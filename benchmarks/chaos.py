@@ -73,7 +73,7 @@ def rows(folder: Path) -> dict[str, list[tuple[object, ...]]]:
 
 
 def kill(driver: subprocess.Popen[bytes], victim: str, rng: random.Random) -> bool:
-    """Whether there was something to kill."""
+    """Kill the driver, one raylet, one worker or all workers by SIGKILL; whether such a process was found."""
     if victim == "driver":
         driver.kill()
         return True
@@ -86,7 +86,8 @@ def kill(driver: subprocess.Popen[bytes], victim: str, rng: random.Random) -> bo
 
 
 def tidy() -> None:
-    """End what a killed driver's cluster left, and nobody else's; Ray's own processes notice by themselves after some seconds."""
+    """End the processes that a killed driver's cluster left, and no others. Without this they end by themselves after some
+    seconds."""
     for process in psutil.process_iter(["cmdline"]):
         words = " ".join(process.info["cmdline"] or [])
         with contextlib.suppress(psutil.Error):
@@ -99,7 +100,8 @@ def commits(folder: Path) -> int:
 
 
 def one_round(folder: Path, rng: random.Random, tasks: int) -> tuple[str, int, int]:
-    """What was killed, after how many commits, and how many runs it took to the end."""
+    """Run a study with one kill at a random moment: what was killed, after how many commits, and how many runs it took to
+    finish."""
     (folder / "study.yaml").write_text(STUDY)
     victim = rng.choice(VICTIMS)
     driver, runs, done = start(folder), 1, 0

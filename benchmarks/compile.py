@@ -108,7 +108,7 @@ def commanded(words: str) -> tuple[float, float]:
 
 
 def beginnings(times: int) -> None:
-    """Print what it takes to begin: least and median of so many processes, after one that leaves bytecode behind."""
+    """Print the least and the median start-up time over several processes, after one that writes the bytecode."""
     print(f"\n{'':<36}", *(f"{head:>11}" for head in ("least CPU s", "median", "least wall", "median")))
     what = {name: partial(imported, text) for name, text in IMPORTS.items()}
     what |= {f"synthc {words}": partial(commanded, words) for words in COMMANDS}

@@ -48,7 +48,7 @@ arms: {{undefended: {{paradigm: undefended}}}}
 
 
 def read(database: str, seconds: float) -> int:
-    """A reader, until the time is over."""
+    """Query the database again and again for `seconds`."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         try:
@@ -96,7 +96,7 @@ class Started:
         self._process.kill()
 
     def wait(self) -> tuple[int | None, str]:
-        """Its exit code, None if it hangs, and what it said."""
+        """Wait for the process: its exit code (None if it hangs) and its output."""
         self._process.join(300)
         code = self._process.exitcode
         self._process.kill()

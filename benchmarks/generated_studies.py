@@ -45,7 +45,7 @@ KINDS = (
 
 
 def study(seed: int) -> dict[str, Any]:
-    """The study of a seed; the method goes round, all else is drawn."""
+    """The study of a seed: methods are taken in turn, all else is drawn at random."""
     draws = random.Random(seed)
     kind = KINDS[seed % len(KINDS)]
     canaries = {"c": {"kind": draws.choice(["mislabeled", "clean", "blank"]), "count": draws.randint(1, 40)}}
@@ -167,7 +167,7 @@ def _one_of(draws: random.Random, **fields: tuple[float, ...]) -> dict[str, floa
 
 
 def shadow(plan: Plan) -> list[Task]:
-    """What shadow 0 of the first trial takes, in the order of the plan, without what judges it."""
+    """The tasks that shadow 0 of the first trial needs, in the order of the plan, without attacks."""
     wanted = {stage.task for stage in plan.trials[0].stages if stage.shadow == 0}
     for task in reversed(list(plan.tasks.values())):
         if task.id in wanted:

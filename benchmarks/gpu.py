@@ -43,7 +43,7 @@ PARTS = ("checks", "shadows", "private", "arms", "beside", "hours")
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table; None: says nothing about that."""
+    """One line of the table; a field is None where it does not apply."""
 
     what: str
     rate: float | None = None
@@ -67,15 +67,15 @@ class Bench:
     found: dict[str, Any] = field(default_factory=dict)
 
     def count(self, full: int, least: int = 1) -> int:
-        """Of images, canaries, steps: at this scale."""
+        """A count (of images, canaries or steps) at this scale."""
         return max(least, round(full * self.scale**0.5))
 
     def width(self, full: int) -> int:
-        """Of a net: a multiple of 8."""
+        """Width of a net at this scale, a multiple of 8."""
         return max(8, 8 * round(full * self.scale ** (1 / 3) / 8))
 
     def clock(self) -> float:
-        """Seconds: of the clock when the GPU is done, of this process on a CPU."""
+        """The time in seconds: on a GPU wall-clock time after all kernels have ended, on a CPU processor time of this process."""
         import torch
 
         if self.device.type != "cuda":
@@ -120,8 +120,8 @@ class Pace:
 
 
 def pace(bench: Bench, do: Callable[[int], object], most: int, least: int = 1) -> Pace:
-    """Do `least` units twice (the first warms up), then more and more until they take `budget` seconds longer; of units that take
-    longer than that by far no more."""
+    """Time `least` units after a warm-up, then growing numbers of units until they take `budget` seconds more. No further units are
+    timed where the first take three times the budget."""
     bench.reset_memory()
     do(least)
     few = many = bench.seconds(partial(do, least))
@@ -159,7 +159,7 @@ class Table:
 
 
 def reason(error: BaseException) -> str:
-    """Why a line has no figure."""
+    """A sentence that says why a line has no figure."""
     if isinstance(error, ImportError):
         return f"left out: {error.name or error} is not installed"
     said = " ".join(str(error).split())
@@ -173,7 +173,7 @@ def _figure(value: float | None) -> str:
 
 
 def versions(device: str, scale: float) -> list[str]:
-    """Where the table is from."""
+    """Lines for the head of the table: command, time, commit, machine, versions."""
     from runtime import machine
 
     def version(package: str) -> str:
@@ -207,7 +207,7 @@ def versions(device: str, scale: float) -> list[str]:
 
 
 def rows(part: str, bench: Bench) -> Iterator[Row | tuple[str, BaseException]]:
-    """The rows of a part as they come; a line that failed as its name and error."""
+    """Yields the rows of a part; for a line that fails, its name and the error."""
     if part in ("arms", "hours"):
         import gpu_profile
 
@@ -219,7 +219,7 @@ def rows(part: str, bench: Bench) -> Iterator[Row | tuple[str, BaseException]]:
 
 
 def measure(part: str, bench: Bench, table: Table) -> None:
-    """All rows of a part; what it fails by is a row too."""
+    """Adds all rows of a part to the table; an error that ends the part is a row too."""
     begun = time.perf_counter()
     try:
         for row in rows(part, bench):

@@ -61,13 +61,13 @@ arms:
 
 
 def checks(bench: Bench) -> Iterator[Row | tuple[str, BaseException]]:
-    """A small study on both devices: what was drawn, what was reached, what attacks say of the same logits."""
+    """Runs a small study on the CPU and the device, and compares random draws, accuracies, and attacks on equal logits."""
     from runtime.data.cards import compile_with_files
-    from runtime.data.sources import see
+    from runtime.data.sources import read_and_record
 
     yield _first_steps(bench)
     write_images(bench.folder / "data", 500, 100, 40)
-    see("cifar10")
+    read_and_record("cifar10")
     spec = bench.folder / "checked.yaml"
     spec.write_text(CHECKED)
     plan = compile_with_files(spec)
@@ -93,7 +93,7 @@ def _tensors(artifact: Artifact, stem: str) -> Mapping[str, torch.Tensor]:
 
 
 def _computed(plan: Plan, store: Path, device: str) -> Path:
-    """The store of a plan that was computed in this process, without Ray and without a database."""
+    """Computes a plan in this process, without Ray and without a database; its store."""
     _drive(plan.to_run(lambda _: False), store, device)
     return store
 
@@ -135,7 +135,7 @@ def _accuracies(arm: str, models: list[str], here: Path, there: Path) -> Row:
 
 
 def _attacked_twice(bench: Bench, task: Task, arm: str, store: Path) -> Row:
-    """The attack on the logits that the device gave, where it is told to use the CPU and where it is told to use the device."""
+    """Runs one attack on the device's logits twice, on the CPU and on the device, and compares the scores."""
     from runtime.audit.trial.trial import perform
 
     assert isinstance(task.work, AttackTrial)
@@ -159,7 +159,7 @@ def _training(bench: Bench, recipe: Recipe, count: int) -> Training:
 
 
 def shadows(bench: Bench) -> Iterator[Row | tuple[str, BaseException]]:
-    """Images per second of training: the plain loop as it is mostly written, the same with what is known to help, and ours."""
+    """Measures images per second of training: a plain PyTorch loop in float32, the same in bfloat16 and channels-last, and ours."""
     from runtime import machine
 
     workers = min(8, machine.cores() - 1) if bench.device.type == "cuda" else 0
@@ -239,7 +239,8 @@ TASKS = 3
 
 
 def beside(bench: Bench) -> Iterator[Row | tuple[str, BaseException]]:
-    """Undefended shadows of the profile by one process, by four on the same device, and by four workers of Ray."""
+    """Compares the speed at which undefended shadows are trained by one process, four processes on one device, and four Ray
+    workers."""
     plan = study(bench)
     work = next(task.work for task in plan.tasks.values() if isinstance(task.work, TrainClassifier) and task.work.privacy is None)
     steps = max(3, round(100 * bench.scale**0.5))
@@ -262,7 +263,7 @@ def beside(bench: Bench) -> Iterator[Row | tuple[str, BaseException]]:
 
 
 def trainings(work: TrainClassifier, steps: int, first: int, count: int) -> dict[str, Task]:
-    """Trainings of the first shadows, over and over, each a task of its own."""
+    """`count` training tasks, numbered from `first`, which take shadows 0 to 3 in turn."""
 
     def one(number: int) -> Task:
         private = replace(work.private, shadow=number % 4)
@@ -274,7 +275,8 @@ def trainings(work: TrainClassifier, steps: int, first: int, count: int) -> dict
 
 
 def _apart(bench: Bench, count: int, steps: int) -> float:
-    """Seconds from the word go until the last of so many processes is done."""
+    """Seconds in which `count` processes train side by side: from the signal that all get once they are warm, to the end of the
+    last."""
     asked = {"spec": str(bench.found["spec"]), "device": bench.device.type, "steps": steps}
     started = []
     for number in range(count):
@@ -301,7 +303,8 @@ def _apart(bench: Bench, count: int, steps: int) -> float:
 
 
 def compute_beside(asked: str) -> int:
-    """What one of those processes does: a training, then wait for the word, then the others."""
+    """Runs in each process of `_apart`: does one training as warm-up, prints `ready`, waits for a line on its input, does the
+    others."""
     from runtime.data.cards import compile_with_files
 
     of = json.loads(asked)
@@ -315,7 +318,7 @@ def compute_beside(asked: str) -> int:
 
 
 def _by_ray(bench: Bench, work: TrainClassifier, steps: int) -> float:
-    """Seconds of the same trainings by Ray's resident workers, after one each that warms up."""
+    """Seconds in which Ray's resident workers do the same trainings, after a warm-up training each."""
     from runtime.execution.driver import Driver
     from runtime.execution.ray_engine import RayEngine
 

@@ -32,7 +32,7 @@ from compiler.text.nodes import plain
 from compiler.work.operations import Synthesize, TrainClassifier, TrainGenerator, TrainShared, Work
 from runtime.data.cards import compile_with_files
 from runtime.data.population.roles import expected_size
-from runtime.data.sources import load, see
+from runtime.data.sources import load, read_and_record
 from runtime.operations import OPERATIONS
 from runtime.store.artifacts import Artifact, folder_of
 
@@ -103,7 +103,7 @@ def study(bench: Bench) -> Plan:
     if "plan" not in bench.found:
         write_images(bench.folder / "data", bench.count(50_000), bench.count(10_000), bench.count(70_000, 40))
         for name in ("cifar10", "cinic10"):
-            see(name)
+            read_and_record(name)
         tree: Any = plain(compose(SPEC, "cifar10"))
         for word in ("claims", "tune", "charts"):
             tree.pop(word, None)
@@ -124,7 +124,7 @@ def study(bench: Bench) -> Plan:
 
 @dataclass(frozen=True)
 class Division:
-    """A work as so many units."""
+    """A task that can be computed in part: `full` units, such as optimisation steps, of which `make(n)` does n."""
 
     unit: str
     full: int
@@ -136,7 +136,7 @@ class Division:
 
 
 def divided(bench: Bench, work: Work) -> Division:
-    """What can be done in part: as units; else as one."""
+    """A task as units (training steps, images to draw); a task that cannot be divided is one unit."""
     match work:
         case TrainClassifier(recipe=recipe, privacy=privacy):
             # The noise of an epsilon depends on the number of steps, and takes seconds to find; it costs a step nothing.
@@ -194,7 +194,7 @@ def _of_method(bench: Bench, work: Synthesize) -> Division:
 
 
 def kind_of(task: Task) -> tuple[Any, ...]:
-    """What tasks that differ in their shadow alone have in common."""
+    """A key that is equal for tasks that differ in their shadow alone."""
     fields = (name for name in type(task.work).__dataclass_fields__ if name != "private")
     return task.operation, *(repr(getattr(task.work, name)) for name in fields)
 
@@ -263,7 +263,8 @@ def _perform(bench: Bench, task: Task, part: Division, store: Path, units: int) 
 
 
 def hours(bench: Bench) -> Iterator[Row | tuple[str, BaseException]]:
-    """What all shadows of each arm would take, without tasks that an earlier arm brings; and all together."""
+    """Predicts the hours of each arm with all its shadows, not counting tasks that an earlier arm has too, and of the whole
+    profile."""
     plan = study(bench)
     if "paces" not in bench.found:
         raise RuntimeError("needs the part `arms`")
@@ -292,7 +293,8 @@ def hours(bench: Bench) -> Iterator[Row | tuple[str, BaseException]]:
 
 
 def predicted(bench: Bench, plan: Plan) -> dict[str, Expected]:
-    """Of each task whose kind was measured: `compiler.inspect.cost`, told how far its guess was off."""
+    """Task → expected cost, for tasks whose kind was measured: the estimate of `compiler.inspect.cost` with the measured pace as
+    history."""
     costs: dict[str, Expected] = {}
     for kind, tasks in kinds(plan).items():
         if kind in bench.found["paces"]:
@@ -305,7 +307,7 @@ def predicted(bench: Bench, plan: Plan) -> dict[str, Expected]:
 
 
 def _beside_a_run(bench: Bench, plan: Plan, costs: dict[str, Expected]) -> Row:
-    """The plan's tasks of known cost, really run."""
+    """Runs the plan and compares the seconds of tasks of known cost with the prediction."""
     from runtime.execution.driver import Driver
     from runtime.execution.engine import InlineEngine
     from runtime.outcome import Outcome

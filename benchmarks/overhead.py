@@ -108,7 +108,7 @@ def measure(count: int, kind: str, grouped: bool, folder: Path) -> Took:
 
 
 def _raw(slots: int, count: int) -> float:
-    """Seconds per task of Ray alone, as many resident actors kept busy in the same way."""
+    """Seconds per task of Ray alone, with `slots` resident actors that are kept busy as a run keeps its workers."""
     import ray
 
     @ray.remote
@@ -174,7 +174,7 @@ def rivals(venv: Path, count: int = 500) -> None:
 
 
 def alone(count: int, store: Path) -> None:
-    """What a run does: find what is missing, start Ray if something is, compute, record, publish."""
+    """Does what a run does: finds missing tasks, starts Ray if there are any, computes, records, publishes."""
     tasks = {id: task for id, task in plan(count).items() if not is_done(store, id)}
     store.mkdir(exist_ok=True)
     with contextlib.closing(Index.open(store)) as index:
@@ -207,7 +207,7 @@ arms:
 
 
 def cached(folder: Path) -> None:
-    """A study whose tasks all are done: the first run takes them in, later ones find them so."""
+    """Times runs of a study whose tasks are all done: the first indexes them, later ones find them indexed."""
     spec = folder / "study.yaml"
     spec.write_text(CACHED % ", ".join(f"{0.1 + 0.005 * place:.3f}" for place in range(105)))
     compiled = compile_study(spec)

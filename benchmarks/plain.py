@@ -57,7 +57,7 @@ def shifted(x: Tensor, most: int) -> Tensor:
 
 
 def whole(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-    """A batch was fetched as one: nothing to collate."""
+    """Collate function that returns the batch as it is, since it was fetched as one."""
     return batch
 
 
@@ -148,7 +148,7 @@ def train_with_copies(
     net: nn.Module, data: Images, recipe: Recipe, iterations: int, copies: int, device: torch.device, physical: int = 256
 ) -> None:
     """DP-SGD at a noise multiplier of 1 by Opacus's hooks and optimizer, each image under several augmentations whose gradients are
-    averaged before they are clipped (De et al. 2022): its engine has no word for that."""
+    averaged before they are clipped (De et al. 2022): its engine offers no option for that."""
     from opacus import GradSampleModule
     from opacus.optimizers import DPOptimizer
 
@@ -174,6 +174,6 @@ def train_with_copies(
 
 
 def endless(batches: DataLoader[tuple[Tensor, Tensor]]) -> Iterator[tuple[Tensor, Tensor]]:
-    """One pass after another."""
+    """Yields the loader's batches, pass after pass, without end."""
     while True:
         yield from batches

@@ -32,7 +32,7 @@ Step = Callable[[], object]
 
 
 def loop(many: list[nets.Classifier], x: Tensor, y: Tensor, half: bool = False, last: bool = True) -> Step:
-    """One net after another, images stored channels last."""
+    """Trains one net after another, with images stored channels last."""
     layout = torch.channels_last if last else torch.contiguous_format
     for net in many:
         net.to(memory_format=layout)  # type: ignore[call-overload]
@@ -167,7 +167,8 @@ def _rates(count: int, threads: int, width: int, batch: int, half: bool) -> list
 
 
 def _alone(width: int, batch: int, half: bool, threads: int) -> None:
-    """Images per second of this process over five seconds, from five seconds on, when all have started."""
+    """Prints images per second of this process over five seconds. The clock's next but one multiple of 5 s is the start, so that
+    all processes measure the same five seconds."""
     torch.set_num_threads(threads)
     x = torch.randn(1, batch, *CARDS["fashion_mnist"].shape)
     step = loop(many("small", width, 1), x, torch.zeros(1, batch, dtype=torch.int64), half)

@@ -166,8 +166,9 @@ def follow(folder: Path, trials: int, seconds: float, results: bool) -> None:
 
     listener = threading.Thread(target=listen)
     with serving(database) as (server, address):
+        wait_until_started(address)
         listener.start()
-        wait_until_idle(server.pid)
+        time.sleep(5)
         begun, at_start = time.monotonic(), cpu_seconds(server.pid)
         updates.clear(), charts.clear()
         publications = 0
@@ -190,12 +191,10 @@ def follow(folder: Path, trials: int, seconds: float, results: bool) -> None:
     listener.join()
 
 
-def wait_until_idle(pid: int) -> None:
-    """Wait until a server has taken less than a tenth of a core for two seconds: it has read its libraries and scripts."""
-    before = -1.0
-    while cpu_seconds(pid) - before > 0.2:
-        before = cpu_seconds(pid)
-        time.sleep(2)
+def wait_until_started(address: str) -> None:
+    """Wait for the script of charts: until it is made the server is busy."""
+    with urllib.request.urlopen(address + "vega.js") as answer:
+        answer.read()
 
 
 def compare_runs(folder: Path, epochs: int, pairs: int, browser: Browser) -> None:
@@ -225,7 +224,7 @@ def run_study(folder: Path, epochs: int, browser: Browser | None) -> tuple[float
         if browser is not None:
             server, address = stack.enter_context(serving(database))
             browser.call("Page.navigate", url=address)
-            wait_until_idle(server.pid)
+            wait_until_started(address)
         at_start, begun = cpu_seconds(server.pid) if server else 0.0, time.perf_counter()
         with subprocess.Popen(words, env=os.environ | {"PYTHONPATH": str(ROOT)}, stderr=subprocess.DEVNULL) as run:
             _, status, used = os.wait4(run.pid, 0)

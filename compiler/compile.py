@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from compiler.check.trials import check
-from compiler.lint import lint
 from compiler.plan.dag import Plan
 from compiler.plan.lower import lower
 from compiler.text.compose import compose
@@ -24,4 +23,6 @@ def compile_study(path: Path, profile: str | None = None, sets: Sequence[str] = 
 def compile_tree(tree: Mapping, profile: str | None = None) -> Plan:
     """Compile a study that is already composed. SpecError as for `compile_study`."""
     checked = check(tree)
+    from compiler.lint import lint  # imported here: what reads no study, or a wrong one, needs no lints
+
     return lower(checked.header, checked.trials, checked.claims, profile, lint(checked))

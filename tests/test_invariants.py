@@ -93,9 +93,10 @@ def test_more_shadows_extend_a_pool_and_never_redraw_it(tmp_path: Path) -> None:
 
 
 def test_no_stage_of_the_pipeline_is_shared_between_shadows(tmp_path: Path) -> None:
-    for task in plan_of(tmp_path).tasks.values():
+    plan = plan_of(tmp_path)
+    for task in plan.tasks.values():
         if task.kind in ("train", "synthesize"):
-            shadows = {task.work.private.shadow} | _shadows_behind(plan_of(tmp_path), task.id)  # type: ignore[union-attr]
+            shadows = {task.work.private.shadow} | _shadows_behind(plan, task.id)  # type: ignore[union-attr]
             assert len(shadows) == 1
 
 

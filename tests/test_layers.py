@@ -28,6 +28,11 @@ def files(folder: str) -> list[Path]:
     return sorted((ROOT / folder).rglob("*.py"))
 
 
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
 def name_of(path: Path) -> str:
     return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 
@@ -47,7 +52,7 @@ def module_named(dotted: str) -> str | None:
 
 def names_in(path: Path) -> Iterator[str]:
     """Dotted names that a file imports, wherever the import stands, and those in strings that are the name of a module."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
@@ -122,7 +127,7 @@ def test_the_rooms_stay_few_and_small() -> None:
 
 def imported(path: Path, *, deferred: bool = True) -> set[str]:
     """Top-level names that a file imports; without `deferred` only those that its import triggers."""
-    tree = ast.parse(path.read_text())
+    tree = parsed(path)
     later = {
         id(inner)
         for node in ast.walk(tree)
@@ -142,7 +147,7 @@ def imported(path: Path, *, deferred: bool = True) -> set[str]:
 
 
 def passes(script: str) -> None:
-    """A process of its own runs it to the end; what it exits with is the complaint."""
+    """Run a script in a new process; fails with what it prints on stderr unless it exits with 0."""
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, check=False)
     assert done.returncode == 0, done.stderr[-500:]
 
@@ -172,9 +177,8 @@ def test_no_room_is_called_utils() -> None:
     assert [path for folder in ("compiler", "runtime", "tests") for path in files(folder) if path.stem in banned] == []
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
+def test_asking_needs_neither_torch_nor_ray(tmp_path: Path) -> None:
+    commands = (
         "--help",
         "run --help",
         "check specs/full_study.yaml",
@@ -185,15 +189,14 @@ def test_no_room_is_called_utils() -> None:
         "plan specs/smoke.yaml --emit trials",
         "explain specs/smoke.yaml --db {db}",
         "graph specs/smoke.yaml -o {svg} --db {db}",
-    ],
-)
-def test_asking_needs_neither_torch_nor_ray(command: str, tmp_path: Path) -> None:
-    words = command.format(db=tmp_path / "results.duckdb", svg=tmp_path / "plan.svg").split()
+    )
+    words = [command.format(db=tmp_path / "results.duckdb", svg=tmp_path / "plan.svg").split() for command in commands]
     script = (
         "import sys; from runtime.cli.main import main\n"
-        f"code = 0\ntry: code = main({words!r})\nexcept SystemExit: pass\n"
-        "heavy = {'torch', 'ray', 'duckdb', 'altair', 'sklearn', 'scipy'} & set(sys.modules)\n"
-        "sys.exit(f'imported {heavy}' if heavy else code)"
+        f"for command in {words!r}:\n"
+        "    code = 0\n    try: code = main(command)\n    except SystemExit: pass\n"
+        "    heavy = {'torch', 'ray', 'duckdb', 'altair', 'sklearn', 'scipy'} & set(sys.modules)\n"
+        "    if code or heavy: sys.exit(f'{command}: {code}, imported {heavy}')\n"
     )
     passes(script)
 
@@ -221,4 +224,4 @@ def test_importing_the_compiler_builds_no_validator() -> None:
 
 def test_every_module_says_what_it_is_for() -> None:
     modules = [*files("compiler"), *files("runtime")]
-    assert [path.relative_to(ROOT) for path in modules if not ast.get_docstring(ast.parse(path.read_text()))] == []
+    assert [path.relative_to(ROOT) for path in modules if not ast.get_docstring(parsed(path))] == []

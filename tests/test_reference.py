@@ -255,7 +255,7 @@ def _short(row: Row | None) -> str:
 
 
 def _deciding(found: list[Row], pairs: list[Row]) -> list[str]:
-    """Of claims on several figures together: which one decides how many pairs."""
+    """For claims on several figures: which figure decides how many pairs."""
     lines = []
     for claim in found:
         counts: dict[str, int] = {}
@@ -269,7 +269,7 @@ def _deciding(found: list[Row], pairs: list[Row]) -> list[str]:
 
 
 def _undecided(trials: list[Row], found: list[Row]) -> list[str]:
-    """What the study leaves open, and how many shadows it would take at least."""
+    """Sentences on undecided claims: how many shadows each would need at least."""
     reference, rows = choose_reference(trials, 0), []
     ways = [row for row in trials if row["paradigm"] not in ("undefended", "dp_sgd") and not row["control"]]
     for row in order_by_paradigm(ways) if reference else ():

@@ -18,7 +18,7 @@ MOST_NAMED = 6
 def changes_since(first: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
     """Yields a sentence for each change from the record of the first run to that of now."""
     before, after = ({trial["trial"]: trial for trial in record["trials"]} for record in (first, now))
-    yield from _come_and_gone("trial", list(before), list(after))
+    yield from _added_and_removed("trial", list(before), list(after))
     trials: dict[tuple[str, ...], list[str]] = defaultdict(list)
     for address in before.keys() & after.keys():
         if before[address]["answer"] != after[address]["answer"]:
@@ -32,7 +32,7 @@ def changes_since(first: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[
 
 def _changed_claims(first: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
     before, after = ({claim["claim"]: claim for claim in record["claims"]} for record in (first, now))
-    yield from _come_and_gone("claim", list(before), list(after))
+    yield from _added_and_removed("claim", list(before), list(after))
     for name, claim in after.items():
         if name in before and before[name].get("words") != claim["words"]:
             yield f"the words of {name}"
@@ -43,7 +43,7 @@ def _changed_claims(first: Mapping[str, Any], now: Mapping[str, Any]) -> Iterato
             yield f"{name} was {_describe(found)} when it was there"
 
 
-def _come_and_gone(what: str, before: list[str], after: list[str]) -> Iterator[str]:
+def _added_and_removed(what: str, before: list[str], after: list[str]) -> Iterator[str]:
     for change, names in (
         ("new", [name for name in after if name not in before]),
         ("gone", [name for name in before if name not in after]),

@@ -29,11 +29,11 @@ class Chart(Frozen):
 
     @model_validator(mode="before")
     @classmethod
-    def _named_alone(cls, said: Any) -> Any:
-        if isinstance(said, str):
-            return {"chart": said}
+    def _from_name(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return {"chart": value}
         # After this validator pydantic validates Python objects, where strict mode refuses a list for a tuple; in JSON it does not.
-        return _tuples(said) if isinstance(said, dict) else said
+        return _tuples(value) if isinstance(value, dict) else value
 
     def faults(self) -> Iterator[str]:
         if not self.format:
@@ -47,9 +47,9 @@ class Chart(Frozen):
         return self.name or self.chart
 
 
-def _tuples(said: dict[str, Any]) -> dict[str, Any]:
+def _tuples(value: dict[str, Any]) -> dict[str, Any]:
     """A copy of the mapping with tuples for lists, nested mappings included."""
     return {
         name: tuple(item) if isinstance(item, list) else _tuples(item) if isinstance(item, dict) else item
-        for name, item in said.items()
+        for name, item in value.items()
     }

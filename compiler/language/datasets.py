@@ -1,4 +1,4 @@
-"""A card per known data set: its public counts, shape and constants, known without loading an image.
+"""A card per known data set (`datasets.json`): its public counts, shape and constants, known without loading an image.
 
 Ids, the power of an audit and "more canaries than samples" need no torch because the numbers stand here. `digest` is
 the content digest that `runtime.data` checks after loading. `mean` and `std` are fixed public constants (grey level
@@ -7,7 +7,7 @@ the content digest that `runtime.data` checks after loading. `mean` and `std` ar
 
 from __future__ import annotations
 
-import tomllib
+import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,7 @@ class Card:
 
 
 def _read_cards() -> dict[str, Card]:
-    tables = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
+    tables = json.loads(Path(__file__).with_suffix(".json").read_text(encoding="utf-8"))
     found = {}
     for name, table in tables.items():
         words: dict[str, Any] = {word: tuple(value) if isinstance(value, list) else value for word, value in table.items()}

@@ -18,7 +18,7 @@ from compiler.language.policy import Condition
 ARMS = words_in("compiler.language.methods", Arm, "paradigm", "method")
 
 
-def _told_apart(arms: Iterable[type[Arm]]) -> Any:
+def _discriminated_union(arms: Iterable[type[Arm]]) -> Any:
     """The union of these arms, discriminated by `paradigm`, and within a paradigm by `method`."""
     families: dict[str, list[type[Arm]]] = {}
     for arm in arms:
@@ -34,7 +34,7 @@ def _told_apart(arms: Iterable[type[Arm]]) -> Any:
 if TYPE_CHECKING:
     AnyArm = Arm
 else:
-    AnyArm = Annotated[(known := _told_apart(ARMS)) | PluginMethod, OrPlugin("method", known)]
+    AnyArm = Annotated[(known := _discriminated_union(ARMS)) | PluginMethod, OrPlugin("method", known)]
 
 
 class Header(Frozen):

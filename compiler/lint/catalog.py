@@ -1,8 +1,8 @@
-"""The catalogue of lints: texts (`catalog.toml`), and the functions that find them."""
+"""The catalogue of lints: texts (`catalog.json`), and the functions that find them."""
 
 from __future__ import annotations
 
-import tomllib
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,6 +55,7 @@ class Lint:
     """What is wrong with a study in which it fires."""
     because: str
     source: str
+    """After whom. For L01 to L08: an audit of published defences."""
     built_in: str = ""
     """What of it cannot happen, and why."""
 
@@ -70,8 +71,7 @@ class Lint:
 
 
 LINTS = {
-    code: Lint(code, **words)
-    for code, words in tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8")).items()
+    code: Lint(code, **words) for code, words in json.loads(Path(__file__).with_suffix(".json").read_text(encoding="utf-8")).items()
 }
 
 

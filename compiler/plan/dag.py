@@ -123,13 +123,13 @@ class Plan:
                 waiting += [need for _, need in self.tasks[task].needs if need not in needed and not done(need)]
         return {id: task for id, task in self.tasks.items() if id in needed}
 
-    def resting_on(self, tasks: Iterable[str]) -> frozenset[str]:
+    def with_dependents(self, tasks: Iterable[str]) -> frozenset[str]:
         """Ids of these tasks and of all that depend on them, directly or not."""
-        resting = set(tasks)
+        found = set(tasks)
         for id, task in self.tasks.items():
-            if any(need in resting for _, need in task.needs):
-                resting.add(id)
-        return frozenset(resting)
+            if any(need in found for _, need in task.needs):
+                found.add(id)
+        return frozenset(found)
 
     def counts(self) -> Counter[str]:
         """Tasks by kind."""

@@ -69,7 +69,7 @@ class ClaimSide:
         return self.files[f"score/{min(fitting)[1]}"][self.span].numpy()
 
     @cached_property
-    def there(self) -> np.ndarray:
+    def scored(self) -> np.ndarray:
         """canary × shadow, bool: the scores that enter the figures: of non-members, and of the stratum's members."""
         scored = ~np.isnan(self.scores)
         if self.reading.stratum is None:
@@ -82,7 +82,7 @@ class ClaimSide:
     @cached_property
     def clusters(self) -> int:
         """Number of canaries with at least one member score that enters the figures."""
-        return int((self.member & self.there).any(1).sum())
+        return int((self.member & self.scored).any(1).sum())
 
     @cached_property
     def paired(self) -> bool:
@@ -96,7 +96,7 @@ class ClaimSide:
 
     def figure(self, metric: str) -> float | None:
         """Point estimate from all scores; None where there are no members or no non-members."""
-        scores, member = self.scores[self.there], self.member[self.there]
+        scores, member = self.scores[self.scored], self.member[self.scored]
         if not member.any() or member.all():
             return None
         return auc(scores, member) if metric == "auc" else tpr_at(self.rate(metric), scores, member).value
@@ -107,7 +107,7 @@ class ClaimSide:
         rate = self.rate(metric)
         if rate not in self.readings:
             self.readings[rate] = Drawn.of(
-                lambda part: read_resamples(self.scores, self.member, (rate,), part, self.there), self.draws
+                lambda part: read_resamples(self.scores, self.member, (rate,), part, self.scored), self.draws
             )
         area = metric == "auc"
         spread = self.readings[rate].spread(lambda read: read.auc if area else read.tpr[rate])

@@ -43,7 +43,7 @@ def perform(work: CompareTrials, inputs: Inputs, device: torch.device) -> Produc
     counted = [pair for pair in pairs if pair.counts]
     verdict = judge_claim([pair.verdict for pair in counted], work.pairs) if counted else "undecided"
     decisive = _decisive_pair(counted or pairs, verdict, work)
-    shown = decisive.shown
+    shown = decisive.resolved
     metric = Metric("claim", None, note=decisive.note)
     if shown is not None:
         metric = Metric("claim", shown.value, shown.low, shown.high, shown.n, decisive.note)
@@ -115,13 +115,15 @@ class ComparedPair:
         return self.nearer.name if self.nearer else None
 
     @property
-    def shown(self) -> Estimate | None:
+    def resolved(self) -> Estimate | None:
         """Estimate of the effect on which the pair's verdict depends."""
         return self.parts[self.nearer.name][0].estimate if self.nearer else None
 
     def record(self) -> dict[str, Any]:
         """As JSON: the pair as the database stores it."""
-        figures = {"effect" if name == "value" else name: getattr(self.shown, name, None) for name in ("value", "low", "high", "n")}
+        figures = {
+            "effect" if name == "value" else name: getattr(self.resolved, name, None) for name in ("value", "low", "high", "n")
+        }
         parts = {name: estimate.record(margin) for name, (estimate, margin) in self.parts.items()}
         own = {name: getattr(self, name) for name in ("left", "right", "p", "verdict", "note", "decided_by")}
         return own | figures | {"parts": parts}
@@ -251,7 +253,7 @@ def _from_draws(work: CompareTrials, metric: str, one: ClaimSide, other: ClaimSi
     found, against = one.uncertain(metric), other.uncertain(metric) if other else None
     if found is None or (other is not None and against is None):
         return None
-    n = int((~one.member & one.there).sum())
+    n = int((~one.member & one.scored).sum())
     if against is None:
         return Compared(metric, of_one(found, work.confidence, n), found.resampled)
     if ratio and min(found.value, against.value) <= 0:

@@ -118,7 +118,7 @@ def _take_damaged_away(name: str) -> Path | None:
     """The folder of a complete set; None where it must be downloaded. Damaged files are renamed."""
     from compiler.language.datasets import CARDS
     from runtime.data.catalogue import find
-    from runtime.data.sources import see
+    from runtime.data.sources import read_and_record
 
     try:
         found = find(name)
@@ -126,7 +126,7 @@ def _take_damaged_away(name: str) -> Path | None:
         return None
     reason = "not the published file"
     try:
-        if see(name).digest == CARDS[name].digest:  # a file can be compressed in another way
+        if read_and_record(name).digest == CARDS[name].digest:  # a file can be compressed in another way
             return found.folder
         unread = False
     except SynthcError as error:
@@ -160,10 +160,10 @@ def _verified(name: str) -> bool:
     """Read a set, print the findings and record them; whether its content is the published one."""
     from compiler.language.datasets import CARDS
     from runtime.data.catalogue import find
-    from runtime.data.sources import see
+    from runtime.data.sources import read_and_record
 
     found, pinned = find(name), CARDS[name].digest
-    record = see(name)
+    record = read_and_record(name)
     counts = f"{record.samples:,} + {record.test_samples:,} images in {found.folder}"
     if record.digest == pinned:  # whatever the files are: the content decides, and a file can be compressed in another way
         print(f"{name}: {counts}, digest {record.digest}, as pinned")

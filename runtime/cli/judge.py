@@ -104,24 +104,24 @@ def judge_as_asked(args: argparse.Namespace) -> tuple[Judgement, dict[str, Any]]
         write_page(args.page, found, args.with_private_images)
         print(f"wrote {args.page}", file=sys.stderr)
     if args.db:
-        _keep(args, found, started, time.perf_counter() - clock)
+        _store_judgement(args, found, started, time.perf_counter() - clock)
     return found, found.as_json() | {"judged": started.isoformat(timespec="seconds")}
 
 
-def _keep(args: argparse.Namespace, found: Judgement, started: datetime, seconds: float) -> None:
-    from runtime.cli.store_audit import Found, keep, study_name
+def _store_judgement(args: argparse.Namespace, found: Judgement, started: datetime, seconds: float) -> None:
+    from runtime.cli.store_audit import StoredResult, store_result, study_name
     from runtime.database.revision import check_target
     from runtime.judge.product import headline, product_of, work_of
 
     check_target(args.db.absolute())
     name = args.set if isinstance(args.set, str) else args.set.name
-    result = Found(
+    result = StoredResult(
         study=study_name(args.study, Path(name)), method="judge", question="May this set be released?", spec=name,
         command="judge", work=work_of(found), product=product_of(found, started), headline=headline(found), started=started,
         seconds=seconds,
     )  # fmt: skip
     argv = sys.argv[1:] if sys.argv[1:2] == ["judge"] else ["judge", name]
-    keep(result, argv=argv, store=store_of(args), target=args.db.absolute())
+    store_result(result, argv=argv, store=store_of(args), target=args.db.absolute())
 
 
 def show(found: Judgement) -> None:

@@ -47,7 +47,7 @@ exit codes:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code. Errors are printed as sentences, without tracebacks."""
-    out, err = (cast(TextIO, Visible(_Lasting(stream))) for stream in (sys.stdout, sys.stderr))
+    out, err = (cast(TextIO, Visible(_PipeSafe(stream))) for stream in (sys.stdout, sys.stderr))
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         code = _run(parser().parse_args(argv), sys.argv[1:] if argv is None else argv)
         out.flush()
@@ -59,27 +59,27 @@ def _run(args: argparse.Namespace, argv: Sequence[str]) -> int:
     from runtime import machine
 
     try:
-        _refuse_unspeakable(argv)
+        _check_arguments(argv)
         machine.check_room_for_threads(2 * machine.cores() + 24, "a command")  # OpenBLAS, DuckDB, the writers of commits
         code: int = args.handler(args)
         return code
     except SynthcError as error:
-        return _say(str(error))
+        return _print_error(str(error))
     except KeyboardInterrupt:
-        return _say("interrupted", 130)
+        return _print_error("interrupted", 130)
     except OSError as error:
-        return _say(sentence_of(error) + _keep_details())
+        return _print_error(sentence_of(error) + _keep_details())
     except MemoryError:
-        return _say(f"the memory does not suffice{_keep_details()}")
+        return _print_error(f"the memory does not suffice{_keep_details()}")
     except SystemExit as error:  # of a package that a spec names: our own parser is done
-        return _say(f"the code of a package ended the program ({error.code}){_keep_details()}")
+        return _print_error(f"the code of a package ended the program ({error.code}){_keep_details()}")
     except Exception as error:
         if str(error) == NO_THREAD:
-            return _say(f"{error}: raise `ulimit -u`, or the limit of the container{_keep_details()}")
-        return _say(f"a mistake of synthc's: {type(error).__name__}: {first_line(error)}{_keep_details()}")
+            return _print_error(f"{error}: raise `ulimit -u`, or the limit of the container{_keep_details()}")
+        return _print_error(f"a mistake of synthc's: {type(error).__name__}: {first_line(error)}{_keep_details()}")
 
 
-def _say(sentence: str, code: int = 2) -> int:
+def _print_error(sentence: str, code: int = 2) -> int:
     print(f"synthc: {sentence}", file=sys.stderr)
     return code
 
@@ -98,7 +98,7 @@ def _keep_details() -> str:
     return f" (details: {path})"
 
 
-class _Lasting:
+class _PipeSafe:
     """Standard output or error that ignores writes once its reader has closed the pipe.
 
     What an encoding lacks is written as an escape.
@@ -112,12 +112,12 @@ class _Lasting:
 
     def write(self, text: str) -> None:
         encoding = self._stream.encoding or "utf-8"
-        self._keep(self._stream.write, text.encode(encoding, "backslashreplace").decode(encoding))
+        self._ignore_closed(self._stream.write, text.encode(encoding, "backslashreplace").decode(encoding))
 
     def flush(self) -> None:
-        self._keep(self._stream.flush)
+        self._ignore_closed(self._stream.flush)
 
-    def _keep(self, act: Callable[..., object], *text: str) -> None:
+    def _ignore_closed(self, act: Callable[..., object], *text: str) -> None:
         try:
             act(*text)
         except (BrokenPipeError, ValueError):  # no reader, or closed: what Python writes when it ends should not fail either
@@ -125,7 +125,7 @@ class _Lasting:
                 os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
 
 
-def _refuse_unspeakable(argv: Sequence[str]) -> None:
+def _check_arguments(argv: Sequence[str]) -> None:
     """SynthcError where arguments are not valid Unicode, so that records could not hold them, or the working directory is
     deleted."""
     try:

@@ -57,7 +57,7 @@ def select_forced(plan: Plan, args: argparse.Namespace) -> frozenset[str]:
         return frozenset()
     from compiler.inspect.explain import find_tasks
 
-    return plan.resting_on(task.id for address in args.force for task in find_tasks(plan, address))
+    return plan.with_dependents(task.id for address in args.force for task in find_tasks(plan, address))
 
 
 def compile_study_of(args: argparse.Namespace) -> Plan:

@@ -121,14 +121,14 @@ def run(args: argparse.Namespace) -> int:
             if code != 130 and (study.todo or spec_charts.missing(plan, study.target)):
                 for sentence in spec_charts.draw(plan, study.target, store):
                     _print(sentence)
-            return _hold_policy(study) if plan.header.policy and not code else code
+            return _check_policy(study) if plan.header.policy and not code else code
 
 
-def _hold_policy(study: StudyRun) -> int:
+def _check_policy(study: StudyRun) -> int:
     """Print the result of each condition of the study's policy; returns 3 where one is not met, else 0."""
-    from runtime.judge.gate import hold
+    from runtime.judge.gate import check_conditions
 
-    settled = hold(study.plan, study.target, study.index.origin, study.store / "runs" / study.name)
+    settled = check_conditions(study.plan, study.target, study.index.origin, study.store / "runs" / study.name)
     for one in settled:
         _print(one.sentence)
     closed = sum(not one.holds for one in settled)
@@ -143,11 +143,11 @@ def _compile_with_data(args: argparse.Namespace) -> Plan:
 
     plan = compile_study_of(args)
     if absent := unseen(plan):
-        from runtime.data.sources import see
+        from runtime.data.sources import read_and_record
 
         for name in absent:
             _print(f"{name}: reading it for the first time, to identify it by its content")
-            record = see(name)
+            record = read_and_record(name)
             _print(f"{name}: {record.samples:,} + {record.test_samples:,} images, identified by their content as {record.digest}")
         plan = compile_study_of(args)
     return plan

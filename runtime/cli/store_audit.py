@@ -33,7 +33,7 @@ from runtime.store.runs import run_name
 
 
 @dataclass(frozen=True)
-class Found:
+class StoredResult:
     """The result of an audit or judgement, to be stored as a study."""
 
     study: str
@@ -62,12 +62,12 @@ def audit_and_store(
     started, clock = datetime.now(UTC), time.perf_counter()
     report, product = audit_with_product(evidence, settings)
     seconds = time.perf_counter() - clock
-    found = Found(
+    found = StoredResult(
         study=name, method=evidence.kind, question="What do these models, trained elsewhere, leak?", spec=str(file.absolute()),
         command="audit", work=work_of(evidence, settings), product=product, headline=headline_of(product, settings),
         started=started, seconds=seconds,
     )  # fmt: skip
-    keep(found, argv=argv, store=store, target=target)
+    store_result(found, argv=argv, store=store, target=target)
     return report
 
 
@@ -97,7 +97,7 @@ def study_name(study: str | None, file: Path) -> str:
     return name
 
 
-def keep(found: Found, *, argv: list[str], store: Path, target: Path) -> None:
+def store_result(found: StoredResult, *, argv: list[str], store: Path, target: Path) -> None:
     """Commit the result to the store as a task, and publish it as a study of one trial."""
     work, name = found.work, found.study
     text = canonical_text("task", type(work).__name__, work.kind, (work.revision,), work, ())
@@ -119,7 +119,7 @@ def keep(found: Found, *, argv: list[str], store: Path, target: Path) -> None:
         index.publish(target)
 
 
-def _record(found: Found, task: str) -> dict[str, Any]:
+def _record(found: StoredResult, task: str) -> dict[str, Any]:
     """The content of `run.json` for a study of one trial whose attack is `task`."""
     name = found.study
     trial = {

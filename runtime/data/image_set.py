@@ -29,7 +29,7 @@ from runtime.data.formats.image_file import decode_file
 from runtime.data.formats.npz import checked_arrays, read_arrays, read_headers
 from runtime.data.formats.own_files import channels_first, decoded
 from runtime.data.images import LabeledImages
-from runtime.data.sources import load, resize, see
+from runtime.data.sources import load, read_and_record, resize
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ def _known(name: str) -> ImageSet:
         known = f"{did_you_mean(name, CARDS)}, or an .npz, a folder of images by class, or a .parquet file"
         raise SynthcError(f"there is no such file or folder, and no data set is called that; {known}")
     if name in CATALOGUE and not CARDS[name].digest:
-        see(name)
+        read_and_record(name)
     pool = load(dataset_of(Data(name=name))).pool
     return ImageSet(name, pool, tuple(map(str, range(CARDS[name].classes))))
 

@@ -122,7 +122,7 @@ def mapped_arrays(digest: str) -> Splits | None:
     return None
 
 
-def see(name: str) -> Record:
+def read_and_record(name: str) -> Record:
     """Read the files of a known set and record what the compiler needs of them; SynthcError if they are missing or broken."""
     found = find(name)
     files = tuple(map(str, found.files))

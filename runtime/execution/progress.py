@@ -100,7 +100,7 @@ class Display:
         """
         self._running = tuple(self._todo[request.task] for dispatch in in_flight for request in dispatch)
         groups = {tuple(request.task for request in dispatch): began for dispatch, began in in_flight.items()}
-        left, guessed = self._time_left.tell(groups), not self._time_left.measured
+        left, guessed = self._time_left.estimate(groups), not self._time_left.measured
         self._left = f", about {_format_clock(left)} left" + (" (guessed)" if guessed else "")
         now = time.monotonic()
         if not self.console.is_terminal and now - self._printed_at >= LINE_INTERVAL_SECONDS:

@@ -66,7 +66,7 @@ class TimeLeft:
         self._workers_seen: set[object] = set()
         self._workers = 1
         self._began: float | None = None
-        self._told, self._told_at, self._next_at = 0.0, 0.0, 0.0
+        self._estimate, self._estimated_at, self._next_at = 0.0, 0.0, 0.0
         self.add(todo)
 
     @property
@@ -94,24 +94,24 @@ class TimeLeft:
         self._workers_seen.add(worker)
         (self._measured if warm else self._measured_first)[self._todo[task].operation].add(seconds, self._guessed[task])
 
-    def tell(self, in_flight: Mapping[tuple[str, ...], float], now: float | None = None) -> float:
+    def estimate(self, in_flight: Mapping[tuple[str, ...], float], now: float | None = None) -> float:
         """Seconds left. `in_flight`: group of tasks that one worker computes in turn → when it started."""
         started = time.monotonic()
         now = started if now is None else now
         if now < self._next_at:
-            return max(0.0, self._told - (now - self._told_at))
+            return max(0.0, self._estimate - (now - self._estimated_at))
         self._began = min([*in_flight.values(), now if self._began is None else self._began])
         self._workers = max(self._workers, len(in_flight))
         expected = self._expect()
         left = {id: task for id, task in self._todo.items() if id not in self._ended}
-        seconds = expected | self._rests(in_flight, expected, now)
+        seconds = expected | self._remaining(in_flight, expected, now)
         schedule = span(left, seconds, self._workers)
         whole = span(self._todo, expected, self._workers)
         took, should = now - self._began, whole - schedule
         stretch = min(max(took / should, STRETCH[0]), STRETCH[1]) if min(took, should) > MIN_SECONDS_MEASURED else 1.0
-        self._told, self._told_at = schedule * stretch, now
+        self._estimate, self._estimated_at = schedule * stretch, now
         self._next_at = now + max(1.0, (time.monotonic() - started) / SHARE_OF_TIME)
-        return self._told
+        return self._estimate
 
     def _expect(self) -> dict[str, float]:
         """Task → seconds: measured, or its guessed cost times the rate of its operation."""
@@ -133,12 +133,12 @@ class TimeLeft:
         return {operation: rates[operation][0] if operation in rates else usual(sort) for operation, sort in sorts.items()}
 
     @staticmethod
-    def _rests(in_flight: Mapping[tuple[str, ...], float], expected: Mapping[str, float], now: float) -> dict[str, float]:
+    def _remaining(in_flight: Mapping[tuple[str, ...], float], expected: Mapping[str, float], now: float) -> dict[str, float]:
         """Task in flight → expected seconds left; a worker computes the tasks of its group in order."""
-        rests = {}
+        remaining = {}
         for group, began in in_flight.items():
             worked = now - began
             for id in group:
-                rests[id] = max(expected[id] - worked, 0.0)
+                remaining[id] = max(expected[id] - worked, 0.0)
                 worked = max(worked - expected[id], 0.0)
-        return rests
+        return remaining

@@ -9,14 +9,14 @@ from compiler.check.claim_sides import select_compared
 from compiler.plan.dag import Plan
 from runtime.database.quoting import literal
 from runtime.database.read import query
-from runtime.judge.policy import Settled, policy_digest, settle
+from runtime.judge.policy import ConditionResult, evaluate, policy_digest
 from runtime.outcome import Metric
 from runtime.store.records import write_record
 
 FIGURES = ("leakage", "auc", "test_accuracy", "epsilon", "seconds")
 
 
-def hold(plan: Plan, database: Path, origin: str, folder: Path) -> list[Settled]:
+def check_conditions(plan: Plan, database: Path, origin: str, folder: Path) -> list[ConditionResult]:
     """Check every condition on every trial that it is about; writes `policy.json` to the run's folder, with digest and time.
 
     A condition fails for a trial without figures, and for one that failed its null control.
@@ -31,11 +31,11 @@ def hold(plan: Plan, database: Path, origin: str, folder: Path) -> list[Settled]
         one
         for condition in conditions
         for index in select_compared(condition.trials, trials)
-        for one in settle([condition], found.get(trials[index].address, {}), trials[index].address)
+        for one in evaluate([condition], found.get(trials[index].address, {}), trials[index].address)
     ]
     for condition in conditions:
         if not select_compared(condition.trials, trials):
-            settled.append(Settled(condition, False, None, None, "no trial is what it names"))
+            settled.append(ConditionResult(condition, False, None, None, "no trial is what it names"))
     content = {
         "policy_digest": policy_digest(conditions), "held": datetime.now(UTC).isoformat(timespec="seconds"),
         "open": all(one.holds for one in settled), "conditions": [one.as_json() | {"trial": one.trial} for one in settled],

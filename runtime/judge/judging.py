@@ -25,7 +25,7 @@ from runtime.data.formats import shapes
 from runtime.data.image_set import ImageSet, aligned, read_image_set, resized
 from runtime.judge import disclosure
 from runtime.judge.nearness import Features, Tick, combined, measure, public_features
-from runtime.judge.policy import Settled, policy_digest, settle
+from runtime.judge.policy import ConditionResult, evaluate, policy_digest
 from runtime.judge.split import Split, check_age, check_parts, find_split, units_of
 from runtime.judge.use import measure_use
 from runtime.outcome import Metric, Product
@@ -83,7 +83,7 @@ class Judgement:
     figures: Mapping[str, Metric]
     listed: tuple[Look, ...]
     phantoms: tuple[Look, ...]
-    settled: tuple[Settled, ...]
+    settled: tuple[ConditionResult, ...]
     policy_digest: str
     given_policy: bool
     epsilon_reason: str
@@ -168,7 +168,7 @@ def read_sets(
 ) -> Sets:
     """Read the sets that are given by name, and check that all fit together; SynthcError where they cannot be judged."""
 
-    def there(of: Named, unit: str | None = None) -> ImageSet:
+    def as_image_set(of: Named, unit: str | None = None) -> ImageSet:
         return of if isinstance(of, ImageSet) else read_image_set(of, image=image, label=label, unit=unit)
 
     parts = [members, holdout, *([test] if test else [])]
@@ -176,8 +176,8 @@ def read_sets(
     inside = unit
     if inside is None and split is not None:
         inside = str(split.units_file()) if split.units_file() else "unit" if str(members).endswith(".npz") else None
-    read = [there(part, inside) for part in parts]
-    made = there(released)
+    read = [as_image_set(part, inside) for part in parts]
+    made = as_image_set(released)
     for one in (*read, made):
         if len(one) < 2:
             raise SynthcError(f"{one.name}: one image; nothing can be told from a single one")
@@ -188,7 +188,7 @@ def read_sets(
     _refuse_overlaps(read[:-1])
     shown = None
     if public is not None:
-        shown = resized(there(public), tuple(read[0].data.images.shape[1:]))  # type: ignore[arg-type]
+        shown = resized(as_image_set(public), tuple(read[0].data.images.shape[1:]))  # type: ignore[arg-type]
     return Sets(read[-1], read[0], read[1], read[2] if test else None, shown, split)
 
 
@@ -248,7 +248,7 @@ def judge(sets: Sets, policy: tuple[Condition, ...] | None, tick: Tick, with_use
         of = (sets.released.data, sets.members.data, sets.test.data)
         figures |= {metric.name: metric for metric in measure_use(*of, sets.members.classes, net, tick)}
     conditions = default_policy() if policy is None else policy
-    settled = tuple(settle(conditions, figures))
+    settled = tuple(evaluate(conditions, figures))
     return Judgement(
         _answer(settled, policy is not None, figures), figures, looks, ghosts, settled, policy_digest(conditions),
         policy is not None, reason, tuple(_notes(sets, figures, with_use)), product, settings, evidence, sets,
@@ -341,7 +341,7 @@ def _collection(
     return {metric.name: metric for metric in figures}, product, settings, reason
 
 
-def _answer(settled: Sequence[Settled], given: bool, figures: Mapping[str, Metric]) -> Answer:
+def _answer(settled: Sequence[ConditionResult], given: bool, figures: Mapping[str, Metric]) -> Answer:
     if not all(one.holds for one in settled):
         return "closed"
     if figures["identical_holdout"].value:  # the set was made with holdout images: members would not be nearer

@@ -28,7 +28,7 @@ from runtime.data.images import LabeledImages
 from runtime.data.population.queries import views
 from runtime.seeds import Seeds, generator
 from runtime.training.batches import Training
-from runtime.training.nets import Classifier, build, normalise, placed
+from runtime.training.nets import Classifier, build, normalise, to_device
 from runtime.training.sgd import fit
 
 NEIGHBOURS = 3
@@ -153,7 +153,7 @@ def public_features(public: LabeledImages, name: str) -> Features:
         device=device, purpose="judge/features",
     )  # fmt: skip
     net = fit(build(recipe, card, training.stream("init")), training).net.eval()
-    raw = Features(placed(net, device), card, torch.zeros(()), torch.eye(net.head.in_features))
+    raw = Features(to_device(net, device), card, torch.zeros(()), torch.eye(net.head.in_features))
     seen = torch.cat([raw(block) for block in part.images[:4096].split(AT_ONCE)])
     center = seen.mean(0)
     _, scale, axes = torch.pca_lowrank(seen - center, q=min(FEATURES, *seen.shape), center=False, niter=4)

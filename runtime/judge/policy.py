@@ -13,7 +13,7 @@ from runtime.outcome import Metric
 
 
 @dataclass(frozen=True)
-class Settled:
+class ConditionResult:
     """The result of checking one condition."""
 
     condition: Condition
@@ -37,12 +37,12 @@ class Settled:
         return {"condition": said, "holds": self.holds, "value": self.value, "limit": self.limit, "reason": self.reason}
 
 
-def settle(conditions: Sequence[Condition], figures: Mapping[str, Metric], trial: str = "") -> list[Settled]:
+def evaluate(conditions: Sequence[Condition], figures: Mapping[str, Metric], trial: str = "") -> list[ConditionResult]:
     """The result of every condition on these figures."""
-    return [_settled(condition, figures, trial) for condition in conditions]
+    return [_evaluate(condition, figures, trial) for condition in conditions]
 
 
-def _settled(condition: Condition, figures: Mapping[str, Metric], trial: str) -> Settled:
+def _evaluate(condition: Condition, figures: Mapping[str, Metric], trial: str) -> ConditionResult:
     value, reason = _read(figures, condition.metric, condition.end)
     at_most = condition.at_most is not None
     said = condition.at_most if at_most else condition.at_least
@@ -53,8 +53,8 @@ def _settled(condition: Condition, figures: Mapping[str, Metric], trial: str) ->
     else:
         limit = said
     if value is None or limit is None:
-        return Settled(condition, False, value, limit, reason, trial)
-    return Settled(condition, value <= limit if at_most else value >= limit, value, limit, "", trial)
+        return ConditionResult(condition, False, value, limit, reason, trial)
+    return ConditionResult(condition, value <= limit if at_most else value >= limit, value, limit, "", trial)
 
 
 def _read(figures: Mapping[str, Metric], name: str, end: str) -> tuple[float | None, str]:

@@ -20,12 +20,12 @@ from compiler.work.operations import ImportLogits, Imports, ImportSet
 from runtime.data.formats.npz import read_arrays
 from runtime.data.formats.own_files import channels_first
 from runtime.data.population.export import rows_of_table
-from runtime.data.population.queries import asked
+from runtime.data.population.queries import query_images
 from runtime.data.population.roles import PrivateSet, private_set, roles_of
 from runtime.data.valid import images_wrong, labels_wrong
 from runtime.outcome import Metric, Product
 from runtime.store.artifacts import Inputs
-from runtime.synthesize.operation import taken
+from runtime.synthesize.operation import as_product
 from runtime.synthesize.release import Release
 from runtime.training.scoring import canary_accuracy
 
@@ -51,7 +51,7 @@ def _set(work: ImportSet, arrays: dict[str, np.ndarray]) -> Product:
     for complaint in (*images_wrong(images, card), *labels_wrong(labels, len(images), card)):
         raise SynthcError(f"{work.path}: {complaint}")
     origins = _origins(work, arrays["origins"], private) if work.how.private_origins else None
-    return taken(Release(images, labels, origins, notes=ELSEWHERE), private, work.private, *_seconds(work, arrays))
+    return as_product(Release(images, labels, origins, notes=ELSEWHERE), private, work.private, *_seconds(work, arrays))
 
 
 def _origins(work: ImportSet, origins: np.ndarray, private: PrivateSet) -> Tensor:
@@ -74,7 +74,7 @@ def _logits(work: ImportLogits, arrays: dict[str, np.ndarray]) -> Product:
         raise SynthcError(f"{work.path}: logits[{row}] has an entry that is no finite number; did this model diverge?")
     answers: dict[str, Tensor] = {}
     first = 0
-    for names, images in asked(population):
+    for names, images in query_images(population):
         rows = len(images) * work.queries.count
         answers |= dict.fromkeys(names, logits[first : first + rows].reshape(len(images), work.queries.count, logits.shape[1]))
         first += rows

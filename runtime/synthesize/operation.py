@@ -47,7 +47,7 @@ def perform(work: Synthesize | TrainGenerator | TrainShared, inputs: Inputs, dev
     setting = Setting(**vars(around), recipe=work.recipe, iterations=work.iterations)
     release = synthesize(work.how, private.data, inputs, setting)
     seconds = Metric("seconds", time.perf_counter() - started, n=1)
-    product = taken(release, private, work.private, seconds)
+    product = as_product(release, private, work.private, seconds)
     if release.student is None:
         return product
     student = restored(work.recipe, setting.card, dict(release.student))
@@ -93,7 +93,7 @@ def _complaints(release: Any, how: Method, private: int, card: Card) -> list[str
     return found
 
 
-def taken(release: Release, private: PrivateSet, who: Private, *measured: Metric) -> Product:
+def as_product(release: Release, private: PrivateSet, who: Private, *measured: Metric) -> Product:
     """The product of a release: files `set` and `audit`, its metrics, and shares of selected canaries."""
     files: dict[str, Mapping[str, Tensor]] = {"set": {"images": release.images, "labels": release.labels}}
     metrics = [Metric("images", float(len(release.labels)), n=1), *measured, *release.metrics]

@@ -60,7 +60,7 @@ def restored(recipe: Recipe, card: Card, state: dict[str, Tensor]) -> Classifier
     return net.eval()
 
 
-def placed(net: Net, device: torch.device) -> Net:
+def to_device(net: Net, device: torch.device) -> Net:
     """Move the net to the device, with channels-last memory layout. Digits, one core: 2.5 instead of 3.6 ms a step of 64.
 
     Most of the gain is in max pooling, which torch vectorises for channels last alone: 0.15 against 0.94 ms at 64 × 32 × 8 × 8.

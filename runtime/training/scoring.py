@@ -12,7 +12,7 @@ from compiler.work.operations import Private
 from runtime.data.population.membership import membership_of
 from runtime.data.population.roles import roles_of
 from runtime.outcome import Metric
-from runtime.training.nets import Classifier, normalise, placed
+from runtime.training.nets import Classifier, normalise, to_device
 
 IMAGES_SCORED_AT_ONCE = 256
 """Images per forward pass in evaluation; smaller batches are filled up, so that logits do not depend on the number of images."""
@@ -22,7 +22,7 @@ IMAGES_SCORED_AT_ONCE = 256
 def logits(net: Classifier, images: Tensor, card: Card, device: torch.device) -> Tensor:
     """n × classes, float32, on the CPU: logits in eval mode, which do not depend on the other images of a batch."""
     training = net.training
-    placed(net, device).eval()
+    to_device(net, device).eval()
     found = [torch.empty(0, card.classes)]
     for chunk in images.split(IMAGES_SCORED_AT_ONCE) if len(images) else ():  # a z pool may be empty
         fill = IMAGES_SCORED_AT_ONCE - len(chunk)

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from runtime.outcome import Diverged
 from runtime.training.batches import Batch, Examples, Fitted, Training, descend, presentations
-from runtime.training.nets import Classifier, placed
+from runtime.training.nets import Classifier, to_device
 
 
 def fit(net: Classifier, training: Training, *, dynamics: bool = False) -> Fitted:
@@ -22,7 +22,7 @@ def fit(net: Classifier, training: Training, *, dynamics: bool = False) -> Fitte
     """
     started = time.perf_counter()
     recipe, iterations, device, samples = training.recipe, training.iterations, training.device, len(training.labels)
-    placed(net, device).train()
+    to_device(net, device).train()
     examples, half = Examples(training), training.autocast
     log = Dynamics(samples, iterations * recipe.batch_size // samples, device) if dynamics else None
     last_pass = max(0, iterations - max(1, samples // recipe.batch_size))

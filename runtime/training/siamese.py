@@ -58,32 +58,32 @@ def sample(maps: int, card: Card, generator: torch.Generator) -> AugmentParams:
     chosen = {family: of == place for place, family in enumerate(families(card))}
     never = torch.zeros(maps, dtype=torch.bool)
 
-    def only(family: str, drawn: Tensor, identity: float) -> Tensor:
+    def if_chosen(family: str, drawn: Tensor, identity: float) -> Tensor:
         return torch.where(chosen.get(family, never), drawn, identity)
 
-    def whole(of_unit: Tensor, many: int) -> Tensor:
+    def to_integer(of_unit: Tensor, many: int) -> Tensor:
         return (of_unit * many).long().clamp(max=many - 1)  # 0 .. many − 1; float32 rounding may reach 1.0
 
-    angle = only("rotate", (2 * u[:, 0] - 1) * math.radians(ROTATE), 0.0)
-    scale_x, scale_y = (only("scale", 1 / SCALE + u[:, i] * (SCALE - 1 / SCALE), 1.0) for i in (1, 2))
-    mirror = only("flip", 1.0 - 2.0 * (u[:, 3] < 0.5).float(), 1.0)
+    angle = if_chosen("rotate", (2 * u[:, 0] - 1) * math.radians(ROTATE), 0.0)
+    scale_x, scale_y = (if_chosen("scale", 1 / SCALE + u[:, i] * (SCALE - 1 / SCALE), 1.0) for i in (1, 2))
+    mirror = if_chosen("flip", 1.0 - 2.0 * (u[:, 3] < 0.5).float(), 1.0)
     reach_x, reach_y = (int(CROP * side + 0.5) for side in (width, height))
-    right = only("crop", whole(u[:, 4], 2 * reach_x + 1).float() - reach_x, 0.0) * 2 / width
-    down = only("crop", whole(u[:, 5], 2 * reach_y + 1).float() - reach_y, 0.0) * 2 / height
+    right = if_chosen("crop", to_integer(u[:, 4], 2 * reach_x + 1).float() - reach_x, 0.0) * 2 / width
+    down = if_chosen("crop", to_integer(u[:, 5], 2 * reach_y + 1).float() - reach_y, 0.0) * 2 / height
     cos, sin = angle.cos(), angle.sin()
     affine = torch.stack(
         [torch.stack([cos * scale_x * mirror, -sin, right], dim=1), torch.stack([sin, cos * scale_y, down], dim=1)], dim=1
     )
 
     tall, wide = int(CUTOUT * height + 0.5), int(CUTOUT * width + 0.5)
-    top = whole(u[:, 6], height + 1 - tall % 2) - tall // 2
-    left = whole(u[:, 7], width + 1 - wide % 2) - wide // 2
+    top = to_integer(u[:, 6], height + 1 - tall % 2) - tall // 2
+    left = to_integer(u[:, 7], width + 1 - wide % 2) - wide // 2
     hole = torch.stack([top, top + tall, left, left + wide], dim=1) * chosen["cutout"][:, None]
 
-    brightness = only("colour", (2 * u[:, 8] - 1) * BRIGHTNESS, 0.0)
+    brightness = if_chosen("colour", (2 * u[:, 8] - 1) * BRIGHTNESS, 0.0)
     strength = torch.rand(maps, 2, generator=generator)
-    saturation = only("colour", 1 + (2 * strength[:, 0] - 1) * SATURATION, 1.0)
-    contrast = only("colour", 1 + (2 * strength[:, 1] - 1) * CONTRAST, 1.0)
+    saturation = if_chosen("colour", 1 + (2 * strength[:, 0] - 1) * SATURATION, 1.0)
+    contrast = if_chosen("colour", 1 + (2 * strength[:, 1] - 1) * CONTRAST, 1.0)
     return AugmentParams(affine, hole, brightness, saturation, contrast)
 
 

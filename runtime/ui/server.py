@@ -31,7 +31,7 @@ from runtime.ui.state import Source
 HOST = "127.0.0.1"
 WATCH_SECONDS = 0.2
 """How often the server looks whether the database was published anew: one `stat`."""
-SHARE, BURST_SECONDS = 0.015, 0.5
+SHARE, BURST_SECONDS = 0.013, 0.5
 """Of a core that following a run may take on average, and the CPU seconds that may be saved up: a chart beyond them waits."""
 OVERDRAFT_SECONDS = 0.25
 """By which the board and the tables may overdraw: they are there at once, and only where that goes on they wait too."""
@@ -90,7 +90,7 @@ def application(source: Source, token: str, port: int) -> ASGIApp:
         page_file("page.html", "text/html"),
         page_file("page.css", "text/css"),
         page_file("page.js", "text/javascript"),
-        Route(f"/{token}/vega.js", lambda request: Response(page_of_charts.bundle(), media_type="text/javascript")),
+        Route(f"/{token}/vega.js", lambda request: Response(vega(), media_type="text/javascript")),
         Route(
             f"/{token}/state", answering(source, lambda source, asked: state.read_state(source, asked.get("run"), kept), allowance)
         ),
@@ -101,6 +101,15 @@ def application(source: Source, token: str, port: int) -> ASGIApp:
         Route(f"/{token}/events", _events(source, allowance)),
     ]
     return Guard(Starlette(routes=routes), frozenset({f"{HOST}:{port}", f"localhost:{port}"}))
+
+
+def vega() -> str:
+    """The script that draws charts, made once: a request during the making waits for it."""
+    with _making_vega:
+        return page_of_charts.bundle()
+
+
+_making_vega = threading.Lock()
 
 
 def _draw(source: Source, asked: dict[str, str]) -> dict[str, Any]:
@@ -217,6 +226,6 @@ def serve(source: Source, port: int, announce: Any) -> None:
     config = uvicorn.Config(
         application(source, token, port), log_level="critical", access_log=False, lifespan="off", timeout_graceful_shutdown=1
     )
-    threading.Thread(target=page_of_charts.bundle, daemon=True).start()  # two seconds of a core, while the page is read
+    threading.Thread(target=vega, daemon=True).start()  # two seconds of a core, while the page is read
     announce(f"http://{HOST}:{port}/{token}/")
     uvicorn.Server(config).run(sockets=[listener])

@@ -1,7 +1,7 @@
 """Whatever a file holds, the compiler answers with a plan or with placed complaints, never with a traceback.
 
-Bytes, damaged texts and damaged trees, the last from real studies. Each run of the suite tries others, and 300 damaged trees of the
-full study that are always the same; `pytest -m long tests/compiler/test_fuzz.py` tries thousands.
+Bytes, damaged texts and damaged trees, the last from real studies. Each run of the suite tries the same ones, 120 damaged trees of
+the full study among them; `pytest -m long tests/compiler/test_fuzz.py` tries thousands.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ STUDIES = {
 }
 
 FEW = settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
-MORE = settings(FEW, max_examples=300)
+MORE = settings(FEW, max_examples=120)
 MANY = settings(FEW, max_examples=3000)
 
 

@@ -208,7 +208,7 @@ def _checked_design(evidence: Evidence, settings: AuditSettings) -> Design:
 
 
 def _one_sided(measured: AttackMetrics) -> bool:
-    sides = measured.member[measured.there]
+    sides = measured.member[measured.scored]
     return bool(sides.all() or not sides.any())
 
 
@@ -226,7 +226,7 @@ def _summary(result: AttackResult, settings: AuditSettings) -> Summary:
         permutation_p=float(found["permutation_p"].value or 0.0),
         epsilon_lower=measured.bounds,
         null_passed=control.passed and not any(doubt.grave for doubt in group.doubts),
-        left_out=int((~measured.there).sum()),
+        left_out=int((~measured.scored).sum()),
         complaints=(
             *(f"null control failed: {complaint}" for complaint in control.complaints()),
             *(doubt.text for doubt in group.doubts),

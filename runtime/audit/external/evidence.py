@@ -238,7 +238,7 @@ def looks_like(member: np.ndarray) -> Design:
     return "bernoulli"
 
 
-def given_away(member: np.ndarray, design: Design) -> str | None:
+def membership_leak(member: np.ndarray, design: Design) -> str | None:
     """Why a target's membership can be inferred from the other shadows' memberships alone; None if it cannot."""
     seen = looks_like(member)
     if design == "balanced" or seen == "balanced":

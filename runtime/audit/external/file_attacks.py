@@ -14,7 +14,7 @@ from compiler.language.attacks.base import Spread, Tried
 from compiler.language.attacks.reference import Threshold
 from compiler.language.audit import KNOWN_ATTACKS, Design
 from compiler.work.operations import AuditSettings
-from runtime.audit.external.evidence import Evidence, given_away, looks_like
+from runtime.audit.external.evidence import Evidence, looks_like, membership_leak
 from runtime.audit.trial.bounds import MIN_CANARIES
 from runtime.audit.trial.doubts import Doubt
 from runtime.audit.trial.terms import Conditions
@@ -69,7 +69,7 @@ def _obstacle(name: str, evidence: Evidence, design: Design) -> str | None:
     queries = words.model_fields.get("queries")
     if queries is not None and queries.is_required() and evidence.views < 2:
         return f"{name} needs at least two views of each sample"
-    if words.learned and (reason := given_away(evidence.member, design)):
+    if words.learned and (reason := membership_leak(evidence.member, design)):
         return f"a learned attack would read that off: {reason}"
     return None
 
@@ -89,7 +89,7 @@ def _as_in_a_study(name: str, evidence: Evidence, settings: AuditSettings) -> Tr
 def conditions(attack: Tried, evidence: Evidence, design: Design, settings: AuditSettings, doubts: Sequence[Doubt]) -> Conditions:
     """Whether epsilon bounds may be stated: where a condition fails or cannot be checked, there is a reason instead of a bound."""
     if doubts:
-        return Conditions(lambda member: given_away(evidence.member, design) or doubts[0].text, doubts[0].text)
+        return Conditions(lambda member: membership_leak(evidence.member, design) or doubts[0].text, doubts[0].text)
     return Conditions(lambda member: _one_run_refusal(evidence, design, settings, member), _multi_run_refusal(attack, evidence))
 
 
@@ -102,7 +102,7 @@ def _one_run_refusal(evidence: Evidence, design: Design, settings: AuditSettings
             "say it with --one-run" if evidence.kind == "scores" else "make scores (1 × samples) of it, and say it with --one-run"
         )
         return f"{said}; if they were, {advice}"
-    if reason := given_away(evidence.member, design):
+    if reason := membership_leak(evidence.member, design):
         return reason
     if design == "pairs" and evidence.kind == "scores":
         return "whether these scores were made without the target's complement is not known; its membership gives the target's away"

@@ -38,12 +38,12 @@ def audit_with_product(evidence: Evidence, settings: AuditSettings) -> tuple[Rep
     kept = Kept.of(scope, MAX_SCORES_KEPT)
     leakage: list[Metric] = []
 
-    def keep(result: AttackResult) -> None:
+    def record(result: AttackResult) -> None:
         if not leakage or result.attack.attack == "lira":
             leakage[:] = result.groups[0].measured.headline()
         kept.add(result)
 
-    report = audit(evidence, settings, keep)
+    report = audit(evidence, settings, record)
     headline = next((index for index, column in enumerate(kept.columns) if column["attack"] == "lira"), 0)
     beside = {
         "columns": kept.columns, "groups": describe_groups([answers.group]), "headline_column": headline,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from compiler.work.operations import QueryClassifier
-from runtime.data.population.queries import asked, views
+from runtime.data.population.queries import query_images, views
 from runtime.data.population.roles import roles_of
 from runtime.outcome import Metric, Product
 from runtime.store.artifacts import Inputs
@@ -25,7 +25,7 @@ def perform(work: QueryClassifier, inputs: Inputs, device: torch.device) -> Prod
     net = restored(work.recipe, card, inputs["model"].tensors("model"))
     parts = roles_of(population)
     answers: dict[str, Tensor] = {}
-    for names, images in asked(population):
+    for names, images in query_images(population):
         seen = views(images, work.queries)
         of_views = logits(net, seen.flatten(0, 1), card, device).reshape(*seen.shape[:2], card.classes)
         answers |= dict.fromkeys(names, of_views)

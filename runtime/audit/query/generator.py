@@ -47,7 +47,7 @@ POWER = 4
 
 
 @dataclass(frozen=True)
-class Asked:
+class Probe:
     """A denoiser and the canaries, encoded, that it is queried about."""
 
     net: Net
@@ -96,16 +96,16 @@ def perform(work: QueryGenerator, inputs: Inputs, device: torch.device) -> Produ
         nets["base/"] = restored(work.how, None, around)
     answers: dict[str, Tensor] = {}
     for prefix, net in nets.items():
-        asked = Asked(net, new_scheduler(work.how, levels=net.levels), net.encoded(images), labels, population.seed)
-        answers |= {f"{prefix}{name}": values for name, values in measured(asked, work.signals)}
+        probe = Probe(net, new_scheduler(work.how, levels=net.levels), net.encoded(images), labels, population.seed)
+        answers |= {f"{prefix}{name}": values for name, values in measured(probe, work.signals)}
     return Product({"answers": answers}, notes={} if work.how.learns else {"one_model": True})
 
 
 @torch.inference_mode()
-def measured(asked: Asked, signals: tuple[str, ...]) -> Iterator[tuple[str, Tensor]]:
+def measured(probe: Probe, signals: tuple[str, ...]) -> Iterator[tuple[str, Tensor]]:
     """Pairs of a signal's name and its values (canary, float64)."""
     for name in signals:
-        found = SIGNALS[name](asked)
+        found = SIGNALS[name](probe)
         if found.dim() == 1:
             yield name, found
         else:
@@ -119,62 +119,62 @@ def audited_levels(top: int) -> list[int]:
     return levels
 
 
-def mean_loss(asked: Asked, labels: Tensor | None = None) -> Tensor:
+def mean_loss(probe: Probe, labels: Tensor | None = None) -> Tensor:
     """canary: minus the mean denoising error over levels of little noise."""
-    pairs = zip(audited_levels(asked.top), asked.noises("denoising query"), strict=False)
-    return -torch.stack([asked.errors(level, noise, labels) for level, noise in pairs]).mean(0)
+    pairs = zip(audited_levels(probe.top), probe.noises("denoising query"), strict=False)
+    return -torch.stack([probe.errors(level, noise, labels) for level, noise in pairs]).mean(0)
 
 
-def gap(asked: Asked) -> Tensor:
+def gap(probe: Probe) -> Tensor:
     """canary: mean denoising error without the label minus that with it: conditional overfitting (Zhai et al. 2024)."""
-    return mean_loss(asked) - mean_loss(asked, torch.full_like(asked.labels, len(asked.net.classes.weight) - 1))
+    return mean_loss(probe) - mean_loss(probe, torch.full_like(probe.labels, len(probe.net.classes.weight) - 1))
 
 
-def loss(asked: Asked) -> Tensor:
+def loss(probe: Probe) -> Tensor:
     """canary: minus the denoising error at one noise level."""
-    return -_mean_error(asked, round(EARLY * asked.top))
+    return -_mean_error(probe, round(EARLY * probe.top))
 
 
-def vector(asked: Asked) -> Tensor:
+def vector(probe: Probe) -> Tensor:
     """level × canary: minus the denoising error at each of ten levels, from the least noise on."""
-    return -torch.stack([_mean_error(asked, level * asked.top // LEVELS) for level in range(LEVELS)])
+    return -torch.stack([_mean_error(probe, level * probe.top // LEVELS) for level in range(LEVELS)])
 
 
-def _mean_error(asked: Asked, level: int) -> Tensor:
-    pairs = zip(range(NOISES), asked.noises(f"denoising query/level {level}"), strict=False)
-    return torch.stack([asked.errors(level, noise) for _, noise in pairs]).mean(0)
+def _mean_error(probe: Probe, level: int) -> Tensor:
+    pairs = zip(range(NOISES), probe.noises(f"denoising query/level {level}"), strict=False)
+    return torch.stack([probe.errors(level, noise) for _, noise in pairs]).mean(0)
 
 
-def pia(asked: Asked) -> Tensor:
+def pia(probe: Probe) -> Tensor:
     """canary: minus the log norm of the change in predicted noise, when the noise predicted at level 0 is added and predicted again
     (Kong et al. 2024, PIA)."""
-    level = round(LATER * asked.top)
-    seen = asked.predicted(asked.signals, 0)
-    again = asked.predicted(asked.scheduler.add_noise(asked.signals, seen, asked.at(level)), level)
+    level = round(LATER * probe.top)
+    seen = probe.predicted(probe.signals, 0)
+    again = probe.predicted(probe.scheduler.add_noise(probe.signals, seen, probe.at(level)), level)
     return -_log_length(again - seen, POWER)
 
 
-def secmi(asked: Asked) -> Tensor:
+def secmi(probe: Probe) -> Tensor:
     """canary: minus the log norm of the error of one deterministic DDIM step up and back, at the audited level (Duan et al. 2023,
     SecMI): but for a factor of the schedule, how much the predicted noise changes over that step."""
-    stride = max(1, round(EARLY * asked.top / STEPS))
-    there = asked.signals
+    stride = max(1, round(EARLY * probe.top / STEPS))
+    there = probe.signals
     for step in range(STEPS):
-        there = _moved(asked, there, step * stride, (step + 1) * stride)
-    above = _moved(asked, there, STEPS * stride, (STEPS + 1) * stride)
-    return -_log_length(_moved(asked, above, (STEPS + 1) * stride, STEPS * stride) - there, 2)
+        there = _moved(probe, there, step * stride, (step + 1) * stride)
+    above = _moved(probe, there, STEPS * stride, (STEPS + 1) * stride)
+    return -_log_length(_moved(probe, above, (STEPS + 1) * stride, STEPS * stride) - there, 2)
 
 
-def _moved(asked: Asked, signals: Tensor, level: int, to: int) -> Tensor:
+def _moved(probe: Probe, signals: Tensor, level: int, to: int) -> Tensor:
     """The signals moved to another noise level by one DDIM step, with the noise that the denoiser predicts at this one."""
-    noise, kept = asked.predicted(signals, level), asked.scheduler.alphas_cumprod[level]
+    noise, kept = probe.predicted(signals, level), probe.scheduler.alphas_cumprod[level]
     clean = (signals - (1 - kept).sqrt() * noise) / kept.sqrt()
-    return asked.scheduler.add_noise(clean, noise, asked.at(to))
+    return probe.scheduler.add_noise(clean, noise, probe.at(to))
 
 
-def sima(asked: Asked) -> Tensor:
+def sima(probe: Probe) -> Tensor:
     """canary: minus the log norm of the noise predicted for the canary without noise added (Rao et al. 2025, SimA): one query."""
-    return -_log_length(asked.predicted(asked.signals, round(EARLY * asked.top)), POWER)
+    return -_log_length(probe.predicted(probe.signals, round(EARLY * probe.top)), POWER)
 
 
 def _log_length(vectors: Tensor, power: int) -> Tensor:
@@ -182,7 +182,7 @@ def _log_length(vectors: Tensor, power: int) -> Tensor:
     return vectors.flatten(1).double().abs().pow(power).sum(1).clamp(min=torch.finfo(torch.float64).tiny).log().cpu()
 
 
-SIGNALS: dict[str, Callable[[Asked], Tensor]] = {
+SIGNALS: dict[str, Callable[[Probe], Tensor]] = {
     "mean_loss": mean_loss,
     "loss": loss,
     "vector": vector,

@@ -142,7 +142,7 @@ def measure_attack(attack: Tried, answers: Sequence[Answers], scope: Scope) -> A
         resamples, conditions = scope.resamples(attack, group), scope.conditions(attack, group)
         refit = _refit(score, scope, member) if isinstance(score, Likelihood) else None
         measured = AttackMetrics(scope.terms, attack, of_group, scores[span], member, resamples, conditions, refit)
-        if measured.there.any():
+        if measured.scored.any():
             one_model = of_group.release in scope.one_model
             floored = score.floored(member) if isinstance(score, Likelihood) and not one_model else (0, 0)
             groups.append(GroupResult(measured, measured.null_control(_of_targets(score, scope)), floored))

@@ -61,19 +61,19 @@ class AttackMetrics:
     """Canaries to keep (bool) → their scores with the attack fitted on them alone; None where canaries share no fit."""
 
     @cached_property
-    def there(self) -> np.ndarray:
+    def scored(self) -> np.ndarray:
         """canary × shadow, bool: where there is a score. Under bernoulli membership a target may have too few shadows for a
         canary."""
         return ~np.isnan(self.scores)
 
     @cached_property
     def steps(self) -> Steps:
-        return Steps.of(self.scores[self.there], self.member[self.there])
+        return Steps.of(self.scores[self.scored], self.member[self.scored])
 
     @cached_property
     def drawn(self) -> Drawn[Readings]:
         """All rates and areas on the resamples, with the readings that intervals need (`bootstrap.Drawn`)."""
-        return self._drawn(self.terms.fpr, self.there, self.strict)
+        return self._drawn(self.terms.fpr, self.scored, self.strict)
 
     def _drawn(self, fprs: Sequence[float], there: np.ndarray, strict: bool) -> Drawn[Readings]:
         def read(part: Resamples) -> Readings:
@@ -120,12 +120,12 @@ class AttackMetrics:
 
     def metrics(self) -> Iterator[Metric]:
         """TPR at every FPR, AUC, balanced accuracy, epsilon lower bounds; nothing where no score is applicable."""
-        if not self.there.any():
+        if not self.scored.any():
             return
-        n = int(self.there.sum())
+        n = int(self.scored.sum())
         for fpr in self.terms.fpr:
             yield self._tpr(tpr_name(fpr), self.reading(fpr), self._spread(self.drawn, fpr))
-        balanced = balanced_accuracy(self.scores[self.there], self.member[self.there])
+        balanced = balanced_accuracy(self.scores[self.scored], self.member[self.scored])
         for name, value in (("auc", self.steps.area()), ("balanced_accuracy", balanced)):
             told_apart = len(self.steps.true) > 2
             around = self.interval(value, self.drawn.spread(attrgetter(name)), scale=AREA) if told_apart else None
@@ -159,7 +159,7 @@ class AttackMetrics:
     def _false_positives(self, reading: RateReading) -> np.ndarray:
         """canary × shadow, bool: non-members at or above the reading's threshold."""
         bar = np.inf if reading.threshold is None else reading.threshold
-        return self.there & ~self.member & (self.scores >= bar)
+        return self.scored & ~self.member & (self.scores >= bar)
 
     def _one_shadow_warning(self, reading: RateReading) -> str:
         """A warning where more than half of the false positives are one model's; "" otherwise."""
@@ -171,7 +171,7 @@ class AttackMetrics:
 
     def readings(self) -> Iterator[dict[str, Any]]:
         """As JSON, for each FPR: the TPR with the counts, threshold and ties behind it."""
-        for fpr in self.terms.fpr if self.there.any() else ():
+        for fpr in self.terms.fpr if self.scored.any() else ():
             reading, false = self.reading(fpr), self._false_positives(self.reading(fpr))
             yield self._column | {
                 "fpr": fpr,
@@ -205,7 +205,7 @@ class AttackMetrics:
         """The TPR at the headline's FPR of the members in each part (canary × shadow, bool), against all non-members."""
         fpr = self.terms.headline_fpr
         for name, kept in parts.items():
-            there = self.there & (~self.member | kept)
+            there = self.scored & (~self.member | kept)
             members = int((there & self.member).sum())
             if members == 0 or not (there & ~self.member).any():
                 yield self.metric(f"{tpr_name(fpr)},{name}", None, None, 0, f"no member is {name.replace('_', ' ')}")
@@ -272,11 +272,11 @@ class AttackMetrics:
 
     def roc(self, banded: bool) -> np.ndarray:
         """points × 4: FPR, TPR, and the pointwise interval of the TPR at some of the points, NaN at the others."""
-        points = roc_points(self.scores[self.there], self.member[self.there])
+        points = roc_points(self.scores[self.scored], self.member[self.scored])
         band = np.full_like(points, np.nan)
         if banded:
-            rates = np.unique(np.geomspace(2 / max((~self.member[self.there]).sum(), 2), 1.0, BAND_POINTS).round(9))
-            drawn = self._drawn(rates.tolist(), self.there, strict=False)
+            rates = np.unique(np.geomspace(2 / max((~self.member[self.scored]).sum(), 2), 1.0, BAND_POINTS).round(9))
+            drawn = self._drawn(rates.tolist(), self.scored, strict=False)
             for rate in rates.tolist():
                 place = np.searchsorted(points[:, 0], rate + 1e-9, side="right") - 1
                 bounds = self.interval(float(points[place, 1]), self._spread(drawn, rate))

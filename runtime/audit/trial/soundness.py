@@ -30,7 +30,7 @@ def guarantee(work: AttackTrial, inputs: Mapping[str, Artifact]) -> tuple[float,
 def check_soundness(measured: AttackMetrics, claimed: tuple[float, float]) -> tuple[Metric, str]:
     """The metric `dp_soundness`, whose value is the audited bound; and a flag where it exceeds the guarantee, else ""."""
     terms, (limit, delta) = measured.terms, claimed
-    there = measured.there[:, terms.target]
+    there = measured.scored[:, terms.target]
     scores, member = measured.scores[there, terms.target], measured.member[there, terms.target]
     if reason := measured.conditions.one_run(member):
         return measured.metric("dp_soundness", None, None, len(scores), reason), ""

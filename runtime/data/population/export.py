@@ -28,7 +28,7 @@ from compiler.fingerprint import fingerprint
 from compiler.language.audit import Design, Queries
 from compiler.work.operations import Population, Private
 from runtime.data.population.membership import membership
-from runtime.data.population.queries import asked, views
+from runtime.data.population.queries import query_images, views
 from runtime.data.population.roles import PrivateSet, extra_images, private_set, roles_of, sample_ids
 from runtime.data.sources import balanced_part, load
 from runtime.store.files import atomic_write
@@ -113,7 +113,7 @@ def write(folder: Path, splits: Splits, *, images: bool = False, queries: bool =
 
 def _queries(splits: Splits) -> Tensor:
     """n × channels × height × width, uint8: every view of canaries and z samples, image by image; then the test set."""
-    seen = [views(images, splits.queries).flatten(0, 1) for _, images in asked(splits.population)]
+    seen = [views(images, splits.queries).flatten(0, 1) for _, images in query_images(splits.population)]
     return torch.cat([*seen, roles_of(splits.population).test.images])
 
 

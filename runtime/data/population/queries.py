@@ -11,7 +11,7 @@ from compiler.work.operations import Population
 from runtime.data.population.roles import roles_of
 
 
-def asked(population: Population) -> list[tuple[list[str], Tensor]]:
+def query_images(population: Population) -> list[tuple[list[str], Tensor]]:
     """Pairs of names of arrays and the images with which models are queried for them: the canaries of all groups, then z samples.
 
     Groups of the data set's own images share one z pool, with which a model is queried once.

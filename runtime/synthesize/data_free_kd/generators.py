@@ -18,7 +18,7 @@ from compiler.language.datasets import Card, Shape
 from compiler.language.methods.data_free_kd import DeepInversion, Fast, Inversion
 from runtime.outcome import Diverged
 from runtime.store import checkpoint
-from runtime.training.nets import grey_levels, placed
+from runtime.training.nets import grey_levels, to_device
 
 ADAM_BETAS = (0.5, 0.999)
 """As in the papers of these methods."""
@@ -66,7 +66,7 @@ def new_generator(latent: int, width: int, card: Card, seed: torch.Generator, de
     """A generator with torch's default initial weights, drawn from `seed` alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed.initial_seed())
-        return placed(Generator(latent, width, card.shape), device)
+        return to_device(Generator(latent, width, card.shape), device)
 
 
 class TunedGenerator:

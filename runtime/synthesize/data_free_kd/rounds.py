@@ -31,7 +31,7 @@ Rounds = tuple[Callable[[int], float], checkpoint.Parts]
 
 def synthesize(how: DataFree, private: LabeledImages, needs: Inputs, setting: Setting) -> Release:
     """Generate images and train the student. `private` is not read: the release depends on it through the teacher alone."""
-    teacher = nets.placed(nets.restored(setting.recipe, setting.card, needs["teacher"].tensors("model")), setting.device)
+    teacher = nets.to_device(nets.restored(setting.recipe, setting.card, needs["teacher"].tensors("model")), setting.device)
     trainer = StudentTrainer(how, teacher, setting)
     pool = Pool(how, setting)
     run, changing = (online_rounds if isinstance(how, Online) else pooled_rounds)(how, trainer, pool, setting)
@@ -100,7 +100,7 @@ class StudentTrainer:
         self.critic = Critic(teacher, how.losses, setting.card, shift, setting.seeds(f"{name}/shifts"))
         # A random stream of its own, so that the student does not start from the teacher's initial weights.
         student = nets.build(setting.recipe, setting.card, setting.seeds(f"{name}/student init"))
-        self.student = nets.placed(student, setting.device)
+        self.student = nets.to_device(student, setting.device)
         weights = self.student.parameters()
         self.optimizer = torch.optim.SGD(weights, lr=how.student_lr, momentum=0.9, nesterov=True, weight_decay=5e-4, fused=True)
         self.total = (how.rounds - how.warm_up) * how.student_steps

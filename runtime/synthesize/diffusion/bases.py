@@ -16,7 +16,7 @@ from runtime.data.images import LabeledImages
 from runtime.outcome import Metric, Product
 from runtime.store.artifacts import Artifact
 from runtime.synthesize.diffusion import denoisers
-from runtime.synthesize.diffusion.latent import Latent, configs_of, fit_autoencoder, taken_in
+from runtime.synthesize.diffusion.latent import Latent, configs_of, fit_autoencoder, load_checkpoint
 from runtime.synthesize.diffusion.process import new_scheduler
 from runtime.synthesize.diffusion.training import NoisedExamples, fit
 from runtime.synthesize.release import Surroundings
@@ -26,7 +26,7 @@ def train_shared(how: Denoiser, public: LabeledImages | None, around: Surroundin
     """The base: a denoiser trained on the public images without labels, in which every class has the embedding of no class; or the
     model in a folder. Note `configs`: configurations of a latent model's parts."""
     if isinstance(how.base, Checkpoint):
-        model, configs = taken_in(how.base, Path(path), around.card)
+        model, configs = load_checkpoint(how.base, Path(path), around.card)
         return Product({"base": model.state_dict()}, (), {"declared": "made elsewhere, for all shadows", "configs": configs})
     assert how.base is not None
     assert public is not None
@@ -56,7 +56,7 @@ def _built(how: Denoiser, around: Surroundings) -> denoisers.Net:
         return Latent(configs, around.card).to(around.device)
 
 
-def begun(how: Denoiser, around: Surroundings) -> denoisers.Net:
+def new_denoiser(how: Denoiser, around: Surroundings) -> denoisers.Net:
     """A denoiser at the start of its training, with new weights or the base's. Exactly the parameters to train require a
     gradient."""
     net = _built(how, around)
@@ -102,7 +102,7 @@ def trained_part(net: denoisers.Net, how: Denoiser) -> dict[str, torch.Tensor]:
 
 def restored(how: Denoiser, trained: Artifact | None, around: Surroundings) -> denoisers.Net:
     """A denoiser in eval mode from its stored parameters; without `trained`, the base unchanged."""
-    net = begun(how, around)
+    net = new_denoiser(how, around)
     if trained is not None:
         net.load_state_dict(trained.tensors("generator"), strict=how.base is None)
     return net.eval()

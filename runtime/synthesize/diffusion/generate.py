@@ -16,7 +16,7 @@ from runtime.data.images import LabeledImages
 from runtime.outcome import Metric, Product
 from runtime.store.artifacts import Artifact, Inputs
 from runtime.synthesize.diffusion import denoisers
-from runtime.synthesize.diffusion.bases import begun, restored, tell_classes_apart, train_shared, trained_part
+from runtime.synthesize.diffusion.bases import new_denoiser, restored, tell_classes_apart, train_shared, trained_part
 from runtime.synthesize.diffusion.latent import Latent
 from runtime.synthesize.diffusion.process import denoise, new_scheduler
 from runtime.synthesize.diffusion.training import NoisedExamples, PrivateSteps, fit
@@ -32,7 +32,7 @@ IMAGES_DRAWN_AT_ONCE = 512
 
 def train_generator(how: Denoiser, private: LabeledImages, around: Surroundings) -> Product:
     """Train the denoiser, or tune its base; file `generator` holds the moving average of the trained parameters."""
-    net = begun(how, around)
+    net = new_denoiser(how, around)
     if how.base is None:
         net.prepare(private.images.to(around.device))
     elif net.classes.weight.requires_grad:
@@ -102,7 +102,7 @@ def sample(
     """n × channels × height × width, uint8: samples for `labels`, from noise or by SDEdit from the images `begin`."""
     if isinstance(net, Latent):
         start = None if begin is None else begin.to(setting.device)
-        return net.drawn(how, labels.to(setting.device), draws, start).cpu()
+        return net.sample_images(how, labels.to(setting.device), draws, start).cpu()
     noise = torch.randn(len(labels), *net.shape, generator=draws).to(setting.device)
     signals = None if begin is None else net.encoded(begin.to(setting.device))
     drawn = denoise(net, how, labels.to(setting.device), setting.card.classes, noise, draws, signals)

@@ -60,9 +60,9 @@ class Latent(Net):
 
     def forward(self, x: Tensor, level: Tensor, label: Tensor) -> Tensor:
         """The predicted noise, of the shape of x."""
-        return self.net(x, level, encoder_hidden_states=self.told(label)).sample
+        return self.net(x, level, encoder_hidden_states=self.embed_labels(label)).sample
 
-    def told(self, label: Tensor) -> Tensor:
+    def embed_labels(self, label: Tensor) -> Tensor:
         """n × token × width: embedding of each label, on which the U-Net's cross-attention is conditioned."""
         return self.classes(label).unflatten(1, (self.tokens, -1))
 
@@ -77,13 +77,15 @@ class Latent(Net):
         grey = F.interpolate(images.float() / 255, (self.resolution, self.resolution), mode="bilinear", antialias=True)
         return grey.expand(-1, self.vae.config.in_channels, -1, -1)
 
-    def shrunk(self, drawn: Tensor) -> Tensor:
+    def to_study_size(self, drawn: Tensor) -> Tensor:
         """uint8 images of the study's shape, from images in 0..1 at the autoencoder's resolution, by averaging."""
         small = F.interpolate(drawn.float(), self.image[1:], mode="area")
         small = small.mean(1, keepdim=True) if self.image[0] == 1 else small
         return (small * 255).round().clamp(0, 255).to(torch.uint8)
 
-    def drawn(self, how: Conditional | ImageToImage, labels: Tensor, draws: torch.Generator, begin: Tensor | None) -> Tensor:
+    def sample_images(
+        self, how: Conditional | ImageToImage, labels: Tensor, draws: torch.Generator, begin: Tensor | None
+    ) -> Tensor:
         """uint8 images sampled by diffusers' pipelines: from noise, or by SDEdit from the uint8 images `begin`."""
         from diffusers import StableDiffusionImg2ImgPipeline, StableDiffusionPipeline
 
@@ -92,8 +94,8 @@ class Latent(Net):
         parts = {"vae": self.vae, "unet": self.net, "scheduler": new_scheduler(how.denoiser, how.sampler, None, self.levels)}
         absent = dict.fromkeys(("text_encoder", "tokenizer", "safety_checker", "feature_extractor"))
         options: dict[str, Any] = {
-            "prompt_embeds": self.told(labels), "negative_prompt_embeds": self.told(none), "guidance_scale": how.guidance,
-            "num_inference_steps": how.steps, "generator": draws, "output_type": "pt",
+            "prompt_embeds": self.embed_labels(labels), "negative_prompt_embeds": self.embed_labels(none),
+            "guidance_scale": how.guidance, "num_inference_steps": how.steps, "generator": draws, "output_type": "pt",
         }  # fmt: skip
         if begin is None:
             pipe: Any = StableDiffusionPipeline(**parts, **absent, requires_safety_checker=False)
@@ -103,7 +105,7 @@ class Latent(Net):
             # The pipeline cuts steps × strength down to whole steps: half a step more, so that rounding cannot lose one.
             options |= {"image": self.enlarged(begin), "strength": min(1.0, (how.passes + 0.5) / how.steps)}
         pipe.set_progress_bar_config(disable=True)
-        return self.shrunk(pipe(**options).images)
+        return self.to_study_size(pipe(**options).images)
 
 
 def configs_of(how: Denoiser, card: Card) -> Configs:
@@ -147,7 +149,7 @@ def fit_autoencoder(net: Latent, how: Pretraining, images: Tensor, seeds: Seeds)
     )
 
 
-def taken_in(how: Checkpoint, folder: Path, card: Card) -> tuple[Latent, Configs]:
+def load_checkpoint(how: Checkpoint, folder: Path, card: Card) -> tuple[Latent, Configs]:
     """Read a model and its configurations from a folder in diffusers' layout. With a text encoder, the embedding of a class is the
     encoder's last hidden states for its prompt."""
     from diffusers import AutoencoderKL, UNet2DConditionModel

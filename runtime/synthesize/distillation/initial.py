@@ -60,7 +60,7 @@ class Learner:
         self.black = siamese.black_level(self.card).to(self.device)
 
 
-def begin(how: Distilled, private: LabeledImages, setting: Setting) -> Start:
+def initialise(how: Distilled, private: LabeledImages, setting: Setting) -> Start:
     """Initialise the learned images as `how.init` states; SynthcError where there are too few images to start from."""
     per_class, seeds, card = how.images_per_class, setting.seeds, setting.card
     classes = tuple(private.labels.unique().tolist())

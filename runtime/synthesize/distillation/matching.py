@@ -22,7 +22,7 @@ from compiler.language.methods.distillation import DistributionMatching, Gradien
 from runtime.data.images import LabeledImages
 from runtime.store import checkpoint
 from runtime.store.artifacts import Inputs
-from runtime.synthesize.distillation.initial import Learner, begin, finish, summarise
+from runtime.synthesize.distillation.initial import Learner, finish, initialise, summarise
 from runtime.synthesize.release import Release, Setting
 from runtime.training import nets, siamese
 from runtime.training.gradients import classification_loss, parameters_of, per_sample_gradients
@@ -83,7 +83,7 @@ class LearnedImages(Learner):
     """Learned images with private batches, a net, and a random stream for each kind of draw."""
 
     def __init__(self, how: DistributionMatching | GradientMatching, private: LabeledImages, setting: Setting) -> None:
-        super().__init__(how, begin(how, private, setting), setting)
+        super().__init__(how, initialise(how, private, setting), setting)
         self.how = how
         self.labels = torch.tensor(self.start.classes, device=self.device)
         """The classes, one for each block of learned images."""

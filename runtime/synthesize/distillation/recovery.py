@@ -17,7 +17,7 @@ from runtime.outcome import Diverged
 from runtime.store import checkpoint
 from runtime.store.artifacts import Inputs
 from runtime.synthesize.data_free_kd.losses import Critic, default_shift
-from runtime.synthesize.distillation.initial import begin, finish
+from runtime.synthesize.distillation.initial import finish, initialise
 from runtime.synthesize.release import Release, Setting
 from runtime.training import nets
 
@@ -30,10 +30,10 @@ def synthesize(how: Recovery, private: LabeledImages, needs: Inputs, setting: Se
     teacher = nets.restored(setting.recipe, setting.card, needs["teacher"].tensors("model")).to(setting.device)
     critic = Critic(teacher, how.losses, setting.card, default_shift(setting.card), setting.seeds("sre2l/shifts"))
 
-    def shown(pixels: Tensor) -> Tensor:
+    def as_grey_levels(pixels: Tensor) -> Tensor:
         return nets.grey_levels(pixels, setting.card).clamp(0, 1)
 
-    start = begin(how, private, setting)
+    start = initialise(how, private, setting)
     recovered, last = [], math.nan
     # Strided, so that every batch has images of all classes, as the data behind the teacher's running statistics had.
     batches = math.ceil(len(start.labels) / IMAGES_AT_ONCE)
@@ -43,7 +43,7 @@ def synthesize(how: Recovery, private: LabeledImages, needs: Inputs, setting: Se
         wanted = start.labels[rows].to(setting.device)
         optimizer = torch.optim.Adam([pixels], lr=how.lr, betas=(0.5, 0.9))
         for _ in (steps := checkpoint.loop("sre2l", how.steps, pixels=pixels, optimizer=optimizer, moves=critic.moves)):
-            loss, _, _ = critic(shown(pixels), wanted)
+            loss, _, _ = critic(as_grey_levels(pixels), wanted)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
@@ -51,7 +51,7 @@ def synthesize(how: Recovery, private: LabeledImages, needs: Inputs, setting: Se
         last = steps.losses[-1].item()
         if not math.isfinite(last):
             raise Diverged(f"sre2l: the loss is {last} after {how.steps} steps; lower lr ({how.lr:g})")
-        recovered.append(nets.normalise(shown(pixels.detach()), setting.card))  # clipped, as in the loss
+        recovered.append(nets.normalise(as_grey_levels(pixels.detach()), setting.card))  # clipped, as in the loss
     images = torch.cat(recovered)[order.argsort()]
     labels = None
     if how.labels == "soft":

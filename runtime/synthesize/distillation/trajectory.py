@@ -25,7 +25,7 @@ from runtime.data.images import LabeledImages
 from runtime.outcome import Diverged, Metric, Product
 from runtime.store import checkpoint
 from runtime.store.artifacts import Inputs
-from runtime.synthesize.distillation.initial import Learner, Start, begin, finish, summarise
+from runtime.synthesize.distillation.initial import Learner, Start, finish, initialise, summarise
 from runtime.synthesize.distillation.matching import matching_net
 from runtime.synthesize.release import Release, Setting, Surroundings
 from runtime.training import nets, siamese
@@ -265,7 +265,7 @@ def _begin(
     margin is used.
     """
     if isinstance(how, TrajectoryMatching):
-        start = begin(how, private, setting)
+        start = initialise(how, private, setting)
         return start, HARD_LABEL_LOGIT * F.one_hot(start.labels, setting.card.classes).float()
 
     with torch.no_grad():
@@ -275,7 +275,7 @@ def _begin(
     lead = logits.gather(1, private.labels[:, None])[:, 0] - logits.amax(1)  # 0 where the own class is the largest
     best = lead.new_full((setting.card.classes,), -torch.inf).scatter_reduce(0, private.labels, lead, "amax")
     right = (lead == best[private.labels]).nonzero()[:, 0]
-    start = begin(how, private[right], setting)
+    start = initialise(how, private[right], setting)
     if start.origins is not None:
         rows = right[start.origins]
         return Start(start.pixels, start.labels, rows, start.classes, start.per_class), logits[rows]

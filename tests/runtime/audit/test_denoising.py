@@ -16,7 +16,7 @@ from compiler.language.attacks.denoising import Denoising
 from compiler.language.methods.diffusion import Denoiser
 from runtime.audit.attacks.denoising import scorer
 from runtime.audit.query import generator as query
-from runtime.audit.query.generator import Asked, measured
+from runtime.audit.query.generator import Probe, measured
 from runtime.data.formats import digits
 from runtime.synthesize.diffusion import denoisers
 from runtime.synthesize.diffusion import generate as diffusion
@@ -30,19 +30,19 @@ SIGNALS = get_args(DenoisingSignal)
 
 
 @pytest.fixture(scope="module")
-def asked() -> Asked:
+def probe() -> Probe:
     """A denoiser that learned the first 40 of 80 digits by heart."""
     private = digits.read()[0][torch.arange(80)]
     seen = private[torch.arange(40)]
     kept: Any = Kept(dict(diffusion.train_generator(HOW, seen, replace(SETTING, expected_size=40)).files["generator"]))
     net = restored(HOW, kept, SETTING)
-    return Asked(net, new_scheduler(HOW), net.encoded(private.images), private.labels, seed=3)
+    return Probe(net, new_scheduler(HOW), net.encoded(private.images), private.labels, seed=3)
 
 
-def naive(name: str, asked: Asked, i: int) -> list[float]:
+def naive(name: str, probe: Probe, i: int) -> list[float]:
     """The signal of one canary, written out with the library's kept shares alone."""
-    net, z, y = asked.net, asked.signals[i : i + 1], asked.labels[i : i + 1]
-    kept = asked.scheduler.alphas_cumprod
+    net, z, y = probe.net, probe.signals[i : i + 1], probe.labels[i : i + 1]
+    kept = probe.scheduler.alphas_cumprod
 
     def seen(x: torch.Tensor, t: int, label: torch.Tensor = y) -> torch.Tensor:
         return net(x, torch.tensor([t]), label)
@@ -55,7 +55,7 @@ def naive(name: str, asked: Asked, i: int) -> list[float]:
         return kept[to].sqrt() * (x - (1 - kept[t]).sqrt() * e) / kept[t].sqrt() + (1 - kept[to]).sqrt() * e
 
     def noises(use: str, count: int) -> list[torch.Tensor]:
-        return [noise[i : i + 1] for noise in islice(asked.noises(use), count)]
+        return [noise[i : i + 1] for noise in islice(probe.noises(use), count)]
 
     def mean(t: int) -> float:
         return float(np.mean([error(t, n) for n in noises(f"denoising query/level {t}", 5)]))
@@ -83,8 +83,8 @@ def naive(name: str, asked: Asked, i: int) -> list[float]:
 
 
 @pytest.mark.parametrize("name", SIGNALS)
-def test_each_signal_is_that_of_a_loop_over_single_canaries(name: str, asked: Asked) -> None:
-    few = replace(asked, signals=asked.signals[35:45], labels=asked.labels[35:45])
+def test_each_signal_is_that_of_a_loop_over_single_canaries(name: str, probe: Probe) -> None:
+    few = replace(probe, signals=probe.signals[35:45], labels=probe.labels[35:45])
     found = dict(measured(few, (name,)))
     with torch.no_grad():
         wanted = np.array([naive(name, few, i) for i in range(10)]).T
@@ -92,9 +92,9 @@ def test_each_signal_is_that_of_a_loop_over_single_canaries(name: str, asked: As
 
 
 @pytest.mark.parametrize("name", [name for name in SIGNALS if name != "secmi"])
-def test_each_signal_is_larger_where_the_denoiser_was_trained(name: str, asked: Asked) -> None:
+def test_each_signal_is_larger_where_the_denoiser_was_trained(name: str, probe: Probe) -> None:
     """Without SecMI's: on small nets its direction depends on the level (docs/pretrained.md)."""
-    values = torch.stack([values for _, values in measured(asked, (name,))]).mean(0)
+    values = torch.stack([values for _, values in measured(probe, (name,))]).mean(0)
     assert auc(values[:40], values[40:]) > 0.7
 
 
@@ -118,30 +118,30 @@ class Mixture(denoisers.Net):
 
 
 @pytest.mark.parametrize("spread", [0.0, 0.1, 0.4])
-def test_secmi_tells_who_is_in_a_denoiser_that_is_known_to_hold_its_members(spread: float, asked: Asked) -> None:
-    (values,) = (values for _, values in measured(replace(asked, net=Mixture(asked.signals, spread)), ("secmi",)))
+def test_secmi_tells_who_is_in_a_denoiser_that_is_known_to_hold_its_members(spread: float, probe: Probe) -> None:
+    (values,) = (values for _, values in measured(replace(probe, net=Mixture(probe.signals, spread)), ("secmi",)))
     assert auc(values[:40], values[40:]) > 0.99
 
 
-def test_secmi_is_how_much_the_predicted_noise_changes_over_one_step(asked: Asked) -> None:
+def test_secmi_is_how_much_the_predicted_noise_changes_over_one_step(probe: Probe) -> None:
     """Docs/pretrained.md says so, and why small nets hide it at the published level."""
-    kept = asked.scheduler.alphas_cumprod.double()
-    x = asked.signals
+    kept = probe.scheduler.alphas_cumprod.double()
+    x = probe.signals
     noises = []
     with torch.inference_mode():
         for level in range(0, 120, 10):
-            noises.append(asked.predicted(x, level))
+            noises.append(probe.predicted(x, level))
             clean = (x - (1 - kept[level]).sqrt() * noises[-1]) / kept[level].sqrt()
             x = (kept[level + 10].sqrt() * clean + (1 - kept[level + 10]).sqrt() * noises[-1]).float()
     change = (noises[11] - noises[10]).double().flatten(1).norm(dim=1)
     factor = (kept[100] * (1 / kept[110] - 1)).sqrt() - (1 - kept[100]).sqrt()
-    ((_, found),) = measured(asked, ("secmi",))
+    ((_, found),) = measured(probe, ("secmi",))
     torch.testing.assert_close(found, -2 * (factor * change).log(), rtol=0, atol=0.02)
 
 
-def test_noises_are_the_same_for_every_denoiser(asked: Asked) -> None:
+def test_noises_are_the_same_for_every_denoiser(probe: Probe) -> None:
     net = restored(HOW, None, SETTING)
-    pairs = zip(islice(asked.noises("x"), 3), islice(replace(asked, net=net).noises("x"), 3), strict=True)
+    pairs = zip(islice(probe.noises("x"), 3), islice(replace(probe, net=net).noises("x"), 3), strict=True)
     assert all(torch.equal(one, other) for one, other in pairs)
 
 
@@ -166,7 +166,7 @@ def test_under_lira_a_base_cancels_and_against_one_threshold_it_does_not(name: s
     assert not np.allclose(scores("threshold", with_base), scores("minus_base", with_base))
 
 
-def test_without_a_base_nothing_is_subtracted_from(asked: Asked) -> None:
+def test_without_a_base_nothing_is_subtracted_from(probe: Probe) -> None:
     answers = said(Denoising(attack="denoising"), membership())
     bare = replace(answers, measured={name: values for name, values in (answers.measured or {}).items() if "base/" not in name})
     assert scorer(Denoising(attack="denoising", variant="minus_base"), bare, True) is None

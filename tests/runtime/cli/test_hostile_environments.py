@@ -118,7 +118,7 @@ def commands(done: Done) -> list[list[str]]:
 
 
 def judged(done: Done, out: str = "", env: dict[str, str] | None = None, prepare: Callable[[], object] | None = None) -> None:
-    """Run all commands there; then everything is as it was."""
+    """Run all commands in that environment, then check exit codes, messages, and that the results are unchanged."""
     before = rows(done)
     words = [sys.executable, "-c", SCRIPT, json.dumps(commands(done))]
     environment = os.environ | {"PYTHONPATH": str(ROOT)} | (env or {})

@@ -28,7 +28,7 @@ from runtime.cli.main import main
 from runtime.data import cards, sources
 from runtime.data.catalogue import CATALOGUE, DEBIAN, find, md5_of
 from runtime.data.formats import cifar, idx, svhn
-from runtime.data.sources import load, see
+from runtime.data.sources import load, read_and_record
 from tests.conftest import TINY
 from tests.runtime.data import data_files
 from tests.test_layers import passes
@@ -44,7 +44,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def loaded(name: str, **more: object) -> sources.Loaded:
-    see(name)
+    read_and_record(name)
     return load(dataset_of(Data(name=name, **more)))  # type: ignore[arg-type]
 
 
@@ -84,10 +84,10 @@ def test_cifar10_is_read_from_its_pickles_and_from_its_binary_version(
 
 def test_both_versions_of_cifar10_are_one_data_set(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     published_cifar10(root, monkeypatch)
-    first = see("cifar10").digest
+    first = read_and_record("cifar10").digest
     monkeypatch.setenv("SYNTHC_DATA", str(tmp_path / "other"))
     data_files.cifar10(tmp_path / "other", 50, 20)
-    assert see("cifar10").digest == first
+    assert read_and_record("cifar10").digest == first
 
 
 def test_cifar100_takes_the_fine_labels_of_both_versions(tmp_path: Path) -> None:
@@ -274,7 +274,7 @@ def test_a_pickle_that_was_not_published_is_never_unpickled(
     batch = root / "cifar-10-batches-py/data_batch_1"
     batch.write_bytes(damage(batch.read_bytes()))
     with pytest.raises(SynthcError, match=r"data_batch_1: not the published file .* no other is opened; fetch it again"):
-        see("cifar10")
+        read_and_record("cifar10")
 
 
 def test_a_binary_file_of_half_a_record_is_refused(tmp_path: Path) -> None:
@@ -292,7 +292,7 @@ def test_a_matlab_file_that_was_not_published_never_reaches_the_library_that_rea
     train = root / "svhn/train_32x32.mat"
     train.write_bytes(train.read_bytes() + b"\0")
     with pytest.raises(SynthcError, match=r"train_32x32\.mat: not the published file .* fetch it again"):
-        see("svhn")
+        read_and_record("svhn")
     assert main(["data", "verify", "svhn"]) == 2
 
 
@@ -302,11 +302,11 @@ def test_labels_out_of_range_and_other_shapes_are_refused(root: Path) -> None:
     good = labels.read_bytes()
     labels.write_bytes(gzip.compress(data_files.idx(np.arange(40))))
     with pytest.raises(SynthcError, match=r"mnist: labels\[10\] is 10; from 0 to 9 is wanted; fetch it again"):
-        see("mnist")
+        read_and_record("mnist")
     labels.write_bytes(good)
     (root / "MNIST/raw/train-images-idx3-ubyte.gz").write_bytes(gzip.compress(data_files.idx(np.zeros((40, 20, 20)))))
     with pytest.raises(SynthcError, match=r"images have the shape \(40, 1, 20, 20\); it should be n × 1 × 28 × 28"):
-        see("mnist")
+        read_and_record("mnist")
 
 
 def broken_png(folder: Path) -> None:
@@ -315,7 +315,7 @@ def broken_png(folder: Path) -> None:
 
 
 def larger_inside(folder: Path) -> None:
-    """A second header further on that speaks of another size, with a right checksum."""
+    """A second header further on that states another size, with a valid checksum."""
     path = folder / "a/n0000_0.png"
     content = path.read_bytes()
     second = b"IHDR" + struct.pack(">IIBBBBB", 3000, 3000, 8, 2, 0, 0, 0)
@@ -524,7 +524,7 @@ def test_two_contents_never_share_an_id_and_one_content_has_one_wherever_it_lies
 ) -> None:
     provisional = planned(tmp_path)
     data_files.cifar10(root, 100, 20)
-    see("cifar10")
+    read_and_record("cifar10")
     first = planned(tmp_path)
     assert not set(first) & set(provisional)
     batch = root / "cifar-10-batches-bin/data_batch_3.bin"
@@ -532,24 +532,24 @@ def test_two_contents_never_share_an_id_and_one_content_has_one_wherever_it_lies
     content[-100] ^= 1  # one bit of one pixel
     batch.write_bytes(content)
     assert planned(tmp_path) == provisional  # changed since it was seen: no longer believed
-    see("cifar10")
+    read_and_record("cifar10")
     assert not set(planned(tmp_path)) & {*first, *provisional}
     monkeypatch.setenv("SYNTHC_DATA", str(tmp_path / "elsewhere"))
     data_files.cifar10(tmp_path / "elsewhere", 100, 20)
-    see("cifar10")
+    read_and_record("cifar10")
     assert planned(tmp_path) == first
 
 
 def test_counts_are_those_of_the_files_that_were_seen(root: Path) -> None:
     assert card_of(Data(name="cifar10")).samples == 50_000
     data_files.cifar10(root, 100, 20)
-    see("cifar10")
+    read_and_record("cifar10")
     assert (card_of(Data(name="cifar10")).samples, card_of(Data(name="cifar10")).test_samples) == (100, 20)
 
 
 def test_files_that_changed_after_the_plan_are_refused(root: Path) -> None:
     data_files.mnist(root / "MNIST/raw", 40, 20)
-    see("mnist")
+    read_and_record("mnist")
     planned_for = dataset_of(Data(name="mnist"))
     for path in (root / "arrays").iterdir():
         path.unlink()
@@ -571,7 +571,7 @@ def test_decoded_arrays_are_mapped_by_the_next_process_and_compared_with_their_d
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     published_svhn(root, monkeypatch)
-    see("svhn")
+    read_and_record("svhn")
     dataset = dataset_of(Data(name="svhn"))
     (mapped,) = (root / "arrays").iterdir()
     (root / "svhn").rename(root / "away")  # nothing is decoded again
@@ -599,7 +599,7 @@ def test_a_data_root_that_cannot_be_written_is_used_all_the_same(
         mkdir(path, *words, **more)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Path, "mkdir", no_folder)
-    record = see("mnist")
+    record = read_and_record("mnist")
     assert sorted(path.name for path in root.iterdir()) == ["MNIST"]
     assert record_of("mnist") == record
     assert sources.mapped_arrays(record.digest) is not None

@@ -42,7 +42,7 @@ CHANGED = "SELECT (SELECT count(*) FROM run), (SELECT list(DISTINCT fpr) FROM co
 
 @contextlib.contextmanager
 def holding(target: Path, read_only: bool, then: str = "", later: str = COUNT) -> Iterator[subprocess.Popen[str]]:
-    """Another process that has the database open, after running `then`; told to go on, it asks once more, `later`."""
+    """Another process that has the database open after running `then`; on a line of input it runs the query `later`."""
     script = (
         f"import duckdb, sys, time; c = duckdb.connect({str(target)!r}, read_only={read_only})\n"
         f"{then}\nprint(c.execute({COUNT!r}).fetchall(), flush=True)\n"

@@ -191,7 +191,7 @@ def test_a_command_that_could_not_start_the_threads_of_its_libraries_does_not_be
 
 
 def limited(threads: int, script: str, folder: Path) -> str:
-    """What a script says on stderr whose user may have so many threads and processes (root has no such limit)."""
+    """The stderr of a script that an unprivileged user runs with a limit on threads and processes (root has none)."""
     begin = (
         "import os, resource; from runtime.cli.main import main, parser; from runtime.execution.ray_engine import RayEngine\n"
         "parser()\n"  # with the modules of all commands: another user may not read the folder that Python lies in

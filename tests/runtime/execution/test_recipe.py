@@ -46,7 +46,8 @@ def machines() -> Iterator[Machines]:
 
 
 def start_ray(machines: Machines, name: str, *words: str, **environment: str) -> int:
-    """`ray start` leaves daemons behind that hold its output: wait for itself alone."""
+    """Run `ray start` on a machine; its exit code. Only the command itself is waited for, since its daemons keep its output
+    open."""
     return machines.start(name, str(Path(sys.executable).with_name("ray")), "start", *words, **environment).wait(timeout=300)
 
 

@@ -41,7 +41,7 @@ def shared_engine(ray_store: Path) -> Iterator[RayEngine]:
 
 @pytest.fixture
 def ray_engine(shared_engine: RayEngine) -> RayEngine:
-    """Two workers at hand, whatever an earlier test did to them."""
+    """The shared engine, with both workers running whatever an earlier test did to them."""
     while shared_engine.slots < 2:
         shared_engine.wait(0.1)
     return shared_engine
@@ -163,7 +163,7 @@ def test_the_most_urgent_task_is_the_one_with_the_longest_way_to_the_end() -> No
 
 
 class LongestFirst(ReadyQueue):
-    """By rank alone, the order that ends soonest and answers last."""
+    """A queue ordered by rank alone: it finishes soonest, and its first result comes late."""
 
     def take(self, limit: int, unbatched: Collection[str] = (), slots: int = 1) -> list[Task]:
         self._seconds_left = 0.0

@@ -47,7 +47,7 @@ def simulate(plan: Plan, workers: int, rng: np.random.Generator) -> Iterator[tup
             del waits[id]
             heapq.heappush(running, (now + seconds[id] + 0.05, id))
             in_flight[(id,)] = now
-        yield now - 100.0, told.tell(in_flight, now)
+        yield now - 100.0, told.estimate(in_flight, now)
         now, ended = heapq.heappop(running)
         del in_flight[(ended,)]
         told.end(ended, seconds[ended])
@@ -72,9 +72,9 @@ def test_the_first_task_of_a_worker_which_loads_what_others_find_loaded_sets_no_
     told = TimeLeft(plan.tasks)
     trains = [id for id, task in plan.tasks.items() if task.operation == "TrainClassifier"]
     told.end(trains[0], 500.0, worker="a")
-    slow = told.tell({}, 1.0)
+    slow = told.estimate({}, 1.0)
     told.end(trains[1], 1.0, worker="a")
-    assert told.tell({}, 3.0) < slow / 10
+    assert told.estimate({}, 3.0) < slow / 10
 
 
 def test_short_tasks_that_were_quick_say_nothing_of_the_long_ones_that_are_still_to_come(plan: Plan) -> None:
@@ -86,15 +86,15 @@ def test_short_tasks_that_were_quick_say_nothing_of_the_long_ones_that_are_still
         told.end(id, seconds)
     left = {id: task for id, task in plan.tasks.items() if id not in took}
     assert "Synthesize dm" in {task.operation for task in left.values()}
-    assert told.tell({}, 1.0) > 0.6 * span(left, guessed, 1)
+    assert told.estimate({}, 1.0) > 0.6 * span(left, guessed, 1)
 
 
 def test_before_anything_is_measured_the_guess_is_told_and_failures_leave_nothing_to_wait_for(plan: Plan) -> None:
     told = TimeLeft(plan.tasks)
     guessed = sum(cost.seconds for cost in expect(plan.tasks, {}).values())
     assert not told.measured
-    assert told.tell({}, 1.0) == pytest.approx(guessed)
-    assert told.tell({}, 1.5) == pytest.approx(guessed - 0.5)
+    assert told.estimate({}, 1.0) == pytest.approx(guessed)
+    assert told.estimate({}, 1.5) == pytest.approx(guessed - 0.5)
     for id in plan.tasks:
         told.end(id, None)
-    assert told.tell({}, 9.0) == 0.0
+    assert told.estimate({}, 9.0) == 0.0

@@ -11,7 +11,7 @@ from compiler.compile import compile_study
 from compiler.errors import SpecError
 from compiler.language.policy import Condition, Share
 from runtime.cli.main import main
-from runtime.judge.policy import settle
+from runtime.judge.policy import evaluate
 from runtime.outcome import Metric
 from tests.conftest import TINY
 
@@ -30,7 +30,7 @@ FIGURES = {"auc": Metric("auc", 0.5, 0.4, 0.6, 10), "leakage": Metric("leakage",
     ],
 )
 def test_a_condition_that_cannot_be_read_closes_the_policy(condition: Condition, holds: bool) -> None:
-    (one,) = settle([condition], FIGURES)
+    (one,) = evaluate([condition], FIGURES)
     assert one.holds is holds
     assert bool(one.reason) == (one.value is None or one.limit is None)
     assert one.sentence.startswith("open" if holds else "closed")

@@ -93,7 +93,7 @@ class Browser:
 
 
 def violations(browser: Browser) -> list[dict[str, Any]]:
-    """What axe-core finds wrong for people who read with other means, folded parts unfolded."""
+    """Accessibility violations that axe-core finds, with folded parts unfolded."""
     browser.js((files("axe_core_python") / "axe.min.js").read_text(encoding="utf-8"))
     browser.js("document.querySelectorAll('details').forEach(details => { details.open = true })")
     found = browser.js("axe.run(document).then(done => JSON.stringify(done.violations))")

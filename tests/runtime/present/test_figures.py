@@ -28,7 +28,7 @@ def test_the_language_names_the_charts_formats_and_themes_that_there_are() -> No
 
 @pytest.fixture
 def copy(tiny: Done, tmp_path: Path) -> Done:
-    """The tiny study, done, beside a spec of the same name that asks for charts."""
+    """A folder with the finished store of the tiny study, in which `run` writes specs that ask for charts."""
     shutil.copytree(tiny.store, tmp_path / ".synthc")
     return Done(tmp_path, tmp_path / "study.yaml")
 

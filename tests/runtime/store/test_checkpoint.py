@@ -36,7 +36,7 @@ NORMLESS = RECIPE.model_copy(update={"norm": "group"})
 
 
 class Killed(Exception):
-    """In place of SIGKILL: nothing is tidied up."""
+    """Stands for SIGKILL: nothing is cleaned up."""
 
 
 def trained(steps: int, kill_at: int | None = None, optimizer_kind: str = "sgd") -> tuple[Tensor, list[int], list[Tensor]]:
@@ -173,7 +173,7 @@ def test_every_long_loop_that_is_killed_goes_on_with_the_same_numbers(
     made = 0
 
     class Mortal(checkpoint.loop):
-        """Is killed once, in the fourth step that it makes."""
+        """Raises `Killed` once, in the fourth step."""
 
         def __iter__(self) -> Iterator[int]:
             nonlocal made

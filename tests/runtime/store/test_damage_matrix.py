@@ -89,7 +89,7 @@ def damage(path: Path, how: str, chance: random.Random) -> None:
 
 @contextlib.contextmanager
 def unprivileged(folder: Path) -> Iterator[None]:
-    """Without the rights of root, to which no mode of a file matters; `folder` belongs to who it is then."""
+    """Run the block as an unprivileged user, who owns `folder`: file modes do not restrict root."""
     if os.geteuid():
         yield
         return

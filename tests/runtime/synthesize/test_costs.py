@@ -114,7 +114,8 @@ def measured(tasks: dict[str, Task], store: Path) -> Iterator[tuple[str, float]]
 
 
 def missed(folder: Path, size: Size, *methods: str) -> list[str]:
-    """Tasks (all, or those of some methods and what they rest on) that take less than a third or more than thrice what is said."""
+    """Tasks (all, or those of some methods with their inputs) whose measured time is less than a third or more than three times the
+    estimate."""
     torch.set_num_threads(1)
     asked = tasks(folder, size)
     if methods:

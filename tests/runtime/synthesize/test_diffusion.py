@@ -94,7 +94,7 @@ def test_noise_keeps_the_variance_of_images_of_variance_one_at_every_level() -> 
 
 
 class Wavy(denoisers.Net):
-    """A net that needs no training and looks at all that it is shown."""
+    """A fixed net whose output depends on all of its inputs."""
 
     def forward(self, x: torch.Tensor, level: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
         return torch.tanh(1.5 * x + 0.01 * level[:, None, None, None] - label[:, None, None, None] / 9)
@@ -298,7 +298,7 @@ def test_more_components_than_pixels_is_a_clear_error() -> None:
 
 @pytest.fixture(scope="module")
 def based() -> Any:
-    """A setting whose shadows begin from a base that learned shapes."""
+    """A setting whose generators start from a base trained on the shapes."""
     how = Denoiser(**TUNED)
     public = shapes.read(CARD.shape)[0][torch.arange(200)]
     product = diffusion.train_shared(how.shared, public, SETTING)  # type: ignore[arg-type]
@@ -327,13 +327,13 @@ def test_tuning_begins_with_the_answers_of_the_base_and_ends_with_others(
     with torch.no_grad():
         of_base = base(x, level, labels)
         assert torch.equal(of_base, base(x, level, torch.full((10,), 10)))  # it knows no class yet
-        assert torch.equal(bases.begun(how, based)(x, level, labels), of_base)
+        assert torch.equal(bases.new_denoiser(how, based)(x, level, labels), of_base)
         assert not torch.allclose(restored(how, kept, based)(x, level, labels), of_base, atol=1e-3)
 
 
 def test_what_is_kept_of_a_shadow_is_what_was_tuned_and_draws_the_same_images_again(private: LabeledImages, based: Any) -> None:
     how, kept = tuned(private, based, finetune="lora", rank=2)
-    net = bases.begun(how, based)
+    net = bases.new_denoiser(how, based)
     moved = [parameter for parameter in net.parameters() if parameter.requires_grad]
     numbers = sum(parameter.numel() for parameter in moved)
     assert sum(tensor.numel() for tensor in kept.held.values()) == numbers
@@ -369,9 +369,9 @@ def test_dp_sgd_moves_the_tuned_part_alone_and_states_its_epsilon(private: Label
     found = {metric.name: metric.value for metric in product.metrics}
     assert found["epsilon"] is not None
     assert found["epsilon"] <= 8.0
-    assert set(product.files["generator"]) == {name for name, _ in bases.begun(how, based).named_parameters() if "lora" in name} | {
-        "classes.weight"
-    }
+    assert set(product.files["generator"]) == {
+        name for name, _ in bases.new_denoiser(how, based).named_parameters() if "lora" in name
+    } | {"classes.weight"}
 
 
 @pytest.mark.parametrize("sampler", ["ddim", "ddpm", "dpm_solver"])

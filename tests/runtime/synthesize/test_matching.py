@@ -19,7 +19,7 @@ from runtime.data.formats import digits
 from runtime.data.images import LabeledImages
 from runtime.outcome import Diverged
 from runtime.seeds import Seeds
-from runtime.synthesize.distillation.initial import MEAN_NOISE, begin, finish
+from runtime.synthesize.distillation.initial import MEAN_NOISE, finish, initialise
 from runtime.synthesize.distillation.matching import (
     ClassBatches,
     LearnedImages,
@@ -66,14 +66,14 @@ def net() -> Any:
 
 def test_noise_asks_nothing_of_the_private_images(private: LabeledImages) -> None:
     other = LabeledImages(255 - private.images, private.labels)
-    one, two = (begin(words(), data, SETTING) for data in (private, other))
+    one, two = (initialise(words(), data, SETTING) for data in (private, other))
     assert torch.equal(one.pixels, two.pixels)
     assert one.origins is None
     assert one.pixels.std() == pytest.approx(1, abs=0.05)
 
 
 def test_a_real_beginning_is_different_private_images_of_the_right_class(private: LabeledImages) -> None:
-    start = begin(words(init="real"), private, SETTING)
+    start = initialise(words(init="real"), private, SETTING)
     assert start.origins is not None
     assert len(start.origins.unique()) == len(start.labels) == 30
     assert torch.equal(private.labels[start.origins], start.labels)
@@ -81,7 +81,7 @@ def test_a_real_beginning_is_different_private_images_of_the_right_class(private
 
 
 def test_a_class_mean_is_the_mean_and_a_little_noise(private: LabeledImages) -> None:
-    start = begin(words(init="class_mean", images_per_class=200), private, SETTING)
+    start = initialise(words(init="class_mean", images_per_class=200), private, SETTING)
     mean = normalise(private.images[private.labels == 4], CARD).mean(0)
     mine = start.pixels[start.labels == 4]
     assert (mine.mean(0) - mean).abs().max() < 5 * MEAN_NOISE / 200**0.5
@@ -89,7 +89,7 @@ def test_a_class_mean_is_the_mean_and_a_little_noise(private: LabeledImages) -> 
 
 
 def test_a_public_beginning_is_different_public_images(private: LabeledImages) -> None:
-    start = begin(words(init="public"), private, SETTING)
+    start = initialise(words(init="public"), private, SETTING)
     values = start.pixels[:, 0, 0, 0]
     assert len(values.unique()) == 30
     assert torch.isin(start.pixels, normalise(PUBLIC.images, CARD)).all()
@@ -97,27 +97,27 @@ def test_a_public_beginning_is_different_public_images(private: LabeledImages) -
 
 def test_all_methods_begin_with_the_same_private_images(private: LabeledImages) -> None:
     assert torch.equal(
-        begin(words("dm", init="real"), private, SETTING).pixels, begin(words("dc", init="real"), private, SETTING).pixels
+        initialise(words("dm", init="real"), private, SETTING).pixels, initialise(words("dc", init="real"), private, SETTING).pixels
     )
 
 
 def test_what_begins_and_does_not_move_ends_as_it_was(private: LabeledImages) -> None:
-    start = begin(words(init="real"), private, SETTING)
+    start = initialise(words(init="real"), private, SETTING)
     release = finish(start, start.pixels, CARD)
     assert torch.allclose(release.images * 255, private.images[start.origins].float(), atol=1e-3)
 
 
 def test_more_real_images_of_a_class_than_there_are_is_a_clear_error(private: LabeledImages) -> None:
     with pytest.raises(SynthcError, match=r"images_per_class: 50 asks for more images of class 0 than the 21"):
-        begin(words(init="real", images_per_class=50), private, SETTING)
-    assert len(begin(words(images_per_class=50), private, SETTING).labels) == 500  # noise has no such limit
+        initialise(words(init="real", images_per_class=50), private, SETTING)
+    assert len(initialise(words(images_per_class=50), private, SETTING).labels) == 500  # noise has no such limit
 
 
 def test_a_public_beginning_without_a_public_set_or_with_a_small_one_is_a_clear_error(private: LabeledImages) -> None:
     with pytest.raises(SynthcError, match="names no public set"):
-        begin(words(init="public"), private, replace(SETTING, public=None))
+        initialise(words(init="public"), private, replace(SETTING, public=None))
     with pytest.raises(SynthcError, match="50 images to begin with, the public set has 40"):
-        begin(words(init="public", images_per_class=5), private, SETTING)
+        initialise(words(init="public", images_per_class=5), private, SETTING)
 
 
 @pytest.mark.parametrize("method", ["dm", "dc", "dsa"])

@@ -71,7 +71,7 @@ def experts(private: LabeledImages) -> Any:
 
 
 def quadratic(x: Tensor) -> Any:
-    """A student of two weights that wants to be at the learned point, more in one direction; the step changes which."""
+    """A student of two weights with a quadratic loss around the learned point, steeper in one direction; the step decides which."""
     return lambda weights, step: (torch.tensor([1.0 + step, 3.0], dtype=torch.float64) * (weights - x).square()).sum() / 2
 
 
