@@ -75,7 +75,8 @@ class Bench:
         return max(8, 8 * round(full * self.scale ** (1 / 3) / 8))
 
     def clock(self) -> float:
-        """The time in seconds: on a GPU wall-clock time after all kernels have ended, on a CPU processor time of this process."""
+        """Seconds from an arbitrary start, for differences: wall-clock time after all kernels have ended where the device is a GPU,
+        processor time of this process where it is the CPU."""
         import torch
 
         if self.device.type != "cuda":
@@ -173,7 +174,7 @@ def _figure(value: float | None) -> str:
 
 
 def versions(device: str, scale: float) -> list[str]:
-    """Lines for the head of the table: command, time, commit, machine, versions."""
+    """Lines to print above the table: the command, the date, the commit, the machine, and versions of packages."""
     from runtime import machine
 
     def version(package: str) -> str:

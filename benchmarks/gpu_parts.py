@@ -93,7 +93,7 @@ def _tensors(artifact: Artifact, stem: str) -> Mapping[str, torch.Tensor]:
 
 
 def _computed(plan: Plan, store: Path, device: str) -> Path:
-    """Computes a plan in this process, without Ray and without a database; its store."""
+    """Computes all tasks of a plan in this process, without Ray and without a database; returns `store`, which then has them."""
     _drive(plan.to_run(lambda _: False), store, device)
     return store
 
@@ -135,7 +135,7 @@ def _accuracies(arm: str, models: list[str], here: Path, there: Path) -> Row:
 
 
 def _attacked_twice(bench: Bench, task: Task, arm: str, store: Path) -> Row:
-    """Runs one attack on the device's logits twice, on the CPU and on the device, and compares the scores."""
+    """Computes an attack's scores on the CPU and on the device from the same logits, and says whether they are equal."""
     from runtime.audit.trial.trial import perform
 
     assert isinstance(task.work, AttackTrial)
@@ -263,7 +263,8 @@ def beside(bench: Bench) -> Iterator[Row | tuple[str, BaseException]]:
 
 
 def trainings(work: TrainClassifier, steps: int, first: int, count: int) -> dict[str, Task]:
-    """`count` training tasks, numbered from `first`, which take shadows 0 to 3 in turn."""
+    """`count` tasks that train a classifier for `steps` steps, by id; the ids are numbers from `first` on, the shadow is the number
+    modulo 4."""
 
     def one(number: int) -> Task:
         private = replace(work.private, shadow=number % 4)

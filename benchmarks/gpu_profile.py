@@ -194,7 +194,7 @@ def _of_method(bench: Bench, work: Synthesize) -> Division:
 
 
 def kind_of(task: Task) -> tuple[Any, ...]:
-    """A key that is equal for tasks that differ in their shadow alone."""
+    """A key by which tasks are grouped: two tasks have the same one if they differ in nothing but their shadow."""
     fields = (name for name in type(task.work).__dataclass_fields__ if name != "private")
     return task.operation, *(repr(getattr(task.work, name)) for name in fields)
 
@@ -307,7 +307,7 @@ def predicted(bench: Bench, plan: Plan) -> dict[str, Expected]:
 
 
 def _beside_a_run(bench: Bench, plan: Plan, costs: dict[str, Expected]) -> Row:
-    """Runs the plan and compares the seconds of tasks of known cost with the prediction."""
+    """Runs the plan, and compares the measured seconds of those tasks whose seconds were predicted with the prediction."""
     from runtime.execution.driver import Driver
     from runtime.execution.engine import InlineEngine
     from runtime.outcome import Outcome

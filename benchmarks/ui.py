@@ -198,7 +198,8 @@ def wait_until_started(address: str) -> None:
 
 
 def compare_runs(folder: Path, epochs: int, pairs: int, browser: Browser) -> None:
-    """So many pairs of a run alone and a run with a page, first one then the other in front; what the page took of both."""
+    """Runs the study in `pairs` pairs, alone and beside an open page, in alternating order; prints the ratio of the seconds and the
+    share of a core that the page's server took."""
     walls: dict[bool, list[float]] = {True: [], False: []}
     shares = []
     for number in range(pairs):

@@ -105,7 +105,7 @@ def other_headline(results: RunResults) -> Iterator[tuple[str, str]]:
 
 
 def no_interval(results: RunResults) -> Iterator[tuple[str, str]]:
-    """L23, after the run: a comparison without a paired interval. Controls are compared with nothing."""
+    """L23, after the run: a leakage without an interval, unless the trial is a control, which needs none."""
     bare = [
         trial for trial in results.trials if trial.test_accuracy is not None and trial.leakage_low is None and not trial.control
     ]

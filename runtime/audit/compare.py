@@ -43,7 +43,7 @@ def perform(work: CompareTrials, inputs: Inputs, device: torch.device) -> Produc
     counted = [pair for pair in pairs if pair.counts]
     verdict = judge_claim([pair.verdict for pair in counted], work.pairs) if counted else "undecided"
     decisive = _decisive_pair(counted or pairs, verdict, work)
-    shown = decisive.resolved
+    shown = decisive.effect
     metric = Metric("claim", None, note=decisive.note)
     if shown is not None:
         metric = Metric("claim", shown.value, shown.low, shown.high, shown.n, decisive.note)
@@ -103,8 +103,9 @@ class ComparedPair:
     """The smaller of its two p-values, each adjusted for the other pairs."""
 
     @property
-    def nearer(self) -> Evidence | None:
-        """Evidence for the pair's verdict; if it is undecided, the stronger of the evidence for and against the claim."""
+    def deciding(self) -> Evidence | None:
+        """The evidence on which the verdict rests: for the claim if it is supported, against it if it is refuted, and the one with
+        the higher score if it is undecided; None where nothing could be tested."""
         if self.evidence is None:
             return None
         way = {"supported": 0, "refuted": 1, "undecided": int(self.evidence[0].score < self.evidence[1].score)}[self.verdict]
@@ -112,17 +113,17 @@ class ComparedPair:
 
     @property
     def decided_by(self) -> str | None:
-        return self.nearer.name if self.nearer else None
+        return self.deciding.name if self.deciding else None
 
     @property
-    def resolved(self) -> Estimate | None:
-        """Estimate of the effect on which the pair's verdict depends."""
-        return self.parts[self.nearer.name][0].estimate if self.nearer else None
+    def effect(self) -> Estimate | None:
+        """The estimated effect on which the verdict rests, in the units of its metric."""
+        return self.parts[self.deciding.name][0].estimate if self.deciding else None
 
     def record(self) -> dict[str, Any]:
         """As JSON: the pair as the database stores it."""
         figures = {
-            "effect" if name == "value" else name: getattr(self.resolved, name, None) for name in ("value", "low", "high", "n")
+            "effect" if name == "value" else name: getattr(self.effect, name, None) for name in ("value", "low", "high", "n")
         }
         parts = {name: estimate.record(margin) for name, (estimate, margin) in self.parts.items()}
         own = {name: getattr(self, name) for name in ("left", "right", "p", "verdict", "note", "decided_by")}
@@ -387,4 +388,4 @@ def _decisive_pair(pairs: list[ComparedPair], verdict: Verdict, work: CompareTri
     wanted = carriers[verdict] if work.pairs == "none" else verdict
     candidates = [pair for pair in pairs if pair.verdict == wanted] or pairs
     breaking = verdict == ("supported" if work.pairs == "any" else "refuted")
-    return (max if breaking else min)(candidates, key=lambda pair: pair.nearer.score if pair.nearer else -math.inf)
+    return (max if breaking else min)(candidates, key=lambda pair: pair.deciding.score if pair.deciding else -math.inf)

@@ -1,11 +1,11 @@
-"""Packs finished trials into an archive and unpacks them into another store: commits of their attacks, and the figures of the
-tasks before these, without images and weights.
+"""Copies finished trials from a store into an archive, and from an archive into another store, without images and weights.
 
-    trials/<aa>/<id>/task.json, outcome.json, <stem>.safetensors      of an attack
-                     task.json, figures.json                          of a task of its pipelines
+    trials/<aa>/<id>/task.json, outcome.json, <stem>.safetensors      of an attack task: its commit
+                     task.json, figures.json                          of a task that an attack depends on: its figures, no tensors
 
-A task that is done needs none of the tasks before it, so with these commits the trials count as done; what the tasks before cost
-is known by their figures. Not here: the bundle file (`runtime.cli.bundle`), rows (`runtime.database.gather`).
+An attack that is committed needs none of its inputs, so in the other store the trial counts as done. The tasks that it depends on
+do not; their figures (seconds, training curves, settings) can be asked for. Not here: the bundle file (`runtime.cli.bundle`),
+rows (`runtime.database.gather`).
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ def pack(archive: zipfile.ZipFile, store: Path, answers: Iterable[str]) -> int:
 
     Corrupt where a file was changed since its task wrote it.
     """
-    done = [task for task in answers if is_done(store, task)]
-    packed = dict.fromkeys(done)
+    done = {task: None for task in answers if is_done(store, task)}
+    packed = dict(done)
     waiting = list(packed)
     for task in waiting:
         artifact, place = Artifact(folder_of(store, task)), f"trials/{task[:2]}/{task}"
@@ -110,9 +110,9 @@ def _check(artifact: Artifact) -> None:
 
 
 def _commit(source: Path, folder: Path) -> None:
-    """Copy the files of a task, `outcome.json` last."""
+    """Copy the files of a task; last the one by which its outcome counts as known."""
     folder.mkdir(parents=True, exist_ok=True)
-    for path in sorted(source.iterdir(), key=lambda path: path.name == "outcome.json"):
+    for path in sorted(source.iterdir(), key=lambda path: path.name in ("outcome.json", FIGURES_FILE)):
         with atomic_write(folder / path.name) as beside:
             beside.write_bytes(path.read_bytes())
 

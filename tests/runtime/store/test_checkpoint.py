@@ -36,7 +36,7 @@ NORMLESS = RECIPE.model_copy(update={"norm": "group"})
 
 
 class Killed(Exception):
-    """Stands for SIGKILL: nothing is cleaned up."""
+    """Raised where a SIGKILL would end the process; the code under test does not catch it."""
 
 
 def trained(steps: int, kill_at: int | None = None, optimizer_kind: str = "sgd") -> tuple[Tensor, list[int], list[Tensor]]:

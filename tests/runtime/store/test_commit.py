@@ -22,7 +22,7 @@ FILES = {"model": {"weight": torch.arange(6.0)}, "scores": {"score": torch.tenso
 
 
 class Killed(BaseException):
-    """Stands for SIGKILL: nothing is cleaned up."""
+    """Raised where a SIGKILL would end the process; the code under test does not catch it."""
 
 
 def outcome() -> Outcome:

@@ -137,7 +137,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def python(tree: Path, *words: str) -> str:
-    """The output of a new process that imports the copy of the source."""
+    """Runs Python with these arguments in a new process, which imports the copy of the source in `tree`; returns what it prints."""
     environment = os.environ | {"PYTHONPATH": str(tree), "PYTHONSAFEPATH": "1"}
     done = subprocess.run([sys.executable, *words], cwd=tree, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

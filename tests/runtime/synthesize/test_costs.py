@@ -114,8 +114,9 @@ def measured(tasks: dict[str, Task], store: Path) -> Iterator[tuple[str, float]]
 
 
 def missed(folder: Path, size: Size, *methods: str) -> list[str]:
-    """Tasks (all, or those of some methods with their inputs) whose measured time is less than a third or more than three times the
-    estimate."""
+    """Sentences on tasks whose measured seconds are below a third of the estimated ones, or above three times these.
+
+    With `methods`, only tasks of these methods are run, after the tasks that they need; otherwise all of them."""
     torch.set_num_threads(1)
     asked = tasks(folder, size)
     if methods:
