@@ -15,7 +15,7 @@ from typing import Any
 
 from compiler.errors import and_more, plural
 from runtime.present.numbers import format_epsilon, format_percent, format_span
-from runtime.present.paradigms import Row, doubts_of
+from runtime.present.paradigms import Row, doubts_of, verdict_of
 
 BASELINES = ("undefended", "dp_sgd")
 MAX_EPSILON = 10.0
@@ -171,7 +171,7 @@ def _is_or_are(rows: Sequence[Row], one: str, several: str) -> str:
 def count_verdicts(claims: Sequence[Row]) -> str:
     """Counts of verdicts over all claims of the study: `4 claims: 1 supported, 2 undecided, 1 not tested`."""
     order = ("supported", "refuted", "undecided", "not tested")
-    counts = Counter(str(claim.get("study_verdict") or claim["verdict"]) for claim in claims)
+    counts = Counter(map(verdict_of, claims))
     listed = ", ".join(f"{counts[verdict]} {verdict}" for verdict in sorted(counts, key=[*order, *counts].index))
     return f"{plural(len(claims), 'claim')}: {listed}"
 

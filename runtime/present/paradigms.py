@@ -62,3 +62,9 @@ def doubts_of(row: Row) -> str:
 def is_comparable(row: Row) -> bool:
     """Whether a trial takes part in comparisons such as fronts and best values: it is not doubtful and no control."""
     return not doubts_of(row) and not row.get("control")
+
+
+def verdict_of(claim: Row) -> str:
+    """The verdict of a row of the view `claim` as a reader is to take it: that over all claims of the study together, in which a
+    claim that is supported or refuted only if it is tested alone is undecided."""
+    return str(claim.get("study_verdict") or claim.get("verdict") or "not tested")

@@ -15,7 +15,7 @@ from compiler.errors import plural
 from compiler.text import escape
 from runtime.present.answer import state_claim
 from runtime.present.numbers import format_epsilon, format_interval, format_percent
-from runtime.present.paradigms import Row, doubts_of, is_comparable, order_by_paradigm, printed_name, rows_of
+from runtime.present.paradigms import Row, doubts_of, is_comparable, order_by_paradigm, printed_name, rows_of, verdict_of
 
 UNRESOLVABLE = "not resolvable"
 NOT_MEASURED = "not measured"
@@ -86,7 +86,7 @@ def claims(rows: Sequence[Row], pairs: Sequence[Row], labels: Mapping[str, str])
     for claim in rows:
         of_it = [pair for pair in pairs if pair["claim"] == claim["claim"]]
         when = {None: "unknown", 0: "before results"}.get(claim.get("outcomes_before"), "after results")
-        body.append([claim["statement"], state_claim(claim, of_it, labels), str(claim["study_verdict"]), when])
+        body.append([claim["statement"], state_claim(claim, of_it, labels), verdict_of(claim), when])
     return ["claim", "measured", "verdict", "declared"], body
 
 

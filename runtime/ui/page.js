@@ -115,10 +115,10 @@
 
   function drawClaims() {
     const items = state.claims.map(row => {
-      const kind = ["supported", "refuted"].includes(row.verdict) ? row.verdict : "open";
+      const verdict = row.study_verdict || row.verdict, kind = ["supported", "refuted"].includes(verdict) ? verdict : "open";
       const ends = row.low === null || row.high === null ? "" : ` [${row.low.toFixed(3)}, ${row.high.toFixed(3)}]`;
       const effect = row.effect === null ? "" : `${row.metric || row.test}: ${row.effect.toFixed(3)}${ends}`;
-      return make("li", {}, make("span", {class: `verdict ${kind}`}, row.verdict), row.statement || row.claim,
+      return make("li", {}, make("span", {class: `verdict ${kind}`}, verdict), row.statement || row.claim,
         make("p", {class: "soft"}, [effect, row.note].filter(Boolean).join("; ")));
     });
     $("claims").replaceChildren(...(items.length ? items : [make("li", {class: "soft"}, "The study makes no claims.")]));

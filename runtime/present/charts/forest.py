@@ -11,7 +11,7 @@ from compiler.errors import plural
 from runtime.present.charts import look
 from runtime.present.charts.look import Layout
 from runtime.present.numbers import format_ends, format_interval
-from runtime.present.paradigms import Row
+from runtime.present.paradigms import Row, verdict_of
 
 QUERY = "SELECT * FROM claim"
 MAX_LINES = 3
@@ -75,7 +75,7 @@ def _panel(unit: str, data: list[Row], width: float, layout: Layout) -> Any:
 
 def _row(row: Row, letters: int) -> Row:
     statement = " ".join(str(row.get("statement") or row.get("claim") or "claim").split())
-    verdict = str(row.get("verdict") or "not tested")
+    verdict = verdict_of(row)
     decided_by = str(row.get("decided_by") or row.get("metric") or "")
     margin, test = row.get("margin"), str(row.get("test") or "")
     several = test in ("dominance", "matched")  # figures, of which one decides

@@ -13,7 +13,7 @@ from compiler.errors import and_more, plural
 from runtime.present.answer import answer, count_verdicts, state_claim
 from runtime.present.charts.gallery import Sheet
 from runtime.present.numbers import format_interval, format_percent
-from runtime.present.paradigms import Row, order_by_paradigm
+from runtime.present.paradigms import Row, order_by_paradigm, verdict_of
 from runtime.present.report.read import StudyResults
 
 RELEASES = {
@@ -108,7 +108,7 @@ def describe_declaration(claim: Row) -> str:
 
 def describe_verdict(claim: Row, results: StudyResults) -> dict[str, str]:
     """Texts on a claim: verdict, its CSS class, measured effect, test."""
-    verdict = str(claim["verdict"] or "no verdict")
+    verdict = verdict_of(claim)
     labels = {str(row["trial"]): name_trial(row) for row in results.comparison}
     pairs = [pair for pair in results.pairs if pair["claim"] == claim["claim"]]
     tested = " of ".join(str(claim[name]).replace("_", " ") for name in ("test", "metric") if claim.get(name))
@@ -117,8 +117,8 @@ def describe_verdict(claim: Row, results: StudyResults) -> dict[str, str]:
         details.append(f"margin {claim['margin']:g}".replace("-", "−", 1))
     if claim.get("n"):
         details.append(f"n\u00a0=\u00a0{format_count(claim['n'])}")
-    if claim.get("study_verdict") not in (None, verdict):
-        details.append(f"over all claims of the study: {claim['study_verdict']}")
+    if claim["verdict"] not in (None, verdict):
+        details.append(f"tested alone it is {claim['verdict']}; over all claims of the study p = {claim['study_p']:.2g}")
     kind = verdict if verdict in VERDICTS else "open"
     measured = f"{state_claim(claim, pairs, labels)}."
     return {"kind": kind, "text": VERDICTS.get(verdict, verdict), "measured": measured, "details": "; ".join(details)}

@@ -26,7 +26,7 @@ from runtime.store.artifacts import folder_of
 from runtime.store.records import write_record
 from tests.artifacts import artifact
 from tests.conftest import Done
-from tests.runtime.present.test_charts import claim, rows_for, trial
+from tests.runtime.present.test_charts import claim, data_of, drawn, rows_for, trial
 
 EVIL = '<script>alert("1")</script>'
 
@@ -171,6 +171,16 @@ def test_the_answer_comes_first_beside_the_trade_off_then_claims_as_sentences_th
         for text in ("The answer", "guessing would", "Accuracy against leakage", "✓ supported", "Leakage is the headline")
     ]
     assert order == sorted(order)
+
+
+def test_a_claim_that_is_supported_only_if_it_is_tested_alone_is_undecided_in_the_report_and_in_the_chart() -> None:
+    alone = claim(0, study_verdict="undecided", study_p=0.21)
+    words = Parsed(report.page(results([trial()], claims=[alone]))).words
+    assert "1 claim: 1 undecided" in words
+    assert "✓ supported" not in words
+    assert "tested alone it is supported; over all claims of the study p = 0.21" in words
+    (row,) = [row for row in data_of(drawn("claims", [alone])) if "label" in row]
+    assert row["label"].splitlines()[-1].startswith("undecided")
 
 
 def test_what_cannot_be_resolved_or_is_invalid_is_said_in_words() -> None:
