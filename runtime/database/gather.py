@@ -101,11 +101,11 @@ SMALL_BLOCKS = 32_768
 block size 7.4 MB."""
 
 
-def export_runs(database: Path, target: Path, runs: str, scores: str = "true") -> None:
+def export_runs(database: Path, target: Path, runs: str, attacks: str = "true") -> None:
     """Write a new database with the runs that satisfy the SQL condition `runs`, without tables and views that users added.
 
-    Of their scores it has those that satisfy `scores`. Rows are only inserted, so no block of the file holds deleted rows of
-    others.
+    Of their scores and ROC curves it has those that satisfy `attacks`. Rows are only inserted, so no block of the file holds
+    deleted rows of others.
     """
     with contextlib.closing(connect()) as connection:
         execute(connection, f"ATTACH {literal(target)} AS fresh (BLOCK_SIZE {SMALL_BLOCKS})")
@@ -119,7 +119,7 @@ def export_runs(database: Path, target: Path, runs: str, scores: str = "true") -
         )
         for tables, key in ((OF_RUN, "kept USING (origin, run)"), ((*OF_OUTCOME, "attempt"), "asked USING (origin, task)")):
             for table in tables:
-                condition = f" WHERE {scores}" if table == "score" else ""
+                condition = f" WHERE {attacks}" if table in ("score", "roc") else ""
                 execute(connection, f"INSERT INTO base.{table} BY NAME FROM source.base.{table} SEMI JOIN {key}{condition}")
         execute(connection, "DROP TABLE kept; DROP TABLE asked")
 
@@ -128,7 +128,7 @@ LAST_RUNS = "(origin, run) IN (SELECT (origin, max(run)) FROM source.base.run GR
 """The last run of each study and profile, as a condition of `export_runs`."""
 OF_HEADLINE = """(origin, task, release, attack, variant) IN (
   SELECT (origin, task, release, attack, variant) FROM source.base.metric WHERE metric = 'headline')"""
-"""Scores of the headline attack, as a condition of `export_runs`."""
+"""Scores and ROC curves of the headline attack, as a condition of `export_runs`."""
 
 
 def export_parquet(database: Path, folder: Path) -> list[Path]:
