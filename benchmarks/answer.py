@@ -3,8 +3,8 @@
     python benchmarks/answer.py FOLDER/results.duckdb        writes ./results.duckdb and ./results.scores.parquet
 
 `results.duckdb` has all figures of the last run of each study and profile, and the scores and ROC curves of the declared attack;
-`results.scores.parquet` the scores of all attacks of these runs, from which the other curves follow. An origin is called as the folder of its store, and eight random
-digits: run the studies in a folder called `reference`, and nothing has to be renamed:
+`results.scores.parquet` the scores of all attacks of these runs, from which the other curves follow. An origin is called as the
+folder of its store, and eight random digits: run the studies in a folder called `reference`, and nothing has to be renamed:
 
     mkdir reference && cp -r specs reference/ && cd reference
     synthc run specs/full_study.yaml
