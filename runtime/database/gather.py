@@ -14,7 +14,7 @@ from compiler.errors import SynthcError, first_line
 from runtime.database.connect import connect, execute
 from runtime.database.publish import OF_OUTCOME, OF_RUN, bring_rows, forget_origin
 from runtime.database.quoting import identifier, literal
-from runtime.database.revision import check_target, revision
+from runtime.database.revision import check_source, revision
 from runtime.database.schema import SCHEMA_DIGEST, create, list_public, upgrade
 
 SCORES = """
@@ -34,9 +34,7 @@ def merge(target: Path, others: Sequence[Path]) -> list[str]:
     another process writes to `target`.
     """
     for other in others:
-        if not other.exists():
-            raise SynthcError(f"{other}: there is no such database")
-        check_target(other)
+        check_source(other)
     brought: list[str] = []
     with revision(target) as connection:
         for other in others:

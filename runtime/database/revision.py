@@ -31,6 +31,9 @@ from runtime.store.files import take_lock
 LOCK_SECONDS = 60.0
 """Longest wait of a publisher for another one: publishing takes well below a second for a million rows."""
 
+OTHER_TARGET = "move it away, or name another --db"
+"""What to do about a file that is no place for results."""
+
 
 class TargetBusy(SynthcError):
     """Another process has the published database open for writing, or publishes to it. No data are lost; publish again later."""
@@ -98,14 +101,26 @@ def check_target(target: Path) -> bool:
     check_path(target)
     if not target.exists():
         return False
+    _check_file(target, OTHER_TARGET)
+    return True
+
+
+def check_source(source: Path) -> None:
+    """SynthcError unless `source` is a database that synthc published. Its folder need not be writable."""
+    check_path(source)
+    if not source.exists():
+        raise SynthcError(f"{source}: there is no such database")
+    _check_file(source, "name the results.duckdb of a store, or a bundle")
+
+
+def _check_file(path: Path, advice: str) -> None:
     try:
-        with contextlib.closing(connect(target, read_only=True)) as connection:
-            _check_maker(connection, target)
+        with contextlib.closing(connect(path, read_only=True)) as connection:
+            _check_maker(connection, path, advice)
     except duckdb.Error as error:
-        refusal = _refusal(target, error)
+        refusal = _refusal(path, error, advice)
         if not isinstance(refusal, TargetBusy):  # whether a process still writes is checked when the copy is made
             raise refusal from error
-    return True
 
 
 def log_of(database: Path) -> Path:
@@ -113,26 +128,26 @@ def log_of(database: Path) -> Path:
     return database.with_name(f"{database.name}.wal")
 
 
-def _check_maker(connection: duckdb.DuckDBPyConnection, target: Path, database: str = "") -> None:
-    """SynthcError unless synthc made the database: the open one, or the attached one whose name and a dot are `database`."""
+def _check_maker(connection: duckdb.DuckDBPyConnection, path: Path, advice: str, database: str = "") -> None:
+    """SynthcError with `advice` unless synthc made the open database, or the attached one called `database` (with a dot)."""
     try:
         if execute(connection, f"SELECT made_by FROM {database}base.meta") == [("synthc",)]:
             return
     except duckdb.CatalogException:
         pass
-    raise SynthcError(f"{target}: a database, but not one of synthc's; move it away, or name another --db")
+    raise SynthcError(f"{path}: a database, but not one of synthc's; {advice}")
 
 
-def _refusal(target: Path, error: duckdb.Error) -> SynthcError:
+def _refusal(path: Path, error: duckdb.Error, advice: str) -> SynthcError:
     """The error for a file that DuckDB cannot open: TargetBusy where a process writes to it or has left a log, else SynthcError."""
     said = first_line(error)
     holder = re.search(r"held in (.+?) \(PID (\d+)\)", str(error))
     if holder is not None:
         who = f"{holder[1]} (pid {holder[2]})"
-        return TargetBusy(f"{target} is open for writing in {who}, so publishing waits; its changes are safe")
-    if "lock" in said.lower() or log_of(target).exists():
-        return TargetBusy(f"{target}: cannot be opened: {said}; move it away, or name another --db")
-    return SynthcError(f"{target}: not a database ({said}); move it away, or name another --db")
+        return TargetBusy(f"{path} is open for writing in {who}, so publishing waits; its changes are safe")
+    if "lock" in said.lower() or log_of(path).exists():
+        return TargetBusy(f"{path}: cannot be opened: {said}; {advice}")
+    return SynthcError(f"{path}: not a database ({said}); {advice}")
 
 
 def _check_folder(target: Path) -> None:
@@ -160,11 +175,11 @@ def _copy_held(target: Path, copy: Path, stack: contextlib.ExitStack, connection
             execute(connection, f"ATTACH {literal(target)} AS held")
             execute(connection, "CHECKPOINT held")
     except duckdb.Error as error:
-        refusal = _refusal(target, error)
+        refusal = _refusal(target, error, OTHER_TARGET)
         if isinstance(refusal, TargetBusy) and not last:
             return False
         raise refusal from error
-    _check_maker(connection, target, "held.")
+    _check_maker(connection, target, OTHER_TARGET, "held.")
     with copy.open("wb") as into:
         size = os.fstat(source.fileno()).st_size
         while (done := into.tell()) < size:  # in the kernel: half of the time of reading and writing

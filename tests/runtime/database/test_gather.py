@@ -94,6 +94,19 @@ def test_merged_twice_is_once(stores: tuple[Path, Path], tmp_path: Path) -> None
     assert [origin for origin, _ in once] == ["first", "second"]
 
 
+@pytest.mark.parametrize("content", [None, b"not a database at all", "theirs"])
+def test_what_is_no_published_database_is_not_merged_and_the_error_says_so(content: bytes | str | None, tmp_path: Path) -> None:
+    other, target = tmp_path / "other.duckdb", tmp_path / "results.duckdb"
+    if content == "theirs":
+        duckdb.connect(str(other)).close()
+    elif isinstance(content, bytes):
+        other.write_bytes(content)
+    told = "there is no such database" if content is None else "name the results.duckdb of a store, or a bundle"
+    with pytest.raises(SynthcError, match=told):
+        merge(target, [other])
+    assert not target.exists()
+
+
 def test_of_a_run_that_both_have_the_later_record_counts(stores: tuple[Path, Path], tmp_path: Path) -> None:
     target, other = tmp_path / "results.duckdb", tmp_path / "other.duckdb"
     rebuild(stores[0], target)
