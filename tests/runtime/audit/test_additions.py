@@ -46,7 +46,11 @@ def test_an_attack_is_added_by_two_files_and_then_checked_planned_and_run(tmp_pa
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
     (tmp_path / "compiler/language/attacks/margin.py").write_text(WORDS)
     (tmp_path / "runtime/audit/attacks/margin.py").write_text(COMPUTES)
-    study = TINY.split("  coreset:")[0].replace("  fpr:", "    - {attack: margin, power: 2.0}\n  fpr:")
+    study = (
+        TINY.split("  coreset:")[0]
+        .replace("epochs: 3", "epochs: 1")
+        .replace("  fpr:", "    - {attack: margin, power: 2.0}\n  fpr:")
+    )
     (tmp_path / "study.yaml").write_text(study)
     (tmp_path / "wrong.yaml").write_text(study.replace("attack: margin", "attack: margni"))
 

@@ -65,6 +65,8 @@ SMALLER = SMALL | {
     "audit.z_pool": 20,
     "audit.resamples": 100,
     "audit.null_permutations": 5,
+    "classifier.width": 4,
+    "arms.dp_sgd.classifier": "{norm: group, width: 8, epochs: 1, batch_size: 32, lr: 0.1, momentum: 0.0}",
 }
 """And one of seconds."""
 
