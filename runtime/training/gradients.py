@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, vmap
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn import functional as F
 
 Loss = Callable[..., Tensor]
@@ -31,4 +32,5 @@ def classification_loss(net: nn.Module) -> Loss:
 def per_sample_gradients(loss: Loss, parameters: dict[str, Tensor], *samples: Tensor) -> tuple[dict[str, Tensor], Tensor]:
     """Gradient of each sample's loss (name → sample × the parameter's shape), and the losses. `samples`: tensors with samples along
     the first axis."""
-    return vmap(grad_and_value(loss), in_dims=(None, *[0] * len(samples)))(parameters, *samples)
+    with sdpa_kernel(SDPBackend.MATH):  # fused attention on a CPU has no rule for vmap: torch warns, and computes sample by sample
+        return vmap(grad_and_value(loss), in_dims=(None, *[0] * len(samples)))(parameters, *samples)
