@@ -43,6 +43,8 @@ arms:
     method: {grid: [random, forgetting]}
     fraction: 0.3
 """
+LONG = TINY.replace("epochs: 3", "epochs: 30")
+"""The same for minutes, so that something can happen in the middle."""
 
 
 @pytest.fixture(scope="session", autouse=True)

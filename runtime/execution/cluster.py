@@ -38,6 +38,9 @@ RAY_SETTINGS = {
 }
 """Environment variables that Ray reads when it starts."""
 
+OF_ONE_MACHINE = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+"""Environment variable, made for Windows and macOS, that makes Ray listen on 127.0.0.1 alone where its value is "0"."""
+
 ANSWER_SECONDS = 20.0
 """Time in which a cluster must answer before it is joined: 3 s on an idle machine, most of it Ray's own import."""
 
@@ -65,9 +68,9 @@ class Cluster:
             fixed, each = THREADS
             machine.check_room_for_threads(fixed + each * cpus, f"Ray with {cpus} workers", ", or use --engine inline")
             self._folder = _make_folder()
-            # Its token needs no writable home folder. The variable for Windows and macOS is what makes Ray listen on 127.0.0.1.
+            # Its token needs no writable home folder.
             os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(16))
-            os.environ.update(RAY_AUTH_MODE="token", RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER="0")
+            os.environ.update({"RAY_AUTH_MODE": "token", OF_ONE_MACHINE: "0"})
             options: dict[str, Any] = {"address": "local", "include_dashboard": False, "num_cpus": cpus}
             options["_temp_dir"] = str(self._folder / "r")  # Ray makes its folder readable for everybody: one inside of ours
         else:
@@ -97,6 +100,8 @@ class Cluster:
         """Disconnect from the cluster; shut it down if it was started here."""
         with _killing_those_asked_to_end() if self._folder else contextlib.nullcontext():
             self.ray.shutdown()
+        if self._folder is not None:
+            os.environ.pop(OF_ONE_MACHINE, None)  # with it, `ray start` of this process or its children joins no cluster
         for _ in range(20):  # processes that are ending may still write a log
             if self._folder is None or not self._folder.exists():
                 return

@@ -20,11 +20,11 @@ import pytest
 
 from compiler.errors import SynthcError
 from runtime.cli.main import main
-from runtime.execution import ray_engine
+from runtime.execution import cluster, ray_engine
 from runtime.execution.driver import Driver, EarlierRuns
 from runtime.execution.ray_engine import RayEngine
 from runtime.outcome import Outcome
-from tests.conftest import HANG_SECONDS, ROOT, TINY, Done, wait_until
+from tests.conftest import HANG_SECONDS, LONG, ROOT, TINY, Done, run_study, wait_until
 from tests.runtime.execution.rehearsals import task, todo
 
 pytestmark = pytest.mark.long
@@ -96,6 +96,7 @@ def test_the_doctor_says_whether_ray_starts(
 ) -> None:
     assert main(["doctor", "--ray", "--db", str(tmp_path / "results.duckdb")]) == 0
     assert "Ray started, a worker answered and ended" in capsys.readouterr().out
+    assert cluster.OF_ONE_MACHINE not in os.environ  # else `ray start` of this process would join no cluster
     monkeypatch.setattr(ray_engine, "identity", lambda: {"torch": "0.0.0"})
     assert main(["doctor", "--ray", "--db", str(tmp_path / "results.duckdb")]) == 1
     assert "BAD  workers" in capsys.readouterr().out
@@ -116,9 +117,9 @@ def test_a_signal_to_the_whole_process_group_lets_running_tasks_finish_and_publi
     assert (tmp_path / "results.duckdb").exists()
 
 
-def start_run(folder: Path, *options: str, **environment: str) -> subprocess.Popen[str]:
-    """`synthc run` of the tiny study in a process of its own; its output, both streams together, is piped."""
-    (folder / "study.yaml").write_text(TINY)
+def start_run(folder: Path, *options: str, study: str = TINY, **environment: str) -> subprocess.Popen[str]:
+    """`synthc run` of a study in a process of its own; its output, both streams together, is piped."""
+    (folder / "study.yaml").write_text(study)
     words = [sys.executable, "-m", "runtime.cli", "run", "study.yaml", *options]
     found = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"} | environment
     return subprocess.Popen(words, cwd=folder, env=found, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
@@ -147,8 +148,10 @@ def test_a_cluster_of_our_own_is_for_its_owner_alone_and_leaves_nothing(tmp_path
     assert not list(short_folder.glob("synthc-*"))
 
 
-def test_a_head_that_is_lost_ends_the_run_with_a_sentence_and_the_next_run_goes_on(tmp_path: Path, tiny: Done) -> None:
-    running = start_run(tmp_path)
+def test_a_head_that_is_lost_ends_the_run_with_a_sentence_and_the_next_run_goes_on(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    running = start_run(tmp_path, study=LONG)
     wait_until(lambda: len(list(tmp_path.glob(".synthc/*/*/outcome.json"))) >= 3, running)
     (head,) = [one for one in psutil.Process(running.pid).children() if one.name() == "gcs_server"]
     head.kill()
@@ -159,10 +162,10 @@ def test_a_head_that_is_lost_ends_the_run_with_a_sentence_and_the_next_run_goes_
     assert time.monotonic() - killed < 60  # Ray would abort the process then
     done = Done(tmp_path, tmp_path / "study.yaml")
     assert done.rows("SELECT count(*) > 0 FROM task WHERE status = 'done'") == [(True,)]
-    again = start_run(tmp_path, "--engine", "inline")
+    again = start_run(tmp_path, "--engine", "inline", study=LONG)
     said, _ = again.communicate(timeout=HANG_SECONDS)
     assert again.returncode == 0, said
-    assert done.rows(ROWS) == tiny.rows(ROWS)
+    assert done.rows(ROWS) == run_study(tmp_path_factory.mktemp("undisturbed"), LONG).rows(ROWS)
 
 
 @pytest.mark.parametrize("variable", ["TMPDIR", "RAY_TMPDIR"])

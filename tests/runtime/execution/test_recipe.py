@@ -12,13 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, TINY, Done, run_study, wait_until
+from tests.conftest import LONG, ROOT, Done, run_study, wait_until
 from tests.runtime.execution.machines import NETWORK, Machines, why_not
 
 pytestmark = [pytest.mark.long, pytest.mark.skipif(bool(reason := why_not()), reason=reason)]
 
 HEAD = f"{NETWORK}.1:6379"
-LONG = TINY.replace("epochs: 3", "epochs: 30")
 ROWS = "SELECT * EXCLUDE (note, origin) FROM result WHERE metric <> 'seconds' ORDER BY ALL"
 
 
