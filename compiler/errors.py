@@ -80,6 +80,10 @@ class SynthcError(Exception):
     """An error that the user can correct. The command line prints it without a traceback and exits with 2."""
 
 
+class SynthcWarning(UserWarning):
+    """Something that was done otherwise than a user may expect; the command line prints it as one sentence."""
+
+
 class SpecError(SynthcError):
     """A spec that does not compile; holds all diagnostics."""
 

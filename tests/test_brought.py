@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import time
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -178,6 +179,15 @@ def test_labels_that_inflate_are_judged_before_they_are_read(tmp_path: Path) -> 
     began = time.process_time()
     assert "more than the limit of 0.25 GiB" in refusal(own(tmp_path, "set.npz"))
     assert time.process_time() - began < 10
+
+
+def test_large_logits_are_not_read_to_check_a_study(tmp_path: Path) -> None:
+    many = np.zeros((1 << 27) + 1, np.float16)
+    npz_of(tmp_path / "set.npz", images=np.zeros((300, 9, 9), np.uint8), labels=np.arange(300) % 10, logits=many)
+    tracemalloc.start()
+    compile_with_files(own(tmp_path, "set.npz"))
+    assert tracemalloc.get_traced_memory()[1] < many.nbytes / 4
+    tracemalloc.stop()
 
 
 def test_a_query_of_too_many_rows_or_of_nothing_is_a_sentence(tiny: Done, capsys: pytest.CaptureFixture[str]) -> None:

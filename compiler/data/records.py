@@ -37,7 +37,7 @@ class Array:
     fewest: int = 0
     """Size of the smallest class."""
     finite: bool = True
-    """For logits: whether all numbers are finite."""
+    """False for logits of which some are no finite numbers; True where nothing was looked for."""
 
 
 @dataclass(frozen=True)

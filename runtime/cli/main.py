@@ -8,10 +8,11 @@ import importlib
 import os
 import sys
 import textwrap
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TextIO, cast
 
-from compiler.errors import SynthcError, did_you_mean, first_line, sentence_of
+from compiler.errors import SynthcError, SynthcWarning, did_you_mean, first_line, sentence_of
 from compiler.text.escape import Visible
 
 COMMAND_MODULES = (
@@ -48,11 +49,27 @@ exit codes:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code. Errors are printed as sentences, without tracebacks."""
     out, err = (cast(TextIO, Visible(_PipeSafe(stream))) for stream in (sys.stdout, sys.stderr))
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), _warnings_as_sentences():
         code = _run(parser().parse_args(argv), sys.argv[1:] if argv is None else argv)
         out.flush()
         err.flush()
         return code
+
+
+@contextlib.contextmanager
+def _warnings_as_sentences() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", SynthcWarning)
+        show = warnings.showwarning
+
+        def show_sentence(message: Warning | str, category: type[Warning], *place: Any, **others: Any) -> None:
+            if issubclass(category, SynthcWarning):
+                print(f"synthc: warning: {message}", file=sys.stderr)
+            else:
+                show(message, category, *place, **others)
+
+        warnings.showwarning = show_sentence
+        yield
 
 
 def _run(args: argparse.Namespace, argv: Sequence[str]) -> int:

@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from compiler.check.imported_files import FLOATS, MAX_BYTES_PER_FILE
+from compiler.check.imported_files import FLOATS
 from compiler.compile import compile_tree
 from compiler.data.files import MAX_NAMED, WHOLE_NUMBERS, file_digest, splits, user_files
 from compiler.data.records import Array, Record, folder_stamp, record_files, record_of, record_type, stamp_of, unwritten
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 MAX_LABEL_BYTES = 1 << 28
-"""Most bytes of an array of labels, which is read when a study is checked."""
+"""Most bytes of an array of labels or logits that is read when a study is checked."""
 
 
 def compile_with_files(path: Path, profile: str | None = None, sets: Sequence[str] = ()) -> Plan:
@@ -60,19 +60,20 @@ def read(path: Path) -> Record:
 
 
 def _npz(path: Path) -> dict[str, Array]:
-    """Name → description of each array from its header; for labels also their range and counts, for logits whether all are
-    finite."""
+    """Name → description of each array from its header; for labels also their range and counts, for logits of at most
+    MAX_LABEL_BYTES whether all are finite (the task that imports larger ones looks)."""
     import numpy as np
 
     from runtime.data.formats.npz import read_arrays, read_headers
 
-    arrays = {name: Array(header.dtype.str, header.shape) for name, header in read_headers(path).items()}
+    headers = read_headers(path)
+    arrays = {name: Array(header.dtype.str, header.shape) for name, header in headers.items()}
     for name in {"labels", "test_labels"} & arrays.keys():
         kind, shape = arrays[name].dtype, arrays[name].shape
         if kind[1:] in WHOLE_NUMBERS and len(shape) == 1 and shape[0]:
             arrays[name] = describe_labels(read_arrays(path, (name,), MAX_LABEL_BYTES)[name])
-    if "logits" in arrays and arrays["logits"].dtype[1:] in FLOATS:
-        logits = read_arrays(path, ("logits",), MAX_BYTES_PER_FILE)["logits"]
+    if "logits" in arrays and arrays["logits"].dtype[1:] in FLOATS and headers["logits"].nbytes <= MAX_LABEL_BYTES:
+        logits = read_arrays(path, ("logits",), MAX_LABEL_BYTES)["logits"]
         arrays["logits"] = replace(arrays["logits"], finite=bool(np.isfinite(logits).all()))
     return arrays
 

@@ -33,8 +33,10 @@ def connect(path: Path | None = None, *, read_only: bool = False, **config: str)
 
 
 def check_path(path: Path) -> None:
-    """SynthcError for a path with a question mark: DuckDB reads what follows as options, and would write its log to another
-    path."""
+    """SynthcError for what is no place of a database: a folder, a pipe or a device; and a path with a question mark, after which
+    DuckDB reads options, and would write its log to another path."""
+    if path.exists() and not path.is_file():
+        raise SynthcError(f"{path}: not a file; name another --db")
     if "?" in str(path.absolute()):
         raise SynthcError(f"{path.absolute()}: DuckDB keeps no database below a name with `?`; rename it, or name another place")
 

@@ -180,7 +180,7 @@ def _copy_held(target: Path, copy: Path, stack: contextlib.ExitStack, connection
             return False
         raise refusal from error
     _check_maker(connection, target, OTHER_TARGET, "held.")
-    with copy.open("wb") as into:
+    with open(copy, "wb", opener=lambda path, flags: os.open(path, flags, 0o600)) as into:  # `_take_place` gives it the old rights
         size = os.fstat(source.fileno()).st_size
         while (done := into.tell()) < size:  # in the kernel: half of the time of reading and writing
             into.seek(done + os.sendfile(into.fileno(), source.fileno(), done, size - done))

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import re
+import warnings
 from importlib.resources import files
 from typing import Literal
 
 import duckdb
 
-from compiler.errors import SynthcError
+from compiler.errors import SynthcError, SynthcWarning
 from runtime.database.connect import connect, execute
 from runtime.database.quoting import identifier, literal
 
@@ -25,14 +27,15 @@ PUBLIC_VIEWS = frozenset(re.findall(r"^CREATE VIEW (\w+) AS", SCHEMA, flags=re.M
 COLUMN_COMMENTS = """
 SELECT shown.table_name, shown.column_name, meaning FROM duckdb_columns() AS shown
 JOIN base.meaning ON name = shown.column_name AND view IN ('', shown.table_name)
-WHERE shown.schema_name = 'main' AND NOT shown.internal AND shown.comment IS NULL ORDER BY view
+WHERE shown.database_name = current_database() AND shown.schema_name = 'main' AND NOT shown.internal AND shown.comment IS NULL
+ORDER BY view
 """
 """Comments of the views' columns: those for a column's name in all views first, then those for a single view."""
 
 
 def create(connection: duckdb.DuckDBPyConnection) -> None:
-    """Create tables, views and macros with their comments in an empty database."""
-    execute(connection, SCHEMA)
+    """Create tables, views and macros with their comments in a database without them."""
+    execute(connection, SCHEMA.replace("CREATE SCHEMA base;", "CREATE SCHEMA IF NOT EXISTS base;"))
     for view, column, meaning in execute(connection, COLUMN_COMMENTS):
         execute(connection, f"COMMENT ON COLUMN {identifier(view)}.{identifier(column)} IS {literal(meaning)}")
     execute(connection, "INSERT INTO base.meta VALUES (?, 'synthc')", [SCHEMA_DIGEST])
@@ -40,10 +43,11 @@ def create(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def upgrade(connection: duckdb.DuckDBPyConnection) -> None:
-    """Upgrade the schema of the database in use to this version; all rows, and the user's tables and views, are kept.
+    """Upgrade the schema of the database in use to this version; all rows are kept, and whatever users made in any schema.
 
-    Columns are matched by name. Rows of version 1, which had no origins, get one that is derived from the names of their runs.
-    SynthcError for a newer version, and for one before 1.
+    Columns are matched by name. Rows of version 1, which had no origins, get one that is derived from the names of their runs. A
+    user's table or view that has the name of a new view of ours is renamed, with a warning. SynthcError for a newer version, and
+    for one before 1.
     """
     try:
         ((version,),) = execute(connection, "SELECT schema_version()")
@@ -55,28 +59,65 @@ def upgrade(connection: duckdb.DuckDBPyConnection) -> None:
     if version < 1:
         raise SynthcError("the database was made by a version that is too old to be carried on; move it away, then run again")
     execute(connection, "BEGIN TRANSACTION")
-    tables = [name for (name,) in execute(connection, f"SELECT table_name FROM duckdb_tables() WHERE {OF_BASE}")]
-    for (view,) in execute(connection, f"SELECT view_name FROM duckdb_views() WHERE {OF_BASE} AND NOT internal"):
-        execute(connection, f"DROP VIEW base.{identifier(view)}")
-    for view in PUBLIC_VIEWS:
-        execute(connection, f"DROP VIEW IF EXISTS main.{identifier(view)}")
+    for view in PUBLIC_VIEWS & _own_views(connection, version):
+        execute(connection, f"DROP VIEW main.{identifier(view)}")
     for macro, kind in re.findall(r"^CREATE MACRO (\w+)\([^)]*\) AS (TABLE)?", SCHEMA, flags=re.MULTILINE):
         execute(connection, f"DROP MACRO {kind} IF EXISTS main.{macro}")
-    execute(connection, "CREATE SCHEMA before")
+    for view in re.findall(r"^CREATE VIEW base\.(\w+)", SCHEMA, flags=re.MULTILINE):
+        execute(connection, f"DROP VIEW IF EXISTS base.{view}")
+    _give_way(connection)
+    before = _unused(connection, "before", "SELECT schema_name FROM duckdb_schemas() WHERE database_name = current_database()")
+    execute(connection, f"CREATE SCHEMA {before}")
+    known = set(re.findall(r"^CREATE TABLE base\.(\w+)", SCHEMA, flags=re.MULTILINE))
+    tables = known & {name for (name,) in execute(connection, f"SELECT table_name FROM duckdb_tables() WHERE {OF_BASE}")}
     for table in tables:
-        execute(connection, f"CREATE TABLE before.{identifier(table)} AS FROM base.{identifier(table)}")
-    execute(connection, "DROP SCHEMA base CASCADE")
+        execute(connection, f"CREATE TABLE {before}.{table} AS FROM base.{table}")
+        execute(connection, f"DROP TABLE base.{table}")
     execute(connection, "COMMIT")
     create(connection)
     execute(connection, "BEGIN TRANSACTION")
-    names = "".join(name for (name,) in execute(connection, "SELECT run FROM before.run ORDER BY run"))
+    names = "".join(name for (name,) in execute(connection, f"SELECT run FROM {before}.run ORDER BY run"))
     earlier = "" if version > 1 else f"SELECT 'earlier-{hashlib.sha256(names.encode()).hexdigest()[:8]}' AS origin, * "
-    ours = {name for (name,) in execute(connection, f"SELECT table_name FROM duckdb_tables() WHERE {OF_BASE}")}
-    for table in set(tables) - {"meta", "meaning"}:
-        into = f"INSERT INTO base.{table} BY NAME {earlier}" if table in ours else f"CREATE TABLE base.{identifier(table)} AS "
-        execute(connection, f"{into}FROM before.{identifier(table)}")
-    execute(connection, "DROP SCHEMA before CASCADE")
+    for table in tables - {"meta", "meaning"}:
+        execute(connection, f"INSERT INTO base.{table} BY NAME {earlier}FROM {before}.{table}")
+    execute(connection, f"DROP SCHEMA {before} CASCADE")
     execute(connection, "COMMIT")
+
+
+def _own_views(connection: duckdb.DuckDBPyConnection, version: int) -> set[str]:
+    """Names of the views in `main` that are ours: they have comments, and those of version 1 read tables of `base`."""
+    asked = "SELECT view_name FROM duckdb_views() WHERE database_name = current_database() AND schema_name = 'main'"
+    ours = " AND comment IS NOT NULL" + (" AND sql LIKE '%base.%'" if version == 1 else "")
+    return {name for (name,) in execute(connection, asked + ours)}
+
+
+def _give_way(connection: duckdb.DuckDBPyConnection) -> None:
+    """Rename tables and views of the user that have the name of a public view."""
+    there = "database_name = current_database() AND schema_name = 'main'"
+    taken = f"SELECT table_name FROM duckdb_tables() WHERE {there} UNION SELECT view_name FROM duckdb_views() WHERE {there}"
+    for kind in ("table", "view"):
+        for (name,) in execute(connection, f"SELECT {kind}_name FROM duckdb_{kind}s() WHERE {there} ORDER BY ALL"):
+            if name not in PUBLIC_VIEWS:
+                continue
+            other = _unused(connection, f"{name}_before", taken)
+            asked = f"SELECT index_name, sql FROM duckdb_indexes() WHERE {there} AND table_name = '{name}'"
+            indexes = execute(connection, asked)
+            for index, _ in indexes:  # a table with an index cannot be renamed
+                execute(connection, f"DROP INDEX main.{identifier(index)}")
+            execute(connection, f"ALTER {kind} main.{name} RENAME TO {other}")
+            for _, statement in indexes:
+                execute(connection, statement.replace(f" ON {name}(", f" ON main.{other}(", 1))
+            told = (
+                f"your {kind} {name} is called {other} now: {name} is a view of synthc's; what reads it by its name reads that view"
+            )
+            warnings.warn(told, SynthcWarning, stacklevel=2)
+
+
+def _unused(connection: duckdb.DuckDBPyConnection, name: str, taken: str) -> str:
+    """`name`, with a digit where the query `taken` lists it already."""
+    names = {one for (one,) in execute(connection, taken)}
+    numbered = (f"{name}_{number}" for number in itertools.count(2))
+    return next(one for one in itertools.chain([name], numbered) if one not in names)
 
 
 def list_public(kind: Literal["view", "macro"]) -> list[tuple[str, str]]:

@@ -18,6 +18,7 @@ from runtime.cli.main import main
 from runtime.database.gather import LAST_RUNS, OF_HEADLINE, SCORES, export_runs, forget, merge
 from runtime.database.index import Index, rebuild
 from runtime.database.read import query
+from runtime.database.revision import revision
 from runtime.database.schema import SCHEMA
 from runtime.store.records import read_record, write_record
 from tests.conftest import ROOT, Done
@@ -105,6 +106,16 @@ def test_what_is_no_published_database_is_not_merged_and_the_error_says_so(conte
     with pytest.raises(SynthcError, match=told):
         merge(target, [other])
     assert not target.exists()
+
+
+def test_a_pipe_and_a_folder_are_no_databases(stores: tuple[Path, Path], tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for place in (tmp_path, tmp_path / "pipe"):
+        for attempt in (lambda: rebuild(stores[0], place), lambda: merge(tmp_path / "results.duckdb", [place])):  # noqa: B023
+            with pytest.raises(SynthcError, match="not a file; name another"):
+                attempt()
+    with pytest.raises(SynthcError, match="not a file; name another"):
+        query(tmp_path / "pipe", "SELECT 1")
 
 
 def test_of_a_run_that_both_have_the_later_record_counts(stores: tuple[Path, Path], tmp_path: Path) -> None:
@@ -224,6 +235,41 @@ def test_a_database_of_the_schema_before_this_one_is_carried_on(stores: tuple[Pa
     assert query(target, "SELECT more(1), count(*) FROM mine")[1] == [(3, 6)]
 
 
+def test_what_a_user_made_under_names_of_ours_is_renamed_when_the_schema_changes_and_the_user_is_told(
+    tiny: Done, stores: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = version_1(tmp_path)
+    statements = (
+        "CREATE SEQUENCE base.counter START 7",
+        "CREATE TABLE numbered (id INTEGER DEFAULT nextval('base.counter'), word VARCHAR)",
+        "CREATE TABLE base.kept (id INTEGER PRIMARY KEY DEFAULT 3)",
+        "CREATE MACRO base.twice(a) AS 2 * a",
+        "CREATE VIEW base.over AS SELECT count(*) AS runs FROM base.run",
+        "CREATE TABLE metric (name VARCHAR, value INTEGER)",
+        "INSERT INTO metric VALUES ('mine', 5)",
+        "CREATE UNIQUE INDEX by_name ON metric (name, value)",
+        "CREATE VIEW training AS SELECT 42 AS answer",
+        "COMMENT ON VIEW training IS 'of mine'",
+        "CREATE SCHEMA before",
+    )
+    with duckdb.connect(str(target)) as user:
+        for statement in statements:
+            user.execute(statement).fetchall()
+    assert main(["db", "rebuild", "--store", str(stores[0]), "--db", str(target)]) == 0
+    told = capsys.readouterr().err
+    assert "synthc: warning: your table metric is called metric_before now" in told
+    assert "synthc: warning: your view training is called training_before now" in told
+    with duckdb.connect(str(target)) as user:
+        user.execute("INSERT INTO numbered (word) VALUES ('x'); INSERT INTO base.kept DEFAULT VALUES").fetchall()
+        with pytest.raises(duckdb.ConstraintException):
+            user.execute("INSERT INTO base.kept DEFAULT VALUES").fetchall()
+        with pytest.raises(duckdb.ConstraintException):
+            user.execute("INSERT INTO metric_before VALUES ('mine', 5)").fetchall()
+        found = "SELECT answer, base.twice(2), (SELECT id FROM numbered), (SELECT runs FROM base.over) FROM training_before"
+        assert user.execute(found).fetchall() == [(42, 4, 7, 2)]
+    assert query(target, "SELECT count(*) > 0 FROM metric")[1] == [(True,)]
+
+
 def test_what_this_store_published_before_there_were_origins_is_its_own(tiny: Done, tmp_path: Path) -> None:
     target = version_1(tmp_path)
     with duckdb.connect(str(target)) as connection:
@@ -256,6 +302,8 @@ def test_rights_and_links_of_the_file_stay(stores: tuple[Path, Path], tmp_path: 
     rebuild(stores[0], real)
     real.chmod(0o600)
     link.symlink_to(real)
+    with revision(real):
+        assert [copy.stat().st_mode & 0o777 for copy in tmp_path.glob(".real.duckdb.*.next")] == [0o600]
     rebuild(stores[1], link)
     assert link.is_symlink()
     assert real.stat().st_mode & 0o777 == 0o600
