@@ -31,7 +31,7 @@ PACKAGES = ("compiler", "runtime")
 def _import_own(name: str) -> None:
     """Import the package `name` from the folder of this file, even if another folder of that name comes first on the path.
 
-    ImportError if another package of that name was imported before.
+    ImportError if another package of that name was imported before, or this one is not there.
     """
     folder = Path(__file__).resolve().parent / name
     if (found := sys.modules.get(name)) is not None:
@@ -77,7 +77,8 @@ def main() -> int:
 
 
 def check(spec: AnyPath, *, profile: str | None = None, sets: Mapping[str, Any] | None = None) -> list[Finding]:
-    """Compile a study and return the findings of its lints, silenced ones included; SpecError lists every mistake with its place.
+    """Compile a study and return the findings of its lints, silenced ones included. SpecError lists the mistakes, or the lints of
+    severity error that the study does not silence, each with its place.
 
     >>> sorted({finding.code for finding in synthc.check("study.yaml") if finding.silenced is not None})
     ['L01', 'L07']
@@ -106,7 +107,7 @@ def plan(
     db: AnyPath = DATABASE,
     store: AnyPath | None = None,
 ) -> Answer:
-    """The tasks that `run` would compute, their estimated time, and the resolution of the audit. Computes nothing.
+    """The tasks that `run` would compute, their estimated time, and the resolution of the audit. No task is computed.
 
     >>> synthc.plan("study.yaml").json["study"]
     'tiny'
@@ -133,7 +134,8 @@ def run(
     """Run the tasks of a study that are not done, and open the results. Progress is printed on standard error.
 
     `sets` replaces values, such as {"audit.shadows": 32}; `only` and `force` are as on the command line. KeyboardInterrupt if the
-    user interrupts, after running tasks have finished. Failed tasks give a RuntimeWarning; the others are computed.
+    user interrupts, after running tasks have finished. RuntimeWarning if tasks failed (those that do not need them are computed),
+    or if the study's policy is closed.
 
     >>> synthc.run("study.yaml", engine="inline")
     <results of results.duckdb: tiny: 3 trials>
@@ -223,7 +225,8 @@ class Results:
         return relation(self._connection, question(query[1:]).text if query.startswith("@") else query)
 
     def chart(self, name: str, *, where: str | None = None, theme: str = "screen") -> alt.TopLevelMixin:
-        """The chart `name` as an Altair chart, of the rows that satisfy the SQL condition `where`. A notebook displays it.
+        """The chart `name` as an Altair chart, of the rows that satisfy the SQL condition `where`. A notebook displays it. `theme`
+        is `screen` or `paper`. SynthcError for an unknown name, or a condition that cannot be run.
 
         Altair's default renderer fetches scripts from the network; unless another is active, the SVG renderer is enabled.
 
@@ -246,7 +249,8 @@ class Results:
     def gallery(
         self, *, study: str | None = None, profile: str | None = None, with_private_images: bool = False
     ) -> dict[str, Image]:
-        """Trial → a sheet of its synthetic images, as a Pillow image. Sets of private images need `with_private_images`.
+        """Trial → a sheet of the synthetic images of its shadow 0, as a Pillow image. Sets of private images are left out without
+        `with_private_images`. `study` and `profile` choose among several in the database; SynthcError if several are left.
 
         >>> sorted(results.gallery(with_private_images=True))
         ['coreset[method=forgetting]#0', 'coreset[method=random]#0']
@@ -263,8 +267,8 @@ class Results:
     def report(
         self, path: AnyPath, *, study: str | None = None, profile: str | None = None, with_private_images: bool = False
     ) -> Path:
-        """Write the report of a study as one HTML page that works without a network, and return its path. `study` chooses among
-        several in the database.
+        """Write the report of a study as one HTML page that works without a network, and return its path. `study` and
+        `profile` choose among several in the database; SynthcError if they do not choose one.
 
         >>> results.report("report.html").name
         'report.html'
@@ -379,8 +383,8 @@ def judge(
     """Judge whether a synthetic set may be released, by comparing it with its members and a holdout drawn by the same random split.
 
     A set is a path or name as for `synthc judge`, or its arrays: `images` (n × h × w or n × h × w × c, uint8 or from 0 to 1) and
-    `labels` (n). `policy`: a file, or its conditions. A closed policy raises no error: `json["verdict"]` is open, closed or
-    cannot tell.
+    `labels` (n). `policy`: a file, or its conditions; None for the default of `synthc judge`. A closed policy raises no error:
+    `json["verdict"]` is open, closed or cannot tell.
 
     >>> import numpy
     >>> from sklearn.datasets import load_digits

@@ -16,7 +16,8 @@ from typing import Literal, TypeVar
 
 @dataclass(frozen=True, order=True)
 class Location:
-    """Where a value was written: a file (or "--set", "--only"), a line and a column, both counted from 1."""
+    """Where a value was written: a file (or an option with its text, such as `--set audit.shadows=32`), a line and a column, both
+    counted from 1."""
 
     file: str
     line: int = 1
@@ -28,7 +29,8 @@ class Location:
 
 @dataclass(frozen=True)
 class Diagnostic:
-    """One error in a spec: `code` is a stable identifier, `hint` states what is accepted."""
+    """One error in a spec: `code` is a stable identifier, `hint` states what is accepted or how to correct it ("" if nothing
+    does)."""
 
     code: str
     location: Location
@@ -41,7 +43,7 @@ class Diagnostic:
 
 @dataclass(frozen=True, order=True)
 class Finding:
-    """A finding of a lint: a methodological weakness of a study that can be run."""
+    """A finding of a lint, in a valid spec or in results: a methodological weakness of the study."""
 
     code: str
     severity: Literal["error", "warning"]
@@ -85,7 +87,8 @@ class SynthcWarning(UserWarning):
 
 
 class SpecError(SynthcError):
-    """A spec that does not compile; holds all diagnostics."""
+    """A spec, or a selection from it, that is not valid. `diagnostics` holds each distinct one, sorted by location; the message
+    shows the first MAX_COMPLAINTS_SHOWN."""
 
     def __init__(self, *diagnostics: Diagnostic) -> None:
         # An error in a part that several trials share is found in each of them and reported once.
@@ -96,7 +99,7 @@ class SpecError(SynthcError):
 
 
 def did_you_mean(word: object, known: Iterable[str]) -> str:
-    """Text for a hint: the most similar known word, and all known words."""
+    """Text for a hint: all known words, after the one most similar to `word` if any is similar enough."""
     import difflib  # takes 4 ms, needed only for errors
 
     choices = sorted(known)
@@ -131,7 +134,7 @@ WOULD_DO = {
 
 
 def sentence_of(error: OSError, place: object = "") -> str:
-    """A sentence on an OSError: path (`place`, if the error has none), message, advice."""
+    """A sentence on an OSError: path (`place`, if the error has none), message, and advice where WOULD_DO has some."""
     where = error.filename or place
     hint = WOULD_DO.get(error.errno or 0, "")
     return (f"{where}: " if where else "") + (error.strerror or first_line(error)) + (f"; {hint}" if hint else "")

@@ -27,15 +27,17 @@ SCHEME = 1
 def fingerprint(kind: str, *parts: object) -> str:
     """The id of `parts` among all values of this `kind`: sixteen hexadecimal digits.
 
-    64 bits: among 100,000 tasks the chance of a collision is 3e-10; the hashed text is kept beside each result.
+    64 bits: among 100,000 tasks the chance of a collision is 3e-10; a task's hashed text is kept beside its result. TypeError or
+    ValueError as for `encode`.
     """
     return digest_of(canonical_text(kind, *parts))
 
 
 def canonical_text(kind: str, *parts: object, memo: Memo | None = None) -> str:
-    """The exact text that is hashed: JSON with sorted keys, without spaces.
+    """The exact text that is hashed: a JSON list of kind, SCHEME and parts, with sorted keys, without spaces between its tokens.
 
-    `memo` remembers what the parts hold, which many texts share. A part itself is in one text only, so it is not remembered.
+    `memo` caches the texts of structures inside the parts, which many texts share. A part itself occurs in one text only, so its
+    own text is not cached. TypeError or ValueError as for `encode`.
     """
     body = ",".join(_structure(part, memo) if _shape(type(part))[0] else encode(part, memo) for part in parts)  # type: ignore[arg-type]
     return f"[{json.dumps('synthc.' + kind)},{SCHEME},{body}]"
@@ -58,7 +60,7 @@ class Canonical:
 
 
 def parse_canonical(text: str) -> Canonical:
-    """Parse a task's canonical text, as `compiler.plan.lower` writes it. ValueError or TypeError for any other text."""
+    """Parse a task's canonical text, as `compiler.plan.lower` writes it. ValueError or TypeError for a text of another form."""
     _, _, operation, _, revision, params, needs = json.loads(text)
     return Canonical(operation, tuple(revision), params, dict(needs))
 
@@ -79,8 +81,8 @@ def restore(value: Any, types: Mapping[str, Callable[..., Any]]) -> Any:
 def encode(value: object, memo: Memo | None = None) -> str:
     """`value` as canonical JSON text; TypeError or ValueError for values without a stable text.
 
-    Frozen dataclasses and pydantic models are tagged with their class name. Fields that a class lists as `later` came after its
-    first ids: where they say nothing they are left out, so that those ids stay.
+    Dataclasses and pydantic models are tagged with their class name. Left out are dataclass fields with `compare=False`, and those
+    of the fields listed in the class's `later` that are None: they were added after its first ids, which so stay the same.
     """
     match value:
         case str():
@@ -106,7 +108,7 @@ def encode(value: object, memo: Memo | None = None) -> str:
 class Memo:
     """A cache of the texts of frozen objects.
 
-    They are found by the identity of the object: since `1 == 1.0` and `1 == True`, equal objects may have different texts. The
+    Texts are found by the identity of the object: since `1 == 1.0` and `1 == True`, equal objects may have different texts. The
     object is kept beside its text, so that no other object gets its identity.
     """
 
@@ -136,7 +138,7 @@ def _structure(value: object, memo: Memo | None) -> str:
 
 @cache
 def _shape(kind: type) -> tuple[str, list[str]]:
-    """The beginning of a structure's text and its fields in order; "" for types that are no structure."""
+    """The tag of a structure (its class name as a JSON member) and its sorted field names; ("", []) for types that are none."""
     if issubclass(kind, BaseModel):
         names = list(kind.model_fields)
     elif dataclasses.is_dataclass(kind):

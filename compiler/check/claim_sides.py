@@ -28,7 +28,7 @@ PER_SHADOW_METRICS = (
 
 @dataclass(frozen=True)
 class Resolved:
-    """A claim, and the indices of its trials in the study's list."""
+    """A claim, the indices of its trials in the study's list, and the operation that tests it."""
 
     name: str
     claim: Claim
@@ -38,7 +38,7 @@ class Resolved:
 
 
 def select_trials(selector: dict[str, Any], trials: Sequence[Trial]) -> tuple[int, ...]:
-    """Indices of the trials that agree with every field of a selector (a value, or a list of values)."""
+    """Indices of the trials that agree with every field of a selector (a value, or a list of values) except READING_FIELDS."""
     wanted = {
         field: value if isinstance(value, tuple) else (value,) for field, value in selector.items() if field not in READING_FIELDS
     }
@@ -74,16 +74,18 @@ def _value_of(trial: Trial, field: str) -> object:
 
 
 def check_claim(claim: Claim, trials: Sequence[Trial], tree: Mapping) -> list[Diagnostic]:
-    """Diagnostics for what prevents the test of a claim: unknown fields, selectors without trials, metrics that are not measured.
+    """Diagnostics for what prevents the test of a claim: unknown fields, selectors without trials, canaries, strata and release
+    levels that a selected trial does not have, metrics that are not measured.
 
-    `tree` is the claim's text.
+    `tree` is the claim as it is written, for locations.
     """
     problems = (*_check_selectors(claim, trials), *_check_sides(claim, trials))
     return [Diagnostic("claim", tree.nearest(*path), what, hint) for path, what, hint in problems]
 
 
 def resolve(name: str, claim: Claim, trials: Sequence[Trial]) -> Resolved:
-    """The claim with its trials. `check_claim` must have found no error."""
+    """The claim with its trials. FPR, resamples and confidence are those of the first left trial, and what is read of each side is
+    resolved from its first trial. `check_claim` must have found no error."""
     left, right = select_compared(claim.left, trials), select_compared(claim.right, trials) if claim.right else ()
     audit = trials[left[0]].point.audit
     reading = _resolve_reading(claim.left, trials[left[0]])
@@ -115,9 +117,10 @@ def _resolve_reading(selector: dict[str, Any], trial: Trial) -> Reading:
 def explain_empty_selection(
     selector: dict[str, Any], trials: Sequence[Trial], also: Iterable[str] = READING_FIELDS
 ) -> Iterator[tuple[str | None, str, str]]:
-    """Why a selector selects no trial: the field at fault (None if it is the combination), message, hint.
+    """Yields why a selector selects no trial: the field at fault (None if it is the combination), message, hint. Yields nothing for
+    a selector that selects some.
 
-    `also` are fields that may stand in it beside those that choose.
+    `also`: names of fields that the selector may have although they select nothing.
     """
     known = {*TRIAL_FIELDS, *also}
     for trial in trials:
@@ -144,7 +147,7 @@ def _check_selectors(claim: Claim, trials: Sequence[Trial]) -> Iterator[Problem]
 
 
 def _check_sides(claim: Claim, trials: Sequence[Trial]) -> Iterator[Problem]:
-    """The first thing that the claim reads and these trials lack, else what is wrong with the metric."""
+    """The first fault in what the claim reads (canaries, stratum, release level) of a selected trial, else faults of the metric."""
     for side in ("left", "right"):
         selector = getattr(claim, side)
         for field in READING_FIELDS:
@@ -162,7 +165,7 @@ def _check_sides(claim: Claim, trials: Sequence[Trial]) -> Iterator[Problem]:
 
 
 def _check_reading(claim: Claim, selector: dict[str, str], trial: Trial) -> tuple[str, str, str] | None:
-    """Field, message and hint if the trial has no scores from which the claim's metric could be read; else None."""
+    """Field, message and hint if the trial lacks the canaries, stratum or release level that the selector names; else None."""
     audit = trial.point.audit
     group, release = selector.get("canaries"), selector.get("release")
     if group is not None and group not in audit.canaries:

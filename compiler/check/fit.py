@@ -27,7 +27,8 @@ LEAST_SHARE = {"digits": 0.0968, "mnist": 0.0903, "svhn": 0.0635}
 
 
 def check_nets(point: Point) -> Iterator[Problem]:
-    """Problems of nets that cannot take images of this size."""
+    """Problems of nets that cannot take images of the point's size, and of depths (wrn) and widths (unet) that no image size
+    allows."""
     shape, arm = card_of(point.data).shape, point.arm
     recipes: list[tuple[tuple[str, ...], Recipe]] = [(("classifier",), point.classifier)]
     if isinstance(arm, WithProxy) and arm.proxy is not None:
@@ -48,7 +49,7 @@ def check_nets(point: Point) -> Iterator[Problem]:
 
 
 def _halvings(shape: Shape) -> int:
-    """Most halvings of such an image by the ConvNet, which pads 28×28 to 32×32."""
+    """How often the ConvNet, which pads 28×28 to 32×32, can halve an image of this shape."""
     side = 32 if shape[1:] == (28, 28) else min(shape[1:])
     return side.bit_length() - 1
 
@@ -69,7 +70,8 @@ def _unfit(recipe: Recipe, shape: Shape) -> tuple[str, str, str] | None:
 
 
 def _last_side(recipe: Recipe, shape: Shape) -> int:
-    """Longer side of the feature map at the last norm layer."""
+    """Side of the feature map at the last norm layer, in pixels: from the longer side of the image for `small`, from the shorter
+    one for residual nets; 2, for more than one pixel, for all others."""
     side, long = min(shape[1:]), max(shape[1:])
     match recipe.net:
         case "small":
@@ -90,7 +92,8 @@ def _depths(halvings: int) -> str:
 
 
 def least_of_class(point: Point) -> int:
-    """Number of private images that each class has, with near certainty."""
+    """Number of images that a private set has of every class, with near certainty: the expectation for the smallest class minus
+    four standard deviations, at least 0."""
     audit, card, pool = point.audit, card_of(point.data), pool_size(point.data)
     share = LEAST_SHARE.get(point.data.name, 1 / card.classes)
     if point.data.name == OWN and point.data.path is not None:
@@ -104,7 +107,8 @@ def least_of_class(point: Point) -> int:
 
 
 def check_counts(point: Point) -> Iterator[Problem]:
-    """Problems of methods that need more images per class than private sets have, or fewer images than there are classes."""
+    """Problems of methods that need more images, of a class or in all, than a private set has (for a stratified coreset: than `cut`
+    leaves), or that select fewer images than there are classes."""
     arm, card = point.arm, card_of(point.data)
     least = least_of_class(point)
     if isinstance(arm, Selection):

@@ -37,12 +37,12 @@ def file_of(folder: str, replicate: int, shadow: int) -> Path:
 
 
 def digest_of_file(path: Path) -> str:
-    """Digest of a file's bytes, from its record."""
+    """Digest of a file's bytes, from its record. SynthcError as for `contents`."""
     return contents(path).digest
 
 
 def complaints(point: Point, tree: nodes.Mapping, replicates: int) -> Iterator[Diagnostic]:
-    """Diagnostics for missing or wrong files of an imported arm, at the location of its `path`."""
+    """Diagnostics for missing or wrong files of an imported arm, at the location of its `path`; none for other arms."""
     arm = point.arm
     if not isinstance(arm, ImportedSets | ImportedLogits):
         return
@@ -78,7 +78,8 @@ def _wrong(file: Path, point: Point) -> str | None:
 
 
 def queries(point: Point, card: Card) -> int:
-    """Number of images with which each model is queried: every view of canaries and z samples, and the test set."""
+    """Number of images with which each model is queried: every view of canaries and z samples, and the plain images on which
+    accuracy is measured (test images, or validation images if `judged_on` names them)."""
     audit = point.audit
     asked = sum(group.count for group in audit.canaries.values()) + audit.z_pool * _z_pools(audit)
     judged = point.data.validation if point.data.judged_on else point.data.test
@@ -92,7 +93,7 @@ def _z_pools(audit: Audit) -> int:
 
 
 def _judge_set(arrays: Mapping[str, Array], card: Card, private_origins: bool) -> None:
-    """SynthcError if the arrays are no valid set for this card."""
+    """SynthcError unless the arrays are images and labels that fit this card, with origins exactly if `private_origins`."""
     images, (channels, height, width) = array_called(arrays, "images"), card.shape
     fitting = [(channels, height, width), (height, width, channels), *([(height, width)] if channels == 1 else [])]
     if images.dtype[1:] not in ("u1", *FLOATS) or images.shape[1:] not in fitting:

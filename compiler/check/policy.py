@@ -12,12 +12,12 @@ from compiler.text.nodes import Node
 
 
 def read_policy(path: Path) -> tuple[Condition, ...]:
-    """The conditions under `policy:` of a file, which may be a study; SpecError with all errors."""
+    """The conditions under `policy:` of a file, which may be a study; SpecError if there is none, or with all its errors."""
     return policy_in(nodes.read(path))
 
 
 def policy_in(tree: nodes.Mapping) -> tuple[Condition, ...]:
-    """The conditions under `policy:` of a tree; SpecError with all errors."""
+    """The conditions under `policy:` of a tree; SpecError if there is none, or with all its errors."""
     node = tree.get("policy")
     if node is None:
         hint = "such as policy: [{metric: copied_members, end: low, at_most: 0}]"
@@ -29,7 +29,7 @@ def policy_in(tree: nodes.Mapping) -> tuple[Condition, ...]:
 
 
 def check_policy(node: Node) -> Checking[tuple[Condition, ...]]:
-    """The conditions; yields diagnostics, also for figures that are not measured."""
+    """The conditions in `node`, () if it is not valid; yields diagnostics, also for an empty list and for unknown figures."""
     found: tuple[Condition, ...] | None = yield from Validator(tuple[Condition, ...]).check(node)
     if found is not None and not found:
         yield Diagnostic(

@@ -35,7 +35,7 @@ def resolve_presets(parts: dict[str, Node], data: Data | None) -> Checking[dict[
 
 
 def _find_card(data: Data | None) -> Card | None:
-    """The data set's card; None where the data are unknown or wrong, which `rules` reports."""
+    """The data set's card; None where the data are missing, unknown or wrong, which other checks report, and for plug-ins' data."""
     if data is None or data.name not in (*CARDS, OWN):
         return None
     try:
@@ -47,7 +47,7 @@ def _find_card(data: Data | None) -> Card | None:
 def _resolve_preset(recipe: Node, card: Card | None) -> Checking[Node]:
     """A recipe with its preset, if any, replaced by fields, which written fields override; located where the preset is named.
 
-    Without a card (the data are wrong, and reported) the preset stands for nothing.
+    Without a card the preset is dropped, and no field takes its place.
     """
     if not isinstance(recipe, Mapping) or "preset" not in recipe.items:
         return recipe
@@ -78,7 +78,8 @@ def presets() -> dict[str, dict[str, Fields]]:
 
 
 def fields_of(preset: str, card: Card) -> Fields:
-    """The fields of a preset for images of this card."""
+    """The fields of a preset for images of this card: small (below 16 pixels), colour or grey. Flips are augmented as the card
+    allows."""
     kind = "digits" if min(card.shape[1:]) < 16 else "colour" if card.shape[0] > 1 else "grey"
     fields = presets()[preset][kind]
     augment = fields.get("augment")

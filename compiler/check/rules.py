@@ -29,7 +29,8 @@ MIN_SHADOWS = 8
 
 
 def check_sense(point: Point, tree: Mapping) -> list[Diagnostic]:
-    """All problems of a well-formed grid point; `tree` has the locations."""
+    """Diagnostics for a well-formed grid point: problems of its data sets, or, without these, all others. `tree` has the
+    locations."""
     # Nothing else can be checked where the data set is unknown.
     problems = list(_check_data_sets(point)) or [problem for rule in RULES for problem in rule(point)]
     return [Diagnostic(code, tree.nearest(*path), what, hint) for code, path, what, hint in problems]
@@ -163,7 +164,8 @@ def _check_headline_release(point: Point) -> Iterator[Problem]:
 
 
 def _check_public_set(point: Point) -> Iterator[Problem]:
-    """Problems of a public set that is missing or too small for canaries and learned images."""
+    """Problems of a public set: none where canaries, learned images or a pretrained base need one, or one too small for canaries or
+    learned images."""
     foreign = {name: group.count for name, group in point.audit.canaries.items() if group.kind == "ood"}
     begins = getattr(point.arm, "init", None) == "public"
     shared = point.arm.generator.shared if isinstance(point.arm, Method) and point.arm.generator else None

@@ -51,9 +51,10 @@ class Checked:
 
 
 def check(tree: Mapping, imported: bool = True) -> Checked:
-    """Check a composed study; SpecError with all errors.
+    """Check a composed study; SpecError with all errors. Grid points are checked as a whole, and claims against the trials, only
+    where nothing before them was wrong.
 
-    `imported`: whether what imported arms name must be there; before it is made elsewhere, it is not.
+    `imported`: whether the files of imported arms are checked; False before they are made.
     """
     (header, trials), problems = collect(_check_trials(tree, imported))
     claims, wrong = collect(_check_claims(tree, () if problems else trials))
@@ -132,7 +133,7 @@ def _check_arms(tree: Mapping) -> Checking[dict[str, Mapping]]:
 
 
 def _expand_arm(tree: Mapping, arm: Mapping, limit: int) -> Checking[list[Expanded]]:
-    """The trees of an arm's trials: data, public, audit, classifier, arm."""
+    """The trees (data, public, audit, classifier, arm) of an arm's grid points, without excluded ones; [] if a grid is wrong."""
     items = {part: tree.items[part] for part in SHARED if part in tree.items}
     keys = {part: tree.keys[part] for part in items}
     for part in ("audit", "classifier"):
@@ -195,7 +196,7 @@ def _name_axes(points: list[Expanded]) -> dict[tuple[str, ...], str]:
 
 
 class _Validators:
-    """Validators of the parts of a grid point; parts that many trials share are validated once."""
+    """Validators of the parts of a grid point; valid parts that many trials share are validated once."""
 
     def __init__(self) -> None:
         data = Validator(AnyData)
@@ -219,7 +220,7 @@ class _Validators:
 
 
 def _check_claims(tree: Mapping, trials: Many[Trial]) -> Checking[list[Resolved]]:
-    """The study's claims. Selectors are checked only if there are `trials`."""
+    """The study's claims with their trials, without those that have errors. Without `trials` only fields are checked: []."""
     claims = tree.items.get("claims")
     if claims is None or (isinstance(claims, Scalar) and claims.value is None):
         return []

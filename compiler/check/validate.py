@@ -31,7 +31,7 @@ WANTED = {
 
 
 class Validator:
-    """Validates nodes against one type; equal nodes are validated once."""
+    """Validates nodes against one type; equal valid nodes are validated once."""
 
     def __init__(self, annotation: Any) -> None:
         self.annotation = annotation
@@ -39,7 +39,7 @@ class Validator:
         self._models: dict[str, Any] = {}
 
     def check(self, node: Node) -> Checking[Any | None]:
-        """The model; None where the node cannot be one."""
+        """The validated value; None, with diagnostics, where the node is not valid."""
         text = json.dumps(plain(node), allow_nan=False)
         if text not in self._models:
             try:
@@ -176,7 +176,7 @@ def _models(annotation: Any) -> Iterator[type[BaseModel]]:
 
 
 def _tags_of(model: type[BaseModel]) -> set[object]:
-    """The discriminator values of a model in a union."""
+    """The values of all Literal fields of a model; the discriminator's are among them."""
     return {
         word
         for field in model.model_fields.values()

@@ -31,7 +31,8 @@ WHOLE_NUMBERS = {f"{kind}{size}" for kind in "iu" for size in (1, 2, 4, 8)}
 
 
 def card_of(data: Data) -> Card:
-    """The card of the data set that `data:` names; SynthcError for files that are missing, not read yet, broken or not valid."""
+    """The card of the data set that `data:` names; SynthcError for files that are missing, not read yet, broken or not valid;
+    KeyError for an unknown name."""
     if isinstance(data, PluginData):
         return checked_card(data)
     if data.name != OWN:
@@ -46,7 +47,7 @@ def card_of(data: Data) -> Card:
 
 
 def anchored(node: Node) -> Node:
-    """The node with every `path` in it made absolute."""
+    """The node with the text under every key `path` made absolute, in nested mappings too, but not in lists."""
     if not isinstance(node, nodes.Mapping):
         return node
     items = {name: anchored(child) for name, child in node.items.items()}
@@ -127,7 +128,8 @@ def array_called(arrays: Mapping[str, Array], name: str) -> Array:
 
 
 def image_shape(arrays: Mapping[str, Array], name: str) -> tuple[Shape, int]:
-    """Shape of an image (channels × height × width), and number of images."""
+    """Shape of an image (channels × height × width), and number of images; SynthcError for an array that is missing or not
+    valid."""
     array = array_called(arrays, name)
     if array.dtype != "|u1":
         raise SynthcError(f"{name} has the type {array.dtype!r}; it should be uint8 grey levels 0 to 255")
@@ -148,7 +150,7 @@ def image_shape(arrays: Mapping[str, Array], name: str) -> tuple[Shape, int]:
 
 
 def class_count(arrays: Mapping[str, Array], name: str, images: int) -> int:
-    """Number of classes: the largest label plus one; SynthcError for labels that are not valid."""
+    """Number of classes: the largest label plus one; SynthcError for labels that are missing or not valid."""
     array = array_called(arrays, name)
     if array.dtype == "|b1" and array.shape == (images,):
         raise SynthcError(f"{name} are true and false; say which class is 0 and which 1: {name}.astype('uint8')")
@@ -171,7 +173,8 @@ TEST_NAMES = ("test", "val", "valid", "validation")
 
 
 def file_digest(path: Path) -> str:
-    """Digest of a file's bytes, or of the names and bytes of a folder's images: sixteen hexadecimal digits."""
+    """Digest of a file's bytes, or of the names, sizes and bytes of a folder's images and whether any has EXIF data: sixteen
+    hexadecimal digits. SynthcError for a path that cannot be read, or a folder that `splits` refuses."""
     digest, turned = blake2b(digest_size=8), False
     try:
         for image in sorted(image for split in splits(path) for image, _ in split) if path.is_dir() else [path]:
@@ -190,7 +193,8 @@ def file_digest(path: Path) -> str:
 
 def splits(folder: Path) -> tuple[Labelled, Labelled]:
     """Images and labels of pool and test split: `<class>/*.png`, or `train/<class>/*.png` and `test/<class>/*.png`, where `test`
-    may also be called `val`, `valid` or `validation`, in any case of letters."""
+    may also be called `val`, `valid` or `validation`, in any case of letters. [] without a test split. SynthcError for other
+    layouts, and where the splits have different classes."""
     found = {entry.name.lower(): entry for entry in _entries(folder, folder) if entry.is_dir()}
     kept = [found[name] for name in TEST_NAMES if name in found]
     train = found.get("train")
@@ -209,8 +213,8 @@ def splits(folder: Path) -> tuple[Labelled, Labelled]:
 
 
 def by_class(folder: Path, root: Path) -> Labelled:
-    """Pairs of each image in the subfolders of `folder` and its class, the index among sorted names; SynthcError for links that
-    lead out of `root`."""
+    """Pairs of each image in the subfolders of `folder` and its class, the index among sorted names. SynthcError for fewer than
+    two subfolders, one without images, anything but images, and links that lead out of `root` and not into a folder of LINKS."""
     classes = _entries(folder, root)
     others = [entry.name for entry in classes if not entry.is_dir()]
     if others or len(classes) < 2:
@@ -236,8 +240,8 @@ MAX_NAMED = 5
 
 
 def _entries(folder: Path, root: Path) -> list[Path]:
-    """Sorted entries of `folder` without hidden ones; SynthcError for links that lead out of `root` and not into a folder of
-    LINKS."""
+    """Sorted entries of `folder` without hidden ones; SynthcError if it cannot be read, and for links that lead out of `root` and
+    not into a folder of LINKS."""
     inside = [root.resolve(), *(Path(name).resolve() for name in os.environ.get(LINKS, "").split(os.pathsep) if name)]
     try:
         entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))

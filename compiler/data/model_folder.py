@@ -1,6 +1,6 @@
 """Checks a user's model in a folder of diffusers' layout, by its configurations and sizes of files, and computes its digest.
 
-Nothing is loaded here, and no code that such a folder brings is ever run.
+Nothing is loaded here, and no code in such a folder is ever run.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ Fault = tuple[str, str, str]
 
 
 def placeless(how: Generator) -> Generator:
-    """The generator's parameters with the folder's digest in place of its path."""
+    """The generator's parameters, in which the path of a user's model folder, if they have one, is replaced by the folder's digest.
+    SynthcError for a file that cannot be read."""
     if not isinstance(how, Denoiser) or not isinstance(how.base, Checkpoint):
         return how
     digest = digest_of_folder(Path(how.base.path))
@@ -34,7 +35,7 @@ def placeless(how: Generator) -> Generator:
 
 
 def faults_of_folder(folder: Path, how: Denoiser) -> Iterator[Fault]:
-    """Faults that prevent the use of the folder as base of this denoiser."""
+    """Yields faults that prevent the use of the folder as base of this denoiser."""
     if not folder.is_dir():
         yield "path", f"there is no folder {folder}", "the path is relative to the spec"
         return
@@ -110,7 +111,8 @@ def _is_whole(file: Path) -> bool:
 
 
 def digest_of_folder(folder: Path) -> str:
-    """Digest of names and content of a folder's texts and safetensors: sixteen hexadecimal digits."""
+    """Digest of names and content of the .json, .txt and .safetensors files at any depth of a folder: sixteen hexadecimal digits.
+    SynthcError for one that cannot be read."""
     files = sorted(file for kind in ("*.json", "*.safetensors", "*.txt") for file in folder.rglob(kind))
     whole = blake2b(digest_size=8)
     for file in files:
@@ -122,7 +124,7 @@ def digest_of_folder(folder: Path) -> str:
 
 @lru_cache(maxsize=4096)
 def _digest(path: str, size: int, changed: int) -> str:
-    """Digest of one file's bytes, cached by size and time of change."""
+    """Digest of one file's bytes, cached by path, size and time of change; SynthcError if it cannot be read."""
     try:
         with open(path, "rb") as handle:
             return file_digest(handle, partial(blake2b, digest_size=16)).hexdigest()

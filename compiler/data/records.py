@@ -55,7 +55,7 @@ class Record:
     published: bool | None = None
     """Whether the files have the published checksums; None where there are none for their format."""
     fault: str = ""
-    """Why the files cannot be used."""
+    """Why the files cannot be used; "" if they can."""
     revision: int = READER_REVISION
 
     @property
@@ -156,7 +156,8 @@ def record_type() -> Any:
 
 
 def card_here(name: str) -> Card:
-    """The card of a known set: with its pinned digest, or with counts and digest from the record on this machine."""
+    """The card of a known set; one without a pinned digest gets counts and digest from the record on this machine, and keeps the
+    digest "" if there is no record. KeyError for an unknown name."""
     card = CARDS[name]
     record = None if card.digest else record_of(name)
     if record is None:

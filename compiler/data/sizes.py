@@ -11,7 +11,7 @@ from compiler.language.data import Data
 
 
 class Images(Protocol):
-    """A data set's fields in the spec, or the resolved data set."""
+    """Anything with the numbers of test and validation images: a data set's fields in the spec, or the resolved data set."""
 
     @property
     def test(self) -> int | None: ...

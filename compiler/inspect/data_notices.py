@@ -8,12 +8,13 @@ from compiler.plan.dag import Plan
 
 
 def unseen(plan: Plan) -> list[str]:
-    """Names of a plan's data sets whose files were not read yet: ids are provisional, and nothing can be computed from them."""
+    """Names of a plan's known data sets, public ones included, that have neither a pinned digest nor a record on this machine: ids
+    are provisional until their files are read."""
     return [name for name in _known_sets(plan) if not card_here(name).digest]
 
 
 def notices(plan: Plan) -> list[str]:
-    """Notices on the plan's data, as sentences."""
+    """A sentence for each known data set of the plan that was not read yet, or whose files are not the published ones."""
     absent = unseen(plan)
     lines = [
         f"{name}: not read on this machine yet, so ids are provisional; `synthc data fetch {name}` gets it, a run reads it"

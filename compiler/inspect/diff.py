@@ -24,7 +24,7 @@ class TrialPair:
     left: str
     right: str
     differences: tuple[str, ...]
-    """`classifier.lr: 0.1 → 0.05`; empty where both are the same task."""
+    """`classifier.lr: 0.1 → 0.05`, or `revision of an operation`; empty where both are the same task."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def diff_json(difference: Difference) -> dict[str, Any]:
 
 
 MAX_LISTED = 12
-"""Most trials of a kind that are listed by name."""
+"""Most trials, or most differences, that are listed one by one."""
 
 
 def diff_text(difference: Difference, left: str, right: str) -> list[str]:

@@ -1,8 +1,8 @@
 """Explains why a task would run, by comparing its fields with the last plan's task at the same stage of the same trial.
 
-Reasons, the first that holds: it is done (and would not run, unless it is forced), what was there was damaged, it failed before,
-its artifact is gone, the last plan had it but it was never computed, it changed (which field from what to what, which parent), it
-is new.
+Reasons, the first that holds: it is done (and would not run, unless it is forced), no task to run needs it, its artifact was
+damaged, it failed before, its artifact is gone, the last plan had it but it was never computed, it changed (which field from what
+to what, which parent), it is new.
 Not here: reading the store (`runtime.store.runs`), what is left to run (`plan`).
 """
 
@@ -58,7 +58,7 @@ class Trace:
 
 @dataclass(frozen=True)
 class Reason:
-    """Why a task would run (or not): a code for tools, lines for people; `changes` holds the fields that differ."""
+    """Why a task would run (or not): a code for tools, lines for people, which list the fields that differ."""
 
     code: str
     lines: tuple[str, ...]
@@ -71,7 +71,7 @@ class Reason:
 
 @dataclass(frozen=True)
 class Explanation:
-    """A plan, the last plan of the same study, and the store's record of each task."""
+    """A plan, its tasks that would run, the store's record of each task, and the last plan of the same study (None without one)."""
 
     plan: Plan
     to_run: Mapping[str, Task]
@@ -122,7 +122,8 @@ class Explanation:
 
     @cached_property
     def _nearest(self) -> dict[str, str]:
-        """New trial → the vanished trial of the same arm and replicate that has most of its axes."""
+        """New trial → the vanished trial of the same arm and replicate that shares most axis values with it; without one, no
+        entry."""
         assert self.before is not None
         now = {planned.trial.address: planned.trial for planned in self.plan.trials}
         gone: dict[tuple[str, int], list[str]] = defaultdict(list)
@@ -151,7 +152,7 @@ def _differences(old: str, new: str) -> Iterator[str]:
 
 
 def differences(was: Any, now: Any, path: str = "") -> Iterator[str]:
-    """`recipe.lr: 0.1 → 0.05` for each field in which two texts of the same operation differ."""
+    """Yields `recipe.lr: 0.1 → 0.05` for each field in which two parsed JSON values differ; also fields that are new or gone."""
     if isinstance(was, dict) and isinstance(now, dict):
         for name in sorted({*was, *now}):
             at = f"{path}.{name}" if path and name else path or name or "operation"
@@ -181,7 +182,8 @@ def _changed_parents(had: Mapping[str, str], has: Mapping[str, str]) -> Iterator
 
 
 def find_tasks(plan: Plan, name: str) -> list[Task]:
-    """Tasks by id, address, beginning of an address or pattern; SynthcError if there is none."""
+    """The task with this id or address, else all tasks whose address begins with `name` (up to `/` or `#`) or matches it as a shell
+    pattern with `*` and `?`; SynthcError if there is none."""
     if name in plan.tasks:
         return [plan.tasks[name]]
     by_address = {task.address: task for task in plan.tasks.values()}
@@ -197,7 +199,7 @@ def find_tasks(plan: Plan, name: str) -> list[Task]:
 
 
 def _fold_shadows(address: str) -> str:
-    """An address without its shadow: `coreset#0/shadow */model`."""
+    """An address with `*` for the number of its shadow: `coreset#0/shadow */model`."""
     return re.sub(r"/shadow \d+", "/shadow *", address)
 
 
@@ -230,7 +232,7 @@ def overview(explanation: Explanation, tasks: Iterable[Task]) -> list[str]:
 
 
 def detail(explanation: Explanation, task: Task) -> list[str]:
-    """Lines on one task: address, id, reason, attempts, parents, and trials that use it."""
+    """Lines on one task: address, id, reason, attempts, parents, and, if more than one uses it, the trials and claims that do."""
     plan, reason, seen = explanation.plan, explanation.why(task), explanation.trace(task.id)
     lines = [task.address, f"  {task.id}  {task.operation} ({task.kind})"]
     runs = "would run" if task.id in explanation.to_run else "would not run"
@@ -251,7 +253,7 @@ def detail(explanation: Explanation, task: Task) -> list[str]:
 
 
 def explanation_json(explanation: Explanation, tasks: Iterable[Task]) -> list[dict[str, Any]]:
-    """One object per task: id, address, operation, whether it would run, reason, lines."""
+    """One object per task: id, address, operation, whether it would run, reason, lines, the stage it was compared with."""
     return [
         {
             "id": task.id,

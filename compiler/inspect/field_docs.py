@@ -25,7 +25,7 @@ def meanings(model: type[BaseModel]) -> dict[str, str]:
 
 @cache
 def _of_module(name: str) -> dict[str, dict[str, str]]:
-    """Class → field → docstring, of all classes at the top of a module."""
+    """Class → field → docstring, of all classes at the top of a module; {} where its source cannot be read."""
     try:
         tree = ast.parse(inspect.getsource(sys.modules[name]))
     except (OSError, KeyError):  # no source at hand: nothing to say

@@ -77,7 +77,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Lane:
-    """One arm, or one trial of it."""
+    """One arm, one trial of it, or all claims."""
 
     name: str
     about: str
@@ -123,7 +123,8 @@ def _key(task: Task, use: Use, lane: str, unfold: Unfold | None) -> Key:
 
 
 def _columns(plan: Plan, keys: dict[str, Key]) -> dict[Key, int]:
-    """Node → length of the longest path from any of its tasks to the end."""
+    """Node → its column: length of the longest path from any of its tasks to the end, at least 1 for attacks and SOURCES for models
+    that a synthesis needs."""
     far: dict[str, int] = {id: 1 if task.kind == "attack" else 0 for id, task in plan.tasks.items()}
     for id, task in reversed(list(plan.tasks.items())):
         for _, need in task.needs:

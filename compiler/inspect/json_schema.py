@@ -124,7 +124,7 @@ class _Language:
         self.arms = {PLUGINS["method"].__name__, *_members(self.arm)}
 
     def study(self) -> Schema:
-        """A study's fields."""
+        """Field of a study → its schema."""
         point = self.fields("Point")
         fields = self.fields("Header") | {name: point[name] for name in SHARED}
         arm = self.or_grid(self.or_plugin("method", self.union(self.arm)))
@@ -134,7 +134,7 @@ class _Language:
         return fields
 
     def fields(self, model: str) -> Schema:
-        """Field of a model → its schema, with docstring and default."""
+        """Field of a model → its schema, with docstring and default; for an arm's parameters also the fields of `per_arm`."""
         fields: Schema = {}
         for name, given in self.models[model]["properties"].items():
             inner = self.value(given, model in self.expanded)
@@ -162,7 +162,8 @@ class _Language:
         return made
 
     def define(self, model: str, plugin: bool = False) -> Schema:
-        """A reference to a definition of the model; a plugin's has fields of its own."""
+        """A reference to a definition of the model, with its required fields in a whole spec; with `plugin`, other fields may be
+        added."""
         given = self.models[model]
         made = {"description": given["description"], **_closed(self.fields(model)), "additionalProperties": plugin}
         required = {"required": given["required"]} if self.whole and "required" in given else {}

@@ -16,7 +16,8 @@ MOST_NAMED = 6
 
 
 def changes_since(first: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
-    """Yields a sentence for each change from the record of the first run to that of now."""
+    """Yields a phrase for each change from the record `first` to the record `now`, and for each earlier verdict. Trials in which
+    the same fields changed share one."""
     before, after = ({trial["trial"]: trial for trial in record["trials"]} for record in (first, now))
     yield from _added_and_removed("trial", list(before), list(after))
     trials: dict[tuple[str, ...], list[str]] = defaultdict(list)

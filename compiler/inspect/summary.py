@@ -41,7 +41,7 @@ class Summary:
 
     @property
     def arms(self) -> dict[str, Share]:
-        """Arm → its tasks, in the order of the spec."""
+        """Arm → its trials and tasks, in the order of the spec."""
         tasks: dict[str, set[str]] = defaultdict(set)
         trials: Counter[str] = Counter()
         for planned in self.plan.trials:
@@ -52,7 +52,7 @@ class Summary:
 
     @property
     def shared(self) -> int:
-        """Tasks that more than one trial uses."""
+        """Number of tasks of shadows that more than one trial uses; attacks and claims are not counted."""
         users: Counter[str] = Counter()
         for planned in self.plan.trials:
             users.update({stage.task for stage in planned.stages})
@@ -126,7 +126,7 @@ def _headlines(plan: Plan) -> list[dict[str, Any]]:
 
 
 def summary_text(summary: Summary) -> list[str]:
-    """The summary as lines of text."""
+    """The summary as lines of text, followed by the power analysis of the plan."""
     plan = summary.plan
     name = plan.header.study + (f" ({plan.profile})" if plan.profile else "")
     counts = f"{plural(len(plan.trials), 'trial')}, {plural(len(plan.claims), 'claim')}, {plural(len(plan.tasks), 'task')}"
@@ -191,7 +191,7 @@ def duration(seconds: float) -> str:
 
 
 def wrapped(listed: str, width: int) -> list[str]:
-    """Lines of at most `width` characters, broken after a comma or before an arrow only."""
+    """Lines broken after a comma or before an arrow only, of at most `width` characters unless one item is longer."""
     parts = re.split(r"(?<=,) | (?=→ )", listed)
     whole = " ".join(part.replace(" ", "\0") for part in parts)
     lines = textwrap.wrap(whole, width, break_long_words=False, break_on_hyphens=False)

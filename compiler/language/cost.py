@@ -76,7 +76,8 @@ NO_NET = Net(0.0, 0.0, 0.0, 1.0)
 
 
 class _Layers(NamedTuple):
-    """Constants of a convolutional net: seconds of a step, and seconds per pixel of an image at width 32."""
+    """Constants of a convolutional net: seconds of a training step (`step`), seconds per pixel of an image at width 32 (`seconds`),
+    memory, weights, FLOPs."""
 
     step: float
     seconds: float

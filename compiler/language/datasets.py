@@ -32,8 +32,8 @@ class Card:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     digest: str
-    """blake2b-64 of the arrays, as `runtime.data.images.content_digest` computes it; "" where this project never saw the set:
-    `compiler.data.records` then takes that of the files found."""
+    """blake2b-64 of the arrays, as `runtime.data.images.content_digest` computes it, or of the bytes of a user's files
+    (`compiler.data.files.file_digest`). "" for a known set of which this project pins no digest: the record of the files has it."""
     about: str
     flips: bool = False
     """Whether a mirrored image keeps its class."""

@@ -182,7 +182,8 @@ class OrPlugin:
 
 def own_words(word: str, value: dict[str, Any]) -> Frozen:
     """Parameters of a plug-in, validated from a mapping whose key `word` names it; ValidationError for values that are not valid,
-    PydanticCustomError for unknown plug-ins and ones that cannot enter an id."""
+    PydanticCustomError for plug-ins that `words_of` refuses, values that cannot enter an id, and methods with other needs than
+    NEEDS."""
     name = value[word]
     model = words_of(word, name)
     if isinstance(model, Refusal):
@@ -205,7 +206,7 @@ def _complaint(word: str, message: str, hint: str) -> PydanticCustomError:
 
 
 def model_at(node: dict[str, Any]) -> type[Frozen] | None:
-    """The class of parameters of the plug-in that a mapping names; None where it names none."""
+    """The class of parameters of the plug-in that a mapping names; None where it names none, or one that cannot be used."""
     for word in BASES:
         if is_own(node.get(word)):
             found = words_of(word, node[word])

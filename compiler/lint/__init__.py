@@ -25,7 +25,7 @@ def lint(checked: Checked) -> tuple[Finding, ...]:
 
 
 def lint_results(results: RunResults) -> tuple[Finding, ...]:
-    """Findings in results. None raises; errors state what the figures cannot show."""
+    """Findings in results. No finding raises an exception, whatever its severity: an error states what the figures cannot show."""
     return tuple(
         Finding(rule.code, rule.severity, None, message, hint, results.header.allow.get(rule.code))  # type: ignore[call-overload]
         for rule in LINTS.values()

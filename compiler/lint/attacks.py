@@ -32,7 +32,8 @@ GIVEN_AWAY: tuple[tuple[ReleaseLevel, str], ...] = (
 
 
 def unresolvable(study: Study) -> Iterator[Weakness]:
-    """L05: an error for what the study declares (headline, claims), a warning for what else it reads."""
+    """L05: a false-positive rate that the number of non-member scores cannot resolve: an error for the headline and the left side
+    of claims, a warning for other rates. Also a warning for a headline that allows fewer than ten false positives."""
     for trial, audit in study.audits():
         headline = audit.headline
         declared = resolution(headline.canaries, audit.canaries[headline.canaries], audit.shadows, headline.fpr)
@@ -69,7 +70,7 @@ def _hint_at_size(outsiders: int) -> str:
 
 
 def average_figures(study: Study) -> Iterator[Weakness]:
-    """L06: the headline is always a TPR at a rate; what is left is a rate that is not low, and claims about areas."""
+    """L06: a headline at an FPR above MAX_LOW_FPR (an error), or a claim about the AUC (a warning)."""
     for trial, audit in study.audits():
         if audit.headline.fpr > MAX_LOW_FPR:
             what = f"the headline is read at an FPR of {audit.headline.fpr:g}: so many non-members would be accused"
@@ -81,7 +82,7 @@ def average_figures(study: Study) -> Iterator[Weakness]:
 
 
 def generic_attacks_only(study: Study) -> Iterator[Weakness]:
-    """L07: generic attacks only, none adapted to the paradigm."""
+    """L07: a trial on synthetic data with generic attacks only, none adapted to its paradigm."""
     for trial in study.synthetic:
         fitting = ADAPTIVE.get(trial.point.arm.paradigm, ())
         if fitting and not {attack.attack for attack in trial.point.audit.attacks} & set(fitting):
@@ -91,7 +92,7 @@ def generic_attacks_only(study: Study) -> Iterator[Weakness]:
 
 
 def reads_the_count(study: Study) -> Iterator[Weakness]:
-    """L14: a learned attack under balanced membership."""
+    """L14: an attack that is trained on the other models, under balanced membership."""
     for trial, audit in study.audits():
         learned = next((attack.attack for attack in audit.attacks if attack.learned), None)
         if audit.membership == "balanced" and learned is not None:
@@ -100,7 +101,7 @@ def reads_the_count(study: Study) -> Iterator[Weakness]:
 
 
 def unstable_spread(study: Study) -> Iterator[Weakness]:
-    """L15: variances per canary from few shadows, without pooled ones beside them."""
+    """L15: an attack with a variance per canary from fewer than MIN_SHADOWS_PER_EXAMPLE shadows, without its pooled variant."""
     for trial, audit in study.audits():
         if audit.shadows >= MIN_SHADOWS_PER_EXAMPLE:
             continue
@@ -118,7 +119,8 @@ def _has_pooled_twin(attack: Attack, audit: Audit) -> bool:
 
 
 def open_headline(study: Study) -> Iterator[Weakness]:
-    """L16, before the run: a headline that leaves a field open, and several attacks that fit it."""
+    """L16, before the run: a headline that several attacks of the audit fit, because it leaves a field open or they differ in
+    `compat` alone."""
     for trial, audit in study.audits():
         fitting = sum(fits(attack, audit.headline) for attack in audit.attacks)
         if fitting > 1:
@@ -128,7 +130,7 @@ def open_headline(study: Study) -> Iterator[Weakness]:
 
 
 def few_redraws(study: Study) -> Iterator[Weakness]:
-    """L17, what is left of it: every attack has a null control, of as many redraws as the study says."""
+    """L17: null controls of fewer than MIN_REDRAWS redraws of membership. The language gives every attack a null control."""
     for trial, audit in study.audits():
         if audit.null_permutations < MIN_REDRAWS:
             what = f"{audit.null_permutations} redraws of membership stand behind each null control"
@@ -136,7 +138,7 @@ def few_redraws(study: Study) -> Iterator[Weakness]:
 
 
 def distance_alone(study: Study) -> Iterator[Weakness]:
-    """L19: distances to released images as the only attack."""
+    """L19: no attack but those on the released images: distances to them, and which private ones were selected."""
     for trial, audit in study.audits():
         if {attack.attack for attack in audit.attacks} <= {"nearest", "selected"}:
             what = "the only attacks are on what the released images look like"
@@ -144,7 +146,7 @@ def distance_alone(study: Study) -> Iterator[Weakness]:
 
 
 def released_and_not_attacked(study: Study) -> Iterator[Weakness]:
-    """L22: something is released, and only the final model is attacked."""
+    """L22: an arm that releases its set, index list or generator, without the attack of GIVEN_AWAY on it."""
     for trial in study.synthetic:
         attacks = {attack.attack for attack in trial.point.audit.attacks}
         for level, attack in GIVEN_AWAY if getattr(trial.point.arm, "released", False) else ():
@@ -155,7 +157,7 @@ def released_and_not_attacked(study: Study) -> Iterator[Weakness]:
 
 
 def idle_attack(study: Study) -> Iterator[Weakness]:
-    """L25: an attack that reads a release level that no arm has."""
+    """L25: an attack none of whose release levels any arm has."""
     for name, levels in {attack.attack: attack.reads for _, audit in study.audits() for attack in audit.attacks}.items():
         trials = [trial for trial in study.trials if any(attack.attack == name for attack in trial.point.audit.attacks)]
         if not any(has_release(trial.point.arm, level) for trial in trials for level in levels):

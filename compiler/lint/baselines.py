@@ -13,7 +13,7 @@ from compiler.lint.study import Study, Weakness
 
 
 def no_dp_sgd(study: Study) -> Iterator[Weakness]:
-    """L01, before the run: there is nothing to beat."""
+    """L01, before the run: arms on synthetic data without a DP-SGD arm to compare them with."""
     if study.synthetic and not study.of("dp_sgd"):
         hint = "add an arm such as {paradigm: dp_sgd, privacy: {noise_multiplier: 0.05}, classifier: {norm: group}}"
         yield Weakness(study.key("arms"), "no DP-SGD arm to compare the others with", hint)
@@ -27,7 +27,7 @@ def no_undefended(study: Study) -> Iterator[Weakness]:
 
 
 def no_random_control(study: Study) -> Iterator[Weakness]:
-    """L09: a coreset or distilled set without an equally large random set beside it."""
+    """L09: a coreset or distilled set without a random coreset of the same data and size beside it."""
     random = {(_size(trial), trial.point.data) for trial in study.of("coreset") if isinstance(trial.point.arm, RandomSubset)}
     for trial in study.synthetic:
         size = _size(trial)
@@ -49,7 +49,7 @@ def _size(trial: Trial) -> tuple[str, float] | None:
 
 
 def guarantee_of_another_procedure(study: Study) -> Iterator[Weakness]:
-    """L18: a delta that many images exceed, or several trainings to choose from under one guarantee."""
+    """L18: a delta above one over the number of private images, or DP-SGD with several recipes under one guarantee."""
     for trial in study.trials:
         privacy, path = _find_privacy(trial)
         there = private_size(trial.point.data, trial.point.audit)
@@ -69,7 +69,7 @@ def guarantee_of_another_procedure(study: Study) -> Iterator[Weakness]:
 
 
 def _find_privacy(trial: Trial) -> tuple[Privacy | None, tuple[str, ...]]:
-    """The DP-SGD settings of a trial, and their path in the spec."""
+    """The DP-SGD settings of a trial (None without them), and their path in the arm."""
     if isinstance(trial.point.arm, DpSgd):
         return trial.point.arm.privacy, ("privacy",)
     return getattr(getattr(trial.point.arm, "denoiser", None), "privacy", None), ("denoiser", "privacy")

@@ -35,7 +35,8 @@ def average_case_only(study: Study) -> Iterator[Weakness]:
 
 
 def unfitted_canaries(study: Study) -> Iterator[Weakness]:
-    """L04. Silent where L03 speaks."""
+    """L04: an arm without canaries of a kind that is strong against its paradigm, or one worst-case kind for several paradigms.
+    Finds nothing if an arm has clean canaries only, which L03 finds."""
     arms = {trial.arm_name: trial for trial in reversed(study.synthetic)}
     kinds_of = {
         name: {group.kind for group in trial.point.audit.canaries.values() if group.kind in WORST_KINDS}
@@ -57,7 +58,8 @@ def unfitted_canaries(study: Study) -> Iterator[Weakness]:
 
 
 def public_images_that_are_canaries(study: Study) -> Iterator[Weakness]:
-    """L12, what is left of it: a learned image or a base may begin from an ood canary, also where the canary is not a member."""
+    """L12: ood canaries in an arm whose images begin as public ones, or whose denoiser has a base: these may begin from a canary,
+    also where the canary is not a member."""
     for trial in study.synthetic:
         arm, kinds = trial.point.arm, {group.kind for group in trial.point.audit.canaries.values()}
         base = getattr(getattr(arm, "denoiser", None), "base", None)

@@ -64,7 +64,8 @@ class RunResults:
 
 
 def unmatched(results: RunResults) -> Iterator[tuple[str, str]]:
-    """L01, after the run: arms that are more accurate than every DP-SGD trial."""
+    """L01, after the run: trials on synthetic data that are more accurate than every DP-SGD trial, by over `accuracy_margin`; or
+    DP-SGD trials without a result."""
     waiting = [trial.trial for trial in results.trials if trial.paradigm == "dp_sgd" and trial.test_accuracy is None]
     private, margin = results.of("dp_sgd"), results.header.accuracy_margin
     if waiting:
@@ -82,7 +83,8 @@ def unmatched(results: RunResults) -> Iterator[tuple[str, str]]:
 
 
 def straw_man(results: RunResults) -> Iterator[tuple[str, str]]:
-    """L02: the only DP-SGD baselines have a small epsilon and much lower accuracy."""
+    """L02: all DP-SGD baselines have an epsilon below LARGE_EPSILON, and the best trial on synthetic data is more accurate than all
+    of them by over `accuracy_margin`."""
     private, synthetic = results.of("dp_sgd"), results.synthetic
     if not private or not synthetic or any(trial.epsilon is None or trial.epsilon >= LARGE_EPSILON for trial, _ in private):
         return
@@ -105,7 +107,7 @@ def other_headline(results: RunResults) -> Iterator[tuple[str, str]]:
 
 
 def no_interval(results: RunResults) -> Iterator[tuple[str, str]]:
-    """L23, after the run: a leakage without an interval, unless the trial is a control, which needs none."""
+    """L23, after the run: a trial with an accuracy and no interval of its leakage, unless it is a control, which needs none."""
     bare = [
         trial for trial in results.trials if trial.test_accuracy is not None and trial.leakage_low is None and not trial.control
     ]
@@ -123,7 +125,7 @@ def changed_after_looking(results: RunResults) -> Iterator[tuple[str, str]]:
 
 
 def learned_nothing(results: RunResults) -> Iterator[tuple[str, str]]:
-    """L28: an arm that learned next to nothing."""
+    """L28: a trial, no control, whose classifier learned next to nothing."""
     for trial in results.trials:
         accuracy, chance = trial.test_accuracy, trial.chance
         if trial.learned is False and not trial.control and accuracy is not None and chance is not None:

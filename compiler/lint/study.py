@@ -28,7 +28,7 @@ class Study:
 
     @cached_property
     def synthetic(self) -> tuple[Trial, ...]:
-        """Trials that train on data made from the private data."""
+        """Trials of all paradigms but BASELINES, without controls: they train on data made from the private data."""
         arms = [trial for trial in self.trials if trial.point.arm.paradigm not in BASELINES]
         return tuple(trial for trial in arms if not getattr(trial.point.arm, "control", False))
 
@@ -61,13 +61,13 @@ class Study:
         return self.key("arms", trial.arm_name)
 
     def key(self, *path: str) -> Location:
-        """Location of the last name of a path."""
+        """Location of the last name of a path, else of the mapping that should have it, else of the study."""
         *around, name = path
         holder = self.tree.get(*around)
         return holder.location_of(name) if isinstance(holder, Mapping) else self.tree.location
 
     def attack(self, trial: Trial, name: str) -> Location:
-        """Location of the first attack of that name."""
+        """Location of the first attack of that name, else of `audit.attacks`."""
         listed = self.tree.get("arms", trial.arm_name, "audit", "attacks") or self.tree.get("audit", "attacks")
         for item in listed.items if isinstance(listed, Sequence) else ():
             if isinstance(item, Mapping) and (attack := item.get("attack")) is not None and plain(attack) == name:
@@ -77,7 +77,7 @@ class Study:
 
 @dataclass(frozen=True)
 class Weakness:
-    """Location and message of a lint's finding."""
+    """Location, message, hint and severity of a lint's finding."""
 
     location: Location
     message: str

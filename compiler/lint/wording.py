@@ -18,14 +18,14 @@ GUARANTEE = re.compile(
 
 
 def untested_comparison(study: Study) -> Iterator[Weakness]:
-    """L23, before the run: intervals of two rows do not say whether the rows differ."""
+    """L23, before the run: arms on synthetic data and no claim. Intervals of two trials do not show whether the trials differ."""
     if study.synthetic and not study.claims:
         hint = "write what is to be shown under `claims`: they are tested in pairs, on the same canaries and shadows"
         yield Weakness(study.key("arms"), f"{len(study.trials)} trials to compare, and no claim about them", hint)
 
 
 def undecidable_claim(study: Study) -> Iterator[Weakness]:
-    """L26: a claim that no data could decide."""
+    """L26: a claim that no data could decide, for want of pairs or of resamples."""
     for claim in study.claims:
         power = prospect(claim.work, study.select(claim.left), study.select(claim.right))
         if power.never:
@@ -33,7 +33,8 @@ def undecidable_claim(study: Study) -> Iterator[Weakness]:
 
 
 def guarantees(study: Study) -> Iterator[Weakness]:
-    """L24: in what the study says it knows, and in claims that are not about DP-SGD."""
+    """L24: words of a guarantee in the study's `question`, unless it ends in `?`, and in the texts of claims without a DP-SGD
+    trial."""
     for location, text in _list_texts(study):
         if match := GUARANTEE.search(text):
             what = f"{match[0]!r} reads as a guarantee, and an audit gives no more than a lower bound on leakage"

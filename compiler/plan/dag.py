@@ -105,7 +105,7 @@ class Plan:
 
     @property
     def packages(self) -> tuple[str, ...]:
-        """Distributions of the study's plug-ins: methods, attacks, data sets."""
+        """Sorted names of the distributions that provide the study's plug-ins: methods, attacks, data sets."""
         points = [planned.trial.point for planned in self.trials]
         names = {name for point in points for name in (point.data.name, getattr(point.arm, "method", ""))}
         names |= {attack.attack for point in points for attack in point.audit.attacks}
@@ -132,14 +132,15 @@ class Plan:
         return frozenset(found)
 
     def counts(self) -> Counter[str]:
-        """Tasks by kind."""
+        """Kind → number of tasks."""
         return Counter(task.kind for task in self.tasks.values())
 
 
 def upward_rank(tasks: Mapping[str, Task], cost: Callable[[Task], float] = lambda _: 1.0) -> dict[str, float]:
-    """Task → cost of the longest path from it to the end, its own included; tasks of high rank should start first (as in HEFT).
+    """Task id → cost of the longest path from the task to the end, its own included; tasks of high rank should start first (as in
+    HEFT).
 
-    `tasks` is in topological order; `cost` gives expected seconds.
+    `tasks` is in topological order; `cost` gives expected seconds. Without `cost` each task counts 1.
     """
     rank = {id: 0.0 for id in tasks}
     for id, task in reversed(list(tasks.items())):

@@ -96,7 +96,7 @@ class _Tasks:
 
 
 def revision_of(work: Work) -> tuple[int, ...]:
-    """Revisions of the operation and of its method, DP-SGD and attacks, as far as they have one."""
+    """Revision of the operation, then those of its method or generator, DP-SGD and attacks, without zeros."""
     carried = [getattr(work, "how", None), getattr(work, "privacy", None), *getattr(work, "attacks", ())]
     return (work.revision, *(part.revision for part in carried if part is not None and part.revision))
 
@@ -134,8 +134,8 @@ ATTACKED = ("model", "synthesize", "final_model", "teacher", "synthetic_set", "g
 
 
 def _hashed_method(point: Point) -> Method | None:
-    """The fields of the arm's method that enter the id of its synthesis; None for arms without one. The same object for all
-    shadows."""
+    """The arm's method, in which fields that do not enter the id of its synthesis have their defaults and a model folder is
+    replaced by its digest; None for arms without a method."""
     arm = point.arm
     if not isinstance(arm, Method):
         return None
@@ -210,7 +210,7 @@ def _asked_of_generators(attacks: Iterable[Attack]) -> tuple[tuple[str, ...], bo
 
 
 def _source_of(need: str, point: Point, private: Private, recipe: Recipe) -> Work:
-    """The operation that makes what a method declares to need."""
+    """The operation that computes a need of the method: proxy, teacher or generator; ValueError for any other."""
     match need:
         case "proxy":
             proxy = getattr(point.arm, "proxy", None) or recipe
@@ -230,9 +230,10 @@ def _shared_of(how: Generator, population: Population) -> TrainShared:
 
 
 def iterations_of(point: Point, recipe: Recipe) -> int:
-    """Training steps of a recipe: `epochs` times the nominal size of the private set, for training sets of any size.
+    """Training steps of a recipe: `epochs` times the nominal size of the private set, divided by the batch size and rounded up, at
+    least 1. The size of the set that is trained on does not matter.
 
-    Nominal means the fixed part and half of the canaries, so that no shadow trains longer for holding more of them.
+    Nominal means the fixed part and half of the canaries (with copies), so that no shadow trains longer for having more of them.
     """
     return max(1, math.ceil(recipe.epochs * private_size(point.data, point.audit) / recipe.batch_size))
 

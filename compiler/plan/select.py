@@ -18,7 +18,7 @@ from compiler.text.nodes import parse_value, plain
 
 @dataclass(frozen=True)
 class Selected:
-    """The selected part of a plan: ids of answers to compute, and claims that need other trials too."""
+    """The selected part of a plan: ids of answers to compute, and names of claims that need other trials too."""
 
     answers: tuple[str, ...]
     waiting: tuple[str, ...] = ()
@@ -28,7 +28,8 @@ def select(plan: Plan, only: Sequence[str]) -> Selected:
     """Select the trials that agree with every field of `only`, and the claims about these trials alone.
 
     `only` are texts such as `arm=coreset` or `method=[random, forgetting],replicate=0`. A field that is given twice may have either
-    value. SpecError for what is no such text, for fields that no trial has, and where nothing is chosen.
+    value. An empty `only` selects the whole plan. SpecError for a text of another form, for fields that no trial has, and where no
+    trial is selected.
     """
     if not only:
         return Selected(plan.answers)
@@ -45,7 +46,7 @@ def select(plan: Plan, only: Sequence[str]) -> Selected:
 
 
 def _parse_selector(only: Sequence[str]) -> dict[str, Any]:
-    """Field → its values. Every value is typed by YAML."""
+    """Field → its values, each parsed as YAML; SpecError for texts that are no assignments, and for fields that claims read."""
     selector: dict[str, list[Any]] = {}
     for text in only:
         for assignment in re.split(r",(?![^\[]*\])", text):  # not the commas inside of a list

@@ -20,13 +20,13 @@ from compiler.text.nodes import Mapping, Scalar
 
 @dataclass(frozen=True)
 class Try:
-    """Settings of an arm."""
+    """Settings that are tried for one arm."""
 
     arm: str
     overlay: Mapping
     """Fields that override the arm's."""
     tasks: tuple[str, ...]
-    """Ids of the tasks that measure accuracy, one for each trial of the arm and shadow."""
+    """Ids of the tasks that measure accuracy, for each trial of the try and each of the first `tune.shadows` shadows."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,8 @@ class Tuning:
 
 
 def tune(tree: Mapping) -> Tuning:
-    """Compile the tries of a composed study; SpecError where it has none, or arms differ in their number."""
+    """Compile the tries of a composed study. SpecError for a study that is not valid, without `tune:` or without validation images,
+    for unknown arms, and where arms have unequal numbers of tries."""
     header = check(tree).header
     node, arms = tree.get("tune"), tree.get("arms")
     if header.tune is None or not isinstance(node, Mapping):
@@ -89,7 +90,7 @@ def _check(tree: Mapping, asked: Mapping, arms: Mapping) -> Iterator[Diagnostic]
 
 
 def _of_tries(tree: Mapping, tried: dict[str, Mapping]) -> Mapping:
-    """The study with the tries as arms, evaluated on the validation images."""
+    """The study with the tries as arms, evaluated on the validation images, without claims and charts."""
     at = tree.location
     arms = Mapping(dict(tried), dict.fromkeys(tried, at), at)
     data = _mapping(tree.items["data"])

@@ -1,7 +1,7 @@
 """Power of claims in closed form: whether a claim can be decided, and the smallest detectable effect.
 
-Planning bounds for a test at the audit's confidence, adjusted for the pairs of the claim as if they were independent, with a power
-of 80 %. The standard errors are those of `resolution`; that both sides are read on the same canaries and shadows is not counted on.
+Planning bounds for a test at the audit's confidence, Bonferroni-adjusted for the number of pairs of the claim, with a power of
+80 %. The standard errors are those of `resolution`; that both sides are read on the same canaries and shadows is not counted on.
 Not here: the tests themselves (`runtime.audit.compare`), which know the spread.
 """
 
@@ -48,7 +48,8 @@ def prospect(work: CompareTrials, left: Sequence[Trial], right: Sequence[Trial])
 
 
 def count_pairs(work: CompareTrials, left: Sequence[Trial], right: Sequence[Trial]) -> int:
-    """Number of pairs that `runtime.audit.compare` tests: all of left and right, or one per trial where both sides are the same."""
+    """Number of pairs that `runtime.audit.compare` tests: left trials alone if there is no right one; each left trial with each
+    other right one; each trial with itself where both sides are the same trials and read differently."""
     if not right:
         return len(left)
     names, others = ([trial.address for trial in side] for side in (left, right))

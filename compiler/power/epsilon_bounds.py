@@ -16,7 +16,8 @@ MAX_EPSILON = 60.0
 
 
 def bisect(holds: Callable[[float], bool], low: float, high: float) -> float:
-    """The largest number in [low, high] up to which `holds` is true, by bisection to 3e-14 of the interval."""
+    """The largest number in [low, high] up to which `holds` is true, by bisection to 3e-14 of the interval; `low` if
+    there is none."""
     if holds(high):
         return high
     for _ in range(45):
@@ -26,18 +27,19 @@ def bisect(holds: Callable[[float], bool], low: float, high: float) -> float:
 
 
 def count_guesses(canaries: int) -> int:
-    """Number of guesses of a one-run bound, a quarter of the canaries on each side; 0 where no bound is computed."""
+    """Number of guesses of a one-run bound, a quarter of the canaries on each side; 0 for fewer than 8 canaries."""
     return 2 * (canaries // 4) if canaries >= 8 else 0
 
 
 def check_guesses(correct: int, guesses: int, canaries: int) -> None:
-    """ValueError unless 0 ≤ correct ≤ guesses ≤ canaries."""
+    """ValueError unless 0 ≤ correct ≤ guesses ≤ canaries and guesses ≥ 1."""
     if not 0 <= correct <= guesses <= canaries or guesses < 1:
         raise ValueError(f"{correct} right of {guesses} guesses about {canaries} canaries: these numbers do not fit")
 
 
 def steinke_ceiling(guesses: int, p: float) -> float:
-    """Steinke's bound if all guesses are right: logit(p^(1/r)) for r guesses, at delta 0; a larger delta gives a smaller bound.
+    """Steinke's lower bound on epsilon with confidence 1 − p if all guesses are right: logit(p^(1/r)) for r guesses, at least 0, at
+    delta 0; a larger delta gives a smaller bound.
 
     Steinke, Nasr and Jagielski 2023, theorem 5.2.
     """
@@ -46,8 +48,12 @@ def steinke_ceiling(guesses: int, p: float) -> float:
 
 
 def f_dp(correct: int, guesses: int, canaries: int, delta: float, p: float = 0.05) -> float:
-    """One run against a Gaussian trade-off (Mahloujifar, Melis and Chaudhuri 2024): usually much tighter on equal counts, and above
-    the truth of a mechanism whose trade-off is another (randomised response, Laplace): what rests on it says so."""
+    """Lower bound on epsilon at `delta` from one run, with confidence 1 − p, if the trade-off is Gaussian (Mahloujifar, Melis and
+    Chaudhuri 2024); 0 where mu = 0 is not rejected.
+
+    On equal counts usually much tighter than Steinke's. For a mechanism with another trade-off (randomised response, Laplace) it
+    can exceed the true epsilon. ValueError as for `check_guesses`.
+    """
     check_guesses(correct, guesses, canaries)
     if not correct or not f_dp_rejects(0.0, correct, guesses, canaries, p):
         return 0.0
@@ -75,7 +81,7 @@ def delta_of_mu(mu: float, epsilon: float) -> float:
 
 
 def epsilon_of_mu(mu: float, delta: float) -> float:
-    """The epsilon at which mu-Gaussian DP has this delta; 0 where even epsilon 0 has less."""
+    """The epsilon at which mu-Gaussian DP has this delta, at most MAX_EPSILON; 0 where the delta of epsilon 0 is not above it."""
     if not math.isfinite(mu):
         return MAX_EPSILON
     return bisect(lambda epsilon: delta_of_mu(mu, epsilon) > delta, 0.0, MAX_EPSILON)

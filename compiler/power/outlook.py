@@ -22,7 +22,7 @@ TRUE_RATES = (0.05, 0.5)
 
 
 def outlook(plan: Plan) -> list[str]:
-    """Lines: one block per audit of the plan, one on all claims."""
+    """Lines: two blocks (resolution, epsilon) for each distinct audit of the plan, then one on all claims, if it has any."""
     by_audit: dict[str, list[Trial]] = {}
     for planned in plan.trials:
         by_audit.setdefault(planned.trial.point.audit.model_dump_json(), []).append(planned.trial)
@@ -58,7 +58,7 @@ def _describe_readings(audit: Audit, owner: str, trials: int) -> Iterator[str]:
 
 
 def _describe_bounds(trials: Sequence[Trial]) -> Iterator[str]:
-    """Lines on the largest epsilon that the audit can rule out, and on guarantees that it therefore cannot contradict."""
+    """Lines on the largest lower bound on epsilon that the audit can give, and on DP-SGD arms whose epsilon no bound can exceed."""
     audit, p = trials[0].point.audit, 1 - trials[0].point.audit.confidence
     highest = 0.0
     if audit.membership == "balanced":

@@ -21,7 +21,7 @@ MIN_FALSE_POSITIVES = 10
 
 @dataclass(frozen=True)
 class Resolution:
-    """What `count` canaries in a pool of `shadows` can resolve at one false-positive rate."""
+    """What one group of canaries can resolve at one false-positive rate, in a pool of shadows that each hold half of it."""
 
     group: str
     canaries: int
@@ -38,7 +38,8 @@ class Resolution:
         return "coarse" if self.false_positives < MIN_FALSE_POSITIVES else "resolved"
 
     def standard_error(self, tpr: float) -> float:
-        """Planning bound of the standard error of a true TPR of `tpr`; NaN where the rate is not resolvable."""
+        """Planning bound on the standard error of a TPR whose true value is `tpr`; NaN where the FPR is not resolvable, or `tpr` is
+        not between 0 and 1."""
         if self.false_positives < 1 or not 0 < tpr < 1:
             return math.nan
         z = STANDARD_NORMAL.inv_cdf(1 - self.fpr)

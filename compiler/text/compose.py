@@ -26,7 +26,8 @@ REMOVABLE = (("arms",), ("claims",), ("allow",), ("audit", "canaries"))
 def compose(path: Path, profile: str | None = None, sets: Many[str] = ()) -> Mapping:
     """The composed study: the specs that it extends, the file, the profile, then each `PATH=VALUE` of `sets`.
 
-    SpecError for a circle of `extends`, an unknown profile, an assignment without a path.
+    SpecError for a file that `read` refuses, a missing file or a circle in `extends`, names that no profile can have, an unknown
+    profile, and a text of `sets` that is no assignment.
     """
     tree = _read_extended(path, ())
     if problems := list(_check_profiles(tree)):

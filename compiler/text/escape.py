@@ -60,7 +60,7 @@ def markdown(text: str) -> str:
 
 
 def csv(text: str) -> str:
-    """Escape for a CSV cell: an apostrophe before texts that spreadsheets would run as formulas."""
+    """Escape for a CSV cell: an apostrophe before texts that spreadsheets would run as formulas; numbers stay. Adds no quotes."""
     shown = visible(text)
     return f"'{shown}" if FORMULA.match(shown) and not FIGURE.fullmatch(shown) else shown
 
@@ -79,7 +79,8 @@ def mermaid(text: str) -> str:
 
 
 def file_name(text: str) -> str:
-    """A portable file name from a text: words joined by hyphens; a long one is cut and ends in a digest of the text."""
+    """A file name from a text: its words (letters, digits, `_`, `.`) joined by hyphens, without leading dots; `-` for a text
+    without words. One of over MAX_FILE_NAME_BYTES is cut there and followed by a digest of the text."""
     name = "-".join(re.findall(r"[\w.]+", text)).lstrip(".") or "-"
     if len(name.encode()) <= MAX_FILE_NAME_BYTES:
         return name

@@ -38,7 +38,8 @@ class Expanded:
 def expand(node: Node, limit: int = MAX_TRIALS) -> list[Expanded]:
     """All combinations of the values of the grids in `node`, the last grid of the text varying fastest.
 
-    SpecError for an empty grid, a grid that is no list, or more than `limit` trees, before any is built.
+    A grid in a list adds elements to the list instead. SpecError, before any tree is built, for an empty grid, a grid that is no
+    list, repeats a value or has a key beside `grid`, and for more than `limit` trees.
 
     >>> from compiler.text.nodes import parse
     >>> [plain(point.node) for point in expand(parse("a: {grid: [1, 2]}", "example"))]

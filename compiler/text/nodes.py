@@ -96,7 +96,8 @@ def plain(node: Node) -> object:
 
 
 def read(path: Path) -> Mapping:
-    """Parse the file `path`; SpecError when it is missing, not UTF-8, not YAML, or not a mapping."""
+    """Parse the file `path`; SpecError when it is missing, unreadable, over MAX_TEXT_BYTES, not UTF-8, no mapping, or refused by
+    `parse_value`."""
     start = Location(str(path))
     try:
         if not path.is_file() and path.exists():
@@ -133,7 +134,8 @@ def parse(text: str, name: str) -> Mapping:
 
 
 def parse_value(text: str, name: str) -> Node:
-    """Parse a text that may be any node, such as the value of `--set`."""
+    """Parse a text that may be any node, such as the value of `--set`; an empty text is null. SpecError for a text that is not YAML
+    1.2, or uses what the module's docstring excludes."""
     if (directive := DIRECTIVE.search(text)) and directive[1] != "1.2":
         at = Location(name, text.count("\n", 0, directive.start()) + 1)
         what = f"the directive %YAML {directive[1]}: a study is YAML 1.2, in which `yes`, `on` and 010 are read otherwise"
@@ -168,7 +170,8 @@ def parse_value(text: str, name: str) -> Node:
 
 
 class _Reader:
-    """Converts ruamel's nodes to these, and collects diagnostics. SpecError where aliases expand to too many nodes."""
+    """Converts ruamel's nodes to Scalar, Sequence and Mapping, and collects diagnostics. SpecError where nodes are too many, with
+    aliases expanded, or nested too deeply."""
 
     def __init__(self, name: str, yaml: YAML) -> None:
         self.name, self.problems = name, list[Diagnostic]()
@@ -276,6 +279,6 @@ def _location(node: YamlNode, name: str) -> Location:
 
 
 def _list_specs(path: Path) -> str:
-    """Text for a hint: the specs in the folder of `path`."""
+    """Text for a hint: up to eight specs in the folder of `path`; how to write one if there is none."""
     specs = sorted(str(other) for pattern in ("*.yaml", "*.yml") for other in path.parent.glob(pattern))
     return f"there are: {', '.join(specs[:8])}" if specs else "`synthc init NAME` writes a starter"

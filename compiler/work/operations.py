@@ -1,7 +1,7 @@
 """The operations that workers compute, with their parameters: one frozen dataclass each.
 
-Everything here enters a task's id, together with the ids of what the task needs. `revision` is raised by hand when the
-numbers that an operation gives change; whatever does not change numbers (device, batching, logging) is not here.
+All fields here but those with `compare=False` enter a task's id, with the ids of the tasks that it needs. `revision` is raised by
+hand when the numbers that an operation gives change; whatever does not change numbers (device, batching, logging) is not here.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ class PluginImages:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Images identified by their content: the digest is of the arrays, not of paths and dates. For a
-    plugin data set the digest covers its parameters, its revision and its card instead of the pixels."""
+    """Images identified by their content, not by paths and dates: the digest is of a known set's arrays, of the bytes of a user's
+    files, or of the parameters, revision and card of a plug-in's data set."""
 
     name: str
     digest: str
@@ -68,8 +68,9 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Population:
-    """All samples of a study, by role: canaries, z pool, test set and fixed training images. The same for all shadows,
-    replicates and arms; adding a group at the end of `groups` leaves the earlier ones as they are."""
+    """Parameters that determine a trial's samples by role: canaries, z pool, test set and fixed training images. The same for all
+    shadows and replicates, and for all arms that do not change the canaries or the z pool; adding a group at the end of `groups`
+    leaves the earlier ones as they are."""
 
     dataset: Dataset
     public: Dataset | None
@@ -105,12 +106,12 @@ class TrainClassifier(Operation):
     private: Private
     recipe: Recipe
     iterations: int
-    """Training steps, the same for every arm, shadow and size of set."""
+    """Number of training steps, the same for every shadow and size of set."""
     privacy: Privacy | None = None
     dynamics: bool = False
     """Also log correctness, margin and error norm of every sample in every epoch (file `dynamics`)."""
     purpose: str = "classifier"
-    """Names the seeds: a proxy and a classifier of equal recipe and purpose are the same task."""
+    """Enters the seeds: a proxy and a classifier of the same recipe have other purposes, so other seeds and ids."""
 
     kind = "train"
     revision = 3  # DP-SGD adds up its gradients in larger parts; ConvNets have biases and pad 28×28
@@ -118,13 +119,13 @@ class TrainClassifier(Operation):
 
 @dataclass(frozen=True)
 class TrainShared(Operation):
-    """Make the base of all shadows' generators, from public data alone, so that it does not depend on membership."""
+    """Make the base of all shadows' generators from public data or a user's model, so that it does not depend on membership."""
 
     public: Dataset | None
     """The public set, at the shape of the private images; None where the base is a user's model."""
     shape: Shape
     classes: int
-    """Of the private images."""
+    """Number of classes of the private images."""
     seed: int
     how: Generator
     """`shared` of the generator's words."""
@@ -136,8 +137,8 @@ class TrainShared(Operation):
 
 @dataclass(frozen=True)
 class TrainGenerator(Operation):
-    """Train a generator or a pool of experts on the private set, for several synthesize tasks to use; it begins from the need
-    `base`, if its words describe one."""
+    """Train a generator or a pool of experts on the private set, for several synthesize tasks to use; training starts from the need
+    `base`, if `how` describes one."""
 
     private: Private
     how: Generator
@@ -164,7 +165,7 @@ class Synthesize(Operation):
 
 @dataclass(frozen=True)
 class ImportSet(Operation):
-    """Import a user's synthetic set for this shadow; files as of `Synthesize`."""
+    """Import a user's synthetic set for this shadow; the artifact has the same files as that of `Synthesize`."""
 
     private: Private
     how: ImportedSets
@@ -178,7 +179,7 @@ class ImportSet(Operation):
 
 @dataclass(frozen=True)
 class ImportLogits(Operation):
-    """Import the logits of a user's classifier for this shadow; files as of `QueryClassifier`."""
+    """Import the logits of a user's classifier for this shadow; the artifact has the same files as that of `QueryClassifier`."""
 
     private: Private
     queries: Queries
@@ -191,7 +192,8 @@ class ImportLogits(Operation):
 
 @dataclass(frozen=True)
 class QueryClassifier(Operation):
-    """Logits of the need `model` on every view of every canary and z sample, in eval mode."""
+    """Logits of the need `model` on every view of every canary and z sample, and whether its prediction for each test image is
+    correct, in eval mode."""
 
     private: Private
     recipe: Recipe
@@ -203,7 +205,8 @@ class QueryClassifier(Operation):
 
 @dataclass(frozen=True)
 class QuerySet(Operation):
-    """For every canary: distance to the nearest image of the set of the need `set`, and whether the set holds it."""
+    """For every canary: distance, in pixels and in features, to the nearest image of the need `set`, and that image; if the images
+    of the set are or began as private ones, also whether one is or began as the canary."""
 
     private: Private
     queries: Queries
@@ -259,7 +262,7 @@ class AttackTrial(Operation):
 
 @dataclass(frozen=True)
 class Reading:
-    """The attack, release level and canaries that a claim reads of a trial."""
+    """The attack with its variant, release level, canaries and stratum that a claim reads of a trial."""
 
     attack: str
     variant: str
@@ -271,9 +274,9 @@ class Reading:
 
 @dataclass(frozen=True)
 class CompareTrials(Operation):
-    """A claim: pairs of left and right trials, tested with the same draws for both.
+    """Test a claim on pairs of left and right trials with the same draws for both, or on left trials alone.
 
-    Needs `left/<i>` and, where trials are compared with others, `right/<j>`: attacks of the trials.
+    Needs `left/<i>` and, where trials are compared with others, `right/<j>`: the `AttackTrial` tasks of the trials.
     """
 
     test: TestName
@@ -376,7 +379,8 @@ Work = Train | Synthesize | Imports | Query | AttackTrial | AuditFile | JudgeSet
 
 
 def structures() -> dict[str, type]:
-    """Every class that a task's canonical text can name (see `compiler.fingerprint.restore`), those of loaded packages included."""
+    """Name → class, of all classes that a task's canonical text can name (see `compiler.fingerprint.restore`), those of loaded
+    plug-ins included."""
 
     def below(kind: type[Frozen]) -> Iterator[type[Frozen]]:
         yield kind

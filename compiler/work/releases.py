@@ -13,7 +13,7 @@ OWNERS: dict[ReleaseLevel, str] = {
     "index_list": "coresets, `init: real` and sdedit have one",
     "generator": "diffusion has one",
 }
-"""Release level → the arms that have it, in words."""
+"""Release level → the arms that have it, in words; without the levels that every arm has."""
 HEADLINE_FIELDS = ("signal", "variant", "queries")
 """Fields by which a headline distinguishes attacks of one name."""
 
@@ -43,6 +43,7 @@ def fits(attack: Attack, headline: Headline) -> bool:
 
 
 def declared(attacks: Iterable[Attack], headline: Headline) -> Attack | None:
-    """The first attack that the headline names, preferably without `compat`; None if there is none."""
+    """The attack that fits the headline and reads its release level, of several the first with the fewest `compat`; None if there
+    is none."""
     fitting = [attack for attack in attacks if fits(attack, headline) and headline.release in attack.reads]
     return min(fitting, key=lambda attack: len(attack.compat), default=None)

@@ -71,12 +71,12 @@ class Estimate:
 
     @property
     def known(self) -> int:
-        """Tasks whose operation has a history."""
+        """Number of tasks to run whose operation has a history."""
         return sum(cost.known for cost in self.costs.values())
 
     @property
     def basis(self) -> str:
-        """`history`, `guess` or `both`."""
+        """What the costs follow from: `history` (also where no task is to run), `guess` or `both`."""
         if self.known == len(self.costs):
             return "history"
         return "both" if self.known else "guess"

@@ -25,11 +25,11 @@ from compiler.work.operations import (
 )
 
 AROUND = 0.006
-"""Overhead of every task in seconds: making the private set, writing the artifact."""
+"""Overhead in seconds of every task with a private set: making that set, writing the artifact."""
 WORKER_MB = 550.0
 """Resident memory of a worker that has loaded torch and run a small training."""
 DEVICE_MB = 600.0
-"""GPU memory that every task takes: a context, the kernels of torch and cuDNN's workspaces."""
+"""GPU memory of every task in MB: a context, the kernels of torch and cuDNN's workspaces."""
 ON_DEVICE = ("train", "synthesize", "query")
 """Kinds of tasks that a worker computes on its GPU, where it has one."""
 PASSES = {"mean_loss": 32, "loss": 5, "vector": 50, "pia": 2, "secmi": 12, "sima": 1, "gap": 64}
@@ -49,7 +49,8 @@ DISK_MB = {
 
 
 def cost(work: Work) -> Cost:
-    """Guessed seconds on one core, and MB of GPU memory if a GPU computes it (0 for tasks that run on the CPU only)."""
+    """Guessed seconds on one core, MB of GPU memory if a GPU computes it, and FLOPs. Memory and FLOPs are 0 for tasks without a
+    private set: attacks, comparisons, the shared base of generators."""
     took = _computed(work)
     private = getattr(work, "private", None)
     if private is None or work.kind not in ON_DEVICE:
@@ -94,7 +95,7 @@ def _computed(work: Work) -> Cost:
 
 
 def sizes(private: Private, recipe: Recipe | None = None) -> Sizes:
-    """The sizes that a method's cost depends on besides its parameters."""
+    """The sizes that a method's cost depends on besides its parameters; without `recipe` the classifier is NO_NET."""
     card = private.population.dataset.card
     return Sizes(images_of(private), card.classes, card.shape, _net(private, recipe) if recipe else NO_NET)
 
