@@ -70,7 +70,8 @@ class ClaimSide:
 
     @cached_property
     def scored(self) -> np.ndarray:
-        """canary × shadow, bool: the scores that enter the figures: of non-members, and of the stratum's members."""
+        """canary × shadow, bool: the scores that enter the figures: those of non-members, and of the stratum's members (all members
+        without a stratum; none where the trial does not mark it). NaN scores do not enter."""
         scored = ~np.isnan(self.scores)
         if self.reading.stratum is None:
             return scored
@@ -95,15 +96,16 @@ class ClaimSide:
         return self.member.shape[1] // (2 if self.paired else 1)
 
     def figure(self, metric: str) -> float | None:
-        """Point estimate from all scores; None where there are no members or no non-members."""
+        """Point estimate from the scores that enter; None where there are no members or no non-members, and where the TPR is not
+        resolvable."""
         scores, member = self.scores[self.scored], self.member[self.scored]
         if not member.any() or member.all():
             return None
         return auc(scores, member) if metric == "auc" else tpr_at(self.rate(metric), scores, member).value
 
     def uncertain(self, metric: str) -> Uncertainty | None:
-        """The figure with its bootstrap uncertainty; None where it cannot be read. Resamples are kept: a trial may be in many
-        pairs."""
+        """The figure with its bootstrap uncertainty; None where it cannot be read. Readings of the resamples are cached,
+        since a trial may be in many pairs."""
         rate = self.rate(metric)
         if rate not in self.readings:
             self.readings[rate] = Drawn.of(
@@ -115,8 +117,8 @@ class ClaimSide:
         return uncertainty(self.figure(metric), spread, self.draws, scale, self.clusters, fits)
 
     def _fits(self, metric: str) -> float:
-        """Variance that refitting the attack adds, as the trial measured it; a stratum has the variance of all its group's
-        scores."""
+        """Variance that refitting the attack adds, as the trial measured it, or 0 where it did not; a stratum has the variance of
+        all its group's scores."""
         names = ("release", "attack", "variant", "canaries")
         wanted = {name: getattr(self.reading, name) for name in names} | {"metric": metric}
         return next((one["variance"] for one in self.notes.get("fits", ()) if wanted.items() <= one.items()), 0.0)

@@ -146,7 +146,7 @@ def _judge(work: CompareTrials, pairs: list[ComparedPair], alpha: float) -> None
 
 def _pairs(work: CompareTrials, left: list[ClaimSide], right: list[ClaimSide]) -> list[tuple[ClaimSide, ClaimSide | None]]:
     """The pairs to compare: each left trial with each other right one. Where both sides are the same trials read in two ways
-    (another attack or group), each trial with itself."""
+    (another attack or group), each trial with itself. Without a right side, each left trial with None."""
     if not right:
         return [(one, None) for one in left]
     same = [one.artifact.folder for one in left] == [other.artifact.folder for other in right]
@@ -208,7 +208,8 @@ def _weigh(work: CompareTrials, effects: Mapping[str, Compared]) -> tuple[Eviden
 
 
 def difference(work: CompareTrials, metric: str, one: ClaimSide, other: ClaimSide | None) -> Compared | None:
-    """The effect one − other, or the figure of `one` where there is no other; None where a side cannot be read."""
+    """The effect one − other, or the figure of `one` where there is no other; None where a side cannot be read, or the sides have
+    different numbers of shadows."""
     if from_scores(metric):
         return _from_draws(work, metric, one, other)
     values, others = one.per_shadow(metric), other.per_shadow(metric) if other else None
@@ -228,7 +229,7 @@ def difference(work: CompareTrials, metric: str, one: ClaimSide, other: ClaimSid
 
 def _ratio(work: CompareTrials, metric: str, one: ClaimSide, other: ClaimSide | None) -> Compared | None:
     """The effect one / other, tested as a logarithm: a ratio of figures from scores, or of means over shadows. None where either is
-    0 or cannot be read."""
+    0 or cannot be read, or the sides have different numbers of shadows."""
     assert other is not None
     if from_scores(metric):
         return _from_draws(work, metric, one, other, ratio=True)
@@ -250,7 +251,8 @@ def from_scores(metric: str) -> bool:
 
 def _from_draws(work: CompareTrials, metric: str, one: ClaimSide, other: ClaimSide | None, ratio: bool = False) -> Compared | None:
     """Difference or ratio of figures from scores, both sides on the same resamples of shadows, and of canaries where the group is
-    the same; None where a side cannot be read or fewer than half of the resamples give a number."""
+    the same; None where a side cannot be read, fewer than half of the resamples give a number, or the figure of a
+    side of a ratio is 0."""
     found, against = one.uncertain(metric), other.uncertain(metric) if other else None
     if found is None or (other is not None and against is None):
         return None
@@ -268,7 +270,8 @@ def _from_draws(work: CompareTrials, metric: str, one: ClaimSide, other: ClaimSi
 
 
 def _correlation(work: CompareTrials, side: ClaimSide) -> tuple[Compared | None, str]:
-    """Spearman's rank correlation of two attacks' scores, and a note: over canaries, or over members within each shadow."""
+    """Spearman's rank correlation of two attacks' scores, over canaries or over members within each shadow, and a note. None, with
+    the reason as the note, where it cannot be read, or where the attacks are too unreliable to reach the claim's margin."""
     assert work.against is not None
     scores = [side.column(attack) for attack in (work.metric, work.against)]
     correlate = correlate_events if work.over == "events" else correlate_canaries
@@ -339,7 +342,8 @@ def correlate_canaries(
     scores: list[np.ndarray], member: np.ndarray, canaries: np.ndarray, shadows: np.ndarray
 ) -> tuple[float, np.ndarray, int]:
     """Spearman's correlation over canaries of two attacks' separations (mean score of members minus that of non-members): the
-    estimate, the same on each resample, the number of canaries. NaN with fewer than three canaries."""
+    estimate, the same on each resample, the number of canaries. NaN and 0 with fewer than three canaries that
+    have a separation by both attacks."""
     whole = [separation(one, member, np.ones((1, member.shape[1])))[0] for one in scores]
     there = np.isfinite(whole[0]) & np.isfinite(whole[1])
     if there.sum() < 3:
@@ -367,7 +371,8 @@ def reliability(scores: np.ndarray, member: np.ndarray, paired: bool, rng: np.ra
 
 
 def separation(scores: np.ndarray, member: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """resample × canary: mean score of members minus that of non-members. weights: resample × shadow."""
+    """resample × canary: mean score of members minus that of non-members, NaN where either has no weight or a score is NaN.
+    weights: resample × shadow."""
     with np.errstate(invalid="ignore", divide="ignore"):
         inside, outside = ((weights @ np.where(side, scores, 0.0).T) / (weights @ side.T) for side in (member, ~member))
     return inside - outside
@@ -383,7 +388,7 @@ def _spearman(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 def _decisive_pair(pairs: list[ComparedPair], verdict: Verdict, work: CompareTrials) -> ComparedPair:
     """The pair on which the claim's verdict depends: of the pairs that must all agree, the one with the weakest evidence; of pairs
-    of which one suffices, the one with the strongest."""
+    of which one suffices, the one with the strongest; if undecided, of the undecided pairs the one with the weakest."""
     carriers: dict[Verdict, Verdict] = {"supported": "refuted", "refuted": "supported", "undecided": "undecided"}
     wanted = carriers[verdict] if work.pairs == "none" else verdict
     candidates = [pair for pair in pairs if pair.verdict == wanted] or pairs

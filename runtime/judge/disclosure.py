@@ -128,7 +128,8 @@ def _orders() -> np.ndarray:
 
 
 def holdout_for(members: int, copies: int, rate: float = FDR, power: float = POWER) -> int:
-    """The smallest number of holdout units with which `copies` copied members are detected (see `detectable`)."""
+    """The smallest number of holdout units, of at least two, with which `copies` ≥ 1 copied members are detected (see
+    `detectable`)."""
     low, high = 1, 2
     while detectable(members, high, rate, power) > copies:
         low, high = high, 2 * high

@@ -17,9 +17,10 @@ FIGURES = ("leakage", "auc", "test_accuracy", "epsilon", "seconds")
 
 
 def check_conditions(plan: Plan, database: Path, origin: str, folder: Path) -> list[ConditionResult]:
-    """Check every condition on every trial that it is about; writes `policy.json` to the run's folder, with digest and time.
+    """Check every condition on every trial that it is about; write `policy.json`, with digest and time, to the run's
+    folder if there is one.
 
-    A condition fails for a trial without figures, and for one that failed its null control.
+    A condition fails for a trial without figures, for one that failed its null control, and if it is about no trial.
     """
     conditions = plan.header.policy
     where = {"origin": origin, "study": plan.header.study, "profile": plan.profile or ""}

@@ -49,7 +49,7 @@ BLIND = (
 
 @dataclass(frozen=True)
 class Sets:
-    """The sets of a judgement, all of one image shape and with one list of classes."""
+    """The sets of a judgement, all of one image shape and, except `public`, with one list of classes."""
 
     released: ImageSet
     members: ImageSet
@@ -304,7 +304,8 @@ def _copies(score: np.ndarray, member: np.ndarray, listed: int, phantoms: int) -
 
 
 def _identical(sets: Sets) -> dict[str, Metric]:
-    """Number of members and of holdout images that the set holds pixel by pixel: an exact count without inference."""
+    """Number of images (not units) of members and of holdout that the set holds pixel by pixel: an exact count without
+    inference."""
     held = set(sets.released.digests())
     sides = {"identical_members": sets.members, "identical_holdout": sets.holdout}
     return {name: Metric(name, float(sum(one in held for one in of.digests())), n=len(of)) for name, of in sides.items()}

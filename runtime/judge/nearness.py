@@ -61,8 +61,8 @@ class Space:
 
     @property
     def nearness(self) -> np.ndarray:
-        """image of the pool: log of crowding over distance, minus its median, divided by the distance from median to 80 %
-        quantile."""
+        """image of the pool: log of crowding over distance, minus its median, divided by the difference of its 80 % quantile and
+        its median (by 1 where they are equal). Distances far below 1 % of the median crowding count as equal."""
         least = 0.01 * float(np.median(self.crowding)) + 1e-12  # distances below this count as equal: all are copies
         raw = np.log(self.crowding + least) - np.log(self.distance + least)
         middle, high = np.quantile(raw, [0.5, 0.8])
@@ -118,7 +118,8 @@ def _embedded(embed: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
 
 
 def _without_brightness(images: Tensor) -> Tensor:
-    """n × d, float32: centred grey levels scaled to norm 1; a nearly constant image has a smaller norm."""
+    """n × d, float32: centred grey levels divided by their norm plus 8 √d, so that the norm is s / (s + 8) for a standard deviation
+    of s grey levels: near 1, but small for a nearly constant image."""
     grey = images.flatten(1).to(torch.float32)
     grey -= grey.mean(1, keepdim=True)
     return grey / (grey.norm(dim=1, keepdim=True) + 8 * grey.shape[1] ** 0.5)
@@ -132,7 +133,7 @@ class Features:
     card: Card
     center: Tensor
     axes: Tensor
-    """feature × axis, scaled so that public images vary by one along the first axes."""
+    """feature × axis, scaled so that public images have standard deviation 1 along the first axis, and less along the others."""
 
     @torch.inference_mode()
     def __call__(self, images: Tensor) -> Tensor:
@@ -140,7 +141,8 @@ class Features:
 
 
 def public_features(public: LabeledImages, name: str) -> Features:
-    """Train a net on (at most 10,000 of) these images; its features. `name` is the data set's."""
+    """Features of a classifier that is trained on at most `PUBLIC_IMAGES` of these images, along their principal components on at
+    most 4,096 of them. `name`: name of the data set."""
     order = torch.randperm(len(public), generator=generator(0, None, "judge/public"))[:PUBLIC_IMAGES]
     part, classes = public[order], int(public.labels.max()) + 1
     shape = tuple(public.images.shape[1:])

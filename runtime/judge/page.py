@@ -34,7 +34,7 @@ def write_page(path: Path, found: Judgement, with_private: bool = False) -> None
 
 
 def page(found: Judgement, with_private: bool = False) -> str:
-    """The page as HTML; it depends on the judgement alone."""
+    """The page as HTML; it depends on the judgement and this version of synthc alone. `with_private`: with private images."""
     environment = Environment(
         loader=PackageLoader("runtime.judge", ""), autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
     )
@@ -69,7 +69,7 @@ def figure_rows(found: Judgement) -> Iterator[tuple[str, str, str]]:
 
 
 def by_class(found: Judgement) -> tuple[list[str], list[tuple[str, list[str]]]]:
-    """Names of the figures of use that exist for each class; and for each class its figures with n."""
+    """Names of the figures of use, and for each class of members these figures with n, "none" where the class has none."""
     names = [name for name in found.figures if name.startswith("use.") and "/" not in name]
     rows = [(of, [found.figures.get(f"{name}/{of}") for name in names]) for of in found.sets.members.classes]
     return names, [

@@ -29,7 +29,8 @@ def work_of(found: Judgement) -> JudgeSet:
 
 
 def product_of(found: Judgement, judged: datetime) -> Product:
-    """The artifact: the audit of the nearness scores, every figure, and the verdict; no image."""
+    """The artifact: the audit of the nearness scores, every figure (`use.accuracy` also as `test_accuracy`), the verdict and its
+    time; no image."""
     named = ("auc", "null_auc", "tpr@fpr=0.01", "tpr@fpr=0.1", "epsilon_lower")  # already among the audit's metrics
     own = tuple(metric for name, metric in found.figures.items() if name not in named)
     accuracy = [replace(found.figures["use.accuracy"], name="test_accuracy")] if "use.accuracy" in found.figures else []

@@ -86,8 +86,8 @@ def units_of(data: ImageSet) -> Units:
 
 
 def draw(units: Units, strata: np.ndarray, design: Design) -> np.ndarray:
-    """unit: index of its part in PARTS. `strata` (unit: class) is used if the design is stratified. SynthcError where members or
-    holdout would be empty."""
+    """unit: index of its part in PARTS. `strata` (unit: class) is used if the design is stratified. SynthcError where a size is
+    no part of the units, or members or holdout would be empty."""
     key = _digest([*sorted(units.digests), json.dumps(design.as_json)]).encode()
     lots = [blake2b(digest.encode(), key=key, digest_size=8).digest() for digest in units.digests]
     coins = np.array([lot[-1] & 1 for lot in lots])  # the last bit, since the order depends on the first ones
@@ -162,7 +162,8 @@ def part_digest(data: ImageSet) -> str:
 
 
 def write_split(data: ImageSet, design: Design, target: Path, unit: str | None) -> Split:
-    """Draw a split and write its parts into the new folder `target`; SynthcError where it exists or cannot be written.
+    """Draw a split and write its parts into the folder `target`, new or empty; SynthcError where it holds anything or cannot be
+    written, or the split cannot be drawn (`draw`).
 
     A folder of images gives a folder per part, with subfolders by class; other formats give an .npz per part.
     """
@@ -215,7 +216,7 @@ def _write_part(data: ImageSet, units: Units, rows: np.ndarray, target: Path, na
 
 
 def read_split(folder: Path) -> Split:
-    """The record of the split in a folder; SynthcError where the file is damaged or of another version."""
+    """The record of the split in a folder; SynthcError where the file is missing, damaged or of another version."""
     path = folder / FILE
     try:
         said = json.loads(path.read_text(encoding="utf-8"))
@@ -228,7 +229,8 @@ def read_split(folder: Path) -> Split:
 
 
 def find_split(paths: Sequence[str]) -> Split | None:
-    """The split whose folder holds all of these parts; None if none is in a split. SynthcError for parts of different splits."""
+    """The split whose folder holds all of these parts; None if none is in a split. SynthcError for parts of different
+    splits, or if only some are in one."""
     folders = {path: folder for path in paths if ((folder := Path(path).absolute().parent) / FILE).exists()}
     if len(set(folders.values())) > 1 or 0 < len(folders) < len(paths):
         said = ", ".join(f"{path} of {folders.get(path, 'none')}" for path in paths)
@@ -247,7 +249,8 @@ def check_parts(split: Split, parts: Mapping[str, ImageSet]) -> None:
 
 
 def check_age(split: Split, made: ImageSet) -> None:
-    """SynthcError if all files of a set are older than the split: the set was not made from these members."""
+    """SynthcError if all files of a set are older than the split: the set was not made from these members. A set without files on
+    disk is not checked."""
     files = made.files or ((Path(made.name),) if Path(made.name).exists() else ())
     newest = max((file.stat().st_mtime for file in files), default=None)
     if newest is not None and datetime.fromtimestamp(newest, UTC) < split.drawn:

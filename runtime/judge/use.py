@@ -1,7 +1,8 @@
-"""Utility of a released set: accuracy of classifiers trained on it and on members, and its recall and precision on real images.
+"""Utility of a released set: accuracy of classifiers trained on it and on members, and its coverage and precision on real images.
 
-Accuracy is measured on a test set that no choice depends on. `covered` and `plausible` are recall and precision of Kynkäänniemi et
-al. 2019, with balls up to the third nearest neighbour among test images, in public features.
+Accuracy is measured on a test set that no choice depends on. Each test image has a ball up to its third nearest neighbour among
+test images, in public features. `covered` is the coverage of Naeem et al. 2020, the share of balls that hold an image of the set;
+`plausible` is the precision of Kynkäänniemi et al. 2019, the share of the set's images that lie in a ball.
 """
 
 from __future__ import annotations
@@ -33,7 +34,9 @@ STEPS = 600
 def measure_use(
     released: LabeledImages, members: LabeledImages, test: LabeledImages, classes: tuple[str, ...], net: Features, tick: Tick
 ) -> Iterator[Metric]:
-    """Metrics of use, each for all images and for each class (`use.accuracy/3`)."""
+    """Metrics of use, each for all images and for each class that has images (`use.accuracy/3`): `accuracy` of a classifier trained
+    on the set, `accuracy_of_as_many` and `accuracy_of_members` of ones trained on as many members and on all, `covered`,
+    `plausible`."""
     shape = tuple(members.images.shape[1:])
     middle = (0.5,) * shape[0]
     card = Card("members", len(members), len(test), len(classes), shape, middle, middle, "", "")  # type: ignore[arg-type]
@@ -64,7 +67,7 @@ def _right(data: LabeledImages, test: LabeledImages, card: Card) -> Tensor:
 
 
 def _shares(name: str, hits: Tensor, labels: Tensor, classes: tuple[str, ...], note: str) -> Iterator[Metric]:
-    """Share of hits with its Clopper–Pearson interval, over all images and over each class."""
+    """Share of hits with its Clopper–Pearson interval, over all images and over each class that has images."""
     yield _share(name, hits, note)
     for label, of in enumerate(classes):
         if (there := labels == label).any():

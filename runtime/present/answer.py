@@ -25,7 +25,8 @@ SHOWN = 5
 
 
 def answer(trials: Iterable[Row]) -> list[str]:
-    """Two or three sentences: which trials leak more than the reference, which do not, which are undecided."""
+    """Up to three sentences for each data set: which trials leak more than the reference, which do not, which are undecided,
+    doubtful or not measured. Controls are left out."""
     rows = [row for row in trials if not row.get("control")]
     on_data: dict[Any, list[Row]] = {}
     for row in rows:
@@ -108,7 +109,8 @@ def _figures(row: Row) -> tuple[float | None, ...]:
 
 
 def judge(row: Row, reference: Row | None) -> str:
-    """How a trial's leakage compares with the reference's: more, no more, undecided, doubtful or missing."""
+    """How a trial's leakage compares with the reference's: more, no more, undecided, doubtful or missing. Without a reference it is
+    compared with the FPR, that of guessing, and is never "no more"."""
     if row["attack"] is None:
         return "missing"
     if doubts_of(row):
@@ -177,7 +179,8 @@ def count_verdicts(claims: Sequence[Row]) -> str:
 
 
 def state_claim(claim: Row, pairs: Iterable[Row], labels: Mapping[str, str]) -> str:
-    """The measured effect of a claim as a sentence: sides, effect with unit and interval, number of pairs of trials.
+    """The measured effect of a claim as a sentence: sides, effect with unit and interval, number of pairs of trials; "not
+    resolvable" or "not tested yet" without an effect.
 
     `labels` names trials by their addresses.
     """

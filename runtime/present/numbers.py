@@ -6,7 +6,7 @@ from __future__ import annotations
 def format_interval(
     value: float | None, low: float | None, high: float | None, spec: str = ".3f", scale: float = 1.0, unit: str = ""
 ) -> str:
-    """`value [low, high]`, each times `scale`; "" without a value."""
+    """`value [low, high]`, each times `scale`, or `value no interval`; "" without a value."""
     return "" if value is None else f"{scale * value:{spec}}{unit} {format_ends(low, high, spec, scale)}"
 
 
@@ -16,7 +16,7 @@ def format_ends(low: float | None, high: float | None, spec: str = ".3f", scale:
 
 
 def format_span(low: float | None, high: float | None, spec: str = ".1f", scale: float = 1.0) -> str:
-    """`(low to high)`, for use in a sentence."""
+    """`(low to high)`, or `(no interval)`, for use in a sentence."""
     return "(no interval)" if low is None or high is None else f"({scale * low:{spec}} to {scale * high:{spec}})"
 
 
@@ -26,5 +26,5 @@ def format_percent(share: float, spec: str = "g") -> str:
 
 
 def format_epsilon(epsilon: float) -> str:
-    """An accountant's epsilon to three digits; `> 1e6` beyond a million."""
+    """An accountant's epsilon to three digits; from 1,000 on to a whole number, and beyond a million `above 1,000,000`."""
     return f"{epsilon:.3g}" if epsilon < 1000 else f"{epsilon:,.0f}" if epsilon <= 1e6 else "above 1,000,000"

@@ -65,6 +65,6 @@ def is_comparable(row: Row) -> bool:
 
 
 def verdict_of(claim: Row) -> str:
-    """The verdict of a row of the view `claim` as a reader is to take it: that over all claims of the study together, in which a
-    claim that is supported or refuted only if it is tested alone is undecided."""
+    """The verdict of a row of the view `claim` in the test over all claims of the study together, by which a claim is undecided
+    that is supported or refuted only if it is tested alone; without that test the verdict of the claim alone, else "not tested"."""
     return str(claim.get("study_verdict") or claim.get("verdict") or "not tested")

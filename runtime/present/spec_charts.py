@@ -17,7 +17,7 @@ LAYOUT_OF_THEME = {"paper": "column", "screen": "screen"}
 
 
 def missing(plan: Plan, database: Path) -> bool:
-    """Whether a file of the declared charts is missing."""
+    """Whether a file of the declared charts, other than galleries, is missing."""
     return any(
         not (folder(plan, database) / f"{chart.stem}.{ending}").exists()
         for chart in plan.header.charts

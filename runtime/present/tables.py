@@ -81,7 +81,8 @@ def _print_epsilon(trial: Row) -> str:
 
 
 def claims(rows: Sequence[Row], pairs: Sequence[Row], labels: Mapping[str, str]) -> tuple[list[str], list[list[str]]]:
-    """Headings and rows of the claims for a paper: statement, measured effect as a sentence, verdict, date of declaration."""
+    """Headings and rows of the claims for a paper: statement, measured effect as a sentence, verdict, and whether the claim was
+    declared before the first result, after it, or at an unknown time."""
     body = []
     for claim in rows:
         of_it = [pair for pair in pairs if pair["claim"] == claim["claim"]]
@@ -134,7 +135,8 @@ def describe_comparison(trials: Sequence[Row]) -> str:
 
 
 def _find_best(trials: Iterable[Row], name: str, sign: int) -> Row | None:
-    """The trial whose interval is better than, and does not overlap, those of all others; None if there is none.
+    """The trial whose interval is better than, and does not overlap, those of all others; None if there is none, or are
+    fewer than two trials with intervals.
 
     Intervals apart are a stricter demand than a significant difference; controls and what is doubtful do not take part.
     """

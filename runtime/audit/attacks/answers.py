@@ -37,7 +37,8 @@ class Answers:
         return self.group.labels.numpy()
 
     def signal(self, name: str, queries: int) -> np.ndarray | None:
-        """canary × view × shadow, finite: the signal of that name on the first `queries` views; None without logits."""
+        """canary × view × shadow: the signal of that name on the first `queries` views; `given_signal`, unchanged, where there is
+        one; None with neither logits nor a given signal. ValueError for a logit or a signal that is not finite."""
         if self.given_signal is not None:
             return self.given_signal
         if self.logits is None:
@@ -49,7 +50,8 @@ class Answers:
         return self._signals[key]
 
     def z_signal(self, name: str, queries: int) -> np.ndarray | None:
-        """z sample × view × shadow: the signal of that name on the z pool; None without logits of a z pool."""
+        """z sample × view × shadow: the signal of that name on the first `queries` views of the z pool; None without logits of a z
+        pool."""
         if self.z_logits is None:
             return None
         return signals.by_shadow(signals.SIGNALS[name], self.z_logits[:, :queries], self.group.z_labels.numpy())
@@ -59,7 +61,8 @@ class Answers:
         return {}
 
     def measure(self, name: str) -> np.ndarray | None:
-        """canary × 1 × shadow, finite: the signal of that name from a set or a generator; None without one."""
+        """canary × 1 × shadow: the signal of that name in `measured`; None where it has none. ValueError for one that is not
+        finite."""
         values = (self.measured or {}).get(name)
         return None if values is None else check_finite(values[:, None, :])
 

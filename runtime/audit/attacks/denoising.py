@@ -11,7 +11,8 @@ from runtime.audit.attacks.lira import Likelihood
 
 
 def scorer(how: Denoising, answers: Answers, paired: bool) -> Score | None:
-    """None where no denoiser was queried, or where the variant needs a base's signal and there is none."""
+    """The attack as a function from membership to scores (see `Score`); None where no denoiser was queried for this signal, or
+    where the variant needs the signal of the base and there is none."""
     signal = _signal(answers, how.signal)
     if signal is None or how.variant not in ("threshold", "minus_base"):
         return None if signal is None else Likelihood(signal, paired, how.variant)
@@ -25,7 +26,8 @@ def scorer(how: Denoising, answers: Answers, paired: bool) -> Score | None:
 
 
 def _signal(answers: Answers, name: str) -> np.ndarray | None:
-    """canary × level × shadow: the signal at each noise level that it has, usually one; None without any."""
+    """canary × level × shadow: the signal at each noise level at which it was measured, usually one; None where it was not
+    measured."""
     levels = [name for name in (name, *(f"{name}/{level}" for level in range(10))) if name in (answers.measured or {})]
     found = [measured for level in levels if (measured := answers.measure(level)) is not None]
     return np.concatenate(found, axis=1) if found else None

@@ -1,6 +1,7 @@
 """Finds and calls the module that computes an attack, built-in or from a plug-in.
 
-The words name the module that computes; its `scorer(how, answers, paired)` gives a function from membership to scores.
+The declaration of an attack names the module that computes it (`compute`). The module's `scorer(how, answers, paired)` returns a
+function from membership to scores.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from runtime.data.plugin import load_function
 
 
 def scorer_of(attack: Tried, answers: Answers, paired: bool) -> Score | None:
-    """A function from membership to scores; None where the attack does not apply to this release level or to these canaries."""
+    """A function from membership to scores; None where the attack does not read this release level, where the answers lack the
+    signal that it reads, or where it does not apply to these canaries."""
     if answers.release not in attack.reads:
         return None
     foreign = is_own(attack.attack)

@@ -22,7 +22,8 @@ CONVERGED_STEP = 1e-10
 
 
 def scorer(how: LabelOnly, answers: Answers, paired: bool) -> Score | None:
-    """None without logits; of these only the predicted label is used."""
+    """The attack as a function from membership to scores (see `Score`); None without logits. Of the logits only the predicted
+    label is used."""
     if answers.logits is None:
         return None
     correct = signals.by_shadow(signals.correct, answers.logits[:, : how.queries], answers.labels)
@@ -33,8 +34,8 @@ def scorer(how: LabelOnly, answers: Answers, paired: bool) -> Score | None:
 
 
 def label_only(correct: np.ndarray, pool: ShadowPool) -> np.ndarray:
-    """canary × model: log-odds of membership for the target's vector of correct views, from a regression fitted on its shadows.
-    correct: canary × view × model, 0 or 1."""
+    """canary × model: log-odds of membership for the target's vector of correct views, from a regression fitted on its shadows;
+    NaN where fewer than `MIN_SHADOWS` shadows are members, or non-members. correct: canary × view × model, 0 or 1."""
     canaries, _, models = correct.shape
     score = np.full((canaries, models), np.nan)
     for target in range(models):
@@ -62,7 +63,8 @@ def _with_constant(correct: np.ndarray) -> np.ndarray:
 
 
 def fit(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Weights of n ridge logistic regressions, fitted by Newton's method: n × feature. x: n × model × feature; y: n × model."""
+    """n × feature: weights of n ridge logistic regressions, fitted by Newton's method with steps of at most 5. x: n × model ×
+    feature, of which the last is the constant, whose weight is not shrunk; y: n × model, 0 or 1."""
     weights = np.zeros((x.shape[0], x.shape[2]))
     penalty = PENALTY * np.eye(x.shape[2])
     penalty[-1, -1] = 1e-6  # the constant is not shrunk; a trace of penalty keeps one-sided data finite

@@ -21,7 +21,8 @@ from runtime.audit.attacks.pool import VARIANCE_FLOOR, ShadowPool, SideMoments, 
 
 
 def scorer(how: Lira | LiraOffline, answers: Answers, paired: bool) -> Score | None:
-    """None without logits; for signals of the true label also None where the canaries' labels are the true ones."""
+    """The attack as a function from membership to scores (see `Score`); None without logits and without a given signal. The
+    signals `true_label` and `contrast` need logits, and true labels that are known and differ from the scored ones; else None."""
     signal = _signal(how, answers)
     if signal is None:
         return None
@@ -31,7 +32,8 @@ def scorer(how: Lira | LiraOffline, answers: Answers, paired: bool) -> Score | N
 
 
 def _signal(how: Lira | LiraOffline, answers: Answers) -> np.ndarray | None:
-    """canary × view × shadow: the signal that the attack's words name."""
+    """canary × view × shadow: the signal that the attack declares; None where the answers lack it, and for `true_label` and
+    `contrast` where a true label is unknown (negative) or all are the scored labels."""
     if how.signal not in ("true_label", "contrast"):
         return answers.signal(how.signal, how.queries)
     labels, true_labels = answers.labels, answers.group.true_labels.numpy()
@@ -62,20 +64,22 @@ class Likelihood:
         return self.variant == "pooled" or "global_variance" in self.compat
 
     def of(self, kept: np.ndarray) -> Likelihood:
-        """The same attack on these canaries (bool) alone."""
+        """The same attack on the canaries where `kept` (canary, bool) is true."""
         return replace(self, signal=self.signal[kept])
 
     def floored(self, member: np.ndarray) -> tuple[int, int]:
-        """Number of fits whose variance is at its floor since their shadows agree, and number of all fits."""
+        """Number of fits whose variance is at its floor since their shadows agree, and number of all fits with enough shadows: both
+        sides, each canary, view and target."""
         found = [side.floored(self.variant) for side in sides(self.signal, ShadowPool(member, self.paired))]
         return sum(some for some, _ in found), sum(every for _, every in found)
 
 
 def lira(signal: np.ndarray, pool: ShadowPool, variant: str = "pooled", compat: tuple[str, ...] = ()) -> np.ndarray:
-    """canary × model: log density as a member minus as a non-member, leave-one-out. signal: canary × view × model.
+    """canary × model: log density as a member minus as a non-member, leave-one-out, mean over views. signal: canary × view × model.
 
     NaN where a side has too few shadows. `variant`: per_example, pooled, student_t. `compat` reproduces published code:
-    `median_location`, `global_variance` (one uncentred standard deviation of all IN signals, used for both sides).
+    `median_location`, `global_variance` (for each view and target one variance of all canaries' IN signals about their common mean,
+    used for both sides).
     """
     signal = np.asarray(signal, np.float64)
     inside, outside = sides(signal, pool)
@@ -93,7 +97,8 @@ def lira(signal: np.ndarray, pool: ShadowPool, variant: str = "pooled", compat: 
 
 
 def lira_offline(signal: np.ndarray, pool: ShadowPool, variant: str = "pooled", compat: tuple[str, ...] = ()) -> np.ndarray:
-    """canary × model: how far the signal lies above its mean over models without the canary, in standard deviations (one-sided).
+    """canary × model: how far the signal lies above its mean over models without the canary, in standard deviations (one-sided),
+    mean over views; NaN where these models are too few.
 
     The order is that of 1 - Pr[Z > signal], which as a number is exactly 1 from z = 8.3 on and so would tie the tail.
     `student_t` widens by the uncertainty of the mean. `compat`: `two_sided` (a known mistake), `median_location`.

@@ -38,9 +38,9 @@ class ShadowPool:
     def left_out(self) -> np.ndarray | None:
         """canary or 1 × model: the model of opposite membership that is left out with each target; None where none is.
 
-        Under pairs it is the target's complement. Where all canaries are in equally many models (`balanced`) it is drawn from the
-        other side, independently of scores: the target's side lacks the target, so the other must lack one too, or scores are
-        biased towards non-membership.
+        Under pairs it is the target's complement. Where all of at least eight canaries are in equally many models (`balanced`), but
+        not in none or in all, it is drawn from the other side, independently of scores: the target's side lacks the target, so the
+        other must lack one too, or scores are biased towards non-membership.
         """
         canaries, models = self.member.shape
         if self.paired:
@@ -71,7 +71,8 @@ class ShadowPool:
         return rest - np.take_along_axis(values, np.broadcast_to(gone, values.shape), axis=-1)
 
     def without(self, kept: np.ndarray, canary: np.ndarray, target: np.ndarray) -> None:
-        """Set targets and the models left out with them to False in `kept` (row × model, bool), in place. canary, target: row."""
+        """Set targets and the models left out with them to False in `kept` (row × model, bool), in place. canary, target: for each
+        row, the index of its canary and of its target."""
         row = np.arange(len(kept))
         kept[row, target] = False
         if self.left_out is not None:
@@ -103,7 +104,7 @@ class SideMoments:
 
     def variance(self, how: str) -> np.ndarray:
         """canary × view × model: unbiased variance, per canary (`per_example`, `student_t`), or 1 × view × model: pooled within
-        canaries (`pooled`); at least `VARIANCE_FLOOR`."""
+        canaries (`pooled`); at least `VARIANCE_FLOOR`, and NaN where there are fewer than two shadows."""
         freedom = self.count - 1
         if how == "pooled":
             # A canary without shadows on this side (bernoulli membership) is NaN, which must not reach the pooled sum.
@@ -139,8 +140,8 @@ def _side(center: np.ndarray, centred: np.ndarray, chosen: np.ndarray, pool: Sha
 def _summed_again(
     squares: np.ndarray, mean: np.ndarray, doubtful: np.ndarray, centred: np.ndarray, chosen: np.ndarray, pool: ShadowPool
 ) -> None:
-    """Compute mean and squares anew in place, by direct sums, for the `doubtful` targets: theirs make up nearly all of the sum, so
-    that subtraction cancels."""
+    """Compute mean and squares anew in place, by direct sums, where `doubtful` (canary × view × target, bool) is true: there the
+    target's own terms make up nearly all of the sum, so that subtraction cancels."""
     where = np.argwhere(doubtful)
     for part in np.array_split(where, max(1, where.size * centred.shape[-1] // 4_000_000)):
         canary, view, target = part.T
@@ -154,7 +155,7 @@ def _summed_again(
 
 
 def usable(first: SideMoments, *others: SideMoments) -> np.ndarray:
-    """canary × model, bool: whether every side has enough shadows."""
+    """canary × model, bool: whether each of these sides has at least `MIN_SHADOWS` shadows."""
     enough = first.count[:, 0] >= MIN_SHADOWS
     for side in others:
         enough = enough & (side.count[:, 0] >= MIN_SHADOWS)

@@ -1,7 +1,7 @@
 """Quantile regression: how confident would a non-member like this one be? (Bertran et al., NeurIPS 2023.)
 
-One attack model per target, no shadows: a Gaussian head, mean and log spread of the signal as ridge regressions on the
-pixels' leading principal components of the z pool, which no model was trained on.
+One attack model per target, no shadows: a Gaussian head, mean and log spread of the signal as ridge regressions on
+the leading principal components of pixels, all fitted on the z pool, which no model was trained on.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ PENALTY = 1.0
 
 
 def scorer(how: Quantile, answers: Answers, paired: bool) -> Score | None:
-    """None without logits of canaries and of a z pool."""
+    """The attack as a function from membership to scores (see `Score`); None without a signal of the canaries and of a z pool."""
     signal, z_signal = answers.signal(how.signal, how.queries), answers.z_signal(how.signal, how.queries)
     if signal is None or z_signal is None:
         return None
@@ -28,7 +28,7 @@ def scorer(how: Quantile, answers: Answers, paired: bool) -> Score | None:
 def quantile(signal: np.ndarray, z_signal: np.ndarray, images: np.ndarray, z_images: np.ndarray) -> np.ndarray:
     """canary × model: the signal's distance above its prediction, in predicted standard deviations.
 
-    signal: canary × view × model; z_signal: z × view × model; images: n × pixels.
+    signal: canary × view × model; z_signal: z × view × model; images, z_images: n × pixels, grey levels 0 to 255.
     """
     features, z_features = _components(images, z_images)
     mean, z_mean = signal.mean(1), z_signal.mean(1)

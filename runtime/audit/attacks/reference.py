@@ -11,7 +11,8 @@ from runtime.audit.attacks.pool import MIN_SHADOWS, ShadowPool, sides, usable
 
 
 def scorer(how: LogitAttack, answers: Answers, paired: bool) -> Score | None:
-    """`Threshold`, `Reference` or `Calibrated`; None without logits."""
+    """`Threshold`, `Reference` or `Calibrated` as a function from membership to scores (see `Score`); None without logits and
+    without a given signal."""
     signal = answers.signal(how.signal, how.queries)
     if signal is None:
         return None

@@ -15,7 +15,7 @@ from runtime.audit.attacks.pool import MIN_SHADOWS, ShadowPool
 
 
 def scorer(how: Rmia, answers: Answers, paired: bool) -> Score | None:
-    """None without logits of canaries and of a z pool."""
+    """The attack as a function from membership to scores (see `Score`); None without logits of canaries and of a z pool."""
     if answers.logits is None or answers.z_logits is None:
         return None
     read = signals.taylor_confidence if "taylor_softmax" in how.compat else signals.confidence
@@ -43,11 +43,12 @@ def rmia(
     majority: bool = False,
     trimmed: bool = False,
 ) -> np.ndarray:
-    """canary × model: share of z samples that the canary beats by `gamma`.
+    """canary × model: share of z samples whose likelihood ratio the canary's exceeds by at least the factor `gamma`.
 
     confidence: canary × view × model, probability of the scored label; z_confidence: z × view × model. Views vote by their mean,
     or by `majority` on each z sample. Ties within a step are broken by the canary's own ratio, never across one. NaN where too
-    few models are left on a side. `trimmed` reproduces published code: means over models without the extreme fifths.
+    few models are left on a side (not `online`: without the canary). `a`: see `_from_outside`; used for z samples always, for
+    canaries if not `online`. `trimmed` reproduces published code: means over models without the extreme fifths.
     """
     confidence, z_confidence = np.asarray(confidence, np.float64), np.asarray(z_confidence, np.float64)
     outside = ~pool.member

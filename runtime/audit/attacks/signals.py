@@ -12,7 +12,7 @@ import numpy as np
 
 
 def logit(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """log p_y / (1 - p_y) = z_y - logsumexp of the others. logits: n × … × class; labels: n. Result: n × …."""
+    """log(p_y / (1 - p_y)) = z_y - logsumexp of the others. logits: n × … × class; labels: n. Result: n × …."""
     own, others = _split(logits, labels)
     top = others.max(-1)
     return own - top - np.log(np.exp(others - top[..., None]).sum(-1))
@@ -41,7 +41,7 @@ def correct(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def confidence(logits: np.ndarray, labels: np.ndarray, temperature: float = 1.0) -> np.ndarray:
-    """Softmax probability of the label."""
+    """Softmax probability of the label, the logits divided by `temperature`."""
     scaled = _finite(logits) / temperature
     scaled = scaled - scaled.max(-1, keepdims=True)
     powers = np.exp(scaled)
@@ -71,7 +71,7 @@ def _taylor(x: np.ndarray) -> np.ndarray:
 def by_shadow(read: Callable[..., np.ndarray], logits: np.ndarray, *options: Any) -> np.ndarray:
     """canary × view × shadow: the signal `read(logits, *options)`, shadow by shadow. logits: canary × view × shadow × class.
 
-    One shadow at a time, so that the float64 copies stay small.
+    One shadow at a time, so that the float64 copies stay small. ValueError for a logit that is not finite.
     """
     _check_finite(logits)
     return np.stack([read(logits[:, :, shadow], *options) for shadow in range(logits.shape[2])], axis=2)

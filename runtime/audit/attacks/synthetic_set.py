@@ -11,7 +11,7 @@ from runtime.audit.attacks.lira import Likelihood
 
 
 def scorer(how: Nearest | Selected, answers: Answers, paired: bool) -> Score | None:
-    """None where the set has no such signal."""
+    """The attack as a function from membership to scores (see `Score`); None where the set was not queried for this signal."""
     if isinstance(how, Selected):
         chosen = answers.measure("selected")
         return None if chosen is None else lambda member: chosen[:, 0]

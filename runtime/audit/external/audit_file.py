@@ -53,7 +53,7 @@ class Summary:
     epsilon_lower: dict[str, Bound]
     null_passed: bool
     left_out: int
-    """Number of scores that are NaN, for lack of shadows to fit on."""
+    """Number of scores that are NaN: too few shadows to fit on, or of a model without any (or every) sample, which is no target."""
     complaints: tuple[str, ...] = ()
     """Reasons why the null control failed, and doubts about the data that the scores raise."""
 
@@ -114,7 +114,7 @@ class Report:
 
 
 def audit(evidence: Evidence, settings: AuditSettings, on_result: Callable[[AttackResult], None] | None = None) -> Report:
-    """Audit the arrays of a file; SynthcError where the settings do not fit the arrays.
+    """Audit the arrays of a file; SynthcError where the settings do not fit the arrays, or an attack that they name does not apply.
 
     `on_result` is called with each attack's result in turn: all results together may not fit into memory.
     """
@@ -166,7 +166,8 @@ def _refuse_if_asked(settings: AuditSettings, skipped: dict[str, str]) -> None:
 
 
 def scope_of(evidence: Evidence, settings: AuditSettings, design: Design, doubts: Sequence[Doubt] = ()) -> Scope:
-    """The scope that a trial with one canary group has. Where there are `doubts`, no epsilon bound is stated."""
+    """The terms, membership and resamples of the file's attacks, as those of a trial with one canary group. Where there are
+    `doubts`, no epsilon bound is stated."""
     shadows = None if _one_way(evidence, settings) else evidence.shadows
     rng = numpy_generator(0, None, "audit/bootstrap")
     resamples = Resamples.draw(_resamples(evidence, settings), evidence.samples, rng, shadows, design == "pairs", evidence.same)

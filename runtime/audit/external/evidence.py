@@ -198,8 +198,8 @@ def _labels(source: str, name: str, arrays: dict[str, np.ndarray], logits: np.nd
 def design_of(evidence: Evidence, declared: str = "auto") -> Design:
     """How membership was drawn: the declared design, or for `auto` the one that the membership's structure shows.
 
-    `auto`: pairs if shadows 2j and 2j+1 are complements everywhere; balanced if all samples are in equally many shadows;
-    else bernoulli. SynthcError where the file contradicts what was declared.
+    `auto`: pairs if shadows 2j and 2j+1 are complements everywhere; balanced if all samples, of at least two, are in
+    equally many shadows, of at least two; else bernoulli. SynthcError where the file contradicts what was declared.
     """
     member = evidence.member
     if declared == "bernoulli":
@@ -228,7 +228,8 @@ def design_of(evidence: Evidence, declared: str = "auto") -> Design:
 
 
 def looks_like(member: np.ndarray) -> Design:
-    """The design whose structure the membership (sample × shadow) has."""
+    """The design whose structure the membership (sample × shadow) has: pairs, balanced (with at least two samples and two shadows),
+    or bernoulli, which has none."""
     shadows = member.shape[1]
     if shadows % 2 == 0 and (member[:, 0::2] != member[:, 1::2]).all():
         return "pairs"
@@ -239,7 +240,10 @@ def looks_like(member: np.ndarray) -> Design:
 
 
 def membership_leak(member: np.ndarray, design: Design) -> str | None:
-    """Why a target's membership can be inferred from the other shadows' memberships alone; None if it cannot."""
+    """Why a target's membership can be inferred from the memberships of the shadows that attacks use for it; None if it cannot.
+
+    Under the design `pairs` these are without its complement.
+    """
     seen = looks_like(member)
     if design == "balanced" or seen == "balanced":
         return f"every sample is in {BALANCED}"

@@ -19,7 +19,7 @@ from runtime.training.scoring import correct, logits
 
 def perform(work: QueryClassifier, inputs: Inputs, device: torch.device) -> Product:
     """File `answers`: `canary` = canary × view × class, `z/<group>` = z sample × view × class, float32. File `test`: `correct` =
-    test image, uint8, 1 where the prediction is correct."""
+    test image, uint8, 1 where the prediction is correct. Metric `test_accuracy`."""
     population = work.private.population
     card = population.dataset.card
     net = restored(work.recipe, card, inputs["model"].tensors("model"))

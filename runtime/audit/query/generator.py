@@ -83,7 +83,8 @@ class Probe:
 
 
 def perform(work: QueryGenerator, inputs: Inputs, device: torch.device) -> Product:
-    """File `answers`: for each signal its name → canary, float64 (`vector/0` … for each level); the base's under `base/`.
+    """File `answers`: for each signal its name → canary, float64 (`vector/0` … for each level); where the base is
+    queried too, its signals under `base/`.
     Note `one_model`: the base was not tuned, so that all shadows query the same model."""
     assert isinstance(work.how, Denoiser)
     population = work.private.population
@@ -131,12 +132,12 @@ def gap(probe: Probe) -> Tensor:
 
 
 def loss(probe: Probe) -> Tensor:
-    """canary: minus the denoising error at one noise level."""
+    """canary: minus the denoising error at the level `EARLY`, mean over `NOISES` noises."""
     return -_mean_error(probe, round(EARLY * probe.top))
 
 
 def vector(probe: Probe) -> Tensor:
-    """level × canary: minus the denoising error at each of ten levels, from the least noise on."""
+    """level × canary: minus the denoising error, mean over `NOISES` noises, at each of ten levels, from the least noise on."""
     return -torch.stack([_mean_error(probe, level * probe.top // LEVELS) for level in range(LEVELS)])
 
 
@@ -155,7 +156,7 @@ def pia(probe: Probe) -> Tensor:
 
 
 def secmi(probe: Probe) -> Tensor:
-    """canary: minus the log norm of the error of one deterministic DDIM step up and back, at the audited level (Duan et al. 2023,
+    """canary: minus the log norm of the error of one deterministic DDIM step up and back, at the level `EARLY` (Duan et al. 2023,
     SecMI): but for a factor of the schedule, how much the predicted noise changes over that step."""
     stride = max(1, round(EARLY * probe.top / STEPS))
     there = probe.signals
@@ -173,12 +174,14 @@ def _moved(probe: Probe, signals: Tensor, level: int, to: int) -> Tensor:
 
 
 def sima(probe: Probe) -> Tensor:
-    """canary: minus the log norm of the noise predicted for the canary without noise added (Rao et al. 2025, SimA): one query."""
+    """canary: minus the log norm of the noise predicted for the canary without noise added, taken to be at the level
+    `EARLY` (Rao et al. 2025, SimA): one query."""
     return -_log_length(probe.predicted(probe.signals, round(EARLY * probe.top)), POWER)
 
 
 def _log_length(vectors: Tensor, power: int) -> Tensor:
-    """canary, float64: log of the sum of absolute values to a power; zero is replaced by the least positive float64."""
+    """canary, float64: log of Σ |x|^power, which is `power` times the log of the p-norm; a sum of zero is replaced by the least
+    normal float64."""
     return vectors.flatten(1).double().abs().pow(power).sum(1).clamp(min=torch.finfo(torch.float64).tiny).log().cpu()
 
 

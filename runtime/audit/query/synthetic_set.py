@@ -28,11 +28,12 @@ DISTANCE_OFFSET = 1e-6
 
 
 def perform(work: QuerySet, inputs: Inputs, device: torch.device) -> Product:
-    """File `answers`: `pixel`, `feature` = canary, float64: −log of the distance to the nearest released image; with several views
-    also the same for the nearest of the views: `pixel/9q`, `feature/9q`.
+    """File `answers`: `pixel`, `feature` = canary, float64: −log of the Euclidean distance to the nearest released image; with
+    several views also the same for the nearest of the views: `pixel/9q`, `feature/9q`.
 
-    File `nearest`: `images` = canary × channels × height × width, uint8: that image. Where the images of the set are, or began as,
-    private ones, `answers` also holds `selected` = canary, uint8: 1 where an image of the set is or began as the canary.
+    File `nearest`: `images` = canary × channels × height × width, uint8: the nearest image by pixels. Where the images of the set
+    are, or began as, private ones, `answers` also holds `selected` = canary, uint8: 1 where an image of the set is or began as the
+    canary.
     """
     population = work.private.population
     card = population.dataset.card
@@ -65,7 +66,8 @@ def perform(work: QuerySet, inputs: Inputs, device: torch.device) -> Product:
 
 
 def trace_back(released: Tensor, pool: Tensor, origins: Tensor) -> Metric:
-    """Of released images that were initialised from a private one: the share whose nearest private image is still that one.
+    """Of released images that were initialised from a private one: the share whose nearest private image is still that one;
+    no value where none was.
     released: n × image; pool: m × image; origins: n, row of the pool or −1."""
     began = origins >= 0
     found = None
@@ -77,7 +79,8 @@ def trace_back(released: Tensor, pool: Tensor, origins: Tensor) -> Metric:
 
 @lru_cache(maxsize=32)
 def _public_distance(population: Population, count: int) -> float:
-    """Median distance of the canaries to the nearest of `count` public images; the same for every shadow."""
+    """Median Euclidean distance of the canaries (normalised pixels) to the nearest of the first `count` public images; the same for
+    every shadow."""
     assert population.public is not None
     card = population.dataset.card
     canaries = normalise(torch.cat([group.images for group in roles_of(population).groups]), card)
@@ -91,7 +94,8 @@ def _are(images: Tensor, pool: Tensor, origins: Tensor) -> bool:
 
 
 def grey_levels(images: Tensor) -> Tensor:
-    """Images as uint8; learned images are floats on a scale from 0 to 1, values outside of which are clipped."""
+    """Images as uint8; learned images are floats on a scale from 0 to 1, values outside of which are clipped; NaN
+    becomes 0."""
     return images if images.dtype == torch.uint8 else (images.nan_to_num().clamp(0, 1) * 255).round().to(torch.uint8)
 
 

@@ -28,7 +28,7 @@ FEW_CLUSTERS = 20
 """With fewer models (or pairs) than this, their share of the variance is estimated by a jackknife: the bootstrap's is biased
 low."""
 PART = 5
-"""Where models are few, one in so many resamples is repeated with canaries alone resampled."""
+"""Where models are few, one in so many resamples, at least 100, is repeated with canaries alone resampled."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,9 @@ class Resamples:
         paired: bool = True,
         same: np.ndarray | None = None,
     ) -> Resamples:
-        """`shadows` None resamples canaries only; `paired` draws shadows 2j and 2j+1 together."""
+        """Draw `count` resamples with replacement of that many canaries and shadows; `shadows` None resamples canaries alone,
+        `paired` draws shadows 2j and 2j+1 together. `same`: see `Resamples.same`; where it is given, `canaries` is
+        not used."""
         drawn = _counts(rng, count, canaries) if same is None else _counts(rng, count, int(same.max()) + 1)[:, same]
         if shadows is None:
             return cls(drawn, None, same)
@@ -76,7 +78,7 @@ class Resamples:
     @property
     def parts(self) -> tuple[Resamples, Resamples] | None:
         """For few models: some of the resamples with canaries alone drawn, and the jackknife that leaves out each model or pair.
-        None for many models."""
+        None for one model, for `FEW_CLUSTERS` or more, and where models are not resampled."""
         if self.shadows is None or not 2 <= (count := self.models) < FEW_CLUSTERS:
             return None
         unit = self.shadows.shape[1] // count
@@ -120,6 +122,7 @@ def read_resamples(
     """TPR at each FPR, AUC and balanced accuracy of every resample. `scores`, `member`: canary × shadow.
 
     `there` (canary × shadow, bool): the scores that count; the others are left out of every resample. `strict`: see `tpr_at`.
+    A figure is NaN on a resample without members or without non-members. ValueError for NaN among the scores that count.
     """
     shadows = np.shape(scores)[1]
     flat, sides = check_scores(scores, member) if there is None else check_scores(scores[there], member[there])
@@ -173,7 +176,8 @@ def _read(fpr: float, true: np.ndarray, false: np.ndarray, shared: np.ndarray, s
 
 
 def allowances(fpr: float, non_members: np.ndarray, strict: bool = False) -> tuple[np.ndarray, np.ndarray]:
-    """resample: false positives allowed at `fpr` among so many (weighted) non-members, and whether at least one is; exact."""
+    """resample: false positives allowed at `fpr` among so many (weighted) non-members, and whether floor(fpr · n) is at least 1;
+    exact. `strict`: the most that stay below fpr · n, which may be 0 even then."""
     exact = Fraction(repr(fpr))  # a weighted count is a whole number below 2^53
     products = [int(count) * exact.numerator for count in non_members]
     floors = np.array([product // exact.denominator for product in products], dtype=np.float64)
@@ -220,8 +224,9 @@ class Scale:
     """(figure, trials) → transformed figure."""
     back: Callable[[Any, int], Any]
     share: bool = False
-    """Whether figures lie between 0 and 1. Within one trial of either end, resamples hardly vary, so the limits are widened to
-    those of Clopper and Pearson: an AUC of 1 on 127 canaries does not exclude that one canary in 100 leaks nothing."""
+    """Whether figures lie between 0 and 1. Within one trial of either end, and where the error is 0, resamples hardly
+    vary, so the limits are widened to those of Clopper and Pearson: an AUC of 1 on 127 canaries does not exclude that one canary in
+    100 leaks nothing."""
 
 
 def _arcsine(share: Any, trials: int) -> Any:
@@ -292,7 +297,8 @@ def uncertainty(
     trials: int | None = None,
     fits: float | None = None,
 ) -> Uncertainty | None:
-    """Uncertainty of a figure with the estimate `value`; None where it cannot be read from more than half of the resamples.
+    """Uncertainty of a figure with the estimate `value`; None where `value` is None or not finite, and where fewer than half of
+    the resamples give a finite figure.
 
     Where models are few, the variance is the models' jackknife variance plus that of resampling canaries alone, minus the cells'
     noise that both hold (Cameron, Gelbach and Miller 2011), with Satterthwaite's degrees of freedom (1946). The variance that
@@ -322,7 +328,7 @@ def uncertainty(
 
 def variance_of_fits(spread: Drawn[np.ndarray], scale: Scale, trials: int) -> float:
     """Variance on the scale that refitting adds: the jackknife over blocks of canaries with the attack fitted anew, minus the
-    jackknife with the fits as they were; at least 0."""
+    jackknife with the fits as they were; at least 0, and 0 where there are no `refits`."""
     if spread.refits is None:
         return 0.0
     anew, before = (_left_out(scale.to(side, trials)) for side in spread.refits)

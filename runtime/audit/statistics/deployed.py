@@ -32,7 +32,7 @@ class Deployed:
 
 def shadow_only(scores: np.ndarray, member: np.ndarray, fpr: float, paired: bool, resamples: Resamples | None = None) -> Deployed:
     """Rates with thresholds that are read from each target's shadows alone. scores, member: canary × shadow, NaN where not
-    applicable.
+    applicable. A target whose shadows' non-members allow no false positive at `fpr` calls no sample a member.
 
     Each resample has thresholds of its own: weights along one sorted order, as in `bootstrap`. Without `resamples`: one row, the
     scores as they are.

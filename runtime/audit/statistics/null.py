@@ -54,7 +54,8 @@ class Control:
         return not self.complaints()
 
     def complaints(self) -> list[str]:
-        """Figures of the redraws that exceed their bands: mean AUC, mean TPR, share of epsilon bounds above zero. Empty if none."""
+        """Text for each figure of the redraws that lies outside its band: mean AUC, mean TPR, share of epsilon bounds above zero.
+        The TPR and the bounds are checked only where every redraw has one."""
         redraws, found = len(self.auc), []
         error = self.auc.std(ddof=1) / np.sqrt(redraws) if redraws > 1 else np.inf
         if abs(self.auc.mean() - 0.5) > MAX_STANDARD_ERRORS * error + AUC_SLACK:
@@ -73,7 +74,7 @@ class Control:
 
     def p_value(self, tpr: float | None, auc: float | None) -> tuple[float, str]:
         """Permutation p-value, (1 + redraws at least as large) / (redraws + 1), and the figure that it is about: the TPR, or the
-        AUC where ties prevent reading the TPR."""
+        AUC (one half if None) where the TPR cannot be read from the scores or from some redraw."""
         readable = tpr is not None and bool(np.isfinite(self.tpr).all())
         redraws, observed = (self.tpr, tpr) if readable else (self.auc, 0.5 if auc is None else auc)
         return (1 + int((redraws >= observed).sum())) / (len(redraws) + 1), "TPR" if readable else "AUC"
@@ -86,7 +87,8 @@ def central(redraws: np.ndarray, confidence: float = 0.95) -> tuple[float, float
 
 
 def redraw(member: np.ndarray, design: Design, rng: np.random.Generator) -> np.ndarray:
-    """Another membership of the same design: orientations flipped, rows permuted, or coins tossed again. canary × shadow."""
+    """canary × shadow, bool: another membership of the same design. `pairs`: a fair coin for each canary and pair says which shadow
+    holds it; `balanced`: each row is permuted; `bernoulli`: each column is permuted, or the row where there is one alone."""
     match design:
         case "pairs":
             first = rng.random((len(member), member.shape[1] // 2)) < 0.5

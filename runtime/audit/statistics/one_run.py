@@ -62,8 +62,8 @@ def one_run(
     strategy: Strategy = "preset",
     guesses: tuple[int, int] | None = None,
 ) -> GuessBound:
-    """The bound from one model's scores (canary) at the error probability `error`. `guesses`: numbers of guessed members and
-    non-members, for `preset`; None for a quarter of the canaries each."""
+    """The bound from one model's scores (canary) at the error probability `error`; 0 without guesses where all scores are equal.
+    `guesses`: numbers of guessed members and non-members, for `preset`; None for a quarter of the canaries each."""
     scores, member = np.asarray(scores, np.float64), np.asarray(member, bool)
     if scores.min() == scores.max():  # all scores are equal: there is nothing to guess by
         return GuessBound(0.0, 0, 0, 0, len(scores))

@@ -76,7 +76,7 @@ def allowed_false_positives(fpr: float, non_members: int, strict: bool = False) 
 
 
 def tpr_at(fpr: float, scores: np.ndarray, member: np.ndarray, strict: bool = False) -> RateReading:
-    """TPR at `fpr` by the count rule. `scores` and `member` of one shape; ValueError for NaN.
+    """TPR at `fpr` by the count rule. ValueError for NaN, for no scores, and where `scores` and `member` differ in shape.
 
     `strict` reproduces published code: the last threshold whose FPR is below `fpr`, not at or below it.
     """
@@ -89,7 +89,8 @@ def auc(scores: np.ndarray, member: np.ndarray) -> float | None:
 
 
 def balanced_accuracy(scores: np.ndarray, member: np.ndarray) -> float | None:
-    """Largest mean of TPR and TNR over all thresholds: optimistic, since the threshold is chosen on the same scores."""
+    """Largest mean of TPR and TNR over all thresholds: optimistic, since the threshold is chosen on the same scores. None without
+    members or without non-members."""
     steps = Steps.of(scores, member)
     if not (steps.true[-1] and steps.false[-1]):
         return None
@@ -97,7 +98,8 @@ def balanced_accuracy(scores: np.ndarray, member: np.ndarray) -> float | None:
 
 
 def roc_points(scores: np.ndarray, member: np.ndarray, most: int = 300) -> np.ndarray:
-    """points × 2: (FPR, TPR) from (0, 0) to (1, 1), thinned to about `most` points spread evenly in log FPR."""
+    """points × 2: (FPR, TPR) from (0, 0) to (1, 1). Longer curves are thinned to at most `most` points, spread evenly in log FPR:
+    the first is then the highest at FPR 0, and (0, 0) is left out if that is another."""
     steps = Steps.of(scores, member)
     curve = np.stack([steps.false / max(steps.false[-1], 1), steps.true / max(steps.true[-1], 1)], axis=1)
     if len(curve) <= most:
@@ -153,7 +155,8 @@ class Steps:
 
 
 def check_scores(scores: np.ndarray, member: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Flat float64 scores and bool membership; ValueError with the index of the first NaN, or for shapes that differ."""
+    """Flat float64 scores and bool membership; ValueError with the index of the first NaN, for shapes that differ, and for
+    no scores."""
     scores, member = np.asarray(scores, np.float64), np.asarray(member, bool)
     if scores.shape != member.shape or not scores.size:
         raise ValueError(f"scores of shape {scores.shape} and membership of shape {member.shape} must agree and not be empty")

@@ -26,11 +26,13 @@ class Evidence:
     score: float
     """Test statistic, standard normal where the effect equals the margin; infinite for effects without sampling error."""
     scatter: np.ndarray
-    """resample: the statistic's null distribution, the resampled effects standardised to mean 0 and variance 1."""
+    """resample: the statistic's null distribution, the resampled effects standardised to mean 0 and variance 1; 0 everywhere where
+    they do not vary."""
 
     @classmethod
     def of(cls, name: str, p: float, resampled: np.ndarray) -> Evidence:
-        """From a one-sided p-value and the resampled effects, of which at least half must be finite."""
+        """From a one-sided p-value and the resampled effects, of which those that are not finite take the value of another;
+        the caller sees to it that at least half are finite."""
         there = resampled[np.isfinite(resampled)]
         spread = float(there.std()) if there.size else 0.0
         if not spread > 1e-12:

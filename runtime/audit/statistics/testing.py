@@ -21,12 +21,14 @@ class Estimate:
 
     value: float
     low: float | None
-    """None, as `high`, where all differences are equal (no standard error), and where a ratio's denominator may be 0."""
+    """None where all paired differences are equal (no standard error)."""
     high: float | None
+    """None likewise, and where a ratio's denominator may be 0."""
     n: int
     p_above: Callable[[float], float]
     """Margin → one-sided p-value of "the effect is not above it"."""
     p_below: Callable[[float], float]
+    """Margin → one-sided p-value of "the effect is not below it"."""
 
 
 WRONG = np.geomspace(1e-15, 0.5, 150)

@@ -125,7 +125,8 @@ def alarm(terms: Terms, conditions: Conditions) -> Callable[[np.ndarray, np.ndar
 
 @lru_cache(maxsize=64)
 def _min_correct_guesses(guesses: int, canaries: int, delta: float, error: float) -> int:
-    """The smallest number of correct guesses for which some lower bound on epsilon is above zero."""
+    """The smallest number of correct guesses for which a one-run bound on epsilon, Steinke's or f-DP's, is above zero; one more
+    than `guesses` if none is."""
     return next(
         (
             correct

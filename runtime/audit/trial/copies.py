@@ -24,8 +24,9 @@ from runtime.outcome import Metric
 from runtime.store.artifacts import Artifact
 
 PAIRS_KEPT = 6
-"""Pairs kept of each kind (`runtime.outcome.PAIR_KINDS`) and canary group: members nearest to an image; members with a copy and the
-lowest attack scores; members that the attack identifies and whose nearest image is farthest."""
+"""Pairs kept of each kind (`runtime.outcome.PAIR_KINDS`) and canary group: members nearest to an image; members with a copy that
+the attack does not identify, lowest scores first; members that the attack identifies, without a copy, farthest from any image first
+(copy or not where copies are not resolvable)."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class Nearness:
 
     def metrics(self) -> Iterator[Metric]:
         """`copied_share`: the TPR of one distance threshold for all canaries; `nearest_ratio`: distances as member over those as
-        non-member, canary by canary."""
+        non-member, geometric mean over canaries; not given where no canary has both."""
         fpr = self.work.headline.fpr
         reading = tpr_at(fpr, self.closeness, self.member)
         drawn = Drawn.of(lambda part: read_resamples(self.closeness, self.member, (fpr,), part), self.resamples)
@@ -104,7 +105,8 @@ class Nearness:
 
 
 def log_distance_gap(closeness: np.ndarray, member: np.ndarray, resamples: Resamples | None) -> np.ndarray:
-    """resample: mean over canaries of the mean log distance as member minus that as non-member; canaries without both are left out.
+    """resample: mean over canaries of the mean log distance as member minus that as non-member; canaries without both are left out,
+    and NaN where none is left.
     Without `resamples`: one row, the data as they are."""
     one = np.ones((1, len(member))) if resamples is None else resamples.canaries.astype(np.float64)
     two = np.ones((len(one), member.shape[1])) if resamples is None or resamples.shadows is None else resamples.shadows

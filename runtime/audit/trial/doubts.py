@@ -28,15 +28,16 @@ OUTLYING_AUC = 6.0
 
 @dataclass(frozen=True)
 class Doubt:
-    """A finding against the data. `grave`: all figures are invalid; else only bounds are withheld."""
+    """A finding against the data. `grave`: all figures are invalid; else the finding is only reported. Of a user's file, any doubt
+    that is found before attacks run also withholds epsilon bounds."""
 
     text: str
     grave: bool = True
 
 
 def doubts_of_membership(member: np.ndarray, design: Design) -> Iterator[Doubt]:
-    """Doubts where columns (models) or rows (samples) of membership agree more often than independent draws do.
-    member: sample × shadow."""
+    """Doubts where columns (models) or, unless `balanced`, rows (samples) of membership agree more often than independent draws do.
+    No doubt is yielded with fewer than `FEW_SAMPLES` samples or two shadows. member: sample × shadow."""
     samples, shadows = member.shape
     if samples < FEW_SAMPLES or shadows < 2:
         return
@@ -76,7 +77,8 @@ def _listed(pairs: list[tuple[int, int]], what: str) -> str:
 
 
 def equal_models(answers: np.ndarray) -> list[tuple[int, int]]:
-    """Pairs of shadows whose answers are equal to the last bit. answers: sample × … × shadow."""
+    """Pairs (first shadow with these answers, a later one) whose answers are equal to the last bit and have more than `FEW_VALUES`
+    distinct values; none with fewer than `FEW_SAMPLES` samples. answers: sample × … × shadow."""
     columns = np.moveaxis(answers, -1, 0).reshape(answers.shape[-1], -1)
     if len(answers) < FEW_SAMPLES:
         return []
@@ -91,7 +93,7 @@ def equal_models(answers: np.ndarray) -> list[tuple[int, int]]:
 
 def repetitions(answers: np.ndarray, member: np.ndarray) -> np.ndarray | None:
     """sample: index of the distinct sample that each row is, where rows are repeated (equal answers and membership in all shadows);
-    else None.
+    else None, and None where so few distinct answers (`FEW_VALUES`) may be equal by chance.
 
     answers: sample × … × shadow.
     """
@@ -107,8 +109,8 @@ def repetitions(answers: np.ndarray, member: np.ndarray) -> np.ndarray | None:
 
 
 def doubts_of_answers(signal: np.ndarray, member: np.ndarray) -> Iterator[Doubt]:
-    """Doubts where answers are constant, inverted, fit another shadow's membership, or correlate with no other shadow's answers.
-    signal, member: sample × shadow, HIGHER MEANS MEMBER."""
+    """Doubts where answers are constant, inverted, fit another shadow's membership, or hardly correlate with the other shadows'
+    answers. No doubt is yielded with fewer than `FEW_SAMPLES` samples. signal, member: sample × shadow, HIGHER MEANS MEMBER."""
     samples, shadows = signal.shape
     sides = member.sum(0)
     if samples < FEW_SAMPLES:
@@ -140,8 +142,8 @@ def doubts_of_answers(signal: np.ndarray, member: np.ndarray) -> Iterator[Doubt]
 
 
 def _calibrated(signal: np.ndarray, member: np.ndarray, standing: list[int]) -> np.ndarray:
-    """sample × shadow in `standing`: the signal, standardised by median and MAD of the shadow's non-members, minus its mean over
-    other shadows without the sample."""
+    """sample × shadow in `standing`: the signal, standardised by median and MAD of the shadow's non-members, clipped at ±8, minus
+    its mean over other shadows without the sample; 0 where there is none."""
     with np.errstate(invalid="ignore"):
         outside = np.where(member, np.nan, signal)[:, standing]
         center = np.nanmedian(outside, axis=0)
@@ -213,7 +215,8 @@ def doubts_of_scores(scores: np.ndarray, member: np.ndarray, null_auc: np.ndarra
 
 
 def _areas(scores: np.ndarray, member: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """shadow: AUC of its own scores, and the standard error that a random score's AUC has; NaN without four scores on each side."""
+    """shadow: AUC of its own scores, and the standard error that a random score's AUC has; NaN and 0 without four scores on each
+    side."""
     areas = np.full(scores.shape[1], np.nan)
     errors = np.zeros(scores.shape[1])
     for shadow, column in enumerate(scores.T):

@@ -129,7 +129,8 @@ class AttackResult:
 
 
 def measure_attack(attack: Tried, answers: Sequence[Answers], scope: Scope) -> AttackResult | None:
-    """The attack's result on all groups that it applies to; None where it applies to none. `answers`: of one release level."""
+    """The attack's result on all groups that it applies to; None where it applies to none, or gives no score.
+    `answers`: of one release level."""
     scores = np.full(scope.member.shape, np.nan)
     groups = []
     for of_group in answers:
@@ -193,8 +194,8 @@ SHAM_REDRAWS = 20
 def sham(attack: Tried, answers: Answers, scope: Scope) -> tuple[Metric, list[str]] | None:
     """A second null control: the attack on z samples with made-up membership that no training used, which must find nothing.
 
-    The metric `sham_auc`, whose interval is that of redrawn memberships, and flags. None where there is no z pool or the attack
-    itself needs it.
+    The metric `sham_auc`, whose interval is that of redrawn memberships, and flags. None where the z pool is missing or has
+    fewer than two samples, and where the attack does not apply to them, such as one that needs a z pool itself.
     """
     if answers.z_logits is None:
         return None
@@ -246,7 +247,7 @@ class Kept:
         return cls(scope, most_scores, {"member": torch.from_numpy(scope.member.astype(np.uint8))})
 
     def add(self, result: AttackResult) -> None:
-        """Add one attack's result. The result itself is not referred to afterwards."""
+        """Add one attack's result, without a reference to the result itself, so that its memory can be freed."""
         key, headline = str(len(self.columns)), (result.attack, result.release) == self.scope.headline
         if headline:
             self.headline_column = len(self.columns)
@@ -266,8 +267,8 @@ class Kept:
 
 
 def describe_canaries(groups: Sequence[Group], answers: Sequence[Answers], scope: Scope) -> dict[str, Tensor]:
-    """File `canaries`: labels, true labels, sample numbers, groups and memorization of every canary. `answers`: of the final model;
-    memorization is read from the unshifted view."""
+    """File `canaries`: labels, true labels, sample numbers, groups and memorization of every canary (NaN without logits).
+    `answers`: of the final model; memorization is read from the unshifted view."""
     memorized = np.full(len(scope.member), np.nan)
     for of_group in answers:
         span = scope.spans[of_group.group.name]

@@ -136,7 +136,8 @@ class AttackMetrics:
     def interval(
         self, value: float | None, spread: Drawn[np.ndarray], canaries: int | None = None, scale: Scale = SHARE
     ) -> tuple[float, float] | None:
-        """Confidence interval of a figure, see `uncertainty`; None where it cannot be read from most resamples."""
+        """Confidence interval of a figure, see `uncertainty`; None where `value` is None, or fewer than half of the resamples give
+        it. `canaries`: number of canaries behind it, if not all."""
         found = uncertainty(value, spread, self.resamples, scale, canaries)
         return None if found is None else found.interval(self.terms.confidence)
 
@@ -162,7 +163,7 @@ class AttackMetrics:
         return self.scored & ~self.member & (self.scores >= bar)
 
     def _one_shadow_warning(self, reading: RateReading) -> str:
-        """A warning where more than half of the false positives are one model's; "" otherwise."""
+        """A warning where more than half of the false positives, of at least four, are one model's; "" otherwise."""
         by_shadow = self._false_positives(reading).sum(0)
         most = int(by_shadow.argmax())
         if reading.false_positives < 4 or 2 * by_shadow[most] <= reading.false_positives:
@@ -188,7 +189,8 @@ class AttackMetrics:
             }
 
     def fits(self) -> Iterator[dict[str, Any]]:
-        """As JSON: the variance that refitting adds to each figure. Claims read it, since they cannot refit the attack."""
+        """As JSON: the variance that refitting adds to each figure; nothing where canaries share no fit. Claims read it, since they
+        cannot refit the attack."""
         spreads = {tpr_name(fpr): (self._spread(self.drawn, fpr), SHARE) for fpr in self.terms.fpr}
         spreads["auc"] = self.drawn.spread(attrgetter("auc")), AREA
         for name, (spread, scale) in spreads.items() if self.refit is not None else ():
@@ -202,7 +204,8 @@ class AttackMetrics:
         return names | {"canaries": answers.group.name}
 
     def strata(self, parts: Mapping[str, np.ndarray]) -> Iterator[Metric]:
-        """The TPR at the headline's FPR of the members in each part (canary × shadow, bool), against all non-members."""
+        """The TPR at the headline's FPR of the members in each part (canary × shadow, bool), against all non-members; a
+        metric without a value for a part without members. `n`: number of these members."""
         fpr = self.terms.headline_fpr
         for name, kept in parts.items():
             there = self.scored & (~self.member | kept)
@@ -217,7 +220,8 @@ class AttackMetrics:
             yield replace(figure, n=members)
 
     def deployed(self) -> Iterator[Metric]:
-        """TPR, FPR and, at each prior, PPV with thresholds that are read from each target's shadows alone (`deployed`)."""
+        """TPR, FPR and, at each prior, PPV with thresholds that are read from each target's shadows alone (`deployed`);
+        nothing where the headline's TPR is not resolvable."""
         fpr, paired = self.terms.headline_fpr, self.terms.paired
         if self.reading(fpr).value is None:
             return
@@ -236,7 +240,8 @@ class AttackMetrics:
                 yield self.metric(f"ppv@prior={prior:g}", None, None, n, f"nobody is called a member; {how}")
 
     def null_control(self, score: Score) -> Control:
-        """The null control of the attack: see `statistics.null`. `score`: function from membership to scores."""
+        """The null control of the attack: see `statistics.null`. `score`: function from membership to scores. An attack that
+        is `fitted` to data (label-only, quantile) gets a tenth of the redraws, at least ten."""
         redraws = max(10, self.terms.redraws // 10) if self.attack.fitted else self.terms.redraws
         purpose = self.terms.null_purpose.format(
             group=self.answers.group.name, attack=self.attack.attack, variant=self.attack.variant_name
@@ -271,7 +276,8 @@ class AttackMetrics:
         yield self.metric("permutation_p", p, None, redraws, f"of the TPR at {reading.fpr:g}" if what == "TPR" else "of the AUC")
 
     def roc(self, banded: bool) -> np.ndarray:
-        """points × 4: FPR, TPR, and the pointwise interval of the TPR at some of the points, NaN at the others."""
+        """points × 4: FPR, TPR, and low and high end of the pointwise interval of the TPR: at some of the points if `banded`, NaN
+        at all others."""
         points = roc_points(self.scores[self.scored], self.member[self.scored])
         band = np.full_like(points, np.nan)
         if banded:
@@ -289,7 +295,8 @@ class AttackMetrics:
         return risk.of_canaries(self.scores, self.member, self.reading(self.terms.headline_fpr).threshold)
 
     def stability(self) -> Metric:
-        """`risk_overlap`: overlap of the most exposed canaries between halves of the shadows."""
+        """`risk_overlap`: Jaccard overlap of the most exposed canaries between random halves of the shadows, mean over splits, with
+        the central interval of the splits; n: number of splits."""
         rng = numpy_generator(self.terms.seed, None, f"risk/{self.answers.group.name}")
         bar = self.reading(self.terms.headline_fpr).threshold
         top, found = risk.overlap(self.scores, self.member, bar, self.terms.paired, rng)

@@ -18,9 +18,11 @@ CANARIES_PER_EXPOSED = 10
 
 
 def of_canaries(scores: np.ndarray, member: np.ndarray, threshold: float | None) -> np.ndarray:
-    """canary × 4: share of its IN models at or above the threshold, with a Jeffreys interval; its own AUC over models.
+    """canary × 4: share of its IN models at or above the threshold, with a 95 % Jeffreys interval (low, high); its own
+    AUC over models.
 
-    NaN where a canary has no scored model on a side. scores, member: canary × shadow.
+    Without a scored IN model the share is NaN and the interval that of the prior; without scored models on both sides the AUC is
+    NaN. `threshold` None: no model is at or above it. scores, member: canary × shadow.
     """
     there = ~np.isnan(scores)
     bar = np.inf if threshold is None else threshold

@@ -192,7 +192,7 @@ def _strata_of_copies(work: AttackTrial, results: Iterable[AttackResult], sets: 
 
 
 def _join_groups(found: Mapping[str, np.ndarray], scope: Scope) -> np.ndarray:
-    """canary × shadow, uint8: the groups' cells joined; 2 for groups without any."""
+    """canary × shadow, uint8: the groups' cells joined; 2 in rows of groups that `found` lacks."""
     whole = np.full(scope.member.shape, 2, np.uint8)
     for name, cells in found.items():
         whole[scope.spans[name]] = cells

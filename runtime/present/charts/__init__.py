@@ -30,13 +30,13 @@ class ChartKind:
     draw: Callable[[list[Row], look.Layout], alt.TopLevelMixin | dict[str, Any]]
     about: str
     missing: str = "no study was run, or no row is left"
-    """Advice for a query without rows: which studies give some."""
+    """Why a query may give no rows, for the message that is then drawn."""
     alone: tuple[str, ...] = ("origin", "study", "profile")
-    """Columns for each value of which there is a panel of its own."""
+    """Columns for each combination of whose values there is a chart of its own."""
 
 
 OF_FRONTS = (*ChartKind.alone, "data")
-"""As above, and by data set, for charts with a front: a front is over trials of one data set."""
+"""`ChartKind.alone` for charts with a front: also by data set, since a front is over trials of one data set."""
 
 
 CHARTS: dict[str, ChartKind] = {
@@ -101,8 +101,8 @@ def draw(name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], layou
 def save(spec: dict[str, Any], path: Path, width: float | None = None, titled: bool = True) -> str:
     """Write the chart in the format of the path's suffix, `width` points wide (by default as drawn), with its title if `titled`.
 
-    A notice on letters that it cannot show, or "".
-    SynthcError for an ending that is none of FORMATS, and for a width at which letters would be smaller than 7 points.
+    Returns a notice on letters that no font here can show, or "". SynthcError for an ending that is none of FORMATS, for a width at
+    which letters would be smaller than 7 points, for any width of html and json, and where the file cannot be written.
     """
     ending = path.suffix.lstrip(".").lower()
     if ending not in FORMATS:

@@ -21,7 +21,7 @@ STEINKE = "epsilon_lower_steinke"
 """The bound that holds for every mechanism; rows are sorted by it."""
 BOUNDS = {STEINKE: "any mechanism (Steinke)", "epsilon_lower_f_dp_if_gaussian": "f-DP, if it is Gaussian"}
 MAX_EPSILON_ON_AXIS = 20
-"""Largest epsilon of an accountant on the axis; a larger one is drawn as an arrow."""
+"""Epsilons of accountants below this extend the axis; one beyond its end is drawn as an arrow."""
 DELTA, ERROR = 1e-5, 0.05
 """Delta of the largest possible bounds, which hardly depend on it."""
 

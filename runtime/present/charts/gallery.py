@@ -76,11 +76,10 @@ def make_sheet(store: Path, task: str, with_private: bool = False, answer: str |
 
 
 def write(folder: Path, sets: Iterable[tuple[Mapping[str, Any], Sheet]]) -> list[Path]:
-    """Write a file for each sheet: the set, the nearest private images, the audit's pairs; returns their paths.
+    """Write a PNG file for each sheet that is not withheld: the set, the nearest private images, the audit's pairs; returns their
+    paths.
 
-    Pixels are enlarged, never smoothed.
-
-    `sets` are trials (`study`, `profile`, `trial`) with their sheets. Gives the files.
+    Pixels are enlarged, never smoothed. `sets` are trials (`study`, `profile`, `trial`) with their sheets.
     """
     from PIL import Image, ImageOps
 
@@ -101,7 +100,8 @@ def write(folder: Path, sets: Iterable[tuple[Mapping[str, Any], Sheet]]) -> list
 
 
 def _pairs(store: Path, answer: str) -> tuple[bytes | None, tuple[str, ...]]:
-    """The sheet of an attack's pairs of canary and released image, two rows for each group and kind, and the rows' captions."""
+    """The sheet of an attack's pairs of canary and released image, two rows for each group and kind, and the captions
+    of these double rows; (None, ()) without pairs."""
     from safetensors.numpy import load_file
 
     path = folder_of(store, answer) / "pairs.safetensors"
@@ -136,7 +136,8 @@ def _is_private(folder: Path, work: Any) -> bool:
 
 
 def to_uint8(images: np.ndarray) -> np.ndarray:
-    """Images (n × channels × height × width) as n × height × width × channels, uint8; grey levels outside of 0..1 are clipped."""
+    """Images (n × channels × height × width) as n × height × width × channels, uint8; values of learned images outside of 0 to 1
+    are clipped, and NaN becomes 0."""
     if images.dtype != np.uint8:
         images = (np.nan_to_num(images).clip(0, 1) * 255).round().astype(np.uint8)
     return images.transpose(0, 2, 3, 1)
@@ -185,7 +186,7 @@ def _nearest(images: np.ndarray, chosen: np.ndarray, private: Private) -> np.nda
 
 
 def read_work(store: Path, task: str) -> Any:
-    """The parameters of a task, from its hashed text; None where this version lacks their classes."""
+    """The parameters of a task, from its hashed text; None where the store lacks the task, or this version their classes."""
     try:
         return restore(parse_canonical(Artifact(folder_of(store, task)).text).params, structures())
     except (Corrupt, OSError, ValueError, KeyError, TypeError):

@@ -99,7 +99,8 @@ PERCENT = "format(100 * datum.value, '~g') + ' %'"
 
 def identify(rows: Iterable[Row]) -> list[Row]:
     """Rows with the paradigm's printed name in `Paradigm`, a short distinct name of the trial in `name`, a unique one in `key`, and
-    a `number` from 1, sorted by paradigm. Controls come last, as a paradigm of their own."""
+    the trial's `number`, from 1 in the order of paradigms; the order of rows is kept. Controls are a paradigm of their own, the
+    last of those built in."""
     rows = [row | {"paradigm": "control"} if row.get("control") else row for row in rows]
     several = [part for part in ("origin", "study", "profile") if len({row.get(part) for row in rows}) > 1]
     repeated = any(row.get("replicate") for row in rows)
@@ -122,7 +123,8 @@ def _key(row: Row) -> str:
 
 
 def drawable(row: Row) -> Row:
-    """The row with None for numbers that are not finite (JSON has none), and texts without characters that XML excludes."""
+    """The row with None for numbers that are not finite (JSON has none), and in texts escape codes for characters
+    that XML excludes."""
 
     def shown(value: Any) -> Any:
         if isinstance(value, str):
@@ -263,7 +265,7 @@ def describe_leakage(rows: Sequence[Row]) -> str:
 
 
 def interval_of(row: Row, name: str, spec: str = ".3f") -> str:
-    """A figure's interval as text for tooltips."""
+    """A figure's interval as text for tooltips; "no interval" without one."""
     return format_ends(row.get(f"{name}_low"), row.get(f"{name}_high"), spec)
 
 

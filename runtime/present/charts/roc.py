@@ -23,8 +23,8 @@ MAX_BANDED_TRIALS = 2
 
 
 def draw(rows: list[Row], layout: Layout) -> Any:
-    """One line per trial, in the panel of its paradigm, with the headline's point and interval. Zeros are drawn at half of the
-    smallest step, as the subtitle states."""
+    """One line per trial, on one canary group (the headline's, if it has curves), in the panel of its paradigm, with the headline's
+    point and interval. Zeros are drawn at half of the smallest step, as the subtitle states."""
     groups = sorted({row["canaries"] for row in rows}, key=lambda group: (group != rows[0]["headline_canaries"], group))
     rows = [row for row in look.identify(rows) if row["canaries"] == groups[0]]
     floor = min(1 / max(row["leakage_n"] or 1 for row in rows), 0.1) / 2
@@ -121,7 +121,8 @@ def _bands(rows: list[Row], floor: float) -> list[Row]:
 
 
 def _headlines(rows: list[Row], floor: float, side: float) -> list[Row]:
-    """The headline's point of each trial with its number, displaced where several coincide."""
+    """The headline's point of each trial with its number; those of several trials, all at the declared FPR, are spread sideways.
+    Trials without a TPR with interval have none."""
     trials = {row["key"]: row for row in rows if row["canaries"] == row["headline_canaries"]}
     spread = min(1.25, 3.0 ** (1 / max(1, len(trials))))
     headlines = [

@@ -52,7 +52,8 @@ class Axis:
     """Figures below this are drawn together at the axis' beginning, so that they do not stretch it; None without such figures."""
 
     def of(self, row: Row, end: str = "") -> Any:
-        """Position of a row's figure, or of an end of its interval, clipped to the axis."""
+        """Position of a row's figure, or of an `end` (`_low`, `_high`) of its interval, clipped to the axis. A missing figure is at
+        `unresolved`, a missing end None; a figure below `least`, and its ends, are at the label `lower`."""
         value = row[self.figure + end]
         if value is None:
             return None if end else self.unresolved
@@ -91,8 +92,9 @@ def name_lower(rows: Iterable[Row], axis: Axis) -> str:
 
 
 def odds_axis(figure: str, title: str, rows: Sequence[Row], better: int) -> Axis:
-    """An axis of log odds, on which 0.1 % and 1 % are as far apart as 99 % and 99.9 %. Zero and one are at half a score beyond the
-    resolution of n scores; missing values have a position of their own."""
+    """An axis of log odds, on which 0.1 % and 1 % are as far apart as 99 % and 99.9 %. Shares are clipped to 0.5 / n and
+    1 − 0.5 / n, where n is the largest number of scores (50 if unknown), so that zero and one have positions; missing values have
+    one of their own."""
     floor = 0.5 / max(row[f"{figure}_n"] or 50 for row in rows)
 
     def place(share: float) -> float:
@@ -208,7 +210,7 @@ def _front(rows: Sequence[Row], x: Axis, y: Axis) -> list[Row]:
 
 def front_band(rows: Sequence[Row], x: Axis, y: Axis) -> list[Row]:
     """The band between the fronts at the worse and at the better ends of all intervals, as corners from left to right (less `x` is
-    better)."""
+    better), over comparable trials that have both intervals; empty without any."""
     ends = [f"{axis.figure}{end}" for axis in (x, y) for end in ("_low", "_high")]
     able = [row for row in rows if is_comparable(row) and None not in [row[end] for end in ends]]
     good, bad = ("_high", "_low") if y.better > 0 else ("_low", "_high")
@@ -232,8 +234,9 @@ def number(rows: list[Row], points: Sequence[tuple[float, float]]) -> list[Row]:
 
 
 def place_numbers(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """For each point (in points of the plotting area, y downwards) the offset of its number's middle: the first of eight directions
-    with enough distance to other points and numbers, else the one with most."""
+    """For each point (in points of the plotting area, y downwards) the offset of its number's middle: the first of sixteen places
+    (eight directions at `NUMBER_DISTANCE`, then at `FURTHEST`) with enough distance to other points and numbers, else the one with
+    most."""
     numbers: list[tuple[float, float]] = []
     for x, y in points:
         reach = FURTHEST + CLEARANCE  # what is further away narrows no place
@@ -251,7 +254,7 @@ def _clearance(at: tuple[float, float], others: Sequence[tuple[float, float]]) -
 
 
 def draw_numbers(points: alt.Chart, x: Any, y: Any, layout: Layout) -> list[Any]:
-    """Numbers on a background of their own, since intervals pass behind them."""
+    """Text layers of the numbers: first an outline in the colour of the paper, since intervals pass behind them, then the text."""
     halo: dict[str, Any] = {"stroke": look.PAPER, "strokeWidth": 3, "strokeOpacity": 0.9, "strokeJoin": "round"}
     style: dict[str, Any] = {"fontSize": layout.small, "color": look.INK, "align": "center", "baseline": "middle"}
     style |= {"dx": alt.expr("datum.dx"), "dy": alt.expr("datum.dy")}

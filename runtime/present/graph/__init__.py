@@ -141,7 +141,7 @@ def _length(text: str, size: float) -> float:
 
 
 def _names(node: Node) -> list[str]:
-    """Names of the claims that a node lists, if it has several."""
+    """Names of the claims that a node lists, at most `MAX_CLAIMS_LISTED` and then how many more; none unless it has several."""
     more = len(node.members) - MAX_CLAIMS_LISTED
     listed = [*node.members[:MAX_CLAIMS_LISTED], *([f"and {more} more"] if more > 0 else [])]
     return listed if node.members[1:] else []

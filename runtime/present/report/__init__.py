@@ -32,7 +32,8 @@ CHARTS_IN_ORDER = ("tradeoff", "roc", "cost", "ablation", "vulnerability", "epsi
 
 
 def write(path: Path, database: Path, store: Path, scope: Scope, with_private: bool = False) -> None:
-    """Write the HTML report of the study that `scope` selects to `path`. SynthcError where it selects no study, or several."""
+    """Write the HTML report of the study that `scope` selects to `path`. SynthcError where it selects no study, or
+    several, and where the file cannot be written."""
     text = page(read(database, store, scope, with_private), database.name, with_private)
     try:
         with atomic_write(path, synced=False) as beside:
@@ -42,7 +43,7 @@ def write(path: Path, database: Path, store: Path, scope: Scope, with_private: b
 
 
 def page(results: StudyResults, database_name: str = "results.duckdb", with_private: bool = False) -> str:
-    """The report as HTML; it depends on the results alone."""
+    """The report as HTML; it depends on the arguments and this version of synthc alone."""
     shown = [name for name in CHARTS_IN_ORDER if name != "ablation" or results.charts[name][1]]
     drawn = {name: _draw_chart(name, results) for name in (*shown, *(["claims"] if results.claims else []))}
     scripts = (page_of_charts.bundle(), _file("page.js"))

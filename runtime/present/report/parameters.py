@@ -35,7 +35,7 @@ def describe_arm(arm: ReportArm) -> str:
 
 
 def quote_docstring(arm: ReportArm) -> str:
-    """The docstring of an arm's method."""
+    """The docstring of an arm's method, in one line; "" where the store has no method of the arm."""
     return " ".join(next((type(models["method"]).__doc__ or "" for models in arm.models if "method" in models), "").split())
 
 

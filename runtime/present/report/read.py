@@ -22,11 +22,12 @@ class StudyResults:
     """Results of one study under one profile, by its latest run."""
 
     run: Row
-    """The row of the view `run`, with `claims` and `lints` as decoded JSON; `computed`: number and seconds of its tasks."""
+    """The row of the view `run`, with `argv`, `headline`, `versions`, `claims` and `lints` decoded from JSON (None where
+    empty); `computed`: number and seconds of its tasks."""
     comparison: list[Row]
     """Rows of the view `comparison`, with `auc_n`."""
     figures: list[Row]
-    """TPR at the headline's FPR for every attack and canary group, one row each."""
+    """TPR at the headline's FPR, a row for each trial, attack, variant, release level and canary group."""
     claims: list[Row]
     """Rows of the view `claim`, in the order of the spec."""
     pairs: list[Row]
@@ -40,7 +41,7 @@ class StudyResults:
     sets: list[tuple[Row, Sheet]]
     """Trials (`trial`, `label`, `arm`, `paradigm`) with contact sheets of the set of shadow 0."""
     audit: Any
-    """Parameters of the first trial's attack; None where the store does not have the task."""
+    """Parameters of an attack: of the first trial whose attack's task the store has; None without such a trial."""
     store_found: bool
 
 

@@ -29,7 +29,7 @@ VERDICTS = {"supported": "✓ supported", "refuted": "✗ refuted"}
 
 
 def list_facts(results: StudyResults) -> dict[str, str]:
-    """Name → value of the facts at the top of the report: data, canaries, shadows."""
+    """Name → value of the facts at the top of the report: data, number of audited trials, shadows per trial, profile, run."""
     run, first = results.run, next(iter(results.comparison), {})
     measured = sum(row["attack"] is not None for row in results.comparison)
     return {
@@ -82,13 +82,13 @@ def list_controls(results: StudyResults) -> list[str]:
 
 
 def name_attack(results: StudyResults) -> str:
-    """Name of the headline's attack with its variant; "" where no trial has it."""
+    """Name of the headline's attack with its variant, from the first trial that has it; the declared name alone where none has."""
     attacks = (f"{row['attack']} {row['variant']}" for row in results.comparison if row["attack"])
     return next(attacks, str(results.run["headline"].get("attack")))
 
 
 def list_answer(results: StudyResults) -> list[str]:
-    """The answer in two or three sentences."""
+    """The answer of the study (`answer.answer`), sentence by sentence."""
     return answer(results.comparison)
 
 
@@ -125,7 +125,7 @@ def describe_verdict(claim: Row, results: StudyResults) -> dict[str, str]:
 
 
 def describe_effect(row: Row) -> str:
-    """An effect with interval and n as text, with true minus signs, at which lines do not break."""
+    """An effect with interval and n as text, with true minus signs; "not resolvable" without one."""
     if row["effect"] is None:
         return "not resolvable"
     interval = format_interval(row["effect"], row["low"], row["high"]).replace("-", "−")
@@ -133,7 +133,8 @@ def describe_effect(row: Row) -> str:
 
 
 def list_tables_by_attack(results: StudyResults) -> list[dict[str, Any]]:
-    """Tables of the TPR at the headline's FPR for all attacks and groups, beside the one that is the headline.
+    """Tables of the TPR at the headline's FPR for all attacks and groups, beside the one that is the headline. Empty where there is
+    one attack on one group at one level alone.
 
     A table for each group of canaries and release level, the declared ones first: all in one would be wider than any page.
     """
@@ -168,7 +169,8 @@ def list_withheld(sets: Sequence[tuple[Row, Sheet]]) -> list[str]:
 
 
 def group_lints(lints: Sequence[Any]) -> list[tuple[tuple[str, ...], list[dict[str, str]]]]:
-    """Findings grouped by lint: pairs of (code, title, reason, source, why it is silenced) and its places with messages."""
+    """Findings grouped by lint: pairs of (code, title, reason, source, why it is silenced) and a list of its findings, each with
+    place, message and hint. A text that is missing is ""."""
     groups: dict[tuple[str, ...], list[dict[str, str]]] = {}
     for lint in lints:
         texts = {name: str(text or "") for name, text in (lint if isinstance(lint, dict) else {"message": lint}).items()}
@@ -189,12 +191,12 @@ def name_trial(row: Row) -> str:
 
 
 def format_count(n: float | None) -> str:
-    """A count with thousands separators."""
+    """A count with thousands separators; "unknown" for None."""
     return "unknown" if n is None else f"{n:,.0f}"
 
 
 def format_minute(when: Any) -> str:
-    """A time to the minute."""
+    """A time as `2026-01-31 12:00`; "unknown" for None."""
     return "unknown" if when is None else when.isoformat(sep=" ", timespec="minutes")
 
 
