@@ -67,8 +67,8 @@ class Mechanism:
     def metrics(self) -> Iterator[Metric]:
         """Metrics `epsilon` and `delta` of all steps together, for one image added or removed, and `noise_multiplier`.
 
-    The note of `epsilon` states the assumptions. Its value is None above 1e6, and without noise.
-    """
+        The note of `epsilon` states the assumptions. Its value is None above 1e6, and without noise.
+        """
         delta = self.privacy.delta
         epsilon, accountant = epsilon_spent(self.noise_multiplier, delta, self.sampling_rate, self.steps)
         size = "> 1e6, vacuous; " if epsilon is None else "vacuous; " if epsilon > VACUOUS_EPSILON else ""
@@ -82,7 +82,8 @@ class Mechanism:
 
 
 def new_mechanism(privacy: Privacy, batch_size: int, expected_size: int, steps: int) -> Mechanism:
-    """The mechanism with the declared noise multiplier, or with the one that gives the declared epsilon; errors as of `noise_for`."""
+    """The mechanism with the declared noise multiplier, or with the one that gives the declared epsilon; errors as of
+    `noise_for`."""
     rate = min(1.0, batch_size / expected_size)
     noise = privacy.noise_multiplier
     if noise is None:
@@ -170,8 +171,8 @@ def clipped_sum(
 def epsilon_spent(noise_multiplier: float, delta: float, rate: float, steps: int) -> tuple[float | None, Accountant]:
     """Epsilon, and the accountant that is named for it.
 
-    `pld`: the smaller of the epsilons of PLD and RDP. `rdp`: that of RDP where it is above VACUOUS_EPSILON, since PLD's grid would be
-    too large. Epsilon is None above 1e6, where the accountant overflows, and without noise.
+    `pld`: the smaller of the epsilons of PLD and RDP. `rdp`: that of RDP where it is above VACUOUS_EPSILON, since PLD's grid would
+    be too large. Epsilon is None above 1e6, where the accountant overflows, and without noise.
     """
     bound = epsilon_of("rdp", noise_multiplier, delta, rate, steps) if noise_multiplier > 0 else math.inf
     if bound <= VACUOUS_EPSILON:

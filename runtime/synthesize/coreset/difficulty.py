@@ -171,8 +171,8 @@ def hardest(score: Tensor) -> Picker:
 def stratified(score: Tensor, cut: float, strata: int) -> Picker:
     """A picker for CCS (Zheng et al. 2023): drop the hardest share `cut`, then keep equally many samples of each stratum.
 
-    Strata have equal width in the score of the rest; where a stratum has too few samples, the others get its share. The picker raises
-    SynthcError if fewer samples are left than are to be kept.
+    Strata have equal width in the score of the rest; where a stratum has too few samples, the others get its share. The picker
+    raises SynthcError if fewer samples are left than are to be kept.
     """
 
     def pick(shuffled: Tensor, keep: int) -> Tensor:

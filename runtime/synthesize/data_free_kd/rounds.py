@@ -68,7 +68,8 @@ def _logits(net: nets.Classifier, images: Tensor, setting: Setting) -> Tensor:
 
 
 class Pool:
-    """The generated images that are released, as uint8: one batch for each round. Further batches of the online methods are not kept."""
+    """The generated images that are released, as uint8: one batch for each round. Further batches of the online methods are not
+    kept."""
 
     def __init__(self, how: DataFree, setting: Setting) -> None:
         self.space = torch.empty(how.rounds * how.batch_size, *setting.card.shape, dtype=torch.uint8)
@@ -179,8 +180,8 @@ def pooled_rounds(how: DataFree, trainer: StudentTrainer, pool: Pool, setting: S
 
 
 def online_rounds(how: DataFree, trainer: StudentTrainer, pool: Pool, setting: Setting) -> Rounds:
-    """Rounds that each train the generator, then (after the warm-up) the student on new images and, for the share `replay` of steps,
-    on the pool."""
+    """Rounds that each train the generator, then (after the warm-up) the student on new images and, for the share `replay` of
+    steps, on the pool."""
     assert isinstance(how, Online)
     name = f"data_free_kd/{how.method}"
     draws = setting.seeds(f"{name}/latents")

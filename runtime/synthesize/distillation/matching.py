@@ -99,7 +99,7 @@ class LearnedImages(Learner):
 
     def batches(self, *, siamese_maps: bool) -> tuple[Tensor, Tensor]:
         """Private and learned images, each class × image × c × h × w; with `siamese_maps`, both of a class under the same
-    random augmentation."""
+        random augmentation."""
         real, learned = self.real.draw(), self.pixels.unflatten(0, (len(self.labels), -1))
         if not siamese_maps:
             return real, learned
@@ -151,8 +151,8 @@ class ClassBatches:
 
 
 def matching_net(width: int, depth: int | None, card: Card) -> Recipe:
-    """The recipe of the ConvNet with instance norm that is usual in distillation. `depth` None: three blocks, fewer where three would
-    leave feature maps of less than 2×2."""
+    """The recipe of the ConvNet with instance norm that is usual in distillation. `depth` None: three blocks, fewer where three
+    would leave feature maps of less than 2×2."""
     most = max(1, int(math.log2(min(card.shape[1:]))) - 1)
     return Recipe(net="convnet", width=width, depth=depth or min(3, most), norm="instance")
 

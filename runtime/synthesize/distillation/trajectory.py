@@ -85,8 +85,8 @@ def _weights(net: nets.Classifier) -> Tensor:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The squared distance of a student's last weights from an expert's (`target`), relative to that of its first weights (`start`),
-    and the derivatives of this ratio."""
+    """The squared distance of a student's last weights from an expert's (`target`), relative to that of its first weights
+    (`start`), and the derivatives of this ratio."""
 
     loss: Tensor
     """|| end − target ||² / || start − target ||²."""
