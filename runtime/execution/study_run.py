@@ -34,7 +34,8 @@ from runtime.store.runs import PROGRESS_FILE, RecordedRun, load_first_results, l
 
 @dataclass(frozen=True)
 class Scope:
-    """The part of a plan that a run computes: tasks that `answers` (ids) still need, and `forced` tasks even if they are done."""
+    """The part of a plan that a run computes: the missing tasks that `answers` (ids) still need; those in `forced` count as
+    missing."""
 
     answers: tuple[str, ...]
     forced: frozenset[str] = frozenset()
