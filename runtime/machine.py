@@ -69,7 +69,7 @@ def cpu() -> str:
 
 @functools.cache
 def versions(*further: str) -> dict[str, str]:
-    """Package → version, of the packages that numbers may depend on and of `further` ones."""
+    """Package → version, or "not installed", of the packages that numbers may depend on and of `further` ones."""
     from importlib.metadata import PackageNotFoundError, version  # 20 ms, which a command that records nothing need not spend
 
     found = {}
@@ -92,7 +92,10 @@ def source_digest() -> str:
 
 @functools.cache
 def package_digest(module: str) -> str:
-    """Digest of the source of the package that holds this module, without importing it; "" where it cannot be read."""
+    """Digest of the source of the package that holds this module, without importing it; "" where the package is not installed.
+
+    Files that cannot be read are left out.
+    """
     found = importlib.util.find_spec(module.partition(".")[0])
     if found is None:
         return ""
@@ -132,7 +135,7 @@ def reset_peak_memory() -> None:
 
 
 def peak_memory_mb() -> float:
-    """Largest resident memory of this process since `reset_peak_memory`, in MB."""
+    """Largest resident memory of this process in MB: since `reset_peak_memory` on Linux, elsewhere since the process began."""
     import resource
     import sys
 

@@ -89,7 +89,8 @@ def _texts(run: dict[str, Any], store: Path) -> dict[str, str]:
 
 
 def _compose(run: dict[str, Any], store: Path) -> str:
-    """The run's spec as one text, with `extends`, profile and assignments resolved."""
+    """The run's spec as one text, with `extends`, profile and assignments resolved; the spec's own text where the store's last run
+    of the study is another one, or did not record the composed spec."""
     from ruamel.yaml import YAML
 
     from runtime.store.runs import load_last_run

@@ -115,7 +115,10 @@ def _fetch(args: argparse.Namespace) -> int:
 
 
 def _take_damaged_away(name: str) -> Path | None:
-    """The folder of a complete set; None where it must be downloaded. Damaged files are renamed."""
+    """The folder of a complete set; None where it is absent, or was damaged and must be downloaded. Damaged files are renamed.
+
+    SynthcError for a set of folders of images that cannot be read, of which no file is known to be the damaged one.
+    """
     from compiler.language.datasets import CARDS
     from runtime.data.catalogue import find
     from runtime.data.sources import read_and_record

@@ -78,7 +78,7 @@ def _judge(args: argparse.Namespace) -> int:
 def judge_as_asked(args: argparse.Namespace) -> tuple[Judgement, dict[str, Any]]:
     """The judgement and its JSON; writes the page and stores rows if requested.
 
-    Sets may be there already, as ImageSet, and the policy as conditions.
+    Each of the arguments for sets may be an ImageSet instead of a name, and `policy` conditions instead of a path.
     """
     if args.db is None and (args.store or args.study):
         raise SynthcError("--store and --study say how a result is kept; give --db FILE with them")

@@ -102,7 +102,8 @@ def _print_error(sentence: str, code: int = 2) -> int:
 
 
 def _keep_details() -> str:
-    """Write the traceback of the current exception to a private file; returns a sentence with its path."""
+    """Write the traceback of the current exception to a private file; returns a phrase with its path, "" if it cannot be
+    written."""
     import tempfile
     import traceback
 

@@ -31,7 +31,7 @@ def add_options(export: argparse.ArgumentParser) -> None:
 
 
 def export(args: argparse.Namespace) -> None:
-    """Write the files, and print their paths."""
+    """Write the files of `--membership`, and print the path of membership.json, the number of shadows and that of files."""
     if args.spec is None:
         raise SynthcError("--membership: of which study? Name it with --spec study.yaml")
     from runtime.data.population.export import write

@@ -292,7 +292,7 @@ COLUMNS_OF_PAPER = {
 
 
 def _choose(args: argparse.Namespace, known: Collection[str]) -> list[str]:
-    """The columns that `--columns` names; SynthcError for unknown ones."""
+    """The columns that `--columns` names, [] without it; SynthcError for names that are not in `known`."""
     names = [name.strip() for name in args.columns.split(",")] if args.columns else []
     for name in names:
         if name not in known:
@@ -301,7 +301,7 @@ def _choose(args: argparse.Namespace, known: Collection[str]) -> list[str]:
 
 
 def _tidy(args: argparse.Namespace, columns: list[str], rows: list[Any]) -> tuple[list[str], list[Any]]:
-    """Columns and rows for programs: separate columns for each figure and each end of its interval."""
+    """The columns that `--columns` names (without it, all), and the rows' values in them, for csv and json."""
     names = _choose(args, columns) or columns
     return names, [[row[columns.index(name)] for name in names] for row in rows]
 

@@ -52,7 +52,8 @@ def scope_of(args: argparse.Namespace) -> Scope:
 
 
 def scope_of_one(args: argparse.Namespace, what: str) -> Scope:
-    """The one study whose results are asked for: of several the one that ran last, and a sentence says that `what` is of it."""
+    """The one study whose results are asked for: of several the one that ran last; then a sentence on standard error says that
+    `what` is of it."""
     from runtime.database.read import choose_one, name_study, open_read_only
 
     with open_read_only(args.db) as query:

@@ -154,8 +154,8 @@ def _compile_with_data(args: argparse.Namespace) -> Plan:
 
 
 def compute(study: StudyRun, args: argparse.Namespace, signals: contextlib.ExitStack) -> str:
-    """Compute until everything is done or the run is stopped; returns the run's status. Signal handlers stay until `signals` is
-    closed."""
+    """Compute until every task is done, failed or blocked, or the run is stopped; returns `interrupted` if the user stopped it,
+    else `done`. Signal handlers stay until `signals` is closed."""
     from runtime.execution.driver import Driver, Interrupt, Policy
     from runtime.execution.progress import Display
 
@@ -280,7 +280,8 @@ def _print(line: str) -> None:
 
 @contextlib.contextmanager
 def _handle_signals(interrupt: Interrupt, print_line: Callable[[str], None]) -> Iterator[None]:
-    """Ctrl-C, SIGTERM and SIGHUP finish what is running, a second one stops now; further ones do not stop the writing down of it.
+    """Ctrl-C, SIGTERM and SIGHUP finish what is running, a second one stops at once; further ones do not interrupt the recording of
+    the run.
 
     Installed after Ray, which replaces SIGTERM's handler. A signal that is ignored (`nohup`) stays so.
     """

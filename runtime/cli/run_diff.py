@@ -13,7 +13,7 @@ from runtime.cli.results_options import store_of
 
 
 def diff_runs(args: argparse.Namespace) -> int:
-    """Print the difference of the runs `args.left` and `args.right`."""
+    """Print the difference of the runs `args.left` and `args.right` (names, or unique prefixes of them); returns 0."""
     from compiler.inspect.explain import differences
     from runtime.database.difference import run_difference
 

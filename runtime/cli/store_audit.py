@@ -52,7 +52,8 @@ class StoredResult:
 def audit_and_store(
     evidence: Evidence, settings: AuditSettings, *, file: Path, study: str | None, argv: list[str], store: Path, target: Path
 ) -> Report:
-    """Audit the file, store the result in `store` and publish it to `target`; SynthcError as for a run or an audit.
+    """Audit the file, store the result in `store` and publish it to `target`; SynthcError where the study's name is not valid,
+    the file cannot be audited, or store or target cannot be written.
 
     `argv`: the command, to be recorded.
     """

@@ -102,7 +102,10 @@ HEAD = "# Chosen by `synthc tune`"
 
 
 def _tabulate(found: Sequence[Tried]) -> list[str]:
-    """Lines of a Markdown table of each arm's tries, the best first; arms in the order of the spec."""
+    """Lines of a plain-text table of each arm's tries, those of the highest accuracy first; arms in the order of the spec.
+
+    Columns: number of tries and seconds of the arm, mean accuracy and its standard error, settings.
+    """
     from compiler.text.nodes import plain
 
     arms: dict[str, list[Tried]] = {}

@@ -40,7 +40,7 @@ def compile_with_files(path: Path, profile: str | None = None, sets: Sequence[st
 
 
 def make_cards(tree: Mapping) -> None:
-    """Record the user's files and folders that a composed study names, unless there is a valid record of them."""
+    """Record the user's files and folders that a composed study names, except those with a valid record without a fault."""
     folder_stamp.cache_clear()  # an image may change without a change of its folder's time
     for path in filter(os.path.exists, user_files(tree)):
         record = record_of(str(path))

@@ -53,8 +53,9 @@ class Search:
         self._square = among.new_empty(0, rows)  # reused, since allocation takes as long as the product
 
     def nearest(self, points: Tensor, own: Tensor | None = None, neighbours: int = 1) -> tuple[Tensor, Tensor]:
-        """n × neighbours: distances in ascending order, and int64 the rows of the neighbours. points: n × view × d; the distance of
-        a point is that of its nearest view.
+        """n × neighbours: distances in ascending order, infinite where there are fewer rows; and int64 the rows of the neighbours.
+
+        points: n × view × d; the distance of a point is that of its nearest view.
 
         `own`: n, the row that is the point itself, which is left out. More than one neighbour is for a single view.
         """

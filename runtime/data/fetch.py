@@ -33,7 +33,8 @@ Progress = Callable[[str, int, int | None], None]
 
 
 def fetch(name: str, progress: Progress) -> None:
-    """Download the published files of the set `name` to the data root; SynthcError on failure, with how to do it by hand."""
+    """Download the published files of the set `name` to the data root, except those that are there; SynthcError on failure, with
+    how to do it by hand."""
     for remote in CATALOGUE[name].remotes:
         folder = data_root() / remote.into
         try:
@@ -50,7 +51,8 @@ def fetch(name: str, progress: Progress) -> None:
 
 
 def downloaded(name: str, remote: Remote, folder: Path, progress: Progress) -> Path:
-    """Path of the complete file of `remote` in `folder`, with the right checksum; SynthcError on failure."""
+    """Path of the complete file of `remote` in `folder`, with the right checksum, downloaded where it is absent; SynthcError on
+    failure, and for a file with another checksum."""
     target = folder / remote.name
     if target.exists():
         if (found := md5_of(target)) == remote.md5:
@@ -111,7 +113,8 @@ def _receive(url: str, part: Path, name: str, progress: Progress) -> str | None:
 
 
 def unpack(archive: Path, folder: Path, wanted: tuple[str, ...]) -> None:
-    """Unpack the `wanted` files or folders of a tar archive into `folder`; SynthcError if it is broken or lacks one of them."""
+    """Unpack the `wanted` files or folders of a tar archive into `folder`, except those that are there; SynthcError if the archive
+    is broken, lacks one of them, or unpacks to more than MAX_UNPACKED_BYTES."""
     beside = folder / f".{archive.name}.unpacked"
     shutil.rmtree(beside, ignore_errors=True)
     try:

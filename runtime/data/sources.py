@@ -104,7 +104,8 @@ def _decoded(name: str) -> Splits:
 
 
 def mapped_arrays(digest: str) -> Splits | None:
-    """The memory-mapped splits of the file of arrays with this digest; None if there is none, or it is damaged."""
+    """The memory-mapped splits of the file of arrays with this digest; None if there is none, or it is damaged (then it
+    is deleted)."""
     for path in array_files(digest):
         try:
             with safe_open(path, framework="pt") as arrays:

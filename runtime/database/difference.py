@@ -37,7 +37,7 @@ class RunDifference:
     """Rows (trial, metric, canaries, attack, variant, release, left value, low, high, right value, low, high) of figures whose
     intervals do not overlap, or that only one run could read."""
     compared: int
-    """Number of figures that both runs have."""
+    """Number of figures that both runs have; metrics in seconds are not compared."""
     only_left: list[str]
     """Trials that the left run alone has."""
     only_right: list[str]

@@ -54,7 +54,8 @@ COMPATIBLE_STORAGE = "v1.2.0"
 
 
 def export_compatible(database: Path, target: Path) -> None:
-    """Write the published database, with tables, views, macros and comments, in a storage version that older DuckDB reads."""
+    """Write the published database, with tables, views, macros and comments, in the storage version COMPATIBLE_STORAGE,
+    which older DuckDB reads. SynthcError where `target` is a file that synthc did not write."""
     check_exists(database)
     check_target(target)
     with _replace(target) as temp, contextlib.closing(connect()) as connection:

@@ -84,7 +84,8 @@ def forget(target: Path, name: str) -> str:
 
 
 def drop_runs(connection: duckdb.DuckDBPyConnection, condition: str) -> None:
-    """Delete the runs that satisfy an SQL condition, and results of their tasks unless another run has the tasks too."""
+    """Delete the runs that satisfy an SQL condition, and the results of all tasks that no remaining run of their
+    origin has."""
     execute(connection, f"CREATE TEMP TABLE gone AS SELECT origin, run FROM base.run WHERE {condition}")
     asked = "(SELECT origin, task FROM base.task)"
     for table in ("trial", "stage", "task", "run"):
@@ -130,7 +131,7 @@ OF_HEADLINE = """(origin, task, release, attack, variant) IN (
 
 
 def export_parquet(database: Path, folder: Path) -> list[Path]:
-    """Write each view, and the scores, as one Parquet file into `folder`; returns their paths."""
+    """Write each public view, and the scores, as one Parquet file into `folder`; returns their paths."""
     queries = {view: f"FROM {identifier(view)}" for view, _ in list_public("view")} | {"scores": SCORES}
     with contextlib.closing(connect(database, read_only=True)) as connection:
         for view, query in queries.items():

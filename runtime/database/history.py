@@ -25,8 +25,11 @@ MAX_TASKS = 24
 
 
 def history(database: Path, store: Path, tasks: Collection[Task]) -> dict[str, Past]:
-    """Operation → time, disk and memory of its earlier tasks relative to their guesses, for the operations of `tasks`; empty
-    without a database, or where it cannot be read now."""
+    """Operation → costs of its earlier tasks, for the operations of `tasks`: time, disk and GPU memory relative to their guesses,
+    and resident memory in MB.
+
+    Operations of which no earlier task is in the store are left out. Empty without a database, or where it cannot be read now.
+    """
     if not database.exists():
         return {}
     from runtime.database.read import query

@@ -123,7 +123,7 @@ class Index:
         return [id for id in ids if id not in self._indexed]
 
     def seconds_by_operation(self) -> dict[str, float]:
-        """Operation → mean seconds of its tasks."""
+        """Operation → mean seconds of its tasks in the index, of all studies."""
         query = (
             "SELECT operation, avg(seconds) FROM base.outcome "
             "JOIN (SELECT DISTINCT task, operation FROM base.task) USING (task) GROUP BY ALL"
@@ -148,7 +148,10 @@ class Index:
         return [(name, json.loads(headline)) for name, headline in self._rows(query, study, profile or "", run)]
 
     def count_outcomes(self, study: str) -> int:
-        """Number of the study's trials that have results, under any profile and from any run."""
+        """Number of attack tasks with results that were the answer of a trial of the study, under any profile and in any run.
+
+        Trials that share their attack task count once; a trial whose task changed between runs counts once for each task.
+        """
         query = (
             "SELECT count(DISTINCT answer) FROM base.trial JOIN base.run USING (origin, run) "
             "SEMI JOIN base.outcome AS outcome ON outcome.task = answer WHERE study = ?"
@@ -181,20 +184,20 @@ class Index:
             raise Corrupt(folder, f"outcome.json does not say what it should: {first_line(error)}") from error
 
     def record_attempts(self, folder: Path) -> None:
-        """Add rows of all attempts at the task in `folder`; those with a damaged record are skipped."""
+        """Add rows of all attempts at the task in `folder` that have ended; those with a damaged record are skipped."""
         for record in sorted(folder.glob("attempts/*/attempt.json")):
             with contextlib.suppress(Corrupt, ValueError, KeyError, TypeError, AttributeError):
                 self.record_attempt(record.parent)
 
     def record_attempt(self, folder: Path) -> None:
-        """Add the row of one attempt from its folder, unless the index has it."""
+        """Add the row of one attempt from its folder, unless the index has it; Corrupt if its record cannot be read."""
         attempt = folder.parents[1].name, int(folder.name)
         if attempt not in self._attempts:
             self._buffer(folder, rows.attempt_rows(folder))
             self._attempts.add(attempt)
 
     def forget(self, ids: Iterable[str]) -> None:
-        """Delete the rows of tasks whose outcome was retracted, and those of attempts whose folder is gone."""
+        """Delete the rows of the outcomes of the tasks `ids`; and of their attempts, where the task's folder is gone."""
         self.flush()
         tasks = set(ids)
         gone = sorted(tasks & self._indexed)
@@ -240,7 +243,10 @@ class Index:
             self._rows(f"SELECT bit_xor(hash(COLUMNS(*))) FROM base.{table}")
 
     def _record_killed(self) -> None:
-        """Set runs that are recorded as running to killed: this process holds the store's lock, so no other run is going on."""
+        """Set the status `running` of recorded runs to `killed`: this process holds the store's lock, so no other run is going on.
+
+        Runs whose record cannot be read stay as they are.
+        """
         for (run,) in self._rows("SELECT run FROM base.run WHERE status = 'running'"):
             path = self.path.parent / "runs" / run / "run.json"
             with contextlib.suppress(Corrupt):

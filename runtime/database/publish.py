@@ -98,7 +98,8 @@ def _bring_attempts(connection: duckdb.DuckDBPyConnection, own: str, how: Litera
 
 
 def adopt_earlier_runs(connection: duckdb.DuckDBPyConnection, origin: str) -> None:
-    """Delete rows under an `earlier-…` origin, from a version without origins, if this store publishes the same runs itself."""
+    """Delete all rows of each `earlier-…` origin (from a version without origins) whose runs are all published under `origin`
+    too."""
     earlier = execute(connection, "SELECT DISTINCT origin FROM published.base.run WHERE origin LIKE 'earlier-%'")
     for (name,) in earlier:
         ((left,),) = execute(

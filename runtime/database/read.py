@@ -37,7 +37,10 @@ def query(database: Path, text: str) -> tuple[list[str], list[tuple[Any, ...]]]:
 
 @contextlib.contextmanager
 def open_read_only(database: Path) -> Iterator[Query]:
-    """Yield a function that runs queries on one snapshot of the database: rows published meanwhile are not visible."""
+    """Yield a function that runs queries on one snapshot of the database: rows published meanwhile are not visible.
+
+    SynthcError where the database cannot be opened; from the function, where a query fails or gives over `MAX_ROWS` rows.
+    """
     with contextlib.closing(connect_to_state(database)) as connection:
 
         def run(text: str) -> tuple[list[str], list[tuple[Any, ...]]]:
@@ -79,7 +82,8 @@ def connect_to_state(database: Path) -> duckdb.DuckDBPyConnection:
 
 
 def query_briefly(database: Path, text: str, rows: int, seconds: float) -> tuple[list[str], list[tuple[Any, ...]]]:
-    """Columns and the first `rows` rows of a query; SynthcError where it fails, or takes more than `seconds`."""
+    """Columns and the first `rows` rows of a query; SynthcError where it fails, takes more than `seconds`, or is no query
+    that gives rows."""
     with contextlib.closing(connect_to_state(database)) as connection:
         timer = threading.Timer(seconds, connection.interrupt)
         timer.start()
@@ -145,7 +149,8 @@ class Scope:
 
 
 def narrow(query: Query, scope: Scope) -> list[Key]:
-    """Restrict all views and macros of a connection to the rows of `scope`; returns the keys of these rows.
+    """Restrict all views of a connection that have a column `origin`, and macros on them, to the rows of `scope`; returns the keys
+    of these rows.
 
     SynthcError for names that are not in the database, and for a study that several other origins have and this one does not.
     """
@@ -173,7 +178,8 @@ def _is_one_of(keys: Iterable[Key], columns: Sequence[str]) -> str:
 
 
 def choose_one(query: Query, scope: Scope) -> tuple[Scope, list[str]]:
-    """The one study that `scope` asks for, of several the one with the latest run; and what the others are called."""
+    """The one study that `scope` asks for, of several the one with the latest run (`scope` itself where the database has no study);
+    and the names of the others. Errors as of `narrow`."""
     rows = query("SELECT origin, study, profile FROM base.latest ORDER BY run DESC, origin, study, profile")[1]
     keys = choose([(origin, study, profile) for origin, study, profile in rows], scope)
     return Scope(*keys[0], own=scope.own) if keys else scope, [name_study(study, profile) for _, study, profile in keys[1:]]

@@ -117,8 +117,8 @@ def node_id() -> str:
 
 
 def _must_show_token(address: str, with_token: bool) -> bool:
-    """Whether the cluster requires a token, which is then set; SynthcError if it does not answer, our token is refused, or it
-    requires none although `with_token`.
+    """Whether the cluster requires a token (and then it accepts ours); SynthcError if it does not answer, our token is
+    refused, or it requires none although `with_token`.
 
     Two subprocesses ask Ray: it waits for minutes where nothing listens, and aborts its process where it has no token.
     """

@@ -56,7 +56,7 @@ class Policy:
 
     fail_fast: bool = False
     timeouts: Mapping[str, float] = field(default_factory=dict)
-    """Kind of task → time limit in seconds."""
+    """Kind of task → time limit in seconds for each task; a dispatch of several has the sum of theirs."""
     grace_period: float = 30.0
     """Seconds that running tasks get after the first interrupt."""
 
@@ -72,9 +72,10 @@ class EarlierRuns:
 class Driver:
     """Computes the tasks `todo` (id → task, in topological order; needs outside of it must be done) on an engine.
 
-    `on_outcome(task, outcome, attempt)` is called as each attempt ends, and for each blocked task; an outcome that will be retried
-    has the note `tried_again`. `on_submit(task)` is called before a task's first attempt, `on_tick(in_flight)` at least every half
-    second, with the dispatches in flight and when each was submitted.
+    `on_outcome(task, outcome, attempt)` is called as each attempt ends, and for each blocked task (attempt 0); an outcome that will
+    be retried has the note `tried_again`. `on_submit(task)` is called before a task's first attempt in this run,
+    `on_tick(in_flight)` after each wait for the engine (TICK_SECONDS at most on Ray, a whole dispatch in this process), with the
+    dispatches in flight and when each was submitted (`time.monotonic`).
     """
 
     def __init__(

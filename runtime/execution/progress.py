@@ -29,7 +29,7 @@ MAX_TASKS_SHOWN = 8
 
 
 class Display:
-    """Counts outcomes by kind and shows them; a context manager."""
+    """Counts and shows done tasks by kind, and failed and blocked tasks; a context manager."""
 
     def __init__(self, todo: Mapping[str, Task], stream: TextIO | None = None) -> None:
         self.console = Console(file=plain(stream or sys.stderr), highlight=False)
@@ -69,7 +69,8 @@ class Display:
             self._bars.update(self._rows[kind], total=count)
 
     def on_outcome(self, task: Task, outcome: Outcome) -> None:
-        """Count an outcome; print a final failure."""
+        """Count an outcome, unless the task will be tried again; print a damaged artifact, and of failures with equal errors the
+        first."""
         if outcome.notes.get("tried_again"):
             return
         made = outcome.provenance if outcome.status == "done" else None

@@ -42,7 +42,8 @@ class RayEngine:
     """Computes dispatches on Ray workers. `address` None starts a cluster on this machine, which ends with the engine; otherwise a
     running one is joined, this code is sent to its nodes, and the store must be a folder that they share.
 
-    `workers` None means one per core, or as many per GPU as `gpu_memory` (GiB that a worker may need) allows. `rehearse_gpus`:
+    `workers` None means one per core, or as many per GPU as `gpu_memory` (GiB that a worker may need) allows (see
+    `workers_per_gpu`). `rehearse_gpus`:
     shares of GPUs are requested from Ray, and computed on the CPU. `say` is called with lines for the user: the cluster that was
     joined, nodes that are left out. SynthcError when Ray cannot start, or when no node can run a worker.
     """
@@ -167,7 +168,8 @@ class RayEngine:
         return result
 
     def _adjust_workers(self) -> None:
-        """Start missing workers, also on new nodes; SynthcError when the head does not answer, or no worker could start."""
+        """Start missing workers, also on new nodes; SynthcError when the head has not answered for HEAD_GRACE_SECONDS, or no worker
+        was there for WORKER_GRACE_SECONDS."""
         now = time.monotonic()
         if self.slots:
             self._had_worker_at = now
@@ -192,13 +194,18 @@ class RayEngine:
             self._start_worker()
 
     def _count_workers(self) -> int:
-        """Number of workers to have: as many as the user requested, at most as many as the nodes have room for."""
+        """Number of workers to have: as many as the nodes have room for, at most as many as the user requested (None: no
+        limit)."""
         nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"] and node["NodeID"] not in self._left_out]
         room = sum(_count_on(node, self._share) for node in nodes)
         return min(self._requested or room, room)
 
     def _divide_gpu(self, needed: float) -> float:
-        """Share of a GPU, and of its memory, for each worker; 0 where there is no GPU."""
+        """Share of a GPU, and of its memory, for each worker; 0 where there is no GPU.
+
+        SynthcError where a GPU has less memory than `needed` (GiB), torch cannot use it, none answers, or none is there to
+        rehearse.
+        """
         if not self._ray.cluster_resources().get("GPU"):
             if self._on_gpu:
                 return 0.0
@@ -231,7 +238,7 @@ def workers_per_gpu(memory: float, needed: float) -> int:
 
 
 def identity() -> dict[str, str]:
-    """Versions of libraries and a digest of this package's source, which must be the same on all nodes."""
+    """Versions of libraries and the digest of the source of `compiler` and `runtime`, which must be the same on all nodes."""
     return machine.versions() | {"source": machine.source_digest()}
 
 
@@ -267,7 +274,8 @@ class _Worker:
         self.store, self.gpu_share, self.operations = store, gpu_share, operations
 
     def describe(self) -> dict[str, Any]:
-        """Versions, node, lock and GPU faults, which the engine checks before it submits work."""
+        """Set up torch, and return what the engine checks before it submits work: versions, host, node, the store's lock, and
+        `fault`, why torch cannot use the GPU ("" where it can, or none is used)."""
         prepare_worker()
         fault = ""
         if self.gpu_share:

@@ -22,7 +22,8 @@ MAX_SAMPLES = 50
 
 
 class DurationEstimate:
-    """Moving average of each operation's seconds, updated by outcomes; `seconds` are the means of earlier runs."""
+    """Moving average of each operation's seconds, updated by outcomes; UNKNOWN_SECONDS for an operation that has not run.
+    `seconds`: means of earlier runs."""
 
     def __init__(self, seconds: Mapping[str, float]) -> None:
         self._mean = {operation: (mean, 1) for operation, mean in seconds.items()}
@@ -73,7 +74,8 @@ class ReadyQueue:
     def take(self, limit: int, unbatched: Collection[str] = (), slots: int = 1) -> list[Task]:
         """Remove and return the first task and those of the same operation that follow it, for an engine of `slots` slots.
 
-        At most `limit` tasks and MAX_BATCH_SECONDS of expected work; a task in `unbatched` is returned alone.
+        At most `limit` tasks and MAX_BATCH_SECONDS of expected work; a longer task, or one in `unbatched`, is returned alone. At
+        least one task must be ready.
         """
         longest = self._next(self._by_rank)
         heap: list[Any] = self._by_rank if self._rank[longest] >= URGENT * self._seconds_left / slots else self._by_trial
@@ -90,7 +92,7 @@ class ReadyQueue:
         return batch
 
     def _next(self, heap: list[Any]) -> str:
-        """Id of the first ready task of a heap; tasks that were taken by the other heap are removed on the way."""
+        """Id of the first ready task of a heap; entries of tasks that are not ready any more are removed on the way."""
         while heap[0][-1] not in self._ready:
             heapq.heappop(heap)
         return str(heap[0][-1])
@@ -127,7 +129,7 @@ class ReadyQueue:
 
 def _places(todo: Mapping[str, Task], seconds: Mapping[str, float]) -> dict[str, int]:
     """Task → rank of its trial when trials are sorted by work, least first; a task that several trials need has the lowest of their
-    ranks."""
+    ranks, one that no trial needs comes last."""
 
     def behind(answer: str, known: Collection[str] = ()) -> list[str]:
         found, waiting = {answer}, [answer]

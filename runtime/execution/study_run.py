@@ -34,7 +34,8 @@ from runtime.store.runs import PROGRESS_FILE, RecordedRun, load_first_results, l
 
 @dataclass(frozen=True)
 class Scope:
-    """The part of a plan that a run computes: tasks that `answers` (ids) still need, and `forced` tasks even if they are done."""
+    """The part of a plan that a run computes: the missing tasks that `answers` (ids) still need; those in `forced` count as
+    missing."""
 
     answers: tuple[str, ...]
     forced: frozenset[str] = frozenset()
@@ -105,7 +106,10 @@ class StudyRun:
         ]
 
     def _index_store(self) -> None:
-        """Add rows of this plan's tasks that the index lacks: an earlier run may have been killed before it wrote them."""
+        """Make the index agree with the store for this plan's tasks: an earlier run may have been killed before it wrote rows.
+
+        Missing rows are added, rows of tasks without outcome deleted, commits that cannot be read quarantined.
+        """
         unknown = {id for id in self.plan.tasks if not has_outcome(self.store, id)}
         self.index.forget(unknown)
         for id in self.index.missing(self.plan.tasks):
@@ -120,7 +124,8 @@ class StudyRun:
         self.index.damaged.clear()  # these commits are retracted already, so the tasks count as not done
 
     def repair(self) -> bool:
-        """Whether damaged artifacts were found that can be recomputed; `todo` then holds their tasks and those that need them."""
+        """Put the tasks whose artifacts were found damaged into `todo`, to be computed again with those that need them; returns
+        whether there are any that can be computed."""
         self.index.flush()
         damaged = (*self.damaged_inputs, *(folder.name for folder in self.index.damaged))
         # With all tasks that they depend on, done or not: an attack reads the artifacts of its whole pipeline.
@@ -145,13 +150,14 @@ class StudyRun:
         return EarlierRuns(self.index.seconds_by_operation(), lambda id: len(list(folder_of(self.store, id).glob("attempts/*"))))
 
     def on_submit(self, task: Task) -> None:
-        """Retract the commit of a task that is computed again."""
+        """Retract the commit of a task that is computed again because it is forced."""
         if task.id in self._to_retract:
             self._to_retract.discard(task.id)
             retract(folder_of(self.store, task.id))
 
     def on_outcome(self, task: Task, outcome: Outcome, attempt: int) -> None:
-        """Add an outcome's rows to the index; write the attempt's record if the worker died before it did."""
+        """Record the outcome of an attempt: its rows in the index; failed, blocked and damaged tasks in this object; the attempt's
+        record, if the worker died before writing it. A damaged commit is quarantined."""
         if outcome.status == "blocked":
             self.blocked[task.id] = outcome.error
             return
@@ -174,7 +180,8 @@ class StudyRun:
         self.index.record_attempt(tried)
 
     def publish_if_due(self, progress: Mapping[str, Any]) -> str:
-        """Publish every few seconds, for at most a tenth of the time; returns a notice for the user, or "".
+        """Publish every few seconds, for at most a tenth of the time; returns why publishing failed; "" if it did not, or for the
+        same reason as the last failure.
 
         `progress` (tasks that are running, time left) is written into the run's folder first, for those who read what is published.
         """
@@ -196,7 +203,8 @@ class StudyRun:
         return ""
 
     def close(self, status: str) -> str:
-        """Lint the results, complete the run's record and publish; returns a notice for the user, or "".
+        """Lint the results, complete the run's record and publish; returns why it was not published where another process has
+        the database open, else "".
 
         If tasks are missing, the status "done" becomes "failed", or "incomplete" where nothing failed in this run.
         """
@@ -218,7 +226,7 @@ class StudyRun:
         return len(self.plan.to_run(self.is_done, self.scope.answers))
 
     def _reachable(self, missing: Mapping[str, Task]) -> dict[str, Task]:
-        """The tasks in `missing` without those that failed in earlier runs and those that depend on these."""
+        """The tasks in `missing` without those in `given_up` and those that depend on these."""
         todo: dict[str, Task] = {}
         for id, task in missing.items():
             if id not in self.given_up and all(need in todo or need not in missing for _, need in task.needs):
@@ -239,7 +247,7 @@ class StudyRun:
         return RunResults(self.plan.header, measured, _headline(self.plan), earlier, changes)
 
     def _write_record(self, status: str) -> None:
-        """Write this run's record to the store and to the index."""
+        """Write this run's record to the store and to the index; with the status `running` also its plan, to the store."""
         record = (
             run_record(self.plan)
             | dict(self.origin)
@@ -276,7 +284,7 @@ def _pattern_of(addresses: Sequence[str]) -> str:
 
 
 def run_record(plan: Plan) -> dict[str, Any]:
-    """The plan's part of `run.json`: study, headline, trials and tasks."""
+    """The plan's part of `run.json`: study, question, profile, headline, trials and tasks."""
     fields = ("id", "kind", "operation", "address", "needs")
     return {
         "study": plan.header.study,
@@ -323,7 +331,8 @@ def _claim_record(planned: ClaimPlan, evidence: str | None) -> dict[str, Any]:
 
 
 def _describe(axis: str, value: Any) -> str:
-    """A grid value in a trial's label: the value itself (`forgetting`, `0.3`), for switches the axis (`dsa`, `no dsa`)."""
+    """A grid value in a trial's label: the value itself (`forgetting`, `0.3`), for switches the axis (`dsa`; `no dsa` for False or
+    None)."""
     name = axis.rpartition(".")[2]
     return name if value is True else f"no {name}" if value is False or value is None else str(value)
 

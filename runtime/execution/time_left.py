@@ -95,7 +95,8 @@ class TimeLeft:
         (self._measured if warm else self._measured_first)[self._todo[task].operation].add(seconds, self._guessed[task])
 
     def estimate(self, in_flight: Mapping[tuple[str, ...], float], now: float | None = None) -> float:
-        """Seconds left. `in_flight`: group of tasks that one worker computes in turn → when it started."""
+        """Seconds left. `in_flight`: group of tasks that one worker computes in turn → when it started, by
+        `time.monotonic`."""
         started = time.monotonic()
         now = started if now is None else now
         if now < self._next_at:

@@ -1,10 +1,10 @@
 """The files of a task: one folder per task, each file written under a temporary name and renamed, read without pickles.
 
-    <store>/<aa>/<id>/task.json          the text that was hashed, and its readable form
-                      attempts/<n>/log   output of the attempt
+    <store>/<aa>/<id>/task.json              the text that was hashed, and its readable form
+                      attempts/<n>/log.txt   output of the attempt
                       <stem>.safetensors
-                      outcome.json       the commit: written last, renamed into place
-                      figures.json       in its place: the outcome of a task that another store computed and kept the tensors of
+                      outcome.json           the commit: written last, renamed into place
+                      figures.json           in its place: the outcome of a task that another store computed and kept the tensors of
 
 Not here: what a task computes (`worker`), how it commits (`commit`), rows (`database`).
 """
@@ -83,8 +83,8 @@ def may_be_running(store: Path) -> bool:
 def read_mark(store: Path) -> dict[str, Any]:
     """The content of `store.json`: the store's version, and `origin`, the store's name in databases that gather several.
 
-    The origin of a new store is the folder's name and eight random digits; if `store.json` is lost, that of its recorded runs.
-    SynthcError if a newer synthc made the store, or if the mark is damaged.
+    If the file is missing, or has no origin, it is written. The origin of a new store is the folder's name and eight random digits;
+    if `store.json` is lost, that of its recorded runs. SynthcError if a newer synthc made the store, or if the mark is damaged.
     """
     path, found = store / "store.json", None
     try:
@@ -108,7 +108,8 @@ def read_mark(store: Path) -> dict[str, Any]:
 
 
 def read_origin(store: Path) -> str | None:
-    """The origin of the store's rows in a database; None where there is no store, or its `store.json` is damaged."""
+    """The origin of the store's rows in a database; None where `store.json` is missing, damaged or not readable, or has no
+    origin."""
     try:
         return read_record(store / "store.json").get("origin")
     except (Corrupt, OSError):
@@ -128,7 +129,7 @@ def is_done(store: Path, task: str) -> bool:
 
 
 def has_outcome(store: Path, task: str) -> bool:
-    """Whether the task's figures are known: it is committed, or another store's figures of it were taken in."""
+    """Whether the task's metrics are known: the task is committed, or its `figures.json` was copied from another store."""
     return is_done(store, task) or (folder_of(store, task) / FIGURES_FILE).exists()
 
 
@@ -142,7 +143,8 @@ def encode_tensors(tensors: Mapping[str, Tensor]) -> bytes:
 
 
 def quarantine(folder: Path) -> None:
-    """Rename a task's damaged commit, so that the task counts as not done and the file can be examined."""
+    """Rename a task's damaged commit, so that the task counts as not done and the file can be examined; nothing where there is
+    none."""
     aside = folder / "outcome.json.corrupt"
     if aside.is_dir():
         shutil.rmtree(aside)
@@ -157,12 +159,13 @@ def retract(folder: Path) -> None:
 
 @dataclass(frozen=True)
 class Artifact:
-    """The files and the record of a done task."""
+    """The files and the record of a task that is done, or whose figures came from another store (then without files of tensors)."""
 
     folder: Path
 
     def tensors(self, stem: str) -> dict[str, Tensor]:
-        """All tensors of `<stem>.safetensors`, on the CPU; KeyError if the task has no such file, Corrupt if it was changed."""
+        """All tensors of `<stem>.safetensors`, on the CPU; KeyError if the task has no such file, Corrupt if it is gone or was
+        changed."""
         from safetensors.torch import load
 
         return load(self.content(stem))
@@ -213,13 +216,15 @@ class Artifact:
 
     @cached_property
     def outcome(self) -> Mapping[str, Any]:
-        """The content of `outcome.json`, else of `figures.json`; Corrupt if the file was changed since it was written."""
+        """The content of `outcome.json`, or of `figures.json` where there is no commit; Corrupt if the file is gone, was changed,
+        or is of another task."""
         elsewhere = not os.path.lexists(self.folder / "outcome.json") and (self.folder / FIGURES_FILE).exists()
         return self._read(FIGURES_FILE if elsewhere else "outcome.json", "task")
 
     @cached_property
     def task(self) -> Mapping[str, Any]:
-        """The content of `task.json`: address, hashed text, needs; Corrupt if the file was changed since it was written."""
+        """The content of `task.json`: address, hashed text, needs; Corrupt if the file is gone, was changed, or is of another
+        task."""
         return self._read("task.json", "id")
 
     def _read(self, name: str, key: str) -> Mapping[str, Any]:
@@ -229,7 +234,7 @@ class Artifact:
         return content
 
     def metric(self, name: str) -> float | None:
-        """Value of the first metric of this name; None if the task has none."""
+        """Value of the first metric of this name; None if the task has none, or its value is not resolvable."""
         return next((row["value"] for row in self.outcome["metrics"] if row["name"] == name), None)
 
 

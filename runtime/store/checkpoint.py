@@ -48,7 +48,7 @@ class TaskLoops:
     logged: dict[str, list[list[Tensor]]] = field(default_factory=dict)
 
     def curves(self) -> dict[str, list[tuple[int, float | None]]]:
-        """Name → its thinned losses; several loops of one name are numbered from 1."""
+        """Name → its thinned losses; several loops of one name are numbered from 1; a loop that logged none is left out."""
         names = {
             name: [f"{name} {place + 1}" if len(all) > 1 else name for place in range(len(all))]
             for name, all in self.logged.items()
@@ -79,7 +79,7 @@ Parts = dict[str, Part]
 
 @contextlib.contextmanager
 def checkpoints_in(folder: Path) -> Iterator[TaskLoops]:
-    """Loops in this block save checkpoints in `folder`; they are deleted when the block ends without an error."""
+    """Loops in this block save checkpoints in `folder`, which are deleted when the block ends without an error."""
     loops = TaskLoops(folder)
     token = _task.set(loops)
     try:

@@ -44,11 +44,14 @@ class Staged:
 
     @property
     def names(self) -> list[str]:
-        """Files in the order in which they are renamed."""
+        """Names of the files, in the order in which they are renamed."""
         return [*self.outcome.files, "outcome.json"]
 
     def commit(self) -> Outcome:
-        """Sync and rename the files; OSError if the disk fails, and then the temporary files are deleted."""
+        """Sync and rename the files, then write `attempt.json`; returns the outcome.
+
+        OSError if the disk fails; temporary files that are not renamed yet are then deleted.
+        """
         paths = [self.folder / name for name in self.names]
         try:
             _sync([self.folder / "task.json", *map(temp_path, paths)])
@@ -67,7 +70,10 @@ class Staged:
 
 
 def stage(folder: Path, attempt: int, files: Mapping[str, Mapping[str, Tensor]], outcome: Outcome) -> Staged:
-    """Write `files` (stem → named tensors) and the outcome with their digests under temporary names in `folder`."""
+    """Write `files` (stem → named tensors) and the outcome with their digests under temporary names in `folder`.
+
+    If that fails, the temporary files are deleted.
+    """
     digests: dict[str, str] = {}
     staged = Staged(folder, attempt, dataclasses.replace(outcome, files=digests))
     try:

@@ -39,7 +39,7 @@ def _carry_on_one(claim: Record, old: Record | None, declared: Record, before: M
 
 
 def find_verdict(store: Path, task: str) -> Record | None:
-    """Verdict, effect and interval of a claim's task; None where it has no outcome."""
+    """Verdict, effect and interval of a claim's task; None where it has no outcome, or one that cannot be read."""
     try:
         outcome = Artifact(folder_of(store, task)).outcome
         (metric,) = (metric for metric in outcome["metrics"] if metric["name"] == "claim")

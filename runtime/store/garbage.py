@@ -89,7 +89,8 @@ class Damage:
 
 
 def find_damage(store: Path) -> Damage:
-    """Read every file of a store and compare it with its digest."""
+    """Read the records and the tensors of done tasks in a store and compare them with their digests; read the plans of its runs,
+    which have none. Logs and checkpoints are not read."""
     found: list[str] = []
     counts: Counter[bool] = Counter()
 

@@ -128,7 +128,7 @@ def read_record(path: Path) -> dict[str, Any]:
 
 
 def parse_record(path: Path) -> tuple[dict[str, Any], bool]:
-    """The content of a record, and whether it has a digest."""
+    """The content of a record, and whether it has a digest; errors as of `read_record`."""
     try:
         raw = path.read_bytes()
     except FileNotFoundError:
@@ -163,8 +163,8 @@ def _adapter(form: type) -> Any:
 
 
 def read_runs(store: Path, *, newest_first: bool = False) -> Iterator[tuple[Path, dict[str, Any] | Corrupt]]:
-    """Folder and record of each run in order of time; instead of a record that cannot be read, a Corrupt. Empty folders are
-    skipped."""
+    """Folder and record of each run in order of time (`newest_first`: the last run first); instead of a record that cannot be read,
+    a Corrupt. Empty folders are skipped; a file in place of a folder gives a Corrupt too."""
     runs = store / "runs"
     if runs.exists() and not runs.is_dir():
         yield runs, Corrupt(store, "runs is no folder")

@@ -51,8 +51,8 @@ def read_progress(store: Path, run: str) -> dict[str, Any]:
 
 
 def run_name(store: Path, started: datetime, study: str) -> str:
-    """A name for a run. Names sort in the order of runs, even if the clock was set back between two of them; SynthcError if no
-    later name exists."""
+    """A name for a run: the time of its start in UTC, then the study. Names sort in the order of runs, even if the clock was set
+    back between two of them; SynthcError if no later name exists."""
 
     def stamp(time: datetime) -> str:
         return f"{time:%Y%m%dT%H%M%S.%f}"
@@ -105,7 +105,8 @@ def load_last_run(store: Path, study: str, profile: str | None) -> RecordedRun |
 
 
 def load_first_results(store: Path, last: RecordedRun | None) -> RecordedRun | None:
-    """The first run with results of the study of the run `last`; None if there is none, or its record is deleted."""
+    """The first run with results of the study of the run `last`; None if there is none, or its record is deleted
+    or cannot be read."""
     if last is None:
         return None
     name = last.record.get("first_results")
@@ -130,7 +131,10 @@ def load_previous(store: Path, study: str, profile: str | None) -> Before | None
 
 
 def read_trace(store: Path, task: str) -> Trace:
-    """A task's state in the store: whether it is done or damaged, and how its last attempt ended."""
+    """A task's state in the store: whether it is done or damaged, how many attempts have ended, and how the last of them ended.
+
+    How it ended is left out where there is no attempt, or its record cannot be read.
+    """
     folder = folder_of(store, task)
     if not folder.is_dir():
         return Trace()

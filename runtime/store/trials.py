@@ -31,10 +31,10 @@ MAX_BYTES = 4 << 30
 
 
 def pack(archive: zipfile.ZipFile, store: Path, answers: Iterable[str]) -> int:
-    """Add the commits of these tasks, and figures of all that they need, to the archive, after checking their digests; returns the
-    number of these tasks that were done.
+    """Add the commits of the done tasks among `answers` to the archive, after checking their digests; returns their number.
 
-    Corrupt where a file was changed since its task wrote it.
+    The figures of the tasks that these need, directly or not, are added too, where they are known. Corrupt where a file was
+    changed since its task wrote it.
     """
     done = {task: None for task in answers if is_done(store, task)}
     packed = dict(done)
@@ -55,7 +55,8 @@ def pack(archive: zipfile.ZipFile, store: Path, answers: Iterable[str]) -> int:
 def unpack(archive: zipfile.ZipFile, store: Path) -> int:
     """Commit the trials of an archive that the (locked) store lacks, after checking digests; returns their number.
 
-    SynthcError for an archive that synthc did not write; then nothing is committed.
+    Figures of the tasks that the trials depend on are copied too. SynthcError where the trials unpack to more than MAX_BYTES,
+    Corrupt where a file was changed; then nothing is committed.
     """
     members = {member: found for member in archive.infolist() if (found := MEMBER.fullmatch(member.filename))}
     if sum(member.file_size for member in members) > MAX_BYTES:
@@ -80,7 +81,7 @@ def unpack(archive: zipfile.ZipFile, store: Path) -> int:
 def open_bundles(paths: Iterable[Path]) -> Iterator[tuple[list[Path], list[zipfile.ZipFile]]]:
     """Yield paths of the databases that these files are or contain, and the archives among them that contain trials.
 
-    SynthcError for an archive that is no bundle of synthc.
+    SynthcError for an archive that is no bundle of synthc, or whose database unpacks to more than MAX_BYTES.
     """
     databases: list[Path] = []
     bundles: list[zipfile.ZipFile] = []

@@ -33,8 +33,8 @@ ELSEWHERE = {"made_elsewhere": True}
 
 
 def perform(work: Imports, inputs: Inputs, device: torch.device) -> Product:
-    """Import one file; SynthcError where it is not valid. Files of a set: `set`, `audit`. Files of logits: `answers` and `test`, as
-    of `query.classifier`."""
+    """Import one file; SynthcError where it is not valid. Files of a set: `set`; `audit` if it has origins. Files of logits:
+    `answers` and `test`, as of `query.classifier`."""
     path = Path(work.path)
     if file_digest(path) != work.digest:
         raise SynthcError(f"{path}: has changed since the study was compiled; run it again")
@@ -55,7 +55,8 @@ def _set(work: ImportSet, arrays: dict[str, np.ndarray]) -> Product:
 
 
 def _origins(work: ImportSet, origins: np.ndarray, private: PrivateSet) -> Tensor:
-    """n: row of the private set, -1 for none, from the file's indices, which are those of the shadow's membership file."""
+    """n: row of the private set, -1 for none, from the file's indices, which are those of the shadow's membership file; SynthcError
+    for an index that this file does not have."""
     table = rows_of_table(work.private, private)
     row_of = {int(place): row for row, place in enumerate(table)}
     for place, origin in enumerate(origins.tolist()):
@@ -66,7 +67,8 @@ def _origins(work: ImportSet, origins: np.ndarray, private: PrivateSet) -> Tenso
 
 
 def _logits(work: ImportLogits, arrays: dict[str, np.ndarray]) -> Product:
-    """The product from logits in the order of `queries.npz`: views of canaries, views of z samples, test images."""
+    """The product from logits in the order of `queries.npz`: views of canaries, views of z samples, test images.
+    SynthcError where one is not finite."""
     population = work.private.population
     logits = torch.from_numpy(arrays["logits"].astype(np.float32))
     if not logits.isfinite().all():
@@ -88,7 +90,7 @@ def _logits(work: ImportLogits, arrays: dict[str, np.ndarray]) -> Product:
 
 
 def _seconds(work: Imports, arrays: dict[str, np.ndarray]) -> Iterator[Metric]:
-    """The metric `seconds` of the user's pipeline, if the file holds it."""
+    """The metric `seconds` of the user's pipeline, if the file holds it; SynthcError where it is not one number from 0 on."""
     said = arrays.get("seconds")
     if said is None:
         return

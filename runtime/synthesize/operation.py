@@ -33,7 +33,7 @@ def perform(work: Synthesize | TrainGenerator | TrainShared, inputs: Inputs, dev
     """Run the method that `work.how` describes.
 
     Files of a set: `set` = `images`, `labels`; `audit` = `origins`, `origin_canary`, where images come from private ones; `model` =
-    the student, where the method trains one. Files of a generator: `generator`.
+    the student, where the method trains one. Files of a generator: `generator`; of a base: `base`.
     """
     if isinstance(work, TrainShared):
         return _shared(work, device)
@@ -94,7 +94,8 @@ def _complaints(release: Any, how: Method, private: int, card: Card) -> list[str
 
 
 def as_product(release: Release, private: PrivateSet, who: Private, *measured: Metric) -> Product:
-    """The product of a release: files `set` and `audit`, its metrics, and shares of selected canaries."""
+    """The product of a release: file `set`, and its metrics; where images come from private ones, also the file `audit` and the
+    metrics of `selection`."""
     files: dict[str, Mapping[str, Tensor]] = {"set": {"images": release.images, "labels": release.labels}}
     metrics = [Metric("images", float(len(release.labels)), n=1), *measured, *release.metrics]
     if release.origins is not None:
@@ -123,7 +124,8 @@ def origin_canary(origins: Tensor, private: PrivateSet) -> Tensor:
 
 
 def selection(origins: Tensor, private: PrivateSet, who: Private) -> Iterator[Metric]:
-    """Shares of the private set, and of each group of canaries in it, that are the origin of an image.
+    """Metrics: shares of the private set, and of each group of canaries in it, that are the origin of an image; None where this
+    shadow holds no canary of the group.
 
     `canary_enrichment` is the ratio of both shares, counted by rows: 1 on average if selection is independent of being a canary.
     """

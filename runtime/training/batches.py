@@ -59,7 +59,10 @@ class Fitted:
 
 
 def lr_factor(schedule: str, step: int, steps: int) -> float:
-    """The learning rate at `step` as a share of its peak. one_cycle: linear, up for a fifth of the steps, then down to 0."""
+    """The learning rate at `step` as a share of its peak.
+
+    one_cycle: linear, up for a fifth of the steps, then down to 0. cosine: half a cosine from 1 to 0. Otherwise constant, 1.
+    """
     done = (step + 0.5) / steps
     match schedule:
         case "one_cycle":

@@ -23,8 +23,8 @@ from runtime.training.sgd import fit
 
 
 def perform(work: TrainClassifier, inputs: Inputs, device: torch.device) -> Product:
-    """Train on the private set, or on the synthetic set of the need `set`. File `model`: the weights; metrics: accuracies, cost,
-    epsilon."""
+    """Train on the private set, or on the synthetic set of the need `set`. File `model`: the weights; `dynamics`, if
+    requested: the log of training (see `Dynamics`). Metrics: accuracies, cost; with DP-SGD epsilon and delta."""
     private = work.private
     if "set" in inputs:
         given = inputs["set"].tensors("set")

@@ -65,7 +65,10 @@ class Mechanism:
         return lost
 
     def metrics(self) -> Iterator[Metric]:
-        """(epsilon, delta) of all steps together, for one image added or removed, with the assumptions in the note."""
+        """Metrics `epsilon` and `delta` of all steps together, for one image added or removed, and `noise_multiplier`.
+
+        The note of `epsilon` states the assumptions. Its value is None above 1e6, and without noise.
+        """
         delta = self.privacy.delta
         epsilon, accountant = epsilon_spent(self.noise_multiplier, delta, self.sampling_rate, self.steps)
         size = "> 1e6, vacuous; " if epsilon is None else "vacuous; " if epsilon > VACUOUS_EPSILON else ""
@@ -79,7 +82,8 @@ class Mechanism:
 
 
 def new_mechanism(privacy: Privacy, batch_size: int, expected_size: int, steps: int) -> Mechanism:
-    """The mechanism with the declared noise multiplier, or with the one that gives the declared epsilon."""
+    """The mechanism with the declared noise multiplier, or with the one that gives the declared epsilon; errors as of
+    `noise_for`."""
     rate = min(1.0, batch_size / expected_size)
     noise = privacy.noise_multiplier
     if noise is None:
@@ -165,9 +169,10 @@ def clipped_sum(
 
 @lru_cache(maxsize=64)
 def epsilon_spent(noise_multiplier: float, delta: float, rate: float, steps: int) -> tuple[float | None, Accountant]:
-    """Epsilon and the accountant that gave it: PLD, or RDP where epsilon is vacuous and PLD's grid would be too large.
+    """Epsilon, and the accountant that is named for it.
 
-    Epsilon is None above 1e6, where the accountant overflows, and without noise.
+    `pld`: the smaller of the epsilons of PLD and RDP. `rdp`: that of RDP where it is above VACUOUS_EPSILON, since PLD's grid would
+    be too large. Epsilon is None above 1e6, where the accountant overflows, and without noise.
     """
     bound = epsilon_of("rdp", noise_multiplier, delta, rate, steps) if noise_multiplier > 0 else math.inf
     if bound <= VACUOUS_EPSILON:
@@ -181,6 +186,7 @@ def noise_for(epsilon: float, delta: float, rate: float, steps: int) -> float:
 
     RDP is calibrated first, in milliseconds, as an upper limit for PLD, which takes seconds and gigabytes where noise is far too
     small. RDP's result is kept where PLD's grid of 1e-3 is too coarse to improve on it (epsilon 0.01 over 10,000 steps).
+    SynthcError for an `epsilon` above VACUOUS_EPSILON, and where no noise gives it.
     """
     from dp_accounting import LowerEndpointAndGuess, calibrate_dp_mechanism
     from dp_accounting.mechanism_calibration import NoBracketIntervalFoundError

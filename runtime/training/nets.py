@@ -70,7 +70,7 @@ def to_device(net: Net, device: torch.device) -> Net:
 
 @torch.no_grad()
 def reset(net: nn.Module, generator: torch.Generator) -> None:
-    """Draw new initial weights, in place.
+    """Draw new initial weights, in place, and reset the running statistics of batch norm.
 
     Convolutions and linear layers: He et al. 2015, normal, fan in; the last layer uniform in ±1/sqrt(fan in), as torch's default;
     biases zero; norms the identity.
@@ -172,7 +172,8 @@ def _convnet(recipe: Recipe, shape: Shape) -> tuple[nn.Module, int]:
 def _resnet9(recipe: Recipe, shape: Shape) -> tuple[nn.Module, int]:
     """A ResNet-9 as in airbench: a 2×2 convolution, then three groups of convolution, pool, norm, GELU, convolution, norm, GELU.
 
-    Widths w, 4w, 4w (64, 256, 256 in the original); its whitening of private images is left out.
+    A group whose input has fewer than 4 pixels a side has no pool. Widths w, 4w, 4w (64, 256, 256 in the original); its whitening
+    of private images is left out.
     """
     norm, width = _norm(recipe), recipe.width
     layers: list[nn.Module] = [nn.Conv2d(shape[0], 8 * shape[0], 2, bias=True), nn.GELU()]

@@ -52,7 +52,7 @@ def fit(net: Classifier, training: Training, *, dynamics: bool = False) -> Fitte
 
 
 class Dynamics(nn.Module):
-    """Correctness, margin and error norm of every sample in every complete epoch, from the logits of training batches.
+    """Correctness, margin and EL2N of every sample in every complete epoch (epoch × sample), from the logits of training batches.
 
     Forgetting: Toneva et al. 2019; EL2N: Paul et al. 2021; margin (area under the margin, by its mean): Pleiss et al. 2020.
     """

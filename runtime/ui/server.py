@@ -126,19 +126,22 @@ class Allowance:
         self._credit, self._at = 0.0, time.monotonic()
 
     def spend(self, seconds: float) -> None:
-        """Take what an answer took. The credit may fall below zero, by OVERDRAFT_SECONDS and one answer."""
+        """Take the CPU seconds of a response from the credit, which may fall below zero, by OVERDRAFT_SECONDS and one answer."""
         now = time.monotonic()
         self._credit = min(BURST_SECONDS, self._credit + (now - self._at) * SHARE) - seconds
         self._at = now
 
     def left(self, overdraft: float = 0.0) -> bool:
-        """Whether more may be spent."""
+        """Whether more may be spent: the credit is above minus `overdraft` (seconds)."""
         self.spend(0.0)
         return self._credit > -overdraft
 
 
 def answering(source: Source, handler: Any, allowance: Allowance) -> Any:
-    """An endpoint that responds with the result of `handler` as JSON; equal requests within KEPT_SECONDS get the same response."""
+    """An endpoint that responds with the result of `handler` as JSON: status 400 for a missing parameter, 404 for a SynthcError.
+
+    A request equal to the last one, of the same version of the database and within KEPT_SECONDS, gets the same response.
+    """
     lock = threading.Lock()
     kept: dict[tuple[str, str], tuple[float, Response]] = {}
 

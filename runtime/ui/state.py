@@ -91,7 +91,10 @@ class Kept:
 
 
 def read_state(source: Source, run: str | None = None, kept: Kept | None = None) -> dict[str, Any]:
-    """Board, comparison, claims and failures of the run `run`, by default the one that began last; JSON's types alone."""
+    """Board, comparison, claims and failures of the run `run`, or of the one that began last where `run` is None or unknown.
+
+    In JSON's types alone. Without a database, or with one without runs, only `version` and an empty list `runs`.
+    """
     version = source.version()
     if not version:
         return {"version": "", "runs": []}
@@ -120,7 +123,7 @@ def read_state(source: Source, run: str | None = None, kept: Kept | None = None)
 
 
 def _read_results(query: Query, run: dict[str, Any], kept: Kept) -> None:
-    """Bring what is kept up to date."""
+    """Read comparison, claims and sets of `run` into `kept`, unless it holds those of this run and none has changed since."""
     where = _conditions(run)
     key = run["origin"], run["run"], query(RESULTS.format(**where))[1]
     if key != kept.key:
@@ -133,7 +136,8 @@ def _read_results(query: Query, run: dict[str, Any], kept: Kept) -> None:
 
 
 def _conditions(run: dict[str, Any]) -> dict[str, str]:
-    """SQL conditions on the rows of the run's origin, of its study, and of the run."""
+    """Name → SQL condition for the run's rows: on one column (`origin`, `profile`), on the `study` under its profile and origin,
+    and on the `run`."""
     same = {name: f"{name} = {literal(run[name])}" for name in ("origin", "study", "profile", "run")}
     names = {"study": ("origin", "study", "profile"), "run": ("origin", "run")}
     return same | {name: " AND ".join(map(same.__getitem__, those)) for name, those in names.items()}
@@ -146,7 +150,8 @@ def _elapsed(run: dict[str, Any]) -> float:
 
 
 def draw_chart(source: Source, name: str, run: str, trial: str | None = None) -> dict[str, Any]:
-    """A chart of the study of `run` as a Vega-Lite specification. The charts in FOLLOW show `trial` alone, where one is given."""
+    """A chart of the study of `run` as a Vega-Lite specification. The charts in FOLLOW show `trial` alone, where one is given.
+    SynthcError where there is no such chart or run."""
     kind = charts.kind_of(name)
     with open_read_only(source.database) as query:
         found = _rows(query, f"SELECT origin, study, profile FROM base.run WHERE run = {literal(run)}")
@@ -190,7 +195,8 @@ _sheets = threading.Lock()
 
 
 def read_sheet(source: Source, run: str, trial: str) -> bytes | None:
-    """A contact sheet of a trial's synthetic images as PNG; None where these are private images, or there are none."""
+    """A contact sheet of a trial's synthetic images as PNG; None where there are none, or they are private images and
+    `source.with_private` is False."""
     with open_read_only(source.database) as query:
         sets = _rows(query, SETS.format(run=f"run = {literal(run)}"))
     found = next((row for row in sets if row["trial"] == trial), None)
@@ -205,7 +211,7 @@ def _rows(query: Query, text: str) -> list[dict[str, Any]]:
 
 
 def _plain(value: Any) -> Any:
-    """A value as a JSON type; None for numbers that are not finite."""
+    """A value as a JSON type; None for numbers that are not finite, a text for dates and other types."""
     if isinstance(value, float):
         return value if value - value == 0 else None
     return value if isinstance(value, str | int | bool | None) else _text(value)

@@ -51,13 +51,14 @@ class Header:
 
 
 def read_headers(path: Path) -> dict[str, Header]:
-    """Name → header of each array; SynthcError for a file that is broken, or has arrays of types that are not accepted."""
+    """Name → header of each array; SynthcError for a file that is broken. Types are not checked: `read_arrays` does so."""
     with _opened(path) as archive:
         return {name: _header(archive, name, entry) for name, entry in _entries(archive).items()}
 
 
 def read_arrays(path: Path, names: Collection[str], limit: int = MAX_BYTES) -> dict[str, np.ndarray]:
-    """Name → array, in native byte order, of those in `names` that the file has; SynthcError for whatever cannot be read.
+    """Name → array, in native byte order, of those in `names` that the file has; SynthcError if it has none of them, and for
+    whatever cannot be read or is of a type that is not accepted.
 
     `limit`: bytes of all these arrays together, checked against their headers before any of them is read.
     """

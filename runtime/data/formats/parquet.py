@@ -74,7 +74,8 @@ def columns_of(path: Path) -> list[str]:
 def read(
     path: Path, image_column: str, label_column: str, unit_column: str | None = None
 ) -> tuple[np.ndarray, list[Any], list[Any]]:
-    """Images, n × height × width (× 3 if one of them is in colour), uint8; labels as in the file; units, if a column is named."""
+    """Images, n × height × width (× 3 if one of them is in colour), uint8; labels as in the file; units, [] if no column is
+    named. SynthcError for a file without rows or with images of several sizes, and for whatever cannot be read."""
     if not path.is_file():
         raise SynthcError(f"{path}: there is no such file")
     decoded: list[np.ndarray] = []

@@ -21,7 +21,8 @@ def membership(population: Population, design: Design, replicate: int, shadows: 
     balanced: every canary is in exactly shadows // 2 models; the only design that depends on how many there are.
 
     Each pair or shadow has a random stream of its own, of which canaries use the first numbers, so more shadows or a further group
-    of canaries at the end leave earlier memberships as they are.
+    of canaries at the end leave earlier memberships as they are (balanced: not with more shadows). ValueError for an odd number of
+    shadows in pairs.
     """
     canaries = sum(group.count for _, group in population.groups)
 

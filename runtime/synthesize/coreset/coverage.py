@@ -34,9 +34,10 @@ def synthesize(how: KCenter | Herding | Moderate | Submodular, private: LabeledI
 
 
 def herding(features: Tensor, keep: int) -> Tensor:
-    """Herding (Welling 2009): greedily the sample that brings the mean of the selection nearest to the mean of all.
+    """Herding (Welling 2009): greedily the sample after which the mean of the selection is nearest to the mean of all.
 
-    argmin over x of || (|S| + 1) mean − sum(S) − phi(x) ||; some public code takes the argmax. features: n × feature; result: keep.
+    argmin over x of || (|S| + 1) mean − sum(S) − phi(x) ||; some public code takes the argmax. features: n × feature; result:
+    `keep` rows.
     """
     mean = features.mean(0)
     lengths = features.square().sum(1)

@@ -42,7 +42,8 @@ Log = Mapping[str, Tensor]
 
 
 def synthesize(how: Selection, private: LabeledImages, needs: Inputs, setting: Setting) -> Release:
-    """The hardest images; with `ccs`, images of every difficulty."""
+    """The images of the highest scores; with `ccs`, images from each stratum of scores below the cut. Diverged if a score is not
+    finite."""
     score = scored(how, private, needs, setting)
     if not score.isfinite().all():
         raise Diverged("a sample's score is no number: the training behind it diverged; lower proxy.lr")
@@ -73,7 +74,8 @@ def scored(how: Selection, private: LabeledImages, needs: Inputs, setting: Setti
 
 
 def logged(proxy: Artifact, samples: int) -> Log:
-    """The log of the proxy's training. Diverged if it is not finite; SynthcError if the proxy trained for less than an epoch."""
+    """The log of the proxy's training. Diverged if it is not finite; SynthcError if the proxy trained for less than an epoch;
+    ValueError if it is not of `samples` samples."""
     log = proxy.tensors("dynamics")
     passes, seen = log["correct"].shape
     if seen != samples:
@@ -169,7 +171,8 @@ def hardest(score: Tensor) -> Picker:
 def stratified(score: Tensor, cut: float, strata: int) -> Picker:
     """A picker for CCS (Zheng et al. 2023): drop the hardest share `cut`, then keep equally many samples of each stratum.
 
-    Strata have equal width in the score of the rest; where a stratum has too few samples, the others get its share.
+    Strata have equal width in the score of the rest; where a stratum has too few samples, the others get its share. The picker
+    raises SynthcError if fewer samples are left than are to be kept.
     """
 
     def pick(shuffled: Tensor, keep: int) -> Tensor:

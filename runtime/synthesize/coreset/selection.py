@@ -55,8 +55,9 @@ def embedded(how: ByProxy, images: Tensor, proxy: Artifact, setting: Setting) ->
 def parts(how: Selection, labels: Tensor, classes: int) -> Iterator[tuple[Tensor, int]]:
     """Pairs of candidate rows and the number to keep: one pair per class, or one for the whole set.
 
-    A class without any image (a relabelling may have emptied it) is left out. With `class_balanced` every other class keeps
-    at least one image. SynthcError if that is not possible, or if `per_class` asks for more than a class has.
+    A class without any image (a relabelling may have emptied it) is left out. With `class_balanced` every other class keeps at
+    least one image. SynthcError if `fraction` keeps fewer images than there are classes (balanced or not), or if `per_class` asks
+    for more than a class has.
     """
     of_class = [(labels == label).nonzero()[:, 0] for label in range(classes)]
     if how.per_class is not None:

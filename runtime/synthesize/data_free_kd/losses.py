@@ -38,14 +38,15 @@ class Statistics:
             self.last[layer] = mean, variance
 
     def current(self) -> list[Tensor]:
-        """Mean and variance of each layer in turn: a weighted mean of the last batch and earlier ones."""
+        """Mean and variance of each layer in turn: a weighted mean of the last batch and earlier ones; before the first `blend`
+        those of the last batch."""
         new, old = [part for layer in self.layers for part in self.last[layer]], EARLIER_BATCHES_WEIGHT
         if not self.earlier:
             return new
         return [old * before.to(now.device) + (1 - old) * now for before, now in zip(self.earlier, new, strict=True)]
 
     def distance(self) -> Tensor:
-        """Sum over layers of ||mean − running mean|| + ||variance − running variance|| for the teacher's last batch."""
+        """Sum over layers of ||mean − running mean|| + ||variance − running variance||, of the means and variances in `current`."""
         private = [layer.get_buffer(name) for layer in self.layers for name in ("running_mean", "running_var")]
         each = torch.stack([(part - goal).norm() for part, goal in zip(self.current(), private, strict=True)])
         return each.unflatten(0, (-1, 2)).sum(1).sum()
@@ -65,7 +66,8 @@ class Critic:
         self.statistics = Statistics(teacher)
 
     def prepare(self, images: Tensor) -> Tensor:
-        """The images (grey levels 0..1) as input of the nets: all shifted alike at random, and normalised."""
+        """The images (grey levels 0..1) as input of the nets: all shifted and mirrored alike at random (see `move`), and
+        normalised."""
         return normalise(move(images, self.shift, self.card, self.moves), self.card)
 
     def __call__(self, images: Tensor, wanted: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
@@ -108,7 +110,7 @@ def negative_entropy(answer: Tensor) -> Tensor:
 
 
 def total_variation(images: Tensor) -> Tensor:
-    """Mean squared difference of vertically and horizontally adjacent pixels."""
+    """Mean squared difference of vertically adjacent pixels, plus that of horizontally adjacent ones."""
     return images.diff(dim=2).square().mean() + images.diff(dim=3).square().mean()
 
 

@@ -30,7 +30,10 @@ Rounds = tuple[Callable[[int], float], checkpoint.Parts]
 
 
 def synthesize(how: DataFree, private: LabeledImages, needs: Inputs, setting: Setting) -> Release:
-    """Generate images and train the student. `private` is not read: the release depends on it through the teacher alone."""
+    """Generate images and train the student; Diverged if its loss is not finite.
+
+    `private` is not read: the release depends on it through the teacher alone.
+    """
     teacher = nets.to_device(nets.restored(setting.recipe, setting.card, needs["teacher"].tensors("model")), setting.device)
     trainer = StudentTrainer(how, teacher, setting)
     pool = Pool(how, setting)
@@ -60,12 +63,13 @@ def synthesize(how: DataFree, private: LabeledImages, needs: Inputs, setting: Se
 
 @torch.no_grad()
 def _logits(net: nets.Classifier, images: Tensor, setting: Setting) -> Tensor:
-    """n × classes: logits of images in grey levels 0..255."""
+    """n × classes: logits of uint8 images."""
     return torch.cat([net(nets.normalise(part.to(setting.device), setting.card)) for part in images.split(512)])
 
 
 class Pool:
-    """All generated batches, as uint8."""
+    """The generated images that are released, as uint8: one batch for each round. Further batches of the online methods are not
+    kept."""
 
     def __init__(self, how: DataFree, setting: Setting) -> None:
         self.space = torch.empty(how.rounds * how.batch_size, *setting.card.shape, dtype=torch.uint8)
@@ -154,7 +158,7 @@ class StudentTrainer:
 
 
 def pooled_rounds(how: DataFree, trainer: StudentTrainer, pool: Pool, setting: Setting) -> Rounds:
-    """Rounds that each generate one batch, then train the student on random batches of all so far."""
+    """Rounds that each generate one batch, then (after the warm-up) train the student on random batches of all images so far."""
     name = f"data_free_kd/{how.method}"
     draws, classes = setting.seeds(f"{name}/latents"), setting.seeds(f"{name}/classes")
     source: TunedGenerator | OptimizedPixels
@@ -176,7 +180,8 @@ def pooled_rounds(how: DataFree, trainer: StudentTrainer, pool: Pool, setting: S
 
 
 def online_rounds(how: DataFree, trainer: StudentTrainer, pool: Pool, setting: Setting) -> Rounds:
-    """Rounds that each train the generator, then the student on new images and, for the share `replay` of steps, on the pool."""
+    """Rounds that each train the generator, then (after the warm-up) the student on new images and, for the share `replay` of
+    steps, on the pool."""
     assert isinstance(how, Online)
     name = f"data_free_kd/{how.method}"
     draws = setting.seeds(f"{name}/latents")

@@ -45,7 +45,7 @@ class Net(nn.Module):
         return []
 
     def prepare(self, images: Tensor) -> None:
-        """Compute what depends on the private images before training; here nothing."""
+        """Compute what depends on the training images (n × channels × height × width, uint8) before training; here nothing."""
 
     def encoded(self, images: Tensor) -> Tensor:
         """Signals, float32, of uint8 images (n × channels × height × width)."""
@@ -173,7 +173,7 @@ class UNet(Net):
         self.classes = self.net.class_embedding
 
     def forward(self, x: Tensor, level: Tensor, label: Tensor) -> Tensor:
-        """Noise, of the shape of x."""
+        """The predicted noise, of the shape of x."""
         padded = nn.functional.pad(x, (0, self.right, 0, self.down), value=-1.0)
         return self.net(padded, level, class_labels=label).sample[..., : x.shape[2], : x.shape[3]]
 

@@ -53,7 +53,10 @@ def train_generator(how: Denoiser, private: LabeledImages, around: Surroundings)
 
 
 def synthesize(how: Conditional | ImageToImage, private: LabeledImages, needs: Inputs, setting: Setting) -> Release:
-    """Sample the set. The origin of an image made by SDEdit is the private image that it started from."""
+    """Sample the set; with `filter`, keep only the images that `confident_rows` selects.
+
+    The origin of an image made by SDEdit is the private image that it started from.
+    """
     net = restored(how.denoiser, needs.get("generator"), setting)
     draws = setting.seeds(f"diffusion/{how.method}")
     origins, labels = plan_set(how, private, setting, draws)
@@ -80,7 +83,8 @@ def _tells_nothing(how: Denoiser) -> bool:
 def plan_set(
     how: Conditional | ImageToImage, private: LabeledImages, setting: Setting, draws: torch.Generator
 ) -> tuple[Tensor | None, Tensor]:
-    """image: row of the private image that it starts from (None where images start from noise); and image: its label."""
+    """For each image to sample: row of the private image that it starts from, and its label. The rows are None where images start
+    from noise, as all do if the set must not depend on the private set (`_tells_nothing`)."""
     if _tells_nothing(how.denoiser):  # independent of this private set's size and labels
         return None, torch.arange(max(1, round(how.multiple * setting.expected_size))) % setting.card.classes
     count = max(1, round(how.multiple * len(private)))

@@ -109,7 +109,7 @@ class Latent(Net):
 
 
 def configs_of(how: Denoiser, card: Card) -> Configs:
-    """Configurations of a model that the study pretrains: the autoencoder halves the size once, the U-Net at each level."""
+    """Configurations of a model that the study pretrains: the autoencoder halves the size once, the U-Net between its levels."""
     width, channels = how.width, card.shape[0]
     halves = ("DownEncoderBlock2D", "UpDecoderBlock2D")
     vae = {
@@ -126,8 +126,8 @@ def configs_of(how: Denoiser, card: Card) -> Configs:
 
 
 def fit_autoencoder(net: Latent, how: Pretraining, images: Tensor, seeds: Seeds) -> Metric:
-    """Train the autoencoder on squared error plus `KL_WEIGHT` times the KL divergence, then set the latents' scale; metric
-    `autoencoder_loss`."""
+    """Train the autoencoder on squared error plus `KL_WEIGHT` times the KL divergence, then set the latents' scale to one
+    over their standard deviation; metric `autoencoder_loss`."""
     optimizer, draws = torch.optim.AdamW(net.vae.parameters(), lr=how.lr), seeds("diffusion/autoencoder")
     steps = max(1, math.ceil(how.autoencoder_epochs * len(images) / how.batch_size))
     for _ in (loop := checkpoint.loop("autoencoder", steps, net=net.vae, optimizer=optimizer, draws=draws)):
@@ -150,8 +150,11 @@ def fit_autoencoder(net: Latent, how: Pretraining, images: Tensor, seeds: Seeds)
 
 
 def load_checkpoint(how: Checkpoint, folder: Path, card: Card) -> tuple[Latent, Configs]:
-    """Read a model and its configurations from a folder in diffusers' layout. With a text encoder, the embedding of a class is the
-    encoder's last hidden states for its prompt."""
+    """Read a model and its configurations from a folder in diffusers' layout. SynthcError if the folder has changed
+    since the study was compiled.
+
+    The embedding of a class is the text encoder's last hidden states for its prompt; zero where the folder has no text encoder.
+    """
     from diffusers import AutoencoderKL, UNet2DConditionModel
 
     if digest_of_folder(folder) != how.digest:

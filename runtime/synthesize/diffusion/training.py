@@ -90,7 +90,8 @@ class PrivateSteps:
         self.loss = _loss_of_one(net, examples.scheduler)
 
     def set_gradients(self) -> Tensor:
-        """Set the privatised gradients of a Poisson batch; returns the batch's mean loss, which is not privatised."""
+        """Set the privatised gradients of a Poisson batch; returns the batch's mean loss (0 for an empty batch), which is not
+        privatised."""
         rows = (torch.rand(len(self.examples), generator=self.chosen) < self.mechanism.sampling_rate).nonzero()[:, 0]
         lost = self.mechanism.set_gradients(self.net, self.loss, self._chunks(rows), self.noise)
         return lost / len(rows) if len(rows) else torch.zeros(())

@@ -95,7 +95,8 @@ def finish(
 
 
 def summarise(losses: Sequence[Tensor], method: str, advice: str) -> dict[str, float]:
-    """Mean loss of the first and of the last twenty steps; Diverged, with the advice, if the latter is not finite."""
+    """`loss_first` and `loss_last`: mean loss of the first and of the last twenty steps; Diverged, with the advice, if the latter
+    is not finite."""
     first, last = (torch.stack(list(part)).mean().item() for part in (losses[:20], losses[-20:]))
     if not math.isfinite(last):
         raise Diverged(f"{method}: the loss is {last} after {len(losses)} steps; {advice}")

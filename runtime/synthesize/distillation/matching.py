@@ -98,7 +98,8 @@ class LearnedImages(Learner):
         return {"pixels": self.pixels, "optimizer": self.optimizer, **draws}
 
     def batches(self, *, siamese_maps: bool) -> tuple[Tensor, Tensor]:
-        """Private and learned images, each class × image × c × h × w; both of a class under the same augmentation."""
+        """Private and learned images, each class × image × c × h × w; with `siamese_maps`, both of a class under the same
+        random augmentation."""
         real, learned = self.real.draw(), self.pixels.unflatten(0, (len(self.labels), -1))
         if not siamese_maps:
             return real, learned
@@ -118,7 +119,7 @@ class LearnedImages(Learner):
         self.optimizer.step()
 
     def release(self, losses: Sequence[Tensor]) -> Release:
-        """The release of the learned images; Diverged if the loss is not finite."""
+        """The release of the learned images; Diverged if the loss or an image is not finite."""
         notes = summarise(losses, self.how.method, f"lower lr ({self.how.lr:g})")
         return finish(self.start, self.pixels, self.card, notes=notes)
 
@@ -150,7 +151,8 @@ class ClassBatches:
 
 
 def matching_net(width: int, depth: int | None, card: Card) -> Recipe:
-    """The ConvNet with instance norm that is usual in distillation; by default at most as deep as leaves 2×2 feature maps."""
+    """The recipe of the ConvNet with instance norm that is usual in distillation. `depth` None: three blocks, fewer where three
+    would leave feature maps of less than 2×2."""
     most = max(1, int(math.log2(min(card.shape[1:]))) - 1)
     return Recipe(net="convnet", width=width, depth=depth or min(3, most), norm="instance")
 

@@ -26,7 +26,8 @@ IMAGES_AT_ONCE = 250
 
 
 def synthesize(how: Recovery, private: LabeledImages, needs: Inputs, setting: Setting) -> Release:
-    """Recover `images_per_class` images of each class; the result is that of the last step."""
+    """Recover `images_per_class` images of each class; the result is that of the last step. Diverged if the last loss is not
+    finite."""
     teacher = nets.restored(setting.recipe, setting.card, needs["teacher"].tensors("model")).to(setting.device)
     critic = Critic(teacher, how.losses, setting.card, default_shift(setting.card), setting.seeds("sre2l/shifts"))
 

@@ -85,7 +85,8 @@ def _weights(net: nets.Classifier) -> Tensor:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The distance between a student's and an expert's final weights, and its derivatives."""
+    """The squared distance of a student's last weights from an expert's (`target`), relative to that of its first weights
+    (`start`), and the derivatives of this ratio."""
 
     loss: Tensor
     """|| end − target ||² / || start − target ||²."""
@@ -109,6 +110,7 @@ def compare_with_expert(
 
     `loss_at(weights, step)` is the student's loss, which depends on `learned`. The weights of all steps are stored and the graphs
     are not: in the backward pass each step is computed again, given the derivative in the weights after it (`adjoint`).
+    Without `cross_terms` the gradients of later steps are constants, as in TESLA.
     """
     path, gradients = [start], []
     for step in range(steps):
@@ -230,7 +232,8 @@ class LearnedSet(Learner):
         self.average.lerp_(self.pixels.detach(), 1 - decay)
 
     def release(self, losses: list[Tensor]) -> Release:
-        """The release: the moving average of the images, and the labels; Diverged if the loss is not finite."""
+        """The release: the moving average of the images, and the labels; Diverged if the loss or an image is not
+        finite."""
         rates = f"net_lr ({self.how.net_lr:g}, in the end {self.log_lr.exp().item():.3g}) or lr_net_lr ({self.how.lr_net_lr:g})"
         notes = summarise(losses, self.how.method, f"lower {rates}, then lr ({self.how.lr:g}) or clip ({self.how.clip:g})")
         labels = self.targets.detach().softmax(1).cpu() if self.targets.requires_grad else None
