@@ -106,7 +106,7 @@ def run(args: argparse.Namespace) -> int:
             for problem in index.problems:
                 _print(f"synthc: {problem}")
             study = StudyRun(plan, store, index, args.db.absolute(), origin, Scope(selected.answers, forced, args.retry_failed))
-            for warning in study.list_changed_code():
+            for warning in (*study.unread, *study.list_changed_code()):
                 _print(f"synthc: {warning}")
             try:
                 status = compute(study, args, signals) if study.todo else "done"
