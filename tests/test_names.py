@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -18,7 +21,11 @@ from compiler.compile import compile_study
 from compiler.errors import SpecError
 from compiler.text import escape
 from runtime.cli.main import main
+from runtime.data.cards import compile_with_files
 from runtime.database.files import export
+from runtime.execution.progress import Display
+from runtime.execution.worker import TaskRequest
+from runtime.outcome import Outcome
 from runtime.present import charts
 from runtime.present.charts import CHARTS
 from runtime.present.charts.gallery import write
@@ -102,6 +109,48 @@ def test_a_terminal_gets_no_control_character_whatever_is_printed(
         assert said.out + said.err
     main(["sql", "SELECT chr(27) AS a, chr(155)", "--db", str(tiny.db), "--format", "json"])
     assert "\x1b" in json.loads(capsys.readouterr().out)[0].values()  # a code that means the letter
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+RICH = re.compile(r"\r|\x1b\[(?!2J|31m)[0-9;?]*[A-Za-z]")
+"""Control codes of rich: cursor, colours, erased lines; none of them is in `ESC`."""
+
+
+def test_no_display_of_a_run_lets_a_control_character_of_a_text_reach_a_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    (tmp_path / "study.yaml").write_text(TINY)
+    first, *_ = compile_with_files(tmp_path / "study.yaml", None, []).tasks.values()
+    task = dataclasses.replace(first, address=f"address {ESC}")
+    request = TaskRequest(task.id, task.work, task.needs, task.address, task.text, 1)
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", escape.Visible(terminal))
+    with Display({task.id: task}) as display:
+        display.on_tick({(request,): time.monotonic()})
+        display.print_line(f"line {ESC}")
+        display.on_outcome(task, Outcome(task.id, "failed", error=f"error {ESC}", error_kind="exception", log=f"log {ESC}"))
+        print(f"printed {ESC}", file=sys.stderr)
+        print(f"unfinished {ESC}", file=sys.stderr, end="", flush=True)
+    said = terminal.getvalue()
+    for what in ("address", "line", "error", "log", "printed", "unfinished"):
+        assert f"{what} \\u001b[2J" in said, what
+    assert escape.find_hostile(RICH.sub("", said)) is None
+
+
+def test_the_bars_of_a_judgement_are_drawn_and_not_spelt(monkeypatch: pytest.MonkeyPatch) -> None:
+    from runtime.cli.judge import _progress
+
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys, "stderr", escape.Visible(terminal := Terminal()))
+    with _progress() as tick:
+        tick("classifiers", 1, 2)
+    assert "classifiers" in terminal.getvalue()
+    assert "\\u001b" not in terminal.getvalue()
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compiler.errors import SynthcError
+from compiler.text.escape import plain
 from runtime.cli.results_options import add_command, store_of
 
 if TYPE_CHECKING:
@@ -153,7 +154,7 @@ def _progress() -> Iterator[Tick]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    console = Console(file=sys.stderr)
+    console = Console(file=plain(sys.stderr))
     columns = (TextColumn("{task.description:<20}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     said = time.monotonic()
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bars:

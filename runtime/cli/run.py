@@ -82,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
     from compiler.text.compose import compose, sources
     from compiler.text.nodes import plain
     from runtime.present import spec_charts
-    from runtime.store.artifacts import lock_store
+    from runtime.store.artifacts import lock_store, warn_of_others
 
     plan, store = _compile_with_data(args), store_of(args)
     print_notices(plan)
@@ -97,6 +97,8 @@ def run(args: argparse.Namespace) -> int:
         "argv": sys.argv[1:],
     }
     with lock_store(store):
+        if warning := warn_of_others(store):
+            _print(f"synthc: {store}: {warning}")
         from runtime.database.index import Index
         from runtime.execution.study_run import Scope, StudyRun
 
@@ -104,7 +106,7 @@ def run(args: argparse.Namespace) -> int:
             for problem in index.problems:
                 _print(f"synthc: {problem}")
             study = StudyRun(plan, store, index, args.db.absolute(), origin, Scope(selected.answers, forced, args.retry_failed))
-            for warning in study.list_changed_code():
+            for warning in (*study.unread, *study.list_changed_code()):
                 _print(f"synthc: {warning}")
             try:
                 status = compute(study, args, signals) if study.todo else "done"

@@ -9,7 +9,7 @@ import contextlib
 import json
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from hashlib import blake2b
@@ -28,7 +28,7 @@ from runtime.database.revision import check_target
 from runtime.execution.worker import TaskRequest, commit_product
 from runtime.outcome import Product
 from runtime.store.artifacts import folder_of, lock_store
-from runtime.store.records import write_record
+from runtime.store.records import read_runs, write_record
 from runtime.store.runs import run_name
 
 
@@ -75,19 +75,12 @@ def audit_and_store(
 def _free_name(stem: str, file: Path, store: Path) -> str:
     """A study's name for the file: its stem; if another file's audit has that name, with the folder's name or a digest of the
     path."""
-    taken = {record.get("study"): record.get("spec") for record in _records(store)}
+    taken = {record["study"]: record["spec"] for _, record in read_runs(store) if isinstance(record, dict)}
     whole = str(file.absolute())
     for name in (stem, re.sub(r"[^\w.-]+", "_", f"{file.absolute().parent.name}_{stem}")):
         if taken.get(name, whole) == whole:
             return name
     return f"{stem}_{blake2b(whole.encode(), digest_size=4).hexdigest()}"
-
-
-def _records(store: Path) -> Iterator[dict[str, Any]]:
-    for path in (store / "runs").glob("*/run.json"):
-        with contextlib.suppress(OSError, ValueError):
-            if isinstance(record := json.loads(path.read_text(encoding="utf-8")), dict):
-                yield record
 
 
 def study_name(study: str | None, file: Path) -> str:

@@ -178,7 +178,7 @@ def _check_results(args: argparse.Namespace) -> Iterator[Check]:
 
 
 def _check_store(store: Path, deep: bool) -> Iterator[Check]:
-    from runtime.store.artifacts import read_mark
+    from runtime.store.artifacts import read_mark, warn_of_others
     from runtime.store.garbage import find_damage
 
     try:
@@ -186,8 +186,8 @@ def _check_store(store: Path, deep: bool) -> Iterator[Check]:
         yield Check("store", f"{store}: {len(list(store.glob('??/*/outcome.json'))):,} tasks done")
     except (SynthcError, OSError) as error:
         yield Check("store", sentence_of(error) if isinstance(error, OSError) else str(error), False)
-    if store.stat().st_mode & 0o077:
-        yield Check("store's rights", f"other users of this machine may read private images in it; `chmod 700 {store}`", False)
+    if warning := warn_of_others(store):
+        yield Check("store's rights", warning, False)
     if deep:
         damage = find_damage(store)
         for sentence in damage.sentences:

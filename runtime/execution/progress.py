@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.text import Text
 
 from compiler.plan.dag import Task
-from compiler.text.escape import plain, visible
+from compiler.text.escape import Visible, plain, visible
 from runtime.execution.time_left import TimeLeft
 from runtime.execution.worker import Dispatch
 from runtime.outcome import Outcome
@@ -50,6 +50,8 @@ class Display:
     def __enter__(self) -> Display:
         if self.console.is_terminal:
             self._live.start()
+            # What is printed meanwhile goes through rich, too, past the streams of before.
+            sys.stdout, sys.stderr = Visible(sys.stdout), Visible(sys.stderr)
         return self
 
     def __exit__(self, *error: object) -> None:

@@ -75,8 +75,10 @@ class StudyRun:
         """Lint findings about the results, set at the end of the run."""
         self._publish_at = time.monotonic()
         self._notice = ""
-        last = load_last_run(self.store, plan.header.study, plan.profile)
-        self.first = load_first_results(self.store, last)
+        self.unread: list[str] = []
+        """Sentences on records of earlier runs that cannot be read."""
+        last = load_last_run(self.store, plan.header.study, plan.profile, self.unread)
+        self.first = load_first_results(self.store, last, self.unread)
         """The study's first run that has results; None without one."""
         self._claims = self._declare_claims(last)
         self._write_record("running")

@@ -16,6 +16,7 @@ import json
 import os
 import re
 import secrets
+import shlex
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -46,7 +47,9 @@ def lock_store(store: Path) -> Iterator[None]:
     try:
         if not store.exists():
             store.mkdir(mode=0o700, parents=True)
-            store.chmod(0o700)  # results derive from private images: readable by the owner alone, whatever the umask
+        if not any(store.iterdir()):
+            with contextlib.suppress(PermissionError):  # another user's folder: `warn_of_others` says who may enter it
+                store.chmod(0o700)  # results derive from private images: readable by the owner alone, whatever the umask
         lock = (store / "lock").open("ab+", buffering=0)  # unbuffered: a full disk is an error at once, not on close
     except OSError as error:
         raise SynthcError(sentence_of(error, store)) from error
@@ -64,6 +67,13 @@ def lock_store(store: Path) -> Iterator[None]:
             raise SynthcError(sentence_of(error, store)) from error
         yield
         lock.truncate(0)
+
+
+def warn_of_others(store: Path) -> str:
+    """A sentence where others than its owner may enter the store, else ""."""
+    if not store.stat().st_mode & 0o077:
+        return ""
+    return f"other users of this machine may read private images in it; `chmod 700 {shlex.quote(str(store))}` keeps them out"
 
 
 def _read_owner(store: Path) -> str:

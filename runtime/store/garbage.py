@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 from collections import Counter
 from collections.abc import Collection, Iterator
@@ -17,7 +18,7 @@ from typing import Any
 from compiler.errors import SynthcError, sentence_of
 from runtime.store.artifacts import FIGURES_FILE, Artifact
 from runtime.store.records import Corrupt, parse_record, read_runs
-from runtime.store.runs import PLAN_FILE, RecordedRun
+from runtime.store.runs import PLAN_FILE, RecordedRun, mend_run
 
 LEFTOVER_PATTERNS = ("*.part", "*.corrupt", "*.damaged", ".*.next", "checkpoint-*")
 """Name patterns of files left by killed writers, and of quarantined ones."""
@@ -62,11 +63,6 @@ def latest_runs(store: Path) -> list[dict[str, Any]]:
     return list(latest.values())
 
 
-def mend_run(folder: Path) -> str:
-    """Advice for a run's record that cannot be read."""
-    return f"bring {folder} back from a backup, or delete it: what only that run needs can go then"
-
-
 def delete(garbage: Garbage) -> None:
     """Delete garbage; of each task the commit first, so that a task that is deleted in part counts as not done."""
     for folder in garbage.tasks:
@@ -105,6 +101,7 @@ def find_damage(store: Path) -> Damage:
         read(folder / "run.json", mend_run(folder))
         if not RecordedRun(folder, {}).texts:
             found.append(f"{folder / PLAN_FILE}: cannot be read; only `synthc explain` needs it")
+    found += _find_what_is_no_folder(store)
     for folder in sorted(store.glob("??/*")):
         again = f"`synthc run SPEC --force {folder.name}` computes it again"
         for record in sorted(folder.glob("attempts/*/attempt.json")):
@@ -116,6 +113,14 @@ def find_damage(store: Path) -> Damage:
         if os.path.lexists(folder / FIGURES_FILE):
             read(folder / FIGURES_FILE, "delete it, and merge the bundle again that it came with")
     return Damage(tuple(found), counts.total(), counts[False])
+
+
+def _find_what_is_no_folder(store: Path) -> Iterator[str]:
+    """Yields a sentence on each file, or link to nowhere, that lies where the folder of a task, or of several, should be."""
+    for path in sorted((*store.glob("??"), *store.glob("??/*"))):
+        if re.fullmatch(r"[0-9a-f]{2}|[0-9a-f]{16}", path.name) and not path.is_dir():
+            what = "a task" if len(path.name) > 2 else "tasks"
+            yield f"{path}: is no folder of {what}; move it away: `synthc run` computes again what it needs"
 
 
 def _find_changed_tensors(folder: Path) -> Iterator[str]:

@@ -11,7 +11,9 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +58,86 @@ class TrialForm:
     answer: str
     data: str
     stages: Sequence[tuple[str, int | None, str]]
+    point: Mapping[str, Any] | None = None
+    control: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class PlannedForm:
+    """Fields of a task in `run.json`."""
+
+    id: str
+    kind: str
+    operation: str
+    address: str
+    needs: Sequence[tuple[str, str]]
+
+
+@dataclasses.dataclass(frozen=True)
+class VerdictForm:
+    """Fields of a claim's verdict."""
+
+    verdict: str
+    effect: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class EarlierForm(VerdictForm):
+    """Fields of a claim's verdict in an earlier run."""
+
+    run: str = dataclasses.field(kw_only=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class DeclaredForm:
+    """Fields of a claim's first declaration."""
+
+    run: str
+    at: str
+    outcomes: int
+
+    def __post_init__(self) -> None:
+        datetime.fromisoformat(self.at)
+
+
+@dataclasses.dataclass(frozen=True)
+class ClaimForm:
+    """Fields of a claim in `run.json`."""
+
+    claim: str
+    task: str
+    statement: str
+    test: str
+    metric: str
+    margin: float
+    pairs: str
+    left: Sequence[str]
+    right: Sequence[str]
+    left_selector: Mapping[str, Any]
+    right_selector: Mapping[str, Any]
+    evidence: str | None = None
+    words: str | None = None
+    declared: DeclaredForm | None = None
+    earlier: Sequence[EarlierForm] = ()
+    found: VerdictForm | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class HeadlineForm:
+    """Fields of the headline in `run.json` that the database calculates with."""
+
+    fpr: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class LintForm:
+    """Fields of a lint finding in `run.json`."""
+
+    code: str
+    severity: str
+    message: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,20 +154,24 @@ class RunForm:
     started: str
     ended: str | None
     status: str
-    headline: Mapping[str, Any]
+    headline: HeadlineForm
     versions: Mapping[str, str]
     commit: str
     source_digest: str
     trials: Sequence[TrialForm]
-    tasks: Sequence[Mapping[str, Any]]
-    claims: Sequence[Mapping[str, Any]]
-    lints: Sequence[Mapping[str, Any]] = ()
+    tasks: Sequence[PlannedForm]
+    claims: Sequence[ClaimForm]
+    lints: Sequence[LintForm] = ()
     blocked: Mapping[str, str] = dataclasses.field(default_factory=dict)
     texts: Mapping[str, str] = dataclasses.field(default_factory=dict)
     composed: Any = None
     answered: int = 0
     first_results: str | None = None
     origin: str = ""
+
+    def __post_init__(self) -> None:
+        for time in filter(None, (self.started, self.ended)):
+            datetime.fromisoformat(time)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,8 +234,16 @@ def parse_record(path: Path) -> tuple[dict[str, Any], bool]:
 
 
 def _check_form(form: type, raw: bytes, content: Any) -> None:
-    """ValueError unless a record without a digest has exactly the fields of `form`, each of its type."""
-    _adapter(form).validate_json(raw)
+    """ValueError unless a record without a digest has exactly the fields of `form`, each of its type; in what it contains, fields
+    that no form has are let be."""
+    from pydantic import ValidationError
+
+    try:
+        _adapter(form).validate_json(raw, strict=True)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(map(str, first["loc"]))
+        raise ValueError(f"{place}: {first['msg']}" if place else first["msg"]) from None
     known = {field.name for field in dataclasses.fields(form)}
     if unknown := ", ".join(sorted(content.keys() - known)):
         raise ValueError(f"no such record has a field {unknown}")
@@ -166,7 +260,7 @@ def read_runs(store: Path, *, newest_first: bool = False) -> Iterator[tuple[Path
     """Folder and record of each run in order of time (`newest_first`: the last run first); instead of a record that cannot be read,
     a Corrupt. Empty folders are skipped; a file in place of a folder gives a Corrupt too."""
     runs = store / "runs"
-    if runs.exists() and not runs.is_dir():
+    if os.path.lexists(runs) and not runs.is_dir():
         yield runs, Corrupt(store, "runs is no folder")
         return
     for folder in sorted(runs.iterdir() if runs.exists() else (), reverse=newest_first):  # names begin with the time

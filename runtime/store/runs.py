@@ -96,30 +96,46 @@ class RecordedRun:
         return found | {(claim["claim"], None, "claim"): claim["task"] for claim in self.record.get("claims", ())}
 
 
-def load_last_run(store: Path, study: str, profile: str | None) -> RecordedRun | None:
-    """The latest run of a study under a profile whose record can be read; None if there is none."""
+def mend_run(folder: Path) -> str:
+    """Advice for a run's record that cannot be read."""
+    return f"bring {folder} back from a backup, or delete it: what only that run needs can go then"
+
+
+def load_last_run(store: Path, study: str, profile: str | None, unread: list[str] | None = None) -> RecordedRun | None:
+    """The latest run of a study under a profile whose record can be read; None if there is none.
+
+    A sentence on each later record that cannot be read is added to `unread`.
+    """
     for folder, record in read_runs(store, newest_first=True):
+        if isinstance(record, Corrupt) and unread is not None:
+            unread.append(f"{record}; it is left out: {mend_run(folder)}")
         if isinstance(record, dict) and (record["study"], record["profile"]) == (study, profile):
             return RecordedRun(folder, record)
     return None
 
 
-def load_first_results(store: Path, last: RecordedRun | None) -> RecordedRun | None:
-    """The first run with results of the study of the run `last`; None if there is none, or its record is deleted
-    or cannot be read."""
+def load_first_results(store: Path, last: RecordedRun | None, unread: list[str]) -> RecordedRun | None:
+    """The first run with results of the study of the run `last`; None if there is none, or its record is deleted.
+
+    If the record cannot be read, a sentence on it is added to `unread`.
+    """
     if last is None:
         return None
     name = last.record.get("first_results")
     if name is None:
         return last if last.record.get("answered", last.record["status"] == "done") else None
-    runs = (RecordedRun(folder, record) for folder, record in read_runs(store) if isinstance(record, dict) and folder.name == name)
-    return next(runs, None)
+    for folder, record in read_runs(store):
+        if folder.name == name and isinstance(record, dict):
+            return RecordedRun(folder, record)
+        if folder.name == name:
+            unread.append(f"{record}; it is left out: {mend_run(folder)}")
+    return None
 
 
-def load_previous(store: Path, study: str, profile: str | None) -> Before | None:
+def load_previous(store: Path, study: str, profile: str | None, unread: list[str]) -> Before | None:
     """The latest run of a study under a profile, in the form that `compiler.inspect.explain` compares plans with; None if there is
-    none."""
-    run = load_last_run(store, study, profile)
+    none. `unread`: as of `load_last_run`."""
+    run = load_last_run(store, study, profile, unread)
     if run is None:
         return None
     record, drift = run.record, ""

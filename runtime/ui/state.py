@@ -184,7 +184,7 @@ def answer(source: Source, text: str) -> dict[str, Any]:
 def read_log(source: Source, task: str) -> str:
     """The end of the log of a task's last attempt; SynthcError where the store has none."""
     try:
-        logs = sorted(folder_of(source.store, task).glob("attempts/*/log"), key=lambda path: int(path.parent.name))
+        logs = sorted(folder_of(source.store, task).glob("attempts/*/log.txt"), key=lambda path: int(path.parent.name))
         content = logs[-1].read_bytes()
     except (ValueError, OSError, IndexError):
         raise SynthcError(f"{source.store}: has no log of the task {task[:16]!r}") from None

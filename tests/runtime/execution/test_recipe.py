@@ -101,7 +101,7 @@ def test_a_lost_node_changes_no_row_and_a_late_one_of_another_version_is_left_ou
     other = tmp_path / "elsewhere" / "torch-0.0.0.dist-info"
     other.mkdir(parents=True)
     (other / "METADATA").write_text("Metadata-Version: 2.1\nName: torch\nVersion: 0.0.0\n")
-    running = machines.start("head", *synthc(tmp_path), RAY_ADDRESS=HEAD)
+    running = machines.start("head", *synthc(tmp_path), RAY_ADDRESS=HEAD, RAY_AUTH_MODE="")  # unset: the run sets its own
     wait_until(lambda: len(list(tmp_path.glob(".synthc/*/*/outcome.json"))) >= 3, running)
     machines.kill("one")
     other_path = f"{other.parent}:{ROOT}"

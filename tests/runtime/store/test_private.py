@@ -13,7 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import HANG_SECONDS, ROOT, TINY, wait_until
+from runtime.cli.main import main
+from runtime.store.artifacts import lock_store
+from tests.conftest import HANG_SECONDS, ROOT, TINY, Done, wait_until
 
 NOBODY = 65534
 
@@ -56,10 +58,36 @@ def test_another_user_beside_a_run_reads_nothing_of_its_store(open_folder: Path)
     assert not [path for path in beside | readable(open_folder) if path.startswith(".synthc")]
 
 
-def test_a_store_that_others_may_enter_is_called_so(tiny: object, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from runtime.cli.main import main
-    from runtime.store.artifacts import lock_store
+def test_an_empty_folder_becomes_a_store_for_its_owner_alone_and_one_that_is_shared_stays_so(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    store.mkdir()
+    store.chmod(0o755)
+    for mode in (0o700, 0o750):
+        with lock_store(store):
+            assert store.stat().st_mode & 0o777 == mode
+        store.chmod(0o750)
 
+
+def test_a_folder_that_holds_something_else_stays_open(tmp_path: Path) -> None:
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared/notes.txt").touch()
+    (tmp_path / "shared").chmod(0o755)
+    with lock_store(tmp_path / "shared"):
+        assert (tmp_path / "shared").stat().st_mode & 0o777 == 0o755
+
+
+def test_a_run_warns_once_of_a_store_that_others_may_enter_and_of_no_other(copy: Done, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["run", str(copy.spec), "--engine", "inline", "--db", str(copy.db)]
+    assert main(words) == 0
+    assert "other users" not in capsys.readouterr().err
+    copy.store.chmod(0o750)
+    assert main(words) == 0
+    said = capsys.readouterr().err
+    assert said.count("other users of this machine may read private images in it") == 1
+    assert f"`chmod 700 {copy.store}`" in said
+
+
+def test_a_store_that_others_may_enter_is_called_so(tiny: object, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     store = tmp_path / ".synthc"
     with lock_store(store):
         store.chmod(0o755)

@@ -69,7 +69,20 @@ def test_a_record_with_any_byte_changed_is_known_to_be(tiny: Done, tmp_path: Pat
 
 @pytest.mark.parametrize(
     "change",
-    [{"tasks": "all"}, {"trials": [{}]}, {"study": 3}, {"headline": None}, {"claims": None}, {"surprise": 1}, {"digest": ""}],
+    [
+        {"tasks": "all"},
+        {"tasks": [{}]},
+        {"trials": [{}]},
+        {"study": 3},
+        {"headline": None},
+        {"headline": {"fpr": "low"}},
+        {"claims": None},
+        {"claims": [{}]},
+        {"lints": [{}]},
+        {"started": "yesterday"},
+        {"surprise": 1},
+        {"digest": ""},
+    ],
 )
 def test_a_record_of_before_is_taken_only_in_the_form_of_one(tiny: Done, tmp_path: Path, change: dict[str, object]) -> None:
     (source,) = list(tiny.store.glob("runs/*/run.json"))[:1]
@@ -79,6 +92,22 @@ def test_a_record_of_before_is_taken_only_in_the_form_of_one(tiny: Done, tmp_pat
     path.write_text(json.dumps(read_record(source) | change))
     with pytest.raises(Corrupt, match=r"run\.json"):
         read_record(path)
+
+
+@pytest.mark.parametrize("field", ["claims", "tasks"])
+def test_a_damaged_record_of_before_is_named_by_run_explain_and_gc_with_what_would_do(
+    copy: Done, field: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (path,) = copy.store.glob("runs/*/run.json")
+    path.write_text(json.dumps(read_record(path) | {field: [{}]}))
+    codes = {"gc": 2, "explain": 0, "run": 0}
+    for command, code in codes.items():
+        spec = [] if command == "gc" else [str(copy.spec)]
+        assert main([command, *spec, "--db", str(copy.db), *(["--engine", "inline"] if command == "run" else [])]) == code
+        said = capsys.readouterr().err
+        assert f"{path.parent}: run.json cannot be read: {field}.0." in said
+        assert f"bring {path.parent} back from a backup, or delete it" in said
+        assert "mistake" not in said
 
 
 def test_a_store_of_before_is_carried_on_and_what_has_no_digest_is_counted(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 
 from runtime.cli.main import main
@@ -48,6 +50,33 @@ def test_a_dropped_study_goes_whole_and_an_unknown_one_is_refused(copy: Done, ca
     assert main(["gc", "--drop", "tiny", "--delete", "--db", str(copy.db)]) == 0
     assert tasks(copy) == set()
     assert copy.rows("FROM comparison") == []
+
+
+@pytest.mark.parametrize("damage", ["a file", "a loop"])
+@pytest.mark.parametrize("place", ["a task", "tasks"])
+def test_what_lies_where_a_task_folder_should_be_is_named_and_what_would_do(
+    copy: Done, damage: str, place: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ((id,),) = copy.rows("SELECT min(task) FROM task WHERE kind = 'attack'")
+    folder = copy.store / id[:2] / id
+    folder = folder if place == "a task" else folder.parent
+    shutil.rmtree(folder)
+    folder.touch() if damage == "a file" else folder.symlink_to(folder.name)
+    words = ["run", str(copy.spec), "--engine", "inline", "--db", str(copy.db)]
+    assert main(words) != 0
+    said = capsys.readouterr().err
+    assert "mistake" not in said
+    assert str(folder) in said
+    assert main(["doctor", "--deep", "--db", str(copy.db)]) == 1
+    assert f"{folder}: is no folder of {place}; move it away" in capsys.readouterr().out
+    folder.unlink()  # what the sentence says
+    assert main([*words, "--retry-failed"]) == 0
+
+
+def test_a_run_that_no_later_name_can_follow_is_a_sentence(copy: Done, capsys: pytest.CaptureFixture[str]) -> None:
+    (copy.store / "runs/99991231T235959.999999-tiny").mkdir()
+    assert main(["run", str(copy.spec), "--engine", "inline", "--db", str(copy.db)]) == 2
+    assert "no run can come after that of 99991231T235959.999999: move its folder away" in capsys.readouterr().err
 
 
 def test_a_sound_place_is_called_sound_and_a_damaged_one_is_not(copy: Done, capsys: pytest.CaptureFixture[str]) -> None:

@@ -40,14 +40,14 @@ def test_a_failed_task_s_log_is_two_clicks_away_and_no_name_is_executed(copy: Do
     with duckdb.connect(str(copy.db)) as connection:
         ((task,),) = connection.execute("SELECT min(task) FROM base.stage WHERE stage = 'model'").fetchall()
         connection.execute("DELETE FROM base.outcome WHERE task = ?", [task])
-        row = [task, 9, "failed", "exception", HOSTILE, f"{task[:2]}/{task}/attempts/9/log"]
+        row = [task, 9, "failed", "exception", HOSTILE, f"{task[:2]}/{task}/attempts/9/log.txt"]
         connection.execute(
             "INSERT INTO base.attempt (task, attempt, status, error_kind, error, log) VALUES (?, ?, ?, ?, ?, ?)", row
         )
         connection.execute("UPDATE base.attempt SET origin = (SELECT any_value(origin) FROM base.run) WHERE origin IS NULL")
         connection.execute("UPDATE base.trial SET label = ?, trial = ? WHERE arm = 'undefended'", [HOSTILE, HOSTILE])
         connection.execute("UPDATE base.stage SET trial = ? WHERE trial = 'undefended#0'", [HOSTILE])
-    log = copy.store / task[:2] / task / "attempts" / "9" / "log"
+    log = copy.store / task[:2] / task / "attempts" / "9" / "log.txt"
     log.parent.mkdir(parents=True, exist_ok=True)
     log.write_text(f"Traceback: {HOSTILE}")
     with serving(copy.db, "--store", str(copy.store)) as address:
