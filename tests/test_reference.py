@@ -228,10 +228,9 @@ class Study:
         )[1]
         clock = f", {(run['ended'] - run['started']).total_seconds() / 60:.1f} minutes by the clock" if in_run else ""
         before = max((claim["outcomes_before"] or 0 for claim in found), default=0)
-        declared = (
-            "before any outcome in its store" if not before else f"some of them when {plural(before, 'trial')} had outcomes there"
-        )
-        claimed = f" Its claims were declared {declared}." if found else ""
+        there = f"{plural(before, 'trial')} of the study, of any profile, had outcomes in its store"
+        had = f"When the last of its claims was declared, {there}"
+        claimed = f" {had if before else 'Its claims were declared before any outcome in its store'}." if found else ""
         return (
             f"**{self.evidence}.** {' '.join(run['question'].split())} {plural(len(trials), 'trial')}, {tasks:,} tasks, "
             f"{minutes:.1f} core-minutes{clock}; run on {run['started']:%Y-%m-%d}.{claimed}"
