@@ -413,6 +413,12 @@ def test_a_stored_audit_is_a_study_with_the_printed_rows_and_a_rebuild_gives_the
     assert [asked(database, text) for text in everything] == before
 
 
+def test_a_damaged_record_of_a_run_stops_no_audit(tmp_path: Path) -> None:
+    (tmp_path / ".synthc/runs/20260101T000000.000000-x").mkdir(parents=True)
+    (tmp_path / ".synthc/runs/20260101T000000.000000-x/run.json").write_text('{"study": [], "spec": "x"}')
+    assert asked(kept(tmp_path, models()), "SELECT study FROM comparison") == [("outside",)]
+
+
 def test_the_same_file_and_settings_are_one_task_and_other_settings_another(tmp_path: Path) -> None:
     database = kept(tmp_path, models(), "--study", "first")
     kept(tmp_path, models(), "--study", "again")

@@ -25,6 +25,7 @@ from runtime.audit.statistics.roc import tpr_at
 from runtime.audit.statistics.simultaneous import Evidence, judge_claim, judge_pairs, step_down, strongest, weakest
 from runtime.audit.statistics.testing import from_pairs, of_one, of_two
 from runtime.seeds import numpy_generator
+from runtime.store.records import read_record
 from tests.conftest import TINY, Done, run_study
 
 CLAIMS = """\
@@ -117,6 +118,13 @@ def claimed(tiny: Done, tmp_path_factory: pytest.TempPathFactory) -> Done:
     folder = tmp_path_factory.mktemp("claims")
     shutil.copytree(tiny.folder, folder, dirs_exist_ok=True)
     return run_study(folder, TINY + CLAIMS)
+
+
+def test_a_record_with_claims_is_taken_without_its_digest(claimed: Done, tmp_path: Path) -> None:
+    record = read_record(max(claimed.store.glob("runs/*/run.json")))
+    assert len(record["claims"]) == 4
+    (tmp_path / "run.json").write_text(json.dumps(record))
+    assert read_record(tmp_path / "run.json") == record
 
 
 def test_every_declared_claim_is_a_row_with_its_verdict(claimed: Done) -> None:
