@@ -10,10 +10,10 @@ study: $(VENV)/.installed  ## install what is needed, then run the full study on
 	@echo 'call it as $(BIN)/synthc, or as synthc after: . $(BIN)/activate'
 
 test: $(VENV)/.installed-test  ## the test suite: Python packages only, a few minutes
-	$(BIN)/python -m pytest -m "not long" -n 2
+	$(BIN)/python -m pytest -m "not long" -n 2 --dist loadfile
 
 test-all: $(VENV)/.installed-test  ## also what takes long, or needs Debian's chromium and dataset-fashion-mnist; lists what it skipped
-	$(BIN)/python -m pytest -n 2 -rs
+	$(BIN)/python -m pytest -n 2 --dist loadfile -rs
 
 check: $(VENV)/.installed-test  ## lint, format and types
 	$(BIN)/ruff check .

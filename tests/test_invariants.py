@@ -70,17 +70,17 @@ def test_a_proxy_serves_every_fraction_and_is_one_task(tmp_path: Path) -> None:
     assert len(proxies) == 8  # one a shadow, for three fractions
 
 
-def test_a_second_run_computes_nothing_and_starts_no_ray(tiny: Done) -> None:
-    before = {path: path.stat().st_mtime_ns for path in tiny.store.rglob("outcome.json")}
+def test_a_second_run_computes_nothing_and_starts_no_ray(copy: Done) -> None:
+    before = {path: path.stat().st_mtime_ns for path in copy.store.rglob("outcome.json")}
     script = (
         "import sys; from runtime.cli.main import main\n"
-        f"code = main(['run', {str(tiny.spec)!r}, '--db', {str(tiny.db)!r}])\n"
+        f"code = main(['run', {str(copy.spec)!r}, '--db', {str(copy.db)!r}])\n"
         "sys.exit(f'loaded {heavy}' if (heavy := {'ray', 'torch'} & set(sys.modules)) else code)"
     )
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "everything was done before" in done.stderr
-    assert {path: path.stat().st_mtime_ns for path in tiny.store.rglob("outcome.json")} == before
+    assert {path: path.stat().st_mtime_ns for path in copy.store.rglob("outcome.json")} == before
 
 
 def test_more_shadows_extend_a_pool_and_never_redraw_it(tmp_path: Path) -> None:
