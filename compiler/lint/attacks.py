@@ -82,7 +82,7 @@ def average_figures(study: Study) -> Iterator[Weakness]:
 
 
 def generic_attacks_only(study: Study) -> Iterator[Weakness]:
-    """L07: a trial on synthetic data with generic attacks only, none adapted to its paradigm."""
+    """L07: a trial on synthetic data without any of the attacks adapted to its paradigm, where the paradigm has such attacks."""
     for trial in study.synthetic:
         fitting = ADAPTIVE.get(trial.point.arm.paradigm, ())
         if fitting and not {attack.attack for attack in trial.point.audit.attacks} & set(fitting):

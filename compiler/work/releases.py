@@ -35,7 +35,8 @@ def has_release(arm: Frozen, release: ReleaseLevel) -> bool:
 
 
 def fits(attack: Attack, headline: Headline) -> bool:
-    """Whether the attack agrees with the headline in all fields that both have and the headline sets."""
+    """Whether the attack has the headline's name, and agrees with it in those of HEADLINE_FIELDS that both have and the headline
+    sets. The release level is not compared."""
     fields = {name: getattr(headline, name) for name in HEADLINE_FIELDS}
     return attack.attack == headline.attack and all(
         value is None or getattr(attack, name, value) == value for name, value in fields.items()

@@ -43,7 +43,7 @@ def paradigms_of(rows: Iterable[Mapping[str, Any]]) -> list[str]:
 
 
 def order_by_paradigm(rows: Iterable[Mapping[str, Any]]) -> list[Any]:
-    """Rows sorted by paradigm; the order within a paradigm is kept."""
+    """Rows in the order of PARADIGMS, then other paradigms by name; the order within a paradigm is kept."""
     rows = list(rows)
     order = paradigms_of(rows)
     return sorted(rows, key=lambda row: order.index(row["paradigm"]))

@@ -327,8 +327,8 @@ def uncertainty(
 
 
 def variance_of_fits(spread: Drawn[np.ndarray], scale: Scale, trials: int) -> float:
-    """Variance on the scale that refitting adds: the jackknife over blocks of canaries with the attack fitted anew, minus the
-    jackknife with the fits as they were; at least 0, and 0 where there are no `refits`."""
+    """The variance that refitting the attack adds, on `scale`: the jackknife over blocks of canaries with the attack fitted anew,
+    minus the jackknife with the fits as they were. At least 0; 0 without `refits`, or where one jackknife has no value."""
     if spread.refits is None:
         return 0.0
     anew, before = (_left_out(scale.to(side, trials)) for side in spread.refits)

@@ -52,7 +52,7 @@ class Statistics:
         return each.unflatten(0, (-1, 2)).sum(1).sum()
 
     def blend(self) -> None:
-        """Add the last batch to the moving average."""
+        """Take the last batch's means and variances into their moving averages, without gradients; the first call starts these."""
         self.earlier[:] = [part.detach() for part in self.current()]
 
 
