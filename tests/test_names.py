@@ -117,7 +117,8 @@ class Terminal(io.StringIO):
 
 
 RICH = re.compile(r"\r|\x1b\[(?!2J|31m)[0-9;?]*[A-Za-z]")
-"""Control codes of rich: cursor, colours, erased lines; none of them is in `ESC`."""
+"""Control codes that rich writes itself: moves of the cursor, colours, erased lines. The hostile codes of these tests, `2J` and
+`31m`, are not among them."""
 
 
 def test_no_display_of_a_run_lets_a_control_character_of_a_text_reach_a_terminal(

@@ -26,7 +26,7 @@ Fault = tuple[str, str, str]
 
 
 def placeless(how: Generator) -> Generator:
-    """The generator's parameters, in which the path of a user's model folder, if they have one, is replaced by the folder's digest.
+    """The parameters `how` of a generator, with the digest of the user's model folder in place of its path, where they name one.
     SynthcError for a file that cannot be read."""
     if not isinstance(how, Denoiser) or not isinstance(how.base, Checkpoint):
         return how

@@ -36,7 +36,7 @@ def check_path(path: Path) -> None:
     """SynthcError for what is no place of a database: a folder, a pipe or a device; and a path with a question mark, after which
     DuckDB reads options, and would write its log to another path."""
     if path.exists() and not path.is_file():
-        raise SynthcError(f"{path}: not a file; name another --db")
+        raise SynthcError(f"{path}: not a file; name a database")
     if "?" in str(path.absolute()):
         raise SynthcError(f"{path.absolute()}: DuckDB keeps no database below a name with `?`; rename it, or name another place")
 

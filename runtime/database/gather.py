@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import shutil
 import tempfile
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import duckdb
 
-from compiler.errors import SynthcError, first_line
+from compiler.errors import SynthcError, SynthcWarning, first_line
 from runtime.database.connect import connect, execute
 from runtime.database.publish import OF_OUTCOME, OF_RUN, bring_rows, forget_origin
 from runtime.database.quoting import identifier, literal
@@ -57,7 +58,9 @@ def _as_source(connection: duckdb.DuckDBPyConnection, other: Path) -> Iterator[N
             shutil.copyfile(other, copy)
             with contextlib.closing(connect(copy)) as alone:
                 if execute(alone, "SELECT schema FROM base.meta") != [(SCHEMA_DIGEST,)]:
-                    upgrade(alone)
+                    with warnings.catch_warnings():
+                        warnings.simplefilter("ignore", SynthcWarning)  # what is renamed in the copy stays as it is in the file
+                        upgrade(alone)
         except duckdb.Error as error:
             raise SynthcError(f"{other}: cannot be read: {first_line(error)}") from error
         execute(connection, f"ATTACH {literal(copy)} AS source (READ_ONLY)")

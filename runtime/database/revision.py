@@ -129,7 +129,8 @@ def log_of(database: Path) -> Path:
 
 
 def _check_maker(connection: duckdb.DuckDBPyConnection, path: Path, advice: str, database: str = "") -> None:
-    """SynthcError with `advice` unless synthc made the open database, or the attached one called `database` (with a dot)."""
+    """SynthcError, which ends with `advice`, unless synthc made the database at `path`. `database`: its name with a dot where it is
+    attached, "" where it is the one that is open."""
     try:
         if execute(connection, f"SELECT made_by FROM {database}base.meta") == [("synthc",)]:
             return

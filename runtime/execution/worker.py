@@ -73,7 +73,7 @@ def prepare_worker() -> None:
 def compute(
     dispatch: Sequence[TaskRequest], store: Path, device: str = "cpu", operations: Mapping[str, str] = REHEARSAL_OPERATIONS
 ) -> list[Outcome]:
-    """Compute each task of the dispatch and commit it; failures become outcomes, `Stopped` is raised.
+    """Compute each task of the dispatch and commit it. What a task raises becomes its outcome; `Stopped` alone is passed on.
 
     `operations`: name of an operation → the module whose `perform(work, inputs, device) -> Product` computes it.
     """

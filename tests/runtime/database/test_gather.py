@@ -112,9 +112,9 @@ def test_a_pipe_and_a_folder_are_no_databases(stores: tuple[Path, Path], tmp_pat
     os.mkfifo(tmp_path / "pipe")
     for place in (tmp_path, tmp_path / "pipe"):
         for attempt in (lambda: rebuild(stores[0], place), lambda: merge(tmp_path / "results.duckdb", [place])):  # noqa: B023
-            with pytest.raises(SynthcError, match="not a file; name another"):
+            with pytest.raises(SynthcError, match="not a file; name a database"):
                 attempt()
-    with pytest.raises(SynthcError, match="not a file; name another"):
+    with pytest.raises(SynthcError, match="not a file; name a database"):
         query(tmp_path / "pipe", "SELECT 1")
 
 
