@@ -52,7 +52,7 @@ def _import_own(name: str) -> None:
 for _name in PACKAGES:
     _import_own(_name)
 
-from compiler.errors import SpecError, SynthcError  # noqa: E402   # the packages had to be found first
+from compiler.errors import SpecError, SynthcError, SynthcWarning  # noqa: E402   # the packages had to be found first
 
 if TYPE_CHECKING:
     import altair as alt
@@ -66,7 +66,7 @@ AnyPath = str | PathLike[str]
 DATABASE = "results.duckdb"
 """Default database of commands and functions: this file in the working folder."""
 
-__all__ = ["Answer", "Results", "SpecError", "SynthcError", "audit", "check", "judge", "open", "plan", "run"]
+__all__ = ["Answer", "Results", "SpecError", "SynthcError", "SynthcWarning", "audit", "check", "judge", "open", "plan", "run"]
 
 
 def main() -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import functools
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -176,10 +175,7 @@ def _explain(args: argparse.Namespace) -> int:
 
     plan, store = compile_study_of(args), store_of(args)
     _, to_run = _split_tasks(plan, args)
-    unread: list[str] = []
-    last = load_previous(store, plan.header.study, plan.profile, unread) if store.is_dir() else None
-    for sentence in unread:
-        print(f"synthc: {sentence}", file=sys.stderr)
+    last = load_previous(store, plan.header.study, plan.profile) if store.is_dir() else None
     explanation = Explanation(plan, to_run, functools.cache(lambda task: read_trace(store, task)), last)
     tasks = find_tasks(plan, args.address) if args.address else list(to_run.values())
     if args.json:

@@ -103,10 +103,8 @@ def run(args: argparse.Namespace) -> int:
         from runtime.execution.study_run import Scope, StudyRun
 
         with contextlib.closing(Index.open(store)) as index, contextlib.ExitStack() as signals:
-            for problem in index.problems:
-                _print(f"synthc: {problem}")
             study = StudyRun(plan, store, index, args.db.absolute(), origin, Scope(selected.answers, forced, args.retry_failed))
-            for warning in (*study.unread, *study.list_changed_code()):
+            for warning in study.list_changed_code():
                 _print(f"synthc: {warning}")
             try:
                 status = compute(study, args, signals) if study.todo else "done"

@@ -74,9 +74,11 @@ def _tune(args: argparse.Namespace) -> int:
             study.close(status)
             missing = study.count_missing()
     if missing:
-        for address, error in study.failures.items():
+        failed = study.failures | {study.plan.tasks[id].address: error for id, error in study.given_up.items()}
+        for address, error in failed.items():
             print(f"{address}: {error}", file=sys.stderr)
-        print(f"missing: {plural(missing, 'task')}; run the same command again to go on", file=sys.stderr)
+        mend = "change the settings that failed, under `tune:`" if failed else "run the same command again to go on"
+        print(f"missing: {plural(missing, 'task')}, so no setting is chosen; {mend}", file=sys.stderr)
         return 130 if status == "interrupted" else 1
     found = [_read(one, tuning, store) for one in tuning.tries]
     target = args.spec.with_name(f"{args.spec.stem}.tuned.yaml")

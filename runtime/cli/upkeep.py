@@ -59,6 +59,9 @@ def _gc(args: argparse.Namespace) -> int:
         garbage = find_garbage(store, args.drop)
         there = f"{plural(len(garbage.tasks), 'task')} and {plural(len(garbage.files), 'leftover file')}"
         size = f"{there}, {garbage.size / 1e6:.1f} MB"
+        if garbage.resumable:
+            kept = f"kept: checkpoints of {plural(garbage.resumable, 'task')}, from which `synthc run` goes on"
+            print(f"{kept}; --drop STUDY drops them")
         if not args.delete:
             print(f"{size}, could go; --delete deletes them")
             return 0

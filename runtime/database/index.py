@@ -10,13 +10,14 @@ import contextlib
 import json
 import os
 import shutil
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import duckdb
 
-from compiler.errors import SynthcError, first_line
+from compiler.errors import SynthcError, SynthcWarning, first_line
 from runtime.database import rows
 from runtime.database.connect import PATIENCE_SECONDS, connect, execute
 from runtime.database.publish import OF_OUTCOME, publish
@@ -74,7 +75,7 @@ class Index:
     def open(cls, store: Path) -> Index:
         """Open the index of a locked store; rebuilds it where it is missing, damaged or of another version.
 
-        SynthcError for a newer store.
+        SynthcWarning for each file that cannot be read then; SynthcError for a newer store.
         """
         read_mark(store)
         path, connection = store / "index.duckdb", None
@@ -92,7 +93,10 @@ class Index:
         if connection is not None:
             with contextlib.suppress(duckdb.Error):
                 connection.close()
-        return cls.make(store)
+        index = cls.make(store)
+        for problem in index.problems:
+            warnings.warn(problem, SynthcWarning, stacklevel=2)
+        return index
 
     @classmethod
     def make(cls, store: Path) -> Index:

@@ -75,10 +75,8 @@ class StudyRun:
         """Lint findings about the results, set at the end of the run."""
         self._publish_at = time.monotonic()
         self._notice = ""
-        self.unread: list[str] = []
-        """Sentences on records of earlier runs that cannot be read."""
-        last = load_last_run(self.store, plan.header.study, plan.profile, self.unread)
-        self.first = load_first_results(self.store, last, self.unread)
+        last = load_last_run(self.store, plan.header.study, plan.profile)
+        self.first = load_first_results(self.store, last)
         """The study's first run that has results; None without one."""
         self._claims = self._declare_claims(last)
         self._write_record("running")
@@ -103,7 +101,7 @@ class StudyRun:
         return [
             f"{name}: the code of {module.partition('.')[0]} is another one than that of {plural(len(addresses), 'result')}, which "
             f"stay, such as {addresses[0]}; where numbers change, raise `revision` in its words, or compute them again: "
-            f"--force {_pattern_of(addresses)}"
+            f"{options_to_force(addresses)}"
             for (name, module), addresses in stale.items()
         ]
 
@@ -277,12 +275,14 @@ class StudyRun:
         self.index.record_run(record)
 
 
-def _pattern_of(addresses: Sequence[str]) -> str:
-    """A pattern for `--force` that matches these tasks: the stage in all shadows, or the trials."""
+def options_to_force(addresses: Sequence[str]) -> str:
+    """Options `--force` with patterns that match these tasks: the stage in all shadows, or the trials without their shadows."""
     _, in_shadow, stage = addresses[0].rpartition("/")
     arms = {address.partition("#")[0].partition("[")[0] for address in addresses}
     arm = f"{arms.pop()}*" if len(arms) == 1 else "*"
-    return f"'{arm}/{stage}'" if in_shadow else f"'{arm}#?'"
+    digits = sorted({len(address.rpartition("#")[2]) for address in addresses})  # `*` would match what lies below a trial, too
+    patterns = [f"{arm}/{stage}"] if in_shadow else [f"{arm}#{'?' * count}" for count in digits]
+    return " ".join(f"--force '{pattern}'" for pattern in patterns)
 
 
 def run_record(plan: Plan) -> dict[str, Any]:

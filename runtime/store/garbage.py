@@ -16,12 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from compiler.errors import SynthcError, sentence_of
-from runtime.store.artifacts import FIGURES_FILE, Artifact
+from runtime import machine
+from runtime.store.artifacts import FIGURES_FILE, Artifact, is_done
 from runtime.store.records import Corrupt, parse_record, read_runs
 from runtime.store.runs import PLAN_FILE, RecordedRun, mend_run
 
-LEFTOVER_PATTERNS = ("*.part", "*.corrupt", "*.damaged", ".*.next", "checkpoint-*")
+LEFTOVER_PATTERNS = ("*.part", "*.corrupt", "*.damaged", ".*.next")
 """Name patterns of files left by killed writers, and of quarantined ones."""
+CHECKPOINT_PATTERN = "checkpoint-*"  # `checkpoint` imports torch, which takes two seconds
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,8 @@ class Garbage:
 
     tasks: tuple[Path, ...]
     files: tuple[Path, ...]
+    resumable: int
+    """Number of kept tasks that another run resumes from their checkpoints."""
 
     @property
     def size(self) -> int:
@@ -41,13 +45,19 @@ class Garbage:
 def find_garbage(store: Path, drop: Collection[str] = ()) -> Garbage:
     """Tasks that no study's latest run under any profile needs, and leftover files; studies in `drop` do not count.
 
+    Checkpoints of a needed task stay until it is done, unless other source code wrote them: no attempt reads those.
+
     SynthcError if a run's record cannot be read, since the tasks that it needs are then unknown.
     """
     kept = {task["id"] for record in latest_runs(store) if record["study"] not in drop for task in record["tasks"]}
     tasks = tuple(sorted(folder for folder in store.glob("??/*") if folder.is_dir() and folder.name not in kept))
     deleted = set(tasks)
     leftovers = [path for pattern in LEFTOVER_PATTERNS for path in store.rglob(pattern) if path.is_file()]
-    return Garbage(tasks, tuple(sorted(path for path in leftovers if deleted.isdisjoint(path.parents))))
+    checkpoints = {path for path in store.glob(f"??/*/{CHECKPOINT_PATTERN}") if path.is_file() and path.suffix != ".part"}
+    read = {path for path in checkpoints if path.name.endswith(machine.source_digest()) and not is_done(store, path.parent.name)}
+    read = {path for path in read if path.parent not in deleted}
+    unread = {path for path in (*leftovers, *(checkpoints - read)) if deleted.isdisjoint(path.parents)}
+    return Garbage(tasks, tuple(sorted(unread)), len({path.parent for path in read}))
 
 
 def latest_runs(store: Path) -> list[dict[str, Any]]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import gzip
 import json
 import re
+import warnings
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from compiler.errors import SynthcError
+from compiler.errors import SynthcError, SynthcWarning
 from compiler.inspect.explain import Before, Trace
 from compiler.plan.dag import Plan
 from runtime import machine
@@ -101,41 +102,42 @@ def mend_run(folder: Path) -> str:
     return f"bring {folder} back from a backup, or delete it: what only that run needs can go then"
 
 
-def load_last_run(store: Path, study: str, profile: str | None, unread: list[str] | None = None) -> RecordedRun | None:
-    """The latest run of a study under a profile whose record can be read; None if there is none.
+def _warn_unread(folder: Path, corrupt: Corrupt) -> None:
+    warnings.warn(f"{corrupt}; it is left out: {mend_run(folder)}", SynthcWarning, stacklevel=3)
 
-    A sentence on each later record that cannot be read is added to `unread`.
-    """
+
+def load_last_run(store: Path, study: str, profile: str | None) -> RecordedRun | None:
+    """The latest run of a study under a profile whose record can be read; None if there is none. SynthcWarning for each later
+    record that cannot be read."""
     for folder, record in read_runs(store, newest_first=True):
-        if isinstance(record, Corrupt) and unread is not None:
-            unread.append(f"{record}; it is left out: {mend_run(folder)}")
-        if isinstance(record, dict) and (record["study"], record["profile"]) == (study, profile):
+        if isinstance(record, Corrupt):
+            _warn_unread(folder, record)
+        elif (record["study"], record["profile"]) == (study, profile):
             return RecordedRun(folder, record)
     return None
 
 
-def load_first_results(store: Path, last: RecordedRun | None, unread: list[str]) -> RecordedRun | None:
-    """The first run with results of the study of the run `last`; None if there is none, or its record is deleted.
-
-    If the record cannot be read, a sentence on it is added to `unread`.
-    """
+def load_first_results(store: Path, last: RecordedRun | None) -> RecordedRun | None:
+    """The first run with results of the study of the run `last`; None if there is none, or its record is deleted. None and a
+    SynthcWarning if the record cannot be read."""
     if last is None:
         return None
     name = last.record.get("first_results")
     if name is None:
         return last if last.record.get("answered", last.record["status"] == "done") else None
     for folder, record in read_runs(store):
-        if folder.name == name and isinstance(record, dict):
+        if folder.name != name:
+            continue
+        if not isinstance(record, Corrupt):
             return RecordedRun(folder, record)
-        if folder.name == name:
-            unread.append(f"{record}; it is left out: {mend_run(folder)}")
+        _warn_unread(folder, record)
     return None
 
 
-def load_previous(store: Path, study: str, profile: str | None, unread: list[str]) -> Before | None:
+def load_previous(store: Path, study: str, profile: str | None) -> Before | None:
     """The latest run of a study under a profile, in the form that `compiler.inspect.explain` compares plans with; None if there is
-    none. `unread`: as of `load_last_run`."""
-    run = load_last_run(store, study, profile, unread)
+    none. Warnings: those of `load_last_run`."""
+    run = load_last_run(store, study, profile)
     if run is None:
         return None
     record, drift = run.record, ""

@@ -84,3 +84,21 @@ def test_the_best_of_each_arm_on_the_validation_images_is_written_and_nothing_el
     (tmp_path / "study.tuned.yaml").write_text("study: mine\n")
     assert main(["tune", str(spec), "--engine", "inline", "--db", str(db)]) == 2
     assert "was not written by `synthc tune`" in capsys.readouterr().err
+
+
+def test_where_every_try_failed_a_sentence_says_why_each_time_and_nothing_is_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = (
+        TUNED.replace("[0.0001, 0.2]", "[1.0e+8, 1.0e+9]")
+        .replace("lr: 0.2, epochs: 4", "lr: 1.0e+8")
+        .replace("lr: 0.0001", "lr: 1.0e+9")
+    )
+    spec = written(tmp_path, text)
+    for _ in range(2):
+        assert main(["tune", str(spec), "--engine", "inline", "--db", str(tmp_path / "results.duckdb")]) == 1
+        said = capsys.readouterr().err
+        assert "undefended.0#0/shadow 0/model" in said
+        assert "so no setting is chosen; change the settings that failed" in said
+        assert "mistake" not in said
+    assert not (tmp_path / "study.tuned.yaml").exists()

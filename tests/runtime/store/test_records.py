@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import synthc
 from compiler.errors import SynthcError
 from runtime.cli.main import main
 from runtime.database.index import Index
@@ -108,6 +109,24 @@ def test_a_damaged_record_of_before_is_named_by_run_explain_and_gc_with_what_wou
         assert f"{path.parent}: run.json cannot be read: {field}.0." in said
         assert f"bring {path.parent} back from a backup, or delete it" in said
         assert "mistake" not in said
+        assert said.count("back from a backup") == 1
+
+
+def test_python_warns_of_a_record_that_cannot_be_read_and_goes_on(copy: Done) -> None:
+    (path,) = copy.store.glob("runs/*/run.json")
+    path.write_text("{")
+    with pytest.warns(synthc.SynthcWarning, match=f"{path.parent}: run.json cannot be read.*it is left out") as warned:
+        results = synthc.run(copy.spec, engine="inline", db=copy.db)
+    assert len(warned) == 1
+    assert len(results.comparison.fetchall()) == 3
+
+
+def test_an_index_that_is_made_again_warns_of_what_it_leaves_out_whoever_opens_it(copy: Done) -> None:
+    (path,) = copy.store.glob("runs/*/run.json")
+    path.write_text("{")
+    (copy.store / "index.duckdb").unlink()
+    with pytest.warns(synthc.SynthcWarning, match="its rows are left out"), IndexOf(copy):
+        pass
 
 
 def test_a_store_of_before_is_carried_on_and_what_has_no_digest_is_counted(

@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 
+from runtime import machine
 from runtime.cli.main import main
 from tests.conftest import TINY, Done
 
@@ -31,6 +32,23 @@ def test_without_delete_nothing_goes_and_the_size_is_said(copy: Done, capsys: py
     assert f"{len(before)} tasks" in out
     assert "--delete" in out
     assert tasks(copy) == before
+
+
+def test_a_checkpoint_of_an_unfinished_task_stays_unless_other_code_wrote_it_or_its_study_is_dropped(
+    copy: Done, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outcome, other = sorted(copy.store.glob("??/*/outcome.json"))[:2]
+    outcome.unlink()
+    name = f"checkpoint-classifier-1-{machine.source_digest()}"
+    resumed, stale, done = outcome.with_name(name), outcome.with_name("checkpoint-classifier-1-before"), other.with_name(name)
+    for path in (resumed, stale, done):
+        path.touch()
+    assert main(["gc", "--delete", "--db", str(copy.db)]) == 0
+    assert "checkpoints of 1 task, from which `synthc run` goes on; --drop STUDY drops them" in capsys.readouterr().out
+    assert [path.exists() for path in (resumed, stale, done)] == [True, False, False]
+    assert main(["gc", "--drop", "tiny", "--delete", "--db", str(copy.db)]) == 0
+    assert "checkpoints" not in capsys.readouterr().out
+    assert not resumed.exists()
 
 
 def test_what_an_earlier_form_of_a_study_alone_needed_goes(copy: Done) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -17,6 +18,7 @@ import torch
 
 from compiler.compile import compile_study
 from compiler.errors import SpecError
+from compiler.inspect.explain import find_tasks
 from compiler.language.audit import Audit
 from compiler.language.datasets import CARDS
 from compiler.language.plugins import PluginMethod, words_of
@@ -25,6 +27,7 @@ from runtime import machine
 from runtime.audit.attacks.dispatch import scorer_of
 from runtime.data.images import LabeledImages
 from runtime.data.plugin import read
+from runtime.execution.study_run import options_to_force
 from runtime.synthesize.operation import synthesize
 from tests.conftest import ROOT, TINY, run_study
 
@@ -140,6 +143,15 @@ def test_a_run_says_when_results_stay_that_other_code_of_ones_own_made(
     capsys.readouterr()
     run_study(tmp_path, text, "--only", "arm=mine")
     assert "the code of" not in capsys.readouterr().err
+
+
+def test_what_is_suggested_to_force_are_the_attacks_of_all_replicates_and_nothing_below_them(tmp_path: Path) -> None:
+    (tmp_path / "study.yaml").write_text(TINY.replace("data:", "replicates: 12\ndata:", 1))
+    plan = compile_study(tmp_path / "study.yaml")
+    attacks = {task.address for task in plan.tasks.values() if task.address.startswith("coreset") and "/" not in task.address}
+    assert len(attacks) == 2 * 12
+    patterns = shlex.split(options_to_force(sorted(attacks)).replace("--force", ""))
+    assert {task.address for pattern in patterns for task in find_tasks(plan, pattern)} == attacks
 
 
 def test_the_examples_are_checked_without_torch_or_numpy(examples: str) -> None:
