@@ -27,7 +27,7 @@ from compiler.language.plugins import AnyData
 from compiler.language.study import AnyArm, Header, Point, Trial
 from compiler.text.compose import merge
 from compiler.text.expand import MAX_TRIALS, Expanded, expand
-from compiler.text.nodes import Mapping, Scalar, Sequence
+from compiler.text.nodes import Mapping, Scalar, Sequence, Value
 
 SHARED = ("data", "public", "audit", "classifier")
 """Parts of a study that all arms share; an arm may override fields of `audit` and `classifier`."""
@@ -164,22 +164,29 @@ def _drop_excluded(points: list[Expanded], arm: Mapping) -> Checking[list[Expand
         hint = "such as [{method: random, fraction: 0.1}]"
         yield Diagnostic("exclude", rules.location, "`exclude` must be a list of mappings", hint)
         return points
-    kept = []
-    for point in points:
-        values = {axis.path[-1]: axis.value for axis in point.axes}
-        for rule in rules.items:
-            assert isinstance(rule, Mapping)
-            unknown = next((name for name in rule.items if name not in values), None)
-            if unknown is not None:
-                what = f"no grid of this arm is called {unknown!r}"
-                yield Diagnostic("exclude", rule.location_of(unknown), what, did_you_mean(unknown, values))
-                continue
-            scalars = {name: node.value for name, node in rule.items.items() if isinstance(node, Scalar)}
-            if scalars and all(values[name] == value for name, value in scalars.items()):
-                break
-        else:
-            kept.append(point)
-    return kept
+    names = _name_axes(points)
+    matches: list[dict[str, Value]] = []
+    for rule in rules.items:
+        assert isinstance(rule, Mapping)
+        problem = next(_find_problems_of_rule(rule, set(names.values())), None)
+        if problem is not None:
+            yield problem
+        elif rule.items:
+            matches.append({name: node.value for name, node in rule.items.items() if isinstance(node, Scalar)})
+    values = [{names[axis.path]: axis.value for axis in point.axes} for point in points]
+    return [
+        point for point, here in zip(points, values, strict=True) if not any(match.items() <= here.items() for match in matches)
+    ]
+
+
+def _find_problems_of_rule(rule: Mapping, axes: set[str]) -> Iterator[Diagnostic]:
+    for name, node in rule.items.items():
+        if name not in axes:
+            what = f"no grid of this arm is called {name!r}"
+            yield Diagnostic("exclude", rule.location_of(name), what, did_you_mean(name, axes))
+        elif not isinstance(node, Scalar):
+            what = f"`{name}` of an `exclude` rule is not one value"
+            yield Diagnostic("exclude", node.location, what, "write a rule for each value")
 
 
 def _name_axes(points: list[Expanded]) -> dict[tuple[str, ...], str]:

@@ -33,6 +33,7 @@ LintCode = Literal[
     "L26",
     "L27",
     "L28",
+    "L29",
 ]
 
 

@@ -15,6 +15,8 @@ MAX_LOW_FPR = 0.1
 MIN_SHADOWS_PER_EXAMPLE = 64
 """Least number of shadows for variances that are estimated per canary."""
 MIN_REDRAWS = 100
+LEAST_MODELS = 5
+"""Least number of independent models (or pairs) behind an interval."""
 
 ADAPTIVE: Mapping[str, tuple[str, ...]] = {
     "coreset": ("selected", "nearest"),
@@ -110,6 +112,21 @@ def unstable_spread(study: Study) -> Iterator[Weakness]:
                 what = f"{attack.attack} estimates each canary's spread from {audit.shadows} shadows, and none beside it is pooled"
                 hint = f"add a variant pooled or student_t; per_example is for {MIN_SHADOWS_PER_EXAMPLE} shadows and more"
                 yield Weakness(study.attack(trial, attack.attack), what, hint)
+
+
+def few_models(study: Study) -> Iterator[Weakness]:
+    """L29: two-way intervals from fewer than LEAST_MODELS independent models; under paired membership a pair counts once."""
+    for trial, audit in study.audits():
+        if audit.interval != "two_way":  # says nothing of other models
+            continue
+        paired = audit.membership == "pairs"
+        models = audit.shadows // 2 if paired else audit.shadows
+        if models < LEAST_MODELS:
+            what = (
+                f"{audit.shadows} shadows are {models} independent {'pairs' if paired else 'models'}: intervals may be too narrow"
+            )
+            hint = f"use {2 * LEAST_MODELS if paired else LEAST_MODELS} shadows or more"
+            yield Weakness(study.at(trial, "audit", "shadows"), what, hint)
 
 
 def _has_pooled_twin(attack: Attack, audit: Audit) -> bool:

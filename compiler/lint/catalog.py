@@ -32,6 +32,7 @@ BEFORE: dict[str, Callable[[Study], Iterator[Weakness]]] = {
     "L24": wording.guarantees,
     "L25": attacks.idle_attack,
     "L26": wording.undecidable_claim,
+    "L29": attacks.few_models,
 }
 """Lint → function that finds it in the spec."""
 AFTER: dict[str, Callable[[results.RunResults], Iterator[tuple[str, str]]]] = {

@@ -39,7 +39,8 @@ def expand(node: Node, limit: int = MAX_TRIALS) -> list[Expanded]:
     """All combinations of the values of the grids in `node`, the last grid of the text varying fastest.
 
     A grid in a list adds elements to the list instead. SpecError, before any tree is built, for an empty grid, a grid that is no
-    list, repeats a value or has a key beside `grid`, and for more than `limit` trees.
+    list, repeats a value or has a key beside `grid`, for more than `limit` trees, and for grids that make a list longer than
+    MAX_TRIALS.
 
     >>> from compiler.text.nodes import parse
     >>> [plain(point.node) for point in expand(parse("a: {grid: [1, 2]}", "example"))]
@@ -51,6 +52,8 @@ def expand(node: Node, limit: int = MAX_TRIALS) -> list[Expanded]:
     if count > limit:
         hint = f"at most {limit:,}: shorten a grid, or split the study"
         raise SpecError(Diagnostic("too-many-trials", node.location, f"the grids stand for {count:,} combinations", hint))
+    if problems := list(_find_long_lists(node)):
+        raise SpecError(*problems)
     return list(_expand(node, ()))
 
 
@@ -79,6 +82,21 @@ def _count(node: Node) -> int:
         case Mapping(items=named):
             return math.prod(_count(child) for child in named.values())
     return 1
+
+
+def _find_long_lists(node: Node) -> Iterator[Diagnostic]:
+    match node:
+        case Sequence(items=items, location=location):
+            count = sum(_count(item) for item in items)
+            if count > max(MAX_TRIALS, len(items)):
+                what = f"the grids in this list stand for {count:,} elements"
+                yield Diagnostic("too-many-trials", location, what, f"at most {MAX_TRIALS:,}: shorten a grid")
+        case Mapping(items=named):
+            items = tuple(named.values())
+        case _:
+            return
+    for item in items:
+        yield from _find_long_lists(item)
 
 
 def _values(grid: Mapping) -> tuple[Node, ...]:
