@@ -216,13 +216,6 @@ CASES: list[tuple[str, str, str, str, list[tuple[str, str]]]] = [
         [("- {attack: selected}", "- {attack: denoising}")],
     ),
     ("L29", "warning", "8", "8 shadows are 4 independent pairs", [("shadows: 16", "shadows: 8")]),
-    (
-        "L29",
-        "warning",
-        "4",
-        "4 shadows are 4 independent models",
-        [("shadows: 16", "shadows: 4"), ("membership: pairs", "membership: balanced")],
-    ),
 ]
 
 
