@@ -44,6 +44,7 @@ def canonical_text(kind: str, *parts: object, memo: Memo | None = None) -> str:
 
 
 def digest_of(text: str) -> str:
+    """Digest of a text: sixteen hexadecimal digits."""
     return blake2b(text.encode(), digest_size=8).hexdigest()
 
 
@@ -116,7 +117,8 @@ class Memo:
         self._texts: dict[int, tuple[object, str]] = {}
 
     def text(self, part: object) -> str:
-        """`encode(part)` of a structure."""
+        """`encode(part)` of a dataclass or pydantic model, computed once for each object; TypeError or ValueError as for
+        `encode`."""
         kept = self._texts.get(id(part))
         if kept is None:
             kept = self._texts[id(part)] = part, _structure(part, self)

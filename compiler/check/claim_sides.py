@@ -38,7 +38,8 @@ class Resolved:
 
 
 def select_trials(selector: dict[str, Any], trials: Sequence[Trial]) -> tuple[int, ...]:
-    """Indices of the trials that agree with every field of a selector (a value, or a list of values) except READING_FIELDS."""
+    """Indices of the trials that agree with every field of a selector (a value, or a tuple of values, any of which will
+    do) except READING_FIELDS."""
     wanted = {
         field: value if isinstance(value, tuple) else (value,) for field, value in selector.items() if field not in READING_FIELDS
     }
@@ -118,7 +119,7 @@ def explain_empty_selection(
     selector: dict[str, Any], trials: Sequence[Trial], also: Iterable[str] = READING_FIELDS
 ) -> Iterator[tuple[str | None, str, str]]:
     """Yields why a selector selects no trial: the field at fault (None if it is the combination), message, hint. Yields nothing for
-    a selector that selects some.
+    a selector of known fields that selects some.
 
     `also`: names of fields that the selector may have although they select nothing.
     """
@@ -165,7 +166,8 @@ def _check_sides(claim: Claim, trials: Sequence[Trial]) -> Iterator[Problem]:
 
 
 def _check_reading(claim: Claim, selector: dict[str, str], trial: Trial) -> tuple[str, str, str] | None:
-    """Field, message and hint if the trial lacks the canaries, stratum or release level that the selector names; else None."""
+    """Field, message and hint of the first of canaries, stratum and release level that the selector names and the trial lacks, or,
+    for a release level, at which the headline's attack is not scored; else None."""
     audit = trial.point.audit
     group, release = selector.get("canaries"), selector.get("release")
     if group is not None and group not in audit.canaries:

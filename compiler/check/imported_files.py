@@ -33,6 +33,7 @@ def file_name(replicate: int, shadow: int) -> str:
 
 
 def file_of(folder: str, replicate: int, shadow: int) -> Path:
+    """Path of a shadow's file in the folder of an imported arm."""
     return Path(folder) / file_name(replicate, shadow)
 
 

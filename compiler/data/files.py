@@ -122,6 +122,7 @@ def _card(path: Path) -> Card:
 
 
 def array_called(arrays: Mapping[str, Array], name: str) -> Array:
+    """The array of this name; SynthcError that lists the others if there is none."""
     if name not in arrays:
         raise SynthcError(f"no array is called {name!r}; it holds {', '.join(arrays) or 'nothing'}")
     return arrays[name]
@@ -150,7 +151,8 @@ def image_shape(arrays: Mapping[str, Array], name: str) -> tuple[Shape, int]:
 
 
 def class_count(arrays: Mapping[str, Array], name: str, images: int) -> int:
-    """Number of classes: the largest label plus one; SynthcError for labels that are missing or not valid."""
+    """Number of classes: the largest label plus one. SynthcError unless there is a label, a whole number from 0 to MAX_CLASSES − 1,
+    for each image, and, except for labels whose name begins with `test`, at least two classes without a gap."""
     array = array_called(arrays, name)
     if array.dtype == "|b1" and array.shape == (images,):
         raise SynthcError(f"{name} are true and false; say which class is 0 and which 1: {name}.astype('uint8')")

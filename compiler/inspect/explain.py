@@ -204,7 +204,8 @@ def _fold_shadows(address: str) -> str:
 
 
 def overview(explanation: Explanation, tasks: Iterable[Task]) -> list[str]:
-    """Lines that list the reasons of `tasks`, each once, with the addresses that it applies to."""
+    """Lines: how many tasks of the plan would run, and the reasons of `tasks`, each once, causes first, with up to six addresses
+    that it applies to, in which `*` stands for all shadows."""
     plan, before = explanation.plan, explanation.before
     grouped: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
     for task in tasks:

@@ -43,6 +43,7 @@ class Frozen(BaseModel):
 
     @model_validator(mode="after")
     def _has_no_fault(self) -> Self:
+        """ValueError with the first of `faults`, if there is one."""
         for fault in self.faults():
             raise ValueError(fault)
         return self
@@ -50,6 +51,7 @@ class Frozen(BaseModel):
     @field_validator("*")
     @classmethod
     def _ends(cls, value: Any, info: ValidationInfo) -> Any:
+        """The value unchanged; ValueError for a number whose absolute value exceeds the field's limit (`MOST_OF`, else `MOST`)."""
         most = MOST_OF.get(info.field_name or "", MOST)
         if type(value) in (int, float) and abs(value) > most:
             raise ValueError(f"{info.field_name} is {value:g}; it should be at most {most:,}")

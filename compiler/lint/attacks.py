@@ -103,7 +103,8 @@ def reads_the_count(study: Study) -> Iterator[Weakness]:
 
 
 def unstable_spread(study: Study) -> Iterator[Weakness]:
-    """L15: an attack with a variance per canary from fewer than MIN_SHADOWS_PER_EXAMPLE shadows, without its pooled variant."""
+    """L15: an attack with a variance per canary from fewer than MIN_SHADOWS_PER_EXAMPLE shadows, where the audit does
+    not also have the same attack in another variant (pooled or student_t)."""
     for trial, audit in study.audits():
         if audit.shadows >= MIN_SHADOWS_PER_EXAMPLE:
             continue
@@ -163,7 +164,8 @@ def distance_alone(study: Study) -> Iterator[Weakness]:
 
 
 def released_and_not_attacked(study: Study) -> Iterator[Weakness]:
-    """L22: an arm that releases its set, index list or generator, without the attack of GIVEN_AWAY on it."""
+    """L22: an arm with `released: true` that lacks the attack of GIVEN_AWAY on what it so releases: its set, its generator or, for
+    a coreset, its index list."""
     for trial in study.synthetic:
         attacks = {attack.attack for attack in trial.point.audit.attacks}
         for level, attack in GIVEN_AWAY if getattr(trial.point.arm, "released", False) else ():
@@ -174,7 +176,7 @@ def released_and_not_attacked(study: Study) -> Iterator[Weakness]:
 
 
 def idle_attack(study: Study) -> Iterator[Weakness]:
-    """L25: an attack none of whose release levels any arm has."""
+    """L25: an attack that reads no release level of any trial whose audit has it."""
     for name, levels in {attack.attack: attack.reads for _, audit in study.audits() for attack in audit.attacks}.items():
         trials = [trial for trial in study.trials if any(attack.attack == name for attack in trial.point.audit.attacks)]
         if not any(has_release(trial.point.arm, level) for trial in trials for level in levels):

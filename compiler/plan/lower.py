@@ -62,7 +62,7 @@ def lower(
 
 
 class _Tasks:
-    """Collects tasks by id; adding an equal task again returns the first."""
+    """Collects tasks by id. Adding a task returns its id; of equal tasks the first is kept, with its address."""
 
     def __init__(self) -> None:
         self.by_id: dict[str, Task] = {}

@@ -44,7 +44,7 @@ class Tuning:
 
 def tune(tree: Mapping) -> Tuning:
     """Compile the tries of a composed study. SpecError for a study that is not valid, without `tune:` or without validation images,
-    for unknown arms, and where arms have unequal numbers of tries."""
+    for unknown arms, for tries that are no mapping, and where arms have unequal numbers of tries."""
     header = check(tree).header
     node, arms = tree.get("tune"), tree.get("arms")
     if header.tune is None or not isinstance(node, Mapping):
@@ -90,7 +90,7 @@ def _check(tree: Mapping, asked: Mapping, arms: Mapping) -> Iterator[Diagnostic]
 
 
 def _of_tries(tree: Mapping, tried: dict[str, Mapping]) -> Mapping:
-    """The study with the tries as arms, evaluated on the validation images, without claims and charts."""
+    """The study with the tries as arms, evaluated on the validation images, without claims, charts and `tune`."""
     at = tree.location
     arms = Mapping(dict(tried), dict.fromkeys(tried, at), at)
     data = _mapping(tree.items["data"])

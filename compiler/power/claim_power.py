@@ -36,7 +36,7 @@ class Prospect:
 
 
 def prospect(work: CompareTrials, left: Sequence[Trial], right: Sequence[Trial]) -> Prospect:
-    """The power analysis of a claim about these trials."""
+    """The power analysis of a claim about these trials; `right` is empty where left trials are tested alone."""
     pairs = count_pairs(work, left, right)
     if not pairs:
         return Prospect(0, "no data could decide it: every trial would be compared with itself", "choose others", "nothing")
@@ -85,7 +85,8 @@ def _describe_effect(work: CompareTrials, left: Sequence[Trial], pairs: int) -> 
 
 
 def _describe_rates(work: CompareTrials, left: Sequence[Trial], z: float) -> str:
-    """In words: the TPRs that differ detectably from the FPR (no leakage) and from one half."""
+    """In words: the smallest TPRs that differ detectably from the FPR (no leakage) and from one half; of an equivalence, what
+    `_describe_margin` states."""
     if work.test == "equivalence":
         return _describe_margin(work, left, z, work.margin)
     worst = _coarsest_reading(work, left)

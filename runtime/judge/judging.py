@@ -95,9 +95,11 @@ class Judgement:
 
     @property
     def exit_code(self) -> int:
+        """The command's exit code for the answer."""
         return EXIT_CODES[self.answer]
 
     def value(self, name: str) -> float | None:
+        """The value of a figure; None where it was not measured or has none."""
         return self.figures[name].value if name in self.figures else None
 
     @property

@@ -137,6 +137,7 @@ class Features:
 
     @torch.inference_mode()
     def __call__(self, images: Tensor) -> Tensor:
+        """n × axis: coordinates of uint8 images along the axes."""
         return (self.net.features(normalise(images, self.card)).flatten(1) - self.center) @ self.axes
 
 

@@ -19,13 +19,13 @@ def logit(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def hinge(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """z_y minus the largest other logit."""
+    """z_y minus the largest other logit. Shapes as for `logit`."""
     own, others = _split(logits, labels)
     return own - others.max(-1)
 
 
 def loss(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Minus the cross-entropy: log p_y."""
+    """Minus the cross-entropy: log p_y. Shapes as for `logit`."""
     return -np.logaddexp(0.0, -logit(logits, labels))
 
 

@@ -101,6 +101,7 @@ class Report:
 
     @property
     def trusted(self) -> bool:
+        """Whether every attack passed its null control, and no doubt about the data or its scores is grave."""
         return not any(doubt.grave for doubt in self.doubts) and all(summary.null_passed for summary in self.attacks.values())
 
     def as_json(self) -> dict[str, Any]:
@@ -185,6 +186,7 @@ def scope_of(evidence: Evidence, settings: AuditSettings, design: Design, doubts
 
 
 def headline_fpr(settings: AuditSettings) -> float:
+    """The FPR of a file's headline: HEADLINE_FPR if the settings have it, else their first."""
     return float(HEADLINE_FPR if HEADLINE_FPR in settings.fpr else settings.fpr[0])
 
 

@@ -224,6 +224,7 @@ class Drawn(Generic[Read]):
 
     @classmethod
     def of(cls, read: Callable[[Resamples], Read], resamples: Resamples, refits: tuple[Read, Read] | None = None) -> Drawn[Read]:
+        """What `read` gives on the resamples and, where models are few, on their `parts`; `refits` as given."""
         canaries, without = map(read, resamples.parts) if resamples.parts is not None else (None, None)
         return cls(read(resamples), canaries, without, refits)
 
@@ -304,6 +305,7 @@ class Uncertainty:
         return low, high
 
     def interval(self, confidence: float) -> tuple[float, float]:
+        """Two-sided confidence interval (low, high)."""
         low, high = self.limits((1 - confidence) / 2)
         return float(low), float(high)
 

@@ -36,7 +36,7 @@ WRONG = np.geomspace(1e-15, 0.5, 150)
 
 
 def of_one(one: Uncertainty, confidence: float, n: int) -> Estimate:
-    """The estimate of one figure."""
+    """The estimate of one figure: interval and p-values from the limits of its uncertainty."""
     return _of_limits(one.value, one.limits, confidence, n)
 
 
@@ -98,7 +98,8 @@ def _where_reached(ends: np.ndarray, errors: np.ndarray, margin: float) -> float
 
 
 def from_pairs(differences: np.ndarray, confidence: float) -> Estimate:
-    """Student's t on paired differences, one for each shadow; where all are equal, the sign test with p = 2^-n."""
+    """Student's t on paired differences, one for each shadow; where all n are equal (or n is 1), no interval, and the
+    p-value 2^-n of the sign test if they lie beyond the margin, else 1."""
     mean, n = float(np.mean(differences)), len(differences)
     error = float(np.std(differences, ddof=1) / np.sqrt(n)) if n > 1 else 0.0
     if error <= np.finfo(np.float64).eps * abs(mean):

@@ -50,7 +50,8 @@ class Bound:
 
 
 def lower_bounds(terms: Terms, conditions: Conditions, scores: np.ndarray, member: np.ndarray) -> dict[str, Bound]:
-    """Name → bound, for all bounds. scores, member: canary × shadow; NaN scores are not applicable."""
+    """Name → bound, for all bounds; without a value, and with the reason, where one may not be stated. Bounds of one run are about
+    the target, those of many runs about the first canary. scores, member: canary × shadow; NaN scores are not applicable."""
     there = ~np.isnan(scores[:, terms.target])
     column, sides = scores[there, terms.target], member[there, terms.target]
     found: dict[str, Bound] = {}

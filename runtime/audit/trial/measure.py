@@ -44,6 +44,7 @@ NOT_TRUSTED = "not to be trusted"
 
 
 def flag_of(doubt: Doubt) -> str:
+    """The doubt as a flag: `not to be trusted: …` if it is grave, else `doubtful: …`."""
     return f"{NOT_TRUSTED}: {doubt.text}" if doubt.grave else f"doubtful: {doubt.text}"
 
 
@@ -90,6 +91,7 @@ class GroupResult:
         return self.measured.answers.group
 
     def metrics(self) -> Iterator[Metric]:
+        """Metrics of the scores and of the null control, and the number of floored fits if there are any."""
         yield from self.measured.metrics()
         if self.floored[0]:
             yield self.measured.metric("floored_fits", float(self.floored[0]), None, self.floored[1], "shadows that all but agree")
@@ -108,6 +110,7 @@ class GroupResult:
         return [*found, *doubts_of_scores(measured.scores, measured.member, self.control.auc, measured.steps.area())]
 
     def flags(self) -> list[str]:
+        """Complaints of the null control and doubts that the scores raise, each with the attack's coordinates."""
         attack = self.measured.attack
         column = f"{self.measured.answers.release} {attack.attack} {attack.variant_name} {self.group.name}"
         return [
@@ -244,6 +247,7 @@ class Kept:
 
     @classmethod
     def of(cls, scope: Scope, most_scores: float = np.inf) -> Kept:
+        """An empty collection that holds the membership alone."""
         return cls(scope, most_scores, {"member": torch.from_numpy(scope.member.astype(np.uint8))})
 
     def add(self, result: AttackResult) -> None:
@@ -285,4 +289,5 @@ def describe_canaries(groups: Sequence[Group], answers: Sequence[Answers], scope
 
 
 def describe_groups(groups: Sequence[Group]) -> list[dict[str, Any]]:
+    """Name, kind and number of canaries of each group, as JSON."""
     return [{"name": group.name, "kind": group.kind, "count": len(group)} for group in groups]

@@ -68,6 +68,7 @@ class AttackMetrics:
 
     @cached_property
     def steps(self) -> Steps:
+        """The ROC's steps over all scores that are not NaN."""
         return Steps.of(self.scores[self.scored], self.member[self.scored])
 
     @cached_property
@@ -108,6 +109,7 @@ class AttackMetrics:
 
     @property
     def strict(self) -> bool:
+        """Whether a rate has to stay below the FPR, as in published code (`strict_fpr` in the attack's `compat`)."""
         return "strict_fpr" in self.attack.compat
 
     @cached_property
@@ -116,6 +118,7 @@ class AttackMetrics:
         return lower_bounds(self.terms, self.conditions, self.scores, self.member)
 
     def reading(self, fpr: float) -> RateReading:
+        """The TPR at `fpr` by the count rule, strict if the attack's `compat` has `strict_fpr`."""
         return self.steps.reading(fpr, self.strict)
 
     def metrics(self) -> Iterator[Metric]:
@@ -263,6 +266,8 @@ class AttackMetrics:
         return run_null_control(score, read, self.member, self.terms.design, redraws, rng, expected, self.resamples.same)
 
     def null_metrics(self, made: Control) -> Iterator[Metric]:
+        """Figures of the null control `made`: mean AUC and TPR of the redraws with their central intervals, the share with an
+        epsilon bound above zero, and the permutation p-value."""
         verdict = "" if made.passed else f"null control failed, the trial is invalid: {', '.join(made.complaints())}"
         # Intervals are the central intervals of the redraws.
         confidence, redraws, reading = self.terms.confidence, len(made.auc), self.reading(self.terms.headline_fpr)

@@ -34,8 +34,8 @@ PROPORTIONS = (
 
 
 def utility(work: AttackTrial, inputs: Mapping[str, Artifact]) -> Iterator[Metric]:
-    """The trial's metrics without attack: accuracies on test, training and canary images, counts and distances of its synthetic
-    sets, the accountant's epsilon and noise multiplier, and seconds."""
+    """The trial's metrics without attack: accuracies on test, training and canary images, that of the commonest class
+    (`chance_accuracy`), counts and distances of its synthetic sets, the accountant's epsilon and noise multiplier, and seconds."""
     models = [inputs[f"model/{shadow}"].outcome for shadow in range(work.shadows)]
     asked = [inputs[f"final_model/{shadow}"].outcome for shadow in range(work.shadows)]
     made = [
