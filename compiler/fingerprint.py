@@ -126,6 +126,7 @@ class Memo:
 
 
 def _structure(value: object, memo: Memo | None) -> str:
+    """Canonical text of a dataclass or model; TypeError for any other type."""
     # By the value's class, not the declared one: a subclass in a base-typed field would lose its fields.
     tag, fields = _shape(type(value))  # type: ignore[arg-type]  # a class is hashable, whatever mypy says
     if not tag:
@@ -152,10 +153,12 @@ def _shape(kind: type) -> tuple[str, list[str]]:
 
 
 def _quoted(text: str) -> str:
+    """A text as a JSON string, in Unicode's normal form C."""
     return encode_basestring(unicodedata.normalize("NFC", text))
 
 
 def _key(key: object) -> str:
+    """A mapping's key in Unicode's normal form C; TypeError for one that is no string."""
     if not isinstance(key, str):
         raise TypeError(f"the key {key!r} is not a string; canonical JSON has string keys only")
     return unicodedata.normalize("NFC", key)

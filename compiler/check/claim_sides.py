@@ -104,6 +104,8 @@ def resolve(name: str, claim: Claim, trials: Sequence[Trial]) -> Resolved:
 
 
 def _resolve_reading(selector: dict[str, Any], trial: Trial) -> Reading:
+    """What a claim reads of a trial: the headline's attack with its variant, and release level, canaries and stratum as the
+    selector names them, else the headline's release level and canaries, and no stratum."""
     headline = trial.point.audit.headline
     attack = declared(trial.point.audit.attacks, headline)
     return Reading(
@@ -191,6 +193,7 @@ def _check_reading(claim: Claim, selector: dict[str, str], trial: Trial) -> tupl
 
 
 def _check_metric(claim: Claim, trials: Sequence[Trial]) -> Iterator[Problem]:
+    """Problems of a claim's metric: one that no trial has, an FPR that is not read, attacks of a correlation that are not made."""
     path = ("metric",)
     rate = re.fullmatch(r"tpr@fpr=(.+)", claim.metric)
     if claim.test == "correlation":
@@ -214,10 +217,12 @@ def _check_metric(claim: Claim, trials: Sequence[Trial]) -> Iterator[Problem]:
 
 
 def _has_origins(trial: Trial) -> bool:
+    """Whether each image of the arm's set is, or began as, one private image."""
     arm = trial.point.arm
     return isinstance(arm, Method) and arm.from_private_images
 
 
 def _measures_copies(trial: Trial) -> bool:
+    """Whether pixel distances from canaries to a set of the trial are measured."""
     nearest = any(attack.attack == "nearest" and getattr(attack, "space", "") == "pixel" for attack in trial.point.audit.attacks)
     return nearest and has_release(trial.point.arm, "synthetic_set")

@@ -84,10 +84,12 @@ def _last_side(recipe: Recipe, shape: Shape) -> int:
 
 
 def _size(shape: Shape) -> str:
+    """Height and width as text: `28×28`."""
     return f"{shape[1]}×{shape[2]}"
 
 
 def _depths(halvings: int) -> str:
+    """Hint: the greatest depth of a ConvNet for images that can be halved so often."""
     return f"they can be halved {halvings} times: depth {halvings} is the most" if halvings else "no side may be below 2 pixels"
 
 

@@ -66,6 +66,7 @@ def check(tree: Mapping, imported: bool = True) -> Checked:
 
 
 def _check_trials(tree: Mapping, imported: bool) -> Checking[tuple[Header | None, list[Trial]]]:
+    """The header (None if it is not valid), and the trials of all grid points whose fields are valid."""
     header = yield from _check_header(tree)
     yield from _check_fields(tree)
     arms = yield from _check_arms(tree)

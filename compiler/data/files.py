@@ -79,6 +79,7 @@ def user_files(node: Node) -> Iterator[Path]:
 
 
 def _scalars(node: Node) -> Iterator[Scalar]:
+    """All scalars in a node, itself included."""
     if isinstance(node, Scalar):
         yield node
     else:
@@ -102,6 +103,7 @@ def contents(path: Path) -> Record:
 
 
 def _card(path: Path) -> Card:
+    """Card of a user's .npz or folder from its record; SynthcError for another file and for arrays that are not valid."""
     if path.suffix != ".npz" and os.path.isfile(path):
         how = f"`synthc data import {path.name}`" if path.suffix == ".parquet" else "numpy.savez_compressed"
         raise SynthcError(f"neither an .npz nor a folder; {how} makes an .npz of it")

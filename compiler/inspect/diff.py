@@ -39,10 +39,12 @@ class Difference:
 
     @property
     def same(self) -> tuple[TrialPair, ...]:
+        """Pairs that are the same task."""
         return tuple(pair for pair in self.pairs if not pair.differences)
 
     @property
     def changed(self) -> tuple[TrialPair, ...]:
+        """Pairs that differ."""
         return tuple(pair for pair in self.pairs if pair.differences)
 
 
@@ -131,4 +133,5 @@ def _trials(of: Sequence[object]) -> str:
 
 
 def _some(lines: list[str]) -> list[str]:
+    """The first MAX_LISTED lines, and one that counts the rest."""
     return lines if len(lines) <= MAX_LISTED else [*lines[:MAX_LISTED], f"  and {len(lines) - MAX_LISTED} more"]

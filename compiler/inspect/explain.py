@@ -37,6 +37,7 @@ class Before:
 
     @cached_property
     def ids(self) -> frozenset[str]:
+        """Ids of all tasks of the last plan."""
         return frozenset(self.stages.values())
 
 
@@ -109,6 +110,7 @@ class Explanation:
         return self._compare(task, self.before)
 
     def _compare(self, task: Task, before: Before) -> Reason:
+        """How the task differs from the one at its stage in the last plan; `new` where there was none."""
         for trial, shadow, stage in self.uses[task.id]:
             # The same stage, then that of the nearest trial of the same arm that is not in this plan any more.
             for candidate in filter(None, (trial, self._nearest.get(trial))):
@@ -271,5 +273,6 @@ def explanation_json(explanation: Explanation, tasks: Iterable[Task]) -> list[di
 
 
 def _shown(value: Any) -> str:
+    """A value as JSON, cut after 80 characters where it has 90 or more."""
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) < 90 else f"{text[:80]}…"

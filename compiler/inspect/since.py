@@ -54,6 +54,7 @@ def _added_and_removed(what: str, before: list[str], after: list[str]) -> Iterat
 
 
 def _describe(found: Mapping[str, Any]) -> str:
+    """A verdict with its effect and interval, where it has them: `supported (0.12 [0.08, 0.16])`."""
     if found.get("effect") is None:
         return str(found["verdict"])
     around = f" [{found['low']:.3g}, {found['high']:.3g}]" if found.get("low") is not None else ""

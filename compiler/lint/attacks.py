@@ -67,6 +67,7 @@ def unresolvable(study: Study) -> Iterator[Weakness]:
 
 
 def _hint_at_size(outsiders: int) -> str:
+    """Hint: the least FPR that so many non-member scores resolve, or more of them."""
     more = "more canaries or shadows"
     return f"use an FPR of at least {1 / outsiders:.2g}, or {more}" if outsiders else f"use {more}"
 
@@ -131,6 +132,7 @@ def few_models(study: Study) -> Iterator[Weakness]:
 
 
 def _has_pooled_twin(attack: Attack, audit: Audit) -> bool:
+    """Whether the audit has the same attack in another variant than `per_example`."""
     fields = ("attack", "signal", "space", "queries", "variant")
     key, *others = ([getattr(one, field, None) for field in fields] for one in (attack, *audit.attacks))
     return any(other[:-1] == key[:-1] and other[-1] != "per_example" for other in others)

@@ -71,9 +71,11 @@ class _Tasks:
         self._private: dict[tuple[object, ...], Private] = {}
 
     def add(self, work: Work, address: str, **needs: str) -> str:
+        """Add a task with its needs by role; returns its id."""
         return self.add_all(work, address, needs.items())
 
     def add_all(self, work: Work, address: str, needs: Iterable[tuple[str, str]]) -> str:
+        """Add a task with its needs (role, task id), in any order; returns its id."""
         needed = tuple(sorted(needs))
         text = canonical_text("task", type(work).__name__, work.kind, revision_of(work), work, needed, memo=self._memo)
         id = digest_of(text)
@@ -223,6 +225,7 @@ def _source_of(need: str, point: Point, private: Private, recipe: Recipe) -> Wor
 
 
 def _shared_of(how: Generator, population: Population) -> TrainShared:
+    """The operation that makes the base of all shadows' generators."""
     shape, classes = population.dataset.shape, population.dataset.card.classes
     path = getattr(getattr(how, "base", None), "path", "")
     public = None if path else population.public  # `check` asks for a public set where one is needed

@@ -72,6 +72,7 @@ def tune(tree: Mapping) -> Tuning:
 
 
 def _check(tree: Mapping, asked: Mapping, arms: Mapping) -> Iterator[Diagnostic]:
+    """Diagnostics for tries of unknown arms, tries that are no mapping, unequal numbers, and no validation images."""
     counts: dict[str, int] = {}
     for arm, words in asked.items.items():
         if arm not in arms.items:

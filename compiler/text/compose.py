@@ -52,6 +52,7 @@ def sources(path: Path) -> dict[str, str]:
 
 
 def _read_extended(path: Path, below: tuple[Path, ...]) -> Mapping:
+    """The file's tree on top of those that it extends; `below`: resolved paths of the files that led here."""
     tree = read(path)
     base = tree.items.get("extends")
     if base is None:
@@ -82,6 +83,7 @@ def _check_profiles(tree: Mapping) -> Iterator[Diagnostic]:
 
 
 def _find_profile(tree: Mapping, name: str) -> Mapping:
+    """The profile of this name; SpecError where it is unknown or no mapping."""
     profiles = tree.items.get("profiles")
     known = profiles.items if isinstance(profiles, Mapping) else {}
     location = profiles.location if profiles is not None else tree.location

@@ -99,6 +99,7 @@ class Visible:
         self.plain = plain
 
     def write(self, text: str) -> int:
+        """Write the text made `visible`."""
         return self.plain.write(visible(text))
 
     def __getattr__(self, name: str) -> Any:

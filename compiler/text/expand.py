@@ -76,6 +76,7 @@ def _expand(node: Node, path: tuple[str, ...]) -> Iterator[Expanded]:
 
 
 def _count(node: Node) -> int:
+    """Number of trees that a node expands to; 1 for a list, which grids only lengthen."""
     match node:
         case Mapping() if is_grid(node):
             return sum(_count(value) for value in _values(node))
@@ -85,6 +86,7 @@ def _count(node: Node) -> int:
 
 
 def _find_long_lists(node: Node) -> Iterator[Diagnostic]:
+    """Diagnostics for lists that grids make longer than MAX_TRIALS."""
     match node:
         case Sequence(items=items, location=location):
             count = sum(_count(item) for item in items)
@@ -106,6 +108,7 @@ def _values(grid: Mapping) -> tuple[Node, ...]:
 
 
 def _label(node: Node) -> Value:
+    """The value of a coordinate: see `Coordinate.value`."""
     match node:
         case Scalar(value=value):
             return value
@@ -132,6 +135,7 @@ def _find_repeats(grid: Mapping) -> Iterator[Diagnostic]:
 
 
 def _check_grids(node: Node) -> Iterator[Diagnostic]:
+    """Diagnostics for grids that are empty, no list, have repeated values, or a key beside `grid`."""
     match node:
         case Mapping() if is_grid(node):
             values = node.items["grid"]

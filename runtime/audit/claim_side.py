@@ -33,6 +33,7 @@ class ClaimSide:
 
     @cached_property
     def files(self) -> dict[str, torch.Tensor]:
+        """Tensors of the trial's `scores` file."""
         return self.artifact.tensors("scores")
 
     @cached_property

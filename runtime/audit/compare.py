@@ -53,6 +53,7 @@ def perform(work: CompareTrials, inputs: Inputs, device: torch.device) -> Produc
 
 
 def _sides(inputs: Inputs, work: CompareTrials, side: str, reading: Reading) -> list[ClaimSide]:
+    """The trials of a side (`left` or `right`), in the order of their indices."""
     roles = [(index, f"{side}/{index}") for index in range(len(inputs))]
     return [ClaimSide(index, inputs[role], work, reading) for index, role in roles if role in inputs]
 
@@ -159,6 +160,7 @@ def _pairs(work: CompareTrials, left: list[ClaimSide], right: list[ClaimSide]) -
 
 
 def _test_pair(work: CompareTrials, one: ClaimSide, other: ClaimSide | None) -> ComparedPair:
+    """Effects and evidence of one pair, not judged yet; with a note and no evidence where a figure cannot be read."""
     pair, margin = ComparedPair(one.index, other.index if other else None), work.margin
     match work.test:
         case "correlation":

@@ -124,6 +124,7 @@ def detectable(members: int, holdout: int, rate: float = FDR, power: float = POW
 
 @cache
 def _orders() -> np.ndarray:
+    """order × unit: uniform numbers behind the simulated orders."""
     return numpy_generator(0, None, "judge/power").random((REHEARSALS, PREFIX))
 
 

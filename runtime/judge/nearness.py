@@ -86,6 +86,7 @@ def measure(pool: Tensor, released: Tensor, net: Features, tick: Tick) -> dict[s
 def _space(
     name: str, pool: Tensor, released: Tensor, embed: Callable[[Tensor], Tensor], seen: Callable[[Tensor], Tensor], tick: Tick
 ) -> Space:
+    """Distances in the space of `embed`, nearest over the views that `seen` makes; `tick` is told of progress."""
     angles = seen(pool[:1]).shape[1]
     theirs = _embedded(embed, released)
     ours = _embedded(embed, pool) if angles == 1 else None

@@ -59,6 +59,7 @@ def _evaluate(condition: Condition, figures: Mapping[str, Metric], trial: str) -
 
 
 def _read(figures: Mapping[str, Metric], name: str, end: str) -> tuple[float | None, str]:
+    """A figure's value or interval end (None if there is none), and the reason where there is none, else empty."""
     metric = figures.get(name)
     if metric is None:
         return None, f"{name} was not measured" + ("; it takes a study with shadows" if name in STUDIED else "")

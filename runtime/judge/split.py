@@ -118,10 +118,12 @@ def draw(units: Units, strata: np.ndarray, design: Design) -> np.ndarray:
 
 
 def _uniform(key: bytes, label: int) -> float:
+    """A number from 0 to 1, fixed by key and label."""
     return int.from_bytes(blake2b(str(label).encode(), key=key, digest_size=7).digest(), "big") / 2**56
 
 
 def _count(size: Fraction | int, total: int, what: str) -> int:
+    """Number of units of a size, a share being rounded; SynthcError where it is no part of the units."""
     count = size if isinstance(size, int) else round(size * total)
     if not 0 <= count < total or (what == "holdout" and not count):
         raise SynthcError(f"--{what} {size}: of {plural(total, 'unit')} that is {count}; wanted is a part of them")
@@ -147,6 +149,7 @@ class Split:
 
     @property
     def coins(self) -> bool:
+        """Whether membership was drawn by independent fair coins."""
         return self.design["how"] == "coins"
 
     def units_file(self) -> Path | None:
@@ -261,6 +264,7 @@ def check_age(split: Split, made: ImageSet) -> None:
 
 
 def _digest(texts: Sequence[str]) -> str:
+    """Digest of lines of text, in their order: sixteen hexadecimal digits."""
     digest = blake2b(digest_size=8)
     for text in texts:
         digest.update(f"{text}\n".encode())

@@ -34,6 +34,7 @@ class Answers:
 
     @property
     def labels(self) -> np.ndarray:
+        """canary: the label that each is scored against."""
         return self.group.labels.numpy()
 
     def signal(self, name: str, queries: int) -> np.ndarray | None:

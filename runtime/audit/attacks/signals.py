@@ -94,6 +94,7 @@ def _check_finite(logits: np.ndarray) -> None:
 
 
 def _own(values: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """The values at the label: n × … for values n × … × class."""
     index = np.asarray(labels).reshape(-1, *([1] * (values.ndim - 1)))
     return np.take_along_axis(values, np.broadcast_to(index, (*values.shape[:-1], 1)), axis=-1)[..., 0]
 

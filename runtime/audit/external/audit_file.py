@@ -162,6 +162,7 @@ def _among(z_logits: np.ndarray, logits: np.ndarray) -> int:
 
 
 def _refuse_if_asked(settings: AuditSettings, skipped: dict[str, str]) -> None:
+    """SynthcError where attacks that the settings name are among the skipped ones."""
     for name, reason in skipped.items() if settings.tried else ():
         raise SynthcError(f"--attack {name}: {reason}")
 
@@ -191,10 +192,12 @@ def headline_fpr(settings: AuditSettings) -> float:
 
 
 def _one_way(evidence: Evidence, settings: AuditSettings) -> bool:
+    """Whether intervals resample samples alone: with one shadow, or as the settings say."""
     return evidence.shadows == 1 or settings.interval == "canaries"
 
 
 def _resamples(evidence: Evidence, settings: AuditSettings) -> int:
+    """Number of bootstrap resamples."""
     return settings.resamples or max(100, min(1000, SCORES_RESAMPLED // evidence.member.size))
 
 
@@ -211,6 +214,7 @@ def _checked_design(evidence: Evidence, settings: AuditSettings) -> Design:
 
 
 def _one_sided(measured: AttackMetrics) -> bool:
+    """Whether members, or non-members, have no score at all."""
     sides = measured.member[measured.scored]
     return bool(sides.all() or not sides.any())
 

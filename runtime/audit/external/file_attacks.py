@@ -75,6 +75,7 @@ def _obstacle(name: str, evidence: Evidence, design: Design) -> str | None:
 
 
 def _as_in_a_study(name: str, evidence: Evidence, settings: AuditSettings) -> Tried:
+    """The attack with the settings' signal, views and variant, as far as it has such fields."""
     if name == "scores":
         return Scores()
     fields = ON_MODELS[name].model_fields
@@ -122,6 +123,7 @@ def _fair(members: int, scored: int) -> float:
 
 
 def _multi_run_refusal(attack: Tried, evidence: Evidence) -> str:
+    """Why bounds from many models may not be stated; "" if they may."""
     if evidence.samples > 1:
         return "scores of one model share its training noise, those of one sample its difficulty: the trials are not independent"
     if not isinstance(attack, Threshold):

@@ -142,6 +142,7 @@ def vector(probe: Probe) -> Tensor:
 
 
 def _mean_error(probe: Probe, level: int) -> Tensor:
+    """canary: denoising error at a level, mean over `NOISES` noises."""
     pairs = zip(range(NOISES), probe.noises(f"denoising query/level {level}"), strict=False)
     return torch.stack([probe.errors(level, noise) for _, noise in pairs]).mean(0)
 

@@ -111,4 +111,5 @@ def random_features(card: Card) -> Classifier:
 
 @torch.inference_mode()
 def _embedded(net: Classifier, x: Tensor) -> Tensor:
+    """image × feature: features of normalised images."""
     return torch.cat([net.features(block) for block in x.split(IMAGES_PER_BLOCK)])

@@ -91,6 +91,7 @@ class Resamples:
 
 
 def _counts(rng: np.random.Generator, resamples: int, of: int) -> np.ndarray:
+    """resample × unit: how many times each of `of` units is drawn, with replacement."""
     return rng.multinomial(of, np.full(of, 1 / of), size=resamples)
 
 

@@ -31,6 +31,7 @@ def multi_run(true: int, members: int, false: int, non_members: int, delta: floa
 
 
 def _log_ratio(above: float, below: float) -> float:
+    """Log of the ratio; 0 where either is not positive."""
     return math.log(above / below) if above > 0 and below > 0 else 0.0
 
 

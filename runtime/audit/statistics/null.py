@@ -51,6 +51,7 @@ class Control:
 
     @property
     def passed(self) -> bool:
+        """Whether there are no complaints."""
         return not self.complaints()
 
     def complaints(self) -> list[str]:

@@ -65,6 +65,7 @@ def _add(first: Any, second: Any, shared: float) -> Any:
 
 
 def _correlation(first: np.ndarray, second: np.ndarray) -> float:
+    """Correlation of two figures over resamples where both are finite; 0 for fewer than three, or if one hardly varies."""
     there = np.isfinite(first) & np.isfinite(second)
     if there.sum() < 3 or min(first[there].std(), second[there].std()) < 1e-12:
         return 0.0
@@ -72,6 +73,7 @@ def _correlation(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def _of_limits(value: float, limits: Callable[[Any], tuple[Any, Any]], confidence: float, n: int) -> Estimate:
+    """The estimate from confidence limits; p-values invert them. Without sampling error they are 0 or 1."""
     lows, highs = limits(WRONG)
     ends = np.maximum.accumulate(np.concatenate([lows, highs[::-1]]))
     errors = np.concatenate([WRONG, 1 - WRONG[::-1]])
@@ -155,6 +157,7 @@ def _equal_cells(mean: float, images: int, confidence: float) -> Estimate:
 
 
 def _student(mean: float, error: float, freedom: float, confidence: float, n: int) -> Estimate:
+    """The estimate of a mean with this standard error, by Student's t."""
     half = float(stats.t.ppf(0.5 + confidence / 2, freedom)) * error
 
     def p_value(distance: float) -> float:

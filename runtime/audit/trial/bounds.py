@@ -85,6 +85,7 @@ def one_run_bound(name: str, terms: Terms, scores: np.ndarray, member: np.ndarra
 
 
 def _assumption(name: str) -> str:
+    """Text for a bound's note if it assumes a Gaussian trade-off, else empty."""
     return "; only if the trade-off is Gaussian" if name.endswith(IF_GAUSSIAN) else ""
 
 

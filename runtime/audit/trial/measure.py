@@ -162,6 +162,7 @@ def _refit(score: Likelihood, scope: Scope, member: np.ndarray) -> Callable[[np.
 
 
 def _of_targets(score: Score, scope: Scope) -> Score:
+    """The attack with NaN in the columns of models that are no targets."""
     return lambda member: np.where(scope.targets, score(member), np.nan)
 
 

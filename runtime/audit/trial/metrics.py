@@ -77,6 +77,8 @@ class AttackMetrics:
         return self._drawn(self.terms.fpr, self.scored, self.strict)
 
     def _drawn(self, fprs: Sequence[float], there: np.ndarray, strict: bool) -> Drawn[Readings]:
+        """Readings of the scores that count (`there`) on the resamples and, where canaries share fits, on refits."""
+
         def read(part: Resamples) -> Readings:
             return read_resamples(self.scores, self.member, fprs, part, there, strict)
 
@@ -145,6 +147,7 @@ class AttackMetrics:
         return None if found is None else found.interval(self.terms.confidence)
 
     def _tpr(self, name: str, reading: RateReading, spread: Drawn[np.ndarray], canaries: int | None = None) -> Metric:
+        """The metric of a TPR with its interval; without a value where most resamples cannot resolve it."""
         around = self.interval(reading.value, spread, canaries)
         note = "; ".join(filter(None, [reading.note, self._one_shadow_warning(reading)]))
         if reading.value is not None and around is None:
@@ -202,6 +205,7 @@ class AttackMetrics:
 
     @property
     def _column(self) -> dict[str, Any]:
+        """Release level, attack, variant and canary group, as JSON."""
         attack, answers = self.attack, self.answers
         names = {"release": answers.release, "attack": attack.attack, "variant": attack.variant_name}
         return names | {"canaries": answers.group.name}
