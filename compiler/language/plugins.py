@@ -117,7 +117,8 @@ def own_modules(work: object) -> dict[str, str]:
 
 @lru_cache(maxsize=1024)
 def words_of(word: str, name: str) -> type[Frozen] | Refusal:
-    """The class of parameters of the plug-in `package:name`, or a refusal. Cached, so that a package is imported at most once."""
+    """The class of parameters of the plug-in `package:name`, or a refusal. `word`: the field that names it, a key of BASES. Cached,
+    so that a package is imported at most once."""
     from importlib.metadata import entry_points  # brings email and sockets: 10 ms that no study without words of its own needs
 
     group, base = BASES[word]

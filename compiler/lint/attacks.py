@@ -34,8 +34,9 @@ GIVEN_AWAY: tuple[tuple[ReleaseLevel, str], ...] = (
 
 
 def unresolvable(study: Study) -> Iterator[Weakness]:
-    """L05: a false-positive rate that the number of non-member scores cannot resolve: an error for the headline and the left side
-    of claims, a warning for other rates. Also a warning for a headline that allows fewer than ten false positives."""
+    """L05: a false-positive rate that the number of non-member scores cannot resolve: an error for the headline and for the left
+    side of claims on `tpr@fpr=…`, a warning for other rates. Also a warning for a headline that allows fewer than ten false
+    positives."""
     for trial, audit in study.audits():
         headline = audit.headline
         declared = resolution(headline.canaries, audit.canaries[headline.canaries], audit.shadows, headline.fpr)

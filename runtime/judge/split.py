@@ -64,7 +64,8 @@ class Units:
 
 
 def units_of(data: ImageSet) -> Units:
-    """The units of a set: those that the user names, merged where they have equal images (which could end up on both sides)."""
+    """The units of a set: those that the user names (else single images), merged where they have equal images, which could end up
+    on both sides."""
     digests = data.digests()
     parent = list(range(len(digests)))
 
@@ -165,10 +166,11 @@ def part_digest(data: ImageSet) -> str:
 
 
 def write_split(data: ImageSet, design: Design, target: Path, unit: str | None) -> Split:
-    """Draw a split and write its parts into the folder `target`, new or empty; SynthcError where it holds anything or cannot be
-    written, or the split cannot be drawn (`draw`).
+    """Draw a split and write its parts into the folder `target`, new or empty, and the record `split.json`; SynthcError where the
+    folder holds anything or cannot be written, or the split cannot be drawn (`draw`).
 
-    A folder of images gives a folder per part, with subfolders by class; other formats give an .npz per part.
+    A folder of images gives a folder per part, with subfolders by class; other formats give an .npz per part. `unit`: what the
+    record says of the units; None for `image`.
     """
     if (target / FILE).exists():
         raise SynthcError(f"{target}: holds a split, drawn {read_split(target).drawn:%Y-%m-%d %H:%M} UTC; nothing is drawn again")

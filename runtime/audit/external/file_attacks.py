@@ -49,7 +49,8 @@ ONLY_IN_STUDIES = {_name(words): words.looks_at for words in KNOWN_ATTACKS if wo
 
 
 def applicable(evidence: Evidence, settings: AuditSettings, design: Design) -> tuple[list[Tried], dict[str, str]]:
-    """The requested attacks that apply, with their parameters; and for each that does not, its name and the reason."""
+    """The requested attacks (by default all that are possible on a file of this kind) that apply, with their parameters; and for
+    each that does not, its name and the reason."""
     wanted = dict.fromkeys(settings.tried or (("scores",) if evidence.kind == "scores" else ON_MODELS))
     skipped = {name: reason for name in wanted if (reason := _obstacle(name, evidence, design))}
     return [_as_in_a_study(name, evidence, settings) for name in wanted if name not in skipped], skipped

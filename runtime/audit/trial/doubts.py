@@ -94,7 +94,7 @@ def equal_models(answers: np.ndarray) -> list[tuple[int, int]]:
 
 def repetitions(answers: np.ndarray, member: np.ndarray) -> np.ndarray | None:
     """sample: index of the distinct sample that each row is, where rows are repeated (equal answers and membership in all shadows);
-    else None, and None where so few distinct answers (`FEW_VALUES`) may be equal by chance.
+    else None, and None where repeated rows have no more than `FEW_VALUES` distinct answers, which may be equal by chance.
 
     answers: sample × … × shadow.
     """
@@ -110,8 +110,9 @@ def repetitions(answers: np.ndarray, member: np.ndarray) -> np.ndarray | None:
 
 
 def doubts_of_answers(signal: np.ndarray, member: np.ndarray) -> Iterator[Doubt]:
-    """Doubts where answers are constant, inverted, fit another shadow's membership, or hardly correlate with the other shadows'
-    answers. No doubt is yielded with fewer than `FEW_SAMPLES` samples. signal, member: sample × shadow, HIGHER MEANS MEMBER."""
+    """Doubts where answers are constant (in some shadows and not in all), inverted, fit another shadow's membership, or hardly
+    correlate with the other shadows' answers. No doubt is yielded with fewer than `FEW_SAMPLES` samples. signal, member: sample ×
+    shadow, HIGHER MEANS MEMBER."""
     samples, shadows = signal.shape
     sides = member.sum(0)
     if samples < FEW_SAMPLES:

@@ -94,7 +94,8 @@ class AttackMetrics:
 
     @cached_property
     def _refitted(self) -> list[tuple[np.ndarray, np.ndarray]]:
-        """For each block of canaries: the canaries outside it (bool), and their scores with the attack fitted on them."""
+        """For each block of canaries: the canaries outside it (bool), and their scores with the attack fitted on them; [] where
+        canaries share no fit, or are fewer than two or more than `MOST_REFITTED`."""
         units = self.resamples.units
         if self.refit is None or not 2 <= units <= MOST_REFITTED:
             return []
