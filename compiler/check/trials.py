@@ -51,8 +51,8 @@ class Checked:
 
 
 def check(tree: Mapping, imported: bool = True) -> Checked:
-    """Check a composed study; SpecError with all errors. Grid points are checked as a whole, and claims against the trials, only
-    where nothing before them was wrong.
+    """Check a composed study; SpecError with all errors. A grid point is checked as a whole only if its fields and the study's
+    header are valid, claims and charts against the trials only if nothing before them was wrong.
 
     `imported`: whether the files of imported arms are checked; False before they are made.
     """
@@ -97,6 +97,7 @@ def _check_trials(tree: Mapping, imported: bool) -> Checking[tuple[Header | None
 
 
 def _check_header(tree: Mapping) -> Checking[Header | None]:
+    """The header, None if its fields are not valid; yields diagnostics, also for the policy and for too many replicates."""
     items = {name: node for name, node in tree.items.items() if name in Header.model_fields}
     header: Header | None = yield from Validator(Header).check(Mapping(items, tree.keys, tree.location))
     if header is not None and "policy" in tree.items:
@@ -109,6 +110,7 @@ def _check_header(tree: Mapping) -> Checking[Header | None]:
 
 
 def _check_fields(tree: Mapping) -> Iterator[Diagnostic]:
+    """Diagnostics for unknown and for missing fields at the top of a study."""
     for name in tree.items:
         if name not in STUDY_FIELDS:
             hint = did_you_mean(name, STUDY_FIELDS)
@@ -120,6 +122,7 @@ def _check_fields(tree: Mapping) -> Iterator[Diagnostic]:
 
 
 def _check_arms(tree: Mapping) -> Checking[dict[str, Mapping]]:
+    """Name → arm, of those that are mappings; yields diagnostics for others, and where no arm is named."""
     arms = tree.items.get("arms")
     if arms is None:
         return {}
@@ -181,6 +184,7 @@ def _drop_excluded(points: list[Expanded], arm: Mapping) -> Checking[list[Expand
 
 
 def _find_problems_of_rule(rule: Mapping, axes: set[str]) -> Iterator[Diagnostic]:
+    """Diagnostics for names in an `exclude` rule that no grid has, and for values that are not single."""
     for name, node in rule.items.items():
         if name not in axes:
             what = f"no grid of this arm is called {name!r}"

@@ -68,6 +68,7 @@ def diff(left: Plan, right: Plan) -> Difference:
 
 
 def _list_changes(left: TrialPlan, right: TrialPlan) -> Iterator[str]:
+    """Differences between two trials' seeds and resolved parameters."""
     yield from differences({"seed": left.trial.seed}, {"seed": right.trial.seed})
     yield from differences(left.trial.point.model_dump(mode="json"), right.trial.point.model_dump(mode="json"))
 

@@ -32,6 +32,7 @@ def changes_since(first: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[
 
 
 def _changed_claims(first: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    """Phrases on claims that are new, gone or reworded, and on earlier verdicts."""
     before, after = ({claim["claim"]: claim for claim in record["claims"]} for record in (first, now))
     yield from _added_and_removed("claim", list(before), list(after))
     for name, claim in after.items():

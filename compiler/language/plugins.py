@@ -171,6 +171,7 @@ class OrPlugin:
         return handler(cast(Any, schema)["schema"])  # built-in models only: the schema does not depend on installed packages
 
     def _validated(self, value: Any, known: Callable[[Any], Any], info: ValidationInfo) -> Any:
+        """The parameters of a plug-in or of a built-in model; pydantic's errors where they are not valid."""
         named = value.get(self.word) if isinstance(value, dict) else None
         if isinstance(value, dict) and is_own(named):
             return own_words(self.word, value)

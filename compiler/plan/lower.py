@@ -104,6 +104,7 @@ def revision_of(work: Work) -> tuple[int, ...]:
 
 
 def _lower_trial(trial: Trial, tasks: _Tasks) -> TrialPlan:
+    """Add the tasks of a trial: the pipelines of all its shadows, then the attack that reads them."""
     audit, point = trial.point.audit, trial.point
     population, address = tasks.share_population(population_of(trial)), trial.address
     recipe, how = point.classifier, _hashed_method(point)
@@ -124,6 +125,7 @@ def _lower_trial(trial: Trial, tasks: _Tasks) -> TrialPlan:
 
 
 def _lower_claim(resolved: Resolved, planned: tuple[TrialPlan, ...], tasks: _Tasks) -> ClaimPlan:
+    """Add the task that tests a claim on the attacks of its trials."""
     sides = {name: [planned[index] for index in side] for name, side in (("left", resolved.left), ("right", resolved.right))}
     needs = [(f"{name}/{index}", trial.answer) for name, side in sides.items() for index, trial in enumerate(side)]
     task = tasks.add_all(resolved.work, f"claim {resolved.name}", needs)
