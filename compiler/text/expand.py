@@ -58,6 +58,7 @@ def expand(node: Node, limit: int = MAX_TRIALS) -> list[Expanded]:
 
 
 def _expand(node: Node, path: tuple[str, ...]) -> Iterator[Expanded]:
+    """Each combination of the grids in a node; `path`: names on the way to it."""
     match node:
         case Scalar():
             yield Expanded(node)

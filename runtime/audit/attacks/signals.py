@@ -88,6 +88,7 @@ def _finite(logits: np.ndarray) -> np.ndarray:
 
 
 def _check_finite(logits: np.ndarray) -> None:
+    """ValueError with the index of the first NaN or infinity."""
     if not np.isfinite(logits).all():
         place = tuple(int(index) for index in np.argwhere(~np.isfinite(logits))[0])
         raise ValueError(f"the logit at {place} is {logits[place]}; a model that gives no number cannot be scored")

@@ -220,6 +220,7 @@ def _one_sided(measured: AttackMetrics) -> bool:
 
 
 def _summary(result: AttackResult, settings: AuditSettings) -> Summary:
+    """The figures of one attack, from its result on the file's only group."""
     group = result.groups[0]
     measured, control = group.measured, group.control
     found = {metric.name: metric for metric in group.metrics()}

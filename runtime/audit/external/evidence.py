@@ -174,7 +174,7 @@ def _member(source: str, arrays: dict[str, np.ndarray], kind: str, shape: tuple[
 
 
 def _no_probabilities(source: str, logits: np.ndarray) -> None:
-    """SynthcError where logits look like probabilities: from 0 to 1, each row with the sum 1."""
+    """SynthcError where logits, of more than two rows, look like probabilities: from 0 to 1, each row with the sum 1."""
     sums = logits.sum(-1, dtype=np.float64)
     if logits.size > 2 * logits.shape[-1] and logits.min() >= 0 and logits.max() <= 1 and (np.abs(sums - 1) < 1e-2).all():
         clipped = "numpy.log(numpy.clip(p, 1e-12, 1)), in which the surest answers are all alike"

@@ -34,6 +34,7 @@ class Scores(Threshold):
 
 
 def _name(words: type[BaseModel]) -> str:
+    """The name by which a study names attacks of this class."""
     name: str = words.model_fields["attack"].annotation.__args__[0]  # type: ignore[union-attr]
     return name
 

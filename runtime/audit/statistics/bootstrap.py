@@ -295,7 +295,8 @@ class Uncertainty:
     """resample: the figure; NaN where it cannot be read from the resample."""
 
     def limits(self, wrong: Any) -> tuple[Any, Any]:
-        """Confidence limits (low, high), each with one-sided error `wrong`."""
+        """Confidence limits (low, high), each with one-sided error `wrong`: Student's t on the scale, widened as `Scale.share`
+        states."""
         center, half = self.scale.to(self.value, self.trials), stats.t.isf(wrong, self.freedom) * self.error
         with np.errstate(over="ignore"):  # a ratio's upper limit may be infinite
             low, high = (self.scale.back(end, self.trials) for end in (center - half, center + half))
@@ -322,10 +323,10 @@ def uncertainty(
     """Uncertainty of a figure with the estimate `value`; None where `value` is None or not finite, and where fewer than half of
     the resamples give a finite figure.
 
-    Where models are few, the variance is the models' jackknife variance plus that of resampling canaries alone, minus the cells'
-    noise that both hold (Cameron, Gelbach and Miller 2011), with Satterthwaite's degrees of freedom (1946). The variance that
-    refitting the attack adds is added to it. `trials`: units behind the figure, if not all canaries. `fits`: that added variance,
-    if it is known already (`variance_of_fits`).
+    The variance is that of the resamples. Where models are few, it is the models' jackknife variance plus that of resampling
+    canaries alone, minus the cells' noise that both hold (Cameron, Gelbach and Miller 2011), with Satterthwaite's degrees of freedom
+    (1946). The variance that refitting the attack adds is added to it. `trials`: units behind the figure, if not all canaries.
+    `fits`: that added variance, if it is known already (`variance_of_fits`).
     """
     trials = resamples.units if trials is None else trials
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -307,6 +307,7 @@ def _answers(
 
 
 def _logits(release: ReleaseLevel, group: Group, files: list[dict[str, Tensor]], span: slice) -> Answers:
+    """Logits of all shadows on the group's canaries and z samples."""
     logits = np.stack([file["canary"][span].numpy() for file in files], axis=2)
     z_logits = np.stack([file[f"z/{group.name}"].numpy() for file in files], axis=2) if len(group.z_labels) else None
     return Answers(release, group, logits, z_logits)
