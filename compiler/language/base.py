@@ -87,8 +87,8 @@ class Generator(Computed):
 
     @property
     def shared(self) -> "Generator | None":
-        """Parameters of the base that the generators of all shadows start from, made once from public data alone: the module also
-        has `train_shared(how, public, surroundings, path) -> Product`. None where there is no base."""
+        """Parameters of the base that the generators of all shadows start from, made once from public data or a user's model: the
+        module also has `train_shared(how, public, surroundings, path) -> Product`. None where there is no base."""
         return None
 
     def shared_cost(self, sizes: Sizes) -> Cost:

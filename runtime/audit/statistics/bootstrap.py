@@ -324,9 +324,9 @@ def uncertainty(
     the resamples give a finite figure.
 
     The variance is that of the resamples. Where models are few, it is the models' jackknife variance plus that of resampling
-    canaries alone, minus the cells' noise that both hold (Cameron, Gelbach and Miller 2011), with Satterthwaite's degrees of freedom
-    (1946). The variance that refitting the attack adds is added to it. `trials`: units behind the figure, if not all canaries.
-    `fits`: that added variance, if it is known already (`variance_of_fits`).
+    canaries alone, minus the cells' noise that both hold (Cameron, Gelbach and Miller 2011), with Satterthwaite's degrees of
+    freedom (1946). The variance that refitting the attack adds is added to it. `trials`: units behind the figure, if not all
+    canaries. `fits`: that added variance, if it is known already (`variance_of_fits`).
     """
     trials = resamples.units if trials is None else trials
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -74,7 +74,7 @@ def one_run_refusal(design: Design, copies: int, canaries: int) -> str:
 
 
 def one_run_bound(name: str, terms: Terms, scores: np.ndarray, member: np.ndarray, delta: float) -> Bound:
-    """The bound of this name on the target's scores (canary, without NaN)."""
+    """The one-run bound of this name (a key of BOUNDS) on the target's scores (canary, without NaN)."""
     found = one_run(BOUNDS[name], scores, member, delta=delta, error=terms.error, strategy=terms.thresholds, guesses=terms.guesses)
     note = (
         f"ruled out at confidence {terms.confidence:g}, delta {delta:g}; shadow {terms.target}, {found.right} of "
@@ -90,7 +90,8 @@ def _assumption(name: str) -> str:
 
 
 def multi_run_bound(name: str, terms: Terms, scores: np.ndarray, member: np.ndarray) -> Bound:
-    """The bound of this name on one sample's scores (model): the threshold is chosen on half of the models, tested on the rest."""
+    """The bound of this name (a key of MULTI_RUN) on one sample's scores (model): the threshold is chosen on half of the models,
+    tested on the rest."""
     turn = numpy_generator(0, None, "audit/halves").permutation(len(scores))
     half = len(scores) // 2
     first, second = turn[:half], turn[half:]
