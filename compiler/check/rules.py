@@ -88,7 +88,7 @@ def _check_enough_images(point: Point) -> Iterator[Problem]:
 
 
 def _check_canaries(point: Point) -> Iterator[Problem]:
-    """Problems of canaries: none, copies of a kind without copies, more blank ones than there are colours."""
+    """Problems of canaries: none, copies of a kind other than `duplicated`, so many blank ones that no colour is left."""
     path, colours = ("audit", "canaries"), 256 ** card_of(point.data).shape[0]
     if not point.audit.canaries:
         hint = "such as mislabeled: {kind: mislabeled, count: 128}"
@@ -241,8 +241,8 @@ def _check_denoiser(point: Point) -> Iterator[Problem]:
 
 
 def _check_latent(point: Point, how: Denoiser) -> Iterator[Problem]:
-    """Problems of a latent denoiser: images of four channels, the user's model folder, sides that are not square or no multiple
-    of 8."""
+    """Problems of a latent denoiser: images of four channels, names that are not one for each class, the user's model folder, sides
+    that are not square or no multiple of 8."""
     card, path = card_of(point.data), ("arm", "denoiser")
     field: tuple[str, ...] = ("net",)
     if card.shape[0] == 4:

@@ -110,7 +110,8 @@ class Explanation:
         return self._compare(task, self.before)
 
     def _compare(self, task: Task, before: Before) -> Reason:
-        """How the task differs from the one at its stage in the last plan; `new` where there was none."""
+        """How the task differs from the one at its stage in the last plan, of the same trial or else of the nearest that is gone;
+        `new` where there was none."""
         for trial, shadow, stage in self.uses[task.id]:
             # The same stage, then that of the nearest trial of the same arm that is not in this plan any more.
             for candidate in filter(None, (trial, self._nearest.get(trial))):
