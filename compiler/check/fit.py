@@ -66,6 +66,13 @@ def _unfit(recipe: Recipe, shape: Shape) -> tuple[str, str, str] | None:
         return "depth", f"a wrn of {depth} layers", "6 × blocks + 4: 10, 16, 22, 28, 40"
     if recipe.norm == "instance" and _last_side(recipe, shape) <= 1:
         return "norm", f"{what}: it ends in one pixel, which instance norm makes zero", "use `norm: group`"
+    long = max(shape[1:])
+    if recipe.norm == "batch" and recipe.batch_size == 1 and _last_side(recipe, (shape[0], long, long)) <= 1:
+        return (
+            "batch_size",
+            f"{what}, in batches of one: it ends in one pixel, which has no variance",
+            "2 or more, or `norm: group`",
+        )
     return None
 
 
