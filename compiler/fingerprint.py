@@ -44,6 +44,7 @@ def canonical_text(kind: str, *parts: object, memo: Memo | None = None) -> str:
 
 
 def digest_of(text: str) -> str:
+    """Digest of a text: sixteen hexadecimal digits."""
     return blake2b(text.encode(), digest_size=8).hexdigest()
 
 
@@ -116,7 +117,8 @@ class Memo:
         self._texts: dict[int, tuple[object, str]] = {}
 
     def text(self, part: object) -> str:
-        """`encode(part)` of a structure."""
+        """`encode(part)` of a dataclass or pydantic model, computed once for each object; TypeError or ValueError as for
+        `encode`."""
         kept = self._texts.get(id(part))
         if kept is None:
             kept = self._texts[id(part)] = part, _structure(part, self)
@@ -124,6 +126,7 @@ class Memo:
 
 
 def _structure(value: object, memo: Memo | None) -> str:
+    """Canonical text of a dataclass or model; TypeError for any other type."""
     # By the value's class, not the declared one: a subclass in a base-typed field would lose its fields.
     tag, fields = _shape(type(value))  # type: ignore[arg-type]  # a class is hashable, whatever mypy says
     if not tag:
@@ -150,10 +153,12 @@ def _shape(kind: type) -> tuple[str, list[str]]:
 
 
 def _quoted(text: str) -> str:
+    """A text as a JSON string, in Unicode's normal form C."""
     return encode_basestring(unicodedata.normalize("NFC", text))
 
 
 def _key(key: object) -> str:
+    """A mapping's key in Unicode's normal form C; TypeError for one that is no string."""
     if not isinstance(key, str):
         raise TypeError(f"the key {key!r} is not a string; canonical JSON has string keys only")
     return unicodedata.normalize("NFC", key)

@@ -38,7 +38,8 @@ class Resolved:
 
 
 def select_trials(selector: dict[str, Any], trials: Sequence[Trial]) -> tuple[int, ...]:
-    """Indices of the trials that agree with every field of a selector (a value, or a list of values) except READING_FIELDS."""
+    """Indices of the trials that agree with every field of a selector (a value, or a tuple of values, any of which will
+    do) except READING_FIELDS."""
     wanted = {
         field: value if isinstance(value, tuple) else (value,) for field, value in selector.items() if field not in READING_FIELDS
     }
@@ -103,6 +104,8 @@ def resolve(name: str, claim: Claim, trials: Sequence[Trial]) -> Resolved:
 
 
 def _resolve_reading(selector: dict[str, Any], trial: Trial) -> Reading:
+    """What a claim reads of a trial: the headline's attack with its variant, and release level, canaries and stratum as the
+    selector names them, else the headline's release level and canaries, and no stratum."""
     headline = trial.point.audit.headline
     attack = declared(trial.point.audit.attacks, headline)
     return Reading(
@@ -118,7 +121,7 @@ def explain_empty_selection(
     selector: dict[str, Any], trials: Sequence[Trial], also: Iterable[str] = READING_FIELDS
 ) -> Iterator[tuple[str | None, str, str]]:
     """Yields why a selector selects no trial: the field at fault (None if it is the combination), message, hint. Yields nothing for
-    a selector that selects some.
+    a selector of known fields that selects some.
 
     `also`: names of fields that the selector may have although they select nothing.
     """
@@ -165,7 +168,8 @@ def _check_sides(claim: Claim, trials: Sequence[Trial]) -> Iterator[Problem]:
 
 
 def _check_reading(claim: Claim, selector: dict[str, str], trial: Trial) -> tuple[str, str, str] | None:
-    """Field, message and hint if the trial lacks the canaries, stratum or release level that the selector names; else None."""
+    """Field, message and hint of the first of canaries, stratum and release level that the selector names and the trial lacks, or,
+    for a release level, at which the headline's attack is not scored; else None."""
     audit = trial.point.audit
     group, release = selector.get("canaries"), selector.get("release")
     if group is not None and group not in audit.canaries:
@@ -189,6 +193,7 @@ def _check_reading(claim: Claim, selector: dict[str, str], trial: Trial) -> tupl
 
 
 def _check_metric(claim: Claim, trials: Sequence[Trial]) -> Iterator[Problem]:
+    """Problems of a claim's metric: one that no trial has, an FPR that is not read, attacks of a correlation that are not made."""
     path = ("metric",)
     rate = re.fullmatch(r"tpr@fpr=(.+)", claim.metric)
     if claim.test == "correlation":
@@ -212,10 +217,12 @@ def _check_metric(claim: Claim, trials: Sequence[Trial]) -> Iterator[Problem]:
 
 
 def _has_origins(trial: Trial) -> bool:
+    """Whether each image of the arm's set is, or began as, one private image."""
     arm = trial.point.arm
     return isinstance(arm, Method) and arm.from_private_images
 
 
 def _measures_copies(trial: Trial) -> bool:
+    """Whether pixel distances from canaries to a set of the trial are measured."""
     nearest = any(attack.attack == "nearest" and getattr(attack, "space", "") == "pixel" for attack in trial.point.audit.attacks)
     return nearest and has_release(trial.point.arm, "synthetic_set")

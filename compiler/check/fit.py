@@ -66,6 +66,13 @@ def _unfit(recipe: Recipe, shape: Shape) -> tuple[str, str, str] | None:
         return "depth", f"a wrn of {depth} layers", "6 × blocks + 4: 10, 16, 22, 28, 40"
     if recipe.norm == "instance" and _last_side(recipe, shape) <= 1:
         return "norm", f"{what}: it ends in one pixel, which instance norm makes zero", "use `norm: group`"
+    long = max(shape[1:])
+    if recipe.norm == "batch" and recipe.batch_size == 1 and _last_side(recipe, (shape[0], long, long)) <= 1:
+        return (
+            "batch_size",
+            f"{what}, in batches of one: it ends in one pixel, which has no variance",
+            "2 or more, or `norm: group`",
+        )
     return None
 
 
@@ -84,10 +91,12 @@ def _last_side(recipe: Recipe, shape: Shape) -> int:
 
 
 def _size(shape: Shape) -> str:
+    """Height and width as text: `28×28`."""
     return f"{shape[1]}×{shape[2]}"
 
 
 def _depths(halvings: int) -> str:
+    """Hint: the greatest depth of a ConvNet for images that can be halved so often."""
     return f"they can be halved {halvings} times: depth {halvings} is the most" if halvings else "no side may be below 2 pixels"
 
 

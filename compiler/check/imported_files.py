@@ -33,6 +33,7 @@ def file_name(replicate: int, shadow: int) -> str:
 
 
 def file_of(folder: str, replicate: int, shadow: int) -> Path:
+    """Path of a shadow's file in the folder of an imported arm."""
     return Path(folder) / file_name(replicate, shadow)
 
 
@@ -122,6 +123,7 @@ def _judge_set(arrays: Mapping[str, Array], card: Card, private_origins: bool) -
 
 
 def _judge_logits(logits: Array, rows: int, classes: int) -> None:
+    """SynthcError unless the array is rows × classes of finite floats and not too large."""
     if logits.dtype[1:] not in FLOATS or logits.shape != (rows, classes):
         where = "queries.npz (`synthc export --membership … --queries`)"
         raise _unfit("logits", logits, f"{rows:,} × {classes} floats, a row per image of {where}")
@@ -132,4 +134,5 @@ def _judge_logits(logits: Array, rows: int, classes: int) -> None:
 
 
 def _unfit(name: str, array: Array, wanted: str) -> SynthcError:
+    """The error, not raised, for an array of another shape or type than wanted."""
     return SynthcError(f"{name} have the shape {array.shape} and type {array.dtype!r}; they should be {wanted}")

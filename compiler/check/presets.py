@@ -24,7 +24,8 @@ Fields = dict[str, "Value | Fields"]
 
 
 def resolve_presets(parts: dict[str, Node], data: Data | None) -> Checking[dict[str, Node]]:
-    """The parts of one grid point, with presets of `classifier` and of the arm's `proxy` replaced by their fields."""
+    """The parts of one grid point, with presets of `classifier` and of the arm's `proxy` replaced by their fields, over which
+    written fields take precedence; yields a diagnostic for an unknown preset."""
     card, arm = _find_card(data), parts.get("arm")
     if "classifier" in parts:
         parts = parts | {"classifier": (yield from _resolve_preset(parts["classifier"], card))}
@@ -78,8 +79,8 @@ def presets() -> dict[str, dict[str, Fields]]:
 
 
 def fields_of(preset: str, card: Card) -> Fields:
-    """The fields of a preset for images of this card: small (below 16 pixels), colour or grey. Flips are augmented as the card
-    allows."""
+    """The fields of a preset for images of this card: `digits` (a side below 16 pixels), else `colour` or `grey`. If it augments
+    images, it flips them exactly where the card allows that. KeyError for an unknown preset."""
     kind = "digits" if min(card.shape[1:]) < 16 else "colour" if card.shape[0] > 1 else "grey"
     fields = presets()[preset][kind]
     augment = fields.get("augment")

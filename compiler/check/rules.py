@@ -37,6 +37,7 @@ def check_sense(point: Point, tree: Mapping) -> list[Diagnostic]:
 
 
 def _check_data_sets(point: Point) -> Iterator[Problem]:
+    """Problems of private and public data: an unknown name, a path beside a known set, files that give no card."""
     for part, data in (("data", point.data), ("public", point.public)):
         if data is None:
             continue
@@ -54,18 +55,21 @@ def _check_data_sets(point: Point) -> Iterator[Problem]:
 
 
 def _check_test_set(point: Point) -> Iterator[Problem]:
+    """A problem where neither the data set nor the study sets test images aside."""
     if point.data.test is None and not card_of(point.data).test_samples:
         what = f"{point.data.name} has no official test split"
         yield "no-test-set", ("data", "name"), what, "set some images aside with `test: 360`"
 
 
 def _check_validation(point: Point) -> Iterator[Problem]:
+    """A problem where accuracy is to be measured on validation images that are not set aside."""
     if point.data.judged_on and not point.data.validation:
         what = "accuracy is to be measured on validation images, and none are set aside"
         yield "no-validation-set", ("data", "judged_on"), what, "set some aside with `validation: 200`"
 
 
 def _check_subset(point: Point) -> Iterator[Problem]:
+    """A problem of a subset larger than the data set."""
     there = card_of(point.data).samples
     if point.data.subset and point.data.subset > there:
         what = f"a subset of {point.data.subset:,} of {there:,} images"
@@ -73,6 +77,7 @@ def _check_subset(point: Point) -> Iterator[Problem]:
 
 
 def _check_enough_images(point: Point) -> Iterator[Problem]:
+    """A problem where canaries, z pool, test and validation images leave none to train on."""
     audit, data = point.audit, point.data
     drawn = sum(group.count for group in audit.canaries.values() if group.kind not in ("ood", "blank"))
     if drawn + audit.z_pool + set_aside(data) >= pool_size(data):
@@ -83,6 +88,7 @@ def _check_enough_images(point: Point) -> Iterator[Problem]:
 
 
 def _check_canaries(point: Point) -> Iterator[Problem]:
+    """Problems of canaries: none, copies of a kind other than `duplicated`, so many blank ones that no colour is left."""
     path, colours = ("audit", "canaries"), 256 ** card_of(point.data).shape[0]
     if not point.audit.canaries:
         hint = "such as mislabeled: {kind: mislabeled, count: 128}"
@@ -97,6 +103,7 @@ def _check_canaries(point: Point) -> Iterator[Problem]:
 
 
 def _check_shadows(point: Point) -> Iterator[Problem]:
+    """Problems of the number of shadows: odd for pairs, below MIN_SHADOWS, not above the target's."""
     shadows, target = point.audit.shadows, point.audit.target
     if point.audit.membership == "pairs" and shadows % 2:
         what = f"{shadows} shadows cannot form complementary pairs"
@@ -124,6 +131,8 @@ def _check_attacks(point: Point) -> Iterator[Problem]:
 
 
 def _check_headline(point: Point) -> Iterator[Problem]:
+    """Problems of canaries, FPR, attack and its fields that the headline names and the audit lacks, of an FPR that is given
+    twice, and of several plug-in attacks that fit the headline."""
     audit, headline, path = point.audit, point.audit.headline, ("audit", "headline")
     if audit.canaries and headline.canaries not in audit.canaries:
         hint = did_you_mean(headline.canaries, audit.canaries)
@@ -190,6 +199,7 @@ def _check_public_set(point: Point) -> Iterator[Problem]:
 
 
 def _check_privacy(point: Point) -> Iterator[Problem]:
+    """A problem of DP-SGD with both a noise multiplier and an epsilon, or neither."""
     arm = point.arm
     privacy = arm.denoiser.privacy if isinstance(arm, Conditional) else arm.privacy if isinstance(arm, DpSgd) else None
     if privacy is not None and (privacy.noise_multiplier is None) == (privacy.epsilon is None):
@@ -198,6 +208,7 @@ def _check_privacy(point: Point) -> Iterator[Problem]:
 
 
 def _check_norm(point: Point) -> Iterator[Problem]:
+    """Problems of norms: BatchNorm under DP-SGD, and a teacher without BatchNorm for a method that reads its statistics."""
     norm, path = point.classifier.norm, ("classifier", "norm")
     if isinstance(point.arm, DpSgd) and norm == "batch":
         what = "DP-SGD with BatchNorm: its statistics would mix samples, and no clipping bounds them"
@@ -211,6 +222,7 @@ def _check_norm(point: Point) -> Iterator[Problem]:
 
 
 def _check_denoiser(point: Point) -> Iterator[Problem]:
+    """Problems of a denoiser: too many components, too high a rank, what a latent one cannot take, packages that are missing."""
     if not isinstance(point.arm, Conditional | ImageToImage):
         return
     how, path, pixels = point.arm.denoiser, ("arm", "denoiser"), math.prod(card_of(point.data).shape)
@@ -229,6 +241,8 @@ def _check_denoiser(point: Point) -> Iterator[Problem]:
 
 
 def _check_latent(point: Point, how: Denoiser) -> Iterator[Problem]:
+    """Problems of a latent denoiser: images of four channels, names that are not one for each class, the user's model folder, sides
+    that are not square or no multiple of 8."""
     card, path = card_of(point.data), ("arm", "denoiser")
     field: tuple[str, ...] = ("net",)
     if card.shape[0] == 4:
@@ -265,6 +279,7 @@ def _check_proxy(point: Point) -> Iterator[Problem]:
 
 
 def _check_batch(point: Point) -> Iterator[Problem]:
+    """A problem of a batch larger than the private set."""
     there = private_size(point.data, point.audit)
     if 0 < there < point.classifier.batch_size:
         what = f"a batch of {point.classifier.batch_size} from {there} private images"

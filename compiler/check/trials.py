@@ -27,7 +27,7 @@ from compiler.language.plugins import AnyData
 from compiler.language.study import AnyArm, Header, Point, Trial
 from compiler.text.compose import merge
 from compiler.text.expand import MAX_TRIALS, Expanded, expand
-from compiler.text.nodes import Mapping, Scalar, Sequence
+from compiler.text.nodes import Mapping, Scalar, Sequence, Value
 
 SHARED = ("data", "public", "audit", "classifier")
 """Parts of a study that all arms share; an arm may override fields of `audit` and `classifier`."""
@@ -51,8 +51,8 @@ class Checked:
 
 
 def check(tree: Mapping, imported: bool = True) -> Checked:
-    """Check a composed study; SpecError with all errors. Grid points are checked as a whole, and claims against the trials, only
-    where nothing before them was wrong.
+    """Check a composed study; SpecError with all errors. A grid point is checked as a whole only if its fields and the study's
+    header are valid, claims and charts against the trials only if nothing before them was wrong.
 
     `imported`: whether the files of imported arms are checked; False before they are made.
     """
@@ -66,6 +66,7 @@ def check(tree: Mapping, imported: bool = True) -> Checked:
 
 
 def _check_trials(tree: Mapping, imported: bool) -> Checking[tuple[Header | None, list[Trial]]]:
+    """The header (None if it is not valid), and the trials of all grid points whose fields are valid."""
     header = yield from _check_header(tree)
     yield from _check_fields(tree)
     arms = yield from _check_arms(tree)
@@ -96,6 +97,7 @@ def _check_trials(tree: Mapping, imported: bool) -> Checking[tuple[Header | None
 
 
 def _check_header(tree: Mapping) -> Checking[Header | None]:
+    """The header, None if its fields are not valid; yields diagnostics, also for the policy and for too many replicates."""
     items = {name: node for name, node in tree.items.items() if name in Header.model_fields}
     header: Header | None = yield from Validator(Header).check(Mapping(items, tree.keys, tree.location))
     if header is not None and "policy" in tree.items:
@@ -108,6 +110,7 @@ def _check_header(tree: Mapping) -> Checking[Header | None]:
 
 
 def _check_fields(tree: Mapping) -> Iterator[Diagnostic]:
+    """Diagnostics for unknown and for missing fields at the top of a study."""
     for name in tree.items:
         if name not in STUDY_FIELDS:
             hint = did_you_mean(name, STUDY_FIELDS)
@@ -119,6 +122,7 @@ def _check_fields(tree: Mapping) -> Iterator[Diagnostic]:
 
 
 def _check_arms(tree: Mapping) -> Checking[dict[str, Mapping]]:
+    """Name → arm, of those that are mappings; yields diagnostics for others, and where no arm is named."""
     arms = tree.items.get("arms")
     if arms is None:
         return {}
@@ -164,22 +168,30 @@ def _drop_excluded(points: list[Expanded], arm: Mapping) -> Checking[list[Expand
         hint = "such as [{method: random, fraction: 0.1}]"
         yield Diagnostic("exclude", rules.location, "`exclude` must be a list of mappings", hint)
         return points
-    kept = []
-    for point in points:
-        values = {axis.path[-1]: axis.value for axis in point.axes}
-        for rule in rules.items:
-            assert isinstance(rule, Mapping)
-            unknown = next((name for name in rule.items if name not in values), None)
-            if unknown is not None:
-                what = f"no grid of this arm is called {unknown!r}"
-                yield Diagnostic("exclude", rule.location_of(unknown), what, did_you_mean(unknown, values))
-                continue
-            scalars = {name: node.value for name, node in rule.items.items() if isinstance(node, Scalar)}
-            if scalars and all(values[name] == value for name, value in scalars.items()):
-                break
-        else:
-            kept.append(point)
-    return kept
+    names = _name_axes(points)
+    matches: list[dict[str, Value]] = []
+    for rule in rules.items:
+        assert isinstance(rule, Mapping)
+        problem = next(_find_problems_of_rule(rule, set(names.values())), None)
+        if problem is not None:
+            yield problem
+        elif rule.items:
+            matches.append({name: node.value for name, node in rule.items.items() if isinstance(node, Scalar)})
+    values = [{names[axis.path]: axis.value for axis in point.axes} for point in points]
+    return [
+        point for point, here in zip(points, values, strict=True) if not any(match.items() <= here.items() for match in matches)
+    ]
+
+
+def _find_problems_of_rule(rule: Mapping, axes: set[str]) -> Iterator[Diagnostic]:
+    """Diagnostics for names in an `exclude` rule that no grid has, and for values that are not single."""
+    for name, node in rule.items.items():
+        if name not in axes:
+            what = f"no grid of this arm is called {name!r}"
+            yield Diagnostic("exclude", rule.location_of(name), what, did_you_mean(name, axes))
+        elif not isinstance(node, Scalar):
+            what = f"`{name}` of an `exclude` rule is not one value"
+            yield Diagnostic("exclude", node.location, what, "write a rule for each value")
 
 
 def _name_axes(points: list[Expanded]) -> dict[tuple[str, ...], str]:

@@ -49,6 +49,7 @@ class Validator:
         return self._models.get(text)
 
     def _diagnose(self, details: Any, node: Node) -> Diagnostic:
+        """The diagnostic for one of pydantic's errors, at the node that it is about."""
         names, context = tuple(details["loc"]), details.get("ctx", {})
         at, parent, reached = _walk(node, names)
         tag = str(context.get("discriminator")).strip("'")
@@ -104,10 +105,12 @@ class Validator:
         return report("wrong-value", f"{_field(reached)} is {_shown(plain(at))}", hint)
 
     def _fields(self, names: tuple[Any, ...], node: Node) -> set[str]:
+        """Names of the fields that a mapping at pydantic's `loc` may have."""
         models = _models(_at(self.annotation, names, node))
         return {name for model in models for name in (*model.model_fields, *getattr(model, "resolved_before", ()))}
 
     def _tags(self, names: tuple[Any, ...], tag: str) -> list[str]:
+        """Sorted values of the tag, such as `method`, in the models of the union at pydantic's `loc`."""
         models = _models(_at(self.annotation, names))
         return sorted(
             {str(word) for model in models if tag in model.model_fields for word in get_args(model.model_fields[tag].annotation)}
@@ -146,6 +149,7 @@ def _at(annotation: Any, names: tuple[Any, ...], node: Node | None = None) -> An
 
 
 def _step(annotation: Any, name: Any) -> Any:
+    """The annotation of a member: field, item or value of a mapping, or in a union the models that `name` tags."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         return _step(arguments[0], name)
@@ -166,6 +170,7 @@ def _step(annotation: Any, name: Any) -> Any:
 
 
 def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    """The models of an annotation: itself, or the members of a union; without base classes of plug-ins."""
     if annotation in (PluginMethod, PluginAttack, PluginData):
         return  # what plugins extend: no text names them alone
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
@@ -197,6 +202,7 @@ def _field(reached: list[str]) -> str:
 
 
 def _shown(value: object) -> str:
+    """A value for a message: as JSON, mappings and lists as `a mapping` and `a list`."""
     if isinstance(value, dict):
         return "a mapping"
     if isinstance(value, list):

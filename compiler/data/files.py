@@ -79,6 +79,7 @@ def user_files(node: Node) -> Iterator[Path]:
 
 
 def _scalars(node: Node) -> Iterator[Scalar]:
+    """All scalars in a node, itself included."""
     if isinstance(node, Scalar):
         yield node
     else:
@@ -102,6 +103,7 @@ def contents(path: Path) -> Record:
 
 
 def _card(path: Path) -> Card:
+    """Card of a user's .npz or folder from its record; SynthcError for another file and for arrays that are not valid."""
     if path.suffix != ".npz" and os.path.isfile(path):
         how = f"`synthc data import {path.name}`" if path.suffix == ".parquet" else "numpy.savez_compressed"
         raise SynthcError(f"neither an .npz nor a folder; {how} makes an .npz of it")
@@ -122,6 +124,7 @@ def _card(path: Path) -> Card:
 
 
 def array_called(arrays: Mapping[str, Array], name: str) -> Array:
+    """The array of this name; SynthcError that lists the others if there is none."""
     if name not in arrays:
         raise SynthcError(f"no array is called {name!r}; it holds {', '.join(arrays) or 'nothing'}")
     return arrays[name]
@@ -150,7 +153,8 @@ def image_shape(arrays: Mapping[str, Array], name: str) -> tuple[Shape, int]:
 
 
 def class_count(arrays: Mapping[str, Array], name: str, images: int) -> int:
-    """Number of classes: the largest label plus one; SynthcError for labels that are missing or not valid."""
+    """Number of classes: the largest label plus one. SynthcError unless there is a label, a whole number from 0 to MAX_CLASSES − 1,
+    for each image, and, except for labels whose name begins with `test`, at least two classes without a gap."""
     array = array_called(arrays, name)
     if array.dtype == "|b1" and array.shape == (images,):
         raise SynthcError(f"{name} are true and false; say which class is 0 and which 1: {name}.astype('uint8')")

@@ -58,6 +58,7 @@ def faults_of_folder(folder: Path, how: Denoiser) -> Iterator[Fault]:
 
 
 def _faults_of_part(part: Path) -> Iterator[Fault]:
+    """Faults of one component: a missing folder, another class, no safetensors weights, weights that are cut off."""
     if not part.is_dir():
         yield "path", f"its part {part.name} is missing", "a denoiser needs unet, vae, scheduler, and what the index names of text"
         return
@@ -77,6 +78,7 @@ def _faults_of_part(part: Path) -> Iterator[Fault]:
 
 
 def _faults_of_configs(folder: Path, how: Denoiser) -> Iterator[Fault]:
+    """Faults of the configurations: what it predicts, the number of noise levels, a rank above a layer's width."""
     scheduler = _json(folder / "scheduler" / "scheduler_config.json") or {}
     if (predicts := scheduler.get("prediction_type", "epsilon")) != "epsilon":
         yield "path", f"it predicts {predicts}, not the noise", "take a model whose prediction_type is epsilon"
@@ -88,6 +90,7 @@ def _faults_of_configs(folder: Path, how: Denoiser) -> Iterator[Fault]:
 
 
 def _json(file: Path) -> dict[str, Any] | None:
+    """The mapping in a JSON file; None where it cannot be read or is no mapping."""
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):

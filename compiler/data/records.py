@@ -60,10 +60,12 @@ class Record:
 
     @property
     def samples(self) -> int:
+        """Number of images; KeyError where the record has none."""
         return self.arrays["images"].shape[0]
 
     @property
     def test_samples(self) -> int:
+        """Number of images of the official test split; 0 without one."""
         return self.arrays["test_images"].shape[0] if "test_images" in self.arrays else 0
 
 
@@ -117,6 +119,7 @@ def folder_stamp(files: tuple[tuple[str, int, int], ...], levels: int) -> str:
 
 
 def _below(folder: str, levels: int) -> Iterable[os.DirEntry[str]]:
+    """Entries of a folder, sorted by name, each followed by those of its subfolders, down to so many levels."""
     with os.scandir(folder) as entries:
         for entry in sorted(entries, key=lambda entry: entry.name):
             yield entry
@@ -135,6 +138,7 @@ def record_of(key: str) -> Record | None:
 
 
 def _parsed(path: Path) -> Record | None:
+    """The record in a file; None where it is missing or not valid."""
     try:
         return _parsed_once(path, path.stat().st_mtime_ns)
     except (OSError, ValueError):

@@ -38,5 +38,5 @@ def private_images(pool: int, aside: int, z_pool: int, groups: Collection[Canary
 
 
 def pool_size(data: Data) -> int:
-    """Number of images available to the study."""
+    """Number of images that a study's sets are drawn from: `subset`, else all of the data set without its official test split."""
     return data.subset or card_of(data).samples

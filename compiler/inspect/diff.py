@@ -39,10 +39,12 @@ class Difference:
 
     @property
     def same(self) -> tuple[TrialPair, ...]:
+        """Pairs that are the same task."""
         return tuple(pair for pair in self.pairs if not pair.differences)
 
     @property
     def changed(self) -> tuple[TrialPair, ...]:
+        """Pairs that differ."""
         return tuple(pair for pair in self.pairs if pair.differences)
 
 
@@ -66,6 +68,7 @@ def diff(left: Plan, right: Plan) -> Difference:
 
 
 def _list_changes(left: TrialPlan, right: TrialPlan) -> Iterator[str]:
+    """Differences between two trials' seeds and resolved parameters."""
     yield from differences({"seed": left.trial.seed}, {"seed": right.trial.seed})
     yield from differences(left.trial.point.model_dump(mode="json"), right.trial.point.model_dump(mode="json"))
 
@@ -131,4 +134,5 @@ def _trials(of: Sequence[object]) -> str:
 
 
 def _some(lines: list[str]) -> list[str]:
+    """The first MAX_LISTED lines, and one that counts the rest."""
     return lines if len(lines) <= MAX_LISTED else [*lines[:MAX_LISTED], f"  and {len(lines) - MAX_LISTED} more"]

@@ -20,6 +20,7 @@ def nodes(node: Node) -> Any:
 
 
 def trials(plan: Plan) -> list[dict[str, Any]]:
+    """Each trial of a plan as JSON: address, arm, axes, replicate, seed, resolved parameters, and the tasks of its stages."""
     return [
         {
             "trial": planned.trial.address,
@@ -36,6 +37,7 @@ def trials(plan: Plan) -> list[dict[str, Any]]:
 
 
 def tasks(plan: Plan) -> list[dict[str, Any]]:
+    """Each task of a plan as JSON, in topological order: id, kind, operation, address, needs (role → id), canonical text."""
     return [
         {
             "id": task.id,

@@ -37,6 +37,7 @@ class Before:
 
     @cached_property
     def ids(self) -> frozenset[str]:
+        """Ids of all tasks of the last plan."""
         return frozenset(self.stages.values())
 
 
@@ -109,6 +110,8 @@ class Explanation:
         return self._compare(task, self.before)
 
     def _compare(self, task: Task, before: Before) -> Reason:
+        """How the task differs from the one at its stage in the last plan, of the same trial or else of the nearest that is gone;
+        `new` where there was none."""
         for trial, shadow, stage in self.uses[task.id]:
             # The same stage, then that of the nearest trial of the same arm that is not in this plan any more.
             for candidate in filter(None, (trial, self._nearest.get(trial))):
@@ -204,7 +207,8 @@ def _fold_shadows(address: str) -> str:
 
 
 def overview(explanation: Explanation, tasks: Iterable[Task]) -> list[str]:
-    """Lines that list the reasons of `tasks`, each once, with the addresses that it applies to."""
+    """Lines: how many tasks of the plan would run, and the reasons of `tasks`, each once, causes first, with up to six addresses
+    that it applies to, in which `*` stands for all shadows."""
     plan, before = explanation.plan, explanation.before
     grouped: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
     for task in tasks:
@@ -270,5 +274,6 @@ def explanation_json(explanation: Explanation, tasks: Iterable[Task]) -> list[di
 
 
 def _shown(value: Any) -> str:
+    """A value as JSON, cut after 80 characters where it has 90 or more."""
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) < 90 else f"{text[:80]}…"

@@ -159,6 +159,7 @@ def _node(plan: Plan, key: Key, tasks: list[str], first_uses: dict[str, Use], do
 
 
 def _list_lanes(plan: Plan, lanes: Mapping[str, str]) -> tuple[Lane, ...]:
+    """Lanes in the order of the trials, each with its paradigms and methods; the claims' last."""
     about: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for planned in plan.trials:
         arm = planned.trial.point.arm

@@ -32,6 +32,7 @@ def changes_since(first: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[
 
 
 def _changed_claims(first: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    """Phrases on claims that are new, gone or reworded, and on earlier verdicts."""
     before, after = ({claim["claim"]: claim for claim in record["claims"]} for record in (first, now))
     yield from _added_and_removed("claim", list(before), list(after))
     for name, claim in after.items():
@@ -54,6 +55,7 @@ def _added_and_removed(what: str, before: list[str], after: list[str]) -> Iterat
 
 
 def _describe(found: Mapping[str, Any]) -> str:
+    """A verdict with its effect and interval, where it has them: `supported (0.12 [0.08, 0.16])`."""
     if found.get("effect") is None:
         return str(found["verdict"])
     around = f" [{found['low']:.3g}, {found['high']:.3g}]" if found.get("low") is not None else ""

@@ -106,6 +106,7 @@ def summary_json(summary: Summary) -> dict[str, Any]:
 
 
 def _headlines(plan: Plan) -> list[dict[str, Any]]:
+    """What each distinct headline can resolve, with the arms that declare it, as JSON."""
     arms_of: dict[Resolution, list[str]] = {}
     for planned in plan.trials:
         audit = planned.trial.point.audit
@@ -199,4 +200,5 @@ def wrapped(listed: str, width: int) -> list[str]:
 
 
 def _size(megabytes: float) -> str:
+    """MB as text: `40 MB`, from 1,000 on `1.2 GB`."""
     return f"{megabytes:,.0f} MB" if megabytes < 1000 else f"{megabytes / 1e3:,.1f} GB"

@@ -33,10 +33,12 @@ LintCode = Literal[
     "L26",
     "L27",
     "L28",
+    "L29",
 ]
 
 
 def _in_words(reason: str) -> str:
+    """The reason unchanged; ValueError for fewer than two words."""
     if len(reason.split()) < 2:
         raise ValueError("a silenced lint needs a reason in words: readers find it beside the results")
     return reason

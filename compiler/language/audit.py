@@ -37,6 +37,7 @@ class Queries(Frozen):
 
     @property
     def count(self) -> int:
+        """Number of views, the plain image included."""
         return (9 if self.shift else 1) * (2 if self.flip else 1)
 
 

@@ -43,6 +43,7 @@ class Frozen(BaseModel):
 
     @model_validator(mode="after")
     def _has_no_fault(self) -> Self:
+        """ValueError with the first of `faults`, if there is one."""
         for fault in self.faults():
             raise ValueError(fault)
         return self
@@ -50,6 +51,7 @@ class Frozen(BaseModel):
     @field_validator("*")
     @classmethod
     def _ends(cls, value: Any, info: ValidationInfo) -> Any:
+        """The value unchanged; ValueError for a number whose absolute value exceeds the field's limit (`MOST_OF`, else `MOST`)."""
         most = MOST_OF.get(info.field_name or "", MOST)
         if type(value) in (int, float) and abs(value) > most:
             raise ValueError(f"{info.field_name} is {value:g}; it should be at most {most:,}")
@@ -85,8 +87,8 @@ class Generator(Computed):
 
     @property
     def shared(self) -> "Generator | None":
-        """Parameters of the base that the generators of all shadows start from, made once from public data alone: the module also
-        has `train_shared(how, public, surroundings, path) -> Product`. None where there is no base."""
+        """Parameters of the base that the generators of all shadows start from, made once from public data or a user's model: the
+        module also has `train_shared(how, public, surroundings, path) -> Product`. None where there is no base."""
         return None
 
     def shared_cost(self, sizes: Sizes) -> Cost:

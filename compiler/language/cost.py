@@ -34,9 +34,11 @@ class Cost:
     """Counted work: images that go through nets × additions and multiplications of an image. The same on every machine."""
 
     def __add__(self, then: "Cost") -> "Cost":
+        """Cost of one computation after the other."""
         return Cost(self.seconds + then.seconds, max(self.gpu_mb, then.gpu_mb), self.flops + then.flops)
 
     def __mul__(self, times: float) -> "Cost":
+        """Cost of so many repetitions, one after another: the memory stays."""
         return Cost(self.seconds * times, self.gpu_mb, self.flops * times)
 
 

@@ -40,6 +40,7 @@ class Card:
 
 
 def _read_cards() -> dict[str, Card]:
+    """Name → card of each known data set, from the JSON file beside this module."""
     tables = json.loads(Path(__file__).with_suffix(".json").read_text(encoding="utf-8"))
     found = {}
     for name, table in tables.items():

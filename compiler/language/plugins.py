@@ -117,7 +117,8 @@ def own_modules(work: object) -> dict[str, str]:
 
 @lru_cache(maxsize=1024)
 def words_of(word: str, name: str) -> type[Frozen] | Refusal:
-    """The class of parameters of the plug-in `package:name`, or a refusal. Cached, so that a package is imported at most once."""
+    """The class of parameters of the plug-in `package:name`, or a refusal. `word`: the field that names it, a key of BASES. Cached,
+    so that a package is imported at most once."""
     from importlib.metadata import entry_points  # brings email and sockets: 10 ms that no study without words of its own needs
 
     group, base = BASES[word]
@@ -170,6 +171,7 @@ class OrPlugin:
         return handler(cast(Any, schema)["schema"])  # built-in models only: the schema does not depend on installed packages
 
     def _validated(self, value: Any, known: Callable[[Any], Any], info: ValidationInfo) -> Any:
+        """The parameters of a plug-in or of a built-in model; pydantic's errors where they are not valid."""
         named = value.get(self.word) if isinstance(value, dict) else None
         if isinstance(value, dict) and is_own(named):
             return own_words(self.word, value)

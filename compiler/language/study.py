@@ -68,6 +68,7 @@ class Header(Frozen):
     @field_validator("charts")
     @classmethod
     def _have_files_of_their_own(cls, charts: tuple[Chart, ...]) -> tuple[Chart, ...]:
+        """The charts unchanged; ValueError where two would write the same files."""
         twice = [stem for stem, count in Counter(chart.stem for chart in charts).items() if count > 1]
         if twice:
             raise ValueError(f"two charts are called {twice[0]!r}: give one of them a `name`")

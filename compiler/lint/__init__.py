@@ -35,6 +35,7 @@ def lint_results(results: RunResults) -> tuple[Finding, ...]:
 
 
 def _look_before(rule: Lint, study: Study) -> list[Finding]:
+    """The lint's findings in the spec, each with the study's reason if the lint is silenced; [] if it looks at results alone."""
     silenced = {str(code): reason for code, reason in study.header.allow.items()}.get(rule.code)
     return [
         Finding(rule.code, weak.severity or rule.severity, weak.location, weak.message, weak.hint, silenced)
@@ -43,6 +44,7 @@ def _look_before(rule: Lint, study: Study) -> list[Finding]:
 
 
 def _refuse(finding: Finding) -> Diagnostic:
+    """The finding as an error of the spec, whose hint says how to silence the lint."""
     assert finding.location is not None
     silence = f'or silence it: allow: {{{finding.code}: "why"}}'
     return Diagnostic(finding.code, finding.location, finding.message, f"{finding.hint}, {silence}" if finding.hint else silence)

@@ -15,6 +15,8 @@ MAX_LOW_FPR = 0.1
 MIN_SHADOWS_PER_EXAMPLE = 64
 """Least number of shadows for variances that are estimated per canary."""
 MIN_REDRAWS = 100
+LEAST_MODELS = 5
+"""Least number of independent models (or pairs) behind an interval."""
 
 ADAPTIVE: Mapping[str, tuple[str, ...]] = {
     "coreset": ("selected", "nearest"),
@@ -32,8 +34,9 @@ GIVEN_AWAY: tuple[tuple[ReleaseLevel, str], ...] = (
 
 
 def unresolvable(study: Study) -> Iterator[Weakness]:
-    """L05: a false-positive rate that the number of non-member scores cannot resolve: an error for the headline and the left side
-    of claims, a warning for other rates. Also a warning for a headline that allows fewer than ten false positives."""
+    """L05: a false-positive rate that the number of non-member scores cannot resolve: an error for the headline and for the left
+    side of claims on `tpr@fpr=…`, a warning for other rates. Also a warning for a headline that allows fewer than ten false
+    positives."""
     for trial, audit in study.audits():
         headline = audit.headline
         declared = resolution(headline.canaries, audit.canaries[headline.canaries], audit.shadows, headline.fpr)
@@ -65,6 +68,7 @@ def unresolvable(study: Study) -> Iterator[Weakness]:
 
 
 def _hint_at_size(outsiders: int) -> str:
+    """Hint: the least FPR that so many non-member scores resolve, or more of them."""
     more = "more canaries or shadows"
     return f"use an FPR of at least {1 / outsiders:.2g}, or {more}" if outsiders else f"use {more}"
 
@@ -101,7 +105,8 @@ def reads_the_count(study: Study) -> Iterator[Weakness]:
 
 
 def unstable_spread(study: Study) -> Iterator[Weakness]:
-    """L15: an attack with a variance per canary from fewer than MIN_SHADOWS_PER_EXAMPLE shadows, without its pooled variant."""
+    """L15: an attack with a variance per canary from fewer than MIN_SHADOWS_PER_EXAMPLE shadows, where the audit does
+    not also have the same attack in another variant (pooled or student_t)."""
     for trial, audit in study.audits():
         if audit.shadows >= MIN_SHADOWS_PER_EXAMPLE:
             continue
@@ -112,7 +117,23 @@ def unstable_spread(study: Study) -> Iterator[Weakness]:
                 yield Weakness(study.attack(trial, attack.attack), what, hint)
 
 
+def few_models(study: Study) -> Iterator[Weakness]:
+    """L29: two-way intervals from fewer than LEAST_MODELS independent models; under paired membership a pair counts once."""
+    for trial, audit in study.audits():
+        if audit.interval != "two_way":  # says nothing of other models
+            continue
+        paired = audit.membership == "pairs"
+        models = audit.shadows // 2 if paired else audit.shadows
+        if models < LEAST_MODELS:
+            what = (
+                f"{audit.shadows} shadows are {models} independent {'pairs' if paired else 'models'}: intervals may be too narrow"
+            )
+            hint = f"use {2 * LEAST_MODELS if paired else LEAST_MODELS} shadows or more"
+            yield Weakness(study.at(trial, "audit", "shadows"), what, hint)
+
+
 def _has_pooled_twin(attack: Attack, audit: Audit) -> bool:
+    """Whether the audit has the same attack in another variant than `per_example`."""
     fields = ("attack", "signal", "space", "queries", "variant")
     key, *others = ([getattr(one, field, None) for field in fields] for one in (attack, *audit.attacks))
     return any(other[:-1] == key[:-1] and other[-1] != "per_example" for other in others)
@@ -146,7 +167,8 @@ def distance_alone(study: Study) -> Iterator[Weakness]:
 
 
 def released_and_not_attacked(study: Study) -> Iterator[Weakness]:
-    """L22: an arm that releases its set, index list or generator, without the attack of GIVEN_AWAY on it."""
+    """L22: an arm with `released: true` that lacks the attack of GIVEN_AWAY on what it so releases: its set, its generator or, for
+    a coreset, its index list."""
     for trial in study.synthetic:
         attacks = {attack.attack for attack in trial.point.audit.attacks}
         for level, attack in GIVEN_AWAY if getattr(trial.point.arm, "released", False) else ():
@@ -157,7 +179,7 @@ def released_and_not_attacked(study: Study) -> Iterator[Weakness]:
 
 
 def idle_attack(study: Study) -> Iterator[Weakness]:
-    """L25: an attack none of whose release levels any arm has."""
+    """L25: an attack that reads no release level of any trial whose audit has it."""
     for name, levels in {attack.attack: attack.reads for _, audit in study.audits() for attack in audit.attacks}.items():
         trials = [trial for trial in study.trials if any(attack.attack == name for attack in trial.point.audit.attacks)]
         if not any(has_release(trial.point.arm, level) for trial in trials for level in levels):

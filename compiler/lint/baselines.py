@@ -27,7 +27,8 @@ def no_undefended(study: Study) -> Iterator[Weakness]:
 
 
 def no_random_control(study: Study) -> Iterator[Weakness]:
-    """L09: a coreset or distilled set without a random coreset of the same data and size beside it."""
+    """L09: a coreset or distilled set without a random coreset of the same data and size (both per class, or both
+    the same fraction) beside it."""
     random = {(_size(trial), trial.point.data) for trial in study.of("coreset") if isinstance(trial.point.arm, RandomSubset)}
     for trial in study.synthetic:
         size = _size(trial)

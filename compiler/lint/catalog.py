@@ -32,6 +32,7 @@ BEFORE: dict[str, Callable[[Study], Iterator[Weakness]]] = {
     "L24": wording.guarantees,
     "L25": attacks.idle_attack,
     "L26": wording.undecidable_claim,
+    "L29": attacks.few_models,
 }
 """Lint → function that finds it in the spec."""
 AFTER: dict[str, Callable[[results.RunResults], Iterator[tuple[str, str]]]] = {
@@ -76,7 +77,7 @@ LINTS = {
 
 
 def explain(code: str) -> list[str]:
-    """Lines on a lint: title, reasons, sources."""
+    """Lines on a lint: title, reason, source, severity, where it looks, how to silence it. KeyError for an unknown code."""
     lint = LINTS[code]
     refused = "error: the study is refused unless it silences the lint"
     lines = [f"{code}: {lint.title}", ""]

@@ -60,12 +60,13 @@ class RunResults:
 
     @property
     def synthetic(self) -> list[tuple[Measured, float]]:
+        """Pairs of trial and accuracy, as of `of`, of all paradigms but BASELINES."""
         return self.of(*{trial.paradigm for trial in self.trials} - set(BASELINES))
 
 
 def unmatched(results: RunResults) -> Iterator[tuple[str, str]]:
-    """L01, after the run: trials on synthetic data that are more accurate than every DP-SGD trial, by over `accuracy_margin`; or
-    DP-SGD trials without a result."""
+    """L01, after the run: trials on synthetic data that are more accurate than every DP-SGD trial, by over `accuracy_margin`. Where
+    a DP-SGD trial has no result, a finding instead that this cannot be judged."""
     waiting = [trial.trial for trial in results.trials if trial.paradigm == "dp_sgd" and trial.test_accuracy is None]
     private, margin = results.of("dp_sgd"), results.header.accuracy_margin
     if waiting:

@@ -42,6 +42,7 @@ def guarantees(study: Study) -> Iterator[Weakness]:
 
 
 def _list_texts(study: Study) -> Iterator[tuple[Location, str]]:
+    """Location and text of the `question`, unless it ends in `?`, and of each claim without a DP-SGD trial."""
     if not study.header.question.rstrip().endswith("?"):
         yield study.tree.nearest("question"), study.header.question
     for claim in study.claims:

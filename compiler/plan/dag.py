@@ -30,6 +30,7 @@ class Task:
 
     @property
     def kind(self) -> TaskKind:
+        """Kind of the task's operation: `train`, `synthesize`, `query`, `attack` or `compare`."""
         return cast(TaskKind, self.work.kind)
 
     @property

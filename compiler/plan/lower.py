@@ -62,7 +62,7 @@ def lower(
 
 
 class _Tasks:
-    """Collects tasks by id; adding an equal task again returns the first."""
+    """Collects tasks by id. Adding a task returns its id; of equal tasks the first is kept, with its address."""
 
     def __init__(self) -> None:
         self.by_id: dict[str, Task] = {}
@@ -71,9 +71,11 @@ class _Tasks:
         self._private: dict[tuple[object, ...], Private] = {}
 
     def add(self, work: Work, address: str, **needs: str) -> str:
+        """Add a task with its needs by role; returns its id."""
         return self.add_all(work, address, needs.items())
 
     def add_all(self, work: Work, address: str, needs: Iterable[tuple[str, str]]) -> str:
+        """Add a task with its needs (role, task id), in any order; returns its id."""
         needed = tuple(sorted(needs))
         text = canonical_text("task", type(work).__name__, work.kind, revision_of(work), work, needed, memo=self._memo)
         id = digest_of(text)
@@ -102,6 +104,7 @@ def revision_of(work: Work) -> tuple[int, ...]:
 
 
 def _lower_trial(trial: Trial, tasks: _Tasks) -> TrialPlan:
+    """Add the tasks of a trial: the pipelines of all its shadows, then the attack that reads them."""
     audit, point = trial.point.audit, trial.point
     population, address = tasks.share_population(population_of(trial)), trial.address
     recipe, how = point.classifier, _hashed_method(point)
@@ -122,6 +125,7 @@ def _lower_trial(trial: Trial, tasks: _Tasks) -> TrialPlan:
 
 
 def _lower_claim(resolved: Resolved, planned: tuple[TrialPlan, ...], tasks: _Tasks) -> ClaimPlan:
+    """Add the task that tests a claim on the attacks of its trials."""
     sides = {name: [planned[index] for index in side] for name, side in (("left", resolved.left), ("right", resolved.right))}
     needs = [(f"{name}/{index}", trial.answer) for name, side in sides.items() for index, trial in enumerate(side)]
     task = tasks.add_all(resolved.work, f"claim {resolved.name}", needs)
@@ -223,6 +227,7 @@ def _source_of(need: str, point: Point, private: Private, recipe: Recipe) -> Wor
 
 
 def _shared_of(how: Generator, population: Population) -> TrainShared:
+    """The operation that makes the base of all shadows' generators."""
     shape, classes = population.dataset.shape, population.dataset.card.classes
     path = getattr(getattr(how, "base", None), "path", "")
     public = None if path else population.public  # `check` asks for a public set where one is needed

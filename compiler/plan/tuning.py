@@ -44,7 +44,7 @@ class Tuning:
 
 def tune(tree: Mapping) -> Tuning:
     """Compile the tries of a composed study. SpecError for a study that is not valid, without `tune:` or without validation images,
-    for unknown arms, and where arms have unequal numbers of tries."""
+    for unknown arms, for tries that are no mapping, and where arms have unequal numbers of tries."""
     header = check(tree).header
     node, arms = tree.get("tune"), tree.get("arms")
     if header.tune is None or not isinstance(node, Mapping):
@@ -72,6 +72,7 @@ def tune(tree: Mapping) -> Tuning:
 
 
 def _check(tree: Mapping, asked: Mapping, arms: Mapping) -> Iterator[Diagnostic]:
+    """Diagnostics for tries of unknown arms, tries that are no mapping, unequal numbers, and no validation images."""
     counts: dict[str, int] = {}
     for arm, words in asked.items.items():
         if arm not in arms.items:
@@ -90,7 +91,7 @@ def _check(tree: Mapping, asked: Mapping, arms: Mapping) -> Iterator[Diagnostic]
 
 
 def _of_tries(tree: Mapping, tried: dict[str, Mapping]) -> Mapping:
-    """The study with the tries as arms, evaluated on the validation images, without claims and charts."""
+    """The study with the tries as arms, evaluated on the validation images, without claims, charts and `tune`."""
     at = tree.location
     arms = Mapping(dict(tried), dict.fromkeys(tried, at), at)
     data = _mapping(tree.items["data"])

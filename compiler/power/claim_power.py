@@ -36,7 +36,7 @@ class Prospect:
 
 
 def prospect(work: CompareTrials, left: Sequence[Trial], right: Sequence[Trial]) -> Prospect:
-    """The power analysis of a claim about these trials."""
+    """The power analysis of a claim about these trials; `right` is empty where left trials are tested alone."""
     pairs = count_pairs(work, left, right)
     if not pairs:
         return Prospect(0, "no data could decide it: every trial would be compared with itself", "choose others", "nothing")
@@ -60,10 +60,12 @@ def count_pairs(work: CompareTrials, left: Sequence[Trial], right: Sequence[Tria
 
 
 def _sides(work: CompareTrials) -> int:
+    """Number of sides of the test over which the error is divided: 1 for an equivalence, else 2."""
     return 1 if work.test == "equivalence" else 2
 
 
 def _describe_effect(work: CompareTrials, left: Sequence[Trial], pairs: int) -> str:
+    """In words: the smallest effect that the claim's test detects with power POWER."""
     alpha = (1 - work.confidence) / pairs
     z = STANDARD_NORMAL.inv_cdf(1 - alpha / _sides(work)) + STANDARD_NORMAL.inv_cdf(POWER)
     shadows = min(trial.point.audit.shadows for trial in left)
@@ -85,7 +87,8 @@ def _describe_effect(work: CompareTrials, left: Sequence[Trial], pairs: int) -> 
 
 
 def _describe_rates(work: CompareTrials, left: Sequence[Trial], z: float) -> str:
-    """In words: the TPRs that differ detectably from the FPR (no leakage) and from one half."""
+    """In words: the smallest TPRs that differ detectably from the FPR (no leakage) and from one half; of an equivalence, what
+    `_describe_margin` states."""
     if work.test == "equivalence":
         return _describe_margin(work, left, z, work.margin)
     worst = _coarsest_reading(work, left)
@@ -106,6 +109,7 @@ def _describe_margin(work: CompareTrials, left: Sequence[Trial], z: float, margi
 
 
 def _coarsest_reading(work: CompareTrials, left: Sequence[Trial]) -> Resolution:
+    """Of the left trials' audits, the resolution with the fewest allowed false positives at the claim's FPR."""
     fpr = float(work.metric.removeprefix("tpr@fpr=")) if work.metric.startswith("tpr@") else work.fpr
     audits = {id(trial.point.audit): trial.point.audit for trial in left}.values()
     reads = [resolution(work.left.canaries, audit.canaries[work.left.canaries], audit.shadows, fpr) for audit in audits]

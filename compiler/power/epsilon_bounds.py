@@ -74,7 +74,7 @@ def f_dp_rejects(mu: float, correct: int, guesses: int, canaries: int, p: float 
 
 
 def delta_of_mu(mu: float, epsilon: float) -> float:
-    """delta(epsilon) of mu-Gaussian DP (Dong, Roth and Su 2022, corollary 1)."""
+    """delta(epsilon) of mu-Gaussian DP (Dong, Roth and Su 2022, corollary 1); 0 for mu ≤ 0."""
     if mu <= 0:
         return 0.0
     return _cdf(-epsilon / mu + mu / 2) - math.exp(epsilon) * _cdf(-epsilon / mu - mu / 2)

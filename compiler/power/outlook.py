@@ -35,6 +35,7 @@ def outlook(plan: Plan) -> list[str]:
 
 
 def _describe_readings(audit: Audit, owner: str, trials: int) -> Iterator[str]:
+    """Lines on the resolution of each canary group and FPR of an audit, with half widths of intervals."""
     widths = " / ".join(f"{tpr:.0%}" for tpr in TRUE_RATES)
     each = f"each of {trials} trials" if trials > 1 else "the trial"
     yield f"what the audit{owner} can show in {each} ({audit.shadows} shadows, each canary in half of them):"
@@ -86,6 +87,7 @@ def _describe_bounds(trials: Sequence[Trial]) -> Iterator[str]:
 
 
 def _describe_claims(plan: Plan) -> Iterator[str]:
+    """A line for each claim: number of pairs, and the smallest detectable effect or why it cannot be decided."""
     if not plan.claims:
         return
     trials = {planned.trial.address: planned.trial for planned in plan.trials}

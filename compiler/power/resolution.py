@@ -33,6 +33,7 @@ class Resolution:
 
     @property
     def verdict(self) -> str:
+        """`not resolvable` (no false positive is allowed), `coarse` (fewer than MIN_FALSE_POSITIVES are) or `resolved`."""
         if self.false_positives < 1:
             return "not resolvable"
         return "coarse" if self.false_positives < MIN_FALSE_POSITIVES else "resolved"
@@ -56,5 +57,6 @@ def resolutions(audit: Audit) -> Iterator[Resolution]:
 
 
 def resolution(name: str, group: CanaryGroup, shadows: int, fpr: float) -> Resolution:
+    """The resolution of a group of canaries, called `name`, at one FPR in a pool of so many shadows."""
     non_members = group.count * shadows // 2
     return Resolution(name, group.count, fpr, non_members, math.floor(Fraction(str(fpr)) * non_members))

@@ -24,10 +24,11 @@ REMOVABLE = (("arms",), ("claims",), ("allow",), ("audit", "canaries"))
 
 
 def compose(path: Path, profile: str | None = None, sets: Many[str] = ()) -> Mapping:
-    """The composed study: the specs that it extends, the file, the profile, then each `PATH=VALUE` of `sets`.
+    """The composed study, without its `extends` and `profiles`: the specs that it extends, the file, the profile, then each
+    `PATH=VALUE` of `sets`, the later on top.
 
-    SpecError for a file that `read` refuses, a missing file or a circle in `extends`, names that no profile can have, an unknown
-    profile, and a text of `sets` that is no assignment.
+    SpecError for a file that `read` refuses, an `extends` that names no single file, a missing one or a circle, names that no
+    profile can have, a profile that is unknown or no mapping, and a text of `sets` that is no assignment or whose value is no YAML.
     """
     tree = _read_extended(path, ())
     if problems := list(_check_profiles(tree)):
@@ -51,6 +52,7 @@ def sources(path: Path) -> dict[str, str]:
 
 
 def _read_extended(path: Path, below: tuple[Path, ...]) -> Mapping:
+    """The file's tree on top of those that it extends; `below`: resolved paths of the files that led here."""
     tree = read(path)
     base = tree.items.get("extends")
     if base is None:
@@ -70,7 +72,8 @@ def _read_extended(path: Path, below: tuple[Path, ...]) -> Mapping:
 
 
 def _check_profiles(tree: Mapping) -> Iterator[Diagnostic]:
-    """Diagnostics for names of profiles that files and rows cannot have; the empty name means no profile."""
+    """Diagnostics for names of profiles that files and rows cannot have, among them the empty name, which means no
+    profile."""
     profiles = tree.items.get("profiles")
     named = profiles if isinstance(profiles, Mapping) else tree
     for name in profiles.items if isinstance(profiles, Mapping) else ():
@@ -80,6 +83,7 @@ def _check_profiles(tree: Mapping) -> Iterator[Diagnostic]:
 
 
 def _find_profile(tree: Mapping, name: str) -> Mapping:
+    """The profile of this name; SpecError where it is unknown or no mapping."""
     profiles = tree.items.get("profiles")
     known = profiles.items if isinstance(profiles, Mapping) else {}
     location = profiles.location if profiles is not None else tree.location
@@ -94,7 +98,8 @@ def _find_profile(tree: Mapping, name: str) -> Mapping:
 
 
 def _assigned(tree: Mapping, assignment: str) -> Mapping:
-    """The tree in which `audit.shadows=32` replaces the value at that path."""
+    """The tree in which an assignment such as `audit.shadows=32` replaces the node at that path, or adds it with the mappings on
+    the way; null removes a member of a REMOVABLE mapping. SpecError for a text that is no assignment, and as for `parse_value`."""
     path, equals, text = assignment.partition("=")
     names = path.split(".")
     location = Location(f"--set {assignment}", 1, len(path) + 2)
@@ -127,7 +132,8 @@ def is_grid(node: Node) -> bool:
 
 
 def merge(below: Mapping, above: Mapping, path: tuple[str, ...] = ()) -> Mapping:
-    """Merge two trees, in which `above` overrides `below`; `path` is their place in the study."""
+    """Merge two trees name by name, in which `above` overrides `below`; `path` is their place in the study. A null in `above`
+    removes the member of a REMOVABLE mapping, and a classifier in `above` with a `preset` replaces all of that in `below`."""
     if path[-1:] == ("classifier",) and "preset" in above.items:
         return above  # a preset replaces all fields of an earlier recipe, which are not meant for it
     items, keys = dict(below.items), dict(below.keys)

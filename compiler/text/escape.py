@@ -34,7 +34,8 @@ def _code(found: re.Match[str]) -> str:
 
 
 def visible(text: str) -> str:
-    r"""The text with hostile characters as escape codes, such as `\u001b`, so that a terminal executes none of them."""
+    r"""The text with hostile characters as escape codes, such as `\u001b`, so that a terminal executes none of them; tabs and
+    newlines stay."""
     return HOSTILE.sub(_code, text)
 
 
@@ -51,6 +52,7 @@ def script(json_text: str) -> str:
 
 
 def latex(text: str) -> str:
+    """Escape for LaTeX text; minus sign, ε and no-break space become its commands."""
     return visible(text).translate(LATEX)
 
 
@@ -97,6 +99,7 @@ class Visible:
         self.plain = plain
 
     def write(self, text: str) -> int:
+        """Write the text made `visible`."""
         return self.plain.write(visible(text))
 
     def __getattr__(self, name: str) -> Any:
@@ -104,5 +107,6 @@ class Visible:
 
 
 def plain(stream: Any) -> Any:
-    """The stream that a `Visible` one wraps, for rich, whose control codes must pass; texts for rich are made `visible` before."""
+    """The stream that a `Visible` one wraps (any other stream itself), for rich, whose control codes must pass; texts for rich are
+    made `visible` before."""
     return getattr(stream, "plain", stream)

@@ -39,7 +39,8 @@ def expand(node: Node, limit: int = MAX_TRIALS) -> list[Expanded]:
     """All combinations of the values of the grids in `node`, the last grid of the text varying fastest.
 
     A grid in a list adds elements to the list instead. SpecError, before any tree is built, for an empty grid, a grid that is no
-    list, repeats a value or has a key beside `grid`, and for more than `limit` trees.
+    list, repeats a value or has a key beside `grid`, for more than `limit` trees, and for grids that make a list longer than
+    MAX_TRIALS.
 
     >>> from compiler.text.nodes import parse
     >>> [plain(point.node) for point in expand(parse("a: {grid: [1, 2]}", "example"))]
@@ -51,10 +52,13 @@ def expand(node: Node, limit: int = MAX_TRIALS) -> list[Expanded]:
     if count > limit:
         hint = f"at most {limit:,}: shorten a grid, or split the study"
         raise SpecError(Diagnostic("too-many-trials", node.location, f"the grids stand for {count:,} combinations", hint))
+    if problems := list(_find_long_lists(node)):
+        raise SpecError(*problems)
     return list(_expand(node, ()))
 
 
 def _expand(node: Node, path: tuple[str, ...]) -> Iterator[Expanded]:
+    """Each combination of the grids in a node; `path`: names on the way to it."""
     match node:
         case Scalar():
             yield Expanded(node)
@@ -73,12 +77,29 @@ def _expand(node: Node, path: tuple[str, ...]) -> Iterator[Expanded]:
 
 
 def _count(node: Node) -> int:
+    """Number of trees that a node expands to; 1 for a list, which grids only lengthen."""
     match node:
         case Mapping() if is_grid(node):
             return sum(_count(value) for value in _values(node))
         case Mapping(items=named):
             return math.prod(_count(child) for child in named.values())
     return 1
+
+
+def _find_long_lists(node: Node) -> Iterator[Diagnostic]:
+    """Diagnostics for lists that grids make longer than MAX_TRIALS."""
+    match node:
+        case Sequence(items=items, location=location):
+            count = sum(_count(item) for item in items)
+            if count > max(MAX_TRIALS, len(items)):
+                what = f"the grids in this list stand for {count:,} elements"
+                yield Diagnostic("too-many-trials", location, what, f"at most {MAX_TRIALS:,}: shorten a grid")
+        case Mapping(items=named):
+            items = tuple(named.values())
+        case _:
+            return
+    for item in items:
+        yield from _find_long_lists(item)
 
 
 def _values(grid: Mapping) -> tuple[Node, ...]:
@@ -88,6 +109,7 @@ def _values(grid: Mapping) -> tuple[Node, ...]:
 
 
 def _label(node: Node) -> Value:
+    """The value of a coordinate: see `Coordinate.value`."""
     match node:
         case Scalar(value=value):
             return value
@@ -114,6 +136,7 @@ def _find_repeats(grid: Mapping) -> Iterator[Diagnostic]:
 
 
 def _check_grids(node: Node) -> Iterator[Diagnostic]:
+    """Diagnostics for grids that are empty, no list, have repeated values, or a key beside `grid`."""
     match node:
         case Mapping() if is_grid(node):
             values = node.items["grid"]

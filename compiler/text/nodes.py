@@ -224,6 +224,7 @@ class _Reader:
         return Mapping(items, keys, location)
 
     def _scalar(self, node: ScalarNode, location: Location) -> Value:
+        """The value of a scalar; None, with a diagnostic kept, for dates and tags that are not part of the language."""
         tag, text = str(node.tag).rpartition(":")[2], str(node.value)
         match tag:
             case "str":
@@ -241,6 +242,7 @@ class _Reader:
         return None
 
     def _number(self, node: ScalarNode, text: str, location: Location) -> Value:
+        """The number; None, with a diagnostic kept, for one that is not finite, or a whole one of 2^63 or more."""
         try:
             value = self._construct.construct_object(node, deep=True)
             number = float(value) if isinstance(value, float) else int(value)
@@ -256,6 +258,7 @@ class _Reader:
         return number
 
     def _text(self, node: ScalarNode, location: Location) -> str:
+        """The text of a scalar; keeps a diagnostic for hostile characters in it."""
         text = str(node.value)
         if letter := find_hostile(text):
             with contextlib.suppress(UnicodeDecodeError):  # JSON escapes characters beyond 16 bits as surrogate pairs

@@ -33,6 +33,7 @@ class ClaimSide:
 
     @cached_property
     def files(self) -> dict[str, torch.Tensor]:
+        """Tensors of the trial's `scores` file."""
         return self.artifact.tensors("scores")
 
     @cached_property
@@ -139,6 +140,7 @@ class ClaimSide:
         return Resamples.draw(self.work.resamples, of, numpy_generator(self.work.seed, None, f"claims/{what}")).canaries
 
     def rate(self, metric: str) -> float:
+        """The FPR that a metric `tpr@fpr=…` names; for all other metrics the headline's."""
         return float(metric.removeprefix("tpr@fpr=")) if metric.startswith("tpr@") else self.work.fpr
 
     def per_shadow(self, metric: str) -> np.ndarray | None:

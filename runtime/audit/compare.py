@@ -32,7 +32,7 @@ HALVINGS = 40
 
 def perform(work: CompareTrials, inputs: Inputs, device: torch.device) -> Product:
     """Metric `claim`: the decisive effect of the decisive pair. Notes: the claim's verdict, and effects and verdict of every
-    pair."""
+    pair. Without a pair: no value, `undecided`."""
     left, right = _sides(inputs, work, "left", work.left), _sides(inputs, work, "right", work.right)
     pairs = [_test_pair(work, one, other) for one, other in _pairs(work, left, right)]
     if not pairs:
@@ -53,6 +53,7 @@ def perform(work: CompareTrials, inputs: Inputs, device: torch.device) -> Produc
 
 
 def _sides(inputs: Inputs, work: CompareTrials, side: str, reading: Reading) -> list[ClaimSide]:
+    """The trials of a side (`left` or `right`), in the order of their indices."""
     roles = [(index, f"{side}/{index}") for index in range(len(inputs))]
     return [ClaimSide(index, inputs[role], work, reading) for index, role in roles if role in inputs]
 
@@ -67,9 +68,11 @@ class Compared:
     """resample: the effect on a scale of roughly constant variance; NaN where it cannot be computed on the resample."""
 
     def above(self, margin: float) -> Evidence:
+        """Evidence that the effect lies above the margin."""
         return Evidence.of(self.name, self.estimate.p_above(margin), self.resampled)
 
     def below(self, margin: float) -> Evidence:
+        """Evidence that the effect lies below the margin."""
         return Evidence.of(self.name, self.estimate.p_below(margin), -self.resampled)
 
     def inside(self, margin: float) -> Evidence:
@@ -113,6 +116,7 @@ class ComparedPair:
 
     @property
     def decided_by(self) -> str | None:
+        """Name of the effect on which the verdict rests; None where nothing could be tested."""
         return self.deciding.name if self.deciding else None
 
     @property
@@ -156,6 +160,7 @@ def _pairs(work: CompareTrials, left: list[ClaimSide], right: list[ClaimSide]) -
 
 
 def _test_pair(work: CompareTrials, one: ClaimSide, other: ClaimSide | None) -> ComparedPair:
+    """Effects and evidence of one pair, not judged yet; with a note and no evidence where a figure cannot be read."""
     pair, margin = ComparedPair(one.index, other.index if other else None), work.margin
     match work.test:
         case "correlation":
@@ -208,8 +213,8 @@ def _weigh(work: CompareTrials, effects: Mapping[str, Compared]) -> tuple[Eviden
 
 
 def difference(work: CompareTrials, metric: str, one: ClaimSide, other: ClaimSide | None) -> Compared | None:
-    """The effect one − other, or the figure of `one` where there is no other; None where a side cannot be read, or the sides have
-    different numbers of shadows."""
+    """The effect one − other, or the figure of `one` where there is no other; None where a side cannot be read, or, for a figure
+    that is not from scores, the sides have different numbers of shadows."""
     if from_scores(metric):
         return _from_draws(work, metric, one, other)
     values, others = one.per_shadow(metric), other.per_shadow(metric) if other else None
@@ -229,7 +234,7 @@ def difference(work: CompareTrials, metric: str, one: ClaimSide, other: ClaimSid
 
 def _ratio(work: CompareTrials, metric: str, one: ClaimSide, other: ClaimSide | None) -> Compared | None:
     """The effect one / other, tested as a logarithm: a ratio of figures from scores, or of means over shadows. None where either is
-    0 or cannot be read, or the sides have different numbers of shadows."""
+    0 or cannot be read, or, for a figure that is not from scores, the sides have different numbers of shadows."""
     assert other is not None
     if from_scores(metric):
         return _from_draws(work, metric, one, other, ratio=True)
@@ -246,6 +251,7 @@ def _ratio(work: CompareTrials, metric: str, one: ClaimSide, other: ClaimSide | 
 
 
 def from_scores(metric: str) -> bool:
+    """Whether the metric is read from scores of an attack: `leakage`, `auc`, `tpr@…`."""
     return metric in ("leakage", "auc") or metric.startswith("tpr@")
 
 

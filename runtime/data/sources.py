@@ -94,7 +94,7 @@ def _decoded(name: str) -> Splits:
     if test is not None:
         arrays |= {"test_images": test.images, "test_labels": test.labels}
     for target in array_files(content_digest(pool, test)):
-        with contextlib.suppress(OSError):  # not writable, or a full disk: the next process decodes again
+        with contextlib.suppress(OSError, SafetensorError):  # not writable, or a full disk: the next process decodes again
             target.parent.mkdir(parents=True, exist_ok=True)
             with atomic_write(target, synced=False) as beside:
                 save_file(arrays, beside)

@@ -58,7 +58,7 @@ def listed_members(scores: np.ndarray, member: np.ndarray, rate: float = FDR) ->
 
 
 def phantoms(scores: np.ndarray, member: np.ndarray, listed: np.ndarray) -> np.ndarray:
-    """unit, bool: holdout units at least as near to the set as the farthest listed member."""
+    """unit, bool: holdout units at least as near to the set as the farthest listed member; none where none is listed."""
     bar = scores[listed].min() if listed.any() else np.inf
     return ~member & (scores >= bar)
 
@@ -108,7 +108,7 @@ def collection_p(scores: np.ndarray, member: np.ndarray, strata: np.ndarray | No
 
 def detectable(members: int, holdout: int, rate: float = FDR, power: float = POWER) -> int:
     """The smallest number of copied members at which the list is not empty with probability `power`, if each copy is nearer than
-    every unit that is not copied.
+    every unit that is not copied; found from REHEARSALS simulated orders.
 
     It may exceed the number of members: then this holdout can detect nothing. k copies, followed by the others in random order, are
     listed as soon as (1 + j) / (holdout + 1) ≤ rate · i / members, where i members come before the (j+1)th holdout unit.
@@ -124,6 +124,7 @@ def detectable(members: int, holdout: int, rate: float = FDR, power: float = POW
 
 @cache
 def _orders() -> np.ndarray:
+    """order × unit: uniform numbers behind the simulated orders."""
     return numpy_generator(0, None, "judge/power").random((REHEARSALS, PREFIX))
 
 

@@ -95,9 +95,11 @@ class Judgement:
 
     @property
     def exit_code(self) -> int:
+        """The command's exit code for the answer."""
         return EXIT_CODES[self.answer]
 
     def value(self, name: str) -> float | None:
+        """The value of a figure; None where it was not measured or has none."""
         return self.figures[name].value if name in self.figures else None
 
     @property
@@ -166,7 +168,8 @@ def read_sets(
     image: str,
     label: str,
 ) -> Sets:
-    """Read the sets that are given by name, and check that all fit together; SynthcError where they cannot be judged."""
+    """Read the sets that are given by name, and check that all fit together; SynthcError where they cannot be judged. `unit`,
+    `image`, `label`: as for `read_image_set`; without `unit`, the units of the split that members and holdout are of."""
 
     def as_image_set(of: Named, unit: str | None = None) -> ImageSet:
         return of if isinstance(of, ImageSet) else read_image_set(of, image=image, label=label, unit=unit)
@@ -256,6 +259,7 @@ def judge(sets: Sets, policy: tuple[Condition, ...] | None, tick: Tick, with_use
 
 
 def _features(sets: Sets) -> Features:
+    """Features from the public images, or from drawn shapes where none are given."""
     if sets.public is not None:
         return public_features(sets.public.data, sets.public.name)
     return _drawn_features(tuple(sets.members.data.images.shape[1:]))
@@ -267,6 +271,7 @@ def _drawn_features(shape: Shape) -> Features:
 
 
 def _back(values: np.ndarray, turn: torch.Tensor) -> np.ndarray:
+    """The values in the order from before the permutation `turn`."""
     placed = np.empty_like(values)
     placed[turn.numpy()] = values
     return placed
@@ -279,6 +284,7 @@ def _units(sets: Sets) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _copies(score: np.ndarray, member: np.ndarray, listed: int, phantoms: int) -> dict[str, Metric]:
+    """Figures of the list and its power: copied members, phantoms, detectable share, holdout needed, null control."""
     members, holdout = int(member.sum()), int((~member).sum())
     fewest = disclosure.detectable(members, holdout)
     able = fewest <= members
@@ -314,6 +320,7 @@ def _identical(sets: Sets) -> dict[str, Metric]:
 def _collection(
     sets: Sets, evidence: Evidence, score: np.ndarray, member: np.ndarray
 ) -> tuple[dict[str, Metric], Product, AuditSettings, str]:
+    """Figures of members on the whole, the audit's artifact and settings, and why the bound on epsilon is (not) stated."""
     coins = sets.split is not None and sets.split.coins
     guesses = (max(10, len(score) // GUESSED), 0) if coins and len(score) >= 20 else None
     settings = AuditSettings(tried=("scores",), fpr=("0.01", "0.1"), one_run=coins, guesses=guesses)
@@ -343,6 +350,8 @@ def _collection(
 
 
 def _answer(settled: Sequence[ConditionResult], given: bool, figures: Mapping[str, Metric]) -> Answer:
+    """`closed` if a condition does not hold; `cannot tell` if the set holds holdout images or, without a policy of the
+    user's, the holdout detects too little; else `open`."""
     if not all(one.holds for one in settled):
         return "closed"
     if figures["identical_holdout"].value:  # the set was made with holdout images: members would not be nearer

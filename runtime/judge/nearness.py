@@ -86,6 +86,7 @@ def measure(pool: Tensor, released: Tensor, net: Features, tick: Tick) -> dict[s
 def _space(
     name: str, pool: Tensor, released: Tensor, embed: Callable[[Tensor], Tensor], seen: Callable[[Tensor], Tensor], tick: Tick
 ) -> Space:
+    """Distances in the space of `embed`, nearest over the views that `seen` makes; `tick` is told of progress."""
     angles = seen(pool[:1]).shape[1]
     theirs = _embedded(embed, released)
     ours = _embedded(embed, pool) if angles == 1 else None
@@ -137,6 +138,7 @@ class Features:
 
     @torch.inference_mode()
     def __call__(self, images: Tensor) -> Tensor:
+        """n × axis: coordinates of uint8 images along the axes."""
         return (self.net.features(normalise(images, self.card)).flatten(1) - self.center) @ self.axes
 
 

@@ -92,6 +92,7 @@ def _pair(look: Look, side: ImageSet, released: ImageSet) -> tuple[str, str, str
 
 
 def _png(of: ImageSet, row: int) -> str:
+    """Image of a row as base64 of a PNG."""
     from PIL import Image
 
     pixels = of.data.images[row].permute(1, 2, 0).numpy()

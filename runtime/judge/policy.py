@@ -26,6 +26,7 @@ class ConditionResult:
 
     @property
     def sentence(self) -> str:
+        """The result in words, beginning with `open` (the condition holds) or `closed`."""
         about = f"{self.trial}: " if self.trial else ""
         if self.reason:
             return f"closed: {about}{self.condition}: cannot be read, {self.reason}"
@@ -38,7 +39,7 @@ class ConditionResult:
 
 
 def evaluate(conditions: Sequence[Condition], figures: Mapping[str, Metric], trial: str = "") -> list[ConditionResult]:
-    """The result of every condition on these figures."""
+    """The result of every condition on these figures, in order; one whose figure is missing or has no value does not hold."""
     return [_evaluate(condition, figures, trial) for condition in conditions]
 
 
@@ -58,6 +59,7 @@ def _evaluate(condition: Condition, figures: Mapping[str, Metric], trial: str) -
 
 
 def _read(figures: Mapping[str, Metric], name: str, end: str) -> tuple[float | None, str]:
+    """A figure's value or interval end (None if there is none), and the reason where there is none, else empty."""
     metric = figures.get(name)
     if metric is None:
         return None, f"{name} was not measured" + ("; it takes a study with shadows" if name in STUDIED else "")

@@ -64,7 +64,8 @@ class Units:
 
 
 def units_of(data: ImageSet) -> Units:
-    """The units of a set: those that the user names, merged where they have equal images (which could end up on both sides)."""
+    """The units of a set: those that the user names (else single images), merged where they have equal images, which could end up
+    on both sides."""
     digests = data.digests()
     parent = list(range(len(digests)))
 
@@ -118,10 +119,12 @@ def draw(units: Units, strata: np.ndarray, design: Design) -> np.ndarray:
 
 
 def _uniform(key: bytes, label: int) -> float:
+    """A number from 0 to 1, fixed by key and label."""
     return int.from_bytes(blake2b(str(label).encode(), key=key, digest_size=7).digest(), "big") / 2**56
 
 
 def _count(size: Fraction | int, total: int, what: str) -> int:
+    """Number of units of a size, a share being rounded; SynthcError where it is no part of the units."""
     count = size if isinstance(size, int) else round(size * total)
     if not 0 <= count < total or (what == "holdout" and not count):
         raise SynthcError(f"--{what} {size}: of {plural(total, 'unit')} that is {count}; wanted is a part of them")
@@ -147,6 +150,7 @@ class Split:
 
     @property
     def coins(self) -> bool:
+        """Whether membership was drawn by independent fair coins."""
         return self.design["how"] == "coins"
 
     def units_file(self) -> Path | None:
@@ -162,10 +166,11 @@ def part_digest(data: ImageSet) -> str:
 
 
 def write_split(data: ImageSet, design: Design, target: Path, unit: str | None) -> Split:
-    """Draw a split and write its parts into the folder `target`, new or empty; SynthcError where it holds anything or cannot be
-    written, or the split cannot be drawn (`draw`).
+    """Draw a split and write its parts into the folder `target`, new or empty, and the record `split.json`; SynthcError where the
+    folder holds anything or cannot be written, or the split cannot be drawn (`draw`).
 
-    A folder of images gives a folder per part, with subfolders by class; other formats give an .npz per part.
+    A folder of images gives a folder per part, with subfolders by class; other formats give an .npz per part. `unit`: what the
+    record says of the units; None for `image`.
     """
     if (target / FILE).exists():
         raise SynthcError(f"{target}: holds a split, drawn {read_split(target).drawn:%Y-%m-%d %H:%M} UTC; nothing is drawn again")
@@ -261,6 +266,7 @@ def check_age(split: Split, made: ImageSet) -> None:
 
 
 def _digest(texts: Sequence[str]) -> str:
+    """Digest of lines of text, in their order: sixteen hexadecimal digits."""
     digest = blake2b(digest_size=8)
     for text in texts:
         digest.update(f"{text}\n".encode())

@@ -75,6 +75,7 @@ def _shares(name: str, hits: Tensor, labels: Tensor, classes: tuple[str, ...], n
 
 
 def _share(name: str, hits: Tensor, note: str) -> Metric:
+    """Share of hits with its 95 % Clopper–Pearson interval."""
     count, n = int(hits.sum()), len(hits)
     around = binomtest(count, n).proportion_ci(0.95)
     return Metric(name, count / n, float(around.low), float(around.high), n, note)

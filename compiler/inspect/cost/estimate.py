@@ -59,14 +59,17 @@ class Estimate:
 
     @property
     def core_seconds(self) -> float:
+        """Sum of the seconds of all tasks to run."""
         return sum(cost.seconds for cost in self.costs.values())
 
     @property
     def critical_seconds(self) -> float:
+        """Sum of the seconds along `critical`."""
         return sum(self.costs[task.id].seconds for task in self.critical)
 
     @property
     def disk_mb(self) -> float:
+        """Sum of the sizes of all artifacts to come, in MB."""
         return sum(cost.disk_mb for cost in self.costs.values())
 
     @property

@@ -67,6 +67,7 @@ def disk_mb(work: Work) -> float:
 
 
 def _computed(work: Work) -> Cost:
+    """Guessed cost of what the operation computes, without the overhead of a task."""
     match work:
         case TrainClassifier():
             return _training(work)
@@ -108,6 +109,7 @@ def images_of(private: Private) -> int:
 
 
 def _training(work: TrainClassifier) -> Cost:
+    """Cost of training a classifier, with its scoring on private, test and canary images."""
     net, batch = _net(work.private, work.recipe), work.recipe.batch_size
     if work.privacy is None:
         fitted = net.training(work.iterations, batch)
@@ -129,6 +131,7 @@ def _full(images: int) -> int:
 
 
 def _test_images(population: Population) -> int:
+    """Number of images on which accuracy is measured."""
     dataset = population.dataset
     return (dataset.validation if dataset.judged_on else dataset.test) or dataset.card.test_samples
 

@@ -43,6 +43,7 @@ class Checkpoint(Frozen):
 
 
 def _kind_of_base(given: Any) -> str:
+    """`folder` (a user's checkpoint) for words with a `path`, else `trained here`."""
     fields = given if isinstance(given, dict) else getattr(given, "__dict__", {})
     return "folder" if "path" in fields else "trained here"
 
@@ -171,6 +172,7 @@ class _Diffused(Method):
     @field_validator("guidance")
     @classmethod
     def _in_the_papers_convention(cls, guidance: float) -> float:
+        """The guidance unchanged; ValueError below 1, where it follows the other convention, w for w + 1."""
         if guidance < 1:
             raise ValueError(f"guidance {guidance:g}: this was w; write w + 1, here {guidance + 1:g}")
         return guidance

@@ -34,11 +34,13 @@ class Answers:
 
     @property
     def labels(self) -> np.ndarray:
+        """canary: the label that each is scored against."""
         return self.group.labels.numpy()
 
     def signal(self, name: str, queries: int) -> np.ndarray | None:
         """canary × view × shadow: the signal of that name on the first `queries` views; `given_signal`, unchanged, where there is
-        one; None with neither logits nor a given signal. ValueError for a logit or a signal that is not finite."""
+        one; None with neither logits nor a given signal. ValueError for a logit that is not finite, or gives a signal that is
+        not; a given signal is not checked."""
         if self.given_signal is not None:
             return self.given_signal
         if self.logits is None:
@@ -51,7 +53,7 @@ class Answers:
 
     def z_signal(self, name: str, queries: int) -> np.ndarray | None:
         """z sample × view × shadow: the signal of that name on the first `queries` views of the z pool; None without logits of a z
-        pool."""
+        pool. ValueError for a logit that is not finite."""
         if self.z_logits is None:
             return None
         return signals.by_shadow(signals.SIGNALS[name], self.z_logits[:, :queries], self.group.z_labels.numpy())

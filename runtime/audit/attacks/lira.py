@@ -56,6 +56,7 @@ class Likelihood:
     compat: tuple[str, ...] = ()
 
     def __call__(self, member: np.ndarray) -> np.ndarray:
+        """canary × shadow: scores under this membership, see `lira`."""
         return lira(self.signal, ShadowPool(member, self.paired), self.variant, self.compat)
 
     @property
@@ -117,6 +118,7 @@ def lira_offline(signal: np.ndarray, pool: ShadowPool, variant: str = "pooled", 
 
 
 def _log_density(signal: np.ndarray, side: SideMoments, variance: np.ndarray, variant: str) -> np.ndarray:
+    """canary × view × model: log density of the signal, normal, or Student's predictive one for `student_t`."""
     if variant == "student_t":
         freedom = np.maximum(side.count - 1, 1)
         scale = np.sqrt(variance * (1 + 1 / np.maximum(side.count, 1)))

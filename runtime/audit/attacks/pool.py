@@ -125,6 +125,7 @@ def sides(signal: np.ndarray, pool: ShadowPool) -> tuple[SideMoments, SideMoment
 
 
 def _side(center: np.ndarray, centred: np.ndarray, chosen: np.ndarray, pool: ShadowPool) -> SideMoments:
+    """Moments over the models in `chosen`, for every target without it and the model left out with it."""
     mask = chosen[:, None, :].astype(np.float64)
     count, ours = pool.without_target(mask), mask * centred
     with np.errstate(invalid="ignore", divide="ignore"):

@@ -41,6 +41,7 @@ def quantile(signal: np.ndarray, z_signal: np.ndarray, images: np.ndarray, z_ima
 
 
 def _components(images: np.ndarray, z_images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """n × feature, of images and of z images: coordinates along the z images' first principal components, then a constant 1."""
     z = z_images.astype(np.float64) / 255
     center = z.mean(0)
     _, _, axes = np.linalg.svd(z - center, full_matrices=False)
@@ -54,6 +55,7 @@ def _components(images: np.ndarray, z_images: np.ndarray) -> tuple[np.ndarray, n
 
 
 def _ridge(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Weights of a ridge regression; that of the last feature, the constant, is not shrunk."""
     penalty = PENALTY * np.eye(x.shape[1])
     penalty[-1, -1] = 0.0
     return np.linalg.solve(x.T @ x + penalty, x.T @ y)

@@ -84,6 +84,7 @@ def _from_outside(mean_out: np.ndarray, a: float) -> np.ndarray:
 
 
 def _log(p: np.ndarray) -> np.ndarray:
+    """Logarithm, finite at 0."""
     return np.log(np.maximum(p, np.finfo(np.float64).tiny))
 
 

@@ -19,13 +19,13 @@ def logit(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def hinge(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """z_y minus the largest other logit."""
+    """z_y minus the largest other logit. Shapes as for `logit`."""
     own, others = _split(logits, labels)
     return own - others.max(-1)
 
 
 def loss(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Minus the cross-entropy: log p_y."""
+    """Minus the cross-entropy: log p_y. Shapes as for `logit`."""
     return -np.logaddexp(0.0, -logit(logits, labels))
 
 
@@ -88,12 +88,14 @@ def _finite(logits: np.ndarray) -> np.ndarray:
 
 
 def _check_finite(logits: np.ndarray) -> None:
+    """ValueError with the index of the first NaN or infinity."""
     if not np.isfinite(logits).all():
         place = tuple(int(index) for index in np.argwhere(~np.isfinite(logits))[0])
         raise ValueError(f"the logit at {place} is {logits[place]}; a model that gives no number cannot be scored")
 
 
 def _own(values: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """The values at the label: n × … for values n × … × class."""
     index = np.asarray(labels).reshape(-1, *([1] * (values.ndim - 1)))
     return np.take_along_axis(values, np.broadcast_to(index, (*values.shape[:-1], 1)), axis=-1)[..., 0]
 

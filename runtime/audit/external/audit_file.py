@@ -101,6 +101,7 @@ class Report:
 
     @property
     def trusted(self) -> bool:
+        """Whether every attack passed its null control, and no doubt about the data or its scores is grave."""
         return not any(doubt.grave for doubt in self.doubts) and all(summary.null_passed for summary in self.attacks.values())
 
     def as_json(self) -> dict[str, Any]:
@@ -161,6 +162,7 @@ def _among(z_logits: np.ndarray, logits: np.ndarray) -> int:
 
 
 def _refuse_if_asked(settings: AuditSettings, skipped: dict[str, str]) -> None:
+    """SynthcError where attacks that the settings name are among the skipped ones."""
     for name, reason in skipped.items() if settings.tried else ():
         raise SynthcError(f"--attack {name}: {reason}")
 
@@ -185,14 +187,17 @@ def scope_of(evidence: Evidence, settings: AuditSettings, design: Design, doubts
 
 
 def headline_fpr(settings: AuditSettings) -> float:
+    """The FPR of a file's headline: HEADLINE_FPR if the settings have it, else their first."""
     return float(HEADLINE_FPR if HEADLINE_FPR in settings.fpr else settings.fpr[0])
 
 
 def _one_way(evidence: Evidence, settings: AuditSettings) -> bool:
+    """Whether intervals resample samples alone: with one shadow, or as the settings say."""
     return evidence.shadows == 1 or settings.interval == "canaries"
 
 
 def _resamples(evidence: Evidence, settings: AuditSettings) -> int:
+    """Number of bootstrap resamples."""
     return settings.resamples or max(100, min(1000, SCORES_RESAMPLED // evidence.member.size))
 
 
@@ -209,11 +214,13 @@ def _checked_design(evidence: Evidence, settings: AuditSettings) -> Design:
 
 
 def _one_sided(measured: AttackMetrics) -> bool:
+    """Whether members, or non-members, have no score at all."""
     sides = measured.member[measured.scored]
     return bool(sides.all() or not sides.any())
 
 
 def _summary(result: AttackResult, settings: AuditSettings) -> Summary:
+    """The figures of one attack, from its result on the file's only group."""
     group = result.groups[0]
     measured, control = group.measured, group.control
     found = {metric.name: metric for metric in group.metrics()}

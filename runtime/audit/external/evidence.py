@@ -69,6 +69,7 @@ class Evidence:
 
     @property
     def views(self) -> int:
+        """Number of views of each sample; 1 for signals and scores."""
         return self.values.shape[2] if self.kind == "logits" else 1
 
 
@@ -118,6 +119,7 @@ def answers_of(evidence: Evidence) -> Answers:
 
 
 def _shaped(source: str, name: str, values: np.ndarray, dimensions: Sequence[str]) -> np.ndarray:
+    """The array itself; SynthcError for another number of dimensions, an empty or boolean one, or a single class."""
     wanted = " × ".join(dimensions)
     if values.ndim != len(dimensions):
         hint = ""
@@ -137,6 +139,7 @@ def _shaped(source: str, name: str, values: np.ndarray, dimensions: Sequence[str
 
 
 def _no_nan(source: str, name: str, values: np.ndarray, *, infinite_too: bool) -> None:
+    """SynthcError at the first NaN and, with `infinite_too`, infinity or absolute value above MAX_SIGNAL."""
     if values.dtype.kind != "f":
         return
     for shadow, one in enumerate(values):  # shadow by shadow, so that a large array is never doubled
@@ -171,6 +174,7 @@ def _member(source: str, arrays: dict[str, np.ndarray], kind: str, shape: tuple[
 
 
 def _no_probabilities(source: str, logits: np.ndarray) -> None:
+    """SynthcError where logits, of more than two rows, look like probabilities: from 0 to 1, each row with the sum 1."""
     sums = logits.sum(-1, dtype=np.float64)
     if logits.size > 2 * logits.shape[-1] and logits.min() >= 0 and logits.max() <= 1 and (np.abs(sums - 1) < 1e-2).all():
         clipped = "numpy.log(numpy.clip(p, 1e-12, 1)), in which the surest answers are all alike"
@@ -180,6 +184,7 @@ def _no_probabilities(source: str, logits: np.ndarray) -> None:
 
 
 def _labels(source: str, name: str, arrays: dict[str, np.ndarray], logits: np.ndarray, of: str) -> np.ndarray:
+    """The file's labels as int64; SynthcError where they are missing or not valid for the array."""
     if name not in arrays:
         raise SynthcError(f"{source}: {of} need {name} (samples): the class that each sample is scored against")
     labels, classes = arrays[name], logits.shape[-1]

@@ -34,6 +34,7 @@ class Scores(Threshold):
 
 
 def _name(words: type[BaseModel]) -> str:
+    """The name by which a study names attacks of this class."""
     name: str = words.model_fields["attack"].annotation.__args__[0]  # type: ignore[union-attr]
     return name
 
@@ -49,7 +50,8 @@ ONLY_IN_STUDIES = {_name(words): words.looks_at for words in KNOWN_ATTACKS if wo
 
 
 def applicable(evidence: Evidence, settings: AuditSettings, design: Design) -> tuple[list[Tried], dict[str, str]]:
-    """The requested attacks that apply, with their parameters; and for each that does not, its name and the reason."""
+    """The requested attacks (by default all that are possible on a file of this kind) that apply, with their parameters; and for
+    each that does not, its name and the reason."""
     wanted = dict.fromkeys(settings.tried or (("scores",) if evidence.kind == "scores" else ON_MODELS))
     skipped = {name: reason for name in wanted if (reason := _obstacle(name, evidence, design))}
     return [_as_in_a_study(name, evidence, settings) for name in wanted if name not in skipped], skipped
@@ -75,6 +77,7 @@ def _obstacle(name: str, evidence: Evidence, design: Design) -> str | None:
 
 
 def _as_in_a_study(name: str, evidence: Evidence, settings: AuditSettings) -> Tried:
+    """The attack with the settings' signal, views and variant, as far as it has such fields."""
     if name == "scores":
         return Scores()
     fields = ON_MODELS[name].model_fields
@@ -122,6 +125,7 @@ def _fair(members: int, scored: int) -> float:
 
 
 def _multi_run_refusal(attack: Tried, evidence: Evidence) -> str:
+    """Why bounds from many models may not be stated; "" if they may."""
     if evidence.samples > 1:
         return "scores of one model share its training noise, those of one sample its difficulty: the trials are not independent"
     if not isinstance(attack, Threshold):

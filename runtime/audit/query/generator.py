@@ -73,7 +73,7 @@ class Probe:
             yield torch.randn(self.signals.shape, generator=draws).to(self.signals.device)
 
     def errors(self, level: int, noise: Tensor, labels: Tensor | None = None) -> Tensor:
-        """canary, float64: mean squared error of the predicted noise."""
+        """canary, float64: mean squared error of the predicted noise, under `labels` (default: the canaries' own)."""
         labels = self.labels if labels is None else labels
         return denoising_errors(self.net, self.scheduler, self.signals, noise, self.at(level), labels).double().cpu()
 
@@ -121,7 +121,7 @@ def audited_levels(top: int) -> list[int]:
 
 
 def mean_loss(probe: Probe, labels: Tensor | None = None) -> Tensor:
-    """canary: minus the mean denoising error over levels of little noise."""
+    """canary: minus the mean denoising error over levels of little noise, under `labels` (default: the canaries' own)."""
     pairs = zip(audited_levels(probe.top), probe.noises("denoising query"), strict=False)
     return -torch.stack([probe.errors(level, noise, labels) for level, noise in pairs]).mean(0)
 
@@ -142,6 +142,7 @@ def vector(probe: Probe) -> Tensor:
 
 
 def _mean_error(probe: Probe, level: int) -> Tensor:
+    """canary: denoising error at a level, mean over `NOISES` noises."""
     pairs = zip(range(NOISES), probe.noises(f"denoising query/level {level}"), strict=False)
     return torch.stack([probe.errors(level, noise) for _, noise in pairs]).mean(0)
 

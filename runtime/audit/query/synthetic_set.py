@@ -34,6 +34,9 @@ def perform(work: QuerySet, inputs: Inputs, device: torch.device) -> Product:
     File `nearest`: `images` = canary × channels × height × width, uint8: the nearest image by pixels. Where the images of the set
     are, or began as, private ones, `answers` also holds `selected` = canary, uint8: 1 where an image of the set is or began as the
     canary.
+
+    Metrics: `nearest_pixel_distance`, median over canaries; with a public set `nearest_public_distance`, the same to as many public
+    images; `trace_back_rate` where origins are recorded and not every image equals its own.
     """
     population = work.private.population
     card = population.dataset.card
@@ -100,11 +103,13 @@ def grey_levels(images: Tensor) -> Tensor:
 
 
 def random_features(card: Card) -> Classifier:
-    """An untrained ConvNet, the same for every study: its features do not depend on private data."""
+    """An untrained ConvNet, always the same for images of this shape and so many classes: its features do not depend on private
+    data."""
     recipe = Recipe(net="convnet", width=64, norm="instance", depth=2)
     return build(recipe, card, generator(0, None, "nearest image/random features")).eval()
 
 
 @torch.inference_mode()
 def _embedded(net: Classifier, x: Tensor) -> Tensor:
+    """image × feature: features of normalised images."""
     return torch.cat([net.features(block) for block in x.split(IMAGES_PER_BLOCK)])

@@ -23,13 +23,15 @@ def clopper_pearson_upper(hits: int, trials: int, p: float) -> float:
 
 def multi_run(true: int, members: int, false: int, non_members: int, delta: float, p: float = 0.05) -> float:
     """Epsilon lower bound from counts of true and false positives over independent trials (one canary per independent model), with
-    a threshold that was fixed beforehand: Clopper–Pearson limits of both error rates."""
+    a threshold that was fixed beforehand: Clopper–Pearson limits of both error rates, each at p / 2. 0 where nothing is ruled
+    out."""
     fnr = clopper_pearson_upper(members - true, members, p / 2)
     fpr = clopper_pearson_upper(false, non_members, p / 2)
     return max(_log_ratio(1 - delta - fnr, fpr), _log_ratio(1 - delta - fpr, fnr), 0.0)
 
 
 def _log_ratio(above: float, below: float) -> float:
+    """Log of the ratio; 0 where either is not positive."""
     return math.log(above / below) if above > 0 and below > 0 else 0.0
 
 
@@ -44,7 +46,7 @@ def gaussian(true: int, members: int, false: int, non_members: int, delta: float
 
 def steinke(correct: int, guesses: int, canaries: int, delta: float, p: float = 0.05) -> float:
     """Epsilon lower bound from one run: of `guesses` about `canaries` fair coins, `correct` are right (Steinke, Nasr, Jagielski
-    2023, theorem 5.2)."""
+    2023, theorem 5.2). 0 where no epsilon is ruled out, at most MAX_EPSILON. ValueError as for `check_guesses`."""
     check_guesses(correct, guesses, canaries)
     if steinke_p_value(0.0, correct, guesses, canaries, delta) > p:
         return 0.0

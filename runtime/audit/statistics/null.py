@@ -51,11 +51,12 @@ class Control:
 
     @property
     def passed(self) -> bool:
+        """Whether there are no complaints."""
         return not self.complaints()
 
     def complaints(self) -> list[str]:
         """Text for each figure of the redraws that lies outside its band: mean AUC, mean TPR, share of epsilon bounds above zero.
-        The TPR and the bounds are checked only where every redraw has one."""
+        The TPR is checked only where one is expected, TPR and bounds only where every redraw has one."""
         redraws, found = len(self.auc), []
         error = self.auc.std(ddof=1) / np.sqrt(redraws) if redraws > 1 else np.inf
         if abs(self.auc.mean() - 0.5) > MAX_STANDARD_ERRORS * error + AUC_SLACK:

@@ -63,7 +63,11 @@ def one_run(
     guesses: tuple[int, int] | None = None,
 ) -> GuessBound:
     """The bound from one model's scores (canary) at the error probability `error`; 0 without guesses where all scores are equal.
-    `guesses`: numbers of guessed members and non-members, for `preset`; None for a quarter of the canaries each."""
+
+    `strategy`: `preset` makes the declared `guesses` (members, non-members; None for a quarter of the canaries each), `split`
+    chooses a share of SHARES on one half of the canaries and guesses on the other, `multisplit` is the median of SPLITS such splits
+    at half of the error, `bonferroni` the largest bound over SHARES, among which the error is divided.
+    """
     scores, member = np.asarray(scores, np.float64), np.asarray(member, bool)
     if scores.min() == scores.max():  # all scores are equal: there is nothing to guess by
         return GuessBound(0.0, 0, 0, 0, len(scores))

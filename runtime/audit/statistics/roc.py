@@ -46,10 +46,12 @@ class RateReading:
 
     @property
     def rule(self) -> str:
+        """`lt` where the rate had to stay below `fpr`, else `count`."""
         return "lt" if self.strict else "count"
 
     @property
     def realised_fpr(self) -> float | None:
+        """False positives as a share of the non-members; None without non-members."""
         return self.false_positives / self.non_members if self.non_members else None
 
     @property
@@ -84,13 +86,14 @@ def tpr_at(fpr: float, scores: np.ndarray, member: np.ndarray, strict: bool = Fa
 
 
 def auc(scores: np.ndarray, member: np.ndarray) -> float | None:
-    """Probability that a member scores higher than a non-member, ties counting half; None without both."""
+    """Probability that a member scores higher than a non-member, ties counting half; None without members or without
+    non-members. ValueError as for `check_scores`."""
     return Steps.of(scores, member).area()
 
 
 def balanced_accuracy(scores: np.ndarray, member: np.ndarray) -> float | None:
     """Largest mean of TPR and TNR over all thresholds: optimistic, since the threshold is chosen on the same scores. None without
-    members or without non-members."""
+    members or without non-members. ValueError as for `check_scores`."""
     steps = Steps.of(scores, member)
     if not (steps.true[-1] and steps.false[-1]):
         return None
@@ -122,6 +125,7 @@ class Steps:
 
     @classmethod
     def of(cls, scores: np.ndarray, member: np.ndarray) -> Steps:
+        """The steps of these scores; ValueError as for `check_scores`."""
         scores, member = check_scores(scores, member)
         order = np.argsort(-scores, kind="stable")
         falling, sides = scores[order], member[order]

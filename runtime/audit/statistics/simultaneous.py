@@ -74,7 +74,7 @@ def step_down(found: Sequence[Evidence]) -> list[float]:
 
 
 def judge_pairs(sides: Sequence[tuple[Evidence, Evidence]], alpha: float, halves: int = 2) -> list[tuple[Verdict, float]]:
-    """Verdict and adjusted p-value of each pair from the evidence for it and against it.
+    """Verdict and adjusted p-value (the smaller of the two sides') of each pair from the evidence for it and against it.
 
     Support and refutation each have a step-down of their own, so that the family-wise error holds for wrong "supported" and for
     wrong "refuted" verdicts: in a common step-down a refuted pair would ease support of the others. Each has half of α, except the

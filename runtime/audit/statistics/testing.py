@@ -36,7 +36,7 @@ WRONG = np.geomspace(1e-15, 0.5, 150)
 
 
 def of_one(one: Uncertainty, confidence: float, n: int) -> Estimate:
-    """The estimate of one figure."""
+    """The estimate of one figure: interval and p-values from the limits of its uncertainty."""
     return _of_limits(one.value, one.limits, confidence, n)
 
 
@@ -65,6 +65,7 @@ def _add(first: Any, second: Any, shared: float) -> Any:
 
 
 def _correlation(first: np.ndarray, second: np.ndarray) -> float:
+    """Correlation of two figures over resamples where both are finite; 0 for fewer than three, or if one hardly varies."""
     there = np.isfinite(first) & np.isfinite(second)
     if there.sum() < 3 or min(first[there].std(), second[there].std()) < 1e-12:
         return 0.0
@@ -72,6 +73,7 @@ def _correlation(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def _of_limits(value: float, limits: Callable[[Any], tuple[Any, Any]], confidence: float, n: int) -> Estimate:
+    """The estimate from confidence limits; p-values invert them. Without sampling error they are 0 or 1."""
     lows, highs = limits(WRONG)
     ends = np.maximum.accumulate(np.concatenate([lows, highs[::-1]]))
     errors = np.concatenate([WRONG, 1 - WRONG[::-1]])
@@ -98,7 +100,8 @@ def _where_reached(ends: np.ndarray, errors: np.ndarray, margin: float) -> float
 
 
 def from_pairs(differences: np.ndarray, confidence: float) -> Estimate:
-    """Student's t on paired differences, one for each shadow; where all are equal, the sign test with p = 2^-n."""
+    """Student's t on paired differences, one for each shadow; where all n are equal (or n is 1), no interval, and the
+    p-value 2^-n of the sign test if they lie beyond the margin, else 1."""
     mean, n = float(np.mean(differences)), len(differences)
     error = float(np.std(differences, ddof=1) / np.sqrt(n)) if n > 1 else 0.0
     if error <= np.finfo(np.float64).eps * abs(mean):
@@ -154,6 +157,7 @@ def _equal_cells(mean: float, images: int, confidence: float) -> Estimate:
 
 
 def _student(mean: float, error: float, freedom: float, confidence: float, n: int) -> Estimate:
+    """The estimate of a mean with this standard error, by Student's t."""
     half = float(stats.t.ppf(0.5 + confidence / 2, freedom)) * error
 
     def p_value(distance: float) -> float:

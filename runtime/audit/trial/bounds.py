@@ -50,7 +50,8 @@ class Bound:
 
 
 def lower_bounds(terms: Terms, conditions: Conditions, scores: np.ndarray, member: np.ndarray) -> dict[str, Bound]:
-    """Name → bound, for all bounds. scores, member: canary × shadow; NaN scores are not applicable."""
+    """Name → bound, for all bounds; without a value, and with the reason, where one may not be stated. Bounds of one run are about
+    the target, those of many runs about the first canary. scores, member: canary × shadow; NaN scores are not applicable."""
     there = ~np.isnan(scores[:, terms.target])
     column, sides = scores[there, terms.target], member[there, terms.target]
     found: dict[str, Bound] = {}
@@ -73,7 +74,7 @@ def one_run_refusal(design: Design, copies: int, canaries: int) -> str:
 
 
 def one_run_bound(name: str, terms: Terms, scores: np.ndarray, member: np.ndarray, delta: float) -> Bound:
-    """The bound of this name on the target's scores (canary, without NaN)."""
+    """The one-run bound of this name (a key of BOUNDS) on the target's scores (canary, without NaN)."""
     found = one_run(BOUNDS[name], scores, member, delta=delta, error=terms.error, strategy=terms.thresholds, guesses=terms.guesses)
     note = (
         f"ruled out at confidence {terms.confidence:g}, delta {delta:g}; shadow {terms.target}, {found.right} of "
@@ -84,11 +85,13 @@ def one_run_bound(name: str, terms: Terms, scores: np.ndarray, member: np.ndarra
 
 
 def _assumption(name: str) -> str:
+    """Text for a bound's note if it assumes a Gaussian trade-off, else empty."""
     return "; only if the trade-off is Gaussian" if name.endswith(IF_GAUSSIAN) else ""
 
 
 def multi_run_bound(name: str, terms: Terms, scores: np.ndarray, member: np.ndarray) -> Bound:
-    """The bound of this name on one sample's scores (model): the threshold is chosen on half of the models, tested on the rest."""
+    """The bound of this name (a key of MULTI_RUN) on one sample's scores (model): the threshold is chosen on half of the models,
+    tested on the rest."""
     turn = numpy_generator(0, None, "audit/halves").permutation(len(scores))
     half = len(scores) // 2
     first, second = turn[:half], turn[half:]

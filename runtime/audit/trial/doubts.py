@@ -36,8 +36,9 @@ class Doubt:
 
 
 def doubts_of_membership(member: np.ndarray, design: Design) -> Iterator[Doubt]:
-    """Doubts where columns (models) or, unless `balanced`, rows (samples) of membership agree more often than independent draws do.
-    No doubt is yielded with fewer than `FEW_SAMPLES` samples or two shadows. member: sample × shadow."""
+    """Doubts where columns (models) of membership agree more often than independent draws do, and, unless `balanced`, where columns
+    disagree or rows (samples) agree more often. The two models of a pair are not compared. No doubt is yielded with fewer than
+    `FEW_SAMPLES` samples or two shadows. member: sample × shadow."""
     samples, shadows = member.shape
     if samples < FEW_SAMPLES or shadows < 2:
         return
@@ -93,7 +94,7 @@ def equal_models(answers: np.ndarray) -> list[tuple[int, int]]:
 
 def repetitions(answers: np.ndarray, member: np.ndarray) -> np.ndarray | None:
     """sample: index of the distinct sample that each row is, where rows are repeated (equal answers and membership in all shadows);
-    else None, and None where so few distinct answers (`FEW_VALUES`) may be equal by chance.
+    else None, and None where repeated rows have no more than `FEW_VALUES` distinct answers, which may be equal by chance.
 
     answers: sample × … × shadow.
     """
@@ -109,8 +110,9 @@ def repetitions(answers: np.ndarray, member: np.ndarray) -> np.ndarray | None:
 
 
 def doubts_of_answers(signal: np.ndarray, member: np.ndarray) -> Iterator[Doubt]:
-    """Doubts where answers are constant, inverted, fit another shadow's membership, or hardly correlate with the other shadows'
-    answers. No doubt is yielded with fewer than `FEW_SAMPLES` samples. signal, member: sample × shadow, HIGHER MEANS MEMBER."""
+    """Doubts where answers are constant (in some shadows and not in all), inverted, fit another shadow's membership, or hardly
+    correlate with the other shadows' answers. No doubt is yielded with fewer than `FEW_SAMPLES` samples. signal, member: sample ×
+    shadow, HIGHER MEANS MEMBER."""
     samples, shadows = signal.shape
     sides = member.sum(0)
     if samples < FEW_SAMPLES:
@@ -184,8 +186,8 @@ def _unlike_the_others(signal: np.ndarray, standing: list[int]) -> Iterator[Doub
 
 
 def doubt_of_labels(right: np.ndarray, member: np.ndarray, classes: int) -> Iterator[Doubt]:
-    """A doubt where non-member models predict the canaries' random wrong labels more often than chance.
-    right, member: canary × shadow, bool."""
+    """A doubt where models, all together or else one alone, predict the random wrong labels of canaries that they were not trained
+    on more often than chance; at most one is yielded. right, member: canary × shadow, bool."""
     outside = ~member
     chance = 1 / classes
     for shadow in (None, *range(member.shape[1])):

@@ -44,6 +44,7 @@ NOT_TRUSTED = "not to be trusted"
 
 
 def flag_of(doubt: Doubt) -> str:
+    """The doubt as a flag: `not to be trusted: …` if it is grave, else `doubtful: …`."""
     return f"{NOT_TRUSTED}: {doubt.text}" if doubt.grave else f"doubtful: {doubt.text}"
 
 
@@ -90,6 +91,7 @@ class GroupResult:
         return self.measured.answers.group
 
     def metrics(self) -> Iterator[Metric]:
+        """Metrics of the scores and of the null control, and the number of floored fits if there are any."""
         yield from self.measured.metrics()
         if self.floored[0]:
             yield self.measured.metric("floored_fits", float(self.floored[0]), None, self.floored[1], "shadows that all but agree")
@@ -108,6 +110,7 @@ class GroupResult:
         return [*found, *doubts_of_scores(measured.scores, measured.member, self.control.auc, measured.steps.area())]
 
     def flags(self) -> list[str]:
+        """Complaints of the null control and doubts that the scores raise, each with the attack's coordinates."""
         attack = self.measured.attack
         column = f"{self.measured.answers.release} {attack.attack} {attack.variant_name} {self.group.name}"
         return [
@@ -159,6 +162,7 @@ def _refit(score: Likelihood, scope: Scope, member: np.ndarray) -> Callable[[np.
 
 
 def _of_targets(score: Score, scope: Scope) -> Score:
+    """The attack with NaN in the columns of models that are no targets."""
     return lambda member: np.where(scope.targets, score(member), np.nan)
 
 
@@ -244,10 +248,12 @@ class Kept:
 
     @classmethod
     def of(cls, scope: Scope, most_scores: float = np.inf) -> Kept:
+        """An empty collection that holds the membership alone."""
         return cls(scope, most_scores, {"member": torch.from_numpy(scope.member.astype(np.uint8))})
 
     def add(self, result: AttackResult) -> None:
-        """Add one attack's result, without a reference to the result itself, so that its memory can be freed."""
+        """Add one attack's result (its scores only while there is room for `most_scores`), without a reference to the result
+        itself, so that its memory can be freed."""
         key, headline = str(len(self.columns)), (result.attack, result.release) == self.scope.headline
         if headline:
             self.headline_column = len(self.columns)
@@ -285,4 +291,5 @@ def describe_canaries(groups: Sequence[Group], answers: Sequence[Answers], scope
 
 
 def describe_groups(groups: Sequence[Group]) -> list[dict[str, Any]]:
+    """Name, kind and number of canaries of each group, as JSON."""
     return [{"name": group.name, "kind": group.kind, "count": len(group)} for group in groups]

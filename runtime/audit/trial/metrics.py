@@ -68,6 +68,7 @@ class AttackMetrics:
 
     @cached_property
     def steps(self) -> Steps:
+        """The ROC's steps over all scores that are not NaN."""
         return Steps.of(self.scores[self.scored], self.member[self.scored])
 
     @cached_property
@@ -76,6 +77,8 @@ class AttackMetrics:
         return self._drawn(self.terms.fpr, self.scored, self.strict)
 
     def _drawn(self, fprs: Sequence[float], there: np.ndarray, strict: bool) -> Drawn[Readings]:
+        """Readings of the scores that count (`there`) on the resamples and, where canaries share fits, on refits."""
+
         def read(part: Resamples) -> Readings:
             return read_resamples(self.scores, self.member, fprs, part, there, strict)
 
@@ -91,7 +94,8 @@ class AttackMetrics:
 
     @cached_property
     def _refitted(self) -> list[tuple[np.ndarray, np.ndarray]]:
-        """For each block of canaries: the canaries outside it (bool), and their scores with the attack fitted on them."""
+        """For each block of canaries: the canaries outside it (bool), and their scores with the attack fitted on them; [] where
+        canaries share no fit, or are fewer than two or more than `MOST_REFITTED`."""
         units = self.resamples.units
         if self.refit is None or not 2 <= units <= MOST_REFITTED:
             return []
@@ -108,6 +112,7 @@ class AttackMetrics:
 
     @property
     def strict(self) -> bool:
+        """Whether a rate has to stay below the FPR, as in published code (`strict_fpr` in the attack's `compat`)."""
         return "strict_fpr" in self.attack.compat
 
     @cached_property
@@ -116,6 +121,7 @@ class AttackMetrics:
         return lower_bounds(self.terms, self.conditions, self.scores, self.member)
 
     def reading(self, fpr: float) -> RateReading:
+        """The TPR at `fpr` by the count rule, strict if the attack's `compat` has `strict_fpr`."""
         return self.steps.reading(fpr, self.strict)
 
     def metrics(self) -> Iterator[Metric]:
@@ -142,6 +148,7 @@ class AttackMetrics:
         return None if found is None else found.interval(self.terms.confidence)
 
     def _tpr(self, name: str, reading: RateReading, spread: Drawn[np.ndarray], canaries: int | None = None) -> Metric:
+        """The metric of a TPR with its interval; without a value where most resamples cannot resolve it."""
         around = self.interval(reading.value, spread, canaries)
         note = "; ".join(filter(None, [reading.note, self._one_shadow_warning(reading)]))
         if reading.value is not None and around is None:
@@ -199,6 +206,7 @@ class AttackMetrics:
 
     @property
     def _column(self) -> dict[str, Any]:
+        """Release level, attack, variant and canary group, as JSON."""
         attack, answers = self.attack, self.answers
         names = {"release": answers.release, "attack": attack.attack, "variant": attack.variant_name}
         return names | {"canaries": answers.group.name}
@@ -263,6 +271,8 @@ class AttackMetrics:
         return run_null_control(score, read, self.member, self.terms.design, redraws, rng, expected, self.resamples.same)
 
     def null_metrics(self, made: Control) -> Iterator[Metric]:
+        """Figures of the null control `made`: mean AUC and TPR of the redraws with their central intervals, the share with an
+        epsilon bound above zero, and the permutation p-value."""
         verdict = "" if made.passed else f"null control failed, the trial is invalid: {', '.join(made.complaints())}"
         # Intervals are the central intervals of the redraws.
         confidence, redraws, reading = self.terms.confidence, len(made.auc), self.reading(self.terms.headline_fpr)

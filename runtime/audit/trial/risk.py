@@ -42,6 +42,7 @@ def auc_of_canaries(scores: np.ndarray, member: np.ndarray) -> np.ndarray:
 
 
 def _auc_of(scores: np.ndarray, member: np.ndarray) -> np.ndarray:
+    """As `auc_of_canaries`, for all canaries at once."""
     there = ~np.isnan(scores)
     both = (member & there)[:, :, None] & (~member & there)[:, None, :]
     higher = (scores[:, :, None] > scores[:, None, :]) + 0.5 * (scores[:, :, None] == scores[:, None, :])

@@ -18,8 +18,8 @@ from runtime.store.artifacts import Artifact
 
 
 def guarantee(work: AttackTrial, inputs: Mapping[str, Artifact]) -> tuple[float, float] | None:
-    """(epsilon, delta) of the accountant for the target's pipeline; None where no task of the pipeline states an epsilon (it
-    is not stated above 1e6)."""
+    """(epsilon, delta) of the accountant for the target's pipeline, with the audit's delta where none is stated; None where no task
+    of the pipeline states an epsilon (it is not stated above 1e6)."""
     for artifact in inputs[f"model/{work.target}"].ancestry():
         claimed = artifact.metric("epsilon")
         if claimed is not None:

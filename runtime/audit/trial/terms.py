@@ -38,6 +38,7 @@ class Terms:
 
     @property
     def paired(self) -> bool:
+        """Whether shadows 2j and 2j+1 have complementary membership."""
         return self.design == "pairs"
 
     @property

@@ -127,6 +127,7 @@ def _doubts(work: AttackTrial, inputs: Mapping[str, Artifact], answers: Sequence
 
 
 def _scope(work: AttackTrial, groups: tuple[Group, ...], inputs: Mapping[str, Artifact]) -> Scope:
+    """What all attacks of the trial have in common."""
     named, both = declared(work.attacks, work.headline), _resamples(work, groups)
 
     def resamples(attack: Tried, group: Group) -> Resamples:
@@ -209,6 +210,7 @@ def _matches_headline(attack: Tried, headline: Tried | None) -> bool:
 def _pairs_to_look_at(
     inputs: Mapping[str, Artifact], results: Sequence[AttackResult], sets: Sets, scope: Scope
 ) -> dict[str, Tensor]:
+    """Columns of the pairs to keep (see `Nearness.pairs`), under `<group>/<column>`; empty where no set was queried."""
     pairs: dict[str, Tensor] = {}
     for name, measured in _headline_groups(results, scope).items():
         if name in sets.nearness:
@@ -231,6 +233,7 @@ def _student_over_teacher(results: Iterable[AttackResult], scope: Scope) -> Iter
 
 
 def _ratio(student: AttackMetrics, teacher: AttackMetrics) -> Metric:
+    """Metric `student_teacher_ratio` at the headline's FPR; no value where one cannot be read or the teacher's is 0."""
     fpr = student.terms.headline_fpr
     above, below = student.reading(fpr).value, teacher.reading(fpr).value
     name, n = "student_teacher_ratio", student.reading(fpr).non_members
@@ -270,6 +273,7 @@ def origins(work: AttackTrial, inputs: Mapping[str, Artifact], canaries: int) ->
 
 
 def _interval(work: AttackTrial) -> str:
+    """In words: what intervals resample, how often, and their confidence."""
     two_way = f"two-way over canaries and {'pairs of shadows' if work.design == 'pairs' else 'shadows'}"
     over = two_way if work.interval == "two_way" else f"over canaries; claims {two_way}"
     return f"bootstrap {over}, {work.resamples} resamples, {work.confidence:.0%}"
@@ -303,12 +307,14 @@ def _answers(
 
 
 def _logits(release: ReleaseLevel, group: Group, files: list[dict[str, Tensor]], span: slice) -> Answers:
+    """Logits of all shadows on the group's canaries and z samples."""
     logits = np.stack([file["canary"][span].numpy() for file in files], axis=2)
     z_logits = np.stack([file[f"z/{group.name}"].numpy() for file in files], axis=2) if len(group.z_labels) else None
     return Answers(release, group, logits, z_logits)
 
 
 def _files(work: AttackTrial, inputs: Mapping[str, Artifact], role: str) -> list[dict[str, Tensor]]:
+    """For each shadow, the `answers` of its task in this role; [] unless every shadow has one."""
     roles = [f"{role}/{shadow}" for shadow in range(work.shadows)]
     return [inputs[name].tensors("answers") for name in roles] if all(name in inputs for name in roles) else []
 

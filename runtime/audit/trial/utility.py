@@ -34,8 +34,8 @@ PROPORTIONS = (
 
 
 def utility(work: AttackTrial, inputs: Mapping[str, Artifact]) -> Iterator[Metric]:
-    """The trial's metrics without attack: accuracies on test, training and canary images, counts and distances of its synthetic
-    sets, the accountant's epsilon and noise multiplier, and seconds."""
+    """The trial's metrics without attack: accuracies on test, training and canary images, that of the commonest class
+    (`chance_accuracy`), counts and distances of its synthetic sets, the accountant's epsilon and noise multiplier, and seconds."""
     models = [inputs[f"model/{shadow}"].outcome for shadow in range(work.shadows)]
     asked = [inputs[f"final_model/{shadow}"].outcome for shadow in range(work.shadows)]
     made = [
@@ -129,6 +129,7 @@ def per_shadow(work: AttackTrial, inputs: Mapping[str, Artifact]) -> dict[str, T
 
 
 def _means(outcomes: list[Mapping[str, Any]], names: set[str], confidence: float) -> Iterator[Metric]:
+    """The mean over shadows of each of these metrics, by canary group, of the outcomes that have a value."""
     values: dict[tuple[str, str], list[float]] = {}
     for outcome in outcomes:
         for metric in outcome["metrics"]:
@@ -139,6 +140,7 @@ def _means(outcomes: list[Mapping[str, Any]], names: set[str], confidence: float
 
 
 def _mean(name: str, values: list[float], confidence: float) -> Metric:
+    """The mean with its Student's t interval, clipped to possible values; no interval for a single value."""
     mean = float(np.mean(values))
     if len(values) < 2:
         return Metric(name, mean, n=len(values))

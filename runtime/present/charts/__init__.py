@@ -7,16 +7,21 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from compiler.errors import SynthcError, and_more, did_you_mean
+
+if sys.flags.optimize >= 2:  # before Altair, which reads docstrings while it is imported
+    raise SynthcError("charts and reports need docstrings, which Python leaves out here: unset PYTHONOPTIMIZE=2, and leave out -OO")
+
 import altair as alt
 import vl_convert
 from altair.utils.schemapi import debug_mode
 
-from compiler.errors import SynthcError, and_more, did_you_mean
 from runtime.present.charts import ablation, cost, epsilon, letters, look, page, roc, tradeoff, training, vulnerability
 from runtime.present.charts import forest as claims
 from runtime.present.paradigms import Row

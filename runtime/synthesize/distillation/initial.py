@@ -23,6 +23,7 @@ from compiler.language.methods.distillation import (
     TrajectoryMatching,
 )
 from runtime.data.images import LabeledImages
+from runtime.data.valid import MAX_GREY_LEVEL
 from runtime.outcome import Diverged
 from runtime.seeds import Seeds
 from runtime.synthesize.release import Release, Setting
@@ -83,15 +84,18 @@ def initialise(how: Distilled, private: LabeledImages, setting: Setting) -> Star
 def finish(
     start: Start, pixels: Tensor, card: Card, labels: Tensor | None = None, notes: Mapping[str, Any] | None = None
 ) -> Release:
-    """The release: learned images in grey levels (which may leave 0..1), with `labels` if these were learned. Diverged if an image
-    is not finite."""
-    if not pixels.isfinite().all():
-        raise Diverged("the learned images hold values that are no numbers; lower the method's lr")
+    """The release: learned images in grey levels (which may leave 0..1), with `labels` if these were learned. Diverged if a grey
+    level is not finite or lies beyond MAX_GREY_LEVEL."""
+    levels = grey_levels(pixels.detach().cpu(), card)
+    if not bool((levels.abs() <= MAX_GREY_LEVEL).all()):
+        worst = float(levels.abs().max())
+        held = (
+            f"a grey level of {worst:.3g}, where black is 0 and white 1" if math.isfinite(worst) else "values that are no numbers"
+        )
+        raise Diverged(f"the learned images hold {held}; lower the method's lr")
     without = [label for label in range(card.classes) if label not in start.classes]
     declared = {"classes_without_images": without, **(notes or {})}
-    return Release(
-        grey_levels(pixels.detach().cpu(), card), start.labels if labels is None else labels, start.origins, notes=declared
-    )
+    return Release(levels, start.labels if labels is None else labels, start.origins, notes=declared)
 
 
 def summarise(losses: Sequence[Tensor], method: str, advice: str) -> dict[str, float]:

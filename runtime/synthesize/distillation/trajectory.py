@@ -264,8 +264,8 @@ def _begin(
     """The initial images, and the logits of their labels.
 
     In DATM labels start as an expert's final logits for private images that it classifies correctly: of the image itself where
-    images start from private ones, else the mean over the class. Where no image of a class is correct, the one with the largest
-    margin is used.
+    images start from private ones, else the mean over the class. Where fewer images of a class are correct than are needed
+    (`images_per_class`, or one for the mean), those of the largest margins are used.
     """
     if isinstance(how, TrajectoryMatching):
         start = initialise(how, private, setting)
@@ -276,8 +276,11 @@ def _begin(
         weights = nets.split_by_parameter(net, expert)
         logits = torch.cat([functional_call(net, weights, (chunk,)) for chunk in x.split(256)]).cpu()
     lead = logits.gather(1, private.labels[:, None])[:, 0] - logits.amax(1)  # 0 where the own class is the largest
-    best = lead.new_full((setting.card.classes,), -torch.inf).scatter_reduce(0, private.labels, lead, "amax")
-    right = (lead == best[private.labels]).nonzero()[:, 0]
+    needed, least = how.images_per_class if how.init == "real" else 1, torch.zeros(setting.card.classes)
+    for label in private.labels.unique():
+        of_class = lead[private.labels == label]
+        least[label] = of_class.topk(min(needed, len(of_class))).values[-1]
+    right = (lead >= least[private.labels]).nonzero()[:, 0]
     start = initialise(how, private[right], setting)
     if start.origins is not None:
         rows = right[start.origins]

@@ -215,6 +215,7 @@ CASES: list[tuple[str, str, str, str, list[tuple[str, str]]]] = [
         "denoising reads the generator, and no arm has one",
         [("- {attack: selected}", "- {attack: denoising}")],
     ),
+    ("L29", "warning", "8", "8 shadows are 4 independent pairs", [("shadows: 16", "shadows: 8")]),
 ]
 
 
@@ -227,6 +228,12 @@ def test_a_lint_fires_at_the_location_of_what_is_wrong(
     told = findings(tmp_path, *changes)
     here = [message for found, how, text, message in told if (found, how) == (code, severity) and text.startswith(at)]
     assert any(said in message for message in here), told
+
+
+@pytest.mark.parametrize(("shadows", "membership"), [(10, "pairs"), (8, "balanced")])
+def test_five_independent_models_are_enough_for_l29(tmp_path: Path, shadows: int, membership: str) -> None:
+    told = findings(tmp_path, ("shadows: 16", f"shadows: {shadows}"), ("membership: pairs", f"membership: {membership}"))
+    assert "L29" not in {code for code, *_ in told}
 
 
 def test_every_lint_either_is_looked_for_or_says_why_it_cannot_happen() -> None:

@@ -126,7 +126,7 @@ def judged(done: Done, out: str = "", env: dict[str, str] | None = None, prepare
         ended = subprocess.run(
             words, cwd=done.folder, env=environment, stdout=target, stderr=subprocess.PIPE, preexec_fn=prepare, timeout=900
         )
-    said = ended.stderr.decode(errors="replace")
+    said = ended.stderr.decode("utf-16" if "utf-16" in environment.get("PYTHONIOENCODING", "") else "utf-8", errors="replace")
     assert "Traceback" not in said, said[-3000:]
     assert "a mistake of synthc's" not in said, said[-3000:]
     codes = [line.split()[1] for line in said.splitlines() if line.startswith("### ")]

@@ -120,6 +120,7 @@ def test_a_study_runs_to_the_end_on_a_tiny_file_set_in_cifars_format(
     assert done.rows("SELECT count(*) FROM comparison WHERE test_accuracy IS NOT NULL AND leakage IS NOT NULL") == [(1,)]
 
 
+@pytest.mark.long
 def test_an_arm_of_each_paradigm_of_the_profile_fashion_mnist_runs_to_the_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -105,6 +106,17 @@ def test_what_begins_and_does_not_move_ends_as_it_was(private: LabeledImages) ->
     start = initialise(words(init="real"), private, SETTING)
     release = finish(start, start.pixels, CARD)
     assert torch.allclose(release.images * 255, private.images[start.origins].float(), atol=1e-3)
+
+
+@pytest.mark.parametrize(("level", "said"), [(28.0, "a grey level of 28"), (math.inf, "no numbers"), (math.nan, "no numbers")])
+def test_learned_images_that_leave_every_scale_diverged_and_are_told_what_to_lower(
+    private: LabeledImages, level: float, said: str
+) -> None:
+    start = initialise(words(init="real"), private, SETTING)
+    pixels = start.pixels.clone()
+    pixels[0, 0, 0, 0] = normalise(torch.tensor(level), CARD).flatten()[0] if math.isfinite(level) else level
+    with pytest.raises(Diverged, match=f"{said}.*lower the method's lr"):
+        finish(start, pixels, CARD)
 
 
 def test_more_real_images_of_a_class_than_there_are_is_a_clear_error(private: LabeledImages) -> None:

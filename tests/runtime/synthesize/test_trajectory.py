@@ -166,12 +166,14 @@ def test_datm_gives_soft_labels_and_mtt_hard_ones(private: LabeledImages, expert
 
 
 @pytest.mark.parametrize("scale", [-1.0, 1e-3])
-def test_experts_that_know_nothing_of_a_class_begin_datm_from_what_they_come_nearest_to(
-    private: LabeledImages, experts: Any, scale: float
+@pytest.mark.parametrize(("init", "per_class"), [("noise", 2), ("class_mean", 2), ("real", 2), ("real", 5)])
+def test_experts_that_know_little_of_a_class_begin_datm_from_what_they_come_nearest_to(
+    private: LabeledImages, experts: Any, scale: float, init: str, per_class: int
 ) -> None:
     ignorant = Kept({"weights": scale * experts.held["weights"]})
-    made = trajectory.synthesize(words("datm"), private, {"generator": ignorant}, SETTING)
-    assert made.images.shape == (20, *CARD.shape)
+    how = words("datm", init=init, images_per_class=per_class)
+    made = trajectory.synthesize(how, private, {"generator": ignorant}, SETTING)
+    assert made.images.shape == (10 * per_class, *CARD.shape)
     assert made.labels.isfinite().all()
 
 
