@@ -1,7 +1,7 @@
 """Changes the published database atomically: in a copy, which is checked and then renamed over the original, under a lock.
 
     .results.duckdb.lock         held from before the first read to after the rename: publishers wait for each other
-    .results.duckdb.<pid>.next   the copy
+    .results.duckdb.<pid>.next   a folder for the publishing user alone, with the copy and DuckDB's log of it
 
 The file is copied as a whole, so everything that a user keeps in it is preserved: tables with their keys, views, macros, types,
 sequences, indexes, comments. Readers keep the old file until they close it.
@@ -19,6 +19,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 import duckdb
 
@@ -48,14 +49,19 @@ def revision(target: Path, *, of: Path | None = None, patience: float = PATIENCE
     make it, or it cannot be written.
     """
     target = Path(os.path.realpath(target))
-    copy = target.with_name(f".{target.name}.{os.getpid()}.next")
+    beside = target.with_name(f".{target.name}.{os.getpid()}.next")
+    copy = beside / target.name
     _check_folder(target)
     check_path(target)
     with locked(target), contextlib.ExitStack() as stack:
         try:
             for abandoned in target.parent.glob(f".{glob.escape(target.name)}.*next*"):
-                abandoned.unlink(missing_ok=True)
-            stack.callback(copy.unlink, missing_ok=True)
+                if abandoned.is_dir():
+                    shutil.rmtree(abandoned, ignore_errors=True)  # another user's stays until that user publishes
+                else:
+                    abandoned.unlink(missing_ok=True)
+            stack.callback(shutil.rmtree, beside, ignore_errors=True)
+            beside.mkdir(mode=0o700)  # DuckDB makes the log with the rights of the umask, and has no option for it
             # A DuckDB instance of its own: a full disk makes an instance unusable.
             connection = stack.enter_context(contextlib.closing(connect()))
             if target.exists():
@@ -79,10 +85,14 @@ def revision(target: Path, *, of: Path | None = None, patience: float = PATIENCE
 
 @contextlib.contextmanager
 def locked(target: Path) -> Iterator[None]:
-    """Hold the lock of a published database; waits for another holder, TargetBusy after `LOCK_SECONDS`."""
+    """Hold the lock of a published database; waits for another holder, TargetBusy after `LOCK_SECONDS`.
+
+    Who may write to the folder may take the lock, whatever the umask of who made it: that is also what renaming the copy needs.
+    """
     path = target.with_name(f".{target.name}.lock")
     try:
         handle = path.open("ab+", buffering=0)
+        _share(handle, target.parent)
     except OSError as error:
         raise SynthcError(f"{target}: cannot be published: {sentence_of(error)}") from error
     with handle:
@@ -92,6 +102,17 @@ def locked(target: Path) -> Iterator[None]:
                 raise TargetBusy(f"{target}: another process has published into it for {LOCK_SECONDS:.0f} s; publishing waits")
             time.sleep(0.02)
         yield
+
+
+def _share(lock: IO[bytes], folder: Path) -> None:
+    """Let all who may write to `folder` open the lock; nothing where another user owns the lock."""
+    of, now = folder.stat(), os.fstat(lock.fileno())
+    mode = 0o600 | (0o060 if of.st_mode & 0o020 else 0) | (0o006 if of.st_mode & 0o002 else 0)
+    with contextlib.suppress(PermissionError):
+        if (now.st_uid, now.st_gid) != (of.st_uid, of.st_gid):
+            os.fchown(lock.fileno(), of.st_uid if os.geteuid() == 0 else -1, of.st_gid)
+        if now.st_mode & 0o777 != mode:
+            os.fchmod(lock.fileno(), mode)
 
 
 def check_target(target: Path) -> bool:
@@ -181,7 +202,7 @@ def _copy_held(target: Path, copy: Path, stack: contextlib.ExitStack, connection
             return False
         raise refusal from error
     _check_maker(connection, target, OTHER_TARGET, "held.")
-    with open(copy, "wb", opener=lambda path, flags: os.open(path, flags, 0o600)) as into:  # `_take_place` gives it the old rights
+    with copy.open("wb") as into:
         size = os.fstat(source.fileno()).st_size
         while (done := into.tell()) < size:  # in the kernel: half of the time of reading and writing
             into.seek(done + os.sendfile(into.fileno(), source.fileno(), done, size - done))

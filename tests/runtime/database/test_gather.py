@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import duckdb
@@ -15,6 +16,7 @@ import pytest
 
 from compiler.errors import SynthcError
 from runtime.cli.main import main
+from runtime.database.connect import execute
 from runtime.database.gather import LAST_RUNS, OF_HEADLINE, SCORES, export_runs, forget, merge
 from runtime.database.index import Index, rebuild
 from runtime.database.read import query
@@ -302,12 +304,45 @@ def test_rights_and_links_of_the_file_stay(stores: tuple[Path, Path], tmp_path: 
     rebuild(stores[0], real)
     real.chmod(0o600)
     link.symlink_to(real)
-    with revision(real):
-        assert [copy.stat().st_mode & 0o777 for copy in tmp_path.glob(".real.duckdb.*.next")] == [0o600]
+    with revision(real) as connection:
+        execute(connection, "CREATE TABLE published.notes AS SELECT 1 AS one")
+        (beside,) = tmp_path.glob(".real.duckdb.*.next")
+        assert {path.name for path in beside.iterdir()} == {"real.duckdb", "real.duckdb.wal"}
+        assert beside.stat().st_mode & 0o777 == 0o700
     rebuild(stores[1], link)
     assert link.is_symlink()
     assert real.stat().st_mode & 0o777 == 0o600
     assert len(query(real, ROWS)[1]) == 2
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may become another user")
+@pytest.mark.parametrize("mode", [0o2775, 0o777])
+def test_whoever_may_write_to_the_folder_may_publish_after_another_user(stores: tuple[Path, Path], mode: int) -> None:
+    nobody = 65534
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        store, target = Path(shutil.copytree(stores[1], folder / "store")), folder / "results.duckdb"
+        for path in (store, *store.rglob("*")):
+            os.chown(path, nobody, nobody)
+        os.chown(folder, 0, nobody)
+        folder.chmod(mode)
+        rebuild(stores[0], target)
+        os.setegid(nobody)
+        os.seteuid(nobody)
+        try:
+            rebuild(store, target)
+        finally:
+            os.seteuid(0)
+            os.setegid(0)
+        assert len(query(target, ROWS)[1]) == 2
+
+
+def test_the_lock_is_for_its_owner_alone_where_nobody_else_may_write_to_the_folder(
+    stores: tuple[Path, Path], tmp_path: Path
+) -> None:
+    tmp_path.chmod(0o755)
+    rebuild(stores[0], tmp_path / "results.duckdb")
+    assert (tmp_path / ".results.duckdb.lock").stat().st_mode & 0o777 == 0o600
 
 
 PUBLISHER = """
@@ -350,7 +385,9 @@ def test_runs_rebuilds_merges_readers_and_a_user_on_one_database_lose_nothing_th
 
 def test_an_abandoned_copy_is_cleared_away(stores: tuple[Path, Path], tmp_path: Path) -> None:
     target = tmp_path / "results.duckdb"
-    (tmp_path / ".results.duckdb.4242.next").write_bytes(b"half of a database")
+    (tmp_path / ".results.duckdb.4242.next").write_bytes(b"half of a database")  # as earlier versions made it
+    (tmp_path / ".results.duckdb.4243.next").mkdir()
+    (tmp_path / ".results.duckdb.4243.next/results.duckdb").write_bytes(b"half of a database")
     with contextlib.closing(Index.open(stores[0])) as index:
         index.publish(target)
     assert not list(tmp_path.glob(".*.next"))
