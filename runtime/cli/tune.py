@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from compiler.errors import SynthcError, plural
 from runtime.cli.options import spec_options
 from runtime.cli.results_options import add_command, store_of
 from runtime.cli.run import compute, engine_options
+from runtime.outcome import Diverged
 
 if TYPE_CHECKING:
     from compiler.plan.tuning import Try, Tuning
@@ -41,14 +43,14 @@ class Tried:
 
     of: Try
     accuracies: Sequence[float]
-    """Accuracy on the validation images, one for each trial and shadow."""
+    """Accuracy on the validation images, one for each trial and shadow; none where a task of the try diverged."""
     seconds: float
     """Seconds of all tasks that the try needs."""
 
     @property
     def score(self) -> float:
-        """Mean accuracy, rounded, so that of equal tries the first in the spec is kept."""
-        return round(sum(self.accuracies) / len(self.accuracies), 9)
+        """Mean accuracy, rounded, so that of equal tries the first in the spec is kept; minus infinity without accuracies."""
+        return round(sum(self.accuracies) / len(self.accuracies), 9) if self.accuracies else -math.inf
 
 
 def _tune(args: argparse.Namespace) -> int:
@@ -73,14 +75,19 @@ def _tune(args: argparse.Namespace) -> int:
             status = compute(study, args, signals) if study.todo else "done"
             study.close(status)
             missing = study.count_missing()
-    if missing:
-        failed = study.failures | {study.plan.tasks[id].address: error for id, error in study.given_up.items()}
-        for address, error in failed.items():
-            print(f"{address}: {error}", file=sys.stderr)
-        mend = "change the settings that failed, under `tune:`" if failed else "run the same command again to go on"
+    failures = study.failures | {tuning.plan.tasks[task].address: error for task, error in study.given_up.items()}
+    for address, error in failures.items():
+        print(f"{address}: {error}", file=sys.stderr)
+    diverged = failures and all(error.startswith(Diverged.__name__) for error in failures.values())
+    if status == "interrupted" or (missing and not diverged):
+        mend = "change the settings that failed, under `tune:`" if failures else "run the same command again to go on"
         print(f"missing: {plural(missing, 'task')}, so no setting is chosen; {mend}", file=sys.stderr)
         return 130 if status == "interrupted" else 1
     found = [_read(one, tuning, store) for one in tuning.tries]
+    for arm in dict.fromkeys(one.of.arm for one in found):
+        if not any(one.accuracies for one in found if one.of.arm == arm):
+            print(f"{args.spec}: every try of {arm} diverged; lower its rates under `tune`", file=sys.stderr)
+            return 1
     target = args.spec.with_name(f"{args.spec.stem}.tuned.yaml")
     if target.exists() and not target.read_text(encoding="utf-8").startswith(HEAD):
         raise SynthcError(f"{target} is there and was not written by `synthc tune`; move it away")
@@ -94,7 +101,8 @@ def _tune(args: argparse.Namespace) -> int:
 def _read(one: Try, tuning: Tuning, store: Path) -> Tried:
     from runtime.store.artifacts import Artifact, folder_of, is_done
 
-    accuracies = [Artifact(folder_of(store, task)).metric("test_accuracy") for task in one.tasks]
+    done = all(is_done(store, task) for task in one.tasks)
+    accuracies = [Artifact(folder_of(store, task)).metric("test_accuracy") for task in one.tasks] if done else []
     needed = tuning.plan.to_run(lambda id: False, one.tasks)
     seconds = [Artifact(folder_of(store, id)).outcome["provenance"]["seconds"] for id in needed if is_done(store, id)]
     return Tried(one, [value for value in accuracies if value is not None], sum(seconds))
@@ -118,11 +126,12 @@ def _tabulate(found: Sequence[Tried]) -> list[str]:
     for arm, tried in arms.items():
         for place, one in enumerate(sorted(tried, key=lambda one: -one.score)):
             n = len(one.accuracies)
-            spread = (sum((value - one.score) ** 2 for value in one.accuracies) / max(n - 1, 1) / n) ** 0.5
+            spread = (sum((value - one.score) ** 2 for value in one.accuracies) / max(n - 1, 1) / max(n, 1)) ** 0.5
+            measured = f"{one.score:>10.2%}{spread:>8.2%}" if n else f"{'diverged':>10}{'':>8}"
             whose = (
                 f"{arm:<{wide}}{len(tried):>6}{sum(other.seconds for other in tried):>9.0f}" if place == 0 else " " * (wide + 15)
             )
-            lines.append(f"{whose}{one.score:>10.2%}{spread:>8.2%}  {json.dumps(plain(one.of.overlay), ensure_ascii=False)}")
+            lines.append(f"{whose}{measured}  {json.dumps(plain(one.of.overlay), ensure_ascii=False)}")
     return lines
 
 

@@ -1,7 +1,7 @@
 """Changes the published database atomically: in a copy, which is checked and then renamed over the original, under a lock.
 
     .results.duckdb.lock         held from before the first read to after the rename: publishers wait for each other
-    .results.duckdb.<pid>.next   a folder for the publishing user alone, with the copy and DuckDB's log of it
+    .results.duckdb.<pid>.next   the copy, which has no log
 
 The file is copied as a whole, so everything that a user keeps in it is preserved: tables with their keys, views, macros, types,
 sequences, indexes, comments. Readers keep the old file until they close it.
@@ -49,19 +49,14 @@ def revision(target: Path, *, of: Path | None = None, patience: float = PATIENCE
     make it, or it cannot be written.
     """
     target = Path(os.path.realpath(target))
-    beside = target.with_name(f".{target.name}.{os.getpid()}.next")
-    copy = beside / target.name
+    copy = target.with_name(f".{target.name}.{os.getpid()}.next")
     _check_folder(target)
     check_path(target)
     with locked(target), contextlib.ExitStack() as stack:
         try:
             for abandoned in target.parent.glob(f".{glob.escape(target.name)}.*next*"):
-                if abandoned.is_dir():
-                    shutil.rmtree(abandoned, ignore_errors=True)  # another user's stays until that user publishes
-                else:
-                    abandoned.unlink(missing_ok=True)
-            stack.callback(shutil.rmtree, beside, ignore_errors=True)
-            beside.mkdir(mode=0o700)  # DuckDB makes the log with the rights of the umask, and has no option for it
+                abandoned.unlink(missing_ok=True)
+            stack.callback(copy.unlink, missing_ok=True)
             # A DuckDB instance of its own: a full disk makes an instance unusable.
             connection = stack.enter_context(contextlib.closing(connect()))
             if target.exists():
@@ -70,7 +65,8 @@ def revision(target: Path, *, of: Path | None = None, patience: float = PATIENCE
                     time.sleep(0.1)
             elif of is not None:
                 shutil.copyfile(of, copy)
-            execute(connection, f"ATTACH {literal(copy)} AS published")
+            # Without a write-ahead log: a copy that is not whole is deleted, and the log would have the umask's rights.
+            execute(connection, f"ATTACH {literal(copy)} AS published (RECOVERY_MODE no_wal_writes)")
             execute(connection, "USE published")
             _bring_schema(connection)
             yield connection
@@ -202,7 +198,7 @@ def _copy_held(target: Path, copy: Path, stack: contextlib.ExitStack, connection
             return False
         raise refusal from error
     _check_maker(connection, target, OTHER_TARGET, "held.")
-    with copy.open("wb") as into:
+    with open(copy, "wb", opener=lambda path, flags: os.open(path, flags, 0o600)) as into:  # `_take_place` gives it the old rights
         size = os.fstat(source.fileno()).st_size
         while (done := into.tell()) < size:  # in the kernel: half of the time of reading and writing
             into.seek(done + os.sendfile(into.fileno(), source.fileno(), done, size - done))

@@ -99,6 +99,15 @@ def test_where_every_try_failed_a_sentence_says_why_each_time_and_nothing_is_wri
         assert main(["tune", str(spec), "--engine", "inline", "--db", str(tmp_path / "results.duckdb")]) == 1
         said = capsys.readouterr().err
         assert "undefended.0#0/shadow 0/model" in said
-        assert "so no setting is chosen; change the settings that failed" in said
+        assert "every try of undefended diverged; lower its rates" in said
         assert "mistake" not in said
     assert not (tmp_path / "study.tuned.yaml").exists()
+
+
+def test_a_try_that_diverges_is_the_worst_of_its_arm(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tuned = TUNED[: TUNED.index("    coreset: {")].replace("[0.0001, 0.2]", "[1.0e+9, 0.2]")
+    spec = written(tmp_path, tuned)
+    for _ in range(2):  # the second time, all that diverged is known
+        assert main(["tune", str(spec), "--engine", "inline", "--db", str(tmp_path / "results.duckdb")]) == 0
+        assert "diverged" in capsys.readouterr().out
+        assert compile_study(tmp_path / "study.tuned.yaml").trials[0].trial.point.classifier.lr == 0.2
