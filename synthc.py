@@ -31,7 +31,8 @@ PACKAGES = ("compiler", "runtime")
 def _import_own(name: str) -> None:
     """Import the package `name` from the folder of this file, even if another folder of that name comes first on the path.
 
-    ImportError if another package of that name was imported before, or this one is not there.
+    Nothing happens if it is imported already. ImportError if another package of that name is; FileNotFoundError if this one is not
+    there.
     """
     folder = Path(__file__).resolve().parent / name
     if (found := sys.modules.get(name)) is not None:
@@ -70,7 +71,7 @@ __all__ = ["Answer", "Results", "SpecError", "SynthcError", "SynthcWarning", "au
 
 
 def main() -> int:
-    """Run the command `synthc`; returns the exit code."""
+    """Run the command `synthc` with the arguments of this process; returns the exit code."""
     from runtime.cli.main import main
 
     return main()

@@ -22,12 +22,16 @@ RECORDED_PACKAGES = ("synthc", "torch", "numpy", "scipy", "scikit-learn", "diffu
 
 
 def cores() -> int:
-    """Number of cores that this process may use, which may be fewer than the machine has."""
+    """Number of logical cores that the affinity of this process allows, where the system has one; elsewhere the machine's.
+
+    A container's quota of processor time is not read.
+    """
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def check_room_for_threads(needed: int, who: str, would_do: str = "") -> None:
-    """SynthcError unless `needed` threads can be started. They are started, since limits may be the user's or the container's.
+    """SynthcError unless `needed` threads can be started. They are started, and ended again, since limits may be
+    the user's or the container's.
 
     Without this check OpenBLAS ends the process by SIGINT, like Ctrl-C, and Ray hangs or fails an assertion. `who`, `would_do`: for
     the error's text.
@@ -109,7 +113,7 @@ def package_digest(module: str) -> str:
 
 @functools.cache
 def commit() -> str:
-    """The git commit of this source with "+" if it was changed since; "" outside a checkout.
+    """Twelve digits of the git commit of this source, with "+" if tracked files were changed since; "" outside a checkout.
 
     Changes of published results (`results.*`), to which runs add rows, do not count.
     """

@@ -22,8 +22,11 @@ COPY_OPTIONS = {".parquet": "FORMAT parquet, COMPRESSION zstd", ".csv": "FORMAT 
 
 
 def export(database: Path, text: str, target: Path) -> None:
-    """Write a query's rows to `target`, whose suffix (.parquet, .csv, .json) gives the format; SynthcError for other suffixes and
-    failing queries."""
+    """Write a query's rows to `target`, whose suffix (.parquet, .csv, .json) gives the format; SynthcError for other suffixes,
+    failing queries, a missing database, and where `target` cannot be written.
+
+    In a .csv, texts that spreadsheets would run as formulas get an apostrophe before them.
+    """
     if target.suffix not in COPY_OPTIONS:
         raise SynthcError(f"{target}: the ending should be one of {', '.join(COPY_OPTIONS)}")
     check_exists(database)
@@ -35,7 +38,7 @@ def export(database: Path, text: str, target: Path) -> None:
 
 
 def _defused(connection: duckdb.DuckDBPyConnection, text: str) -> str:
-    """The query with a quote before texts that spreadsheets would run as formulas."""
+    """A query for the same rows, with an apostrophe before texts that spreadsheets would run as formulas."""
     described = execute(connection, f"DESCRIBE ({text})")
     named = [(identifier(str(name)), kind) for name, kind, *_ in described]
     computed, figure = map(literal, (escape.FORMULA.pattern, escape.FIGURE.pattern))
@@ -55,7 +58,8 @@ COMPATIBLE_STORAGE = "v1.2.0"
 
 def export_compatible(database: Path, target: Path) -> None:
     """Write the published database, with tables, views, macros and comments, in the storage version COMPATIBLE_STORAGE,
-    which older DuckDB reads. SynthcError where `target` is a file that synthc did not write."""
+    which older DuckDB reads. SynthcError where `target` is a file that synthc did not write, or cannot be written, and where
+    there is no `database`."""
     check_exists(database)
     check_target(target)
     with _replace(target) as temp, contextlib.closing(connect()) as connection:

@@ -29,7 +29,9 @@ ORDER BY ALL
 
 
 def merge(target: Path, others: Sequence[Path]) -> list[str]:
-    """Copy the rows of the published databases `others` into `target`; returns their origins. Merging again changes nothing.
+    """Copy the rows of the published databases `others` into `target`, which is made if missing; returns their origins.
+
+    Merging again changes nothing.
 
     Of a run that both have, the later record is kept. SynthcError for a file that is no database of synthc, TargetBusy while
     another process writes to `target`.
@@ -49,7 +51,8 @@ def merge(target: Path, others: Sequence[Path]) -> list[str]:
 
 @contextlib.contextmanager
 def _as_source(connection: duckdb.DuckDBPyConnection, other: Path) -> Iterator[None]:
-    """Attach a copy of another published database as `source`, upgraded to the schema of this version."""
+    """Attach a copy of another published database as `source`, upgraded to the schema of this version, until the block ends.
+    SynthcError where it cannot be read."""
     with tempfile.TemporaryDirectory(prefix="synthc-merge-") as folder:
         copy = Path(folder) / "other.duckdb"
         try:
@@ -104,10 +107,11 @@ block size 7.4 MB."""
 
 
 def export_runs(database: Path, target: Path, runs: str, attacks: str = "true") -> None:
-    """Write a new database with the runs that satisfy the SQL condition `runs`, without tables and views that users added.
+    """Write a new database, where there is no file yet, with the runs of `database` that satisfy the SQL condition `runs`; tables
+    and views that users added are left out.
 
-    Of their scores and ROC curves it has those that satisfy `attacks`. Rows are only inserted, so no block of the file holds
-    deleted rows of others.
+    Of their scores and ROC curves it has those that satisfy the SQL condition `attacks`. Rows are only inserted, so no block of the
+    file holds deleted rows of others.
     """
     with contextlib.closing(connect()) as connection:
         execute(connection, f"ATTACH {literal(target)} AS fresh (BLOCK_SIZE {SMALL_BLOCKS})")

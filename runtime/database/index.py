@@ -73,7 +73,8 @@ class Index:
 
     @classmethod
     def open(cls, store: Path) -> Index:
-        """Open the index of a locked store; rebuilds it where it is missing, damaged or of another version.
+        """Open the index of a locked store; rebuilds it (`make`) where it is missing, damaged or of another version.
+        Runs recorded as running are recorded as killed.
 
         SynthcWarning for each file that cannot be read then; SynthcError for a newer store.
         """
@@ -100,7 +101,10 @@ class Index:
 
     @classmethod
     def make(cls, store: Path) -> Index:
-        """Build the index of a locked store from its files, in a new file that replaces the old one when complete."""
+        """Build the index of a locked store from its files, in a new file that replaces the old one when complete.
+
+        Commits that cannot be read are quarantined and named in `problems`; runs recorded as running are recorded as killed.
+        """
         read_mark(store)
         path, beside = store / "index.duckdb", store / ".index.duckdb.next"
         _remove(beside)
@@ -144,7 +148,7 @@ class Index:
         return self._rows(query, study, profile or "")
 
     def earlier_headlines(self, study: str, profile: str | None, run: str) -> list[tuple[str, dict[str, Any]]]:
-        """Earlier runs of the study with results, and the headline that each declared."""
+        """Names of the runs before `run` of the study under the profile that have results, and the headline that each declared."""
         query = (
             "SELECT run, headline FROM base.run WHERE study = ? AND profile = ? AND run < ? AND EXISTS ("
             "FROM base.trial JOIN base.outcome ON task = answer WHERE trial.run = run.run) ORDER BY run"

@@ -18,7 +18,8 @@ OF_OUTCOME = ("outcome", "metric", "roc", "canary", "risk", "score")
 
 
 def publish(index: Path, target: Path, origin: str, patience: float = PATIENCE_SECONDS) -> None:
-    """Replace the rows of `origin` in `target` by those of the checkpointed database `index`; all other rows stay.
+    """Replace the rows of `origin` in `target` by those of the checkpointed database `index`; all other rows stay, but those that
+    `adopt_earlier_runs` deletes.
 
     TargetBusy when another process writes to it for longer than `patience` seconds; SynthcError when synthc did not make it, or it
     cannot be written.

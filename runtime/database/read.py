@@ -101,7 +101,8 @@ def query_briefly(database: Path, text: str, rows: int, seconds: float) -> tuple
 
 
 def relation(connection: duckdb.DuckDBPyConnection, text: str) -> duckdb.DuckDBPyRelation:
-    """A query as a DuckDB relation; SynthcError where it fails, or is no query that gives rows."""
+    """A query as a DuckDB relation, which is computed when it is read; SynthcError where it cannot be parsed and bound, or gives no
+    rows (is no SELECT)."""
     try:
         found = connection.sql(text)
     except duckdb.Error as error:

@@ -112,7 +112,8 @@ def _share(lock: IO[bytes], folder: Path) -> None:
 
 
 def check_target(target: Path) -> bool:
-    """True if `target` is a database that synthc published, False if it does not exist; SynthcError for any other file."""
+    """True if `target` is a database that synthc published, False if it does not exist; SynthcError for any other file,
+    and for a folder that is missing or cannot be written. A file that another process has open for writing counts as published."""
     target = Path(os.path.realpath(target))
     _check_folder(target)
     check_path(target)
@@ -123,7 +124,9 @@ def check_target(target: Path) -> bool:
 
 
 def check_source(source: Path) -> None:
-    """SynthcError unless `source` is a database that synthc published. Its folder need not be writable."""
+    """SynthcError unless `source` is a database that synthc published. Its folder need not be writable.
+
+    A file that another process has open for writing is not looked into."""
     check_path(source)
     if not source.exists():
         raise SynthcError(f"{source}: there is no such database")

@@ -114,7 +114,7 @@ def _give_way(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def _unused(connection: duckdb.DuckDBPyConnection, name: str, taken: str) -> str:
-    """`name`, with a digit where the query `taken` lists it already."""
+    """`name`; where the query `taken` lists it already, the first of `name_2`, `name_3` … that it does not list."""
     names = {one for (one,) in execute(connection, taken)}
     numbered = (f"{name}_{number}" for number in itertools.count(2))
     return next(one for one in itertools.chain([name], numbered) if one not in names)

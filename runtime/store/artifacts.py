@@ -42,8 +42,10 @@ FIGURES_FILE = "figures.json"
 
 @contextlib.contextmanager
 def lock_store(store: Path) -> Iterator[None]:
-    """Lock the store for one run; makes it if it does not exist. SynthcError if another run has locked it or a newer version made
-    it."""
+    """Lock the store for one run until the block ends; makes it, and `store.json`, if they do not exist.
+
+    SynthcError if another run has locked it, a newer version made it, `store.json` is damaged, or the disk or its locks fail.
+    """
     try:
         if not store.exists():
             store.mkdir(mode=0o700, parents=True)
@@ -85,7 +87,8 @@ def _read_owner(store: Path) -> str:
 
 
 def may_be_running(store: Path) -> bool:
-    """Whether a run may be using the store: False only if no lock is recorded, or its process on this machine has ended."""
+    """Whether a run may be using the store: False if no lock is recorded, or its process is of this machine and `/proc` has
+    it not."""
     owner = re.fullmatch(r"pid (\d+) on (.+), since .*", _read_owner(store))
     return owner is not None and (owner[2] != machine.host() or Path(f"/proc/{owner[1]}").exists())
 
@@ -93,8 +96,9 @@ def may_be_running(store: Path) -> bool:
 def read_mark(store: Path) -> dict[str, Any]:
     """The content of `store.json`: the store's version, and `origin`, the store's name in databases that gather several.
 
-    If the file is missing, or has no origin, it is written. The origin of a new store is the folder's name and eight random digits;
-    if `store.json` is lost, that of its recorded runs. SynthcError if a newer synthc made the store, or if the mark is damaged.
+    If the file is missing, or has no origin, it is written. The origin of a new store is the folder's name and eight random
+    hexadecimal digits; if `store.json` is lost, that of the latest recorded run which has one.
+    SynthcError if a newer synthc made the store, or if the mark is damaged.
     """
     path, found = store / "store.json", None
     try:
@@ -153,8 +157,8 @@ def encode_tensors(tensors: Mapping[str, Tensor]) -> bytes:
 
 
 def quarantine(folder: Path) -> None:
-    """Rename a task's damaged commit, so that the task counts as not done and the file can be examined; nothing where there is
-    none."""
+    """Rename a task's damaged `outcome.json` to `outcome.json.corrupt`, so that the task counts as not done and the file can be
+    examined; replaces an earlier one. Nothing where there is no `outcome.json`."""
     aside = folder / "outcome.json.corrupt"
     if aside.is_dir():
         shutil.rmtree(aside)
@@ -201,7 +205,8 @@ class Artifact:
         return content
 
     def ancestry(self) -> list[Artifact]:
-        """This artifact and all artifacts that it depends on, directly or not, each once."""
+        """This artifact and all artifacts that it depends on, directly or not, each once; Corrupt if one's `task.json` cannot be
+        read."""
         found: dict[str, Artifact] = {}
         waiting = [self]
         while waiting:

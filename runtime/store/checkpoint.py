@@ -48,7 +48,8 @@ class TaskLoops:
     logged: dict[str, list[list[Tensor]]] = field(default_factory=dict)
 
     def curves(self) -> dict[str, list[tuple[int, float | None]]]:
-        """Name → its thinned losses; several loops of one name are numbered from 1; a loop that logged none is left out."""
+        """Name of a loop → its losses as of `thin`; several loops of one name are numbered from 1; a loop that logged none is left
+        out."""
         names = {
             name: [f"{name} {place + 1}" if len(all) > 1 else name for place in range(len(all))]
             for name, all in self.logged.items()
@@ -59,8 +60,8 @@ class TaskLoops:
 
 
 def thin(losses: Sequence[Tensor]) -> list[tuple[int, float | None]]:
-    """Thin a loss curve: divide it into up to MAX_POINTS spans of equal length; for each, the step at its end and its mean loss
-    (None where that is not finite)."""
+    """Thin a loss curve, which is not empty: divide it into up to MAX_POINTS spans, whose lengths differ by at most one; for each,
+    the number of losses up to its end and its mean loss, rounded to five digits (None where that is not finite)."""
     values = torch.tensor([float(loss) for loss in losses], dtype=torch.float64)
     points, seen = [], 0
     for span in values.tensor_split(min(MAX_POINTS, len(values))):
@@ -96,7 +97,8 @@ def has_checkpoints(folder: Path) -> bool:
 
 
 class loop:  # lower case: it is used as `range` is
-    """An iterator over the remaining steps of a loop, which saves and restores `parts`; a part may be None.
+    """The remaining steps of a loop, to iterate over once. `parts` are restored in place when it is made, and saved between steps.
+    A part that is None is ignored.
 
     `losses`: all logged losses, those before an interruption included.
     """
@@ -144,7 +146,7 @@ class loop:  # lower case: it is used as `range` is
 
 
 def _begin(name: str, losses: list[Tensor]) -> Path | None:
-    """The path of the loop's checkpoint; None outside a task."""
+    """Register the losses of a new loop with the task, and return the path of its checkpoint; None outside a task."""
     task = _task.get()
     if task is None:
         return None

@@ -18,10 +18,11 @@ FOUND = ("verdict", "effect", "low", "high")
 
 
 def carry_on(claims: Iterable[Record], before: Mapping[str, Any] | None, declared: Record, store: Path) -> list[Record]:
-    """Records of a run's claims with their history: `declared`, copied from the last run where the claim's words are the same, and
-    `earlier` verdicts.
+    """Records of a run's claims with their history: `declared`, kept from the last run's claim of that name if its words are the
+    same, and `earlier`, to which that claim's earlier verdicts are added, and its last one if its task was another.
 
-    `before`: record of the last run of the study under the profile. `declared`: the value for claims with new words.
+    `before`: record of the last run of the study under the profile; without one `earlier` stays. `declared`: the value for claims
+    with new words.
     """
     known = {claim["claim"]: claim for claim in before["claims"]} if before else {}
     return [_carry_on_one(claim, known.get(claim["claim"]), declared, before, store) for claim in claims]

@@ -234,8 +234,8 @@ def parse_record(path: Path) -> tuple[dict[str, Any], bool]:
 
 
 def _check_form(form: type, raw: bytes, content: Any) -> None:
-    """ValueError unless a record without a digest has exactly the fields of `form`, each of its type; in what it contains, fields
-    that no form has are let be."""
+    """ValueError unless a record without a digest has the required fields of `form`, each field of its type, and at the top level
+    no others; in nested objects unknown fields are ignored."""
     from pydantic import ValidationError
 
     try:

@@ -53,7 +53,7 @@ def read_progress(store: Path, run: str) -> dict[str, Any]:
 
 def run_name(store: Path, started: datetime, study: str) -> str:
     """A name for a run: the time of its start in UTC, then the study. Names sort in the order of runs, even if the clock was set
-    back between two of them; SynthcError if no later name exists."""
+    back between two of them (then it is the last run's time and a microsecond); SynthcError if no later name exists."""
 
     def stamp(time: datetime) -> str:
         return f"{time:%Y%m%dT%H%M%S.%f}"
@@ -149,7 +149,8 @@ def load_previous(store: Path, study: str, profile: str | None) -> Before | None
 
 
 def read_trace(store: Path, task: str) -> Trace:
-    """A task's state in the store: whether it is done or damaged, how many attempts have ended, and how the last of them ended.
+    """A task's state in the store: whether it is done or damaged, how many attempts have ended, and how the last of them ended:
+    its status, error, log, and whether it failed in a way that would recur and the source is still the same.
 
     How it ended is left out where there is no attempt, or its record cannot be read.
     """

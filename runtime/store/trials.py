@@ -79,7 +79,8 @@ def unpack(archive: zipfile.ZipFile, store: Path) -> int:
 
 @contextlib.contextmanager
 def open_bundles(paths: Iterable[Path]) -> Iterator[tuple[list[Path], list[zipfile.ZipFile]]]:
-    """Yield paths of the databases that these files are or contain, and the archives among them that contain trials.
+    """Yield paths of the databases that these files are or contain, and the archives among them that contain trials;
+    what is extracted is deleted when the block ends. A file that is no zip archive is taken for a database, unread.
 
     SynthcError for an archive that is no bundle of synthc, or whose database unpacks to more than MAX_BYTES.
     """
