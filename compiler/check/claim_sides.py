@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, get_args
 
@@ -35,6 +35,13 @@ class Resolved:
     left: tuple[int, ...]
     right: tuple[int, ...]
     work: CompareTrials
+
+    @property
+    def rates(self) -> tuple[float, ...]:
+        """The FPR at which the claim reads a TPR, once; empty if it reads none."""
+        if self.claim.metric.startswith("tpr@fpr="):
+            return (float(self.claim.metric.removeprefix("tpr@fpr=")),)
+        return (self.work.fpr,) if _reads_leakage(self.claim) else ()
 
 
 def select_trials(selector: dict[str, Any], trials: Sequence[Trial]) -> tuple[int, ...]:
@@ -76,17 +83,17 @@ def _value_of(trial: Trial, field: str) -> object:
 
 def check_claim(claim: Claim, trials: Sequence[Trial], tree: Mapping) -> list[Diagnostic]:
     """Diagnostics for what prevents the test of a claim: unknown fields, selectors without trials, canaries, strata and release
-    levels that a selected trial does not have, metrics that are not measured.
+    levels that a selected trial does not have, metrics that are not measured, trials whose audits read different figures.
 
     `tree` is the claim as it is written, for locations.
     """
-    problems = (*_check_selectors(claim, trials), *_check_sides(claim, trials))
+    problems = (*_check_selectors(claim, trials), *_check_sides(claim, trials), *_check_agreement(claim, trials))
     return [Diagnostic("claim", tree.nearest(*path), what, hint) for path, what, hint in problems]
 
 
 def resolve(name: str, claim: Claim, trials: Sequence[Trial]) -> Resolved:
-    """The claim with its trials. FPR, resamples and confidence are those of the first left trial, and what is read of each side is
-    resolved from its first trial. `check_claim` must have found no error."""
+    """The claim with its trials. Resamples are those of the first left trial; `check_claim` must have found no error, so that the
+    trials agree in the rest: FPR and confidence where they matter, and what is read of each side."""
     left, right = select_compared(claim.left, trials), select_compared(claim.right, trials) if claim.right else ()
     audit = trials[left[0]].point.audit
     reading = _resolve_reading(claim.left, trials[left[0]])
@@ -192,25 +199,76 @@ def _check_reading(claim: Claim, selector: dict[str, str], trial: Trial) -> tupl
     return None
 
 
+def _reads_leakage(claim: Claim) -> bool:
+    """Whether the claim reads the TPR at the headline's FPR."""
+    return claim.test != "correlation" and "leakage" in (claim.metric, claim.match if claim.test == "matched" else "")
+
+
+def _select_sides(claim: Claim, trials: Sequence[Trial]) -> dict[str, list[Trial]]:
+    """Side → its trials; none on the right of a claim without `right`."""
+    selectors = {side: getattr(claim, side) for side in ("left", "right")}
+    return {
+        side: [trials[index] for index in select_compared(selector, trials)] if selector or side == "left" else []
+        for side, selector in selectors.items()
+    }
+
+
+def _check_agreement(claim: Claim, trials: Sequence[Trial]) -> Iterator[Problem]:
+    """Problems of trials whose audits differ in what the claim has once: the confidence, the headline's FPR where leakage is read,
+    and, for figures from scores, what is read of the trials of one side."""
+    sides = _select_sides(claim, trials)
+    once = {"confidence": lambda trial: trial.point.audit.confidence}
+    if _reads_leakage(claim):
+        once["headline FPR"] = lambda trial: trial.point.audit.headline.fpr
+    for name, value in once.items():
+        if (found := _find_other([*sides["left"], *sides["right"]], value)) is not None:
+            one, other = found
+            side = "left" if other in sides["left"] else "right"
+            what = f"{one.address} has the {name} {value(one):g}, {other.address} {value(other):g}, and a claim has one"
+            hint = "compare `metric: tpr@fpr=0.01` (a rate of `audit.fpr`)" if "FPR" in name else "use one for all of its trials"
+            yield (side,), what, hint
+    if claim.test != "correlation" and claim.metric in PER_SHADOW_METRICS and not _reads_leakage(claim):
+        return
+    for side, chosen in sides.items():
+        selector = getattr(claim, side)
+        if any(group not in trial.point.audit.canaries for trial in chosen if (group := selector.get("canaries")) is not None):
+            continue  # reported by `_check_sides`
+        if (found := _find_other(chosen, lambda trial, by=selector: _resolve_reading(by, trial))) is not None:  # type: ignore[misc]
+            one, other = (_resolve_reading(selector, trial) for trial in found)
+            field = next(field.name for field in fields(Reading) if getattr(one, field.name) != getattr(other, field.name))
+            values = [getattr(reading, field) for reading in (one, other)]
+            what = f"the {field} read of {found[0].address} is {values[0]}, of {found[1].address} {values[1]}"
+            named = f"name the {field}" if field in READING_FIELDS else "choose trials with the same headline"
+            yield (side,), what, f"{named}, or make a claim for each"
+
+
+def _find_other(trials: Sequence[Trial], value: Callable[[Trial], object]) -> tuple[Trial, Trial] | None:
+    """The first trial, and the first one with another value than it; None if all have the same."""
+    return next(((trials[0], other) for other in trials if value(other) != value(trials[0])), None)
+
+
 def _check_metric(claim: Claim, trials: Sequence[Trial]) -> Iterator[Problem]:
-    """Problems of a claim's metric: one that no trial has, an FPR that is not read, attacks of a correlation that are not made."""
+    """Problems of a claim's metric: one that no trial has, an FPR or an attack of a correlation that a selected trial lacks."""
     path = ("metric",)
     rate = re.fullmatch(r"tpr@fpr=(.+)", claim.metric)
+    chosen = [trial for side in _select_sides(claim, trials).values() for trial in side]
     if claim.test == "correlation":
-        attacks = {attack.attack for trial in trials for attack in trial.point.audit.attacks}
         for field in ("metric", "against"):
-            if (attack := getattr(claim, field)) not in attacks:
-                hint = did_you_mean(attack, attacks)
-                yield (field,), f"no attack of the audit is called {attack!r}", hint
+            for trial in chosen or trials:
+                attacks = {attack.attack for attack in trial.point.audit.attacks}
+                if (attack := getattr(claim, field)) not in attacks:
+                    yield (field,), f"no attack of the audit is called {attack!r}", did_you_mean(attack, attacks)
+                    break
     elif rate:
-        known = {f"{fpr:g}" for trial in trials for fpr in trial.point.audit.fpr}
-        if rate[1] not in known:
-            yield path, f"the FPR {rate[1]} is not read", f"`audit.fpr` has: {', '.join(sorted(known))}"
+        for trial in chosen or trials:
+            known = {f"{fpr:g}" for fpr in trial.point.audit.fpr}
+            if rate[1] not in known:
+                yield path, f"the FPR {rate[1]} is not read", f"`audit.fpr` has: {', '.join(sorted(known))}"
+                break
     elif claim.metric not in ("leakage", "auc", *PER_SHADOW_METRICS):
         known = {"leakage", "auc", "tpr@fpr=0.01", *PER_SHADOW_METRICS}
         yield path, f"no trial has the metric {claim.metric!r}", did_you_mean(claim.metric, known)
     elif claim.metric == "canary_share_selected":
-        chosen = [trials[index] for selector in (claim.left, claim.right) for index in select_compared(selector, trials)]
         if without := next((trial for trial in chosen if not _has_origins(trial)), None):
             hint = "this figure is of coresets, `init: real` and sdedit"
             yield path, f"{without.address} selects no canaries", hint

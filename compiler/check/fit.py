@@ -77,14 +77,14 @@ def _unfit(recipe: Recipe, shape: Shape) -> tuple[str, str, str] | None:
 
 
 def _last_side(recipe: Recipe, shape: Shape) -> int:
-    """Side of the feature map at the last norm layer, in pixels: from the longer side of the image for `small`, from the shorter
-    one for residual nets; 2, for more than one pixel, for all others."""
+    """Side of the feature map at the last norm layer, in pixels: from the longer side of the image for `small` and `resnet9`, from
+    the shorter one for residual nets; 2, for more than one pixel, for all others."""
     side, long = min(shape[1:]), max(shape[1:])
     match recipe.net:
         case "small":
             return long // (4 if side < 16 else 8)
         case "resnet9":
-            return (side - 1) // (1 if side < 5 else 2)
+            return (long - 1) // (1 if side < 5 else 2 if side < 9 else 4 if side < 17 else 8)
         case "resnet18" | "wrn":
             return math.ceil(side / (8 if recipe.net == "resnet18" else 4))
     return 2
@@ -104,28 +104,32 @@ def least_of_class(point: Point) -> int:
     """Number of images that a private set has of every class, with near certainty: the expectation for the smallest class minus
     four standard deviations, at least 0."""
     audit, card, pool = point.audit, card_of(point.data), pool_size(point.data)
-    share = LEAST_SHARE.get(point.data.name, 1 / card.classes)
+    fewest = LEAST_SHARE.get(point.data.name, 1 / card.classes) * card.samples
     if point.data.name == OWN and point.data.path is not None:
-        labels = contents(Path(point.data.path)).arrays["labels"]
-        share = labels.fewest / labels.shape[0]
-    groups = audit.canaries.values()
-    moved = (point.data.test or 0) + audit.z_pool + sum(group.count for group in groups)
-    held = private_size(point.data, audit) - sum(group.count * group.copies for group in groups) // 2
-    spread = math.sqrt(min(moved, pool) * share) + math.sqrt(sum(group.count * group.copies**2 for group in groups) * share) / 2
-    return max(0, math.floor(share * held - 4 * spread))
+        fewest = contents(Path(point.data.path)).arrays["labels"].fewest
+    if point.data.subset:  # balanced, as far as the classes reach
+        fewest = min(fewest, pool // card.classes)
+    # What all shadows hold: members come on top and take none away, so that only the draw of this part varies.
+    held = private_size(point.data, audit) - sum(group.count * group.copies for group in audit.canaries.values()) // 2
+    if held <= 0:
+        return 0
+    share = fewest / pool
+    return max(0, math.floor(share * held - 4 * math.sqrt(share * min(held, pool - held))))
 
 
 def check_counts(point: Point) -> Iterator[Problem]:
     """Problems of methods that need more images, of a class or in all, than a private set has (for a stratified coreset: than `cut`
     leaves), or that select fewer images than there are classes."""
     arm, card = point.arm, card_of(point.data)
+    if private_size(point.data, point.audit) <= 0:
+        return  # reported by `rules`
     least = least_of_class(point)
     if isinstance(arm, Selection):
         if arm.per_class is not None and arm.per_class > least:
             what = f"{arm.per_class:,} images of each class, where a private set may have {least:,}"
             yield "per-class", ("arm", "per_class"), what, f"at most {least:,}, or a `fraction`" if least else "use a `fraction`"
         copies = sum(group.count * group.copies**2 for group in point.audit.canaries.values())
-        size = private_size(point.data, point.audit) - 4 * math.sqrt(copies)
+        size = private_size(point.data, point.audit) - 4 * math.sqrt(copies) / 2  # a fair coin deviates by 1/2
         if arm.fraction is not None and arm.fraction * size < card.classes:
             what = f"a fraction of {arm.fraction:g} of about {size:,.0f} images, for {card.classes:,} classes"
             yield "fraction", ("arm", "fraction"), what, f"at least {card.classes / max(size, 1):.2g}"

@@ -16,7 +16,7 @@ from typing import Any
 from compiler.data.files import card_of
 from compiler.errors import Checking, Diagnostic, Location, SynthcError, did_you_mean
 from compiler.language.data import Data
-from compiler.language.datasets import CARDS, OWN, Card
+from compiler.language.datasets import Card
 from compiler.text.compose import merge
 from compiler.text.nodes import Mapping, Node, Scalar, Value, plain, read
 
@@ -36,19 +36,19 @@ def resolve_presets(parts: dict[str, Node], data: Data | None) -> Checking[dict[
 
 
 def _find_card(data: Data | None) -> Card | None:
-    """The data set's card; None where the data are missing, unknown or wrong, which other checks report, and for plug-ins' data."""
-    if data is None or data.name not in (*CARDS, OWN):
+    """The data set's card; None where the data are missing, unknown or wrong, which other checks report."""
+    if data is None:
         return None
     try:
         return card_of(data)
-    except SynthcError:
+    except (SynthcError, KeyError):  # KeyError: an unknown name
         return None
 
 
 def _resolve_preset(recipe: Node, card: Card | None) -> Checking[Node]:
     """A recipe with its preset, if any, replaced by fields, which written fields override; located where the preset is named.
 
-    Without a card the preset is dropped, and no field takes its place.
+    Without a card, of data that other checks refuse, the preset is dropped, and no field takes its place.
     """
     if not isinstance(recipe, Mapping) or "preset" not in recipe.items:
         return recipe

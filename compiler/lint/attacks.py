@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import product
 
 from compiler.language.audit import Attack, Audit, ReleaseLevel
 from compiler.language.methods.coreset import Selection
@@ -34,9 +35,9 @@ GIVEN_AWAY: tuple[tuple[ReleaseLevel, str], ...] = (
 
 
 def unresolvable(study: Study) -> Iterator[Weakness]:
-    """L05: a false-positive rate that the number of non-member scores cannot resolve: an error for the headline and for the left
-    side of claims on `tpr@fpr=…`, a warning for other rates. Also a warning for a headline that allows fewer than ten false
-    positives."""
+    """L05: a false-positive rate that the number of non-member scores cannot resolve: an error for the headline and for the
+    rate that a claim reads on either side, a warning for other rates. Also a warning for a headline that allows fewer than ten
+    false positives."""
     for trial, audit in study.audits():
         headline = audit.headline
         declared = resolution(headline.canaries, audit.canaries[headline.canaries], audit.shadows, headline.fpr)
@@ -56,15 +57,19 @@ def unresolvable(study: Study) -> Iterator[Weakness]:
                 what = f"{outsiders:,} non-member scores of {name} canaries cannot show a false-positive rate of {listed}"
                 yield Weakness(study.at(trial, "audit", "fpr"), what, _hint_at_size(outsiders), "warning")
     for claim in study.claims:
-        if not claim.claim.metric.startswith("tpr@fpr="):
-            continue
-        fpr = float(claim.claim.metric.removeprefix("tpr@fpr="))
-        for trial in study.select(claim.left):
-            audit, read = trial.point.audit, claim.work.left.canaries
-            if resolution(read, audit.canaries[read], audit.shadows, fpr).verdict == "not resolvable":
-                what = f"the claim {claim.name} is about an FPR of {fpr:g}, which its canaries cannot show"
-                yield Weakness(study.tree.nearest("claims", claim.name, "metric"), what, "claim a higher rate")
-                break
+        for side, selected in (("left", claim.left), ("right", claim.right)):
+            read = getattr(claim.work, side).canaries
+            for fpr, trial in product(claim.rates, study.select(selected)):
+                audit = trial.point.audit
+                headline = (audit.headline.canaries, audit.headline.fpr)
+                if (read, fpr) == headline:  # reported above
+                    continue
+                if resolution(read, audit.canaries[read], audit.shadows, fpr).verdict == "not resolvable":
+                    what = f"the claim {claim.name} is about an FPR of {fpr:g}, which the {read} canaries cannot show"
+                    place = ("metric",) if claim.claim.metric.startswith("tpr@") else (side, "canaries")
+                    hint = "claim a higher rate, or more canaries or shadows"
+                    yield Weakness(study.tree.nearest("claims", claim.name, *place), what, hint)
+                    break
 
 
 def _hint_at_size(outsiders: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from compiler.language.methods.diffusion import Checkpoint
 from compiler.lint.study import Study, Weakness
 
 WORST_KINDS = ("mislabeled", "ood", "duplicated", "blank")
@@ -58,13 +59,22 @@ def unfitted_canaries(study: Study) -> Iterator[Weakness]:
 
 
 def public_images_that_are_canaries(study: Study) -> Iterator[Weakness]:
-    """L12: ood canaries in an arm whose images begin as public ones, or whose denoiser has a base: these may begin from a canary,
-    also where the canary is not a member."""
+    """L12: ood canaries in an arm whose images begin as public ones, or whose denoiser has a base: one that is pretrained on the
+    public set may have seen a canary also where the canary is not a member, and what one from a folder saw is not known."""
     for trial in study.synthetic:
         arm, kinds = trial.point.arm, {group.kind for group in trial.point.audit.canaries.values()}
         base = getattr(getattr(arm, "denoiser", None), "base", None)
-        begins = "init" if getattr(arm, "init", None) == "public" else "denoiser" if base is not None else None
-        if begins and "ood" in kinds:
+        if "ood" not in kinds:
+            continue
+        if getattr(arm, "init", None) == "public":
             what = f"{trial.arm_name} begins from images of the public set, from which the ood canaries are drawn too"
             hint = "their leakage is a lower bound; draw them elsewhere, or begin from something else"
-            yield Weakness(study.arm(trial, begins), what, hint, "warning")
+            yield Weakness(study.arm(trial, "init"), what, hint, "warning")
+        if isinstance(base, Checkpoint):
+            what = f"{trial.arm_name} tunes a base from a folder, and whether it was trained on the ood canaries is not known"
+            hint = "if it was, their leakage is a lower bound; draw them from a set that it has not seen"
+            yield Weakness(study.arm(trial, "denoiser", "base"), what, hint, "warning")
+        elif base is not None:
+            what = f"{trial.arm_name} has a base that is pretrained on the public set, from which the ood canaries are drawn too"
+            hint = "their leakage is a lower bound; draw them elsewhere, or train without a base"
+            yield Weakness(study.arm(trial, "denoiser"), what, hint, "warning")

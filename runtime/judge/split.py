@@ -113,8 +113,9 @@ def draw(units: Units, strata: np.ndarray, design: Design) -> np.ndarray:
         part[rest] = coins[rest]
     else:
         part[rest[:holdout]] = 1
-    if not (part == 0).any() or not (part == 1).any():
-        raise SynthcError(f"{plural(len(rest), 'unit')} by fair coins gave members and holdout no image each; take more images")
+    for side in (0, 1):
+        if not (part == side).any():  # by fair coins alone: exact sizes above leave both some
+            raise SynthcError(f"fair coins put none of {plural(len(rest), 'unit')} in {PARTS[side]}; take more images")
     return part
 
 

@@ -132,6 +132,24 @@ CASES: list[tuple[str, str, str, str, list[tuple[str, str]]]] = [
             ("test: difference", "test: difference, metric: tpr@fpr=0.001"),
         ],
     ),
+    (
+        "L05",
+        "error",
+        "tpr@",
+        "the claim less is about an FPR of 0.001, which the clean canaries",
+        [
+            ("[0.01, 0.1]", "[0.01, 0.001]"),
+            ("test: difference", "test: difference, metric: tpr@fpr=0.001"),
+            ("right: {arm: dm}", "right: {arm: dm, canaries: clean}"),
+        ],
+    ),
+    (
+        "L05",
+        "error",
+        "clean}",
+        "the claim less is about an FPR of 0.001, which the clean canaries",
+        [("fpr: 0.01}", "fpr: 0.001}"), ("[0.01, 0.1]", "[0.001, 0.1]"), ("right: {arm: dm}", "right: {arm: dm, canaries: clean}")],
+    ),
     ("L06", "error", "0.5}", "read at an FPR of 0.5", [("fpr: 0.01}", "fpr: 0.5}"), ("[0.01,", "[0.5,")]),
     ("L06", "warning", "auc", "area under the curve", [("test: difference", "test: difference, metric: auc")]),
     (

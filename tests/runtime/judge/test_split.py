@@ -32,6 +32,17 @@ def test_coins_are_fair_and_independent_and_exact_sizes_are_exact() -> None:
     assert np.bincount(exact).tolist() == [120, 60, 20]
 
 
+def test_coins_that_leave_a_part_empty_name_that_part() -> None:
+    two = Design(True, 0, 0)
+    said = set()
+    for of in range(20):
+        try:
+            draw(numbered(2, of), np.zeros(2), two)
+        except SynthcError as error:
+            said.add(str(error))
+    assert said == {f"fair coins put none of 2 units in {part}; take more images" for part in ("members", "holdout")}
+
+
 def test_each_unit_is_as_likely_as_any_other_to_be_set_aside() -> None:
     share = np.mean([draw(numbered(40, of), np.zeros(40), EXACT) == 1 for of in range(2000)], axis=0)
     # 2,000 draws of the same places under other names: five standard errors

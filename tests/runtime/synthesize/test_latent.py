@@ -113,6 +113,14 @@ def test_a_folder_is_tuned_fully_and_by_lora_drawn_from_by_both_pipelines_and_at
         assert all(values.isfinite().all() for values in answers.values())
 
 
+def test_nothing_is_said_to_be_known_of_what_a_folder_was_trained_on(folder: Path, tmp_path: Path) -> None:
+    base = f"{{path: {folder}, resolution: 16, classes: {NAMES}}}"
+    path = spec(tmp_path, f"  drawn: {drawn('conditional', base)}", "public: {name: shapes}")
+    path.write_text(path.read_text().replace("  z_pool:", "    ood: {kind: ood, count: 16}\n  z_pool:"))
+    (said,) = [finding.message for finding in compile_study(path).lints if finding.code == "L12"]
+    assert said == "drawn tunes a base from a folder, and whether it was trained on the ood canaries is not known"
+
+
 def test_a_latent_model_is_pretrained_on_the_public_set_tuned_and_drawn_from(tmp_path: Path) -> None:
     base = "{pretrain: public, epochs: 1, autoencoder_epochs: 4, batch_size: 16}"
     path = spec(tmp_path, f"  tuned: {drawn('conditional', base)}", "public: {name: shapes, subset: 60}")

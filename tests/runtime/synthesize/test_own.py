@@ -300,6 +300,19 @@ def test_a_card_that_cannot_be_one_is_refused_at_its_place(tmp_path: Path, packa
     assert "study.yaml:4:14: mine:d: its card cannot be made: ZeroDivisionError" in said
 
 
+def test_a_preset_stands_for_fields_that_fit_a_data_set_of_ones_own(tmp_path: Path, package: Any) -> None:
+    words = (
+        "from compiler.language.plugins import PluginData\nfrom compiler.language.datasets import Card\nclass Mine(PluginData):\n"
+        "    compute: ClassVar[str] = 'nowhere'\n    @property\n    def card(self):\n"
+        "        return Card('x', 4000, 0, 10, (3, 32, 32), (0.5,) * 3, (0.5,) * 3, '', '', flips=True)\n"
+    )
+    package(words, datasets={"d": "Mine"})
+    recipe = next(line for line in TINY.splitlines() if line.startswith("classifier:"))
+    plan = compiled(tmp_path, TINY.replace("digits,", "'mine:d',").replace(recipe, "classifier: {preset: memorising}"))
+    classifier = plan.trials[0].trial.point.classifier
+    assert (classifier.net, classifier.epochs, classifier.augment.flip) == ("wrn", 200, True)
+
+
 # --- what the user's code gives
 
 
