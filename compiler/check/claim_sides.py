@@ -234,9 +234,9 @@ def _check_agreement(claim: Claim, trials: Sequence[Trial]) -> Iterator[Problem]
         if any(group not in trial.point.audit.canaries for trial in chosen if (group := selector.get("canaries")) is not None):
             continue  # reported by `_check_sides`
         if (found := _find_other(chosen, lambda trial, by=selector: _resolve_reading(by, trial))) is not None:  # type: ignore[misc]
-            one, other = (_resolve_reading(selector, trial) for trial in found)
-            field = next(field.name for field in fields(Reading) if getattr(one, field.name) != getattr(other, field.name))
-            values = [getattr(reading, field) for reading in (one, other)]
+            first, second = (_resolve_reading(selector, trial) for trial in found)
+            field = next(field.name for field in fields(Reading) if getattr(first, field.name) != getattr(second, field.name))
+            values = [getattr(reading, field) for reading in (first, second)]
             what = f"the {field} read of {found[0].address} is {values[0]}, of {found[1].address} {values[1]}"
             named = f"name the {field}" if field in READING_FIELDS else "choose trials with the same headline"
             yield (side,), what, f"{named}, or make a claim for each"

@@ -61,8 +61,7 @@ def unresolvable(study: Study) -> Iterator[Weakness]:
             read = getattr(claim.work, side).canaries
             for fpr, trial in product(claim.rates, study.select(selected)):
                 audit = trial.point.audit
-                headline = (audit.headline.canaries, audit.headline.fpr)
-                if (read, fpr) == headline:  # reported above
+                if (read, fpr) == (audit.headline.canaries, audit.headline.fpr):  # reported above
                     continue
                 if resolution(read, audit.canaries[read], audit.shadows, fpr).verdict == "not resolvable":
                     what = f"the claim {claim.name} is about an FPR of {fpr:g}, which the {read} canaries cannot show"
