@@ -43,8 +43,8 @@ def denoising_errors(net: Callable[..., Tensor], scheduler: Any, x: Tensor, nois
 
 
 def predict_noise(net: nn.Module, x: Tensor, level: Tensor, labels: Tensor, none: int, guidance: float) -> Tensor:
-    """The predicted noise with classifier-free guidance, e_none + guidance · (e_label − e_none) (Ho and Salimans 2022). `none`: the
-    label of no class."""
+    """The predicted noise with classifier-free guidance, e_none + guidance · (e_label − e_none) (Ho and Salimans 2022),
+    for a guidance above 1; else e_label. `none`: the label of no class."""
     noise = net(x, level, labels)
     if guidance > 1:
         unguided = net(x, level, torch.full_like(labels, none))
