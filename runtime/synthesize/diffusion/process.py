@@ -17,7 +17,7 @@ from runtime.synthesize.diffusion.denoisers import COSINE, Net
 
 
 def new_scheduler(how: Denoiser, sampler: str = "ddim", limit: float | None = 1.0, levels: Mapping[str, Any] = COSINE) -> Any:
-    """A scheduler with the denoiser's noise levels for `sampler`; ddim and ddpm clip predicted signals to ± `limit`.
+    """A scheduler with the denoiser's noise levels for `sampler`; ddim and ddpm clip predicted signals to ± `limit` (None: not).
 
     DDIMScheduler steps from level t to t − timesteps // steps regardless of the list of levels. So levels are spaced from the top,
     and the language requires steps that divide the timesteps: sampling then starts at pure noise and ends without noise (level −1).

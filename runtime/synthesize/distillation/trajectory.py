@@ -242,8 +242,8 @@ class LearnedSet(Learner):
 
 
 def window(how: TrajectoryMatching | DifficultyAligned, step: int) -> tuple[int, int]:
-    """Earliest and latest epoch of experts from which students start at this step; in DATM the latest grows over the first half of
-    the steps."""
+    """Earliest and latest epoch (both included) of experts from which students start at this step; in DATM the latest
+    grows over the first half of the steps."""
     if isinstance(how, TrajectoryMatching):
         return 0, how.last_start
     done = min(1.0, step / max(1, how.steps // 2))
