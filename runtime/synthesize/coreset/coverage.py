@@ -71,7 +71,8 @@ def k_center(features: Tensor, keep: int) -> Tensor:
 
 
 def moderate(features: Tensor, keep: int) -> Tensor:
-    """Moderate coreset (Xia et al. 2023): the samples whose distance to the mean is nearest to the median distance."""
+    """Moderate coreset (Xia et al. 2023): the samples whose distance to the mean is nearest to the median distance,
+    nearest first."""
     distance = (features - features.mean(0)).norm(dim=1)
     middle = distance.quantile(0.5)
     return (distance - middle).abs().argsort(stable=True)[:keep].cpu()

@@ -88,7 +88,7 @@ def logged(proxy: Artifact, samples: int) -> Log:
 
 
 def forgetting(log: Log, never_learned: Literal["maximal", "zero"] = "maximal") -> Tensor:
-    """n: number of forgetting events, from correct to wrong between two epochs (Toneva et al. 2019, section 3).
+    """n: number of forgetting events, from correct to wrong from one epoch to the next (Toneva et al. 2019, section 3).
 
     A sample that was never correct gets the number of epochs, above any possible count; with `zero` it gets 0, as in DeepCore and
     CCS, where a mislabeled sample that is never learned counts as the easiest.
