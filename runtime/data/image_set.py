@@ -98,7 +98,8 @@ def image_set_of(name: str, arrays: Mapping[str, object], unit: str | None = Non
 def aligned(sets: Sequence[ImageSet]) -> list[ImageSet]:
     """The sets with a common list of classes; SynthcError where classes or image sizes differ.
 
-    The first set is the reference: each other set must have images of exactly its classes.
+    The first set is the reference: each other set must have images of exactly its classes. Classes without images are dropped, and
+    labels renumbered in the common order: numbers by value, then names.
     """
     first = sets[0]
     wanted = {name for name, count in zip(first.classes, first.counts.tolist(), strict=True) if count}

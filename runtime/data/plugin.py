@@ -15,7 +15,8 @@ from runtime.data.valid import images_wrong, whole_wrong
 
 
 def load_function(name: str, module: str, function: str) -> Callable[..., Any]:
-    """The named function of a module of the plug-in `name`; ValueError if the module has none."""
+    """The named function of a module of the plug-in `name`; ValueError if the module has none, ImportError
+    if there is no such module."""
     found = getattr(importlib.import_module(module), function, None)
     if not callable(found):
         raise ValueError(f"{name}: its module {module} has no function {function}")

@@ -42,7 +42,8 @@ class Loaded:
 
 @lru_cache(maxsize=4)
 def load(dataset: Dataset) -> Loaded:
-    """The images of `dataset`; SynthcError if they are missing, broken, or others than when the study was compiled."""
+    """The images of `dataset`; SynthcError if they are missing, broken, or others than when the study was compiled;
+    for a plug-in's set ValueError, as of `plugin.read`. The result is shared by callers: do not write into it."""
     pool, test = _read(dataset)
     if dataset.subset is not None and dataset.subset < len(pool):
         pool = pool[balanced_part(pool.labels, dataset.subset)]

@@ -12,7 +12,8 @@ MAX_GREY_LEVEL = 10.0
 
 
 def images_wrong(images: Tensor, card: Card) -> list[str]:
-    """Faults of a set's images, which must be uint8, or float32 in grey levels of about 0 to 1; empty if valid."""
+    """The first fault of a set's images, as a list of at most one sentence. They must be of the card's shape, at least one, and
+    uint8, or float32 of absolute grey level up to MAX_GREY_LEVEL, where black is 0 and white 1; NaN is a fault."""
     if images.ndim != 4 or tuple(images.shape[1:]) != card.shape or not len(images):
         return [f"images have the shape {tuple(images.shape)}; it should be n × {' × '.join(map(str, card.shape))}, n at least 1"]
     if images.dtype not in (torch.uint8, torch.float32):
@@ -24,7 +25,8 @@ def images_wrong(images: Tensor, card: Card) -> list[str]:
 
 
 def labels_wrong(labels: Tensor, images: int, card: Card) -> list[str]:
-    """Faults of labels, which must be classes, or a row of probabilities for each image; empty if valid."""
+    """The first fault of labels, as a list of at most one sentence. They must be `images` int64 classes, or float32, images ×
+    classes, each row from 0 on with a sum of 1 ± 0.001."""
     if labels.ndim == 2 and labels.dtype == torch.float32 and tuple(labels.shape) == (images, card.classes):
         uneven = ~((labels >= 0).all(1) & ((labels.sum(1) - 1).abs() < 1e-3))
         place = int(uneven.nonzero()[0, 0]) if bool(uneven.any()) else None
@@ -33,7 +35,8 @@ def labels_wrong(labels: Tensor, images: int, card: Card) -> list[str]:
 
 
 def whole_wrong(name: str, values: Tensor, count: int, least: int, most: int) -> list[str]:
-    """Faults of a tensor that must hold `count` int64 from `least` to `most`; empty if valid."""
+    """The first fault of a vector that must hold `count` int64 from `least` to `most`, both included, as a list of at most one
+    sentence."""
     if values.dtype != torch.int64 or tuple(values.shape) != (count,):
         return [f"{name} are {values.dtype} of shape {tuple(values.shape)}; they should be {count} int64 from {least} to {most}"]
     wrong = (values < least) | (values > most)

@@ -33,8 +33,9 @@ ELSEWHERE = {"made_elsewhere": True}
 
 
 def perform(work: Imports, inputs: Inputs, device: torch.device) -> Product:
-    """Import one file; SynthcError where it is not valid. Files of a set: `set`; `audit` if it has origins. Files of logits:
-    `answers` and `test`, as of `query.classifier`."""
+    """Import one file of images or logits; SynthcError where it has changed since the study was compiled, or is not valid. Files of
+    a set: `set`; `audit` where the arm declares `private_origins`. Files of logits: `answers` and `test`, as of `query.classifier`.
+    `inputs` and `device` are not used."""
     path = Path(work.path)
     if file_digest(path) != work.digest:
         raise SynthcError(f"{path}: has changed since the study was compiled; run it again")

@@ -118,16 +118,17 @@ def surroundings(private: Private, device: torch.device, base: Artifact | None =
 
 
 def origin_canary(origins: Tensor, private: PrivateSet) -> Tensor:
-    """image: index of the canary that it was selected or initialised from; -1 for none. `origins`: image, row of the private
-    set."""
+    """image: index of the canary that it was selected or initialised from; -1 where it has no origin or that is no canary.
+    `origins`: image, row of the private set."""
     return torch.where(origins >= 0, private.canary[origins.clamp(min=0)], -1)
 
 
 def selection(origins: Tensor, private: PrivateSet, who: Private) -> Iterator[Metric]:
-    """Metrics: shares of the private set, and of each group of canaries in it, that are the origin of an image; None where this
-    shadow holds no canary of the group.
+    """Metrics: `share_selected`, the share of rows of the private set that are the origin of an image; and for each group
+    `canary_share_selected`, the share of the canaries held of which at least one row is; None where this shadow holds none.
 
-    `canary_enrichment` is the ratio of both shares, counted by rows: 1 on average if selection is independent of being a canary.
+    `canary_enrichment` is the share of the group's rows over `share_selected`: 1 on average if selection is independent of being a
+    canary; None also where no row is an origin.
     """
     used = torch.zeros(len(private.canary), dtype=torch.bool)
     used[origins[origins >= 0]] = True

@@ -51,6 +51,7 @@ class Fitted:
 
     net: Classifier
     images_seen: int
+    """Presentations of images in training; each augmented copy of DP-SGD counts."""
     seconds: float
     loss: float | None
     """Mean training loss over the last epoch (of batches before their steps); None if it was not computed."""
@@ -59,9 +60,10 @@ class Fitted:
 
 
 def lr_factor(schedule: str, step: int, steps: int) -> float:
-    """The learning rate at `step` as a share of its peak.
+    """The learning rate at `step` (from 0) as a share of its peak, by the schedule's value at the middle of the step,
+    (step + 0.5) / steps, so that no step has a rate of 0.
 
-    one_cycle: linear, up for a fifth of the steps, then down to 0. cosine: half a cosine from 1 to 0. Otherwise constant, 1.
+    one_cycle: linear, from 0 up to 1 at a fifth of the steps, then down to 0. cosine: half a cosine from 1 to 0. Any other: 1.
     """
     done = (step + 0.5) / steps
     match schedule:
@@ -99,7 +101,8 @@ class Batch:
 
 
 def presentations(training: Training) -> Iterator[Batch]:
-    """Full batches from successive random orders of the samples, one for each iteration; they may span two epochs."""
+    """Full batches from successive random orders of the samples, one for each iteration. A batch may span epochs; a
+    sample occurs in it more than once where it does, or where the set is smaller than the batch."""
     samples, size = len(training.labels), training.recipe.batch_size
     order, moves = training.stream("order"), training.stream("augment")
     span = 2 * training.recipe.augment.shift + 1
@@ -154,8 +157,8 @@ def descend(
     set_gradients: Callable[[int, Batch], Tensor],
     **parts: checkpoint.Part | None,
 ) -> None:
-    """Train by the recipe's SGD, one step per batch; at the end the weights are replaced by their moving average, if the recipe has
-    one.
+    """Train `net` in place by the recipe's SGD, one step per batch, from the last checkpoint if there is one; at the end weights
+    and running statistics are replaced by their moving average, if the recipe has one.
 
     `set_gradients(step, batch)` sets the parameters' gradients and returns the loss. `parts`: further state for checkpoints.
     """

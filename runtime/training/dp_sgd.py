@@ -83,7 +83,7 @@ class Mechanism:
 
 def new_mechanism(privacy: Privacy, batch_size: int, expected_size: int, steps: int) -> Mechanism:
     """The mechanism with the declared noise multiplier, or with the one that gives the declared epsilon; errors as of
-    `noise_for`."""
+    `noise_for`. The sampling rate is batch_size / expected_size, at most 1."""
     rate = min(1.0, batch_size / expected_size)
     noise = privacy.noise_multiplier
     if noise is None:
@@ -92,7 +92,8 @@ def new_mechanism(privacy: Privacy, batch_size: int, expected_size: int, steps: 
 
 
 def fit_privately(net: Classifier, training: Training, mechanism: Mechanism) -> Fitted:
-    """Train `net` in place by DP-SGD. Diverged if weights are not finite; SynthcError for batch norm."""
+    """Train `net` in place by DP-SGD; the result's `loss` is None. Diverged if weights are not finite at the
+    end; SynthcError for batch norm."""
     if any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in net.modules()):
         raise SynthcError("DP-SGD: batch norm mixes samples, so no sample's gradient is its own; use `norm: group`")
     started, multiplicity = time.perf_counter(), mechanism.privacy.multiplicity
@@ -135,7 +136,8 @@ def trained(net: nn.Module) -> dict[str, nn.Parameter]:
 
 
 def samples_at_once(net: nn.Module, multiplicity: int) -> int:
-    """Number of samples whose gradients are computed at once."""
+    """Number of samples, at least 1, whose gradients are computed at once: limited by images (samples × multiplicity) and by
+    numbers in their gradients."""
     weights = sum(parameter.numel() for parameter in trained(net).values())
     return max(1, min(MAX_IMAGES_AT_ONCE // multiplicity, MAX_GRADIENT_NUMBERS_AT_ONCE // weights))
 

@@ -20,7 +20,8 @@ def parameters_of(net: nn.Module) -> dict[str, Tensor]:
 
 
 def classification_loss(net: nn.Module) -> Loss:
-    """The function that gives one sample's cross-entropy, the mean over its augmented copies."""
+    """The function that gives one sample's cross entropy, the mean over its augmented copies. Its label is a class or a vector of
+    probabilities."""
 
     def loss(weights: dict[str, Tensor], copies: Tensor, label: Tensor) -> Tensor:
         out = functional_call(net, weights, (copies,))

@@ -20,7 +20,8 @@ IMAGES_SCORED_AT_ONCE = 256
 
 @torch.inference_mode()
 def logits(net: Classifier, images: Tensor, card: Card, device: torch.device) -> Tensor:
-    """n × classes, float32, on the CPU: logits in eval mode, which do not depend on the other images of a batch."""
+    """n × classes, float32, on the CPU: logits in eval mode, which do not depend on the other images of a batch. The
+    net is moved to `device`; its mode is restored."""
     training = net.training
     to_device(net, device).eval()
     found = [torch.empty(0, card.classes)]
@@ -33,12 +34,12 @@ def logits(net: Classifier, images: Tensor, card: Card, device: torch.device) ->
 
 
 def correct(net: Classifier, images: Tensor, labels: Tensor, card: Card, device: torch.device) -> Tensor:
-    """n, uint8: 1 where the image's largest logit is its label's."""
+    """n, uint8: 1 where the image's largest logit (of equal ones the first) is its label's, else 0. `labels`: n, int64."""
     return (logits(net, images, card, device).argmax(1) == labels.cpu()).to(torch.uint8)
 
 
 def accuracy(net: Classifier, images: Tensor, labels: Tensor, card: Card, device: torch.device) -> float:
-    """Share of images whose largest logit is their label's."""
+    """Share of images, 0..1, whose largest logit is their label's; NaN without images."""
     return correct(net, images, labels, card, device).to(torch.float64).mean().item()
 
 

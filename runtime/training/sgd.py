@@ -18,7 +18,7 @@ def fit(net: Classifier, training: Training, *, dynamics: bool = False) -> Fitte
     """Train `net` in place by SGD on hard or soft labels; with `dynamics`, log every sample's correctness, margin and EL2N.
 
     Every batch is full: a batch may span two epochs, and a set smaller than a batch is repeated within it.
-    Diverged if the loss is not finite.
+    Diverged if the loss is not finite at every hundredth step or in the mean over the last epoch.
     """
     started = time.perf_counter()
     recipe, iterations, device, samples = training.recipe, training.iterations, training.device, len(training.labels)

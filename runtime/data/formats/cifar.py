@@ -36,7 +36,8 @@ def read_pickles(
 
 
 def read_binary(folder: Path, pool: Sequence[str], test: Sequence[str], labels: int) -> tuple[LabeledImages, LabeledImages]:
-    """Pool and test split of the binary version: records of `labels` bytes, the last of which is the class, and 3,072 pixels."""
+    """Pool and test split of the binary version: records of `labels` bytes, the last of which is the class, and 3,072 pixels.
+    SynthcError for a file that is empty, broken off or cannot be read."""
 
     def records(name: str) -> tuple[np.ndarray, np.ndarray]:
         content = content_of(folder / name)

@@ -31,7 +31,8 @@ def read(folder: Path) -> tuple[LabeledImages, LabeledImages]:
 
 
 def read_array(path: Path) -> np.ndarray:
-    """The uint8 array of one IDX file; SynthcError if it is truncated, too large or not uint8."""
+    """The uint8 array of one IDX file; SynthcError if it cannot be read, is empty, too large or not uint8, or is shorter or
+    longer than its header states."""
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as handle:
             head = handle.read(4)

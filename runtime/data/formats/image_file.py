@@ -39,8 +39,8 @@ def decode_file(path: Path) -> np.ndarray:
 
 
 def decode(handle: IO[bytes], name: str) -> np.ndarray:
-    """uint8 pixels, height × width, or height × width × 3 for colour; SynthcError for a broken or too large image, for one with
-    transparency or 16 bits, and for other formats than PNG and JPEG."""
+    """uint8 pixels, height × width, or height × width × 3 for colour and for palettes, turned by the EXIF orientation.
+    SynthcError for a broken or too large image, for one with transparency or 16 bits, and for other formats than PNG and JPEG."""
     import numpy as np
     from PIL import Image, ImageOps, UnidentifiedImageError
 

@@ -42,7 +42,7 @@ def _labeled(arrays: dict[str, np.ndarray], split: str, card: Card) -> LabeledIm
 
 def channels_first(images: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """n × channels × height × width, from images in that layout, with channels last, or (grey) without channels; `shape`: channels
-    × height × width."""
+    × height × width. The size is not checked."""
     if images.shape[1:] != shape:
         images = images[..., None] if images.ndim == 3 else images  # grey without a channel
         images = images.transpose(0, 3, 1, 2)

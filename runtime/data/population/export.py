@@ -77,7 +77,9 @@ def _table(population: Population) -> Tensor:
 
 
 def write(folder: Path, splits: Splits, *, images: bool = False, queries: bool = False) -> list[Path]:
-    """Write the files; returns their paths. SynthcError where the folder has files of another study, or cannot be written."""
+    """Write the files, over older ones of the same study; returns their paths. With `images` there is `images.npz` in place of
+    `further.npz`, which without it is left out if empty. SynthcError where the folder has files of another
+    study, or cannot be written."""
     mark = folder / "membership.json"
     _refuse_another(mark, splits)
     population = splits.population

@@ -26,7 +26,8 @@ def query_images(population: Population) -> list[tuple[list[str], Tensor]]:
 def views(images: Tensor, queries: Queries) -> Tensor:
     """n × view × channels × height × width: views of each image, by flip (no, yes), shift down (0, -s, +s), shift right (likewise).
 
-    View 0 is the image itself; shifts pad with black (zero, before normalisation).
+    View 0 is the image itself; shifts (in pixels) pad with black (zero, before normalisation). With `shift` 0 there are no shifted
+    views, and without `flip` no mirrored ones.
     """
     s, (height, width) = queries.shift, images.shape[2:]
     padded = F.pad(images, (s, s, s, s))

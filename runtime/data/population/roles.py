@@ -219,8 +219,8 @@ def extra_images(population: Population) -> Tensor:
 
 
 def expected_size(population: Population) -> int:
-    """Number of images, copies included, of a private set with half of the canaries: the nominal size, independent of
-    membership."""
+    """Number of images of a private set with half of all canaries' rows (copies included, rounded down): the nominal size,
+    independent of membership."""
     roles = roles_of(population)
     return len(roles.fixed) + sum(len(group) * group.copies for group in roles.groups) // 2
 

@@ -20,7 +20,8 @@ from runtime.synthesize.release import Release, Setting
 
 
 def synthesize(how: KCenter | Herding | Moderate | Submodular, private: LabeledImages, needs: Inputs, setting: Setting) -> Release:
-    """The images that the method's rule selects in the proxy's features."""
+    """The images that the method's rule selects in the proxy's features, in each class or in the whole set. Errors as of `embedded`
+    and `parts`."""
     features, logits = embedded(how, private.images, needs["proxy"], setting)
     errors = logits.softmax(1) - one_hot(private.labels, logits.shape[1])
 
@@ -70,7 +71,8 @@ def k_center(features: Tensor, keep: int) -> Tensor:
 
 
 def moderate(features: Tensor, keep: int) -> Tensor:
-    """Moderate coreset (Xia et al. 2023): the samples whose distance to the mean is nearest to the median distance."""
+    """Moderate coreset (Xia et al. 2023): the samples whose distance to the mean is nearest to the median distance,
+    nearest first."""
     distance = (features - features.mean(0)).norm(dim=1)
     middle = distance.quantile(0.5)
     return (distance - middle).abs().argsort(stable=True)[:keep].cpu()

@@ -42,8 +42,8 @@ Log = Mapping[str, Tensor]
 
 
 def synthesize(how: Selection, private: LabeledImages, needs: Inputs, setting: Setting) -> Release:
-    """The images of the highest scores; with `ccs`, images from each stratum of scores below the cut. Diverged if a score is not
-    finite."""
+    """The images of the highest scores, in each class or in the whole set; with `ccs`, images from each stratum of scores below the
+    cut. Diverged if a score is not finite; SynthcError as of `parts` and `stratified`."""
     score = scored(how, private, needs, setting)
     if not score.isfinite().all():
         raise Diverged("a sample's score is no number: the training behind it diverged; lower proxy.lr")
@@ -88,7 +88,7 @@ def logged(proxy: Artifact, samples: int) -> Log:
 
 
 def forgetting(log: Log, never_learned: Literal["maximal", "zero"] = "maximal") -> Tensor:
-    """n: number of forgetting events, from correct to wrong between two epochs (Toneva et al. 2019, section 3).
+    """n: number of forgetting events, from correct to wrong from one epoch to the next (Toneva et al. 2019, section 3).
 
     A sample that was never correct gets the number of epochs, above any possible count; with `zero` it gets 0, as in DeepCore and
     CCS, where a mislabeled sample that is never learned counts as the easiest.
@@ -114,7 +114,11 @@ def area_under_margin(log: Log) -> Tensor:
 
 
 def uncertainty(logits: Tensor, measure: str) -> Tensor:
-    """n: uncertainty of a trained net's prediction by `measure`, independent of the label. logits: n × classes."""
+    """n: uncertainty of a trained net's prediction, independent of the label; higher is less certain. logits: n × classes.
+
+    least_confidence: −log of the largest probability. entropy: in nats. margin: second largest probability minus the largest.
+    ValueError for another `measure`.
+    """
     log_p = logits.to(torch.float64).log_softmax(1)
     match measure:
         case "least_confidence":
@@ -128,8 +132,8 @@ def uncertainty(logits: Tensor, measure: str) -> Tensor:
 
 
 def gradient_norm(how: GradientNorm, private: LabeledImages, setting: Setting) -> Tensor:
-    """n: GraNd (Paul et al. 2021), the norm of each sample's loss gradient in all weights, averaged over nets trained for a few
-    epochs."""
+    """n: GraNd (Paul et al. 2021), the norm of each sample's loss gradient in all weights, without augmentation, averaged
+    over `how.inits` nets, each trained here for `how.passes` epochs."""
     card, device, recipe = setting.card, setting.device, setting.recipe
     iterations = max(1, math.ceil(how.passes * len(private) / recipe.batch_size))
     total = torch.zeros(len(private), dtype=torch.float64)

@@ -56,8 +56,8 @@ def parts(how: Selection, labels: Tensor, classes: int) -> Iterator[tuple[Tensor
     """Pairs of candidate rows and the number to keep: one pair per class, or one for the whole set.
 
     A class without any image (a relabelling may have emptied it) is left out. With `class_balanced` every other class keeps at
-    least one image. SynthcError if `fraction` keeps fewer images than there are classes (balanced or not), or if `per_class` asks
-    for more than a class has.
+    least one image. SynthcError if `fraction` keeps fewer images than there are classes with images (balanced or not), or if
+    `per_class` asks for more than such a class has.
     """
     of_class = [(labels == label).nonzero()[:, 0] for label in range(classes)]
     if how.per_class is not None:
@@ -85,7 +85,9 @@ def parts(how: Selection, labels: Tensor, classes: int) -> Iterator[tuple[Tensor
 
 
 def apportioned(sizes: list[int], seats: int) -> list[int]:
-    """`seats` apportioned to parties in proportion to `sizes` by largest remainder; each gets at least one and at most its size.
+    """One seat for each party, and the other `seats` in proportion to size − 1 by largest remainder; of equal remainders the first.
+
+    For sizes from 1 on and len(sizes) ≤ seats ≤ sum(sizes), which is not checked: the sum is then `seats`, none above its size.
 
     >>> apportioned([60, 30, 9, 1], 10)
     [6, 2, 1, 1]

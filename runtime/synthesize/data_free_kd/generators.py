@@ -63,7 +63,7 @@ def _doubled(inputs: int, outputs: int) -> Iterable[nn.Module]:
 
 
 def new_generator(latent: int, width: int, card: Card, seed: torch.Generator, device: torch.device) -> Generator:
-    """A generator with torch's default initial weights, drawn from `seed` alone."""
+    """A generator with torch's default initial weights, which depend on the initial seed of `seed` alone; on `device`."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed.initial_seed())
         return to_device(Generator(latent, width, card.shape), device)
@@ -83,7 +83,8 @@ class TunedGenerator:
         self.parts: checkpoint.Parts = {"generator": generator, "meta": self.meta}
 
     def generate(self, wanted: Tensor, loss: ImageLoss) -> Tensor:
-        """The batch of the least loss in a round, one image for each entry of `wanted` (class)."""
+        """The batch of the least loss over a round's steps, one image for each entry of `wanted` (class), detached; the generator
+        is updated. Diverged if no loss is finite."""
         how = self.how
         latents = self.generator.latents(len(wanted), self.draws).requires_grad_(True)
         tuned = copy.deepcopy(self.generator) if isinstance(how, Fast) else self.generator
@@ -107,7 +108,8 @@ class OptimizedPixels:
         self.parts: checkpoint.Parts = {}
 
     def generate(self, wanted: Tensor, loss: ImageLoss) -> Tensor:
-        """The batch of the least loss over all steps, one image for each entry of `wanted` (class)."""
+        """The batch of the least loss over all steps, in grey levels 0..1, one image for each entry of `wanted` (class), detached.
+        Diverged if no loss is finite."""
         pixels = torch.randn(len(wanted), *self.card.shape, generator=self.draws).to(self.device).requires_grad_(True)
         optimizer = torch.optim.Adam([pixels], lr=self.how.pixel_lr, betas=ADAM_BETAS, fused=True)
         return _best(((grey_levels(pixels, self.card).clamp(0, 1), optimizer) for _ in range(self.how.pixel_steps)), loss, wanted)

@@ -115,8 +115,8 @@ def total_variation(images: Tensor) -> Tensor:
 
 
 def move(images: Tensor, limit: int, card: Card, draws: torch.Generator) -> Tensor:
-    """The batch under one random shift of up to `limit` pixels and, where the classes allow it, mirrored at random;
-    differentiable."""
+    """The batch under one random shift of up to `limit` pixels each way, 0 (black) moving in, and, where `card.flips`, mirrored as
+    a whole with probability 1/2; differentiable."""
     down, right = (int(torch.randint(-limit, limit + 1, (), generator=draws)) for _ in range(2))
     height, width = images.shape[2:]
     padded = F.pad(images, (limit,) * 4)

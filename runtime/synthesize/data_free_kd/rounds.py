@@ -89,7 +89,7 @@ class Pool:
         self.filled += len(batch)
 
     def draw(self) -> Tensor:
-        """A random batch of images in grey levels 0..1, on the device."""
+        """`batch_size` images drawn with replacement from those added so far, in grey levels 0..1, on the device."""
         rows = torch.randint(len(self.images), (self.batch_size,), generator=self.order)
         return self.space[rows].to(self.device).float() / 255
 
@@ -122,8 +122,8 @@ class StudentTrainer:
         }
 
     def image_loss(self, images: Tensor, wanted: Tensor | None, against_student: bool) -> Tensor:
-        """The generator's loss, a scalar, of images in grey levels 0..1. `wanted`: their classes; None: those that the teacher
-        predicts."""
+        """The generator's loss, a scalar, of images in grey levels 0..1: that of `Critic`, minus, if `against_student`, the
+        weighted disagreement of teacher and student. `wanted`: their classes; None: those that the teacher predicts."""
         loss, x, answer = self.critic(images, wanted)
         if self.how.losses.adversarial and against_student:
             loss = loss - self.how.losses.adversarial * self._adversarial_loss(x, answer)
@@ -142,7 +142,8 @@ class StudentTrainer:
         return difference(answer, reply) if self.how.lesson == "l1" else divergence(answer, reply, temperature)
 
     def step(self, images: Tensor) -> float:
-        """One SGD step of the student on images in grey levels 0..1; returns its loss before the step."""
+        """One SGD step of the student towards the teacher's answers on images in grey levels 0..1, moved at random, with a
+        half-cosine learning rate; returns the mean loss before the step."""
         x = self.critic.prepare(images)
         with torch.no_grad():
             answer = self.teacher(x)
@@ -158,7 +159,8 @@ class StudentTrainer:
 
 
 def pooled_rounds(how: DataFree, trainer: StudentTrainer, pool: Pool, setting: Setting) -> Rounds:
-    """Rounds that each generate one batch, then (after the warm-up) train the student on random batches of all images so far."""
+    """Rounds that each generate one batch, then (after the warm-up) train the student on random batches of all images so far.
+    A round of the warm-up gives the loss 0."""
     name = f"data_free_kd/{how.method}"
     draws, classes = setting.seeds(f"{name}/latents"), setting.seeds(f"{name}/classes")
     source: TunedGenerator | OptimizedPixels
@@ -181,7 +183,7 @@ def pooled_rounds(how: DataFree, trainer: StudentTrainer, pool: Pool, setting: S
 
 def online_rounds(how: DataFree, trainer: StudentTrainer, pool: Pool, setting: Setting) -> Rounds:
     """Rounds that each train the generator, then (after the warm-up) the student on new images and, for the share `replay` of
-    steps, on the pool."""
+    steps, on the pool. One batch of each round is added to the pool; a round of the warm-up gives the loss 0."""
     assert isinstance(how, Online)
     name = f"data_free_kd/{how.method}"
     draws = setting.seeds(f"{name}/latents")

@@ -57,7 +57,7 @@ class Net(nn.Module):
 
 
 def build(how: Denoiser, card: Card, generator: torch.Generator) -> Net:
-    """A denoiser with initial weights that depend on `generator` alone."""
+    """A denoiser on the CPU; its initial weights depend on the initial seed of `generator` alone. ValueError for net `latent`."""
     with torch.random.fork_rng(devices=[]):  # torch's layers draw from the global generator: it is seeded and then restored
         torch.manual_seed(generator.initial_seed())
         match how.net:

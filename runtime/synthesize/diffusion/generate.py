@@ -115,7 +115,7 @@ def sample(
 
 def confident_rows(images: Tensor, labels: Tensor, least: float, teacher: Artifact, setting: Setting) -> Tensor:
     """Rows of images to whose label the shadow's own undefended classifier gives at least the probability `least`; at least one row
-    of each class."""
+    of each class in `labels`, the most probable one. In ascending order."""
     classifier = nets.restored(setting.recipe, setting.card, teacher.tensors("model"))
     own = logits(classifier, images, setting.card, setting.device).softmax(1).gather(1, labels[:, None])[:, 0]
     kept = own >= least

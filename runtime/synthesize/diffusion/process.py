@@ -17,7 +17,7 @@ from runtime.synthesize.diffusion.denoisers import COSINE, Net
 
 
 def new_scheduler(how: Denoiser, sampler: str = "ddim", limit: float | None = 1.0, levels: Mapping[str, Any] = COSINE) -> Any:
-    """A scheduler with the denoiser's noise levels for `sampler`; ddim and ddpm clip predicted signals to ± `limit`.
+    """A scheduler with the denoiser's noise levels for `sampler`; ddim and ddpm clip predicted signals to ± `limit` (None: not).
 
     DDIMScheduler steps from level t to t − timesteps // steps regardless of the list of levels. So levels are spaced from the top,
     and the language requires steps that divide the timesteps: sampling then starts at pure noise and ends without noise (level −1).
@@ -43,8 +43,8 @@ def denoising_errors(net: Callable[..., Tensor], scheduler: Any, x: Tensor, nois
 
 
 def predict_noise(net: nn.Module, x: Tensor, level: Tensor, labels: Tensor, none: int, guidance: float) -> Tensor:
-    """The predicted noise with classifier-free guidance, e_none + guidance · (e_label − e_none) (Ho and Salimans 2022). `none`: the
-    label of no class."""
+    """The predicted noise with classifier-free guidance, e_none + guidance · (e_label − e_none) (Ho and Salimans 2022),
+    for a guidance above 1; else e_label. `none`: the label of no class."""
     noise = net(x, level, labels)
     if guidance > 1:
         unguided = net(x, level, torch.full_like(labels, none))

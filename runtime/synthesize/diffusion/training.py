@@ -36,7 +36,8 @@ class NoisedExamples:
         return len(self.labels)
 
     def noised(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """For each row: signal, noise, level, and label; for the share `unlabeled` the label of no class."""
+        """For each row: its signal; normal noise and a uniform level, drawn here; its label, or with probability `unlabeled`
+        that of no class."""
         rows = rows.to(self.device)
         signals = self.signals[rows]
         level = torch.randint(self.scheduler.config.num_train_timesteps, (len(rows),), generator=self.draws).to(self.device)
@@ -48,11 +49,11 @@ class NoisedExamples:
 def fit(
     net: Net, how: Denoiser | Pretraining, examples: NoisedExamples, steps: int, ema: float, private: PrivateSteps | None = None
 ) -> Metric:
-    """Train by AdamW, and at the end replace the weights by their moving average; metric `denoiser_loss`. Diverged if that is not
-    finite.
+    """Train by AdamW, and at the end replace the weights by their moving average; metric `denoiser_loss`, the mean loss of the last
+    twentieth of the steps. Diverged if that is not finite.
 
-    With DP-SGD the learning rate is constant; AdamW and the average are post-processing of privatised gradients (Dockhorn et al.
-    2023).
+    Without DP-SGD the learning rate decays by half a cosine, and a batch's gradient is clipped to norm 1. With DP-SGD the learning
+    rate is constant; AdamW and the average are post-processing of privatised gradients (Dockhorn et al. 2023).
     """
     tuned = nn.ParameterList(parameter for parameter in net.parameters() if parameter.requires_grad)
     average = EMA(tuned, ema)

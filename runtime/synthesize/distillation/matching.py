@@ -56,7 +56,8 @@ def gradients(how: GradientMatching, private: LabeledImages, setting: Setting) -
     """DC and DSA (Zhao et al. 2021; Zhao and Bilen 2021): gradients are matched along the training of each of `nets` new nets.
 
     At each of `points` points of that training, the images take one step on the sum over classes of D(private gradient, learned
-    gradient), then the net takes `net_steps` steps on the images. Gradients of private batches are constants.
+    gradient), then, but for the last point, the net takes `net_steps` steps on the images. Gradients of private batches
+    are constants.
     """
     learner = LearnedImages(how, private, setting)
     net, augment = learner.net, how.method == "dsa"

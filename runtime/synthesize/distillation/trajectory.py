@@ -110,7 +110,8 @@ def compare_with_expert(
 
     `loss_at(weights, step)` is the student's loss, which depends on `learned`. The weights of all steps are stored and the graphs
     are not: in the backward pass each step is computed again, given the derivative in the weights after it (`adjoint`).
-    Without `cross_terms` the gradients of later steps are constants, as in TESLA.
+    Without `cross_terms` the gradients of later steps are constants, as in TESLA. The student takes plain gradient steps of size
+    `net_lr`. The ratio is not finite where `start` equals `target`.
     """
     path, gradients = [start], []
     for step in range(steps):
@@ -241,8 +242,8 @@ class LearnedSet(Learner):
 
 
 def window(how: TrajectoryMatching | DifficultyAligned, step: int) -> tuple[int, int]:
-    """Earliest and latest epoch of experts from which students start at this step; in DATM the latest grows over the first half of
-    the steps."""
+    """Earliest and latest epoch (both included) of experts from which students start at this step; in DATM the latest
+    grows over the first half of the steps."""
     if isinstance(how, TrajectoryMatching):
         return 0, how.last_start
     done = min(1.0, step / max(1, how.steps // 2))
