@@ -50,7 +50,7 @@ def open_read_only(database: Path) -> Iterator[Query]:
                     raise SynthcError("the query is empty")
                 rows = cursor.fetchmany(MAX_ROWS + 1)
             except duckdb.Error as error:
-                raise _failed(error, connection) from error
+                raise _failed(error, connection, database) from error
             if len(rows) > MAX_ROWS:
                 hint = "add a LIMIT, or let DuckDB itself write them to a file"
                 raise SynthcError(f"the query gives over {MAX_ROWS:,} rows, more than are held in memory; {hint}")
@@ -95,7 +95,7 @@ def query_briefly(database: Path, text: str, rows: int, seconds: float) -> tuple
         except duckdb.InterruptException:
             raise SynthcError(f"the query took more than {seconds:g} seconds; `synthc sql` has no such limit") from None
         except duckdb.Error as error:
-            raise _failed(error, connection) from error
+            raise _failed(error, connection, database) from error
         finally:
             timer.cancel()
 
@@ -112,9 +112,15 @@ def relation(connection: duckdb.DuckDBPyConnection, text: str) -> duckdb.DuckDBP
     return found
 
 
-def _failed(error: duckdb.Error, connection: duckdb.DuckDBPyConnection) -> SynthcError:
-    """The error to raise for a failed query, with advice where another version of synthc or another program made the database."""
+def _failed(error: duckdb.Error, connection: duckdb.DuckDBPyConnection, database: Path | str = "the database") -> SynthcError:
+    """The error to raise for a failed query, with advice where the database is damaged, or another version of synthc or another
+    program made it."""
     said = f"the query failed: {str(error).strip()}"
+    broken = duckdb.IOException | duckdb.FatalException | duckdb.InternalException | duckdb.SerializationException
+    if isinstance(error, broken) or str(error).startswith("Corrupt database file"):  # which has no class of its own
+        said = (
+            f"{database}: cannot be read: {first_line(error)}; it may be damaged: `synthc db rebuild` makes it anew from its store"
+        )
     if isinstance(error, duckdb.BinderException | duckdb.CatalogException):
         try:
             current = execute(connection, "SELECT schema FROM base.meta") == [(SCHEMA_DIGEST,)]

@@ -166,6 +166,20 @@ def test_a_damaged_index_is_made_again(tiny: Done, tmp_path: Path) -> None:
     assert query(tmp_path / "results.duckdb", "SELECT count(*) FROM comparison")[1] == [(3,)]
 
 
+def test_a_query_that_meets_a_damaged_block_names_the_file_and_what_would_do(tiny: Done, tmp_path: Path) -> None:
+    target, told = tmp_path / "results.duckdb", []
+    whole = tiny.db.read_bytes()
+    for at in range(20_000, len(whole), 2**18):  # a byte of each block
+        target.write_bytes(whole[:at] + bytes([whole[at] ^ 255]) + whole[at + 1 :])
+        for table in ("metric", "score", "canary"):
+            try:
+                query(target, f"SELECT bit_xor(hash(COLUMNS(*))) FROM base.{table}")
+            except SynthcError as error:
+                told.append(str(error))
+    assert any("cannot be read" in said and "`synthc db rebuild` makes it anew" in said for said in told), told
+    assert all(str(target) in said for said in told), told
+
+
 def test_a_store_of_a_newer_version_is_refused(tiny: Done, tmp_path: Path) -> None:
     store = tmp_path / "store"
     shutil.copytree(tiny.store, store)
