@@ -27,7 +27,7 @@ DESIGNS = ("auto", "pairs", "balanced", "bernoulli")
 
 
 def register(commands: Any) -> None:
-    """Add the command."""
+    """Add the command `audit` with its options."""
     audit = commands.add_parser(
         "audit",
         help="attack models trained elsewhere",
@@ -91,7 +91,8 @@ def _audit(args: argparse.Namespace) -> int:
 
 
 def audit_as_asked(args: argparse.Namespace, arrays: dict[str, np.ndarray] | None = None) -> tuple[Report, AuditSettings]:
-    """Audit the file that the arguments name, or `arrays` in its place; stores the result in a database if requested."""
+    """Audit the file that the arguments name, or `arrays` in its place; returns the report and the settings. With `--db` the result
+    is also stored and published. SynthcError for arguments or arrays that are not valid, and where memory does not suffice."""
     from runtime.audit.external.audit_file import audit
     from runtime.audit.external.evidence import check, read_evidence
 
@@ -182,7 +183,7 @@ def _count(option: str, text: str, least: int = 1) -> int:
 
 
 def show(file: Path, report: Report, settings: AuditSettings) -> None:
-    """Print the report, a table with notes."""
+    """Print the report on standard output: a table with what its columns mean, and notes."""
     from rich.console import Console
     from rich.markup import escape
 
@@ -261,7 +262,7 @@ def _unread(report: Report) -> Iterator[str]:
 
 
 def _refusals(report: Report) -> list[str]:
-    """One line per reason for which bounds are not stated."""
+    """One line per reason for which bounds on epsilon are not stated, with the names of these bounds."""
     why: dict[str, dict[str, None]] = {}
     for summary in report.attacks.values():
         for name, bound in summary.epsilon_lower.items():

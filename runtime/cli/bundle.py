@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def register(commands: Any) -> None:
-    """Add the command."""
+    """Add the command `bundle` with its options."""
     bundle = add_command(
         commands,
         "bundle",

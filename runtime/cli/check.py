@@ -12,7 +12,7 @@ from runtime.cli.results_options import add_command, write
 
 
 def register(commands: Any) -> None:
-    """Add the commands of this family."""
+    """Add the commands `check`, `schema` and `init`."""
     check = add_command(
         commands,
         "check",

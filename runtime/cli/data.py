@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def register(commands: Any) -> None:
-    """Add the commands of this family."""
+    """Add the command `data` with its actions `list`, `fetch`, `verify` and `import`."""
     data = commands.add_parser(
         "data",
         help="list, fetch and check data sets",
@@ -115,7 +115,8 @@ def _fetch(args: argparse.Namespace) -> int:
 
 
 def _take_damaged_away(name: str) -> Path | None:
-    """The folder of a complete set; None where it is absent, or was damaged and must be downloaded. Damaged files are renamed.
+    """The folder of a set whose files are in order; None where it is absent, or was damaged and must be downloaded. Damaged files
+    are renamed to `NAME.damaged`, with a line on each; of a set that cannot be read and has no file known to be damaged, all.
 
     SynthcError for a set of folders of images that cannot be read, of which no file is known to be the damaged one.
     """
@@ -160,7 +161,9 @@ def _verify(args: argparse.Namespace) -> int:
 
 
 def _verified(name: str) -> bool:
-    """Read a set, print the findings and record them; whether its content is the published one."""
+    """Read a set, print the findings and record them. True if its digest is the pinned one; without a pinned digest, unless a file
+    differs from the published checksum (a set without published checksums passes). SynthcError where it is absent or cannot be
+    read."""
     from compiler.language.datasets import CARDS
     from runtime.data.catalogue import find
     from runtime.data.sources import read_and_record

@@ -26,7 +26,7 @@ SHOWN = 10
 
 
 def register(commands: Any) -> None:
-    """Add the command."""
+    """Add the command `judge` with its options."""
     judge = add_command(
         commands,
         "judge",
@@ -77,7 +77,8 @@ def _judge(args: argparse.Namespace) -> int:
 
 
 def judge_as_asked(args: argparse.Namespace) -> tuple[Judgement, dict[str, Any]]:
-    """The judgement and its JSON; writes the page and stores rows if requested.
+    """The judgement, and its JSON with the time of the start. With `--page` the page is written, with `--db` the result stored and
+    published. SynthcError for arguments, sets or a policy that are not valid.
 
     Each of the arguments for sets may be an ImageSet instead of a name, and `policy` conditions instead of a path.
     """
@@ -126,7 +127,7 @@ def _store_judgement(args: argparse.Namespace, found: Judgement, started: dateti
 
 
 def show(found: Judgement) -> None:
-    """Print the judgement in sentences."""
+    """Print the judgement on standard output: sentences, figures, the first listed members, and what it cannot see."""
     from runtime.judge.judging import BLIND
     from runtime.judge.page import figure_rows
 

@@ -47,7 +47,8 @@ exit codes:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code. Errors are printed as sentences, without tracebacks."""
+    """Run one command; returns the exit code. `argv`: the words after `synthc`, by default this process's. Errors are printed as
+    sentences to standard error, without tracebacks. SystemExit for words that cannot be parsed, `--help` and `--version`."""
     out, err = (cast(TextIO, Visible(_PipeSafe(stream))) for stream in (sys.stdout, sys.stderr))
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), _warnings_as_sentences():
         code = _run(parser().parse_args(argv), sys.argv[1:] if argv is None else argv)

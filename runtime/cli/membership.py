@@ -31,7 +31,8 @@ def add_options(export: argparse.ArgumentParser) -> None:
 
 
 def export(args: argparse.Namespace) -> None:
-    """Write the files of `--membership`, and print the path of membership.json, the number of shadows and that of files."""
+    """Write the files of `--membership` into its folder, and print the path of membership.json, the number of shadows and that of
+    files. SynthcError without `--spec`, for a study that does not compile, and where trials differ (see `_find_splits`)."""
     if args.spec is None:
         raise SynthcError("--membership: of which study? Name it with --spec study.yaml")
     from runtime.data.population.export import write
@@ -43,7 +44,8 @@ def export(args: argparse.Namespace) -> None:
 
 
 def _find_splits(args: argparse.Namespace) -> Splits:
-    """The private sets that all trials of the study share; SynthcError where trials differ in them."""
+    """The private sets and queries that all trials of the study, or of `--arm`, share. SynthcError where these trials differ in
+    private sets, number of shadows or queries, and for an unknown arm."""
     from compiler.check.trials import check
     from compiler.plan.lower import population_of
     from compiler.text.compose import compose

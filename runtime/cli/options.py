@@ -52,7 +52,8 @@ def _repeatable_option(option: str, metavar: str, text: str) -> argparse.Argumen
 
 
 def select_forced(plan: Plan, args: argparse.Namespace) -> frozenset[str]:
-    """Ids of the tasks that `--force` names, and of all that depend on them."""
+    """Ids of the tasks that `--force` names, and of all that depend on them; empty without it. SynthcError for what names no
+    task."""
     if not args.force:
         return frozenset()
     from compiler.inspect.explain import find_tasks
@@ -61,7 +62,7 @@ def select_forced(plan: Plan, args: argparse.Namespace) -> frozenset[str]:
 
 
 def compile_study_of(args: argparse.Namespace) -> Plan:
-    """The plan of the study that the arguments name; SpecError when it does not compile."""
+    """The plan of the study that the arguments name (spec, profile, `--set`); SpecError when it does not compile."""
     from runtime.data.cards import compile_with_files
 
     return compile_with_files(args.spec, args.profile, args.sets)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def register(commands: Any) -> None:
-    """Add the commands of this family."""
+    """Add the commands `plan`, `explain`, `graph` and `diff`."""
     _add_plan(commands)
     _add_explain(commands)
     _add_graph(commands)
@@ -138,7 +138,8 @@ def _print_json(content: object) -> None:
 
 
 def summarize(args: argparse.Namespace, plan: Plan | None = None) -> Any:
-    """The `compiler.inspect.summary.Summary` of the study that the arguments of `synthc plan` name."""
+    """The `compiler.inspect.summary.Summary` of `plan`, or where that is None of the study that the arguments of `synthc plan`
+    name, with an estimate of cost by earlier runs."""
     from compiler.inspect.cost.estimate import estimate
     from compiler.inspect.summary import Summary
     from runtime import machine
@@ -151,7 +152,7 @@ def summarize(args: argparse.Namespace, plan: Plan | None = None) -> Any:
 
 
 def _split_tasks(plan: Plan, args: argparse.Namespace) -> tuple[frozenset[str], dict[str, Task]]:
-    """Ids of done tasks, and the tasks that would run."""
+    """Ids of the tasks that are done and not forced, and the tasks that would run, id → task, for the trials of `--only`."""
     from compiler.plan.select import select
 
     done = _find_done(plan, args) - select_forced(plan, args)

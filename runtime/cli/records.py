@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def register(commands: Any) -> None:
-    """Add the commands of this family."""
+    """Add the commands `status`, `runs`, `show`, `logs` and `export`."""
     add_command(
         commands,
         "status",
@@ -198,7 +198,7 @@ def _show_task(query: Query, args: argparse.Namespace, task: str) -> None:
 
 
 def _summarize_trial(row: dict[str, Any]) -> dict[str, str]:
-    """Name → text: method and figures of a trial, with interval and n."""
+    """Name → text: method and figures of a trial, with intervals and, but for the AUC, n; names without a text are left out."""
     from runtime.present.numbers import format_epsilon, format_interval
 
     def figure(name: str, counted: str) -> str:
@@ -231,7 +231,8 @@ def _print_field(name: str, value: str) -> None:
 
 
 def _group_needs(needs: list[tuple[str, str]]) -> dict[str, list[str]]:
-    """Role without shadow → ids of the tasks that a task needs, in the order of shadows."""
+    """Role without shadow → ids of the tasks that a task needs, in the order of shadows. `needs`: pairs (role, id), with roles such
+    as `ROLE/SHADOW`."""
     grouped: dict[str, list[str]] = {}
     for name, id in sorted(needs, key=lambda need: [int(part) if part.isdigit() else 0 for part in need[0].split("/")]):
         grouped.setdefault(name.split("/")[0], []).append(id)
@@ -276,7 +277,8 @@ def _logs(args: argparse.Namespace) -> int:
 
 
 def _find_task(query: Query, beginning: str) -> str:
-    """The id of the only task whose id begins with `beginning`; SynthcError where there is none, or several."""
+    """The id of the only task whose id begins with `beginning`; SynthcError where there is none, or several, with the
+    candidates."""
     from runtime.database.quoting import literal
 
     begins = f"starts_with(task, {literal(beginning)})"

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def register(commands: Any) -> None:
-    """Add the commands of this family."""
+    """Add the commands `sql`, `chart`, `table`, `report` and `db`."""
     _add_sql(commands)
     _add_chart(commands)
     _add_table(commands)
@@ -207,7 +207,8 @@ WIDEST_COLUMN = 300.0
 
 
 def _parse_width(text: str) -> float:
-    """A width in points, from `column`, `full`, or a number with unit."""
+    """A width in points, from `column`, `full` (a page), or a number with unit (in, mm, cm, pt); ArgumentTypeError for other
+    texts."""
     from runtime.present.charts import WIDTHS
 
     named = {"column": WIDTHS["column"], "full": WIDTHS["page"]}
@@ -230,7 +231,8 @@ def _gallery(args: argparse.Namespace, scope: Scope) -> int:
 
 
 def _list_targets(args: argparse.Namespace, names: Sequence[str]) -> dict[str, list[Path]]:
-    """Chart → paths of its files. SynthcError for unknown formats, and where `-o` names a file and a folder is needed."""
+    """Chart → paths of its files: `-o` itself, or with `all` or `--format` files in the folder `-o`, which is made. SynthcError for
+    unknown formats, and where `-o` names a file and a folder is needed."""
     from runtime.present.charts import FORMATS
 
     if args.name != "all" and not args.format:

@@ -44,7 +44,7 @@ def add_command(
 
 
 def scope_of(args: argparse.Namespace) -> Scope:
-    """The origin, study and profile that the arguments select."""
+    """The origin, study and profile that the arguments select, None for each that they do not name, and the store's own origin."""
     from runtime.database.read import Scope
     from runtime.store.artifacts import read_origin
 
@@ -53,7 +53,7 @@ def scope_of(args: argparse.Namespace) -> Scope:
 
 def scope_of_one(args: argparse.Namespace, what: str) -> Scope:
     """The one study whose results are asked for: of several the one that ran last; then a sentence on standard error says that
-    `what` is of it."""
+    `what` is of it. SynthcError where the database cannot be read or the arguments name what is not there."""
     from runtime.database.read import choose_one, name_study, open_read_only
 
     with open_read_only(args.db) as query:
@@ -66,7 +66,8 @@ def scope_of_one(args: argparse.Namespace, what: str) -> Scope:
 
 @contextlib.contextmanager
 def open_results(args: argparse.Namespace, scope: Scope | None = None) -> Iterator[Query]:
-    """Yield a function that queries only the results that the arguments, or `scope`, select."""
+    """Yield a function that queries only the results that `scope`, or without it the arguments, select; the database is closed
+    afterwards. SynthcError where it cannot be read or they name what is not there."""
     from runtime.database.read import narrow, open_read_only
 
     with open_read_only(args.db) as query:
@@ -80,7 +81,7 @@ def store_of(args: argparse.Namespace) -> Path:
 
 
 def whole_number(least: int = 1, most: int = 10**9) -> Callable[[str], int]:
-    """A function that parses an option's integer from `least` to `most`."""
+    """A function that parses an option's integer from `least` to `most`; it raises ArgumentTypeError for other texts."""
 
     def parse(text: str) -> int:
         if not (text.isascii() and text.isdigit() and least <= int(text[:12]) <= most):
@@ -91,7 +92,7 @@ def whole_number(least: int = 1, most: int = 10**9) -> Callable[[str], int]:
 
 
 def positive_number(text: str) -> float:
-    """Parse an option's number above zero."""
+    """Parse an option's finite number above zero; ArgumentTypeError for other texts."""
     try:
         value = float(text)
     except ValueError:
@@ -102,7 +103,8 @@ def positive_number(text: str) -> float:
 
 
 def write(text: str, target: Path | None) -> None:
-    """Print `text`, or write it to the file `target`; SynthcError where it cannot be written."""
+    """Print `text` without a newline; or with `target` write it to that file, replacing it, and print its path. SynthcError where
+    it cannot be written."""
     if target is None:
         sys.stdout.write(text)
         return

@@ -77,7 +77,9 @@ def engine_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the command; returns the exit code."""
+    """Run a study: compile it, compute the tasks that are missing, publish, print the answer, draw the declared charts, check its
+    policy. Returns the exit code: 0 done, 1 tasks are missing, 3 the policy is closed, 130 interrupted. SynthcError for what ends
+    the run, after its record is completed."""
     from compiler.plan.select import select
     from compiler.text.compose import compose, sources
     from compiler.text.nodes import plain
@@ -138,7 +140,8 @@ def _check_policy(study: StudyRun) -> int:
 
 
 def _compile_with_data(args: argparse.Namespace) -> Plan:
-    """The plan. Data sets that were not read on this machine yet are read first, since ids depend on their content."""
+    """The plan. Data sets that were not read on this machine yet are read first, with lines that say so, since ids depend on their
+    content."""
     from compiler.inspect.data_notices import unseen
 
     plan = compile_study_of(args)
@@ -155,7 +158,8 @@ def _compile_with_data(args: argparse.Namespace) -> Plan:
 
 def compute(study: StudyRun, args: argparse.Namespace, signals: contextlib.ExitStack) -> str:
     """Compute until every task is done, failed or blocked, or the run is stopped; returns `interrupted` if the user stopped it,
-    else `done`. Signal handlers stay until `signals` is closed."""
+    else `done`, also where tasks failed. Artifacts found damaged are computed again, MAX_REPAIRS times at most. Signal handlers
+    stay until `signals` is closed."""
     from runtime.execution.driver import Driver, Interrupt, Policy
     from runtime.execution.progress import Display
 

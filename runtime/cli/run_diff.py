@@ -13,7 +13,8 @@ from runtime.cli.results_options import store_of
 
 
 def diff_runs(args: argparse.Namespace) -> int:
-    """Print the difference of the runs `args.left` and `args.right` (names, or unique prefixes of them); returns 0."""
+    """Print the difference of the runs `args.left` and `args.right` (names, or unique prefixes of them), with `args.json` as JSON;
+    returns 0. SynthcError for a name that is not one run's."""
     from compiler.inspect.explain import differences
     from runtime.database.difference import run_difference
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def register(commands: Any) -> None:
-    """Add the command."""
+    """Add the command `split` with its options."""
     split = add_command(
         commands,
         "split",

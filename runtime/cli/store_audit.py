@@ -52,10 +52,10 @@ class StoredResult:
 def audit_and_store(
     evidence: Evidence, settings: AuditSettings, *, file: Path, study: str | None, argv: list[str], store: Path, target: Path
 ) -> Report:
-    """Audit the file, store the result in `store` and publish it to `target`; SynthcError where the study's name is not valid,
-    the file cannot be audited, or store or target cannot be written.
+    """Audit `evidence`, store the result in `store` as a study and publish it to `target`; returns the report. `study` None: the
+    name is made from that of `file`. `argv`: the command, to be recorded.
 
-    `argv`: the command, to be recorded.
+    SynthcError where the study's name is not valid, the audit refuses the file, or store or target cannot be written.
     """
     name = study or _free_name(study_name(None, file), file, store)
     name = study_name(name, file)
@@ -73,8 +73,8 @@ def audit_and_store(
 
 
 def _free_name(stem: str, file: Path, store: Path) -> str:
-    """A study's name for the file: its stem; if another file's audit has that name, with the folder's name or a digest of the
-    path."""
+    """A study's name for the file: `stem`; if the store has a study of that name from another file, with the folder's name before
+    it; if that is taken too, with a digest of the path."""
     taken = {record["study"]: record["spec"] for _, record in read_runs(store) if isinstance(record, dict)}
     whole = str(file.absolute())
     for name in (stem, re.sub(r"[^\w.-]+", "_", f"{file.absolute().parent.name}_{stem}")):
@@ -84,7 +84,8 @@ def _free_name(stem: str, file: Path, store: Path) -> str:
 
 
 def study_name(study: str | None, file: Path) -> str:
-    """The study's name: the requested one, else the file's; SynthcError for a name that is not valid."""
+    """The study's name: the requested one; without it the file's without suffix, other characters as `_`. SynthcError for a name
+    with other characters than letters, digits, `_`, `-` and `.`."""
     name = study or re.sub(r"[^\w.-]+", "_", file.stem) or "audit"
     if not re.fullmatch(r"[\w.-]+", name):
         raise SynthcError(f"--study {name}: wanted are letters, digits, '_', '-' and '.'")
@@ -92,7 +93,8 @@ def study_name(study: str | None, file: Path) -> str:
 
 
 def store_result(found: StoredResult, *, argv: list[str], store: Path, target: Path) -> None:
-    """Commit the result to the store as a task, and publish it as a study of one trial."""
+    """Commit the result to the store as a task, unless it has the same task already, record a run of a study of one trial, and
+    publish it to `target`. SynthcError where the store is in use, or store or target cannot be written."""
     work, name = found.work, found.study
     text = canonical_text("task", type(work).__name__, work.kind, (work.revision,), work, ())
     request = TaskRequest(digest_of(text), work, (), f"{name}#0", text, 1)

@@ -136,7 +136,8 @@ def _tabulate(found: Sequence[Tried]) -> list[str]:
 
 
 def _spec(args: argparse.Namespace, found: Sequence[Tried], table: Sequence[str]) -> str:
-    """Text of a study that extends the tuned one with the best settings of each arm."""
+    """Text of a study that extends the tuned one with the settings of each arm's try of the highest accuracy (under the profile, if
+    one is given), after the table as a comment."""
     from compiler.text.nodes import plain
 
     best: dict[str, Tried] = {}

@@ -9,7 +9,7 @@ from runtime.cli.results_options import add_command, store_of, whole_number
 
 
 def register(commands: Any) -> None:
-    """Add the command."""
+    """Add the command `ui` with its options."""
     ui = add_command(
         commands,
         "ui",

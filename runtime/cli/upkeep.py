@@ -18,7 +18,7 @@ from runtime.cli.results_options import add_command, store_of
 
 
 def register(commands: Any) -> None:
-    """Add the commands of this family."""
+    """Add the commands `gc` and `doctor`."""
     gc = add_command(
         commands,
         "gc",

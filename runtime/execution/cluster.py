@@ -92,12 +92,12 @@ class Cluster:
         self.address: str = ray.get_runtime_context().gcs_address
 
     def answers(self) -> bool:
-        """Whether the cluster's head (its GCS) accepts connections. Must be checked before calls to Ray: without a head they block,
-        and then Ray aborts this process."""
+        """Whether the cluster's head (its GCS) accepts a connection within five seconds. Must be checked before calls to Ray:
+        without a head they block, and then Ray aborts this process."""
         return _connects(self.address)
 
     def close(self) -> None:
-        """Disconnect from the cluster; shut it down if it was started here."""
+        """Disconnect from the cluster; one that was started here is shut down, and its folder deleted."""
         with _killing_those_asked_to_end() if self._folder else contextlib.nullcontext():
             self.ray.shutdown()
         if self._folder is not None:
@@ -117,8 +117,8 @@ def node_id() -> str:
 
 
 def _must_show_token(address: str, with_token: bool) -> bool:
-    """Whether the cluster requires a token (and then it accepts ours); SynthcError if it does not answer, our token is
-    refused, or it requires none although `with_token`.
+    """Whether the cluster at `address` (HOST:PORT or `auto`) requires a token, and then it accepts that of RAY_AUTH_TOKEN.
+    SynthcError if it does not answer, refuses our token, or requires none although `with_token`.
 
     Two subprocesses ask Ray: it waits for minutes where nothing listens, and aborts its process where it has no token.
     """
@@ -165,7 +165,8 @@ def _connects(address: str) -> bool:
 
 
 def _make_folder() -> Path:
-    """Make a private folder for the sockets and logs of one cluster; SynthcError names the variable to change where it cannot."""
+    """Make a private folder for the sockets and logs of one cluster, in $RAY_TMPDIR, $TMPDIR or /tmp. SynthcError where that is too
+    long a path, is full or cannot be written."""
     names = [name for name in ("RAY_TMPDIR", "TMPDIR") if os.environ.get(name)]
     base = Path(os.environ[names[0]] if names else "/tmp").absolute()
     place, hint = f"{names[0]}={base}" if names else str(base), "set RAY_TMPDIR to a short folder that can be written, such as /tmp"

@@ -41,7 +41,7 @@ class Interrupt:
 
     @contextlib.contextmanager
     def stoppable(self) -> Iterator[None]:
-        """A block that a second request ends at once."""
+        """A block that a second request ends at once and without an error; what follows the block goes on."""
         self.can_stop = True
         try:
             with contextlib.suppress(KeyboardInterrupt):  # Ray makes one of `Stopped`
@@ -105,7 +105,9 @@ class Driver:
         self.stopping_since: float | None = None
 
     def run(self) -> None:
-        """Run until every task is done, failed or blocked, or the run is stopped. SynthcError if the store cannot be written."""
+        """Run until every task is done, failed or blocked, or the run is stopped: after the first interrupt when nothing is in
+        flight or the grace period has passed, after the second at once. SynthcError if the store cannot be written, or the engine
+        has had no workers, or no connection to the cluster, for too long."""
         while len(self.queue) or self.in_flight:
             self._submit_ready()
             if self._must_stop():

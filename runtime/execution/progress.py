@@ -61,7 +61,7 @@ class Display:
                 self.print_line(f"{count - 1} more failed so: {what}; `synthc status` and `synthc logs` say which")
 
     def add_tasks(self, todo: Mapping[str, Task]) -> None:
-        """Add tasks to the totals."""
+        """Add tasks to the totals of their kinds and to the time left."""
         self._todo |= todo
         self._time_left.add(todo)
         self.total.update(task.kind for task in todo.values())
@@ -71,8 +71,8 @@ class Display:
             self._bars.update(self._rows[kind], total=count)
 
     def on_outcome(self, task: Task, outcome: Outcome) -> None:
-        """Count an outcome, unless the task will be tried again; print a damaged artifact, and of failures with equal errors the
-        first."""
+        """Count an outcome, unless the task will be tried again. Prints a line on a damaged artifact, which is not counted as
+        failed, and on the first of the failures with equal errors."""
         if outcome.notes.get("tried_again"):
             return
         made = outcome.provenance if outcome.status == "done" else None
@@ -98,8 +98,10 @@ class Display:
 
     def on_tick(self, in_flight: Mapping[Dispatch, float]) -> dict[str, Any]:
         """Show these tasks as running, and the time left; where the output is no terminal, print a line every ten seconds.
+        `in_flight`: dispatch → when it was submitted, by `time.monotonic`.
 
-        Returns the same for other displays: ids of the tasks `running`, seconds `left`, and whether these are `guessed`.
+        Returns the same for other displays: ids of the tasks `running`, seconds `left`, and whether these are `guessed` (no task of
+        this run was measured yet).
         """
         self._running = tuple(self._todo[request.task] for dispatch in in_flight for request in dispatch)
         groups = {tuple(request.task for request in dispatch): began for dispatch, began in in_flight.items()}

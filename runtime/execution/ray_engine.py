@@ -39,13 +39,14 @@ REHEARSED_GPU_GIB = 16.0
 
 
 class RayEngine:
-    """Computes dispatches on Ray workers. `address` None starts a cluster on this machine, which ends with the engine; otherwise a
-    running one is joined, this code is sent to its nodes, and the store must be a folder that they share.
+    """Computes dispatches on Ray workers. `address` None or "local" starts a cluster on this machine, which ends with the engine;
+    otherwise a running one is joined, this code is sent to its nodes, and the store must be a folder that they share. Returns when
+    a first worker is idle.
 
     `workers` None means one per core, or as many per GPU as `gpu_memory` (GiB that a worker may need) allows (see
-    `workers_per_gpu`). `rehearse_gpus`:
-    shares of GPUs are requested from Ray, and computed on the CPU. `say` is called with lines for the user: the cluster that was
-    joined, nodes that are left out. SynthcError when Ray cannot start, or when no node can run a worker.
+    `workers_per_gpu`). `rehearse_gpus`: shares of GPUs are requested from Ray, and computed on the CPU. `say` is called with lines
+    for the user: the cluster that was joined, nodes that are left out. SynthcError when Ray cannot start or be joined, or when no
+    node can run a worker.
     """
 
     def __init__(
@@ -228,7 +229,7 @@ class RayEngine:
 
 
 def workers_per_gpu(memory: float, needed: float) -> int:
-    """Number of workers that share a GPU of `memory` GiB when each may need `needed` GiB: a power of two up to 8.
+    """Number of workers that share a GPU of `memory` GiB when each may need `needed` GiB: the largest of 1, 2, 4 and 8 that fits.
 
     SynthcError if not one fits.
     """
@@ -252,7 +253,7 @@ def read_lock(store: Path) -> str | None:
 
 
 def _count_on(node: Mapping[str, float], share: float) -> int:
-    """Number of workers for which a node with these resources has room. `share`: of a GPU, per worker."""
+    """Number of workers for which a node with these resources has room: one per CPU, and per `share` of a GPU unless that is 0."""
     cpus = int(node.get("CPU", 0))
     return min(cpus, int(node.get("GPU", 0) / share)) if share else cpus
 

@@ -72,10 +72,11 @@ class ReadyQueue:
         return len(self._ready)
 
     def take(self, limit: int, unbatched: Collection[str] = (), slots: int = 1) -> list[Task]:
-        """Remove and return the first task and those of the same operation that follow it, for an engine of `slots` slots.
+        """Remove and return the most urgent ready task (see `ReadyQueue`) and the ready ones next in order, while they are of the
+        same operation, for an engine of `slots` slots.
 
-        At most `limit` tasks and MAX_BATCH_SECONDS of expected work; a longer task, or one in `unbatched`, is returned alone. At
-        least one task must be ready.
+        At most `limit` tasks and MAX_BATCH_SECONDS of expected work; a longer task, or one in `unbatched` (ids), is returned alone.
+        At least one task must be ready.
         """
         longest = self._next(self._by_rank)
         heap: list[Any] = self._by_rank if self._rank[longest] >= URGENT * self._seconds_left / slots else self._by_trial
@@ -98,7 +99,7 @@ class ReadyQueue:
         return str(heap[0][-1])
 
     def put_back(self, id: str) -> None:
-        """Make a task ready (again)."""
+        """Make a task ready, or ready again; nothing changes for one that is ready."""
         if id not in self._ready:
             self._ready.add(id)
             heapq.heappush(self._by_rank, (-self._rank[id], id))
@@ -113,7 +114,7 @@ class ReadyQueue:
                 self.put_back(user)
 
     def forget(self, id: str) -> None:
-        """Remove a task that has ended, or can never run, from the expected time left."""
+        """Take a task that has ended, or can never run, out of the expected time left; its dependents are not changed."""
         self._seconds_left -= self._left.pop(id, 0.0)
 
     def dependents(self, id: str) -> list[str]:

@@ -24,7 +24,8 @@ class TwoPartError(Exception):
 
 
 def perform(work: Rehearsal, inputs: Mapping[str, Artifact], device: torch.device) -> Product:
-    """Sleep for `work.seconds`, then end as `work.ending` states. The metric `needs` counts metrics read from the inputs."""
+    """Sleep for `work.seconds`, then end as `work.ending` says: raise, end or kill this process, or return a product. Its metric
+    `needs` is the number of metrics in the inputs' outcomes, with n the number of inputs."""
     if work.seconds:  # sleeping for 0 s would yield the core
         time.sleep(work.seconds)
     match work.ending:

@@ -48,8 +48,12 @@ class StudyRun:
     (`artifacts.lock_store`)."""
 
     def __init__(self, plan: Plan, store: Path, index: Index, target: Path, origin: Mapping[str, Any], scope: Scope) -> None:
-        """`origin`: where the plan came from (spec, spec_text, texts, argv). `target`: the published database; SynthcError if it is
-        a file that synthc did not make."""
+        """Bring the index up to date with the store, find the tasks to compute, and record the run as running, with its plan.
+        Commits that cannot be read are quarantined.
+
+        `origin`: where the plan came from (spec, spec_text, texts, argv). `target`: the published database; SynthcError if it is a
+        file that synthc did not make.
+        """
         check_target(target)
         self.plan, self.store, self.index, self.target, self.origin, self.scope = plan, store, index, target, origin, scope
         self.started = datetime.now(UTC)
@@ -82,7 +86,8 @@ class StudyRun:
         self._write_record("running")
 
     def _declare_claims(self, last: RecordedRun | None) -> list[dict[str, Any]]:
-        """Records of the plan's claims, each with when it was first declared and its earlier verdicts."""
+        """Records of the plan's claims, each with the run, time and number of results at its first declaration and its earlier
+        verdicts."""
         study = self.plan.header.study
         at = self.started.isoformat(timespec="seconds")
         declared = {"run": self.name, "at": at, "outcomes": self.index.count_outcomes(study)}
@@ -124,8 +129,8 @@ class StudyRun:
         self.index.damaged.clear()  # these commits are retracted already, so the tasks count as not done
 
     def repair(self) -> bool:
-        """Put the tasks whose artifacts were found damaged into `todo`, to be computed again with those that need them; returns
-        whether there are any that can be computed."""
+        """Put the tasks whose artifacts were found damaged, and those that need them, into `todo` in place of what it held, without
+        tasks that failed; returns whether there are any."""
         self.index.flush()
         damaged = (*self.damaged_inputs, *(folder.name for folder in self.index.damaged))
         # With all tasks that they depend on, done or not: an attack reads the artifacts of its whole pipeline.
@@ -146,18 +151,19 @@ class StudyRun:
         return id not in self._to_retract and is_done(self.store, id)
 
     def earlier(self) -> EarlierRuns:
-        """Durations and numbers of attempts from earlier runs, for the driver."""
+        """Mean seconds by operation from the index, and each task's number of attempts so far from the store, for the driver."""
         return EarlierRuns(self.index.seconds_by_operation(), lambda id: len(list(folder_of(self.store, id).glob("attempts/*"))))
 
     def on_submit(self, task: Task) -> None:
-        """Retract the commit of a task that is computed again because it is forced."""
+        """Retract the old commit of a task that is forced, the first time that it is submitted; nothing for other tasks."""
         if task.id in self._to_retract:
             self._to_retract.discard(task.id)
             retract(folder_of(self.store, task.id))
 
     def on_outcome(self, task: Task, outcome: Outcome, attempt: int) -> None:
-        """Record the outcome of an attempt: its rows in the index; failed, blocked and damaged tasks in this object; the attempt's
-        record, if the worker died before writing it. A damaged commit is quarantined."""
+        """Record the outcome of an attempt: its rows in the index; failed and damaged tasks in this object; the attempt's record,
+        if the worker has not written it. A commit that cannot be read is quarantined. A blocked task is only noted in this
+        object."""
         if outcome.status == "blocked":
             self.blocked[task.id] = outcome.error
             return
@@ -180,8 +186,8 @@ class StudyRun:
         self.index.record_attempt(tried)
 
     def publish_if_due(self, progress: Mapping[str, Any]) -> str:
-        """Publish every few seconds, for at most a tenth of the time; returns why publishing failed; "" if it did not, or for the
-        same reason as the last failure.
+        """Publish every few seconds, for at most a tenth of the time; returns why publishing failed, and then the next try is 30
+        seconds later. "" if it did not fail, failed for the same reason as before, or was not due. Unwritable is passed on.
 
         `progress` (tasks that are running, time left) is written into the run's folder first, for those who read what is published.
         """
@@ -203,8 +209,8 @@ class StudyRun:
         return ""
 
     def close(self, status: str) -> str:
-        """Lint the results, complete the run's record and publish; returns why it was not published where another process has
-        the database open, else "".
+        """Lint the results, complete the run's record and publish; returns why it was not published where another process has the
+        database open, else "". Other reasons are raised, as SynthcError.
 
         If tasks are missing, the status "done" becomes "failed", or "incomplete" where nothing failed in this run.
         """
@@ -222,7 +228,7 @@ class StudyRun:
         return ""
 
     def count_missing(self) -> int:
-        """Number of tasks that this run's answers still need."""
+        """Number of tasks that this run's answers need, directly or not, and that are not done."""
         return len(self.plan.to_run(self.is_done, self.scope.answers))
 
     def _reachable(self, missing: Mapping[str, Task]) -> dict[str, Task]:
@@ -276,7 +282,8 @@ class StudyRun:
 
 
 def options_to_force(addresses: Sequence[str]) -> str:
-    """Options `--force` with patterns that match these tasks: the stage in all shadows, or the trials without their shadows."""
+    """Options `--force` whose patterns match these tasks, which are all of one stage or all attacks, at least one: the stage in all
+    shadows, or the trials without their shadows. They may match further tasks of the same arm, or with several arms of all."""
     _, in_shadow, stage = addresses[0].rpartition("/")
     arms = {address.partition("#")[0].partition("[")[0] for address in addresses}
     arm = f"{arms.pop()}*" if len(arms) == 1 else "*"
@@ -333,8 +340,8 @@ def _claim_record(planned: ClaimPlan, evidence: str | None) -> dict[str, Any]:
 
 
 def _describe(axis: str, value: Any) -> str:
-    """A grid value in a trial's label: the value itself (`forgetting`, `0.3`), for switches the axis (`dsa`; `no dsa` for False or
-    None)."""
+    """A grid value in a trial's label: the value as text (`forgetting`, `0.3`); of a switch the last part of the axis' name (`dsa`
+    for True, `no dsa` for False or None)."""
     name = axis.rpartition(".")[2]
     return name if value is True else f"no {name}" if value is False or value is None else str(value)
 

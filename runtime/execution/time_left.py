@@ -75,16 +75,17 @@ class TimeLeft:
         return bool(self._seconds)
 
     def add(self, todo: Mapping[str, Task]) -> None:
-        """Add tasks to compute, also ones that have ended and are computed again."""
+        """Add tasks to compute; ones that have ended count as open again, since they are computed again."""
         self._todo |= todo
         self._guessed |= {id: cost.seconds for id, cost in expect(todo, {}).items()}
         self._ended -= todo.keys()
         self._next_at = 0.0
 
     def end(self, task: str, seconds: float | None, worker: object = None) -> None:
-        """Record that a task ended after `seconds`; None for one that failed or never started.
+        """Record that a task of this run ended after `seconds`, on `worker` if that is known; None for one that failed or never
+        started.
 
-        The first task of a `worker` also loads libraries and data: it counts only until another task of the operation ends.
+        The first task of a worker also loads libraries and data: it counts only until another task of the operation ends.
         """
         self._ended.add(task)
         if seconds is None:
@@ -95,8 +96,9 @@ class TimeLeft:
         (self._measured if warm else self._measured_first)[self._todo[task].operation].add(seconds, self._guessed[task])
 
     def estimate(self, in_flight: Mapping[tuple[str, ...], float], now: float | None = None) -> float:
-        """Seconds left. `in_flight`: group of tasks that one worker computes in turn → when it started, by
-        `time.monotonic`."""
+        """Seconds left, at `now` (by default the present). `in_flight`: ids of the tasks that one worker computes in turn → when it
+        started, by `time.monotonic`. For a second or more after an estimate its value less the time since is returned, whatever is
+        in flight, unless tasks were added."""
         started = time.monotonic()
         now = started if now is None else now
         if now < self._next_at:
@@ -135,7 +137,7 @@ class TimeLeft:
 
     @staticmethod
     def _remaining(in_flight: Mapping[tuple[str, ...], float], expected: Mapping[str, float], now: float) -> dict[str, float]:
-        """Task in flight → expected seconds left; a worker computes the tasks of its group in order."""
+        """Task in flight → expected seconds left, 0 where it takes longer than expected; a worker computes its tasks in order."""
         remaining = {}
         for group, began in in_flight.items():
             worked = now - began

@@ -73,7 +73,8 @@ def prepare_worker() -> None:
 def compute(
     dispatch: Sequence[TaskRequest], store: Path, device: str = "cpu", operations: Mapping[str, str] = REHEARSAL_OPERATIONS
 ) -> list[Outcome]:
-    """Compute each task of the dispatch and commit it. What a task raises becomes its outcome; `Stopped` alone is passed on.
+    """Compute each task of the dispatch and commit it; returns an outcome for each, in the order of the dispatch. A task that is
+    committed already is not computed again. What a task raises becomes its outcome, `failed`; `Stopped` alone is passed on.
 
     `operations`: name of an operation → the module whose `perform(work, inputs, device) -> Product` computes it.
     """
@@ -84,7 +85,8 @@ def compute(
 def _compute(
     request: TaskRequest, store: Path, device: str, operations: Mapping[str, str], alone: bool
 ) -> Outcome | Future[Outcome]:
-    """Compute one task. Returns its outcome, or a future where the artifact is written while the next task of the batch runs."""
+    """Compute one task, unless it is committed already, with its output in the attempt's log. Returns its outcome, or a future of
+    it where the artifact is written while the next task of the batch runs. `Stopped` alone is raised."""
     folder = folder_of(store, request.task)
     provenance = partial(_provenance, request.work, datetime.now(UTC), time.perf_counter(), time.process_time(), device)
     machine.reset_peak_memory()
@@ -127,7 +129,8 @@ def _commit(request: TaskRequest, staged: Staged) -> Outcome:
 
 
 def commit_product(request: TaskRequest, product: Product, started: datetime, seconds: float, store: Path) -> Outcome:
-    """Commit a product that this process has computed outside of an engine; an earlier commit of the task is returned instead."""
+    """Commit a product that this process has computed on the CPU in `seconds`, outside of an engine; an earlier commit of the task
+    is returned instead. OSError where the store cannot be written."""
     folder = folder_of(store, request.task)
     if (before := read_committed(folder)) is not None:
         return before
@@ -137,7 +140,7 @@ def commit_product(request: TaskRequest, product: Product, started: datetime, se
 
 
 def _begin_attempt(request: TaskRequest, folder: Path) -> Path:
-    """Make the attempt's folder and write `task.json`; returns the path of the log."""
+    """Make the attempt's folder and write the task's `task.json`; returns the path of the log, which is not made."""
     log = folder / "attempts" / str(request.attempt) / "log.txt"
     log.parent.mkdir(parents=True, exist_ok=True)
     asked = {"id": request.task, "address": request.address, "text": request.text, "needs": request.needs}
@@ -206,8 +209,8 @@ def _classify(error: BaseException) -> str:
 
 
 def _is_of_store(error: OSError, store: Path) -> bool:
-    """Whether an error is about the store: it names a file there (other than as not found), or the disk is full or fails and the
-    store accepts no file now.
+    """Whether an error is about the store: it names a file there (other than as not found), or says that a disk is full, read-only
+    or failing and the store accepts no file now, which is tried with a file of PROBE_BYTES.
 
     A failed write does not name its file, and a task may write to another disk.
     """

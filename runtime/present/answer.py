@@ -25,8 +25,13 @@ SHOWN = 5
 
 
 def answer(trials: Iterable[Row]) -> list[str]:
-    """Up to three sentences for each data set: which trials leak more than the reference, which do not, which are undecided,
-    doubtful or not measured. Controls are left out."""
+    """The answer of a study, up to three sentences for each data set: which ways of training (labels of trials) leak more than the
+    reference, which do not, which are undecided, doubtful or not measured. One sentence that nothing was measured where there is no
+    trial.
+
+    Controls are left out. Undefended trials are judged only on a data set without synthetic ones, DP-SGD trials only on one with
+    neither. A label whose replicates are judged differently is undecided.
+    """
     rows = [row for row in trials if not row.get("control")]
     on_data: dict[Any, list[Row]] = {}
     for row in rows:
@@ -42,7 +47,7 @@ def answer(trials: Iterable[Row]) -> list[str]:
 
 
 def _answer_on(rows: Sequence[Row]) -> Iterator[str]:
-    """The sentences on trials of one data set."""
+    """The sentences on the trials of one data set (at least one), controls left out before."""
     references = {replicate: choose_reference(rows, replicate) for replicate in {row["replicate"] for row in rows}}
     kinds: dict[str, set[str]] = {}
     first: dict[str, Row] = {}
@@ -79,7 +84,7 @@ def _answer_on(rows: Sequence[Row]) -> Iterator[str]:
 
 
 def _say_rest(found: Mapping[str, list[Row]]) -> Iterator[str]:
-    """A sentence on trials that are undecided, doubtful or missing."""
+    """One sentence on the trials that are undecided, doubtful or missing; none without such trials."""
     parts = []
     if found["undecided"]:
         parts.append(f"undecided, since the intervals leave it open: {_list(found['undecided'])}")
@@ -93,8 +98,9 @@ def _say_rest(found: Mapping[str, list[Row]]) -> Iterator[str]:
 
 
 def choose_reference(rows: Iterable[Row], replicate: int) -> Row | None:
-    """The most accurate DP-SGD trial of this replicate with an epsilon of at most MAX_EPSILON, else the most accurate one; doubtful
-    trials and ones that lack figures do not count. None if no trial is left."""
+    """The DP-SGD trial of this replicate with the highest test accuracy, among those with an epsilon of at most MAX_EPSILON, else
+    among all. Doubtful trials, and ones without a test accuracy or a leakage with interval, do not count. None if no trial is
+    left."""
     private = [
         row
         for row in rows
@@ -109,8 +115,12 @@ def _figures(row: Row) -> tuple[float | None, ...]:
 
 
 def judge(row: Row, reference: Row | None) -> str:
-    """How a trial's leakage compares with the reference's: more, no more, undecided, doubtful or missing. Without a reference it is
-    compared with the FPR, that of guessing, and is never "no more"."""
+    """How a trial's leakage compares with the reference's, as one word. Its interval against the upper end of the reference's:
+    "more" if it lies above that end, "no more" if it does not reach beyond it, else "undecided", also where a figure is missing.
+    "missing": the trial has no attack; "doubtful": it has doubts (`doubts_of`).
+
+    Without a reference the FPR, the leakage of guessing, stands for that end, and no trial is "no more".
+    """
     if row["attack"] is None:
         return "missing"
     if doubts_of(row):
@@ -134,7 +144,7 @@ def _name_reference(reference: Row | None, rows: Sequence[Row]) -> str:
 
 
 def _name_place(rows: Sequence[Row]) -> str:
-    """The false-positive rate and the canaries of the headline, in words."""
+    """The false-positive rate and the canaries of the headline in words, each of the first row that has it; "" without both."""
     fpr = next((row["fpr"] for row in rows if row["fpr"] is not None), None)
     canaries = next((row["canaries"] for row in rows if row["canaries"]), None)
     at = "" if fpr is None else f" at {format_percent(fpr)} FPR"
@@ -142,7 +152,8 @@ def _name_place(rows: Sequence[Row]) -> str:
 
 
 def _list(rows: Sequence[Row]) -> str:
-    """Trials with their leakage, largest first; then the ranges of their accuracies and costs."""
+    """Labels of trials with their leakage, largest first, the first SHOWN by name; then the ranges of the accuracies and costs of
+    all."""
     ordered = sorted(rows, key=lambda row: -(row["leakage"] or 0.0))
     leaked = ["not resolvable" if row["leakage"] is None else format_percent(row["leakage"], ".1f") for row in ordered]
     names = [f"{row['label']} ({what})" for row, what in zip(ordered, leaked, strict=True)]
@@ -150,7 +161,7 @@ def _list(rows: Sequence[Row]) -> str:
 
 
 def _describe(rows: Sequence[Row]) -> str:
-    """Ranges of accuracies and costs of trials, in words."""
+    """Ranges of test accuracies (%) and costs (seconds per model) of trials in words; a figure that no row has is left out."""
     accuracy, seconds = (sorted(row[name] for row in rows if row[name] is not None) for name in ("test_accuracy", "seconds"))
     parts = [
         f"{_range(accuracy, '.1f', 100)}\u00a0% accurate" if accuracy else "",
@@ -171,7 +182,7 @@ def _is_or_are(rows: Sequence[Row], one: str, several: str) -> str:
 
 
 def count_verdicts(claims: Sequence[Row]) -> str:
-    """Counts of verdicts over all claims of the study: `4 claims: 1 supported, 2 undecided, 1 not tested`."""
+    """Counts of verdicts over all claims of the study, those that occur: `4 claims: 1 supported, 2 undecided, 1 not tested`."""
     order = ("supported", "refuted", "undecided", "not tested")
     counts = Counter(map(verdict_of, claims))
     listed = ", ".join(f"{counts[verdict]} {verdict}" for verdict in sorted(counts, key=[*order, *counts].index))
@@ -179,10 +190,11 @@ def count_verdicts(claims: Sequence[Row]) -> str:
 
 
 def state_claim(claim: Row, pairs: Iterable[Row], labels: Mapping[str, str]) -> str:
-    """The measured effect of a claim as a sentence: sides, effect with unit and interval, number of pairs of trials; "not
-    resolvable" or "not tested yet" without an effect.
+    """The measured effect of a claim as a sentence: sides, effect with unit and interval, and the number of pairs of trials if
+    there are several. Without an effect "not resolvable" if pairs were compared, else "not tested yet".
 
-    `labels` names trials by their addresses.
+    `pairs`: the claim's rows of `claim_pair`, of which the one that decides names the sides. `labels`: address of a trial → its
+    name.
     """
     if claim["effect"] is None:
         return "not resolvable" if claim.get("compared") else "not tested yet"
@@ -197,7 +209,8 @@ def state_claim(claim: Row, pairs: Iterable[Row], labels: Mapping[str, str]) -> 
 
 
 def _name_sides(pair: Row, labels: Mapping[str, str]) -> tuple[str, str]:
-    """Names of a pair's two sides: the trials, or where these are the same, the attacks or groups that are read."""
+    """Names of a pair's two sides: the trials; where these are the same, also what the two selectors differ in (canaries, stratum,
+    release level). The right side is "" where the pair has none."""
     left, right = (labels.get(str(pair[side]), str(pair[side] or "")) for side in ("left", "right"))
     if left == right:
         words = [json.loads(pair.get(f"{side}_selector") or "{}") for side in ("left", "right")]

@@ -27,17 +27,17 @@ PARADIGMS = tuple(PRINTED_NAMES)
 
 
 def rows_of(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[Row]:
-    """Rows of a query as dicts by column."""
+    """Rows of a query as dicts from column to value."""
     return [dict(zip(columns, row, strict=True)) for row in rows]
 
 
 def printed_name(paradigm: str) -> str:
-    """The printed name of a paradigm."""
+    """The printed name of a paradigm; of one that is not listed its own name, with spaces and a capital."""
     return PRINTED_NAMES.get(paradigm, paradigm.replace("_", " ").capitalize())
 
 
 def paradigms_of(rows: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Paradigms of the rows, in the fixed order; unknown ones last."""
+    """The distinct paradigms of the rows, in the order of PARADIGMS, then other ones by name."""
     names = {row["paradigm"] for row in rows}
     return [name for name in PARADIGMS if name in names] + sorted(names - set(PARADIGMS))
 
@@ -50,10 +50,8 @@ def order_by_paradigm(rows: Iterable[Mapping[str, Any]]) -> list[Any]:
 
 
 def doubts_of(row: Row) -> str:
-    """Reasons to doubt a trial's figures, in words: a failed null control, a model that learned nothing. "" without any.
-
-    Controls may learn nothing.
-    """
+    """Reasons to doubt a trial's figures, in words: its null control failed, or its model learned next to nothing (no reason for a
+    control). "" without any."""
     invalid = "null control failed: figures invalid" if row.get("null_ok") is False else ""
     idle = row.get("learned") is False and not row.get("control")
     return "; ".join(filter(None, (invalid, "learned next to nothing: leaking little is no protection" if idle else "")))
@@ -65,6 +63,6 @@ def is_comparable(row: Row) -> bool:
 
 
 def verdict_of(claim: Row) -> str:
-    """The verdict of a row of the view `claim` in the test over all claims of the study together, by which a claim is undecided
-    that is supported or refuted only if it is tested alone; without that test the verdict of the claim alone, else "not tested"."""
+    """The verdict of a row of the view `claim`, corrected for the testing of all claims of the study together; without such a test
+    the verdict of the claim tested alone; without that "not tested"."""
     return str(claim.get("study_verdict") or claim.get("verdict") or "not tested")

@@ -27,7 +27,12 @@ def missing(plan: Plan, database: Path) -> bool:
 
 
 def draw(plan: Plan, database: Path, store: Path) -> Iterator[str]:
-    """Write the files beside the database; yields a sentence on each. SynthcError where one cannot be written."""
+    """Write the files of the declared charts into `folder`, which is made; yields a sentence on each file, and on letters that no
+    font has. A gallery shows no private images. Nothing is written before the first sentence is asked for.
+
+    SynthcError where the folder cannot be made, a chart cannot be written, or the database cannot be read; OSError where an image
+    of a gallery cannot be written.
+    """
     from runtime.database.read import Scope, narrow, open_read_only
     from runtime.present import charts
     from runtime.present.charts.gallery import write
@@ -57,7 +62,8 @@ def draw(plan: Plan, database: Path, store: Path) -> Iterator[str]:
 
 
 def folder(plan: Plan, database: Path) -> Path:
-    """The folder of the charts of a study under a profile."""
+    """The folder of the charts of a study: `figures/STUDY-PROFILE` beside the database, without a profile `figures/STUDY`. Not
+    made."""
     return database.parent / "figures" / "-".join(filter(None, (plan.header.study, plan.profile)))
 
 
@@ -70,6 +76,6 @@ def _query(plan: Plan, chart: Chart) -> str:
 
 
 def _trials(plan: Plan, chart: Chart) -> list[str]:
-    """Addresses of the trials that a chart shows."""
+    """Addresses of the trials that a chart shows, as its `of` selects them; all without `of`."""
     trials = [planned.trial for planned in plan.trials]
     return [trials[place].address for place in select_trials(chart.of, trials)]

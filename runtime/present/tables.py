@@ -44,8 +44,9 @@ HEADS = {
 def comparison(
     columns: Sequence[str], rows: Sequence[Sequence[Any]], only: Sequence[str] = tuple(HEADS)
 ) -> tuple[list[str], list[list[str]]]:
-    """Headings and rows of the comparison for a paper, with the columns `only` of HEADS: one row per trial, baselines first,
-    figures with intervals and n; the best of a column is a `Best`."""
+    """Headings and cells of the comparison for a paper, in the columns `only` (keys of HEADS): one row per trial in the order of
+    paradigms, undefended first. A figure has its interval, if any, or is "not resolvable" or "not measured"; the best of a column
+    is a `Best`. Names of doubts and controls stand behind the trial's label."""
     trials = order_by_paradigm(rows_of(columns, rows))
     better = {"test_accuracy": 1, "leakage": -1, "auc": -1, "seconds": -1}
     best = {name: _find_best(trials, name, sign) for name, sign in better.items()}
@@ -81,8 +82,9 @@ def _print_epsilon(trial: Row) -> str:
 
 
 def claims(rows: Sequence[Row], pairs: Sequence[Row], labels: Mapping[str, str]) -> tuple[list[str], list[list[str]]]:
-    """Headings and rows of the claims for a paper: statement, measured effect as a sentence, verdict, and whether the claim was
-    declared before the first result, after it, or at an unknown time."""
+    """Headings and cells of the claims for a paper, a row for each: statement, measured effect as a sentence, verdict over all
+    claims, and whether the claim was declared before the first result, after it, or at an unknown time. `labels`: address of a
+    trial → its name."""
     body = []
     for claim in rows:
         of_it = [pair for pair in pairs if pair["claim"] == claim["claim"]]
@@ -94,9 +96,10 @@ def claims(rows: Sequence[Row], pairs: Sequence[Row], labels: Mapping[str, str])
 def latex_table(
     columns: Sequence[str], rows: Sequence[Sequence[Any]], caption: str, full: bool, broken: Sequence[int] = (0,)
 ) -> str:
-    """A LaTeX table float, one or two columns (`full`) wide, with booktabs, tabularx, caption and label.
+    """A LaTeX table float, one or two columns (`full`) wide, with booktabs, tabularx, caption and label; cells are escaped, columns
+    of figures right-aligned.
 
-    The columns `broken` share what room there is and break their lines; the others keep to one line.
+    The columns with the indices `broken` share what room there is and break their lines; the others keep to one line.
     """
     lines = [_escape(line, escape.latex, r"\textbf{{{}}}") for line in (columns, *rows)]
     head, *body = [" & ".join(line) + r" \\" for line in lines]
@@ -135,8 +138,8 @@ def describe_comparison(trials: Sequence[Row]) -> str:
 
 
 def _find_best(trials: Iterable[Row], name: str, sign: int) -> Row | None:
-    """The trial whose interval is better than, and does not overlap, those of all others; None if there is none, or are
-    fewer than two trials with intervals.
+    """The trial whose interval of the figure `name` is better than, and does not overlap, those of all others; None if there is
+    none, or fewer than two trials have an interval. `sign`: 1 if more is better, -1 if less is.
 
     Intervals apart are a stricter demand than a significant difference; controls and what is doubtful do not take part.
     """
@@ -152,7 +155,9 @@ def _find_best(trials: Iterable[Row], name: str, sign: int) -> Row | None:
 
 
 def render(columns: Sequence[str], rows: Sequence[Sequence[Any]], how: str, null: str = "NULL") -> str:
-    """The table as text in the format `how`: table, csv, json, markdown or html. `null`: text for missing values in `table`."""
+    """The table as text in the format `how`: csv, json (a list of objects), markdown, html; any other `how` is a table for the
+    terminal, with the number of rows. Numbers that are not finite are null in json and empty in csv. `null`: text for missing
+    values in the terminal's table."""
     match how:
         case "json":
             return json.dumps([dict(zip(columns, map(_plain, row), strict=True)) for row in rows], ensure_ascii=False, indent=1)
@@ -203,13 +208,14 @@ def _escape(values: Sequence[Any], escaped: Callable[[str], str], bold: str, cel
 
 
 def _holds_figures(cells: Sequence[str]) -> bool:
-    """Whether a column is right-aligned: its cells are figures or missing."""
+    """Whether a LaTeX column is right-aligned: it has a figure, and each cell is a figure or says that there is none."""
     there = [cell for cell in cells if cell not in ("", "none", UNRESOLVABLE, NOT_MEASURED)]
     return bool(there) and all(cell.lstrip("-")[0].isdigit() for cell in there)
 
 
 def _align(columns: Sequence[str], rows: Sequence[Sequence[Any]], null: str) -> str:
-    """A table with aligned columns; long cells are shortened where it is wider than the terminal.
+    """A table with aligned columns and its number of rows; all cells longer than MAX_CELL_LETTERS are shortened where it is wider
+    than the terminal (160 letters where standard output has no known width).
 
     On a terminal that is too narrow even so, columns go on in a further block, each begun by the column that tells rows apart.
     """
@@ -251,7 +257,7 @@ def _split(widths: Sequence[int], key: int, room: int) -> list[list[int]]:
 
 
 def _shorten(text: str) -> str:
-    """The text, cut at the end; a path is cut at its beginning, since its end distinguishes it."""
+    """The text, cut at the end to MAX_CELL_LETTERS; an absolute path is cut at its beginning, since its end distinguishes it."""
     if len(text) <= MAX_CELL_LETTERS:
         return text
     return f"…{text[1 - MAX_CELL_LETTERS :]}" if text.startswith("/") else f"{text[: MAX_CELL_LETTERS - 1]}…"

@@ -104,7 +104,7 @@ def application(source: Source, token: str, port: int) -> ASGIApp:
 
 
 def vega() -> str:
-    """The script that draws charts, made once: a request during the making waits for it."""
+    """The script that draws charts, made at the first call; a call meanwhile waits for it."""
     with _making_vega:
         return page_of_charts.bundle()
 
@@ -126,19 +126,21 @@ class Allowance:
         self._credit, self._at = 0.0, time.monotonic()
 
     def spend(self, seconds: float) -> None:
-        """Take the CPU seconds of a response from the credit, which may fall below zero, by OVERDRAFT_SECONDS and one answer."""
+        """Take the CPU seconds of a response from the credit, after what has accrued since the last call. It may fall below zero,
+        by OVERDRAFT_SECONDS and one answer."""
         now = time.monotonic()
         self._credit = min(BURST_SECONDS, self._credit + (now - self._at) * SHARE) - seconds
         self._at = now
 
     def left(self, overdraft: float = 0.0) -> bool:
-        """Whether more may be spent: the credit is above minus `overdraft` (seconds)."""
+        """Whether more may be spent: the credit is above -`overdraft` (CPU seconds)."""
         self.spend(0.0)
         return self._credit > -overdraft
 
 
 def answering(source: Source, handler: Any, allowance: Allowance) -> Any:
-    """An endpoint that responds with the result of `handler` as JSON: status 400 for a missing parameter, 404 for a SynthcError.
+    """An endpoint that responds with `handler(source, parameters)` as JSON: status 400 for a missing parameter, 404 for a
+    SynthcError. CPU time of requests with the parameter `update` is taken from `allowance`, which does not hold any of them back.
 
     A request equal to the last one, of the same version of the database and within KEPT_SECONDS, gets the same response.
     """
@@ -216,7 +218,8 @@ def _events(source: Source, allowance: Allowance) -> Any:
 
 
 def serve(source: Source, port: int, announce: Any) -> None:
-    """Serve until Ctrl-C. `announce` is called with the page's URL once the port is bound; SynthcError if it cannot be bound."""
+    """Serve until Ctrl-C, on HOST alone; `port` 0 takes any that is free. `announce` is called with the page's URL, which has a new
+    token, once the port is bound; SynthcError if it cannot be bound."""
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:

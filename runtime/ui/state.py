@@ -91,9 +91,11 @@ class Kept:
 
 
 def read_state(source: Source, run: str | None = None, kept: Kept | None = None) -> dict[str, Any]:
-    """Board, comparison, claims and failures of the run `run`, or of the one that began last where `run` is None or unknown.
+    """Board, comparison, claims, failures and names of questions and charts for the run `run`, or for the one that began last where
+    `run` is None or not the latest of a study. `kept` is read and updated.
 
-    In JSON's types alone. Without a database, or with one without runs, only `version` and an empty list `runs`.
+    In JSON's types alone. Without a database, or with one without runs, only `version` and an empty list `runs`. SynthcError for a
+    database that cannot be read.
     """
     version = source.version()
     if not version:
@@ -136,22 +138,22 @@ def _read_results(query: Query, run: dict[str, Any], kept: Kept) -> None:
 
 
 def _conditions(run: dict[str, Any]) -> dict[str, str]:
-    """Name → SQL condition for the run's rows: on one column (`origin`, `profile`), on the `study` under its profile and origin,
-    and on the `run`."""
+    """Name → SQL condition: `origin` and `profile` on that column alone, `study` on the study under its profile and origin, `run`
+    on the run and its origin."""
     same = {name: f"{name} = {literal(run[name])}" for name in ("origin", "study", "profile", "run")}
     names = {"study": ("origin", "study", "profile"), "run": ("origin", "run")}
     return same | {name: " AND ".join(map(same.__getitem__, those)) for name, those in names.items()}
 
 
 def _elapsed(run: dict[str, Any]) -> float:
-    """Seconds from the start of the run to its end, or to now."""
+    """Seconds from the start of the run to its end, or to now; the times of `run` are ISO texts in UTC."""
     ended = datetime.fromisoformat(run["ended"]).replace(tzinfo=UTC) if run["ended"] else datetime.now(UTC)
     return (ended - datetime.fromisoformat(run["started"]).replace(tzinfo=UTC)).total_seconds()
 
 
 def draw_chart(source: Source, name: str, run: str, trial: str | None = None) -> dict[str, Any]:
-    """A chart of the study of `run` as a Vega-Lite specification. The charts in FOLLOW show `trial` alone, where one is given.
-    SynthcError where there is no such chart or run."""
+    """A chart of the study of `run` as a Vega-Lite specification with CSS variables as colours. The charts in FOLLOW show `trial`
+    alone, where one is given; the others show all trials. SynthcError where there is no such chart, run or database."""
     kind = charts.kind_of(name)
     with open_read_only(source.database) as query:
         found = _rows(query, f"SELECT origin, study, profile FROM base.run WHERE run = {literal(run)}")
@@ -168,8 +170,9 @@ def draw_chart(source: Source, name: str, run: str, trial: str | None = None) ->
 
 
 def answer(source: Source, text: str) -> dict[str, Any]:
-    """As JSON: rows of an SQL query or of a named question `@NAME` as texts, at most MAX_ROWS; SynthcError where the query fails or
-    takes too long."""
+    """The result of an SQL query, or of a named question `@NAME`, in JSON's types: `columns`, the first MAX_ROWS `rows` as texts,
+    whether there are `more`, and `seconds`. SynthcError for an unknown question, and where the query fails or takes more than
+    MAX_QUERY_SECONDS."""
     text = question(text[1:].strip()).text if text.startswith("@") else text
     began = time.monotonic()
     columns, rows = query_briefly(source.database, text, MAX_ROWS + 1, MAX_QUERY_SECONDS)
@@ -182,7 +185,7 @@ def answer(source: Source, text: str) -> dict[str, Any]:
 
 
 def read_log(source: Source, task: str) -> str:
-    """The end of the log of a task's last attempt; SynthcError where the store has none."""
+    """The log of a task's last attempt, of which at most the last MAX_LOG_BYTES; SynthcError where the store has none."""
     try:
         logs = sorted(folder_of(source.store, task).glob("attempts/*/log.txt"), key=lambda path: int(path.parent.name))
         content = logs[-1].read_bytes()
@@ -195,8 +198,8 @@ _sheets = threading.Lock()
 
 
 def read_sheet(source: Source, run: str, trial: str) -> bytes | None:
-    """A contact sheet of a trial's synthetic images as PNG; None where there are none, or they are private images and
-    `source.with_private` is False."""
+    """A contact sheet of a trial's synthetic images (of shadow 0) as PNG; None where there are none, also for an unknown run or
+    trial, or they may be private images and `source.with_private` is False."""
     with open_read_only(source.database) as query:
         sets = _rows(query, SETS.format(run=f"run = {literal(run)}"))
     found = next((row for row in sets if row["trial"] == trial), None)

@@ -80,9 +80,11 @@ def kind_of(name: str) -> ChartKind:
 
 
 def draw(name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], layout: str = "column") -> dict[str, Any]:
-    """Draw the chart `name` from the rows of its query in one of LAYOUTS, as Vega-Lite; without rows, a chart with a message.
+    """Draw the chart `name` from the rows of its query in one of LAYOUTS, as a Vega-Lite specification; without rows, a chart that
+    says why.
 
-    Several studies are charts below each other; SynthcError for more than MAX_STUDIES.
+    Several studies (with a front also several data sets) are charts below each other. SynthcError for an unknown name, and for more
+    than MAX_STUDIES of them.
     """
     kind, sizes = kind_of(name), look.LAYOUTS[layout]
     studies: dict[tuple[Any, ...], list[Row]] = {}
@@ -104,10 +106,11 @@ def draw(name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], layou
 
 
 def save(spec: dict[str, Any], path: Path, width: float | None = None, titled: bool = True) -> str:
-    """Write the chart in the format of the path's suffix, `width` points wide (by default as drawn), with its title if `titled`.
+    """Write the chart to `path` in the format of its suffix, `width` points wide (by default as drawn), with its title if `titled`;
+    returns a notice on letters that no font here can show, in png and pdf, or "".
 
-    Returns a notice on letters that no font here can show, or "". SynthcError for an ending that is none of FORMATS, for a width at
-    which letters would be smaller than 7 points, for any width of html and json, and where the file cannot be written.
+    SynthcError for a suffix that is none of FORMATS, for a width at which letters would be smaller than MIN_LETTERS points, for any
+    width of html and json, and where the file cannot be written.
     """
     ending = path.suffix.lstrip(".").lower()
     if ending not in FORMATS:

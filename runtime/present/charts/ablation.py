@@ -18,8 +18,8 @@ FIGURES = {"leakage": "Leakage", "test_accuracy": "Test accuracy"}
 
 
 def draw(rows: list[Row], layout: Layout) -> Any:
-    """One panel per axis of an arm that has several settings: leakage (circles, solid) and accuracy (squares, dashed) with
-    intervals, a line per setting of the other axes and replicate."""
+    """One panel per arm and axis with several settings: leakage (circles, solid) and accuracy (squares, dashed) with intervals, a
+    line per setting of the other axes and replicate. A message where no axis has several settings."""
     rows = look.identify(rows)
     by_panel: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
@@ -103,7 +103,7 @@ def _setting(row: Row, axis: str) -> str:
 
 
 def _order(points: list[Row]) -> list[str]:
-    """Settings in ascending order if all are numbers, else in the order of the points."""
+    """The distinct settings on the axis, in ascending order if all are numbers, else in the order of the points."""
     settings = list(dict.fromkeys(point["at"] for point in points))
     try:
         return sorted(settings, key=float)

@@ -27,7 +27,9 @@ DELTA, ERROR = 1e-5, 0.05
 
 
 def draw(rows: list[Row], layout: Layout) -> alt.TopLevelMixin:
-    """A mark per trial and bound, a line at the largest bound that the audit can reach, a tick at the accountant's epsilon."""
+    """A mark per trial and bound, a line at the largest value that the audit can reach for each kind of bound, a tick at the
+    accountant's epsilon (an arrow beyond the axis). Bounds that are not resolvable are left out, and named; a message where none is
+    left."""
     everyone = [{**row, "by": BOUNDS.get(row["bound_by"], row["bound_by"])} for row in look.identify(rows)]
     rows = [row for row in everyone if row["bound"] is not None]
     if not rows:
@@ -53,7 +55,7 @@ def draw(rows: list[Row], layout: Layout) -> alt.TopLevelMixin:
 
 
 def ceilings_of(n: int) -> dict[str, float]:
-    """Kind of bound → its value if all guesses about `n` canaries are right; {} where too few are guessed."""
+    """Kind of bound → its value in epsilon if all guesses about `n` canaries are right; {} where `n` is too small for a guess."""
     guesses = count_guesses(n)
     if not guesses:
         return {}

@@ -21,7 +21,8 @@ SHAPES = {"supported": "circle", "refuted": "cross", "undecided": "diamond"}
 
 
 def draw(rows: list[Row], layout: Layout) -> Any:
-    """Each claim as statement above its effect, with a panel per unit. A claim without an effect has a row with its verdict."""
+    """The forest plot of the claims: each claim's statement above its effect with interval, a panel per unit. A claim without an
+    effect has its statement and verdict alone. At least one row."""
     width = layout.width + look.AXIS_WIDTH - 10
     data = [_row(row, layout.letters(width)) for row in rows]
     units = dict.fromkeys(row["unit"] for row in data)
@@ -100,7 +101,7 @@ def _row(row: Row, letters: int) -> Row:
 
 
 def _unit(test: str, decided_by: str) -> str:
-    """The unit of a claim's effect; of a dominance that of the decisive effect, a ratio for cost, else a difference."""
+    """The unit of a claim's effect: rank correlation, ratio (tests of ratios, and where cost decides), else a difference."""
     if test == "correlation":
         return "Rank correlation"
     if test == "ratio" or decided_by == "cost":

@@ -51,9 +51,11 @@ class Sheet:
 
 
 def make_sheet(store: Path, task: str, with_private: bool = False, answer: str | None = None) -> Sheet | None:
-    """Make the sheets of the set that a task has in the store; None where there is none. `answer`: the attack on its trial.
+    """Make the sheets of the synthetic set that a task (id) has in the store; None where it has none. A set that may be private is
+    withheld (`png` None) unless `with_private`; only then are the nearest private images and the pairs of the attack `answer` (id)
+    added.
 
-    The store is only read: `task` and `answer` are ids, and files are safetensors.
+    The store is only read, and nothing in it is unpickled.
     """
     from safetensors.numpy import load_file
 
@@ -76,8 +78,9 @@ def make_sheet(store: Path, task: str, with_private: bool = False, answer: str |
 
 
 def write(folder: Path, sets: Iterable[tuple[Mapping[str, Any], Sheet]]) -> list[Path]:
-    """Write a PNG file for each sheet that is not withheld: the set, the nearest private images, the audit's pairs; returns their
-    paths.
+    """Write a PNG file `gallery-STUDY PROFILE TRIAL.png`, as a file name, for each sheet that is not withheld, with
+    `-nearest-private` and `-pairs` files where it has them; returns their paths. `folder` must exist; OSError where a file cannot
+    be written.
 
     Pixels are enlarged, never smoothed. `sets` are trials (`study`, `profile`, `trial`) with their sheets.
     """
@@ -125,7 +128,8 @@ def _pairs(store: Path, answer: str) -> tuple[bytes | None, tuple[str, ...]]:
 
 
 def _is_private(folder: Path, work: Any) -> bool:
-    """Whether a set may consist of private images, by its method's parameters and by recorded origins; True if not known."""
+    """Whether a set may consist of private images, by its method's parameters and by recorded origins; True if the method is not
+    known."""
     from safetensors.numpy import load_file
 
     method = getattr(work, "how", None)
@@ -136,17 +140,18 @@ def _is_private(folder: Path, work: Any) -> bool:
 
 
 def to_uint8(images: np.ndarray) -> np.ndarray:
-    """Images (n × channels × height × width) as n × height × width × channels, uint8; values of learned images outside of 0 to 1
-    are clipped, and NaN becomes 0."""
+    """Images (n × channels × height × width) as n × height × width × channels, uint8; floats from 0 to 1 become 0 to 255, values
+    outside are clipped, and NaN becomes 0."""
     if images.dtype != np.uint8:
         images = (np.nan_to_num(images).clip(0, 1) * 255).round().astype(np.uint8)
     return images.transpose(0, 2, 3, 1)
 
 
 def arrange(labels: np.ndarray) -> tuple[np.ndarray, tuple[int, ...]]:
-    """class × column: row of the set for each cell of a sheet, -1 for an empty cell; and the classes of the sheet's rows.
+    """class × column: row of the set for each cell of a sheet, -1 for an empty cell; and the classes of the sheet's rows,
+    ascending.
 
-    The first of each class: a fixed rule, so that none is picked for its looks.
+    The first MAX_IMAGES_PER_CLASS of each of the first MAX_CLASSES classes: a fixed rule, so that none is picked for its looks.
     """
     classes = tuple(int(label) for label in np.unique(labels)[:MAX_CLASSES])
     chosen = np.full((len(classes), MAX_IMAGES_PER_CLASS), -1)
@@ -157,7 +162,8 @@ def arrange(labels: np.ndarray) -> tuple[np.ndarray, tuple[int, ...]]:
 
 
 def to_png(images: np.ndarray, chosen: np.ndarray) -> bytes:
-    """A PNG of the images in the cells `chosen`, with one transparent pixel between them, not enlarged."""
+    """A PNG of the images (n × height × width × channels, uint8) in the cells `chosen` (indices, -1 for an empty cell), with one
+    transparent pixel between them, not enlarged."""
     from PIL import Image
 
     _, high, wide, channels = images.shape
@@ -172,7 +178,8 @@ def to_png(images: np.ndarray, chosen: np.ndarray) -> bytes:
 
 
 def _nearest(images: np.ndarray, chosen: np.ndarray, private: Private) -> np.ndarray:
-    """For each row in `chosen` the nearest private image by Euclidean distance; images of other rows are black."""
+    """For each image whose index is in `chosen` the nearest private image by Euclidean distance of pixels, in an array of the shape
+    of `images` whose other images are black."""
     import torch
 
     from runtime.data.distances import nearest
@@ -186,7 +193,8 @@ def _nearest(images: np.ndarray, chosen: np.ndarray, private: Private) -> np.nda
 
 
 def read_work(store: Path, task: str) -> Any:
-    """The parameters of a task, from its hashed text; None where the store lacks the task, or this version their classes."""
+    """The parameters of a task, from its hashed text; None where the store lacks the task, its record is damaged, or this version
+    lacks their classes."""
     try:
         return restore(parse_canonical(Artifact(folder_of(store, task)).text).params, structures())
     except (Corrupt, OSError, ValueError, KeyError, TypeError):

@@ -24,7 +24,8 @@ MAX_ASKED = 20
 
 
 def complain_of_missing(svg: str) -> str:
-    """A sentence on letters of the drawing that no font has; "" without any."""
+    """A sentence on letters of the SVG that no font has; "" without any. Fonts that fontconfig has for them are made known to the
+    renderer first, and stay so."""
     text = "".join(html.unescape(part) for part in re.findall(r"<text[^>]*>([^<]*)", svg))
     odd = sorted({letter for letter in text if not letter.isascii() and not letter.isspace()})
     missing = [letter for letter in odd if _is_missing(letter)]
@@ -49,7 +50,7 @@ def _picture(letter: str) -> bytes:
 
 
 def _register_fonts(letters: str) -> bool:
-    """Register folders in which fontconfig finds fonts with these letters at the renderer; whether there are any."""
+    """Make the folders in which fontconfig finds fonts with these letters known to the renderer; whether there are any."""
     if shutil.which("fc-list") is None:
         return False
     folders: set[Path] = set()

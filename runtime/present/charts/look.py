@@ -73,7 +73,8 @@ class Layout:
     """Most panels side by side."""
 
     def panel(self, beside: int = 1, high: float = 1.0) -> tuple[float, float]:
-        """Width and height of one of `beside` panels, up to `across` in a row."""
+        """Width and height, in points, of one of `beside` panels, up to `across` in a row; the height is `high` times the
+        layout's."""
         row = min(beside, self.across)
         return round((self.width - (row - 1) * (AXIS_WIDTH + 12)) / row), round(self.height * high)
 
@@ -98,9 +99,9 @@ PERCENT = "format(100 * datum.value, '~g') + ' %'"
 
 
 def identify(rows: Iterable[Row]) -> list[Row]:
-    """Rows with the paradigm's printed name in `Paradigm`, a short distinct name of the trial in `name`, a unique one in `key`, and
-    the trial's `number`, from 1 in the order of paradigms; the order of rows is kept. Controls are a paradigm of their own, the
-    last of those built in."""
+    """Copies of the rows with the paradigm's printed name in `Paradigm`, a short name of the trial in `name`, a unique one in
+    `key`, and the trial's `number`, from 1 in the order of paradigms; the order of rows is kept. Controls get the paradigm
+    `control`, the last of those built in."""
     rows = [row | {"paradigm": "control"} if row.get("control") else row for row in rows]
     several = [part for part in ("origin", "study", "profile") if len({row.get(part) for row in rows}) > 1]
     repeated = any(row.get("replicate") for row in rows)
@@ -135,7 +136,7 @@ def drawable(row: Row) -> Row:
 
 
 def name_doubtful(rows: Iterable[Row]) -> list[str]:
-    """For each kind of doubt, a line that names the trials, whose marks are hollow."""
+    """For each kind of doubt, a line that names the trials (three, and how many more), whose marks are hollow."""
     named: dict[str, dict[str, None]] = {}
     for row in rows:
         if doubt := doubts_of(row):
@@ -148,7 +149,7 @@ def _looks_of(paradigm: str) -> tuple[str, str]:
 
 
 def color_of(paradigm: str) -> str:
-    """The colour of a paradigm."""
+    """The colour of a paradigm as `#rrggbb`; one that is not built in has one of FURTHER_LOOKS, by a hash of its name."""
     return _looks_of(paradigm)[0]
 
 
@@ -178,7 +179,8 @@ def choose_paradigm() -> alt.Parameter:
 
 
 def concat(how: Literal["hconcat", "vconcat"], parts: Sequence[Any], spacing: float = 12, bounds: str = "full") -> dict[str, Any]:
-    """Concatenate charts as Vega-Lite. `spacing` is between whole charts (`bounds` `full`) or their panels (`flush`).
+    """Concatenate charts as Vega-Lite; their data and selections (one of each name) move to the whole. `spacing`, in points, is
+    between whole charts (`bounds` `full`) or their panels (`flush`).
 
     Composed here and not by Altair, which copies every part for every whole, and rows of rows instead of `concat`, through which
     Vega-Lite 6.4 does not carry a selection down to its layer.
@@ -213,7 +215,7 @@ def plot(rows: Sequence[Row], chosen: alt.Parameter | None = None) -> alt.Chart:
 
 
 def share_axis(channel: Any, field: str, title: str | None, domain: Sequence[float], ticks: int = 5) -> Any:
-    """A linear axis in percent."""
+    """A linear axis for `field`, a share from 0 to 1, with labels in percent; `domain` in shares."""
     axis = alt.Axis(labelExpr=PERCENT, tickCount=ticks)
     return channel(f"{field}:Q", title=title, axis=axis, scale=alt.Scale(domain=list(domain), nice=False))
 
@@ -225,14 +227,15 @@ def names_axis(order: Sequence[str], letters: int) -> alt.Y:
 
 
 def end(channel: Any, field: str) -> Any:
-    """The channel with axis and scale for the end of an interval, since Vega-Lite merges scales of layers with defaults."""
+    """A copy of the channel, with its axis and scale, for `field`, the end of an interval: Vega-Lite merges scales of layers with
+    defaults."""
     other = channel.copy()
     other.shorthand = f"{field}:Q"
     return other
 
 
 def draw_points(points: alt.Chart, area: int, **encodings: Any) -> list[Any]:
-    """Point marks, hollow for rows with a `doubt`; `area` is their size unless `size` is encoded."""
+    """Two layers of point marks: filled, and hollow for rows with a `doubt`; `area` is their size unless `size` is encoded."""
     return [
         points.transform_filter(which).mark_point(size=area, opacity=1, filled=filled, strokeWidth=1.4).encode(**encodings)
         for which, filled in (("!datum.doubt", True), ("datum.doubt", False))
@@ -240,12 +243,12 @@ def draw_points(points: alt.Chart, area: int, **encodings: Any) -> list[Any]:
 
 
 def tooltip(*fields: tuple[str, ...], first: tuple[str, str] = ("name:N", "trial")) -> list[alt.Tooltip]:
-    """Tooltips for (field, title) or (field, title, format)."""
+    """Tooltips for `first` and then `fields`, each (field, title) or (field, title, format)."""
     return [alt.Tooltip(field, title=title, format=spec[0] if spec else alt.Undefined) for field, title, *spec in (first, *fields)]
 
 
 def shorten(text: str, letters: int = 34) -> str:
-    """The text, cut to `letters` letters."""
+    """The text, cut to `letters` letters, of which the last is then an ellipsis."""
     return text if len(text) <= letters else f"{text[: letters - 1].rstrip()}…"
 
 
@@ -259,7 +262,8 @@ def figures_of(rows: Iterable[Row], name: str) -> list[float]:
 
 
 def describe_leakage(rows: Sequence[Row]) -> str:
-    """Definition of leakage in words: TPR at the declared FPR, if it is the same in all rows."""
+    """Definition of leakage in words: TPR at the FPR of the rows, or at "the declared" FPR if they differ in it or have none. At
+    least one row."""
     rate, *others = {row.get("fpr") for row in rows}
     return f"TPR at {'the declared' if others or rate is None else format_percent(rate)} FPR"
 
@@ -318,7 +322,8 @@ def draw_nothing(message: str, layout: Layout) -> alt.Chart:
 
 
 def describe_conditions(rows: Sequence[Row], scores: bool = True) -> str:
-    """Conditions of figures in words: study, data, numbers of shadows and canaries, and n of figures from `scores`."""
+    """Conditions of figures in words: study (if only one), data, numbers of shadows, groups of canaries, and with `scores` the
+    number of non-member scores. Numbers that differ are a range, other values "several"."""
 
     def describe(name: str) -> str:
         values = list(dict.fromkeys(value for row in rows if (value := row.get(name)) is not None))
@@ -332,13 +337,14 @@ def describe_conditions(rows: Sequence[Row], scores: bool = True) -> str:
 
 
 def format_range(counts: Iterable[int], to: str = " to ") -> str:
-    """The range of the counts as text, or the count if all are equal."""
+    """The smallest and largest of the counts as text, or the count if all are equal. At least one count."""
     counts = sorted(counts)
     return to.join(f"{count:,}" for count in dict.fromkeys((counts[0], counts[-1])))
 
 
 def name_unresolved(rows: Iterable[Row], *fields: str) -> str:
-    """A sentence on trials that a chart cannot show since one of `fields` is missing; "" without any."""
+    """A line on trials that a chart cannot show since one of `fields` is missing, because they were not run or have no resolvable
+    value; "" without any."""
     named: dict[str, dict[str, None]] = {}
     for row in rows:
         if any(row.get(field) is None for field in fields):
@@ -348,7 +354,7 @@ def name_unresolved(rows: Iterable[Row], *fields: str) -> str:
 
 
 def make_title(title: str, *lines: str, layout: Layout) -> dict[str, Any]:
-    """A title with lines of conditions; empty lines are left out, long ones wrapped to the layout's width."""
+    """A Vega-Lite title with lines of conditions below it; empty lines are left out, long ones wrapped to the layout's width."""
     letters = layout.letters(layout.width + AXIS_WIDTH)
     wrapped = [part for line in lines for part in textwrap.wrap(line, letters, break_long_words=False, break_on_hyphens=False)]
     return {"text": title, "subtitle": wrapped}

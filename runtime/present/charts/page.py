@@ -32,7 +32,7 @@ body { margin: 0; }
 
 
 def policy(scripts: Iterable[str]) -> str:
-    """A content security policy that allows no requests, and only these scripts, by their hashes."""
+    """A content security policy: only these scripts, by their hashes, inline styles, and images in `data:` URLs; no requests."""
     hashes = " ".join(f"'sha256-{base64.b64encode(sha256(text.encode()).digest()).decode()}'" for text in scripts)
     sources = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src {hashes}"
     return f"{sources}; base-uri 'none'; form-action 'none'"
@@ -47,7 +47,8 @@ def bundle() -> str:
 
 
 def chart_page(spec: dict[str, Any]) -> str:
-    """An HTML page of one chart, which works offline; texts of the chart are escaped."""
+    """An HTML page of one chart (Vega-Lite), which works offline; texts of the chart are escaped. ValueError for numbers that are
+    not finite."""
     title = escape.html(str(spec.get("description", "chart")))
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'

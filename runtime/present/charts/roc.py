@@ -23,8 +23,9 @@ MAX_BANDED_TRIALS = 2
 
 
 def draw(rows: list[Row], layout: Layout) -> Any:
-    """One line per trial, on one canary group (the headline's, if it has curves), in the panel of its paradigm, with the headline's
-    point and interval. Zeros are drawn at half of the smallest step, as the subtitle states."""
+    """One line per trial, on one canary group (the headline's if it has curves, else the first by name), in the panel of its
+    paradigm, with the headline's point and interval. Rates below half of one non-member score, or below 5 %, whichever is less, are
+    drawn there, as the subtitle states. At least one row."""
     groups = sorted({row["canaries"] for row in rows}, key=lambda group: (group != rows[0]["headline_canaries"], group))
     rows = [row for row in look.identify(rows) if row["canaries"] == groups[0]]
     floor = min(1 / max(row["leakage_n"] or 1 for row in rows), 0.1) / 2
@@ -111,7 +112,7 @@ def _points(rows: list[Row], floor: float) -> list[Row]:
 
 
 def _bands(rows: list[Row], floor: float) -> list[Row]:
-    """Points of the pointwise confidence bands, where the audit has them."""
+    """Points of the pointwise confidence bands, sorted by trial and FPR; points without an interval are left out."""
     return [
         {"x": max(row["fpr"], floor), "low": max(row["low"], floor), "high": max(row["high"], floor)}
         | {"key": row["key"], "Paradigm": row["Paradigm"]}

@@ -118,7 +118,7 @@ def odds_axis(figure: str, title: str, rows: Sequence[Row], better: int) -> Axis
 
 
 def log_axis(figure: str, title: str, rows: Sequence[Row], better: int) -> Axis:
-    """A logarithmic axis; zeros are at half of the least positive figure."""
+    """A logarithmic axis; zeros are drawn at half of the least positive figure. Every row must have the figure."""
     figures = [row[figure] for row in rows]
     floor = min((value for value in figures if value > 0), default=2.0) / 2
 
@@ -177,7 +177,7 @@ def draw_panel(
 
 
 def describe(rows: Iterable[Row]) -> list[Row]:
-    """The rows with fields for tooltips and `doubt`."""
+    """Copies of the rows with `doubt` and, for tooltips, `leakage_interval` and `accuracy_interval` as texts."""
     return [
         row
         | {
@@ -194,7 +194,8 @@ def _places(row: Row, name: str, axis: Axis) -> Row:
 
 
 def find_front(rows: Sequence[Row], x: Axis, y: Axis) -> list[Row]:
-    """Rows on the Pareto front of both figures; doubtful and unresolved trials and controls are left out."""
+    """Rows on the Pareto front of both figures, in the order of `rows`; doubtful trials, controls, and trials that lack a figure
+    are left out."""
     able = [row for row in rows if is_comparable(row) and None not in (row[x.figure], row[y.figure])]
 
     def beats(one: Row, other: Row) -> bool:
@@ -229,7 +230,8 @@ def front_band(rows: Sequence[Row], x: Axis, y: Axis) -> list[Row]:
 
 
 def number(rows: list[Row], points: Sequence[tuple[float, float]]) -> list[Row]:
-    """The rows with `dx` and `dy`, the offset of their number."""
+    """Copies of the rows with `dx` and `dy`, the offset of each trial's number from its point, for `points` in the plotting
+    area."""
     return [row | {"dx": round(dx, 1), "dy": round(dy, 1)} for row, (dx, dy) in zip(rows, place_numbers(points), strict=True)]
 
 
@@ -262,7 +264,7 @@ def draw_numbers(points: alt.Chart, x: Any, y: Any, layout: Layout) -> list[Any]
 
 
 def add_key(chart: Any, rows: Iterable[Row], layout: Layout, chosen: Any) -> dict[str, Any]:
-    """The chart above a key of its numbered trials, in as many columns as fit."""
+    """The chart above a key of its numbered trials, one entry for each `number`, in as many columns as fit."""
     trials = sorted({row["number"]: row for row in rows}.values(), key=lambda row: row["number"])
     texts = [f"{row['number']}\u2002{look.shorten(row['name'])}" for row in trials]
     wanted = 0.52 * layout.small * (2 + max(map(len, texts)))

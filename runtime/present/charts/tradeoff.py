@@ -14,7 +14,8 @@ QUERY = "SELECT * FROM comparison"
 
 
 def draw(rows: list[Row], layout: Layout) -> Any:
-    """Points with both intervals, the Pareto front, and DP-SGD's curve as the reference."""
+    """Accuracy against leakage (log odds): points with both intervals, the Pareto front with its band, and as references guessing
+    and DP-SGD's front. Trials without an accuracy or an attack are left out, and named; a message where none is left."""
     everyone = scatter.describe(look.identify(rows))
     rows = [row for row in everyone if row["test_accuracy"] is not None and row["attack"] is not None]
     if not rows:
@@ -39,7 +40,7 @@ def draw(rows: list[Row], layout: Layout) -> Any:
 
 
 def _references(rows: list[Row], x: scatter.Axis, y: scatter.Axis, layout: Layout) -> list[Any]:
-    """Reference lines: guessing, and the front of DP-SGD."""
+    """Layers of reference lines: guessing at the FPR of the first row, and DP-SGD's front if it has several trials."""
     layers: list[Any] = []
     if rows[0]["fpr"] is not None:
         chance = look.plot([{"x": x.place(rows[0]["fpr"])}])

@@ -21,7 +21,8 @@ JOIN comparison USING (origin, study, profile, trial) WHERE place = 1
 
 
 def draw(rows: list[Row], layout: Layout) -> Any:
-    """A panel for each training of a trial, with a thin line for each shadow and a mark at their final mean."""
+    """A panel for each training of a trial that logged a loss: a thin line for each shadow, over the share of the training that is
+    done, and a mark at the mean of their last losses. A message where none logged a loss."""
     rows = sorted(look.identify(rows), key=lambda row: (row["number"], *_place(row), row["shadow"]))
     parts = {row["number"]: set[tuple[str, str]]() for row in rows}
     for row in rows:

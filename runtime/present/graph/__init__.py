@@ -42,7 +42,8 @@ class _Box:
 
 
 def draw(graph: Graph, form: Literal["svg", "html", "dot", "mermaid"]) -> str:
-    """The graph as text in the format `form`."""
+    """The graph as text in the format `form`; `svg` and `html` with positions that are computed here, `dot` and `mermaid`
+    without."""
     environment = Environment(
         loader=PackageLoader("runtime.present.graph", ""),
         autoescape=form in ("svg", "html"),
@@ -62,14 +63,14 @@ def draw(graph: Graph, form: Literal["svg", "html", "dot", "mermaid"]) -> str:
 
 
 def _shown(value: Any) -> Any:
-    """A value as text for the picture: coordinates to a tenth of a pixel, texts without control characters."""
+    """A value as the templates print it: a float with one decimal, a text without control characters, others unchanged."""
     if isinstance(value, float):
         return f"{value:.1f}"
     return escape.visible(value) if type(value) is str else value
 
 
 def _lay_out(graph: Graph) -> dict[str, Any]:
-    """Positions of all parts, by the template's names."""
+    """Variables of the SVG and HTML templates: size of the picture, boxes, lanes, curves, headings, legend; lengths in pixels."""
     boxes, bands = _place_nodes(graph)
     width = max([640, 2 * PADDING + _length(graph.question, 12), *(box.x + box.width + PADDING + 8 for box in boxes.values())])
     height = FOOT + max([TOP, *(bottom for _, _, bottom in bands), *(box.y + box.height for box in boxes.values())])
@@ -127,7 +128,8 @@ def _place_nodes(graph: Graph) -> tuple[dict[Key, _Box], list[tuple[Lane, float,
 
 
 def _curve(start: _Box, end: _Box, to_claims: bool) -> str:
-    """The SVG path of an edge: a curve in the gap after the source, then a straight line at the target's height."""
+    """The SVG path of an edge: a curve in the gap after the source, then a straight line at the middle of the target. To claims it
+    is a curve all the way, which ends at the source's height where the box reaches so far."""
     x1, y1, x2, y2 = start.x + start.width, start.y + start.height / 2, end.x, end.y + end.height / 2
     bend = min(x2 - x1, COLUMN_GAP)
     if to_claims:

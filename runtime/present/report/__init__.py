@@ -32,8 +32,11 @@ CHARTS_IN_ORDER = ("tradeoff", "roc", "cost", "ablation", "vulnerability", "epsi
 
 
 def write(path: Path, database: Path, store: Path, scope: Scope, with_private: bool = False) -> None:
-    """Write the HTML report of the study that `scope` selects to `path`. SynthcError where it selects no study, or
-    several, and where the file cannot be written."""
+    """Write the HTML report of the study that `scope` selects to `path`; an older file is replaced. `with_private`: also sheets of
+    private images.
+
+    SynthcError where the database cannot be read, `scope` selects no study or several, or the file cannot be written.
+    """
     text = page(read(database, store, scope, with_private), database.name, with_private)
     try:
         with atomic_write(path, synced=False) as beside:
@@ -43,7 +46,9 @@ def write(path: Path, database: Path, store: Path, scope: Scope, with_private: b
 
 
 def page(results: StudyResults, database_name: str = "results.duckdb", with_private: bool = False) -> str:
-    """The report as HTML; it depends on the arguments and this version of synthc alone."""
+    """The report as HTML, which depends on the arguments and this version of synthc alone. `database_name` stands in the commands
+    that it shows; `with_private` says whether `results` were read with private images. Charts of grids and of claims only where
+    there are any."""
     shown = [name for name in CHARTS_IN_ORDER if name != "ablation" or results.charts[name][1]]
     drawn = {name: _draw_chart(name, results) for name in (*shown, *(["claims"] if results.claims else []))}
     scripts = (page_of_charts.bundle(), _file("page.js"))
@@ -88,7 +93,8 @@ def _environment() -> Environment:
 
 
 def _draw_chart(name: str, results: StudyResults) -> dict[str, Any]:
-    """A chart's title and conditions as texts, and the rest as Vega-Lite with CSS variables as colours."""
+    """A chart for the template: `title`, `conditions` (lines), `about`, and `spec`, Vega-Lite without title and with CSS variables
+    as colours."""
     spec = charts.draw(name, *results.charts[name], layout="screen")
     about = charts.kind_of(name).about
     title = spec.pop("title", {"text": about})
@@ -98,7 +104,8 @@ def _draw_chart(name: str, results: StudyResults) -> dict[str, Any]:
 
 
 def recolor(value: Any) -> Any:
-    """The specification with every colour of `look.DARK` replaced by a CSS variable; data are not changed."""
+    """A copy of a Vega-Lite specification in which each text that is a colour of `look.DARK` is a CSS variable; what is below
+    `datasets` and `values` is not changed."""
     if isinstance(value, dict):
         return {key: item if key in ("datasets", "values") else recolor(item) for key, item in value.items()}
     if isinstance(value, list):

@@ -17,7 +17,8 @@ AUDIT_FIELDS = ("design", "shadows", "queries", "attacks", "fpr", "resamples", "
 
 
 def list_audit_parameters(audit: Any) -> dict[str, str]:
-    """Name → value of the audit's parameters, from an attack's task."""
+    """Name → printed value of the audit's parameters and groups of canaries. `audit`: the parameters of an attack's task; what it
+    lacks is left out, and for None the result is {}."""
     fields = {name: getattr(audit, name) for name in AUDIT_FIELDS if hasattr(audit, name)}
     attacks = ", ".join(f"{attack.attack} {attack.variant_name}" for attack in fields.pop("attacks", ()))
     groups = getattr(getattr(audit, "population", None), "groups", ())
@@ -29,18 +30,19 @@ def list_audit_parameters(audit: Any) -> dict[str, str]:
 
 
 def describe_arm(arm: ReportArm) -> str:
-    """An arm's name, methods and number of trials."""
+    """An arm's name, its methods (but those named like the arm or its paradigm) and its number of trials."""
     methods = dict.fromkeys(str(row["method"]) for row in arm.trials if row["method"] not in (arm.name, arm.paradigm))
     return ", ".join(filter(None, [arm.name, *methods, plural(len(arm.trials), "trial")]))
 
 
 def quote_docstring(arm: ReportArm) -> str:
-    """The docstring of an arm's method, in one line; "" where the store has no method of the arm."""
+    """The docstring of the method of an arm's first trial that the store has one for, in one line; "" without one."""
     return " ".join(next((type(models["method"]).__doc__ or "" for models in arm.models if "method" in models), "").split())
 
 
 def list_parameters(arm: ReportArm) -> list[tuple[str, list[str], str]]:
-    """Rows (name, values over the trials, meaning) of an arm's parameters, defaults included."""
+    """Rows (name, distinct printed values over the trials, meaning) of an arm's parameters, defaults included. The name is `ROLE:
+    DOTTED.NAME` with the role method, generator, privacy or classifier; a meaning that is not documented is ""."""
     rows = []
     for role in ("method", "generator", "privacy", "recipe"):
         models = [trial[role] for trial in arm.models if isinstance(trial.get(role), BaseModel)]
@@ -53,7 +55,7 @@ def list_parameters(arm: ReportArm) -> list[tuple[str, list[str], str]]:
 
 
 def _flatten(model: Any, path: str = "") -> dict[str, Any]:
-    """Dotted name → value of a model's fields."""
+    """Dotted name → value of a model's fields, those of nested models too; a value that is no model stands under `path`."""
     if not isinstance(model, BaseModel):
         return {path: model}
     flat: dict[str, Any] = {}
@@ -63,7 +65,7 @@ def _flatten(model: Any, path: str = "") -> dict[str, Any]:
 
 
 def _meanings_by_path(model: type[BaseModel], path: str = "") -> dict[str, str]:
-    """Dotted name → docstring of a model's fields."""
+    """Dotted name → docstring of a model's fields, those of nested models too; "" without a docstring."""
     docs: dict[str, str] = {}
     for name, field in model.model_fields.items():
         at = f"{path}.{name}" if path else name
@@ -82,7 +84,8 @@ def _print(value: Any) -> str:
 
 
 def list_provenance(results: StudyResults) -> dict[str, str]:
-    """Name → value: run, code, libraries, duration, machines."""
+    """Name → text on where the figures are from: run, start, durations, status, commit, digest of the source, devices, libraries;
+    mostly "unknown" for what was not recorded."""
     run = results.run
     tasks, seconds = run.get("computed") or (0, None)
     took = f"{(run['ended'] - run['started']).total_seconds():,.0f} seconds" if run["ended"] and run["started"] else "not ended"
@@ -101,7 +104,8 @@ def list_provenance(results: StudyResults) -> dict[str, str]:
 
 
 def list_commands(results: StudyResults, database_name: str) -> list[str]:
-    """Commands that reproduce the figures."""
+    """Three shell commands: the one that made the results, one that makes this report, one that queries the comparison. A run that
+    was not started by `synthc run` or `synthc audit` is given as `synthc run SPEC`."""
     run, profile = results.run, ["--profile", results.run["profile"]] if results.run["profile"] else []
     argv = list(map(str, run["argv"] or []))
     if argv[:1] not in (["run"], ["audit"]):  # started from Python: argv is that of the user's program

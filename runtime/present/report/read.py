@@ -59,7 +59,11 @@ class ReportArm:
 
 
 def read(database: Path, store: Path, scope: Scope, with_private: bool = False) -> StudyResults:
-    """The results of the one study that `scope` selects; SynthcError where it selects none, or several."""
+    """The results of the one study that `scope` selects, by its latest run. Only with `with_private` are sheets of private images
+    made. Where there is no store, what is from it is missing (`store_found`).
+
+    SynthcError where the database cannot be read, or `scope` selects no study or several.
+    """
     with open_read_only(database) as query:
         run = _latest_run(query, database, narrow(query, scope))
         this = (
@@ -139,7 +143,7 @@ def _gather_arms(store: Path, trials: list[Row], stages: list[Row]) -> list[Repo
 
 
 def _read_models(store: Path, tasks: Iterable[str]) -> dict[str, Any]:
-    """`method`, `generator`, `recipe`, `privacy` → model, as far as the tasks of a pipeline have them."""
+    """`method`, `generator`, `recipe`, `privacy` → model, of those that the tasks (ids) have; {} where the store has no task."""
     models: dict[str, Any] = {}
     for task in tasks:
         work = read_work(store, task)
@@ -154,7 +158,9 @@ def _read_models(store: Path, tasks: Iterable[str]) -> dict[str, Any]:
 
 
 def read_sets(database: Path, store: Path, scope: Scope, with_private: bool = False) -> list[tuple[Row, Sheet]]:
-    """Trials of the one study that `scope` selects, with contact sheets of the set of shadow 0."""
+    """Trials of the one study that `scope` selects (rows as in `StudyResults.sets`), with contact sheets of the set of shadow 0;
+    trials without such a set in the store are left out. SynthcError where `scope` selects several studies or names one that is not
+    there."""
     with open_read_only(database) as query:
         check_one(narrow(query, scope), "a gallery")
         return _make_sheets(store, _fetch(query, STAGES.format(this="SEMI JOIN run USING (origin, study, profile)")), with_private)

@@ -42,7 +42,8 @@ def list_facts(results: StudyResults) -> dict[str, str]:
 
 
 def list_warnings(results: StudyResults) -> list[str]:
-    """Warnings to print before any figure."""
+    """Sentences to print before any figure: failed null controls, failed and blocked tasks, a run that has not ended, and the lints
+    of results that the spec does not silence; empty without any."""
     invalid = [row["label"] for row in results.comparison if row["null_ok"] is False]
     warnings = []
     if invalid:
@@ -59,13 +60,13 @@ def list_warnings(results: StudyResults) -> list[str]:
 
 
 def say_origin_of_headline(results: StudyResults) -> str:
-    """A sentence on when the headline was declared: before results, or in the command of an audit."""
+    """A sentence on who chose the headline: the study in advance, or the command line of `synthc audit`."""
     of_file = (results.run["argv"] or [""])[0] == "audit"
     return "Leakage is what the command line asked for" if of_file else "Leakage is the headline that the study declared in advance"
 
 
 def list_controls(results: StudyResults) -> list[str]:
-    """Sentences on controls: what they are for, and what their figures show; none for a study without one."""
+    """Sentences on control arms: which they are, what they are for and do not show; empty for a study without one."""
     controls = [row for row in results.comparison if row.get("control")]
     if not controls:
         return []
@@ -82,7 +83,7 @@ def list_controls(results: StudyResults) -> list[str]:
 
 
 def name_attack(results: StudyResults) -> str:
-    """Name of the headline's attack with its variant, from the first trial that has it; the declared name alone where none has."""
+    """Attack and variant of the first trial that has an attack; where none has, the name of the headline's attack."""
     attacks = (f"{row['attack']} {row['variant']}" for row in results.comparison if row["attack"])
     return next(attacks, str(results.run["headline"].get("attack")))
 
@@ -107,7 +108,9 @@ def describe_declaration(claim: Row) -> str:
 
 
 def describe_verdict(claim: Row, results: StudyResults) -> dict[str, str]:
-    """Texts on a claim: verdict, its CSS class, measured effect, test."""
+    """Texts on a claim: `text`, the verdict over all claims; `kind`, its CSS class (`supported`, `refuted`, else `open`);
+    `measured`, the effect as a sentence; `details`, the test with margin and n, and the verdict of the claim alone where it
+    differs."""
     verdict = verdict_of(claim)
     labels = {str(row["trial"]): name_trial(row) for row in results.comparison}
     pairs = [pair for pair in results.pairs if pair["claim"] == claim["claim"]]
@@ -125,7 +128,8 @@ def describe_verdict(claim: Row, results: StudyResults) -> dict[str, str]:
 
 
 def describe_effect(row: Row) -> str:
-    """An effect with interval and n as text, with true minus signs; "not resolvable" without one."""
+    """The effect of a claim's pair with interval and n as text, with minus signs instead of hyphens; "not resolvable" without an
+    effect."""
     if row["effect"] is None:
         return "not resolvable"
     interval = format_interval(row["effect"], row["low"], row["high"]).replace("-", "−")
@@ -133,10 +137,11 @@ def describe_effect(row: Row) -> str:
 
 
 def list_tables_by_attack(results: StudyResults) -> list[dict[str, Any]]:
-    """Tables of the TPR at the headline's FPR for all attacks and groups, beside the one that is the headline. Empty where there is
-    one attack on one group at one level alone.
+    """Tables of the TPR at the headline's FPR for all attacks, one for each release level and group of canaries; empty where there
+    are fewer than two combinations of attack, variant, group and level.
 
-    A table for each group of canaries and release level, the declared ones first: all in one would be wider than any page.
+    Each has `caption`, `heads` and `rows` (trial, a row of `figures` or None for each column). Those of the declared level come
+    first, and of a level those of the declared group: all in one would be wider than any page.
     """
     if len({(row["canaries"], row["attack"], row["variant"], row["release"]) for row in results.figures}) < 2:
         return []
@@ -164,7 +169,7 @@ def _table_of_level(results: StudyResults, release: str, canaries: str) -> dict[
 
 
 def list_withheld(sets: Sequence[tuple[Row, Sheet]]) -> list[str]:
-    """Names of trials whose sheets are withheld since they may show private images."""
+    """Labels of the trials whose sheets are withheld since they may show private images, each with its number of images."""
     return [f"{row['label']} ({plural(sheet.images, 'image')})" for row, sheet in sets if sheet.png is None]
 
 
@@ -180,12 +185,12 @@ def group_lints(lints: Sequence[Any]) -> list[tuple[tuple[str, ...], list[dict[s
 
 
 def describe_release(release: str) -> str:
-    """A release level in words: what the adversary sees."""
+    """A release level in words: what the adversary sees. An unknown level is returned as it is."""
     return RELEASES.get(release, release)
 
 
 def name_trial(row: Row) -> str:
-    """A trial's label, with its replicate unless that is 0; of a control it says so."""
+    """A trial's label, with `#REPLICATE` unless that is 0, and `(control)` for a control."""
     name = f"{row['label']} #{row['replicate']}" if row.get("replicate") else str(row["label"])
     return f"{name} (control)" if row.get("control") else name
 
@@ -196,7 +201,7 @@ def format_count(n: float | None) -> str:
 
 
 def format_minute(when: Any) -> str:
-    """A time as `2026-01-31 12:00`; "unknown" for None."""
+    """A time (date and time) as `2026-01-31 12:00`; "unknown" for None."""
     return "unknown" if when is None else when.isoformat(sep=" ", timespec="minutes")
 
 
