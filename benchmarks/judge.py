@@ -205,7 +205,7 @@ def copies(args: argparse.Namespace) -> Iterator[str]:
                         lots.check(pool, made)
                     found.setdefault(kind, []).append(_said(lots, pool, made, count, lots.score(pool, made, crowding)))
             able, wanted = detectable(size, size) / size, holdout_for(size, max(1, count))
-            yield f"{name}: {size} members and holdout detect {able:.1%}; {wanted:,} holdout images would detect {count}"
+            yield f"{name}: {size} members and holdout detect {able:.1%}; {wanted:,} holdout images would detect {max(1, count)}"
             for kind, rows in found.items():
                 listed, wrong, bound, covers, protection, alarm = (list(column) for column in zip(*rows, strict=True))
                 row = f"{name:<14} {share:<5.0%} {kind if count else 'nothing':<10} {args.repetitions:<4} {np.mean(listed):<6.3f}"

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 STORE_VERSION = 1
 FIGURES_FILE = "figures.json"
 """Metrics, cost and notes of a task without its tensors: they are indexed, and the task counts as not done."""
+CHECKPOINT_PATTERN = "checkpoint-*"
+"""Names of the files in a task's folder from which a new attempt resumes."""
 
 
 @contextlib.contextmanager

@@ -28,13 +28,11 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from runtime import machine
-from runtime.store.artifacts import encode_tensors
+from runtime.store.artifacts import CHECKPOINT_PATTERN, encode_tensors
 from runtime.store.files import atomic_write, digest_of
 
 INTERVAL_SECONDS = 300.0
 """Time between checkpoints: the most computation that a kill loses."""
-
-FILE_PATTERN = "checkpoint-*"
 
 MAX_POINTS = 50
 """Most points of a stored loss curve."""
@@ -85,7 +83,7 @@ def checkpoints_in(folder: Path) -> Iterator[TaskLoops]:
     token = _task.set(loops)
     try:
         yield loops
-        for path in folder.glob(FILE_PATTERN):
+        for path in folder.glob(CHECKPOINT_PATTERN):
             path.unlink()
     finally:
         _task.reset(token)
@@ -93,7 +91,7 @@ def checkpoints_in(folder: Path) -> Iterator[TaskLoops]:
 
 def has_checkpoints(folder: Path) -> bool:
     """Whether a loop of the task in `folder` has saved a checkpoint."""
-    return any(folder.glob(FILE_PATTERN))
+    return any(folder.glob(CHECKPOINT_PATTERN))
 
 
 class loop:  # lower case: it is used as `range` is

@@ -17,13 +17,12 @@ from typing import Any
 
 from compiler.errors import SynthcError, sentence_of
 from runtime import machine
-from runtime.store.artifacts import FIGURES_FILE, Artifact, is_done
+from runtime.store.artifacts import CHECKPOINT_PATTERN, FIGURES_FILE, Artifact, is_done
 from runtime.store.records import Corrupt, parse_record, read_runs
 from runtime.store.runs import PLAN_FILE, RecordedRun, mend_run
 
 LEFTOVER_PATTERNS = ("*.part", "*.corrupt", "*.damaged", ".*.next")
 """Name patterns of files left by killed writers, and of quarantined ones."""
-CHECKPOINT_PATTERN = "checkpoint-*"  # `checkpoint` imports torch, which takes two seconds
 
 
 @dataclass(frozen=True)
@@ -54,8 +53,8 @@ def find_garbage(store: Path, drop: Collection[str] = ()) -> Garbage:
     deleted = set(tasks)
     leftovers = [path for pattern in LEFTOVER_PATTERNS for path in store.rglob(pattern) if path.is_file()]
     checkpoints = {path for path in store.glob(f"??/*/{CHECKPOINT_PATTERN}") if path.is_file() and path.suffix != ".part"}
-    read = {path for path in checkpoints if path.name.endswith(machine.source_digest()) and not is_done(store, path.parent.name)}
-    read = {path for path in read if path.parent not in deleted}
+    of_open = {path for path in checkpoints if path.parent not in deleted and not is_done(store, path.parent.name)}
+    read = {path for path in of_open if path.name.endswith(machine.source_digest())}
     unread = {path for path in (*leftovers, *(checkpoints - read)) if deleted.isdisjoint(path.parents)}
     return Garbage(tasks, tuple(sorted(unread)), len({path.parent for path in read}))
 
