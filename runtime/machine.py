@@ -11,6 +11,7 @@ import importlib.util
 import os
 import threading
 from hashlib import blake2b
+from importlib.machinery import EXTENSION_SUFFIXES, SOURCE_SUFFIXES
 from pathlib import Path
 
 from compiler.errors import SynthcError
@@ -96,14 +97,17 @@ def source_digest() -> str:
 
 @functools.cache
 def package_digest(module: str) -> str:
-    """Digest of the source of the package that holds this module, without importing it; "" where the package is not installed.
+    """Digest of the source files and compiled extensions of the package that holds this module, without importing it; "" where the
+    package is not installed.
 
     Files that cannot be read are left out.
     """
     found = importlib.util.find_spec(module.partition(".")[0])
     if found is None:
         return ""
-    files = [path for folder in found.submodule_search_locations or () for path in sorted(Path(folder).rglob("*.py"))]
+    kinds = (*SOURCE_SUFFIXES, *EXTENSION_SUFFIXES)
+    within = (path for folder in found.submodule_search_locations or () for path in sorted(Path(folder).rglob("*")))
+    files = [path for path in within if path.name.endswith(kinds)]
     digest = blake2b(digest_size=8)
     for path in files or [Path(found.origin or "")]:
         with contextlib.suppress(OSError):

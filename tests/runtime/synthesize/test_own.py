@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tomllib
 from dataclasses import replace
+from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar
@@ -143,6 +144,18 @@ def test_a_run_says_when_results_stay_that_other_code_of_ones_own_made(
     capsys.readouterr()
     run_study(tmp_path, text, "--only", "arm=mine")
     assert "the code of" not in capsys.readouterr().err
+
+
+def test_a_compiled_extension_belongs_to_the_code_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder := tmp_path / "compiled_method").mkdir()
+    (folder / "__init__.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    digests = []
+    for content in (b"first", b"second"):
+        (folder / f"fast{EXTENSION_SUFFIXES[0]}").write_bytes(content)
+        machine.package_digest.cache_clear()
+        digests.append(machine.package_digest("compiled_method.fast"))
+    assert digests[0] != digests[1]
 
 
 def test_what_is_suggested_to_force_are_the_attacks_of_all_replicates_and_nothing_below_them(tmp_path: Path) -> None:
