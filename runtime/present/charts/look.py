@@ -80,7 +80,7 @@ class Layout:
 
     @property
     def small(self) -> float:
-        """Font size of texts beside marks."""
+        """Font size, in points, of texts beside marks."""
         return self.type - 0.5
 
     def letters(self, points: float) -> int:
