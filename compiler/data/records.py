@@ -103,13 +103,13 @@ def array_files(digest: str) -> tuple[Path, Path]:
 
 def stamp_of(files: Iterable[str], levels: int) -> str:
     """Digest of paths, sizes and times of files, and of entries up to `levels` levels below folders. OSError where one is
-    missing."""
+    missing or cannot be read."""
     return folder_stamp(tuple((file, status.st_size, status.st_mtime_ns) for file in files for status in [os.stat(file)]), levels)
 
 
 @lru_cache(maxsize=8192)  # a folder of many images is walked once per process, while the folder's own time does not change
 def folder_stamp(files: tuple[tuple[str, int, int], ...], levels: int) -> str:
-    """`stamp_of` for triples of path, size and time (ns)."""
+    """`stamp_of` for triples of path, size and time of change (ns); errors as there."""
     digest = blake2b(repr(files).encode(), digest_size=8)
     for path, _, _ in files if levels else ():
         for entry in _below(path, levels):
@@ -119,7 +119,8 @@ def folder_stamp(files: tuple[tuple[str, int, int], ...], levels: int) -> str:
 
 
 def _below(folder: str, levels: int) -> Iterable[os.DirEntry[str]]:
-    """Entries of a folder, sorted by name, each followed by those of its subfolders, down to so many levels."""
+    """Entries of a folder, sorted by name, each subfolder followed by its own, for `levels` levels: 1 gives those of the folder
+    alone. Links to folders are followed. OSError where a folder cannot be read."""
     with os.scandir(folder) as entries:
         for entry in sorted(entries, key=lambda entry: entry.name):
             yield entry

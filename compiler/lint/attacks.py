@@ -90,7 +90,7 @@ def average_figures(study: Study) -> Iterator[Weakness]:
 
 
 def generic_attacks_only(study: Study) -> Iterator[Weakness]:
-    """L07: a trial on synthetic data without any of the attacks adapted to its paradigm, where the paradigm has such attacks."""
+    """L07: a trial on synthetic data (no control) without any attack adapted to its paradigm, where there are such attacks."""
     for trial in study.synthetic:
         fitting = ADAPTIVE.get(trial.point.arm.paradigm, ())
         if fitting and not {attack.attack for attack in trial.point.audit.attacks} & set(fitting):

@@ -33,7 +33,7 @@ class Study:
         return tuple(trial for trial in arms if not getattr(trial.point.arm, "control", False))
 
     def of(self, paradigm: str) -> tuple[Trial, ...]:
-        """Trials of a paradigm."""
+        """Trials of a paradigm, controls included."""
         return tuple(trial for trial in self.trials if trial.point.arm.paradigm == paradigm)
 
     def select(self, indices: Iterable[int]) -> tuple[Trial, ...]:
@@ -49,25 +49,29 @@ class Study:
             yield trial, trial.point.audit
 
     def at(self, trial: Trial, *path: str) -> Location:
-        """Location of `path` in the trial's arm, if the arm overrides it, else in the study."""
+        """Location of the value at `path` in the trial's arm, if the arm overrides it, else in the study; where neither writes it
+        (it has its default), of the nearest mapping around it in the study."""
         if self.tree.get("arms", trial.arm_name, *path) is not None:
             return self.tree.nearest("arms", trial.arm_name, *path)
         return self.tree.nearest(*path)
 
     def arm(self, trial: Trial, *path: str) -> Location:
-        """Location of a field of the trial's arm, else of the arm's name."""
+        """Location of the value at `path` in the trial's arm; without a path, and where the arm does not write it, of the arm's
+        name."""
         if path and self.tree.get("arms", trial.arm_name, *path) is not None:
             return self.tree.nearest("arms", trial.arm_name, *path)
         return self.key("arms", trial.arm_name)
 
     def key(self, *path: str) -> Location:
-        """Location of the last name of a path, else of the mapping that should have it, else of the study."""
+        """Location of the last name of a path (the key, not its value), else of the mapping that should have it, else of the
+        study."""
         *around, name = path
         holder = self.tree.get(*around)
         return holder.location_of(name) if isinstance(holder, Mapping) else self.tree.location
 
     def attack(self, trial: Trial, name: str) -> Location:
-        """Location of the first attack of that name, else of `audit.attacks`."""
+        """Location of the first attack of that name in the list that holds for the trial (the arm's, else the study's); else as
+        `at(trial, "audit", "attacks")`."""
         listed = self.tree.get("arms", trial.arm_name, "audit", "attacks") or self.tree.get("audit", "attacks")
         for item in listed.items if isinstance(listed, Sequence) else ():
             if isinstance(item, Mapping) and (attack := item.get("attack")) is not None and plain(attack) == name:

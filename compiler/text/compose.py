@@ -52,7 +52,8 @@ def sources(path: Path) -> dict[str, str]:
 
 
 def _read_extended(path: Path, below: tuple[Path, ...]) -> Mapping:
-    """The file's tree on top of those that it extends; `below`: resolved paths of the files that led here."""
+    """The file's tree on top of those that it extends; `below`: resolved paths of the files that led here. SpecError where
+    `extends` names no single file, a missing one or one of `below`, and for a file that `read` refuses."""
     tree = read(path)
     base = tree.items.get("extends")
     if base is None:

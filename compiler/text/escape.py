@@ -1,7 +1,8 @@
 """Escapes texts for terminals, HTML and SVG, JSON in scripts, LaTeX, Markdown, CSV, and names of files.
 
 The only place that knows how each is escaped. Names, messages and logs come from specs, packages, servers and files of others:
-`check` refuses letters that no name needs (`find_hostile`), and whatever else is shown goes through one of these functions.
+`check` refuses letters that no name needs (`find_hostile`), and whatever else is shown goes through one of these functions. Texts
+that are shown (not JSON, not names of files) are made `visible` first.
 Not here: SQL (`runtime.database.quoting`), the report's own template, whose engine escapes every text.
 """
 
@@ -40,7 +41,7 @@ def visible(text: str) -> str:
 
 
 def html(text: str) -> str:
-    """Escape for HTML and SVG, between tags or in an attribute with double quotes."""
+    """The text for HTML and SVG, between tags or in a quoted attribute: `visible`, with &, <, > and both quotes as entities."""
     from html import escape  # with its table of entities, which `synthc --help` need not load
 
     return escape(visible(text))
@@ -52,12 +53,12 @@ def script(json_text: str) -> str:
 
 
 def latex(text: str) -> str:
-    """Escape for LaTeX text; minus sign, ε and no-break space become its commands."""
+    """The `visible` text for LaTeX; minus sign, ε and no-break space become its commands."""
     return visible(text).translate(LATEX)
 
 
 def markdown(text: str) -> str:
-    """Escape for a cell of a Markdown table: no tags, column separators or links."""
+    """The `visible` text for a cell of a Markdown table: it makes no tag, column separator, code or link."""
     return visible(text).translate(MARKDOWN).replace("](", r"]\(")
 
 

@@ -53,7 +53,7 @@ def perform(work: CompareTrials, inputs: Inputs, device: torch.device) -> Produc
 
 
 def _sides(inputs: Inputs, work: CompareTrials, side: str, reading: Reading) -> list[ClaimSide]:
-    """The trials of a side (`left` or `right`), in the order of their indices."""
+    """The trials of a side (`left` or `right`), in the order of their indices; [] where the claim has no such side."""
     roles = [(index, f"{side}/{index}") for index in range(len(inputs))]
     return [ClaimSide(index, inputs[role], work, reading) for index, role in roles if role in inputs]
 
@@ -135,7 +135,8 @@ class ComparedPair:
 
 
 def _judge(work: CompareTrials, pairs: list[ComparedPair], alpha: float) -> None:
-    """Set each pair's verdict and adjusted p-value, and exclude matched pairs that are not shown to be equivalent."""
+    """Set the verdict and the adjusted p-value `p` of each pair that has evidence; one without stays undecided with p = 1. A
+    matched pair whose sides are not shown to be equivalent at `alpha` gets `counts` False and a note."""
     matched = [(pair, pair.alike) for pair in pairs if pair.alike is not None]
     for (pair, _), p in zip(matched, step_down([alike for _, alike in matched]) if matched else (), strict=True):
         pair.counts = p <= alpha
@@ -193,7 +194,8 @@ def _test_pair(work: CompareTrials, one: ClaimSide, other: ClaimSide | None) -> 
 
 
 def _weigh(work: CompareTrials, effects: Mapping[str, Compared]) -> tuple[Evidence, Evidence]:
-    """Evidence for what the claim states of a pair, and for the contrary."""
+    """Evidence for what the claim states of a pair, and for the contrary; `effects`: metric → effect, of all that the test
+    needs."""
     margin = work.margin
     if work.test == "dominance":
         leaks, accuracy, cost = (effects[name] for name in ("leakage", "test_accuracy", "cost"))

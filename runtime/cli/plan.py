@@ -139,7 +139,7 @@ def _print_json(content: object) -> None:
 
 def summarize(args: argparse.Namespace, plan: Plan | None = None) -> Any:
     """The `compiler.inspect.summary.Summary` of `plan`, or where that is None of the study that the arguments of `synthc plan`
-    name, with an estimate of cost by earlier runs."""
+    name, with an estimate of cost by earlier runs. SpecError where that study does not compile."""
     from compiler.inspect.cost.estimate import estimate
     from compiler.inspect.summary import Summary
     from runtime import machine

@@ -34,7 +34,8 @@ class Search:
     """An index of a set of rows of d numbers for nearest-neighbour queries."""
 
     def __init__(self, among: Tensor, first_pass: bool = False) -> None:
-        """`first_pass`: select candidates in few dimensions, and compute exact distances to these alone."""
+        """`among`: m × d, the rows to search, m ≥ 1. `first_pass`: select candidates in few dimensions, and compute exact
+        distances to these alone."""
         self.among = among
         self.axes: Tensor | None = None
         self.center = among.mean(0)
@@ -101,7 +102,8 @@ class Search:
         return index // rows, row.clamp(max=len(self.among) - 1), best.values.isfinite()
 
     def _coarse(self, points: Tensor) -> Tensor:
-        """The points minus the set's mean; in a first pass their components along few axes and the norm of the residual."""
+        """n × d: the points (n × d) minus the set's mean; in a first pass the components of that along the at
+        most DIMENSIONS principal axes, and in a last column the norm of the rest."""
         about = points - self.center
         if self.axes is None:
             return about

@@ -33,8 +33,8 @@ Progress = Callable[[str, int, int | None], None]
 
 
 def fetch(name: str, progress: Progress) -> None:
-    """Download the published files of the set `name` to the data root, except those that are there; SynthcError on failure, with
-    how to do it by hand."""
+    """Download the published files of the set `name` to the data root, except those that are there; SynthcError where one cannot be
+    had, with how to do it by hand, and where the data root cannot be written. `name` is one of CATALOGUE."""
     for remote in CATALOGUE[name].remotes:
         folder = data_root() / remote.into
         try:
@@ -51,8 +51,9 @@ def fetch(name: str, progress: Progress) -> None:
 
 
 def downloaded(name: str, remote: Remote, folder: Path, progress: Progress) -> Path:
-    """Path of the complete file of `remote` in `folder`, with the right checksum, downloaded where it is absent; SynthcError on
-    failure, and for a file with another checksum."""
+    """Path of the complete file of `remote` in `folder`, with the right checksum, downloaded where it is absent. SynthcError if
+    no address gives it, or a file of that name with another checksum is there; OSError where the folder cannot be written. What
+    came of a broken download stays as `<name>.part`, and the next call resumes from it."""
     target = folder / remote.name
     if target.exists():
         if (found := md5_of(target)) == remote.md5:
@@ -78,7 +79,9 @@ def downloaded(name: str, remote: Remote, folder: Path, progress: Progress) -> P
 
 
 def _receive(url: str, part: Path, name: str, progress: Progress) -> str | None:
-    """Append the missing bytes of `url` to `part`; the reason of a failure, else None."""
+    """Append the missing bytes of `url` to `part`, over up to MAX_ATTEMPTS connections; where the server does not resume, replace
+    `part` by the whole file. The reason why it failed, or None; the checksum is not looked at. OSError where `part` cannot be
+    written."""
     reason = "no answer"
     for _ in range(MAX_ATTEMPTS):
         have = part.stat().st_size if part.exists() else 0
@@ -114,7 +117,7 @@ def _receive(url: str, part: Path, name: str, progress: Progress) -> str | None:
 
 def unpack(archive: Path, folder: Path, wanted: tuple[str, ...]) -> None:
     """Unpack the `wanted` files or folders of a tar archive into `folder`, except those that are there; SynthcError if the archive
-    is broken, lacks one of them, or unpacks to more than MAX_UNPACKED_BYTES."""
+    is broken, lacks one of them, or unpacks to more than MAX_UNPACKED_BYTES; OSError where the folder cannot be written."""
     beside = folder / f".{archive.name}.unpacked"
     shutil.rmtree(beside, ignore_errors=True)
     try:

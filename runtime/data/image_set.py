@@ -55,7 +55,7 @@ class ImageSet:
         return self.data.labels.bincount(minlength=len(self.classes))
 
     def image_name(self, row: int) -> str:
-        """Name of an image for users: `class/file` for a folder, else its row."""
+        """Name of an image for users: `class/file` for a folder, else `row 12`."""
         return "/".join(self.files[row].parts[-2:]) if self.files else f"row {row}"
 
     def digests(self) -> list[str]:
@@ -65,7 +65,8 @@ class ImageSet:
 
 
 def read_image_set(name: str, *, image: str = "image", label: str = "label", unit: str | None = None) -> ImageSet:
-    """Read the set `name`; SynthcError, which begins with `name`, for whatever is wrong with it.
+    """Read the set `name`: a folder, an .npz or .parquet file, else a known data set. SynthcError, which begins with `name`, for
+    whatever is wrong with it, and one that begins with `--unit` for what is wrong with a file of units.
 
     `image`, `label`: columns of Parquet. `unit`: a column of Parquet, an array of an .npz, or a file of lines `image,unit` (image:
     as in `ImageSet.image_name`, or a row's number).
@@ -88,7 +89,8 @@ def read_image_set(name: str, *, image: str = "image", label: str = "label", uni
 
 
 def image_set_of(name: str, arrays: Mapping[str, object], unit: str | None = None) -> ImageSet:
-    """An image set from the arrays `images`, `labels` and, if given, the one named by `unit`; SynthcError begins with `name`."""
+    """An image set from the arrays `images`, `labels` and, if given, the one named by `unit`. SynthcError, which begins with
+    `name`, where one is missing or not valid."""
     try:
         return _of_arrays(name, checked_arrays(arrays, ("images", "labels", *([unit] if unit else []))), unit)
     except SynthcError as error:
@@ -123,7 +125,7 @@ def aligned(sets: Sequence[ImageSet]) -> list[ImageSet]:
 
 
 def resized(public: ImageSet, shape: Shape) -> ImageSet:
-    """The set with images resized to `shape`, as a study resizes its public set."""
+    """The set with images resized to `shape` (channels, height, width), as a study resizes its public set."""
     return replace(public, data=resize(public.data, shape))
 
 
@@ -171,7 +173,8 @@ def _of_arrays(name: str, arrays: Mapping[str, np.ndarray], unit: str | None) ->
 
 
 def _grey_levels(images: np.ndarray) -> np.ndarray:
-    """Images as uint8; floats from 0 to 1 are scaled to 0..255. SynthcError for other floats."""
+    """Images as uint8: floats from 0 to 1 are scaled to 0..255. SynthcError for other floats; other types are returned
+    unchanged."""
     if images.dtype.kind != "f":
         return images
     bad = ~np.isfinite(images)
@@ -197,7 +200,8 @@ def _parquet(name: str, path: Path, image: str, label: str, unit: str | None) ->
 
 
 def _units_of_file(of: ImageSet, unit: str) -> tuple[str, ...]:
-    """row: unit, from a file of lines `image,unit`; SynthcError where an image has none, or the file cannot be read."""
+    """row: unit, from a file of lines `image,unit`; lines about other images are ignored. SynthcError, which begins with `--unit`,
+    where an image has no unit, a line has not two values, or the file cannot be read."""
     path = Path(unit)
     if not path.is_file():
         inside = "a file of lines `image,unit`, a column of Parquet or an array of an .npz"

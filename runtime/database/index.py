@@ -54,7 +54,8 @@ Pending = tuple[Path, dict[str, list[tuple[Any, ...]]]]
 
 
 class Index:
-    """The index of a store. Not thread-safe.
+    """The index of a store. Not thread-safe. Every method that reads or writes rows raises Unwritable where the file cannot be read
+    or written.
 
     `damaged`: folders of tasks whose commits could not be read into rows; they are quarantined. `problems`: sentences on what could
     not be read when the index was made.
@@ -127,11 +128,12 @@ class Index:
                 self._connection.close()
 
     def missing(self, ids: Iterable[str]) -> list[str]:
-        """The tasks among `ids` that have no outcome in the index."""
+        """The tasks among `ids` that have no outcome in the index, in the order of `ids`."""
         return [id for id in ids if id not in self._indexed]
 
     def seconds_by_operation(self) -> dict[str, float]:
-        """Operation → mean seconds of its tasks in the index, of all studies."""
+        """Operation → mean seconds (wall-clock) of its tasks in the index, of all studies; an operation without a measured task is
+        absent."""
         query = (
             "SELECT operation, avg(seconds) FROM base.outcome "
             "JOIN (SELECT DISTINCT task, operation FROM base.task) USING (task) GROUP BY ALL"
@@ -168,7 +170,7 @@ class Index:
 
     def record_run(self, record: Mapping[str, Any]) -> None:
         """Add rows of a run, its trials and tasks (`record`: the content of `run.json`); rows of an earlier record of the run are
-        replaced."""
+        replaced. Errors as of `rows.run_rows`; one of VALUE_ERRORS for a value that does not fit its column."""
         with self._transaction() as cursor:
             for table in ("run", "trial", "stage", "task"):
                 execute(cursor, f"DELETE FROM base.{table} WHERE run = ?", [record["run"]])
@@ -177,7 +179,7 @@ class Index:
     def record_outcome(self, folder: Path, *, again: bool = False) -> None:
         """Add rows of a task from its commit or figures, unless the index has them; with `again` they are replaced.
 
-        Corrupt if its files cannot be read into rows.
+        Corrupt if its files were changed or cannot be read into rows.
         """
         artifact = Artifact(folder)
         try:
@@ -198,7 +200,8 @@ class Index:
                 self.record_attempt(record.parent)
 
     def record_attempt(self, folder: Path) -> None:
-        """Add the row of one attempt from its folder, unless the index has it; Corrupt if its record cannot be read."""
+        """Add the row of one attempt from its folder, unless the index has it. Errors as of `rows.attempt_rows`; ValueError if the
+        folder's name is no number."""
         attempt = folder.parents[1].name, int(folder.name)
         if attempt not in self._attempts:
             self._buffer(folder, rows.attempt_rows(folder))
@@ -246,7 +249,8 @@ class Index:
         publish(self.path, target, self.origin, patience)
 
     def _verify(self) -> None:
-        """Read every block, so that DuckDB compares its checksum: damage would otherwise be published. 34 ms for 14 MB."""
+        """Read every block of the tables, so that DuckDB compares its checksum: damage would otherwise be published. Unwritable if
+        a block is damaged. 34 ms for 14 MB."""
         for (table,) in self._rows("SELECT table_name FROM duckdb_tables() WHERE schema_name = 'base'"):
             self._rows(f"SELECT bit_xor(hash(COLUMNS(*))) FROM base.{table}")
 
@@ -263,7 +267,8 @@ class Index:
                 self.record_run(record)
 
     def _read_store(self, store: Path) -> None:
-        """Add the rows of the whole store; what cannot be read is added to `problems`."""
+        """Add the rows of the whole store. A run whose record cannot be read gets no rows; a commit that cannot be read is
+        quarantined; each adds a sentence to `problems`. Attempts with a damaged record are skipped without one."""
         for folder, record in read_runs(store):
             try:
                 if isinstance(record, Corrupt):

@@ -16,7 +16,8 @@ Rows = Iterable[tuple[str, list[tuple[Any, ...]]]]
 
 
 def run_rows(record: Mapping[str, Any]) -> Rows:
-    """Rows of a run, its trials, stages and tasks; `record` is the content of `run.json`."""
+    """Rows of a run, its trials, stages and tasks; `record` is the content of `run.json`. KeyError, ValueError, TypeError or
+    AttributeError while the rows are read, if it does not hold what a run's record holds."""
     run, blocked = record["run"], record.get("blocked", {})
     profile = record["profile"] or ""  # never NULL: users join by it
     times = _time(record["started"]), _time(record["ended"])
@@ -37,7 +38,11 @@ def run_rows(record: Mapping[str, Any]) -> Rows:
 
 
 def outcome_rows(artifact: Artifact) -> Rows:
-    """Rows of a committed task and its metrics, and for attacks of canaries, scores, risks and ROC points."""
+    """Rows of a committed task and its metrics; for an attack also of its canaries, scores, risks and ROC points.
+
+    While the rows are read: Corrupt if a file was changed; KeyError, ValueError, TypeError, AttributeError or IndexError if the
+    outcome does not hold what it should.
+    """
     outcome = artifact.outcome
     task, provenance, notes = outcome["task"], outcome["provenance"], outcome["notes"]
     given = {"cpu_seconds": None, "cpu": None} | provenance
@@ -52,7 +57,11 @@ def outcome_rows(artifact: Artifact) -> Rows:
 
 
 def attempt_rows(folder: Path) -> Rows:
-    """The row of one attempt at a task, from the attempt's folder."""
+    """One row, of the table `attempt`, from the folder of an attempt that has ended.
+
+    While it is read: Corrupt if `attempt.json` is missing or was changed; KeyError, ValueError, TypeError or AttributeError if it
+    does not hold what it should.
+    """
     content = read_record(folder / "attempt.json")
     provenance = content["provenance"] or {}
     where = _time(provenance.get("started")), *map(provenance.get, ("seconds", "host", "device"))
@@ -66,7 +75,8 @@ def _pick(content: Mapping[str, Any], names: str) -> list[Any]:
 
 
 def _attack_rows(artifact: Artifact, notes: Mapping[str, Any]) -> Rows:
-    """Rows of canaries, ROC points, risks and scores, without their first column, the task."""
+    """Rows of canaries, ROC points, risks and scores, without their first column, the task. Risks without a value and scores that
+    are NaN get no row."""
     scores, roc, risk, canaries = (artifact.arrays(stem) for stem in ("scores", "roc", "risk", "canaries"))
     groups = notes["groups"]
     columns = [canaries[name].tolist() for name in ("group", "labels", "true_labels", "samples")]

@@ -34,7 +34,7 @@ ORDER BY view
 
 
 def create(connection: duckdb.DuckDBPyConnection) -> None:
-    """Create tables, views and macros with their comments in a database without them."""
+    """Create tables, views and macros with their comments in a database without them, and write it to disk (a checkpoint)."""
     execute(connection, SCHEMA.replace("CREATE SCHEMA base;", "CREATE SCHEMA IF NOT EXISTS base;"))
     for view, column, meaning in execute(connection, COLUMN_COMMENTS):
         execute(connection, f"COMMENT ON COLUMN {identifier(view)}.{identifier(column)} IS {literal(meaning)}")
@@ -92,7 +92,8 @@ def _own_views(connection: duckdb.DuckDBPyConnection, version: int) -> set[str]:
 
 
 def _give_way(connection: duckdb.DuckDBPyConnection) -> None:
-    """Rename tables and views of the user that have the name of a public view."""
+    """Rename each table or view of the user that has the name of a public view to `<name>_before` (numbered if that is taken),
+    with a SynthcWarning; indexes on it stay."""
     there = "database_name = current_database() AND schema_name = 'main'"
     taken = f"SELECT table_name FROM duckdb_tables() WHERE {there} UNION SELECT view_name FROM duckdb_views() WHERE {there}"
     for kind in ("table", "view"):

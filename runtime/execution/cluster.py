@@ -117,8 +117,8 @@ def node_id() -> str:
 
 
 def _must_show_token(address: str, with_token: bool) -> bool:
-    """Whether the cluster at `address` (HOST:PORT or `auto`) requires a token, and then it accepts that of RAY_AUTH_TOKEN.
-    SynthcError if it does not answer, refuses our token, or requires none although `with_token`.
+    """Whether the cluster at `address` (HOST:PORT or `auto`) requires a token; if it does, it has accepted that of RAY_AUTH_TOKEN.
+    SynthcError if it does not answer, refuses our token, or requires none although `with_token`; and for an address with ://.
 
     Two subprocesses ask Ray: it waits for minutes where nothing listens, and aborts its process where it has no token.
     """

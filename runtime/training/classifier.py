@@ -60,7 +60,8 @@ def perform(work: TrainClassifier, inputs: Inputs, device: torch.device) -> Prod
 
 
 def _metrics(fitted: Fitted, private: Private, training: Training) -> Iterator[Metric]:
-    """Metrics of a trained classifier."""
+    """Metrics of a trained classifier: accuracy on its training images (against the largest of soft labels), those of `reported`,
+    the training loss if there is one, seconds, and images seen."""
     labels, card, device = training.labels, training.card, training.device
     hard = labels if labels.dim() == 1 else labels.argmax(1)
     yield Metric("train_accuracy", accuracy(fitted.net, training.images, hard, card, device), n=len(hard))

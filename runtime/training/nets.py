@@ -40,21 +40,23 @@ class Classifier(nn.Module):
 
 
 def build(recipe: Recipe, card: Card, generator: torch.Generator) -> Classifier:
-    """The recipe's net for images of this card, on the CPU, with initial weights drawn from `generator`."""
+    """The recipe's net for images of this card, on the CPU, with initial weights drawn from `generator`. SynthcError where the
+    recipe's depth or norm does not fit the net or the size of the images."""
     net = skeleton(recipe, card).to_empty(device="cpu")
     reset(net, generator)
     return net
 
 
 def skeleton(recipe: Recipe, card: Card) -> Classifier:
-    """The recipe's net without storage (device `meta`), for weights from a state dict or from `reset`."""
+    """The recipe's net without storage (device `meta`), for weights from a state dict or from `reset`; errors as of `build`."""
     with torch.device("meta"):  # also keeps the layers' own constructors from drawing from the global generator
         trunk, features = TRUNKS[recipe.net](recipe, card.shape)
         return Classifier(trunk, features, card.classes)
 
 
 def restored(recipe: Recipe, card: Card, state: dict[str, Tensor]) -> Classifier:
-    """The recipe's net with these weights, in eval mode."""
+    """The recipe's net in eval mode, whose weights are the tensors of `state` themselves, on their device. RuntimeError where they
+    are those of another net; errors as of `build`."""
     net = skeleton(recipe, card)
     net.load_state_dict(state, assign=True)
     return net.eval()
@@ -151,6 +153,7 @@ def _small(recipe: Recipe, shape: Shape) -> tuple[nn.Module, int]:
 def _convnet(recipe: Recipe, shape: Shape) -> tuple[nn.Module, int]:
     """The ConvNet usual in dataset distillation (Gidaris and Komodakis 2018): blocks of convolution, norm, ReLU, 2×2 average pool.
 
+    SynthcError for more halvings (`depth`) than the images allow.
     As in dataset condensation (Zhao et al. 2021): the convolutions keep their biases, and the first one pads images of 28×28 to
     32×32, so that features are 4×4 for both sizes. At width 128 with instance norm, 320,010 parameters on CIFAR-10.
     """
@@ -204,6 +207,8 @@ class _Residual(nn.Module):
 
 
 def _residual(recipe: Recipe, shape: Shape, stem: int, widths: tuple[int, ...], blocks: int) -> tuple[nn.Module, int]:
+    """A trunk of one group of `blocks` residual blocks for each of `widths`; each group but the first halves the size. SynthcError
+    where instance norm would have a single pixel to normalise."""
     norm = _norm(recipe)
     if recipe.norm == "instance" and min(shape[1:]) <= 2 ** (len(widths) - 1):
         raise SynthcError(f"{recipe.net}: ends in one pixel at {shape[1]}×{shape[2]}, which instance norm makes zero; use group")
@@ -217,13 +222,14 @@ def _residual(recipe: Recipe, shape: Shape, stem: int, widths: tuple[int, ...], 
 
 
 def _resnet18(recipe: Recipe, shape: Shape) -> tuple[nn.Module, int]:
-    """ResNet-18 for small images: 3×3 stem without a pool, pre-activation; width 64 is the usual one."""
+    """ResNet-18 for small images: 3×3 stem without a pool, pre-activation; width 64 is the usual one. Errors as of `_residual`."""
     w = recipe.width
     return _residual(recipe, shape, w, (w, 2 * w, 4 * w, 8 * w), 2)
 
 
 def _wrn(recipe: Recipe, shape: Shape) -> tuple[nn.Module, int]:
-    """WRN-depth-k with width = 16 k: `width: 64` and depth 16 are WRN-16-4."""
+    """WRN-depth-k with width = 16 k: `width: 64` and depth 16 (the default) are WRN-16-4. SynthcError for a depth below 10 or not
+    4 + 6 × blocks, and as of `_residual`."""
     depth, w = recipe.depth or 16, recipe.width
     if depth < 10 or (depth - 4) % 6:
         raise SynthcError(f"wrn: the depth is 6 × blocks + 4 (10, 16, 22, 28, 40); {depth} is not")

@@ -78,7 +78,7 @@ class Probe:
         return denoising_errors(self.net, self.scheduler, self.signals, noise, self.at(level), labels).double().cpu()
 
     def predicted(self, signals: Tensor, level: int) -> Tensor:
-        """The noise that the denoiser predicts for these signals, taken to be at `level`."""
+        """As the signals: the noise that the denoiser predicts for them, taken to be at `level`, under the canaries' labels."""
         return self.net(signals, self.at(level), self.labels)
 
 
@@ -104,7 +104,8 @@ def perform(work: QueryGenerator, inputs: Inputs, device: torch.device) -> Produ
 
 @torch.inference_mode()
 def measured(probe: Probe, signals: tuple[str, ...]) -> Iterator[tuple[str, Tensor]]:
-    """Pairs of a signal's name and its values (canary, float64)."""
+    """Pairs of a name and values (canary, float64): one pair for a signal with one value per canary, under the signal's name; for
+    `vector` one pair for each noise level, `vector/0` and so on."""
     for name in signals:
         found = SIGNALS[name](probe)
         if found.dim() == 1:
@@ -114,7 +115,7 @@ def measured(probe: Probe, signals: tuple[str, ...]) -> Iterator[tuple[str, Tens
 
 
 def audited_levels(top: int) -> list[int]:
-    """Noise levels over which `mean_loss` averages, of `top` levels."""
+    """The MEAN_NOISES noise levels over which `mean_loss` averages: spread evenly between the shares AUDITED_LEVELS of `top`."""
     low, high = (share * top for share in AUDITED_LEVELS)
     levels: list[int] = torch.linspace(low, high, MEAN_NOISES).long().tolist()
     return levels
@@ -127,17 +128,18 @@ def mean_loss(probe: Probe, labels: Tensor | None = None) -> Tensor:
 
 
 def gap(probe: Probe) -> Tensor:
-    """canary: mean denoising error without the label minus that with it: conditional overfitting (Zhai et al. 2024)."""
+    """canary: mean denoising error without the label (under the class for "no label") minus that with it: conditional overfitting
+    (Zhai et al. 2024); levels and noises as in `mean_loss`."""
     return mean_loss(probe) - mean_loss(probe, torch.full_like(probe.labels, len(probe.net.classes.weight) - 1))
 
 
 def loss(probe: Probe) -> Tensor:
-    """canary: minus the denoising error at the level `EARLY`, mean over `NOISES` noises."""
+    """canary: minus the denoising error at the share `EARLY` of the levels, mean over `NOISES` noises."""
     return -_mean_error(probe, round(EARLY * probe.top))
 
 
 def vector(probe: Probe) -> Tensor:
-    """level × canary: minus the denoising error, mean over `NOISES` noises, at each of ten levels, from the least noise on."""
+    """level × canary: minus the denoising error, mean over `NOISES` noises, at each of LEVELS levels, from the least noise on."""
     return -torch.stack([_mean_error(probe, level * probe.top // LEVELS) for level in range(LEVELS)])
 
 

@@ -28,15 +28,17 @@ DISTANCE_OFFSET = 1e-6
 
 
 def perform(work: QuerySet, inputs: Inputs, device: torch.device) -> Product:
-    """File `answers`: `pixel`, `feature` = canary, float64: −log of the Euclidean distance to the nearest released image; with
-    several views also the same for the nearest of the views: `pixel/9q`, `feature/9q`.
+    """File `answers`: `pixel`, `feature` = canary, float64: −log(d + DISTANCE_OFFSET) of the Euclidean distance d to the nearest
+    released image, between normalised images or between their `random_features`; with several views also the same for the nearest
+    of the views, such as `pixel/9q` and `feature/9q` for nine.
 
     File `nearest`: `images` = canary × channels × height × width, uint8: the nearest image by pixels. Where the images of the set
     are, or began as, private ones, `answers` also holds `selected` = canary, uint8: 1 where an image of the set is or began as the
     canary.
 
-    Metrics: `nearest_pixel_distance`, median over canaries; with a public set `nearest_public_distance`, the same to as many public
-    images; `trace_back_rate` where origins are recorded and not every image equals its own.
+    Metrics: `nearest_pixel_distance`, the median over canaries of d between normalised images; with a public set
+    `nearest_public_distance`, the same to as many public images; `trace_back_rate` where origins are recorded and not every image
+    equals its own.
     """
     population = work.private.population
     card = population.dataset.card
@@ -71,7 +73,7 @@ def perform(work: QuerySet, inputs: Inputs, device: torch.device) -> Product:
 def trace_back(released: Tensor, pool: Tensor, origins: Tensor) -> Metric:
     """Of released images that were initialised from a private one: the share whose nearest private image is still that one;
     no value where none was.
-    released: n × image; pool: m × image; origins: n, row of the pool or −1."""
+    released: n × c × h × w; pool: m × c × h × w, both normalised; origins: n, row of the pool or −1."""
     began = origins >= 0
     found = None
     if began.any():

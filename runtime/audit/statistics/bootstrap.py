@@ -307,7 +307,7 @@ class Uncertainty:
         return low, high
 
     def interval(self, confidence: float) -> tuple[float, float]:
-        """Two-sided confidence interval (low, high)."""
+        """Two-sided interval (low, high) with this confidence, a share such as 0.95, in the units of the figure."""
         low, high = self.limits((1 - confidence) / 2)
         return float(low), float(high)
 

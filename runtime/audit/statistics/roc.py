@@ -72,7 +72,8 @@ class RateReading:
 
 
 def allowed_false_positives(fpr: float, non_members: int, strict: bool = False) -> int:
-    """floor(fpr · n0) in exact arithmetic: 0.29 · 100 is 28.999… in floating point. `strict`: the most that stay below fpr · n0."""
+    """floor(fpr · n0) in exact arithmetic: 0.29 · 100 is 28.999… in floating point. `strict`: the largest
+    whole number below fpr · n0, −1 where that is 0."""
     exact = Fraction(repr(fpr)) * non_members
     return math.ceil(exact) - 1 if strict else math.floor(exact)
 

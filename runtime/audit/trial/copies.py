@@ -36,7 +36,7 @@ class Nearness:
     work: AttackTrial
     group: Group
     closeness: np.ndarray
-    """canary × shadow: −log of the distance to the nearest image, in pixels."""
+    """canary × shadow: −log of the Euclidean distance to the nearest image, both normalised."""
     member: np.ndarray
     resamples: Resamples
 
@@ -71,8 +71,9 @@ class Nearness:
             yield self._metric("nearest_ratio", ratio, around, len(self.group), how)
 
     def pairs(self, scores: np.ndarray, bar: float | None, inputs: Mapping[str, Artifact]) -> dict[str, Tensor]:
-        """Pairs of a canary and its nearest image, as columns: kind, canary, shadow, distance, score, both images (uint8).
-        `bar`: the attack's threshold."""
+        """Up to PAIRS_KEPT pairs of each kind, of a canary and the nearest image of a shadow's set, as columns: kind (its index),
+        canary (its row among all canaries), shadow, distance (as in `closeness`), score, both images (uint8). `scores`: canary ×
+        shadow; `bar`: the attack's threshold, None where no score reaches it."""
         copied = self.copied
         caught = self.member & (scores >= (np.inf if bar is None else bar))
         chosen: list[tuple[int, int, int]] = []
@@ -106,8 +107,7 @@ class Nearness:
 
 def log_distance_gap(closeness: np.ndarray, member: np.ndarray, resamples: Resamples | None) -> np.ndarray:
     """resample: mean over canaries of the mean log distance as member minus that as non-member; canaries without both are left out,
-    and NaN where none is left.
-    Without `resamples`: one row, the data as they are."""
+    and NaN where none is left. closeness, member: canary × shadow. Without `resamples`: one row, the data as they are."""
     one = np.ones((1, len(member))) if resamples is None else resamples.canaries.astype(np.float64)
     two = np.ones((len(one), member.shape[1])) if resamples is None or resamples.shadows is None else resamples.shadows
     with np.errstate(invalid="ignore", divide="ignore"):

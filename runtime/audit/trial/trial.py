@@ -156,7 +156,7 @@ def measure_sets(work: AttackTrial, inputs: Mapping[str, Artifact], answers: Ite
 
 
 def _headline_groups(results: Sequence[AttackResult], scope: Scope) -> dict[str, AttackMetrics]:
-    """Group → metrics of the headline attack at the headline's release level."""
+    """Group → metrics of the headline attack at the headline's release level; {} where that attack has no result there."""
     result = next((result for result in results if (result.attack, result.release) == scope.headline), None)
     return {group.group.name: group.measured for group in result.groups} if result else {}
 
@@ -210,7 +210,9 @@ def _matches_headline(attack: Tried, headline: Tried | None) -> bool:
 def _pairs_to_look_at(
     inputs: Mapping[str, Artifact], results: Sequence[AttackResult], sets: Sets, scope: Scope
 ) -> dict[str, Tensor]:
-    """Columns of the pairs to keep (see `Nearness.pairs`), under `<group>/<column>`; empty where no set was queried."""
+    """`<group>/<column>` → column of the pairs of canary and nearest released image that are kept for inspection
+    (`Nearness.pairs`), by the scores and the threshold of the headline attack; {} where no set was queried or the headline attack
+    has no result."""
     pairs: dict[str, Tensor] = {}
     for name, measured in _headline_groups(results, scope).items():
         if name in sets.nearness:
@@ -233,7 +235,8 @@ def _student_over_teacher(results: Iterable[AttackResult], scope: Scope) -> Iter
 
 
 def _ratio(student: AttackMetrics, teacher: AttackMetrics) -> Metric:
-    """Metric `student_teacher_ratio` at the headline's FPR; no value where one cannot be read or the teacher's is 0."""
+    """Metric `student_teacher_ratio`: the student's TPR over the teacher's, both at the headline's FPR, with its interval; no value
+    where one cannot be read or the teacher's is 0."""
     fpr = student.terms.headline_fpr
     above, below = student.reading(fpr).value, teacher.reading(fpr).value
     name, n = "student_teacher_ratio", student.reading(fpr).non_members

@@ -64,12 +64,13 @@ class Splits:
 
 
 def rows_of_table(private: Private, known: PrivateSet) -> Tensor:
-    """n, int64: index in the exported files of each row of the private set."""
+    """n, int64: index in the exported files (see `_table`) of each row of the private set `known`."""
     return _table(private.population)[known.sample_ids]
 
 
 def _table(population: Population) -> Tensor:
-    """sample id of the study: index in the exported files, which is the row of the whole data set, not of the study's subset."""
+    """sample id, int64: index of that image in the exported files. For an image of the data set it is the row in the whole set,
+    not in the study's subset; the images of `extra_images` follow, in their order."""
     whole = load(dataclasses.replace(population.dataset, subset=None)).pool
     subset = population.dataset.subset
     part = balanced_part(whole.labels, subset) if subset is not None and subset < len(whole) else torch.arange(len(whole))
@@ -151,7 +152,8 @@ def _say(mark: Path, splits: Splits, samples: int, further: int) -> None:
 
 
 def _refuse_another(mark: Path, splits: Splits) -> None:
-    """SynthcError if the folder has the files of another study, which somebody may be training from."""
+    """SynthcError if the folder has the files of another study, which somebody may be training from, or a `membership.json` that
+    cannot be read; nothing without such a file."""
     if not mark.exists():
         return
     try:

@@ -48,6 +48,7 @@ def membership(population: Population, design: Design, replicate: int, shadows: 
 
 
 def membership_of(private: Private) -> np.ndarray:
-    """canary, bool: the column of `membership` of one shadow. `private.shadows` is None where the design does not depend on it."""
+    """canary, bool, read-only: the column of `membership` of one shadow. `private.shadows`, the number of all shadows, is None
+    where the design does not depend on it."""
     pairs_complete = private.shadow + 2 - private.shadow % 2
     return membership(private.population, private.design, private.replicate, private.shadows or pairs_complete)[:, private.shadow]

@@ -80,7 +80,7 @@ class Layout:
 
     @property
     def small(self) -> float:
-        """Font size of texts beside marks."""
+        """Font size, in points, of texts beside marks."""
         return self.type - 0.5
 
     def letters(self, points: float) -> int:
@@ -323,7 +323,8 @@ def draw_nothing(message: str, layout: Layout) -> alt.Chart:
 
 def describe_conditions(rows: Sequence[Row], scores: bool = True) -> str:
     """Conditions of figures in words: study (if only one), data, numbers of shadows, groups of canaries, and with `scores` the
-    number of non-member scores. Numbers that differ are a range, other values "several"."""
+    number of non-member scores. Numbers that differ are a range, other values "several"; "no" stands
+    for what no row has."""
 
     def describe(name: str) -> str:
         values = list(dict.fromkeys(value for row in rows if (value := row.get(name)) is not None))

@@ -54,8 +54,7 @@ class ReportArm:
     method: str
     trials: list[Row]
     models: list[dict[str, Any]]
-    """For each trial: `method`, `generator`, `recipe`, `privacy` → its model, from the tasks of shadow 0; {} where the store has
-    none."""
+    """For each trial, from the tasks of its shadow 0: resolved parameters by name, as of `_read_models`."""
 
 
 def read(database: Path, store: Path, scope: Scope, with_private: bool = False) -> StudyResults:
@@ -143,7 +142,9 @@ def _gather_arms(store: Path, trials: list[Row], stages: list[Row]) -> list[Repo
 
 
 def _read_models(store: Path, tasks: Iterable[str]) -> dict[str, Any]:
-    """`method`, `generator`, `recipe`, `privacy` → model, of those that the tasks (ids) have; {} where the store has no task."""
+    """Resolved parameters by name: `method`, `generator`, `recipe` and `privacy`, each from the last of these tasks (ids) that has
+    it, and absent where none has it. Tasks that the store lacks or that cannot be read are left out, and so are classifiers that
+    log their dynamics (proxies)."""
     models: dict[str, Any] = {}
     for task in tasks:
         work = read_work(store, task)
@@ -159,8 +160,8 @@ def _read_models(store: Path, tasks: Iterable[str]) -> dict[str, Any]:
 
 def read_sets(database: Path, store: Path, scope: Scope, with_private: bool = False) -> list[tuple[Row, Sheet]]:
     """Trials of the one study that `scope` selects (rows as in `StudyResults.sets`), with contact sheets of the set of shadow 0;
-    trials without such a set in the store are left out. SynthcError where `scope` selects several studies or names one that is not
-    there."""
+    trials without such a set in the store are left out. SynthcError where the database cannot be read, and where `scope` selects
+    several studies or names one that is not there."""
     with open_read_only(database) as query:
         check_one(narrow(query, scope), "a gallery")
         return _make_sheets(store, _fetch(query, STAGES.format(this="SEMI JOIN run USING (origin, study, profile)")), with_private)

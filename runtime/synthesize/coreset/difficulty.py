@@ -38,12 +38,16 @@ CHUNK = 64
 """Samples whose gradients are in memory at once."""
 
 Log = Mapping[str, Tensor]
-"""`correct` (uint8), `margin` and `el2n` (float), each presentation × sample."""
+"""`correct` (uint8), `margin` and `el2n` (float), each epoch × sample."""
 
 
 def synthesize(how: Selection, private: LabeledImages, needs: Inputs, setting: Setting) -> Release:
-    """The images of the highest scores, in each class or in the whole set; with `ccs`, images from each stratum of scores below the
-    cut. Diverged if a score is not finite; SynthcError as of `parts` and `stratified`."""
+    """Select the images of the highest scores, in each class or in the whole set; with `ccs`, equally many from each
+    stratum of the scores that are left when the hardest share `cut` is dropped (see `stratified`).
+
+    Diverged if a score, or what the proxy gave for it, is not finite. SynthcError if the proxy was trained for less than an epoch,
+    and as of `parts` and `stratified`.
+    """
     score = scored(how, private, needs, setting)
     if not score.isfinite().all():
         raise Diverged("a sample's score is no number: the training behind it diverged; lower proxy.lr")
@@ -51,7 +55,8 @@ def synthesize(how: Selection, private: LabeledImages, needs: Inputs, setting: S
 
 
 def scored(how: Selection, private: LabeledImages, needs: Inputs, setting: Setting) -> Tensor:
-    """n: the method's difficulty score of each image, from the proxy's log or from nets trained here."""
+    """n: the method's difficulty score of each image, from the proxy's log, from its logits or from nets trained here; uniform
+    random numbers for `random`. Errors as of `logged` and `embedded`; TypeError for a method of selection that has no score."""
     match how:
         case RandomSubset():
             return torch.rand(len(private), generator=setting.seeds("coreset/random"))
@@ -160,7 +165,8 @@ def gradient_norm(how: GradientNorm, private: LabeledImages, setting: Setting) -
 
 
 def gradient_norms(net: Classifier, x: Tensor, y: Tensor) -> Tensor:
-    """n: norm of the gradient of each sample's cross entropy in all weights. `net` must be in eval mode."""
+    """n: norm of the gradient of each sample's cross entropy in all weights. x: n × channels × height × width, normalised;
+    y: n, labels. `net` must be in eval mode."""
 
     each, _ = per_sample_gradients(classification_loss(net), parameters_of(net), x[:, None], y)
     squares = [gradient.flatten(1).square().sum(1) for gradient in each.values()]
@@ -168,15 +174,15 @@ def gradient_norms(net: Classifier, x: Tensor, y: Tensor) -> Tensor:
 
 
 def hardest(score: Tensor) -> Picker:
-    """A picker of the highest scores; ties are broken by the shuffle."""
+    """A picker that selects the rows of the highest scores (n); of equal scores it takes the first in the order of the shuffle."""
     return lambda shuffled, keep: shuffled[score[shuffled].argsort(descending=True, stable=True)[:keep]]
 
 
 def stratified(score: Tensor, cut: float, strata: int) -> Picker:
-    """A picker for CCS (Zheng et al. 2023): drop the hardest share `cut`, then keep equally many samples of each stratum.
+    """A picker for CCS (Zheng et al. 2023): drop the hardest share `cut` of the candidates, then keep equally many of each stratum.
 
-    Strata have equal width in the score of the rest; where a stratum has too few samples, the others get its share. The picker
-    raises SynthcError if fewer samples are left than are to be kept.
+    score: n. Strata have equal width in the score of the rest; where a stratum has too few samples, the others get its share. The
+    picker raises SynthcError if fewer samples are left than are to be kept.
     """
 
     def pick(shuffled: Tensor, keep: int) -> Tensor:

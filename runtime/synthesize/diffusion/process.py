@@ -38,7 +38,8 @@ def new_scheduler(how: Denoiser, sampler: str = "ddim", limit: float | None = 1.
 
 
 def denoising_errors(net: Callable[..., Tensor], scheduler: Any, x: Tensor, noise: Tensor, level: Tensor, label: Tensor) -> Tensor:
-    """n: mean squared error of the predicted noise on each signal at its level, the training loss."""
+    """n: mean squared error of the predicted noise on each signal of `x` at its level (n), under its label (n): the training
+    loss."""
     return (net(scheduler.add_noise(x, noise, level), level, label) - noise).square().flatten(1).mean(1)
 
 
@@ -61,10 +62,10 @@ def denoise(
     draws: torch.Generator,
     begin: Tensor | None = None,
 ) -> Tensor:
-    """Sample signals for the labels: from pure `noise`, or by SDEdit from the signals `begin` noised to the level of `how`'s
-    strength.
+    """Sample signals (not decoded, of the shape of `noise`), one for each of `labels`: from pure `noise`, or by SDEdit from the
+    signals `begin`, to which `noise` is added up to the level of `how`'s strength.
 
-    The noise that ddpm adds in each step comes from `draws`.
+    `none`: the label of no class, for guidance. The noise that ddpm adds in each step comes from `draws`.
     """
     scheduler = new_scheduler(how.denoiser, how.sampler, net.limit, net.levels)
     scheduler.set_timesteps(how.steps)

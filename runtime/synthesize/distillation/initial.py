@@ -62,7 +62,8 @@ class Learner:
 
 
 def initialise(how: Distilled, private: LabeledImages, setting: Setting) -> Start:
-    """Initialise the learned images as `how.init` states; SynthcError where there are too few images to start from."""
+    """Initialise the learned images as `how.init` states. SynthcError where the private or public set has too few images to start
+    from, and for `public` without a public set."""
     per_class, seeds, card = how.images_per_class, setting.seeds, setting.card
     classes = tuple(private.labels.unique().tolist())
     labels = torch.tensor(classes).repeat_interleave(per_class)
@@ -84,8 +85,11 @@ def initialise(how: Distilled, private: LabeledImages, setting: Setting) -> Star
 def finish(
     start: Start, pixels: Tensor, card: Card, labels: Tensor | None = None, notes: Mapping[str, Any] | None = None
 ) -> Release:
-    """The release: learned images in grey levels (which may leave 0..1), with `labels` if these were learned. Diverged if a grey
-    level is not finite or lies beyond MAX_GREY_LEVEL."""
+    """The release of learned images. `pixels` (n × c × h × w) are normalised; the release has them in grey levels, black 0 and
+    white 1, not clipped. `labels`: the learned ones, else those of `start`; `notes` are added to its notes.
+
+    Diverged if a grey level is not finite or beyond ±MAX_GREY_LEVEL.
+    """
     levels = grey_levels(pixels.detach().cpu(), card)
     if not bool((levels.abs() <= MAX_GREY_LEVEL).all()):
         worst = float(levels.abs().max())
@@ -99,8 +103,8 @@ def finish(
 
 
 def summarise(losses: Sequence[Tensor], method: str, advice: str) -> dict[str, float]:
-    """`loss_first` and `loss_last`: mean loss of the first and of the last twenty steps; Diverged, with the advice, if the latter
-    is not finite."""
+    """Name → value: `loss_first` and `loss_last`, mean loss of the first and of the last twenty steps. Diverged, with the advice,
+    if the latter is not finite."""
     first, last = (torch.stack(list(part)).mean().item() for part in (losses[:20], losses[-20:]))
     if not math.isfinite(last):
         raise Diverged(f"{method}: the loss is {last} after {len(losses)} steps; {advice}")
@@ -112,7 +116,8 @@ def _noise(n: int, card: Card, seeds: Seeds) -> Tensor:
 
 
 def _some(labels: Tensor, label: int, how: Distilled, seeds: Seeds) -> Tensor:
-    """Random distinct rows of a class, the same for all methods; a smaller `images_per_class` takes the first ones of a larger."""
+    """`images_per_class` random distinct rows of a class, the same for all methods; a smaller number takes the first of a larger.
+    SynthcError if the class has fewer."""
     rows = (labels == label).nonzero()[:, 0]
     if len(rows) < how.images_per_class:
         raise SynthcError(

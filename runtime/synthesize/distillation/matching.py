@@ -108,19 +108,20 @@ class LearnedImages(Learner):
         return siamese.transform_blocks(real, maps, self.black), siamese.transform_blocks(learned, maps, self.black)
 
     def training_batch(self, *, mapped: bool) -> tuple[Tensor, Tensor]:
-        """All learned images as constants with their labels; if `mapped`, each under an augmentation of its own."""
+        """All learned images (n × c × h × w, normalised) as constants, and their labels (n); if `mapped`, each image under an
+        augmentation of its own."""
         x = self.pixels.detach()
         if mapped:
             x = siamese.augment(x, self.card, self.moves, self.black)
         return x, self.labels.repeat_interleave(self.start.per_class)
 
     def step(self, loss: Tensor) -> None:
-        """One step of the learned images; no gradient in the net's weights is computed."""
+        """One step of the optimizer of the learned images down the loss, a scalar; no gradient in the net's weights is computed."""
         (self.pixels.grad,) = torch.autograd.grad(loss, [self.pixels])
         self.optimizer.step()
 
     def release(self, losses: Sequence[Tensor]) -> Release:
-        """The release of the learned images; Diverged if the loss or an image is not finite."""
+        """The release of the learned images, in grey levels; Diverged as of `summarise` and `finish`."""
         notes = summarise(losses, self.how.method, f"lower lr ({self.how.lr:g})")
         return finish(self.start, self.pixels, self.card, notes=notes)
 
@@ -142,7 +143,7 @@ class ClassBatches:
         self.size, self.generator = size, generator
 
     def draw(self) -> Tensor:
-        """class × size × c × h × w, normalised."""
+        """class × size × c × h × w, normalised: the next random private images of each class."""
         rows = torch.stack([of_class[self._order(len(of_class))] for of_class in self.rows])
         return self.images[rows.to(self.images.device)]
 

@@ -35,7 +35,8 @@ from runtime.training.scoring import accuracy
 
 
 def train_generator(how: Experts, private: LabeledImages, around: Surroundings) -> Product:
-    """Train the experts. File `generator`: `weights` = expert × epoch (0 is before training) × weight, float32."""
+    """Train the experts. File `generator`: `weights` = expert × epoch (0 is before training) × weight, float32, on the CPU.
+    Diverged if a weight is not finite."""
     recipe, fresh = matching_net(how.width, how.depth, around.card), around.seeds("experts/init")
     kept, found = [], []
     for expert in range(how.count):
@@ -54,7 +55,7 @@ def train_generator(how: Experts, private: LabeledImages, around: Surroundings) 
 
 
 def _train_expert(net: nets.Classifier, how: Experts, private: LabeledImages, around: Surroundings, expert: int) -> list[Tensor]:
-    """The weights, each as a vector, before training and after each epoch of plain SGD."""
+    """Vectors of all weights, on the CPU: before training and after each epoch of plain SGD. `net` is trained in place."""
     order, moves = (around.seeds(f"experts/{expert}/{use}") for use in ("order", "augment"))
     x, y = nets.normalise(private.images.to(around.device), around.card), private.labels.to(around.device)
     black = siamese.black_level(around.card).to(around.device)
@@ -142,7 +143,8 @@ def compare_with_expert(
 
 
 def synthesize(how: TrajectoryMatching | DifficultyAligned, private: LabeledImages, needs: Inputs, setting: Setting) -> Release:
-    """Learn images (DATM: and soft labels) so that students trained on them follow the experts of the need `generator`."""
+    """Learn images (DATM: and soft labels) so that students trained on them follow the experts of the need `generator`. SynthcError
+    as of `initialise`, Diverged as of `LearnedSet.release`."""
     experts = needs["generator"].tensors("generator")["weights"].to(setting.device)
     recipe = matching_net(how.experts.width, how.experts.depth, setting.card)
     net = nets.build(recipe, setting.card, setting.seeds(f"{how.method}/student")).to(setting.device).requires_grad_(False)
@@ -210,7 +212,7 @@ class LearnedSet(Learner):
         return loss_at
 
     def _batches(self) -> Iterator[tuple[Tensor, siamese.AugmentParams | None]]:
-        """For each step of the student: rows of learned images, and an augmentation for each."""
+        """For each step of the student: rows of learned images, and an augmentation for each row, or None without `augment`."""
         images = len(self.start.labels)
         size = min(self.how.batch or images, images)
         waiting = torch.empty(0, dtype=torch.int64)
@@ -221,7 +223,8 @@ class LearnedSet(Learner):
             yield rows, siamese.sample(size, self.card, self.moves) if self.how.augment else None
 
     def step(self, result: Comparison, step: int) -> None:
-        """Update images, labels and learning rate by their derivatives, and the moving average of the images."""
+        """Update images (by a derivative of norm at most `clip`), learned labels and learning rate, and the moving average of the
+        images."""
         how = self.how
         self.pixels.grad = clip_norm(result.learned[0], how.clip)
         self.optimizer.step()
@@ -233,8 +236,8 @@ class LearnedSet(Learner):
         self.average.lerp_(self.pixels.detach(), 1 - decay)
 
     def release(self, losses: list[Tensor]) -> Release:
-        """The release: the moving average of the images, and the labels; Diverged if the loss or an image is not
-        finite."""
+        """The release: the moving average of the images, in grey levels, with soft labels (n × class) in DATM, else the labels of
+        the start. Diverged if the last losses or a grey level are not finite, or a grey level is beyond ±MAX_GREY_LEVEL."""
         rates = f"net_lr ({self.how.net_lr:g}, in the end {self.log_lr.exp().item():.3g}) or lr_net_lr ({self.how.lr_net_lr:g})"
         notes = summarise(losses, self.how.method, f"lower {rates}, then lr ({self.how.lr:g}) or clip ({self.how.clip:g})")
         labels = self.targets.detach().softmax(1).cpu() if self.targets.requires_grad else None
@@ -262,7 +265,7 @@ HARD_LABEL_LOGIT = 20.0
 def _begin(
     how: TrajectoryMatching | DifficultyAligned, private: LabeledImages, net: nets.Classifier, expert: Tensor, setting: Setting
 ) -> tuple[Start, Tensor]:
-    """The initial images, and the logits of their labels.
+    """The initial images, and the logits of their labels (n × class, on the CPU). SynthcError as of `initialise`.
 
     In DATM labels start as an expert's final logits for private images that it classifies correctly: of the image itself where
     images start from private ones, else the mean over the class. Where fewer images of a class are correct than are needed
