@@ -241,7 +241,7 @@ def _ratio(student: AttackMetrics, teacher: AttackMetrics) -> Metric:
     above, below = student.reading(fpr).value, teacher.reading(fpr).value
     name, n = "student_teacher_ratio", student.reading(fpr).non_members
     if above is None or not below:
-        return student.metric(name, None, None, n, "not resolvable" if below is None else "the teacher does not leak")
+        return student.metric(name, None, None, n, "not resolvable" if None in (above, below) else "the teacher does not leak")
     sides = student.uncertain(fpr), teacher.uncertain(fpr)
     found = of_two(sides[0], sides[1], student.terms.confidence, n, ratio=True) if sides[0] and sides[1] else None
     around = (found.low, found.high) if found and found.low is not None and found.high is not None else None

@@ -205,6 +205,15 @@ def test_student_and_teacher_are_read_on_the_same_draws(leaking: Product) -> Non
     assert ratio.low is not None
 
 
+def test_a_student_that_cannot_be_read_is_no_teacher_that_does_not_leak(work: AttackTrial) -> None:
+    made = answers(work, teacher=6.0)
+    for shadow in range(SHADOWS):
+        same = {key: torch.zeros_like(logits) for key, logits in made[f"final_model/{shadow}"].tensors("answers").items()}
+        made[f"final_model/{shadow}"] = Made({"test_accuracy": 0.9}, answers=same)
+    ratio = found(attacked(work, made), "student_teacher_ratio", canaries="mislabeled")
+    assert (ratio.value, ratio.note) == (None, "not resolvable")
+
+
 def test_every_reading_says_whose_its_false_positives_are(leaking: Product, work: AttackTrial) -> None:
     member = membership(work.population, work.design, 0, SHADOWS)[:24]
     place = leaking.notes["columns"].index({"release": "final_model", "attack": "lira", "variant": "logit/pooled/1q"})
