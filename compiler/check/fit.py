@@ -55,7 +55,7 @@ def _halvings(shape: Shape) -> int:
 
 
 def _unfit(recipe: Recipe, shape: Shape) -> tuple[str, str, str] | None:
-    """(field, message, hint) if the net does not fit; else None."""
+    """Why the recipe cannot be trained on images of this shape: the field at fault, message, hint; None if it can."""
     side, size, halvings = min(shape[1:]), _size(shape), _halvings(shape)
     what = f"the net {recipe.net} for images of {size}"
     if recipe.net == "convnet" and (halvings < 1 or (recipe.depth or 1) > halvings):

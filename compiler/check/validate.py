@@ -170,7 +170,8 @@ def _step(annotation: Any, name: Any) -> Any:
 
 
 def _models(annotation: Any) -> Iterator[type[BaseModel]]:
-    """The models of an annotation: itself, or the members of a union; without base classes of plug-ins."""
+    """The models in an annotation: itself, or those of the members of a union, at any depth, also in `Annotated`. Other annotations
+    and the base classes of plug-ins yield none."""
     if annotation in (PluginMethod, PluginAttack, PluginData):
         return  # what plugins extend: no text names them alone
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):

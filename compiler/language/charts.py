@@ -49,7 +49,7 @@ class Chart(Frozen):
 
 
 def _tuples(value: dict[str, Any]) -> dict[str, Any]:
-    """A copy of the mapping with tuples for lists, nested mappings included."""
+    """A copy of the mapping in which values that are lists are tuples, in nested mappings too; what a list holds stays as it is."""
     return {
         name: tuple(item) if isinstance(item, list) else _tuples(item) if isinstance(item, dict) else item
         for name, item in value.items()

@@ -215,8 +215,9 @@ def _weigh(work: CompareTrials, effects: Mapping[str, Compared]) -> tuple[Eviden
 
 
 def difference(work: CompareTrials, metric: str, one: ClaimSide, other: ClaimSide | None) -> Compared | None:
-    """The effect one − other, or the figure of `one` where there is no other; None where a side cannot be read, or, for a figure
-    that is not from scores, the sides have different numbers of shadows."""
+    """The effect one − other, or the figure of `one` where there is no other. None where a side cannot be read; for figures from
+    scores, where fewer than half of the resamples give a difference; for other ones, where the sides have different numbers of
+    shadows."""
     if from_scores(metric):
         return _from_draws(work, metric, one, other)
     values, others = one.per_shadow(metric), other.per_shadow(metric) if other else None
@@ -235,8 +236,9 @@ def difference(work: CompareTrials, metric: str, one: ClaimSide, other: ClaimSid
 
 
 def _ratio(work: CompareTrials, metric: str, one: ClaimSide, other: ClaimSide | None) -> Compared | None:
-    """The effect one / other, tested as a logarithm: a ratio of figures from scores, or of means over shadows. None where either is
-    0 or cannot be read, or, for a figure that is not from scores, the sides have different numbers of shadows."""
+    """The effect one / other, tested as a logarithm: a ratio of figures from scores, or of means over shadows. `other` must not be
+    None. The result is None where the figure of a side cannot be read or is not above 0, where fewer than half of the resamples
+    give a ratio, or, for a figure that is not from scores, where the sides have different numbers of shadows."""
     assert other is not None
     if from_scores(metric):
         return _from_draws(work, metric, one, other, ratio=True)
@@ -259,8 +261,8 @@ def from_scores(metric: str) -> bool:
 
 def _from_draws(work: CompareTrials, metric: str, one: ClaimSide, other: ClaimSide | None, ratio: bool = False) -> Compared | None:
     """Difference or ratio of figures from scores, both sides on the same resamples of shadows, and of canaries where the group is
-    the same; None where a side cannot be read, fewer than half of the resamples give a number, or the figure of a
-    side of a ratio is 0."""
+    the same; None where a side cannot be read, fewer than half of the resamples give a number, or a side of a ratio is not
+    above 0. The figure of `one` alone where `other` is None."""
     found, against = one.uncertain(metric), other.uncertain(metric) if other else None
     if found is None or (other is not None and against is None):
         return None

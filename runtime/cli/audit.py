@@ -253,7 +253,7 @@ def _rate(rate: Metric, reading: RateReading) -> str:
 
 
 def _unread(report: Report) -> Iterator[str]:
-    """Sentences on rates that ties make unreadable, or that are read at another FPR."""
+    """A sentence for each attack's TPR that tied scores make unreadable, or that a tie lets be read only at a lower FPR."""
     for attack, summary in report.attacks.items():
         for text, rate in summary.tpr.items():
             by_lot = summary.readings[text].by_lot

@@ -28,7 +28,7 @@ def spec_options(*, optional: bool = False) -> argparse.ArgumentParser:
 
 
 def only_option() -> argparse.ArgumentParser:
-    """`--only` (a parent parser), for commands that can work on a part of a study."""
+    """`--only WORD=VALUE`, repeatable (a parent parser), for commands that can work on a part of a study."""
     return _repeatable_option(
         "--only",
         "WORD=VALUE",
@@ -37,7 +37,7 @@ def only_option() -> argparse.ArgumentParser:
 
 
 def force_option() -> argparse.ArgumentParser:
-    """`--force` (a parent parser), for commands that run tasks or list what would run."""
+    """`--force ADDRESS`, repeatable (a parent parser), for commands that run tasks or list what would run."""
     return _repeatable_option(
         "--force",
         "ADDRESS",

@@ -54,7 +54,7 @@ def register(commands: Any) -> None:
 
 
 def engine_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of the engine: workers, devices, cluster, failures."""
+    """Add the options of the engine: which one, its cluster, workers and GPUs, what a failure stops, time limits of tasks."""
     parser.add_argument("--engine", choices=("ray", "inline"), default="ray", help="who computes: ray (default) or this process")
     address = "join a running Ray cluster: its head's address, auto, or local for none (default: RAY_ADDRESS, or none)"
     parser.add_argument("--address", metavar="HOST:PORT", help=address)

@@ -37,14 +37,15 @@ PREFIX = 200
 
 
 def conformal_p(scores: np.ndarray, member: np.ndarray) -> np.ndarray:
-    """member: conformal p-value, (1 + holdout units with at least its score) / (holdout units + 1). scores, member: unit."""
+    """The conformal p-value of each member, in their order: (1 + holdout units with at least its score) / (holdout units + 1).
+    scores, member (bool): one entry for each unit."""
     holdout = np.sort(scores[~member])
     above = len(holdout) - np.searchsorted(holdout, scores[member], side="left")
     return (1 + above) / (len(holdout) + 1)
 
 
 def discoveries(p: np.ndarray, rate: float = FDR) -> np.ndarray:
-    """Bool: p-values that Benjamini and Hochberg's procedure (1995) rejects at the false-discovery rate `rate`."""
+    """For each p-value, bool: whether Benjamini and Hochberg's procedure (1995) rejects it at the false-discovery rate `rate`."""
     ordered = np.sort(p)
     below = np.flatnonzero(ordered <= rate * np.arange(1, len(p) + 1) / len(p))
     return p <= (ordered[below[-1]] if len(below) else -1.0)
@@ -90,8 +91,9 @@ def copied_at_least(scores: np.ndarray, member: np.ndarray, error: float = ERROR
 
 
 def collection_p(scores: np.ndarray, member: np.ndarray, strata: np.ndarray | None = None) -> float:
-    """Permutation p-value of "members are no nearer to the set than the holdout": sum of the members' ranks, labels permuted
-    (within `strata`, if given)."""
+    """One-sided p-value of a permutation test of "members are no nearer to the set than the holdout": small where members have the
+    higher scores. The statistic is the sum of the members' ranks among all units; membership is permuted PERMUTATIONS times, within
+    each of the `strata` if they are given. scores, member (bool), strata: one entry for each unit."""
     rng = numpy_generator(0, None, "judge/collection")
     ranks = rankdata(scores)
     groups = [np.arange(len(scores))] if strata is None else [np.flatnonzero(strata == one) for one in np.unique(strata)]

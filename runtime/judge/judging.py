@@ -168,8 +168,12 @@ def read_sets(
     image: str,
     label: str,
 ) -> Sets:
-    """Read the sets that are given by name, and check that all fit together; SynthcError where they cannot be judged. `unit`,
-    `image`, `label`: as for `read_image_set`; without `unit`, the units of the split that members and holdout are of."""
+    """Read the sets that are given by name, and check that they fit together; SynthcError where they cannot be judged.
+
+    All but `public` must have images of one size and the same classes, members, holdout and test no image or unit in common, and
+    parts of a split must be as they were drawn. `public` is resized to the others' images. `unit`, `image`, `label`: as for
+    `read_image_set`; `unit` is for members, holdout and test, and None stands for the units of the split that they are of, if any.
+    """
 
     def as_image_set(of: Named, unit: str | None = None) -> ImageSet:
         return of if isinstance(of, ImageSet) else read_image_set(of, image=image, label=label, unit=unit)

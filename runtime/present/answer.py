@@ -29,8 +29,8 @@ def answer(trials: Iterable[Row]) -> list[str]:
     reference, which do not, which are undecided, doubtful or not measured. One sentence that nothing was measured where there is no
     trial.
 
-    Controls are left out. Undefended trials are judged only on a data set without synthetic ones, DP-SGD trials only on one with
-    neither. A label whose replicates are judged differently is undecided.
+    Controls are left out, and count as no trial. Of each data set one kind of trials is judged: the synthetic ones; without these
+    the undefended ones; without both the DP-SGD ones. A label whose replicates are judged differently is undecided.
     """
     rows = [row for row in trials if not row.get("control")]
     on_data: dict[Any, list[Row]] = {}

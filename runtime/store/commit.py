@@ -48,9 +48,9 @@ class Staged:
         return [*self.outcome.files, "outcome.json"]
 
     def commit(self) -> Outcome:
-        """Sync and rename the files, then write `attempt.json`; returns the outcome.
+        """Sync the files, rename them in the order of `names`, then write `attempt.json`; returns the outcome.
 
-        OSError if the disk fails; temporary files that are not renamed yet are then deleted.
+        OSError if the disk fails. Whatever fails before all are renamed, files that still have temporary names are deleted.
         """
         paths = [self.folder / name for name in self.names]
         try:

@@ -33,9 +33,11 @@ ELSEWHERE = {"made_elsewhere": True}
 
 
 def perform(work: Imports, inputs: Inputs, device: torch.device) -> Product:
-    """Import one file of images or logits; SynthcError where it has changed since the study was compiled, or is not valid. Files of
-    a set: `set`; `audit` where the arm declares `private_origins`. Files of logits: `answers` and `test`, as of `query.classifier`.
-    `inputs` and `device` are not used."""
+    """Import one file of images or logits; SynthcError where it has changed since the study was compiled, or is not valid.
+
+    The product of images has the file `set`, and where the arm declares `private_origins` also `audit`; that of logits has
+    `answers` and `test`, in the form of `query.classifier`. `inputs` and `device` are not used.
+    """
     path = Path(work.path)
     if file_digest(path) != work.digest:
         raise SynthcError(f"{path}: has changed since the study was compiled; run it again")

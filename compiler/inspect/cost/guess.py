@@ -109,7 +109,7 @@ def images_of(private: Private) -> int:
 
 
 def _training(work: TrainClassifier) -> Cost:
-    """Cost of training a classifier, with its scoring on private, test and canary images."""
+    """Cost (time, GPU memory, FLOPs) of training a classifier and of scoring it on the private, test and canary images."""
     net, batch = _net(work.private, work.recipe), work.recipe.batch_size
     if work.privacy is None:
         fitted = net.training(work.iterations, batch)

@@ -12,7 +12,8 @@ from runtime.audit.attacks.lira import Likelihood
 
 def scorer(how: Denoising, answers: Answers, paired: bool) -> Score | None:
     """The attack as a function from membership to scores (see `Score`); None where no denoiser was queried for this signal, or
-    where the variant needs the signal of the base and there is none."""
+    where the variant needs the signal of the base and there is none. `paired`: as in `ShadowPool`; variants with one threshold for
+    all canaries need neither it nor the membership."""
     signal = _signal(answers, how.signal)
     if signal is None or how.variant not in ("threshold", "minus_base"):
         return None if signal is None else Likelihood(signal, paired, how.variant)

@@ -57,7 +57,8 @@ def vote(correct: np.ndarray) -> np.ndarray:
 
 
 def _with_constant(correct: np.ndarray) -> np.ndarray:
-    """canary × model × (view + 1): feature vectors as rows, the intercept's constant last."""
+    """canary × model × (view + 1): `correct` (canary × view × model) with each model's views as a row of features, and a constant 1
+    for the intercept as the last feature."""
     rows = np.swapaxes(correct, 1, 2)
     return np.concatenate([rows, np.ones((*rows.shape[:2], 1))], axis=2)
 

@@ -59,7 +59,8 @@ class ShadowPool:
         return ShadowPool(np.zeros((count, self.member.shape[1]), dtype=bool), self.paired)
 
     def without_target(self, values: np.ndarray) -> np.ndarray:
-        """Per target, the sum over models without the target and the model left out with it. values: canary × … × model."""
+        """canary × … × target: the sum of `values` (canary × … × model) over the models, without the target and, where a model is
+        left out with it (`left_out`), without that model."""
         rest = values.sum(-1, keepdims=True) - values
         if self.left_out is None:
             return rest
@@ -125,7 +126,8 @@ def sides(signal: np.ndarray, pool: ShadowPool) -> tuple[SideMoments, SideMoment
 
 
 def _side(center: np.ndarray, centred: np.ndarray, chosen: np.ndarray, pool: ShadowPool) -> SideMoments:
-    """Moments over the models in `chosen`, for every target without it and the model left out with it."""
+    """Moments over the models in `chosen` (canary × model, bool), for every target without it and the model left out with it.
+    `centred`: canary × view × model, the signal minus `center`."""
     mask = chosen[:, None, :].astype(np.float64)
     count, ours = pool.without_target(mask), mask * centred
     with np.errstate(invalid="ignore", divide="ignore"):

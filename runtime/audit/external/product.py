@@ -22,7 +22,7 @@ MAX_SCORES_KEPT = 4_000_000
 
 
 def work_of(evidence: Evidence, settings: AuditSettings) -> AuditFile:
-    """The task that an audit is; its parameters are a digest of the arrays, and the settings."""
+    """The task of an audit; its parameters, and so its id, are made from a digest of the arrays and from the settings."""
     digest = blake2b(digest_size=8)
     for name in ("values", "member", "labels", "z_logits", "z_labels"):
         array = getattr(evidence, name)

@@ -42,11 +42,11 @@ class RateReading:
     by_lot: float | None = None
     """TPR if the tie that stops the reading is broken at random until `allowed` is reached: linear interpolation on the ROC."""
     strict: bool = False
-    """Whether the rate had to stay below `fpr` (published code), not at or below it."""
+    """Whether the FPR at the threshold must be below `fpr`, as in published code; else it may also be equal to it."""
 
     @property
     def rule(self) -> str:
-        """`lt` where the rate had to stay below `fpr`, else `count`."""
+        """The rule of the reading: `lt` if the FPR at the threshold must be below `fpr`; `count` if it may also be equal to it."""
         return "lt" if self.strict else "count"
 
     @property

@@ -158,8 +158,8 @@ def _calibrated(signal: np.ndarray, member: np.ndarray, standing: list[int]) -> 
 
 
 def _standard_errors(values: np.ndarray, member: np.ndarray) -> np.ndarray:
-    """shadow × shadow: correlation of the first one's ranked answers with the second one's membership, scaled to variance 1 where
-    they are independent."""
+    """shadow × shadow: correlation of the first shadow's ranked answers with the second one's membership, times the root of the
+    number of samples: its variance is 1 where both are independent. values, member: sample × shadow."""
     ranks = stats.rankdata(values, axis=0)
     ranks = (ranks - ranks.mean(0)) / np.maximum(ranks.std(0), 1e-12)
     sides = (member - member.mean(0)) / member.std(0)
@@ -200,8 +200,12 @@ def doubt_of_labels(right: np.ndarray, member: np.ndarray, classes: int) -> Iter
 
 
 def doubts_of_scores(scores: np.ndarray, member: np.ndarray, null_auc: np.ndarray, auc: float | None) -> Iterator[Doubt]:
-    """Doubts where the AUC is below one half by more than redraws vary, or a shadow's own AUC is far from the others'. NaN scores
-    are left out."""
+    """Doubts about the scores of an attack, neither of them grave: the AUC is below one half and more than STANDARD_ERRORS standard
+    deviations of `null_auc` below its mean; a few shadows' own AUCs are far from the median of all.
+
+    scores, member: sample × shadow. null_auc: the AUC under each redrawn membership; with fewer than two there is no first doubt.
+    The second needs four shadows with an AUC, of which at most a quarter are far. NaN scores are left out of shadows' AUCs.
+    """
     spread = float(null_auc.std(ddof=1)) if len(null_auc) > 1 else np.inf
     if auc is not None and auc < 0.5 and auc < null_auc.mean() - STANDARD_ERRORS * max(spread, 1e-9):
         yield Doubt(f"AUC {auc:.3f}: members score lower than non-members", grave=False)
@@ -217,8 +221,8 @@ def doubts_of_scores(scores: np.ndarray, member: np.ndarray, null_auc: np.ndarra
 
 
 def _areas(scores: np.ndarray, member: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """shadow: AUC of its own scores, and the standard error that a random score's AUC has; NaN and 0 without four scores on each
-    side."""
+    """shadow: AUC of each shadow's own scores, NaN scores left out, and the standard error that a random score's AUC has. NaN and 0
+    where fewer than four members or four non-members have a score."""
     areas = np.full(scores.shape[1], np.nan)
     errors = np.zeros(scores.shape[1])
     for shadow, column in enumerate(scores.T):

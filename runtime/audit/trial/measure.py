@@ -252,8 +252,8 @@ class Kept:
         return cls(scope, most_scores, {"member": torch.from_numpy(scope.member.astype(np.uint8))})
 
     def add(self, result: AttackResult) -> None:
-        """Add one attack's result (its scores only while there is room for `most_scores`), without a reference to the result
-        itself, so that its memory can be freed."""
+        """Add one attack's result. Its scores are left out where their number times the number of attacks added, this one included,
+        exceeds `most_scores`. No reference to the result itself is kept, so that its memory can be freed."""
         key, headline = str(len(self.columns)), (result.attack, result.release) == self.scope.headline
         if headline:
             self.headline_column = len(self.columns)

@@ -101,7 +101,8 @@ def _row(row: Row, letters: int) -> Row:
 
 
 def _unit(test: str, decided_by: str) -> str:
-    """The unit of a claim's effect: rank correlation, ratio (tests of ratios, and where cost decides), else a difference."""
+    """Title of the axis on which a claim's effect is drawn: a rank correlation, a ratio (tests of ratios, and where cost decides),
+    else a difference, in seconds where these decide."""
     if test == "correlation":
         return "Rank correlation"
     if test == "ratio" or decided_by == "cost":

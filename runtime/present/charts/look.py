@@ -65,7 +65,7 @@ class Layout:
     """Sizes, in points, for one use of charts."""
 
     width: int
-    """Size of the plotting area of a single panel; two side by side are half as wide."""
+    """Width of the plotting area of a single panel; panels side by side share it with the axes between them."""
     height: int
     type: float
     """Font size of labels; texts beside marks are half a point smaller, titles one or two larger."""
@@ -73,8 +73,10 @@ class Layout:
     """Most panels side by side."""
 
     def panel(self, beside: int = 1, high: float = 1.0) -> tuple[float, float]:
-        """Width and height, in points, of one of `beside` panels, up to `across` in a row; the height is `high` times the
-        layout's."""
+        """Width and height, in points, of the plotting area of each of `beside` panels, at most `across` of which are in a row.
+
+        The panels of a row and the axes between them are together as wide as the layout; the height is `high` times the layout's.
+        """
         row = min(beside, self.across)
         return round((self.width - (row - 1) * (AXIS_WIDTH + 12)) / row), round(self.height * high)
 
@@ -99,9 +101,12 @@ PERCENT = "format(100 * datum.value, '~g') + ' %'"
 
 
 def identify(rows: Iterable[Row]) -> list[Row]:
-    """Copies of the rows with the paradigm's printed name in `Paradigm`, a short name of the trial in `name`, a unique one in
-    `key`, and the trial's `number`, from 1 in the order of paradigms; the order of rows is kept. Controls get the paradigm
-    `control`, the last of those built in."""
+    """Copies of the rows, in the same order, with four more fields. Controls get the paradigm `control`, the last one built in.
+
+    `Paradigm`: the paradigm's printed name. `name`: a short name of the trial, with its origin, study and profile only where the
+    rows have several, and its replicate only where one is not 0. `key`: a name that no other trial has. `number`: the trial's
+    number, from 1 in the order of paradigms.
+    """
     rows = [row | {"paradigm": "control"} if row.get("control") else row for row in rows]
     several = [part for part in ("origin", "study", "profile") if len({row.get(part) for row in rows}) > 1]
     repeated = any(row.get("replicate") for row in rows)

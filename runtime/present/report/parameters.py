@@ -84,8 +84,11 @@ def _print(value: Any) -> str:
 
 
 def list_provenance(results: StudyResults) -> dict[str, str]:
-    """Name → text on where the figures are from: run, start, durations, status, commit, digest of the source, devices, libraries;
-    mostly "unknown" for what was not recorded."""
+    """Name → text on where the figures are from: run, start, durations, status, commit, digest of the source, devices, libraries.
+
+    "unknown" stands for a commit, a digest, devices or seconds of tasks that were not recorded, "not ended" for the duration of a
+    run without an end, "" for libraries that were not recorded.
+    """
     run = results.run
     tasks, seconds = run.get("computed") or (0, None)
     took = f"{(run['ended'] - run['started']).total_seconds():,.0f} seconds" if run["ended"] and run["started"] else "not ended"

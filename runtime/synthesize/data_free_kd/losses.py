@@ -38,8 +38,8 @@ class Statistics:
             self.last[layer] = mean, variance
 
     def current(self) -> list[Tensor]:
-        """Mean and variance of each layer in turn: a weighted mean of the last batch and earlier ones; before the first `blend`
-        those of the last batch."""
+        """Mean and variance of each layer in turn, one value per channel: the moving average over earlier batches, of weight
+        EARLIER_BATCHES_WEIGHT, and the last batch's, of the rest; before the first `blend` those of the last batch alone."""
         new, old = [part for layer in self.layers for part in self.last[layer]], EARLIER_BATCHES_WEIGHT
         if not self.earlier:
             return new

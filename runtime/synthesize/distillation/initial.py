@@ -85,10 +85,10 @@ def initialise(how: Distilled, private: LabeledImages, setting: Setting) -> Star
 def finish(
     start: Start, pixels: Tensor, card: Card, labels: Tensor | None = None, notes: Mapping[str, Any] | None = None
 ) -> Release:
-    """The release of learned images. `pixels` (n × c × h × w) are normalised; the release has them in grey levels, black 0 and
-    white 1, not clipped. `labels`: the learned ones, else those of `start`; `notes` are added to its notes.
+    """The release of learned images, with the origins of `start`. Its notes are the classes without images and `notes`.
 
-    Diverged if a grey level is not finite or beyond ±MAX_GREY_LEVEL.
+    `pixels` (n × c × h × w) are normalised; the release has them in grey levels, black 0 and white 1, not clipped. `labels`: the
+    learned ones; None: those of `start`. Diverged if a grey level is not finite or beyond ±MAX_GREY_LEVEL.
     """
     levels = grey_levels(pixels.detach().cpu(), card)
     if not bool((levels.abs() <= MAX_GREY_LEVEL).all()):
