@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import accumulate
 from typing import Any
 
 import altair as alt
@@ -14,6 +15,8 @@ from runtime.present.paradigms import Row, doubts_of
 QUERY = "SELECT * FROM comparison WHERE axes <> '{}'"
 MAX_NAMED_LINES = 4
 """Most lines of a panel that have labels at their ends."""
+PANEL_HEIGHT = 0.6
+"""Height of a panel over that of the layout."""
 FIGURES = {"leakage": "Leakage", "test_accuracy": "Test accuracy"}
 
 
@@ -34,7 +37,7 @@ def draw(rows: list[Row], layout: Layout) -> Any:
         layers = _marks(axis, trials, rows, layout, chosen)
         if not panels:
             layers[0] = layers[0].add_params(chosen)
-        width, height = layout.panel(2, 0.6)
+        width, height = layout.panel(2, PANEL_HEIGHT)
         heading = alt.TitleParams(look.shorten(arm, 30), fontSize=layout.type, fontWeight="normal", offset=4)
         panels.append(alt.layer(*layers).properties(width=width, height=height, title=heading))
     title = look.make_title(
@@ -69,9 +72,20 @@ def _marks(axis: str, rows: list[Row], everyone: list[Row], layout: Layout, chos
     ]
     if 1 < len({point["rest"] for point in data}) <= MAX_NAMED_LINES:
         ends = [point for point in data if point["at"] == order[-1] and point["figure"] == "Leakage"]
-        names = look.plot(ends, chosen)
-        layers.append(names.mark_text(align="right", dy=-7, fontSize=layout.small, color=look.INK).encode(x, y, text="rest:N"))
+        names = look.plot(_place_names(ends, 1.2 * layout.small / layout.panel(2, PANEL_HEIGHT)[1]), chosen).mark_text(
+            align="right", dy=-7, fontSize=layout.small, color=look.INK
+        )
+        layers.append(names.encode(x, look.end(y, "name_at"), text="rest:N"))
     return layers
+
+
+def _place_names(points: list[Row], line: float) -> list[Row]:
+    """The points in ascending order, each with the height `name_at` of its name: its value, or more where names would overlap.
+    `line`: height of a line of text on the axis, which goes from 0 to 1."""
+    ordered = sorted(points, key=lambda point: point["value"])
+    heights = list(accumulate((point["value"] for point in ordered), lambda below, value: max(value, below + line)))
+    tops = [1 - line * above for above in reversed(range(len(heights)))]  # below these the names above still fit
+    return [{**point, "name_at": min(height, top)} for point, height, top in zip(ordered, heights, tops, strict=True)]
 
 
 def _points(row: Row, axis: str) -> list[Row]:

@@ -6,7 +6,7 @@ import json
 import math
 import random
 from collections.abc import Iterator
-from itertools import combinations
+from itertools import combinations, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -396,6 +396,18 @@ def test_an_ablation_has_a_panel_for_each_axis_that_turns_with_numbers_in_their_
     spec = drawn("ablation", [trial(place, arm="a", axes=text) for place, text in enumerate(axes)])
     assert len(spec["hconcat"]) == 1  # `init` never turns
     assert encodings(spec, "line")[0]["x"]["sort"] == ["0.5", "9", "10"]
+
+
+@pytest.mark.parametrize("leakage", [0.02, 0.5, 1.0])
+def test_names_of_lines_that_end_at_one_height_stand_above_each_other(leakage: float) -> None:
+    axes = [json.dumps({"size": size, "init": init}) for size in (1, 2) for init in ("noise", "real", "public")]
+    spec = drawn("ablation", [trial(place, arm="a", axes=text, leakage=leakage) for place, text in enumerate(axes)])
+    ends = [row for row in data_of(spec) if "name_at" in row]
+    of_one_panel = sorted(row["name_at"] for row in ends if row["at"] == "2")
+    height = next(panel["height"] for row in spec["vconcat"] for panel in row.get("hconcat", [row]))
+    assert len(of_one_panel) == 3
+    assert all((above - below) * height >= 7 for below, above in pairwise(of_one_panel))
+    assert of_one_panel[-1] <= 1
 
 
 def test_an_accountants_epsilon_that_no_axis_could_hold_becomes_an_arrow() -> None:
