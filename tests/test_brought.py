@@ -64,6 +64,33 @@ def test_another_yaml_in_which_yes_would_be_true_is_refused_at_its_line(version:
         ("data.path=/a/run #1/x.npz", ("data", "path"), "/a/run #1/x.npz"),
         ('question="a # b"', ("question",), "a # b"),
         ("audit.shadows=16", ("audit", "shadows"), 16),
+        ("data.path=#1/x.npz", ("data", "path"), "#1/x.npz"),
+        ("data.path=# only", ("data", "path"), "# only"),
+        ("data.path=/a: b/x.npz", ("data", "path"), "/a: b/x.npz"),
+        ("data.path=/a/{x}.npz", ("data", "path"), "/a/{x}.npz"),
+        ("data.path= /a/x.npz  ", ("data", "path"), "/a/x.npz"),
+        ("data.path=' /a/x.npz '", ("data", "path"), " /a/x.npz "),
+        ('data.path="{a}/[b] #1.npz"', ("data", "path"), "{a}/[b] #1.npz"),
+        ("data.path=C:\\new\\x.npz", ("data", "path"), "C:\\new\\x.npz"),
+        *(
+            (f"question={sign}x", ("question",), f"{sign}x")
+            for sign in ("*", "&", "!", "%", "@", "`", "- ", "? ", "| ", "> ", ", ")
+        ),
+        ("question=---", ("question",), "---"),
+        ("question=Is it so: yes", ("question",), "Is it so: yes"),
+        ('question=he says "no"', ("question",), 'he says "no"'),
+        ("question=it's", ("question",), "it's"),
+        ("question=ends:", ("question",), "ends:"),
+        ("question=a=b", ("question",), "a=b"),
+        ("seed=1e3", ("seed",), 1000.0),
+        ("charts=null", ("charts",), None),
+        ("charts=~", ("charts",), None),
+        ("charts=", ("charts",), None),
+        ("audit.attacks=[{attack: threshold}]", ("audit", "attacks"), [{"attack": "threshold"}]),
+        ("audit.fpr=[0.1]", ("audit", "fpr"), [0.1]),
+        ("audit.headline={fpr: 0.1}", ("audit", "headline"), {"fpr": 0.1}),
+        ("arms.coreset.method=random", ("arms", "coreset", "method"), "random"),
+        ("arms.coreset.proxy={epochs: 1}", ("arms", "coreset", "proxy"), {"epochs": 1}),
         ("audit.shadows={grid: [8, 16]}", ("audit", "shadows"), {"grid": [8, 16]}),
     ],
 )
@@ -75,6 +102,35 @@ def test_set_replaces_what_it_names_and_nothing_is_cut_off(
     node = compose(spec(tmp_path), None, [assignment]).get(*path)
     assert node is not None
     assert plain(node) == value
+
+
+@pytest.mark.parametrize("value", ['"a" #b', "[0.1] # b", "{a: 1} # b", "'a", '"a', "{a", "[a", "{a}/x.npz", "[a].npz", "'a' b"])
+def test_an_assignment_of_which_something_would_be_lost_says_how_to_quote_it(tmp_path: Path, value: str) -> None:
+    said = refusal(spec(tmp_path), f"question={value}")
+    assert "quote it twice: --set" in said
+
+
+def test_of_two_assignments_the_later_is_on_top(tmp_path: Path) -> None:
+    from compiler.text.compose import compose
+
+    node = compose(spec(tmp_path), None, ["seed=1", "arms={a: {paradigm: undefended}}", "seed=2", "arms.a.control=true"])
+    assert plain(node.items["seed"]) == 2
+    assert plain(node.items["arms"]) == {"a": {"paradigm": "undefended", "control": True}}
+
+
+@pytest.mark.parametrize(
+    "only", ["arm=a: b", "arm=#1", "arm='a, b'", 'arm="a #b"', "arm=[#1, a]", "arm=*", "arm=- x", "arm=é", "fraction=#0.3"]
+)
+def test_only_reads_values_as_set_does(tmp_path: Path, only: str) -> None:
+    from compiler.plan.select import select
+
+    plan = compile_study(spec(tmp_path))
+    with pytest.raises(SpecError, match="--only"):
+        select(plan, [only])
+    names = {"arm=a: b": "a: b", "arm=#1": "#1", 'arm="a #b"': "a #b", "arm=*": "*", "arm=- x": "- x", "arm=é": "é"}
+    if only in names:
+        plan = compile_study(spec(tmp_path, **{"undefended: {": f"{names[only]!r}: {{"}))
+        assert len(select(plan, [only]).answers) == 1
 
 
 def test_set_takes_an_arm_away_by_null_and_an_empty_mapping_leaves_none(tmp_path: Path) -> None:
