@@ -64,6 +64,33 @@ def test_another_yaml_in_which_yes_would_be_true_is_refused_at_its_line(version:
         ("data.path=/a/run #1/x.npz", ("data", "path"), "/a/run #1/x.npz"),
         ('question="a # b"', ("question",), "a # b"),
         ("audit.shadows=16", ("audit", "shadows"), 16),
+        ("data.path=#1/x.npz", ("data", "path"), "#1/x.npz"),
+        ("data.path=# only", ("data", "path"), "# only"),
+        ("data.path=/a: b/x.npz", ("data", "path"), "/a: b/x.npz"),
+        ("data.path=/a/{x}.npz", ("data", "path"), "/a/{x}.npz"),
+        ("data.path= /a/x.npz  ", ("data", "path"), "/a/x.npz"),
+        ("data.path=' /a/x.npz '", ("data", "path"), " /a/x.npz "),
+        ('data.path="{a}/[b] #1.npz"', ("data", "path"), "{a}/[b] #1.npz"),
+        ("data.path=C:\\new\\x.npz", ("data", "path"), "C:\\new\\x.npz"),
+        *(
+            (f"question={sign}x", ("question",), f"{sign}x")
+            for sign in ("*", "&", "!", "%", "@", "`", "- ", "? ", "| ", "> ", ", ")
+        ),
+        ("question=---", ("question",), "---"),
+        ("question=Is it so: yes", ("question",), "Is it so: yes"),
+        ('question=he says "no"', ("question",), 'he says "no"'),
+        ("question=it's", ("question",), "it's"),
+        ("question=ends:", ("question",), "ends:"),
+        ("question=a=b", ("question",), "a=b"),
+        ("seed=1e3", ("seed",), 1000.0),
+        ("charts=null", ("charts",), None),
+        ("charts=~", ("charts",), None),
+        ("charts=", ("charts",), None),
+        ("audit.attacks=[{attack: threshold}]", ("audit", "attacks"), [{"attack": "threshold"}]),
+        ("audit.fpr=[0.1]", ("audit", "fpr"), [0.1]),
+        ("audit.headline={fpr: 0.1}", ("audit", "headline"), {"fpr": 0.1}),
+        ("arms.coreset.method=random", ("arms", "coreset", "method"), "random"),
+        ("arms.coreset.proxy={epochs: 1}", ("arms", "coreset", "proxy"), {"epochs": 1}),
         ("audit.shadows={grid: [8, 16]}", ("audit", "shadows"), {"grid": [8, 16]}),
     ],
 )
@@ -77,6 +104,35 @@ def test_set_replaces_what_it_names_and_nothing_is_cut_off(
     assert plain(node) == value
 
 
+@pytest.mark.parametrize("value", ['"a" #b', "[0.1] # b", "{a: 1} # b", "'a", '"a', "{a", "[a", "{a}/x.npz", "[a].npz", "'a' b"])
+def test_an_assignment_of_which_something_would_be_lost_says_how_to_quote_it(tmp_path: Path, value: str) -> None:
+    said = refusal(spec(tmp_path), f"question={value}")
+    assert "quote it twice: --set" in said
+
+
+def test_of_two_assignments_the_later_is_on_top(tmp_path: Path) -> None:
+    from compiler.text.compose import compose
+
+    node = compose(spec(tmp_path), None, ["seed=1", "arms={a: {paradigm: undefended}}", "seed=2", "arms.a.control=true"])
+    assert plain(node.items["seed"]) == 2
+    assert plain(node.items["arms"]) == {"a": {"paradigm": "undefended", "control": True}}
+
+
+@pytest.mark.parametrize(
+    "only", ["arm=a: b", "arm=#1", "arm='a, b'", 'arm="a #b"', "arm=[#1, a]", "arm=*", "arm=- x", "arm=é", "fraction=#0.3"]
+)
+def test_only_reads_values_as_set_does(tmp_path: Path, only: str) -> None:
+    from compiler.plan.select import select
+
+    plan = compile_study(spec(tmp_path))
+    with pytest.raises(SpecError, match="--only"):
+        select(plan, [only])
+    names = {"arm=a: b": "a: b", "arm=#1": "#1", 'arm="a #b"': "a #b", "arm=*": "*", "arm=- x": "- x", "arm=é": "é"}
+    if only in names:
+        plan = compile_study(spec(tmp_path, **{"undefended: {": f"{names[only]!r}: {{"}))
+        assert len(select(plan, [only]).answers) == 1
+
+
 def test_set_takes_an_arm_away_by_null_and_an_empty_mapping_leaves_none(tmp_path: Path) -> None:
     assert len({trial.trial.arm_name for trial in compile_study(spec(tmp_path), None, ["arms.coreset=null"]).trials}) == 1
     assert "`arms` must name at least one arm" in refusal(spec(tmp_path), "arms={}")
@@ -88,6 +144,56 @@ def test_set_takes_an_arm_away_by_null_and_an_empty_mapping_leaves_none(tmp_path
 )
 def test_false_positive_rates_lie_between_nothing_and_everything_and_are_there_once(tmp_path: Path, rates: str) -> None:
     assert "study.yaml:14:" in refusal(spec(tmp_path, **{"[0.1, 0.001]": rates}))
+
+
+LIRA = "{attack: lira, signal: logit, variant: pooled, queries: 1}"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "said"),
+    [
+        ("[0.1, 0.001]", "[0.1, 0.001, 0.10]", 14, "false-positive rate 0.1 is there twice"),
+        ("[0.1, 0.001]", "[0.1, 1e-3, 0.001]", 14, "false-positive rate 0.001 is there twice"),
+        (f"- {LIRA}", f"- {LIRA}\n    - {LIRA}", 13, "attack 2 is attack 1 again: lira logit/pooled/1q"),
+        (f"- {LIRA}", f"- {LIRA}\n    - {{attack: lira}}", 13, "attack 2 is attack 1 again"),
+        (f"- {LIRA}", f"- {{grid: [{LIRA}, {{attack: lira, queries: 1}}]}}", 12, "attack 2 is attack 1 again"),
+        ("{grid: [random, forgetting]}", "{grid: [random, forgetting, random]}", 23, 'the grid has "random" twice'),
+        ("fraction: 0.3", "fraction: {grid: [0.3, 0.30]}", 24, "the grid has 0.3 twice"),
+        ("fraction: 0.3", "fraction: {grid: [0.3, {grid: [0.5, 3e-1]}]}", 24, "the grid has 0.3 twice"),
+        ("epochs: 3", "epochs: {grid: [1, 1.0]}", 18, "the grid has 1 and 1.0, which are the same"),
+        (
+            "{paradigm: undefended}",
+            "{paradigm: dp_sgd, classifier: {norm: group}, privacy: {grid: [{epsilon: 8, clip: 1}, {clip: 1.0, epsilon: 8.0}]}}",
+            20,
+            "which are the same",
+        ),
+        ("question:", "charts: [roc, tradeoff, roc]\nquestion:", 2, "two charts are called 'roc'"),
+        ("question:", "charts: [roc, {chart: tradeoff, name: ROC}]\nquestion:", 2, "'roc' and 'ROC', one file"),
+        ("question:", "charts: [roc, {chart: roc, name: again}]\nquestion:", 2, "'roc' and 'again' are the same"),
+        ("question:", "charts: [{chart: roc, format: [svg, pdf, svg]}]\nquestion:", 2, "format has 'svg' twice"),
+        (f"- {LIRA}", "- {attack: lira, compat: [strict_fpr, strict_fpr]}", 12, "compat has 'strict_fpr' twice"),
+    ],
+)
+def test_what_is_there_twice_is_refused_at_its_place(tmp_path: Path, old: str, new: str, line: int, said: str) -> None:
+    complaint = refusal(spec(tmp_path, **{old: new}))
+    assert said in complaint
+    assert f"study.yaml:{line}:" in complaint
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--fpr", "0.1", "--fpr", "0.10"], "--fpr 0.1 --fpr 0.10: one rate twice"),
+        (["--fpr", "1e-2", "--fpr", "0.1", "--fpr", "0.01"], "--fpr 1e-2 --fpr 0.01: one rate twice"),
+        (["--attack", "scores", "--attack", "scores"], "--attack scores: it is named twice"),
+        (["--fpr", "0.1,0.10"], "--fpr 0.1,0.10: wanted is a rate"),
+    ],
+)
+def test_an_option_that_says_the_same_twice_is_refused(
+    tmp_path: Path, words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["audit", str(audited(tmp_path, "x.npz", np.random.default_rng(0))), *words]) == 2
+    assert said in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -412,6 +518,63 @@ def test_audits_of_files_with_one_name_are_two_studies(tmp_path: Path, monkeypat
     from runtime.database.read import query
 
     assert {study for (study,) in query(tmp_path / "r.duckdb", "SELECT study FROM comparison")[1]} == {"audit", "b_audit"}
+
+
+def audited(folder: Path, name: str, rng: np.random.Generator) -> Path:
+    """A small file of scores."""
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    member = rng.random((8, 64)) < 0.5
+    return npz_of(folder / name, scores=member + rng.normal(size=(8, 64)), member=member)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("a b.npz", "a_b.npz", "a+b.npz", "x/a b.npz"),
+        ("audit.npz", "Audit.npz", "AUDIT.npz"),
+        ("a/x.npz", "a b/x.npz", "a_b/x.npz", "x.npz"),
+        ("数据" * 20 + "甲.npz", "数据" * 20 + "乙.npz"),
+        ("n" * 240 + ".npz", "n" * 241 + ".npz"),
+        ("v1.2.npz", "v1.3.npz", "v1.npz"),
+    ],
+    ids=["replaced letters", "case", "folders", "long in bytes alone", "long", "dots"],
+)
+def test_every_audited_file_has_rows_of_its_own(tmp_path: Path, names: tuple[str, ...]) -> None:
+    rng = np.random.default_rng(0)
+    where = ["--store", str(tmp_path / "store"), "--db", str(tmp_path / "r.duckdb"), "--resamples", "100", "--redraws", "10"]
+    for name in (*names, names[0]):
+        assert main(["audit", str(audited(tmp_path, name, rng)), *where]) == 0
+    studies = {study for (study,) in query(tmp_path / "r.duckdb", "SELECT study FROM comparison")[1]}
+    assert len(studies) == len(names)
+    assert all(len(study.encode()) <= 100 for study in studies)
+
+
+def test_a_set_that_is_judged_beside_a_folder_and_an_audit_of_its_name_has_rows_of_its_own(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+
+    def images(name: str, count: int = 60) -> str:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        drawn = {"images": rng.integers(0, 255, (count, 9, 9, 3)).astype(np.uint8), "labels": np.arange(count) % 2}
+        return str(npz_of(tmp_path / name, **drawn))
+
+    where = ["--store", str(tmp_path / "store"), "--db", str(tmp_path / "r.duckdb")]
+    data_files.folders(tmp_path / "set", *data_files.pictures(60, 2, (3, 9, 9)), ["0", "1"])
+    parts = ["--members", images("members.npz"), "--holdout", images("holdout.npz")]
+    for made in (images("set.npz"), images("other/set.npz"), str(tmp_path / "set")):
+        assert main(["judge", made, *parts, *where]) in (0, 4)
+    (tmp_path / "audits").mkdir()
+    assert main(["audit", str(audited(tmp_path / "audits", "set.npz", rng)), *where, "--resamples", "100"]) == 0
+    assert len({study for (study,) in query(tmp_path / "r.duckdb", "SELECT study FROM comparison")[1]}) == 4
+
+
+@pytest.mark.parametrize(("name", "said"), [("n" * 101, "101 bytes"), ("数" * 34, "102 bytes"), ("a/b", "wanted are letters")])
+def test_a_name_that_no_file_could_have_is_refused_before_an_audit(
+    tmp_path: Path, name: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = audited(tmp_path, "x.npz", np.random.default_rng(0))
+    assert main(["audit", str(file), "--db", str(tmp_path / "r.duckdb"), "--study", name]) == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "r.duckdb").exists()
 
 
 # --- letters -------------------------------------------------------------------------------------------------------------------

@@ -118,10 +118,14 @@ def _check_shadows(point: Point) -> Iterator[Problem]:
 
 
 def _check_attacks(point: Point) -> Iterator[Problem]:
-    """Problems of attacks: queries, and the z pool where an attack needs one."""
+    """Problems of attacks: one that is there twice, queries, and the z pool where an attack needs one."""
     views = point.audit.queries.count
     for index, attack in enumerate(point.audit.attacks):
         path, queries = ("audit", "attacks", index), getattr(attack, "queries", 1)
+        if attack in point.audit.attacks[:index]:
+            what = f"{attack.attack} {attack.variant_name}".strip()
+            first = point.audit.attacks.index(attack) + 1
+            yield "attacks", path, f"attack {index + 1} is attack {first} again: {what}, defaults included", "drop one of them"
         if queries not in (1, views):
             hint = f"`audit.queries` gives {views} views: use 1 or {views}"
             yield "queries", path, f"an attack with {queries} queries", hint
@@ -137,9 +141,9 @@ def _check_headline(point: Point) -> Iterator[Problem]:
     if audit.canaries and headline.canaries not in audit.canaries:
         hint = did_you_mean(headline.canaries, audit.canaries)
         yield "headline", (*path, "canaries"), f"no canaries are called {headline.canaries!r}", hint
-    twice = [fpr for fpr in audit.fpr if audit.fpr.count(fpr) > 1]
-    if twice:
-        yield "fpr", ("audit", "fpr"), f"the false-positive rate {twice[0]:g} is there twice", "drop one of them"
+    for place, fpr in enumerate(audit.fpr):
+        if fpr in audit.fpr[:place]:
+            yield "fpr", ("audit", "fpr", place), f"the false-positive rate {fpr:g} is there twice", "drop one of them"
     if headline.fpr not in audit.fpr:
         hint = f"`audit.fpr` has: {', '.join(f'{fpr:g}' for fpr in audit.fpr)}"
         yield "headline", (*path, "fpr"), f"the FPR {headline.fpr:g} is not read", hint

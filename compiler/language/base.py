@@ -51,10 +51,14 @@ class Frozen(BaseModel):
     @field_validator("*")
     @classmethod
     def _ends(cls, value: Any, info: ValidationInfo) -> Any:
-        """The value unchanged; ValueError for a number whose absolute value exceeds the field's limit (`MOST_OF`, else `MOST`)."""
+        """The value unchanged; ValueError for a number whose absolute value exceeds the field's limit (`MOST_OF`, else `MOST`), and
+        for a list that has a word twice."""
         most = MOST_OF.get(info.field_name or "", MOST)
         if type(value) in (int, float) and abs(value) > most:
             raise ValueError(f"{info.field_name} is {value:g}; it should be at most {most:,}")
+        words = [item for item in value if isinstance(item, str)] if isinstance(value, tuple) else []
+        if twice := [word for place, word in enumerate(words) if word in words[:place]]:
+            raise ValueError(f"{info.field_name} has {twice[0]!r} twice; drop one of them")
         return value
 
 

@@ -1,6 +1,5 @@
 """A study as composed from its YAML file, and a trial: one point of it with every parameter resolved."""
 
-from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args
 
@@ -68,10 +67,15 @@ class Header(Frozen):
     @field_validator("charts")
     @classmethod
     def _have_files_of_their_own(cls, charts: tuple[Chart, ...]) -> tuple[Chart, ...]:
-        """The charts unchanged; ValueError where two would write the same files."""
-        twice = [stem for stem, count in Counter(chart.stem for chart in charts).items() if count > 1]
-        if twice:
-            raise ValueError(f"two charts are called {twice[0]!r}: give one of them a `name`")
+        """The charts unchanged; ValueError where two would write the same files (names that differ by case are one file on some
+        systems), or show the same under two names."""
+        for place, chart in enumerate(charts):
+            for other in charts[:place]:
+                if chart.stem.casefold() == other.stem.casefold():
+                    both = repr(chart.stem) if chart.stem == other.stem else f"{other.stem!r} and {chart.stem!r}, one file"
+                    raise ValueError(f"two charts are called {both}: give one of them a `name`")
+                if chart.model_copy(update={"name": None}) == other.model_copy(update={"name": None}):
+                    raise ValueError(f"the charts {other.stem!r} and {chart.stem!r} are the same; drop one of them")
         return charts
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from compiler.check.claim_sides import READING_FIELDS, explain_empty_selection, select_trials
 from compiler.errors import Diagnostic, Location, SpecError
 from compiler.plan.dag import Plan
-from compiler.text.nodes import parse_value, plain
+from compiler.text.nodes import parse_word, plain
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def _parse_selector(only: Sequence[str]) -> dict[str, Any]:
             if field in READING_FIELDS:
                 what = f"{field} says what is read of a trial, not which trial it is"
                 raise SpecError(Diagnostic("only", location, what, "such as --only arm=coreset"))
-            given = plain(parse_value(value, f"--only {text}"))
+            given = plain(parse_word(value, f"--only {text}"))
             values = given if isinstance(given, list) else [given]
             if any(isinstance(item, dict | list) for item in values):
                 hint = f"such as {field}=value or {field}=[one, other]"

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from compiler.errors import Diagnostic, Location, SpecError, did_you_mean
 from compiler.text.escape import find_hostile
-from compiler.text.nodes import Mapping, Node, Scalar, parse_value, read
+from compiler.text.nodes import Mapping, Node, Scalar, parse_word, read
 
 PROFILE = re.compile(r"[^\W_][\w.-]*")
 MAX_NAME_BYTES = 100
@@ -100,7 +100,7 @@ def _find_profile(tree: Mapping, name: str) -> Mapping:
 
 def _assigned(tree: Mapping, assignment: str) -> Mapping:
     """The tree in which an assignment such as `audit.shadows=32` replaces the node at that path, or adds it with the mappings on
-    the way; null removes a member of a REMOVABLE mapping. SpecError for a text that is no assignment, and as for `parse_value`."""
+    the way; null removes a member of a REMOVABLE mapping. SpecError for a text that is no assignment, and as for `parse_word`."""
     path, equals, text = assignment.partition("=")
     names = path.split(".")
     location = Location(f"--set {assignment}", 1, len(path) + 2)
@@ -109,9 +109,7 @@ def _assigned(tree: Mapping, assignment: str) -> Mapping:
         raise SpecError(Diagnostic("set", location, "not an assignment", hint))
     if letter := find_hostile(path):
         raise SpecError(Diagnostic("letter", location, f"the letter {letter} in a name", "leave it out"))
-    node = parse_value(text, f"--set {assignment}")
-    if isinstance(node, Scalar) and " #" in text and not text.lstrip().startswith(("'", '"')):
-        node = Scalar(text.strip(), node.location)  # no YAML comments on a command line: a path may contain ` #`
+    node = parse_word(text, f"--set {assignment}")
 
     def put(below: Node | None, path: tuple[str, ...], names: Many[str]) -> Node:
         if not names:

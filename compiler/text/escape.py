@@ -85,12 +85,20 @@ def file_name(text: str) -> str:
     """A file name from a text: its words (letters, digits, `_`, `.`) joined by hyphens, without leading dots; `-` for a text
     without words. One of over MAX_FILE_NAME_BYTES is cut there and followed by a digest of the text."""
     name = "-".join(re.findall(r"[\w.]+", text)).lstrip(".") or "-"
-    if len(name.encode()) <= MAX_FILE_NAME_BYTES:
-        return name
+    return name if len(name.encode()) <= MAX_FILE_NAME_BYTES else _cut(name, MAX_FILE_NAME_BYTES, text)
+
+
+def shortened(name: str, most: int) -> str:
+    """A name of at most `most` bytes: the name itself, or else its beginning and a digest of it."""
+    return name if len(name.encode()) <= most else _cut(name, most - 9, name)
+
+
+def _cut(name: str, most: int, text: str) -> str:
+    """The first `most` bytes of a name, without half a letter, and a digest of the text of 9 bytes with its hyphen."""
     from hashlib import blake2b
 
     digest = blake2b(text.encode(errors="backslashreplace"), digest_size=4).hexdigest()
-    return f"{name.encode()[:MAX_FILE_NAME_BYTES].decode(errors='ignore')}-{digest}"
+    return f"{name.encode()[:most].decode(errors='ignore')}-{digest}"
 
 
 class Visible:

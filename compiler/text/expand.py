@@ -127,12 +127,27 @@ def _leaves(grid: Mapping) -> Iterator[Node]:
 
 def _find_repeats(grid: Mapping) -> Iterator[Diagnostic]:
     """Diagnostics for repeated values of a grid, whose trials would be the same."""
-    seen: set[str] = set()
+    seen: dict[str, str] = {}
     for leaf in _leaves(grid):
-        text = json.dumps(plain(leaf), ensure_ascii=False)
-        if text in seen:
-            yield Diagnostic("grid", leaf.location, f"the grid has {text} twice", "drop one of them")
-        seen.add(text)
+        text, same = json.dumps(plain(leaf), ensure_ascii=False), json.dumps(_as_numbers(plain(leaf)), sort_keys=True)
+        if same in seen:
+            what = (
+                f"the grid has {text} twice" if seen[same] == text else f"the grid has {seen[same]} and {text}, which are the same"
+            )
+            yield Diagnostic("grid", leaf.location, what, "drop one of them")
+        seen.setdefault(same, text)
+
+
+def _as_numbers(value: object) -> object:
+    """The value with every number as a float, as far as none is lost: 1 and 1.0 are the same."""
+    match value:
+        case dict():
+            return {name: _as_numbers(item) for name, item in value.items()}
+        case list():
+            return [_as_numbers(item) for item in value]
+        case int() if not isinstance(value, bool) and int(float(value)) == value:
+            return float(value)
+    return value
 
 
 def _check_grids(node: Node) -> Iterator[Diagnostic]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ruamel.yaml import YAML
@@ -22,6 +22,8 @@ from compiler.errors import Diagnostic, Location, SpecError, first_line
 from compiler.text.escape import find_hostile
 
 DIRECTIVE = re.compile(r"(?m)^%YAML[ \t]*(\S*)")
+BARE = re.compile(r"(?=.*[^\W_])[\w.+-]+|~")
+"""A single word or number: letters, digits, `.`, `+`, `-`, `_`, at least one of them a letter or digit; or `~`."""
 Value = str | int | float | bool | None
 
 MAX_NODES = 200_000
@@ -167,6 +169,32 @@ def parse_value(text: str, name: str) -> Node:
     if reader.problems:
         raise SpecError(*reader.problems)
     return node
+
+
+def parse_word(text: str, name: str) -> Node:
+    """Parse the value of an option such as `--set`.
+
+    A mapping in braces, a list in brackets, a text in quotes, a single word and several lines are YAML; any other text stands for
+    itself, without spaces at its ends, whatever signs are in it. An empty text is null. SpecError as for `parse_value`, and for a
+    comment after YAML.
+    """
+    text = text.strip()
+    if not text or "\n" in text or BARE.fullmatch(text):
+        return parse_value(text, name)
+    if text[0] not in "{['\"":
+        if letter := find_hostile(text):
+            raise SpecError(Diagnostic("letter", Location(name), f"the letter {letter} in {text[:40]!r}", "leave it out"))
+        return Scalar(text, Location(name))
+    hint = "for a text with such signs, quote it twice: --set 'path=\"…\"'"
+    try:
+        node = parse_value(text, name)
+    except SpecError as error:
+        raise SpecError(*(replace(one, hint=one.hint or hint) for one in error.diagnostics)) from None
+    try:
+        parse_value(f"{text} ]", name)  # only a comment makes a closing bracket harmless
+    except SpecError:
+        return node
+    raise SpecError(Diagnostic("not-yaml", Location(name), "what follows ` #` would be cut off as a comment", hint))
 
 
 class _Reader:

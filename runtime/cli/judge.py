@@ -111,18 +111,18 @@ def judge_as_asked(args: argparse.Namespace) -> tuple[Judgement, dict[str, Any]]
 
 
 def _store_judgement(args: argparse.Namespace, found: Judgement, started: datetime, seconds: float) -> None:
-    from runtime.cli.store_audit import StoredResult, store_result, study_name
+    from runtime.cli.store_audit import StoredResult, spec_of, store_result, study_name
     from runtime.database.revision import check_target
     from runtime.judge.product import headline, product_of, work_of
 
     check_target(args.db.absolute())
-    name = args.set if isinstance(args.set, str) else args.set.name
+    file = Path(args.set if isinstance(args.set, str) else args.set.name)
     result = StoredResult(
-        study=study_name(args.study, Path(name)), method="judge", question="May this set be released?", spec=name,
-        command="judge", work=work_of(found), product=product_of(found, started), headline=headline(found), started=started,
-        seconds=seconds,
+        study=study_name(args.study, file, store_of(args)), method="judge", question="May this set be released?",
+        spec=spec_of(file), command="judge", work=work_of(found), product=product_of(found, started), headline=headline(found),
+        started=started, seconds=seconds,
     )  # fmt: skip
-    argv = sys.argv[1:] if sys.argv[1:2] == ["judge"] else ["judge", name]
+    argv = sys.argv[1:] if sys.argv[1:2] == ["judge"] else ["judge", str(file)]
     store_result(result, argv=argv, store=store_of(args), target=args.db.absolute())
 
 

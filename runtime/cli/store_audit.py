@@ -18,6 +18,8 @@ from typing import Any
 
 from compiler.errors import SynthcError
 from compiler.fingerprint import canonical_text, digest_of
+from compiler.text.compose import MAX_NAME_BYTES
+from compiler.text.escape import shortened
 from compiler.work.operations import AuditSettings, Work
 from runtime import machine
 from runtime.audit.external.audit_file import Report
@@ -57,14 +59,13 @@ def audit_and_store(
 
     SynthcError where the study's name is not valid, the audit refuses the file, or store or target cannot be written.
     """
-    name = study or _free_name(study_name(None, file), file, store)
-    name = study_name(name, file)
+    name = study_name(study, file, store)
     check_target(target)
     started, clock = datetime.now(UTC), time.perf_counter()
     report, product = audit_with_product(evidence, settings)
     seconds = time.perf_counter() - clock
     found = StoredResult(
-        study=name, method=evidence.kind, question="What do these models, trained elsewhere, leak?", spec=str(file.absolute()),
+        study=name, method=evidence.kind, question="What do these models, trained elsewhere, leak?", spec=spec_of(file),
         command="audit", work=work_of(evidence, settings), product=product, headline=headline_of(product, settings),
         started=started, seconds=seconds,
     )  # fmt: skip
@@ -72,24 +73,30 @@ def audit_and_store(
     return report
 
 
-def _free_name(stem: str, file: Path, store: Path) -> str:
-    """A study's name for the file: `stem`; if the store has a study of that name from another file, with the folder's name before
-    it; if that is taken too, with a digest of the path."""
+def spec_of(file: Path) -> str:
+    """The user's name for what is audited: the whole path of a file or folder, or the name of what is neither."""
+    return str(file.absolute() if file.exists() else file)
+
+
+def study_name(study: str | None, file: Path, store: Path) -> str:
+    """The study's name: the requested one; without it the file's without suffix, other characters as `_`. Where the store has a
+    study of that name from another file, the folder's name is put before it; if that is taken too, a digest of the path after it.
+    SynthcError for a requested name of over MAX_NAME_BYTES, or with other characters than letters, digits, `_`, `-` and `.`."""
+    if study is not None:
+        if not re.fullmatch(r"[\w.-]+", study):
+            raise SynthcError(f"--study {study}: wanted are letters, digits, '_', '-' and '.'")
+        if len(study.encode()) > MAX_NAME_BYTES:
+            raise SynthcError(
+                f"--study {study}: {len(study.encode())} bytes, and files are named after it; at most {MAX_NAME_BYTES}"
+            )
+        return study
     taken = {record["study"]: record["spec"] for _, record in read_runs(store) if isinstance(record, dict)}
-    whole = str(file.absolute())
-    for name in (stem, re.sub(r"[^\w.-]+", "_", f"{file.absolute().parent.name}_{stem}")):
+    whole, stem = spec_of(file), re.sub(r"[^\w.-]+", "_", file.stem) or "audit"
+    folder = re.sub(r"[^\w.-]+", "_", file.absolute().parent.name)
+    for name in (shortened(stem, MAX_NAME_BYTES), shortened(f"{folder}_{stem}", MAX_NAME_BYTES)):
         if taken.get(name, whole) == whole:
             return name
-    return f"{stem}_{blake2b(whole.encode(), digest_size=4).hexdigest()}"
-
-
-def study_name(study: str | None, file: Path) -> str:
-    """The study's name: the requested one; without it the file's without suffix, other characters as `_`. SynthcError for a name
-    with other characters than letters, digits, `_`, `-` and `.`."""
-    name = study or re.sub(r"[^\w.-]+", "_", file.stem) or "audit"
-    if not re.fullmatch(r"[\w.-]+", name):
-        raise SynthcError(f"--study {name}: wanted are letters, digits, '_', '-' and '.'")
-    return name
+    return f"{shortened(stem, MAX_NAME_BYTES - 9)}_{blake2b(whole.encode(), digest_size=4).hexdigest()}"
 
 
 def store_result(found: StoredResult, *, argv: list[str], store: Path, target: Path) -> None:

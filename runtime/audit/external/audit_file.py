@@ -14,12 +14,12 @@ from compiler.language.audit import Design
 from compiler.work.operations import AuditSettings
 from runtime.audit.attacks.pool import MIN_SHADOWS
 from runtime.audit.external.evidence import GROUP, Evidence, answers_of, design_of
-from runtime.audit.external.file_attacks import applicable, conditions
+from runtime.audit.external.file_attacks import TARGET, applicable, conditions
 from runtime.audit.statistics.bootstrap import Resamples
 from runtime.audit.statistics.one_run import IF_GAUSSIAN
 from runtime.audit.statistics.roc import RateReading
 from runtime.audit.trial.bounds import Bound
-from runtime.audit.trial.doubts import Doubt
+from runtime.audit.trial.doubts import Doubt, doubts_of_repetitions
 from runtime.audit.trial.measure import AttackResult, Scope, doubts_about, flag_of, measure_attack
 from runtime.audit.trial.metrics import AttackMetrics, tpr_name
 from runtime.audit.trial.terms import Terms
@@ -30,8 +30,6 @@ SCORES_RESAMPLED = 2_000_000_000
 """Most scores that a bootstrap draws in all: 1,000 resamples up to two million scores, 100 from twenty million on."""
 SIGNALS_REDRAWN = 50_000_000
 """Most signals that a null control reads in all: 100 redraws up to 500,000 signals, 10 from five million on."""
-TARGET = 0
-"""The shadow that one-run bounds are about: always the first, so that it is not chosen after looking at scores."""
 HEADLINE_FPR = "0.01"
 
 
@@ -148,6 +146,7 @@ def doubts_of(evidence: Evidence, settings: AuditSettings, design: Design) -> It
     if evidence.same is not None:
         distinct = int(evidence.same.max()) + 1
         yield Doubt(f"{evidence.samples} samples are {distinct}: rows are repeated, and count as one sample each", grave=False)
+    yield from doubts_of_repetitions(np.moveaxis(evidence.values, 0, -1), evidence.member)
     if evidence.z_logits is not None and (among := _among(evidence.z_logits, evidence.values)):
         yield Doubt(f"{among} z samples are samples that are audited; a z pool holds others", grave=False)
 
@@ -250,7 +249,7 @@ def notes(report: Report) -> Iterator[str]:
         for complaint in summary.complaints:
             yield f"{name}: {complaint}{'' if summary.null_passed else '; its figures are not to be trusted'}"
         if summary.left_out:
-            why = "too few shadows to judge by, or models that hold no sample and are references"
+            why = "too few shadows to judge by, or models that hold hardly any sample, or nearly all, and are references"
             yield f"{name}: {summary.left_out:,} scores are left out: {why}"
     for name, reason in report.skipped.items():
         yield f"{name}: not done, {reason}"

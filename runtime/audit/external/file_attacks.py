@@ -16,9 +16,11 @@ from compiler.language.audit import KNOWN_ATTACKS, Design
 from compiler.work.operations import AuditSettings
 from runtime.audit.external.evidence import Evidence, looks_like, membership_leak
 from runtime.audit.trial.bounds import MIN_CANARIES
-from runtime.audit.trial.doubts import Doubt
+from runtime.audit.trial.doubts import HARDLY_EVER, Doubt
 from runtime.audit.trial.terms import Conditions
 
+TARGET = 0
+"""The shadow that one-run bounds are about: always the first, so that it is not chosen after looking at scores."""
 UNFAIR = 1e-3
 """p-value of the number of members below which membership is not taken for fair coins."""
 
@@ -107,6 +109,13 @@ def _one_run_refusal(evidence: Evidence, design: Design, settings: AuditSettings
         return f"{said}; if they were, {advice}"
     if reason := membership_leak(evidence.member, design):
         return reason
+    if not scored and evidence.shadows > 1:
+        return "shadow 0, which the bounds are about, has no score; where it is a reference, put the target first"
+    if settings.membership == "auto" and not settings.one_run and _by_place(evidence.member[:, TARGET]):
+        said = (
+            "members of the target follow from their places in the file (blocks, or every other one), which coins hardly ever give"
+        )
+        return f"{said}; if they were drawn by fair coins and then sorted, say it with --design {design}"
     if design == "pairs" and evidence.kind == "scores":
         return "whether these scores were made without the target's complement is not known; its membership gives the target's away"
     if settings.guesses and sum(settings.guesses) > scored:
@@ -116,6 +125,12 @@ def _one_run_refusal(evidence: Evidence, design: Design, settings: AuditSettings
     if _fair(members, scored) < UNFAIR:
         return f"{members} of the target's {scored} samples are members: fair coins hardly ever give that"
     return ""
+
+
+def _by_place(members: np.ndarray) -> bool:
+    """Whether neighbours in the file are alike, or unlike, more often than fair coins let them. members: sample, bool."""
+    changes = int((members[1:] != members[:-1]).sum())
+    return bool(binomtest(changes, len(members) - 1).pvalue < HARDLY_EVER) if len(members) > 1 else False
 
 
 @lru_cache

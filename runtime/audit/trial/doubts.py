@@ -38,11 +38,11 @@ class Doubt:
 def doubts_of_membership(member: np.ndarray, design: Design) -> Iterator[Doubt]:
     """Doubts where columns (models) of membership agree more often than independent draws do, and, unless `balanced`, where columns
     disagree or rows (samples) agree more often. The two models of a pair are not compared. No doubt is yielded with fewer than
-    `FEW_SAMPLES` samples or two shadows. member: sample × shadow."""
+    two shadows; with fewer than `FEW_SAMPLES` samples only rows are compared. member: sample × shadow."""
     samples, shadows = member.shape
-    if samples < FEW_SAMPLES or shadows < 2:
+    if shadows < 2:
         return
-    if alike := _alike_columns(member, design):
+    if samples >= FEW_SAMPLES and (alike := _alike_columns(member, design)):
         yield Doubt(f"memberships of {_listed(alike, 'shadows')} are more alike than independent draws: is a model there twice?")
     free = member[:, ::2] if design == "pairs" else member
     share = free.mean(0)
@@ -94,19 +94,70 @@ def equal_models(answers: np.ndarray) -> list[tuple[int, int]]:
 
 def repetitions(answers: np.ndarray, member: np.ndarray) -> np.ndarray | None:
     """sample: index of the distinct sample that each row is, where rows are repeated (equal answers and membership in all shadows);
-    else None, and None where repeated rows have no more than `FEW_VALUES` distinct answers, which may be equal by chance.
+    else None, and None where repeated rows may be equal by chance: by no more than `FEW_VALUES` distinct answers in a row or, where
+    rows are no longer than that, see `_repeated_numbers`.
 
     answers: sample × … × shadow.
     """
     rows = answers.reshape(len(answers), -1)
-    if rows.shape[1] <= FEW_VALUES:
-        return None
-    keys: dict[bytes, int] = {}
-    same = np.array([keys.setdefault(row.tobytes() + side.tobytes(), len(keys)) for row, side in zip(rows, member, strict=True)])
-    if len(keys) == len(rows):
+    same = _numbered_rows(rows, member)
+    if same.max() + 1 == len(rows):
         return None
     repeated = np.flatnonzero(np.bincount(same)[same] > 1)
+    if rows.shape[1] <= FEW_VALUES:
+        return same if _repeated_numbers(rows, same) else None
     return same if len(np.unique(rows[repeated[0]])) > FEW_VALUES else None
+
+
+def _numbered_rows(rows: np.ndarray, *beside: np.ndarray) -> np.ndarray:
+    """row: index of the distinct row, with those `beside` it, in the order of their first places."""
+    keys: dict[tuple[bytes, ...], int] = {}
+    found = (tuple(part.tobytes() for part in row) for row in zip(rows, *beside, strict=True))
+    return np.array([keys.setdefault(row, len(keys)) for row in found])
+
+
+def _repeated_numbers(rows: np.ndarray, same: np.ndarray) -> bool:
+    """Whether rows of few answers are repeated samples and not ties: equal answers always share their membership, at least an
+    eighth as many answers as samples are repeated, and most of these have more digits than rounded ones or those of half precision.
+
+    rows: sample × answer; same: sample, index of the distinct row and membership.
+    """
+    _, first, counts = np.unique(same, return_index=True, return_counts=True)
+    often = rows[first[counts > 1]].ravel()
+    if _numbered_rows(rows).max() != same.max() or (counts > 1).sum() <= max(FEW_VALUES, len(rows) / 8):
+        return False
+    with np.errstate(over="ignore"):
+        rounded = [float(f"{value:.4g}") == value or float(np.float16(value)) == value for value in often.astype(np.float64)]
+    return float(np.mean(rounded)) < 0.5
+
+
+def doubts_of_repetitions(answers: np.ndarray, member: np.ndarray) -> Iterator[Doubt]:
+    """Doubts where samples have another's answers to the last bit, of more than `FEW_VALUES` distinct values: in every shadow, but
+    under another membership; or in some shadows alone. answers: sample × … × shadow."""
+    rows = answers.reshape(len(answers), -1)
+    alike = _numbered_rows(rows)
+    apart = [group for group in _groups(alike, rows) if not (member[group] == member[group[0]]).all()]
+    if apart:
+        many = sum(map(len, apart))
+        what = f"{many} samples have another's answers in every shadow, and another membership: is a sample there twice?"
+        yield Doubt(what, grave=False)
+    told: dict[int, set[int]] = {}
+    for shadow in range(answers.shape[-1]) if answers[0, ..., 0].size > FEW_VALUES else ():
+        here = np.ascontiguousarray(answers[..., shadow]).reshape(len(answers), -1)
+        for group in _groups(_numbered_rows(here), here):
+            if len(set(alike[group].tolist())) > 1:
+                told.setdefault(shadow, set()).update(group.tolist())
+    if told:
+        which, many = _numbers(list(told)), len(set().union(*told.values()))
+        yield Doubt(f"{many} samples have another's answers in {which} and not in all: was a batch written twice?", grave=False)
+
+
+def _groups(same: np.ndarray, rows: np.ndarray) -> Iterator[np.ndarray]:
+    """The samples of each repeated row that has more than `FEW_VALUES` distinct answers."""
+    order = np.argsort(same, kind="stable")
+    for group in np.split(order, np.flatnonzero(np.diff(same[order])) + 1):
+        if len(group) > 1 and len(np.unique(rows[group[0]])) > FEW_VALUES:
+            yield group
 
 
 def doubts_of_answers(signal: np.ndarray, member: np.ndarray) -> Iterator[Doubt]:
@@ -145,12 +196,15 @@ def doubts_of_answers(signal: np.ndarray, member: np.ndarray) -> Iterator[Doubt]
 
 def _calibrated(signal: np.ndarray, member: np.ndarray, standing: list[int]) -> np.ndarray:
     """sample × shadow in `standing`: the signal, standardised by median and MAD of the shadow's non-members, clipped at ±8, minus
-    its mean over other shadows without the sample; 0 where there is none."""
+    its mean over other shadows without the sample; 0 where there is none. Of two shadows the mean is not taken: it would make all
+    non-members 0."""
     with np.errstate(invalid="ignore"):
         outside = np.where(member, np.nan, signal)[:, standing]
         center = np.nanmedian(outside, axis=0)
         spread = np.nanmedian(np.abs(outside - center), axis=0)
         values = np.clip((signal[:, standing] - center) / np.where(spread > 0, spread, 1.0), -8, 8)
+    if len(standing) < 3:
+        return values
     out = ~member[:, standing]
     rest = (values * out).sum(1, keepdims=True) - values * out
     count = out.sum(1, keepdims=True) - out

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.stats import binom
 from torch import Tensor
 
 from compiler.language.attacks.base import ReleaseLevel, Tried
@@ -24,6 +25,7 @@ from runtime.audit.statistics.bootstrap import Resamples
 from runtime.audit.statistics.null import Control, central, redraw
 from runtime.audit.statistics.roc import auc
 from runtime.audit.trial.doubts import (
+    HARDLY_EVER,
     STANDARD_ERRORS,
     Doubt,
     doubt_of_labels,
@@ -72,9 +74,19 @@ class Scope:
     @cached_property
     def targets(self) -> np.ndarray:
         """shadow, bool: models that were trained on some samples and not on others. A model trained on none (or all) is a reference
-        and no target, since to know that is to know membership. True for all where there is no model of the first kind."""
-        some = np.asarray(self.member.any(0) & ~self.member.all(0))
+        and no target, since to know that is to know membership; so is one trained on hardly any (or nearly all), beside models that
+        are not. True for all where there is no model of the first kind."""
+        some = ~_hardly_any(self.member) & ~_hardly_any(~self.member)
         return some if some.any() else np.ones_like(some)
+
+
+def _hardly_any(member: np.ndarray) -> np.ndarray:
+    """shadow, bool: models that hold no sample, or less than a tenth of what another one holds and fewer than its coins hardly ever
+    give. member: sample × shadow."""
+    count, samples = member.sum(0), len(member)
+    most = count[count < samples].max(initial=0)
+    by_coins = binom.cdf(count, samples, min(most / samples, 0.5))
+    return np.asarray((count == 0) | ((10 * count < most) & (by_coins < HARDLY_EVER)))
 
 
 @dataclass(frozen=True)
