@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from compiler.check.imported_files import FLOATS
 from compiler.compile import compile_tree
-from compiler.data.files import MAX_NAMED, WHOLE_NUMBERS, file_digest, splits, user_files
+from compiler.data.files import WHOLE_NUMBERS, file_digest, splits, user_files
 from compiler.data.records import Array, Record, folder_stamp, record_files, record_of, record_type, stamp_of, unwritten
 from compiler.errors import SynthcError
 from compiler.language.datasets import CARDS
@@ -56,7 +56,7 @@ def read(path: Path) -> Record:
         arrays = _folder(path) if path.is_dir() else _npz(path)
         return Record(files, levels, stamp, file_digest(path), arrays)
     except SynthcError as error:
-        return Record(files, levels, stamp, fault=str(error).replace(f"{path}/", "").removeprefix(f"{path}: "))
+        return Record(files, levels, stamp, fault=str(error).removeprefix(f"{path}/").removeprefix(f"{path}: "))
 
 
 def _npz(path: Path) -> dict[str, Array]:
@@ -89,31 +89,17 @@ def describe_labels(labels: np.ndarray) -> Array:
 def _folder(path: Path) -> dict[str, Array]:
     """Descriptions of the arrays that a folder of images would give. Every image is decoded, so that broken ones are found before a
     study runs."""
-    from runtime.data.formats.image_file import decode_file
+    from runtime.data.formats.image_file import decode_all
 
     arrays: dict[str, Array] = {}
-    sizes: dict[tuple[int, ...], Path] = {}  # height × width → an image of that size
-    colour = False
-    wrong: list[str] = []
-    for split, images in zip(("", "test_"), splits(path), strict=True):
-        for image, _ in images:
-            try:
-                shape = decode_file(image).shape
-            except SynthcError as error:
-                wrong.append(str(error).replace(f"{path}/", ""))
-                continue
-            sizes.setdefault(shape[:2], image)
-            colour |= len(shape) == 3
-            if len(sizes) > 1:
-                one, two = (f"{image.name} has {height}×{width}" for (height, width), image in sizes.items())
-                raise SynthcError(f"{one} pixels and {two}; images of a set must have one size")
+    parts = splits(path)
+    for split, images in zip(("", "test_"), parts, strict=True):
         labels = Counter(label for _, label in images)
         fewest = min(labels.values(), default=0)
         arrays[f"{split}labels"] = Array("<i8", (len(images),), min(labels, default=0), max(labels, default=0), len(labels), fewest)
-    if wrong:
-        count = f"{len(wrong):,} images cannot be used: " if len(wrong) > 1 else ""
-        raise SynthcError(f"{count}{'; '.join(wrong[:MAX_NAMED])}{'; …' * (len(wrong) > MAX_NAMED)}")
-    (size,) = sizes
+    shapes = {pixels.shape for pixels in decode_all((image.relative_to(path).as_posix(), image) for of in parts for image, _ in of)}
+    size = next(iter(shapes))[:2]
+    colour = any(len(shape) == 3 for shape in shapes)
     for split in ("", "test_") if arrays["test_labels"].shape[0] else ("",):
         arrays[f"{split}images"] = Array("|u1", (*arrays[f"{split}labels"].shape, *size, *((3,) if colour else ())))
     return arrays
