@@ -506,3 +506,52 @@ def test_an_audits_numbers_of_any_width_and_order_are_taken(tmp_path: Path, kind
     found = read_evidence(tmp_path / "audit.npz")
     assert np.allclose(found.values, (LOGITS * 8).astype(kind))
     assert (found.member == MEMBER.T).all()
+
+
+# --- scales of images --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("form", ["npz", "folder", "parquet"])
+@pytest.mark.parametrize("command", ["check", "split"])
+def test_images_whose_white_is_one_of_255_are_not_taken_for_black_ones(tmp_path: Path, form: str, command: str) -> None:
+    dark = (IMAGES > 100).astype(np.uint8)
+    images = [("ab"[label], encoded(image)) for image, label in zip(dark, LABELS, strict=True)]
+    if form == "folder":
+        path = write_folder(tmp_path / "set", images)
+    elif form == "parquet":
+        path = write_parquet(tmp_path / "set.parquet", images)
+        path = read_parquet(path, tmp_path / "set.npz") if command == "check" else path
+    else:
+        path = tmp_path / "set.npz"
+        np.savez(path, images=dark, labels=LABELS)
+    assert "images go up to grey level 1 of 255, so that all are black; if 1 is white, save images * 255" in said_by(
+        command, path, tmp_path
+    )
+
+
+@pytest.mark.parametrize(
+    ("images", "said"),
+    [
+        (IMAGES / 127.5 - 1, "images are numbers from -1 to"),
+        (IMAGES.astype("f4"), "images are numbers from 0 to 2"),
+        (np.where(IMAGES > 200, np.nan, IMAGES / 255), "is nan; leave such images out"),
+        (np.where(IMAGES > 200, np.inf, IMAGES / 255), "is inf; leave such images out"),
+        ((IMAGES > 100).astype("u1"), "images go up to grey level 1 of 255"),
+    ],
+    ids=["tanh", "to 255", "nan", "inf", "0 and 1"],
+)
+def test_a_released_set_of_another_scale_is_never_judged(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], images: np.ndarray, said: str
+) -> None:
+    np.savez(tmp_path / "made.npz", images=images, labels=LABELS)
+    np.savez(tmp_path / "real.npz", images=IMAGES, labels=LABELS)
+    real = str(tmp_path / "real.npz")
+    assert main(["judge", str(tmp_path / "made.npz"), "--members", real, "--holdout", real]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_grey_levels_as_floats_from_0_to_1_are_the_same_set(tmp_path: Path) -> None:
+    np.savez(tmp_path / "floats.npz", images=(IMAGES / 255).astype("f2").astype("f8"), labels=LABELS)
+    np.savez(tmp_path / "bytes.npz", images=IMAGES, labels=LABELS)
+    one, two = (read_image_set(str(tmp_path / f"{name}.npz")).data.images for name in ("floats", "bytes"))
+    assert (one == two).all()

@@ -150,10 +150,17 @@ def image_shape(arrays: Mapping[str, Array], name: str) -> tuple[Shape, int]:
         case shape:
             wanted = "n × h × w, n × h × w × c or n × c × h × w, c being 1 or 3"
             raise SynthcError(f"{name} has the shape {shape}; it should be {wanted}{shape_remedy(name, shape)}")
+    check_grey(array)
     if not count or not 0 < height * width <= MAX_PIXELS:
         limits = f"at least one image is needed, and at most {MAX_PIXELS:,} pixels each can be read"
         raise SynthcError(f"{name} has the shape {array.shape}; {limits}")
     return (channels, height, width), count
+
+
+def check_grey(images: Array) -> None:
+    """SynthcError for uint8 images whose greatest grey level is 1 of 255, which is black to every net: their white is 1."""
+    if images.highest == 1:
+        raise SynthcError("images go up to grey level 1 of 255, so that all are black; if 1 is white, save images * 255")
 
 
 def class_count(arrays: Mapping[str, Array], name: str, images: int) -> int:

@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from compiler.check.imported_files import FLOATS
+from compiler.check.imported_files import FLOATS, MAX_SUM_ERROR
 from compiler.compile import compile_tree
 from compiler.data.files import WHOLE_NUMBERS, file_digest, splits, user_files
 from compiler.data.records import Array, Record, folder_stamp, record_files, record_of, record_type, stamp_of, unwritten
@@ -60,10 +60,8 @@ def read(path: Path) -> Record:
 
 
 def _npz(path: Path) -> dict[str, Array]:
-    """Name → description of each array from its header; for labels also their range and counts, for logits of at most
-    MAX_LABEL_BYTES whether all are finite (the task that imports larger ones looks)."""
-    import numpy as np
-
+    """Name → description of each array from its header; for labels also their range and counts, for images, logits and other
+    numbers of at most MAX_LABEL_BYTES their range and whether all are finite (the task that imports larger ones looks)."""
     from runtime.data.formats.npz import read_arrays, read_headers
 
     headers = read_headers(path)
@@ -72,10 +70,29 @@ def _npz(path: Path) -> dict[str, Array]:
         kind, shape = arrays[name].dtype, arrays[name].shape
         if kind[1:] in WHOLE_NUMBERS and len(shape) == 1 and shape[0]:
             arrays[name] = describe_labels(read_arrays(path, (name,), MAX_LABEL_BYTES)[name])
-    if "logits" in arrays and arrays["logits"].dtype[1:] in FLOATS and headers["logits"].nbytes <= MAX_LABEL_BYTES:
-        logits = read_arrays(path, ("logits",), MAX_LABEL_BYTES)["logits"]
-        arrays["logits"] = replace(arrays["logits"], finite=bool(np.isfinite(logits).all()))
+    for name in NUMBERS & arrays.keys():
+        if arrays[name].dtype[1:] in (*FLOATS, *WHOLE_NUMBERS) and 0 < headers[name].nbytes <= MAX_LABEL_BYTES:
+            arrays[name] = describe_numbers(arrays[name], read_arrays(path, (name,), MAX_LABEL_BYTES)[name])
     return arrays
+
+
+NUMBERS = {"images", "labels", "logits", "origins", "seconds"}
+"""Arrays of which `describe_numbers` tells more than the header."""
+
+
+def describe_numbers(array: Array, values: np.ndarray) -> Array:
+    """The description with the range of finite numbers, whether all are finite, and whether rows are probabilities. values: at
+    least one number."""
+    import numpy as np
+
+    if values.dtype.kind != "f":
+        return replace(array, lowest=float(values.min()), highest=float(values.max()))
+    right = np.isfinite(values)
+    least, most = (float(values.min(where=right, initial=np.inf)), float(values.max(where=right, initial=-np.inf)))
+    low, high = (least, most) if least <= most else (None, None)
+    sums = values.sum(-1, dtype=np.float64) if values.ndim == 2 else np.ones(1)
+    fine = bool(least >= 0 and (np.abs(sums - 1) < MAX_SUM_ERROR).all())
+    return replace(array, finite=bool(right.all()), lowest=low, highest=high, probabilities=fine)
 
 
 def describe_labels(labels: np.ndarray) -> Array:
@@ -97,11 +114,17 @@ def _folder(path: Path) -> dict[str, Array]:
         labels = Counter(label for _, label in images)
         fewest = min(labels.values(), default=0)
         arrays[f"{split}labels"] = Array("<i8", (len(images),), min(labels, default=0), max(labels, default=0), len(labels), fewest)
-    shapes = {pixels.shape for pixels in decode_all((image.relative_to(path).as_posix(), image) for of in parts for image, _ in of)}
+    shapes: set[tuple[int, ...]] = set()
+    highest = 0
+    for pixels in decode_all((image.relative_to(path).as_posix(), image) for of in parts for image, _ in of):
+        shapes.add(pixels.shape)
+        highest = max(highest, int(pixels.max()))
     size = next(iter(shapes))[:2]
     colour = any(len(shape) == 3 for shape in shapes)
     for split in ("", "test_") if arrays["test_labels"].shape[0] else ("",):
-        arrays[f"{split}images"] = Array("|u1", (*arrays[f"{split}labels"].shape, *size, *((3,) if colour else ())))
+        arrays[f"{split}images"] = Array(
+            "|u1", (*arrays[f"{split}labels"].shape, *size, *((3,) if colour else ())), highest=highest
+        )
     return arrays
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from compiler.data.files import MAX_BYTES_OF_IMAGES, by_class, class_count, image_shape, remedy
+from compiler.data.files import MAX_BYTES_OF_IMAGES, by_class, check_grey, class_count, image_shape, remedy
 from compiler.data.records import Array
 from compiler.errors import SynthcError, did_you_mean, plural
 from compiler.language.data import Data
@@ -79,6 +79,7 @@ def read_image_set(name: str, *, image: str = "image", label: str = "label", uni
             found = _parquet(name, path, image, label, unit)
         else:
             found = _known(name)
+        check_grey(Array("|u1", tuple(found.data.images.shape), highest=float(found.data.images.max())))
     except SynthcError as error:
         raise error if str(error).startswith(name) else SynthcError(f"{name}: {error}") from error
     if unit is not None and found.units is None:
@@ -156,7 +157,8 @@ def _of_arrays(name: str, arrays: Mapping[str, np.ndarray], unit: str | None) ->
     for missing in {"images", "labels"} - arrays.keys():
         raise SynthcError(f"no array is called {missing!r}; wanted are images (n × h × w or n × h × w × c) and labels (n)")
     images, labels = _grey_levels(arrays["images"]), arrays["labels"]
-    described = {"images": Array(images.dtype.str, images.shape), "labels": Array(labels.dtype.str, labels.shape)}
+    highest = float(images.max()) if images.size and images.dtype.kind in "iuf" else None
+    described = {"images": Array(images.dtype.str, images.shape, highest=highest), "labels": Array(labels.dtype.str, labels.shape)}
     if labels.dtype.kind in "iu" and labels.size:
         described["labels"] = describe_labels(labels)
     shape, count = image_shape(described, "images")
