@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from compiler.data.files import WHOLE_NUMBERS, array_called, card_of, contents
+from compiler.data.files import WHOLE_NUMBERS, array_called, card_of, check_grey, contents
 from compiler.data.records import Array
 from compiler.errors import Diagnostic, SynthcError
 from compiler.language.audit import Audit
@@ -23,6 +23,10 @@ from compiler.text import nodes
 MAX_BYTES_PER_FILE = 1 << 32
 """Most bytes of the arrays of one file."""
 FLOATS = ("f2", "f4", "f8")
+MAX_GREY_LEVEL = 10.0
+"""Largest absolute grey level that is accepted: learned images may leave 0..1, but larger values mean another scale."""
+MAX_SUM_ERROR = 1e-3
+"""Most by which the sum of a label's probabilities may differ from 1."""
 MAX_FAULTS_SHOWN = 3
 """Most broken files that are reported one by one."""
 
@@ -73,6 +77,7 @@ def _wrong(file: Path, point: Point) -> str | None:
             _judge_set(arrays, card, point.arm.private_origins)
         else:
             _judge_logits(array_called(arrays, "logits"), queries(point, card), card.classes)
+        _judge_seconds(arrays.get("seconds"))
     except SynthcError as error:
         return f"{file.name}: {error}"
     return None
@@ -105,6 +110,7 @@ def _judge_set(arrays: Mapping[str, Array], card: Card, private_origins: bool) -
         raise SynthcError("images are none; nothing can be trained on an empty set")
     if math.prod(images.shape) * int(images.dtype[2:]) > MAX_BYTES_PER_FILE:
         raise SynthcError(f"images have the shape {images.shape}, over {MAX_BYTES_PER_FILE:,} bytes; send fewer, or as uint8")
+    _judge_scale(images)
     labels = array_called(arrays, "labels")
     if labels.dtype[1:] not in FLOATS or labels.shape != (count, card.classes):  # not probabilities
         if labels.dtype[1:] not in WHOLE_NUMBERS or labels.shape != (count,) or labels.least is None or labels.most is None:
@@ -112,14 +118,45 @@ def _judge_set(arrays: Mapping[str, Array], card: Card, private_origins: bool) -
         if labels.least < 0 or labels.most >= card.classes:
             wrong = labels.least if labels.least < 0 else labels.most
             raise SynthcError(f"labels hold {wrong}; with {card.classes} classes they go from 0 to {card.classes - 1}")
+    elif not (labels.finite and labels.probabilities):
+        raise SynthcError("labels have a row that is no probabilities: each from 0 on, together 1; a softmax makes them of logits")
     if private_origins:
         if "origins" not in arrays:
             why = "private_origins: true asks which private image each image is, or began as"
             raise SynthcError(f"no array is called 'origins'; {why}")
         if arrays["origins"].dtype[1:] not in WHOLE_NUMBERS or arrays["origins"].shape != (count,):
             raise _unfit("origins", arrays["origins"], f"{count} whole numbers")
+        least, most = arrays["origins"].lowest, arrays["origins"].highest
+        if least is not None and most is not None and not -1 <= least <= most < card.samples:
+            wrong = int(most if least >= -1 else least)
+            held = f"the set has 0 to {card.samples - 1:,}, and -1 is for none"
+            raise SynthcError(f"origins hold {wrong:,}; {held}: use the indices of the shadow's membership file")
     elif "origins" in arrays:
         raise SynthcError("it has origins, so its images are, or began as, private ones: say `private_origins: true`")
+
+
+def _judge_scale(images: Array) -> None:
+    """SynthcError for images that are not finite, or of another scale than their type means."""
+    if images.lowest is None or images.highest is None:
+        if not images.finite:
+            raise SynthcError("images have no finite number at all; did the generator diverge?")
+        return
+    if not images.finite:
+        raise SynthcError("images have entries that are no finite numbers; did the generator diverge?")
+    if images.dtype == "|u1":
+        check_grey(images)
+    elif max(-images.lowest, images.highest) > MAX_GREY_LEVEL:
+        found = f"images are floats from {images.lowest:.4g} to {images.highest:.4g}, where black is 0 and white is 1"
+        raise SynthcError(f"{found}; divide them by 255, or save them as uint8, if they go from 0 to 255")
+
+
+def _judge_seconds(seconds: Array | None) -> None:
+    """SynthcError unless the array, if there is one, is one number from 0 on."""
+    if seconds is None:
+        return
+    if math.prod(seconds.shape) != 1 or not seconds.finite or (seconds.lowest is not None and seconds.lowest < 0):
+        found = seconds.shape if math.prod(seconds.shape) != 1 else f"{seconds.lowest:g}" if seconds.finite else "not finite"
+        raise SynthcError(f"seconds are {found}; one number from 0 on is wanted, or none at all")
 
 
 def _judge_logits(logits: Array, rows: int, classes: int) -> None:

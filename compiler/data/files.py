@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Mapping
+import re
+import shlex
+from collections.abc import Iterable, Iterator, Mapping
 from hashlib import blake2b
 from pathlib import Path
 
 from compiler.data.records import Array, Record, card_here, record_of
-from compiler.errors import SynthcError, and_more
+from compiler.errors import SynthcError, and_more, plural
 from compiler.language.data import Data
 from compiler.language.datasets import OWN, Card, Shape
 from compiler.language.plugins import PluginData, checked_card
@@ -105,8 +107,7 @@ def contents(path: Path) -> Record:
 def _card(path: Path) -> Card:
     """Card of a user's .npz or folder from its record; SynthcError for another file and for arrays that are not valid."""
     if path.suffix != ".npz" and os.path.isfile(path):
-        how = f"`synthc data import {path.name}`" if path.suffix == ".parquet" else "numpy.savez_compressed"
-        raise SynthcError(f"neither an .npz nor a folder; {how} makes an .npz of it")
+        raise SynthcError(f"neither an .npz nor a folder; {remedy(path)}")
     record = contents(path)
     shape, samples = image_shape(record.arrays, "images")
     classes = class_count(record.arrays, "labels", samples)
@@ -126,7 +127,8 @@ def _card(path: Path) -> Card:
 def array_called(arrays: Mapping[str, Array], name: str) -> Array:
     """The array of this name; SynthcError that lists the others if there is none."""
     if name not in arrays:
-        raise SynthcError(f"no array is called {name!r}; it holds {', '.join(arrays) or 'nothing'}")
+        held = ", ".join(arrays) or "nothing"
+        raise SynthcError(f"no array is called {name!r}; it holds {held}: save each under the name that is wanted")
     return arrays[name]
 
 
@@ -135,7 +137,9 @@ def image_shape(arrays: Mapping[str, Array], name: str) -> tuple[Shape, int]:
     valid."""
     array = array_called(arrays, name)
     if array.dtype != "|u1":
-        raise SynthcError(f"{name} has the type {array.dtype!r}; it should be uint8 grey levels 0 to 255")
+        raise SynthcError(
+            f"{name} has the type {array.dtype!r}; it should be uint8 grey levels 0 to 255{image_remedy(name, array.dtype)}"
+        )
     match array.shape:
         case (count, height, width):
             channels = 1
@@ -145,35 +149,124 @@ def image_shape(arrays: Mapping[str, Array], name: str) -> tuple[Shape, int]:
             pass
         case shape:
             wanted = "n × h × w, n × h × w × c or n × c × h × w, c being 1 or 3"
-            raise SynthcError(f"{name} has the shape {shape}; it should be {wanted}")
+            raise SynthcError(f"{name} has the shape {shape}; it should be {wanted}{shape_remedy(name, shape)}")
+    check_grey(array)
     if not count or not 0 < height * width <= MAX_PIXELS:
         limits = f"at least one image is needed, and at most {MAX_PIXELS:,} pixels each can be read"
         raise SynthcError(f"{name} has the shape {array.shape}; {limits}")
     return (channels, height, width), count
 
 
+def check_grey(images: Array) -> None:
+    """SynthcError for uint8 images whose greatest grey level is 1 of 255, which is black to every net: their white is 1."""
+    if images.highest == 1:
+        raise SynthcError("images go up to grey level 1 of 255, so that all are black; if 1 is white, save images * 255")
+
+
 def class_count(arrays: Mapping[str, Array], name: str, images: int) -> int:
     """Number of classes: the largest label plus one. SynthcError unless there is a label, a whole number from 0 to MAX_CLASSES − 1,
     for each image, and, except for labels whose name begins with `test`, at least two classes without a gap."""
     array = array_called(arrays, name)
-    if array.dtype == "|b1" and array.shape == (images,):
-        raise SynthcError(f"{name} are true and false; say which class is 0 and which 1: {name}.astype('uint8')")
     if array.dtype[1:] not in WHOLE_NUMBERS or array.shape != (images,) or array.least is None or array.most is None:
-        raise SynthcError(f"{name} has the shape {array.shape} and type {array.dtype!r}; it should be {images} whole numbers")
+        wanted = f"it should be {images} whole numbers{label_remedy(name, array.dtype, array.shape)}"
+        raise SynthcError(f"{name} has the shape {array.shape} and type {array.dtype!r}; {wanted}")
     if array.least < 0 or array.most >= MAX_CLASSES:
         wrong = array.least if array.least < 0 else array.most
         raise SynthcError(f"{name} holds {wrong}; labels count classes from 0, at most {MAX_CLASSES:,} of them")
     classes = array.most + 1
     if not name.startswith("test") and (array.distinct != classes or classes < 2):
         found = f"{array.distinct} of the classes 0 to {array.most}" if classes > 1 else "one class alone"
-        raise SynthcError(f"{name} holds {found}; number the classes from 0 without a gap, at least two")
+        how = f", as numpy.unique({name}, return_inverse=True)[1] does" if array.distinct > 1 else ""
+        raise SynthcError(f"{name} holds {found}; number the classes from 0 without a gap, at least two{how}")
     return classes
+
+
+def shape_remedy(name: str, shape: tuple[int, ...]) -> str:
+    """How to make images of an array with this shape; "" where that is not plain. Begins with a colon."""
+    if len(shape) == 2:
+        side = math.isqrt(shape[1])
+        return f": {name}.reshape(-1, {side}, {side}), if these are the images' rows" if side * side == shape[1] else ""
+    if len(shape) == 4 and 4 in (shape[1], shape[3]):
+        return f": {name}[..., :3] leaves the transparency out" if shape[3] == 4 else f": {name}[:, :3] leaves the transparency out"
+    if len(shape) == 5 and 1 in shape:
+        return f": {name}.squeeze() takes axes of length one away"
+    return ""
+
+
+def label_remedy(name: str, dtype: str, shape: tuple[int, ...]) -> str:
+    """How to make whole numbers of labels with this type and shape; "" where that is not plain. Begins with a colon."""
+    if dtype == "|b1" and len(shape) == 1:
+        return f": say which class is 0 and which 1, as by {name}.astype('uint8')"
+    if len(shape) == 2 and shape[1] == 1:
+        return f": {name}[:, 0]"
+    if len(shape) == 2 and dtype[1] in "fiub":
+        return f": {name}.argmax(1), if each row is 1 at its class"
+    if len(shape) == 1 and dtype[1] in "USO":
+        return f": numpy.unique({name}, return_inverse=True)[1] numbers the names"
+    return f": {name}.astype('int64'), if none has a fraction" if len(shape) == 1 and dtype[1] == "f" else ""
+
+
+def image_remedy(name: str, dtype: str) -> str:
+    """How to make grey levels of images with this type; "" where that is not plain. Begins with a colon."""
+    if dtype[1] == "f":
+        return f": ({name} * 255).round().astype('uint8') if they go from 0 to 1, {name}.astype('uint8') if to 255"
+    if dtype == "|b1":
+        return f": {name}.astype('uint8') * 255"
+    if dtype[1] == "O":
+        return ": numpy.stack(list(of_arrays)), if all have one shape"
+    return f": {name}.astype('uint8'), if they go from 0 to 255" if dtype[1] in "iu" else ""
 
 
 # --- the files themselves, as far as their names and bytes go --------------------------------------------------------------
 
 Labelled = list[tuple[Path, int]]
-TEST_NAMES = ("test", "val", "valid", "validation")
+TRAIN_NAMES = ("train", "training")
+TEST_NAMES = ("test", "val", "valid", "validation", "testing")
+UNPACKED = (
+    (re.compile(r"(.+)\.(tar(\.\w+)?|tgz|tbz2?|txz)"), "mkdir {to} && tar -xf {file} -C {to}"),
+    (re.compile(r"(.+)\.zip"), "unzip {file} -d {to}"),
+    (re.compile(r"(.+)\.7z"), "7z x {file} -o{to}"),
+    (re.compile(r"(.+)\.rar"), "unrar x {file} {to}/"),
+    (re.compile(r"(.+)\.(gz|bz2|xz)"), "gunzip {file}"),
+)
+"""Names of archives → the command that unpacks one."""
+SHARD = re.compile(r"(?P<part>.+)-(?P<number>\d+)-of-(?P<count>\d+)\.parquet")
+"""Name of one of several Parquet files of a set, numbered from 0, as `datasets` writes them."""
+
+
+def remedy(path: Path) -> str:
+    """What makes a set of a file or folder that cannot be read as one, judged by names alone."""
+    if path.is_dir():
+        if found := parquet_files(path):
+            return f"it holds Parquet files, of which `{import_command(found)}` makes an .npz"
+        return f"{path.name} should hold one folder of images for each class, at least two"
+    if path.suffix == ".parquet":
+        return f"`{import_command([path])}` makes an .npz of it"
+    for pattern, command in UNPACKED:
+        if archive := pattern.fullmatch(path.name.lower()):
+            to = path.parent / path.name[: archive.end(1)]
+            return f"unpack it: {command.format(file=shlex.quote(str(path)), to=shlex.quote(str(to)))}"
+    if path.suffix == ".npy":
+        return f"it is one array alone: numpy.savez_compressed(file, images=numpy.load({path.name!r}), labels=…) makes an .npz"
+    return "numpy.savez_compressed(file, images=…, labels=…) makes an .npz of it"
+
+
+def parquet_files(folder: Path) -> list[Path]:
+    """Parquet files in a folder or in its subfolders, sorted."""
+    return sorted([*folder.glob("*.parquet"), *folder.glob("*/*.parquet")])
+
+
+def import_command(files: Iterable[Path]) -> str:
+    """The command that makes one .npz of Parquet files; those whose name begins with one of TEST_NAMES become the test split."""
+    given: dict[bool, list[str]] = {False: [], True: []}
+    for path in files:
+        shard = SHARD.fullmatch(path.name)
+        name = f"{shlex.quote(str(path.parent / shard['part']))}-*.parquet" if shard else shlex.quote(str(path))
+        of = given[(shard["part"] if shard else path.stem).lower() in TEST_NAMES]
+        of += [name] * (name not in of)
+    if not given[False]:
+        given = {False: given[True], True: []}
+    return " ".join(["synthc data import", *given[False], *(["--test", *given[True]] if given[True] else [])])
 
 
 def file_digest(path: Path) -> str:
@@ -196,23 +289,28 @@ def file_digest(path: Path) -> str:
 
 
 def splits(folder: Path) -> tuple[Labelled, Labelled]:
-    """Images and labels of pool and test split: `<class>/*.png`, or `train/<class>/*.png` and `test/<class>/*.png`, where `test`
-    may also be called `val`, `valid` or `validation`, in any case of letters. [] without a test split. SynthcError for other
+    """Images and labels of pool and test split: `<class>/*.png`, or `train/<class>/*.png` and `test/<class>/*.png`, where the two
+    may be called by any of TRAIN_NAMES and TEST_NAMES, in any case of letters. [] without a test split. SynthcError for other
     layouts, and where the splits have different classes."""
-    found = {entry.name.lower(): entry for entry in _entries(folder, folder) if entry.is_dir()}
-    kept = [found[name] for name in TEST_NAMES if name in found]
-    train = found.get("train")
-    if train is None or any(not entry.is_dir() for entry in _entries(train, folder)):  # a class may be called train
+    folders = [entry for entry in _entries(folder, folder) if entry.is_dir()]
+    trains = [of for of in folders if of.name.lower() in TRAIN_NAMES and all(entry.is_dir() for entry in _entries(of, folder))]
+    if not trains:  # a class may be called train
         return by_class(folder, folder), []
-    if not kept or len(found) > 2:
-        others = ", ".join(sorted(entry.name for entry in found.values()))
-        wanted = f"{train.name} wants exactly one of {', '.join(TEST_NAMES)} beside it, or lie alone as the folder that is named"
-        raise SynthcError(f"holds {others}; {wanted}: move the rest away, or name {folder.name}/{train.name}")
-    pool, test = by_class(train, folder), by_class(kept[0], folder)
+    tests = [of for of in folders if of.name.lower() in TEST_NAMES]
+    if len(trains) != 1 or len(tests) != 1 or len(folders) > 2:
+        train, others = trains[0].name, ", ".join(entry.name for entry in folders)
+        wanted = f"{train} wants exactly one of {', '.join(TEST_NAMES)} beside it, or lie alone as the folder that is named"
+        raise SynthcError(f"holds {others}; {wanted}: move the rest away, or name {folder.name}/{train}")
+    pool, test = by_class(trains[0], folder), by_class(tests[0], folder)
     of_pool, of_test = ({image.parent.name for image, _ in of} for of in (pool, test))
-    if of_pool != of_test:
-        names = f"{train.name} and {kept[0].name}"
-        raise SynthcError(f"{names} have other classes: {', '.join(sorted(of_pool ^ of_test))} in one alone")
+    alone = [
+        f"{and_more(sorted(names), MAX_NAMED)} in {of.name} alone"
+        for of, names in ((trains[0], of_pool - of_test), (tests[0], of_test - of_pool))
+        if names
+    ]
+    if alone:
+        names = f"{trains[0].name} and {tests[0].name}"
+        raise SynthcError(f"{names} have other classes: {', '.join(alone)}; give both the same folders, with images in each")
     return pool, test
 
 
@@ -222,9 +320,11 @@ def by_class(folder: Path, root: Path) -> Labelled:
     classes = _entries(folder, root)
     others = [entry.name for entry in classes if not entry.is_dir()]
     if others or len(classes) < 2:
-        found = f"{others[0]} is no folder" if others else f"{len(classes)} folders"
-        raise SynthcError(f"{found}; {folder.name} should hold one folder of images for each class, at least two")
+        found = f"{others[0]} is no folder" if others else plural(len(classes), "folder")
+        raise SynthcError(f"{found}; {_deeper(classes, root) or remedy(folder)}")
     images = [(image, label) for label, of in enumerate(classes) for image in _entries(of, root)]
+    if folders := [image.relative_to(root).as_posix() for image, _ in images if image.is_dir()]:
+        raise SynthcError(f"{and_more(folders, MAX_NAMED)}: no image but a folder; {_deeper(classes, root) or remedy(folder)}")
     empty = set(range(len(classes))) - {label for _, label in images}
     if empty:
         raise SynthcError(f"{folder.name}/{classes[min(empty)].name}: no image; remove the folder, or fill it")
@@ -235,6 +335,13 @@ def by_class(folder: Path, root: Path) -> Labelled:
         wanted = f"a class holds {', '.join(sorted(IMAGE_SUFFIXES))} files alone"
         raise SynthcError(f"{and_more(others, MAX_NAMED)}: not an image; {wanted}")
     return images
+
+
+def _deeper(entries: list[Path], root: Path) -> str:
+    """Which of these entries to name, where some hold at least two folders, as a folder of images by class does; else ""."""
+    held = {of: _entries(of, root) for of in entries if of.is_dir()}
+    inner = [of.relative_to(root.parent).as_posix() for of, below in held.items() if sum(entry.is_dir() for entry in below) > 1]
+    return f"the classes lie deeper: name {' or '.join(inner[:3])}" if inner else ""
 
 
 LINKS = "SYNTHC_LINKS"

@@ -19,7 +19,7 @@ from typing import Any
 
 from compiler.language.datasets import CARDS, Card
 
-READER_REVISION = 2
+READER_REVISION = 3
 """Raised by hand when a reader's result for the same files changes: older records are then invalid."""
 
 
@@ -37,7 +37,12 @@ class Array:
     fewest: int = 0
     """Size of the smallest class."""
     finite: bool = True
-    """False for logits of which some are no finite numbers; True where nothing was looked for."""
+    """False for numbers of which some are not finite; True where nothing was looked for."""
+    lowest: float | None = None
+    highest: float | None = None
+    """Range of the finite numbers of images and of `seconds`; None where nothing was looked for, or none is finite."""
+    probabilities: bool = True
+    """False for labels, n × classes, of which a row is not from 0 on with the sum 1; True where nothing was looked for."""
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,13 @@
-"""Notices on a plan's data sets."""
+"""Notices on a plan's data sets and imported images."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+
 from compiler.data.records import card_here, record_of
 from compiler.language.datasets import CARDS
+from compiler.language.methods.imported import ImportedSets
 from compiler.plan.dag import Plan
 
 
@@ -14,7 +18,8 @@ def unseen(plan: Plan) -> list[str]:
 
 
 def notices(plan: Plan) -> list[str]:
-    """A sentence for each known data set of the plan that was not read yet, or whose files are not the published ones."""
+    """A sentence for each known data set of the plan that was not read yet, or whose files are not the published ones, and for each
+    imported arm whose images leave the range from black to white."""
     absent = unseen(plan)
     lines = [
         f"{name}: not read on this machine yet, so ids are provisional; `synthc data fetch {name}` gets it, a run reads it"
@@ -24,7 +29,20 @@ def notices(plan: Plan) -> list[str]:
         record = None if CARDS[name].digest or name in absent else record_of(name)
         if record is not None and record.published is False:
             lines.append(f"{name}: {record.samples:,} images of files that are not the published ones, identified by their content")
-    return lines
+    return [*lines, *_scales(plan)]
+
+
+def _scales(plan: Plan) -> Iterator[str]:
+    """A sentence for each imported arm with float images outside 0 to 1, with their range over all files."""
+    arms = {trial.trial.arm_name: trial.trial.point.arm for trial in plan.trials}
+    for name, arm in arms.items():
+        if isinstance(arm, ImportedSets):
+            records = filter(None, (record_of(str(file)) for file in sorted(Path(arm.path).glob("*.npz"))))
+            found = [record.arrays["images"] for record in records if "images" in record.arrays]
+            levels = [level for of in found if of.dtype != "|u1" for level in (of.lowest, of.highest) if level is not None]
+            if levels and (min(levels) < 0 or max(levels) > 1):
+                what = f"{name}: its images go from {min(levels):.3g} to {max(levels):.3g}, where black is 0 and white is 1"
+                yield f"{what}; learned images may, but of a generator that ends in tanh save (images + 1) / 2"
 
 
 def _known_sets(plan: Plan) -> list[str]:

@@ -115,11 +115,12 @@ def _fetch(args: argparse.Namespace) -> int:
 
 
 def _take_damaged_away(name: str) -> Path | None:
-    """The folder of a set whose files are in order; None where it is absent, or was damaged and must be downloaded. Damaged files
-    are renamed to `NAME.damaged`, with a line on each; of a set that cannot be read and has no file known to be damaged, all.
+    """The folder of a set whose files are in order; None where it is absent, or was damaged and must be downloaded.
 
-    SynthcError for a set of folders of images that cannot be read, of which no file is known to be the damaged one.
+    Damaged files (of sets of images in folders, the folders) are renamed to `NAME.damaged`, with a line on each; outside the data
+    root they are left, since what is downloaded comes before them.
     """
+    from compiler.data.records import data_root
     from compiler.language.datasets import CARDS
     from runtime.data.catalogue import find
     from runtime.data.sources import read_and_record
@@ -128,21 +129,33 @@ def _take_damaged_away(name: str) -> Path | None:
         found = find(name)
     except SynthcError:
         return None
-    reason = "not the published file"
+    unread, reason, pinned = False, "not the published file", CARDS[name].digest
     try:
-        if read_and_record(name).digest == CARDS[name].digest:  # a file can be compressed in another way
+        if (digest := read_and_record(name).digest) == pinned:  # a file can be compressed in another way
             return found.folder
-        unread = False
+        unread = bool(pinned) and digest != pinned
     except SynthcError as error:
         unread, reason = True, str(error)
-    checked = found.checked()
-    damaged = [path for path, fine in checked if fine is False] or [path for path, _ in checked if unread and path.is_file()]
+    whole = [path for file in found.form.files if (path := found.form.present(found.folder, file)) is not None]
+    named = [path for path in whole if path.is_file() and str(path) in reason]
+    damaged = [path for path, fine in found.checked() if fine is False] or ((named or whole) if unread else [])
+    ours = found.folder.is_relative_to(data_root())
     for path in damaged:
-        path.replace(path.with_name(f"{path.name}.damaged"))
-        print(f"{path}: {reason.removeprefix(f'{path}: ')}; kept as {path.name}.damaged")
-    if unread and not damaged:  # folders of images, of which nothing says which file is wrong
-        raise SynthcError(f"{reason}; remove what is damaged in {found.folder}, or the folder, and fetch again")
+        kept = f"kept as {path.name}.damaged" if ours else f"left there; {data_root()} gets another"
+        print(f"{path}: {reason.removeprefix(f'{path}: ')}; {kept}")
+        if ours:
+            _rename_damaged(path)
     return None if damaged else found.folder
+
+
+def _rename_damaged(path: Path) -> None:
+    """Rename a file or folder to `NAME.damaged`, in place of an earlier one."""
+    import shutil
+
+    target = path.with_name(f"{path.name}.damaged")
+    if target.is_dir():
+        shutil.rmtree(target)
+    path.replace(target)
 
 
 def _verify(args: argparse.Namespace) -> int:

@@ -14,9 +14,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from compiler.check.imported_files import FLOATS
+from compiler.check.imported_files import FLOATS, MAX_SUM_ERROR
 from compiler.compile import compile_tree
-from compiler.data.files import MAX_NAMED, WHOLE_NUMBERS, file_digest, splits, user_files
+from compiler.data.files import WHOLE_NUMBERS, file_digest, splits, user_files
 from compiler.data.records import Array, Record, folder_stamp, record_files, record_of, record_type, stamp_of, unwritten
 from compiler.errors import SynthcError
 from compiler.language.datasets import CARDS
@@ -56,14 +56,12 @@ def read(path: Path) -> Record:
         arrays = _folder(path) if path.is_dir() else _npz(path)
         return Record(files, levels, stamp, file_digest(path), arrays)
     except SynthcError as error:
-        return Record(files, levels, stamp, fault=str(error).replace(f"{path}/", "").removeprefix(f"{path}: "))
+        return Record(files, levels, stamp, fault=str(error).removeprefix(f"{path}/").removeprefix(f"{path}: "))
 
 
 def _npz(path: Path) -> dict[str, Array]:
-    """Name → description of each array from its header; for labels also their range and counts, for logits of at most
-    MAX_LABEL_BYTES whether all are finite (the task that imports larger ones looks)."""
-    import numpy as np
-
+    """Name → description of each array from its header; for labels also their range and counts, for images, logits and other
+    numbers of at most MAX_LABEL_BYTES their range and whether all are finite (the task that imports larger ones looks)."""
     from runtime.data.formats.npz import read_arrays, read_headers
 
     headers = read_headers(path)
@@ -72,10 +70,29 @@ def _npz(path: Path) -> dict[str, Array]:
         kind, shape = arrays[name].dtype, arrays[name].shape
         if kind[1:] in WHOLE_NUMBERS and len(shape) == 1 and shape[0]:
             arrays[name] = describe_labels(read_arrays(path, (name,), MAX_LABEL_BYTES)[name])
-    if "logits" in arrays and arrays["logits"].dtype[1:] in FLOATS and headers["logits"].nbytes <= MAX_LABEL_BYTES:
-        logits = read_arrays(path, ("logits",), MAX_LABEL_BYTES)["logits"]
-        arrays["logits"] = replace(arrays["logits"], finite=bool(np.isfinite(logits).all()))
+    for name in NUMBERS & arrays.keys():
+        if arrays[name].dtype[1:] in (*FLOATS, *WHOLE_NUMBERS) and 0 < headers[name].nbytes <= MAX_LABEL_BYTES:
+            arrays[name] = describe_numbers(arrays[name], read_arrays(path, (name,), MAX_LABEL_BYTES)[name])
     return arrays
+
+
+NUMBERS = {"images", "labels", "logits", "origins", "seconds"}
+"""Arrays of which `describe_numbers` tells more than the header."""
+
+
+def describe_numbers(array: Array, values: np.ndarray) -> Array:
+    """The description with the range of finite numbers, whether all are finite, and whether rows are probabilities. values: at
+    least one number."""
+    import numpy as np
+
+    if values.dtype.kind != "f":
+        return replace(array, lowest=float(values.min()), highest=float(values.max()))
+    right = np.isfinite(values)
+    least, most = (float(values.min(where=right, initial=np.inf)), float(values.max(where=right, initial=-np.inf)))
+    low, high = (least, most) if least <= most else (None, None)
+    sums = values.sum(-1, dtype=np.float64) if values.ndim == 2 else np.ones(1)
+    fine = bool(least >= 0 and (np.abs(sums - 1) < MAX_SUM_ERROR).all())
+    return replace(array, finite=bool(right.all()), lowest=low, highest=high, probabilities=fine)
 
 
 def describe_labels(labels: np.ndarray) -> Array:
@@ -89,33 +106,25 @@ def describe_labels(labels: np.ndarray) -> Array:
 def _folder(path: Path) -> dict[str, Array]:
     """Descriptions of the arrays that a folder of images would give. Every image is decoded, so that broken ones are found before a
     study runs."""
-    from runtime.data.formats.image_file import decode_file
+    from runtime.data.formats.image_file import decode_all
 
     arrays: dict[str, Array] = {}
-    sizes: dict[tuple[int, ...], Path] = {}  # height × width → an image of that size
-    colour = False
-    wrong: list[str] = []
-    for split, images in zip(("", "test_"), splits(path), strict=True):
-        for image, _ in images:
-            try:
-                shape = decode_file(image).shape
-            except SynthcError as error:
-                wrong.append(str(error).replace(f"{path}/", ""))
-                continue
-            sizes.setdefault(shape[:2], image)
-            colour |= len(shape) == 3
-            if len(sizes) > 1:
-                one, two = (f"{image.name} has {height}×{width}" for (height, width), image in sizes.items())
-                raise SynthcError(f"{one} pixels and {two}; images of a set must have one size")
+    parts = splits(path)
+    for split, images in zip(("", "test_"), parts, strict=True):
         labels = Counter(label for _, label in images)
         fewest = min(labels.values(), default=0)
         arrays[f"{split}labels"] = Array("<i8", (len(images),), min(labels, default=0), max(labels, default=0), len(labels), fewest)
-    if wrong:
-        count = f"{len(wrong):,} images cannot be used: " if len(wrong) > 1 else ""
-        raise SynthcError(f"{count}{'; '.join(wrong[:MAX_NAMED])}{'; …' * (len(wrong) > MAX_NAMED)}")
-    (size,) = sizes
+    shapes: set[tuple[int, ...]] = set()
+    highest = 0
+    for pixels in decode_all((image.relative_to(path).as_posix(), image) for of in parts for image, _ in of):
+        shapes.add(pixels.shape)
+        highest = max(highest, int(pixels.max()))
+    size = next(iter(shapes))[:2]
+    colour = any(len(shape) == 3 for shape in shapes)
     for split in ("", "test_") if arrays["test_labels"].shape[0] else ("",):
-        arrays[f"{split}images"] = Array("|u1", (*arrays[f"{split}labels"].shape, *size, *((3,) if colour else ())))
+        arrays[f"{split}images"] = Array(
+            "|u1", (*arrays[f"{split}labels"].shape, *size, *((3,) if colour else ())), highest=highest
+        )
     return arrays
 
 

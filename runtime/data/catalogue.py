@@ -115,7 +115,7 @@ def _read_cinic(folder: Path) -> Splits:
     """ImageNet's images (`n…_….png`) of the `train` and `test` folders. The 60,000 images of CIFAR-10 in the set are left out,
     since they would make the private images of a study on CIFAR-10 public; `valid` is not read."""
     pool, test = (
-        decoded([image for image in by_class(folder / split, folder) if IMAGENET.match(image[0].name)], (3, 32, 32))
+        decoded([image for image in by_class(folder / split, folder) if IMAGENET.match(image[0].name)], folder, (3, 32, 32))
         for split in ("train", "test")
     )
     return pool, test

@@ -12,12 +12,13 @@ import shutil
 import tarfile
 import urllib.error
 import urllib.request
+import warnings
 import zlib
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
 from compiler.data.records import data_root
-from compiler.errors import SynthcError
+from compiler.errors import SynthcError, SynthcWarning
 from runtime.data.catalogue import CATALOGUE, Remote, md5_of
 
 MAX_ATTEMPTS = 5
@@ -51,18 +52,24 @@ def fetch(name: str, progress: Progress) -> None:
 
 
 def downloaded(name: str, remote: Remote, folder: Path, progress: Progress) -> Path:
-    """Path of the complete file of `remote` in `folder`, with the right checksum, downloaded where it is absent. SynthcError if
-    no address gives it, or a file of that name with another checksum is there; OSError where the folder cannot be written. What
-    came of a broken download stays as `<name>.part`, and the next call resumes from it."""
+    """Path of the complete file of `remote` in `folder`, with the right checksum, downloaded where it is absent or, with a
+    SynthcWarning, has another checksum (then that file is renamed to `NAME.damaged`). SynthcError if no address gives it; OSError
+    where the folder cannot be written. What came of a broken download stays as `<name>.part`, and the next call resumes from it."""
     target = folder / remote.name
     if target.exists():
         if (found := md5_of(target)) == remote.md5:
             return target
-        raise SynthcError(f"{target}: not the published file (its md5 is {found}, not {remote.md5}); move it away and fetch again")
+        os.replace(target, kept := target.with_name(f"{target.name}.damaged"))
+        what = f"not the published file (its md5 is {found}, not {remote.md5})"
+        warnings.warn(SynthcWarning(f"{target}: {what}; kept as {kept.name}, and fetched again"), stacklevel=1)
     part = target.with_name(f"{target.name}.part")
     reasons = []
     for url in remote.urls:
+        begun = part.exists()
         reason = _receive(url, part, target.name, progress)
+        if begun and reason is None and md5_of(part) != remote.md5:  # what an earlier download left is damaged
+            part.unlink()
+            reason = _receive(url, part, target.name, progress)
         if reason is not None:
             reasons.append(f"{url}: {reason}")
             continue

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from compiler.data.files import MAX_BYTES_OF_IMAGES, by_class, class_count, image_shape
+from compiler.data.files import MAX_BYTES_OF_IMAGES, by_class, check_grey, class_count, image_shape, remedy
 from compiler.data.records import Array
 from compiler.errors import SynthcError, did_you_mean, plural
 from compiler.language.data import Data
@@ -25,7 +25,6 @@ from compiler.plan.lower import dataset_of
 from runtime.data.cards import describe_labels
 from runtime.data.catalogue import CATALOGUE
 from runtime.data.formats import parquet
-from runtime.data.formats.image_file import decode_file
 from runtime.data.formats.npz import checked_arrays, read_arrays, read_headers
 from runtime.data.formats.own_files import channels_first, decoded
 from runtime.data.images import LabeledImages
@@ -81,6 +80,7 @@ def read_image_set(name: str, *, image: str = "image", label: str = "label", uni
             found = _parquet(name, path, image, label, unit)
         else:
             found = _known(name)
+        check_grey(Array("|u1", tuple(found.data.images.shape), highest=float(found.data.images.max())))
     except SynthcError as error:
         raise error if str(error).startswith(name) else SynthcError(f"{name}: {error}") from error
     if unit is not None and found.units is None:
@@ -131,6 +131,8 @@ def resized(public: ImageSet, shape: Shape) -> ImageSet:
 
 def _known(name: str) -> ImageSet:
     if name not in CARDS:
+        if Path(name).is_file():
+            raise SynthcError(f"neither an .npz, a folder nor a .parquet file; {remedy(Path(name))}")
         known = f"{did_you_mean(name, CARDS)}, or an .npz, a folder of images by class, or a .parquet file"
         raise SynthcError(f"there is no such file or folder, and no data set is called that; {known}")
     if name in CATALOGUE and not CARDS[name].digest:
@@ -141,8 +143,7 @@ def _known(name: str) -> ImageSet:
 
 def _folder(name: str, path: Path) -> ImageSet:
     images = by_class(path, path)
-    height, width = decode_file(images[0][0]).shape[:2]
-    data = decoded(images, (3, height, width))
+    data = decoded(images, path)
     if (data.images == data.images[:, :1]).all():  # one channel filled three, or all files are grey in colours
         data = LabeledImages(data.images[:, :1].contiguous(), data.labels)
     classes = tuple(dict.fromkeys(image.parent.name for image, _ in images))
@@ -158,7 +159,8 @@ def _of_arrays(name: str, arrays: Mapping[str, np.ndarray], unit: str | None) ->
     for missing in {"images", "labels"} - arrays.keys():
         raise SynthcError(f"no array is called {missing!r}; wanted are images (n × h × w or n × h × w × c) and labels (n)")
     images, labels = _grey_levels(arrays["images"]), arrays["labels"]
-    described = {"images": Array(images.dtype.str, images.shape), "labels": Array(labels.dtype.str, labels.shape)}
+    highest = float(images.max()) if images.size and images.dtype.kind in "iuf" else None
+    described = {"images": Array(images.dtype.str, images.shape, highest=highest), "labels": Array(labels.dtype.str, labels.shape)}
     if labels.dtype.kind in "iu" and labels.size:
         described["labels"] = describe_labels(labels)
     shape, count = image_shape(described, "images")
@@ -189,6 +191,7 @@ def _grey_levels(images: np.ndarray) -> np.ndarray:
 
 
 def _parquet(name: str, path: Path, image: str, label: str, unit: str | None) -> ImageSet:
+    parquet.check_shards([path])
     inside = unit if unit in parquet.columns_of(path) else None
     images, labels, units = parquet.read(path, image, label, inside)
     classes = sorted(set(labels))

@@ -5,10 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from compiler.check.imported_files import MAX_GREY_LEVEL, MAX_SUM_ERROR
 from compiler.language.datasets import Card
-
-MAX_GREY_LEVEL = 10.0
-"""Largest absolute grey level that is accepted: learned images may leave 0..1, but larger values mean another scale."""
 
 
 def images_wrong(images: Tensor, card: Card) -> list[str]:
@@ -28,7 +26,7 @@ def labels_wrong(labels: Tensor, images: int, card: Card) -> list[str]:
     """The first fault of labels, as a list of at most one sentence. They must be `images` int64 classes, or float32, images ×
     classes, each row from 0 on with a sum of 1 ± 0.001."""
     if labels.ndim == 2 and labels.dtype == torch.float32 and tuple(labels.shape) == (images, card.classes):
-        uneven = ~((labels >= 0).all(1) & ((labels.sum(1) - 1).abs() < 1e-3))
+        uneven = ~((labels >= 0).all(1) & ((labels.sum(1) - 1).abs() < MAX_SUM_ERROR))
         place = int(uneven.nonzero()[0, 0]) if bool(uneven.any()) else None
         return [] if place is None else [f"labels[{place}] are no probabilities: each from 0 on, together 1"]
     return whole_wrong("labels", labels, images, 0, card.classes - 1)

@@ -19,6 +19,7 @@ from typing import Literal
 import numpy as np
 import torch
 
+from compiler.data.files import label_remedy
 from compiler.errors import SynthcError
 from compiler.language.audit import Design
 from runtime.audit.attacks.answers import Answers
@@ -122,13 +123,9 @@ def _shaped(source: str, name: str, values: np.ndarray, dimensions: Sequence[str
     """The array itself; SynthcError for another number of dimensions, an empty or boolean one, or a single class."""
     wanted = " × ".join(dimensions)
     if values.ndim != len(dimensions):
-        hint = ""
-        if values.ndim == len(dimensions) - 1:  # the axis of shadows or of views is missing
-            shadow, view = (f"{name}[None]", f"{name}[:, :, None]")
-            hint = f"; if they are of one shadow, save {shadow}" + (
-                f"; if of one view, save {view}" if "views" in dimensions else ""
-            )
-        raise SynthcError(f"{source}: {name} has shape {values.shape}; wanted is {wanted}{hint}")
+        raise SynthcError(
+            f"{source}: {name} has shape {values.shape}; wanted is {wanted}{_axes_hint(name, values.ndim, dimensions)}"
+        )
     if not values.size:
         raise SynthcError(f"{source}: {name} has shape {values.shape} and so is empty; wanted is {wanted}")
     if values.dtype.kind == "b":
@@ -136,6 +133,18 @@ def _shaped(source: str, name: str, values: np.ndarray, dimensions: Sequence[str
     if dimensions[-1] == "classes" and values.shape[-1] < 2:
         raise SynthcError(f"{source}: {name} has shape {values.shape}, one class; a classifier tells at least two apart")
     return values
+
+
+def _axes_hint(name: str, count: int, dimensions: Sequence[str]) -> str:
+    """What adds the axes that an array of `count` dimensions lacks, or takes away what it has beyond them."""
+    lack = len(dimensions) - count
+    if lack < 0:
+        return f"; {name}.squeeze() takes axes of length one away"
+    if "views" not in dimensions:
+        return f"; if they are of one shadow, save {name}[None]" if lack == 1 else ""
+    if lack == 1:
+        return f"; if they are of one shadow, save {name}[None]; if of one view, save {name}[:, :, None]"
+    return f"; if they are of one shadow and one view, save {name}[None, :, None]" if lack == 2 else ""
 
 
 def _no_nan(source: str, name: str, values: np.ndarray, *, infinite_too: bool) -> None:
@@ -159,6 +168,10 @@ def _member(source: str, arrays: dict[str, np.ndarray], kind: str, shape: tuple[
     member = arrays["member"]
     if member.shape != shape[:2]:
         wanted = f"shadows × samples, {shape[:2]}"
+        if member.shape == shape[1::-1]:
+            wanted += ": save member.T"
+        elif member.ndim == 1 and (1, *member.shape) == shape[:2]:
+            wanted += ": save member[None]"
         raise SynthcError(f"{source}: member has shape {member.shape}, but {kind} {shape}; wanted is {wanted}")
     if member.dtype.kind != "b":
         bad = (member != 0) & (member != 1)
@@ -189,10 +202,11 @@ def _labels(source: str, name: str, arrays: dict[str, np.ndarray], logits: np.nd
         raise SynthcError(f"{source}: {of} need {name} (samples): the class that each sample is scored against")
     labels, classes = arrays[name], logits.shape[-1]
     if labels.shape != logits.shape[1:2]:
-        wanted = f"samples, {logits.shape[1:2]}"
+        wanted = f"samples, {logits.shape[1:2]}{label_remedy(name, labels.dtype.str, labels.shape)}"
         raise SynthcError(f"{source}: {name} has shape {labels.shape}, but {of} {logits.shape}; wanted is {wanted}")
     if labels.dtype.kind not in "iu":
-        raise SynthcError(f"{source}: {name} is of type {labels.dtype.name}; wanted are whole numbers from 0 to {classes - 1}")
+        wanted = f"whole numbers from 0 to {classes - 1}{label_remedy(name, labels.dtype.str, labels.shape)}"
+        raise SynthcError(f"{source}: {name} is of type {labels.dtype.name}; wanted are {wanted}")
     bad = (labels < 0) | (labels >= classes)
     if bad.any():
         place = int(np.argmax(bad))

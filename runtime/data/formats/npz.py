@@ -36,6 +36,26 @@ BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImpl
 """Exceptions of `zipfile` and NumPy for files that are no archive, damaged or encrypted."""
 
 
+OTHERS = {
+    b"\x93NUMPY": "one array (.npy); numpy.savez(file, name=numpy.load(…)) gives it a name",
+    b"<": "a page of the web, perhaps an error that came instead of a download; get it again",
+    b"\x1f\x8b": "a file that gzip packed; gunzip unpacks it",
+    b"PAR1": "a Parquet file; `synthc data import` makes an .npz of it",
+    b"\x89HDF": "an HDF5 file; read it with h5py, then numpy.savez",
+    b"MATLAB": "a MATLAB file; scipy.io.loadmat reads it, then numpy.savez",
+    b"\x80": "a pickle, which is never opened; load it where you trust it, then numpy.savez",
+}
+"""First bytes of files that are no .npz → what they are, and what would do."""
+ODD = {
+    "f": "; .astype('float64') makes it one",
+    "c": "; .real or abs(…) makes it one",
+    "U": "; numpy.unique(…, return_inverse=True)[1] numbers names",
+    "S": "; numpy.unique(…, return_inverse=True)[1] numbers names",
+    "V": "; save each field as an array of its own",
+}
+"""NumPy's kind of a type that is not accepted → what would do."""
+
+
 @dataclass(frozen=True)
 class Header:
     """Type and shape that an array's header declares."""
@@ -71,7 +91,9 @@ def read_arrays(path: Path, names: Collection[str], limit: int = MAX_BYTES) -> d
         headers = {name: _header(archive, name, entry) for name, entry in wanted.items()}
         for name, header in headers.items():
             if header.dtype.hasobject:
-                raise SynthcError(f"{name!r} holds pickled objects, which are never opened; save it as an array of numbers")
+                raise SynthcError(
+                    f"{name!r} holds pickled objects, which are never opened; numpy.array(list(…)) makes numbers of it"
+                )
             _refuse_odd(name, header.dtype)
         if sum(header.nbytes for header in headers.values()) > limit:
             sizes = ", ".join(f"{name} {header.nbytes / 2**30:.3g} GiB" for name, header in headers.items())
@@ -99,7 +121,7 @@ def checked_arrays(arrays: Mapping[str, object], names: Collection[str]) -> dict
 
 def _refuse_odd(name: str, dtype: np.dtype) -> None:
     if not PLAIN.fullmatch(dtype.str):
-        hint = "; .astype('float64') makes it one" if dtype.kind == "f" else ""
+        hint = ODD.get(dtype.kind, "")
         raise SynthcError(f"{name!r} is of type {dtype.str[:40]!r}; wanted are numbers or booleans{hint}")
 
 
@@ -115,8 +137,14 @@ def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
             warnings.simplefilter("ignore")  # about damaged extra fields, which are not read, and headers of Python 2
             if not zipfile.is_zipfile(handle):
                 handle.seek(0)
-                if handle.read(2) == b"PK":
+                begin = handle.read(6)
+                if begin.startswith(b"PK"):
                     raise SynthcError("truncated: it begins as an archive and has no end; copy or write it again")
+                for magic, what in OTHERS.items():
+                    if begin.startswith(magic):
+                        raise SynthcError(f"not an .npz archive but {what}")
+                if not begin:
+                    raise SynthcError("empty; copy or write it again with numpy.savez")
                 raise SynthcError("not an .npz archive; numpy.savez(file, name=array, …) writes one")
             with zipfile.ZipFile(handle) as archive:
                 yield archive

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from compiler.data.files import MAX_BYTES_OF_IMAGES, file_digest, splits
 from compiler.errors import SynthcError
 from compiler.language.datasets import Card, Shape
 from compiler.work.operations import UserFiles
-from runtime.data.formats.image_file import decode_file
+from runtime.data.formats.image_file import decode_all
 from runtime.data.formats.npz import read_arrays
 from runtime.data.images import LabeledImages
 
@@ -29,7 +30,8 @@ def read(files: UserFiles) -> tuple[LabeledImages, LabeledImages | None]:
         raise SynthcError(f"{path}: its content has changed since the study was planned; run `synthc run` again")
     if path.is_dir():
         pool, test = splits(path)
-        return decoded(pool, files.card.shape), decoded(test, files.card.shape) if test else None
+        shape = files.card.shape
+        return decoded(pool, path, shape), decoded(test, path, shape) if test else None
     names = [f"{split}{what}" for split in ("", "test_") for what in ("images", "labels")]
     arrays = read_arrays(path, names, 2 * MAX_BYTES_OF_IMAGES)  # with the labels, which may be of eight bytes
     return _labeled(arrays, "", files.card), _labeled(arrays, "test_", files.card) if files.card.test_samples else None
@@ -49,14 +51,17 @@ def channels_first(images: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     return np.ascontiguousarray(images)
 
 
-def decoded(labelled: Sequence[tuple[Path, int]], shape: Shape) -> LabeledImages:
-    """Decode the files of (path, label) pairs; grey images are repeated to three channels if `shape` has them. SynthcError for
-    other sizes."""
-    images = torch.empty(len(labelled), *shape, dtype=torch.uint8)
-    _, height, width = shape
-    for row, (path, _) in enumerate(labelled):
-        pixels = decode_file(path)
-        if pixels.shape[:2] != (height, width):
-            raise SynthcError(f"{path}: {pixels.shape[0]}×{pixels.shape[1]} pixels; the set has {height}×{width}")
+def decoded(labelled: Sequence[tuple[Path, int]], root: Path, shape: Shape | None = None) -> LabeledImages:
+    """Decode the files of (path, label) pairs, at least one; grey images are repeated to three channels if one is in colour, or if
+    `shape` says so. SynthcError that tells all files that cannot be used, by their paths below `root`, and for images of several
+    sizes or of another one than `shape`."""
+    images: Tensor | None = None
+    for row, pixels in enumerate(decode_all((path.relative_to(root).as_posix(), path) for path, _ in labelled)):
+        height, width = pixels.shape[:2]
+        if images is None:
+            images = torch.empty(len(labelled), shape[0] if shape else 3, height, width, dtype=torch.uint8)
         images[row] = torch.from_numpy(pixels.reshape(height, width, -1).copy()).permute(2, 0, 1)  # one channel fills three
+    assert images is not None
+    if shape is not None and (size := tuple(images.shape[2:])) != shape[1:]:
+        raise SynthcError(f"images of {size[0]}×{size[1]} pixels; the set has {shape[1]}×{shape[2]}")
     return LabeledImages(images, torch.tensor([label for _, label in labelled]))

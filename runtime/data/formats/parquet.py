@@ -5,16 +5,15 @@ One column has PNG or JPEG bytes (or `{bytes, path}`, as Hugging Face writes the
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from compiler.data.files import MAX_BYTES_OF_IMAGES
+from compiler.data.files import MAX_BYTES_OF_IMAGES, SHARD, import_command, parquet_files, remedy
 from compiler.errors import SynthcError, did_you_mean
-from runtime.data.formats.image_file import decode
+from runtime.data.formats.image_file import decode_all
 from runtime.database.files import open_parquet
 from runtime.store.files import atomic_write
 
@@ -31,9 +30,10 @@ def converted(source: Sequence[Path], test: Sequence[Path], target: Path, image_
     for of, paths in (("", source), ("test_", test)):
         if not paths:
             continue
+        check_shards(paths)
         images, labels = _joined(paths, image_column, label_column)
         if len(kinds := sorted({type(label).__name__ for label in (*names, *labels)})) > 1:
-            raise SynthcError(f"{paths[0]}: labels are of the types {' and '.join(kinds)}; make them one")
+            raise SynthcError(f"{', '.join(map(str, paths))}: labels are of the types {' and '.join(kinds)}; make them one")
         if not names:
             names = sorted(set(labels))
         if unknown := set(labels) - set(names):
@@ -49,6 +49,23 @@ def converted(source: Sequence[Path], test: Sequence[Path], target: Path, image_
     except OSError as error:
         raise SynthcError(f"{target}: cannot be written: {error.strerror}") from error
     return {"images": len(arrays["labels"]), "test_images": len(arrays.get("test_labels", ())), "classes": names}
+
+
+def check_shards(paths: Sequence[Path]) -> None:
+    """SynthcError where a file is given twice, or its name says that it is one of several which are not all given."""
+    real = [path.resolve() for path in paths]
+    if len(set(real)) < len(real):
+        twice = next(path for path, of in zip(paths, real, strict=True) if real.count(of) > 1)
+        raise SynthcError(f"{twice}: given twice, so that its images would be, too; name it once")
+    for path in paths:
+        if shard := SHARD.fullmatch(path.name):
+            count, width = int(shard["count"]), len(shard["number"])
+            wanted = {f"{shard['part']}-{number:0{width}}-of-{shard['count']}.parquet" for number in range(min(count, 100_000))}
+            missing = sorted(wanted - {other.name for other in paths})
+            absent = [name for name in missing if not (path.parent / name).exists()]
+            if missing:
+                do = f"get {absent[0]}, or rename it to take it alone" if absent else f"`{import_command([path])}` takes all"
+                raise SynthcError(f"{path}: one of {count:,} files of a set, {len(missing):,} of which are not given; {do}")
 
 
 def _joined(shards: Sequence[Path], image_column: str, label_column: str) -> tuple[np.ndarray, list[Any]]:
@@ -77,41 +94,50 @@ def read(
     """Images, n × height × width (× 3 if one of them is in colour), uint8; labels as in the file; units, [] if no column is
     named. SynthcError for a file without rows or with images of several sizes, and for whatever cannot be read."""
     if not path.is_file():
-        raise SynthcError(f"{path}: there is no such file")
+        how = "there is no such file"
+        if path.is_dir():
+            whole = f"a study takes a folder of images by class as it is: data: {{name: files, path: {path}}}"
+            how = f"a folder; {remedy(path) if parquet_files(path) else whole}"
+        raise SynthcError(f"{path}: {how}")
+    if path.suffix.lower() != ".parquet":
+        raise SynthcError(f"{path}: no .parquet file; {remedy(path)}")
     decoded: list[np.ndarray] = []
     labels: list[Any] = []
     units: list[Any] = []
-    size = 0
     with open_parquet(path) as (columns, rows):
         wanted = [image_column, label_column, *([unit_column] if unit_column else [])]
-        for column in wanted:
+        for option, column in zip(("--image", "--label", "--unit"), wanted, strict=False):
             if column not in columns:
-                raise SynthcError(f"{path}: no column is called {column!r}; {did_you_mean(column, columns)}")
-        for row, (content, label, *unit) in enumerate(_bytes(path, rows(wanted))):
-            name = f"{path}: row {row}"
-            if not isinstance(label, int | str):
-                raise SynthcError(f"{name}: the label {label!r} is neither a whole number nor a name")
-            pixels = decode(io.BytesIO(content), name)
-            height, width = pixels.shape[:2]
-            if decoded and (first := decoded[0].shape[:2]) != (height, width):
-                what = f"{height}×{width} pixels, the first image has {first[0]}×{first[1]}"
-                raise SynthcError(f"{name}: {what}; make them one size")
-            size += pixels.size
-            if size > MAX_BYTES_OF_IMAGES:
-                raise SynthcError(f"{path}: decoded images of over {MAX_BYTES_OF_IMAGES:,} bytes; use fewer")
-            decoded.append(pixels)
-            labels.append(label)
-            units += unit
+                raise SynthcError(f"{path}: no column is called {column!r}; {option} names it; {did_you_mean(column, columns)}")
+
+        def images() -> Iterator[tuple[str, bytes | SynthcError]]:
+            for row, (content, label, *unit) in enumerate(rows(wanted)):
+                labels.append(label)
+                units.extend(unit)
+                wrong = SynthcError(f"the label {label!r} is neither a whole number nor a name")
+                yield f"row {row}", _encoded(content) if isinstance(label, int | str) else wrong
+
+        size = 0
+        try:
+            for pixels in decode_all(images()):
+                size += pixels.size
+                if size > MAX_BYTES_OF_IMAGES:
+                    raise SynthcError(f"decoded images of over {MAX_BYTES_OF_IMAGES:,} bytes; use fewer")
+                decoded.append(pixels)
+        except SynthcError as error:
+            raise SynthcError(f"{path}: {error}") from error
     if not decoded:
         raise SynthcError(f"{path}: no row")
     if len({pixels.ndim for pixels in decoded}) > 1:  # grey ones among colours
-        decoded = [np.broadcast_to(pixels.reshape(height, width, -1), (height, width, 3)) for pixels in decoded]
+        decoded = [np.broadcast_to(of.reshape(*of.shape[:2], -1), (*of.shape[:2], 3)) for of in decoded]
     return np.stack(decoded), labels, units
 
 
-def _bytes(path: Path, rows: Iterator[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
-    for content, *rest in rows:
-        found = content.get("bytes") if isinstance(content, dict) else content
-        if not isinstance(found, bytes):
-            raise SynthcError(f"{path}: the image column holds {type(found).__name__}, not the bytes of a PNG or JPEG")
-        yield found, *rest
+def _encoded(content: Any) -> bytes | SynthcError:
+    """The bytes of one image from its cell, b"" for an empty cell; else the error."""
+    found, name = (content.get("bytes"), content.get("path")) if isinstance(content, dict) else (content, None)
+    if found is None and name:
+        return SynthcError(f"a path alone, {str(name)[:40]!r}, and no bytes; write the images into the file")
+    if not isinstance(found, bytes | None):
+        return SynthcError(f"the image column holds {type(found).__name__}, not the bytes of a PNG or JPEG")
+    return found or b""

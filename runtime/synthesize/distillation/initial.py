@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from compiler.check.imported_files import MAX_GREY_LEVEL
 from compiler.errors import SynthcError
 from compiler.language.datasets import Card
 from compiler.language.methods.distillation import (
@@ -23,7 +24,6 @@ from compiler.language.methods.distillation import (
     TrajectoryMatching,
 )
 from runtime.data.images import LabeledImages
-from runtime.data.valid import MAX_GREY_LEVEL
 from runtime.outcome import Diverged
 from runtime.seeds import Seeds
 from runtime.synthesize.release import Release, Setting

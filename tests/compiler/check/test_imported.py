@@ -297,6 +297,40 @@ WRONG: dict[str, tuple[str, Change]] = {
     "images have the shape (3,) and type '|O'":  # pickled: its header is all that is looked at
     ("sets", lambda held: held | {"images": np.array([None] * 3)}),
     "a row per image of queries.npz": ("logits", lambda held: {"logits": held["logits"][:-1]}),
+    "images have entries that are no finite numbers; did the generator diverge?": (
+        "sets",
+        lambda held: held | {"images": np.where(held["images"] > 200, np.nan, held["images"] / 255)},
+    ),
+    "images have no finite number at all": ("sets", lambda held: held | {"images": np.full(held["images"].shape, np.nan)}),
+    "images are floats from 0 to 255, where black is 0 and white is 1; divide them by 255, or save them as uint8": (
+        "sets",
+        lambda held: held | {"images": held["images"].astype(np.float32)},
+    ),
+    "images are floats from -128 to 127": ("sets", lambda held: held | {"images": held["images"].astype(np.float32) - 128}),
+    "images go up to grey level 1 of 255, so that all are black; if 1 is white, save images * 255": (
+        "sets",
+        lambda held: held | {"images": (held["images"] > 127).astype(np.uint8)},
+    ),
+    "labels have a row that is no probabilities: each from 0 on, together 1": (
+        "sets",
+        lambda held: held | {"labels": np.eye(10, dtype=np.float32)[held["labels"]] * 5},
+    ),
+    "a softmax makes them of logits": (
+        "sets",
+        lambda held: held | {"labels": np.where(np.eye(10)[held["labels"]] == 1, np.nan, 0.1)},
+    ),
+    "origins hold 1,797; the set has 0 to 1,796, and -1 is for none": (
+        "sets",
+        lambda held: held | {"origins": np.where(np.arange(len(held["origins"])), held["origins"], 1797)},
+    ),
+    "origins hold -2": ("sets", lambda held: held | {"origins": held["origins"] * 0 - 2}),
+    "seconds are -1": ("logits", lambda held: held | {"seconds": np.array(-1.0)}),
+    "seconds are not finite; one number from 0 on is wanted": ("logits", lambda held: held | {"seconds": np.array(np.nan)}),
+    "seconds are (2,)": ("logits", lambda held: held | {"seconds": np.array([1.0, 2.0])}),
+    "logits have entries that are no finite numbers; did this model diverge?": (
+        "logits",
+        lambda held: {"logits": np.where(held["logits"] == held["logits"].max(), np.inf, held["logits"])},
+    ),
     "logits have the shape": ("logits", lambda held: {"logits": held["logits"].argmax(1)}),
 }
 
@@ -325,6 +359,20 @@ def test_a_wrong_file_is_found_when_the_study_is_checked(elsewhere: Done, tmp_pa
     assert complaint in said
     place = {"sets": "study.yaml:24:50", "logits": "study.yaml:25:54"}[arm]
     assert said.startswith(f"{place}: {file.name}: ")
+
+
+@pytest.mark.parametrize(("low", "high"), [(-1.0, 1.0), (0.0, 2.5), (-0.5, 1.0)])
+def test_images_that_leave_the_range_from_black_to_white_are_told_with_it(
+    elsewhere: Done, tmp_path: Path, capsys: pytest.CaptureFixture[str], low: float, high: float
+) -> None:
+    with copied(elsewhere, tmp_path) as spec:
+        assert main(["check", str(spec)]) == 0
+        assert "its images go" not in capsys.readouterr().err
+        file = tmp_path / "sets" / file_name(0, 2)
+        held = numbers(file)
+        np.savez(file, **(held | {"images": held["images"] / 255 * (high - low) + low}))
+        assert main(["check", str(spec)]) == 0
+    assert f"sets: its images go from {low:g} to {high:g}, where black is 0 and white is 1" in capsys.readouterr().err
 
 
 def test_missing_and_broken_files_are_counted_and_named(elsewhere: Done, tmp_path: Path) -> None:

@@ -394,7 +394,7 @@ def test_broken_parquet_costs_a_sentence(tmp_path: Path, capsys: pytest.CaptureF
         ("SELECT 1 AS label, 'text' AS image", "the image column holds str"),
         ("SELECT 1 AS label, 'text'::BLOB AS image", "row 0: another file, no PNG or JPEG"),
         ("SELECT 1 AS label, 2 AS picture", "no column is called 'image'"),
-        ("SELECT 1 AS label, NULL::BLOB AS image", "the image column holds NoneType"),
+        ("SELECT 1 AS label, NULL::BLOB AS image", "row 0: empty, no PNG or JPEG"),
         ("SELECT 1 AS label, 'x'::BLOB AS image WHERE false", "no row"),
     ],
 )

@@ -213,6 +213,126 @@ def test_what_was_damaged_after_it_came_is_put_aside_and_fetched_again(
     assert "already in" in capsys.readouterr().out
 
 
+def in_order(monkeypatch: pytest.MonkeyPatch, address: str, name: str, root: Path) -> None:
+    """Make tiny files of the set the published ones, with their checksums, and the server its home."""
+    folder = root / CATALOGUE[name].forms[0].folders[0]
+    FILES.clear()
+    if name.endswith("mnist"):
+        data_files.mnist(folder, 40, 20)
+    elif name == "svhn":
+        data_files.svhn(folder, 40, 20)
+    elif name == "cifar10":
+        data_files.cifar10(root, 50, 20, binary=False)
+    else:
+        images, labels = data_files.pictures(40, 10)
+        for part in ("train", "test"):
+            data_files.folders(folder / part, images, labels, [f"class {label}" for label in range(10)])
+    entry = CATALOGUE[name]
+    if name in ("cifar10", "cinic10"):
+        (remote,), to = entry.remotes, io.BytesIO()
+        with tarfile.open(fileobj=to, mode="w:gz") as members:
+            for part in remote.unpacks:
+                members.add((root if name == "cifar10" else folder) / part, part)
+        FILES[remote.name] = to.getvalue()
+    else:
+        FILES.update({path.name: path.read_bytes() for path in folder.iterdir()})
+    form = entry.forms[0]
+    checksums = getattr(form.read, "keywords", {}).get("checksums", form.md5)
+    for path in folder.iterdir():
+        if path.is_file():
+            monkeypatch.setitem(checksums, path.name, md5(path.read_bytes()).hexdigest())
+    remotes = tuple(
+        replace(remote, urls=(f"{address}/{remote.name}",), md5=md5(FILES[remote.name]).hexdigest()) for remote in entry.remotes
+    )
+    monkeypatch.setitem(CATALOGUE, name, replace(entry, forms=(replace(form, md5=checksums),), remotes=remotes))
+
+
+@pytest.mark.parametrize("name", ["mnist", "svhn", "cifar10", "cinic10"])
+@pytest.mark.parametrize(
+    "damage",
+    [lambda content: content[: len(content) // 2], flipped, lambda content: b"", lambda content: b"<html>502 Bad Gateway</html>"],
+    ids=["truncated", "flipped", "empty", "a page instead"],
+)
+def test_a_set_of_any_format_that_was_damaged_is_whole_after_one_fetch(
+    home: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+    damage: Callable[[bytes], bytes],
+) -> None:
+    in_order(monkeypatch, home, name, tmp_path / "public")
+    assert main(["data", "fetch", name]) == 0
+    folder = tmp_path / "data" / CATALOGUE[name].forms[0].folders[0]
+    whole = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    file = next(path for path in sorted(whole) if path.relative_to(folder).as_posix().startswith(("test", "t10k-images")))
+    file.write_bytes(damage(whole[file]))
+    capsys.readouterr()
+    assert main(["data", "fetch", name]) == 0
+    said = capsys.readouterr().out
+    assert ".damaged" in said
+    assert "already in" not in said
+    assert all(path.read_bytes() == content for path, content in whole.items())
+    assert main(["data", "fetch", name]) == 0
+    assert "already in" in capsys.readouterr().out
+
+
+def test_content_that_is_not_the_pinned_one_is_not_called_there(
+    home: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    in_order(monkeypatch, home, "fashion_mnist", tmp_path / "public")
+    folder = tmp_path / "data" / CATALOGUE["fashion_mnist"].forms[0].folders[0]
+    data_files.mnist(folder, 30, 20, zipped=False)  # whole files, without a published checksum, of other images
+    assert main(["data", "fetch", "fashion_mnist"]) == 1
+    assert "NOT 9fad14d04aa05243" in capsys.readouterr().out
+    assert len(list(folder.glob("*.gz"))) == 4
+    assert len(list(folder.glob("*.damaged"))) == 4
+
+
+def test_a_damaged_set_of_the_machine_is_left_and_one_of_the_users_own_is_fetched(
+    home: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    in_order(monkeypatch, home, "mnist", tmp_path / "public")
+    monkeypatch.setattr("runtime.data.catalogue.DEBIAN", tmp_path / "public")
+    file = tmp_path / "public/MNIST/raw/t10k-images-idx3-ubyte.gz"
+    file.write_bytes(b"")
+    assert main(["data", "fetch", "mnist"]) == 0
+    assert f"left there; {tmp_path / 'data'} gets another" in capsys.readouterr().out
+    assert file.read_bytes() == b""
+    assert main(["data", "verify", "mnist"]) == 0
+
+
+def test_an_archive_that_was_put_there_and_is_another_is_kept_aside(
+    home: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/cifar-10-python.tar.gz").write_bytes(FILES["cifar-10-python.tar.gz"][:-10])
+    assert main(["data", "fetch", "cifar10"]) == 0
+    assert "kept as cifar-10-python.tar.gz.damaged, and fetched again" in capsys.readouterr().err
+    assert (tmp_path / "data/cifar-10-python.tar.gz.damaged").exists()
+
+
+@pytest.mark.parametrize("left", ["zeros", "half", "too much"])
+def test_what_an_interrupted_download_left_never_ends_in_a_wrong_file(home: str, tmp_path: Path, left: str) -> None:
+    whole = FILES["cifar-10-python.tar.gz"]
+    content = {"zeros": bytes(len(whole) // 2), "half": whole[: len(whole) // 2], "too much": whole + b"more"}[left]
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/cifar-10-python.tar.gz.part").write_bytes(content)
+    assert main(["data", "fetch", "cifar10"]) == 0
+    assert sorted(path.name for path in (tmp_path / "data").iterdir()) == ["arrays", "cifar-10-batches-py", "records"]
+
+
+def test_a_fetch_that_is_interrupted_goes_on_the_next_time(home: str, tmp_path: Path) -> None:
+    def interrupt(name: str, have: int, total: int | None) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fetch.fetch("cifar10", interrupt)
+    assert [path.name for path in (tmp_path / "data").iterdir()] == ["cifar-10-python.tar.gz.part"]
+    assert main(["data", "fetch", "cifar10"]) == 0
+    assert sorted(path.name for path in (tmp_path / "data").iterdir()) == ["arrays", "cifar-10-batches-py", "records"]
+
+
 def tar(*members: tuple[str, bytes, bytes]) -> bytes:
     to = io.BytesIO()
     with tarfile.open(fileobj=to, mode="w") as file:
