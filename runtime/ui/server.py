@@ -31,7 +31,7 @@ from runtime.ui.state import Source
 HOST = "127.0.0.1"
 WATCH_SECONDS = 0.2
 """How often the server looks whether the database was published anew: one `stat`."""
-SHARE, BURST_SECONDS = 0.013, 0.5
+SHARE, BURST_SECONDS = 0.01, 0.5
 """Of a core that following a run may take on average, and the CPU seconds that may be saved up: a chart beyond them waits."""
 OVERDRAFT_SECONDS = 0.25
 """By which the board and the tables may overdraw: they are there at once, and only where that goes on they wait too."""
