@@ -596,6 +596,33 @@ def test_letters_that_no_font_has_are_told_of_beside_a_picture(tiny: Done, tmp_p
         assert "boxes stand there; install one" in notice
 
 
+@pytest.mark.parametrize(
+    ("label", "package"),
+    [
+        ("\u732b\u72ac", "fonts-noto-cjk"),
+        ("\uace0\uc591\uc774", "fonts-noto-cjk"),
+        ("\u306d\u3053", "fonts-noto-cjk"),
+        ("\u092c\u093f\u0932\u094d\u0932\u0940", "fonts-noto-core"),
+        ("\u0e41\u0e21\u0e27", "fonts-noto-core"),
+        ("\U0001f436", "fonts-noto-color-emoji"),
+        ("\u0642\u0637\u0629", ""),
+        ("\u05d7\u05ea\u05d5\u05dc", ""),
+    ],
+    ids=["Chinese", "Korean", "Japanese", "Devanagari", "Thai", "emoji", "Arabic", "Hebrew"],
+)
+def test_labels_of_any_script_are_drawn_or_told_of_with_the_package_that_has_them(
+    tiny: Done, tmp_path: Path, label: str, package: str
+) -> None:
+    drawn = charts.draw("tradeoff", *query(tiny.db, charts.kind_of("tradeoff").query))
+    drawn["title"] = label
+    notice = charts.save(drawn, tmp_path / "chart.png")
+    if notice:  # whether there is a font is up to the machine
+        assert f"such as Debian's {package}" in notice
+        assert f"(U+{ord(sorted(label)[0]):04X})" in notice
+    charts.save(drawn, tmp_path / "chart.svg")
+    assert all(letter in (tmp_path / "chart.svg").read_text(encoding="utf-8") for letter in label)
+
+
 def test_letters_that_fonts_have_are_not_told_of(tiny: Done, tmp_path: Path) -> None:
     drawn = charts.draw("tradeoff", *query(tiny.db, charts.kind_of("tradeoff").query))
     drawn["title"] = "Größe ≤ ε, шум"

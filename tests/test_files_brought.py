@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +23,7 @@ from runtime.data import cards
 from runtime.data.cards import compile_with_files
 from runtime.data.image_set import read_image_set
 from runtime.data.sources import load
-from tests.conftest import TINY
+from tests.conftest import ROOT, TINY
 from tests.runtime.data import data_files
 
 
@@ -402,6 +405,8 @@ IMAGES, LABELS = data_files.pictures(300, 2, (8, 8))
         (np.zeros((300, 4, 8, 8), "u1"), LABELS, "images[:, :3] leaves the transparency out"),
         (IMAGES.reshape(300, 64), LABELS, "images.reshape(-1, 8, 8)"),
         (IMAGES[:, None, None], LABELS, "images.squeeze()"),
+        (np.zeros((300, 3, 64, 3), "u1"), LABELS, "which axis is c cannot be told here"),
+        (np.zeros((300, 2, 8, 8), "u1"), LABELS, "c being 1 or 3"),
         (IMAGES, LABELS == 1, "say which class is 0 and which 1"),
         (IMAGES, np.array(["cat", "dog"])[LABELS], "numpy.unique(labels, return_inverse=True)[1] numbers the names"),
         (IMAGES, np.array(["cat", "dog"], object)[LABELS], "numpy.unique(labels, return_inverse=True)[1] numbers the names"),
@@ -555,3 +560,166 @@ def test_grey_levels_as_floats_from_0_to_1_are_the_same_set(tmp_path: Path) -> N
     np.savez(tmp_path / "bytes.npz", images=IMAGES, labels=LABELS)
     one, two = (read_image_set(str(tmp_path / f"{name}.npz")).data.images for name in ("floats", "bytes"))
     assert (one == two).all()
+
+
+# --- sizes of images ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(1, 64), (64, 1), (1, 1), (2, 2), (3, 3), (2, 64), (1, 2), (4, 4)], ids=str)
+@pytest.mark.parametrize("colours", [1, 3])
+@pytest.mark.parametrize("net", ["small", "convnet", "mlp", "resnet9", "resnet18", "wrn"])
+def test_a_net_that_check_lets_pass_takes_images_of_that_size(
+    tmp_path: Path, shape: tuple[int, int], colours: int, net: str
+) -> None:
+    import torch
+
+    from compiler.data.files import card_of
+    from runtime.training.nets import build
+
+    images = np.random.default_rng(0).integers(0, 255, (400, *shape, colours), np.uint8)
+    np.savez(tmp_path / "set.npz", images=images[..., 0] if colours == 1 else images, labels=np.arange(400) % 2)
+    for norm in ("batch", "group", "instance", "none"):
+        path = study(tmp_path, "set.npz", **{"net: small": f"net: {net}, norm: {norm}"})
+        try:
+            point = compile_with_files(path).trials[0].trial.point
+        except SpecError:
+            continue
+        made = build(point.classifier, card_of(point.data), torch.Generator().manual_seed(0))
+        out = made(torch.rand(4, colours, *shape))
+        out.sum().backward()
+        assert out.shape == (4, 2)
+        assert out.isfinite().all()
+
+
+# --- the starter -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "mine",
+        "my study",
+        "mine.yaml",
+        "Größe",
+        "日本",
+        "it's",
+        'so "called"',
+        "a #1",
+        "x: y",
+        "1e3",
+        "null",
+        "-x",
+        "yes",
+        "~",
+        "[a]",
+        "a&b",
+    ],
+)
+def test_the_starter_passes_check_whatever_it_is_called(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ["init", "--", name] if name.startswith("-") else ["init", name]
+    assert main(words) == 0
+    (written,) = tmp_path.glob("*.yaml")
+    assert main(["check", str(written)]) == 0
+    assert "no mistakes" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("form", ["npz", "folder", "split", "parquet"])
+@pytest.mark.parametrize("name", ["set", "my set", "it's #1", 'so "called"'])
+def test_the_starter_on_files_of_ones_own_passes_check(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], form: str, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    images, labels = data_files.pictures(1200, 3, (8, 8))
+    kept = [("abc"[label], encoded(image)) for image, label in zip(images, labels, strict=True)]
+    if form in ("folder", "split"):
+        path = tmp_path / name
+        for part in ("train", "val") if form == "split" else ("",):
+            write_folder(path / part, kept)
+    else:
+        path = tmp_path / f"{name}.npz"
+        if form == "npz":
+            np.savez(path, images=images, labels=labels)
+        else:
+            read_parquet(write_parquet(tmp_path / "set.parquet", kept).rename(tmp_path / f"{name}.parquet"), path)
+    assert main(["init", "mine"]) == 0
+    data = ["--set", "data.name=files", "--set", f"data.path={path.name}"]
+    assert main(["check", "mine.yaml", *data]) == 0
+    assert "no mistakes" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("per_class", [3, 20])
+def test_the_starter_on_too_few_images_is_told_what_to_lower(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], per_class: int
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    images, labels = data_files.pictures(2 * per_class, 2, (8, 8))
+    np.savez("set.npz", images=images, labels=labels)
+    assert main(["init", "mine"]) == 0
+    assert main(["check", "mine.yaml", "--set", "data.name=files", "--set", "data.path=set.npz"]) == 2
+    assert "mine.yaml:" in capsys.readouterr().err
+
+
+# --- places and letters ------------------------------------------------------------------------------------------------------
+
+ASCII_NAMES = {"PYTHONUTF8": "0", "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0"}
+
+
+def synthc(folder: Path, *words: str, **environment: str) -> tuple[int, str]:
+    """Exit code and error output of a command in an environment."""
+    env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(folder), "HOME": str(folder), **environment}
+    done = subprocess.run([sys.executable, "-m", "runtime.cli", *words], cwd=folder, env=env, capture_output=True)
+    return done.returncode, (done.stdout + done.stderr).decode("utf-8", errors="replace")
+
+
+@pytest.mark.parametrize("words", [("init", "日本"), ("check", "größe.yaml"), ("split", "日本", "-o", "x"), ("audit", "größe.npz")])
+def test_a_name_that_the_locale_cannot_hold_is_told_what_to_set(tmp_path: Path, words: tuple[str, ...]) -> None:
+    code, said = synthc(tmp_path, *words, **ASCII_NAMES)
+    assert code == 2
+    assert "set PYTHONUTF8=1, or LC_ALL=C.UTF-8" in said
+    assert "Traceback" not in said
+
+
+def test_a_path_in_a_study_that_the_locale_cannot_hold_is_a_sentence(tmp_path: Path) -> None:
+    study(tmp_path, "größe.npz")
+    code, said = synthc(tmp_path, "check", "study.yaml", **ASCII_NAMES)
+    assert code == 2
+    assert "mistake of synthc" not in said
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "cp437", "latin-1:strict", "shift_jis:strict"])
+@pytest.mark.parametrize(
+    "words", [("--help",), ("check", "→日.yaml"), ("data", "list"), ("check", "--explain", "L05"), ("nonsense→",)]
+)
+def test_help_and_errors_are_written_in_any_encoding(tmp_path: Path, encoding: str, words: tuple[str, ...]) -> None:
+    code, said = synthc(tmp_path, *words, PYTHONIOENCODING=encoding)
+    assert code in (0, 2)
+    assert "Traceback" not in said
+    assert "mistake of synthc" not in said
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "check study.yaml",
+        "sql x",
+        "data list",
+        "init mine",
+        "split digits -o x",
+        "audit x.npz",
+        "status",
+        "schema",
+        "run study.yaml",
+    ],
+)
+def test_a_working_directory_that_is_gone_is_a_sentence(tmp_path: Path, command: str) -> None:
+    (tmp_path / "gone").mkdir()
+    script = "import os, sys; os.rmdir(os.getcwd()); from runtime.cli.main import main; sys.exit(main(sys.argv[1:]))"
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", script, *command.split(" ")], cwd=tmp_path / "gone", env=env, capture_output=True)
+    assert done.returncode == 2
+    assert b"the working directory was deleted; change to another one" in done.stderr
+    assert b"Traceback" not in done.stderr

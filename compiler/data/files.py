@@ -188,6 +188,8 @@ def shape_remedy(name: str, shape: tuple[int, ...]) -> str:
         return f": {name}.reshape(-1, {side}, {side}), if these are the images' rows" if side * side == shape[1] else ""
     if len(shape) == 4 and 4 in (shape[1], shape[3]):
         return f": {name}[..., :3] leaves the transparency out" if shape[3] == 4 else f": {name}[:, :3] leaves the transparency out"
+    if len(shape) == 4 and shape[1] in (1, 3) and shape[3] in (1, 3):
+        return f": which axis is c cannot be told here; give the images another height or width than {shape[1]}"
     if len(shape) == 5 and 1 in shape:
         return f": {name}.squeeze() takes axes of length one away"
     return ""

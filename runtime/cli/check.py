@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +104,10 @@ def _init(args: argparse.Namespace) -> int:
 
     name = Path(args.name).stem
     target = Path(args.name).with_name(f"{name}.yaml")
-    starter = (files("runtime.cli") / "starter.yaml").read_text(encoding="utf-8").replace("STUDY", name)
+    called = re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-_.") or "study"  # what a study may be called
+    text = (files("runtime.cli") / "starter.yaml").read_text(encoding="utf-8")
+    plain = called.isidentifier() and called.lower() not in ("null", "true", "false")
+    starter = text.replace("study: STUDY", f"study: {called}" if plain else f'study: "{called}"').replace("STUDY", name)
     try:
         with target.open("x", encoding="utf-8") as handle:
             handle.write(starter)

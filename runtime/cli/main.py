@@ -35,6 +35,9 @@ COMMAND_MODULES = (
 NO_THREAD = "can't start new thread"
 """Python's message (there is no exception type) where the limit of threads of a user or container is reached."""
 
+NO_UTF8 = "names of files are {} here, which lacks some of these letters; set PYTHONUTF8=1, or LC_ALL=C.UTF-8"
+"""What is said of such a name where the locale is not UTF-8."""
+
 EXIT_CODES = """\
 exit codes:
   0    done
@@ -87,6 +90,8 @@ def _run(args: argparse.Namespace, argv: Sequence[str]) -> int:
         return _print_error("interrupted", 130)
     except OSError as error:
         return _print_error(sentence_of(error) + _keep_details())
+    except UnicodeEncodeError as error:  # a name of a file: texts for streams are escaped
+        return _print_error(f"{error.object!a}: {NO_UTF8.format(error.encoding)}")
     except MemoryError:
         return _print_error(f"the memory does not suffice{_keep_details()}")
     except SystemExit as error:  # of a package that a spec names: our own parser is done
@@ -153,7 +158,9 @@ def _check_arguments(argv: Sequence[str]) -> None:
         raise SynthcError("the working directory was deleted; change to another one") from None
     for name in (*argv, here):
         if not name.isascii() and any("\ud800" <= letter <= "\udfff" for letter in name):
-            raise SynthcError(f"{name}: the name is not UTF-8; rename it, or give it in UTF-8")
+            encoding = sys.getfilesystemencoding()
+            why = "the name is not UTF-8; rename it, or give it in UTF-8" if encoding == "utf-8" else NO_UTF8.format(encoding)
+            raise SynthcError(f"{name}: {why}")
 
 
 class Help(argparse.RawDescriptionHelpFormatter):

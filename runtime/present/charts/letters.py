@@ -10,6 +10,7 @@ import html
 import re
 import shutil
 import subprocess
+import unicodedata
 from functools import lru_cache
 from pathlib import Path
 
@@ -35,7 +36,16 @@ def complain_of_missing(svg: str) -> str:
     if not missing:
         return ""
     named = and_more([f"{letter} (U+{ord(letter):04X})" for letter in missing], 5)
-    return f"no font here has {named}: boxes stand there; install one, such as Debian's fonts-noto-cjk, or take .svg or .html"
+    fonts = " and ".join(sorted({_font_of(letter) for letter in missing}))
+    return f"no font here has {named}: boxes stand there; install one, such as Debian's {fonts}, or take .svg or .html"
+
+
+def _font_of(letter: str) -> str:
+    """The Debian package whose font most likely has the letter."""
+    name = unicodedata.name(letter, "")
+    if name.startswith(("CJK", "HIRAGANA", "KATAKANA", "HANGUL", "BOPOMOFO", "FULLWIDTH", "HALFWIDTH")):
+        return "fonts-noto-cjk"
+    return "fonts-noto-color-emoji" if unicodedata.category(letter) == "So" else "fonts-noto-core"
 
 
 def _is_missing(letter: str) -> bool:
