@@ -503,6 +503,44 @@ def test_what_no_shadow_could_do_is_refused_by_check_at_its_place(tmp_path: Path
     assert "study.yaml:20:" in refusal(spec(tmp_path, **{"{paradigm: undefended}": arm}))
 
 
+DP = "arms={{a: {{paradigm: dp_sgd, classifier: {{norm: group{}}}, privacy: {{{}}}}}}}"
+
+
+@pytest.mark.parametrize(
+    ("assignment", "said"),
+    [
+        ("classifier.batch_size=100000", "a batch of 100000 from 1377 private images; at most 1377"),
+        (DP.format(", batch_size: 5000", "epsilon: 8"), "a batch of 5000 from 1377 private images"),
+        (DP.format("", "epsilon: 8, delta: 1"), "`delta` is 1; it should be less than 1"),
+        ("audit.shadows=9", "9 shadows cannot form complementary pairs; use 10"),
+        ("arms.undefended.audit={shadows: 7}", "7 shadows cannot form complementary pairs"),
+        ("audit.target=8", "shadow 8 of 8 shadows"),
+        ("audit.canaries.clean.count=5000", "5,024 canaries, a z pool of 40 and 360 test images of 1,797 images"),
+        ("audit.z_pool=1797", "a z pool of 1,797"),
+        ("data.validation=1437", "1,437 validation images of 1,797 images"),
+        ("data.subset=50", "of 50 images"),
+        ("data.subset=5000", "a subset of 5,000 of 1,797 images"),
+        ("audit.headline.fpr=0.01", "the FPR 0.01 is not read"),
+        ("audit.canaries.mislabeled.count=1", "4 non-member scores cannot show a false-positive rate of 0.1"),
+        ("arms={a: {paradigm: distillation, method: mtt, images_per_class: 500, init: real}}", "500 images of each class begin"),
+        ("arms={a: {paradigm: diffusion, method: conditional, denoiser: {privacy: {epsilon: 101}}}}", "`epsilon` is 101"),
+    ],
+)
+def test_what_follows_from_the_spec_and_the_card_is_said_at_the_assignment(tmp_path: Path, assignment: str, said: str) -> None:
+    assert said in refusal(spec(tmp_path), assignment)
+
+
+@pytest.mark.parametrize("name", ["n" * 300, "数" * 90, "é" * 120, "a/" * 150, "\U0001f600" * 80, "." * 300 + "x"])
+def test_a_name_of_any_length_becomes_a_file_of_its_own(tmp_path: Path, name: str) -> None:
+    from compiler.text.escape import file_name
+
+    files = [tmp_path / f"gallery-{file_name(f'{name}{more}')}-nearest-private.png" for more in ("", "x", " 2")]
+    for file in files:
+        file.touch()
+    assert len({file.name for file in files}) == len(list(tmp_path.iterdir())) == 3
+    assert all(len(file.name.encode()) <= 200 for file in files)
+
+
 # --- audits and downloads ------------------------------------------------------------------------------------------------------
 
 

@@ -132,12 +132,12 @@ def _settings(args: argparse.Namespace) -> AuditSettings:
     _one_of("--thresholds", args.thresholds, STRATEGIES)
     _one_of("--interval", args.interval, ("canaries", "two_way"))
     rates = tuple(args.fpr or AuditSettings.fpr)
-    seen: dict[float, str] = {}
+    read: dict[float, str] = {}
     for text in rates:
         rate = _number("--fpr", text, 0, 1, "a rate between 0 and 1, such as 0.01")
-        if rate in seen:
-            raise SynthcError(f"--fpr {seen[rate]} --fpr {text}: one rate twice; drop one of them")
-        seen[rate] = text
+        if rate in read:
+            raise SynthcError(f"--fpr {read[rate]} --fpr {text}: one rate twice; drop one of them")
+        read[rate] = text
     for name in args.attack or ():
         if args.attack.count(name) > 1:
             raise SynthcError(f"--attack {name}: it is named twice; drop one of them")

@@ -173,6 +173,10 @@ MAX_LOG_LR_STEP = 0.1
 """Largest change of the log of the student's learning rate in one step."""
 
 
+MOST_GROWTH = 2.0
+"""Growth of the student's learning rate above which a divergence is laid to it, and not to the images."""
+
+
 class LearnedSet(Learner):
     """Learned images, soft labels (learned in DATM alone) and learning rate of the student, with their optimisers."""
 
@@ -181,6 +185,7 @@ class LearnedSet(Learner):
         self.how = how
         self.targets = logits.to(self.device).requires_grad_(isinstance(how, DifficultyAligned))
         self.log_lr = torch.tensor(math.log(how.net_lr), device=self.device)
+        self.sound_log_lr = self.log_lr.clone()
         self.label_optimizer = torch.optim.SGD([self.targets], lr=getattr(how, "lr_labels", 0.0), momentum=0.9)
         self.average = self.pixels.detach().clone()
         self.order = setting.seeds(f"{how.method}/order")
@@ -232,16 +237,26 @@ class LearnedSet(Learner):
             self.targets.grad = result.learned[1]
             self.label_optimizer.step()
         self.log_lr -= (how.lr_net_lr * self.log_lr.exp() * result.net_lr).clamp(-MAX_LOG_LR_STEP, MAX_LOG_LR_STEP)
+        self.sound_log_lr = torch.where(self.log_lr.isfinite(), self.log_lr, self.sound_log_lr)
         decay = min(getattr(how, "ema", 0.0), (1 + step) / (10 + step))
         self.average.lerp_(self.pixels.detach(), 1 - decay)
 
     def release(self, losses: list[Tensor]) -> Release:
         """The release: the moving average of the images, in grey levels, with soft labels (n × class) in DATM, else the labels of
         the start. Diverged if the last losses or a grey level are not finite, or a grey level is beyond ±MAX_GREY_LEVEL."""
-        rates = f"net_lr ({self.how.net_lr:g}, in the end {self.log_lr.exp().item():.3g}) or lr_net_lr ({self.how.lr_net_lr:g})"
-        notes = summarise(losses, self.how.method, f"lower {rates}, then lr ({self.how.lr:g}) or clip ({self.how.clip:g})")
+        notes = summarise(losses, self.how.method, self._advice(losses))
         labels = self.targets.detach().softmax(1).cpu() if self.targets.requires_grad else None
         return finish(self.start, self.average, self.card, labels, notes | {"net_lr": self.log_lr.exp().item()})
+
+    def _advice(self, losses: list[Tensor]) -> str:
+        """Text: the rate to lower where a loss is not finite. A first one lays it to the rate of the students, a later one to what
+        moved most until then: that rate, or the images."""
+        how, reached = self.how, self.sound_log_lr.exp().item()
+        if not losses[0].isfinite():
+            return f"lower net_lr ({how.net_lr:g}), by which the first student learns, or raise experts.lr if experts stand still"
+        if reached > MOST_GROWTH * how.net_lr:
+            return f"lower lr_net_lr ({how.lr_net_lr:g}), which raised net_lr from {how.net_lr:g} to {reached:.3g}"
+        return f"lower lr ({how.lr:g}) or clip ({how.clip:g}), by which the images move; net_lr was {reached:.3g}"
 
 
 def window(how: TrajectoryMatching | DifficultyAligned, step: int) -> tuple[int, int]:

@@ -241,6 +241,24 @@ def test_models_that_hold_hardly_anybody_are_references_and_their_design_is_redr
         assert (some.epsilon_lower["steinke"].value > 0) == bool(leak)  # type: ignore[operator]
 
 
+@pytest.mark.parametrize("kind", ["logits", "signal"])
+def test_the_advice_for_one_model_without_a_bound_gives_one(kind: str) -> None:
+    member = at_random(400)[None]
+    sharp = np.random.default_rng(0).normal(size=member.shape) + 3 * member
+    arrays: Arrays = {"signal": sharp, "member": member}
+    if kind == "logits":
+        arrays = {"logits": np.stack([sharp, -sharp], axis=-1)[:, :, None], "labels": np.zeros(400, int), "member": member}
+    refused = report_of(arrays)
+    assert not bounds(refused)
+    assert (
+        "make scores (1 × samples) of it, and say it with --one-run" in refused.attacks["threshold"].epsilon_lower["steinke"].note
+    )
+    scores = report_of({"scores": sharp, "member": member})
+    assert not bounds(scores)
+    assert scores.attacks["scores"].epsilon_lower["steinke"].note.endswith("if they were, say it with --one-run")
+    assert min(bounds(audit(check({"scores": sharp, "member": member}, "here"), replace(QUICK, one_run=True)))) > 0
+
+
 def test_a_reference_in_the_place_of_the_target_is_told_where_the_target_belongs() -> None:
     report = report_of({name: values[::-1] for name, values in offline(1, 4).items()})
     assert not bounds(report)

@@ -17,6 +17,7 @@ from runtime.data.images import LabeledImages
 from runtime.outcome import Diverged
 from runtime.seeds import Seeds
 from runtime.synthesize.distillation import trajectory
+from runtime.synthesize.distillation.initial import initialise
 from runtime.synthesize.release import Setting
 
 CARD = CARDS["digits"]
@@ -177,13 +178,44 @@ def test_experts_that_know_little_of_a_class_begin_datm_from_what_they_come_near
     assert made.labels.isfinite().all()
 
 
-@pytest.mark.parametrize(("method", "scale", "rates"), [("mtt", 0.0, {}), ("datm", 0.0, {}), ("mtt", 1.0, {"net_lr": 1e8})])
-def test_divergence_is_laid_to_the_rate_at_which_students_learn_first(
-    private: LabeledImages, experts: Any, method: str, scale: float, rates: dict[str, float]
+IMAGES = r"the learned images hold a grey level .*; lower the method's lr"
+STUDENTS, STILL = r"lower net_lr \(.*\), by which the first student learns", r"raise experts.lr if experts stand still"
+
+
+@pytest.mark.parametrize(
+    ("method", "scale", "rates", "fault"),
+    [
+        ("mtt", 0.0, {}, STILL),
+        ("datm", 0.0, {}, STILL),
+        ("mtt", 1.0, {"net_lr": 1e8}, STUDENTS),
+        ("datm", 1.0, {"net_lr": 1e8}, STUDENTS),
+        ("mtt", 1.0, {"lr": 1e9, "clip": 1e9, "steps": 6}, IMAGES),
+        ("datm", 1.0, {"lr": 1e9, "clip": 1e9, "steps": 6}, IMAGES),
+    ],
+)
+def test_divergence_is_laid_to_the_rate_that_is_at_fault(
+    private: LabeledImages, experts: Any, method: str, scale: float, rates: dict[str, float], fault: str
 ) -> None:
     experts = Kept({"weights": scale * experts.held["weights"]})  # experts that stay where they are: the loss is divided by nothing
-    with pytest.raises(Diverged, match=rf"{method}: the loss is .* lower net_lr \(.*, in the end .*\) or lr_net_lr .*, then lr"):
+    with pytest.raises(Diverged, match=fault):
         trajectory.synthesize(words(method, **rates), private, {"generator": experts}, SETTING)
+
+
+@pytest.mark.parametrize(
+    ("gradient", "fault"),
+    [
+        (-1.0, r"lower lr_net_lr \(1e\+09\), which raised net_lr from 0.01 to 0.0739"),
+        (1.0, r"lower lr \(.*\) or clip .* net_lr was 0.00135"),
+    ],
+)
+def test_a_later_divergence_is_laid_to_what_moved(private: LabeledImages, gradient: float, fault: str) -> None:
+    how = words(net_lr=0.01, lr_net_lr=1e9)
+    learned = trajectory.LearnedSet(how, initialise(how, private, SETTING), torch.zeros(20, 10), SETTING)
+    for step in range(21):
+        slope = torch.tensor(gradient if step < 20 else torch.nan)
+        learned.step(trajectory.Comparison(loss=slope, learned=(torch.zeros(20, *CARD.shape),), net_lr=slope), step)
+    with pytest.raises(Diverged, match=f"mtt: the loss is nan after 2 steps; {fault}"):
+        learned.release([torch.tensor(1.0), torch.tensor(torch.nan)])
 
 
 def test_datms_window_of_starts_grows_until_the_middle_of_the_steps() -> None:
