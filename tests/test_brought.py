@@ -495,6 +495,7 @@ def test_a_net_that_cannot_take_the_images_is_refused_and_one_that_can_is_built(
         "{paradigm: distillation, method: dm, images_per_class: 500, init: real}",
         "{paradigm: distillation, method: dm, images_per_class: 1, depth: 9}",
         "{paradigm: coreset, method: aum, fraction: 0.3, proxy: {epochs: 0.5}}",
+        "{paradigm: coreset, method: aum, fraction: 0.3, proxy: {epochs: 1, batch_size: 459}}",
         "{paradigm: dp_sgd, privacy: {epsilon: 101}, classifier: {norm: group}}",
         "{paradigm: diffusion, method: conditional, denoiser: {net: unet, width: 12}}",
     ],

@@ -24,7 +24,7 @@ def load() -> Any:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("seed", [20, 82, *range(31, 62)])  # the first two failed once
+@pytest.mark.parametrize("seed", [20, 82, 6265, *range(31, 62)])  # the first three failed once
 def test_a_study_without_mistakes_has_a_shadow_that_runs(tmp_path: Path, seed: int) -> None:
     what, why = load().judge(seed, tmp_path)
     assert what in ("done", "diverged", "refused"), why

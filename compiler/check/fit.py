@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from compiler.data.files import card_of, contents
-from compiler.data.sizes import pool_size, private_size
+from compiler.data.sizes import largest_deviation, pool_size, private_size
 from compiler.language.classifier import Recipe
 from compiler.language.datasets import OWN, Shape
 from compiler.language.methods.coreset import Selection, Stratified, WithProxy
@@ -128,8 +128,7 @@ def check_counts(point: Point) -> Iterator[Problem]:
         if arm.per_class is not None and arm.per_class > least:
             what = f"{arm.per_class:,} images of each class, where a private set may have {least:,}"
             yield "per-class", ("arm", "per_class"), what, f"at most {least:,}, or a `fraction`" if least else "use a `fraction`"
-        copies = sum(group.count * group.copies**2 for group in point.audit.canaries.values())
-        size = private_size(point.data, point.audit) - 4 * math.sqrt(copies) / 2  # a fair coin deviates by 1/2
+        size = private_size(point.data, point.audit) - largest_deviation(point.audit)
         if arm.fraction is not None and arm.fraction * size < card.classes:
             what = f"a fraction of {arm.fraction:g} of about {size:,.0f} images, for {card.classes:,} classes"
             yield "fraction", ("arm", "fraction"), what, f"at least {card.classes / max(size, 1):.2g}"

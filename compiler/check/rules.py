@@ -13,7 +13,7 @@ from pathlib import Path
 from compiler.check.fit import Problem, check_counts, check_nets
 from compiler.data.files import card_of
 from compiler.data.model_folder import faults_of_folder
-from compiler.data.sizes import pool_size, private_size, set_aside
+from compiler.data.sizes import iterations_of, largest_deviation, pool_size, private_size, set_aside
 from compiler.errors import Diagnostic, SynthcError, did_you_mean
 from compiler.language.base import Method
 from compiler.language.datasets import CARDS, OWN
@@ -270,10 +270,15 @@ def _check_latent(point: Point, how: Denoiser) -> Iterator[Problem]:
 def _check_proxy(point: Point) -> Iterator[Problem]:
     """Problems of a proxy that is trained for fewer epochs than the method reads."""
     arm = point.arm
-    if isinstance(arm, ByDynamics) and (epochs := (arm.proxy or point.classifier).epochs) < 1:
-        path = ("arm", "proxy", "epochs") if arm.proxy else ("classifier", "epochs")
-        what = f"a proxy that is trained for {epochs:g} epochs does not see every sample"
-        yield "passes", path, what, "at least 1: the method reads what it made of each"
+    if isinstance(arm, ByDynamics):
+        recipe, size = arm.proxy or point.classifier, private_size(point.data, point.audit)
+        shown, most = iterations_of(recipe, point.data, point.audit) * recipe.batch_size, size + largest_deviation(point.audit)
+        if recipe.epochs < 1 or shown < most:
+            path = ("arm", "proxy", "epochs") if arm.proxy else ("classifier", "epochs")
+            what = f"a proxy that is trained for {recipe.epochs:g} epochs does not see every sample"
+            if recipe.epochs >= 1:
+                what += f" of a private set of more than {shown:,}, of {size:,} on average"
+            yield "passes", path, what, f"at least {max(1, most / max(size, 1)):.3g}: the method reads what it made of each"
     if isinstance(arm, El2n) or (isinstance(arm, Stratified) and arm.score == "el2n"):
         epochs = (arm.proxy or point.classifier).epochs
         if arm.passes > epochs:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 from typing import Protocol
 
 from compiler.data.files import card_of
 from compiler.language.audit import Audit, CanaryGroup
+from compiler.language.classifier import Recipe
 from compiler.language.data import Data
 
 
@@ -22,6 +24,11 @@ class Images(Protocol):
 def private_size(data: Data, audit: Audit) -> int:
     """Expected number of images in a shadow's private set."""
     return private_images(pool_size(data), set_aside(data), audit.z_pool, audit.canaries.values())
+
+
+def largest_deviation(audit: Audit) -> float:
+    """Four standard deviations of the size of a shadow's private set: a fair coin for each canary, with its copies."""
+    return 4 * math.sqrt(sum(group.count * group.copies**2 for group in audit.canaries.values())) / 2
 
 
 def set_aside(data: Images) -> int:
@@ -40,3 +47,12 @@ def private_images(pool: int, aside: int, z_pool: int, groups: Collection[Canary
 def pool_size(data: Data) -> int:
     """Number of images that a study's sets are drawn from: `subset`, else all of the data set without its official test split."""
     return data.subset or card_of(data).samples
+
+
+def iterations_of(recipe: Recipe, data: Data, audit: Audit) -> int:
+    """Training steps of a recipe: `epochs` times the nominal size of the private set, divided by the batch size and rounded up, at
+    least 1. The size of the set that is trained on does not matter.
+
+    Nominal means the fixed part and half of the canaries (with copies), so that no shadow trains longer for having more of them.
+    """
+    return max(1, math.ceil(recipe.epochs * private_size(data, audit) / recipe.batch_size))

@@ -6,7 +6,6 @@ is not named in an operation (the arm's name, the study's, a grid's axes) cannot
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import fields
 
@@ -14,7 +13,7 @@ from compiler.check.claim_sides import Resolved
 from compiler.check.imported_files import digest_of_file, file_of
 from compiler.data.files import card_of
 from compiler.data.model_folder import placeless
-from compiler.data.sizes import private_size
+from compiler.data.sizes import iterations_of
 from compiler.errors import Finding
 from compiler.fingerprint import Memo, canonical_text, digest_of, fingerprint
 from compiler.language.audit import Attack, Audit, Design, Queries
@@ -151,7 +150,7 @@ def _hashed_method(point: Point) -> Method | None:
 
 def _lower_shadow(point: Point, how: Method | None, private: Private, recipe: Recipe, tasks: _Tasks, at: str) -> dict[str, str]:
     """Add the pipeline of one shadow: stage → task id, in order. `model` is the final classifier."""
-    iterations = iterations_of(point, recipe)
+    iterations = iterations_of(recipe, point.data, point.audit)
     arm, audit = point.arm, point.audit
     attacked = {level for attack in audit.attacks for level in attack.reads}
     steps: dict[str, str] = {}
@@ -218,9 +217,9 @@ def _source_of(need: str, point: Point, private: Private, recipe: Recipe) -> Wor
     match need:
         case "proxy":
             proxy = getattr(point.arm, "proxy", None) or recipe
-            return TrainClassifier(private, proxy, iterations_of(point, proxy), dynamics=True, purpose="proxy")
+            return TrainClassifier(private, proxy, iterations_of(proxy, point.data, point.audit), dynamics=True, purpose="proxy")
         case "teacher":
-            return TrainClassifier(private, recipe, iterations_of(point, recipe))
+            return TrainClassifier(private, recipe, iterations_of(recipe, point.data, point.audit))
         case "generator" if isinstance(point.arm, Method) and point.arm.generator is not None:
             return TrainGenerator(private, placeless(point.arm.generator))
     raise ValueError(f"{type(point.arm).__name__} declares the need {need!r}; there are: proxy, teacher, generator")
@@ -232,15 +231,6 @@ def _shared_of(how: Generator, population: Population) -> TrainShared:
     path = getattr(getattr(how, "base", None), "path", "")
     public = None if path else population.public  # `check` asks for a public set where one is needed
     return TrainShared(public, shape, classes, population.seed, placeless(how), path)
-
-
-def iterations_of(point: Point, recipe: Recipe) -> int:
-    """Training steps of a recipe: `epochs` times the nominal size of the private set, divided by the batch size and rounded up, at
-    least 1. The size of the set that is trained on does not matter.
-
-    Nominal means the fixed part and half of the canaries (with copies), so that no shadow trains longer for having more of them.
-    """
-    return max(1, math.ceil(recipe.epochs * private_size(point.data, point.audit) / recipe.batch_size))
 
 
 def population_of(trial: Trial) -> Population:

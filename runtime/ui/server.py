@@ -11,7 +11,7 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from importlib.resources import files
 from typing import Any
 
@@ -35,6 +35,8 @@ SHARE, BURST_SECONDS = 0.01, 0.5
 """Of a core that following a run may take on average, and the CPU seconds that may be saved up: a chart beyond them waits."""
 OVERDRAFT_SECONDS = 0.25
 """By which the board and the tables may overdraw: they are there at once, and only where that goes on they wait too."""
+CHARTS_WAIT_SECONDS = 60.0
+"""How long charts may lag behind: then the board and the tables wait until the charts were drawn."""
 KEPT_SECONDS = 2.0
 """How long a response is reused for equal requests, as from several open pages."""
 MAX_QUERY_BYTES = 100_000
@@ -199,22 +201,28 @@ def _sql(source: Source) -> Any:
 
 
 def _events(source: Source, allowance: Allowance) -> Any:
-    async def versions() -> AsyncIterator[str]:
-        last = charted = None
-        while True:
-            version = source.version()
-            if version != last and (last is None or allowance.left(OVERDRAFT_SECONDS)):
-                last = version
-                yield f"data: {version}\n\n"
-            elif last != charted and allowance.left():
-                charted = last
-                yield f"event: charts\ndata: {version}\n\n"
-            await asyncio.sleep(WATCH_SECONDS)
-
     async def events(request: Request) -> Response:
-        return StreamingResponse(versions(), media_type="text/event-stream")
+        return StreamingResponse(follow(source.version, allowance), media_type="text/event-stream")
 
     return events
+
+
+async def follow(version_of: Callable[[], str], allowance: Allowance) -> AsyncIterator[str]:
+    """Server-sent events for a page, without end: one without a name where the version is another one, and `charts` once charts may
+    be drawn of it. Both wait for the allowance; charts come after the board and the tables, but for CHARTS_WAIT_SECONDS at most."""
+    last = charted = None
+    drawn_at = time.monotonic()
+    while True:
+        version, now = version_of(), time.monotonic()
+        drawn_at = now if last == charted else drawn_at
+        late = now - drawn_at > CHARTS_WAIT_SECONDS
+        if version != last and not late and (last is None or allowance.left(OVERDRAFT_SECONDS)):
+            last = version
+            yield f"data: {version}\n\n"
+        elif last != charted and allowance.left():
+            charted = last
+            yield f"event: charts\ndata: {version}\n\n"
+        await asyncio.sleep(WATCH_SECONDS)
 
 
 def serve(source: Source, port: int, announce: Any) -> None:

@@ -7,7 +7,6 @@ import re
 import shlex
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -19,7 +18,7 @@ BLOCK = re.compile(r"^```(python|sh|yaml)(?: (\S+))?\n(.*?)^```$", re.MULTILINE 
 @pytest.mark.long
 def test_the_tutorial_goes_from_a_folder_of_images_to_a_verdict_in_three_minutes(tmp_path: Path) -> None:
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    began, said = time.process_time(), []
+    began, said = sum(os.times()[:4]), []
     for kind, name, text in BLOCK.findall((ROOT / "docs/tutorial.md").read_text(encoding="utf-8")):
         if kind == "yaml":
             (tmp_path / name).write_text(text)
@@ -29,7 +28,7 @@ def test_the_tutorial_goes_from_a_folder_of_images_to_a_verdict_in_three_minutes
         done = subprocess.run([sys.executable, *words], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == int(comment or 0), f"{text}\n{done.stdout}\n{done.stderr}"
         said.append(done.stdout)
-    assert time.process_time() - began + sum(os.times()[2:4]) < 180
+    assert sum(os.times()[:4]) - began < 180
     assert any(text.startswith("The policy is open") for text in said)
     assert any(re.match(r"The policy is closed: \d+ of \d+ members are copied", text) for text in said)
     assert (tmp_path / "verdict.html").exists()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import itertools
 import json
 import os
 import subprocess
@@ -20,6 +22,7 @@ from starlette.requests import Request
 
 from runtime.store.records import write_record
 from runtime.store.runs import PROGRESS_FILE, read_progress
+from runtime.ui import server
 from runtime.ui.server import SHARE, Allowance, answering
 from runtime.ui.state import Kept, Source, read_state
 from tests.conftest import ROOT, Done
@@ -156,6 +159,21 @@ def test_updates_that_took_more_than_their_share_of_a_core_wait_until_it_is_made
     assert allowance.left(overdraft=0.1)
     time.sleep(0.5)
     assert allowance.left()
+
+
+def test_charts_are_drawn_although_new_results_take_all_of_the_allowance(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "SHARE", 1.0)
+    monkeypatch.setattr(server, "WATCH_SECONDS", 0.01)
+    monkeypatch.setattr(server, "CHARTS_WAIT_SECONDS", 0.3)
+    allowance, count = Allowance(), itertools.count()
+
+    async def until_charts() -> None:
+        async for event in server.follow(lambda: str(next(count)), allowance):
+            if event.startswith("event: charts"):
+                return
+            allowance.spend(0.1)  # ten times what comes in between two versions
+
+    asyncio.run(asyncio.wait_for(until_charts(), 5))
 
 
 def test_the_time_left_is_what_the_run_itself_says(copy: Done) -> None:
