@@ -16,7 +16,7 @@ import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -195,16 +195,17 @@ def noise_for(epsilon: float, delta: float, rate: float, steps: int) -> float:
 
     if epsilon > VACUOUS_EPSILON:
         raise SynthcError(f"DP-SGD: an epsilon of {epsilon:g} promises nothing; give the noise itself with `noise_multiplier`")
-    noise, bracket = math.inf, LowerEndpointAndGuess(0.01, 1.0)
+
+    def calibrate(accountant: Accountant, lower: float, guess: float) -> float:
+        event, bracket = partial(_event, rate=rate, steps=steps), LowerEndpointAndGuess(lower, guess)
+        return float(calibrate_dp_mechanism(partial(_accountant, accountant), event, epsilon, delta, bracket, tol=5e-4))
+
     try:
-        for accountant in get_args(Accountant):
-            noise = min(
-                noise,
-                calibrate_dp_mechanism(
-                    partial(_accountant, accountant), partial(_event, rate=rate, steps=steps), epsilon, delta, bracket, tol=5e-4
-                ),
-            )
-            bracket = LowerEndpointAndGuess(noise / 2, noise)
+        noise = calibrate("rdp", 0.01, 1.0)
+        lower = noise / 2
+        while epsilon_of("pld", lower, delta, rate, steps) <= epsilon:  # PLD may need far less than half (few steps, low rates)
+            lower /= 2
+        noise = min(noise, calibrate("pld", lower, noise))
     except (NoBracketIntervalFoundError, ValueError) as error:
         raise SynthcError(f"DP-SGD: no noise gives epsilon {epsilon:g} at delta {delta:g} over {steps} steps") from error
     return math.ceil(1000 * noise) / 1000

@@ -129,6 +129,13 @@ def test_the_noise_for_an_epsilon_agrees_with_opacus_to_a_hundredth(epsilon: flo
         assert theirs(1.01 * ours) < epsilon < theirs(0.99 * ours)
 
 
+def test_an_epsilon_that_takes_far_less_noise_by_pld_than_by_rdp_has_its_noise() -> None:
+    delta, rate, steps = 1e-5, 1 / 1940, 194
+    noise = dp_sgd.noise_for(0.1, delta, rate, steps)
+    assert dp_sgd.epsilon_of("pld", noise, delta, rate, steps) <= 0.1 < dp_sgd.epsilon_of("pld", noise - 0.01, delta, rate, steps)
+    assert dp_sgd.epsilon_of("rdp", 2 * noise, delta, rate, steps) > 0.1
+
+
 @pytest.mark.parametrize(("sigma", "rate", "steps"), [(1.0, 0.2, 60), (2.0, 0.05, 300), (0.6, 0.01, 1000)])
 def test_the_bound_by_renyi_divergences_is_that_of_opacus_to_a_hundredth(sigma: float, rate: float, steps: int) -> None:
     from opacus.accountants import RDPAccountant
