@@ -340,7 +340,8 @@ def by_class(folder: Path, root: Path) -> Labelled:
 
 
 def _deeper(entries: list[Path], root: Path) -> str:
-    """Which of these entries to name, where some hold at least two folders, as a folder of images by class does; else ""."""
+    """Text: which of these folders should be named instead, since they hold two folders or more, as classes lie in a folder of
+    images by class; "" where there is none."""
     held = {of: _entries(of, root) for of in entries if of.is_dir()}
     inner = [of.relative_to(root.parent).as_posix() for of, below in held.items() if sum(entry.is_dir() for entry in below) > 1]
     return f"the classes lie deeper: name {' or '.join(inner[:3])}" if inner else ""

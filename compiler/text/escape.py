@@ -89,12 +89,12 @@ def file_name(text: str) -> str:
 
 
 def shortened(name: str, most: int) -> str:
-    """A name of at most `most` bytes: the name itself, or else its beginning and a digest of it."""
+    """The name if it has at most `most` bytes, else its beginning, a hyphen and a digest of the whole name, together so long."""
     return name if len(name.encode()) <= most else _cut(name, most - 9, name)
 
 
 def _cut(name: str, most: int, text: str) -> str:
-    """The first `most` bytes of a name, without half a letter, and a digest of the text of 9 bytes with its hyphen."""
+    """A name cut to its first `most` bytes, never within a letter, then a hyphen and a digest of `text` of eight letters."""
     from hashlib import blake2b
 
     digest = blake2b(text.encode(errors="backslashreplace"), digest_size=4).hexdigest()

@@ -45,7 +45,7 @@ OTHERS = {
     b"MATLAB": "a MATLAB file; scipy.io.loadmat reads it, then numpy.savez",
     b"\x80": "a pickle, which is never opened; load it where you trust it, then numpy.savez",
 }
-"""First bytes of files that are no .npz → what they are, and what would do."""
+"""First bytes of a file that is no .npz archive → what kind of file it is, and how an .npz is made of it."""
 ODD = {
     "f": "; .astype('float64') makes it one",
     "c": "; .real or abs(…) makes it one",
@@ -53,7 +53,7 @@ ODD = {
     "S": "; numpy.unique(…, return_inverse=True)[1] numbers names",
     "V": "; save each field as an array of its own",
 }
-"""NumPy's kind of a type that is not accepted → what would do."""
+"""`dtype.kind` of an array whose type is not accepted → what converts it, to be appended to the error."""
 
 
 @dataclass(frozen=True)
