@@ -17,7 +17,7 @@ CANDIDATES = 4
 """Candidates for each neighbour, whose distance is computed again."""
 DIMENSIONS = 96
 """Principal components that the first pass uses."""
-FIRST_PASS_CANDIDATES = 128
+FIRST_PASS_CANDIDATES = 64
 """Candidates for each point after a first pass."""
 LIKENESS = 0.3
 """Cosine that a first pass assumes between the residuals of two rows outside of its components. At 1 (a lower bound of the
