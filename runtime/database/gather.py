@@ -16,7 +16,7 @@ from runtime.database.connect import connect, execute
 from runtime.database.publish import OF_OUTCOME, OF_RUN, bring_rows, forget_origin
 from runtime.database.quoting import identifier, literal
 from runtime.database.revision import check_source, revision
-from runtime.database.schema import SCHEMA_DIGEST, create, list_public, upgrade
+from runtime.database.schema import SCHEMA_DIGEST, list_public, upgrade
 
 SCORES = """
 SELECT trial.origin, trial.study, trial.profile, trial.arm, trial.paradigm, trial.method, trial.label, trial.trial, score.release,
@@ -110,13 +110,19 @@ def export_runs(database: Path, target: Path, runs: str, attacks: str = "true") 
     """Write a new database, where there is no file yet, with the runs of `database` that satisfy the SQL condition `runs`; tables
     and views that users added are left out.
 
-    Of their scores and ROC curves it has those that satisfy the SQL condition `attacks`. Rows are only inserted, so no block of the
-    file holds deleted rows of others.
+    Of their scores, ROC curves and risks of canaries it has those that satisfy the SQL condition `attacks`. Rows are only inserted
+    and then copied as a whole, so no block of the file is free or holds deleted rows of others.
     """
-    with contextlib.closing(connect()) as connection:
-        execute(connection, f"ATTACH {literal(target)} AS fresh (BLOCK_SIZE {SMALL_BLOCKS})")
-        execute(connection, "USE fresh")
-        create(connection)
+    with tempfile.TemporaryDirectory(prefix="synthc-export-") as folder:
+        loose = Path(folder) / "loose.duckdb"
+        _export_runs(database, loose, runs, attacks)
+        with contextlib.closing(connect()) as connection:
+            execute(connection, f"ATTACH {literal(loose)} AS loose (READ_ONLY)")
+            execute(connection, f"ATTACH {literal(target)} AS fresh (BLOCK_SIZE {SMALL_BLOCKS})")
+            execute(connection, "COPY FROM DATABASE loose TO fresh")
+
+
+def _export_runs(database: Path, target: Path, runs: str, attacks: str) -> None:
     with revision(target) as connection, _as_source(connection, database):
         execute(connection, f"CREATE TEMP TABLE kept AS SELECT origin, run FROM source.base.run WHERE {runs}")
         execute(
@@ -125,7 +131,7 @@ def export_runs(database: Path, target: Path, runs: str, attacks: str = "true") 
         )
         for tables, key in ((OF_RUN, "kept USING (origin, run)"), ((*OF_OUTCOME, "attempt"), "asked USING (origin, task)")):
             for table in tables:
-                condition = f" WHERE {attacks}" if table in ("score", "roc") else ""
+                condition = f" WHERE {attacks}" if table in ("score", "roc", "risk") else ""
                 execute(connection, f"INSERT INTO base.{table} BY NAME FROM source.base.{table} SEMI JOIN {key}{condition}")
         execute(connection, "DROP TABLE kept; DROP TABLE asked")
 
@@ -134,7 +140,7 @@ LAST_RUNS = "(origin, run) IN (SELECT (origin, max(run)) FROM source.base.run GR
 """The last run of each study and profile, as a condition of `export_runs`."""
 OF_HEADLINE = """(origin, task, release, attack, variant) IN (
   SELECT (origin, task, release, attack, variant) FROM source.base.metric WHERE metric = 'headline')"""
-"""Scores and ROC curves of the headline attack, as a condition of `export_runs`."""
+"""What is of the headline attack, as a condition of `export_runs`."""
 
 
 def export_parquet(database: Path, folder: Path) -> list[Path]:

@@ -16,7 +16,8 @@ CREATE TABLE base.stage (origin VARCHAR, run VARCHAR, trial VARCHAR, task VARCHA
 CREATE TABLE base.task (origin VARCHAR, run VARCHAR, task VARCHAR, kind VARCHAR, operation VARCHAR, address VARCHAR, needs JSON, blocked_by VARCHAR);
 CREATE TABLE base.outcome (
   origin VARCHAR, task VARCHAR, started TIMESTAMP, seconds DOUBLE, cpu_seconds DOUBLE, host VARCHAR, device VARCHAR, threads INTEGER,
-  peak_memory_mb DOUBLE, cpu VARCHAR, "commit" VARCHAR, source_digest VARCHAR, null_ok BOOLEAN, flags VARCHAR, notes JSON);
+  peak_memory_mb DOUBLE, cpu VARCHAR, "commit" VARCHAR, source_digest VARCHAR, null_ok BOOLEAN, flags VARCHAR,
+  notes JSON USING COMPRESSION zstd);   -- of an attack they exceed the length up to which DuckDB compresses texts by itself
 CREATE TABLE base.metric (
   origin VARCHAR, task VARCHAR, metric VARCHAR, value DOUBLE, low DOUBLE, high DOUBLE, n BIGINT, note VARCHAR, canaries VARCHAR, attack VARCHAR,
   variant VARCHAR, release VARCHAR);

@@ -182,11 +182,18 @@ def _is_or_are(rows: Sequence[Row], one: str, several: str) -> str:
 
 
 def count_verdicts(claims: Sequence[Row]) -> str:
-    """Counts of verdicts over all claims of the study, those that occur: `4 claims: 1 supported, 2 undecided, 1 not tested`."""
+    """Counts of verdicts, corrected for testing all claims of the study, those that occur: `4 claims: 1 supported, 3 undecided`.
+    Where the verdicts of each claim tested alone differ, also their counts."""
+    together = _count([verdict_of(claim) for claim in claims])
+    alone = _count([claim.get("verdict") or verdict_of(claim) for claim in claims])
+    differ = "" if together == alone else f" (Holm's correction over all of them; each alone: {alone})"
+    return f"{plural(len(claims), 'claim')}: {together}{differ}"
+
+
+def _count(verdicts: Sequence[str]) -> str:
     order = ("supported", "refuted", "undecided", "not tested")
-    counts = Counter(map(verdict_of, claims))
-    listed = ", ".join(f"{counts[verdict]} {verdict}" for verdict in sorted(counts, key=[*order, *counts].index))
-    return f"{plural(len(claims), 'claim')}: {listed}"
+    counts = Counter(verdicts)
+    return ", ".join(f"{counts[verdict]} {verdict}" for verdict in sorted(counts, key=[*order, *counts].index))
 
 
 def state_claim(claim: Row, pairs: Iterable[Row], labels: Mapping[str, str]) -> str:

@@ -104,9 +104,11 @@ def test_a_claim_is_a_sentence_with_sides_units_and_interval() -> None:
     assert said(strata) == "dm real (stratum: used) leaks 20.0 points more (10.0 to 30.0) than dm real (stratum: unused)"
 
 
-def test_verdicts_are_counted_as_they_are_over_the_whole_study() -> None:
+def test_verdicts_are_counted_over_the_whole_study_and_each_alone_where_they_differ() -> None:
     claims = [claim(0), claim(1, study_verdict="undecided"), claim(2, verdict="refuted")]
-    assert count_verdicts(claims) == "3 claims: 1 supported, 1 refuted, 1 undecided"
+    together, alone = "1 supported, 1 refuted, 1 undecided", "2 supported, 1 refuted"
+    assert count_verdicts(claims) == f"3 claims: {together} (Holm's correction over all of them; each alone: {alone})"
+    assert count_verdicts(claims[::2]) == "2 claims: 1 supported, 1 refuted"
 
 
 def test_a_run_ends_with_the_table_the_answer_and_commands_that_can_be_pasted(
