@@ -51,7 +51,10 @@ class Search:
             self._table[:width, at : at + len(block)] = block.T
             self._table[width, at : at + len(block)] = (block**2).sum(1)
         self._table[width + 1] = 1
-        self._square = among.new_empty(0, rows)  # reused, since allocation takes as long as the product
+        # Both are reused. To allocate the first takes as long as the product; the second, allocated for each block, left holes between
+        # blocks that the C library does not fill: 0.1 MB for each image of a large search, up to 11 GiB (benchmarks/LOG.md, 2026-11-29).
+        self._square = among.new_empty(0, rows)
+        self._pairs = among.new_empty(2, 0, among.shape[1])
 
     def nearest(self, points: Tensor, own: Tensor | None = None, neighbours: int = 1) -> tuple[Tensor, Tensor]:
         """n × neighbours: distances in ascending order, infinite where there are fewer rows; and int64 the rows of the neighbours.
@@ -68,13 +71,22 @@ class Search:
         for rows in torch.arange(count).split(step):
             near = points[rows]
             view, row, there = self._candidates(near, None if own is None else own[rows], neighbours)
-            distance = torch.cat([
-                (near[at][torch.arange(len(at))[:, None], view[at]] - self.among[row[at]]).norm(dim=2)
-                for at in torch.arange(len(rows)).split(max(1, NUMBERS_AT_ONCE // (8 * size * view.shape[1])))
-            ]).masked_fill(~there, torch.inf)  # fmt: skip
+            point = torch.arange(len(rows), device=near.device)[:, None] * views + view
+            several = max(1, NUMBERS_AT_ONCE // (8 * size * view.shape[1]))
+            pairs = zip(point.split(several), row.split(several), strict=True)
+            distance = torch.cat([self._differences(near.flatten(0, 1), *part) for part in pairs]).masked_fill(~there, torch.inf)
             best = distance.topk(min(neighbours, distance.shape[1]), largest=False)
             found.append((best.values, row.gather(1, best.indices)))
         return torch.cat([values for values, _ in found]), torch.cat([rows for _, rows in found])
+
+    def _differences(self, points: Tensor, point: Tensor, row: Tensor) -> Tensor:
+        """As `row`: its distance from the row of `points` (n × d) that `point` names in the same place, by differences."""
+        if self._pairs.shape[1] < row.numel():
+            self._pairs = points.new_empty(2, row.numel(), points.shape[1])
+        near, there = self._pairs[:, : row.numel()]
+        torch.index_select(points, 0, point.flatten(), out=near)
+        torch.index_select(self.among, 0, row.flatten(), out=there)
+        return near.sub_(there).norm(dim=1).unflatten(0, row.shape)
 
     def _candidates(self, near: Tensor, own: Tensor | None, neighbours: int) -> tuple[Tensor, Tensor, Tensor]:
         """n × candidates: views and rows of the nearest candidates by the matrix product, whether or not in few dimensions; and
